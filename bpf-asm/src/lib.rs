@@ -1,0 +1,1 @@
+//! eBPF programs written in Rust.

@@ -1,0 +1,3 @@
+//! shunt: the parts behind the `shunt` binary.
+
+pub mod bed;
