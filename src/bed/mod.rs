@@ -1,1 +1,40 @@
-//! A private place for real connections.
+//! A private place for real connections: two hosts on one wire, NAT between them, and a cgroup of their own.
+//!
+//! The demo, the bench and the tests run real TCP here without preparing or disturbing the machine. A [`Bed`] is made of
+//! network namespaces that have no name, interfaces that exist only inside them, and one cgroup that is removed with
+//! the bed; nothing needs to be installed, since the kernel is spoken to over netlink.
+//!
+//! ```no_run
+//! use std::net::{TcpListener, TcpStream};
+//! use tcp_shunt::bed::Bed;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bed = Bed::new()?;
+//! let listener = bed.in_server(|| TcpListener::bind((Bed::SERVER_V4, 8080)))??;
+//! let client = bed.in_client(|| TcpStream::connect((Bed::SERVER_V4, 8080)))??;
+//! let (server, _) = listener.accept()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A socket belongs for good to the namespace and the cgroup of the thread that created it (an accepted socket to those of
+//! its listener). So only creating it has to happen inside; it can be used from any thread.
+
+mod bed;
+pub mod bpffs;
+pub mod cgroup;
+mod error;
+pub mod link;
+mod mount_table;
+mod namespace;
+mod netlink;
+mod proxy;
+mod redirect;
+mod sysctl;
+
+pub use bed::Bed;
+pub use cgroup::Cgroup;
+pub use error::Error;
+pub use namespace::Namespace;
+pub use proxy::Proxy;
+pub use redirect::{Hook, Nat};

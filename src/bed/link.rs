@@ -1,0 +1,125 @@
+//! Interfaces, addresses and routes: rtnetlink (rtnetlink(7), include/uapi/linux/{if_link,if_addr,rtnetlink,veth}.h).
+//!
+//! Every function but [`veth`] acts in the namespace of the calling thread.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::sys::socket::SockProtocol;
+
+use super::netlink::{Attributes, Request, Socket};
+use super::{Error, Namespace};
+
+/// `VETH_INFO_PEER`: the description of the other end, a `struct ifinfomsg` and attributes.
+const VETH_INFO_PEER: u16 = 1;
+
+/// Makes a pair of interfaces, each in its namespace, down and without addresses. A name has 1 to 15 bytes.
+pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), Error> {
+    let action = format!("create the veth pair {} and {}", here.0, there.0);
+    if [here.0, there.0].iter().any(|name| name.len() >= libc::IFNAMSIZ) {
+        return Err(Error::Netlink { action, source: io::Error::from_raw_os_error(libc::ENAMETOOLONG) });
+    }
+    let namespace = there.1.as_fd().as_raw_fd().to_ne_bytes();
+    let peer = Attributes::new().string(libc::IFLA_IFNAME, there.0).with(libc::IFLA_NET_NS_FD, &namespace);
+    let peer = [ifinfomsg(0, 0).as_slice(), peer.as_bytes()].concat();
+    let attributes = Attributes::new().string(libc::IFLA_IFNAME, here.0).nest(
+        libc::IFLA_LINKINFO,
+        Attributes::new()
+            .string(libc::IFLA_INFO_KIND, "veth")
+            .nest(libc::IFLA_INFO_DATA, Attributes::new().with(VETH_INFO_PEER, &peer)),
+    );
+    here.1.run(|| create(&action, libc::RTM_NEWLINK, ifinfomsg(0, 0), attributes))?
+}
+
+/// Sets the interface up.
+pub fn set_up(name: &str) -> Result<(), Error> {
+    let action = format!("set the interface {name} up");
+    let header = ifinfomsg(index(name, &action)?, libc::IFF_UP as u32);
+    request(&action, libc::RTM_NEWLINK, 0, header, Attributes::new())
+}
+
+/// Sets the largest packet, in bytes, IP header included.
+pub fn set_mtu(name: &str, mtu: u32) -> Result<(), Error> {
+    let action = format!("set the MTU of {name} to {mtu}");
+    let header = ifinfomsg(index(name, &action)?, 0);
+    request(&action, libc::RTM_NEWLINK, 0, header, Attributes::new().with(libc::IFLA_MTU, &mtu.to_ne_bytes()))
+}
+
+/// Gives the interface an address, usable at once: an IPv6 address is not checked for duplicates first.
+pub fn add_address(name: &str, address: IpAddr, prefix_length: u8) -> Result<(), Error> {
+    let action = format!("give {name} the address {address}/{prefix_length}");
+    // struct ifaddrmsg: family, prefix length, flags, scope (0: universe), index.
+    let mut header = vec![family(address), prefix_length, libc::IFA_F_NODAD as u8, 0];
+    header.extend(index(name, &action)?.to_ne_bytes());
+    let address = octets(address);
+    let attributes = Attributes::new().with(libc::IFA_LOCAL, &address).with(libc::IFA_ADDRESS, &address);
+    create(&action, libc::RTM_NEWADDR, header, attributes)
+}
+
+/// Sends what no other route covers to `gateway`, which has to be reachable on an interface that is up.
+pub fn add_default_route(gateway: IpAddr) -> Result<(), Error> {
+    let action = format!("add a default route by {gateway}");
+    // struct rtmsg: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags u32.
+    let mut header = vec![family(gateway), 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT];
+    header.extend([libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0]);
+    let attributes = Attributes::new().with(libc::RTA_GATEWAY, &octets(gateway));
+    create(&action, libc::RTM_NEWROUTE, header, attributes)
+}
+
+/// Waits until the interface carries packets. The kernel starts its queue a moment after both ends are up; a SYN sent
+/// before that is lost and repeated only a second later.
+pub fn wait_until_running(name: &str) -> Result<(), Error> {
+    let failed = |source| Error::Netlink { action: format!("see the interface {name} running"), source };
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let mut all = getifaddrs().map_err(|errno| failed(errno.into()))?;
+        if all.any(|entry| entry.interface_name == name && entry.flags.contains(InterfaceFlags::IFF_RUNNING)) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "it had no carrier for 5 s")));
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn create(action: &str, kind: u16, header: Vec<u8>, attributes: Attributes) -> Result<(), Error> {
+    request(action, kind, libc::NLM_F_CREATE | libc::NLM_F_EXCL, header, attributes)
+}
+
+fn request(action: &str, kind: u16, flags: i32, header: Vec<u8>, attributes: Attributes) -> Result<(), Error> {
+    let request = Request { kind, flags: flags | libc::NLM_F_ACK, header, attributes };
+    Socket::open(SockProtocol::NetlinkRoute)?.send(action, &[request])
+}
+
+/// `struct ifinfomsg`: family, padding, type u16, index u32, flags u32, and which flags are meant, u32.
+fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
+    let mut header = vec![0; 4];
+    for word in [index, flags, flags] {
+        header.extend(word.to_ne_bytes());
+    }
+    header
+}
+
+fn index(name: &str, action: &str) -> Result<u32, Error> {
+    if_nametoindex(name).map_err(|errno| Error::Netlink { action: action.into(), source: errno.into() })
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}

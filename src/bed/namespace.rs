@@ -1,0 +1,106 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::{Error, link};
+
+/// A network namespace without a name: it lives as long as this value, its sockets or its threads do.
+#[derive(Debug)]
+pub struct Namespace {
+    fd: OwnedFd,
+}
+
+impl Namespace {
+    /// Makes a namespace with its loopback interface up. It takes CAP_SYS_ADMIN.
+    pub fn new() -> Result<Self, Error> {
+        // A thread of its own: the caller's never leaves its namespace, not even when something fails half-way.
+        on_a_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| failed("create a network namespace", errno.into()))?;
+            link::set_up("lo")?;
+            Self::current()
+        })?
+    }
+
+    /// The namespace of the calling thread.
+    pub fn current() -> Result<Self, Error> {
+        let file = File::open("/proc/thread-self/ns/net")
+            .map_err(|source| failed("open /proc/thread-self/ns/net (proc has to be mounted)", source))?;
+        Ok(Self { fd: file.into() })
+    }
+
+    /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts are inside, too. A panic in it
+    /// goes on in the caller.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        on_a_thread(|| {
+            setns(&self.fd, CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| failed("enter the network namespace", errno.into()))?;
+            Ok(work())
+        })?
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("shunt-bed".into())
+            .spawn_scoped(scope, work)
+            .map_err(|source| failed("start a thread", source))?;
+        thread.join().or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn failed(action: &'static str, source: io::Error) -> Error {
+    Error::Namespace { action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn identity() -> std::path::PathBuf {
+        std::fs::read_link("/proc/thread-self/ns/net").expect("read the link to this thread's namespace")
+    }
+
+    #[test]
+    fn work_runs_inside_and_the_caller_stays_where_it_was() {
+        let before = identity();
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        let (inside, of_a_thread) = namespace
+            .run(|| (identity(), thread::spawn(identity).join().expect("a thread started inside")))
+            .expect("run inside");
+        assert_ne!(inside, before);
+        assert_eq!(of_a_thread, inside);
+        assert_eq!(identity(), before);
+    }
+
+    #[test]
+    fn loopback_works_and_a_socket_stays_in_its_namespace_on_any_thread() {
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        let other = Namespace::new().expect("make a namespace (as root)");
+        let listener = namespace.run(|| TcpListener::bind("127.0.0.1:0")).expect("run inside").expect("listen");
+        let address = listener.local_addr().expect("an address");
+        let client = namespace.run(|| TcpStream::connect(address)).expect("run inside").expect("connect");
+        let (_, peer) = listener.accept().expect("accept outside");
+        assert_eq!(peer, client.local_addr().expect("an address"));
+        let refused = other.run(|| TcpStream::connect(address)).expect("run inside");
+        assert_eq!(refused.expect_err("nobody listens there").kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_panic_inside_goes_on_in_the_caller() {
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        let run = std::panic::AssertUnwindSafe(|| namespace.run(|| panic!("inside")));
+        let panic = std::panic::catch_unwind(run).expect_err("a panic");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"inside"));
+    }
+}

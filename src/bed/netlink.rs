@@ -1,0 +1,199 @@
+//! Netlink: requests of nested attributes, and the socket that carries them (netlink(7), include/uapi/linux/netlink.h).
+//!
+//! Two families are spoken, rtnetlink and nf_tables; the encoding is one.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt};
+use nix::sys::time::TimeVal;
+
+use super::Error;
+
+/// Attributes one after the other: `{ length u16, kind u16, value, padding to 4 }`.
+#[derive(Default)]
+pub(super) struct Attributes(Vec<u8>);
+
+impl Attributes {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Values are names, addresses and numbers of known small size, and nests of a few of those: far from the 64 KiB that
+    /// an attribute can hold.
+    pub fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        let length = (4 + value.len()) as u16;
+        self.0.extend(length.to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// A string is terminated by a zero byte.
+    pub fn string(self, kind: u16, value: &str) -> Self {
+        self.with(kind, &[value.as_bytes(), &[0]].concat())
+    }
+
+    pub fn nest(self, kind: u16, inner: Attributes) -> Self {
+        self.with(kind | libc::NLA_F_NESTED as u16, &inner.0)
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One message: the family's own header, then attributes.
+pub(super) struct Request {
+    pub kind: u16,
+    /// `NLM_F_*` beside `NLM_F_REQUEST`; one with `NLM_F_ACK` is answered.
+    pub flags: i32,
+    pub header: Vec<u8>,
+    pub attributes: Attributes,
+}
+
+/// `struct nlmsghdr`: `{ length u32, kind u16, flags u16, sequence u32, port u32 }`.
+const HEADER: usize = 16;
+
+/// A socket in the network namespace of the thread that opened it; it speaks for that namespace from any thread.
+#[derive(Debug)]
+pub(super) struct Socket {
+    fd: OwnedFd,
+    sequence: u32,
+}
+
+impl Socket {
+    pub fn open(protocol: SockProtocol) -> Result<Self, Error> {
+        let open = || -> nix::Result<OwnedFd> {
+            let fd = socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+            socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+            // The kernel answers within the call that sends; an answer that does not come must not hang its user.
+            socket::setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0))?;
+            Ok(fd)
+        };
+        let fd = open().map_err(|errno| failed("open a netlink socket", errno.into()))?;
+        Ok(Self { fd, sequence: 0 })
+    }
+
+    /// Sends the requests in one datagram and waits for the answer to each that has `NLM_F_ACK`.
+    pub fn send(&mut self, action: &str, requests: &[Request]) -> Result<(), Error> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::new();
+        let mut answers = 0;
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            let length = HEADER + request.header.len() + request.attributes.as_bytes().len();
+            datagram.extend((length as u32).to_ne_bytes());
+            datagram.extend(request.kind.to_ne_bytes());
+            datagram.extend(((request.flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes());
+            datagram.extend(self.sequence.to_ne_bytes());
+            datagram.extend(0u32.to_ne_bytes());
+            datagram.extend(&request.header);
+            datagram.extend(request.attributes.as_bytes());
+            answers += usize::from(request.flags & libc::NLM_F_ACK != 0);
+        }
+        socket::send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())
+            .map_err(|errno| failed(action, errno.into()))?;
+        self.await_answers(first, requests.len() as u32, answers).map_err(|error| failed(action, error))
+    }
+
+    /// Answers with other sequence numbers belong to an earlier call that ended at its first error.
+    fn await_answers(&self, first: u32, count: u32, mut missing: usize) -> io::Result<()> {
+        let mut buffer = vec![0; 32 * 1024];
+        while missing > 0 {
+            let length = socket::recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let ours = answers(&buffer[..length]).filter(|answer| answer.sequence.wrapping_sub(first) < count);
+            for answer in ours {
+                if answer.errno != 0 {
+                    return Err(io::Error::from_raw_os_error(answer.errno));
+                }
+                missing = missing.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An `NLMSG_ERROR` message; `errno` 0 says that the request was carried out.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    sequence: u32,
+    errno: i32,
+}
+
+/// The answers in a datagram, up to the first message that does not fit it.
+fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        loop {
+            let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
+            let message = rest.get(..length).filter(|message| message.len() >= HEADER)?;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            let word = |at: usize| message.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
+            if i32::from(u16::from_ne_bytes([message[4], message[5]])) == libc::NLMSG_ERROR {
+                let errno = word(HEADER)?.cast_signed().wrapping_neg();
+                return Some(Answer { sequence: word(8)?, errno });
+            }
+        }
+    })
+}
+
+/// No answer within the time-out reads as EAGAIN, which would tell the user nothing.
+fn failed(action: &str, error: io::Error) -> Error {
+    let source = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EAGAIN) => io::Error::new(io::ErrorKind::TimedOut, "the kernel did not answer within 5 s"),
+        _ => error,
+    };
+    Error::Netlink { action: action.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_carry_their_length_without_padding_and_nest() {
+        let inner = Attributes::new().string(1, "lo");
+        let bytes = Attributes::new().with(2, &[7]).nest(3, inner).0;
+        let mut expected = Vec::new();
+        for (length, kind) in [(5u16, 2u16), (12, 3 | 0x8000), (7, 1)] {
+            expected.extend(length.to_ne_bytes());
+            expected.extend(kind.to_ne_bytes());
+            match kind {
+                2 => expected.extend([7, 0, 0, 0]),
+                1 => expected.extend(*b"lo\0\0"),
+                _ => {}
+            }
+        }
+        assert_eq!(bytes, expected);
+    }
+
+    fn message(length: u32, kind: u16, sequence: u32, errno: i32) -> Vec<u8> {
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend((-errno).to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn answers_are_read_in_order_past_other_messages_and_end_at_what_does_not_fit() {
+        let done = message(20, libc::NLMSG_ERROR as u16, 1, 0);
+        let other = message(20, 16, 2, 0);
+        let refused = message(20, libc::NLMSG_ERROR as u16, 3, libc::EPERM);
+        let both = [Answer { sequence: 1, errno: 0 }, Answer { sequence: 3, errno: libc::EPERM }];
+        let datagram = [done, other, refused].concat();
+        assert_eq!(answers(&datagram).collect::<Vec<_>>(), both);
+
+        for cut in 0..datagram.len() {
+            assert!(answers(&datagram[..cut]).count() < 2, "cut at {cut}");
+        }
+        for length in [0, 1, 15, 16, 21, u32::MAX] {
+            assert_eq!(answers(&message(length, libc::NLMSG_ERROR as u16, 1, 0)).count(), 0, "length {length}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Kernel settings that each network namespace has for itself (Documentation/networking/ip-sysctl.rst).
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::{Error, Namespace};
+
+impl Namespace {
+    /// The value of a setting of this namespace, without the newline; `name` is its path below `/proc/sys`, such as
+    /// `net/ipv4/tcp_syncookies`.
+    pub fn sysctl(&self, name: &str) -> Result<String, Error> {
+        let value = self.with_setting("read", name, |path| fs::read_to_string(path))?;
+        Ok(value.trim_end().to_owned())
+    }
+
+    /// Changes a setting of this namespace. Some of them exist only once what they are about is in use: those of conntrack
+    /// from the first NAT rule on.
+    pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
+        self.with_setting(&format!("write \"{value}\" to"), name, |path| fs::write(path, value))
+    }
+
+    /// `/proc/sys/net` shows the namespace of the thread that opens it.
+    fn with_setting<T: Send>(
+        &self,
+        action: &str,
+        name: &str,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send,
+    ) -> Result<T, Error> {
+        let path = PathBuf::from("/proc/sys").join(name);
+        let outcome = if is_per_namespace(Path::new(name)) {
+            self.run(|| work(&path))?
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "only settings below net belong to a network namespace"))
+        };
+        outcome.map_err(|source| Error::Sysctl { action: action.into(), path, source })
+    }
+}
+
+fn is_per_namespace(name: &Path) -> bool {
+    name.starts_with("net") && name.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_belongs_to_its_namespace() {
+        let name = "net/ipv4/ip_local_port_range";
+        let make = || Namespace::new().expect("make a namespace (as root)");
+        let (changed, other, outside) = (make(), make(), Namespace::current().expect("this namespace"));
+        let before = outside.sysctl(name).expect("read");
+        changed.set_sysctl(name, "20001\t20999").expect("write");
+        assert_eq!(changed.sysctl(name).expect("read"), "20001\t20999");
+        assert_ne!(other.sysctl(name).expect("read"), "20001\t20999");
+        assert_eq!(outside.sysctl(name).expect("read"), before);
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_nothing_outside_net_is_touched() {
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        for (name, path) in [
+            ("net/ipv4/no_such_setting", "/proc/sys/net/ipv4/no_such_setting"),
+            ("kernel/hostname", "/proc/sys/kernel/hostname"),
+            ("net/../kernel/hostname", "/proc/sys/net/../kernel/hostname"),
+            ("/tmp/x", "/tmp/x"),
+        ] {
+            for error in [namespace.sysctl(name).err(), namespace.set_sysctl(name, "1").err()] {
+                let text = error.unwrap_or_else(|| panic!("{name} was accepted")).to_string();
+                assert!(text.contains(path), "{text}");
+            }
+        }
+        let refused = namespace.set_sysctl("net/ipv4/tcp_syncookies", "words").expect_err("not a number");
+        assert!(refused.to_string().contains("tcp_syncookies"), "{refused}");
+    }
+}
