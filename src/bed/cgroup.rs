@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use super::Error;
 use super::mount_table::{self, Mount};
 
-/// The directory of the topmost cgroup this process can reach: the mount point of the v2 hierarchy, which hybrid layouts
-/// have beside the v1 ones.
+/// The directory of the topmost cgroup this process can reach: the mount point of the v2 hierarchy, which hybrid
+/// layouts have beside the v1 ones.
 pub fn root() -> Result<PathBuf, Error> {
     Ok(hierarchy(&mount_table::read()?)?.mount_point.clone())
 }
@@ -47,8 +47,8 @@ fn directory(mounts: &[Mount], membership: &str) -> Result<PathBuf, Error> {
 
 /// A cgroup below that of this process, removed when dropped.
 ///
-/// It is a *threaded* cgroup: single threads can be inside it, so that one process can use several at once and keep the rest of
-/// itself outside. A socket belongs to the cgroup of the thread that creates it.
+/// It is a *threaded* cgroup: single threads can be inside it, so that one process can use several at once and keep the
+/// rest of itself outside. A socket belongs to the cgroup of the thread that creates it.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
@@ -104,7 +104,8 @@ impl Cgroup {
 
     /// Moves everybody out and removes the directory.
     fn remove(&self) -> io::Result<()> {
-        // A thread that has been joined can still be on its way out in the kernel, and one that is being moved can start another.
+        // A thread that has been joined can still be on its way out in the kernel, and one that is being moved can
+        // start another.
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
             for thread in fs::read_to_string(self.path.join("cgroup.threads"))?.lines() {

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,11 @@ pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), E
             .nest(libc::IFLA_INFO_DATA, Attributes::new().with(VETH_INFO_PEER, &peer)),
     );
     here.1.run(|| create(&action, libc::RTM_NEWLINK, ifinfomsg(0, 0), attributes))?
+}
+
+/// Whether the kernel has IPv6: one started with `ipv6.disable=1` has not.
+pub fn has_ipv6() -> bool {
+    Path::new("/proc/thread-self/net/if_inet6").exists()
 }
 
 /// Sets the interface up.
@@ -121,5 +127,55 @@ fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    use nix::net::if_::if_nameindex;
+    use socket2::SockRef;
+
+    #[test]
+    fn segments_follow_the_mtu() {
+        fn segment() -> u32 {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+            let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+            SockRef::from(&client).tcp_mss().expect("a segment size")
+        }
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        let before = namespace.run(segment).expect("run inside");
+        namespace.run(|| set_mtu("lo", 1500)).expect("run inside").expect("set the MTU");
+        let after = namespace.run(segment).expect("run inside");
+        assert!(before > 1500, "segments of {before} bytes before");
+        assert!((1400..1500).contains(&after), "segments of {after} bytes after");
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_tried_and_leaves_nothing_behind() {
+        let make = || Namespace::new().expect("make a namespace (as root)");
+        let (here, there) = (make(), make());
+        let text = |outcome: Result<(), Error>| outcome.expect_err("a refusal").to_string();
+
+        let missing = text(here.run(|| set_up("nothing")).expect("run inside"));
+        assert!(missing.starts_with("cannot set the interface nothing up: "), "{missing}");
+
+        veth(("one", &here), ("two", &there)).expect("make a pair");
+        let taken = text(veth(("one", &here), ("three", &there)));
+        assert!(taken.starts_with("cannot create the veth pair one and three: File exists"), "{taken}");
+        let long = text(veth(("four", &here), ("sixteen-bytes-in", &there)));
+        assert!(long.contains("sixteen-bytes-in"), "{long}");
+
+        let names = |namespace: &Namespace| {
+            let mut names: Vec<_> = namespace
+                .run(|| if_nameindex().expect("list").iter().map(|link| link.name().to_owned()).collect())
+                .expect("run inside");
+            names.retain(|name: &std::ffi::CString| [c"one", c"two", c"three", c"four"].contains(&name.as_c_str()));
+            names
+        };
+        assert_eq!(names(&here), [c"one".to_owned()]);
+        assert_eq!(names(&there), [c"two".to_owned()]);
     }
 }

@@ -1,7 +1,7 @@
 //! A private place for real connections: two hosts on one wire, NAT between them, and a cgroup of their own.
 //!
-//! The demo, the bench and the tests run real TCP here without preparing or disturbing the machine. A [`Bed`] is made of
-//! network namespaces that have no name, interfaces that exist only inside them, and one cgroup that is removed with
+//! The demo, the bench and the tests run real TCP here without preparing or disturbing the machine. A [`Bed`] is made
+//! of network namespaces that have no name, interfaces that exist only inside them, and one cgroup that is removed with
 //! the bed; nothing needs to be installed, since the kernel is spoken to over netlink.
 //!
 //! ```no_run
@@ -17,10 +17,9 @@
 //! # }
 //! ```
 //!
-//! A socket belongs for good to the namespace and the cgroup of the thread that created it (an accepted socket to those of
-//! its listener). So only creating it has to happen inside; it can be used from any thread.
+//! A socket belongs for good to the namespace and the cgroup of the thread that created it (an accepted socket to those
+//! of its listener). So only creating it has to happen inside; it can be used from any thread.
 
-mod bed;
 pub mod bpffs;
 pub mod cgroup;
 mod error;
@@ -31,10 +30,11 @@ mod netlink;
 mod proxy;
 mod redirect;
 mod sysctl;
+mod topology;
 
-pub use bed::Bed;
 pub use cgroup::Cgroup;
 pub use error::Error;
 pub use namespace::Namespace;
 pub use proxy::Proxy;
 pub use redirect::{Hook, Nat};
+pub use topology::Bed;

@@ -27,7 +27,8 @@ pub(super) fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 
-/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: any number of optional fields before the dash.
+/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: any number of optional fields before the
+/// dash.
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     let root = fields.nth(3)?;

@@ -31,8 +31,8 @@ impl Namespace {
         Ok(Self { fd: file.into() })
     }
 
-    /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts are inside, too. A panic in it
-    /// goes on in the caller.
+    /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts are inside, too. A
+    /// panic in it goes on in the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_a_thread(|| {
             setns(&self.fd, CloneFlags::CLONE_NEWNET)

@@ -20,8 +20,8 @@ impl Attributes {
         Self::default()
     }
 
-    /// Values are names, addresses and numbers of known small size, and nests of a few of those: far from the 64 KiB that
-    /// an attribute can hold.
+    /// Values are names, addresses and numbers of known small size, and nests of a few of those: far from the 64 KiB
+    /// that an attribute can hold.
     pub fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (4 + value.len()) as u16;
         self.0.extend(length.to_ne_bytes());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::Error;
+use super::{Error, link};
 
 /// Bytes relayed per read, as service proxies have it.
 const BUFFER: usize = 64 * 1024;
@@ -15,7 +15,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A transparent proxy: whatever is REDIRECTed to its port it relays, byte for byte, to where it was going.
 ///
-/// It lives in the namespace and cgroup of the thread that starts it. Dropping it closes every connection and waits for its threads.
+/// It lives in the namespace and cgroup of the thread that starts it. Dropping it closes every connection and waits for
+/// its threads.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -28,12 +29,15 @@ impl Proxy {
     /// `SO_MARK` of the proxy's own connections, by which a REDIRECT rule lets them through.
     pub const MARK: u32 = 0x7368_756e;
 
-    /// Listens on `port` of every IPv4 and IPv6 address; 0 takes a free one.
+    /// Listens on `port` of every address, IPv4 and IPv6; 0 takes a free one.
     pub fn start(port: u16) -> Result<Self, Error> {
         let v4 = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
         let port = v4.local_addr().map_err(|source| failed("read its address".into(), source))?.port();
-        let v6 = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
-        let mut proxy = Self { port, listeners: vec![v4, v6], connections: Arc::default(), acceptors: Vec::new() };
+        let mut listeners = vec![v4];
+        if link::has_ipv6() {
+            listeners.push(listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?);
+        }
+        let mut proxy = Self { port, listeners, connections: Arc::default(), acceptors: Vec::new() };
         for listener in &proxy.listeners {
             let listener = listener.try_clone().map_err(|source| failed("duplicate a listener".into(), source))?;
             let connections = Arc::clone(&proxy.connections);
@@ -176,8 +180,8 @@ fn relay_both<'scope>(scope: &'scope Scope<'scope, '_>, downstream: TcpStream, u
     requests.and(replies)
 }
 
-/// Copies until the end, then passes the end on. `io::copy` would splice, which a proxy that looks at its traffic does not do
-/// and which does not see redirected bytes.
+/// Copies until the end, then passes the end on. `io::copy` would splice, which a proxy that looks at its traffic does
+/// not do and which does not see redirected bytes.
 fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut copy = || {

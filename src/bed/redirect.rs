@@ -62,8 +62,8 @@ impl Nat {
         Ok(nat)
     }
 
-    /// Takes TCP connections to `port` at any address to `to` at this host (REDIRECT), as a sidecar's rules do, except those
-    /// whose socket has the mark `unless` (`SO_MARK`): the proxy's own.
+    /// Takes TCP connections to `port` at any address to `to` at this host (REDIRECT), as a sidecar's rules do, except
+    /// those whose socket has the mark `unless` (`SO_MARK`): the proxy's own.
     pub fn redirect(&mut self, hook: Hook, port: u16, to: u16, unless: Option<u32>) -> Result<(), Error> {
         let mut rule = Rule::default();
         if let Some(mark) = unless {
@@ -76,7 +76,8 @@ impl Nat {
         self.append(&format!("redirect TCP port {port} to {to}"), hook, rule)
     }
 
-    /// Takes TCP connections to the address and port `from` to `to` (DNAT), as a cluster service does. Both are of one family.
+    /// Takes TCP connections to the address and port `from` to `to` (DNAT), as a cluster service does. Both are of one
+    /// family.
     pub fn dnat(&mut self, hook: Hook, from: SocketAddr, to: SocketAddr) -> Result<(), Error> {
         let family = match to.ip() {
             IpAddr::V4(_) => libc::NFPROTO_IPV4,

@@ -5,9 +5,11 @@ use super::{Cgroup, Error, Hook, Namespace, Nat, Proxy, link};
 const CLIENT_LINK: &str = "to-server";
 const SERVER_LINK: &str = "to-client";
 
-/// Two hosts, client and server, joined by a veth pair, and a cgroup for those of their sockets that are to be accelerated.
+/// Two hosts, client and server, joined by a veth pair, and a cgroup for those of their sockets that are to be
+/// accelerated.
 ///
-/// Every bed has the same addresses: they exist only in its own namespaces. Everything goes away with the value.
+/// Every bed has the same addresses: they exist only in its own namespaces, the IPv6 ones where [`link::has_ipv6`].
+/// Everything goes away with the value.
 #[derive(Debug)]
 pub struct Bed {
     cgroup: Cgroup,
@@ -55,12 +57,14 @@ impl Bed {
         &self.server
     }
 
-    /// Runs `work` on a thread in the client's namespace and in the cgroup. Threads and processes that it starts begin there.
+    /// Runs `work` on a thread in the client's namespace and in the cgroup. Threads and processes that it starts begin
+    /// there.
     pub fn in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(&self.client, work)
     }
 
-    /// Runs `work` on a thread in the server's namespace and in the cgroup. Threads and processes that it starts begin there.
+    /// Runs `work` on a thread in the server's namespace and in the cgroup. Threads and processes that it starts begin
+    /// there.
     pub fn in_server<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(&self.server, work)
     }
@@ -72,8 +76,8 @@ impl Bed {
         })?
     }
 
-    /// REDIRECTs what the client sends to `port`, at any address, to the client's own port `to`: a sidecar's outbound hop. A
-    /// [`Proxy`] in the client listens there; its own connections are let through.
+    /// REDIRECTs what the client sends to `port`, at any address, to the client's own port `to`: a sidecar's outbound
+    /// hop. A [`Proxy`] in the client listens there; its own connections are let through.
     pub fn redirect(&mut self, port: u16, to: u16) -> Result<(), Error> {
         self.client_nat.redirect(Hook::Output, port, to, Some(Proxy::MARK))
     }
@@ -91,14 +95,19 @@ impl Bed {
 
 fn configure(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), Error> {
     link::add_address(name, IpAddr::V4(v4), 24)?;
-    link::add_address(name, IpAddr::V6(v6), 64)?;
+    if link::has_ipv6() {
+        link::add_address(name, IpAddr::V6(v6), 64)?;
+    }
     link::set_up(name)
 }
 
 fn connect(name: &str, gateway_v4: Ipv4Addr, gateway_v6: Ipv6Addr) -> Result<(), Error> {
     link::wait_until_running(name)?;
     link::add_default_route(IpAddr::V4(gateway_v4))?;
-    link::add_default_route(IpAddr::V6(gateway_v6))
+    if link::has_ipv6() {
+        link::add_default_route(IpAddr::V6(gateway_v6))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
