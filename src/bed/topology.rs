@@ -115,7 +115,10 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
     use std::time::Duration;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -135,8 +138,11 @@ mod tests {
         bed.in_client(|| TcpStream::connect_timeout(&address, LIMIT)).expect("run in the client")
     }
 
-    /// Accepts a connection that has already been made, and exchanges a word each way.
+    /// Accepts the connection, which has to come within the limit, and exchanges a word each way.
     fn converse(listener: &TcpListener, client: &mut TcpStream) -> TcpStream {
+        let mut arrival = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        let arrived = poll(&mut arrival, PollTimeout::try_from(LIMIT).expect("a limit")).expect("wait");
+        assert_eq!(arrived, 1, "no connection arrived");
         let (mut server, _) = listener.accept().expect("accept");
         client.set_read_timeout(Some(LIMIT)).expect("limit the wait");
         server.set_read_timeout(Some(LIMIT)).expect("limit the wait");
@@ -160,6 +166,21 @@ mod tests {
             let accepted = converse(&listener, &mut stream);
             assert_eq!(accepted.peer_addr().expect("a peer").ip(), client);
         }
+    }
+
+    #[test]
+    fn both_ends_of_the_wire_carry_packets_as_soon_as_there_is_a_bed() {
+        let bed = bed();
+        let running = |name: &'static str| {
+            move || {
+                let mut all = nix::ifaddrs::getifaddrs().expect("list interfaces");
+                all.any(|entry| {
+                    entry.interface_name == name && entry.flags.contains(nix::net::if_::InterfaceFlags::IFF_RUNNING)
+                })
+            }
+        };
+        assert!(bed.client().run(running(CLIENT_LINK)).expect("run"));
+        assert!(bed.server().run(running(SERVER_LINK)).expect("run"));
     }
 
     #[test]
@@ -268,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn conntrack_times_of_a_namespace_can_be_set_once_nat_is_in_use() {
+    fn each_host_has_conntrack_times_of_its_own() {
         let bed = bed();
         let name = "net/netfilter/nf_conntrack_tcp_timeout_established";
         bed.client().set_sysctl(name, "5").expect("write");
@@ -317,14 +338,21 @@ mod tests {
         let listener = listen(&bed, address);
         let mut stream = connect(&bed, address).expect("connect");
         let _accepted = converse(&listener, &mut stream);
-        drop(proxy);
-        assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)), "the connection is closed");
+        let dropping = std::thread::spawn(move || drop(proxy));
+        match stream.read(&mut [0; 1]) {
+            Ok(0) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            other => panic!("the connection is still open: {other:?}"),
+        }
+        dropping.join().expect("the proxy ends");
         bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start another on the same port");
     }
 
     #[test]
     fn a_connection_made_to_the_proxy_itself_is_closed() {
-        let bed = bed();
+        let mut bed = bed();
+        // With a rule there is connection tracking, which knows an original destination for every connection.
+        bed.redirect(80, 15001).expect("redirect");
         let _proxy = bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start a proxy");
         for address in [SocketAddr::from((Bed::CLIENT_V4, 15001)), SocketAddr::from((Bed::CLIENT_V6, 15001))] {
             let mut stream = connect(&bed, address).expect("connect");
