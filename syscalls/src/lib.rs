@@ -1,1 +1,47 @@
-//! `bpf(2)` by direct system calls.
+//! `bpf(2)` by direct system calls: maps, programs, links, iterators, pins and ring buffers as owned file
+//! descriptors; feature probes that ask the kernel by doing; and a reader of kernel BTF.
+//!
+//! The layer is thin on purpose. Every function that is one command opens its documentation with that command,
+//! takes file descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and gives them back as
+//! [`OwnedFd`](std::os::fd::OwnedFd) inside a type that says what they are. What the kernel can refuse is an
+//! [`Error`] that keeps the command, the errno and, for a program, the whole verifier log.
+//!
+//! ```no_run
+//! use syscalls::{Map, MapKind, MapSpec, Update};
+//!
+//! let map = Map::create(&MapSpec::new(MapKind::HASH, "answers", 4, 8, 16))?;
+//! map.update(&1u32.to_ne_bytes(), &42u64.to_ne_bytes(), Update::ANY)?;
+//! assert_eq!(map.lookup(&1u32.to_ne_bytes())?, Some(42u64.to_ne_bytes().to_vec()));
+//! # Ok::<(), syscalls::Error>(())
+//! ```
+//!
+//! Layouts are those of `include/uapi/linux/bpf.h` and `include/uapi/linux/btf.h`, checked at compile time. The
+//! target is 64-bit Linux.
+#![deny(missing_docs)]
+
+mod insn;
+mod memlock;
+mod name;
+mod uapi;
+
+pub mod btf;
+pub mod btf_load;
+pub mod cap;
+pub mod cpu;
+pub mod error;
+pub mod iter;
+pub mod link;
+pub mod map;
+pub mod object;
+pub mod prog;
+pub mod ringbuf;
+pub mod stats;
+
+pub use btf::Btf;
+pub use btf_load::BtfObject;
+pub use error::{Errno, Error, Result};
+pub use iter::Iter;
+pub use link::{Attachment, Link};
+pub use map::{Map, MapBtf, MapKind, MapSpec, PerCpuMap, TypedMap, Update};
+pub use prog::{AttachType, LogLevel, Prog, ProgBtf, ProgKind, ProgSpec};
+pub use ringbuf::RingBuf;

@@ -1,0 +1,59 @@
+//! What can be wrong with BTF, or missing from it.
+
+/// BTF that does not hold together, or that does not have what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the messages say it
+pub enum BtfError {
+    #[error("BTF of {len} bytes: it has a header of 24 and at most 1 GiB")]
+    Length { len: usize },
+    #[error("BTF of the other byte order: it was made for another machine")]
+    OtherByteOrder,
+    #[error("not BTF: magic {magic:#06x} and version {version}, where 0xeb9f and 1 are known")]
+    NotBtf { magic: u16, version: u8 },
+    #[error("BTF header says it is {len} bytes long; it has at least 24")]
+    HeaderLength { len: usize },
+    #[error("BTF {name} section is not inside the data, or not aligned to 4 bytes")]
+    Section { name: &'static str },
+    #[error("BTF string section does not start and end with a NUL byte")]
+    Strings,
+    #[error("BTF type {id} ends outside the type section")]
+    TruncatedType { id: u32 },
+    #[error("BTF type {id} is of kind {kind}, which is unknown, so that no type after it can be found")]
+    UnknownKind { id: u32, kind: u8 },
+    #[error("BTF string offset {offset} is outside the string section")]
+    StringOffset { offset: u32 },
+    #[error("BTF string at {offset} is not UTF-8")]
+    NotUtf8 { offset: u32 },
+    #[error("BTF has no type {id}")]
+    TypeId { id: u32 },
+    #[error("BTF types refer to each other more than 32 times in a row, at type {id}")]
+    TooDeep { id: u32 },
+    #[error("BTF structures hold each other too often: gave up looking for `{member}`")]
+    TooWide { member: String },
+    #[error("BTF type {id} is larger than 4 GiB, or lies beyond 512 MiB of its structure")]
+    TooLarge { id: u32 },
+    #[error("BTF type {id} has no size: it is a function, a forward declaration or void")]
+    NoSize { id: u32 },
+    #[error("this kernel's BTF has no {kind} `{name}`")]
+    NoType { kind: &'static str, name: String },
+    #[error("`{path}` of `{root}`: {problem}")]
+    Path { root: String, path: String, problem: PathProblem },
+}
+
+/// Why a path does not lead to a member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the messages say it
+pub enum PathProblem {
+    #[error("`{step}` is not `name` or `name[index]`")]
+    Syntax { step: String },
+    #[error("there is no member `{member}` in {parent}")]
+    NoMember { member: String, parent: String },
+    #[error("`{step}` is in a {kind}, which has no members; a pointer has to be read first")]
+    NotAStruct { step: String, kind: &'static str },
+    #[error("`{step}` is not an array")]
+    NotAnArray { step: String },
+    #[error("index {index} is outside an array of {len}")]
+    Index { index: u32, len: u32 },
+}

@@ -1,0 +1,76 @@
+//! BTF objects: `BPF_BTF_LOAD` and reading back what is loaded.
+
+use crate::error::{Error, Result};
+use crate::object::{self, BtfInfo};
+use crate::prog::{rejected, with_growing_log};
+use crate::{memlock, uapi};
+use bytemuck::Zeroable;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A loaded BTF object.
+#[derive(Debug)]
+pub struct BtfObject {
+    fd: OwnedFd,
+}
+
+impl BtfObject {
+    /// `bpf(BPF_BTF_LOAD)`, without a log; if the kernel refuses, once more with the log that says why.
+    ///
+    /// # Errors
+    /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] for more than 4 GiB.
+    pub fn load(btf: &[u8]) -> Result<Self> {
+        let object = || format!("BTF of {} bytes", btf.len());
+        let mut attr = uapi::BtfLoad::zeroed();
+        attr.btf = uapi::addr(btf);
+        attr.btf_size =
+            u32::try_from(btf.len()).map_err(|_| Error::invalid(object(), "the kernel takes less than 4 GiB"))?;
+        let load = |attr: &mut uapi::BtfLoad| {
+            // SAFETY: the BTF is valid for `btf_size`, the log buffer for `btf_log_size`; the command answers with a
+            // new descriptor.
+            memlock::lifted(|| unsafe { uapi::BTF_LOAD.call_fd(attr) })
+        };
+        let errno = match load(&mut attr) {
+            Ok(fd) => return Ok(Self { fd }),
+            Err(errno) => errno,
+        };
+        let (again, log) = with_growing_log(|buffer| {
+            let mut attr = attr;
+            attr.btf_log_level = 1;
+            attr.btf_log_size = buffer.len() as u32;
+            attr.btf_log_buf = uapi::addr_mut(buffer);
+            load(&mut attr)
+        });
+        again.map(|fd| Self { fd }).map_err(|_| rejected(object(), errno, log))
+    }
+
+    /// `bpf(BPF_BTF_GET_FD_BY_ID)`: the BTF object with this id, as a program's or map's information names it.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none; `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn open_id(id: u32) -> Result<Self> {
+        let fd = object::open_id(uapi::BTF_GET_FD_BY_ID, id)?;
+        Ok(Self { fd })
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn info(&self) -> Result<BtfInfo> {
+        object::btf_info(self.as_fd())
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its bytes, for [`Btf::parse`](crate::Btf::parse).
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn data(&self) -> Result<Vec<u8>> {
+        object::btf_data(self.as_fd())
+    }
+}
+
+impl AsFd for BtfObject {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,237 @@
+//! Attaching programs: `BPF_LINK_CREATE`, and `BPF_PROG_ATTACH` where the kernel has no link.
+
+use crate::error::{Errno, Result};
+use crate::object::{self, LinkInfo};
+use crate::uapi;
+use crate::{AttachType, Map, Prog};
+use bytemuck::Zeroable;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// A program attached to something. It is detached when the last descriptor and pin of the link are gone.
+#[derive(Debug)]
+pub struct Link {
+    fd: OwnedFd,
+}
+
+impl Link {
+    /// `bpf(BPF_LINK_CREATE)`: `prog` on a cgroup and all below it, beside others (as with `BPF_F_ALLOW_MULTI`).
+    /// `cgroup` is an open folder of cgroup v2. Since Linux 5.7.
+    ///
+    /// # Errors
+    /// `EBADF` if `cgroup` is not one; `EPERM` if one above it has a program that forbids others; `EINVAL` if the
+    /// kernel has no such link or `prog` is of another type.
+    pub fn to_cgroup(prog: &Prog, cgroup: BorrowedFd<'_>, attach_type: AttachType) -> Result<Self> {
+        Self::create(prog, Some(cgroup), attach_type)
+    }
+
+    /// `bpf(BPF_LINK_CREATE)`: an sk_msg program on a sockmap or sockhash. Since Linux 6.10; see
+    /// [`Attachment::of_sk_msg`] for all kernels.
+    ///
+    /// # Errors
+    /// `EBUSY` if the map has one, `EINVAL` if the kernel has no such link.
+    pub fn to_sk_msg(prog: &Prog, map: &Map) -> Result<Self> {
+        Self::create(prog, Some(map.as_fd()), AttachType::SK_MSG_VERDICT)
+    }
+
+    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program (fentry, fexit) at the function that it was loaded for, on
+    /// every kernel that has them.
+    ///
+    /// # Errors
+    /// `EINVAL` if `prog` is no tracing program, `ENOTSUPP` (524) if the function cannot be traced.
+    pub fn to_traced_function(prog: &Prog) -> Result<Self> {
+        let mut attr = uapi::RawTracepoint::zeroed();
+        attr.prog_fd = uapi::fd(prog.as_fd());
+        // SAFETY: no address in the attribute (the name is for raw tracepoints); answers with a new descriptor.
+        let fd = unsafe { uapi::RAW_TRACEPOINT_OPEN.call_fd(&mut attr) }
+            .map_err(uapi::RAW_TRACEPOINT_OPEN.failed(format!("program `{}`", prog.name())))?;
+        Ok(Self { fd })
+    }
+
+    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over a map if it takes one (`bpf_sk_storage_map`, `sockmap`).
+    ///
+    /// # Errors
+    /// `EINVAL` if `prog` is no iterator, if it takes a map and has none, or the map is of another type.
+    pub fn to_iter(prog: &Prog, map: Option<&Map>) -> Result<Self> {
+        let target = uapi::IterLinkInfo { map_fd: map.map_or(0, |m| uapi::fd(m.as_fd())) };
+        let mut attr = uapi::LinkCreate::zeroed();
+        attr.prog_fd = uapi::fd(prog.as_fd());
+        attr.attach_type = AttachType::TRACE_ITER.raw();
+        if map.is_some() {
+            attr.iter_info = uapi::addr(bytemuck::bytes_of(&target));
+            attr.iter_info_len = size_of_val(&target) as u32;
+        }
+        // SAFETY: the iterator's argument is valid for its length; answers with a new descriptor.
+        let fd = unsafe { uapi::LINK_CREATE.call_fd(&mut attr) }
+            .map_err(uapi::LINK_CREATE.failed(format!("program `{}`", prog.name())))?;
+        Ok(Self { fd })
+    }
+
+    fn create(prog: &Prog, target: Option<BorrowedFd<'_>>, attach_type: AttachType) -> Result<Self> {
+        let mut attr = uapi::LinkCreate::zeroed();
+        attr.prog_fd = uapi::fd(prog.as_fd());
+        attr.target_fd = target.map_or(0, uapi::fd);
+        attr.attach_type = attach_type.raw();
+        // SAFETY: no address in the attribute; the command answers with a new descriptor.
+        let fd = unsafe { uapi::LINK_CREATE.call_fd(&mut attr) }
+            .map_err(uapi::LINK_CREATE.failed(format!("program `{}`", prog.name())))?;
+        Ok(Self { fd })
+    }
+
+    /// `bpf(BPF_OBJ_GET)`: the link that is pinned at `path`.
+    ///
+    /// # Errors
+    /// As [`object::pin`]; [`Error::WrongObject`](crate::Error::WrongObject) if something else is pinned there.
+    pub fn open_pinned(path: &Path) -> Result<Self> {
+        let fd = object::open_pinned(path, object::Kind::Link)?;
+        Ok(Self { fd })
+    }
+
+    /// `bpf(BPF_LINK_GET_FD_BY_ID)`: the link with this id.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none; `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn open_id(id: u32) -> Result<Self> {
+        let fd = object::open_id(uapi::LINK_GET_FD_BY_ID, id)?;
+        Ok(Self { fd })
+    }
+
+    /// `bpf(BPF_OBJ_PIN)`: see [`object::pin`]. The program stays attached when the process ends.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        object::pin(self, path)
+    }
+
+    /// `bpf(BPF_LINK_UPDATE)`: puts `new` in the place of the present program, with no moment without either.
+    ///
+    /// # Errors
+    /// `EINVAL` if `new` is of another type or this link cannot be updated, `ENOLINK` if it is detached.
+    pub fn update(&self, new: &Prog) -> Result<()> {
+        let mut attr = uapi::LinkUpdate::zeroed();
+        attr.link_fd = uapi::fd(self.as_fd());
+        attr.new_prog_fd = uapi::fd(new.as_fd());
+        // SAFETY: no address in the attribute.
+        unsafe { uapi::LINK_UPDATE.call(&mut attr) }
+            .map(|_| ())
+            .map_err(uapi::LINK_UPDATE.failed(format!("program `{}`", new.name())))
+    }
+
+    /// `bpf(BPF_LINK_DETACH)`: detaches at once, whoever else holds the link. cgroup links have it since Linux 5.9.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for links that have no such operation, such as tracing.
+    pub fn detach(&self) -> Result<()> {
+        let mut attr = uapi::LinkDetach::zeroed();
+        attr.link_fd = uapi::fd(self.as_fd());
+        // SAFETY: no address in the attribute.
+        unsafe { uapi::LINK_DETACH.call(&mut attr) }.map(|_| ()).map_err(uapi::LINK_DETACH.failed("link"))
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    ///
+    /// # Errors
+    /// [`Error::Command`](crate::Error::Command).
+    pub fn info(&self) -> Result<LinkInfo> {
+        object::link_info(self.as_fd())
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// An sk_msg program on a sockmap or sockhash, in the way this kernel has.
+#[derive(Debug)]
+pub enum Attachment {
+    /// By link: ends with the link.
+    Link(Link),
+    /// By `BPF_PROG_ATTACH`: ends with [`Attachment::detach`] or with the map, not with this value.
+    Legacy(Legacy),
+}
+
+/// What it takes to end a `BPF_PROG_ATTACH`.
+#[derive(Debug)]
+pub struct Legacy {
+    prog: OwnedFd,
+    map: OwnedFd,
+}
+
+impl Attachment {
+    /// [`Link::to_sk_msg`] where the kernel has it, [`Attachment::of_sk_msg_without_link`] elsewhere.
+    ///
+    /// # Errors
+    /// `EBUSY` if the map has a linked program; otherwise as the latter.
+    pub fn of_sk_msg(prog: &Prog, map: &Map) -> Result<Self> {
+        match Link::to_sk_msg(prog, map) {
+            Ok(link) => Ok(Self::Link(link)),
+            Err(error) if error.errno().is_some_and(Errno::says_unsupported) => Self::of_sk_msg_without_link(prog, map),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `bpf(BPF_PROG_ATTACH)`: an sk_msg program on a sockmap or sockhash, in the place of one that is there.
+    ///
+    /// # Errors
+    /// `EINVAL` if `prog` is not sk_msg, `EOPNOTSUPP` if `map` holds no sockets, `EBUSY` if a link is there.
+    pub fn of_sk_msg_without_link(prog: &Prog, map: &Map) -> Result<Self> {
+        let failed = || uapi::PROG_ATTACH.failed(format!("map `{}`", map.name()));
+        attach_to_map(prog.as_fd(), map.as_fd()).map_err(failed())?;
+        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|e| failed()(errno_of(&e)));
+        Ok(Self::Legacy(Legacy { prog: own(prog.as_fd())?, map: own(map.as_fd())? }))
+    }
+
+    /// Puts `new` in the place of the present program, with no moment without either.
+    ///
+    /// # Errors
+    /// As [`Link::update`] or [`Attachment::of_sk_msg_without_link`].
+    pub fn update(&mut self, new: &Prog) -> Result<()> {
+        match self {
+            Self::Link(link) => link.update(new),
+            Self::Legacy(legacy) => {
+                let failed = || uapi::PROG_ATTACH.failed(format!("program `{}`", new.name()));
+                let prog = new.as_fd().try_clone_to_owned().map_err(|e| failed()(errno_of(&e)))?;
+                attach_to_map(new.as_fd(), legacy.map.as_fd()).map_err(failed())?;
+                legacy.prog = prog;
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends it: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`.
+    ///
+    /// # Errors
+    /// `ENOENT` if another has put its own program in the place of this one.
+    pub fn detach(self) -> Result<()> {
+        match self {
+            Self::Link(link) => link.detach(),
+            Self::Legacy(legacy) => {
+                let mut attr = sk_msg_attr(legacy.prog.as_fd(), legacy.map.as_fd());
+                // SAFETY: no address in the attribute.
+                unsafe { uapi::PROG_DETACH.call(&mut attr) }
+                    .map(|_| ())
+                    .map_err(uapi::PROG_DETACH.failed("sk_msg program"))
+            }
+        }
+    }
+}
+
+fn sk_msg_attr(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> uapi::ProgAttach {
+    let mut attr = uapi::ProgAttach::zeroed();
+    attr.target_fd = uapi::fd(map);
+    attr.attach_bpf_fd = uapi::fd(prog);
+    attr.attach_type = AttachType::SK_MSG_VERDICT.raw();
+    attr
+}
+
+fn attach_to_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> std::result::Result<i32, Errno> {
+    // SAFETY: no address in the attribute.
+    unsafe { uapi::PROG_ATTACH.call(&mut sk_msg_attr(prog, map)) }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}

@@ -1,0 +1,131 @@
+//! Many elements with one system call.
+
+use super::{Map, Update};
+use crate::error::{Errno, Error, Result};
+use crate::uapi::{self, Command};
+use bytemuck::Zeroable;
+use std::os::fd::AsFd;
+
+/// What a batch command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Batch<T> {
+    /// All of it.
+    Done(T),
+    /// Nothing: this kernel or this map has no batches, so the caller goes element by element.
+    Unsupported,
+}
+
+impl Map {
+    /// `bpf(BPF_MAP_LOOKUP_BATCH)`, as often as it takes, about `at_once` elements each: all entries as keys and
+    /// values one after the other, values as [`Map::lookup`] gives them. Hash maps and arrays have it since Linux 5.6.
+    ///
+    /// # Errors
+    /// [`Error::Command`] if the kernel fails for another reason than not having batches.
+    pub fn lookup_batch(&self, at_once: u32) -> Result<Batch<(Vec<u8>, Vec<u8>)>> {
+        self.read_batches(uapi::MAP_LOOKUP_BATCH, at_once)
+    }
+
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH)`: the same, and the map is empty afterwards unless others fill it.
+    ///
+    /// # Errors
+    /// As [`Map::lookup_batch`].
+    pub fn drain_batch(&self, at_once: u32) -> Result<Batch<(Vec<u8>, Vec<u8>)>> {
+        self.read_batches(uapi::MAP_LOOKUP_AND_DELETE_BATCH, at_once)
+    }
+
+    fn read_batches(&self, command: Command<uapi::Batch>, at_once: u32) -> Result<Batch<(Vec<u8>, Vec<u8>)>> {
+        let value_size = self.exchanged_value_size()?;
+        let mut at_once = at_once.clamp(1, self.max_entries.max(1)) as usize;
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        // The kernel's place in the map: a bucket number for hash maps, a key for arrays.
+        let mut place = vec![0u8; self.key_size.max(size_of::<u32>())];
+        let mut started = false;
+        loop {
+            let mut some_keys = vec![0; at_once * self.key_size];
+            let mut some_values = vec![0; at_once * value_size];
+            let mut attr = uapi::Batch::zeroed();
+            attr.map_fd = uapi::fd(self.as_fd());
+            attr.count = at_once as u32;
+            attr.in_batch = if started { uapi::addr(&place) } else { 0 };
+            attr.out_batch = uapi::addr_mut(&mut place);
+            attr.keys = uapi::addr_mut(&mut some_keys);
+            attr.values = uapi::addr_mut(&mut some_values);
+            // SAFETY: room for `count` keys and values of the kernel's sizes, and for a place.
+            let answer = unsafe { command.call(&mut attr) };
+            match answer {
+                // ENOENT ends the walk, with the last elements in `count`.
+                Ok(_) | Err(Errno::NOENT) => {
+                    let count = (attr.count as usize).min(at_once);
+                    keys.extend_from_slice(&some_keys[..count * self.key_size]);
+                    values.extend_from_slice(&some_values[..count * value_size]);
+                    started = true;
+                    if answer.is_err() {
+                        return Ok(Batch::Done((keys, values)));
+                    }
+                }
+                // One bucket holds more than `at_once`; nothing was taken.
+                Err(Errno::NOSPC) if at_once < self.max_entries as usize => {
+                    at_once = (at_once * 2).min(self.max_entries as usize);
+                }
+                Err(errno) if !started && errno.says_unsupported() => {
+                    return Ok(Batch::Unsupported);
+                }
+                Err(errno) => return Err(command.failed(self.object())(errno)),
+            }
+        }
+    }
+
+    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets as many values as there are keys.
+    ///
+    /// # Errors
+    /// As [`Map::update`]; elements before the one that failed are set.
+    pub fn update_batch(&self, keys: &[u8], values: &[u8], update: Update) -> Result<Batch<()>> {
+        let value_size = self.exchanged_value_size()?;
+        let count = self.count_keys(keys)?;
+        self.check("run of values", values.len(), count as usize * value_size)?;
+        let mut attr = uapi::Batch::zeroed();
+        attr.keys = uapi::addr(keys);
+        attr.values = uapi::addr(values);
+        attr.count = count;
+        attr.elem_flags = update.0;
+        // SAFETY: `count` keys and values of the kernel's sizes.
+        unsafe { self.write_batch(uapi::MAP_UPDATE_BATCH, &mut attr) }
+    }
+
+    /// `bpf(BPF_MAP_DELETE_BATCH)`: removes these keys.
+    ///
+    /// # Errors
+    /// `ENOENT` at the first key that is not there; those before it are removed, those after it are not.
+    pub fn delete_batch(&self, keys: &[u8]) -> Result<Batch<()>> {
+        let mut attr = uapi::Batch::zeroed();
+        attr.count = self.count_keys(keys)?;
+        attr.keys = uapi::addr(keys);
+        // SAFETY: `count` keys of the map's size.
+        unsafe { self.write_batch(uapi::MAP_DELETE_BATCH, &mut attr) }
+    }
+
+    /// # Safety
+    /// As for [`Command::call`].
+    unsafe fn write_batch(&self, command: Command<uapi::Batch>, attr: &mut uapi::Batch) -> Result<Batch<()>> {
+        attr.map_fd = uapi::fd(self.as_fd());
+        let asked = attr.count;
+        // SAFETY: passed on to the caller.
+        match unsafe { command.call(attr) } {
+            Ok(_) => Ok(Batch::Done(())),
+            // A kernel that has the command reports in `count` how far it came; one that has not leaves it.
+            Err(errno) if errno.says_unsupported() && attr.count == asked => Ok(Batch::Unsupported),
+            Err(errno) => Err(command.failed(self.object())(errno)),
+        }
+    }
+
+    fn count_keys(&self, keys: &[u8]) -> Result<u32> {
+        let whole = self.key_size != 0 && keys.len() % self.key_size == 0;
+        match u32::try_from(keys.len() / self.key_size.max(1)) {
+            Ok(count) if whole => Ok(count),
+            _ => Err(Error::invalid(
+                self.object(),
+                format!("{} bytes are not a whole number of {}-byte keys", keys.len(), self.key_size),
+            )),
+        }
+    }
+}

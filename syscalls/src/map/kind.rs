@@ -1,0 +1,56 @@
+//! Map types.
+
+use crate::uapi::open_enum;
+
+open_enum! {
+    /// `enum bpf_map_type`
+    pub struct MapKind {
+        /// Any key, any value.
+        HASH = 1,
+        /// Keys 0 to `max_entries` − 1, always there.
+        ARRAY = 2,
+        /// Programs, for tail calls.
+        PROG_ARRAY = 3,
+        /// A hash with a value for each CPU.
+        PERCPU_HASH = 5,
+        /// An array with a value for each CPU.
+        PERCPU_ARRAY = 6,
+        /// cgroups, by descriptor.
+        CGROUP_ARRAY = 8,
+        /// A hash that evicts what was used longest ago.
+        LRU_HASH = 9,
+        /// The same with a value for each CPU.
+        LRU_PERCPU_HASH = 10,
+        /// Maps, by index.
+        ARRAY_OF_MAPS = 12,
+        /// Maps, by key.
+        HASH_OF_MAPS = 13,
+        /// Sockets, by index.
+        SOCKMAP = 15,
+        /// Sockets, by key.
+        SOCKHASH = 18,
+        /// A value for each cgroup and CPU.
+        PERCPU_CGROUP_STORAGE = 21,
+        /// A value that lives and dies with a socket.
+        SK_STORAGE = 24,
+        /// Records from programs to one reader.
+        RINGBUF = 27,
+    }
+}
+
+impl MapKind {
+    /// Whether an entry has a value for each possible CPU.
+    pub fn is_per_cpu(self) -> bool {
+        matches!(self, Self::PERCPU_HASH | Self::PERCPU_ARRAY | Self::LRU_PERCPU_HASH | Self::PERCPU_CGROUP_STORAGE)
+    }
+
+    /// Whether values are exchanged as 4-byte descriptors or ids whatever the value's size
+    /// (`IS_FD_MAP`, include/linux/bpf.h).
+    pub(super) fn holds_fds(self) -> bool {
+        const PERF_EVENT_ARRAY: MapKind = MapKind::from_raw(4);
+        matches!(
+            self,
+            PERF_EVENT_ARRAY | Self::PROG_ARRAY | Self::CGROUP_ARRAY | Self::ARRAY_OF_MAPS | Self::HASH_OF_MAPS
+        )
+    }
+}

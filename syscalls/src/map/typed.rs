@@ -1,0 +1,104 @@
+//! Maps seen as Rust types.
+
+use super::{Map, Update};
+use crate::error::{Error, Result};
+use bytemuck::Pod;
+use std::marker::PhantomData;
+
+/// A map whose keys are `K` and whose values are `V`, byte for byte.
+#[derive(Debug)]
+pub struct TypedMap<K, V> {
+    map: Map,
+    types: PhantomData<fn(K, V)>,
+}
+
+impl<K: Pod, V: Pod> TypedMap<K, V> {
+    /// The map seen so.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if its sizes are others, or if it has a value for each CPU: see
+    /// [`PerCpuMap`](super::PerCpuMap).
+    pub fn new(map: Map) -> Result<Self> {
+        if map.kind().is_per_cpu() {
+            return Err(Error::invalid(map.object(), format!("a {:?} has a value for each CPU", map.kind())));
+        }
+        Self::check_sizes(&map)?;
+        Ok(Self { map, types: PhantomData })
+    }
+
+    pub(super) fn check_sizes(map: &Map) -> Result<()> {
+        let given = (size_of::<K>(), size_of::<V>());
+        let actual = (map.key_size(), map.value_size());
+        if given == actual {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            map.object(),
+            format!(
+                "keys of {} and values of {} bytes were asked for; it has keys of {} and values of {}",
+                given.0, given.1, actual.0, actual.1
+            ),
+        ))
+    }
+
+    /// The map itself.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// `bpf(BPF_MAP_LOOKUP_ELEM)`: the value of `key`.
+    ///
+    /// # Errors
+    /// As [`Map::lookup`].
+    pub fn lookup(&self, key: &K) -> Result<Option<V>> {
+        let bytes = self.map.lookup(bytemuck::bytes_of(key))?;
+        Ok(bytes.map(|b| read(&b)))
+    }
+
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: takes the value of `key` out.
+    ///
+    /// # Errors
+    /// As [`Map::lookup_and_delete`].
+    pub fn take(&self, key: &K) -> Result<Option<V>> {
+        let bytes = self.map.lookup_and_delete(bytemuck::bytes_of(key))?;
+        Ok(bytes.map(|b| read(&b)))
+    }
+
+    /// `bpf(BPF_MAP_UPDATE_ELEM)`: sets the value of `key`.
+    ///
+    /// # Errors
+    /// As [`Map::update`].
+    pub fn update(&self, key: &K, value: &V, update: Update) -> Result<()> {
+        self.map.update(bytemuck::bytes_of(key), bytemuck::bytes_of(value), update)
+    }
+
+    /// `bpf(BPF_MAP_DELETE_ELEM)`: removes `key`; whether it was there.
+    ///
+    /// # Errors
+    /// As [`Map::delete`].
+    pub fn delete(&self, key: &K) -> Result<bool> {
+        self.map.delete(bytemuck::bytes_of(key))
+    }
+
+    /// The keys, as [`Map::keys`].
+    pub fn keys(&self) -> impl Iterator<Item = Result<K>> {
+        self.map.keys().map(|key| key.map(|k| read(&k)))
+    }
+
+    /// The entries: the keys as [`Map::keys`], each with its value; without those that go while it looks.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(K, V)>> {
+        self.keys().filter_map(|key| match key {
+            Ok(key) => match self.lookup(&key) {
+                Ok(Some(value)) => Some(Ok((key, value))),
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
+            },
+            Err(error) => Some(Err(error)),
+        })
+    }
+}
+
+/// A record from bytes of its size, which `check_sizes` has seen to.
+fn read<T: Pod>(bytes: &[u8]) -> T {
+    bytemuck::pod_read_unaligned(bytes)
+}

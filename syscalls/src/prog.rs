@@ -1,0 +1,362 @@
+//! Programs: `BPF_PROG_LOAD` and what can be asked of a loaded one.
+
+use crate::error::{Errno, Error, Result};
+use crate::object::{self, LineInfo, ProgInfo};
+use crate::uapi::{self, open_enum};
+use crate::{memlock, name};
+use bytemuck::Zeroable;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+open_enum! {
+    /// `enum bpf_prog_type`
+    pub struct ProgKind {
+        /// Filters packets of a socket; also runs under `BPF_PROG_TEST_RUN`.
+        SOCKET_FILTER = 1,
+        /// Called by TCP at the events of a connection.
+        SOCK_OPS = 13,
+        /// Called for packets of the sockets in a sockmap.
+        SK_SKB = 14,
+        /// Called for each `sendmsg` of a socket in a sockmap or sockhash.
+        SK_MSG = 16,
+        /// Called at a tracepoint with its raw arguments.
+        RAW_TRACEPOINT = 17,
+        /// fentry, fexit and iterators, by BTF.
+        TRACING = 26,
+        /// Called by user space alone.
+        SYSCALL = 31,
+    }
+}
+
+open_enum! {
+    /// `enum bpf_attach_type`. Zero is `BPF_CGROUP_INET_INGRESS` and at the same time "none", as the kernel has it.
+    pub struct AttachType {
+        /// No attach type is expected.
+        NONE = 0,
+        /// sock_ops on a cgroup.
+        CGROUP_SOCK_OPS = 3,
+        /// sk_msg on a sockmap or sockhash.
+        SK_MSG_VERDICT = 7,
+        /// Tracing: a raw tracepoint by BTF.
+        TRACE_RAW_TP = 23,
+        /// Tracing: at the entry of a kernel function.
+        TRACE_FENTRY = 24,
+        /// Tracing: at the exit of a kernel function.
+        TRACE_FEXIT = 25,
+        /// Tracing: an iterator.
+        TRACE_ITER = 28,
+    }
+}
+
+open_enum! {
+    /// How much the verifier says: `BPF_LOG_*` of include/linux/bpf_verifier.h.
+    pub struct LogLevel {
+        /// The path that it was on when it gave up.
+        BASIC = 1,
+        /// Every instruction on every path.
+        DETAILED = 2,
+        /// Counts alone: instructions processed, states, stack depth, time.
+        STATS = 4,
+    }
+}
+
+/// BTF for a program: the types of its functions and the source line of its instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgBtf<'a> {
+    /// The loaded BTF object.
+    pub fd: BorrowedFd<'a>,
+    /// Records of `struct bpf_func_info`, the first for instruction 0.
+    pub func_info: &'a [u8],
+    /// Bytes of one record: 8 for today's structure.
+    pub func_info_rec_size: u32,
+    /// Records of `struct bpf_line_info`, by rising instruction.
+    pub line_info: &'a [u8],
+    /// Bytes of one record: 16 for today's structure.
+    pub line_info_rec_size: u32,
+}
+
+/// A program to load.
+#[derive(Clone, Debug)]
+pub struct ProgSpec<'a> {
+    /// The program's type.
+    pub kind: ProgKind,
+    /// Its name; cut to 15 bytes, and bytes outside `[A-Za-z0-9_.]` become `_`.
+    pub name: &'a str,
+    /// Its instructions, 8 bytes each (RFC 9669 section 3), map references as file descriptors.
+    pub insns: &'a [u8],
+    /// Its licence; some helpers want one that is compatible with the GPL (`license_is_gpl_compatible`).
+    pub license: &'a CStr,
+    /// The hook that it is verified for, where its type has several.
+    pub expected_attach_type: AttachType,
+    /// Tracing: the BTF id of the function or iterator; 0 for none.
+    pub attach_btf_id: u32,
+    /// Tracing: the BTF object that id is in; the kernel's own if none.
+    pub attach_btf_obj: Option<BorrowedFd<'a>>,
+    /// `BPF_F_*` flags of `BPF_PROG_LOAD`.
+    pub flags: u32,
+    /// Types and lines.
+    pub btf: Option<ProgBtf<'a>>,
+}
+
+impl<'a> ProgSpec<'a> {
+    /// A program with nothing but what all have.
+    pub fn new(kind: ProgKind, name: &'a str, license: &'a CStr, insns: &'a [u8]) -> Self {
+        Self {
+            kind,
+            name,
+            insns,
+            license,
+            expected_attach_type: AttachType::NONE,
+            attach_btf_id: 0,
+            attach_btf_obj: None,
+            flags: 0,
+            btf: None,
+        }
+    }
+
+    fn object(&self) -> String {
+        format!("program `{}`", self.name)
+    }
+
+    fn attr(&self) -> Result<uapi::ProgLoad> {
+        let mut attr = uapi::ProgLoad::zeroed();
+        attr.prog_type = self.kind.raw();
+        attr.insn_cnt = self.count("instructions", self.insns, 8)?;
+        attr.insns = uapi::addr(self.insns);
+        attr.license = self.license.as_ptr() as u64;
+        attr.prog_flags = self.flags;
+        attr.prog_name = name::object_name(self.name);
+        attr.expected_attach_type = self.expected_attach_type.raw();
+        attr.attach_btf_id = self.attach_btf_id;
+        attr.attach_btf_obj_fd = self.attach_btf_obj.map_or(0, uapi::fd);
+        if let Some(btf) = &self.btf {
+            attr.prog_btf_fd = uapi::fd(btf.fd);
+            attr.func_info_rec_size = btf.func_info_rec_size;
+            attr.func_info = uapi::addr(btf.func_info);
+            attr.func_info_cnt = self.count("function records", btf.func_info, btf.func_info_rec_size)?;
+            attr.line_info_rec_size = btf.line_info_rec_size;
+            attr.line_info = uapi::addr(btf.line_info);
+            attr.line_info_cnt = self.count("line records", btf.line_info, btf.line_info_rec_size)?;
+        }
+        Ok(attr)
+    }
+
+    /// How many records of `size` bytes are in `bytes`: the kernel reads by count, so nothing may be left over.
+    fn count(&self, what: &str, bytes: &[u8], size: u32) -> Result<u32> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let whole = size != 0 && bytes.len() % size as usize == 0;
+        let count = u32::try_from(bytes.len() / (size.max(1) as usize));
+        match count {
+            Ok(count) if whole => Ok(count),
+            _ => Err(Error::invalid(
+                self.object(),
+                format!("{} bytes of {what} are not a whole number of {size}-byte records", bytes.len()),
+            )),
+        }
+    }
+}
+
+/// The log buffer that is tried first.
+const LOG_START: usize = 64 << 10;
+/// The longest log that every kernel can write: `UINT_MAX >> 8` (`bpf_verifier_log_attr_valid` before Linux 5.17).
+const LOG_LIMIT: usize = (u32::MAX >> 8) as usize;
+
+/// A log and whether the kernel had more to say than fits into any buffer it accepts.
+pub(crate) struct Log {
+    pub text: String,
+    pub truncated: bool,
+}
+
+/// Asks with a log buffer that grows as long as the kernel answers `ENOSPC`.
+pub(crate) fn with_growing_log<T>(
+    mut request: impl FnMut(&mut [u8]) -> std::result::Result<T, Errno>,
+) -> (std::result::Result<T, Errno>, Log) {
+    let mut size = LOG_START;
+    loop {
+        let mut buffer = vec![0; size];
+        let answer = request(&mut buffer);
+        let full = matches!(answer, Err(Errno::NOSPC));
+        if full && size < LOG_LIMIT {
+            size = (size * 4).min(LOG_LIMIT);
+            continue;
+        }
+        let end = buffer.iter().position(|&b| b == 0).unwrap_or(size);
+        let text = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        return (answer, Log { text, truncated: full });
+    }
+}
+
+/// A loaded program.
+#[derive(Debug)]
+pub struct Prog {
+    fd: OwnedFd,
+    name: String,
+}
+
+impl Prog {
+    /// `bpf(BPF_PROG_LOAD)`, without a log, which is fast; if the kernel refuses, once more with the log that says why.
+    ///
+    /// # Errors
+    /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] if instructions or records are not whole.
+    pub fn load(spec: &ProgSpec<'_>) -> Result<Self> {
+        let mut attr = spec.attr()?;
+        match Self::try_load(&mut attr) {
+            Ok(fd) => Ok(Self::new(fd, spec)),
+            Err(errno) => {
+                let (again, log) = Self::load_logging(&attr, LogLevel::BASIC);
+                // A signal or a passing shortage can refuse the first and let the second through.
+                again.map(|fd| Self::new(fd, spec)).map_err(|_| rejected(spec.object(), errno, log))
+            }
+        }
+    }
+
+    /// `bpf(BPF_PROG_LOAD)` with a log: also what the verifier says about a program that it accepts.
+    ///
+    /// # Errors
+    /// As [`Prog::load`].
+    pub fn load_with_log(spec: &ProgSpec<'_>, level: LogLevel) -> Result<(Self, String)> {
+        match Self::load_logging(&spec.attr()?, level) {
+            (Ok(fd), log) => Ok((Self::new(fd, spec), log.text)),
+            (Err(errno), log) => Err(rejected(spec.object(), errno, log)),
+        }
+    }
+
+    fn new(fd: OwnedFd, spec: &ProgSpec<'_>) -> Self {
+        Self { fd, name: spec.name.to_owned() }
+    }
+
+    fn load_logging(attr: &uapi::ProgLoad, level: LogLevel) -> (std::result::Result<OwnedFd, Errno>, Log) {
+        with_growing_log(|buffer| {
+            let mut attr = *attr;
+            attr.log_level = level.raw();
+            attr.log_size = buffer.len() as u32;
+            attr.log_buf = uapi::addr_mut(buffer);
+            Self::try_load(&mut attr)
+        })
+    }
+
+    /// The verifier gives up with `EAGAIN` when a signal is pending; asking again is all there is to do.
+    fn try_load(attr: &mut uapi::ProgLoad) -> std::result::Result<OwnedFd, Errno> {
+        const ATTEMPTS: u32 = 5;
+        let mut answer = Err(Errno::AGAIN);
+        for _ in 0..ATTEMPTS {
+            // SAFETY: addresses come from slices that `ProgSpec::attr` counted in whole records, from a C string and
+            // from a log buffer of `log_size` bytes, all of which outlive the call.
+            answer = memlock::lifted(|| unsafe { uapi::PROG_LOAD.call_fd(attr) });
+            if !matches!(answer, Err(Errno::AGAIN)) {
+                break;
+            }
+        }
+        answer
+    }
+
+    /// `bpf(BPF_OBJ_GET)`: the program that is pinned at `path`.
+    ///
+    /// # Errors
+    /// As [`object::pin`]; [`Error::WrongObject`] if something else is pinned there.
+    pub fn open_pinned(path: &Path) -> Result<Self> {
+        Self::named(object::open_pinned(path, object::Kind::Prog)?)
+    }
+
+    /// `bpf(BPF_PROG_GET_FD_BY_ID)`: the program with this id.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none; `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn open_id(id: u32) -> Result<Self> {
+        Self::named(object::open_id(uapi::PROG_GET_FD_BY_ID, id)?)
+    }
+
+    fn named(fd: OwnedFd) -> Result<Self> {
+        let name = object::prog_info(fd.as_fd(), "program")?.name;
+        Ok(Self { fd, name })
+    }
+
+    /// `bpf(BPF_OBJ_PIN)`: see [`object::pin`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        object::pin(self, path)
+    }
+
+    /// The name it was loaded under, before the kernel's limits cut it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn object(&self) -> String {
+        format!("program `{}`", self.name)
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn info(&self) -> Result<ProgInfo> {
+        object::prog_info(self.as_fd(), &self.object())
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as the verifier rewrote them, 8 bytes each.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn xlated(&self) -> Result<Vec<u8>> {
+        object::xlated(self.as_fd(), &self.object())
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the source lines of its rewritten instructions. Empty without BTF.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn line_info(&self) -> Result<Vec<LineInfo>> {
+        object::line_info(self.as_fd(), &self.object())
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: for each line record the address of its machine code; zeros where
+    /// `kernel.kptr_restrict` hides addresses, empty without JIT.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn jited_line_info(&self) -> Result<Vec<u64>> {
+        object::jited_line_info(self.as_fd(), &self.object())
+    }
+
+    /// `bpf(BPF_PROG_TEST_RUN)`: runs it `repeat` times over a packet, at least 14 bytes long for network types.
+    ///
+    /// # Errors
+    /// `ENOTSUPP` (524) for types that cannot be run so, such as sock_ops and sk_msg.
+    pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun> {
+        let mut attr = uapi::TestRun::zeroed();
+        attr.prog_fd = uapi::fd(self.as_fd());
+        attr.data_in = uapi::addr(packet);
+        attr.data_size_in = u32::try_from(packet.len()).map_err(|_| {
+            Error::invalid(self.object(), format!("a packet of {} bytes; at most 4 GiB can be said", packet.len()))
+        })?;
+        attr.repeat = repeat;
+        // SAFETY: the packet is valid for its length and nothing is written back without `data_out`.
+        unsafe { uapi::PROG_TEST_RUN.call(&mut attr) }.map_err(uapi::PROG_TEST_RUN.failed(self.object()))?;
+        Ok(TestRun { retval: attr.retval, mean_ns: attr.duration })
+    }
+}
+
+impl AsFd for Prog {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The answer of [`Prog::test_run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// What the program returned, the last time.
+    pub retval: u32,
+    /// Mean time of a run, in ns.
+    pub mean_ns: u32,
+}
+
+pub(crate) fn rejected(object: String, errno: Errno, log: Log) -> Error {
+    Error::LoadRejected { object, errno, log: log.text, truncated: log.truncated }
+}
