@@ -359,5 +359,7 @@ mod tests {
             stream.set_read_timeout(Some(LIMIT)).expect("limit the wait");
             assert_eq!(stream.read(&mut [0; 1]).expect("an end in time"), 0);
         }
+        let tracked = bed.client().sysctl("net/netfilter/nf_conntrack_count").expect("read");
+        assert_eq!(tracked, "2", "connections: each of the two, and none from the proxy to itself");
     }
 }
