@@ -1,0 +1,628 @@
+//! The builder: writes a program line by line, gives registers to values, and collects what is wrong.
+//!
+//! While lines are written, the builder only keeps track of which registers are free and whether the next line can run.
+//! Whether every value that is read is still there is decided at the end, over all paths at once: see `flow`.
+
+mod call;
+mod function;
+mod lines;
+mod memory;
+
+pub use function::Function;
+pub(crate) use lines::Resolved;
+
+use std::cell::{RefCell, RefMut};
+use std::panic::Location as Caller;
+use std::rc::{Rc, Weak};
+
+use crate::condition::{Condition, Question};
+use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
+use crate::insn::{
+    Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, Register, Source, Wide, WideSource, Width,
+};
+use crate::label::{Label, LabelId, LabelState};
+use crate::map::{MapDef, MapRef};
+use crate::program::{Program, ProgramType};
+use crate::record::{FieldType, Record};
+use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
+use crate::{flow, stack};
+
+/// Writes one program.
+///
+/// Values, slots and labels that it gives out belong to it and keep their register or their stack bytes until they are
+/// dropped. Nothing fails on the way: what is wrong is collected, and [`Builder::finish`] tells all of it.
+#[derive(Clone)]
+pub struct Builder {
+    core: Rc<RefCell<Core>>,
+}
+
+/// Everything written so far.
+pub(crate) struct Core {
+    pub(crate) name: String,
+    /// The program itself first, then its functions.
+    pub(crate) functions: Vec<FunctionState>,
+    /// The functions being written, innermost last.
+    open: Vec<usize>,
+    pub(crate) values: Vec<ValueState>,
+    pub(crate) labels: Vec<LabelState>,
+    pub(crate) maps: Vec<MapDef>,
+    errors: Vec<BuildError>,
+}
+
+/// One function's lines, and where its writing stands.
+pub(crate) struct FunctionState {
+    pub(crate) name: String,
+    pub(crate) at: Location,
+    pub(crate) lines: Vec<Line>,
+    /// The values that its caller hands it.
+    pub(crate) arguments: Vec<ValueId>,
+    /// Whether some call leads here.
+    pub(crate) called: bool,
+    /// The value in each register at the next line; `None` if the next line cannot run.
+    holds: Option<[Option<ValueId>; 11]>,
+    /// Whether the present stretch of lines that cannot run has been reported.
+    dead_reported: bool,
+    /// The line that the latest label stands before.
+    latest_label: Option<usize>,
+    pub(crate) frame: stack::Frame,
+}
+
+/// What is known of a value.
+pub(crate) struct ValueState {
+    pub(crate) origin: Location,
+    pub(crate) register: Register,
+    pub(crate) function: usize,
+    alive: Weak<()>,
+}
+
+/// One instruction and what it means for values.
+pub(crate) struct Line {
+    pub(crate) insn: Insn,
+    pub(crate) at: Location,
+    /// The values that must be there.
+    pub(crate) reads: Vec<ValueId>,
+    /// The value whose register gets a new content.
+    pub(crate) writes: Option<ValueId>,
+    pub(crate) link: Link,
+}
+
+/// What an instruction names that has its number only at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    None,
+    /// A jump's target.
+    Label(LabelId),
+    /// A helper call, which destroys r0 to r5.
+    Helper,
+    /// A call of a function of this program.
+    Function(usize),
+    /// The map that a wide load is about.
+    Map(usize),
+}
+
+impl Builder {
+    /// A new program under this name, which the kernel shows (15 bytes of it).
+    #[track_caller]
+    pub fn new(name: &str) -> Self {
+        let at = Caller::caller();
+        let mut main = FunctionState::new(name, at);
+        main.called = true;
+        Builder {
+            core: Rc::new(RefCell::new(Core {
+                name: name.to_owned(),
+                functions: vec![main],
+                open: vec![0],
+                values: Vec::new(),
+                labels: Vec::new(),
+                maps: Vec::new(),
+                errors: Vec::new(),
+            })),
+        }
+    }
+
+    /// The program's context, moved from r1 into a kept register. Only as the program's first step.
+    #[track_caller]
+    pub fn context<C: Record>(&self) -> Ptr<C> {
+        let at = Caller::caller();
+        let untouched = {
+            let mut core = self.core();
+            core.open == [0] && core.function().lines.is_empty()
+        };
+        if !untouched {
+            self.report(ErrorKind::ContextGone, at);
+        }
+        let value = self.kept(at);
+        self.mov(&value, Source::Reg(Register::R1), &[], at);
+        Ptr::from_value(value)
+    }
+
+    /// A new value with this content; a register's content is copied.
+    #[track_caller]
+    pub fn value(&self, content: impl Into<Operand>) -> Reg {
+        let at = Caller::caller();
+        let content = content.into();
+        let value = self.temporary(at);
+        self.set(&value, &content, at);
+        Reg(value)
+    }
+
+    /// Moves a value into a register that survives calls (r6 to r9).
+    #[track_caller]
+    pub fn keep<H: Held>(&self, value: H) -> H {
+        let at = Caller::caller();
+        let value = value.into_value();
+        if Register::KEPT.contains(&value.register) {
+            return H::from_value(value);
+        }
+        let kept = self.kept(at);
+        let made_in_place = Rc::strong_count(&value.alive) == 1 && self.core().retarget(&value, &kept);
+        if !made_in_place {
+            self.mov(&kept, Source::Reg(value.register), &[&value], at);
+        }
+        H::from_value(kept)
+    }
+
+    /// A new label, to be placed once with [`Builder::place`].
+    #[track_caller]
+    pub fn label(&self) -> Label {
+        self.new_label(Caller::caller())
+    }
+
+    /// Puts a label before the next line.
+    #[track_caller]
+    pub fn place(&self, label: &Label) {
+        self.place_label(label, Caller::caller());
+    }
+
+    /// Goes on at the label.
+    #[track_caller]
+    pub fn jump(&self, label: &Label) {
+        self.jump_to(label, Caller::caller());
+    }
+
+    /// Goes on at the label if the condition holds.
+    #[track_caller]
+    pub fn jump_if(&self, condition: Condition, label: &Label) {
+        self.branch(&condition.0, true, label, Caller::caller());
+    }
+
+    /// Does `then` if the condition holds.
+    #[track_caller]
+    pub fn when(&self, condition: Condition, then: impl FnOnce()) {
+        let at = Caller::caller();
+        let end = self.new_label(at);
+        self.branch(&condition.0, false, &end, at);
+        // What the condition compared is asked for no longer: its registers are free inside.
+        drop(condition);
+        then();
+        self.place_label(&end, at);
+    }
+
+    /// Does `then` if the condition holds, and `otherwise` if not.
+    #[track_caller]
+    pub fn when_else(&self, condition: Condition, then: impl FnOnce(), otherwise: impl FnOnce()) {
+        let at = Caller::caller();
+        let (other, end) = (self.new_label(at), self.new_label(at));
+        self.branch(&condition.0, false, &other, at);
+        drop(condition);
+        then();
+        if self.reachable() {
+            self.jump_to(&end, at);
+        }
+        self.place_label(&other, at);
+        otherwise();
+        self.place_label(&end, at);
+    }
+
+    /// Returns from the program, or from the function being written.
+    #[track_caller]
+    pub fn ret(&self, result: impl Into<Operand>) {
+        let at = Caller::caller();
+        let result = result.into();
+        let returned = match &result {
+            Operand::Imm(imm) => {
+                self.load_number(Register::R0, *imm, at);
+                None
+            }
+            Operand::Value(value) if value.register == Register::R0 => Some(value),
+            Operand::Value(value) => {
+                self.emit(alu_mov(Register::R0, Source::Reg(value.register)), &[value], None, at);
+                None
+            }
+        };
+        self.emit(Insn::Exit, returned.as_slice(), None, at);
+        self.core().function().holds = None;
+    }
+
+    /// A pointer into the first value of an array map, `offset` bytes from its start.
+    #[track_caller]
+    pub fn map_value<K: FieldType, V: FieldType, T>(&self, map: &MapRef<K, V>, offset: u32) -> Ptr<T> {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        let index = self.map(*map.def(), at);
+        let insn = Insn::Wide(Wide { dst: value.register, source: WideSource::MapValue { fd: 0, offset } });
+        self.emit_linked(insn, &[], Some(&value), Link::Map(index), at);
+        Ptr::from_value(value)
+    }
+
+    /// The finished program, or everything that is wrong with it.
+    pub fn finish(self, kind: ProgramType) -> Result<Program, BuildErrors> {
+        let mut core = self.core();
+        let core = &mut *core;
+        lines::check_ends(core);
+        // Without a register of its own a value shares one, and every complaint about that would be noise.
+        let enough_registers = !core.errors.iter().any(|error| matches!(error.kind, ErrorKind::OutOfRegisters { .. }));
+        let mut errors = std::mem::take(&mut core.errors);
+        if enough_registers {
+            errors.extend(flow::check(core));
+        }
+        let lines = lines::resolve(core, &mut errors);
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| (error.at.file(), error.at.line(), error.at.column()));
+            errors.dedup();
+            return Err(BuildErrors::new(core.name.clone(), errors));
+        }
+        Ok(Program::new(core, kind, lines))
+    }
+}
+
+/// What the rest of the crate writes with.
+impl Builder {
+    pub(crate) fn core(&self) -> RefMut<'_, Core> {
+        self.core.borrow_mut()
+    }
+
+    pub(crate) fn same(&self, other: &Builder) -> bool {
+        Rc::ptr_eq(&self.core, &other.core)
+    }
+
+    pub(crate) fn report(&self, kind: ErrorKind, at: Location) {
+        self.core().report(kind, at);
+    }
+
+    /// Whether the next line can run.
+    fn reachable(&self) -> bool {
+        self.core().function().holds.is_some()
+    }
+
+    /// A new value in a register that calls destroy.
+    pub(crate) fn temporary(&self, at: Location) -> Value {
+        self.claim("temporary", &[1, 2, 3, 4, 5, 0].map(|n: usize| Register::TEMPORARY[n]), at)
+    }
+
+    /// A new value in a register that calls keep.
+    fn kept(&self, at: Location) -> Value {
+        self.claim("kept", &Register::KEPT, at)
+    }
+
+    fn claim(&self, class: &'static str, registers: &[Register], at: Location) -> Value {
+        let register = self.core().free_register(class, registers, at);
+        self.value_in(register, at)
+    }
+
+    /// A new value in this register.
+    fn value_in(&self, register: Register, origin: Location) -> Value {
+        let alive = Rc::new(());
+        let mut core = self.core();
+        let (id, function) = (core.values.len(), core.current());
+        core.values.push(ValueState { origin, register, function, alive: Rc::downgrade(&alive) });
+        if let Some(holds) = &mut core.function().holds {
+            holds[usize::from(register.number())] = Some(id);
+        }
+        Value { builder: self.clone(), id, register, alive }
+    }
+
+    pub(crate) fn emit(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, at: Location) {
+        self.emit_linked(insn, reads, writes, Link::None, at);
+    }
+
+    fn emit_linked(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, link: Link, at: Location) {
+        if !reads.iter().chain(&writes).all(|value| self.same(&value.builder)) {
+            return self.report(ErrorKind::OtherBuilder, at);
+        }
+        let reads = reads.iter().map(|value| value.id).collect();
+        self.core().push(Line { insn, at, reads, writes: writes.map(|value| value.id), link });
+    }
+
+    fn mov(&self, to: &Value, from: Source, reads: &[&Value], at: Location) {
+        self.emit(alu_mov(to.register, from), reads, Some(to), at);
+    }
+
+    /// Gives a value a new content.
+    fn set(&self, value: &Value, content: &Operand, at: Location) {
+        match content {
+            Operand::Value(from) => self.mov(value, Source::Reg(from.register), &[from], at),
+            Operand::Imm(imm) => match i32::try_from(*imm) {
+                Ok(imm) => self.mov(value, Source::Imm(imm), &[], at),
+                Err(_) => {
+                    let source = WideSource::Imm(*imm as u64);
+                    self.emit(Insn::Wide(Wide { dst: value.register, source }), &[], Some(value), at);
+                }
+            },
+        }
+    }
+
+    /// Puts a number into a register that no value has: r0 before a return, or an argument before a call.
+    fn load_number(&self, dst: Register, imm: i64, at: Location) {
+        let insn = match i32::try_from(imm) {
+            Ok(imm) => alu_mov(dst, Source::Imm(imm)),
+            Err(_) => Insn::Wide(Wide { dst, source: WideSource::Imm(imm as u64) }),
+        };
+        self.emit(insn, &[], None, at);
+    }
+
+    /// An operand as an instruction of this width takes it, and the value that stands behind it.
+    fn source(&self, operand: &Operand, width: Width, at: Location) -> (Source, Option<Value>) {
+        match operand {
+            Operand::Value(value) => (Source::Reg(value.register), Some(value.clone())),
+            Operand::Imm(imm) => match (i32::try_from(*imm), width) {
+                (Ok(imm), _) => (Source::Imm(imm), None),
+                (Err(_), Width::W32) => {
+                    let (min, max) = (i64::from(i32::MIN), i64::from(u32::MAX));
+                    (Source::Imm(self.number("a 32-bit operation", *imm, min, max, at) as i32), None)
+                }
+                (Err(_), Width::W64) => {
+                    let value = self.temporary(at);
+                    self.set(&value, operand, at);
+                    (Source::Reg(value.register), Some(value))
+                }
+            },
+        }
+    }
+
+    /// The number if it is in range; else an error, and a number that is.
+    pub(crate) fn number(&self, what: &'static str, given: i64, min: i64, max: i64, at: Location) -> i64 {
+        if (min..=max).contains(&given) {
+            return given;
+        }
+        self.report(ErrorKind::ImmediateRange { what, given, min, max }, at);
+        min
+    }
+
+    pub(crate) fn alu(&self, value: &Value, width: Width, op: AluOp, right: Operand, at: Location) {
+        let right = match (op, right) {
+            (AluOp::Mov, right) if width == Width::W64 => return self.set(value, &right, at),
+            (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, Operand::Imm(imm)) => {
+                let bits = if width == Width::W64 { 64 } else { 32 };
+                Operand::Imm(self.number("a shift", imm, 0, bits - 1, at))
+            }
+            (AluOp::Div | AluOp::Mod, Operand::Imm(0)) => Operand::Imm(self.number("a division", 0, 1, i64::MAX, at)),
+            (_, right) => right,
+        };
+        let (src, behind) = self.source(&right, width, at);
+        let mut reads: Vec<&Value> = behind.iter().collect();
+        if op != AluOp::Mov {
+            reads.push(value);
+        }
+        self.emit(Insn::Alu(Alu { width, op, dst: value.register, src }), &reads, Some(value), at);
+    }
+
+    pub(crate) fn endian(&self, value: &Value, order: ByteOrder, bits: EndianBits, at: Location) {
+        self.emit(Insn::Endian(Endian { order, bits, dst: value.register }), &[value], Some(value), at);
+    }
+
+    fn new_label(&self, at: Location) -> Label {
+        let mut core = self.core();
+        let (id, function) = (core.labels.len(), core.current());
+        core.labels.push(LabelState { at, function, placed: None, holds: None });
+        Label { builder: self.clone(), id }
+    }
+
+    fn place_label(&self, label: &Label, at: Location) {
+        if !self.same(&label.builder) {
+            return self.report(ErrorKind::OtherBuilder, at);
+        }
+        self.core().place(label.id, at);
+    }
+
+    fn jump_to(&self, label: &Label, at: Location) {
+        self.emit_jump(Insn::Jump(Jump { offset: 0 }), &[], label, at);
+        self.core().function().holds = None;
+    }
+
+    fn emit_jump(&self, insn: Insn, reads: &[&Value], label: &Label, at: Location) {
+        if !self.same(&label.builder) {
+            return self.report(ErrorKind::OtherBuilder, at);
+        }
+        self.emit_linked(insn, reads, None, Link::Label(label.id), at);
+        self.core().bring(label.id, at);
+    }
+
+    /// Jumps to the label if the question's answer is `answer`, and goes on behind it if not.
+    fn branch(&self, question: &Question, answer: bool, label: &Label, at: Location) {
+        match question {
+            Question::Compare { width, compare, left, right } => {
+                let (src, behind) = self.source(right, *width, at);
+                let mut reads: Vec<&Value> = behind.iter().collect();
+                reads.push(left);
+                let jump =
+                    |compare| Insn::JumpIf(JumpIf { width: *width, compare, dst: left.register, src, offset: 0 });
+                match (answer, compare.negated()) {
+                    (true, _) => self.emit_jump(jump(*compare), &reads, label, at),
+                    (false, Some(negated)) => self.emit_jump(jump(negated), &reads, label, at),
+                    (false, None) => {
+                        let past = self.new_label(at);
+                        self.emit_jump(jump(*compare), &reads, &past, at);
+                        self.jump_to(label, at);
+                        self.place_label(&past, at);
+                    }
+                }
+            }
+            // "Not both" and "either" leave at the first such answer; the other two must hear both questions out.
+            Question::Both(pair) if !answer => {
+                self.branch(&pair.0, false, label, at);
+                self.branch(&pair.1, false, label, at);
+            }
+            Question::Either(pair) if answer => {
+                self.branch(&pair.0, true, label, at);
+                self.branch(&pair.1, true, label, at);
+            }
+            Question::Both(pair) | Question::Either(pair) => {
+                let past = self.new_label(at);
+                self.branch(&pair.0, !answer, &past, at);
+                self.branch(&pair.1, answer, label, at);
+                self.place_label(&past, at);
+            }
+        }
+    }
+
+    /// The index of a map in this program.
+    fn map(&self, def: MapDef, at: Location) -> usize {
+        let mut core = self.core();
+        if let Some(index) = core.maps.iter().position(|known| known.name == def.name) {
+            if core.maps[index] != def {
+                core.report(ErrorKind::MapConflict { map: def.name }, at);
+            }
+            return index;
+        }
+        core.maps.push(def);
+        core.maps.len() - 1
+    }
+}
+
+impl Core {
+    fn current(&self) -> usize {
+        self.open.last().copied().unwrap_or(0)
+    }
+
+    fn function(&mut self) -> &mut FunctionState {
+        let current = self.current();
+        &mut self.functions[current]
+    }
+
+    pub(crate) fn report(&mut self, kind: ErrorKind, at: Location) {
+        self.errors.push(BuildError { at, kind });
+    }
+
+    fn is_alive(&self, value: ValueId) -> bool {
+        self.values[value].alive.strong_count() > 0
+    }
+
+    fn free_register(&mut self, class: &'static str, registers: &[Register], at: Location) -> Register {
+        let Some(holds) = self.function().holds else {
+            return registers[0];
+        };
+        let holder = |register: &Register| holds[usize::from(register.number())].filter(|value| self.is_alive(*value));
+        if let Some(free) = registers.iter().find(|register| holder(register).is_none()) {
+            return *free;
+        }
+        let holders = registers.iter().filter_map(holder).map(|value| self.values[value].origin).collect();
+        self.report(ErrorKind::OutOfRegisters { class, holders }, at);
+        registers[0]
+    }
+
+    /// Appends a line, if it can run.
+    fn push(&mut self, line: Line) {
+        let written = line.writes.map(|value| (usize::from(self.values[value].register.number()), value));
+        let at = line.at;
+        let function = self.function();
+        let Some(holds) = &mut function.holds else {
+            if !std::mem::replace(&mut function.dead_reported, true) {
+                self.report(ErrorKind::Unreachable, at);
+            }
+            return;
+        };
+        if let Some((register, value)) = written {
+            holds[register] = Some(value);
+        }
+        function.lines.push(line);
+    }
+
+    /// Makes the latest line put its result into another value's register, if the result is all that the line does.
+    fn retarget(&mut self, from: &Value, to: &Value) -> bool {
+        let function = self.function();
+        if function.holds.is_none() || function.latest_label == Some(function.lines.len()) {
+            return false;
+        }
+        let Some(line) = function.lines.last_mut() else { return false };
+        if line.writes != Some(from.id) || line.reads.contains(&from.id) {
+            return false;
+        }
+        match &mut line.insn {
+            Insn::Load(load) => load.dst = to.register,
+            Insn::Wide(wide) => wide.dst = to.register,
+            Insn::Alu(Alu { op: AluOp::Mov, dst, .. }) => *dst = to.register,
+            _ => return false,
+        }
+        line.writes = Some(to.id);
+        true
+    }
+
+    fn place(&mut self, label: LabelId, at: Location) {
+        let current = self.current();
+        let LabelState { function, placed, holds: brought, .. } = self.labels[label];
+        if let Some((_, first)) = placed {
+            return self.report(ErrorKind::LabelPlacedTwice { first }, at);
+        }
+        if function != current {
+            return self.report(ErrorKind::LabelOfOtherFunction, at);
+        }
+        let function = self.function();
+        let line = function.lines.len();
+        function.latest_label = Some(line);
+        function.holds = match (function.holds, brought) {
+            (Some(here), Some(there)) => Some(common(here, there)),
+            (here, there) => here.or(there),
+        };
+        if function.holds.is_some() {
+            function.dead_reported = false;
+        }
+        self.labels[label].placed = Some((line, at));
+    }
+
+    /// Notes that the present line jumps to a label with what the registers hold.
+    fn bring(&mut self, label: LabelId, at: Location) {
+        if self.labels[label].function != self.current() {
+            return self.report(ErrorKind::LabelOfOtherFunction, at);
+        }
+        let Some(here) = self.function().holds else { return };
+        let state = &mut self.labels[label];
+        state.holds = Some(state.holds.map_or(here, |there| common(here, there)));
+    }
+
+    fn lose_temporaries(&mut self) {
+        if let Some(holds) = &mut self.function().holds {
+            holds[..Register::TEMPORARY.len()].fill(None);
+        }
+    }
+
+    /// Notes the value that the call just written gives.
+    fn result(&mut self, value: &Value) {
+        let function = self.function();
+        if function.holds.is_some()
+            && let Some(line) = function.lines.last_mut()
+        {
+            line.writes = Some(value.id);
+        }
+    }
+}
+
+impl FunctionState {
+    fn new(name: &str, at: Location) -> Self {
+        FunctionState {
+            name: name.to_owned(),
+            at,
+            lines: Vec::new(),
+            arguments: Vec::new(),
+            called: false,
+            holds: Some([None; 11]),
+            dead_reported: false,
+            latest_label: None,
+            frame: stack::Frame::default(),
+        }
+    }
+
+    /// Whether the function can run past its last line.
+    fn falls_off(&self) -> bool {
+        self.holds.is_some()
+    }
+}
+
+fn alu_mov(dst: Register, src: Source) -> Insn {
+    Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src })
+}
+
+/// What two paths have in common.
+fn common(a: [Option<ValueId>; 11], b: [Option<ValueId>; 11]) -> [Option<ValueId>; 11] {
+    std::array::from_fn(|register| a[register].filter(|_| a[register] == b[register]))
+}

@@ -1,0 +1,100 @@
+//! The end of building: distances between lines become numbers.
+
+use super::{Core, Link};
+use crate::error::{BuildError, ErrorKind, Location};
+use crate::insn::{Call, Insn};
+use crate::program::{FunctionStart, ProgramLine};
+
+/// The most instruction slots that the kernel loads (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const MAX_SLOTS: usize = 1_000_000;
+
+/// Where everything is, once all lines are known.
+pub(crate) struct Resolved {
+    pub(crate) lines: Vec<ProgramLine>,
+    pub(crate) functions: Vec<FunctionStart>,
+}
+
+/// Reports functions that do not end, that nothing calls, or that the kernel could not name.
+pub(super) fn check_ends(core: &mut Core) {
+    let mut found = Vec::new();
+    for function in &core.functions {
+        if function.falls_off() {
+            found.push((ErrorKind::FallsOff { function: function.name.clone() }, function.at));
+        }
+        if !function.called {
+            found.push((ErrorKind::NeverCalled { function: function.name.clone() }, function.at));
+        }
+        if !is_name(&function.name) {
+            found.push((ErrorKind::Name { name: function.name.clone() }, function.at));
+        }
+    }
+    for (kind, at) in found {
+        core.report(kind, at);
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (1..=127).contains(&name.len()) && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Fills in jumps and calls.
+pub(super) fn resolve(core: &Core, errors: &mut Vec<BuildError>) -> Resolved {
+    let mut functions: Vec<FunctionStart> = Vec::new();
+    let mut slots: Vec<Vec<usize>> = Vec::new();
+    let mut next = 0;
+    for function in &core.functions {
+        functions.push(FunctionStart { name: function.name.clone(), slot: next });
+        let mut of_function = Vec::with_capacity(function.lines.len() + 1);
+        for line in &function.lines {
+            of_function.push(next);
+            next += line.insn.slots();
+        }
+        // A label may stand behind the last line; a jump to it is an error, but it has a place.
+        of_function.push(next);
+        slots.push(of_function);
+    }
+    let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
+    if next > MAX_SLOTS
+        && let Some(main) = core.functions.first()
+    {
+        report(ErrorKind::TooLong { given: next }, main.at);
+    }
+
+    let mut lines = Vec::new();
+    for (index, function) in core.functions.iter().enumerate() {
+        for (number, line) in function.lines.iter().enumerate() {
+            let slot = slots[index][number];
+            let mut insn = line.insn;
+            let mut map = None;
+            match line.link {
+                Link::None | Link::Helper => {}
+                Link::Map(known) => map = Some(known),
+                Link::Label(label) => {
+                    let label = &core.labels[label];
+                    let Some((target, _)) = label.placed else {
+                        report(ErrorKind::LabelNotPlaced { label: label.at }, line.at);
+                        continue;
+                    };
+                    let Some(target) = slots[index].get(target).filter(|_| label.function == index) else { continue };
+                    let distance = *target as i64 - slot as i64 - 1;
+                    match (i16::try_from(distance), &mut insn) {
+                        (Ok(offset), Insn::Jump(jump)) => jump.offset = offset,
+                        (Ok(offset), Insn::JumpIf(jump)) => jump.offset = offset,
+                        (Ok(_), _) => {}
+                        (Err(_), _) => report(ErrorKind::JumpRange { distance }, line.at),
+                    }
+                }
+                Link::Function(called) => {
+                    let distance = functions.get(called).map_or(0, |start| start.slot as i64) - slot as i64 - 1;
+                    match i32::try_from(distance) {
+                        Ok(offset) => insn = Insn::Call(Call::Local { offset }),
+                        Err(_) => report(ErrorKind::JumpRange { distance }, line.at),
+                    }
+                }
+            }
+            lines.push(ProgramLine { insn, at: line.at, slot, map });
+        }
+    }
+    Resolved { lines, functions }
+}

@@ -1,0 +1,278 @@
+//! Loads, stores, copies, slots and atomics.
+
+use std::panic::Location as Caller;
+use std::rc::Rc;
+
+use super::{Builder, alu_mov};
+use crate::error::{ErrorKind, Location};
+use crate::insn::{AluOp, Atomic, AtomicOp, Insn, Load, Register, Size, Source, Store, Width};
+use crate::place::{Base, KernelField, Place, Shape, Slot, SlotClaim};
+use crate::record::{FieldType, Scalar};
+use crate::value::{Held, Operand, Ptr, Reg, Value};
+
+impl Builder {
+    /// Loads what is at a place, as wide as the place's type. A signed type's sign is extended to 64 bits.
+    #[track_caller]
+    pub fn load<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        let Shape { size, signed, bits } = place.shape;
+        let Some(load_size) = self.size("a load", size, at) else { return T::Loaded::from_value(value) };
+        self.load_from(&place.base, place.offset, load_size, &value, at);
+        let (shift, width) = bits.unwrap_or((0, (size * 8) as u8));
+        if bits.is_some() || signed && width < 64 {
+            let left = 64 - i64::from(shift) - i64::from(width);
+            let right = if signed { AluOp::Arsh } else { AluOp::Rsh };
+            for (op, by) in [(AluOp::Lsh, left), (right, 64 - i64::from(width))] {
+                if by != 0 {
+                    self.alu(&value, Width::W64, op, Operand::Imm(by), at);
+                }
+            }
+        }
+        T::Loaded::from_value(value)
+    }
+
+    /// Stores a number or a value at a place, as wide as the place's type. A number must fit the type's bits, with or
+    /// without a sign; of a value the lower bits are stored.
+    #[track_caller]
+    pub fn store<T: Scalar>(&self, place: Place<T>, content: impl Into<Operand>) {
+        let at = Caller::caller();
+        let content = content.into();
+        if place.shape.bits.is_some() {
+            return self.report(ErrorKind::BitfieldStore, at);
+        }
+        let Some(size) = self.size("a store", place.shape.size, at) else { return };
+        let (src, behind) = match (&content, size) {
+            (content @ Operand::Value(_), _) | (content @ Operand::Imm(_), Size::DW) => {
+                self.source(content, Width::W64, at)
+            }
+            (Operand::Imm(imm), _) => {
+                let bits = size.bytes() as u32 * 8;
+                let fitting = self.number("the field", *imm, -(1 << (bits - 1)), (1 << bits) - 1, at);
+                (Source::Imm(fitting as i32), None)
+            }
+        };
+        self.store_to(&place.base, place.offset, size, src, behind.as_ref(), at);
+    }
+
+    /// Copies a record, array or number from place to place, in the widest moves that the offsets allow. Both places
+    /// are taken to be counted from addresses that are multiples of 8.
+    #[track_caller]
+    pub fn copy<T: FieldType>(&self, to: Place<T>, from: Place<T>) {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        for (start, size) in moves(T::TYPE.size(), to.offset, from.offset) {
+            self.load_from(&from.base, from.offset.saturating_add(start), size, &value, at);
+            let src = Source::Reg(value.register);
+            self.store_to(&to.base, to.offset.saturating_add(start), size, src, Some(&value), at);
+        }
+    }
+
+    /// Sets every byte of a place to zero.
+    #[track_caller]
+    pub fn zero<T: FieldType>(&self, place: Place<T>) {
+        let at = Caller::caller();
+        for (start, size) in moves(T::TYPE.size(), place.offset, place.offset) {
+            self.store_to(&place.base, place.offset.saturating_add(start), size, Source::Imm(0), None, at);
+        }
+    }
+
+    /// Bytes of the stack frame for a `T`, at a multiple of 8; they are free again when the slot is dropped.
+    #[track_caller]
+    pub fn slot<T: FieldType>(&self) -> Slot<T> {
+        let at = Caller::caller();
+        let alive = Rc::new(());
+        let (function, offset) = {
+            let mut core = self.core();
+            let function = core.current();
+            match core.function().frame.claim(T::TYPE.size(), &alive, at) {
+                Ok(offset) => (function, offset),
+                Err(kind) => {
+                    core.report(kind, at);
+                    (function, -8)
+                }
+            }
+        };
+        let claim = Rc::new(SlotClaim { builder: self.clone(), function, _alive: alive });
+        Slot { place: Place::new(Base::Frame(claim), offset, Shape::of::<T>()) }
+    }
+
+    /// A pointer to a place.
+    #[track_caller]
+    pub fn address_of<T>(&self, place: Place<T>) -> Ptr<T> {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        self.check_frame(&place.base, at);
+        let base = place.base.register();
+        self.emit(alu_mov(value.register, Source::Reg(base)), place.base.value().as_slice(), Some(&value), at);
+        if place.offset != 0 {
+            self.alu(&value, Width::W64, AluOp::Add, Operand::Imm(place.offset), at);
+        }
+        Ptr::from_value(value)
+    }
+
+    /// Changes 4 or 8 bytes of memory in one step, without looking at what was there: [`AtomicOp::Add`],
+    /// [`AtomicOp::Or`], [`AtomicOp::And`] or [`AtomicOp::Xor`]. With another operation this is [`Builder::fetch`], and
+    /// the operand gets the old content.
+    #[track_caller]
+    pub fn atomic<T: Scalar>(&self, op: AtomicOp, place: Place<T>, operand: &Reg) {
+        self.atomically(op, &place, &operand.0, Caller::caller());
+    }
+
+    /// Changes 4 or 8 bytes of memory in one step; the operand's register then holds what was there.
+    /// An operation that does not fetch is made one that does; [`AtomicOp::CompareExchange`] has its own method, and
+    /// here is an [`AtomicOp::Exchange`].
+    #[track_caller]
+    pub fn fetch<T: Scalar>(&self, op: AtomicOp, place: Place<T>, operand: Reg) -> Reg {
+        let op = match op {
+            AtomicOp::Add => AtomicOp::FetchAdd,
+            AtomicOp::Or => AtomicOp::FetchOr,
+            AtomicOp::And => AtomicOp::FetchAnd,
+            AtomicOp::Xor => AtomicOp::FetchXor,
+            AtomicOp::CompareExchange => AtomicOp::Exchange,
+            fetching => fetching,
+        };
+        self.atomically(op, &place, &operand.0, Caller::caller());
+        operand
+    }
+
+    /// Stores `new` if `expected` is there, in one step; gives what was there.
+    #[track_caller]
+    pub fn compare_exchange<T: Scalar>(&self, place: Place<T>, expected: impl Into<Operand>, new: &Reg) -> Reg {
+        let at = Caller::caller();
+        let expected = expected.into();
+        // The instruction compares with r0, which must then be neither the pointer nor the new content.
+        let new = self.out_of_r0(&new.0, at);
+        let base = match &place.base {
+            Base::Value(value) => Base::Value(self.out_of_r0(value, at)),
+            frame => frame.clone(),
+        };
+        let place = Place::<T>::new(base, place.offset, place.shape);
+        let there = self.value_in(Register::R0, at);
+        self.set(&there, &expected, at);
+        self.atomically(AtomicOp::CompareExchange, &place, &new, at);
+        // The instruction writes r0 as well: the same value with a new content.
+        self.core().result(&there);
+        Reg(there)
+    }
+
+    fn out_of_r0(&self, value: &Value, at: Location) -> Value {
+        if value.register != Register::R0 {
+            return value.clone();
+        }
+        let register = self.core().free_register("temporary", &Register::ARGUMENTS, at);
+        let copy = self.value_in(register, at);
+        self.mov(&copy, Source::Reg(value.register), &[value], at);
+        copy
+    }
+
+    fn atomically<T>(&self, op: AtomicOp, place: &Place<T>, operand: &Value, at: Location) {
+        let width = match place.shape {
+            Shape { size: 4, bits: None, .. } => Width::W32,
+            Shape { size: 8, bits: None, .. } => Width::W64,
+            Shape { size, .. } => {
+                let kind = ErrorKind::Width { what: "an atomic operation", given: size, allowed: "4 or 8" };
+                return self.report(kind, at);
+            }
+        };
+        let fetches = !matches!(op, AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor);
+        let offset = self.offset(place.offset, at);
+        self.check_frame(&place.base, at);
+        let mut reads = vec![operand];
+        reads.extend(place.base.value());
+        let insn = Atomic { width, op, base: place.base.register(), offset, src: operand.register };
+        let writes = (fetches && op != AtomicOp::CompareExchange).then_some(operand);
+        self.emit(Insn::Atomic(insn), &reads, writes, at);
+    }
+
+    /// How a member of a kernel structure is loaded.
+    pub(crate) fn member_shape(&self, field: KernelField, at: Location) -> Shape {
+        let size = usize::from(field.size);
+        let bits = field.bitfield.filter(|&(shift, width)| {
+            let inside = width > 0 && usize::from(shift) + usize::from(width) <= size.min(8) * 8;
+            if !inside {
+                self.report(ErrorKind::BitfieldRange { shift, width, size: field.size }, at);
+            }
+            inside
+        });
+        Shape { size, signed: field.signed, bits }
+    }
+
+    fn load_from(&self, base: &Base, offset: i64, size: Size, to: &Value, at: Location) {
+        self.check_frame(base, at);
+        let offset = self.offset(offset, at);
+        let insn = Insn::Load(Load { size, dst: to.register, base: base.register(), offset });
+        self.emit(insn, base.value().as_slice(), Some(to), at);
+    }
+
+    fn store_to(&self, base: &Base, offset: i64, size: Size, src: Source, behind: Option<&Value>, at: Location) {
+        self.check_frame(base, at);
+        let offset = self.offset(offset, at);
+        let reads: Vec<&Value> = behind.into_iter().chain(base.value()).collect();
+        self.emit(Insn::Store(Store { size, base: base.register(), offset, src }), &reads, None, at);
+    }
+
+    /// A slot can be used only by the function whose frame it lies in.
+    pub(super) fn check_frame(&self, base: &Base, at: Location) {
+        if let Base::Frame(claim) = base {
+            if !self.same(&claim.builder) {
+                self.report(ErrorKind::OtherBuilder, at);
+            } else if claim.function != self.core().current() {
+                self.report(ErrorKind::OtherFrame, at);
+            }
+        }
+    }
+
+    fn offset(&self, offset: i64, at: Location) -> i16 {
+        i16::try_from(offset).unwrap_or_else(|_| {
+            self.report(ErrorKind::OffsetRange { offset }, at);
+            0
+        })
+    }
+
+    fn size(&self, what: &'static str, bytes: usize, at: Location) -> Option<Size> {
+        let size = Size::of_bytes(bytes);
+        if size.is_none() {
+            self.report(ErrorKind::Width { what, given: bytes, allowed: "1, 2, 4 or 8" }, at);
+        }
+        size
+    }
+}
+
+/// The moves that cover `size` bytes and are aligned at both offsets, as (start, size).
+fn moves(size: usize, to: i64, from: i64) -> impl Iterator<Item = (i64, Size)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let offsets = to.wrapping_add(start as i64) | from.wrapping_add(start as i64);
+        let aligned = 1 << (offsets | 8).trailing_zeros();
+        let size = [Size::DW, Size::W, Size::H, Size::B]
+            .into_iter()
+            .find(|move_size| move_size.bytes() <= aligned && move_size.bytes() <= size - start)?;
+        let this = start as i64;
+        start += size.bytes();
+        Some((this, size))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_moves_every_byte_once_and_aligned() {
+        for size in 0..40 {
+            for offset in 0..16 {
+                let mut next = 0;
+                for (start, move_size) in moves(size, offset, offset & 4) {
+                    assert_eq!(start, next);
+                    assert_eq!((start + offset) % move_size.bytes() as i64, 0);
+                    assert_eq!((start + (offset & 4)) % move_size.bytes() as i64, 0);
+                    next += move_size.bytes() as i64;
+                }
+                assert_eq!(next, size as i64);
+            }
+        }
+        assert_eq!(moves(16, 0, -512).count(), 2);
+        assert_eq!(moves(12, 4, -4).map(|(_, size)| size.bytes()).collect::<Vec<_>>(), [4, 8]);
+    }
+}

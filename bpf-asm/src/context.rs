@@ -1,0 +1,35 @@
+//! What the kernel hands to a program in r1, field by field as UAPI `linux/bpf.h` lays it out.
+
+mod iter;
+mod sk_msg;
+mod sock_ops;
+
+pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta};
+pub use sk_msg::sk_msg_md;
+pub use sock_ops::bpf_sock_ops;
+
+macro_rules! opaque {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {$(
+        $(#[doc = $doc])*
+        #[allow(non_camel_case_types)]
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+    )*};
+}
+
+opaque! {
+    /// A socket as helpers take it (UAPI `struct bpf_sock`).
+    bpf_sock,
+    /// The kernel's `struct sock`.
+    sock,
+    /// The kernel's `struct tcp_sock`.
+    tcp_sock,
+    /// The kernel's `struct tcp6_sock`.
+    tcp6_sock,
+    /// The kernel's `struct seq_file`: the reader of an iterator.
+    seq_file,
+    /// The kernel's `struct bpf_map`.
+    bpf_map,
+    /// Bytes that end where another field says.
+    packet,
+}

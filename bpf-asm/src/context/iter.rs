@@ -1,0 +1,41 @@
+use super::{bpf_map, bpf_sock, packet, seq_file, sock};
+use crate::record::Address;
+
+crate::record! {
+    /// What every iterator's context begins with (`struct bpf_iter_meta`).
+    #[allow(non_camel_case_types)]
+    pub struct bpf_iter_meta {
+        /// Where output goes.
+        pub seq: Address<seq_file>,
+        /// The same for all calls of one reading.
+        pub session_id: u64,
+        /// Counts the calls of one reading.
+        pub seq_num: u64,
+    }
+
+    /// The context of an iterator over the values of an sk_storage map. Since 5.9.
+    #[allow(non_camel_case_types)]
+    pub struct bpf_iter__bpf_sk_storage_map {
+        /// Where the reading is.
+        pub meta: Address<bpf_iter_meta>,
+        /// The map.
+        pub map: Address<bpf_map>,
+        /// The socket; null after the last.
+        pub sk: Address<bpf_sock>,
+        /// Its value; null after the last.
+        pub value: Address<packet>,
+    }
+
+    /// The context of an iterator over a sockmap or sockhash. Since 5.10.
+    #[allow(non_camel_case_types)]
+    pub struct bpf_iter__sockmap {
+        /// Where the reading is.
+        pub meta: Address<bpf_iter_meta>,
+        /// The map.
+        pub map: Address<bpf_map>,
+        /// The key; null after the last.
+        pub key: Address<packet>,
+        /// The socket; null after the last, and for an empty entry.
+        pub sk: Address<sock>,
+    }
+}

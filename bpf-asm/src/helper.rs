@@ -1,0 +1,177 @@
+//! The kernel's helper functions by signature (UAPI `linux/bpf.h`, `enum bpf_func_id`).
+//!
+//! Each gives a [`Call`] for [`Builder::call`](crate::Builder::call). Where a helper takes a key or a value of a map, it
+//! takes memory of that type. A value of type [`Reg`] is the helper's result as C has it: 0 or a negative errno, unless
+//! said otherwise; `int` results are sign-extended to 64 bits.
+
+use std::marker::PhantomData;
+
+use crate::map::{MapDef, MapRef};
+use crate::place::{Base, Place, Slot};
+use crate::record::FieldType;
+use crate::value::{Operand, Ptr, Reg, Value};
+
+/// No pointer.
+pub const NULL: i32 = 0;
+
+/// What a call passes: a number, a value, or the address of memory or of a map.
+#[derive(Clone)]
+pub struct Arg(pub(crate) ArgSource);
+
+#[derive(Clone)]
+pub(crate) enum ArgSource {
+    Imm(i64),
+    Value(Value),
+    Address { base: Base, offset: i64 },
+    Map(MapDef),
+}
+
+impl<T: Into<Operand>> From<T> for Arg {
+    fn from(operand: T) -> Self {
+        Arg(match operand.into() {
+            Operand::Imm(imm) => ArgSource::Imm(imm),
+            Operand::Value(value) => ArgSource::Value(value),
+        })
+    }
+}
+
+impl<T> From<Place<T>> for Arg {
+    fn from(place: Place<T>) -> Self {
+        Arg(ArgSource::Address { base: place.base, offset: place.offset })
+    }
+}
+
+impl<T> From<&Slot<T>> for Arg {
+    fn from(slot: &Slot<T>) -> Self {
+        slot.place.clone().into()
+    }
+}
+
+impl<K, V> From<&MapRef<K, V>> for Arg {
+    fn from(map: &MapRef<K, V>) -> Self {
+        Arg(ArgSource::Map(*map.def()))
+    }
+}
+
+/// The address of a `T`: a [`Slot`], a [`Place`] or a [`Ptr`].
+pub trait At<T>: Into<Arg> {}
+
+impl<T> At<T> for Place<T> {}
+impl<T: FieldType> At<T> for &Slot<T> {}
+impl<T> At<T> for &Ptr<T> {}
+
+/// A call with its arguments, to be made by [`Builder::call`](crate::Builder::call).
+#[must_use = "nothing is called until Builder::call takes it"]
+pub struct Call<R> {
+    pub(crate) id: i32,
+    pub(crate) args: Vec<Arg>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> Call<R> {
+    /// A call of any helper by its number, with up to five arguments.
+    pub fn raw(id: i32, args: Vec<Arg>) -> Self {
+        Call { id, args, result: PhantomData }
+    }
+}
+
+macro_rules! helpers {
+    ($(
+        $(#[doc = $doc:literal])*
+        $id:literal $name:ident $(<$($generic:ident $(: $bound:path)?),*>)? ($($arg:ident: $ty:ty),*) -> $ret:ty;
+    )*) => {
+        $(
+            $(#[doc = $doc])*
+            #[doc = concat!("\n\nHelper ", $id, ".")]
+            pub fn $name $(<$($generic $(: $bound)?),*>)? ($($arg: $ty),*) -> Call<$ret> {
+                Call::raw($id, vec![$($arg.into()),*])
+            }
+        )*
+
+        /// The name of a helper as the kernel prints it, `unknown` for one that is not in this module.
+        pub fn name(id: i32) -> &'static str {
+            match id {
+                $($id => concat!("bpf_", stringify!($name)),)*
+                _ => "unknown",
+            }
+        }
+    };
+}
+
+helpers! {
+    /// The value under a key, or null. Since 3.19.
+    1 map_lookup_elem<K, V>(map: &MapRef<K, V>, key: impl At<K>) -> Ptr<V>;
+    /// Puts a value under a key; `flags`: 0 any, 1 only new, 2 only existing. Since 3.19.
+    2 map_update_elem<K, V>(map: &MapRef<K, V>, key: impl At<K>, value: impl At<V>, flags: impl Into<Arg>) -> Reg;
+    /// Takes a key out. Since 3.19.
+    3 map_delete_elem<K, V>(map: &MapRef<K, V>, key: impl At<K>) -> Reg;
+    /// Nanoseconds since boot, without time asleep. Since 4.1.
+    5 ktime_get_ns() -> Reg;
+    /// Prints to `/sys/kernel/tracing/trace_pipe`: a format of `size` bytes and up to three numbers. Returns bytes
+    /// written. Since 4.1.
+    6 trace_printk(format: impl Into<Arg>, size: impl Into<Arg>, a: impl Into<Arg>, b: impl Into<Arg>, c: impl Into<Arg>) -> Reg;
+    /// 32 random bits. Since 4.1.
+    7 get_prandom_u32() -> Reg;
+    /// The CPU that runs the program. Since 4.1.
+    8 get_smp_processor_id() -> Reg;
+    /// Thread group in the upper 32 bits, thread in the lower. Since 4.2.
+    14 get_current_pid_tgid() -> Reg;
+    /// The name of the current task into `size` bytes. Since 4.2.
+    16 get_current_comm(buffer: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// A number that a socket has for its life, 0 if it has none yet and cannot get one. Takes the context or, in
+    /// some kinds of program, a socket. Since 4.12.
+    46 get_socket_cookie(context: impl Into<Arg>) -> Reg;
+    /// Sets a socket option of the context's socket. Since 4.13.
+    49 setsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// Puts the context's socket into a sockmap; in sock_ops. Since 4.14.
+    53 sock_map_update<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, key: impl At<u32>, flags: impl Into<Arg>) -> Reg;
+    /// Reads a socket option of the context's socket. Since 4.15.
+    57 getsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// Chooses the callbacks that run for this socket. Returns the flags that the kernel does not know. Since 4.16.
+    59 sock_ops_cb_flags_set(context: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Redirects a message to a socket of a sockmap; `flags` 1 into its receive queue. Returns 1 (pass) or 0 (drop).
+    /// Since 4.17.
+    60 msg_redirect_map<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, key: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// The verdict holds for this many bytes of the stream. Since 4.17.
+    61 msg_apply_bytes(context: impl Into<Arg>, bytes: impl Into<Arg>) -> Reg;
+    /// No verdict before this many bytes have come together. Since 4.17.
+    62 msg_cork_bytes(context: impl Into<Arg>, bytes: impl Into<Arg>) -> Reg;
+    /// Puts the context's socket into a sockhash; in sock_ops. Since 4.18.
+    70 sock_hash_update<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, key: impl At<K>, flags: impl Into<Arg>) -> Reg;
+    /// Redirects a message to a socket of a sockhash; `flags` 1 into its receive queue. Returns 1 (pass) or 0 (drop).
+    /// Since 4.18.
+    71 msg_redirect_hash<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, key: impl At<K>, flags: impl Into<Arg>) -> Reg;
+    /// The id of the current task's cgroup (v2). Since 4.18.
+    80 get_current_cgroup_id() -> Reg;
+    /// Takes a `bpf_spin_lock` in a map's value. Since 5.1.
+    93 spin_lock(lock: impl Into<Arg>) -> Reg;
+    /// Gives it back. Since 5.1.
+    94 spin_unlock(lock: impl Into<Arg>) -> Reg;
+    /// A socket's own value, or null. `flags` 1 creates it, from `initial` or zeroed. Since 5.2.
+    107 sk_storage_get<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>, initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
+    /// Deletes a socket's own value. Since 5.2.
+    108 sk_storage_delete<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>) -> Reg;
+    /// Copies `size` bytes from any kernel address; zeroes `to` where it cannot. Since 5.5.
+    113 probe_read_kernel(to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
+    /// The kernel's tick counter. Since 5.6.
+    118 jiffies64() -> Reg;
+    /// A number that a network namespace has for its life: the context's, or the first one's for [`NULL`]. Since 5.7;
+    /// in sock_ops and sk_msg since 5.15.
+    122 get_netns_cookie(context: impl Into<Arg>) -> Reg;
+    /// Writes bytes to the reader of an iterator; -75 (EOVERFLOW) makes the kernel ask again with room. Since 5.8.
+    127 seq_write(seq: impl Into<Arg>, data: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// The id of a socket's cgroup (v2). Since 5.8.
+    128 sk_cgroup_id(sk: impl Into<Arg>) -> Reg;
+    /// Copies `size` bytes into a ring buffer; `flags` 1 wakes nobody, 2 wakes in any case. Since 5.8.
+    130 ringbuf_output<K, V>(map: &MapRef<K, V>, data: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Room for `size` bytes (a number) in a ring buffer, or null; to be submitted or discarded. Since 5.8.
+    131 ringbuf_reserve<R, K, V>(map: &MapRef<K, V>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<R>;
+    /// Hands reserved bytes to the reader. Returns nothing. Since 5.8.
+    132 ringbuf_submit(data: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Gives reserved bytes up. Returns nothing. Since 5.8.
+    133 ringbuf_discard(data: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// A socket as `struct tcp6_sock`, or null. Since 5.9.
+    136 skc_to_tcp6_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp6_sock>;
+    /// A socket as `struct tcp_sock`, or null. Since 5.9.
+    137 skc_to_tcp_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp_sock>;
+}

@@ -1,0 +1,51 @@
+//! Stores to memory: classes ST and STX (RFC 9669 section 5.1).
+
+use std::fmt;
+
+use super::{Register, Size, Slot, Source};
+
+/// `*(size *)(base + offset) = src`.
+///
+/// ```text
+///  7     5  4  3  2   0
+/// +-------+------+-------+
+/// | 3 MEM | size | class |   class 2: an immediate, 3: a register
+/// +-------+------+-------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Store {
+    /// Bytes moved.
+    pub size: Size,
+    /// The pointer.
+    pub base: Register,
+    /// Bytes from the pointer.
+    pub offset: i16,
+    /// What is stored; an immediate is sign-extended to eight bytes.
+    pub src: Source,
+}
+
+impl Store {
+    pub(super) fn encode(&self) -> Slot {
+        let class = match self.src {
+            Source::Imm(_) => 0x02,
+            Source::Reg(_) => 0x03,
+        };
+        Slot {
+            opcode: 0x60 | self.size.bits() | class,
+            dst: self.base.number(),
+            src: self.src.register_number(),
+            offset: self.offset,
+            imm: self.src.imm(),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "*({} *)({} {:+}) = ", self.size, self.base, self.offset)?;
+        match self.src {
+            Source::Imm(imm) => write!(f, "{imm}"),
+            Source::Reg(src) => write!(f, "{src}"),
+        }
+    }
+}

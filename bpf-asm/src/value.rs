@@ -1,0 +1,291 @@
+//! Values: what a register holds, from the line that makes it until the Rust variable is dropped.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use crate::builder::Builder;
+use crate::condition::Condition;
+use crate::insn::{AluOp, ByteOrder, Compare, EndianBits, Register, Width};
+use crate::place::{Base, KernelField, Place};
+use crate::record::{Field, FieldType};
+use crate::{Dyn, place::Shape};
+
+pub(crate) type ValueId = usize;
+
+/// A claim on a register. Clones are the same claim; the register is free again when the last is dropped.
+#[derive(Clone)]
+pub struct Value {
+    pub(crate) builder: Builder,
+    pub(crate) id: ValueId,
+    pub(crate) register: Register,
+    pub(crate) alive: Rc<()>,
+}
+
+/// What a register can be seen as: a number ([`Reg`]) or a pointer ([`Ptr`]).
+pub trait Held {
+    #[doc(hidden)]
+    fn from_value(value: Value) -> Self;
+    #[doc(hidden)]
+    fn into_value(self) -> Value;
+}
+
+/// A number in a register.
+///
+/// Arithmetic changes it in place. `add` and the like work on 64 bits; `add32` and the like on the lower 32, and clear
+/// the upper. A right side is a number, a [`Reg`] or a [`Ptr`]; a number that does not fit the instruction goes through
+/// a register of its own where the width is 64 bits, and is an error where it is 32.
+#[must_use = "a value that nothing uses only takes a register"]
+pub struct Reg(pub(crate) Value);
+
+/// A pointer to an `R` in a register.
+#[must_use = "a value that nothing uses only takes a register"]
+pub struct Ptr<R> {
+    pub(crate) value: Value,
+    to: PhantomData<fn() -> R>,
+}
+
+impl Held for Reg {
+    fn from_value(value: Value) -> Self {
+        Reg(value)
+    }
+    fn into_value(self) -> Value {
+        self.0
+    }
+}
+
+impl<R> Held for Ptr<R> {
+    fn from_value(value: Value) -> Self {
+        Ptr { value, to: PhantomData }
+    }
+    fn into_value(self) -> Value {
+        self.value
+    }
+}
+
+/// The right side of an operation: a number or a value.
+#[derive(Clone)]
+pub enum Operand {
+    #[doc(hidden)]
+    Imm(i64),
+    #[doc(hidden)]
+    Value(Value),
+}
+
+macro_rules! immediates {
+    ($($int:ty),*) => {$(
+        impl From<$int> for Operand {
+            fn from(imm: $int) -> Self {
+                Operand::Imm(i64::from(imm))
+            }
+        }
+    )*};
+}
+
+immediates!(bool, u8, i8, u16, i16, u32, i32, i64);
+
+/// The same 64 bits.
+impl From<u64> for Operand {
+    fn from(imm: u64) -> Self {
+        Operand::Imm(imm as i64)
+    }
+}
+
+impl From<&Reg> for Operand {
+    fn from(reg: &Reg) -> Self {
+        Operand::Value(reg.0.clone())
+    }
+}
+
+impl From<Reg> for Operand {
+    fn from(reg: Reg) -> Self {
+        Operand::Value(reg.0)
+    }
+}
+
+impl<R> From<&Ptr<R>> for Operand {
+    fn from(ptr: &Ptr<R>) -> Self {
+        Operand::Value(ptr.value.clone())
+    }
+}
+
+impl<R> From<Ptr<R>> for Operand {
+    fn from(ptr: Ptr<R>) -> Self {
+        Operand::Value(ptr.value)
+    }
+}
+
+macro_rules! arithmetic {
+    ($($(#[doc = $doc:literal])* $name:ident $name32:ident $op:ident),* $(,)?) => {$(
+        $(#[doc = $doc])*
+        #[track_caller]
+        pub fn $name(&self, right: impl Into<Operand>) {
+            self.0.builder.alu(&self.0, Width::W64, AluOp::$op, right.into(), std::panic::Location::caller());
+        }
+
+        $(#[doc = $doc])*
+        ///
+        /// On the lower 32 bits; the upper become zero.
+        #[track_caller]
+        pub fn $name32(&self, right: impl Into<Operand>) {
+            self.0.builder.alu(&self.0, Width::W32, AluOp::$op, right.into(), std::panic::Location::caller());
+        }
+    )*};
+}
+
+macro_rules! comparisons {
+    ($value:tt: $($(#[doc = $doc:literal])* $name:ident $name32:ident $compare:ident),* $(,)?) => {$(
+        $(#[doc = $doc])*
+        pub fn $name(&self, right: impl Into<Operand>) -> Condition {
+            Condition::compare(Width::W64, Compare::$compare, self.$value.clone(), right.into())
+        }
+
+        $(#[doc = $doc])*
+        ///
+        /// Looks at the lower 32 bits.
+        pub fn $name32(&self, right: impl Into<Operand>) -> Condition {
+            Condition::compare(Width::W32, Compare::$compare, self.$value.clone(), right.into())
+        }
+    )*};
+}
+
+impl Reg {
+    arithmetic! {
+        /// `self += right`
+        add add32 Add,
+        /// `self -= right`
+        sub sub32 Sub,
+        /// `self *= right`
+        mul mul32 Mul,
+        /// `self /= right`, unsigned; dividing by a register that is zero gives 0, by the number 0 is an error.
+        div div32 Div,
+        /// `self %= right`, unsigned; modulo a register that is zero leaves self, modulo the number 0 is an error.
+        rem rem32 Mod,
+        /// `self |= right`
+        or or32 Or,
+        /// `self &= right`
+        and and32 And,
+        /// `self ^= right`
+        xor xor32 Xor,
+        /// `self <<= right`; a number must be below the width in bits.
+        lsh lsh32 Lsh,
+        /// `self >>= right`, zeros come in; a number must be below the width in bits.
+        rsh rsh32 Rsh,
+        /// `self >>= right`, the sign comes in; a number must be below the width in bits.
+        arsh arsh32 Arsh,
+        /// `self = right`: gives the value a new content, also where the old one was lost.
+        set set32 Mov,
+    }
+
+    /// `self = -self`
+    #[track_caller]
+    pub fn neg(&self) {
+        self.0.builder.alu(&self.0, Width::W64, AluOp::Neg, Operand::Imm(0), std::panic::Location::caller());
+    }
+
+    /// `self = -self` on the lower 32 bits; the upper become zero.
+    #[track_caller]
+    pub fn neg32(&self) {
+        self.0.builder.alu(&self.0, Width::W32, AluOp::Neg, Operand::Imm(0), std::panic::Location::caller());
+    }
+
+    /// Turns the lower bits from host order into network order, or back; the other bits become zero.
+    #[track_caller]
+    pub fn to_be(&self, bits: EndianBits) {
+        self.0.builder.endian(&self.0, ByteOrder::Big, bits, std::panic::Location::caller());
+    }
+
+    /// Turns the lower bits from host order into little-endian, or back; the other bits become zero.
+    #[track_caller]
+    pub fn to_le(&self, bits: EndianBits) {
+        self.0.builder.endian(&self.0, ByteOrder::Little, bits, std::panic::Location::caller());
+    }
+
+    comparisons! { 0:
+        /// Equal.
+        eq eq32 Eq,
+        /// Not equal.
+        ne ne32 Ne,
+        /// Greater, unsigned.
+        gt gt32 Gt,
+        /// Greater or equal, unsigned.
+        ge ge32 Ge,
+        /// Less, unsigned.
+        lt lt32 Lt,
+        /// Less or equal, unsigned.
+        le le32 Le,
+        /// Greater, signed.
+        sgt sgt32 Sgt,
+        /// Greater or equal, signed.
+        sge sge32 Sge,
+        /// Less, signed.
+        slt slt32 Slt,
+        /// Less or equal, signed.
+        sle sle32 Sle,
+        /// Some bit is set in both.
+        has has32 Set,
+    }
+
+    /// The same register, seen as a pointer.
+    pub fn cast<R>(self) -> Ptr<R> {
+        Ptr::from_value(self.0)
+    }
+}
+
+impl<R> Ptr<R> {
+    comparisons! { value:
+        /// Equal; with 0: the null check that the verifier asks for.
+        eq eq32 Eq,
+        /// Not equal; with 0: the null check that the verifier asks for.
+        ne ne32 Ne,
+        /// Greater, unsigned.
+        gt gt32 Gt,
+        /// Greater or equal, unsigned.
+        ge ge32 Ge,
+        /// Less, unsigned.
+        lt lt32 Lt,
+        /// Less or equal, unsigned.
+        le le32 Le,
+    }
+
+    /// A field of what it points to.
+    pub fn at<T: FieldType>(&self, field: Field<R, T>) -> Place<T> {
+        self.offset(field.offset as i64)
+    }
+
+    /// All of what it points to.
+    pub fn at_all(&self) -> Place<R>
+    where
+        R: FieldType,
+    {
+        self.offset(0)
+    }
+
+    /// A `T` this many bytes from where it points to.
+    pub fn offset<T: FieldType>(&self, bytes: i64) -> Place<T> {
+        Place::new(Base::Value(self.value.clone()), bytes, Shape::of::<T>())
+    }
+
+    /// A member whose place is known only at run time, from the kernel's BTF.
+    #[track_caller]
+    pub fn member(&self, field: KernelField) -> Place<Dyn> {
+        let shape = self.value.builder.member_shape(field, std::panic::Location::caller());
+        Place::new(Base::Value(self.value.clone()), i64::from(field.offset), shape)
+    }
+
+    /// Moves the pointer by a number of bytes.
+    #[track_caller]
+    pub fn advance(&self, bytes: impl Into<Operand>) {
+        let at = std::panic::Location::caller();
+        self.value.builder.alu(&self.value, Width::W64, AluOp::Add, bytes.into(), at);
+    }
+
+    /// The same register, seen as a pointer to something else.
+    pub fn cast<U>(self) -> Ptr<U> {
+        Ptr::from_value(self.value)
+    }
+
+    /// The same register, seen as a number.
+    pub fn into_reg(self) -> Reg {
+        Reg(self.value)
+    }
+}
