@@ -9,15 +9,17 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::{InterfaceFlags, if_nametoindex};
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{Attributes, Request, Socket};
+use super::netlink::{Attributes, Request, Socket, attribute};
 use super::{Error, Namespace};
 
 /// `VETH_INFO_PEER`: the description of the other end, a `struct ifinfomsg` and attributes.
 const VETH_INFO_PEER: u16 = 1;
+
+/// `IF_OPER_UP` of RFC 2863: ready to pass packets.
+const IF_OPER_UP: u8 = 6;
 
 /// Makes a pair of interfaces, each in its namespace, down and without addresses. A name has 1 to 15 bytes.
 pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), Error> {
@@ -80,15 +82,23 @@ pub fn add_default_route(gateway: IpAddr) -> Result<(), Error> {
 /// Waits until the interface carries packets. The kernel starts its queue a moment after both ends are up; a SYN sent
 /// before that is lost and repeated only a second later.
 pub fn wait_until_running(name: &str) -> Result<(), Error> {
-    let failed = |source| Error::Netlink { action: format!("see the interface {name} running"), source };
+    let action = format!("see the interface {name} running");
+    let header = ifinfomsg(index(name, &action)?, 0);
+    let mut socket = Socket::open(SockProtocol::NetlinkRoute)?;
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let mut all = getifaddrs().map_err(|errno| failed(errno.into()))?;
-        if all.any(|entry| entry.interface_name == name && entry.flags.contains(InterfaceFlags::IFF_RUNNING)) {
+        // Asked about this one interface (not for a dump of all), kernels from 6.9 on bring its state up to date first;
+        // others do so within a second.
+        let (kind, flags) = (libc::RTM_GETLINK, libc::NLM_F_ACK);
+        let get = Request { kind, flags, header: header.clone(), attributes: Attributes::new() };
+        let replies = socket.exchange(&action, &[get])?;
+        let mut states = replies.iter().filter_map(|link| attribute(link.get(header.len()..)?, libc::IFLA_OPERSTATE));
+        if states.any(|state| state == [IF_OPER_UP]) {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "it had no carrier for 5 s")));
+            let source = io::Error::new(io::ErrorKind::TimedOut, "it had no carrier for 5 s");
+            return Err(Error::Netlink { action, source });
         }
         sleep(Duration::from_millis(1));
     }

@@ -79,6 +79,11 @@ impl Socket {
 
     /// Sends the requests in one datagram and waits for the answer to each that has `NLM_F_ACK`.
     pub fn send(&mut self, action: &str, requests: &[Request]) -> Result<(), Error> {
+        self.exchange(action, requests).map(drop)
+    }
+
+    /// Like `send`, and returns what came before the answers: the family's header and attributes of each message.
+    pub fn exchange(&mut self, action: &str, requests: &[Request]) -> Result<Vec<Vec<u8>>, Error> {
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::new();
         let mut answers = 0;
@@ -99,45 +104,63 @@ impl Socket {
         self.await_answers(first, requests.len() as u32, answers).map_err(|error| failed(action, error))
     }
 
-    /// Answers with other sequence numbers belong to an earlier call that ended at its first error.
-    fn await_answers(&self, first: u32, count: u32, mut missing: usize) -> io::Result<()> {
+    /// Messages with other sequence numbers belong to an earlier call that ended at its first error.
+    fn await_answers(&self, first: u32, count: u32, mut missing: usize) -> io::Result<Vec<Vec<u8>>> {
         let mut buffer = vec![0; 32 * 1024];
+        let mut replies = Vec::new();
         while missing > 0 {
             let length = socket::recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-            let ours = answers(&buffer[..length]).filter(|answer| answer.sequence.wrapping_sub(first) < count);
-            for answer in ours {
-                if answer.errno != 0 {
-                    return Err(io::Error::from_raw_os_error(answer.errno));
+            for message in messages(&buffer[..length]).filter(|message| message.sequence.wrapping_sub(first) < count) {
+                match message.errno() {
+                    None => replies.push(message.body.to_vec()),
+                    Some(0) => missing = missing.saturating_sub(1),
+                    Some(errno) => return Err(io::Error::from_raw_os_error(errno)),
                 }
-                missing = missing.saturating_sub(1);
             }
         }
-        Ok(())
+        Ok(replies)
     }
 }
 
-/// An `NLMSG_ERROR` message; `errno` 0 says that the request was carried out.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
+struct Message<'a> {
+    kind: u16,
     sequence: u32,
-    errno: i32,
+    body: &'a [u8],
 }
 
-/// The answers in a datagram, up to the first message that does not fit it.
-fn answers(datagram: &[u8]) -> impl Iterator<Item = Answer> {
+impl Message<'_> {
+    /// Of an `NLMSG_ERROR` message; 0 says that the request was carried out.
+    fn errno(&self) -> Option<i32> {
+        let value = self.body.first_chunk().filter(|_| i32::from(self.kind) == libc::NLMSG_ERROR)?;
+        Some(i32::from_ne_bytes(*value).wrapping_neg())
+    }
+}
+
+/// The messages in a datagram, up to the first that does not fit it.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
-        loop {
-            let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
-            let message = rest.get(..length).filter(|message| message.len() >= HEADER)?;
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            let word = |at: usize| message.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
-            if i32::from(u16::from_ne_bytes([message[4], message[5]])) == libc::NLMSG_ERROR {
-                let errno = word(HEADER)?.cast_signed().wrapping_neg();
-                return Some(Answer { sequence: word(8)?, errno });
-            }
-        }
+        let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
+        let (header, body) = rest.get(..length)?.split_first_chunk::<HEADER>()?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        let kind = u16::from_ne_bytes([header[4], header[5]]);
+        let sequence = u32::from_ne_bytes([header[8], header[9], header[10], header[11]]);
+        Some(Message { kind, sequence, body })
     })
+}
+
+/// The value of the first attribute of this kind.
+pub(super) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut rest = attributes;
+    loop {
+        let length = usize::from(u16::from_ne_bytes(*rest.first_chunk()?));
+        let (header, value) = rest.get(..length)?.split_first_chunk::<4>()?;
+        if u16::from_ne_bytes([header[2], header[3]]) & libc::NLA_TYPE_MASK as u16 == kind {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
 }
 
 /// No answer within the time-out reads as EAGAIN, which would tell the user nothing.
@@ -170,6 +193,23 @@ mod tests {
         assert_eq!(bytes, expected);
     }
 
+    #[test]
+    fn an_attribute_is_found_among_others_and_not_in_what_is_malformed() {
+        let bytes = Attributes::new().with(2, &[7]).nest(3, Attributes::new()).string(1, "lo").0;
+        assert_eq!(attribute(&bytes, 2), Some([7].as_slice()));
+        assert_eq!(attribute(&bytes, 3), Some([].as_slice()));
+        assert_eq!(attribute(&bytes, 1), Some(b"lo\0".as_slice()));
+        assert_eq!(attribute(&bytes, 4), None);
+        for cut in 0..bytes.len() - 1 {
+            assert_eq!(attribute(&bytes[..cut], 1), None, "cut at {cut}");
+        }
+        for length in [0u16, 3, u16::MAX] {
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend([1, 0, 0, 0]);
+            assert_eq!(attribute(&bytes, 1), None, "length {length}");
+        }
+    }
+
     fn message(length: u32, kind: u16, sequence: u32, errno: i32) -> Vec<u8> {
         let mut bytes = length.to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
@@ -181,19 +221,19 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_in_order_past_other_messages_and_end_at_what_does_not_fit() {
-        let done = message(20, libc::NLMSG_ERROR as u16, 1, 0);
-        let other = message(20, 16, 2, 0);
-        let refused = message(20, libc::NLMSG_ERROR as u16, 3, libc::EPERM);
-        let both = [Answer { sequence: 1, errno: 0 }, Answer { sequence: 3, errno: libc::EPERM }];
-        let datagram = [done, other, refused].concat();
-        assert_eq!(answers(&datagram).collect::<Vec<_>>(), both);
+    fn messages_are_read_in_order_up_to_what_does_not_fit() {
+        const ERROR: u16 = libc::NLMSG_ERROR as u16;
+        let datagram = [message(20, ERROR, 1, 0), message(20, 16, 2, 9), message(20, ERROR, 3, libc::EPERM)].concat();
+        let read: Vec<_> = messages(&datagram).map(|message| (message.sequence, message.errno())).collect();
+        assert_eq!(read, [(1, Some(0)), (2, None), (3, Some(libc::EPERM))]);
 
         for cut in 0..datagram.len() {
-            assert!(answers(&datagram[..cut]).count() < 2, "cut at {cut}");
+            assert_eq!(messages(&datagram[..cut]).count(), cut / 20, "cut at {cut}");
         }
-        for length in [0, 1, 15, 16, 21, u32::MAX] {
-            assert_eq!(answers(&message(length, libc::NLMSG_ERROR as u16, 1, 0)).count(), 0, "length {length}");
+        for length in [0, 1, 15, 21, u32::MAX] {
+            assert_eq!(messages(&message(length, ERROR, 1, 0)).count(), 0, "length {length}");
         }
+        let without_errno = message(16, ERROR, 1, 0);
+        assert_eq!(messages(&without_errno).next().expect("a message").errno(), None);
     }
 }
