@@ -1,0 +1,264 @@
+//! A running `shunt run`, as an operator starts it: a process of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+
+use crate::bed::bpffs;
+
+/// This binary, whatever it is called and wherever it lies.
+const SELF: &str = "/proc/self/exe";
+/// How long an agent may take until it is attached.
+const START: Duration = Duration::from_secs(30);
+/// How long an agent may take to drain; what it still waits for is then given up.
+const STOP: Duration = Duration::from_secs(10);
+/// Lines of the agent's log that an error shows.
+const LOG_LINES: usize = 20;
+
+/// An agent on one cgroup. Dropping it stops it.
+#[derive(Debug)]
+pub struct Agent {
+    name: String,
+    process: Process,
+}
+
+impl Agent {
+    /// Starts one under a name that is free, and waits until it is attached.
+    pub fn start(cgroup: &Path) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut command = Command::new(SELF);
+        command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", &name]);
+        let process = Process::start(command, START).context("the agent did not start")?;
+        Ok(Self { name, process })
+    }
+
+    /// What it has counted so far, as `shunt stats --json` tells it.
+    pub fn counters(&self) -> Result<Counters> {
+        let output = Command::new(SELF)
+            .args(["stats", "--json", "--name", &self.name])
+            // As for the agent: Ctrl-C is for this process alone.
+            .process_group(0)
+            .output()
+            .context("cannot start `shunt stats`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`shunt stats` failed: {}", said.trim());
+        Counters::parse(&output.stdout).context("`shunt stats --json` cannot be understood")
+    }
+
+    /// Where one of its kernel objects is pinned.
+    pub fn pin(&self, object: &str) -> Result<PathBuf> {
+        let mount_point = bpffs::find()?.context("the agent runs, but no bpffs is mounted")?;
+        Ok(mount_point.join("shunt").join(&self.name).join(object))
+    }
+
+    /// Stops it and waits until it has detached.
+    pub fn stop(mut self) -> Result<()> {
+        self.process.stop(STOP).context("the agent did not stop as it should")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.process.stop(STOP).is_err() {
+            // It could not detach itself. If this fails as well, the next words are those of `shunt status`.
+            let _ = Command::new(SELF)
+                .args(["detach", "--wait", "1", "--name", &self.name])
+                .process_group(0)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+/// The agent's counters, by the names of their reasons.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Counters(BTreeMap<String, u64>);
+
+impl Counters {
+    fn parse(json: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Stats {
+            counters: Counters,
+        }
+        Ok(serde_json::from_slice::<Stats>(json)?.counters)
+    }
+
+    /// One counter; what does not exist was never counted.
+    pub fn get(&self, reason: &str) -> u64 {
+        self.0.get(reason).copied().unwrap_or_default()
+    }
+
+    /// How much one counter has grown since `earlier`.
+    pub fn since(&self, earlier: &Self, reason: &str) -> u64 {
+        self.get(reason).saturating_sub(earlier.get(reason))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &u64)> {
+        self.0.iter().map(|(reason, count)| (reason.as_str(), count))
+    }
+}
+
+/// A child that says `ready`, logs to stderr, and ends on SIGTERM.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    log: Option<JoinHandle<VecDeque<String>>>,
+}
+
+impl Process {
+    fn start(mut command: Command, limit: Duration) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C at the terminal is for the parent alone, which stops the child when it has closed its connections.
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let (output, log) = (child.stdout.take(), child.stderr.take());
+        let mut process = Self { child, log: None };
+        let (output, log) = output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;
+        process.log = Some(thread::Builder::new().name("agent-log".into()).spawn(|| last_lines(log))?);
+        let (tell, told) = mpsc::channel();
+        thread::Builder::new().name("agent-output".into()).spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = String::new();
+            let outcome = output.read_line(&mut line).map(|_| line);
+            // The reader below may have given up; the rest of the output is of no interest, but must not block the child.
+            let _ = tell.send(outcome);
+            let _ = io::copy(&mut output, &mut io::sink());
+        })?;
+        match told.recv_timeout(limit) {
+            Ok(Ok(line)) if line.starts_with("ready") => Ok(process),
+            Ok(Ok(line)) if line.is_empty() => {
+                let status = process.child.wait()?;
+                bail!("{status}; its last words: {}", process.last_words())
+            }
+            Ok(Ok(line)) => bail!("it said {:?} instead of ready", line.trim()),
+            Ok(Err(error)) => Err(error).context("its output cannot be read"),
+            Err(_) => {
+                process.kill();
+                bail!("it was not ready after {limit:?}; its last words: {}", process.last_words())
+            }
+        }
+    }
+
+    /// What it logged at the end of its life.
+    fn last_words(&mut self) -> String {
+        let lines = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        if lines.is_empty() { "none".to_owned() } else { Vec::from(lines).join("\n") }
+    }
+
+    /// Ends it; a second call finds it ended.
+    fn stop(&mut self, limit: Duration) -> Result<()> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        // It may have ended by itself; waiting for it tells.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+                None => {
+                    self.kill();
+                    bail!("it was still running {limit:?} after SIGTERM; its last words: {}", self.last_words())
+                }
+            }
+        };
+        let words = self.last_words();
+        ensure!(status.success(), "{status}; its last words: {words}");
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        // Both fail only for a child that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // After a failed start. A stopped one is gone already.
+        self.kill();
+    }
+}
+
+fn last_lines(log: impl Read) -> VecDeque<String> {
+    let mut last = VecDeque::new();
+    for line in BufReader::new(log).split(b'\n').map_while(Result::ok) {
+        if last.len() == LOG_LINES {
+            last.pop_front();
+        }
+        last.push_back(String::from_utf8_lossy(&line).into_owned());
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_process_is_ready_when_it_says_so_and_ends_on_the_signal() {
+        let script = "trap 'exit 0' TERM; echo ready for work; while :; do sleep 0.01; done";
+        let mut process = Process::start(shell(script), SOON).expect("start");
+        process.stop(SOON).expect("stop");
+        process.stop(SOON).expect("nothing is left to stop");
+    }
+
+    #[test]
+    fn what_goes_wrong_is_told_with_the_last_words() {
+        let cases = [
+            ("echo no capability >&2; exit 1", SOON, &["exit status: 1", "no capability"][..]),
+            ("echo hello; sleep 10", SOON, &["hello"]),
+            ("echo slow >&2; exec sleep 10", Duration::from_millis(300), &["not ready", "slow"]),
+        ];
+        for (script, limit, expected) in cases {
+            let error = Process::start(shell(script), limit).expect_err("it is not ready").to_string();
+            assert!(expected.iter().all(|words| error.contains(words)), "{script}: {error}");
+        }
+        let mut process = Process::start(shell("echo ready; echo lost >&2; sleep 0.1; exit 75"), SOON).expect("start");
+        thread::sleep(Duration::from_millis(300));
+        let error = process.stop(SOON).expect_err("it failed").to_string();
+        assert!(error.contains("75") && error.contains("lost"), "{error}");
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let log: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let kept = last_lines(log.as_bytes());
+        assert_eq!((kept.len(), kept.front().map(String::as_str)), (LOG_LINES, Some("line 80")));
+    }
+
+    #[test]
+    fn counters_are_read_by_name_and_what_is_not_there_is_zero() {
+        let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"hints": 1}}"#;
+        let counters = Counters::parse(json).expect("as shunt stats prints it");
+        assert_eq!((counters.get("paired"), counters.get("refresh"), counters.get("new_in_2030")), (12, 3, 0));
+        assert_eq!(counters.since(&Counters::default(), "paired"), 12);
+        assert_eq!(Counters::default().since(&counters, "paired"), 0);
+        Counters::parse(b"{}").expect_err("no counters");
+    }
+}

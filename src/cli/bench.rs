@@ -1,0 +1,70 @@
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::DONE;
+use crate::bench::{self, CASES, Interrupt, Plan, report};
+
+/// Exit code of what Ctrl-C has broken off: 128 and the number of the signal, as shells have it.
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// Measure what a connection costs by TCP, through shunt and through a Unix socket
+///
+/// Runs in a network namespace and a cgroup of its own and disturbs nothing. Every figure is a median over rounds in which the
+/// transports take turns; a ratio is followed by half the distance between its quartiles. Lower is better everywhere.
+#[derive(Args)]
+pub struct Bench {
+    /// How often everything is measured [default: 15, with --quick 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: Option<u16>,
+    /// Measure only these cases
+    #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',', value_parser = names())]
+    only: Vec<String>,
+    /// About 10 seconds instead of a minute, and noisier
+    #[arg(long)]
+    quick: bool,
+    /// Every figure of every round, for machines
+    #[arg(long)]
+    json: bool,
+}
+
+fn names() -> PossibleValuesParser {
+    let mut names: Vec<_> = CASES.iter().map(|case| case.name).collect();
+    names.dedup();
+    names.into()
+}
+
+impl Bench {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (rounds, slice) = if self.quick { (3, 40) } else { (15, 60) };
+        let plan = Plan {
+            rounds: self.rounds.map_or(rounds, usize::from),
+            slice: Duration::from_millis(slice),
+            only: self.only,
+        };
+        let interrupt = Interrupt::on_signals()?;
+        let shown = io::stderr().is_terminal();
+        let progress = |round: usize, case: &bench::Case| {
+            if shown {
+                eprint!("\r\x1b[Kround {} of {}: {} {}", round + 1, plan.rounds, case.name, case.size);
+            }
+        };
+        let measured = bench::measure(&plan, &interrupt, &progress);
+        if shown {
+            eprint!("\r\x1b[K");
+        }
+        let measured = match measured {
+            Err(error) if error.is::<bench::interrupt::Interrupted>() => {
+                eprintln!("shunt: interrupted; nothing is left behind");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            outcome => outcome?,
+        };
+        let report = if self.json { report::json(plan.rounds, &measured)? + "\n" } else { report::table(&measured) };
+        io::stdout().write_all(report.as_bytes())?;
+        Ok(DONE)
+    }
+}
