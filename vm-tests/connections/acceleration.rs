@@ -1,0 +1,70 @@
+//! Flows are direct in both lanes, however their two ends are joined.
+
+use crate::harness::isolation::isolated;
+use crate::harness::node::Node;
+use crate::harness::pattern::Dice;
+use crate::harness::report::{Mode, canonical};
+use crate::harness::socket::TcpInfo;
+use crate::harness::traffic::{exchange, over_every_path, warm_up};
+
+const ROUNDS: u64 = 50;
+const LONGEST: usize = 16 << 10;
+
+#[test]
+fn requests_and_responses_are_direct_over_every_path() {
+    isolated(|| {
+        let node = Node::start();
+        over_every_path(|path| {
+            let paired_before = node.stats().counter("paired");
+            let direct_before = node.stats().counter("direct_bytes");
+            let pair = node.pair(path);
+            warm_up(&pair);
+
+            let by_tcp = || [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
+            let by_tcp_before = by_tcp();
+            let mut dice = Dice(1);
+            let (mut requests, mut responses) = (0, 0);
+            for round in 0..ROUNDS {
+                let (request, response) = (dice.length(LONGEST), dice.length(LONGEST));
+                exchange(&pair, round, request, response);
+                requests += request as u64;
+                responses += response as u64;
+            }
+            assert_eq!(by_tcp(), by_tcp_before, "the kernel sent bytes by TCP");
+
+            let stats = node.stats();
+            assert_eq!(stats.counter("paired"), paired_before + 1);
+            assert!(stats.counter("direct_bytes") >= direct_before + requests + responses);
+
+            let flow = node.flow_of(&pair.client).expect("the flow is listed");
+            let client = flow.client.expect("the client is enrolled");
+            let server = flow.server.expect("the server is enrolled");
+            for (end, socket, bytes) in [(&client, &pair.client, requests), (&server, &pair.server, responses)] {
+                assert_eq!(end.mode, Mode::Direct);
+                assert!(end.direct_messages >= ROUNDS, "{end:?}");
+                assert!(end.direct_bytes >= bytes, "{end:?}");
+                assert_eq!(end.tcp_bytes, TcpInfo::of(socket).bytes_sent());
+                assert!(!end.direct_unread && end.tcp_unread == 0, "{end:?}");
+                assert_eq!(canonical(end.local), canonical(socket.local_addr().expect("an address")));
+                assert_eq!(canonical(end.remote), canonical(socket.peer_addr().expect("an address")));
+                assert_eq!(end.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+            }
+            assert_eq!(client.netns == server.netns, path.stays_at_the_client());
+        });
+    });
+}
+
+#[test]
+fn a_flow_that_has_ended_is_no_longer_listed() {
+    isolated(|| {
+        let node = Node::start();
+        let pair = node.pair(crate::harness::path::VETH);
+        warm_up(&pair);
+        let client = pair.client.try_clone().expect("duplicate the client's descriptor");
+        assert!(node.flow_of(&client).is_some());
+        client.shutdown(std::net::Shutdown::Both).expect("shut down");
+        drop(pair);
+        drop(client);
+        crate::harness::eventually("the flow is gone", || node.agent.flows().is_empty().then_some(()));
+    });
+}

@@ -1,0 +1,181 @@
+//! A running `shunt run` and the commands that look at it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
+use tcp_shunt::bed::bpffs;
+
+use super::report::{Flow, Flows, Stats};
+use super::{PATIENCE, eventually};
+
+/// The binary under test.
+pub const SHUNT: &str = env!("CARGO_BIN_EXE_shunt");
+
+/// What the names of all agents begin with that the test process `process` starts.
+pub fn name_prefix(process: u32) -> String {
+    format!("test-{process}-")
+}
+
+/// `shunt run`, ready to accelerate. Dropping it ends it in whatever way works.
+pub struct Agent {
+    name: String,
+    process: Child,
+    /// Known to have ended, and with what.
+    ended: Option<ExitStatus>,
+}
+
+impl Agent {
+    /// Starts it under a new name and waits until it is ready.
+    pub fn start(cgroup: &Path, options: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut process = Command::new(SHUNT)
+            .args(["run", "--name", &name, "--cgroup"])
+            .arg(cgroup)
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
+        let stdout = process.stdout.take().expect("a piped stdout");
+        let mut agent = Self { name, process, ended: None };
+        agent.wait_until_ready(stdout);
+        agent
+    }
+
+    fn wait_until_ready(&mut self, stdout: std::process::ChildStdout) {
+        let (tell, told) = mpsc::channel();
+        // Reads to the end, so that the agent never writes into a closed pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        match told.recv_timeout(PATIENCE * 2) {
+            Ok(line) => assert!(line.starts_with("ready"), "the agent's first line is not \"ready\": {line}"),
+            Err(_) => panic!("the agent is not ready; it {:?}", self.process.try_wait()),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("send the agent a signal");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.poll().is_none()
+    }
+
+    /// How it ended, once it has.
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the agent has ended", || self.poll())
+    }
+
+    fn poll(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.process.try_wait().expect("look at the agent's process");
+        }
+        self.ended
+    }
+
+    /// Stops it as an operator does, and checks that it ends well and leaves nothing.
+    pub fn stop(&mut self) {
+        if self.is_running() {
+            self.signal(Signal::SIGTERM);
+            let status = self.wait();
+            assert_eq!(status.code(), Some(0), "the agent ended with {status}");
+        }
+        self.assert_nothing_pinned();
+    }
+
+    /// Where its maps and programs are pinned.
+    pub fn pins(&self) -> PathBuf {
+        bpffs::find().expect("read the mount table").expect("a bpffs is mounted").join("shunt").join(&self.name)
+    }
+
+    pub fn assert_nothing_pinned(&self) {
+        let pins = self.pins();
+        assert!(!pins.exists(), "{} is still there", pins.display());
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.report("stats")
+    }
+
+    pub fn flows(&self) -> Vec<Flow> {
+        self.report::<Flows>("flows").flows
+    }
+
+    fn report<T: DeserializeOwned>(&self, command: &str) -> T {
+        let output = run(&[command, "--name", &self.name, "--json"]);
+        assert!(output.status.success(), "shunt {command}: {output:?}");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("shunt {command} --json: {error}: {}", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Everything there is to know, for whoever reads a failed test.
+    pub fn describe(&self) -> String {
+        ["stats", "flows"]
+            .map(|command| {
+                let output = run(&[command, "--name", &self.name]);
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                format!("shunt {command}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+            })
+            .join("\n")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.ended.is_none() && matches!(self.process.try_wait(), Ok(None)) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+        if self.pins().exists() {
+            let outcome = run(&["detach", "--name", &self.name, "--wait", "5"]);
+            eprintln!("detach what {} left: {outcome:?}", self.name);
+        }
+    }
+}
+
+/// Runs `shunt` with these arguments to its end, which has to come in time.
+pub fn run(arguments: &[&str]) -> Output {
+    let mut process = Command::new(SHUNT)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
+    let pid = Pid::from_raw(process.id().cast_signed());
+    let (done, ended) = mpsc::channel();
+    let watchdog = std::thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE * 2).is_err() {
+            // Not reaped before this thread is joined, so the number still is this process.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let started = Instant::now();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let mut pipe = process.stderr.take().expect("a piped stderr");
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::io::Read::read_to_end(&mut pipe, &mut stderr));
+        let mut pipe = process.stdout.take().expect("a piped stdout");
+        std::io::Read::read_to_end(&mut pipe, &mut stdout).expect("read what shunt prints");
+    });
+    let _ = done.send(());
+    watchdog.join().expect("the watchdog");
+    let status = process.wait().expect("wait for shunt");
+    assert!(started.elapsed() < PATIENCE * 2 + Duration::from_secs(1), "shunt {arguments:?} did not end: {status}");
+    Output { status, stdout, stderr }
+}

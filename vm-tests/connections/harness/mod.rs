@@ -1,0 +1,37 @@
+//! What every test here stands on.
+
+pub mod agent;
+pub mod isolation;
+pub mod kernel_log;
+pub mod node;
+pub mod path;
+pub mod pattern;
+pub mod report;
+pub mod socket;
+pub mod thread_state;
+pub mod traffic;
+
+use std::time::{Duration, Instant};
+
+/// How long something that happens at once on an idle machine may take on a slow and crowded one.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer; fails when [`PATIENCE`] ends.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// `count`, or the share of it that `SHUNT_TEST_SHARE` (0 to 1) asks for.
+pub fn share_of(count: usize) -> usize {
+    let Ok(text) = std::env::var("SHUNT_TEST_SHARE") else { return count };
+    let share: f64 = text.parse().unwrap_or_else(|error| panic!("SHUNT_TEST_SHARE={text}: {error}"));
+    assert!(share > 0.0 && share <= 1.0, "SHUNT_TEST_SHARE={text} has to be above 0 and at most 1");
+    ((count as f64 * share) as usize).max(1)
+}

@@ -1,0 +1,139 @@
+//! A node with shunt running on it: two hosts, NAT between them, one accelerated cgroup.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use tcp_shunt::bed::{Bed, Namespace};
+
+use super::agent::Agent;
+use super::kernel_log::KernelLog;
+use super::path::{Path, ready_for_tests};
+use super::report::{Flow, Stats, canonical};
+
+/// Dropped at the end of a test that passes, it stops the agent as an operator does and checks that this goes well, that
+/// nothing stays pinned and that the kernel complained about nothing.
+pub struct Node {
+    // Before the bed: the agent lets go of the cgroup before it is removed.
+    pub agent: Agent,
+    pub bed: Bed,
+    log: KernelLog,
+}
+
+/// A listener and the address at which clients reach it.
+pub struct Service {
+    pub listener: TcpListener,
+    pub target: SocketAddr,
+}
+
+/// The two ends of one connection.
+pub struct Pair {
+    pub client: TcpStream,
+    pub server: TcpStream,
+}
+
+impl Node {
+    pub fn start() -> Self {
+        // Refreshes would make exact expectations of what goes by TCP wrong once in a while.
+        Self::start_with(&["--refresh", "3600"])
+    }
+
+    /// Starts the agent with further options for `shunt run`.
+    pub fn start_with(options: &[&str]) -> Self {
+        let log = KernelLog::from_now();
+        let mut bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
+        Path::prepare(&mut bed).expect("write the NAT rules");
+        Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }
+    }
+
+    /// Runs `work` in the client's namespace and in the cgroup.
+    pub fn in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.bed.in_client(work).expect("enter the client")
+    }
+
+    /// Runs `work` in the server's namespace and in the cgroup.
+    pub fn in_server<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.bed.in_server(work).expect("enter the server")
+    }
+
+    /// Runs `work` in the client's namespace, outside the cgroup.
+    pub fn outside_in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.bed.client().run(work).expect("enter the client's namespace")
+    }
+
+    fn home_of_the_listener(&self, path: Path) -> &Namespace {
+        if path.stays_at_the_client() { self.bed.client() } else { self.bed.server() }
+    }
+
+    /// A listener inside the cgroup.
+    pub fn listen(&self, path: Path) -> Service {
+        let bind = || path.bind();
+        let bound = if path.stays_at_the_client() { self.in_client(bind) } else { self.in_server(bind) };
+        service(path, bound)
+    }
+
+    /// A listener that shunt has nothing to do with, as if on another node.
+    pub fn listen_outside(&self, path: Path) -> Service {
+        service(path, self.home_of_the_listener(path).run(|| path.bind()).expect("enter the listener's namespace"))
+    }
+
+    /// A client inside the cgroup.
+    pub fn connect(&self, service: &Service) -> TcpStream {
+        self.in_client(|| service.connect())
+    }
+
+    /// A connection with both ends inside the cgroup.
+    pub fn pair(&self, path: Path) -> Pair {
+        let service = self.listen(path);
+        let client = self.connect(&service);
+        Pair { client, server: service.accept() }
+    }
+
+    /// The same connection without shunt.
+    pub fn pair_outside(&self, path: Path) -> Pair {
+        let service = self.listen_outside(path);
+        let client = self.outside_in_client(|| service.connect());
+        Pair { client, server: service.accept() }
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.agent.stats()
+    }
+
+    /// The flow whose client has `client`'s address.
+    pub fn flow_of(&self, client: &TcpStream) -> Option<Flow> {
+        let address = canonical(client.local_addr().expect("the client's address"));
+        let flows = self.agent.flows();
+        flows.into_iter().find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == address))
+    }
+}
+
+impl Service {
+    /// Connects, in the namespace and cgroup of the calling thread.
+    pub fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.target).unwrap_or_else(|error| panic!("connect to {}: {error}", self.target));
+        ready_for_tests(&client).expect("set the client's options");
+        client
+    }
+
+    pub fn accept(&self) -> TcpStream {
+        let (server, _) = self.listener.accept().expect("accept");
+        ready_for_tests(&server).expect("set the server's options");
+        server
+    }
+}
+
+fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {
+    let listener = bound.unwrap_or_else(|error| panic!("listen for {path}: {error}"));
+    let target = path.target(&listener).expect("the listener's address");
+    Service { listener, target }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.agent.describe());
+        } else {
+            self.agent.stop();
+            self.log.assert_quiet();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One file is the whole installation.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path as Directory;
+use std::process::{Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, chdir, chroot};
+use tcp_shunt::bed::{Bed, cgroup};
+
+use crate::harness::agent::{SHUNT, name_prefix};
+use crate::harness::isolation::isolated;
+use crate::harness::node::Pair;
+use crate::harness::path::VETH;
+use crate::harness::report::Stats;
+use crate::harness::traffic::{exchange, warm_up};
+
+#[test]
+fn the_binary_asks_for_no_dynamic_loader() {
+    let binary = fs::read(SHUNT).expect("read the binary");
+    let file = Elf(&binary);
+    assert_eq!(&binary[..5], b"\x7fELF\x02", "a 64-bit ELF file");
+    const PT_LOAD: u64 = 1;
+    const PT_INTERP: u64 = 3;
+    let kinds: Vec<u64> = file.segment_kinds().collect();
+    assert!(kinds.contains(&PT_LOAD), "{kinds:?}");
+    assert!(!kinds.contains(&PT_INTERP), "{SHUNT} is dynamically linked: was it built with another target or RUSTFLAGS?");
+}
+
+/// A little-endian `Elf64_Ehdr` and what follows (elf.h).
+struct Elf<'a>(&'a [u8]);
+
+impl Elf<'_> {
+    fn segment_kinds(&self) -> impl Iterator<Item = u64> {
+        let (table, entry, count) = (self.number(32, 8), self.number(54, 2), self.number(56, 2));
+        (0..count).map(move |index| self.number((table + index * entry) as usize, 4))
+    }
+
+    fn number(&self, offset: usize, length: usize) -> u64 {
+        self.0[offset..offset + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+#[test]
+fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems() {
+    isolated(|| {
+        let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
+        let below = bed.cgroup().path().strip_prefix(cgroup::root().expect("cgroup v2")).expect("below the root").to_owned();
+        let root = tempfile::tempdir().expect("make a directory");
+        let cgroup_inside = Directory::new("/sys/fs/cgroup").join(below);
+        fs::copy(SHUNT, root.path().join("shunt")).expect("copy the binary");
+        let name = format!("{}empty", name_prefix(std::process::id()));
+        // Root and mount table of this thread only, and of what it starts.
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                enter_empty_root(root.path());
+                let mut agent = Command::new("/shunt")
+                    .args(["run", "--name", &name, "--cgroup"])
+                    .arg(&cgroup_inside)
+                    .env_clear()
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .expect("start /shunt in the empty root");
+                let mut lines = BufReader::new(agent.stdout.take().expect("a piped stdout")).lines();
+                let first = lines.next().expect("a line").expect("read it");
+                assert!(first.starts_with("ready"), "{first}");
+
+                let listener = bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
+                let target = VETH.target(&listener).expect("an address");
+                let client = bed.in_client(|| std::net::TcpStream::connect(target)).expect("enter the client").expect("connect");
+                let (server, _) = listener.accept().expect("accept");
+                let pair = Pair { client, server };
+                warm_up(&pair);
+                exchange(&pair, 60, 1000, 1000);
+
+                let output = Command::new("/shunt").args(["stats", "--json", "--name", &name]).output().expect("start /shunt");
+                assert!(output.status.success(), "{output:?}");
+                let stats: Stats = serde_json::from_slice(&output.stdout).expect("JSON");
+                assert_eq!(stats.counter("paired"), 1);
+                assert!(stats.counter("direct_messages") >= 3);
+
+                kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).expect("send SIGTERM");
+                let status = agent.wait().expect("wait for the agent");
+                assert_eq!(status.code(), Some(0), "{status}");
+            });
+            inside.join().expect("the test in the empty root");
+        });
+    });
+}
+
+fn enter_empty_root(root: &Directory) {
+    unshare(CloneFlags::CLONE_NEWNS).expect("unshare the mount table");
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make the mounts private");
+    for (kind, at) in [("proc", "proc"), ("sysfs", "sys"), ("cgroup2", "sys/fs/cgroup")] {
+        let at = root.join(at);
+        fs::create_dir_all(&at).expect("make a mount point");
+        mount(Some(kind), &at, Some(kind), MsFlags::empty(), none).unwrap_or_else(|error| panic!("mount {kind}: {error}"));
+    }
+    chroot(root).expect("change the root");
+    chdir("/").expect("change into it");
+}

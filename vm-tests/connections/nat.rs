@@ -1,0 +1,84 @@
+//! Network address translation on the way (H5, H11).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::harness::isolation::isolated;
+use crate::harness::node::{Node, Pair};
+use crate::harness::path::{REDIRECT, REDIRECTED, ready_for_tests};
+use crate::harness::pattern::Pattern;
+use crate::harness::socket::{TcpInfo, unconnected};
+use crate::harness::traffic::{exchange, expect_end, receive, send, warm_up};
+use crate::harness::{eventually, share_of};
+
+#[test]
+fn flows_whose_source_port_was_remapped_are_paired() {
+    isolated(|| {
+        let node = Node::start();
+        // As many ports as there will be connections in TIME_WAIT: the second port's clients have to share them.
+        node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", "20000 27999").expect("limit the ports");
+        let service = node.listen(REDIRECT);
+        let other_port = SocketAddr::new(service.target.ip(), REDIRECTED[1]);
+        let (used_up, connections) = (share_of(6000) as u64, share_of(2000) as u64);
+        let remapped = node.in_client(|| {
+            for nonce in 0..used_up {
+                exchange(&Pair { client: service.connect(), server: service.accept() }, nonce, 100, 100);
+            }
+            let mut remapped = 0;
+            for nonce in 0..connections {
+                let socket = unconnected(other_port);
+                socket.connect(&other_port.into()).expect("connect");
+                let client = std::net::TcpStream::from(socket);
+                ready_for_tests(&client).expect("set its options");
+                let pair = Pair { client, server: service.accept() };
+                exchange(&pair, nonce, 100, 100);
+                let seen = pair.server.peer_addr().expect("an address").port();
+                remapped += u64::from(seen != pair.client.local_addr().expect("an address").port());
+            }
+            remapped
+        });
+        assert!(remapped > 0, "no source port was remapped: nothing was tested");
+        let paired = node.stats().counter("paired");
+        let all = used_up + connections;
+        assert!(paired * 1000 >= all * 999, "{paired} of {all} were paired; {remapped} ports were remapped");
+    });
+}
+
+#[test]
+fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
+    isolated(|| {
+        let node = Node::start();
+        const TIMEOUT: Duration = Duration::from_secs(5);
+        node.bed
+            .client()
+            .set_sysctl("net/netfilter/nf_conntrack_tcp_timeout_established", &TIMEOUT.as_secs().to_string())
+            .expect("shorten conntrack's timeout");
+        // An entry that is lost is not to be made anew from a segment in the middle: no rule would see it.
+        node.bed.client().set_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0").expect("be strict");
+        let pair = node.pair(REDIRECT);
+        warm_up(&pair);
+        let by_tcp = || TcpInfo::of(&pair.client).bytes_sent() + TcpInfo::of(&pair.server).bytes_sent();
+        let (before, started) = (by_tcp(), Instant::now());
+        let mut exchanged = 0;
+        while started.elapsed() < TIMEOUT * 5 / 2 {
+            exchange(&pair, exchanged, 1000, 1000);
+            exchanged += 1;
+            // Time has to pass here; nothing is waited for.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let refreshed = by_tcp() - before;
+        assert!(refreshed <= exchanged * 2000 / 5, "{refreshed} of {} bytes went by TCP", exchanged * 2000);
+
+        // More than a lane may redirect to a reader that does not read: the rest goes by TCP.
+        let (pattern, length, before) = (Pattern { seed: 18 }, 16 << 20, by_tcp());
+        std::thread::scope(|scope| {
+            scope.spawn(|| send(&pair.client, pattern, 0..length, 64 << 10));
+            eventually("bytes go by TCP", || (by_tcp() > before + 100_000).then_some(()));
+            receive(&pair.server, pattern, 0..length, 64 << 10);
+        });
+        pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
+        expect_end(&pair.server);
+        pair.server.shutdown(std::net::Shutdown::Write).expect("shut down");
+        expect_end(&pair.client);
+    });
+}

@@ -1,0 +1,238 @@
+//! Stopping, killing and restarting the agent loses nothing (H7).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::agent::{Agent, run};
+use crate::harness::eventually;
+use crate::harness::isolation::isolated;
+use crate::harness::node::{Node, Pair};
+use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
+use crate::harness::pattern::Pattern;
+use crate::harness::socket::TcpInfo;
+use crate::harness::traffic::{both_ways, exchange, receive, receive_to_end, send, warm_up};
+
+const PATHS: [Path; 4] = [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
+const UNREAD: u64 = 100_000;
+
+/// Both directions of a flow: what is sent and by whom.
+const THERE: Pattern = Pattern { seed: 20 };
+const BACK: Pattern = Pattern { seed: 21 };
+
+/// Flows with direct bytes that nobody has read yet, in both directions.
+fn flows_with_unread_bytes(node: &Node) -> Vec<Pair> {
+    let pairs: Vec<Pair> = PATHS.map(|path| node.pair(path)).into();
+    for pair in &pairs {
+        warm_up(pair);
+        send(&pair.client, THERE, 0..UNREAD, 10_000);
+        send(&pair.server, BACK, 0..UNREAD, 10_000);
+        let flow = node.flow_of(&pair.client).expect("the flow is listed");
+        for end in [flow.client.expect("a client"), flow.server.expect("a server")] {
+            assert!(end.direct_unread, "nothing direct to lose: {end:?}");
+        }
+    }
+    pairs
+}
+
+fn read_the_rest(pair: &Pair, end: u64) {
+    receive(&pair.server, THERE, 0..end, 10_000);
+    receive(&pair.client, BACK, 0..end, 10_000);
+}
+
+/// Writes a little more to each side until it goes by TCP: the agent has begun to drain.
+fn wait_until_draining(pair: &Pair) -> u64 {
+    let sent = |end| TcpInfo::of(end).bytes_sent();
+    let before = (sent(&pair.client), sent(&pair.server));
+    let mut at = UNREAD;
+    eventually("messages go by TCP", || {
+        send(&pair.client, THERE, at..at + 10, 10);
+        send(&pair.server, BACK, at..at + 10, 10);
+        at += 10;
+        (sent(&pair.client) > before.0 && sent(&pair.server) > before.1).then_some(at)
+    })
+}
+
+#[test]
+fn a_stop_waits_for_slow_readers_and_loses_nothing() {
+    isolated(|| {
+        let mut node = Node::start();
+        let pairs = flows_with_unread_bytes(&node);
+        node.agent.signal(Signal::SIGTERM);
+        let ends: Vec<u64> = pairs.iter().map(wait_until_draining).collect();
+        for (pair, end) in pairs.iter().zip(ends) {
+            assert!(node.agent.is_running(), "the agent ended while direct bytes were unread");
+            read_the_rest(pair, end);
+        }
+        let status = node.agent.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
+        node.agent.assert_nothing_pinned();
+        // The connections go on as if shunt had never been there.
+        for pair in &pairs {
+            let before = TcpInfo::of(&pair.client).bytes_sent();
+            exchange(pair, 22, 1000, 1000);
+            assert_eq!(TcpInfo::of(&pair.client).bytes_sent(), before + 1000);
+            both_ways(pair, 22, 2 << 20, 50_000);
+        }
+    });
+}
+
+#[test]
+fn a_second_stop_signal_ends_the_agent_at_once_and_detach_finishes_without_loss() {
+    isolated(|| {
+        let mut node = Node::start();
+        let pairs = flows_with_unread_bytes(&node);
+        node.agent.signal(Signal::SIGTERM);
+        let ends: Vec<u64> = pairs.iter().map(wait_until_draining).collect();
+        node.agent.signal(Signal::SIGTERM);
+        let status = node.agent.wait();
+        assert_eq!(status.code(), Some(75), "{status}");
+        assert!(node.agent.pins().exists(), "nothing is left for detach");
+
+        let name = node.agent.name().to_owned();
+        let early = run(&["detach", "--name", &name, "--wait", "1"]);
+        assert!(!early.status.success(), "detached while direct bytes were unread: {early:?}");
+        for (pair, end) in pairs.iter().zip(ends) {
+            read_the_rest(pair, end);
+        }
+        let detached = run(&["detach", "--name", &name]);
+        assert_eq!(detached.status.code(), Some(0), "{detached:?}");
+        node.agent.assert_nothing_pinned();
+        for pair in &pairs {
+            both_ways(pair, 23, 2 << 20, 50_000);
+        }
+    });
+}
+
+#[test]
+fn a_killed_agent_disturbs_no_traffic_and_detach_removes_what_it_left_without_loss() {
+    isolated(|| {
+        let mut node = Node::start();
+        let waiting = flows_with_unread_bytes(&node);
+        let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+        let progress = |by: u64| {
+            let goal = rounds.load(Ordering::Relaxed) + by;
+            eventually("traffic goes on", || (rounds.load(Ordering::Relaxed) >= goal).then_some(()));
+        };
+        let busy = [LOOPBACK, VETH].map(|path| node.pair(path));
+        thread::scope(|scope| {
+            // Set also when something below fails: the scope waits for its threads.
+            let stopped = SetOnDrop(&stop);
+            for pair in &busy {
+                scope.spawn(|| {
+                    let mut round = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        exchange(pair, round, 1000, 20_000);
+                        round += 1;
+                        rounds.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            progress(100);
+            node.agent.signal(Signal::SIGKILL);
+            node.agent.wait();
+            progress(100);
+            let young = node.pair(VETH);
+            both_ways(&young, 24, 1 << 20, 50_000);
+
+            let detach = scope.spawn(|| run(&["detach", "--name", node.agent.name()]));
+            let ends: Vec<u64> = waiting.iter().map(wait_until_draining).collect();
+            for (pair, end) in waiting.iter().zip(ends) {
+                read_the_rest(pair, end);
+            }
+            let detached = detach.join().expect("detach");
+            assert_eq!(detached.status.code(), Some(0), "{detached:?}");
+            node.agent.assert_nothing_pinned();
+            progress(100);
+            drop(stopped);
+        });
+        for pair in waiting.iter().chain(&busy) {
+            both_ways(pair, 25, 1 << 20, 50_000);
+        }
+    });
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_stop_under_load_loses_nothing() {
+    isolated(|| {
+        for _ in 0..3 {
+            let mut node = Node::start();
+            let pairs = PATHS.map(|path| node.pair(path));
+            thread::scope(|scope| {
+                for pair in &pairs {
+                    scope.spawn(|| both_ways(pair, 26, 32 << 20, 100_000));
+                }
+                eventually("the transfers have begun", || (node.stats().counter("direct_bytes") > 8 << 20).then_some(()));
+                node.agent.stop();
+            });
+            for pair in &pairs {
+                exchange(pair, 27, 1000, 1000);
+            }
+        }
+    });
+}
+
+#[test]
+fn bytes_unread_on_closed_connections_are_not_lost_by_a_stop() {
+    isolated(|| {
+        let mut node = Node::start();
+        let pairs = flows_with_unread_bytes(&node);
+        for pair in &pairs {
+            pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
+            pair.server.shutdown(std::net::Shutdown::Write).expect("shut down");
+        }
+        node.agent.signal(Signal::SIGTERM);
+        for pair in &pairs {
+            assert_eq!(receive_to_end(&pair.server, THERE, 0), (UNREAD, Ok(())));
+            assert!(node.agent.is_running(), "the agent ended while direct bytes were unread");
+            assert_eq!(receive_to_end(&pair.client, BACK, 0), (UNREAD, Ok(())));
+        }
+        node.agent.stop();
+    });
+}
+
+#[test]
+fn a_name_that_is_running_is_refused_and_its_agent_goes_on() {
+    isolated(|| {
+        let node = Node::start();
+        let cgroup = node.bed.cgroup().path().to_str().expect("a path in UTF-8");
+        let refused = run(&["run", "--name", node.agent.name(), "--cgroup", cgroup]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(text.contains(node.agent.name()), "{text}");
+        let pair = node.pair(LOOPBACK);
+        warm_up(&pair);
+        warm_up(&pair);
+        assert!(node.flow_of(&pair.client).is_some());
+    });
+}
+
+#[test]
+fn what_a_killed_agent_left_is_refused_or_taken_over_but_never_lost() {
+    isolated(|| {
+        let mut node = Node::start();
+        let pairs = flows_with_unread_bytes(&node);
+        node.agent.signal(Signal::SIGKILL);
+        node.agent.wait();
+        // Another agent under another name on the same cgroup must not disturb them, either.
+        let mut other = Agent::start(node.bed.cgroup().path(), &[]);
+        let young = node.pair(VETH);
+        both_ways(&young, 28, 1 << 20, 50_000);
+        drop(young);
+        for pair in &pairs {
+            read_the_rest(pair, UNREAD);
+        }
+        other.stop();
+        let detached = run(&["detach", "--name", node.agent.name()]);
+        assert_eq!(detached.status.code(), Some(0), "{detached:?}");
+    });
+}

@@ -1,0 +1,200 @@
+//! Nobody ever reads bytes of a connection that is not theirs (H3).
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use tcp_shunt::bed::{Bed, Namespace, link};
+
+use crate::harness::isolation::isolated;
+use crate::harness::node::{Node, Pair};
+use crate::harness::path::{LOOPBACK, ready_for_tests};
+use crate::harness::pattern::Pattern;
+use crate::harness::socket::{reset, unconnected};
+use crate::harness::share_of;
+use crate::harness::traffic::{exchange, receive, send};
+
+/// The same on both sides of the fence, so that every address and port is the same.
+const CLIENT_PORT: u16 = 40_000;
+const SERVER_PORT: u16 = 8443;
+
+const SECRET: Pattern = Pattern { seed: 0x5ec2e7 };
+const OWN: Pattern = Pattern { seed: 0xa77ac4 };
+
+/// A namespace of another tenant that has given itself the addresses of the bed's two hosts.
+fn impostor() -> Namespace {
+    let namespace = Namespace::new().expect("make a namespace");
+    namespace
+        .run(|| {
+            for ip in [IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4)] {
+                link::add_address("lo", ip, 32)?;
+            }
+            for ip in [IpAddr::V6(Bed::CLIENT_V6), IpAddr::V6(Bed::SERVER_V6)] {
+                link::add_address("lo", ip, 128)?;
+            }
+            Ok::<_, tcp_shunt::bed::Error>(())
+        })
+        .expect("enter the namespace")
+        .expect("take the addresses");
+    namespace
+}
+
+fn listen(at: IpAddr) -> TcpListener {
+    TcpListener::bind((at, SERVER_PORT)).expect("listen")
+}
+
+fn dial(from: IpAddr, to: IpAddr) -> TcpStream {
+    let target = SocketAddr::from((to, SERVER_PORT));
+    let socket = unconnected(target);
+    socket.set_reuse_address(true).expect("set SO_REUSEADDR");
+    socket.bind(&SocketAddr::from((from, CLIENT_PORT)).into()).expect("bind");
+    socket.connect(&target.into()).expect("connect");
+    let stream = TcpStream::from(socket);
+    ready_for_tests(&stream).expect("set its options");
+    stream
+}
+
+fn accept(listener: &TcpListener) -> TcpStream {
+    let (stream, _) = listener.accept().expect("accept");
+    ready_for_tests(&stream).expect("set its options");
+    stream
+}
+
+#[test]
+fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_bytes() {
+    isolated(|| {
+        let node = Node::start();
+        let ends = [
+            (IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4)),
+            (IpAddr::V6(Bed::CLIENT_V6), IpAddr::V6(Bed::SERVER_V6)),
+        ];
+        for (client_ip, server_ip) in ends {
+            for server_is_on_the_node in [false, true] {
+                for attacker_first in [true, false] {
+                    let namespace = impostor();
+                    let attack = || {
+                        node.bed.cgroup().enter().expect("enter the cgroup");
+                        let listener = listen(server_ip);
+                        let client = dial(client_ip, server_ip);
+                        Pair { client, server: accept(&listener) }
+                    };
+                    let victimise = || {
+                        let listener = if server_is_on_the_node {
+                            node.in_server(|| listen(server_ip))
+                        } else {
+                            node.bed.server().run(|| listen(server_ip)).expect("enter the server's namespace")
+                        };
+                        let client = node.in_client(|| dial(client_ip, server_ip));
+                        Pair { client, server: accept(&listener) }
+                    };
+                    let (attacker, victim);
+                    if attacker_first {
+                        attacker = namespace.run(attack).expect("enter the namespace");
+                        victim = victimise();
+                    } else {
+                        victim = victimise();
+                        attacker = namespace.run(attack).expect("enter the namespace");
+                    }
+
+                    for at in (0..50_000).step_by(1000) {
+                        send(&victim.client, SECRET, at..at + 1000, 1000);
+                        send(&attacker.client, OWN, at..at + 1000, 1000);
+                        receive(&victim.server, SECRET, at..at + 1000, 1000);
+                        receive(&attacker.server, OWN, at..at + 1000, 1000);
+                        send(&victim.server, SECRET, at..at + 1000, 1000);
+                        send(&attacker.server, OWN, at..at + 1000, 1000);
+                        receive(&victim.client, SECRET, at..at + 1000, 1000);
+                        receive(&attacker.client, OWN, at..at + 1000, 1000);
+                    }
+                    for mut end in [&attacker.client, &attacker.server, &victim.client, &victim.server] {
+                        end.set_nonblocking(true).expect("make it non-blocking");
+                        let more = end.read(&mut [0; 1000]).expect_err("nothing more was sent");
+                        assert_eq!(more.kind(), ErrorKind::WouldBlock);
+                    }
+                    // Without a reset the ports would stay taken for a minute.
+                    for end in [attacker.client, attacker.server, victim.client, victim.server] {
+                        reset(end);
+                    }
+                }
+            }
+        }
+        // The attacker's own connections are accelerated, so there was something to confuse.
+        assert!(node.stats().counter("paired") >= 8);
+    });
+}
+
+#[test]
+fn a_response_never_reaches_another_connection_when_ports_are_reused() {
+    isolated(|| {
+        let node = Node::start();
+        node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", "20001 20032").expect("leave few ports");
+        let service = node.listen(LOOPBACK);
+        let connections = share_of(6000) as u64;
+        let target = service.target;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Sockets whose client has gone, and whose port a new client has taken, stay open for a while.
+                let mut old = std::collections::VecDeque::new();
+                for _ in 0..connections {
+                    let server = service.accept();
+                    let mut nonce = [0; 8];
+                    (&server).read_exact(&mut nonce).expect("read the nonce");
+                    (&server).write_all(&nonce).expect("answer");
+                    old.push_back(server);
+                    if old.len() > 200 {
+                        let mut late = old.pop_front().expect("the oldest");
+                        // Its client has gone: this must reach nobody.
+                        let _ = late.write(b"too late");
+                    }
+                }
+            });
+            node.in_client(|| {
+                for nonce in 0..connections {
+                    let client = TcpStream::connect(target).expect("connect");
+                    ready_for_tests(&client).expect("set its options");
+                    (&client).write_all(&nonce.to_be_bytes()).expect("ask");
+                    let mut answer = [0; 8];
+                    (&client).read_exact(&mut answer).expect("read the answer");
+                    assert_eq!(u64::from_be_bytes(answer), nonce, "an answer to somebody else");
+                    // A reset frees the port at once, while the server's end is still there.
+                    reset(client);
+                }
+            });
+        });
+        let stats = node.stats();
+        assert!(stats.counter("paired") > connections * 99 / 100, "{stats:?}");
+    });
+}
+
+#[test]
+fn exchanges_in_both_tenants_at_once_stay_apart() {
+    isolated(|| {
+        let node = Node::start();
+        let namespace = impostor();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                namespace.run(|| {
+                    node.bed.cgroup().enter().expect("enter the cgroup");
+                    let listener = listen(IpAddr::V4(Bed::SERVER_V4));
+                    repeat(&listener, 0x0a, || dial(IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4)));
+                })
+            });
+            scope.spawn(|| {
+                let listener = node.in_server(|| listen(IpAddr::V4(Bed::SERVER_V4)));
+                node.in_client(|| {
+                    repeat(&listener, 0x0b, || dial(IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4)));
+                });
+            });
+        });
+    });
+}
+
+fn repeat(listener: &TcpListener, tenant: u64, dial: impl Fn() -> TcpStream) {
+    for round in 0..share_of(500) as u64 {
+        let pair = Pair { client: dial(), server: accept(listener) };
+        for exchange_in_round in 0..3 {
+            exchange(&pair, tenant << 32 | round << 8 | exchange_in_round, 700, 900);
+        }
+        reset(pair.client);
+    }
+}

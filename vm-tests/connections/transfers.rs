@@ -1,0 +1,325 @@
+//! Every byte arrives, once and in its place.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::harness::isolation::isolated;
+use crate::harness::node::{Node, Pair};
+use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
+use crate::harness::pattern::{Dice, Pattern};
+use crate::harness::socket::reset;
+use crate::harness::traffic::{
+    both_ways, expect_end, over_every_path, receive, receive_to_end, send, warm_up,
+};
+use crate::harness::{PATIENCE, share_of};
+
+#[test]
+fn a_large_transfer_each_way_at_once_arrives_whole_over_every_path() {
+    isolated(|| {
+        let node = Node::start();
+        over_every_path(|path| {
+            let before = node.stats().counter("direct_bytes");
+            let pair = node.pair(path);
+            let length = share_of(32 << 20) as u64;
+            both_ways(&pair, 3, length, 256 << 10);
+            let direct = node.stats().counter("direct_bytes") - before;
+            assert!(direct > length / 2, "only {direct} of {} bytes were direct", 2 * length);
+        });
+    });
+}
+
+#[test]
+fn a_large_transfer_arrives_whole_while_lanes_keep_changing_between_direct_and_tcp() {
+    isolated(|| {
+        // A refresh each second, and a reader that falls behind: both gates close and open again and again.
+        let node = Node::start_with(&["--refresh", "1"]);
+        for path in [LOOPBACK, VETH, REDIRECT] {
+            let pair = node.pair(path);
+            let length = share_of(48 << 20) as u64;
+            let pattern = Pattern { seed: 4 };
+            let mut dice = Dice(5);
+            thread::scope(|scope| {
+                scope.spawn(|| send(&pair.client, pattern, 0..length, 100_000));
+                let mut at = 0;
+                while at < length {
+                    let end = (at + (1 << 20) + dice.below(12 << 20) as u64).min(length);
+                    receive(&pair.server, pattern, at..end, 64 << 10);
+                    thread::sleep(Duration::from_millis(300));
+                    at = end;
+                }
+            });
+            let flow = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
+            assert!(flow.direct_bytes > 0 && flow.tcp_bytes > 0, "the lane never changed: {flow:?}");
+        }
+    });
+}
+
+#[test]
+fn many_small_connections_deliver_what_was_sent_before_each_kind_of_close() {
+    isolated(|| {
+        let node = Node::start();
+        over_every_path(|path| {
+            let service = node.listen(path);
+            let paired_before = node.stats().counter("paired");
+            let connections = share_of(200) as u64;
+            node.in_client(|| {
+                let mut dice = Dice(6);
+                for seed in 0..connections {
+                    let pair = Pair { client: service.connect(), server: service.accept() };
+                    let (there, back) = (Pattern { seed }, Pattern { seed: !seed });
+                    let (request, response) = (dice.below(8192) as u64, dice.below(8192) as u64);
+                    send(&pair.client, there, 0..request, 4096);
+                    match seed % 4 {
+                        // Half-close: the request ends, the response still comes.
+                        0 => {
+                            pair.client.shutdown(Shutdown::Write).expect("shut down");
+                            assert_eq!(receive_to_end(&pair.server, there, 0), (request, Ok(())));
+                            send(&pair.server, back, 0..response, 4096);
+                            drop(pair.server);
+                            assert_eq!(receive_to_end(&pair.client, back, 0), (response, Ok(())));
+                        }
+                        // Close right after sending: everything, then the end.
+                        1 => {
+                            drop(pair.client);
+                            assert_eq!(receive_to_end(&pair.server, there, 0), (request, Ok(())));
+                        }
+                        // Both ends have finished sending before either reads.
+                        2 => {
+                            send(&pair.server, back, 0..response, 4096);
+                            pair.client.shutdown(Shutdown::Write).expect("shut down");
+                            pair.server.shutdown(Shutdown::Write).expect("shut down");
+                            assert_eq!(receive_to_end(&pair.client, back, 0), (response, Ok(())));
+                            assert_eq!(receive_to_end(&pair.server, there, 0), (request, Ok(())));
+                        }
+                        // The server answers and closes; the client closes in turn and only then does the test look.
+                        _ => {
+                            receive(&pair.server, there, 0..request, 4096);
+                            send(&pair.server, back, 0..response, 4096);
+                            drop(pair.server);
+                            pair.client.shutdown(Shutdown::Write).expect("shut down");
+                            assert_eq!(receive_to_end(&pair.client, back, 0), (response, Ok(())));
+                        }
+                    }
+                }
+            });
+            let paired = node.stats().counter("paired") - paired_before;
+            assert_eq!(paired, connections, "connections that were not paired");
+        });
+    });
+}
+
+#[test]
+fn a_response_sent_before_close_outlives_the_connection_until_it_is_read() {
+    isolated(|| {
+        let node = Node::start();
+        for path in [LOOPBACK, VETH, REDIRECT] {
+            let pair = node.pair(path);
+            warm_up(&pair);
+            let (there, back) = (Pattern { seed: 8 }, Pattern { seed: 9 });
+            send(&pair.client, there, 0..200_000, 50_000);
+            send(&pair.server, back, 0..200_000, 50_000);
+            pair.client.shutdown(Shutdown::Write).expect("shut down");
+            pair.server.shutdown(Shutdown::Write).expect("shut down");
+            // Both ends have sent and received a FIN: there is no connection left, only what was not read.
+            node.stats();
+            assert_eq!(receive_to_end(&pair.client, back, 0), (200_000, Ok(())));
+            assert_eq!(receive_to_end(&pair.server, there, 0), (200_000, Ok(())));
+        }
+    });
+}
+
+#[test]
+fn a_reset_ends_the_stream_with_an_error_after_some_part_of_what_was_sent() {
+    isolated(|| {
+        let node = Node::start();
+        over_every_path(|path| {
+            for length in [0_u64, 1, 1000, 100_000] {
+                let Pair { client, server } = node.pair(path);
+                let pattern = Pattern { seed: length };
+                send(&client, pattern, 0..length, 50_000);
+                reset(client);
+                let (read, end) = receive_to_end(&server, pattern, 0);
+                assert!(read <= length);
+                assert_eq!(end, Err(ErrorKind::ConnectionReset));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_slow_reader_gets_everything_that_a_blocked_writer_sends() {
+    isolated(|| {
+        let node = Node::start();
+        for path in [LOOPBACK, VETH, REDIRECT] {
+            let pair = node.pair(path);
+            let length = share_of(24 << 20) as u64;
+            let pattern = Pattern { seed: 10 };
+            thread::scope(|scope| {
+                let (tell, told) = std::sync::mpsc::channel();
+                let client = &pair.client;
+                scope.spawn(move || {
+                    tell.send(crate::harness::thread_state::Thread::current()).expect("tell the thread");
+                    send(client, pattern, 0..length, 64 << 10);
+                });
+                // Not before the writer waits for the reader.
+                told.recv().expect("the writer's thread").wait_until_blocked_in(libc::SYS_sendto);
+                receive(&pair.server, pattern, 0..length, 3000);
+            });
+        }
+    });
+}
+
+/// One record: its writer, its number, its length, and that many bytes of the writer's pattern.
+const HEADER: usize = 10;
+
+#[test]
+fn records_that_eight_threads_write_to_one_socket_stay_whole_and_in_each_threads_order() {
+    isolated(|| {
+        const WRITERS: u16 = 8;
+        // Less than any socket buffer: TCP itself splits a record between two writers when one has to wait in the middle of it.
+        const WINDOW: usize = 16 << 10;
+        let node = Node::start_with(&["--refresh", "1"]);
+        for path in [LOOPBACK, VETH] {
+            let pair = node.pair(path);
+            let records = share_of(20_000) as u32;
+            let in_flight = (Mutex::new(0_usize), Condvar::new());
+            thread::scope(|scope| {
+                for writer in 0..WRITERS {
+                    let (in_flight, client) = (&in_flight, &pair.client);
+                    scope.spawn(move || {
+                        let mut dice = Dice(u64::from(writer));
+                        for number in 0..records {
+                            let record = record(writer, number, dice.below(500));
+                            let (bytes, room) = in_flight;
+                            let guard = bytes.lock().expect("the window");
+                            let mut guard = room
+                                .wait_while(guard, |bytes| *bytes + record.len() > WINDOW)
+                                .expect("the window");
+                            *guard += record.len();
+                            drop(guard);
+                            let written = (&*client).write(&record).expect("write a record");
+                            assert_eq!(written, record.len());
+                        }
+                    });
+                }
+                let mut next: BTreeMap<u16, u32> = BTreeMap::new();
+                for _ in 0..u32::from(WRITERS) * records {
+                    let (writer, number, length) = read_record(&pair.server);
+                    let expected = next.entry(writer).or_default();
+                    assert_eq!(number, *expected, "of writer {writer}");
+                    *expected += 1;
+                    let (bytes, room) = &in_flight;
+                    *bytes.lock().expect("the window") -= length;
+                    room.notify_all();
+                }
+            });
+            let flow = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
+            assert!(flow.direct_messages > 0, "{flow:?}");
+        }
+    });
+}
+
+fn record(writer: u16, number: u32, length: usize) -> Vec<u8> {
+    let mut record = writer.to_le_bytes().to_vec();
+    record.extend(number.to_le_bytes());
+    record.extend((length as u32).to_le_bytes());
+    record.extend(Pattern { seed: u64::from(writer) }.bytes(u64::from(number) * 1000, length));
+    record
+}
+
+fn read_record(mut stream: &TcpStream) -> (u16, u32, usize) {
+    let mut header = [0; HEADER];
+    stream.read_exact(&mut header).expect("read a header");
+    let writer = u16::from_le_bytes([header[0], header[1]]);
+    let number = u32::from_le_bytes([header[2], header[3], header[4], header[5]]);
+    let length = u32::from_le_bytes([header[6], header[7], header[8], header[9]]) as usize;
+    assert!(length < 500, "a header that is none: {header:02x?}");
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("read a body");
+    Pattern { seed: u64::from(writer) }.check(u64::from(number) * 1000, &body);
+    (writer, number, HEADER + length)
+}
+
+#[test]
+fn event_loops_with_level_and_edge_triggered_readiness_echo_everything() {
+    isolated(|| {
+        let node = Node::start();
+        for trigger in [EpollFlags::empty(), EpollFlags::EPOLLET] {
+            for path in [LOOPBACK, VETH, REDIRECT] {
+                let pair = node.pair(path);
+                let length = share_of(16 << 20) as u64;
+                let pattern = Pattern { seed: 11 };
+                thread::scope(|scope| {
+                    scope.spawn(|| echo(&pair.server, trigger));
+                    scope.spawn(|| {
+                        send(&pair.client, pattern, 0..length, 100_000);
+                        pair.client.shutdown(Shutdown::Write).expect("shut down");
+                    });
+                    receive(&pair.client, pattern, 0..length, 100_000);
+                    expect_end(&pair.client);
+                });
+            }
+        }
+    });
+}
+
+/// Sends back what it reads until the stream ends, without ever blocking except for readiness.
+fn echo(mut stream: &TcpStream, trigger: EpollFlags) {
+    stream.set_nonblocking(true).expect("make it non-blocking");
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
+    let interest = |flags| EpollEvent::new(flags | trigger, 0);
+    epoll.add(stream.as_fd(), interest(EpollFlags::EPOLLIN)).expect("register");
+    // Only what was written makes room, so a small buffer pushes back on the reader's side, too.
+    let mut pending: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; 40_000];
+    let mut ended = false;
+    let deadline = Instant::now() + PATIENCE * 5;
+    loop {
+        // Until both directions would block: what an edge-triggered loop has to do.
+        let progressed = {
+            let mut progressed = false;
+            if !ended && pending.len() < 200_000 {
+                match stream.read(&mut buffer) {
+                    Ok(0) => ended = true,
+                    Ok(read) => {
+                        pending.extend(&buffer[..read]);
+                        progressed = true;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "read: {error}"),
+                }
+            }
+            if !pending.is_empty() {
+                match stream.write(&pending) {
+                    Ok(written) => {
+                        pending.drain(..written);
+                        progressed = true;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "write: {error}"),
+                }
+            }
+            progressed
+        };
+        if ended && pending.is_empty() {
+            stream.set_nonblocking(false).expect("make it blocking");
+            return stream.shutdown(Shutdown::Write).expect("shut down");
+        }
+        if progressed {
+            continue;
+        }
+        let mut wanted = EpollFlags::empty();
+        wanted.set(EpollFlags::EPOLLIN, !ended && pending.len() < 200_000);
+        wanted.set(EpollFlags::EPOLLOUT, !pending.is_empty());
+        epoll.modify(stream.as_fd(), &mut interest(wanted)).expect("change the interest");
+        let mut events = [EpollEvent::empty()];
+        let ready = epoll.wait(&mut events, EpollTimeout::from(60_000_u16)).expect("wait");
+        assert_ne!(ready, 0, "no readiness in a minute with {} bytes to write", pending.len());
+        assert!(Instant::now() < deadline, "the echo takes too long");
+    }
+}
