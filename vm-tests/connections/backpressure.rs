@@ -113,7 +113,7 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
                 let mut taken = 0;
                 while taken < 100_000 {
                     match (&pair.client).write(&PATTERN.bytes(taken, 1)) {
-                        Ok(_) => taken += 1,
+                        Ok(written) => taken += written as u64,
                         Err(error) => {
                             assert_eq!(error.kind(), ErrorKind::WouldBlock, "after {taken} bytes: {error}");
                             break;

@@ -63,9 +63,8 @@ fn clients_elsewhere_stay_unenrolled_while_others_are_accelerated_at_the_same_mo
                     }
                 })
             });
-            let clients: Vec<Pair> = node.in_client(|| {
-                (0..500).map(|_| Pair { client: far.connect(), server: far.accept() }).collect()
-            });
+            let clients: Vec<Pair> =
+                node.in_client(|| (0..500).map(|_| Pair { client: far.connect(), server: far.accept() }).collect());
             for (round, pair) in clients.iter().enumerate() {
                 exchange(pair, round as u64, 500, 500);
             }

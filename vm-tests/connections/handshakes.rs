@@ -11,9 +11,7 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH, ready_for_tests};
 use crate::harness::pattern::Pattern;
-use crate::harness::socket::{
-    TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected,
-};
+use crate::harness::socket::{TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected};
 use crate::harness::thread_state::Thread;
 use crate::harness::traffic::{both_ways, exchange, receive, receive_to_end};
 use crate::harness::{eventually, share_of};
@@ -137,7 +135,8 @@ fn a_simultaneous_open_is_plain_tcp_and_correct() {
             };
             let (first, second) = (bound(), bound());
             for (here, there) in [(&first, &second), (&second, &first)] {
-                let error = here.connect(&there.local_addr().expect("an address")).expect_err("it cannot be connected yet");
+                let error =
+                    here.connect(&there.local_addr().expect("an address")).expect_err("it cannot be connected yet");
                 assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "{error}");
             }
             let_hear(&first);

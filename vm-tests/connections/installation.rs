@@ -27,7 +27,10 @@ fn the_binary_asks_for_no_dynamic_loader() {
     const PT_INTERP: u64 = 3;
     let kinds: Vec<u64> = file.segment_kinds().collect();
     assert!(kinds.contains(&PT_LOAD), "{kinds:?}");
-    assert!(!kinds.contains(&PT_INTERP), "{SHUNT} is dynamically linked: was it built with another target or RUSTFLAGS?");
+    assert!(
+        !kinds.contains(&PT_INTERP),
+        "{SHUNT} is dynamically linked: was it built with another target or RUSTFLAGS?"
+    );
 }
 
 /// A little-endian `Elf64_Ehdr` and what follows (elf.h).
@@ -48,7 +51,8 @@ impl Elf<'_> {
 fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems() {
     isolated(|| {
         let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
-        let below = bed.cgroup().path().strip_prefix(cgroup::root().expect("cgroup v2")).expect("below the root").to_owned();
+        let below =
+            bed.cgroup().path().strip_prefix(cgroup::root().expect("cgroup v2")).expect("below the root").to_owned();
         let root = tempfile::tempdir().expect("make a directory");
         let cgroup_inside = Directory::new("/sys/fs/cgroup").join(below);
         fs::copy(SHUNT, root.path().join("shunt")).expect("copy the binary");
@@ -70,13 +74,15 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
 
                 let listener = bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
                 let target = VETH.target(&listener).expect("an address");
-                let client = bed.in_client(|| std::net::TcpStream::connect(target)).expect("enter the client").expect("connect");
+                let client =
+                    bed.in_client(|| std::net::TcpStream::connect(target)).expect("enter the client").expect("connect");
                 let (server, _) = listener.accept().expect("accept");
                 let pair = Pair { client, server };
                 warm_up(&pair);
                 exchange(&pair, 60, 1000, 1000);
 
-                let output = Command::new("/shunt").args(["stats", "--json", "--name", &name]).output().expect("start /shunt");
+                let output =
+                    Command::new("/shunt").args(["stats", "--json", "--name", &name]).output().expect("start /shunt");
                 assert!(output.status.success(), "{output:?}");
                 let stats: Stats = serde_json::from_slice(&output.stdout).expect("JSON");
                 assert_eq!(stats.counter("paired"), 1);
@@ -98,7 +104,8 @@ fn enter_empty_root(root: &Directory) {
     for (kind, at) in [("proc", "proc"), ("sysfs", "sys"), ("cgroup2", "sys/fs/cgroup")] {
         let at = root.join(at);
         fs::create_dir_all(&at).expect("make a mount point");
-        mount(Some(kind), &at, Some(kind), MsFlags::empty(), none).unwrap_or_else(|error| panic!("mount {kind}: {error}"));
+        mount(Some(kind), &at, Some(kind), MsFlags::empty(), none)
+            .unwrap_or_else(|error| panic!("mount {kind}: {error}"));
     }
     chroot(root).expect("change the root");
     chdir("/").expect("change into it");

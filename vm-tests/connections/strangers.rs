@@ -10,8 +10,8 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, ready_for_tests};
 use crate::harness::pattern::Pattern;
-use crate::harness::socket::{reset, unconnected};
 use crate::harness::share_of;
+use crate::harness::socket::{reset, unconnected};
 use crate::harness::traffic::{exchange, receive, send};
 
 /// The same on both sides of the fence, so that every address and port is the same.

@@ -15,9 +15,7 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
 use crate::harness::pattern::{Dice, Pattern};
 use crate::harness::socket::reset;
-use crate::harness::traffic::{
-    both_ways, expect_end, over_every_path, receive, receive_to_end, send, warm_up,
-};
+use crate::harness::traffic::{both_ways, expect_end, over_every_path, receive, receive_to_end, send, warm_up};
 use crate::harness::{PATIENCE, share_of};
 
 #[test]
@@ -199,9 +197,8 @@ fn records_that_eight_threads_write_to_one_socket_stay_whole_and_in_each_threads
                             let record = record(writer, number, dice.below(500));
                             let (bytes, room) = in_flight;
                             let guard = bytes.lock().expect("the window");
-                            let mut guard = room
-                                .wait_while(guard, |bytes| *bytes + record.len() > WINDOW)
-                                .expect("the window");
+                            let mut guard =
+                                room.wait_while(guard, |bytes| *bytes + record.len() > WINDOW).expect("the window");
                             *guard += record.len();
                             drop(guard);
                             let written = (&*client).write(&record).expect("write a record");

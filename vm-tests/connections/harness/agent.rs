@@ -119,8 +119,9 @@ impl Agent {
     fn report<T: DeserializeOwned>(&self, command: &str) -> T {
         let output = run(&[command, "--name", &self.name, "--json"]);
         assert!(output.status.success(), "shunt {command}: {output:?}");
-        serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("shunt {command} --json: {error}: {}", String::from_utf8_lossy(&output.stdout)))
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("shunt {command} --json: {error}: {}", String::from_utf8_lossy(&output.stdout))
+        })
     }
 
     /// Everything there is to know, for whoever reads a failed test.

@@ -109,7 +109,8 @@ impl Node {
 impl Service {
     /// Connects, in the namespace and cgroup of the calling thread.
     pub fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.target).unwrap_or_else(|error| panic!("connect to {}: {error}", self.target));
+        let client =
+            TcpStream::connect(self.target).unwrap_or_else(|error| panic!("connect to {}: {error}", self.target));
         ready_for_tests(&client).expect("set the client's options");
         client
     }

@@ -86,7 +86,9 @@ pub fn unconnected(target: SocketAddr) -> Socket {
 /// Makes a socket deaf: every segment for it is dropped (a socket filter that accepts no byte), until it is heard again.
 pub fn deafen(socket: &impl AsFd) {
     const RETURN_CONSTANT: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    SockRef::from(&socket.as_fd()).attach_filter(&[SockFilter::new(RETURN_CONSTANT, 0, 0, 0)]).expect("attach a filter");
+    SockRef::from(&socket.as_fd())
+        .attach_filter(&[SockFilter::new(RETURN_CONSTANT, 0, 0, 0)])
+        .expect("attach a filter");
 }
 
 pub fn let_hear(socket: &impl AsFd) {

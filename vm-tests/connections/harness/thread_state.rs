@@ -18,7 +18,8 @@ impl Thread {
         let directory = format!("/proc/self/task/{}", self.0);
         eventually("the thread blocks", || {
             let read = |file: &str| {
-                std::fs::read_to_string(format!("{directory}/{file}")).unwrap_or_else(|error| panic!("{directory}/{file}: {error}"))
+                std::fs::read_to_string(format!("{directory}/{file}"))
+                    .unwrap_or_else(|error| panic!("{directory}/{file}: {error}"))
             };
             let state = read("stat").rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next());
             let call = read("syscall").split_whitespace().next().and_then(|word| word.parse().ok());
