@@ -3,7 +3,7 @@
 //! Every function but [`veth`] acts in the namespace of the calling thread.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::thread::sleep;
@@ -85,23 +85,44 @@ pub fn wait_until_running(name: &str) -> Result<(), Error> {
     let action = format!("see the interface {name} running");
     let header = ifinfomsg(index(name, &action)?, 0);
     let mut socket = Socket::open(SockProtocol::NetlinkRoute)?;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        // Asked about this one interface (not for a dump of all), kernels from 6.9 on bring its state up to date first;
-        // others do so within a second.
+    wait(&action, "it has no carrier", || {
+        // Asked about this one interface (not for a dump of all), recent kernels bring its state up to date first; others
+        // do so within a second.
         let (kind, flags) = (libc::RTM_GETLINK, libc::NLM_F_ACK);
         let get = Request { kind, flags, header: header.clone(), attributes: Attributes::new() };
         let replies = socket.exchange(&action, &[get])?;
         let mut states = replies.iter().filter_map(|link| attribute(link.get(header.len()..)?, libc::IFLA_OPERSTATE));
-        if states.any(|state| state == [IF_OPER_UP]) {
-            return Ok(());
-        }
+        Ok(states.any(|state| state == [IF_OPER_UP]))
+    })
+}
+
+/// Waits until others can find this host by its IPv6 address: until it has joined the multicast group in which the
+/// address is asked for (RFC 4291, section 2.7.1). The kernel joins a moment after the interface is up; a question before
+/// that is lost and repeated only a second later.
+pub fn wait_until_found(name: &str, address: Ipv6Addr) -> Result<(), Error> {
+    let action = format!("see {name} join the solicited-node group of {address}");
+    let [.., a, b, c] = address.octets();
+    let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
+    wait(&action, "the interface is down", || {
+        let groups = std::fs::read_to_string("/proc/thread-self/net/igmp6")
+            .map_err(|source| Error::Netlink { action: action.clone(), source })?;
+        Ok(groups.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next() == Some(name) && fields.next() == Some(&group)
+        }))
+    })
+}
+
+fn wait(action: &str, otherwise: &str, mut is_done: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !is_done()? {
         if Instant::now() >= deadline {
-            let source = io::Error::new(io::ErrorKind::TimedOut, "it had no carrier for 5 s");
-            return Err(Error::Netlink { action, source });
+            let source = io::Error::new(io::ErrorKind::TimedOut, format!("{otherwise} after 5 s"));
+            return Err(Error::Netlink { action: action.into(), source });
         }
         sleep(Duration::from_millis(1));
     }
+    Ok(())
 }
 
 fn create(action: &str, kind: u16, header: Vec<u8>, attributes: Attributes) -> Result<(), Error> {
@@ -161,6 +182,25 @@ mod tests {
         let after = namespace.run(segment).expect("run inside");
         assert!(before > 1500, "segments of {before} bytes before");
         assert!((1400..1500).contains(&after), "segments of {after} bytes after");
+    }
+
+    #[test]
+    fn waiting_for_what_cannot_come_ends_with_the_reason() {
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        veth(("one", &namespace), ("two", &namespace)).expect("make a pair");
+        let outcomes = namespace
+            .run(|| {
+                std::thread::scope(|scope| {
+                    let running = scope.spawn(|| wait_until_running("one"));
+                    let found = scope.spawn(|| wait_until_found("one", Ipv6Addr::LOCALHOST));
+                    [running.join(), found.join()].map(|outcome| outcome.expect("a thread"))
+                })
+            })
+            .expect("run inside");
+        for (outcome, reason) in outcomes.into_iter().zip(["it has no carrier", "the interface is down"]) {
+            let text = outcome.expect_err("both ends are down").to_string();
+            assert!(text.contains(reason) && text.contains("one"), "{text}");
+        }
     }
 
     #[test]
