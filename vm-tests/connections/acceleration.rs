@@ -68,3 +68,21 @@ fn a_flow_that_has_ended_is_no_longer_listed() {
         crate::harness::eventually("the flow is gone", || node.agent.flows().is_empty().then_some(()));
     });
 }
+
+#[test]
+fn two_agents_on_two_cgroups_accelerate_only_their_own_connections() {
+    isolated(|| {
+        let nodes = [Node::start(), Node::start()];
+        for (turn, node) in nodes.iter().enumerate() {
+            let others = |counter: &str| nodes[1 - turn].stats().counter(counter);
+            let before = (others("paired"), others("no_hint"));
+            let pair = node.pair(crate::harness::path::VETH);
+            warm_up(&pair);
+            exchange(&pair, 2, 1000, 1000);
+            let flow = node.flow_of(&pair.client).expect("the flow is listed");
+            assert!(flow.client.is_some_and(|end| end.mode == Mode::Direct));
+            assert!(flow.server.is_some_and(|end| end.mode == Mode::Direct));
+            assert_eq!((others("paired"), others("no_hint")), before);
+        }
+    });
+}

@@ -1,7 +1,7 @@
 //! Every byte arrives, once and in its place.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex};
@@ -242,6 +242,51 @@ fn read_record(mut stream: &TcpStream) -> (u16, u32, usize) {
     stream.read_exact(&mut body).expect("read a body");
     Pattern { seed: u64::from(writer) }.check(u64::from(number) * 1000, &body);
     (writer, number, HEADER + length)
+}
+
+#[test]
+fn a_file_sent_by_the_kernel_arrives_whole() {
+    isolated(|| {
+        let node = Node::start();
+        let (pattern, length) = (Pattern { seed: 33 }, share_of(16 << 20));
+        let mut file = tempfile::tempfile().expect("make a file");
+        file.write_all(&pattern.bytes(0, length)).expect("fill the file");
+        for path in [LOOPBACK, VETH, REDIRECT] {
+            let pair = node.pair(path);
+            warm_up(&pair);
+            file.rewind().expect("rewind the file");
+            thread::scope(|scope| {
+                // Between a file and a socket this is sendfile(2).
+                let copied = scope.spawn(|| std::io::copy(&mut file, &mut &pair.client).expect("send the file"));
+                receive(&pair.server, pattern, 0..length as u64, 100_000);
+                assert_eq!(copied.join().expect("the sender"), length as u64);
+            });
+            let lane = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
+            assert!(lane.direct_bytes > 0, "{lane:?}");
+        }
+    });
+}
+
+#[test]
+fn bytes_that_were_peeked_at_are_read_afterwards() {
+    isolated(|| {
+        let node = Node::start();
+        over_every_path(|path| {
+            let pair = node.pair(path);
+            warm_up(&pair);
+            let pattern = Pattern { seed: 34 };
+            for at in (0..50_000).step_by(5000) {
+                send(&pair.client, pattern, at..at + 5000, 3000);
+                let mut buffer = [0; 4000];
+                for _ in 0..2 {
+                    let peeked = pair.server.peek(&mut buffer).expect("peek");
+                    assert_ne!(peeked, 0);
+                    pattern.check(at, &buffer[..peeked]);
+                }
+                receive(&pair.server, pattern, at..at + 5000, 5000);
+            }
+        });
+    });
 }
 
 #[test]
