@@ -23,7 +23,7 @@ use crate::insn::{
 use crate::label::{Label, LabelId, LabelState};
 use crate::map::{MapDef, MapRef};
 use crate::program::{Program, ProgramType};
-use crate::record::{FieldType, Record};
+use crate::record::{FieldType, Record, Type};
 use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
 use crate::{flow, stack};
 
@@ -39,6 +39,8 @@ pub struct Builder {
 /// Everything written so far.
 pub(crate) struct Core {
     pub(crate) name: String,
+    /// The context's type, once it is taken.
+    pub(crate) context: Option<Type>,
     /// The program itself first, then its functions.
     pub(crate) functions: Vec<FunctionState>,
     /// The functions being written, innermost last.
@@ -110,6 +112,7 @@ impl Builder {
         Builder {
             core: Rc::new(RefCell::new(Core {
                 name: name.to_owned(),
+                context: None,
                 functions: vec![main],
                 open: vec![0],
                 values: Vec::new(),
@@ -126,7 +129,7 @@ impl Builder {
         let at = Caller::caller();
         let untouched = {
             let mut core = self.core();
-            core.open == [0] && core.function().lines.is_empty()
+            core.context.replace(C::TYPE).is_none() && core.open == [0] && core.function().lines.is_empty()
         };
         if !untouched {
             self.report(ErrorKind::ContextGone, at);

@@ -43,6 +43,7 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
@@ -58,8 +59,13 @@ mod record;
 mod stack;
 mod value;
 
+pub use btf::{BtfImage, MapTypes, MapsBtf};
 pub use builder::{Builder, Function};
 pub use condition::Condition;
+pub use context::{
+    bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta, bpf_map, bpf_sock, bpf_sock_ops, packet, seq_file,
+    sk_msg_md, sock, tcp_sock, tcp6_sock,
+};
 pub use error::{BuildError, BuildErrors, ErrorKind, Location};
 pub use helper::{Arg, At, Call, NULL};
 pub use insn::{AtomicOp, EndianBits};

@@ -6,6 +6,7 @@ use crate::builder::{Core, Resolved};
 use crate::error::Location;
 use crate::insn::{Insn, Wide, WideSource};
 use crate::map::MapDef;
+use crate::record::Type;
 
 /// What kind of program this is, and where it attaches (UAPI `linux/bpf.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +49,8 @@ impl ProgramType {
 pub struct Program {
     name: String,
     kind: ProgramType,
+    /// The context's type, if the program takes it.
+    pub(crate) context: Option<Type>,
     pub(crate) lines: Vec<ProgramLine>,
     pub(crate) functions: Vec<FunctionStart>,
     maps: Vec<MapDef>,
@@ -81,7 +84,7 @@ pub struct Image {
 impl Program {
     pub(crate) fn new(core: &Core, kind: ProgramType, resolved: Resolved) -> Self {
         let Resolved { lines, functions } = resolved;
-        Program { name: core.name.clone(), kind, lines, functions, maps: core.maps.clone() }
+        Program { name: core.name.clone(), kind, context: core.context, lines, functions, maps: core.maps.clone() }
     }
 
     /// The name that it was built under.

@@ -34,7 +34,6 @@ pub trait Held {
 /// Arithmetic changes it in place. `add` and the like work on 64 bits; `add32` and the like on the lower 32, and clear
 /// the upper. A right side is a number, a [`Reg`] or a [`Ptr`]; a number that does not fit the instruction goes through
 /// a register of its own where the width is 64 bits, and is an error where it is 32.
-#[must_use = "a value that nothing uses only takes a register"]
 pub struct Reg(pub(crate) Value);
 
 /// A pointer to an `R` in a register.
