@@ -86,8 +86,8 @@ pub fn wait_until_running(name: &str) -> Result<(), Error> {
     let header = ifinfomsg(index(name, &action)?, 0);
     let mut socket = Socket::open(SockProtocol::NetlinkRoute)?;
     wait(&action, "it has no carrier", || {
-        // Asked about this one interface (not for a dump of all), recent kernels bring its state up to date first; others
-        // do so within a second.
+        // Asked about this one interface (not for a dump of all), recent kernels bring its state up to date first;
+        // others do so within a second.
         let (kind, flags) = (libc::RTM_GETLINK, libc::NLM_F_ACK);
         let get = Request { kind, flags, header: header.clone(), attributes: Attributes::new() };
         let replies = socket.exchange(&action, &[get])?;
@@ -97,8 +97,8 @@ pub fn wait_until_running(name: &str) -> Result<(), Error> {
 }
 
 /// Waits until others can find this host by its IPv6 address: until it has joined the multicast group in which the
-/// address is asked for (RFC 4291, section 2.7.1). The kernel joins a moment after the interface is up; a question before
-/// that is lost and repeated only a second later.
+/// address is asked for (RFC 4291, section 2.7.1). The kernel joins a moment after the interface is up; a question
+/// before that is lost and repeated only a second later.
 pub fn wait_until_found(name: &str, address: Ipv6Addr) -> Result<(), Error> {
     let action = format!("see {name} join the solicited-node group of {address}");
     let [.., a, b, c] = address.octets();

@@ -14,8 +14,8 @@ impl Namespace {
         Ok(value.trim_end().to_owned())
     }
 
-    /// Changes a setting of this namespace. Where connection tracking is a module, its settings exist once that is loaded,
-    /// which making a [`Nat`](super::Nat) rule does.
+    /// Changes a setting of this namespace. Where connection tracking is a module, its settings exist once that is
+    /// loaded, which making a [`Nat`](super::Nat) rule does.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
         self.with_setting(&format!("write \"{value}\" to"), name, |path| fs::write(path, value))
     }
