@@ -74,3 +74,34 @@ impl AsFd for BtfObject {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::blob::Blob;
+    use crate::{Btf, Errno};
+
+    #[test]
+    fn loaded_btf_is_read_back_byte_for_byte() {
+        let mut blob = Blob::new();
+        blob.int("answer", 4);
+        let bytes = blob.bytes();
+        let btf = BtfObject::load(&bytes).unwrap();
+        assert_eq!(btf.data().unwrap(), bytes);
+        let info = btf.info().unwrap();
+        assert_eq!((info.size as usize, info.is_kernel), (bytes.len(), false));
+        let again = BtfObject::open_id(info.id).unwrap();
+        assert_eq!(Btf::parse(again.data().unwrap()).unwrap().size_of_id(1), Ok(4));
+    }
+
+    #[test]
+    fn refused_btf_shows_the_kernels_log() {
+        let mut blob = Blob::new();
+        // A typedef of itself.
+        blob.add("loop", 8 << 24, 1, &[]);
+        let error = BtfObject::load(&blob.bytes()).unwrap_err();
+        assert!(error.log().unwrap().contains("loop"), "{error}");
+        let nothing = BtfObject::load(&[]).unwrap_err();
+        assert_eq!(nothing.errno(), Some(Errno::INVAL));
+    }
+}

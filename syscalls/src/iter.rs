@@ -44,3 +44,65 @@ impl Read for Iter {
         self.output.read(buf)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{add, copy};
+    use crate::insn::{EXIT, call, insn, mov};
+    use crate::{AttachType, Btf, MapKind, MapSpec, ProgKind, ProgSpec};
+
+    /// For each map of the machine: its id, 4 bytes.
+    fn map_ids() -> Prog {
+        const SEQ_WRITE: u32 = 127;
+        let btf = Btf::vmlinux().unwrap();
+        let id = btf.member("bpf_map", "id").unwrap();
+        let insns = [
+            // r6 = ctx->meta; r7 = ctx->map; if r7 == 0 goto the end
+            insn(0x79, 6, 1, 0, 0),
+            insn(0x79, 7, 1, 8, 0),
+            insn(0x15, 7, 0, 7, 0),
+            // *(u32 *)(r10 - 4) = r7->id
+            insn(0x61, 2, 7, id.offset as i16, 0),
+            insn(0x63, 10, 2, -4, 0),
+            // bpf_seq_write(r6->seq, r10 - 4, 4)
+            insn(0x79, 1, 6, 0, 0),
+            copy(2, 10),
+            add(2, -4),
+            mov(3, 4),
+            call(SEQ_WRITE),
+            mov(0, 0),
+            EXIT,
+        ];
+        let mut spec = ProgSpec::new(ProgKind::TRACING, "ids", c"GPL", insns.as_flattened());
+        spec.expected_attach_type = AttachType::TRACE_ITER;
+        spec.attach_btf_id = btf.function("bpf_iter_bpf_map").unwrap();
+        Prog::load(&spec).unwrap()
+    }
+
+    fn read_ids(iter: &mut Iter) -> Vec<u32> {
+        let mut bytes = Vec::new();
+        iter.read_to_end(&mut bytes).unwrap();
+        let words = bytes.chunks_exact(4);
+        words.map(|w| u32::from_ne_bytes(w.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn each_pass_of_an_iterator_reads_its_target_anew() {
+        let link = Link::to_iter(&map_ids(), None).unwrap();
+        let map = Map::create(&MapSpec::new(MapKind::ARRAY, "seen", 4, 4, 1)).unwrap();
+        let id = map.info().unwrap().id;
+        assert!(read_ids(&mut Iter::of_link(&link).unwrap()).contains(&id));
+        let second = Map::create(&MapSpec::new(MapKind::ARRAY, "seen", 4, 4, 1)).unwrap();
+        let found = read_ids(&mut Iter::of_link(&link).unwrap());
+        assert!(found.contains(&id) && found.contains(&second.info().unwrap().id));
+    }
+
+    #[test]
+    fn an_iterator_is_refused_a_map_that_it_does_not_take_and_other_programs_altogether() {
+        let program = map_ids();
+        assert!(Iter::new(&program, None).is_ok());
+        let filter = crate::fixture::load(ProgKind::SOCKET_FILTER, &[mov(0, 0), EXIT]);
+        assert!(Iter::new(&filter, None).is_err());
+    }
+}

@@ -29,6 +29,7 @@ pub mod btf_load;
 pub mod cap;
 pub mod cpu;
 pub mod error;
+pub mod feature;
 pub mod iter;
 pub mod link;
 pub mod map;
@@ -37,9 +38,13 @@ pub mod prog;
 pub mod ringbuf;
 pub mod stats;
 
+#[cfg(test)]
+mod fixture;
+
 pub use btf::Btf;
 pub use btf_load::BtfObject;
 pub use error::{Errno, Error, Result};
+pub use feature::{Answer, Feature};
 pub use iter::Iter;
 pub use link::{Attachment, Link};
 pub use map::{Map, MapBtf, MapKind, MapSpec, PerCpuMap, TypedMap, Update};

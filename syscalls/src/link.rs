@@ -34,12 +34,12 @@ impl Link {
         Self::create(prog, Some(map.as_fd()), AttachType::SK_MSG_VERDICT)
     }
 
-    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program (fentry, fexit) at the function that it was loaded for, on
-    /// every kernel that has them.
+    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program at the tracepoint (`TRACE_RAW_TP`) or function
+    /// (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for, on every kernel that has such programs.
     ///
     /// # Errors
     /// `EINVAL` if `prog` is no tracing program, `ENOTSUPP` (524) if the function cannot be traced.
-    pub fn to_traced_function(prog: &Prog) -> Result<Self> {
+    pub fn to_traced(prog: &Prog) -> Result<Self> {
         let mut attr = uapi::RawTracepoint::zeroed();
         attr.prog_fd = uapi::fd(prog.as_fd());
         // SAFETY: no address in the attribute (the name is for raw tracepoints); answers with a new descriptor.
@@ -184,7 +184,9 @@ impl Attachment {
         Ok(Self::Legacy(Legacy { prog: own(prog.as_fd())?, map: own(map.as_fd())? }))
     }
 
-    /// Puts `new` in the place of the present program, with no moment without either.
+    /// Puts `new` in the place of the present program, with no moment without either, for sockets that enter the map
+    /// from now on. Those that are in it keep the program that they entered with, and cannot be put into the map again
+    /// (`EBUSY`) before they are deleted (`sock_map_link`, net/core/sock_map.c).
     ///
     /// # Errors
     /// As [`Link::update`] or [`Attachment::of_sk_msg_without_link`].
@@ -201,7 +203,8 @@ impl Attachment {
         }
     }
 
-    /// Ends it: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`.
+    /// Ends it: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`. Sockets that are in the map keep their program until
+    /// they leave it.
     ///
     /// # Errors
     /// `ENOENT` if another has put its own program in the place of this one.
@@ -234,4 +237,159 @@ fn attach_to_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> std::result::Resu
 
 fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::Kind;
+    use crate::fixture::{Cgroup, Counters, in_own_bpffs, load, socket_value, tcp_pair};
+    use crate::insn::{EXIT, mov};
+    use crate::object::{LinkKind, LinkTarget};
+    use crate::{Btf, MapKind, MapSpec, ProgKind, ProgSpec, Update};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::linux::fs::MetadataExt;
+
+    /// Connects from inside the cgroup; whether the counters at 0 and 1 moved.
+    fn counted(counters: &Counters, cgroup: &Cgroup) -> (bool, bool) {
+        let before = (counters.get(0), counters.get(1));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        cgroup.connect(listener.local_addr().unwrap().port());
+        (counters.get(0) > before.0, counters.get(1) > before.1)
+    }
+
+    #[test]
+    fn a_sock_ops_program_runs_for_its_cgroup_until_it_is_replaced_or_detached() {
+        let (counters, cgroup, other) = (Counters::new(), Cgroup::new(), Cgroup::new());
+        let programs = [0, 1].map(|n| counters.program(ProgKind::SOCK_OPS, n));
+        let folder = cgroup.open();
+        let link = Link::to_cgroup(&programs[0], folder.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
+        assert_eq!(counted(&counters, &cgroup), (true, false));
+        assert_eq!(counted(&counters, &other), (false, false));
+
+        let info = link.info().unwrap();
+        let target =
+            LinkTarget::Cgroup { id: folder.metadata().unwrap().st_ino(), attach_type: AttachType::CGROUP_SOCK_OPS };
+        assert_eq!((info.target, info.prog_id), (target, programs[0].info().unwrap().id));
+
+        link.update(&programs[1]).unwrap();
+        assert_eq!(counted(&counters, &cgroup), (false, true));
+        link.detach().unwrap();
+        assert_eq!(counted(&counters, &cgroup), (false, false));
+        assert_eq!(link.update(&programs[0]).unwrap_err().errno(), Some(Errno::NOLINK));
+    }
+
+    #[test]
+    fn a_pinned_link_outlives_its_descriptor() {
+        in_own_bpffs(|dir| {
+            let (counters, cgroup) = (Counters::new(), Cgroup::new());
+            let program = counters.program(ProgKind::SOCK_OPS, 0);
+            let link = Link::to_cgroup(&program, cgroup.open().as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
+            let id = link.info().unwrap().id;
+            let path = dir.join("link");
+            link.pin(&path).unwrap();
+            drop(link);
+            assert_eq!(counted(&counters, &cgroup), (true, false));
+            assert_eq!(Link::open_pinned(&path).unwrap().info().unwrap().id, id);
+            assert_eq!(Link::open_id(id).unwrap().info().unwrap().id, id);
+            assert!(object::link_ids().any(|found| found.unwrap() == id));
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(counted(&counters, &cgroup), (false, false));
+        });
+    }
+
+    #[test]
+    fn what_is_no_cgroup_is_refused() {
+        let program = Counters::new().program(ProgKind::SOCK_OPS, 0);
+        let refused = Link::to_cgroup(&program, program.as_fd(), AttachType::CGROUP_SOCK_OPS);
+        assert_eq!(refused.unwrap_err().errno(), Some(Errno::BADF));
+    }
+
+    /// An empty sockhash and both ends of a connection.
+    fn sockhash() -> (Map, TcpStream, TcpStream) {
+        let map = Map::create(&MapSpec::new(MapKind::SOCKHASH, "sockets", 4, 4, 4)).unwrap();
+        let (client, server) = tcp_pair();
+        (map, client, server)
+    }
+
+    /// Sends a byte, which arrives; whether the counters at 0 and 1 moved.
+    fn sent(counters: &Counters, (client, server): (&mut TcpStream, &mut TcpStream)) -> (bool, bool) {
+        let before = (counters.get(0), counters.get(1));
+        client.write_all(b"x").unwrap();
+        let mut byte = [0];
+        server.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+        (counters.get(0) > before.0, counters.get(1) > before.1)
+    }
+
+    #[test]
+    fn an_sk_msg_program_sees_the_messages_of_sockets_that_entered_the_map_while_it_was_attached() {
+        type Attach = fn(&Prog, &Map) -> Result<Attachment>;
+        let ways: [(Attach, bool); 2] = [(Attachment::of_sk_msg, true), (Attachment::of_sk_msg_without_link, false)];
+        for (attach, by_link) in ways {
+            let counters = Counters::new();
+            let programs = [0, 1].map(|n| counters.program(ProgKind::SK_MSG, n));
+            let (map, mut client, mut server) = sockhash();
+            let mut attachment = attach(&programs[0], &map).unwrap();
+            assert_eq!(matches!(attachment, Attachment::Link(_)), by_link);
+            map.update(&[0; 4], &socket_value(&client), Update::ANY).unwrap();
+            assert_eq!(sent(&counters, (&mut client, &mut server)), (true, false));
+
+            attachment.update(&programs[1]).unwrap();
+            assert_eq!(sent(&counters, (&mut client, &mut server)), (true, false));
+            map.delete(&[0; 4]).unwrap();
+            map.update(&[0; 4], &socket_value(&client), Update::ANY).unwrap();
+            assert_eq!(sent(&counters, (&mut client, &mut server)), (false, true));
+
+            attachment.detach().unwrap();
+            assert_eq!(sent(&counters, (&mut client, &mut server)), (false, true));
+            let again = attach(&programs[0], &map).unwrap();
+            again.detach().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_sk_msg_link_names_its_map() {
+        let (map, _client, _server) = sockhash();
+        let program = Counters::new().program(ProgKind::SK_MSG, 0);
+        let link = Link::to_sk_msg(&program, &map).unwrap();
+        let target = LinkTarget::SockMap { map_id: map.info().unwrap().id, attach_type: AttachType::SK_MSG_VERDICT };
+        assert_eq!(link.info().unwrap().target, target);
+        let second = Attachment::of_sk_msg(&program, &map).unwrap_err();
+        assert_eq!(second.errno(), Some(Errno::BUSY));
+    }
+
+    #[test]
+    fn a_map_that_holds_no_sockets_takes_no_sk_msg_program() {
+        let map = Map::create(&MapSpec::new(MapKind::HASH, "hash", 4, 4, 1)).unwrap();
+        let program = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]);
+        assert!(Attachment::of_sk_msg(&program, &map).is_err());
+    }
+
+    #[test]
+    fn a_tracing_program_runs_as_long_as_its_link() {
+        let counters = Counters::new();
+        let insns = counters.counting(0, 0);
+        let mut spec = ProgSpec::new(ProgKind::TRACING, "trace", c"GPL", insns.as_flattened());
+        spec.expected_attach_type = AttachType::TRACE_RAW_TP;
+        let btf = Btf::vmlinux().unwrap();
+        spec.attach_btf_id = btf.find(Kind::Typedef, "btf_trace_inet_sock_set_state").unwrap();
+        let link = Link::to_traced(&Prog::load(&spec).unwrap()).unwrap();
+        let _pair = tcp_pair();
+        // Two sockets go through three states at least.
+        let counted = counters.get(0);
+        assert!(counted >= 3, "{counted}");
+        assert_eq!(link.info().unwrap().kind, LinkKind::RAW_TRACEPOINT);
+        drop(link);
+        let counted = counters.get(0);
+        let _pair = tcp_pair();
+        assert_eq!(counters.get(0), counted);
+    }
+
+    #[test]
+    fn only_tracing_programs_are_traced() {
+        let refused = Link::to_traced(&load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]));
+        assert_eq!(refused.unwrap_err().errno(), Some(Errno::INVAL));
+    }
 }

@@ -63,7 +63,7 @@ impl Kind {
         match self {
             Self::Map => "bpf-map",
             Self::Prog => "bpf-prog",
-            Self::Link => "bpf_link",
+            Self::Link => "bpf-link",
         }
     }
 }

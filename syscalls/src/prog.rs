@@ -147,7 +147,7 @@ impl<'a> ProgSpec<'a> {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let whole = size != 0 && bytes.len() % size as usize == 0;
+        let whole = size != 0 && bytes.len().is_multiple_of(size as usize);
         let count = u32::try_from(bytes.len() / (size.max(1) as usize));
         match count {
             Ok(count) if whole => Ok(count),
@@ -359,4 +359,171 @@ pub struct TestRun {
 
 pub(crate) fn rejected(object: String, errno: Errno, log: Log) -> Error {
     Error::LoadRejected { object, errno, log: log.text, truncated: log.truncated }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::blob::Blob;
+    use crate::fixture::{GPL, in_own_bpffs, load};
+    use crate::insn::{EXIT, insn, mov};
+    use crate::stats::RunTimeStats;
+    use crate::{Btf, BtfObject};
+
+    fn spec(insns: &[[u8; 8]]) -> ProgSpec<'_> {
+        ProgSpec::new(ProgKind::SOCKET_FILTER, "test", GPL, insns.as_flattened())
+    }
+
+    #[test]
+    fn a_rejected_program_shows_errno_and_log() {
+        // r0 was never set.
+        let error = Prog::load(&spec(&[EXIT])).unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::ACCES));
+        let text = error.to_string();
+        assert!(text.contains("program `test`") && text.contains("R0 !read_ok"), "{text}");
+    }
+
+    #[test]
+    fn a_log_of_more_than_64_kib_is_whole() {
+        // A long way to an instruction that reads a register that was never set.
+        let mut insns = vec![mov(0, 0)];
+        insns.resize(20_000, insn(0x07, 0, 0, 0, 1));
+        insns.extend([insn(0xbf, 0, 5, 0, 0), EXIT]);
+        let error = Prog::load(&spec(&insns)).unwrap_err();
+        let log = error.log().unwrap();
+        assert!(log.len() > LOG_START * 4, "{} bytes", log.len());
+        let (first, middle) = ("0: (b7) r0 = 0", "12345: (07) r0 += 1");
+        assert!(log.contains(first) && log.contains(middle) && log.contains("R5 !read_ok"));
+        assert!(matches!(error, Error::LoadRejected { truncated: false, .. }));
+    }
+
+    #[test]
+    fn a_log_that_never_fits_is_cut_and_says_so() {
+        let mut asked = Vec::new();
+        let (answer, log) = with_growing_log(|buffer| {
+            asked.push(buffer.len());
+            buffer.fill(b'x');
+            Err::<(), _>(Errno::NOSPC)
+        });
+        assert_eq!(answer, Err(Errno::NOSPC));
+        assert!(log.truncated);
+        assert_eq!(asked.last(), Some(&LOG_LIMIT));
+        assert_eq!(log.text.len(), LOG_LIMIT);
+    }
+
+    #[test]
+    fn an_accepted_program_has_a_log_at_every_level() {
+        let insns = [mov(0, 0), EXIT];
+        for (level, says) in [
+            (LogLevel::BASIC, "processed 2 insns"),
+            (LogLevel::DETAILED, "0: (b7) r0 = 0"),
+            (LogLevel::STATS, "verification time"),
+        ] {
+            let (_prog, log) = Prog::load_with_log(&spec(&insns), level).unwrap();
+            assert!(log.contains(says), "{level:?}: {log}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_program_can_be_explained_in_detail() {
+        let error = Prog::load_with_log(&spec(&[mov(1, 0), EXIT]), LogLevel::DETAILED).unwrap_err();
+        assert!(error.log().unwrap().contains("R0 !read_ok"));
+    }
+
+    #[test]
+    fn broken_instructions_and_records_never_reach_the_kernel() {
+        let insns = [mov(0, 0), EXIT];
+        let torn = ProgSpec::new(ProgKind::SOCKET_FILTER, "test", GPL, &insns.as_flattened()[..15]);
+        assert!(matches!(Prog::load(&torn), Err(Error::Invalid { .. })));
+        let mut blob = Blob::new();
+        blob.int("int", 4);
+        let btf = BtfObject::load(&blob.bytes()).unwrap();
+        for (records, size) in [(&[0u8; 12][..], 8), (&[0; 8], 0)] {
+            let mut spec = spec(&insns);
+            spec.btf = Some(ProgBtf {
+                fd: btf.as_fd(),
+                func_info: records,
+                func_info_rec_size: size,
+                line_info: &[],
+                line_info_rec_size: 16,
+            });
+            assert!(matches!(Prog::load(&spec), Err(Error::Invalid { .. })));
+        }
+    }
+
+    #[test]
+    fn an_empty_program_is_an_error() {
+        let error = Prog::load(&spec(&[])).unwrap_err();
+        assert!(error.errno().is_some_and(|e| e == Errno::TOO_BIG || e == Errno::INVAL), "{error}");
+        assert!(error.to_string().contains("refused before verification"), "{error}");
+    }
+
+    #[test]
+    fn source_lines_are_read_back_and_shown_in_the_log() {
+        let mut blob = Blob::new();
+        let int = blob.int("int", 4);
+        let function = blob.function("entry", int);
+        let (file, first, second) = (blob.string("send.rs"), blob.string("let zero = 0"), blob.string("return"));
+        let btf = BtfObject::load(&blob.bytes()).unwrap();
+        let func_info = [0, function];
+        let line_info = [0, file, first, 41 << 10 | 9, 1, file, second, 42 << 10 | 3];
+        let insns = [mov(0, 0), EXIT];
+        let mut spec = spec(&insns);
+        spec.btf = Some(ProgBtf {
+            fd: btf.as_fd(),
+            func_info: bytemuck::cast_slice(&func_info),
+            func_info_rec_size: 8,
+            line_info: bytemuck::cast_slice(&line_info),
+            line_info_rec_size: 16,
+        });
+        let (prog, log) = Prog::load_with_log(&spec, LogLevel::DETAILED).unwrap();
+        assert!(log.contains("let zero = 0 @ send.rs:41"), "{log}");
+
+        let lines = prog.line_info().unwrap();
+        let places: Vec<_> = lines.iter().map(|l| (l.insn, l.line, l.column)).collect();
+        assert_eq!(places, [(0, 41, 9), (1, 42, 3)]);
+        assert_eq!(prog.jited_line_info().unwrap().len(), 2);
+        let loaded = BtfObject::open_id(prog.info().unwrap().btf_id).unwrap();
+        let strings = Btf::parse(loaded.data().unwrap()).unwrap();
+        assert_eq!(strings.string(lines[1].text), Ok("return"));
+        assert_eq!(strings.string(lines[0].file_name), Ok("send.rs"));
+    }
+
+    #[test]
+    fn information_tells_name_size_and_runs() {
+        let prog = load(ProgKind::SOCKET_FILTER, &[mov(0, 1), EXIT]);
+        let before = prog.info().unwrap();
+        assert_eq!((before.kind, before.name.as_str()), (ProgKind::SOCKET_FILTER, "test"));
+        assert_eq!((before.verified_insns, before.xlated_prog_len), (2, 16));
+        assert_eq!(prog.xlated().unwrap(), [mov(0, 1), EXIT].as_flattened());
+        assert!(before.jited_prog_len > 0 && before.map_ids.is_empty());
+
+        let stats = RunTimeStats::enable().unwrap();
+        prog.test_run(&[0; 64], 50).unwrap();
+        assert_eq!(prog.info().unwrap().run_cnt, before.run_cnt + 50);
+        drop(stats);
+    }
+
+    #[test]
+    fn a_test_run_returns_what_the_program_does() {
+        let prog = load(ProgKind::SOCKET_FILTER, &[mov(0, 77), EXIT]);
+        assert_eq!(prog.test_run(&[0; 64], 1).unwrap().retval, 77);
+        let sk_msg = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]);
+        let refused = sk_msg.test_run(&[0; 64], 1).unwrap_err();
+        assert_eq!(refused.errno(), Some(Errno::NOTSUPP));
+    }
+
+    #[test]
+    fn a_program_is_found_by_pin_and_by_id() {
+        in_own_bpffs(|dir| {
+            let prog = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]);
+            let id = prog.info().unwrap().id;
+            prog.pin(&dir.join("prog")).unwrap();
+            drop(prog);
+            let pinned = Prog::open_pinned(&dir.join("prog")).unwrap();
+            assert_eq!((pinned.info().unwrap().id, pinned.name()), (id, "test"));
+            assert_eq!(Prog::open_id(id).unwrap().info().unwrap().id, id);
+            assert!(object::prog_ids().any(|found| found.unwrap() == id));
+        });
+    }
 }

@@ -18,6 +18,14 @@ const HEADER: usize = 8;
 #[derive(Debug)]
 pub struct RingBuf {
     map: Map,
+    ring: Ring,
+}
+
+/// The shared memory of a ring.
+#[derive(Debug)]
+struct Ring {
+    /// Bytes of data, a power of two.
+    size: usize,
     /// One page: the reader's position, which the kernel reads.
     consumer: Pages,
     /// One page with the kernel's position, then the data twice over, so that no record is torn.
@@ -41,22 +49,13 @@ impl RingBuf {
         let size = map.max_entries() as usize;
         let consumer = Pages::map(&map, page, 0, libc::PROT_READ | libc::PROT_WRITE)?;
         let producer = Pages::map(&map, page + 2 * size, page, libc::PROT_READ)?;
-        Ok(Self { map, consumer, producer })
+        let ring = Ring { size, consumer, producer };
+        Ok(Self { map, ring })
     }
 
     /// The map itself.
     pub fn map(&self) -> &Map {
         &self.map
-    }
-
-    fn consumer_position(&self) -> &AtomicU64 {
-        // SAFETY: the page is mapped as long as `self`, starts with this counter, and is aligned to a page.
-        unsafe { self.consumer.at(0).cast::<AtomicU64>().as_ref() }
-    }
-
-    fn producer_position(&self) -> &AtomicU64 {
-        // SAFETY: as above; nothing is ever stored through it, which the mapping would not allow.
-        unsafe { self.producer.at(0).cast::<AtomicU64>().as_ref() }
     }
 
     /// Waits until there is something to read, `false` after `timeout`. Waits without end if there is none.
@@ -85,46 +84,13 @@ impl RingBuf {
     ///
     /// # Errors
     /// [`Error::Invalid`] if a header says more than the buffer holds, which no kernel writes.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) -> Result<usize> {
-        let size = self.map.max_entries() as usize;
-        let mut taken = 0;
-        // The position is this reader's own: nobody else writes it.
-        let mut position = self.consumer_position().load(Ordering::Relaxed);
-        loop {
-            // Acquire: headers of the records below this position are visible.
-            let end = self.producer_position().load(Ordering::Acquire);
-            if position >= end {
-                return Ok(taken);
-            }
-            while position < end {
-                let start = self.producer.len - 2 * size + (position as usize & (size - 1));
-                // SAFETY: `start` is a multiple of 8 inside the first copy of the data.
-                let header = unsafe { self.producer.at(start).cast::<AtomicU32>().as_ref() };
-                // Acquire: the record is visible once its busy bit is gone (bpf_ringbuf_commit).
-                let header = header.load(Ordering::Acquire);
-                if header & BUSY != 0 {
-                    return Ok(taken);
-                }
-                let length = (header & !(BUSY | DISCARD)) as usize;
-                if length > size - HEADER {
-                    return Err(Error::invalid(
-                        format!("map `{}`", self.map.name()),
-                        format!("a record of {length} bytes in a ring buffer of {size}"),
-                    ));
-                }
-                if header & DISCARD == 0 {
-                    // SAFETY: header and record are at most `size` long and the data is mapped twice over; the kernel
-                    // does not touch them until the position below has passed them.
-                    let record =
-                        unsafe { std::slice::from_raw_parts(self.producer.at(start + HEADER).as_ptr(), length) };
-                    take(record);
-                    taken += 1;
-                }
-                position += (HEADER + length.next_multiple_of(8)) as u64;
-                // Release: the record is read before its room is given back.
-                self.consumer_position().store(position, Ordering::Release);
-            }
-        }
+    pub fn drain(&mut self, take: impl FnMut(&[u8])) -> Result<usize> {
+        self.ring.drain(take).map_err(|length| {
+            Error::invalid(
+                format!("map `{}`", self.map.name()),
+                format!("a record of {length} bytes in a ring buffer of {}", self.ring.size),
+            )
+        })
     }
 
     fn failed(&self, call: &'static str, errno: Errno) -> Error {
@@ -136,6 +102,59 @@ impl AsFd for RingBuf {
     /// Readable when there are records: for `epoll`.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
+    }
+}
+
+impl Ring {
+    fn consumer_position(&self) -> &AtomicU64 {
+        // SAFETY: the page is mapped as long as `self`, starts with this counter, and is aligned to a page.
+        unsafe { self.consumer.at(0).cast::<AtomicU64>().as_ref() }
+    }
+
+    fn producer_position(&self) -> &AtomicU64 {
+        // SAFETY: as above; nothing is ever stored through it, which the mapping would not allow.
+        unsafe { self.producer.at(0).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// See [`RingBuf::drain`]; fails with the length of a record that cannot be.
+    fn drain(&mut self, mut take: impl FnMut(&[u8])) -> std::result::Result<usize, usize> {
+        let mut taken = 0;
+        // The position is this reader's own: nobody else writes it.
+        let mut position = self.consumer_position().load(Ordering::Relaxed);
+        loop {
+            // Acquire: headers of the records below this position are visible.
+            let end = self.producer_position().load(Ordering::Acquire);
+            if position >= end {
+                return Ok(taken);
+            }
+            while position < end {
+                // Always a multiple of 8, even if another process has written to the reader's page.
+                let inside = position as usize & (self.size - 1) & !(HEADER - 1);
+                let start = self.producer.len - 2 * self.size + inside;
+                // SAFETY: `start` is a multiple of 8 inside the first copy of the data.
+                let header = unsafe { self.producer.at(start).cast::<AtomicU32>().as_ref() };
+                // Acquire: the record is visible once its busy bit is gone (bpf_ringbuf_commit).
+                let header = header.load(Ordering::Acquire);
+                if header & BUSY != 0 {
+                    return Ok(taken);
+                }
+                let length = (header & !(BUSY | DISCARD)) as usize;
+                if length > self.size - HEADER {
+                    return Err(length);
+                }
+                if header & DISCARD == 0 {
+                    // SAFETY: header and record are at most `size` long and the data is there twice over; the kernel
+                    // does not touch them until the position below has passed them.
+                    let record =
+                        unsafe { std::slice::from_raw_parts(self.producer.at(start + HEADER).as_ptr(), length) };
+                    take(record);
+                    taken += 1;
+                }
+                position += (HEADER + length.next_multiple_of(8)) as u64;
+                // Release: the record is read before its room is given back.
+                self.consumer_position().store(position, Ordering::Release);
+            }
+        }
     }
 }
 
@@ -184,5 +203,153 @@ impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own and nothing refers to it any longer.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{add, copy, load, map_fd};
+    use crate::insn::{EXIT, call, insn, mov};
+    use crate::{MapSpec, Prog, ProgKind};
+
+    const SIZE: u32 = 4096;
+
+    fn ring() -> RingBuf {
+        RingBuf::new(Map::create(&MapSpec::new(MapKind::RINGBUF, "events", 0, 0, SIZE)).unwrap()).unwrap()
+    }
+
+    /// A socket filter that writes the packet's first 40 bytes to the ring, twice if the first byte is 2; and gives up
+    /// a record of its own before if it is 1.
+    fn writer(ring: &RingBuf) -> Prog {
+        const SKB_LOAD_BYTES: u32 = 26;
+        const RINGBUF_OUTPUT: u32 = 130;
+        const RINGBUF_RESERVE: u32 = 131;
+        const RINGBUF_DISCARD: u32 = 133;
+        // r6 = ctx; copy 40 bytes to r10 - 40
+        let mut insns = vec![copy(6, 1), mov(2, 0), copy(3, 10), add(3, -40), mov(4, 40)];
+        insns.push(call(SKB_LOAD_BYTES));
+        // r7 = first byte; if r7 != 1 skip the record that is given up
+        insns.extend([insn(0x71, 7, 10, -40, 0), insn(0x55, 7, 0, 9, 1)]);
+        insns.extend(map_fd(1, ring.map()));
+        insns.extend([mov(2, 24), mov(3, 0), call(RINGBUF_RESERVE)]);
+        insns.extend([insn(0x15, 0, 0, 3, 0), copy(1, 0), mov(2, 0), call(RINGBUF_DISCARD)]);
+        for _ in 0..2 {
+            insns.extend(map_fd(1, ring.map()));
+            insns.extend([copy(2, 10), add(2, -40), mov(3, 40), mov(4, 0)]);
+            insns.push(call(RINGBUF_OUTPUT));
+            // if r7 != 2 goto the end of both
+            insns.push(insn(0x55, 7, 0, 8, 2));
+        }
+        // Landing for the jump out of the second copy, which would go past the end otherwise.
+        insns.pop();
+        insns.extend([mov(0, 1), EXIT]);
+        load(ProgKind::SOCKET_FILTER, &insns)
+    }
+
+    fn packet(first: u8, number: u64) -> [u8; 64] {
+        // The test run takes the Ethernet header off, so the filter's first byte is the 15th.
+        let mut packet = [0x5a; 64];
+        packet[14] = first;
+        packet[15..23].copy_from_slice(&number.to_ne_bytes());
+        packet
+    }
+
+    fn drain(ring: &mut RingBuf) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        let count = ring.drain(|record| records.push(record.to_vec())).unwrap();
+        assert_eq!(count, records.len());
+        records
+    }
+
+    #[test]
+    fn records_come_whole_and_in_order_many_times_around_the_ring() {
+        let mut ring = ring();
+        let writer = writer(&ring);
+        for number in 0..1_000 {
+            let packet = packet(0, number);
+            writer.test_run(&packet, 1).unwrap();
+            assert_eq!(drain(&mut ring), [&packet[14..54]], "record {number}");
+        }
+        assert!(drain(&mut ring).is_empty());
+    }
+
+    #[test]
+    fn given_up_records_are_passed_over() {
+        let mut ring = ring();
+        let writer = writer(&ring);
+        writer.test_run(&packet(1, 7), 1).unwrap();
+        assert_eq!(ring.ring.producer_position().load(Ordering::Acquire), (8 + 24) + (8 + 40));
+        assert_eq!(drain(&mut ring), [&packet(1, 7)[14..54]]);
+    }
+
+    #[test]
+    fn a_full_ring_takes_records_again_once_it_is_read() {
+        let mut ring = ring();
+        let writer = writer(&ring);
+        writer.test_run(&packet(0, 1), 1_000).unwrap();
+        let kept = drain(&mut ring).len();
+        assert!(kept <= SIZE as usize / 48 && kept > SIZE as usize / 48 - 2, "{kept}");
+        writer.test_run(&packet(2, 2), 1).unwrap();
+        assert_eq!(drain(&mut ring).len(), 2);
+    }
+
+    #[test]
+    fn waiting_ends_with_a_record_or_with_the_time() {
+        let ring = ring();
+        let short = Some(Duration::from_millis(20));
+        assert!(!ring.wait(short).unwrap());
+        writer(&ring).test_run(&packet(0, 1), 1).unwrap();
+        assert!(ring.wait(short).unwrap());
+    }
+
+    #[test]
+    fn another_map_is_no_ring() {
+        let map = Map::create(&MapSpec::new(MapKind::ARRAY, "array", 4, 4, 1)).unwrap();
+        let text = RingBuf::new(map).unwrap_err().to_string();
+        assert!(text.contains("a ARRAY cannot be read as a ring buffer"), "{text}");
+    }
+
+    /// A ring in memory of this process, as the kernel would leave it after writing these headers.
+    fn ring_with(headers: &[(u32, usize)], end: u64) -> Ring {
+        let pages = |len| {
+            // SAFETY: a new mapping at a place of the kernel's choosing replaces nothing.
+            let start = unsafe {
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    len,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
+            };
+            assert_ne!(start, libc::MAP_FAILED);
+            Pages { start: NonNull::new(start.cast()).unwrap(), len }
+        };
+        let size = SIZE as usize;
+        let ring = Ring { size, consumer: pages(4096), producer: pages(4096 + 2 * size) };
+        for &(header, at) in headers {
+            // SAFETY: inside the data, and aligned as headers are.
+            unsafe { ring.producer.at(4096 + at).cast::<u32>().write(header) };
+        }
+        ring.producer_position().store(end, Ordering::Release);
+        ring
+    }
+
+    #[test]
+    fn a_record_that_is_being_written_stops_the_reader_until_it_is_complete() {
+        let mut ring = ring_with(&[(8, 0), (8 | BUSY, 16), (8, 32)], 48);
+        assert_eq!(ring.drain(|_| ()), Ok(1));
+        assert_eq!(ring.drain(|_| ()), Ok(0));
+        // SAFETY: inside the data, and aligned as headers are.
+        unsafe { ring.producer.at(4096 + 16).cast::<u32>().write(8) };
+        assert_eq!(ring.drain(|_| ()), Ok(2));
+    }
+
+    #[test]
+    fn a_record_longer_than_the_ring_is_an_error() {
+        let mut ring = ring_with(&[(SIZE, 0)], 4096);
+        assert_eq!(ring.drain(|_| ()), Err(SIZE as usize));
     }
 }

@@ -122,6 +122,11 @@ macro_rules! layouts {
             const _: () = assert!(size_of::<$Name>() == $size);
             $(const _: () = assert!(std::mem::offset_of!($Name, $field) == $offset);)*
         )*
+
+        /// Structure, field, offset and size of all of the above.
+        #[cfg(test)]
+        const FIELDS: &[(&str, &str, u32, usize)] =
+            &[$($((stringify!($Name), stringify!($field), $offset, size_of::<$type>()),)*)*];
     };
 }
 
@@ -432,4 +437,74 @@ commands! {
     ENABLE_STATS: EnableStats = 32;
     ITER_CREATE: IterCreate = 33;
     LINK_DETACH: LinkDetach = 34;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Btf;
+
+    /// The kernel's name for a field: its structure, and the path in it.
+    fn in_kernel(structure: &str, field: &str) -> Option<(&'static str, String)> {
+        // Anonymous variants of the union need no prefix.
+        let (root, prefix) = match structure {
+            "Batch" => ("bpf_attr", "batch."),
+            "TestRun" => ("bpf_attr", "test."),
+            "InfoByFd" => ("bpf_attr", "info."),
+            "RawTracepoint" => ("bpf_attr", "raw_tracepoint."),
+            "LinkCreate" => ("bpf_attr", "link_create."),
+            "LinkUpdate" => ("bpf_attr", "link_update."),
+            "LinkDetach" => ("bpf_attr", "link_detach."),
+            "EnableStats" => ("bpf_attr", "enable_stats."),
+            "IterCreate" => ("bpf_attr", "iter_create."),
+            "IterLinkInfo" => ("bpf_iter_link_info", "map."),
+            "ProgInfo" => ("bpf_prog_info", ""),
+            "LineInfo" => ("bpf_line_info", ""),
+            "MapInfo" => ("bpf_map_info", ""),
+            "BtfInfo" => ("bpf_btf_info", ""),
+            "LinkInfo" => ("bpf_link_info", ""),
+            _ => ("bpf_attr", ""),
+        };
+        let field = match (structure, field) {
+            (_, "pad") => return None,
+            ("LinkInfo", "target") => return None,
+            // A bit of this word.
+            ("ProgInfo", "gpl_compatible") => return None,
+            ("Id", "id") => "start_id",
+            (_, "kind") => "type",
+            (_, field) => field,
+        };
+        Some((root, format!("{prefix}{field}")))
+    }
+
+    #[test]
+    fn the_running_kernel_has_every_field_where_it_is_here() {
+        let btf = Btf::vmlinux().unwrap();
+        for &(structure, field, offset, size) in FIELDS {
+            let Some((root, path)) = in_kernel(structure, field) else {
+                continue;
+            };
+            let member = btf.member(root, &path).unwrap();
+            let found = (member.offset, member.size as usize);
+            assert_eq!(found, (offset, size), "{structure}.{field}");
+        }
+    }
+
+    #[test]
+    fn the_targets_of_links_lie_where_they_are_decoded() {
+        let btf = Btf::vmlinux().unwrap();
+        for (path, word) in [
+            ("cgroup.cgroup_id", 0),
+            ("cgroup.attach_type", 2),
+            ("tracing.attach_type", 0),
+            ("tracing.target_btf_id", 2),
+            ("sockmap.map_id", 0),
+            ("sockmap.attach_type", 1),
+            ("iter.map.map_id", 3),
+        ] {
+            let target = std::mem::offset_of!(LinkInfo, target) as u32;
+            let member = btf.member("bpf_link_info", path).unwrap();
+            assert_eq!(member.offset, target + 4 * word, "{path}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Many elements with one system call.
 
-use super::{Map, Update};
+use super::Map;
 use crate::error::{Errno, Error, Result};
 use crate::uapi::{self, Command};
 use bytemuck::Zeroable;
@@ -75,11 +75,12 @@ impl Map {
         }
     }
 
-    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets as many values as there are keys.
+    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets as many values as there are keys, new or replaced: the kernel takes no
+    /// conditions here.
     ///
     /// # Errors
     /// As [`Map::update`]; elements before the one that failed are set.
-    pub fn update_batch(&self, keys: &[u8], values: &[u8], update: Update) -> Result<Batch<()>> {
+    pub fn update_batch(&self, keys: &[u8], values: &[u8]) -> Result<Batch<()>> {
         let value_size = self.exchanged_value_size()?;
         let count = self.count_keys(keys)?;
         self.check("run of values", values.len(), count as usize * value_size)?;
@@ -87,7 +88,6 @@ impl Map {
         attr.keys = uapi::addr(keys);
         attr.values = uapi::addr(values);
         attr.count = count;
-        attr.elem_flags = update.0;
         // SAFETY: `count` keys and values of the kernel's sizes.
         unsafe { self.write_batch(uapi::MAP_UPDATE_BATCH, &mut attr) }
     }
@@ -119,7 +119,7 @@ impl Map {
     }
 
     fn count_keys(&self, keys: &[u8]) -> Result<u32> {
-        let whole = self.key_size != 0 && keys.len() % self.key_size == 0;
+        let whole = self.key_size != 0 && keys.len().is_multiple_of(self.key_size);
         match u32::try_from(keys.len() / self.key_size.max(1)) {
             Ok(count) if whole => Ok(count),
             _ => Err(Error::invalid(

@@ -305,7 +305,7 @@ impl Map {
     /// `bpf(BPF_MAP_FREEZE)`: user space can never write to it again; what programs may do does not change.
     ///
     /// # Errors
-    /// `EBUSY` if it is frozen already or mapped for writing.
+    /// `EPERM` if it is frozen already, `EBUSY` if it is mapped for writing.
     pub fn freeze(&self) -> Result<()> {
         let mut attr = self.element(None)?;
         // SAFETY: no address in the attribute.
@@ -348,3 +348,6 @@ impl Iterator for Keys<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
