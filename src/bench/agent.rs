@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bed::bpffs;
 
@@ -84,7 +84,7 @@ impl Drop for Agent {
 }
 
 /// The agent's counters, by the names of their reasons.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Counters(BTreeMap<String, u64>);
 
@@ -135,7 +135,8 @@ impl Process {
             let mut output = BufReader::new(output);
             let mut line = String::new();
             let outcome = output.read_line(&mut line).map(|_| line);
-            // The reader below may have given up; the rest of the output is of no interest, but must not block the child.
+            // The reader below may have given up; the rest of the output is of no interest, but must not block the
+            // child.
             let _ = tell.send(outcome);
             let _ = io::copy(&mut output, &mut io::sink());
         })?;

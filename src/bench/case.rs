@@ -89,5 +89,7 @@ pub const CASES: &[Case] = &[
         goals: &[times_tcp(2.0)],
         measure: |lab, via| unread::measure(lab, via, 16 * KIB),
     },
-    nanoseconds(("program", "1 KiB"), &[Shunt], &[Goal::Absolute { at_most: 160.0 }], |lab, _| program::measure(lab, KIB)),
+    nanoseconds(("program", "1 KiB"), &[Shunt], &[Goal::Absolute { at_most: 160.0 }], |lab, _| {
+        program::measure(lab, KIB)
+    }),
 ];

@@ -65,8 +65,8 @@ impl Lab {
         })
     }
 
-    /// Times `operation`, which passes `messages` messages each time. For shunt they have to bypass TCP, or it is an error: the
-    /// figure would be TCP's.
+    /// Times `operation`, which passes `messages` messages each time. For shunt they have to bypass TCP, or it is an
+    /// error: the figure would be TCP's.
     pub(super) fn time(
         &self,
         transport: Transport,

@@ -1,10 +1,11 @@
 //! Measurements: what a connection costs by TCP, through shunt and, where it compares, through a Unix socket.
 //!
-//! A noisy machine makes single figures worthless, so everything is measured in rounds: in each round a case runs once on every
-//! transport, one right after the other, on fresh sockets and in an order that rotates. What is shown are medians over the rounds and
-//! the ratios within rounds, with their spread.
+//! A noisy machine makes single figures worthless, so everything is measured in rounds: in each round a case runs once
+//! on every transport, one right after the other, on fresh sockets and in an order that rotates. What is shown are
+//! medians over the rounds and the ratios within rounds, with their spread.
 //!
-//! "By TCP" is a connection of the same process in the same network namespace whose sockets were made outside the accelerated cgroup.
+//! "By TCP" is a connection of the same process in the same network namespace whose sockets were made outside the
+//! accelerated cgroup.
 
 pub mod agent;
 mod case;
@@ -48,7 +49,10 @@ impl Plan {
     fn cases(&self) -> Result<Vec<&'static Case>> {
         let chosen = |case: &&Case| self.only.is_empty() || self.only.iter().any(|name| name == case.name);
         let cases: Vec<_> = CASES.iter().filter(chosen).collect();
-        ensure!(!cases.is_empty() && self.rounds > 0, "nothing to measure: give at least one round and a case that exists");
+        ensure!(
+            !cases.is_empty() && self.rounds > 0,
+            "nothing to measure: give at least one round and a case that exists"
+        );
         Ok(cases)
     }
 }
@@ -76,7 +80,8 @@ impl Measured {
         Quartiles::of(self.samples(transport))
     }
 
-    /// What shunt takes as a share of what `other` takes, from the ratios within each round: what slows a whole round down cancels.
+    /// What shunt takes as a share of what `other` takes, from the ratios within each round: what slows a whole round
+    /// down cancels.
     pub fn ratio_to(&self, other: Transport) -> Option<Quartiles> {
         let pairs = self.samples(Transport::Shunt).iter().zip(self.samples(other));
         Quartiles::of(&pairs.map(|(shunt, other)| shunt / other).collect::<Vec<_>>())

@@ -1,10 +1,11 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::traffic::{be_patient, prepare};
 
 /// How the bytes of a connection travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -27,9 +28,6 @@ impl fmt::Display for Transport {
         })
     }
 }
-
-/// How long a send or receive may take before it is an error. Nothing here takes a hundredth of it: a reader that hangs is found.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The two ends of a connection.
 #[derive(Debug)]
@@ -83,15 +81,4 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Socket> {
         prepare(self.socket.accept()?.0)
     }
-}
-
-fn prepare(socket: Socket) -> io::Result<Socket> {
-    socket.set_tcp_nodelay(true)?;
-    be_patient(&socket)?;
-    Ok(socket)
-}
-
-fn be_patient(socket: &Socket) -> io::Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))
 }

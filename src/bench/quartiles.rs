@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-/// The middle of some figures and how far they lie apart: a quarter is below `low`, a half below `median`, a quarter above `high`.
+/// The middle of some figures and how far they lie apart: a quarter is below `low`, a half below `median`, a quarter
+/// above `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quartiles {
     /// The first quartile.
@@ -43,7 +44,11 @@ mod tests {
             (&[1.0, 1.0, 1.0, 100.0], [1.0, 1.0, 25.75]),
         ];
         for (figures, [low, median, high]) in cases {
-            assert_eq!(Quartiles::of(figures), Some(Quartiles { low: *low, median: *median, high: *high }), "{figures:?}");
+            assert_eq!(
+                Quartiles::of(figures),
+                Some(Quartiles { low: *low, median: *median, high: *high }),
+                "{figures:?}"
+            );
         }
         assert_eq!(Quartiles::of(&[]), None);
     }

@@ -4,14 +4,15 @@ use serde::Serialize;
 
 use super::{Goal, Measured, Quartiles, Transport, Unit};
 
-/// The table. Ratios stand with half the distance between their quartiles, so that noise is seen. Goals are in the order of the
-/// ratios.
+/// The table. Ratios stand with half the distance between their quartiles, so that noise is seen. Goals are in the
+/// order of the ratios.
 pub fn table(all: &[Measured]) -> String {
     let mut table = String::new();
     line(&mut table, ["case", "", "TCP", "shunt", "Unix", "shunt/TCP", "shunt/Unix", "goal"]);
     for measured in all {
         let case = measured.case;
-        let figure = |transport| measured.summary(transport).map_or_else(String::new, |f| quantity(f.median, case.unit));
+        let figure =
+            |transport| measured.summary(transport).map_or_else(String::new, |f| quantity(f.median, case.unit));
         let to = |other| measured.ratio_to(other).map_or_else(String::new, ratio);
         line(
             &mut table,
@@ -161,11 +162,15 @@ mod tests {
     fn sample() -> Vec<Measured> {
         use Transport::{Shunt, Tcp, Unix};
         vec![
-            measured("roundtrip", "1 KiB", &[
-                (Tcp, &[10_000.0, 10_400.0, 9_900.0]),
-                (Shunt, &[4_100.0, 4_160.0, 4_059.0]),
-                (Unix, &[3_800.0, 3_952.0, 3_762.0]),
-            ]),
+            measured(
+                "roundtrip",
+                "1 KiB",
+                &[
+                    (Tcp, &[10_000.0, 10_400.0, 9_900.0]),
+                    (Shunt, &[4_100.0, 4_160.0, 4_059.0]),
+                    (Unix, &[3_800.0, 3_952.0, 3_762.0]),
+                ],
+            ),
             measured("connect", "alone", &[(Tcp, &[41_000.0]), (Shunt, &[61_500.0])]),
             measured("unread", "16 KiB", &[(Tcp, &[4_194_304.0]), (Shunt, &[6_291_456.0])]),
             measured("program", "1 KiB", &[(Shunt, &[139.6])]),

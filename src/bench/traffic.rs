@@ -12,7 +12,24 @@ const BATCH: u32 = 16;
 /// Bytes per write of a bulk transfer.
 const BULK_WRITE: usize = 64 * 1024;
 
-/// Sends a message one way and reads it at the other end, on one thread: what the path itself costs, without anybody being woken.
+/// How long a send or receive may take before it is an error. Nothing here takes a hundredth of it: a reader that hangs
+/// is found.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sets what applications set that answer at once, and a limit to every wait.
+pub fn prepare(socket: Socket) -> io::Result<Socket> {
+    socket.set_tcp_nodelay(true)?;
+    be_patient(&socket)?;
+    Ok(socket)
+}
+
+pub(super) fn be_patient(socket: &Socket) -> io::Result<()> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))
+}
+
+/// Sends a message one way and reads it at the other end, on one thread: what the path itself costs, without anybody
+/// being woken.
 pub fn pass(from: &Socket, to: &Socket, buffer: &mut [u8]) -> io::Result<()> {
     let (mut from, mut to) = (from, to);
     from.write_all(buffer)?;
@@ -37,8 +54,8 @@ pub fn answer(mut client: &Socket, size: usize) -> io::Result<()> {
     }
 }
 
-/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its time in ns, over batches: a batch that
-/// was interrupted by something else on the machine does not count.
+/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its time in ns, over
+/// batches: a batch that was interrupted by something else on the machine does not count.
 pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
     let mut batches = |length: Duration| {
         let mut times = Vec::new();
@@ -59,7 +76,8 @@ pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> i
     super::Quartiles::of(&times).map(|times| times.median).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Sends for `length`, ends the sending, and waits for the receiver to tell how much arrived. Gives bytes and time until then.
+/// Sends for `length`, ends the sending, and waits for the receiver to tell how much arrived. Gives bytes and time
+/// until then.
 pub fn send_bulk(mut server: &Socket, length: Duration) -> io::Result<(u64, Duration)> {
     let data = vec![0x5a; BULK_WRITE];
     let start = Instant::now();
@@ -73,7 +91,10 @@ pub fn send_bulk(mut server: &Socket, length: Duration) -> io::Result<(u64, Dura
     server.read_exact(&mut told)?;
     let received = u64::from_be_bytes(told);
     if received != sent {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{sent} bytes were sent and {received} received")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{sent} bytes were sent and {received} received"),
+        ));
     }
     Ok((received, start.elapsed()))
 }
@@ -120,7 +141,10 @@ mod tests {
         thread::scope(|scope| {
             let server = scope.spawn(|| receive_bulk(&pair.far));
             let (bytes, time) = send_bulk(&pair.near, Duration::from_millis(20)).expect("send");
-            assert!(bytes > 0 && bytes % BULK_WRITE as u64 == 0 && time >= Duration::from_millis(20), "{bytes} {time:?}");
+            assert!(
+                bytes > 0 && bytes % BULK_WRITE as u64 == 0 && time >= Duration::from_millis(20),
+                "{bytes} {time:?}"
+            );
             server.join().expect("the server").expect("a clean end");
         });
     }

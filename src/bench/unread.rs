@@ -55,6 +55,9 @@ fn fill(mut sender: &Socket, data: &[u8], mut held: u64) -> Result<u64> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
-        ensure!(held < ENOUGH, "{held} bytes wait for a reader that does not read, and the sender is still not stopped");
+        ensure!(
+            held < ENOUGH,
+            "{held} bytes wait for a reader that does not read, and the sender is still not stopped"
+        );
     }
 }

@@ -31,7 +31,8 @@ impl Sub for Wire {
     }
 }
 
-/// After two lines of headings: `name: bytes packets errs drop fifo frame compressed multicast`, then the same for sending.
+/// After two lines of headings: `name: bytes packets errs drop fifo frame compressed multicast`, then the same for
+/// sending.
 fn parse(text: &str) -> Option<Wire> {
     let mut wire = Wire::default();
     for line in text.lines().skip(2) {

@@ -13,8 +13,9 @@ pub(super) const INTERRUPTED: u8 = 130;
 
 /// Measure what a connection costs by TCP, through shunt and through a Unix socket
 ///
-/// Runs in a network namespace and a cgroup of its own and disturbs nothing. Every figure is a median over rounds in which the
-/// transports take turns; a ratio is followed by half the distance between its quartiles. Lower is better everywhere.
+/// Runs in a network namespace and a cgroup of its own and disturbs nothing. Every figure is a median over rounds in
+/// which the transports take turns; a ratio is followed by half the distance between its quartiles. Lower is better
+/// everywhere.
 #[derive(Args)]
 pub struct Bench {
     /// How often everything is measured [default: 15, with --quick 3]

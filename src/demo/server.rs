@@ -1,0 +1,49 @@
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::thread::{self, JoinHandle};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::bench::traffic;
+
+/// What is done with a connection.
+pub type Service = fn(&Socket) -> io::Result<()>;
+
+/// A server with a thread for each connection. Dropping it waits until its clients have gone.
+#[derive(Debug)]
+pub struct Server {
+    listener: Socket,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens on `address` in the namespace and cgroup of the calling thread.
+    pub fn start(address: SocketAddr, service: Service) -> io::Result<Self> {
+        let listener = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        listener.bind(&address.into())?;
+        listener.listen(128)?;
+        let own = listener.try_clone()?;
+        let acceptor = thread::Builder::new().name("demo-server".into()).spawn(move || accept(&own, service))?;
+        Ok(Self { listener, acceptor: Some(acceptor) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Wakes the thread that is in accept, which closing would not.
+        let _ = self.listener.shutdown(Shutdown::Both);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn accept(listener: &Socket, service: Service) {
+    thread::scope(|scope| {
+        while let Ok((client, _)) = listener.accept() {
+            let serve = move || traffic::prepare(client).and_then(|client| service(&client));
+            // The client sees the end of a connection that failed, and tells what it missed.
+            let _ = thread::Builder::new().spawn_scoped(scope, serve);
+        }
+    });
+}
