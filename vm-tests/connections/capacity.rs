@@ -60,7 +60,7 @@ fn ask(client: TcpStream, number: usize) {
 fn answer(server: TcpStream) {
     use std::io::{Read, Write};
     // The client may have reset the connection at any point.
-    if (&server).read(&mut [0; 100]).is_ok() {
+    if (&server).read_exact(&mut [0; 100]).is_ok() {
         let _ = (&server).write_all(&RESPONSE.bytes(0, 100));
     }
 }
