@@ -1,5 +1,12 @@
-//! shunt: the parts behind the `shunt` binary.
+//! shunt takes the TCP/IP stack out of the path of connections whose two ends are on one node.
+//!
+//! These are the parts behind the `shunt` binary; ARCHITECTURE.md says how they fit together.
 
+pub mod agent;
 pub mod bed;
 pub mod bench;
+pub mod cli;
+pub mod datapath;
 pub mod demo;
+pub mod observe;
+pub mod probe;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `shunt` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tcp_shunt::cli::main()
+}

@@ -1,0 +1,221 @@
+//! An instance as its pins show it: whoever has the pins, the agent or any later command, works with it through this.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bytemuck::Zeroable;
+use syscalls::{Iter, Link, Map, PerCpuMap, Prog, TypedMap, Update};
+
+use super::Pins;
+use crate::datapath::{ABI, About, Control, FlowEnd, Isns, Reason};
+
+/// The maps and programs of an instance, open.
+pub struct Instance {
+    pins: Pins,
+    /// Maps that are only counted from here.
+    hints: Map,
+    rendezvous: Map,
+    peers: Map,
+    socks: Map,
+    lanes: Map,
+    counters: PerCpuMap<u32, u64>,
+    control: TypedMap<u32, Control>,
+    about: TypedMap<u32, About>,
+    send: Prog,
+    flows: Prog,
+}
+
+/// How many entries each map holds that could hold on to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MapFill {
+    /// Connections being opened.
+    pub hints: usize,
+    /// Clients that wait for their server.
+    pub rendezvous: usize,
+    /// Servers that their client has not looked for.
+    pub peers: usize,
+    /// Enrolled sockets.
+    pub socks: usize,
+    /// Sockets with a lane.
+    pub lanes: usize,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Nobody holds redirected bytes any more and nobody is enrolled.
+    Empty,
+    /// Time was up, or it was called off: this many readers have not read what was redirected to them.
+    Unread(usize),
+}
+
+impl Instance {
+    /// Opens what is pinned.
+    pub fn open(pins: Pins) -> Result<Instance> {
+        let about = pinned_map(&pins, "about")?;
+        let about: TypedMap<u32, About> = match TypedMap::new(about) {
+            Ok(about) => about,
+            Err(_) => bail!(other_version(&pins, "another")),
+        };
+        let abi = about.lookup(&0)?.map_or(0, |about| about.abi);
+        if abi != ABI {
+            bail!(other_version(&pins, &format!("record version {abi}, this one is {ABI}:")));
+        }
+        Ok(Instance {
+            hints: pinned_map(&pins, "hints")?,
+            rendezvous: pinned_map(&pins, "rendezvous")?,
+            peers: pinned_map(&pins, "peers")?,
+            socks: pinned_map(&pins, "socks")?,
+            lanes: pinned_map(&pins, "lanes")?,
+            counters: PerCpuMap::new(pinned_map(&pins, "counters")?)?,
+            control: TypedMap::new(pinned_map(&pins, "control")?)?,
+            about,
+            send: pinned_prog(&pins, "send")?,
+            flows: pinned_prog(&pins, "flows")?,
+            pins,
+        })
+    }
+
+    /// Its folder.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The sk_msg program.
+    pub fn send(&self) -> &Prog {
+        &self.send
+    }
+
+    /// Who started it, and on what.
+    pub fn about(&self) -> Result<About> {
+        Ok(self.about.lookup(&0)?.unwrap_or_else(About::zeroed))
+    }
+
+    /// Says who started it.
+    pub fn set_about(&self, about: &About) -> Result<()> {
+        Ok(self.about.update(&0, about, Update::ANY)?)
+    }
+
+    /// The map of enrolled sockets.
+    pub fn socks(&self) -> &Map {
+        &self.socks
+    }
+
+    /// What the programs are told.
+    pub fn control(&self) -> Result<Control> {
+        Ok(self.control.lookup(&0)?.unwrap_or_else(Control::zeroed))
+    }
+
+    /// Tells the programs something else.
+    pub fn set_control(&self, control: Control) -> Result<()> {
+        Ok(self.control.update(&0, &control, Update::ANY)?)
+    }
+
+    /// One counter, summed over all CPUs.
+    pub fn counter(&self, reason: Reason) -> Result<u64> {
+        Ok(self.counters.lookup(&(reason as u32))?.unwrap_or_default().iter().sum())
+    }
+
+    /// How full the maps are.
+    pub fn fill(&self) -> Result<MapFill> {
+        let count = |map: &Map| -> Result<usize> {
+            let mut entries = 0;
+            for key in map.keys() {
+                key?;
+                entries += 1;
+            }
+            Ok(entries)
+        };
+        Ok(MapFill {
+            hints: count(&self.hints)?,
+            rendezvous: count(&self.rendezvous)?,
+            peers: count(&self.peers)?,
+            socks: count(&self.socks)?,
+            lanes: self.ends()?.len(),
+        })
+    }
+
+    /// Every open socket that has a lane.
+    pub fn ends(&self) -> Result<Vec<FlowEnd>> {
+        let mut bytes = Vec::new();
+        Iter::new(&self.flows, Some(&self.lanes))?
+            .read_to_end(&mut bytes)
+            .context("cannot read the list of flows from the kernel")?;
+        let whole = bytes.chunks_exact(size_of::<FlowEnd>());
+        Ok(whole.map(bytemuck::pod_read_unaligned).collect())
+    }
+
+    /// Makes every lane go by TCP, waits until the redirected bytes have been read, and takes every socket out.
+    ///
+    /// Taking a socket out destroys what its reader has not read, so each is left in until its queue has been seen empty twice with
+    /// a pause between: a message whose way was decided just before the drain began is in the queue by then. Called off when `wait`
+    /// is over or when `abandon` says so.
+    pub fn drain(&self, wait: Option<Duration>, mut abandon: impl FnMut() -> bool) -> Result<Drained> {
+        /// Between two looks.
+        const PAUSE: Duration = Duration::from_millis(25);
+        let begun = Instant::now();
+        self.set_control(Control { draining: 1, ..self.control()? })?;
+        let mut reported = begun;
+        let mut seen_empty: std::collections::HashSet<u64> = std::collections::HashSet::new();
+        loop {
+            let ends = self.ends()?;
+            let mut remaining = 0;
+            let mut unread = 0;
+            for end in &ends {
+                if end.direct_unread != 0 {
+                    unread += 1;
+                    seen_empty.remove(&end.own.cookie);
+                } else if !seen_empty.insert(end.own.cookie) {
+                    self.take_out(&end.own.name)?;
+                    continue;
+                }
+                remaining += 1;
+            }
+            if remaining == 0 {
+                return Ok(Drained::Empty);
+            }
+            if wait.is_some_and(|wait| begun.elapsed() >= wait) || abandon() {
+                return Ok(Drained::Unread(unread));
+            }
+            if reported.elapsed() > Duration::from_secs(5) {
+                reported = Instant::now();
+                tracing::info!(readers = unread, "waiting for readers to read what was redirected to them");
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn take_out(&self, name: &Isns) -> Result<()> {
+        self.socks.delete(bytemuck::bytes_of(name))?;
+        Ok(())
+    }
+
+    /// Detaches the programs and removes the pins. Only for an instance that has been drained.
+    pub fn remove(self) -> Result<()> {
+        let link = self.pins.path("link_establish");
+        if link.exists() {
+            Link::open_pinned(&link)?.detach().context("cannot detach the sock_ops program from its cgroup")?;
+        }
+        self.pins.remove()
+    }
+}
+
+fn pinned_map(pins: &Pins, name: &str) -> Result<Map> {
+    Map::open_pinned(&pins.path(name)).with_context(|| incomplete(pins))
+}
+
+fn pinned_prog(pins: &Pins, name: &str) -> Result<Prog> {
+    Prog::open_pinned(&pins.path(name)).with_context(|| incomplete(pins))
+}
+
+fn incomplete(pins: &Pins) -> String {
+    format!("cannot open what instance '{}' has pinned in {}", pins.name(), pins.dir().display())
+}
+
+fn other_version(pins: &Pins, version: &str) -> String {
+    format!(
+        "instance '{}' was started by {version} version of shunt; use that one, or stop it with that one first",
+        pins.name()
+    )
+}

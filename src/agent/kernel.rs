@@ -1,0 +1,67 @@
+//! What this machine's kernel is like: where its structures keep what the programs read, and how it behaves.
+
+use anyhow::{Context, Result, bail};
+use bpf_asm::KernelField;
+use syscalls::Btf;
+
+use crate::datapath::{Layout, Meter};
+use crate::probe;
+
+/// Everything about the kernel that programs are assembled for.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Offsets of structure members.
+    pub layout: Layout,
+    /// How the unread bytes of a receiver are metered.
+    pub meter: Meter,
+    /// Jiffies in a second.
+    pub hz: u32,
+    /// BTF id of the iterator over socket storage.
+    pub flows_iterator: u32,
+}
+
+impl Kernel {
+    /// Reads the kernel's BTF and tries out how it behaves.
+    pub fn of_this_machine() -> Result<Kernel> {
+        let btf = btf()?;
+        let flows_iterator = btf
+            .function("bpf_iter_bpf_sk_storage_map")
+            .context("this kernel has no iterator over socket storage (Linux 5.9 and later have it)")?;
+        Ok(Kernel {
+            layout: layout(&btf)?,
+            meter: probe::meter().context("cannot find out how this kernel charges redirected bytes")?,
+            hz: probe::hz().context("cannot find out how long a jiffy is")?,
+            flows_iterator,
+        })
+    }
+}
+
+/// The kernel's own BTF.
+pub fn btf() -> Result<Btf> {
+    Btf::vmlinux().context(
+        "shunt asks the kernel where its structures keep what the programs read, and this kernel does not say: use one that is \
+         built with CONFIG_DEBUG_INFO_BTF (every distribution's since about 2021)",
+    )
+}
+
+/// The members of this kernel's structures that the programs read.
+pub fn layout(btf: &Btf) -> Result<Layout> {
+    Layout::read(|structure, path| member(btf, structure, path), |structure| Ok(btf.size_of(structure)?))
+}
+
+/// A member as the programs load it. Bit-fields are given by the byte that holds their first bit.
+fn member(btf: &Btf, structure: &str, path: &str) -> Result<KernelField> {
+    let member = btf.member(structure, path)?;
+    let (size, bitfield) = match member.bitfield_width {
+        Some(width) => {
+            let shift = (member.bit_offset % 8) as u8;
+            if shift + width > 8 {
+                bail!("the bit-field {structure}.{path} crosses a byte");
+            }
+            (1, Some((shift, width)))
+        }
+        // What is larger than a register is only ever read by address.
+        None => (member.size.min(8) as u8, None),
+    };
+    Ok(KernelField { offset: member.offset, size, signed: false, bitfield })
+}

@@ -1,0 +1,68 @@
+//! Into the kernel: descriptions of maps and programs become maps and programs.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use bpf_asm::{MapDef, Program, btf};
+use syscalls::{AttachType, BtfObject, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec};
+
+/// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs only; the programs, not the rest of
+/// shunt, are offered under the GPL as well.
+const LICENSE: &CStr = c"GPL";
+
+/// Maps that have been made, by name.
+pub type Maps = Vec<(&'static str, Map)>;
+
+/// Makes maps, with the types of their keys and values.
+pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
+    let types = btf::maps(defs);
+    // The kernel takes no BTF without types, and maps of sockets have none.
+    let typed = types.types.iter().any(Option::is_some);
+    let object = typed.then(|| BtfObject::load(&types.blob)).transpose();
+    let object = object.context("the kernel refuses the types of the maps")?;
+    let make = |(def, types): (&&MapDef, &Option<btf::MapTypes>)| {
+        let mut spec = MapSpec::new(
+            MapKind::from_raw(def.kind.number()),
+            def.name,
+            def.key_size,
+            def.value_size,
+            def.max_entries,
+        );
+        spec.flags = def.flags;
+        spec.btf = object.as_ref().zip(types.as_ref()).map(|(object, types)| MapBtf {
+            fd: object.as_fd(),
+            key_type_id: types.key,
+            value_type_id: types.value,
+        });
+        let map = Map::create(&spec).with_context(|| format!("cannot make the map '{}'", def.name))?;
+        Ok((def.name, map))
+    };
+    defs.iter().zip(&types.types).map(make).collect()
+}
+
+/// Loads a program that uses `maps`. `iterator` is the BTF id of the kernel's function for an iterator, 0 for other programs.
+///
+/// A program that the verifier refuses is an error that holds the whole log, with the Rust line of each instruction.
+pub fn program(program: &Program, maps: &Maps, iterator: u32) -> Result<Prog> {
+    // A map that was not made is descriptor -1, which the kernel refuses as one.
+    let image = program.relocate(|def| {
+        let made = maps.iter().find(|(name, _)| *name == def.name);
+        made.map_or(-1, |(_, map)| map.as_fd().as_raw_fd())
+    });
+    let lines = program.btf();
+    let object = BtfObject::load(&lines.blob)
+        .with_context(|| format!("the kernel refuses the lines of program '{}'", program.name()))?;
+    let mut spec =
+        ProgSpec::new(ProgKind::from_raw(program.kind().number()), program.name(), LICENSE, &image.insns);
+    spec.expected_attach_type = AttachType::from_raw(program.kind().attach_type());
+    spec.attach_btf_id = iterator;
+    spec.btf = Some(ProgBtf {
+        fd: object.as_fd(),
+        func_info: &lines.func_info,
+        func_info_rec_size: btf::FUNC_INFO_SIZE,
+        line_info: &lines.line_info,
+        line_info_rec_size: btf::LINE_INFO_SIZE,
+    });
+    Prog::load(&spec).with_context(|| format!("cannot load program '{}'", program.name()))
+}

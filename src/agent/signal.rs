@@ -1,0 +1,42 @@
+//! The signals that stop an agent, taken one at a time instead of interrupting.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::AsFd;
+
+/// SIGTERM, SIGINT and SIGHUP of this process. Blocked in the thread that makes it and in those started afterwards.
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// From here on these signals wait to be asked for.
+    pub fn block() -> Result<Signals> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            set.add(signal);
+        }
+        set.thread_block().context("cannot block signals")?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .context("cannot make a signal descriptor")?;
+        Ok(Signals(fd))
+    }
+
+    /// Waits for a signal; whether one came in this time.
+    pub fn wait(&mut self, time: Duration) -> Result<bool> {
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(self.pending()),
+            Err(errno) => Err(errno).context("cannot wait for signals"),
+        }
+    }
+
+    /// Whether a signal has come; it is taken.
+    pub fn pending(&mut self) -> bool {
+        matches!(self.0.read_signal(), Ok(Some(_)))
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line: a file per command. What they do is in the modules beside this one; here it is asked for and shown.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::agent::{Name, Pins};
+
+mod bench;
+mod demo;
+mod detach;
+mod flows;
+mod programs;
+mod run;
+mod stats;
+mod status;
+mod table;
+
+/// Exit code of a command that did what it was asked to.
+const DONE: ExitCode = ExitCode::SUCCESS;
+/// Exit code when readers still hold bytes that were redirected to them (`EX_TEMPFAIL` of sysexits.h).
+const UNREAD: u8 = 75;
+
+#[derive(Parser)]
+#[command(
+    name = "shunt",
+    version,
+    about = "Takes the TCP/IP stack out of the path of connections whose two ends are on this node",
+    long_about = "Takes the TCP/IP stack out of the path of connections whose two ends are on this node.\n\n\
+        The bytes of such a connection go straight from the sender's send() into the receiver's socket queue. Connections that \
+        leave the node are not touched, and whenever the shortcut could reorder, lose or pile up bytes, they go by TCP instead.",
+    after_help = "Examples:\n  \
+        shunt demo                            see it work; needs nothing prepared, cleans up after itself\n  \
+        shunt run                             accelerate the whole node until Ctrl-C\n  \
+        shunt run --cgroup /sys/fs/cgroup/kubepods.slice --name pods\n  \
+        shunt flows                           who talks to whom, and which way\n  \
+        shunt stats --json                    every counter, for machines\n\n\
+        Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 75 stopped before every reader \
+        had read what was redirected to it."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Run),
+    Status(status::Status),
+    Stats(stats::Stats),
+    Flows(flows::Flows),
+    Detach(detach::Detach),
+    Demo(demo::Demo),
+    Bench(bench::Bench),
+    Programs(programs::Programs),
+}
+
+/// Which instance a command is about.
+#[derive(Args, Clone, Debug)]
+struct Instance {
+    /// Name of the instance; several can run side by side on different cgroups
+    #[arg(long, default_value = "shunt")]
+    name: Name,
+    /// Where the BPF file system is mounted [default: found in the mount table]
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
+}
+
+impl Instance {
+    /// Its pins, which have to be there.
+    fn pins(&self) -> Result<Pins> {
+        Pins::existing(&self.name, self.bpffs.as_deref())
+    }
+}
+
+/// Parses the arguments of this process and runs the command.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+    let done = match cli.command {
+        Command::Run(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Stats(command) => command.run(),
+        Command::Flows(command) => command.run(),
+        Command::Detach(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::Programs(command) => command.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("shunt: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

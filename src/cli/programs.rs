@@ -1,0 +1,46 @@
+//! `shunt programs`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::DONE;
+use super::table::Table;
+use crate::agent::kernel;
+use crate::datapath::{Datapath, Meter, Settings};
+use crate::probe;
+
+/// The kernel programs as they are assembled for this machine's kernel; loads nothing
+#[derive(Args)]
+pub struct Programs {
+    /// Print every instruction, under the line of Rust that wrote it
+    #[arg(long)]
+    disassemble: bool,
+    /// Assemble for a kernel that does not charge redirected bytes to their receiver
+    #[arg(long)]
+    counted: bool,
+}
+
+impl Programs {
+    pub fn run(self) -> Result<ExitCode> {
+        let layout = kernel::layout(&kernel::btf()?)?;
+        let meter = if self.counted { Meter::Counted } else { Meter::Charged };
+        let datapath = Datapath::new(layout, Settings { flows: 65_536, meter, hz: probe::hz()? });
+        let programs = datapath.programs()?;
+        if self.disassemble {
+            for program in &programs {
+                println!("{program}");
+            }
+            return Ok(DONE);
+        }
+        let mut table = Table::new(&["PROGRAM", "TYPE", "INSTRUCTIONS", "MAPS"]).right(2);
+        for program in &programs {
+            let maps: Vec<_> = program.maps().iter().map(|map| map.name).collect();
+            let kind = format!("{:?}", program.kind());
+            table.row([program.name().to_owned(), kind, program.slots().to_string(), maps.join(" ")]);
+        }
+        print!("{table}");
+        Ok(DONE)
+    }
+}

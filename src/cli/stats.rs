@@ -1,0 +1,49 @@
+//! `shunt stats`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::table::Table;
+use super::{DONE, Instance};
+use crate::agent;
+use crate::datapath::Reason;
+use crate::observe;
+
+/// How often each decision was taken: flows paired, messages direct and by TCP, and why
+#[derive(Args)]
+pub struct Stats {
+    #[command(flatten)]
+    instance: Instance,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Stats {
+    pub fn run(self) -> Result<ExitCode> {
+        let stats = observe::stats(&agent::Instance::open(self.instance.pins()?)?)?;
+        if self.json {
+            println!("{}", serde_json::to_string(&stats)?);
+            return Ok(DONE);
+        }
+        let mut table = Table::new(&["COUNTER", "TIMES", "MEANING"]).right(1);
+        for &reason in Reason::ALL {
+            let times = stats.counters.get(reason.name()).copied().unwrap_or_default();
+            let meaning = if reason.name().starts_with("direct_") {
+                reason.meaning().replace(" by sockets that have closed", "")
+            } else {
+                reason.meaning().to_owned()
+            };
+            table.row([reason.name().to_owned(), times.to_string(), meaning]);
+        }
+        print!("{table}");
+        let fill = stats.maps;
+        println!(
+            "\nmaps: {} sockets enrolled, {} lanes, {} hints, {} clients waiting, {} servers waiting",
+            fill.socks, fill.lanes, fill.hints, fill.rendezvous, fill.peers
+        );
+        Ok(DONE)
+    }
+}

@@ -1,0 +1,88 @@
+//! `shunt status`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::DONE;
+use super::table::Table;
+use crate::agent::{Instance, Pins};
+use crate::datapath::Meter;
+
+/// What runs here: every instance, its cgroup and its state
+#[derive(Args)]
+pub struct Status {
+    /// Only this instance
+    #[arg(long)]
+    name: Option<crate::agent::Name>,
+    /// Where the BPF file system is mounted [default: found in the mount table]
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct InstanceStatus {
+    name: String,
+    /// `running`, `draining`, or `orphaned` when its agent is dead and its programs still work.
+    state: &'static str,
+    pid: u32,
+    /// Seconds since 1970.
+    started: u64,
+    cgroup: String,
+    pins: PathBuf,
+    /// `charged` or `counted`: see the architecture notes on the memory gate.
+    meter: &'static str,
+    flow_ends: usize,
+}
+
+impl Status {
+    pub fn run(self) -> Result<ExitCode> {
+        let pins = match &self.name {
+            Some(name) => vec![Pins::existing(name, self.bpffs.as_deref())?],
+            None => Pins::all(self.bpffs.as_deref())?,
+        };
+        let all = pins.into_iter().map(status).collect::<Result<Vec<_>>>()?;
+        if self.json {
+            println!("{}", serde_json::json!({ "instances": all }));
+            return Ok(DONE);
+        }
+        if all.is_empty() {
+            println!("nothing runs here; `shunt run` starts it");
+            return Ok(DONE);
+        }
+        let mut table = Table::new(&["NAME", "STATE", "PID", "SOCKETS", "CGROUP"]);
+        for one in all {
+            table.row([one.name, one.state.into(), one.pid.to_string(), one.flow_ends.to_string(), one.cgroup]);
+        }
+        print!("{table}");
+        Ok(DONE)
+    }
+}
+
+fn status(pins: Pins) -> Result<InstanceStatus> {
+    let alive = pins.lock()?.is_none();
+    let instance = Instance::open(pins)?;
+    let about = instance.about()?;
+    let draining = instance.control()?.draining != 0;
+    let cgroup = &about.cgroup[..(about.cgroup_len as usize).min(about.cgroup.len())];
+    Ok(InstanceStatus {
+        name: instance.pins().name().to_string(),
+        state: match (alive, draining) {
+            (_, true) => "draining",
+            (true, false) => "running",
+            (false, false) => "orphaned",
+        },
+        pid: about.pid,
+        started: about.started,
+        cgroup: String::from_utf8_lossy(cgroup).into_owned(),
+        pins: instance.pins().dir().to_owned(),
+        meter: if about.meter == Meter::Charged as u32 { "charged" } else { "counted" },
+        flow_ends: instance.ends()?.len(),
+    })
+}

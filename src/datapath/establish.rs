@@ -1,0 +1,90 @@
+//! The sock_ops program: called by TCP at the events of every connection in the cgroup.
+
+use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
+
+use super::count::{add, count};
+use super::reason::Reason;
+use super::record::{Lane, Mode, Role};
+use super::{Datapath, rendezvous, wake};
+
+/// The program had nothing to object to. The reply stays as programs before it left it.
+const GO_ON: i32 = 1;
+
+/// Events (include/uapi/linux/bpf.h).
+const BPF_SOCK_OPS_RWND_INIT: i32 = 2;
+const BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: i32 = 4;
+const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: i32 = 5;
+const BPF_SOCK_OPS_STATE_CB: i32 = 10;
+const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
+
+/// States (include/uapi/linux/bpf.h) in which an end sends no more.
+const BPF_TCP_FIN_WAIT1: i32 = 4;
+const BPF_TCP_CLOSE: i32 = 7;
+const BPF_TCP_LAST_ACK: i32 = 9;
+
+pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
+    let b = Builder::new("shunt_establish");
+    let event = b.keep(b.context::<bpf_sock_ops>());
+    let cases: [(i32, fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>)); 5] = [
+        (BPF_SOCK_OPS_HDR_OPT_LEN_CB, wake::segment_sent),
+        (BPF_SOCK_OPS_STATE_CB, state_changed),
+        (BPF_SOCK_OPS_RWND_INIT, rendezvous::hint),
+        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, rendezvous::client_established),
+        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, rendezvous::server_established),
+    ];
+    for (op, case) in cases {
+        let found = b.load(event.at(bpf_sock_ops::op));
+        b.when(found.eq(op), || {
+            case(&b, d, &event);
+            b.ret(GO_ON);
+        });
+    }
+    b.ret(GO_ON);
+    b.finish(ProgramType::SockOps)
+}
+
+/// An enrolled socket changes its state. From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's
+/// answer; at its end its counts go into the totals. It stays in the socket map: what was redirected to it may not have been read.
+fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let done = b.label();
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), &done);
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+    b.jump_if(lane.eq(0), &done);
+    let lane = b.keep(lane);
+
+    let ends = b.label();
+    let closes = b.label();
+    let to = b.load(event.at(bpf_sock_ops::args).index(1));
+    b.jump_if(to.eq(BPF_TCP_CLOSE), &closes);
+    b.jump_if(to.eq(BPF_TCP_FIN_WAIT1), &ends);
+    b.jump_if(to.ne(BPF_TCP_LAST_ACK), &done);
+    drop(to);
+    b.place(&ends);
+    end(b, &lane);
+    b.jump(&done);
+
+    b.place(&closes);
+    end(b, &lane);
+    for (total, of_lane) in
+        [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
+    {
+        let index = b.slot::<u32>();
+        b.store(index.place(), total as u32);
+        let amount = b.keep(b.load(lane.at(of_lane)));
+        b.store(lane.at(of_lane), 0);
+        add(b, d, index.place(), &amount);
+    }
+    // The counts start again from nothing.
+    b.store(lane.at(Lane::messages_at_empty), 0);
+    b.store(lane.at(Lane::bytes_at_empty), 0);
+    count(b, d, Reason::Closed);
+    let role = b.load(lane.at(Lane::role));
+    b.when(role.eq(Role::Client as u32), || rendezvous::client_closed(b, d, &lane));
+    b.place(&done);
+}
+
+fn end(b: &Builder, lane: &Ptr<Lane>) {
+    b.store(lane.at(Lane::mode), Mode::Ended as u32);
+    b.store(lane.at(Lane::credit), 0);
+}

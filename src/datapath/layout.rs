@@ -1,0 +1,114 @@
+//! Where this kernel keeps what the programs read: member offsets, asked of the kernel's own BTF on the machine that runs them.
+
+use bpf_asm::KernelField;
+
+macro_rules! layout {
+    (
+        required { $($(#[doc = $doc:literal])+ $name:ident => $structure:literal $path:literal,)+ }
+        optional { $($(#[doc = $odoc:literal])+ $oname:ident => $ostructure:literal $opath:literal,)+ }
+    ) => {
+        /// The kernel structure members that the programs read.
+        #[derive(Clone, Debug)]
+        pub struct Layout {
+            $($(#[doc = $doc])+ pub $name: KernelField,)+
+            $($(#[doc = $odoc])+ pub $oname: Option<KernelField>,)+
+            /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
+            pub sk_msg_size: u32,
+        }
+
+        impl Layout {
+            /// Asks `member(structure, path)` for every member and `size_of("sk_msg")` for the bookkeeping of one message.
+            ///
+            /// # Errors
+            /// The first required member or size that cannot be found. The optional ones belong to kernel features that may be
+            /// compiled out.
+            pub fn read<E>(
+                mut member: impl FnMut(&str, &str) -> Result<KernelField, E>,
+                size_of: impl FnOnce(&str) -> Result<u32, E>,
+            ) -> Result<Layout, E> {
+                Ok(Layout {
+                    $($name: member($structure, $path)?,)+
+                    $($oname: member($ostructure, $opath).ok(),)+
+                    sk_msg_size: size_of("sk_msg")?,
+                })
+            }
+        }
+    };
+}
+
+layout! {
+    required {
+        /// The socket behind a `sock_ops` context, also where the context hides it because it is a request socket.
+        context_sk => "bpf_sock_ops_kern" "sk",
+        /// A request socket: the client's initial sequence number.
+        client_isn => "tcp_request_sock" "rcv_isn",
+        /// A request socket: the server's initial sequence number.
+        server_isn => "tcp_request_sock" "snt_isn",
+        /// A socket's cookie.
+        cookie => "sock" "__sk_common.skc_cookie",
+        /// Bytes charged to a socket's receive side, `sk_rmem_alloc` in the sources.
+        receive_allocated => "sock" "sk_backlog.rmem_alloc",
+        /// How much a socket may hold for its reader.
+        receive_buffer => "sock" "sk_rcvbuf",
+        /// How much a socket may hold for its sender.
+        send_buffer => "sock" "sk_sndbuf",
+        /// `SO_RCVLOWAT`.
+        low_water => "sock" "sk_rcvlowat",
+        /// Flag bits of `enum sock_flags`; `SOCK_KEEPOPEN` is `SO_KEEPALIVE`.
+        flags => "sock" "__sk_common.skc_flags",
+        /// The socket's `struct sk_psock` while it is enrolled, tagged in its low bits.
+        user_data => "sock" "sk_user_data",
+        /// Head of the list of redirected messages that wait to be read.
+        direct_queue => "sk_psock" "ingress_msg",
+        /// A socket's network namespace.
+        namespace => "sock" "__sk_common.skc_net.net",
+        /// Sequence number after the last byte that the application wrote.
+        write_seq => "tcp_sock" "write_seq",
+        /// Sequence number of the next byte that the application reads.
+        copied_seq => "tcp_sock" "copied_seq",
+        /// Sequence number of the next byte expected from the network.
+        rcv_nxt => "tcp_sock" "rcv_nxt",
+        /// `TCP_KEEPIDLE` in jiffies, 0 for the namespace's default.
+        keepalive_idle => "tcp_sock" "keepalive_time",
+        /// `TCP_KEEPINTVL` in jiffies, 0 for the namespace's default.
+        keepalive_interval => "tcp_sock" "keepalive_intvl",
+        /// Bytes sent by TCP.
+        bytes_sent => "tcp_sock" "bytes_sent",
+        /// The largest send buffer that TCP grows to.
+        send_buffer_max => "net" "ipv4.sysctl_tcp_wmem[2]",
+        /// Address family.
+        family => "sock" "__sk_common.skc_family",
+        /// TCP state.
+        state => "sock" "__sk_common.skc_state",
+        /// Local port, host byte order.
+        local_port => "sock" "__sk_common.skc_num",
+        /// Remote port, network byte order.
+        remote_port => "sock" "__sk_common.skc_dport",
+        /// Local IPv4 address.
+        local_v4 => "sock" "__sk_common.skc_rcv_saddr",
+        /// Remote IPv4 address.
+        remote_v4 => "sock" "__sk_common.skc_daddr",
+        /// The `struct socket` that an application holds, null once it is closed.
+        socket => "sock" "sk_socket",
+        /// From a `struct socket` to its file system inode.
+        socket_inode => "socket_alloc" "vfs_inode.i_ino",
+        /// Inode number of a network namespace.
+        namespace_inode => "net" "ns.inum",
+    }
+    optional {
+        /// Bits of `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK`: the application chose the size itself.
+        buffer_locks => "sock" "sk_userlocks",
+        /// Connection tracking's time-out of an established connection, in jiffies.
+        conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
+        /// The connection is a subflow of MPTCP.
+        is_mptcp => "tcp_sock" "is_mptcp",
+        /// Local IPv6 address.
+        local_v6 => "sock" "__sk_common.skc_v6_rcv_saddr",
+        /// Remote IPv6 address.
+        remote_v6 => "sock" "__sk_common.skc_v6_daddr",
+        /// The default of `TCP_KEEPIDLE`, in jiffies.
+        keepalive_idle_default => "net" "ipv4.sysctl_tcp_keepalive_time",
+        /// The default of `TCP_KEEPINTVL`, in jiffies.
+        keepalive_interval_default => "net" "ipv4.sysctl_tcp_keepalive_intvl",
+    }
+}

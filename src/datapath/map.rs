@@ -1,0 +1,64 @@
+//! The maps of the datapath. All of them are bounded; what nobody collects is evicted.
+
+use bpf_asm::{MapDef, MapKind, MapRef};
+
+use super::reason::Reason;
+use super::record::{About, Control, End, Isns, Lane};
+
+/// Memory as it is needed (include/uapi/linux/bpf.h); socket storage knows no other way.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// Connections whose SYN has reached a listener here and whose client has not been seen yet: far fewer than flows, and a flood of
+/// SYNs can do no more than push hints out.
+const HANDSHAKES: u32 = 16_384;
+
+/// The maps that programs and agent share.
+#[derive(Clone, Copy, Debug)]
+pub struct Maps {
+    /// Connections whose SYN has reached a listener here, by the client's name. The value means nothing.
+    pub hints: MapRef<Isns, u32>,
+    /// Clients that wait for their server, by the client's name.
+    pub rendezvous: MapRef<Isns, End>,
+    /// Servers that were paired and that their client has not looked for yet, by the client's name.
+    pub peers: MapRef<Isns, End>,
+    /// Every enrolled socket, by its name.
+    pub socks: MapRef<Isns, u32>,
+    /// Every enrolled socket's lane.
+    pub lanes: MapRef<i32, Lane>,
+    /// One counter per [`Reason`] and CPU.
+    pub counters: MapRef<u32, u64>,
+    /// What the agent tells the programs; one entry.
+    pub control: MapRef<u32, Control>,
+    /// What the agent tells whoever opens its pins; one entry.
+    pub about: MapRef<u32, About>,
+}
+
+impl Maps {
+    /// Maps for at most `flows` open flows.
+    pub const fn new(flows: u32) -> Maps {
+        Maps {
+            hints: MapRef::new("hints", MapKind::LruHash, HANDSHAKES),
+            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, HANDSHAKES),
+            peers: MapRef::new("peers", MapKind::LruHash, flows),
+            socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
+            lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
+            counters: MapRef::new("counters", MapKind::PerCpuArray, Reason::ALL.len() as u32),
+            control: MapRef::new("control", MapKind::Array, 1),
+            about: MapRef::new("about", MapKind::Array, 1),
+        }
+    }
+
+    /// Each map's definition, in the order in which they are made.
+    pub fn all(&self) -> [&MapDef; 8] {
+        [
+            self.hints.def(),
+            self.rendezvous.def(),
+            self.peers.def(),
+            self.socks.def(),
+            self.lanes.def(),
+            self.counters.def(),
+            self.control.def(),
+            self.about.def(),
+        ]
+    }
+}

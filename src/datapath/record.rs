@@ -1,0 +1,187 @@
+//! What the kernel programs and the agent both read and write: the values of the maps.
+
+use bpf_asm::record;
+
+record! {
+    /// The name of one end of a flow: the two initial sequence numbers of its connection, plus one, its own first.
+    ///
+    /// Both ends know both numbers, no NAT changes them and nobody off the path can guess them. The peer's name is the same two
+    /// numbers swapped, so whoever knows its own name can address its peer, and only its peer.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Isns {
+        /// This end's first sequence number (RFC 9293: ISS + 1).
+        pub own: u32,
+        /// The other end's first sequence number (RFC 9293: IRS + 1).
+        pub peer: u32,
+    }
+}
+
+record! {
+    /// One end of a flow: who it is and where its `struct sock` lies.
+    ///
+    /// The address is only ever read through `bpf_probe_read_kernel`, and believed only while the cookie found there is this one.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct End {
+        /// The name it is enrolled under.
+        pub name: Isns,
+        /// Address of its `struct sock`; 0 while nobody is known.
+        pub sk: u64,
+        /// Its socket cookie, never 0 and never used again by another socket.
+        pub cookie: u64,
+    }
+}
+
+record! {
+    /// A sending socket's half of a flow, kept in socket storage: it goes when the socket goes.
+    ///
+    /// The first four fields are all that the common message touches.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Lane {
+        /// When the next message must go by TCP, in jiffies. 0 at a server's birth: its first message goes by TCP.
+        pub refresh_at: u64,
+        /// Bytes, bookkeeping included, that may be redirected before the gates are looked at again. 0 unless the lane is direct.
+        pub credit: u32,
+        /// The smallest message redirected since the receiver's direct queue was last seen empty.
+        pub smallest: u32,
+        /// Messages redirected.
+        pub direct_messages: u64,
+        /// Bytes redirected.
+        pub direct_bytes: u64,
+        /// The receiver.
+        pub peer: End,
+        /// The sender itself.
+        pub own: End,
+        /// `direct_messages` when the receiver's direct queue was last seen empty.
+        pub messages_at_empty: u64,
+        /// `direct_bytes` when the receiver's direct queue was last seen empty.
+        pub bytes_at_empty: u64,
+        /// A [`Mode`].
+        pub mode: u32,
+        /// A [`Role`].
+        pub role: u32,
+        /// Jiffies that may pass between two messages sent by TCP.
+        pub period: u32,
+        /// A [`Wake`].
+        pub wake: u32,
+        /// Whether the application had `SO_KEEPALIVE` on when the wake-up borrowed the timer.
+        pub keepalive_on: u32,
+        /// The application's `TCP_KEEPIDLE` then, in seconds.
+        pub keepalive_idle: u32,
+        /// The application's `TCP_KEEPINTVL` then, in seconds.
+        pub keepalive_interval: u32,
+        /// `SO_RCVLOWAT` is set to this, its present value, to wake the reader.
+        pub low_water: u32,
+    }
+}
+
+record! {
+    /// What the agent tells the programs while they run.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Control {
+        /// Not 0: no flow is paired any more and every message goes by TCP.
+        pub draining: u32,
+        /// The longest time between two messages that a lane sends by TCP, in jiffies.
+        pub refresh: u32,
+    }
+}
+
+record! {
+    /// One end of an open flow, as the flows iterator reports it.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct FlowEnd {
+        /// The socket and its name.
+        pub own: End,
+        /// Its peer; `sk` is 0 while this end has not looked for it.
+        pub peer: End,
+        /// Messages redirected.
+        pub direct_messages: u64,
+        /// Bytes redirected.
+        pub direct_bytes: u64,
+        /// Bytes sent by TCP, retransmissions included (`tcp_sock.bytes_sent`).
+        pub tcp_bytes: u64,
+        /// Inode number of the socket, as in `/proc/PID/fd`; 0 when no process holds it.
+        pub inode: u64,
+        /// A [`Mode`].
+        pub mode: u32,
+        /// A [`Role`].
+        pub role: u32,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u32,
+        /// TCP state (include/net/tcp_states.h).
+        pub state: u32,
+        /// 1 when redirected bytes wait to be read.
+        pub direct_unread: u32,
+        /// Bytes received by TCP and not yet read.
+        pub tcp_unread: u32,
+        /// Inode number of the socket's network namespace.
+        pub netns: u32,
+        /// Local port, host byte order.
+        pub local_port: u32,
+        /// Remote port, network byte order in the low 16 bits.
+        pub remote_port: u32,
+        /// Local IPv4 address, network byte order.
+        pub local_v4: u32,
+        /// Remote IPv4 address, network byte order.
+        pub remote_v4: u32,
+        /// A [`Wake`].
+        pub wake: u32,
+        /// Local IPv6 address.
+        pub local_v6: [u8; 16],
+        /// Remote IPv6 address.
+        pub remote_v6: [u8; 16],
+    }
+}
+
+record! {
+    /// Who runs this datapath, for whoever opens its pins.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct About {
+        /// [`ABI`] of the program that made these maps.
+        pub abi: u32,
+        /// Process that started it, in its own PID namespace.
+        pub pid: u32,
+        /// When it started, in seconds since 1970.
+        pub started: u64,
+        /// A [`Meter`](super::Meter).
+        pub meter: u32,
+        /// Length of `cgroup` in bytes.
+        pub cgroup_len: u32,
+        /// Path of the cgroup as the agent saw it.
+        pub cgroup: [u8; 256],
+    }
+}
+
+/// Version of the records in this file. Maps of another version are not read.
+pub const ABI: u32 = 1;
+
+/// Which way a lane's next message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mode {
+    /// By TCP, until the order gate opens.
+    Tcp = 0,
+    /// Redirected, while credit lasts.
+    Direct = 1,
+    /// By TCP for good: this end closed, or its peer is gone.
+    Ended = 2,
+}
+
+/// Which end opened the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Role {
+    /// The active end.
+    Client = 0,
+    /// The passive end.
+    Server = 1,
+}
+
+/// Whether a reader's keepalive timer is borrowed to wake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Wake {
+    /// Not needed.
+    Idle = 0,
+    /// Both queues of the reader held bytes: the timer runs at 1 s until they are empty.
+    Armed = 1,
+}

@@ -1,0 +1,271 @@
+//! Which two sockets are the two ends of one flow.
+//!
+//! 1. *Hint.* A SYN has reached a listener here: the pair of sequence numbers that this connection will have is noted.
+//! 2. *Client.* A connection opened here whose pair was noted has its listener here: it is enrolled and left for its server. One
+//!    whose pair was not noted leaves the node, and is not touched.
+//! 3. *Server.* A connection accepted here takes the client that waits under its pair. Both are a flow from now on.
+//! 4. *Peer.* At its first message the client looks for the server that took it.
+//!
+//! The pair is 64 bits that only the two ends and the path between them know, and it is the same at both ends of any NAT. Every step
+//! happens once: an entry is taken away by whoever finds it, and what nobody collects is evicted.
+
+use bpf_asm::{Builder, Label, NULL, Ptr, Reg, Slot, bpf_sock, bpf_sock_ops, helper};
+
+use super::Datapath;
+use super::count::count;
+use super::peek::peek;
+use super::reason::Reason;
+use super::record::{Control, End, Isns, Lane, Role};
+use super::send::ByTcp;
+
+/// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
+const BPF_ANY: i32 = 0;
+/// `bpf_map_update_elem`: create only (include/uapi/linux/bpf.h).
+const BPF_NOEXIST: i32 = 1;
+/// Create the storage if the socket has none (include/uapi/linux/bpf.h).
+const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
+/// Callbacks that an enrolled socket needs: its changes of state and the segments that it sends (include/uapi/linux/bpf.h).
+const CALLBACKS: i32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
+const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
+/// TCP flags of the segment that completed a handshake (RFC 9293).
+const SYN_ACK: i32 = 0x12;
+
+/// A listener answers a SYN: both initial sequence numbers are chosen and stand in the request socket, which sock_ops programs
+/// cannot reach through their context, but by address.
+///
+/// With SYN cookies there is no request socket and no callback: such a connection is not hinted and goes by TCP.
+pub(super) fn hint(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let done = b.label();
+    let is_fullsock = b.load(event.at(bpf_sock_ops::is_fullsock));
+    b.jump_if(is_fullsock.ne(0), &done);
+    drop(is_fullsock);
+
+    let request = b.slot::<u64>();
+    b.store(request.place(), peek(b, event, d.layout.context_sk, &done));
+    let pair = b.slot::<Isns>();
+    for (isn, into) in [(d.layout.client_isn, Isns::own), (d.layout.server_isn, Isns::peer)] {
+        let first = peek(b, b.load(request.place()), isn, &done);
+        first.add(1);
+        b.store(pair.at(into), &first);
+    }
+    drop(request);
+    let nothing = b.slot::<u32>();
+    b.store(nothing.place(), 0);
+    b.call(helper::map_update_elem(&d.maps.hints, &pair, &nothing, BPF_ANY));
+    b.place(&done);
+}
+
+/// A connection that was opened here is established.
+pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let done = b.label();
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), &done);
+    leave_earlier_flow(b, d, event, sk, &done);
+
+    let pair = b.slot::<Isns>();
+    b.store(pair.at(Isns::own), b.load(event.at(bpf_sock_ops::snd_nxt)));
+    b.store(pair.at(Isns::peer), b.load(event.at(bpf_sock_ops::rcv_nxt)));
+    let hint = b.call(helper::map_lookup_elem(&d.maps.hints, &pair));
+    b.when(hint.eq(0), || {
+        count(b, d, Reason::NoHint);
+        b.jump(&done);
+    });
+    drop(hint);
+    suitable(b, d, event, &done);
+
+    let me = b.slot::<End>();
+    let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
+    let control = b.map_value(&d.maps.control, 0);
+    let period = b.load(control.at(Control::refresh));
+    b.store(lane.at(Lane::period), &period);
+    drop((control, period));
+    let now = b.call(helper::jiffies64());
+    now.add(&b.load(lane.at(Lane::period)));
+    b.store(lane.at(Lane::refresh_at), &now);
+    drop((now, lane));
+
+    // Two clients that claim the same pair: one of them is an impostor. The server comes after both and must find neither.
+    let left = b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &me, BPF_NOEXIST));
+    b.when(left.ne(0), || {
+        const EEXIST: i32 = -17;
+        b.when_else(
+            left.eq(EEXIST),
+            || {
+                b.call(helper::map_delete_elem(&d.maps.rendezvous, &pair));
+                b.call(helper::map_delete_elem(&d.maps.hints, &pair));
+                count(b, d, Reason::Ambiguous);
+            },
+            || count(b, d, Reason::RendezvousFull),
+        );
+    });
+    b.place(&done);
+}
+
+/// A connection that was accepted here is established. Its client, if it is here, came before.
+pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let done = b.label();
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), &done);
+    leave_earlier_flow(b, d, event, sk, &done);
+
+    let pair = b.slot::<Isns>();
+    let name = b.slot::<Isns>();
+    for (number, in_pair, in_name) in
+        [(bpf_sock_ops::rcv_nxt, Isns::own, Isns::peer), (bpf_sock_ops::snd_nxt, Isns::peer, Isns::own)]
+    {
+        let number = b.load(event.at(number));
+        b.store(pair.at(in_pair), &number);
+        b.store(name.at(in_name), &number);
+    }
+    b.call(helper::map_delete_elem(&d.maps.hints, &pair));
+    let client = b.slot::<End>();
+    let found = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &pair));
+    b.when(found.eq(0), || {
+        count(b, d, Reason::NoClient);
+        b.jump(&done);
+    });
+    b.copy(client.place(), found.at_all());
+    drop(found);
+    b.call(helper::map_delete_elem(&d.maps.rendezvous, &pair));
+    named(b, client.at(End::name), &pair, &done);
+    suitable(b, d, event, &done);
+
+    let me = b.slot::<End>();
+    let lane = enrol(b, d, event, &name, &me, Role::Server, &done);
+    // Its first message goes by TCP: the client may have a reader that blocked before it was enrolled, which direct bytes would
+    // never wake.
+    b.store(lane.at(Lane::refresh_at), 0);
+    b.copy(lane.at(Lane::peer), client.place());
+    drop(lane);
+    b.call(helper::map_update_elem(&d.maps.peers, &pair, &me, BPF_ANY));
+    count(b, d, Reason::Paired);
+    b.place(&done);
+}
+
+/// At a client's first messages: the server that took it.
+pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
+    let known = b.label();
+    let sk = b.load(lane.at(Lane::peer).at(End::sk));
+    b.jump_if(sk.ne(0), &known);
+    drop(sk);
+
+    let server = b.slot::<End>();
+    let found = b.call(helper::map_lookup_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
+    b.when(found.eq(0), || by_tcp.because(b, Reason::NoPeer));
+    b.copy(server.place(), found.at_all());
+    drop(found);
+    b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
+
+    let other = b.label();
+    for (theirs, ours) in [(Isns::own, Isns::peer), (Isns::peer, Isns::own)] {
+        let theirs = b.load(server.at(End::name).at(theirs));
+        let ours = b.load(lane.at(Lane::own).at(End::name).at(ours));
+        b.jump_if(theirs.ne(&ours), &other);
+    }
+    b.copy(lane.at(Lane::peer), server.place());
+    b.jump(&known);
+    b.place(&other);
+    by_tcp.because(b, Reason::NoPeer);
+    b.place(&known);
+}
+
+/// Takes back what an enrolled client left for others, when it closes.
+pub(super) fn client_closed(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+    b.call(helper::map_delete_elem(&d.maps.rendezvous, lane.at(Lane::own).at(End::name)));
+    b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
+}
+
+/// A socket that had a flow before (`connect` to `AF_UNSPEC`, then a new connection) is taken out: its old peer, which may not have
+/// noticed yet, must not reach the new connection. It is not enrolled a second time.
+fn leave_earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: Ptr<bpf_sock>, done: &Label) {
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+    b.when(lane.ne(0), || {
+        b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+        let sk = b.load(event.at(bpf_sock_ops::sk));
+        b.jump_if(sk.eq(0), done);
+        b.call(helper::sk_storage_delete(&d.maps.lanes, sk));
+        count(b, d, Reason::Reused);
+        b.jump(done);
+    });
+}
+
+/// Leaves alone what has no handshake that anybody saw (`TCP_REPAIR` lets a process choose both numbers), what MPTCP has made, and
+/// everything while shunt is being stopped.
+fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, done: &Label) {
+    let unsuitable = b.label();
+    let suitable = b.label();
+    let control = b.map_value(&d.maps.control, 0);
+    let draining = b.load(control.at(Control::draining));
+    b.jump_if(draining.ne(0), done);
+    drop((control, draining));
+
+    let flags = b.load(event.at(bpf_sock_ops::skb_tcp_flags));
+    flags.and(SYN_ACK);
+    b.jump_if(flags.eq(0), &unsuitable);
+    drop(flags);
+    if let Some(is_mptcp) = d.layout.is_mptcp {
+        // The address, since the verifier lets nobody count from the socket that the context shows.
+        let sk = peek(b, event, d.layout.context_sk, &unsuitable);
+        let subflow = peek(b, sk, is_mptcp, &unsuitable);
+        b.jump_if(subflow.eq(0), &suitable);
+    } else {
+        b.jump(&suitable);
+    }
+    b.place(&unsuitable);
+    count(b, d, Reason::Unsuitable);
+    b.jump(done);
+    b.place(&suitable);
+}
+
+/// Puts the event's socket into the socket map under `name`, with a fresh lane, and says who it is in `me`.
+fn enrol(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    name: &Slot<Isns>,
+    me: &Slot<End>,
+    role: Role,
+    done: &Label,
+) -> Ptr<Lane> {
+    b.copy(me.at(End::name), name.place());
+    let cookie = b.call(helper::get_socket_cookie(event));
+    b.store(me.at(End::cookie), &cookie);
+    drop(cookie);
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), done);
+    b.store(me.at(End::sk), &sk);
+
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    b.when(lane.eq(0), || {
+        count(b, d, Reason::LaneFull);
+        b.jump(done);
+    });
+    let lane = b.keep(lane);
+    b.copy(lane.at(Lane::own), me.place());
+    b.store(lane.at(Lane::role), role as u32);
+    b.store(lane.at(Lane::smallest), u32::MAX);
+
+    let refused = b.call(helper::sock_hash_update(event, &d.maps.socks, name, BPF_NOEXIST));
+    b.when(refused.ne(0), || {
+        let sk = b.load(event.at(bpf_sock_ops::sk));
+        b.jump_if(sk.eq(0), done);
+        b.call(helper::sk_storage_delete(&d.maps.lanes, sk));
+        count(b, d, Reason::SocksFull);
+        b.jump(done);
+    });
+    drop(refused);
+    let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
+    flags.or(CALLBACKS);
+    b.call(helper::sock_ops_cb_flags_set(event, flags));
+    lane
+}
+
+/// The end that was found is the one that the pair names, and not what another connection left in recycled memory.
+fn named(b: &Builder, found: bpf_asm::Place<Isns>, pair: &Slot<Isns>, done: &Label) {
+    for half in [Isns::own, Isns::peer] {
+        let found: Reg = b.load(found.at(half));
+        let expected = b.load(pair.at(half));
+        b.jump_if(found.ne(&expected), done);
+    }
+}

@@ -1,0 +1,154 @@
+//! Open flows: the two ends of each, found by their names.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{Process, Processes};
+use crate::agent::Instance;
+use crate::datapath::{FlowEnd, Mode, Role};
+
+/// A connection with at least one end enrolled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// The end that opened the connection, if it is enrolled.
+    pub client: Option<FlowSide>,
+    /// The end that accepted it, if it is enrolled.
+    pub server: Option<FlowSide>,
+}
+
+/// One end, and the lane it sends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FlowSide {
+    /// Its own address.
+    pub local: SocketAddr,
+    /// What it takes for its peer's address; behind NAT not the peer's own.
+    pub remote: SocketAddr,
+    /// Socket cookie, as `ss -e` prints it.
+    pub cookie: u64,
+    /// TCP state, as `ss` prints it.
+    pub state: &'static str,
+    /// Inode number of its network namespace.
+    pub netns: u32,
+    /// Who holds the socket, where that can be seen.
+    pub process: Option<Process>,
+    /// `direct`, `tcp` or `ended`: which way its next message goes.
+    pub mode: &'static str,
+    /// Messages that it sent directly.
+    pub direct_messages: u64,
+    /// Bytes that it sent directly.
+    pub direct_bytes: u64,
+    /// Bytes that it sent by TCP.
+    pub tcp_bytes: u64,
+    /// Whether it has not read all that was sent to it directly.
+    pub direct_unread: bool,
+    /// Bytes that came to it by TCP and that it has not read.
+    pub tcp_unread: u32,
+}
+
+/// The open flows of an instance, by client.
+pub fn flows(instance: &Instance) -> Result<Vec<Flow>> {
+    Ok(pair(&instance.ends()?, &Processes::now()))
+}
+
+fn pair(ends: &[FlowEnd], processes: &Processes) -> Vec<Flow> {
+    let name = |end: &FlowEnd| (end.own.name.own, end.own.name.peer);
+    let mut servers: HashMap<(u32, u32), &FlowEnd> =
+        ends.iter().filter(|end| end.role == Role::Server as u32).map(|end| (name(end), end)).collect();
+    let mut flows = Vec::new();
+    for client in ends.iter().filter(|end| end.role == Role::Client as u32) {
+        let server = servers.remove(&(client.own.name.peer, client.own.name.own));
+        flows.push(Flow { client: Some(side(client, processes)), server: server.map(|end| side(end, processes)) });
+    }
+    let alone = servers.into_values().map(|end| Flow { client: None, server: Some(side(end, processes)) });
+    flows.extend(alone);
+    flows.sort_by_key(|flow| {
+        let end = flow.client.as_ref().or(flow.server.as_ref());
+        end.map(|end| (end.netns, end.local, end.cookie))
+    });
+    flows
+}
+
+fn side(end: &FlowEnd, processes: &Processes) -> FlowSide {
+    let local_port = end.local_port as u16;
+    let remote_port = u16::from_be(end.remote_port as u16);
+    let v6 = end.family == nix::libc::AF_INET6 as u32;
+    FlowSide {
+        local: address(v6, end.local_v4, end.local_v6, local_port),
+        remote: address(v6, end.remote_v4, end.remote_v6, remote_port),
+        cookie: end.own.cookie,
+        state: state(end.state),
+        netns: end.netns,
+        process: processes.holding(end.inode).cloned(),
+        mode: match end.mode {
+            mode if mode == Mode::Direct as u32 => "direct",
+            mode if mode == Mode::Tcp as u32 => "tcp",
+            _ => "ended",
+        },
+        direct_messages: end.direct_messages,
+        direct_bytes: end.direct_bytes,
+        tcp_bytes: end.tcp_bytes,
+        direct_unread: end.direct_unread != 0,
+        tcp_unread: end.tcp_unread,
+    }
+}
+
+/// A v4-mapped address is shown as the IPv4 address that it stands for.
+fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) -> SocketAddr {
+    let ip = if v6 {
+        Ipv6Addr::from(v6_bytes).to_canonical()
+    } else {
+        IpAddr::V4(Ipv4Addr::from(v4_bytes.to_ne_bytes()))
+    };
+    SocketAddr::new(ip, port)
+}
+
+/// The names of include/net/tcp_states.h.
+fn state(number: u32) -> &'static str {
+    const STATES: [&str; 13] = [
+        "UNKNOWN", "ESTABLISHED", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "CLOSED", "CLOSE-WAIT",
+        "LAST-ACK", "LISTEN", "CLOSING", "NEW-SYN-RECV",
+    ];
+    STATES.get(number as usize).copied().unwrap_or("UNKNOWN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::{End, Isns};
+
+    fn end(role: Role, own: u32, peer: u32) -> FlowEnd {
+        FlowEnd {
+            own: End { name: Isns { own, peer }, sk: 1, cookie: u64::from(own) },
+            role: role as u32,
+            family: 2,
+            state: 1,
+            local_port: own,
+            remote_port: u32::from(0x1234u16.to_be()),
+            local_v4: u32::from_ne_bytes([127, 0, 0, 1]),
+            remote_v4: u32::from_ne_bytes([10, 1, 2, 3]),
+            ..FlowEnd::default()
+        }
+    }
+
+    #[test]
+    fn ends_are_paired_by_their_swapped_names_and_those_without_a_peer_stand_alone() {
+        let ends = [end(Role::Client, 1, 2), end(Role::Server, 4, 3), end(Role::Server, 2, 1), end(Role::Client, 5, 6)];
+        let cookies: Vec<_> = pair(&ends, &Processes::default())
+            .iter()
+            .map(|flow| (flow.client.as_ref().map(|end| end.cookie), flow.server.as_ref().map(|end| end.cookie)))
+            .collect();
+        assert_eq!(cookies, [(Some(1), Some(2)), (None, Some(4)), (Some(5), None)]);
+    }
+
+    #[test]
+    fn addresses_are_shown_as_people_write_them() {
+        let flow = side(&end(Role::Client, 80, 2), &Processes::default());
+        assert_eq!((flow.local.to_string(), flow.remote.to_string()), ("127.0.0.1:80".into(), "10.1.2.3:4660".into()));
+        let mapped = Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
+        assert_eq!(address(true, 0, mapped, 7).to_string(), "10.0.0.9:7");
+        assert_eq!(address(true, 0, Ipv6Addr::LOCALHOST.octets(), 7).to_string(), "[::1]:7");
+    }
+}
