@@ -1,14 +1,13 @@
 //! An instance as its pins show it: whoever has the pins, the agent or any later command, works with it through this.
 
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytemuck::Zeroable;
-use syscalls::{Iter, Link, Map, PerCpuMap, Prog, TypedMap, Update};
+use syscalls::{Link, Map, PerCpuMap, Prog, TypedMap, Update};
 
 use super::Pins;
-use crate::datapath::{ABI, About, Control, FlowEnd, Isns, Reason};
+use crate::datapath::{ABI, About, Control, FlowEnd, Isns, RECORD_AT, Reason};
 
 /// The maps and programs of an instance, open.
 pub struct Instance {
@@ -18,12 +17,11 @@ pub struct Instance {
     rendezvous: Map,
     peers: Map,
     socks: Map,
-    lanes: Map,
     counters: PerCpuMap<u32, u64>,
     control: TypedMap<u32, Control>,
     about: TypedMap<u32, About>,
     send: Prog,
-    flows: Prog,
+    look: Prog,
 }
 
 /// How many entries each map holds that could hold on to something.
@@ -67,12 +65,11 @@ impl Instance {
             rendezvous: pinned_map(&pins, "rendezvous")?,
             peers: pinned_map(&pins, "peers")?,
             socks: pinned_map(&pins, "socks")?,
-            lanes: pinned_map(&pins, "lanes")?,
             counters: PerCpuMap::new(pinned_map(&pins, "counters")?)?,
             control: TypedMap::new(pinned_map(&pins, "control")?)?,
             about,
             send: pinned_prog(&pins, "send")?,
-            flows: pinned_prog(&pins, "flows")?,
+            look: pinned_prog(&pins, "look")?,
             pins,
         })
     }
@@ -90,11 +87,6 @@ impl Instance {
     /// Who started it, and on what.
     pub fn about(&self) -> Result<About> {
         Ok(self.about.lookup(&0)?.unwrap_or_else(About::zeroed))
-    }
-
-    /// Says who started it.
-    pub fn set_about(&self, about: &About) -> Result<()> {
-        Ok(self.about.update(&0, about, Update::ANY)?)
     }
 
     /// The map of enrolled sockets.
@@ -136,14 +128,19 @@ impl Instance {
         })
     }
 
-    /// Every open socket that has a lane.
+    /// Every enrolled socket.
     pub fn ends(&self) -> Result<Vec<FlowEnd>> {
-        let mut bytes = Vec::new();
-        Iter::new(&self.flows, Some(&self.lanes))?
-            .read_to_end(&mut bytes)
-            .context("cannot read the list of flows from the kernel")?;
-        let whole = bytes.chunks_exact(size_of::<FlowEnd>());
-        Ok(whole.map(bytemuck::pod_read_unaligned).collect())
+        let mut ends = Vec::new();
+        let mut packet = [0; RECORD_AT + size_of::<FlowEnd>()];
+        for name in self.socks.keys() {
+            let name = name?;
+            packet[RECORD_AT..RECORD_AT + name.len()].copy_from_slice(&name);
+            // Sockets come and go while this goes on.
+            if self.look.transform(&mut packet).context("cannot look at an enrolled socket")?.retval == 1 {
+                ends.push(bytemuck::pod_read_unaligned(&packet[RECORD_AT..]));
+            }
+        }
+        Ok(ends)
     }
 
     /// Makes every lane go by TCP, waits until the redirected bytes have been read, and takes every socket out.

@@ -16,22 +16,16 @@ pub struct Kernel {
     pub meter: Meter,
     /// Jiffies in a second.
     pub hz: u32,
-    /// BTF id of the iterator over socket storage.
-    pub flows_iterator: u32,
 }
 
 impl Kernel {
     /// Reads the kernel's BTF and tries out how it behaves.
     pub fn of_this_machine() -> Result<Kernel> {
         let btf = btf()?;
-        let flows_iterator = btf
-            .function("bpf_iter_bpf_sk_storage_map")
-            .context("this kernel has no iterator over socket storage (Linux 5.9 and later have it)")?;
         Ok(Kernel {
             layout: layout(&btf)?,
             meter: probe::meter().context("cannot find out how this kernel charges redirected bytes")?,
             hz: probe::hz().context("cannot find out how long a jiffy is")?,
-            flows_iterator,
         })
     }
 }

@@ -22,13 +22,8 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
     let object = typed.then(|| BtfObject::load(&types.blob)).transpose();
     let object = object.context("the kernel refuses the types of the maps")?;
     let make = |(def, types): (&&MapDef, &Option<btf::MapTypes>)| {
-        let mut spec = MapSpec::new(
-            MapKind::from_raw(def.kind.number()),
-            def.name,
-            def.key_size,
-            def.value_size,
-            def.max_entries,
-        );
+        let mut spec =
+            MapSpec::new(MapKind::from_raw(def.kind.number()), def.name, def.key_size, def.value_size, def.max_entries);
         spec.flags = def.flags;
         spec.btf = object.as_ref().zip(types.as_ref()).map(|(object, types)| MapBtf {
             fd: object.as_fd(),
@@ -41,10 +36,10 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
     defs.iter().zip(&types.types).map(make).collect()
 }
 
-/// Loads a program that uses `maps`. `iterator` is the BTF id of the kernel's function for an iterator, 0 for other programs.
+/// Loads a program that uses `maps`.
 ///
 /// A program that the verifier refuses is an error that holds the whole log, with the Rust line of each instruction.
-pub fn program(program: &Program, maps: &Maps, iterator: u32) -> Result<Prog> {
+pub fn program(program: &Program, maps: &Maps) -> Result<Prog> {
     // A map that was not made is descriptor -1, which the kernel refuses as one.
     let image = program.relocate(|def| {
         let made = maps.iter().find(|(name, _)| *name == def.name);
@@ -53,10 +48,8 @@ pub fn program(program: &Program, maps: &Maps, iterator: u32) -> Result<Prog> {
     let lines = program.btf();
     let object = BtfObject::load(&lines.blob)
         .with_context(|| format!("the kernel refuses the lines of program '{}'", program.name()))?;
-    let mut spec =
-        ProgSpec::new(ProgKind::from_raw(program.kind().number()), program.name(), LICENSE, &image.insns);
+    let mut spec = ProgSpec::new(ProgKind::from_raw(program.kind().number()), program.name(), LICENSE, &image.insns);
     spec.expected_attach_type = AttachType::from_raw(program.kind().attach_type());
-    spec.attach_btf_id = iterator;
     spec.btf = Some(ProgBtf {
         fd: object.as_fd(),
         func_info: &lines.func_info,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use syscalls::{AttachType, Attachment, Link, Map};
+use syscalls::{AttachType, Attachment, Link, Map, Update};
 
 pub use instance::{Drained, Instance, MapFill};
 pub use name::{BadName, Name};
@@ -110,7 +110,12 @@ impl Agent {
 
     /// What runs where, in a line.
     pub fn summary(&self) -> String {
-        format!("'{}' on {}, pinned in {}", self.config.name, self.cgroup.display(), self.instance.pins().dir().display())
+        format!(
+            "'{}' on {}, pinned in {}",
+            self.config.name,
+            self.cgroup.display(),
+            self.instance.pins().dir().display()
+        )
     }
 
     /// Runs until a signal asks it to stop, then takes everything away.
@@ -166,19 +171,21 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
     let settings = Settings { flows: config.flows, meter: kernel.meter, hz: kernel.hz };
     let datapath = Datapath::new(kernel.layout, settings);
     let maps = load::maps(&datapath.maps.all())?;
-    let establish = load::program(&datapath.establish()?, &maps, 0)?;
-    let send = load::program(&datapath.send()?, &maps, 0)?;
-    let flows = load::program(&datapath.flows()?, &maps, kernel.flows_iterator)?;
+    let establish = load::program(&datapath.establish()?, &maps)?;
+    let send = load::program(&datapath.send()?, &maps)?;
+    let look = load::program(&datapath.look()?, &maps)?;
 
     for (name, map) in &maps {
+        if *name == datapath.maps.about.def().name {
+            map.update(&0u32.to_ne_bytes(), bytemuck::bytes_of(&about(cgroup, kernel.meter)), Update::ANY)?;
+        }
         map.pin(&pins.path(name))?;
     }
-    for (name, program) in [("establish", &establish), ("send", &send), ("flows", &flows)] {
+    for (name, program) in [("establish", &establish), ("send", &send), ("look", &look)] {
         program.pin(&pins.path(name))?;
     }
     let instance = Instance::open(pins.clone())?;
     instance.set_control(Control { draining: 0, refresh: refresh(config, kernel.hz) })?;
-    instance.set_about(&about(cgroup, kernel.meter))?;
 
     let socks: &Map = instance.socks();
     if let Attachment::Link(link) = Attachment::of_sk_msg(&send, socks).context("cannot attach the sk_msg program")? {
@@ -205,8 +212,7 @@ fn open_cgroup(dir: &Path) -> Result<File> {
 
 fn about(cgroup: &Path, meter: crate::datapath::Meter) -> About {
     let mut about = About { abi: ABI, pid: std::process::id(), meter: meter as u32, ..About::default() };
-    about.started =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    about.started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let path = cgroup.as_os_str().as_bytes();
     let length = path.len().min(about.cgroup.len());
     about.cgroup[..length].copy_from_slice(&path[..length]);

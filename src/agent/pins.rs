@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <bpffs>/shunt/NAME/   hints rendezvous peers socks lanes counters control about      the maps
-//!                       establish send flows                                           the programs
+//!                       establish send look                                            the programs
 //!                       link_establish link_send                                       the attachments
 //! ```
 //!
@@ -52,7 +52,9 @@ impl Pins {
         let pins = mount_point.map(|dir| Pins { name: name.clone(), dir: dir.join(FOLDER).join(name.as_ref()) });
         match pins {
             Some(pins) if pins.dir.is_dir() => Ok(pins),
-            _ => bail!("no instance named '{name}' here: `shunt status` lists what runs, `shunt run --name {name}` starts one"),
+            _ => bail!(
+                "no instance named '{name}' here: `shunt status` lists what runs, `shunt run --name {name}` starts one"
+            ),
         }
     }
 
@@ -105,8 +107,7 @@ impl Pins {
 
     /// Whether nothing is pinned.
     pub fn is_empty(&self) -> Result<bool> {
-        let mut entries =
-            fs::read_dir(&self.dir).with_context(|| format!("cannot list {}", self.dir.display()))?;
+        let mut entries = fs::read_dir(&self.dir).with_context(|| format!("cannot list {}", self.dir.display()))?;
         Ok(entries.next().is_none())
     }
 

@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::bed::bpffs;
+use crate::agent::Pins;
 
 /// This binary, whatever it is called and wherever it lies.
 const SELF: &str = "/proc/self/exe";
@@ -34,10 +34,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one under a name that is free, and waits until it is attached.
-    pub fn start(cgroup: &Path) -> Result<Self> {
+    /// Starts one under a name that begins with `purpose` and is free, and waits until it is attached.
+    pub fn start(purpose: &str, cgroup: &Path) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(SELF);
         command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", &name]);
         let process = Process::start(command, START).context("the agent did not start")?;
@@ -59,8 +59,7 @@ impl Agent {
 
     /// Where one of its kernel objects is pinned.
     pub fn pin(&self, object: &str) -> Result<PathBuf> {
-        let mount_point = bpffs::find()?.context("the agent runs, but no bpffs is mounted")?;
-        Ok(mount_point.join("shunt").join(&self.name).join(object))
+        Ok(Pins::existing(&self.name.parse()?, None)?.path(object))
     }
 
     /// Stops it and waits until it has detached.

@@ -25,7 +25,7 @@ impl Lab {
         // Closed connections of many short runs wait here side by side.
         namespace.set_sysctl("net/ipv4/tcp_max_tw_buckets", "1000000")?;
         let cgroup = Cgroup::new()?;
-        let agent = Agent::start(cgroup.path())?;
+        let agent = Agent::start("bench", cgroup.path())?;
         Ok(Self { agent, cgroup, namespace, slice })
     }
 

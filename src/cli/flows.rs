@@ -36,7 +36,7 @@ impl Flows {
             table.row([who(client), who(server), lane(client), lane(server)]);
         }
         print!("{table}");
-        println!("{} flows", flows.len());
+        println!("{} {}", flows.len(), if flows.len() == 1 { "flow" } else { "flows" });
         Ok(DONE)
     }
 }

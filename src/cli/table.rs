@@ -38,7 +38,8 @@ impl fmt::Display for Table {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 let pad = " ".repeat(widths[column] - cell.chars().count());
-                let (before, after) = if self.right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
+                let (before, after) =
+                    if self.right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
                 line.push_str(before);
                 line.push_str(cell);
                 line.push_str(after);

@@ -66,8 +66,7 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 
     b.place(&closes);
     end(b, &lane);
-    for (total, of_lane) in
-        [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
+    for (total, of_lane) in [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
     {
         let index = b.slot::<u32>();
         b.store(index.place(), total as u32);

@@ -108,14 +108,7 @@ pub(super) fn order(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
 /// those sent are still queued nobody knows; no more than were sent since the queue was last seen empty, and no more than the
 /// unread bytes divided by the smallest of them.
-pub(super) fn memory(
-    b: &Builder,
-    d: &Datapath,
-    msg: &Ptr<sk_msg_md>,
-    lane: &Ptr<Lane>,
-    size: &Reg,
-    by_tcp: &ByTcp,
-) {
+pub(super) fn memory(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, size: &Reg, by_tcp: &ByTcp) {
     let unknown = b.label();
     let known = b.label();
     let left = limit(b, d, msg, lane, by_tcp, &unknown);

@@ -10,16 +10,16 @@
 //! | [`wake`] | | the wake-up that a reader with bytes in both queues can miss |
 //! | [`send`] | sk_msg | which way each message goes |
 //! | [`gate`] | | order gate, memory gate, refresh |
-//! | [`flows`] | iterator | lists the open flows |
+//! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
 //! ([`Settings`]) and handed on.
 
 mod count;
 mod establish;
-mod flows;
 mod gate;
 mod layout;
+mod look;
 mod map;
 mod peek;
 mod reason;
@@ -31,6 +31,7 @@ mod wake;
 use bpf_asm::{BuildErrors, Program};
 
 pub use layout::Layout;
+pub use look::RECORD_AT;
 pub use map::Maps;
 pub use reason::Reason;
 pub use record::{ABI, About, Control, End, FlowEnd, Isns, Lane, Mode, Role, Wake};
@@ -83,7 +84,7 @@ impl Datapath {
     /// # Errors
     /// What the builder refuses, each with its Rust line.
     pub fn programs(&self) -> Result<[Program; 3], BuildErrors> {
-        Ok([self.establish()?, self.send()?, self.flows()?])
+        Ok([self.establish()?, self.send()?, self.look()?])
     }
 
     /// The sock_ops program.
@@ -102,11 +103,11 @@ impl Datapath {
         send::program(self)
     }
 
-    /// The iterator program over open flows.
+    /// The program that looks at one enrolled socket.
     ///
     /// # Errors
     /// What the builder refuses, each with its Rust line.
-    pub fn flows(&self) -> Result<Program, BuildErrors> {
-        flows::program(self)
+    pub fn look(&self) -> Result<Program, BuildErrors> {
+        look::program(self)
     }
 }

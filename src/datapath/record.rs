@@ -86,7 +86,7 @@ record! {
 }
 
 record! {
-    /// One end of an open flow, as the flows iterator reports it.
+    /// One end of an open flow, as the program that looks at it reports it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct FlowEnd {
         /// The socket and its name.

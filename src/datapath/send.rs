@@ -63,7 +63,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         });
     }
     spend(&b, d, &lane, &size);
-    let verdict = b.call(helper::msg_redirect_hash(&msg, &d.maps.socks, lane.at(Lane::peer).at(End::name), BPF_F_INGRESS));
+    let verdict =
+        b.call(helper::msg_redirect_hash(&msg, &d.maps.socks, lane.at(Lane::peer).at(End::name), BPF_F_INGRESS));
     b.when(verdict.ne(SK_PASS), || {
         unspend(&b, &lane, &size);
         by_tcp.ended(&b, &lane, Reason::PeerGone);

@@ -44,7 +44,7 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Result<Self> {
         let bed = Bed::new()?;
-        let agent = Agent::start(bed.cgroup().path())?;
+        let agent = Agent::start("demo", bed.cgroup().path())?;
         let mut scene = Self { proxies: Vec::new(), servers: Vec::new(), agent, bed };
         for side in [Side::Without, Side::With] {
             let Ports { requests, bulk, proxy } = side.ports();

@@ -97,19 +97,27 @@ fn side(end: &FlowEnd, processes: &Processes) -> FlowSide {
 
 /// A v4-mapped address is shown as the IPv4 address that it stands for.
 fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) -> SocketAddr {
-    let ip = if v6 {
-        Ipv6Addr::from(v6_bytes).to_canonical()
-    } else {
-        IpAddr::V4(Ipv4Addr::from(v4_bytes.to_ne_bytes()))
-    };
+    let ip =
+        if v6 { Ipv6Addr::from(v6_bytes).to_canonical() } else { IpAddr::V4(Ipv4Addr::from(v4_bytes.to_ne_bytes())) };
     SocketAddr::new(ip, port)
 }
 
 /// The names of include/net/tcp_states.h.
 fn state(number: u32) -> &'static str {
     const STATES: [&str; 13] = [
-        "UNKNOWN", "ESTABLISHED", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "CLOSED", "CLOSE-WAIT",
-        "LAST-ACK", "LISTEN", "CLOSING", "NEW-SYN-RECV",
+        "UNKNOWN",
+        "ESTABLISHED",
+        "SYN-SENT",
+        "SYN-RECV",
+        "FIN-WAIT-1",
+        "FIN-WAIT-2",
+        "TIME-WAIT",
+        "CLOSED",
+        "CLOSE-WAIT",
+        "LAST-ACK",
+        "LISTEN",
+        "CLOSING",
+        "NEW-SYN-RECV",
     ];
     STATES.get(number as usize).copied().unwrap_or("UNKNOWN")
 }

@@ -28,7 +28,9 @@ impl Processes {
             let mut name = None;
             for file in files.flatten() {
                 let target = fs::read_link(file.path()).ok();
-                let Some(inode) = target.as_deref().and_then(|path| path.to_str()).and_then(socket_inode) else { continue };
+                let Some(inode) = target.as_deref().and_then(|path| path.to_str()).and_then(socket_inode) else {
+                    continue;
+                };
                 let name = name.get_or_insert_with(|| {
                     fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim_end().to_owned()
                 });

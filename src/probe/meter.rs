@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bpf_asm::{Builder, MapKind, MapRef, ProgramType, helper, sk_msg_md};
-use nix::{getsockopt_impl, sockopt_impl};
 use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, sockopt_impl};
 use syscalls::{Attachment, Update};
 
 use crate::agent::load;
@@ -40,7 +40,7 @@ fn try_out() -> Result<Meter> {
     b.ret(SK_PASS);
 
     let maps = load::maps(&[sockets.def()])?;
-    let program = load::program(&b.finish(ProgramType::SkMsg)?, &maps, 0)?;
+    let program = load::program(&b.finish(ProgramType::SkMsg)?, &maps)?;
     let [(_, map)] = maps.as_slice() else { bail!("one map was asked for") };
     let attachment = Attachment::of_sk_msg(&program, map)?;
 
@@ -64,5 +64,6 @@ fn try_out() -> Result<Meter> {
 fn enrol(map: &syscalls::Map, index: u32, socket: &TcpStream) -> Result<()> {
     use std::os::fd::AsRawFd;
     let fd = socket.as_raw_fd().cast_unsigned();
-    map.update(&index.to_ne_bytes(), &fd.to_ne_bytes(), Update::ANY).context("the kernel refuses a TCP socket in a sockmap")
+    map.update(&index.to_ne_bytes(), &fd.to_ne_bytes(), Update::ANY)
+        .context("the kernel refuses a TCP socket in a sockmap")
 }

@@ -1,0 +1,119 @@
+//! The program that looks at one enrolled socket on request.
+//!
+//! Nothing enumerates socket storage but an iterator, which some kernels forbid even to root. The socket map gives its keys to
+//! anybody who may open it, and a classifier, which the kernel runs on demand over a packet of ours, may look up a socket by its
+//! key. So the request is a packet with a name in it, and the answer is written over it:
+//!
+//! ```text
+//! 0                14         (Ethernet header, which a packet has to have)
+//! | header         | FlowEnd: own.name is the request, all of it the answer |
+//! ```
+//!
+//! The result of the run is 1 if there is such a socket.
+
+use bpf_asm::{
+    __sk_buff, BuildErrors, Builder, KernelField, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_sock, helper,
+};
+
+use super::Datapath;
+use super::gate::direct_unread;
+use super::peek::peek;
+use super::record::{End, FlowEnd, Isns, Lane};
+
+/// Where the record stands in the packet: after an Ethernet header.
+pub const RECORD_AT: usize = 14;
+
+pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
+    let b = Builder::new("shunt_look");
+    let packet = b.context::<__sk_buff>();
+
+    let name = b.slot::<Isns>();
+    let unread = b.call(helper::skb_load_bytes(&packet, RECORD_AT as i32, &name, size_of::<Isns>() as i32));
+    b.when(unread.ne(0), || b.ret(0));
+    drop(unread);
+    let socket: Ptr<bpf_sock> = b.call(helper::map_lookup_elem(&d.maps.socks, &name)).cast();
+    b.when(socket.eq(0), || b.ret(0));
+    let socket = b.keep(socket);
+    drop(name);
+
+    let result = b.slot::<u64>();
+    b.store(result.place(), 0);
+    let release = b.label();
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
+    b.jump_if(lane.eq(0), &release);
+    let lane = b.keep(lane);
+    let end = b.slot::<FlowEnd>();
+    of_lane(&b, &lane, &end);
+    let sk = b.keep(b.load(lane.at(Lane::own).at(End::sk)));
+    drop(lane);
+    of_socket(&b, d, &sk, &end);
+    drop(sk);
+    b.call(helper::skb_store_bytes(&packet, RECORD_AT as i32, &end, size_of::<FlowEnd>() as i32, 0));
+    b.store(result.place(), 1);
+
+    b.place(&release);
+    b.call(helper::sk_release(socket));
+    b.ret(b.load(result.place()));
+    b.finish(ProgramType::Classifier)
+}
+
+fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
+    b.zero(end.place());
+    b.copy(end.at(FlowEnd::own), lane.at(Lane::own));
+    b.copy(end.at(FlowEnd::peer), lane.at(Lane::peer));
+    b.copy(end.at(FlowEnd::direct_messages), lane.at(Lane::direct_messages));
+    b.copy(end.at(FlowEnd::direct_bytes), lane.at(Lane::direct_bytes));
+    b.copy(end.at(FlowEnd::mode), lane.at(Lane::mode));
+    b.copy(end.at(FlowEnd::role), lane.at(Lane::role));
+    b.copy(end.at(FlowEnd::wake), lane.at(Lane::wake));
+}
+
+/// What the socket itself says. A member that cannot be read is shown as zero.
+fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
+    let show = |field: KernelField, object: &dyn Fn(&bpf_asm::Label) -> Reg, into: &dyn Fn(&Reg)| {
+        let unreadable = b.label();
+        let object = object(&unreadable);
+        into(&peek(b, &object, field, &unreadable));
+        drop(object);
+        b.place(&unreadable);
+    };
+    let of_sk = |_: &bpf_asm::Label| b.value(sk);
+    let l = &d.layout;
+    show(l.bytes_sent, &of_sk, &|value| b.store(end.at(FlowEnd::tcp_bytes), value));
+    for (field, into) in [
+        (l.family, FlowEnd::family),
+        (l.state, FlowEnd::state),
+        (l.local_port, FlowEnd::local_port),
+        (l.remote_port, FlowEnd::remote_port),
+        (l.local_v4, FlowEnd::local_v4),
+        (l.remote_v4, FlowEnd::remote_v4),
+        (l.rcv_nxt, FlowEnd::tcp_unread),
+    ] {
+        show(field, &of_sk, &|value| b.store(end.at(into), value));
+    }
+    show(l.copied_seq, &of_sk, &|read| {
+        let unread = b.load(end.at(FlowEnd::tcp_unread));
+        unread.sub32(read);
+        b.store(end.at(FlowEnd::tcp_unread), &unread);
+    });
+    let socket = |unreadable: &bpf_asm::Label| {
+        let socket = peek(b, sk, l.socket, unreadable);
+        b.jump_if(socket.eq(0), unreadable);
+        socket
+    };
+    show(l.socket_inode, &socket, &|value| b.store(end.at(FlowEnd::inode), value));
+    let namespace = |unreadable: &bpf_asm::Label| peek(b, sk, l.namespace, unreadable);
+    show(l.namespace_inode, &namespace, &|value| b.store(end.at(FlowEnd::netns), value));
+    for (field, into) in [(l.local_v6, FlowEnd::local_v6), (l.remote_v6, FlowEnd::remote_v6)] {
+        if let Some(field) = field {
+            let from = b.value(sk);
+            from.add(field.offset);
+            b.call(helper::probe_read_kernel(end.at(into), 16, from));
+        }
+    }
+    let unreadable = b.label();
+    let unread = direct_unread(b, d, sk, &unreadable);
+    b.when(unread.ne(0), || b.store(end.at(FlowEnd::direct_unread), 1));
+    drop(unread);
+    b.place(&unreadable);
+}
