@@ -1,10 +1,12 @@
 //! What the kernel hands to a program in r1, field by field as UAPI `linux/bpf.h` lays it out.
 
 mod iter;
+mod sk_buff;
 mod sk_msg;
 mod sock_ops;
 
 pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta};
+pub use sk_buff::__sk_buff;
 pub use sk_msg::sk_msg_md;
 pub use sock_ops::bpf_sock_ops;
 

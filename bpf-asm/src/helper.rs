@@ -114,6 +114,8 @@ helpers! {
     7 get_prandom_u32() -> Reg;
     /// The CPU that runs the program. Since 4.1.
     8 get_smp_processor_id() -> Reg;
+    /// Writes `size` bytes into a packet at `offset`; `flags` 1 mends its checksum. Since 4.1.
+    9 skb_store_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, from: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Thread group in the upper 32 bits, thread in the lower. Since 4.2.
     14 get_current_pid_tgid() -> Reg;
     /// The name of the current task into `size` bytes. Since 4.2.
@@ -121,6 +123,8 @@ helpers! {
     /// A number that a socket has for its life, 0 if it has none yet and cannot get one. Takes the context or, in
     /// some kinds of program, a socket. Since 4.12.
     46 get_socket_cookie(context: impl Into<Arg>) -> Reg;
+    /// Reads `size` bytes of a packet from `offset` on. Since 4.5.
+    26 skb_load_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, to: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Sets a socket option of the context's socket. Since 4.13.
     49 setsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Puts the context's socket into a sockmap; in sock_ops. Since 4.14.
@@ -143,6 +147,8 @@ helpers! {
     71 msg_redirect_hash<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, key: impl At<K>, flags: impl Into<Arg>) -> Reg;
     /// The id of the current task's cgroup (v2). Since 4.18.
     80 get_current_cgroup_id() -> Reg;
+    /// Gives back a socket that a lookup gave. Since 4.20.
+    86 sk_release(sk: impl Into<Arg>) -> Reg;
     /// Takes a `bpf_spin_lock` in a map's value. Since 5.1.
     93 spin_lock(lock: impl Into<Arg>) -> Reg;
     /// Gives it back. Since 5.1.

@@ -14,6 +14,8 @@ use crate::record::Type;
 pub enum ProgramType {
     /// On packets of a socket; the kind that any kernel can run for a test.
     SocketFilter,
+    /// On packets of a device (tc); of the kinds that the kernel runs on demand, the one that may look up sockets.
+    Classifier,
     /// On events of TCP sockets in a cgroup.
     SockOps,
     /// On messages sent through sockets of a sockmap.
@@ -27,6 +29,7 @@ impl ProgramType {
     pub fn number(self) -> u32 {
         match self {
             ProgramType::SocketFilter => 1,
+            ProgramType::Classifier => 3,
             ProgramType::SockOps => 13,
             ProgramType::SkMsg => 16,
             ProgramType::Iterator => 26,
@@ -36,7 +39,7 @@ impl ProgramType {
     /// Where it attaches (`enum bpf_attach_type`), 0 where the type says all.
     pub fn attach_type(self) -> u32 {
         match self {
-            ProgramType::SocketFilter => 0,
+            ProgramType::SocketFilter | ProgramType::Classifier => 0,
             ProgramType::SockOps => 3,
             ProgramType::SkMsg => 7,
             ProgramType::Iterator => 28,

@@ -329,6 +329,19 @@ impl Prog {
     /// # Errors
     /// `ENOTSUPP` (524) for types that cannot be run so, such as sock_ops and sk_msg.
     pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun> {
+        self.run_on(packet, &mut [], repeat)
+    }
+
+    /// `bpf(BPF_PROG_TEST_RUN)`: runs it once over a packet, into which it may write.
+    ///
+    /// # Errors
+    /// As [`Prog::test_run`]; `ENOSPC` if the program made the packet longer.
+    pub fn transform(&self, packet: &mut [u8]) -> Result<TestRun> {
+        let before = packet.to_vec();
+        self.run_on(&before, packet, 1)
+    }
+
+    fn run_on(&self, packet: &[u8], out: &mut [u8], repeat: u32) -> Result<TestRun> {
         let mut attr = uapi::TestRun::zeroed();
         attr.prog_fd = uapi::fd(self.as_fd());
         attr.data_in = uapi::addr(packet);
@@ -336,7 +349,11 @@ impl Prog {
             Error::invalid(self.object(), format!("a packet of {} bytes; at most 4 GiB can be said", packet.len()))
         })?;
         attr.repeat = repeat;
-        // SAFETY: the packet is valid for its length and nothing is written back without `data_out`.
+        if !out.is_empty() {
+            attr.data_out = uapi::addr_mut(out);
+            attr.data_size_out = attr.data_size_in.min(u32::try_from(out.len()).unwrap_or(u32::MAX));
+        }
+        // SAFETY: both packets are valid for their lengths; without `data_out` nothing is written back.
         unsafe { uapi::PROG_TEST_RUN.call(&mut attr) }.map_err(uapi::PROG_TEST_RUN.failed(self.object()))?;
         Ok(TestRun { retval: attr.retval, mean_ns: attr.duration })
     }

@@ -38,32 +38,32 @@ fn is_name(name: &str) -> bool {
     (1..=127).contains(&name.len()) && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Fills in jumps and calls.
+/// Fills in jumps and calls. The program comes first, then its functions, latest first: a function knows only functions
+/// written before it, so that every call goes forward, as rbpf wants it.
 pub(super) fn resolve(core: &Core, errors: &mut Vec<BuildError>) -> Resolved {
+    let order = || std::iter::once(0).chain((1..core.functions.len()).rev());
     let mut functions: Vec<FunctionStart> = Vec::new();
-    let mut slots: Vec<Vec<usize>> = Vec::new();
+    let mut slots: Vec<Vec<usize>> = vec![Vec::new(); core.functions.len()];
     let mut next = 0;
-    for function in &core.functions {
+    for index in order() {
+        let function = &core.functions[index];
         functions.push(FunctionStart { name: function.name.clone(), slot: next });
-        let mut of_function = Vec::with_capacity(function.lines.len() + 1);
+        let of_function = &mut slots[index];
         for line in &function.lines {
             of_function.push(next);
             next += line.insn.slots();
         }
         // A label may stand behind the last line; a jump to it is an error, but it has a place.
         of_function.push(next);
-        slots.push(of_function);
     }
     let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
-    if next > MAX_SLOTS
-        && let Some(main) = core.functions.first()
-    {
-        report(ErrorKind::TooLong { given: next }, main.at);
+    if next > MAX_SLOTS {
+        report(ErrorKind::TooLong { given: next }, core.functions[0].at);
     }
 
     let mut lines = Vec::new();
-    for (index, function) in core.functions.iter().enumerate() {
-        for (number, line) in function.lines.iter().enumerate() {
+    for index in order() {
+        for (number, line) in core.functions[index].lines.iter().enumerate() {
             let slot = slots[index][number];
             let mut insn = line.insn;
             let mut map = None;
@@ -86,7 +86,8 @@ pub(super) fn resolve(core: &Core, errors: &mut Vec<BuildError>) -> Resolved {
                     }
                 }
                 Link::Function(called) => {
-                    let distance = functions.get(called).map_or(0, |start| start.slot as i64) - slot as i64 - 1;
+                    let start = slots.get(called).and_then(|slots| slots.first()).copied().unwrap_or(0);
+                    let distance = start as i64 - slot as i64 - 1;
                     match i32::try_from(distance) {
                         Ok(offset) => insn = Insn::Call(Call::Local { offset }),
                         Err(_) => report(ErrorKind::JumpRange { distance }, line.at),
