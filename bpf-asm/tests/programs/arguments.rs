@@ -1,0 +1,46 @@
+use bpf_asm::{Arg, Builder, Call, Reg};
+
+use crate::machine::{DIGITS, finish, run};
+
+/// Every way to fill five arguments from the six temporary registers and a number, 7^5 programs: every permutation, every
+/// ring and every repetition among them.
+#[test]
+fn arguments_arrive_whatever_registers_they_come_from() {
+    for choice in 0..7usize.pow(5) {
+        let b = Builder::new("arguments");
+        let values: Vec<Reg> = (0..6).map(|n| b.value(10 + n)).collect();
+        let chosen: Vec<usize> = (0..5).map(|position| choice / 7usize.pow(position) % 7).collect();
+        let args: Vec<Arg> = chosen.iter().map(|&n| values.get(n).map_or(Arg::from(77), Arg::from)).collect();
+        let expected = chosen.iter().fold(0, |sum, &n| sum * 100 + if n < 6 { 10 + n as u64 } else { 77 });
+        let sum = b.call(Call::<Reg>::raw(DIGITS, args));
+        b.ret(&sum);
+        let program = finish(b);
+        assert_eq!(run(&program, &mut []), expected, "{chosen:?}\n{program}");
+    }
+}
+
+#[test]
+fn a_call_moves_nothing_that_is_in_its_place() {
+    let b = Builder::new("arguments");
+    let (first, second) = (b.value(1), b.value(2));
+    let sum = b.call(Call::<Reg>::raw(DIGITS, vec![first.into(), second.into()]));
+    b.ret(sum);
+    assert_eq!(finish(b).slots(), 2 + 1 + 1);
+}
+
+#[test]
+fn addresses_are_computed_after_their_registers_have_moved() {
+    let b = Builder::new("arguments");
+    // r1 and r2 hold pointers into memory of known distance; they change places and move on.
+    let (first, second) = (b.value(10).cast::<u64>(), b.value(20).cast::<u64>());
+    let args = vec![
+        second.offset::<u8>(3).into(),
+        first.offset::<u8>(-4).into(),
+        first.offset::<u8>(0).into(),
+        0.into(),
+        0.into(),
+    ];
+    let sum = b.call(Call::<Reg>::raw(DIGITS, args));
+    b.ret(&sum);
+    assert_eq!(run(&finish(b), &mut []) / 10_000, 23_06_10);
+}

@@ -1,0 +1,30 @@
+//! Runs programs in user space.
+
+use bpf_asm::{Builder, Program, ProgramType, Reg};
+
+/// The helper that rbpf offers as number 1000: its arguments, each a digit of the result.
+pub const DIGITS: i32 = 1000;
+
+fn digits(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
+    [a, b, c, d, e].iter().fold(0, |sum, digit| sum * 100 + digit)
+}
+
+pub fn finish(b: Builder) -> Program {
+    b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// What the program returns, given this memory as its context.
+pub fn run(program: &Program, memory: &mut [u8]) -> u64 {
+    let bytes = program.for_rbpf(|_| 0);
+    let mut machine = rbpf::EbpfVmRaw::new(Some(&bytes)).unwrap_or_else(|error| panic!("{error}\n{program}"));
+    machine.register_helper(DIGITS as u32, digits).unwrap();
+    machine.execute_program(memory).unwrap_or_else(|error| panic!("{error}\n{program}"))
+}
+
+/// What a program returns that computes one value.
+pub fn result(write: impl FnOnce(&Builder) -> Reg) -> u64 {
+    let b = Builder::new("result");
+    let value = write(&b);
+    b.ret(&value);
+    run(&finish(b), &mut [])
+}

@@ -1,0 +1,11 @@
+//! Whole programs: built, run in rbpf, printed, described, or refused.
+
+mod anything;
+mod arguments;
+mod arithmetic;
+mod branches;
+mod description;
+mod functions;
+mod machine;
+mod memory;
+mod refusals;

@@ -1,0 +1,366 @@
+use bpf_asm::{Arg, Builder, Call, ErrorKind, KernelField, Label, MapKind, MapRef, ProgramType, Reg, helper, record};
+
+record! {
+    struct Pair { a: u64, b: u32, c: u32 }
+}
+
+/// The errors of a program, each as its line and its kind.
+fn refused(b: Builder) -> Vec<(u32, ErrorKind)> {
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    assert!(errors.to_string().contains(file!()), "{errors}");
+    errors.errors().iter().map(|error| (error.at.line(), error.kind.clone())).collect()
+}
+
+fn only(b: Builder) -> (u32, ErrorKind) {
+    let errors = refused(b);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    errors[0].clone()
+}
+
+#[test]
+fn a_value_cannot_be_read_after_a_call_has_taken_its_register() {
+    let b = Builder::new("clobbered");
+    let (made, value) = (line!(), b.value(1));
+    let (called, _time) = (line!(), b.call(helper::jiffies64()));
+    b.ret(&value);
+    let read = line!() - 1;
+    let (line, kind) = only(b);
+    let ErrorKind::Clobbered { value, call, by, .. } = kind else { panic!("{kind:?}") };
+    assert_eq!((line, value.line(), by.line(), call), (read, made, called, "bpf_jiffies64"));
+}
+
+#[test]
+fn a_value_made_on_one_path_cannot_be_read_after_the_paths_have_joined() {
+    let b = Builder::new("joined");
+    let asked = b.value(1);
+    let value = b.value(1);
+    let end = b.label();
+    b.jump_if(asked.eq(1), &end);
+    let late = b.value(2);
+    value.set(2);
+    b.place(&end);
+    value.add(1);
+    let join = line!() - 1;
+    late.add(&value);
+    let read = line!() - 1;
+    b.ret(&value);
+    let (line, kind) = only(b);
+    let ErrorKind::NotOnEveryPath { join: found, .. } = kind else { panic!("{kind:?}") };
+    assert_eq!((line, found.line()), (read, join));
+}
+
+#[test]
+fn a_value_lost_on_one_path_is_lost_after_the_paths_have_joined() {
+    let b = Builder::new("joined");
+    let (asked, value) = (b.value(1), b.value(1));
+    b.when(asked.eq(1), || {
+        let _ = b.call(helper::jiffies64());
+    });
+    b.ret(&value);
+    let read = line!() - 1;
+    assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
+}
+
+#[test]
+fn a_value_lost_in_a_loop_cannot_be_read_on_its_second_round() {
+    let b = Builder::new("loop");
+    let (value, n) = (b.value(1), b.keep(b.value(3)));
+    let again = b.label();
+    b.place(&again);
+    n.add(&value);
+    let read = line!() - 1;
+    let _ = b.call(helper::jiffies64());
+    b.jump_if(n.lt(10), &again);
+    b.ret(0);
+    assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
+}
+
+/// The outer loop reads what the inner one destroys, although no path from top to bottom does.
+#[test]
+fn a_value_lost_in_an_inner_loop_cannot_be_read_on_the_second_round_of_the_outer() {
+    let b = Builder::new("loops");
+    let (value, n) = (b.value(1), b.keep(b.value(3)));
+    let (outer, inner) = (b.label(), b.label());
+    b.place(&outer);
+    n.add(&value);
+    let read = line!() - 1;
+    b.place(&inner);
+    b.jump_if(n.eq(5), &outer);
+    let _ = b.call(helper::jiffies64());
+    b.jump_if(n.lt(10), &inner);
+    b.ret(0);
+    assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
+}
+
+#[test]
+fn a_value_dropped_early_cannot_be_seen_through_a_place_that_outlives_its_register() {
+    let b = Builder::new("overwritten");
+    let (first, late) = (b.value(1), b.label());
+    let asked = b.keep(b.value(1));
+    b.jump_if(asked.eq(1), &late);
+    let _ = b.call(helper::jiffies64());
+    // The call has freed the register of `first` here, so another value takes it.
+    let others: Vec<Reg> = (0..6).map(|n| b.value(n)).collect();
+    b.ret(&first);
+    let read = line!() - 1;
+    drop(others);
+    b.place(&late);
+    b.ret(&first);
+    assert!(matches!(only(b), (line, ErrorKind::Overwritten { .. }) if line == read));
+}
+
+#[test]
+fn the_holders_of_all_registers_are_named() {
+    let b = Builder::new("full");
+    let first = line!() + 1;
+    let _values: Vec<Reg> = (0..6).map(|n| b.value(n)).collect();
+    let _more = b.value(7);
+    let read = line!() - 1;
+    b.ret(0);
+    let (line, kind) = only(b);
+    let ErrorKind::OutOfRegisters { class: "temporary", holders } = kind else { panic!("{kind:?}") };
+    assert_eq!((line, holders.len()), (read, 6));
+    assert!(holders.iter().all(|holder| holder.line() == first));
+
+    let b = Builder::new("full");
+    let _kept: Vec<Reg> = (0..5).map(|n| b.keep(b.value(n))).collect();
+    b.ret(0);
+    assert!(matches!(only(b), (_, ErrorKind::OutOfRegisters { class: "kept", .. })));
+}
+
+#[test]
+fn the_holders_of_a_full_stack_are_named() {
+    let b = Builder::new("full");
+    let _large = b.slot::<[u64; 63]>();
+    let held = line!() - 1;
+    let _fits = b.slot::<u8>();
+    let _more = b.slot::<u64>();
+    let read = line!() - 1;
+    b.ret(0);
+    let (line, kind) = only(b);
+    let ErrorKind::OutOfStack { size: 8, holders } = kind else { panic!("{kind:?}") };
+    assert_eq!((line, holders[0].line(), holders.len()), (read, held, 2));
+}
+
+#[test]
+fn every_error_is_told_at_once_with_its_line() {
+    let b = Builder::new("many");
+    let value = b.value(1);
+    let pointer = b.keep(b.value(0)).cast::<Pair>();
+    let first = line!() + 1;
+    value.lsh(64);
+    value.lsh32(32);
+    value.div(0);
+    value.add32(1i64 << 32);
+    b.store(pointer.at(Pair::b), 1i64 << 32);
+    b.store(pointer.at(Pair::b), -(1i64 << 31) - 1);
+    let _ = b.load(pointer.offset::<u64>(32768));
+    let _ = b.load(pointer.offset::<u64>(-32769));
+    let _ = b.load(pointer.member(KernelField { offset: 0, size: 3, signed: false, bitfield: None }));
+    let _ = b.load(pointer.member(KernelField { offset: 0, size: 4, signed: false, bitfield: Some((30, 3)) }));
+    b.store(pointer.member(KernelField { offset: 0, size: 4, signed: false, bitfield: Some((0, 3)) }), 1);
+    b.atomic(bpf_asm::AtomicOp::Add, pointer.offset::<u16>(0), &value);
+    let _ = pointer.offset::<[u8; 4]>(0).index(4);
+    b.ret(&value);
+    let errors = refused(b);
+    let lines: Vec<u32> = errors.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, (first..first + 13).collect::<Vec<u32>>(), "{errors:?}");
+    let kinds: Vec<ErrorKind> = errors.into_iter().map(|(_, kind)| kind).collect();
+    use ErrorKind::*;
+    assert!(
+        matches!(
+            kinds[..],
+            [
+                ImmediateRange { given: 64, max: 63, .. },
+                ImmediateRange { given: 32, max: 31, .. },
+                ImmediateRange { given: 0, min: 1, .. },
+                ImmediateRange { .. },
+                ImmediateRange { max: 4294967295, .. },
+                ImmediateRange { min: -2147483648, .. },
+                OffsetRange { offset: 32768 },
+                OffsetRange { offset: -32769 },
+                Width { given: 3, .. },
+                BitfieldRange { shift: 30, width: 3, size: 4 },
+                BitfieldStore,
+                Width { given: 2, .. },
+                IndexRange { index: 4, len: 4 },
+            ]
+        ),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn a_program_has_to_end() {
+    let b = Builder::new("open");
+    let value = b.value(1);
+    b.when(value.eq(1), || b.ret(0));
+    assert!(matches!(only(b), (_, ErrorKind::FallsOff { function }) if function == "open"));
+    assert!(matches!(only(Builder::new("empty")), (_, ErrorKind::FallsOff { .. })));
+}
+
+#[test]
+fn a_label_has_one_place() {
+    let b = Builder::new("labels");
+    let (nowhere, twice) = (b.label(), b.label());
+    let made = line!() - 1;
+    b.place(&twice);
+    let value = b.value(1);
+    b.jump_if(value.eq(1), &nowhere);
+    let jumped = line!() - 1;
+    b.place(&twice);
+    let placed = line!() - 1;
+    b.ret(0);
+    let errors = refused(b);
+    assert_eq!(errors.len(), 2);
+    assert!(
+        matches!(&errors[0], (line, ErrorKind::LabelNotPlaced { label }) if *line == jumped && label.line() == made)
+    );
+    assert!(
+        matches!(&errors[1], (line, ErrorKind::LabelPlacedTwice { first }) if *line == placed && first.line() == made + 2)
+    );
+}
+
+#[test]
+fn code_that_can_never_run_is_reported_once_for_each_stretch() {
+    let b = Builder::new("dead");
+    let asked = b.value(1);
+    b.when(asked.eq(1), || {
+        b.ret(0);
+        b.ret(1);
+        b.ret(2);
+    });
+    let first = line!() - 3;
+    b.ret(0);
+    let _ = b.value(3);
+    let second = line!() - 1;
+    let errors = refused(b);
+    assert_eq!(errors, [(first, ErrorKind::Unreachable), (second, ErrorKind::Unreachable)]);
+}
+
+#[test]
+fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
+    let jump_over = |lines: i64| {
+        let b = Builder::new("far");
+        let (value, far) = (b.value(1), b.label());
+        b.jump_if(value.eq(1), &far);
+        for _ in 0..lines {
+            value.add(1);
+        }
+        b.place(&far);
+        b.ret(0);
+        b
+    };
+    assert!(jump_over(32767).finish(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(only(jump_over(32768)), (_, ErrorKind::JumpRange { distance: 32768 })));
+
+    let jump_back = |lines: i64| {
+        let b = Builder::new("far");
+        let (value, far) = (b.value(1), b.label());
+        b.place(&far);
+        for _ in 0..lines {
+            value.add(1);
+        }
+        b.jump_if(value.ne(1), &far);
+        b.ret(0);
+        b
+    };
+    assert!(jump_back(32767).finish(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(only(jump_back(32768)), (_, ErrorKind::JumpRange { distance: -32769 })));
+}
+
+#[test]
+fn functions_share_no_values_slots_or_labels() {
+    let b = Builder::new("main");
+    let (value, slot, label) = (b.value(1), b.slot::<u64>(), b.label());
+    let first = line!() + 2;
+    let leaky = b.function("leaky", |[_a]: [Reg; 1]| {
+        b.store(slot.place(), 1);
+        let here = b.value(&value);
+        b.jump_if(here.eq(1), &label);
+        b.ret(0);
+    });
+    b.place(&label);
+    let result = b.call_local(&leaky, [1.into()]);
+    b.ret(result);
+    let errors = refused(b);
+    assert!(matches!(errors[0], (line, ErrorKind::OtherFrame) if line == first), "{errors:?}");
+    assert!(matches!(errors[1], (line, ErrorKind::OtherFunction { .. }) if line == first + 1), "{errors:?}");
+    assert!(matches!(errors[2], (line, ErrorKind::LabelOfOtherFunction) if line == first + 2), "{errors:?}");
+    assert_eq!(errors.len(), 3);
+}
+
+#[test]
+fn a_function_has_to_be_called_and_to_end() {
+    let b = Builder::new("main");
+    let _open = b.function("open", |[a]: [Reg; 1]| a.add(1));
+    b.ret(0);
+    let errors = refused(b);
+    assert!(errors.iter().any(|(_, kind)| matches!(kind, ErrorKind::NeverCalled { function } if function == "open")));
+    assert!(errors.iter().any(|(_, kind)| matches!(kind, ErrorKind::FallsOff { function } if function == "open")));
+}
+
+#[test]
+fn builders_share_nothing() {
+    let (a, b) = (Builder::new("a"), Builder::new("b"));
+    let (value, label, slot) = (a.value(1), a.label(), a.slot::<u64>());
+    let own = b.value(1);
+    let first = line!() + 1;
+    own.add(&value);
+    b.jump(&label);
+    b.place(&label);
+    let errors = refused(b);
+    assert_eq!(errors[0], (first, ErrorKind::OtherBuilder));
+    assert!(errors.iter().any(|error| *error == (first + 1, ErrorKind::OtherBuilder)));
+
+    let c = Builder::new("c");
+    c.store(slot.place(), 1);
+    c.ret(0);
+    assert!(matches!(only(c), (_, ErrorKind::OtherBuilder)));
+}
+
+#[test]
+fn the_context_is_taken_once_and_first() {
+    let b = Builder::new("late");
+    let _value = b.value(1);
+    let _context = b.context::<Pair>();
+    b.ret(0);
+    assert!(matches!(only(b), (_, ErrorKind::ContextGone)));
+
+    let b = Builder::new("twice");
+    let _context = b.context::<Pair>();
+    let _again = b.context::<Pair>();
+    b.ret(0);
+    assert!(matches!(only(b), (_, ErrorKind::ContextGone)));
+}
+
+#[test]
+fn a_map_has_one_definition_and_a_call_five_arguments() {
+    let b = Builder::new("maps");
+    let small: MapRef<u32, u64> = MapRef::new("map", MapKind::Array, 1);
+    let large: MapRef<u32, u64> = MapRef::new("map", MapKind::Array, 2);
+    let _first: bpf_asm::Ptr<u64> = b.map_value(&small, 0);
+    let _second: bpf_asm::Ptr<u64> = b.map_value(&large, 0);
+    let _ = b.call(Call::<Reg>::raw(1, vec![Arg::from(0); 6]));
+    b.ret(0);
+    let errors = refused(b);
+    assert_eq!(errors[0].1, ErrorKind::MapConflict { map: "map" });
+    assert_eq!(errors[1].1, ErrorKind::TooManyArguments { given: 6 });
+}
+
+#[test]
+fn names_are_what_btf_can_carry() {
+    for (name, good) in [("a", true), ("a_1", true), ("", false), ("1a", false), ("a-b", false), ("ä", false)] {
+        let b = Builder::new(name);
+        b.ret(0);
+        assert_eq!(b.finish(ProgramType::SocketFilter).is_ok(), good, "{name:?}");
+    }
+}
+
+#[test]
+fn an_unused_label_is_no_error() {
+    let b = Builder::new("label");
+    let _label: Label = b.label();
+    b.ret(0);
+    assert!(b.finish(ProgramType::SocketFilter).is_ok());
+}
