@@ -483,7 +483,7 @@ mod tests {
         let (file, first, second) = (blob.string("send.rs"), blob.string("let zero = 0"), blob.string("return"));
         let btf = BtfObject::load(&blob.bytes()).unwrap();
         let func_info = [0, function];
-        let line_info = [0, file, first, 41 << 10 | 9, 1, file, second, 42 << 10 | 3];
+        let line_info = [0, file, first, 41 << 10 | 900, 1, file, second, 42 << 10 | 3];
         let insns = [mov(0, 0), EXIT];
         let mut spec = spec(&insns);
         spec.btf = Some(ProgBtf {
@@ -498,7 +498,7 @@ mod tests {
 
         let lines = prog.line_info().unwrap();
         let places: Vec<_> = lines.iter().map(|l| (l.insn, l.line, l.column)).collect();
-        assert_eq!(places, [(0, 41, 9), (1, 42, 3)]);
+        assert_eq!(places, [(0, 41, 900), (1, 42, 3)]);
         assert_eq!(prog.jited_line_info().unwrap().len(), 2);
         let loaded = BtfObject::open_id(prog.info().unwrap().btf_id).unwrap();
         let strings = Btf::parse(loaded.data().unwrap()).unwrap();

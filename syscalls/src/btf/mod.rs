@@ -247,9 +247,17 @@ impl Btf {
 
     /// The structure, union or typedef called `name`, in this order.
     fn root(&self, name: &str) -> BtfResult<u32> {
-        [Kind::Struct, Kind::Union, Kind::Typedef]
-            .into_iter()
-            .find_map(|kind| self.find(kind, name).ok())
+        let rank = |ty: &Type| match ty.kind()? {
+            Kind::Struct => Some(0),
+            Kind::Union => Some(1),
+            Kind::Typedef => Some(2),
+            _ => None,
+        };
+        self.all()
+            .filter_map(|(id, ty)| Some((rank(&ty)?, id, ty)))
+            .filter(|(_, _, ty)| self.string_is(ty.name, name))
+            .min_by_key(|&(rank, id, _)| (rank, id))
+            .map(|(_, id, _)| id)
             .ok_or_else(|| BtfError::NoType { kind: "struct, union or typedef", name: name.into() })
     }
 

@@ -153,12 +153,25 @@ fn a_batch_that_fails_on_an_element_is_an_error() {
 }
 
 #[test]
+fn a_batch_that_fails_with_the_errno_of_having_none_is_an_error_all_the_same() {
+    // Keys of a prefix tree start with their length in bits, which is at most 32 here.
+    const LPM_TRIE: MapKind = MapKind::from_raw(11);
+    let mut spec = MapSpec::new(LPM_TRIE, "test", 8, 8, 4);
+    spec.flags = MapSpec::NO_PREALLOC;
+    let map = Map::create(&spec).unwrap();
+    let error = map.update_batch(&[33, 0, 0, 0, 0, 0, 0, 0], &[0; 8]).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::INVAL));
+}
+
+#[test]
 fn per_cpu_values_come_one_for_each_cpu() {
     for kind in [MapKind::PERCPU_ARRAY, MapKind::PERCPU_HASH, MapKind::LRU_PERCPU_HASH] {
         // 4-byte values lie 8 bytes apart.
         let map = Map::create(&MapSpec::new(kind, "test", 4, 4, 2)).unwrap();
         let map = PerCpuMap::<u32, u32>::new(map).unwrap();
         map.fill(&1, &0xdead_beef).unwrap();
+        let raw = map.map().lookup(&key(1)).unwrap().unwrap();
+        assert_eq!(raw.len(), 8 * cpu::possible().unwrap(), "{kind:?}");
         let values = map.lookup(&1).unwrap().unwrap();
         assert_eq!(values, vec![0xdead_beef; cpu::possible().unwrap()], "{kind:?}");
     }
