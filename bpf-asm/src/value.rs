@@ -89,6 +89,13 @@ impl From<u64> for Operand {
     }
 }
 
+/// Sizes, as `size_of` gives them.
+impl From<usize> for Operand {
+    fn from(imm: usize) -> Self {
+        Operand::from(imm as u64)
+    }
+}
+
 impl From<&Reg> for Operand {
     fn from(reg: &Reg) -> Self {
         Operand::Value(reg.0.clone())

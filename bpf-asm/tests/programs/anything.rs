@@ -1,78 +1,33 @@
 //! Whatever is asked of a builder, it answers with a program or with errors; and a program it gives out reads nothing that
 //! a call has destroyed.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use bpf_asm::insn::{Call as CallInsn, Insn, Register};
 use bpf_asm::{Arg, AtomicOp, Builder, Call, Condition, KernelField, Label, Operand, ProgramType, Ptr, Reg, Slot};
 use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestRunner};
 
 bpf_asm::record! {
     struct Pair { a: u64, b: u32, c: u16, d: [u8; 2] }
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Context,
-    Value(i64),
-    Copy(usize),
-    Keep(usize),
-    Drop(usize),
-    Alu(u8, usize, usize, i64),
-    Call(Vec<usize>),
-    CallLocal(i64),
-    Load(usize, i64),
-    Store(usize, i64),
-    Member(usize, u32, u8, Option<(u8, u8)>),
-    Atomic(usize, usize, i64),
-    CompareExchange(usize, usize, i64),
-    Slot,
-    DropSlot(usize),
-    SlotUse(usize, usize, usize),
-    Label,
-    Place(usize),
-    Jump(usize),
-    JumpIf(u8, usize, i64, usize),
-    When(u8, usize, i64, Vec<Step>),
-    WhenElse(usize, usize, Vec<Step>, Vec<Step>),
-    Function(Vec<Step>),
-    Return(usize),
-}
+/// Choices, one after the other; 0 when there are no more.
+struct Choices(std::vec::IntoIter<u32>);
 
-fn step() -> impl Strategy<Value = Step> {
-    let n = || 0usize..12;
-    let number = || prop_oneof![any::<i64>(), -3i64..100];
-    let leaf = prop_oneof![
-        Just(Step::Context),
-        number().prop_map(Step::Value),
-        n().prop_map(Step::Copy),
-        n().prop_map(Step::Keep),
-        n().prop_map(Step::Drop),
-        (any::<u8>(), n(), n(), number()).prop_map(|(op, a, b, c)| Step::Alu(op, a, b, c)),
-        proptest::collection::vec(n(), 0..7).prop_map(Step::Call),
-        number().prop_map(Step::CallLocal),
-        (n(), number()).prop_map(|(a, b)| Step::Load(a, b)),
-        (n(), number()).prop_map(|(a, b)| Step::Store(a, b)),
-        (n(), any::<u32>(), any::<u8>(), any::<Option<(u8, u8)>>()).prop_map(|(a, b, c, d)| Step::Member(a, b, c, d)),
-        (n(), n(), number()).prop_map(|(a, b, c)| Step::Atomic(a, b, c)),
-        (n(), n(), number()).prop_map(|(a, b, c)| Step::CompareExchange(a, b, c)),
-        Just(Step::Slot),
-        n().prop_map(Step::DropSlot),
-        (n(), n(), n()).prop_map(|(a, b, c)| Step::SlotUse(a, b, c)),
-        Just(Step::Label),
-        n().prop_map(Step::Place),
-        n().prop_map(Step::Jump),
-        (any::<u8>(), n(), number(), n()).prop_map(|(a, b, c, d)| Step::JumpIf(a, b, c, d)),
-        n().prop_map(Step::Return),
-    ];
-    leaf.prop_recursive(3, 40, 8, move |inner| {
-        let steps = || proptest::collection::vec(inner.clone(), 0..8);
-        prop_oneof![
-            (any::<u8>(), n(), number(), steps()).prop_map(|(a, b, c, d)| Step::When(a, b, c, d)),
-            (n(), n(), steps(), steps()).prop_map(|(a, b, c, d)| Step::WhenElse(a, b, c, d)),
-            steps().prop_map(Step::Function),
-        ]
-    })
+impl Choices {
+    fn of(&mut self, count: usize) -> usize {
+        self.0.next().unwrap_or(0) as usize % count
+    }
+
+    /// Mostly a small number, sometimes any.
+    fn number(&mut self) -> i64 {
+        match self.of(4) {
+            0 => i64::from(self.0.next().unwrap_or(0) as i32) << self.of(33),
+            _ => self.of(50) as i64 - 5,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -91,8 +46,8 @@ fn take<T>(list: &mut Vec<T>, n: usize) -> Option<T> {
     (!list.is_empty()).then(|| list.swap_remove(n % list.len()))
 }
 
-fn condition(kind: u8, value: &Reg, number: i64) -> Condition {
-    match kind % 6 {
+fn condition(kind: usize, value: &Reg, number: i64) -> Condition {
+    match kind {
         0 => value.eq(number),
         1 => value.has32(number),
         2 => value.has(number).or(value.slt(value)),
@@ -102,125 +57,118 @@ fn condition(kind: u8, value: &Reg, number: i64) -> Condition {
     }
 }
 
-fn write(b: &Builder, held: &mut Held, steps: Vec<Step>) {
-    for step in steps {
-        match step {
-            Step::Context => held.values.push(b.context::<Pair>().into_reg()),
-            Step::Value(number) => held.values.push(b.value(number)),
-            Step::Copy(n) => {
-                let copy = pick(&held.values, n).map(|value| b.value(value));
-                held.values.extend(copy);
-            }
-            Step::Keep(n) => {
-                let kept = take(&mut held.values, n).map(|value| b.keep(value));
-                held.values.extend(kept);
-            }
-            Step::Drop(n) => drop(take(&mut held.values, n)),
-            Step::Alu(op, n, m, number) => {
-                let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { continue };
-                let right = if op & 0x80 == 0 { Operand::from(right) } else { Operand::from(number) };
-                match op % 8 {
-                    0 => left.add(right),
-                    1 => left.sub32(right),
-                    2 => left.div(right),
-                    3 => left.lsh(right),
-                    4 => left.arsh32(right),
-                    5 => left.set(right),
-                    6 => left.set32(right),
-                    _ => left.neg(),
-                }
-            }
-            Step::Call(args) => {
-                let args = args.iter().map(|&n| pick(&held.values, n).map_or(Arg::from(n as i64), Arg::from));
-                let args: Vec<Arg> = args.collect();
-                held.values.push(b.call(Call::raw(7, args)));
-            }
-            Step::CallLocal(number) => {
-                let Some(function) = held.functions.last() else { continue };
-                held.values.push(b.call_local(function, [number.into()]));
-            }
-            Step::Load(n, offset) => {
-                let Some(base) = take(&mut held.values, n) else { continue };
-                let base: Ptr<Pair> = base.cast();
-                held.values.push(b.load(base.offset::<i16>(offset)));
-                held.values.push(base.into_reg());
-            }
-            Step::Store(n, number) => {
-                let Some(base) = take(&mut held.values, n) else { continue };
-                let base: Ptr<Pair> = base.cast();
-                b.store(base.at(Pair::c), number);
-                b.store(base.at(Pair::a), number);
-                b.copy(base.offset::<Pair>(number), base.at_all());
-                held.values.push(base.into_reg());
-            }
-            Step::Member(n, offset, size, bitfield) => {
-                let Some(base) = take(&mut held.values, n) else { continue };
-                let base: Ptr<Pair> = base.cast();
-                let field = KernelField { offset, size, signed: size & 1 == 1, bitfield };
-                held.values.push(b.load(base.member(field)));
-                held.values.push(base.into_reg());
-            }
-            Step::Atomic(n, m, offset) => {
-                let (Some(base), Some(value)) = (take(&mut held.values, n), take(&mut held.values, m)) else {
-                    continue;
-                };
-                let base: Ptr<Pair> = base.cast();
-                held.values.push(b.fetch(AtomicOp::Add, base.offset::<u64>(offset), value));
-            }
-            Step::CompareExchange(n, m, offset) => {
-                let (Some(base), Some(value)) = (take(&mut held.values, n), take(&mut held.values, m)) else {
-                    continue;
-                };
-                let base: Ptr<Pair> = base.cast();
-                held.values.push(b.compare_exchange(base.offset::<u32>(offset), 1, &value));
-                held.values.push(value);
-            }
-            Step::Slot => held.slots.push(b.slot()),
-            Step::DropSlot(n) => drop(take(&mut held.slots, n)),
-            Step::SlotUse(n, m, index) => {
-                let Some(slot) = pick(&held.slots, n) else { continue };
-                b.zero(slot.place());
-                b.store(slot.at(Pair::d).index(index), 1);
-                if let Some(value) = pick(&held.values, m) {
-                    b.store(slot.at(Pair::a), value);
-                }
-                held.values.push(b.load(slot.at(Pair::a)));
-                held.values.push(b.address_of(slot.place()).into_reg());
-            }
-            Step::Label => held.labels.push(b.label()),
-            Step::Place(n) => drop(pick(&held.labels, n).map(|label| b.place(label))),
-            Step::Jump(n) => drop(pick(&held.labels, n).map(|label| b.jump(label))),
-            Step::JumpIf(kind, n, number, label) => {
-                let (Some(value), Some(label)) = (pick(&held.values, n), pick(&held.labels, label)) else { continue };
-                b.jump_if(condition(kind, value, number), label);
-            }
-            Step::When(kind, n, number, then) => {
-                let Some(value) = pick(&held.values, n) else { continue };
-                b.when(condition(kind, value, number), || write(b, held, then));
-            }
-            Step::WhenElse(n, m, then, otherwise) => {
-                let (Some(a), Some(c)) = (pick(&held.values, n), pick(&held.values, m)) else { continue };
-                let condition = a.lt(c);
-                let held = std::cell::RefCell::new(&mut *held);
-                b.when_else(
-                    condition,
-                    || write(b, &mut held.borrow_mut(), then),
-                    || write(b, &mut held.borrow_mut(), otherwise),
-                );
-            }
-            Step::Function(body) => {
-                let function = b.function("local", |[argument]: [Reg; 1]| {
-                    held.values.push(argument);
-                    write(b, held, body);
-                    b.ret(0);
-                });
-                held.functions.push(function);
-            }
-            Step::Return(n) => match pick(&held.values, n) {
-                Some(value) => b.ret(value),
-                None => b.ret(n as i64),
-            },
+/// Writes a few lines; `wild` chooses from all that a builder can do, and not only from what is seldom refused.
+fn write(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: usize) {
+    for _ in 0..choices.of(if depth == 0 { 30 } else { 8 }) {
+        step(b, held, choices, wild, depth);
+    }
+}
+
+fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: usize) {
+    let (n, m, number) = (choices.of(12), choices.of(12), choices.number());
+    match choices.of(if wild { 22 } else { 9 }) {
+        0 | 1 => held.values.push(b.value(number)),
+        2 => {
+            let kept = take(&mut held.values, n).map(|value| b.keep(value));
+            held.values.extend(kept);
         }
+        3 => drop(take(&mut held.values, n)),
+        4 => {
+            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { return };
+            let right = if choices.of(2) == 0 { Operand::from(right) } else { Operand::from(number) };
+            match choices.of(8) {
+                0 => left.add(right),
+                1 => left.sub32(right),
+                2 => left.div(right),
+                3 => left.lsh(right),
+                4 => left.arsh32(right),
+                5 => left.set(right),
+                6 => left.set32(right),
+                _ => left.neg(),
+            }
+        }
+        5 => {
+            let args =
+                (0..choices.of(if wild { 8 } else { 4 })).map(|n| pick(&held.values, n).map_or(n.into(), Arg::from));
+            let args: Vec<Arg> = args.collect();
+            held.values.push(b.call(Call::raw(7, args)));
+        }
+        6 if depth < 3 => {
+            let Some(value) = pick(&held.values, n) else { return };
+            b.when(condition(choices.of(6), value, number), || write(b, held, choices, wild, depth + 1));
+        }
+        7 if depth < 3 => {
+            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { return };
+            let condition = left.lt(right);
+            let both = RefCell::new((held, choices));
+            let branch = || {
+                let (held, choices) = &mut *both.borrow_mut();
+                write(b, held, choices, wild, depth + 1);
+            };
+            b.when_else(condition, branch, branch);
+        }
+        8 => {
+            let (Some(base), Some(value)) = (take(&mut held.values, n), take(&mut held.values, m)) else { return };
+            let base: Ptr<Pair> = base.cast();
+            held.values.push(b.compare_exchange(base.at(Pair::b), 1, &value));
+            held.values.push(b.fetch(AtomicOp::Add, base.offset::<u64>(if wild { number } else { 0 }), value));
+        }
+        9 => held.values.push(b.context::<Pair>().into_reg()),
+        10 => {
+            let Some(function) = held.functions.last() else { return };
+            held.values.push(b.call_local(function, [number.into()]));
+        }
+        11 => {
+            let Some(base) = take(&mut held.values, n) else { return };
+            let base: Ptr<Pair> = base.cast();
+            held.values.push(b.load(base.offset::<i16>(number)));
+            b.store(base.at(Pair::c), number);
+            b.store(base.at(Pair::a), number);
+            b.copy(base.offset::<Pair>(number), base.at_all());
+            held.values.push(base.into_reg());
+        }
+        12 => {
+            let Some(base) = take(&mut held.values, n) else { return };
+            let base: Ptr<Pair> = base.cast();
+            let bitfield = (choices.of(2) == 0).then_some((choices.of(256) as u8, choices.of(256) as u8));
+            let field = KernelField { offset: number as u32, size: choices.of(256) as u8, signed: m > 6, bitfield };
+            held.values.push(b.load(base.member(field)));
+            held.values.push(base.into_reg());
+        }
+        13 => held.slots.push(b.slot()),
+        14 => drop(take(&mut held.slots, n)),
+        15 => {
+            let Some(slot) = pick(&held.slots, n) else { return };
+            b.zero(slot.place());
+            b.store(slot.at(Pair::d).index(m), 1);
+            held.values.push(b.load(slot.at(Pair::a)));
+            held.values.push(b.address_of(slot.place()).into_reg());
+        }
+        16 => held.labels.push(b.label()),
+        17 => {
+            let Some(label) = pick(&held.labels, n) else { return };
+            b.place(label);
+        }
+        18 => {
+            let Some(label) = pick(&held.labels, n) else { return };
+            b.jump(label);
+        }
+        19 => {
+            let (Some(value), Some(label)) = (pick(&held.values, n), pick(&held.labels, m)) else { return };
+            b.jump_if(condition(choices.of(6), value, number), label);
+        }
+        20 if depth < 3 => {
+            let function = b.function("local", |[argument]: [Reg; 1]| {
+                held.values.push(argument);
+                write(b, held, choices, wild, depth + 1);
+                b.ret(0);
+            });
+            held.functions.push(function);
+        }
+        _ => match pick(&held.values, n) {
+            Some(value) if wild => b.ret(value),
+            _ => {}
+        },
     }
 }
 
@@ -282,53 +230,35 @@ fn registers(insn: &Insn) -> (Vec<Register>, Vec<Register>) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_builder_never_panics_and_its_programs_read_only_what_is_there(steps in proptest::collection::vec(step(), 0..30)) {
-        let b = Builder::new("anything");
-        let mut held = Held::default();
-        write(&b, &mut held, steps);
-        match b.finish(ProgramType::SocketFilter) {
-            Err(errors) => prop_assert!(!errors.errors().is_empty() && !errors.to_string().is_empty()),
-            Ok(program) => {
-                let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
-                prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
-            }
+/// Whether a program or errors came out; both are checked.
+fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
+    let b = Builder::new("anything");
+    let mut held = Held::default();
+    write(&b, &mut held, &mut Choices(choices.into_iter()), wild, 0);
+    b.ret(0);
+    match b.finish(ProgramType::SocketFilter) {
+        Err(errors) => {
+            prop_assert!(!errors.errors().is_empty() && !errors.to_string().is_empty());
+            Ok(false)
         }
-    }
-
-    /// The same, from steps that are seldom refused, so that programs are what is mostly seen.
-    #[test]
-    fn straight_steps_mostly_give_programs(steps in proptest::collection::vec(plain_step(), 0..20)) {
-        let b = Builder::new("plain");
-        let mut held = Held::default();
-        write(&b, &mut held, steps);
-        b.ret(0);
-        if let Ok(program) = b.finish(ProgramType::SocketFilter) {
+        Ok(program) => {
             let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
             prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+            Ok(true)
         }
     }
 }
 
-fn plain_step() -> impl Strategy<Value = Step> {
-    let n = || 0usize..4;
-    let leaf = prop_oneof![
-        4 => (0i64..9).prop_map(Step::Value),
-        2 => n().prop_map(Step::Keep),
-        4 => n().prop_map(Step::Drop),
-        3 => (n(), n()).prop_map(|(a, b)| Step::Alu(0, a, b, 0)),
-        1 => proptest::collection::vec(n(), 0..3).prop_map(Step::Call),
-        1 => (n(), 0i64..9).prop_map(|(a, b)| Step::Load(a, b)),
-        1 => (n(), n(), Just(0)).prop_map(|(a, b, c)| Step::CompareExchange(a, b, c)),
-    ];
-    leaf.prop_recursive(2, 12, 4, move |inner| {
-        let steps = || proptest::collection::vec(inner.clone(), 0..4);
-        prop_oneof![
-            (any::<u8>(), n(), 0i64..9, steps()).prop_map(|(a, b, c, d)| Step::When(a, b, c, d)),
-            (n(), n(), steps(), steps()).prop_map(|(a, b, c, d)| Step::WhenElse(a, b, c, d)),
-        ]
-    })
+#[test]
+fn a_builder_never_panics_and_its_programs_read_only_what_is_there() {
+    for wild in [true, false] {
+        let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+        let programs = Cell::new(0);
+        let run = TestRunner::new(config).run(&proptest::collection::vec(any::<u32>(), 0..300), |choices| {
+            programs.set(programs.get() + u32::from(builds(choices, wild)?));
+            Ok(())
+        });
+        assert_eq!(run, Ok(()));
+        assert!(programs.get() > 100, "only {} programs came out", programs.get());
+    }
 }
