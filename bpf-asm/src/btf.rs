@@ -149,7 +149,7 @@ impl Blob {
         let id = match *ty {
             Type::Int { name, size, signed } => {
                 let name = self.string(name);
-                self.add(name, KIND_INT << 24, size as u32, &[u32::from(signed) << 24 | size as u32 * 8])
+                self.add(name, KIND_INT << 24, size as u32, &[(u32::from(signed) << 24) | (size as u32 * 8)])
             }
             Type::Array { element, len } => {
                 let element = self.type_id(element);

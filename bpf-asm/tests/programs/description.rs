@@ -14,8 +14,11 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
-/// The types (name, info, size or type, what follows) and the strings of a blob.
-fn parse(blob: &[u8]) -> (Vec<(String, u32, u32, Vec<u32>)>, Vec<u8>) {
+/// A type: name, info, size or type, what follows.
+type Described = (String, u32, u32, Vec<u32>);
+
+/// The types and the strings of a blob.
+fn parse(blob: &[u8]) -> (Vec<Described>, Vec<u8>) {
     assert_eq!(blob[..8], [0x9f, 0xeb, 1, 0, 24, 0, 0, 0]);
     let header = words(&blob[8..24]);
     let [type_offset, type_len, string_offset, string_len] = header[..] else { panic!("{header:?}") };

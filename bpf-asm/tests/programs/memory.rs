@@ -14,7 +14,8 @@ fn memory() -> Vec<u8> {
 
 #[test]
 fn a_load_is_as_wide_as_its_field_and_extends_its_sign() {
-    let cases: [(fn(&Builder) -> bpf_asm::Reg, u64); 6] = [
+    type Load = fn(&Builder) -> bpf_asm::Reg;
+    let cases: [(Load, u64); 6] = [
         (|b| b.load(b.context::<Mixed>().at(Mixed::byte)), 0xf0),
         (|b| b.load(b.context::<Mixed>().at(Mixed::signed_byte)), 0xffff_ffff_ffff_fff1),
         (|b| b.load(b.context::<Mixed>().at(Mixed::half)), 0xf3f2),
