@@ -343,3 +343,17 @@ fn a_kernel_type_that_is_missing_is_named() {
     let error = vmlinux().member("no_such_struct", "x").unwrap_err();
     assert!(error.to_string().contains("`no_such_struct`"), "{error}");
 }
+
+#[test]
+fn a_type_that_reaches_out_of_its_section_is_refused() {
+    let mut b = Blob::new();
+    b.add("short", STRUCT | 3, 4, &[0; 6]);
+    let refused = Btf::parse(b.bytes()).map(|_| ());
+    assert_eq!(refused, Err(BtfError::TruncatedType { id: 1 }));
+
+    let mut nameless = sample();
+    let first_name = 24;
+    nameless[first_name..first_name + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
+    let refused = Btf::parse(nameless).map(|_| ());
+    assert_eq!(refused, Err(BtfError::StringOffset { offset: u32::MAX }));
+}
