@@ -7,6 +7,8 @@
 //!    client ── REDIRECT ──> proxy ─────────── veth ─────────── server
 //! ```
 //!
+//! The bulk transfer goes straight from the client to the server.
+//!
 //! Everything exists twice, once outside and once inside the cgroup that shunt accelerates: same code, same hosts, same
 //! wire. Only one of the two is in use at a time.
 
@@ -26,10 +28,14 @@ use crate::bench::wire::Wire;
 use latency::Latency;
 use scene::Scene;
 
-/// Connections that send requests at the same time.
-pub const CONNECTIONS: usize = 4;
 /// Bytes of a request and of its answer.
 pub const MESSAGE: usize = 1024;
+
+/// Connections that send requests at the same time: as many as leave the processors waiting for them rather than the other
+/// way round, since queueing for a processor is not what this is about.
+fn concurrent() -> usize {
+    std::thread::available_parallelism().map_or(2, |processors| (processors.get() / 2).clamp(2, 8))
+}
 
 /// Which of the two: the sockets outside or those inside the accelerated cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +107,9 @@ impl Measured {
 pub struct Outcome {
     without: Measured,
     with: Measured,
-    /// Connections that were made through shunt, both hops counted.
+    /// Connections that sent requests at the same time.
+    concurrent: usize,
+    /// Connections that were made with shunt, over all rounds.
     connections: u64,
     counters: Counters,
 }
@@ -125,6 +133,7 @@ pub fn run(plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result
 }
 
 fn measure(scene: &Scene, plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result<Outcome> {
+    let concurrent = concurrent();
     let (mut without, mut with) = (Measured::default(), Measured::default());
     let of = plan.rounds * 4;
     let mut done = 0;
@@ -141,7 +150,7 @@ fn measure(scene: &Scene, plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(S
         }
         for (side, measured) in &mut sides {
             step(side.doing("requests, without shunt", "requests, with shunt"))?;
-            scene.requests(*side, plan.requests, measured)?;
+            scene.requests(*side, concurrent, plan.requests, measured)?;
         }
         for (side, measured) in &mut sides {
             step(side.doing("bulk transfer, without shunt", "bulk transfer, with shunt"))?;
@@ -149,9 +158,9 @@ fn measure(scene: &Scene, plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(S
         }
     }
     interrupt.check()?;
-    // Two connections for each that the client opened: to the proxy, and from there to the server.
-    let connections = u64::from(plan.rounds) * (CONNECTIONS as u64 + 1) * 2;
-    Ok(Outcome { without, with, connections, counters: scene.counters()? })
+    // A request takes two connections: to the proxy, and from there to the server. The bulk transfer takes one.
+    let connections = u64::from(plan.rounds) * (concurrent as u64 * 2 + 1);
+    Ok(Outcome { without, with, concurrent, connections, counters: scene.counters()? })
 }
 
 #[cfg(test)]

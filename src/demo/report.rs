@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::{CONNECTIONS, MESSAGE, Measured, Outcome, picture};
+use super::{MESSAGE, Measured, Outcome, picture};
 use crate::bench::report::{quantity, three_digits};
 use crate::bench::{Quartiles, Unit};
 
@@ -31,7 +31,8 @@ pub fn text(outcome: &Outcome) -> String {
         text,
         "{HEADING}Two hosts, a sidecar between them{HEADING:#}\n\n  \
          client ── REDIRECT ──▶ proxy ────── veth ──────▶ server\n\n  \
-         {CONNECTIONS} connections with requests and answers of {MESSAGE} bytes, then one bulk transfer\n",
+         {} connections with requests and answers of {MESSAGE} bytes, then one bulk transfer\n",
+        outcome.concurrent,
     );
     rows(&mut text, without, with);
     let _ = writeln!(text, "\n{HEADING}How long requests took{HEADING:#} (one logarithmic scale for both)\n");
@@ -51,7 +52,9 @@ fn rows(text: &mut String, without: &Measured, with: &Measured) {
     row(text, "request, median", Lower, sides.map(|side| side.latency.percentile(50.0)), time);
     row(text, "request, 99 of 100 within", Lower, sides.map(|side| side.latency.percentile(99.0)), time);
     row(text, "requests per second", Higher, sides.map(Measured::rate), |rate| grouped(rate.round() as u64));
-    row(text, "bulk transfer", Higher, sides.map(Measured::throughput), |bytes| format!("{}/s", size(bytes)));
+    row(text, "bulk transfer past the proxy", Higher, sides.map(Measured::throughput), |bytes| {
+        format!("{}/s", size(bytes))
+    });
     row(text, "packets per request", Lower, sides.map(|side| side.per_request(side.wire.packets)), three_digits);
     row(text, "bytes on the wire per request", Lower, sides.map(|side| side.per_request(side.wire.bytes)), size);
 }
@@ -69,7 +72,7 @@ fn row(text: &mut String, name: &str, better: Better, [without, with]: [f64; 2],
     let style = if is_better { BETTER } else { Style::new() };
     let ratio = match with / without {
         ratio if !ratio.is_finite() => String::new(),
-        ratio if ratio > 0.0 && ratio < 0.01 => format!("÷ {}", three_digits(1.0 / ratio)),
+        ratio if ratio > 0.0 && ratio < 0.01 => format!("÷ {}", grouped((1.0 / ratio).round() as u64)),
         ratio => format!("× {}", three_digits(ratio)),
     };
     let _ = writeln!(text, "  {name:<30}{:>15}{:>15}{style}{ratio:>14}{style:#}", shown(without), shown(with));
@@ -80,7 +83,7 @@ fn ways(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, count: u64, note: &str| {
         let _ = writeln!(text, "  {name:<18}{:>12}  {note}", grouped(count));
     };
-    line("flows paired", counters.get("paired"), &format!("of {} connections, two hops each", outcome.connections));
+    line("flows paired", counters.get("paired"), &format!("of {} connections", outcome.connections));
     let (direct, by_tcp) = outcome.messages();
     let bytes = quantity(counters.get("direct_bytes") as f64, Unit::Bytes);
     line("messages direct", direct, &format!("{} %, {bytes}", percent(outcome)));
@@ -211,6 +214,7 @@ mod tests {
         Outcome {
             without: measured(150, 1),
             with: measured(60, 3),
+            concurrent: 4,
             connections: 50,
             counters: counters.expect("counters"),
         }
