@@ -29,6 +29,18 @@ fn a_value_cannot_be_read_after_a_call_has_taken_its_register() {
     assert_eq!((line, value.line(), by.line(), call), (read, made, called, "bpf_jiffies64"));
 }
 
+/// An argument that needs no move is read all the same.
+#[test]
+fn a_lost_value_cannot_be_passed_even_where_it_already_lies() {
+    let b = Builder::new("passed");
+    let value = b.value(1);
+    let _ = b.call(helper::jiffies64());
+    let _ = b.call(helper::msg_apply_bytes(&value, 0));
+    let read = line!() - 1;
+    b.ret(0);
+    assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
+}
+
 #[test]
 fn a_value_made_on_one_path_cannot_be_read_after_the_paths_have_joined() {
     let b = Builder::new("joined");
