@@ -40,8 +40,14 @@ impl Agent {
         let name = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(SELF);
         command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", &name]);
-        let process = Process::start(command, START).context("the agent did not start")?;
-        Ok(Self { name, process })
+        match Process::start(command, START) {
+            Ok(process) => Ok(Self { name, process }),
+            Err(error) => {
+                // It may have come as far as pinning something.
+                detach(&name);
+                Err(error.context("the agent did not start"))
+            }
+        }
     }
 
     /// What it has counted so far, as `shunt stats --json` tells it.
@@ -64,22 +70,34 @@ impl Agent {
 
     /// Stops it and waits until it has detached.
     pub fn stop(mut self) -> Result<()> {
-        self.process.stop(STOP).context("the agent did not stop as it should")
+        self.end().context("the agent did not stop as it should")
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let outcome = self.process.stop(STOP);
+        if outcome.is_err() {
+            // It could not do that itself.
+            detach(&self.name);
+        }
+        outcome
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if self.process.stop(STOP).is_err() {
-            // It could not detach itself. If this fails as well, the next words are those of `shunt status`.
-            let _ = Command::new(SELF)
-                .args(["detach", "--wait", "1", "--name", &self.name])
-                .process_group(0)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-        }
+        // An error has been told by `stop`, or there is a more important one on its way.
+        let _ = self.end();
     }
+}
+
+/// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows it.
+fn detach(name: &str) {
+    let _ = Command::new(SELF)
+        .args(["detach", "--wait", "1", "--name", name])
+        .process_group(0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// The agent's counters, by the names of their reasons.

@@ -65,9 +65,10 @@ enum Better {
 }
 
 fn row(text: &mut String, name: &str, better: Better, [without, with]: [f64; 2], shown: impl Fn(f64) -> String) {
+    // What lies closer together can be noise.
     let is_better = match better {
-        Better::Lower => with < without,
-        Better::Higher => with > without,
+        Better::Lower => with < without * 0.95,
+        Better::Higher => with > without * 1.05,
     };
     let style = if is_better { BETTER } else { Style::new() };
     let ratio = match with / without {
@@ -232,6 +233,8 @@ mod tests {
         let mut text = String::new();
         row(&mut text, "worse", Better::Lower, [1.0, 2.0], three_digits);
         row(&mut text, "worse", Better::Higher, [2.0, 1.0], three_digits);
+        row(&mut text, "much the same", Better::Lower, [1.0, 0.97], three_digits);
+        row(&mut text, "much the same", Better::Higher, [1.0, 1.03], three_digits);
         assert!(!text.contains('\x1b'), "{text:?}");
         row(&mut text, "better", Better::Higher, [1.0, 2.0], three_digits);
         assert!(text.contains('\x1b'), "{text:?}");
