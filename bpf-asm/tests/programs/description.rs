@@ -154,7 +154,7 @@ fn program_types_have_the_numbers_of_the_uapi() {
     assert_eq!(numbers(ProgramType::Iterator), (26, 28));
 }
 
-/// The offsets that the kernel's own header gives, counted by a C compiler.
+/// The offsets that UAPI `linux/bpf.h` gives, written out apart from the records.
 #[test]
 fn contexts_lie_as_the_uapi_lays_them_out() {
     macro_rules! offsets {
