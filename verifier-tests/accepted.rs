@@ -1,0 +1,85 @@
+//! Every program in every variant is accepted, and costs what is written down.
+
+use bpf_asm::Program;
+use syscalls::LogLevel;
+use tcp_shunt::agent::load::{self, Maps};
+
+use crate::cost::{self, Cost, Costs, Table};
+use crate::variant::{self, Variant};
+use crate::verifier;
+
+/// The most instructions that the verifier may have to process for any program.
+const GOAL: u32 = 1500;
+
+/// A program is loaded so often, since the time of a single load is mostly noise.
+const LOADS: usize = 5;
+
+/// Loads every variant.
+fn costs() -> Costs {
+    let maps = load::maps(&variant::usual().maps.all()).expect("make the maps, as root");
+    let mut costs = Costs::new();
+    for Variant { name, program } in variant::all() {
+        let fastest = (0..LOADS).map(|_| cost(&name, &program, &maps)).min_by_key(|cost| cost.micros);
+        costs.entry(program.name().to_owned()).or_default().extend(fastest.map(|cost| (name, cost)));
+    }
+    costs
+}
+
+fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
+    let what = format!("{} ({variant})", program.name());
+    let (loaded, log) =
+        verifier::load(program, maps, LogLevel::STATS).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let info = loaded.info().expect("ask about the program");
+    let cost = Cost::of(&log, info.jited_prog_len).unwrap_or_else(|error| panic!("{what}: {error}"));
+    // Kernels before 5.16 count, but do not tell.
+    assert!([0, cost.insns].contains(&info.verified_insns), "{what}: {} and {}", info.verified_insns, cost.insns);
+    cost
+}
+
+#[test]
+fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
+    let (series, costs) = (cost::series(), costs());
+    assert_eq!(costs.len(), 3, "programs: {:?}", costs.keys());
+    let over: Vec<String> = rows(&costs)
+        .filter(|(_, _, cost)| cost.insns > GOAL)
+        .map(|(program, variant, cost)| format!("{program} ({variant}): {} instructions, goal {GOAL}", cost.insns))
+        .collect();
+    assert!(over.is_empty(), "too much for the verifier:\n  {}", over.join("\n  "));
+
+    let table = Table::read();
+    if std::env::var_os(cost::UPDATE).is_some() {
+        return table.update(&series, costs);
+    }
+    let remedy = format!("if that is as it should be: {}=1 cargo test -p verifier-tests costs", cost::UPDATE);
+    let known = table.of(&series).unwrap_or_else(|| panic!("cost.toml knows no kernel {series}; {remedy}"));
+    let mut differences = Vec::new();
+    for (program, variant, cost) in rows(&costs) {
+        match known.get(program).and_then(|variants| variants.get(variant)) {
+            None => differences.push(format!("{program} ({variant}) is new: {cost:?}")),
+            Some(known) => {
+                differences.extend(cost.moved(known).iter().map(|moved| format!("{program} ({variant}): {moved}")));
+            }
+        }
+    }
+    for (program, variant, _) in rows(known) {
+        if costs.get(program).is_none_or(|variants| !variants.contains_key(variant)) {
+            differences.push(format!("{program} ({variant}) is written down but not assembled any more"));
+        }
+    }
+    assert!(differences.is_empty(), "on kernel {series}:\n  {}\n{remedy}", differences.join("\n  "));
+}
+
+fn rows(costs: &Costs) -> impl Iterator<Item = (&String, &String, &Cost)> {
+    costs.iter().flat_map(|(program, variants)| variants.iter().map(move |(variant, cost)| (program, variant, cost)))
+}
+
+/// The way of the agent itself, once for each program of this machine.
+#[test]
+fn the_agents_own_loader_is_accepted_too() {
+    let datapath = variant::usual();
+    let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
+    for program in datapath.programs().expect("assemble") {
+        let loaded = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error:#}"));
+        assert_eq!(loaded.info().expect("ask").name, program.name().chars().take(15).collect::<String>());
+    }
+}

@@ -1,0 +1,149 @@
+//! What a program costs the verifier, and the committed table of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The variable that makes a run write this kernel's part of the table anew.
+pub const UPDATE: &str = "UPDATE_COSTS";
+
+/// How far a cost may move before somebody has to look, in percent of what is written down.
+const TOLERANCE: u32 = 20;
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Instructions processed over all paths.
+    pub insns: u32,
+    /// Bytes of stack, over the deepest chain of calls.
+    pub stack: u32,
+    /// Bytes of machine code.
+    pub jited: u32,
+    /// Microseconds of verification, the fastest of several; written down to be read, not compared, since it is the machine's and the moment's.
+    pub micros: u32,
+}
+
+/// Program → variant → cost.
+pub type Costs = BTreeMap<String, BTreeMap<String, Cost>>;
+
+impl Cost {
+    /// From the log of an accepted program (`print_verification_stats`, kernel/bpf/verifier.c) and its machine code.
+    pub fn of(log: &str, jited: u32) -> Result<Cost, String> {
+        let number = |before: &str| -> Result<u32, String> {
+            let rest = log.split_once(before).map(|(_, rest)| rest);
+            let digits = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| format!("no number after '{before}' in:\n{log}"))
+        };
+        // One number for the program and each of its functions: "96+0+16".
+        let stack = log.split_once("stack depth ").and_then(|(_, rest)| rest.lines().next());
+        let stack = stack.and_then(|depths| depths.trim().split('+').map(|depth| depth.parse::<u32>().ok()).sum());
+        Ok(Cost {
+            insns: number("processed ")?,
+            stack: stack.ok_or_else(|| format!("no stack depth in:\n{log}"))?,
+            jited,
+            micros: number("verification time ")?,
+        })
+    }
+
+    /// What has moved too far from `known`, with the numbers.
+    pub fn moved(&self, known: &Cost) -> Vec<String> {
+        [("insns", self.insns, known.insns), ("stack", self.stack, known.stack), ("jited", self.jited, known.jited)]
+            .into_iter()
+            .filter(|(_, now, before)| u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(TOLERANCE))
+            .map(|(what, now, before)| {
+                let percent = (f64::from(now) / f64::from(before.max(1)) - 1.0) * 100.0;
+                format!("{what} {before} -> {now} ({percent:+.0} %)")
+            })
+            .collect()
+    }
+}
+
+/// The table: kernel series → costs.
+pub struct Table(BTreeMap<String, Costs>);
+
+impl Table {
+    fn path() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cost.toml")
+    }
+
+    /// The committed one.
+    pub fn read() -> Table {
+        let path = Table::path();
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Table(toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    /// What is written down for a series of kernels.
+    pub fn of(&self, series: &str) -> Option<&Costs> {
+        self.0.get(series)
+    }
+
+    /// Writes a series anew.
+    pub fn update(mut self, series: &str, costs: Costs) {
+        self.0.insert(series.to_owned(), costs);
+        let (path, text) = (Table::path(), self.to_string());
+        // Inside a virtual machine the machine's files may be read-only: then the text is what there is to carry out.
+        std::fs::write(&path, &text).unwrap_or_else(|error| panic!("{}: {error}; put this there:\n{text}", path.display()));
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "# What each program costs the verifier, by kernel series, program and variant:")?;
+        writeln!(f, "#   insns   instructions processed over all paths; at most 1500")?;
+        writeln!(f, "#   stack   bytes of stack")?;
+        writeln!(f, "#   jited   bytes of machine code")?;
+        writeln!(f, "#   micros  microseconds of verification, not compared")?;
+        writeln!(f, "# A change of more than {TOLERANCE} % fails. Once it is understood, write the running kernel's part anew, as root:")?;
+        writeln!(f, "#   {UPDATE}=1 cargo test -p verifier-tests costs")?;
+        for (series, costs) in &self.0 {
+            for (program, variants) in costs {
+                f.write_char('\n')?;
+                writeln!(f, "[\"{series}\".{program}]")?;
+                for (variant, Cost { insns, stack, jited, micros }) in variants {
+                    writeln!(
+                        f,
+                        "\"{variant}\" = {{ insns = {insns}, stack = {stack}, jited = {jited}, micros = {micros} }}"
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The series of the running kernel: `6.18` of `6.18.44-cloud-amd64`.
+pub fn series() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
+    release.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+}
+
+#[test]
+fn a_cost_is_read_from_the_verifiers_statistics() {
+    let log = "verification time 1234 usec\nstack depth 96+0+16\n\
+               processed 345 insns (limit 1000000) max_states_per_insn 1 total_states 20 peak_states 20 mark_read 3\n";
+    assert_eq!(Cost::of(log, 7), Ok(Cost { insns: 345, stack: 112, jited: 7, micros: 1234 }));
+    for broken in ["", "processed many insns\nstack depth 1\n", "verification time 1 usec\nprocessed 2 insns"] {
+        assert!(Cost::of(broken, 0).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn a_cost_may_move_by_a_fifth_and_no_further() {
+    let known = Cost { insns: 100, stack: 50, jited: 1000, micros: 10 };
+    assert!(Cost { insns: 120, stack: 40, jited: 800, micros: 9999 }.moved(&known).is_empty());
+    let moved = Cost { insns: 121, stack: 39, jited: 1201, micros: 10 }.moved(&known);
+    assert_eq!(moved, ["insns 100 -> 121 (+21 %)", "stack 50 -> 39 (-22 %)", "jited 1000 -> 1201 (+20 %)"]);
+}
+
+#[test]
+fn the_table_is_read_as_it_is_written() {
+    let cost = Cost { insns: 1, stack: 2, jited: 3, micros: 4 };
+    let costs = Costs::from([("send".into(), BTreeMap::from([("counted, 100 Hz".into(), cost)]))]);
+    let written = Table(BTreeMap::from([("6.18".into(), costs)]));
+    let read: BTreeMap<String, Costs> = toml::from_str(&written.to_string()).expect("parse");
+    assert_eq!(read, written.0);
+}

@@ -1,0 +1,46 @@
+//! Loaded programs name the Rust line of every instruction, for `bpftool prog dump xlated linum` and for the verifier's log.
+
+use std::collections::BTreeSet;
+
+use syscalls::{Btf, BtfObject};
+use tcp_shunt::agent::load;
+
+use crate::variant;
+
+/// The files that each program is written in, beside those that it shares with others.
+const FILES: [(&str, &[&str]); 3] = [
+    ("shunt_establish", &["establish.rs", "rendezvous.rs", "wake.rs"]),
+    ("shunt_send", &["send.rs", "gate.rs", "rendezvous.rs"]),
+    ("shunt_look", &["look.rs"]),
+];
+
+#[test]
+fn the_kernel_knows_the_file_the_line_and_the_text_of_every_instruction() {
+    let datapath = variant::usual();
+    let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
+    let programs = datapath.programs().expect("assemble");
+    for (program, (name, files)) in programs.iter().zip(FILES) {
+        assert_eq!(program.name(), name);
+        let loaded = load::program(program, &maps).unwrap_or_else(|error| panic!("{error:#}"));
+        let btf = BtfObject::open_id(loaded.info().expect("ask").btf_id).expect("open the program's BTF");
+        let btf = Btf::parse(btf.data().expect("read the program's BTF")).expect("parse");
+        let text = |offset| btf.string(offset).expect("a string of the program's BTF");
+
+        let written: BTreeSet<(&str, u32)> = program.insns().map(|(_, _, at)| (at.file(), at.line())).collect();
+        let records = loaded.line_info().expect("ask");
+        let known: BTreeSet<(&str, u32)> = records.iter().map(|record| (text(record.file_name), record.line)).collect();
+        // The verifier may take out what can never run, and rewrites what is left; it adds no lines.
+        assert!(known.is_subset(&written), "{name}: {:?}", known.difference(&written));
+        assert!(records.len() * 10 >= program.insns().count() * 9, "{name}: only {} lines are known", records.len());
+        assert_eq!(records.first().map(|record| record.insn), Some(0), "{name}");
+        assert!(records.windows(2).all(|pair| pair[0].insn < pair[1].insn), "{name}: lines are out of order");
+        assert!(known.iter().all(|(file, _)| file.starts_with("src/datapath/")), "{name}: {known:?}");
+        for file in files {
+            assert!(known.iter().any(|(known, _)| known.ends_with(file)), "{name}: no line of {file}");
+        }
+        let texts: BTreeSet<&str> = records.iter().map(|record| text(record.text)).collect();
+        for part in ["exit", "call bpf_", "map[name:"] {
+            assert!(texts.iter().any(|text| text.contains(part)), "{name}: no line says {part}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What the verifier of the running kernel says to shunt's programs: `cargo test -p verifier-tests`, as root.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | [`accepted`] | every program in every variant is accepted, and costs what `cost.toml` says |
+//! | [`rejected`] | mistakes that the builder lets through are refused, at the Rust line that made them |
+//! | [`caught_earlier`] | mistakes that the builder refuses, beside what the kernel would have said |
+//! | [`records`] | records and contexts lie in memory as Rust, the maps' BTF and the kernel's BTF say |
+//! | [`lines`] | loaded programs name the Rust line of every instruction |
+
+mod accepted;
+mod caught_earlier;
+mod complaint;
+mod cost;
+mod lines;
+mod records;
+mod rejected;
+mod variant;
+mod verifier;

@@ -1,0 +1,101 @@
+//! Records and contexts lie in memory as Rust, the maps' BTF and the kernel's own BTF say.
+
+use bpf_asm::{FieldInfo, Record, Type, __sk_buff, bpf_sock_ops, sk_msg_md};
+use syscalls::btf::Kind;
+use syscalls::{Btf, BtfObject};
+use tcp_shunt::agent::{kernel, load};
+
+use crate::variant;
+
+/// A field of a record, with those of the records and arrays inside it: its path, offset and size.
+fn places(fields: &[FieldInfo], path: &str, start: usize) -> Vec<(String, usize, usize)> {
+    fields.iter().flat_map(|field| of_type(&field.ty, format!("{path}{}", field.name), start + field.offset)).collect()
+}
+
+fn of_type(ty: &Type, path: String, offset: usize) -> Vec<(String, usize, usize)> {
+    let mut found = vec![(path.clone(), offset, ty.size())];
+    match ty {
+        Type::Int { .. } => {}
+        Type::Array { element, len } => {
+            let elements = |n: usize| of_type(element, format!("{path}[{n}]"), offset + n * element.size());
+            found.extend((0..*len).flat_map(elements));
+        }
+        Type::Record { fields, .. } => found.extend(places(fields, &format!("{path}."), offset)),
+    }
+    found
+}
+
+/// Checks a type of a map against what Rust says; gives the number of fields looked at.
+fn same(map: &str, btf: &Btf, id: u32, rust: &Type) -> usize {
+    assert_eq!(btf.size_of_id(id), Ok(rust.size() as u32), "{map}");
+    let (kind, name) = btf.describe(id).expect("the map's type");
+    match rust {
+        Type::Record { name: rust_name, fields, .. } => {
+            assert_eq!((kind, name), (Kind::Struct, *rust_name), "{map}");
+            let places = places(fields, "", 0);
+            for (path, offset, size) in &places {
+                let member = btf.member(name, path).unwrap_or_else(|error| panic!("{map}: {error}"));
+                let found = (member.offset as usize, member.size as usize, member.bitfield_width);
+                assert_eq!(found, (*offset, *size, None), "{map}: {name}.{path}");
+            }
+            places.len()
+        }
+        Type::Int { name: rust_name, .. } => {
+            assert_eq!((kind, name), (Kind::Int, *rust_name), "{map}");
+            1
+        }
+        Type::Array { .. } => panic!("{map}: a bare array has no name to look under"),
+    }
+}
+
+#[test]
+fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
+    let datapath = variant::usual();
+    let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
+    let mut records = std::collections::BTreeMap::new();
+    for (def, (name, map)) in datapath.maps.all().into_iter().zip(&maps) {
+        let info = map.info().expect("ask about the map");
+        assert_eq!((info.key_size, info.value_size), (def.key_size, def.value_size), "{name}");
+        if !def.kind.has_btf() {
+            assert_eq!(info.btf_id, 0, "{name}");
+            continue;
+        }
+        let btf = BtfObject::open_id(info.btf_id).unwrap_or_else(|error| panic!("{name} has no BTF: {error}"));
+        let btf = Btf::parse(btf.data().expect("read the map's BTF")).expect("parse");
+        for (id, ty) in [(info.btf_key_type_id, def.key), (info.btf_value_type_id, def.value)] {
+            let ty = ty.expect("maps with BTF have keys and values");
+            let fields = same(name, &btf, id, &ty);
+            if let Type::Record { name, .. } = ty {
+                records.insert(name, fields);
+            }
+        }
+    }
+    let expected = ["About", "Control", "End", "Isns", "Lane"];
+    assert_eq!(records.keys().copied().collect::<Vec<_>>(), expected, "records in maps");
+    assert!(records["Lane"] > 20, "only {} fields of Lane were looked at", records["Lane"]);
+}
+
+/// The kernel's own BTF has the contexts as its headers declare them.
+#[test]
+fn contexts_are_laid_out_as_in_the_kernel() {
+    let btf = kernel::btf().expect("read the kernel's BTF");
+    for (name, fields) in [
+        (bpf_sock_ops::NAME, bpf_sock_ops::FIELDS),
+        (sk_msg_md::NAME, sk_msg_md::FIELDS),
+        (__sk_buff::NAME, __sk_buff::FIELDS),
+    ] {
+        let size = btf.size_of(name).unwrap_or_else(|error| panic!("{error}")) as usize;
+        let mut present = 0;
+        for (path, offset, width) in places(fields, "", 0) {
+            match btf.member(name, &path) {
+                Ok(member) => {
+                    assert_eq!((member.offset as usize, member.size as usize), (offset, width), "{name}.{path}");
+                    present += 1;
+                }
+                // Contexts grow at their end: what this kernel does not have yet lies behind what it has.
+                Err(error) => assert!(offset >= size, "{name} of this kernel has {size} bytes: {error}"),
+            }
+        }
+        assert!(present >= fields.len() / 2, "only {present} fields of {name} were found");
+    }
+}

@@ -1,0 +1,309 @@
+//! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that made it, and the agent's error
+//! shows that line.
+
+use bpf_asm::{
+    AtomicOp, Builder, MapKind, MapRef, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, sk_msg_md,
+};
+use syscalls::{Errno, Error};
+use tcp_shunt::agent::load::{self, Maps};
+
+use crate::complaint::{Complaint, Point};
+
+/// A mistake, and what the kernel is expected to say to it.
+struct Mistake {
+    what: &'static str,
+    kind: ProgramType,
+    /// Writes a program with the mistake; gives the line of the last instruction that the verifier can follow.
+    write: fn(&Builder) -> u32,
+    errno: Errno,
+    /// A word that the complaint has had on all kernels so far.
+    word: &'static str,
+}
+
+const MISTAKES: &[Mistake] = &[
+    Mistake {
+        what: "what a lookup gives is not compared with null",
+        kind: ProgramType::SocketFilter,
+        write: unchecked_null,
+        errno: Errno::ACCES,
+        word: "map_value_or_null",
+    },
+    Mistake {
+        what: "a load lies behind a map's value",
+        kind: ProgramType::SocketFilter,
+        write: behind_a_value,
+        errno: Errno::ACCES,
+        word: "value_size=8",
+    },
+    Mistake {
+        what: "an index into a map's value has no bound that fits",
+        kind: ProgramType::SocketFilter,
+        write: unbounded_index,
+        errno: Errno::ACCES,
+        word: "value_size=8",
+    },
+    Mistake {
+        what: "a helper is not for this kind of program",
+        kind: ProgramType::SocketFilter,
+        write: foreign_helper,
+        errno: Errno::INVAL,
+        word: "bpf_setsockopt#49",
+    },
+    Mistake {
+        what: "a helper gets a pointer of the wrong kind",
+        kind: ProgramType::SockOps,
+        write: wrong_pointer,
+        errno: Errno::ACCES,
+        word: "expected=ctx",
+    },
+    Mistake {
+        what: "a helper gets a map of the wrong kind",
+        kind: ProgramType::SkMsg,
+        write: wrong_map,
+        errno: Errno::INVAL,
+        word: "cannot pass map_type",
+    },
+    Mistake {
+        what: "a helper writes past the memory that it is given",
+        kind: ProgramType::SocketFilter,
+        write: short_buffer,
+        errno: Errno::ACCES,
+        word: "value_size=8",
+    },
+    Mistake {
+        what: "what was reserved is neither submitted nor discarded",
+        kind: ProgramType::SocketFilter,
+        write: unreleased,
+        errno: Errno::INVAL,
+        word: "reference",
+    },
+    Mistake {
+        what: "a read-only field of the context is written",
+        kind: ProgramType::SockOps,
+        write: read_only_field,
+        errno: Errno::ACCES,
+        word: "context access",
+    },
+    Mistake {
+        what: "a load lies behind the context",
+        kind: ProgramType::SkMsg,
+        write: behind_the_context,
+        errno: Errno::ACCES,
+        word: "context access",
+    },
+    Mistake {
+        what: "the context is changed atomically",
+        kind: ProgramType::SockOps,
+        write: atomic_context,
+        errno: Errno::ACCES,
+        word: "stores into",
+    },
+    Mistake {
+        what: "a number is taken for a pointer",
+        kind: ProgramType::SocketFilter,
+        write: number_as_pointer,
+        errno: Errno::ACCES,
+        word: "invalid mem access",
+    },
+    Mistake {
+        what: "a store into the stack is not aligned",
+        kind: ProgramType::SocketFilter,
+        write: misaligned,
+        errno: Errno::ACCES,
+        word: "misaligned",
+    },
+    Mistake {
+        what: "a loop has no bound",
+        kind: ProgramType::SocketFilter,
+        write: endless_loop,
+        errno: Errno::INVAL,
+        word: "infinite loop",
+    },
+    Mistake {
+        what: "the answer is none that the hook knows",
+        kind: ProgramType::SockOps,
+        write: unknown_answer,
+        errno: Errno::INVAL,
+        word: "should have been in",
+    },
+];
+
+const NUMBERS: MapRef<u32, u64> = MapRef::new("numbers", MapKind::Hash, 1);
+const NUMBER: MapRef<u32, u64> = MapRef::new("number", MapKind::Array, 1);
+
+fn unchecked_null(b: &Builder) -> u32 {
+    let key = b.slot::<u32>();
+    b.store(key.place(), 0);
+    let found = b.call(helper::map_lookup_elem(&NUMBERS, &key));
+    let (line, _) = (line!(), b.load(found.at_all()));
+    b.ret(0);
+    line
+}
+
+fn behind_a_value(b: &Builder) -> u32 {
+    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    let (line, _) = (line!(), b.load(number.offset::<u64>(8)));
+    b.ret(0);
+    line
+}
+
+fn unbounded_index(b: &Builder) -> u32 {
+    let index = b.call(helper::get_prandom_u32());
+    index.and(0xff);
+    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    number.advance(&index);
+    let (line, _) = (line!(), b.load(number.at_all()));
+    b.ret(0);
+    line
+}
+
+fn foreign_helper(b: &Builder) -> u32 {
+    let context = b.context::<sk_msg_md>();
+    let value = b.slot::<u32>();
+    b.store(value.place(), 0);
+    let (line, _) = (line!(), b.call(helper::setsockopt(&context, 1, 9, &value, 4)));
+    b.ret(0);
+    line
+}
+
+fn wrong_pointer(b: &Builder) -> u32 {
+    let value = b.slot::<u32>();
+    b.store(value.place(), 0);
+    let (line, _) = (line!(), b.call(helper::setsockopt(&value, 1, 9, &value, 4)));
+    b.ret(1);
+    line
+}
+
+fn wrong_map(b: &Builder) -> u32 {
+    let message = b.context::<sk_msg_md>();
+    let (line, _) = (line!(), b.call(helper::msg_redirect_map(&message, &NUMBER, 0, 0)));
+    b.ret(1);
+    line
+}
+
+fn short_buffer(b: &Builder) -> u32 {
+    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    let (line, _) = (line!(), b.call(helper::probe_read_kernel(&number, 16, NULL)));
+    b.ret(0);
+    line
+}
+
+fn unreleased(b: &Builder) -> u32 {
+    let ring = MapRef::ring_buffer("ring", 4096);
+    let room: Ptr<u64> = b.call(helper::ringbuf_reserve(&ring, 8, 0));
+    b.when(room.eq(0), || b.ret(0));
+    drop(room);
+    let (line, ()) = (line!(), b.ret(0));
+    line
+}
+
+fn read_only_field(b: &Builder) -> u32 {
+    let event = b.context::<bpf_sock_ops>();
+    let (line, ()) = (line!(), b.store(event.at(bpf_sock_ops::op), 1));
+    b.ret(1);
+    line
+}
+
+fn behind_the_context(b: &Builder) -> u32 {
+    let message = b.context::<sk_msg_md>();
+    let (line, _) = (line!(), b.load(message.offset::<u32>(4096)));
+    b.ret(1);
+    line
+}
+
+fn atomic_context(b: &Builder) -> u32 {
+    let event = b.context::<bpf_sock_ops>();
+    let one = b.value(1);
+    let (line, ()) = (line!(), b.atomic(AtomicOp::Add, event.at(bpf_sock_ops::reply), &one));
+    b.ret(1);
+    line
+}
+
+fn number_as_pointer(b: &Builder) -> u32 {
+    let number = b.value(4096).cast::<u64>();
+    let (line, _) = (line!(), b.load(number.at_all()));
+    b.ret(0);
+    line
+}
+
+fn misaligned(b: &Builder) -> u32 {
+    let slot = b.slot::<[u64; 2]>();
+    let pointer = b.address_of(slot.place());
+    let (line, ()) = (line!(), b.store(pointer.offset::<u64>(1), 0));
+    b.ret(0);
+    line
+}
+
+fn endless_loop(b: &Builder) -> u32 {
+    let again = b.label();
+    b.place(&again);
+    let random = b.call(helper::get_prandom_u32());
+    let (line, ()) = (line!(), b.jump_if(random.ne(0), &again));
+    b.ret(0);
+    line
+}
+
+fn unknown_answer(b: &Builder) -> u32 {
+    let (line, ()) = (line!(), b.ret(2));
+    line
+}
+
+fn maps(program: &Program) -> Maps {
+    load::maps(&program.maps().iter().collect::<Vec<_>>()).expect("make the maps, as root")
+}
+
+/// The agent's error, whole as an operator sees it, and what the kernel said.
+fn refused(what: &str, program: &Program, maps: &Maps) -> (String, Error) {
+    match load::program(program, maps) {
+        Ok(_) => panic!("the kernel accepts that {what}:\n{program}"),
+        Err(error) => (format!("{error:#}"), error.downcast().expect("an error of the bpf(2) layer")),
+    }
+}
+
+#[test]
+fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
+    for Mistake { what, kind, write, errno, word } in MISTAKES {
+        let b = Builder::new("mistake");
+        let line = write(&b);
+        let program = b.finish(*kind).unwrap_or_else(|error| panic!("the builder refuses that {what}: {error}"));
+        let (text, error) = refused(what, &program, &maps(&program));
+        let complaint = Complaint::of(&error);
+        assert_eq!(complaint.errno, *errno, "{what}: {text}");
+        assert_eq!(complaint.line(&program), Some(line), "{what}: the verifier stopped elsewhere\n{text}");
+        assert!(complaint.log.contains(word), "{what}: no word of '{word}' in\n{text}");
+        assert!(text.contains(complaint.log.trim_end()), "{what}: the log is not whole in\n{text}");
+        let place = format!("rejected.rs:{line}");
+        assert!(text.contains(&place), "{what}: no {place} in\n{text}");
+        println!("{what}: {errno}, at {place}");
+    }
+}
+
+#[test]
+fn frames_that_are_too_large_together_are_refused() {
+    let b = Builder::new("frames");
+    let large = b.slot::<[u64; 40]>();
+    b.zero(large.place());
+    let callee = b.function("callee", |[]: [bpf_asm::Reg; 0]| {
+        let large = b.slot::<[u64; 40]>();
+        b.zero(large.place());
+        b.ret(0);
+    });
+    b.call_local(&callee, []);
+    b.ret(0);
+    let program = b.finish(ProgramType::SocketFilter).expect("each frame fits by itself");
+    let (text, error) = refused("two frames of 320 bytes are used at once", &program, &Maps::new());
+    assert_eq!(Complaint::of(&error).errno, Errno::ACCES, "{text}");
+    assert!(text.contains("combined stack size"), "{text}");
+}
+
+#[test]
+fn a_map_that_was_not_made_is_refused_before_any_path_is_followed() {
+    let b = Builder::new("no_map");
+    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    b.ret(b.load(number.at_all()));
+    let program = b.finish(ProgramType::SocketFilter).expect("maps come in later");
+    let (text, error) = refused("a map is missing", &program, &Maps::new());
+    let complaint = Complaint::of(&error);
+    assert_eq!((complaint.errno, complaint.point()), (Errno::BADF, Point::Whole), "{text}");
+    assert!(text.contains("fd -1"), "{text}");
+}

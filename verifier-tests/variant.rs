@@ -1,0 +1,117 @@
+//! Every datapath that a kernel or a configuration can make the agent assemble.
+
+use bpf_asm::{KernelField, Program};
+use tcp_shunt::agent::kernel;
+use tcp_shunt::datapath::{Datapath, Layout, Meter, Settings};
+
+/// The jiffies in a second that kernels are built with, the usual one first.
+const HZ: [u32; 4] = [250, 100, 300, 1000];
+
+/// The size of maps, which no instruction depends on.
+const FLOWS: u32 = 1024;
+
+/// A feature that a kernel may lack, and the members that go with it.
+struct Feature {
+    name: &'static str,
+    members: &'static [fn(&mut Layout) -> &mut Option<KernelField>],
+}
+
+/// Together these have every optional member of [`Layout`].
+const FEATURES: [Feature; 5] = [
+    Feature { name: "buffer locks", members: &[|layout| &mut layout.buffer_locks] },
+    Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
+    Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
+    Feature { name: "IPv6", members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6] },
+    Feature {
+        name: "keepalive defaults",
+        members: &[|layout| &mut layout.keepalive_idle_default, |layout| &mut layout.keepalive_interval_default],
+    },
+];
+
+impl Feature {
+    fn take_out_of(&self, layout: &mut Layout) {
+        self.members.iter().for_each(|member| *member(layout) = None);
+    }
+
+    fn is_in(&self, layout: &Layout) -> bool {
+        let mut layout = layout.clone();
+        self.members.iter().all(|member| member(&mut layout).is_some())
+    }
+}
+
+/// One program for one kind of kernel.
+pub struct Variant {
+    /// What sets this kernel apart from the usual one: all features there, bytes charged, 250 Hz.
+    pub name: String,
+    /// The program.
+    pub program: Program,
+}
+
+/// This kernel's layout.
+pub fn layout() -> Layout {
+    kernel::btf().and_then(|btf| kernel::layout(&btf)).expect("read the layout of this kernel's structures")
+}
+
+/// The datapath as the agent assembles it here, where bytes are charged.
+pub fn usual() -> Datapath {
+    Datapath::new(layout(), Settings { flows: FLOWS, meter: Meter::Charged, hz: HZ[0] })
+}
+
+/// Every program in every variant. Variants whose instructions are the same are one, under the name of the first.
+pub fn all() -> Vec<Variant> {
+    let layout = layout();
+    let mut variants: Vec<(Vec<u8>, Variant)> = Vec::new();
+    for datapath in datapaths(&layout) {
+        for program in datapath.programs().expect("assemble") {
+            let insns = program.relocate(|_| 0).insns;
+            if !variants.iter().any(|(known, variant)| *known == insns && variant.program.name() == program.name()) {
+                variants.push((insns, Variant { name: name(&datapath), program }));
+            }
+        }
+    }
+    variants.into_iter().map(|(_, variant)| variant).collect()
+}
+
+/// Those that lack less come first.
+fn datapaths(layout: &Layout) -> impl Iterator<Item = Datapath> {
+    let mut lacking: Vec<u32> = (0..1 << FEATURES.len()).collect();
+    lacking.sort_by_key(|set| set.count_ones());
+    let settings = [Meter::Charged, Meter::Counted].into_iter().flat_map(|meter| HZ.map(|hz| (meter, hz)));
+    lacking.into_iter().flat_map(move |lacking| {
+        let mut layout = layout.clone();
+        let lacked = FEATURES.iter().enumerate().filter(|(number, _)| lacking & 1 << number != 0);
+        lacked.for_each(|(_, feature)| feature.take_out_of(&mut layout));
+        settings.clone().map(move |(meter, hz)| Datapath::new(layout.clone(), Settings { flows: FLOWS, meter, hz }))
+    })
+}
+
+fn name(datapath: &Datapath) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if datapath.settings.meter == Meter::Counted {
+        parts.push("counted".into());
+    }
+    if datapath.settings.hz != HZ[0] {
+        parts.push(format!("{} Hz", datapath.settings.hz));
+    }
+    let lacked = FEATURES.iter().filter(|feature| !feature.is_in(&datapath.layout));
+    parts.extend(lacked.map(|feature| format!("no {}", feature.name)));
+    if parts.is_empty() { "usual".into() } else { parts.join(", ") }
+}
+
+#[test]
+fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
+    let assemble = |datapath: &Datapath| datapath.programs().expect("assemble").map(|p| p.relocate(|_| 0).insns);
+    let usual = usual();
+    let present: Vec<&Feature> = FEATURES.iter().filter(|feature| feature.is_in(&usual.layout)).collect();
+    assert!(!present.is_empty(), "this kernel has no feature that could be missing");
+    for feature in present {
+        let mut without = usual.clone();
+        feature.take_out_of(&mut without.layout);
+        assert_ne!(assemble(&without), assemble(&usual), "no program reads what comes with {}", feature.name);
+    }
+    let others = [(Meter::Counted, HZ[0])].into_iter().chain(HZ[1..].iter().map(|hz| (Meter::Charged, *hz)));
+    for (meter, hz) in others {
+        let other = Datapath { settings: Settings { meter, hz, ..usual.settings }, ..usual.clone() };
+        assert_ne!(assemble(&other), assemble(&usual), "{meter:?} at {hz} Hz is as the usual");
+    }
+}
