@@ -1,10 +1,12 @@
 //! The sock_ops program: called by TCP at the events of every connection in the cgroup.
 
-use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
+use bpf_asm::{BuildErrors, Builder, KernelField, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
 
 use super::count::{add, count};
+use super::gate::direct_unread;
+use super::peek::peek;
 use super::reason::Reason;
-use super::record::{Lane, Mode, Role};
+use super::record::{End, Lane, Mode, Role};
 use super::{Datapath, rendezvous, wake};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
@@ -44,7 +46,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 }
 
 /// An enrolled socket changes its state. From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's
-/// answer; at its end its counts go into the totals. It stays in the socket map: what was redirected to it may not have been read.
+/// answer; at its end its counts go into the totals. It stays in the socket map
+/// then: what was redirected to it may not have been read.
 fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let sk = b.load(event.at(bpf_sock_ops::sk));
@@ -62,6 +65,7 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop(to);
     b.place(&ends);
     end(b, &lane);
+    leave(b, d, &lane, &done);
     b.jump(&done);
 
     b.place(&closes);
@@ -81,6 +85,27 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let role = b.load(lane.at(Lane::role));
     b.when(role.eq(Role::Client as u32), || rendezvous::client_closed(b, d, &lane));
     b.place(&done);
+}
+
+/// A socket that has sent its FIN is taken out, if nothing can be on its way to it.
+///
+/// The acknowledgement of a FIN wakes whoever sleeps on the socket (`tcp_rcv_state_process`). TCP's own receive function goes back to
+/// sleep; that of enrolled sockets answers `EAGAIN`, to a blocking reader, too (`tcp_bpf_recvmsg`). So a program that sends all it
+/// has, shuts down, and then waits for the answer is to find TCP's function. A redirect to a socket that has just been taken
+/// out would fail in its sender, so the peer's lane must not be direct; one that has not answered yet is not.
+fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, done: &Label) {
+    let unread = direct_unread(b, d, &b.load(lane.at(Lane::own).at(End::sk)), done);
+    b.jump_if(unread.ne(0), done);
+    drop(unread);
+    let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, done);
+    b.jump_if(cookie.ne(&b.load(lane.at(Lane::peer).at(End::cookie))), done);
+    drop(cookie);
+    let mode = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
+    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), mode, done);
+    b.jump_if(mode.eq(Mode::Direct as u32), done);
+    drop(mode);
+    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+    count(b, d, Reason::Left);
 }
 
 fn end(b: &Builder, lane: &Ptr<Lane>) {

@@ -43,6 +43,8 @@ reasons! {
     RendezvousFull => "rendezvous_full",
     /// A socket was used for a second connection: taken out, plain TCP from then on.
     Reused => "reused",
+    /// Sockets that were taken out when they sent their FIN, since nothing was on its way to them.
+    Left => "left",
     /// Messages by TCP: the peer is not known yet.
     NoPeer => "no_peer",
     /// Messages by TCP: bytes sent by TCP before are still unread.

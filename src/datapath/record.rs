@@ -28,6 +28,8 @@ record! {
         pub sk: u64,
         /// Its socket cookie, never 0 and never used again by another socket.
         pub cookie: u64,
+        /// Address of its [`Lane`], which lives as long as the socket.
+        pub lane: u64,
     }
 }
 

@@ -242,6 +242,7 @@ fn enrol(
         b.jump(done);
     });
     let lane = b.keep(lane);
+    b.store(me.at(End::lane), &lane);
     b.copy(lane.at(Lane::own), me.place());
     b.store(lane.at(Lane::role), role as u32);
     b.store(lane.at(Lane::smallest), u32::MAX);
