@@ -85,6 +85,7 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
     let taken = fill(&pair.client, chunk);
     let lane = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
     assert!(lane.direct_bytes > 0, "nothing was direct: {context}: {lane:?}");
+    eprintln!("{context}: {taken} bytes, {by_tcp} by TCP; {lane:?}");
     assert!(taken <= 2 * by_tcp, "{taken} bytes were taken, {by_tcp} by TCP: {context}");
 
     pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");

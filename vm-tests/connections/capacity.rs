@@ -51,8 +51,8 @@ fn ask(client: TcpStream, number: usize) {
         0 => drop(client),
         1 => reset(client),
         _ => {
-            client.shutdown(Shutdown::Write).expect("shut down");
             receive(&client, RESPONSE, 0..100, 100);
+            client.shutdown(Shutdown::Write).expect("shut down");
         }
     }
 }

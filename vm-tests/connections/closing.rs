@@ -8,7 +8,8 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::Path;
 use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{exchange, expect_end, over_every_path, receive_to_end, send, warm_up};
+use crate::harness::thread_state::Thread;
+use crate::harness::traffic::{exchange, expect_end, over_every_path, receive, receive_to_end, send, warm_up};
 
 /// Runs `test` with a connection that is direct in both lanes and with one that shunt has nothing to do with: whatever holds
 /// for TCP has to hold for both.
@@ -70,7 +71,7 @@ fn a_writer_that_is_blocked_is_told_when_its_reader_goes_away() {
                 let (tell, told) = std::sync::mpsc::channel();
                 let client = &client;
                 let writer = scope.spawn(move || {
-                    tell.send(crate::harness::thread_state::Thread::current()).expect("tell the thread");
+                    tell.send(Thread::current()).expect("tell the thread");
                     loop {
                         if let Err(error) = (&mut &*client).write(&[7; 64 << 10]) {
                             return error.kind();
@@ -95,7 +96,7 @@ fn a_reader_that_waits_is_told_when_its_peer_closes_or_shuts_down() {
                 std::thread::scope(|scope| {
                     let (tell, told) = std::sync::mpsc::channel();
                     let reader = scope.spawn(move || {
-                        tell.send(crate::harness::thread_state::Thread::current()).expect("tell the thread");
+                        tell.send(Thread::current()).expect("tell the thread");
                         (&mut &*stream).read(&mut [0; 10]).expect("read")
                     });
                     told.recv().expect("the reader's thread").wait_until_blocked_in(libc::SYS_recvfrom);
@@ -105,6 +106,35 @@ fn a_reader_that_waits_is_told_when_its_peer_closes_or_shuts_down() {
             };
             blocked(&server, &|| client.shutdown(Shutdown::Write).expect("shut down"));
             blocked(&client, &|| server.shutdown(Shutdown::Both).expect("shut down"));
+        });
+    });
+}
+
+#[test]
+fn a_reader_that_waits_is_not_disturbed_when_a_writer_of_the_same_socket_finds_room() {
+    isolated(|| {
+        with_and_without_shunt(|Pair { client, server }, _| {
+            let (there, back, length) = (Pattern { seed: 52 }, Pattern { seed: 53 }, 16 << 20);
+            std::thread::scope(|scope| {
+                let (tell, told) = std::sync::mpsc::channel();
+                let (client, at) = (&client, tell.clone());
+                scope.spawn(move || {
+                    at.send((Thread::current(), libc::SYS_recvfrom)).expect("tell the thread");
+                    let mut buffer = [0; 1000];
+                    (&mut &*client).read_exact(&mut buffer).expect("read");
+                    back.check(0, &buffer);
+                });
+                scope.spawn(move || {
+                    tell.send((Thread::current(), libc::SYS_sendto)).expect("tell the thread");
+                    send(client, there, 0..length, 64 << 10);
+                });
+                for (thread, call) in told.iter().take(2) {
+                    thread.wait_until_blocked_in(call);
+                }
+                // The writer is woken again and again; the reader has nothing to read until the end.
+                receive(&server, there, 0..length, 64 << 10);
+                send(&server, back, 0..1000, 1000);
+            });
         });
     });
 }

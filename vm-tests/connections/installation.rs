@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::path::Path as Directory;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -57,13 +59,15 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
         let cgroup_inside = Directory::new("/sys/fs/cgroup").join(below);
         fs::copy(SHUNT, root.path().join("shunt")).expect("copy the binary");
         let name = format!("{}empty", name_prefix(std::process::id()));
-        // Root and mount table of this thread only, and of what it starts.
+        let ((tell_ready, ready), (tell_done, done)) = (mpsc::channel(), mpsc::channel::<()>());
         std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                enter_empty_root(root.path());
+            // Root and mount table of this thread only, and of what it starts.
+            let (name, cgroup_inside, root) = (&name, &cgroup_inside, root.path());
+            scope.spawn(move || {
+                enter_empty_root(root);
                 let mut agent = Command::new("/shunt")
-                    .args(["run", "--name", &name, "--cgroup"])
-                    .arg(&cgroup_inside)
+                    .args(["run", "--name", name, "--cgroup"])
+                    .arg(cgroup_inside)
                     .env_clear()
                     .stdout(Stdio::piped())
                     .spawn()
@@ -71,18 +75,13 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
                 let mut lines = BufReader::new(agent.stdout.take().expect("a piped stdout")).lines();
                 let first = lines.next().expect("a line").expect("read it");
                 assert!(first.starts_with("ready"), "{first}");
+                tell_ready.send(()).expect("tell that it is ready");
+                done.recv().expect("the traffic is done");
 
-                let listener = bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
-                let target = VETH.target(&listener).expect("an address");
-                let client =
-                    bed.in_client(|| std::net::TcpStream::connect(target)).expect("enter the client").expect("connect");
-                let (server, _) = listener.accept().expect("accept");
-                let pair = Pair { client, server };
-                warm_up(&pair);
-                exchange(&pair, 60, 1000, 1000);
-
-                let output =
-                    Command::new("/shunt").args(["stats", "--json", "--name", &name]).output().expect("start /shunt");
+                let mut stats = Command::new("/shunt");
+                // There is no /dev/null here.
+                stats.args(["stats", "--json", "--name", name]).stdin(Stdio::inherit());
+                let output = stats.output().expect("start /shunt");
                 assert!(output.status.success(), "{output:?}");
                 let stats: Stats = serde_json::from_slice(&output.stdout).expect("JSON");
                 assert_eq!(stats.counter("paired"), 1);
@@ -92,7 +91,15 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
                 let status = agent.wait().expect("wait for the agent");
                 assert_eq!(status.code(), Some(0), "{status}");
             });
-            inside.join().expect("the test in the empty root");
+            ready.recv().expect("the agent is ready");
+            let listener = bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
+            let target = VETH.target(&listener).expect("an address");
+            let client = bed.in_client(|| TcpStream::connect(target)).expect("enter the client").expect("connect");
+            let (server, _) = listener.accept().expect("accept");
+            let pair = Pair { client, server };
+            warm_up(&pair);
+            exchange(&pair, 60, 1000, 1000);
+            tell_done.send(()).expect("tell that the traffic is done");
         });
     });
 }

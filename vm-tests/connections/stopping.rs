@@ -198,7 +198,8 @@ fn bytes_unread_on_closed_connections_are_not_lost_by_a_stop() {
             assert!(node.agent.is_running(), "the agent ended while direct bytes were unread");
             assert_eq!(receive_to_end(&pair.client, BACK, 0), (UNREAD, Ok(())));
         }
-        node.agent.stop();
+        let status = node.agent.wait();
+        assert_eq!(status.code(), Some(0), "{status}");
     });
 }
 

@@ -1,10 +1,12 @@
 //! What applications do with a connection.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::thread;
+use std::time::Instant;
 
+use super::PATIENCE;
 use super::node::Pair;
 use super::path::Path;
 use super::pattern::{Dice, Pattern};
@@ -23,25 +25,39 @@ pub fn send(mut stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest
 }
 
 /// Reads `range` of a pattern into buffers of 1 to `longest` bytes and checks every byte.
-pub fn receive(mut stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest: usize) {
+pub fn receive(stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest: usize) {
     let mut dice = Dice(pattern.seed ^ 2);
     let mut buffer = vec![0; longest];
     let mut at = range.start;
     while at < range.end {
         let length = dice.length(longest).min((range.end - at) as usize);
-        let read = stream.read(&mut buffer[..length]).unwrap_or_else(|error| panic!("read at byte {at}: {error}"));
+        let read = read(stream, &mut buffer[..length]).unwrap_or_else(|error| panic!("read at byte {at}: {error}"));
         assert_ne!(read, 0, "the stream ended at byte {at} of {range:?}");
         pattern.check(at, &buffer[..read]);
         at += read as u64;
     }
 }
 
+/// A blocking read that goes on when it was woken for nothing.
+///
+/// `tcp_bpf_recvmsg` (net/ipv4/tcp_bpf.c) answers EAGAIN to a reader of a socket map's member that is woken while there is nothing to
+/// read. `closing` shows the two ways to come by that; the other tests are not about it.
+fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Reads to the end of the stream, checking every byte from offset `from` on; returns the offset of the end and how it came.
-pub fn receive_to_end(mut stream: &TcpStream, pattern: Pattern, from: u64) -> (u64, Result<(), ErrorKind>) {
+pub fn receive_to_end(stream: &TcpStream, pattern: Pattern, from: u64) -> (u64, Result<(), ErrorKind>) {
     let mut buffer = vec![0; 64 << 10];
     let mut at = from;
     loop {
-        match stream.read(&mut buffer) {
+        match read(stream, &mut buffer) {
             Ok(0) => return (at, Ok(())),
             Ok(read) => {
                 pattern.check(at, &buffer[..read]);
