@@ -1,7 +1,7 @@
 //! Mistakes that the builder refuses before any kernel sees them, beside what the kernel says to the same instructions.
 
 use bpf_asm::insn::{Alu, AluOp, Call, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Width};
-use bpf_asm::{Builder, ErrorKind, ProgramType, __sk_buff, helper};
+use bpf_asm::{__sk_buff, Builder, ErrorKind, ProgramType, helper};
 use syscalls::{Errno, Prog, ProgKind, ProgSpec};
 
 use crate::complaint::{Complaint, Point};
@@ -107,11 +107,7 @@ const MISTAKES: &[Mistake] = &[
             b.ret(0);
         },
         caught: |kind| matches!(kind, ErrorKind::OutOfStack { .. }),
-        insns: &[
-            Insn::Store(Store { size: Size::DW, base: R10, offset: -520, src: Source::Imm(0) }),
-            mov(R0, 0),
-            EXIT,
-        ],
+        insns: &[Insn::Store(Store { size: Size::DW, base: R10, offset: -520, src: Source::Imm(0) }), mov(R0, 0), EXIT],
         errno: Errno::ACCES,
         point: Point::Slot(0),
         word: "stack",

@@ -35,7 +35,9 @@ impl Cost {
         let number = |before: &str| -> Result<u32, String> {
             let rest = log.split_once(before).map(|(_, rest)| rest);
             let digits = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-            digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| format!("no number after '{before}' in:\n{log}"))
+            digits
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(|| format!("no number after '{before}' in:\n{log}"))
         };
         // One number for the program and each of its functions: "96+0+16".
         let stack = log.split_once("stack depth ").and_then(|(_, rest)| rest.lines().next());
@@ -52,7 +54,9 @@ impl Cost {
     pub fn moved(&self, known: &Cost) -> Vec<String> {
         [("insns", self.insns, known.insns), ("stack", self.stack, known.stack), ("jited", self.jited, known.jited)]
             .into_iter()
-            .filter(|(_, now, before)| u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(TOLERANCE))
+            .filter(|(_, now, before)| {
+                u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(TOLERANCE)
+            })
             .map(|(what, now, before)| {
                 let percent = (f64::from(now) / f64::from(before.max(1)) - 1.0) * 100.0;
                 format!("{what} {before} -> {now} ({percent:+.0} %)")
@@ -86,7 +90,8 @@ impl Table {
         self.0.insert(series.to_owned(), costs);
         let (path, text) = (Table::path(), self.to_string());
         // Inside a virtual machine the machine's files may be read-only: then the text is what there is to carry out.
-        std::fs::write(&path, &text).unwrap_or_else(|error| panic!("{}: {error}; put this there:\n{text}", path.display()));
+        std::fs::write(&path, &text)
+            .unwrap_or_else(|error| panic!("{}: {error}; put this there:\n{text}", path.display()));
     }
 }
 
@@ -97,7 +102,10 @@ impl std::fmt::Display for Table {
         writeln!(f, "#   stack   bytes of stack")?;
         writeln!(f, "#   jited   bytes of machine code")?;
         writeln!(f, "#   micros  microseconds of verification, not compared")?;
-        writeln!(f, "# A change of more than {TOLERANCE} % fails. Once it is understood, write the running kernel's part anew, as root:")?;
+        writeln!(
+            f,
+            "# A change of more than {TOLERANCE} % fails. Once it is understood, write the running kernel's part anew, as root:"
+        )?;
         writeln!(f, "#   {UPDATE}=1 cargo test -p verifier-tests costs")?;
         for (series, costs) in &self.0 {
             for (program, variants) in costs {

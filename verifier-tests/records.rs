@@ -1,6 +1,6 @@
 //! Records and contexts lie in memory as Rust, the maps' BTF and the kernel's own BTF say.
 
-use bpf_asm::{FieldInfo, Record, Type, __sk_buff, bpf_sock_ops, sk_msg_md};
+use bpf_asm::{__sk_buff, FieldInfo, Record, Type, bpf_sock_ops, sk_msg_md};
 use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject};
 use tcp_shunt::agent::{kernel, load};

@@ -1,5 +1,7 @@
 //! Every datapath that a kernel or a configuration can make the agent assemble.
 
+use std::sync::LazyLock;
+
 use bpf_asm::{KernelField, Program};
 use tcp_shunt::agent::kernel;
 use tcp_shunt::datapath::{Datapath, Layout, Meter, Settings};
@@ -47,9 +49,12 @@ pub struct Variant {
     pub program: Program,
 }
 
-/// This kernel's layout.
-pub fn layout() -> Layout {
-    kernel::btf().and_then(|btf| kernel::layout(&btf)).expect("read the layout of this kernel's structures")
+/// This kernel's layout, read once: a debug build takes its time over the kernel's BTF.
+fn layout() -> Layout {
+    static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
+        kernel::btf().and_then(|btf| kernel::layout(&btf)).expect("read the layout of this kernel's structures")
+    });
+    LAYOUT.clone()
 }
 
 /// The datapath as the agent assembles it here, where bytes are charged.
@@ -114,4 +119,22 @@ fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
         let other = Datapath { settings: Settings { meter, hz, ..usual.settings }, ..usual.clone() };
         assert_ne!(assemble(&other), assemble(&usual), "{meter:?} at {hz} Hz is as the usual");
     }
+}
+
+/// A member is optional if the layout can be read without it.
+#[test]
+fn the_features_have_every_optional_member_of_the_layout() {
+    let field = KernelField { offset: 0, size: 8, signed: false, bitfield: None };
+    let read_without = |missing: Option<usize>| {
+        let mut asked = 0;
+        let member = |_: &str, _: &str| {
+            asked += 1;
+            if missing == Some(asked - 1) { Err(()) } else { Ok(field) }
+        };
+        let read = Layout::read(member, |_| Ok(0)).is_ok();
+        (read, asked)
+    };
+    let (_, members) = read_without(None);
+    let optional = (0..members).filter(|member| read_without(Some(*member)).0).count();
+    assert_eq!(optional, FEATURES.iter().map(|feature| feature.members.len()).sum::<usize>());
 }
