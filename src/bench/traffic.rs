@@ -165,15 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_an_operation_is_its_median() {
-        let mut count = 0;
-        let time = time(Duration::from_millis(30), || {
-            count += 1;
-            thread::sleep(Duration::from_micros(if count == 40 { 20_000 } else { 100 }));
+    fn the_time_of_an_operation_is_its_median_and_not_moved_by_what_interrupts_once() {
+        let (start, mut interrupted) = (Instant::now(), false);
+        let time = time(Duration::from_millis(300), || {
+            let interrupt = !interrupted && start.elapsed() > Duration::from_millis(100);
+            interrupted |= interrupt;
+            thread::sleep(if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) });
             Ok(())
         });
         let time = time.expect("a time");
-        assert!((100_000.0..900_000.0).contains(&time), "{time}");
+        assert!(interrupted);
+        // The batch that was interrupted took 10 ms per operation.
+        assert!((100_000.0..9_000_000.0).contains(&time), "{time}");
         super::time(Duration::ZERO, || Ok(())).expect_err("no time, no figure");
     }
 }
