@@ -24,10 +24,13 @@ const BPF_TCP_FIN_WAIT1: i32 = 4;
 const BPF_TCP_CLOSE: i32 = 7;
 const BPF_TCP_LAST_ACK: i32 = 9;
 
+/// What an event does.
+type Case = fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>);
+
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
     let event = b.keep(b.context::<bpf_sock_ops>());
-    let cases: [(i32, fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>)); 5] = [
+    let cases: [(i32, Case); 5] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, wake::segment_sent),
         (BPF_SOCK_OPS_STATE_CB, state_changed),
         (BPF_SOCK_OPS_RWND_INIT, rendezvous::hint),
@@ -98,7 +101,7 @@ fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, done: &Label) {
     b.jump_if(unread.ne(0), done);
     drop(unread);
     let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, done);
-    b.jump_if(cookie.ne(&b.load(lane.at(Lane::peer).at(End::cookie))), done);
+    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), done);
     drop(cookie);
     let mode = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
     let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), mode, done);

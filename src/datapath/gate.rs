@@ -207,7 +207,7 @@ fn limit(
 
 fn sent_since_empty(b: &Builder, lane: &Ptr<Lane>) -> Reg {
     let sent = b.load(lane.at(Lane::direct_messages));
-    sent.sub(&b.load(lane.at(Lane::messages_at_empty)));
+    sent.sub(b.load(lane.at(Lane::messages_at_empty)));
     sent
 }
 
@@ -236,6 +236,6 @@ pub(super) fn direct_unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &bpf_a
     let head = b.slot::<u64>();
     b.store(head.place(), &psock);
     let first = peek(b, psock, bpf_asm::KernelField { offset: 0, size: 8, signed: false, bitfield: None }, unknown);
-    first.sub(&b.load(head.place()));
+    first.sub(b.load(head.place()));
     first
 }

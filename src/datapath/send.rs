@@ -86,7 +86,7 @@ fn cost(b: &Builder, d: &Datapath, size: &Reg) -> Reg {
 /// Takes a message off the credit and counts it in its lane.
 fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg) {
     let credit = b.load(lane.at(Lane::credit));
-    credit.sub(&cost(b, d, size));
+    credit.sub(cost(b, d, size));
     b.store(lane.at(Lane::credit), &credit);
     drop(credit);
 
