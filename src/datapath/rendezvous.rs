@@ -81,7 +81,7 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     b.store(lane.at(Lane::period), &period);
     drop((control, period));
     let now = b.call(helper::jiffies64());
-    now.add(&b.load(lane.at(Lane::period)));
+    now.add(b.load(lane.at(Lane::period)));
     b.store(lane.at(Lane::refresh_at), &now);
     drop((now, lane));
 
@@ -270,3 +270,6 @@ fn named(b: &Builder, found: bpf_asm::Place<Isns>, pair: &Slot<Isns>, done: &Lab
         b.jump_if(found.ne(&expected), done);
     }
 }
+
+#[cfg(test)]
+mod tests;

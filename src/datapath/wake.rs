@@ -48,7 +48,7 @@ pub(super) fn segment_sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>)
     let socket = b.keep(socket);
 
     let tcp_unread = b.load(socket.member(d.layout.rcv_nxt));
-    tcp_unread.sub32(&b.load(socket.member(d.layout.copied_seq)));
+    tcp_unread.sub32(b.load(socket.member(d.layout.copied_seq)));
     let tcp_unread = b.keep(tcp_unread);
     let armed = b.load(lane.at(Lane::wake));
     b.jump_if(tcp_unread.eq(0).and(armed.eq(Wake::Idle as u32)), &done);
@@ -137,3 +137,6 @@ fn set(b: &Builder, event: &Ptr<bpf_sock_ops>, level: i32, option: i32, value: i
     b.store(slot.place(), value);
     b.call(helper::setsockopt(event, level, option, &slot, 4));
 }
+
+#[cfg(test)]
+mod tests;
