@@ -1,4 +1,5 @@
-//! Mistakes that the builder refuses before any kernel sees them, beside what the kernel says to the same instructions.
+//! Mistakes that the builder refuses before any kernel sees them, beside what the kernel says to the same instructions:
+//! `cargo test -p verifier-tests caught_earlier -- --nocapture` prints the two side by side.
 
 use bpf_asm::insn::{Alu, AluOp, Call, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Width};
 use bpf_asm::{__sk_buff, Builder, ErrorKind, ProgramType, helper};

@@ -2,7 +2,7 @@
 //!
 //! | file | what it shows |
 //! |---|---|
-//! | [`accepted`] | every program in every variant is accepted, and costs what `cost.toml` says |
+//! | [`accepted`] | every program in every [`variant`] is accepted, and costs what `cost.toml` says |
 //! | [`rejected`] | mistakes that the builder lets through are refused, at the Rust line that made them |
 //! | [`caught_earlier`] | mistakes that the builder refuses, beside what the kernel would have said |
 //! | [`records`] | records and contexts lie in memory as Rust, the maps' BTF and the kernel's BTF say |
