@@ -49,8 +49,19 @@ pub enum Drained {
 }
 
 impl Instance {
+    /// Whether its agent got as far as pinning everything; who it is comes last.
+    pub fn is_complete(pins: &Pins) -> bool {
+        pins.path("about").exists()
+    }
+
     /// Opens what is pinned.
     pub fn open(pins: Pins) -> Result<Instance> {
+        if !Self::is_complete(&pins) {
+            bail!(
+                "instance '{0}' is starting, or was killed while it started: in the latter case `shunt detach --name {0}` removes it",
+                pins.name()
+            );
+        }
         let about = pinned_map(&pins, "about")?;
         let about: TypedMap<u32, About> = match TypedMap::new(about) {
             Ok(about) => about,

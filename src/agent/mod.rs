@@ -175,14 +175,17 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
     let send = load::program(&datapath.send()?, &maps)?;
     let look = load::program(&datapath.look()?, &maps)?;
 
-    for (name, map) in &maps {
-        if *name == datapath.maps.about.def().name {
-            map.update(&0u32.to_ne_bytes(), bytemuck::bytes_of(&about(cgroup, kernel.meter)), Update::ANY)?;
-        }
-        map.pin(&pins.path(name))?;
-    }
     for (name, program) in [("establish", &establish), ("send", &send), ("look", &look)] {
         program.pin(&pins.path(name))?;
+    }
+    // Who it is comes last, so that what has it is complete.
+    let (about, others): (Vec<_>, Vec<_>) = maps.iter().partition(|(name, _)| *name == datapath.maps.about.def().name);
+    for (name, map) in others {
+        map.pin(&pins.path(name))?;
+    }
+    for (name, map) in about {
+        map.update(&0u32.to_ne_bytes(), bytemuck::bytes_of(&self::about(cgroup, kernel.meter)), Update::ANY)?;
+        map.pin(&pins.path(name))?;
     }
     let instance = Instance::open(pins.clone())?;
     instance.set_control(Control { draining: 0, refresh: refresh(config, kernel.hz) })?;

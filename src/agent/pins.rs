@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
@@ -111,8 +112,24 @@ impl Pins {
         Ok(entries.next().is_none())
     }
 
-    /// Takes the instance, or says `None` when another process holds it.
+    /// Takes the instance, or says `None` when another process keeps it. `shunt status` holds it for a moment, so it is asked for
+    /// more than once.
     pub fn lock(&self) -> Result<Option<Lock>> {
+        for _ in 0..20 {
+            if let Some(lock) = self.try_lock()? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(None)
+    }
+
+    /// Whether somebody keeps the instance: its agent, or a command that takes it away.
+    pub fn is_kept(&self) -> Result<bool> {
+        Ok(self.try_lock()?.is_none())
+    }
+
+    fn try_lock(&self) -> Result<Option<Lock>> {
         let dir = File::open(&self.dir).with_context(|| format!("cannot open {}", self.dir.display()))?;
         match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(Lock(lock))),

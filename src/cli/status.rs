@@ -29,7 +29,8 @@ pub struct Status {
 #[derive(Serialize)]
 struct InstanceStatus {
     name: String,
-    /// `running`, `draining`, or `orphaned` when its agent is dead and its programs still work.
+    /// `starting`, `running`, `draining`, `orphaned` when its agent is dead and its programs still work, or `incomplete` when it died
+    /// while it started.
     state: &'static str,
     pid: u32,
     /// Seconds since 1970.
@@ -66,7 +67,19 @@ impl Status {
 }
 
 fn status(pins: Pins) -> Result<InstanceStatus> {
-    let alive = pins.lock()?.is_none();
+    let alive = pins.is_kept()?;
+    if !Instance::is_complete(&pins) {
+        return Ok(InstanceStatus {
+            name: pins.name().to_string(),
+            state: if alive { "starting" } else { "incomplete" },
+            pid: 0,
+            started: 0,
+            cgroup: String::new(),
+            pins: pins.dir().to_owned(),
+            meter: "",
+            flow_ends: 0,
+        });
+    }
     let instance = Instance::open(pins)?;
     let about = instance.about()?;
     let draining = instance.control()?.draining != 0;
