@@ -54,8 +54,9 @@ impl Agent {
     pub fn counters(&self) -> Result<Counters> {
         let output = Command::new(SELF)
             .args(["stats", "--json", "--name", &self.name])
-            // As for the agent: Ctrl-C is for this process alone.
+            // As for the agent: Ctrl-C is for this process alone, and there may be no /dev/null.
             .process_group(0)
+            .stdin(Stdio::inherit())
             .output()
             .context("cannot start `shunt stats`")?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -95,9 +96,8 @@ fn detach(name: &str) {
     let _ = Command::new(SELF)
         .args(["detach", "--wait", "1", "--name", name])
         .process_group(0)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+        .stdin(Stdio::inherit())
+        .output();
 }
 
 /// The agent's counters, by the names of their reasons.
@@ -139,10 +139,10 @@ struct Process {
 
 impl Process {
     fn start(mut command: Command, limit: Duration) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C at the terminal is for the parent alone, which stops the child when it has closed its connections.
         command.process_group(0);
-        let mut child = command.spawn()?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let (output, log) = (child.stdout.take(), child.stderr.take());
         let mut process = Self { child, log: None };
         let (output, log) = output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;

@@ -1,5 +1,5 @@
 use super::pair::Transport::{self, Shunt, Tcp, Unix};
-use super::{Lab, connect, offnode, pingpong, program, roundtrip, unread};
+use super::{Lab, bulk, connect, offnode, pingpong, program, roundtrip, unread};
 
 /// One thing that is measured on several transports.
 #[derive(Debug)]
@@ -76,6 +76,7 @@ pub const CASES: &[Case] = &[
     nanoseconds(("pingpong", "1 KiB"), STREAMS, &[], |lab, via| pingpong::measure(lab, via, KIB)),
     nanoseconds(("pingpong", "16 KiB"), STREAMS, &[], |lab, via| pingpong::measure(lab, via, 16 * KIB)),
     nanoseconds(("pingpong", "64 KiB"), STREAMS, &[], |lab, via| pingpong::measure(lab, via, 64 * KIB)),
+    nanoseconds(("bulk", "64 KiB"), STREAMS, &[], bulk::measure),
     nanoseconds(("connect", "alone"), TCP_ONLY, &[times_tcp(1.35)], |lab, via| connect::measure(lab, via, 0)),
     nanoseconds(("connect", "+4 rt"), TCP_ONLY, &[times_tcp(0.9)], |lab, via| connect::measure(lab, via, 4)),
     nanoseconds(("offnode", "1 KiB"), TCP_ONLY, &[times_tcp(1.03)], |lab, via| offnode::measure(lab, via, KIB)),

@@ -8,6 +8,7 @@
 //! accelerated cgroup.
 
 pub mod agent;
+mod bulk;
 mod case;
 mod connect;
 pub mod interrupt;

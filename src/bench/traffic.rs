@@ -10,7 +10,7 @@ use socket2::Socket;
 const BATCH: u32 = 16;
 
 /// Bytes per write of a bulk transfer.
-const BULK_WRITE: usize = 64 * 1024;
+pub const BULK_WRITE: usize = 64 * 1024;
 
 /// How long a send or receive may take before it is an error. Nothing here takes a hundredth of it: a reader that hangs
 /// is found.

@@ -1,0 +1,30 @@
+//! A transfer in one direction, as fast as it goes, from one thread to another.
+
+use std::thread;
+
+use anyhow::{Result, ensure};
+
+use super::traffic::{BULK_WRITE, pass, receive_bulk, send_bulk};
+use super::wire::Wire;
+use super::{Lab, Transport};
+
+/// Nanoseconds per write of 64 KiB, until the receiver has all of them.
+pub(super) fn measure(lab: &Lab, transport: Transport) -> Result<f64> {
+    let pair = lab.pair(transport)?;
+    // A server's first message goes by TCP: let that be over.
+    pass(&pair.far, &pair.near, &mut [0])?;
+    let before = Wire::here()?;
+    let (bytes, time) = thread::scope(|scope| {
+        let receiver = scope.spawn(|| receive_bulk(&pair.far));
+        let sent = send_bulk(&pair.near, lab.slice());
+        // The receiver's thread ends with the transfer, also after an error.
+        pair.near.shutdown(std::net::Shutdown::Both)?;
+        receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        sent
+    })?;
+    if transport == Transport::Shunt {
+        let by_tcp = (Wire::here()? - before).bytes;
+        ensure!(by_tcp < bytes / 2, "{by_tcp} of {bytes} bytes went by TCP, so there is nothing to measure");
+    }
+    Ok(time.as_nanos() as f64 * BULK_WRITE as f64 / bytes as f64)
+}
