@@ -49,7 +49,7 @@ pub struct Variant {
     pub program: Program,
 }
 
-/// This kernel's layout, read once: a debug build takes its time over the kernel's BTF.
+/// This kernel's layout, read once.
 fn layout() -> Layout {
     static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
         kernel::btf().and_then(|btf| kernel::layout(&btf)).expect("read the layout of this kernel's structures")
