@@ -20,7 +20,7 @@ pub fn find_or_mount() -> Result<PathBuf, Error> {
     };
     match mount(Some("bpf"), STANDARD, Some("bpf"), MsFlags::empty(), Some("mode=0700")) {
         Ok(()) => Ok(STANDARD.into()),
-        Err(source) => elsewhere.ok_or(Error::MountBpffs { path: STANDARD.into(), source }),
+        Err(cause) => elsewhere.ok_or(Error::MountBpffs { path: STANDARD.into(), cause }),
     }
 }
 

@@ -21,7 +21,7 @@ pub fn root() -> Result<PathBuf, Error> {
 /// The directory of the cgroup that this process (its main thread) is in.
 pub fn own() -> Result<PathBuf, Error> {
     let path = Path::new("/proc/self/cgroup");
-    let membership = fs::read_to_string(path).map_err(|source| failed("read", path, source))?;
+    let membership = fs::read_to_string(path).map_err(|cause| failed("read", path, cause))?;
     directory(&mount_table::read()?, &membership)
 }
 
@@ -70,7 +70,7 @@ impl Cgroup {
                 Ok(()) => break path,
                 // A process in another PID namespace can have the same number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(source) => return Err(failed("create the cgroup", &path, source)),
+                Err(cause) => return Err(failed("create the cgroup", &path, cause)),
             }
         };
         let cgroup = Self { path, home };
@@ -131,11 +131,11 @@ impl Drop for Cgroup {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), Error> {
-    fs::write(path, value).map_err(|source| failed("write", path, source))
+    fs::write(path, value).map_err(|cause| failed("write", path, cause))
 }
 
-fn failed(action: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Cgroup { action, path: path.into(), source }
+fn failed(action: &'static str, path: &Path, cause: io::Error) -> Error {
+    Error::Cgroup { action, path: path.into(), cause }
 }
 
 #[cfg(test)]

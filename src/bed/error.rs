@@ -7,12 +7,12 @@ use nix::errno::Errno;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The mount table could not be read.
-    #[error("cannot read the mount table {path}: {source}; mount proc at /proc", path = .path.display())]
+    #[error("cannot read the mount table {path}: {cause}; mount proc at /proc", path = .path.display())]
     MountTable {
         /// The file that was read.
         path: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No cgroup v2 hierarchy is mounted.
     #[error(
@@ -33,18 +33,18 @@ pub enum Error {
         mount_point: PathBuf,
     },
     /// An operation on a cgroup's directory or files failed.
-    #[error("cannot {action} {path}: {source}{remedy}", path = .path.display(), remedy = cgroup_remedy(.source))]
+    #[error("cannot {action} {path}: {cause}{remedy}", path = .path.display(), remedy = cgroup_remedy(.cause))]
     Cgroup {
         /// What was tried, as a verb phrase.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No bpffs is mounted and none could be.
     #[error(
-        "no bpffs is mounted, and mounting one at {path} failed: {source}; \
+        "no bpffs is mounted, and mounting one at {path} failed: {cause}; \
          as root: mount -t bpf bpf {path} (a container needs the host's bpffs as a volume)",
         path = .path.display()
     )]
@@ -52,53 +52,53 @@ pub enum Error {
         /// The mount point that was tried.
         path: PathBuf,
         /// The kernel's answer.
-        source: Errno,
+        cause: Errno,
     },
     /// A network namespace could not be made or entered.
-    #[error("cannot {action}: {source}{remedy}", remedy = capability_remedy(.source, "CAP_SYS_ADMIN"))]
+    #[error("cannot {action}: {cause}{remedy}", remedy = capability_remedy(.cause, "CAP_SYS_ADMIN"))]
     Namespace {
         /// What was tried, as a verb phrase.
         action: &'static str,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The kernel refused a netlink request.
-    #[error("cannot {action}: {source}{remedy}", remedy = capability_remedy(.source, "CAP_NET_ADMIN"))]
+    #[error("cannot {action}: {cause}{remedy}", remedy = capability_remedy(.cause, "CAP_NET_ADMIN"))]
     Netlink {
         /// What was tried, as a verb phrase.
         action: String,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A sysctl could not be read or written.
-    #[error("cannot {action} {path}: {source}", path = .path.display())]
+    #[error("cannot {action} {path}: {cause}", path = .path.display())]
     Sysctl {
         /// `read` or `write`, with the value.
         action: String,
         /// The file below `/proc/sys`.
         path: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The proxy could not start.
-    #[error("the proxy cannot {action}: {source}")]
+    #[error("the proxy cannot {action}: {cause}")]
     Proxy {
         /// What was tried, as a verb phrase.
         action: String,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
-fn capability_remedy(source: &io::Error, capability: &str) -> String {
-    match source.kind() {
+fn capability_remedy(cause: &io::Error, capability: &str) -> String {
+    match cause.kind() {
         io::ErrorKind::PermissionDenied => format!("; it takes {capability} (run as root)"),
         _ => String::new(),
     }
 }
 
-fn cgroup_remedy(source: &io::Error) -> &'static str {
-    match source.raw_os_error().map(Errno::from_raw) {
+fn cgroup_remedy(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EACCES | Errno::EPERM) => "; it takes root, or a cgroup delegated to this user",
         Some(Errno::EROFS) => "; the hierarchy is mounted read-only: a container has to be privileged for this",
         Some(Errno::EOPNOTSUPP) => {

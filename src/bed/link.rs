@@ -25,7 +25,7 @@ const IF_OPER_UP: u8 = 6;
 pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), Error> {
     let action = format!("create the veth pair {} and {}", here.0, there.0);
     if [here.0, there.0].iter().any(|name| name.len() >= libc::IFNAMSIZ) {
-        return Err(Error::Netlink { action, source: io::Error::from_raw_os_error(libc::ENAMETOOLONG) });
+        return Err(Error::Netlink { action, cause: io::Error::from_raw_os_error(libc::ENAMETOOLONG) });
     }
     let namespace = there.1.as_fd().as_raw_fd().to_ne_bytes();
     let peer = Attributes::new().string(libc::IFLA_IFNAME, there.0).with(libc::IFLA_NET_NS_FD, &namespace);
@@ -72,7 +72,7 @@ pub fn add_address(name: &str, address: IpAddr, prefix_length: u8) -> Result<(),
 /// Sends what no other route covers to `gateway`, which has to be reachable on an interface that is up.
 pub fn add_default_route(gateway: IpAddr) -> Result<(), Error> {
     let action = format!("add a default route by {gateway}");
-    // struct rtmsg: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags u32.
+    // struct rtmsg: family, prefix lengths of destination and cause, TOS, table, protocol, scope, type, flags u32.
     let mut header = vec![family(gateway), 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT];
     header.extend([libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0]);
     let attributes = Attributes::new().with(libc::RTA_GATEWAY, &octets(gateway));
@@ -105,7 +105,7 @@ pub fn wait_until_found(name: &str, address: Ipv6Addr) -> Result<(), Error> {
     let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
     wait(&action, "the interface is down", || {
         let groups = std::fs::read_to_string("/proc/thread-self/net/igmp6")
-            .map_err(|source| Error::Netlink { action: action.clone(), source })?;
+            .map_err(|cause| Error::Netlink { action: action.clone(), cause })?;
         Ok(groups.lines().any(|line| {
             let mut fields = line.split_whitespace().skip(1);
             fields.next() == Some(name) && fields.next() == Some(&group)
@@ -117,8 +117,8 @@ fn wait(action: &str, otherwise: &str, mut is_done: impl FnMut() -> Result<bool,
     let deadline = Instant::now() + Duration::from_secs(5);
     while !is_done()? {
         if Instant::now() >= deadline {
-            let source = io::Error::new(io::ErrorKind::TimedOut, format!("{otherwise} after 5 s"));
-            return Err(Error::Netlink { action: action.into(), source });
+            let cause = io::Error::new(io::ErrorKind::TimedOut, format!("{otherwise} after 5 s"));
+            return Err(Error::Netlink { action: action.into(), cause });
         }
         sleep(Duration::from_millis(1));
     }
@@ -144,7 +144,7 @@ fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
 }
 
 fn index(name: &str, action: &str) -> Result<u32, Error> {
-    if_nametoindex(name).map_err(|errno| Error::Netlink { action: action.into(), source: errno.into() })
+    if_nametoindex(name).map_err(|errno| Error::Netlink { action: action.into(), cause: errno.into() })
 }
 
 fn family(address: IpAddr) -> u8 {

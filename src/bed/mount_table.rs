@@ -18,7 +18,7 @@ pub(super) struct Mount {
 /// Reads the table in mount order: of two mounts on one directory the later is the one that is seen.
 pub(super) fn read() -> Result<Vec<Mount>, Error> {
     let path = Path::new("/proc/thread-self/mountinfo");
-    let table = std::fs::read(path).map_err(|source| Error::MountTable { path: path.into(), source })?;
+    let table = std::fs::read(path).map_err(|cause| Error::MountTable { path: path.into(), cause })?;
     Ok(parse(&table))
 }
 

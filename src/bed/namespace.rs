@@ -27,7 +27,7 @@ impl Namespace {
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, Error> {
         let file = File::open("/proc/thread-self/ns/net")
-            .map_err(|source| failed("open /proc/thread-self/ns/net (proc has to be mounted)", source))?;
+            .map_err(|cause| failed("open /proc/thread-self/ns/net (proc has to be mounted)", cause))?;
         Ok(Self { fd: file.into() })
     }
 
@@ -53,13 +53,13 @@ fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         let thread = thread::Builder::new()
             .name("shunt-bed".into())
             .spawn_scoped(scope, work)
-            .map_err(|source| failed("start a thread", source))?;
+            .map_err(|cause| failed("start a thread", cause))?;
         thread.join().or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn failed(action: &'static str, source: io::Error) -> Error {
-    Error::Namespace { action, source }
+fn failed(action: &'static str, cause: io::Error) -> Error {
+    Error::Namespace { action, cause }
 }
 
 #[cfg(test)]

@@ -165,11 +165,11 @@ pub(super) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
 
 /// No answer within the time-out reads as EAGAIN, which would tell the user nothing.
 fn failed(action: &str, error: io::Error) -> Error {
-    let source = match error.raw_os_error().map(Errno::from_raw) {
+    let cause = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EAGAIN) => io::Error::new(io::ErrorKind::TimedOut, "the kernel did not answer within 5 s"),
         _ => error,
     };
-    Error::Netlink { action: action.into(), source }
+    Error::Netlink { action: action.into(), cause }
 }
 
 #[cfg(test)]

@@ -32,19 +32,19 @@ impl Proxy {
     /// Listens on `port` of every address, IPv4 and IPv6; 0 takes a free one.
     pub fn start(port: u16) -> Result<Self, Error> {
         let v4 = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
-        let port = v4.local_addr().map_err(|source| failed("read its address".into(), source))?.port();
+        let port = v4.local_addr().map_err(|cause| failed("read its address".into(), cause))?.port();
         let mut listeners = vec![v4];
         if link::has_ipv6() {
             listeners.push(listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?);
         }
         let mut proxy = Self { port, listeners, connections: Arc::default(), acceptors: Vec::new() };
         for listener in &proxy.listeners {
-            let listener = listener.try_clone().map_err(|source| failed("duplicate a listener".into(), source))?;
+            let listener = listener.try_clone().map_err(|cause| failed("duplicate a listener".into(), cause))?;
             let connections = Arc::clone(&proxy.connections);
             let acceptor = thread::Builder::new()
                 .name("shunt-proxy".into())
                 .spawn(move || accept(&listener, &connections))
-                .map_err(|source| failed("start a thread".into(), source))?;
+                .map_err(|cause| failed("start a thread".into(), cause))?;
             proxy.acceptors.push(acceptor);
         }
         Ok(proxy)
@@ -113,7 +113,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
         socket.listen(1024)?;
         Ok(socket.into())
     };
-    listen().map_err(|source| failed(format!("listen on {address}"), source))
+    listen().map_err(|cause| failed(format!("listen on {address}"), cause))
 }
 
 /// Returns when the proxy stops, after the last relay has ended.
@@ -210,6 +210,6 @@ fn already_gone(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotConnected { Ok(()) } else { Err(error) }
 }
 
-fn failed(action: String, source: io::Error) -> Error {
-    Error::Proxy { action, source }
+fn failed(action: String, cause: io::Error) -> Error {
+    Error::Proxy { action, cause }
 }

@@ -33,7 +33,7 @@ impl Namespace {
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidInput, "only settings below net belong to a network namespace"))
         };
-        outcome.map_err(|source| Error::Sysctl { action: action.into(), path, source })
+        outcome.map_err(|cause| Error::Sysctl { action: action.into(), path, cause })
     }
 }
 
