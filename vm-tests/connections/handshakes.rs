@@ -37,15 +37,19 @@ fn what_a_second_thread_writes_while_connect_completes_is_read_first() {
             let service = node.listen(path);
             for _ in 0..share_of(300) {
                 let socket = node.in_client(|| unconnected(service.target));
-                let early_written = AtomicBool::new(false);
+                let (trying, early_written) = (AtomicBool::new(false), AtomicBool::new(false));
                 let stream = thread::scope(|scope| {
                     let early = scope.spawn(|| {
                         // Refused until connect has begun, then held up inside send until it has completed.
                         while let Err(error) = socket.send(&0_u32.to_be_bytes()) {
                             assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected), "{error}");
+                            trying.store(true, Ordering::Release);
                         }
                         early_written.store(true, Ordering::Release);
                     });
+                    while !trying.load(Ordering::Acquire) {
+                        thread::yield_now();
+                    }
                     socket.connect(&service.target.into()).expect("connect");
                     while !early_written.load(Ordering::Acquire) {
                         thread::yield_now();

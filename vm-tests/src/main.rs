@@ -1,19 +1,138 @@
-fn main() {
+//! The command line of the kernel matrix, and the first process of its guests.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use vm_tests::cache::Cache;
+use vm_tests::config::Config;
+use vm_tests::manifest::Manifest;
+use vm_tests::matrix::{self, Selection};
+use vm_tests::report::Conclusion;
+
+/// Runs the tests of this workspace on other kernels, in virtual machines.
+///
+/// Exits with 0 when everything passed, with 1 when a test failed or a kernel complained, and with 2 when nothing failed
+/// but not everything could be run.
+#[derive(Parser)]
+#[command(version)]
+struct Command {
+    /// What to run on which kernels, instead of vm-tests/kernels.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where kernels are kept [default: shunt-vm in $XDG_CACHE_HOME or ~/.cache].
+    #[arg(long, global = true, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Fetch the newest kernel of each series from the Debian archive.
+    Fetch {
+        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses].
+        #[arg(long, value_name = "URI")]
+        mirror: Option<String>,
+    },
+    /// Run every test on every kernel.
+    Run(Run),
+    /// Write the fetched kernels into a file, for a machine without a network.
+    Export {
+        /// The file to write: a tar archive.
+        file: PathBuf,
+    },
+    /// Take the kernels from a file that `export` wrote.
+    Import {
+        /// The file to read.
+        file: PathBuf,
+    },
+    /// List the kernels that are there.
+    List,
+}
+
+#[derive(Args)]
+struct Run {
+    /// Leave a kernel out; the report says so. Can be given several times.
+    #[arg(long, value_name = "SERIES", conflicts_with = "kernels")]
+    exclude: Vec<String>,
+    /// Run on this kernel and leave the others out. Can be given several times.
+    #[arg(long = "kernel", value_name = "SERIES")]
+    kernels: Vec<String>,
+    /// Also write the report as JUnit's XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Run only tests whose names contain this.
+    filter: Option<String>,
+}
+
+/// Everything passed.
+const PASSED: u8 = 0;
+/// A test failed.
+const FAILED: u8 = 1;
+/// Not everything could be run.
+const INCOMPLETE: u8 = 2;
+
+fn main() -> ExitCode {
+    // The kernel starts the first process of a guest by this name.
     if std::env::args_os().next().is_some_and(|name| name == "/init") {
         vm_tests::guest::main();
     }
-    let args: Vec<String> = std::env::args().collect();
-    let kernel = std::path::Path::new(&args[1]);
-    let job = vm_tests::protocol::Job { modules: vec![], tasks: serde_json::from_str(&args[2]).unwrap() };
-    let path = std::path::Path::new(&args[3]);
-    let mut image = vm_tests::initramfs::Initramfs::new(std::io::BufWriter::new(std::fs::File::create(path).unwrap()));
-    image.copy(&std::env::current_exe().unwrap(), std::path::Path::new("/init")).unwrap();
-    for f in &args[4..] { image.copy(f.as_ref(), f.as_ref()).unwrap(); }
-    image.add("/job.json".as_ref(), &serde_json::to_vec(&job).unwrap()).unwrap();
-    use std::io::Write;
-    image.finish().unwrap().flush().unwrap();
-    let hw = vm_tests::qemu::Hardware { accelerator: vm_tests::qemu::Accelerator::Emulation, memory_mib: 2048, processors: 2 };
-    let t = std::time::Instant::now();
-    let mut m = vm_tests::qemu::Machine::boot(hw, kernel, path, &path.with_extension("console"), &path.with_extension("err")).unwrap();
-    loop { match m.next_event(std::time::Duration::from_secs(120)) { Ok(e) => println!("{:?} {e:?}", t.elapsed()), Err(e) => { println!("{:?} {e}", t.elapsed()); break } } }
+    match run(Command::parse()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("vm-tests: {error:#}");
+            ExitCode::from(INCOMPLETE)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8> {
+    let config = Config::read(command.config.as_deref())?;
+    let cache = Cache::open(command.cache)?;
+    match command.action {
+        Action::Fetch { mirror } => list(&cache.fetch(&config, mirror.as_deref())?),
+        Action::Export { file } => cache.export(&file)?,
+        Action::Import { file } => list(&cache.import(&file)?),
+        Action::List => list(&cache.manifest()?),
+        Action::Run(run) => {
+            let selection = selection(&config, &run)?;
+            let report = matrix::run(&config, &cache, &selection)?;
+            print!("{}", report.text());
+            if let Some(file) = run.junit {
+                let xml = report.junit().context("write the report as XML")?;
+                fs::write(&file, xml).with_context(|| format!("write {}", file.display()))?;
+            }
+            return Ok(match report.conclusion() {
+                Conclusion::Passed => PASSED,
+                Conclusion::Failed => FAILED,
+                Conclusion::Incomplete => INCOMPLETE,
+            });
+        }
+    }
+    Ok(PASSED)
+}
+
+fn selection(config: &Config, run: &Run) -> Result<Selection> {
+    let series = || config.kernels.iter().map(|kernel| kernel.series.clone());
+    for kernel in &run.kernels {
+        ensure!(series().any(|series| series == *kernel), "there is no kernel {kernel} in the configuration");
+    }
+    let excluded = if run.kernels.is_empty() {
+        run.exclude.clone()
+    } else {
+        series().filter(|series| !run.kernels.contains(series)).collect()
+    };
+    Ok(Selection { excluded, filter: run.filter.clone() })
+}
+
+fn list(manifest: &Manifest) {
+    for kernel in &manifest.kernels {
+        println!("{:<6}  {}", kernel.series, kernel.release);
+        for package in &kernel.packages {
+            println!("        {} {}\n        sha256 {}", package.name, package.version, package.sha256);
+        }
+    }
 }

@@ -1,0 +1,323 @@
+//! Kernels on this machine: fetched once, used by every run, carried to machines without a network.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::archive::{self, Apt, Found};
+use crate::config::Config;
+use crate::manifest::{self, Manifest, sha256};
+use crate::mirror::Mirror;
+use crate::modules::Modules;
+use crate::tools;
+
+/// The folder with the kernels.
+#[derive(Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// A kernel that is ready to boot.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// What `uname -r` will say.
+    pub release: String,
+    /// The compressed image.
+    pub image: PathBuf,
+    /// The folder of its modules.
+    pub modules: PathBuf,
+}
+
+const MANIFEST: &str = "manifest.json";
+const PACKAGES: &str = "packages";
+const KERNELS: &str = "kernels";
+
+impl Cache {
+    /// The cache at `root`, or at its place in the user's home (XDG Base Directory Specification).
+    ///
+    /// # Errors
+    /// When there is no home, or the folder cannot be made.
+    pub fn open(root: Option<PathBuf>) -> Result<Self> {
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let of_user = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let root = root
+            .or_else(|| of_user().or_else(home).map(|folder| folder.join("shunt-vm")))
+            .context("no place for kernels: neither XDG_CACHE_HOME nor HOME is set; name one with --cache")?;
+        for folder in [PACKAGES, KERNELS] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        }
+        let root = root.canonicalize().with_context(|| format!("find {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read.
+    pub fn manifest(&self) -> Result<Manifest> {
+        let path = self.root.join(MANIFEST);
+        if !path.exists() {
+            return Ok(Manifest::default());
+        }
+        read_manifest(&path)
+    }
+
+    /// A folder for what a run needs while it lasts.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+        tempfile::Builder::new().prefix("run-").tempdir_in(&self.root).context("make a folder in the cache")
+    }
+
+    /// Fetches the newest kernel of each series that the configuration names. What is there already is not fetched again,
+    /// what is no longer wanted is removed.
+    ///
+    /// # Errors
+    /// When something is missing on this machine, or a series is missing in the archive.
+    pub fn fetch(&self, config: &Config, mirror: Option<&str>) -> Result<Manifest> {
+        tools::provide_for_fetching()?;
+        let mirror = mirror.map(Mirror::at).or_else(|| Mirror::of_machine(Path::new("/etc/apt"))).context(
+            "this machine's apt has no mirror of Debian: name one with --mirror, as in a line of a Debian sources.list",
+        )?;
+        eprintln!("reading what {} has", mirror.archive);
+        let apt = Apt::new(&self.root.join("apt"), &mirror, &config.archive.suites)?;
+        apt.update()?;
+        let offers = apt.offers()?;
+        let before = self.manifest()?;
+        let mut manifest = Manifest::default();
+        for kernel in &config.kernels {
+            let found = archive::newest(&offers, &kernel.series, archive::compare)?.with_context(|| {
+                let suites = config.archive.suites.join(", ");
+                format!(
+                    "no kernel {} in {suites} of {}: put a suite that has it into vm-tests/kernels.toml, name another \
+                     mirror with --mirror, or take the kernel out",
+                    kernel.series, mirror.archive
+                )
+            })?;
+            let kernel = self.take(&apt, &kernel.series, &found, &before)?;
+            self.unpack(&kernel)?;
+            manifest.kernels.push(kernel);
+        }
+        self.keep_only(&manifest)?;
+        Ok(manifest)
+    }
+
+    fn take(&self, apt: &Apt, series: &str, found: &Found, before: &Manifest) -> Result<manifest::Kernel> {
+        let mut packages = Vec::new();
+        for offer in &found.offers {
+            let known = before
+                .packages()
+                .find(|package| package.name == offer.package && package.version == offer.version)
+                .filter(|package| self.holds(package));
+            packages.push(match known {
+                Some(package) => package.clone(),
+                None => {
+                    eprintln!("fetching {} {}", offer.package, offer.version);
+                    let file = apt.download(offer, &self.root.join(PACKAGES))?;
+                    let sha256 = sha256(&self.root.join(PACKAGES).join(&file)).context("read the download")?;
+                    manifest::Package {
+                        name: offer.package.clone(),
+                        version: offer.version.clone(),
+                        file,
+                        sha256,
+                    }
+                }
+            });
+        }
+        Ok(manifest::Kernel { series: series.to_owned(), release: found.release.clone(), packages })
+    }
+
+    /// Whether the file of a package is there and what it was.
+    fn holds(&self, package: &manifest::Package) -> bool {
+        sha256(&self.root.join(PACKAGES).join(&package.file)).is_ok_and(|found| found == package.sha256)
+    }
+
+    /// Unpacks a kernel, unless that has been done.
+    fn unpack(&self, kernel: &manifest::Kernel) -> Result<()> {
+        let tree = self.root.join(KERNELS).join(&kernel.release);
+        if tree.exists() {
+            return Ok(());
+        }
+        eprintln!("unpacking {}", kernel.release);
+        let unfinished = tempfile::tempdir_in(self.root.join(KERNELS)).context("make a folder for the kernel")?;
+        for package in &kernel.packages {
+            let file = self.root.join(PACKAGES).join(&package.file);
+            tools::run(tools::command("dpkg-deb")?.arg("-x").arg(file).arg(unfinished.path()))?;
+        }
+        let modules = modules_in(unfinished.path(), &kernel.release)?;
+        // .../lib/modules/RELEASE, for depmod, is below BASE/lib/modules.
+        let base = modules.ancestors().nth(3).context("find the base of the modules")?;
+        tools::run(tools::command("depmod")?.arg("-b").arg(base).arg(&kernel.release))?;
+        fs::rename(unfinished.keep(), &tree).with_context(|| format!("keep {}", tree.display()))
+    }
+
+    /// Records the new contents, and removes the rest.
+    fn keep_only(&self, manifest: &Manifest) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        let mut file = tempfile::NamedTempFile::new_in(&self.root).context("make a file in the cache")?;
+        file.write_all(&text).context("write the manifest")?;
+        file.persist(self.root.join(MANIFEST)).context("keep the manifest")?;
+
+        let packages: Vec<_> = manifest.packages().map(|package| package.file.as_str()).collect();
+        let kernels: Vec<_> = manifest.kernels.iter().map(|kernel| kernel.release.as_str()).collect();
+        for (folder, kept) in [(PACKAGES, packages), (KERNELS, kernels)] {
+            for entry in fs::read_dir(self.root.join(folder)).context("look at the cache")? {
+                let path = entry.context("look at the cache")?.path();
+                if path.file_name().is_some_and(|name| kept.iter().any(|kept| name == *kept)) {
+                    continue;
+                }
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel of a series, ready to boot.
+    ///
+    /// # Errors
+    /// When it is not there; the message says how to get it.
+    pub fn kernel(&self, manifest: &Manifest, series: &str) -> Result<Kernel> {
+        let kernel = manifest.kernel(series).with_context(|| {
+            format!("no kernel {series} in {}: get it with `vm-tests fetch` or `vm-tests import`", self.root.display())
+        })?;
+        let tree = self.root.join(KERNELS).join(&kernel.release);
+        let modules = modules_in(&tree, &kernel.release)?;
+        let places = [tree.join("boot").join(format!("vmlinuz-{}", kernel.release)), modules.join("vmlinuz")];
+        let image = places.into_iter().find(|path| path.is_file());
+        let image = image.with_context(|| format!("no kernel image in {}", tree.display()))?;
+        Ok(Kernel { release: kernel.release.clone(), image, modules })
+    }
+
+    /// Writes everything that a run needs into one file.
+    ///
+    /// # Errors
+    /// When the cache is empty or the file cannot be written.
+    pub fn export(&self, file: &Path) -> Result<()> {
+        let manifest = self.manifest()?;
+        ensure!(!manifest.kernels.is_empty(), "the cache is empty: run `vm-tests fetch` first");
+        let created = File::create(file).with_context(|| format!("create {}", file.display()))?;
+        let mut archive = tar::Builder::new(BufWriter::new(created));
+        let names = manifest.packages().map(|package| format!("{PACKAGES}/{}", package.file));
+        for name in std::iter::once(MANIFEST.to_owned()).chain(names) {
+            archive.append_path_with_name(self.root.join(&name), &name).with_context(|| format!("export {name}"))?;
+        }
+        let done = archive.into_inner().and_then(|mut file| file.flush());
+        done.with_context(|| format!("write {}", file.display()))
+    }
+
+    /// Reads what [`Cache::export`] wrote in place of what the cache held.
+    ///
+    /// # Errors
+    /// When the file is not complete or not what it was.
+    pub fn import(&self, file: &Path) -> Result<Manifest> {
+        tools::provide_for_fetching()?;
+        let opened = File::open(file).with_context(|| format!("open {}", file.display()))?;
+        let arrived = self.scratch()?;
+        let mut archive = tar::Archive::new(BufReader::new(opened));
+        archive.unpack(arrived.path()).with_context(|| format!("unpack {}", file.display()))?;
+        let manifest = read_manifest(&arrived.path().join(MANIFEST))?;
+        for package in manifest.packages() {
+            let path = arrived.path().join(PACKAGES).join(&package.file);
+            let found = sha256(&path).with_context(|| format!("{} is not in {}", package.file, file.display()))?;
+            ensure!(found == package.sha256, "{} was changed: it is {found}, not {}", package.file, package.sha256);
+            fs::rename(&path, self.root.join(PACKAGES).join(&package.file)).context("move a package into the cache")?;
+        }
+        for kernel in &manifest.kernels {
+            // One of the same release may have been made of other packages.
+            let tree = self.root.join(KERNELS).join(&kernel.release);
+            if tree.exists() {
+                fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
+            }
+            self.unpack(kernel)?;
+        }
+        self.keep_only(&manifest)?;
+        Ok(manifest)
+    }
+}
+
+impl Kernel {
+    /// The files of the modules with these names and of those they need, in load order.
+    ///
+    /// # Errors
+    /// When the kernel has no such module.
+    pub fn module_files(&self, names: &[String]) -> Result<Vec<PathBuf>> {
+        let read = |name: &str| {
+            let path = self.modules.join(name);
+            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let (dependencies, built_in) = (read("modules.dep")?, read("modules.builtin")?);
+        let files = Modules::parse(&dependencies, &built_in).in_load_order(names)?;
+        Ok(files.into_iter().map(|file| self.modules.join(file)).collect())
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest> {
+    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).with_context(|| format!("{} is not a manifest", path.display()))?;
+    ensure!(manifest.stays_inside(), "{} has names that lead elsewhere", path.display());
+    Ok(manifest)
+}
+
+/// Packages have their modules in `lib`, newer ones in `usr/lib`.
+fn modules_in(tree: &Path, release: &str) -> Result<PathBuf> {
+    let places = ["lib", "usr/lib"].map(|lib| tree.join(lib).join("modules").join(release));
+    match places.into_iter().find(|path| path.is_dir()) {
+        Some(path) => Ok(path),
+        None => bail!("no modules of {release} in {}: fetch it again", tree.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Package;
+
+    /// A cache with one package that says it is a kernel.
+    fn cache(contents: &str, said: &str) -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let cache = Cache::open(Some(folder.path().join("cache"))).expect("open");
+        let file = "linux_1.deb".to_owned();
+        fs::write(cache.root.join(PACKAGES).join(&file), contents).expect("write");
+        let package = Package { name: "linux".into(), version: "1".into(), file, sha256: said.into() };
+        let kernel = manifest::Kernel { series: "6.1".into(), release: "6.1.0".into(), packages: vec![package] };
+        cache.keep_only(&Manifest { kernels: vec![kernel] }).expect("keep");
+        (folder, cache)
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_is_removed_from_the_cache() {
+        let (_folder, cache) = cache("package", "");
+        fs::create_dir_all(cache.root.join(KERNELS).join("5.4.0/boot")).expect("make");
+        let manifest = cache.manifest().expect("read");
+        cache.keep_only(&manifest).expect("keep");
+        assert!(cache.root.join(PACKAGES).join("linux_1.deb").exists());
+        assert!(!cache.root.join(KERNELS).join("5.4.0").exists());
+        assert_eq!(cache.manifest().expect("read"), manifest);
+    }
+
+    #[test]
+    fn a_package_that_was_changed_on_its_way_is_not_imported() {
+        let (folder, cache) = cache("package", "the hash of something else");
+        let file = folder.path().join("kernels.tar");
+        cache.export(&file).expect("export");
+        let elsewhere = Cache::open(Some(folder.path().join("elsewhere"))).expect("open");
+        let error = format!("{:#}", elsewhere.import(&file).expect_err("changed"));
+        assert!(error.contains("linux_1.deb was changed"), "{error}");
+        assert_eq!(elsewhere.manifest().expect("read"), Manifest::default());
+    }
+
+    #[test]
+    fn a_kernel_that_was_not_fetched_is_missed_with_the_remedy() {
+        let (_folder, cache) = cache("package", "");
+        let manifest = cache.manifest().expect("read");
+        let error = cache.kernel(&manifest, "5.10").expect_err("not there").to_string();
+        assert!(error.contains("vm-tests fetch"), "{error}");
+    }
+}
