@@ -129,7 +129,7 @@ mod tests {
 
     fn end(role: Role, own: u32, peer: u32) -> FlowEnd {
         FlowEnd {
-            own: End { name: Isns { own, peer }, sk: 1, cookie: u64::from(own) },
+            own: End { name: Isns { own, peer }, sk: 1, cookie: u64::from(own), lane: 0 },
             role: role as u32,
             family: 2,
             state: 1,
