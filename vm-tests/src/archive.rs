@@ -72,9 +72,9 @@ impl Apt {
         };
         // As if nothing were installed.
         let status = write("state/status", "")?;
-        let lines = suites.iter().map(|suite| {
-            format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror.of_suite(suite))
-        });
+        let lines = suites
+            .iter()
+            .map(|suite| format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror.of_suite(suite)));
         let sources = write("sources.list", &lines.collect::<String>())?;
         // Proxies and the like.
         let network = tools::run(tools::command("apt-config")?.args(["dump", "--format", "%F \"%v\";%n", "Acquire"]))?;

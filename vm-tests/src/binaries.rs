@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn only_one_passed_test_counts_as_passed() {
-        let result = |counts: &str| format!("\nrunning 1 test\n\ntest result: ok. {counts}; 0 measured; 9 filtered out");
+        let result =
+            |counts: &str| format!("\nrunning 1 test\n\ntest result: ok. {counts}; 0 measured; 9 filtered out");
         assert!(one_test_passed(&result("1 passed; 0 failed; 0 ignored")));
         assert!(!one_test_passed(&result("0 passed; 0 failed; 0 ignored")));
         assert!(!one_test_passed(&result("0 passed; 0 failed; 1 ignored")));

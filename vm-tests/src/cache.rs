@@ -119,12 +119,7 @@ impl Cache {
                     eprintln!("fetching {} {}", offer.package, offer.version);
                     let file = apt.download(offer, &self.root.join(PACKAGES))?;
                     let sha256 = sha256(&self.root.join(PACKAGES).join(&file)).context("read the download")?;
-                    manifest::Package {
-                        name: offer.package.clone(),
-                        version: offer.version.clone(),
-                        file,
-                        sha256,
-                    }
+                    manifest::Package { name: offer.package.clone(), version: offer.version.clone(), file, sha256 }
                 }
             });
         }

@@ -125,8 +125,7 @@ impl Config {
         match file {
             None => Self::parse(STANDARD),
             Some(path) => {
-                let text =
-                    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+                let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
                 Self::parse(&text)
             }
         }

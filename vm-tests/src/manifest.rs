@@ -55,7 +55,8 @@ impl Manifest {
     /// Whether every name is one path component, so that it cannot lead out of the cache. A manifest may come from
     /// elsewhere.
     pub fn stays_inside(&self) -> bool {
-        let names = self.packages().map(|package| &package.file).chain(self.kernels.iter().map(|kernel| &kernel.release));
+        let names =
+            self.packages().map(|package| &package.file).chain(self.kernels.iter().map(|kernel| &kernel.release));
         names.into_iter().all(|name| !name.starts_with('.') && !name.is_empty() && !name.contains(['/', '\0']))
     }
 }

@@ -76,7 +76,9 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
         for _ in 0..at_once {
             scope.spawn(|| {
                 loop {
-                    let Some(index) = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return };
+                    let Some(index) = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                        return;
+                    };
                     let report = lab.kernel(cache, &manifest, &config.kernels[index].series, selection);
                     done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(report);
                 }
@@ -256,13 +258,8 @@ impl Lab<'_> {
 /// Waits for the outcome of the task that is next.
 fn result_of(machine: &mut Machine, task: &Task) -> Result<TestResult> {
     let limit = Duration::from_secs(task.timeout_seconds) + GRACE;
-    let result = |verdict, seconds, output| TestResult {
-        test: task.name.clone(),
-        verdict,
-        seconds,
-        output,
-        complaints: vec![],
-    };
+    let result =
+        |verdict, seconds, output| TestResult { test: task.name.clone(), verdict, seconds, output, complaints: vec![] };
     loop {
         return Ok(match machine.next_event(limit) {
             Ok(Event::Started { .. }) => continue,

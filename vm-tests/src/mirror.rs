@@ -113,10 +113,8 @@ fn stanza_sources(text: &str) -> Vec<Source> {
             let binary = values("Types").iter().any(|kind| kind == "deb");
             let uris = if enabled && binary { values("URIs") } else { vec![] };
             let components = values("Components");
-            uris.into_iter().map(move |uri| Source {
-                uri: uri.trim_end_matches('/').to_owned(),
-                components: components.clone(),
-            })
+            uris.into_iter()
+                .map(move |uri| Source { uri: uri.trim_end_matches('/').to_owned(), components: components.clone() })
         })
         .collect()
 }

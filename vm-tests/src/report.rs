@@ -109,8 +109,7 @@ impl Report {
             !kernel.complaints.is_empty() || kernel.results.iter().any(|result| result.verdict != Verdict::Passed)
         };
         let complete = |kernel: &KernelReport| {
-            kernel.excluded
-                || kernel.trouble.is_none() && self.tests.iter().all(|test| kernel.result(test).is_some())
+            kernel.excluded || kernel.trouble.is_none() && self.tests.iter().all(|test| kernel.result(test).is_some())
         };
         if self.kernels.iter().any(failed) {
             Conclusion::Failed

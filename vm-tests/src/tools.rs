@@ -47,8 +47,7 @@ pub fn provide_for_running() -> Result<()> {
 }
 
 fn provide(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&str> =
-        needs.iter().filter(|need| find(need.file).is_none()).map(|need| need.package).collect();
+    let missing: Vec<&str> = needs.iter().filter(|need| find(need.file).is_none()).map(|need| need.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
