@@ -12,7 +12,7 @@
 use bpf_asm::{Builder, Label, NULL, Ptr, Reg, Slot, bpf_sock, bpf_sock_ops, helper};
 
 use super::Datapath;
-use super::count::count;
+use super::count::{add, count};
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{Control, End, Isns, Lane, Role};
@@ -28,6 +28,8 @@ const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 const CALLBACKS: i32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
 const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
+/// The key is taken (include/uapi/asm-generic/errno-base.h).
+const EEXIST: i32 = -17;
 /// TCP flags of the segment that completed a handshake (RFC 9293).
 const SYN_ACK: i32 = 0x12;
 
@@ -85,21 +87,24 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     b.store(lane.at(Lane::refresh_at), &now);
     drop((now, lane));
 
-    // Two clients that claim the same pair: one of them is an impostor. The server comes after both and must find neither.
     let left = b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &me, BPF_NOEXIST));
     b.when(left.ne(0), || {
-        const EEXIST: i32 = -17;
         b.when_else(
             left.eq(EEXIST),
             || {
-                b.call(helper::map_delete_elem(&d.maps.rendezvous, &pair));
-                b.call(helper::map_delete_elem(&d.maps.hints, &pair));
+                disown(b, d, &pair);
                 count(b, d, Reason::Ambiguous);
             },
             || count(b, d, Reason::RendezvousFull),
         );
     });
     b.place(&done);
+}
+
+/// Two clients claim the same pair: one of them is an impostor. The server comes after both and must find neither.
+fn disown(b: &Builder, d: &Datapath, pair: &Slot<Isns>) {
+    b.call(helper::map_delete_elem(&d.maps.rendezvous, pair));
+    b.call(helper::map_delete_elem(&d.maps.hints, pair));
 }
 
 /// A connection that was accepted here is established. Its client, if it is here, came before.
@@ -249,10 +254,18 @@ fn enrol(
 
     let refused = b.call(helper::sock_hash_update(event, &d.maps.socks, name, BPF_NOEXIST));
     b.when(refused.ne(0), || {
+        let reason = b.slot::<u32>();
+        b.store(reason.place(), Reason::SocksFull as u32);
+        if role == Role::Client {
+            b.when(refused.eq(EEXIST), || {
+                b.store(reason.place(), Reason::Ambiguous as u32);
+                disown(b, d, name);
+            });
+        }
         let sk = b.load(event.at(bpf_sock_ops::sk));
         b.jump_if(sk.eq(0), done);
         b.call(helper::sk_storage_delete(&d.maps.lanes, sk));
-        count(b, d, Reason::SocksFull);
+        add(b, d, reason.place(), 1);
         b.jump(done);
     });
     drop(refused);
@@ -270,6 +283,3 @@ fn named(b: &Builder, found: bpf_asm::Place<Isns>, pair: &Slot<Isns>, done: &Lab
         b.jump_if(found.ne(&expected), done);
     }
 }
-
-#[cfg(test)]
-mod tests;
