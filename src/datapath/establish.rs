@@ -115,3 +115,6 @@ fn end(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::mode), Mode::Ended as u32);
     b.store(lane.at(Lane::credit), 0);
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,3 +239,6 @@ pub(super) fn direct_unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &bpf_a
     first.sub(b.load(head.place()));
     first
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,3 +117,6 @@ fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     drop(unread);
     b.place(&unreadable);
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ mod reason;
 mod record;
 mod rendezvous;
 mod send;
+#[cfg(test)]
+mod simulation;
 mod wake;
 
 use bpf_asm::{BuildErrors, Program};

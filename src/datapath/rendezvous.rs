@@ -283,3 +283,6 @@ fn named(b: &Builder, found: bpf_asm::Place<Isns>, pair: &Slot<Isns>, done: &Lab
         b.jump_if(found.ne(&expected), done);
     }
 }
+
+#[cfg(test)]
+mod tests;

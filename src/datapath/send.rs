@@ -151,3 +151,6 @@ impl ByTcp {
         b.ret(SK_PASS);
     }
 }
+
+#[cfg(test)]
+mod tests;

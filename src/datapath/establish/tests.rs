@@ -1,0 +1,168 @@
+use super::super::simulation::{
+    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, Fault, Helper, LAST_ACK, Op, Way, World, on_every_kernel,
+};
+use super::super::{End, Mode, Reason};
+
+#[test]
+fn an_event_that_is_of_no_interest_changes_nothing() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.connection(1, 2);
+        w.event(Event::new(Op::TcpConnect, client));
+        assert_eq!(w.counted(), []);
+        assert_eq!((w.len("hints"), w.len("lanes"), w.len("socks")), (0, 0, 0));
+    });
+}
+
+#[test]
+fn an_end_that_has_sent_its_fin_sends_nothing_directly() {
+    on_every_kernel(|mut w| {
+        for state in [FIN_WAIT1, LAST_ACK] {
+            let (client, server) = w.direct_flow();
+            w.state_becomes(client, state);
+            let lane = w.lane(client).unwrap();
+            assert_eq!((lane.mode, lane.credit), (Mode::Ended as u32, 0));
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Reason::Ended, 1)]);
+            // Its peer may go on, and what was redirected can be read: both stay enrolled.
+            assert_eq!(w.send(server, 10), Way::Direct);
+        }
+    });
+}
+
+#[test]
+fn an_end_whose_peer_has_sent_a_fin_goes_on() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.direct_flow();
+        w.state_becomes(client, CLOSE_WAIT);
+        assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
+#[test]
+fn a_change_of_state_of_a_socket_that_is_not_enrolled_or_not_shown_changes_nothing() {
+    on_every_kernel(|mut w| {
+        let (stranger, _) = w.connection(1, 2);
+        w.state_becomes(stranger, CLOSE);
+        let (client, _) = w.direct_flow();
+        w.event(Event { shown: false, args: [1, CLOSE], ..Event::new(Op::State, client) });
+        assert_eq!(w.counted(), []);
+        assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
+#[test]
+fn the_counts_of_a_lane_go_into_the_totals_once_when_its_socket_closes() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        assert_eq!(w.send(client, 400), Way::Direct);
+        w.state_becomes(client, CLOSE);
+        // One of 100 bytes before that.
+        assert_eq!(w.counted(), [(Reason::DirectMessages, 2), (Reason::DirectBytes, 500), (Reason::Closed, 1)]);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.direct_messages, lane.direct_bytes), (0, 0));
+        assert_eq!((lane.messages_at_empty, lane.bytes_at_empty), (0, 0));
+        assert_eq!(lane.mode, Mode::Ended as u32);
+        w.state_becomes(client, CLOSE);
+        assert_eq!(w.counted(), [(Reason::Closed, 1)]);
+        w.state_becomes(server, CLOSE);
+        assert_eq!(w.counted(), [(Reason::DirectMessages, 1), (Reason::DirectBytes, 100), (Reason::Closed, 1)]);
+    });
+}
+
+#[test]
+fn what_a_client_left_for_others_is_taken_back_when_it_closes() {
+    on_every_kernel(|mut w| {
+        // Its server never came.
+        let (client, _) = w.connection(1, 2);
+        w.syn(1, 2);
+        w.event(Event::new(Op::ActiveEstablished, client));
+        assert_eq!(w.len("rendezvous"), 1);
+        w.state_becomes(client, CLOSE);
+        assert_eq!(w.len("rendezvous"), 0);
+
+        // It never sent anything, so it never looked for its server.
+        let (client, server) = w.flow();
+        assert_eq!(w.len("peers"), 1);
+        w.state_becomes(server, CLOSE);
+        assert_eq!(w.entries::<End>("peers").len(), 1, "a server takes nothing back");
+        w.state_becomes(client, CLOSE);
+        assert_eq!(w.len("peers"), 0);
+    });
+}
+
+// Leaving the socket map.
+
+/// A flow whose server has not answered yet.
+fn unanswered(w: &mut World) -> (u64, u64) {
+    let (client, server) = w.flow();
+    assert_eq!(w.send(client, 10), Way::Direct);
+    (client, server)
+}
+
+fn is_enrolled(w: &mut World, sk: u64) -> bool {
+    w.enrolled().iter().any(|&(_, enrolled)| enrolled == sk)
+}
+
+#[test]
+fn a_socket_that_has_sent_its_fin_and_that_nothing_is_on_its_way_to_is_taken_out() {
+    on_every_kernel(|mut w| {
+        let (client, server) = unanswered(&mut w);
+        w.state_becomes(client, FIN_WAIT1);
+        assert_eq!(w.counted(), [(Reason::Left, 1)]);
+        assert!(!is_enrolled(&mut w, client) && is_enrolled(&mut w, server));
+        // The answer comes by TCP.
+        assert_eq!(w.send(server, 10), Way::Tcp);
+        w.read(client);
+        assert_eq!(w.send(server, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Refresh, 1), (Reason::PeerGone, 1)]);
+    });
+}
+
+#[test]
+fn a_socket_with_redirected_bytes_to_read_stays() {
+    on_every_kernel(|mut w| {
+        let (client, _) = unanswered(&mut w);
+        w.queue(client, true);
+        w.state_becomes(client, FIN_WAIT1);
+        assert_eq!(w.counted(), []);
+        assert!(is_enrolled(&mut w, client));
+    });
+}
+
+#[test]
+fn a_socket_whose_peer_s_lane_is_direct_stays() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.direct_flow();
+        w.state_becomes(client, FIN_WAIT1);
+        assert_eq!(w.counted(), []);
+        assert!(is_enrolled(&mut w, client));
+    });
+}
+
+#[test]
+fn a_socket_whose_peer_is_not_known_or_is_another_by_now_stays() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.flow();
+        w.state_becomes(client, FIN_WAIT1);
+        assert!(is_enrolled(&mut w, client));
+        let (client, server) = unanswered(&mut w);
+        w.set(server, |l| l.cookie, 77_777);
+        w.state_becomes(client, FIN_WAIT1);
+        assert!(is_enrolled(&mut w, client));
+        assert_eq!(w.counted(), []);
+    });
+}
+
+#[test]
+fn a_socket_stays_when_it_cannot_be_told_what_is_on_its_way_to_it() {
+    on_every_kernel(|mut w| {
+        // Its psock and its queue, its peer's cookie and its peer's lane.
+        for read in 0..4 {
+            let (client, _) = unanswered(&mut w);
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+            w.state_becomes(client, FIN_WAIT1);
+            assert_eq!((w.counted(), w.pending_faults()), (vec![], 0));
+            assert!(is_enrolled(&mut w, client));
+        }
+    });
+}

@@ -1,0 +1,349 @@
+use super::super::simulation::{
+    BOOKKEEPING, Fault, Helper, Kernel, RECEIVE_BUFFER, REFRESH, SEND_BUFFER, SEND_BUFFER_MAX, Way, World,
+    on_every_kernel,
+};
+use super::super::{Control, Mode, Reason};
+
+const LIMIT: u64 = SEND_BUFFER_MAX + RECEIVE_BUFFER;
+
+/// A flow whose client has to look at its receiver before the next message.
+fn without_credit(w: &mut World) -> (u64, u64) {
+    let (client, server) = w.direct_flow();
+    w.edit_lane(client, |lane| lane.credit = 0);
+    (client, server)
+}
+
+fn credit(w: &mut World, sk: u64) -> u64 {
+    w.lane(sk).expect("a lane").credit.into()
+}
+
+// Refresh.
+
+#[test]
+fn a_lane_sends_one_message_by_tcp_each_period_and_returns_to_direct_when_it_was_read() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.time_passes(REFRESH - 1);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        w.read(server);
+        w.time_passes(1);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::OrderGate, 1)]);
+        w.read(server);
+        assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
+#[test]
+fn a_refresh_is_put_off_while_redirected_bytes_are_unread_but_not_for_a_second_period() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.queue(server, true);
+        w.time_passes(REFRESH);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        assert_eq!(w.counted(), []);
+        w.time_passes(REFRESH - 1);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        w.time_passes(1);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
+    });
+}
+
+#[test]
+fn a_refresh_of_a_lane_without_credit_is_not_put_off() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.queue(server, true);
+        w.time_passes(REFRESH);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
+    });
+}
+
+#[test]
+fn a_refresh_is_due_when_the_receiver_s_queue_cannot_be_read() {
+    on_every_kernel(|mut w| {
+        for probe in 0..2 {
+            let (client, server) = w.direct_flow();
+            w.queue(server, true);
+            w.time_passes(REFRESH);
+            w.fault(Helper::ProbeReadKernel, probe, Fault::Fails);
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
+            assert_eq!(w.pending_faults(), 0);
+        }
+    });
+}
+
+#[test]
+fn the_period_is_asked_of_the_agent_at_each_refresh() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.direct_flow();
+        w.control(Control { draining: 0, refresh: 500 });
+        w.time_passes(REFRESH);
+        w.send(client, 10);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.period, lane.refresh_at), (500, w.now() + 500));
+    });
+}
+
+#[test]
+fn the_period_is_a_third_of_the_shorter_conntrack_time_out_of_both_ends() {
+    for (own, peer, period) in
+        [(900, 1_200, 300), (1_200, 901, 300), (90_000, 90_000, REFRESH), (30_000, 90_000, REFRESH)]
+    {
+        let mut w = World::new(Kernel::Full);
+        let (client, server) = w.direct_flow();
+        let elsewhere = w.new_namespace();
+        w.set(server, |l| l.namespace, elsewhere);
+        let here = w.namespace;
+        w.set_optional(here, |l| l.conntrack_established, own);
+        w.set_optional(elsewhere, |l| l.conntrack_established, peer);
+        w.time_passes(REFRESH);
+        w.send(client, 10);
+        assert_eq!(w.lane(client).unwrap().period, period, "{own} {peer}");
+    }
+}
+
+#[test]
+fn a_namespace_that_cannot_be_read_does_not_shorten_the_period() {
+    // The reads of a refresh without credit: namespace and time-out of the sender, then of the receiver.
+    for (unreadable, period) in [(vec![0], 200), (vec![1], 200), (vec![2], 100), (vec![3], 100), (vec![0, 1], REFRESH)]
+    {
+        let mut w = World::new(Kernel::Full);
+        let (client, server) = without_credit(&mut w);
+        let elsewhere = w.new_namespace();
+        w.set(server, |l| l.namespace, elsewhere);
+        let here = w.namespace;
+        w.set_optional(here, |l| l.conntrack_established, 300);
+        w.set_optional(elsewhere, |l| l.conntrack_established, 600);
+        w.time_passes(REFRESH);
+        for &read in &unreadable {
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+        }
+        w.send(client, 10);
+        assert_eq!(w.pending_faults(), 0);
+        assert_eq!(w.lane(client).unwrap().period, period, "{unreadable:?}");
+    }
+}
+
+#[test]
+fn an_end_that_is_not_known_does_not_shorten_the_period() {
+    let mut w = World::new(Kernel::Full);
+    let (client, _) = w.flow();
+    let here = w.namespace;
+    w.set_optional(here, |l| l.conntrack_established, 300);
+    w.time_passes(REFRESH);
+    assert_eq!(w.lane(client).unwrap().peer.sk, 0, "a client that has sent nothing does not know its peer");
+    w.edit_lane(client, |lane| lane.own.sk = 0);
+    assert_eq!(w.send(client, 10), Way::Tcp);
+    assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
+    assert_eq!(w.lane(client).unwrap().period, REFRESH);
+}
+
+// Identity.
+
+#[test]
+fn a_lane_ends_when_the_memory_of_its_receiver_belongs_to_another_socket() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.set(server, |l| l.cookie, 77_777);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::PeerGone, 1)]);
+        assert_eq!(w.lane(client).unwrap().mode, Mode::Ended as u32);
+    });
+}
+
+#[test]
+fn a_lane_ends_when_the_memory_of_its_receiver_cannot_be_read() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.unmap(server);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::PeerGone, 1)]);
+        assert_eq!(w.lane(client).unwrap().mode, Mode::Ended as u32);
+    });
+}
+
+// Order.
+
+#[test]
+fn a_lane_returns_to_direct_once_the_receiver_has_read_everything() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.connection(1, 2);
+        w.syn(1, 2);
+        w.send(client, 1_000);
+        // Sent while connect() was completing, before the client was enrolled: the first numbers are not these.
+        w.set(client, |l| l.write_seq, 2);
+        w.set(server, |l| l.rcv_nxt, 2);
+        w.establish(client, server);
+        w.set(client, |l| l.write_seq, 1_002);
+        w.set(server, |l| l.rcv_nxt, 1_002);
+        assert_eq!(w.send(client, 5), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Paired, 1), (Reason::OrderGate, 1)]);
+        w.set(server, |l| l.copied_seq, 1_006);
+        assert_eq!(w.send(client, 5), Way::Tcp, "one byte is unread");
+        w.read(server);
+        assert_eq!(w.send(client, 5), Way::Direct);
+        assert_eq!(w.send(client, 5), Way::Direct);
+    });
+}
+
+#[test]
+fn a_direct_lane_stays_direct_whatever_the_sequence_numbers_say() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.set(server, |l| l.copied_seq, 1);
+        assert_eq!(w.send(client, 5), Way::Direct);
+    });
+}
+
+#[test]
+fn a_message_goes_by_tcp_when_the_order_gate_cannot_be_looked_at() {
+    on_every_kernel(|mut w| {
+        // The sender is not a TCP socket; the receiver's cookie can be read, but not how far it has read.
+        for (helper, calls_before) in [(Helper::SkcToTcpSock, 0), (Helper::ProbeReadKernel, 1)] {
+            let (client, _) = w.flow();
+            w.fault(helper, calls_before, Fault::Fails);
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Reason::LookFailed, 1)]);
+            assert_eq!((w.pending_faults(), w.lane(client).unwrap().mode), (0, Mode::Tcp as u32));
+        }
+    });
+}
+
+// Memory.
+
+#[test]
+fn an_empty_receiver_lends_all_that_tcp_would_hold() {
+    on_every_kernel(|mut w| {
+        let (client, _) = without_credit(&mut w);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        assert_eq!(credit(&mut w, client), LIMIT - 10 - BOOKKEEPING);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.smallest, lane.messages_at_empty, lane.bytes_at_empty), (10, 1, 100));
+    });
+}
+
+#[test]
+fn a_message_that_fills_the_limit_is_direct_and_a_byte_more_is_not() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        assert_eq!(w.send(client, (LIMIT - BOOKKEEPING) as u32), Way::Direct);
+        assert_eq!(credit(&mut w, client), 0);
+        w.read(server);
+        assert_eq!(w.send(client, (LIMIT - BOOKKEEPING + 1) as u32), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::MemoryGate, 1)]);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.mode, lane.credit), (Mode::Tcp as u32, 0));
+    });
+}
+
+#[test]
+fn a_send_buffer_that_is_larger_than_it_would_grow_counts_as_it_is() {
+    on_every_kernel(|mut w| {
+        let (client, _) = without_credit(&mut w);
+        w.set(client, |l| l.send_buffer, SEND_BUFFER_MAX + 5);
+        w.send(client, 10);
+        assert_eq!(credit(&mut w, client), LIMIT + 5 - 10 - BOOKKEEPING);
+    });
+}
+
+#[test]
+fn a_send_buffer_that_the_application_has_chosen_does_not_grow() {
+    // SOCK_SNDBUF_LOCK alone counts, not its neighbours.
+    for (locks, sending) in [(1, SEND_BUFFER), (3, SEND_BUFFER), (2, SEND_BUFFER_MAX)] {
+        let mut w = World::new(Kernel::Full);
+        let (client, _) = without_credit(&mut w);
+        w.set_optional(client, |l| l.buffer_locks, locks);
+        w.send(client, 10);
+        assert_eq!(credit(&mut w, client), sending + RECEIVE_BUFFER - 10 - BOOKKEEPING, "locks {locks}");
+    }
+}
+
+#[test]
+fn no_credit_is_larger_than_its_field() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.set(server, |l| l.receive_buffer, u32::MAX.into());
+        assert_eq!(w.send(client, 10), Way::Direct);
+        assert_eq!(credit(&mut w, client), u64::from(u32::MAX) - 10 - BOOKKEEPING);
+    });
+}
+
+#[test]
+fn unread_messages_count_with_their_bookkeeping() {
+    on_every_kernel(|mut w| {
+        let (client, _) = without_credit(&mut w);
+        for _ in 0..3 {
+            assert_eq!(w.send(client, 100), Way::Direct);
+        }
+        w.edit_lane(client, |lane| lane.credit = 0);
+        assert_eq!(w.send(client, 50), Way::Direct);
+        assert_eq!(credit(&mut w, client), LIMIT - 3 * (100 + BOOKKEEPING) - 50 - BOOKKEEPING);
+    });
+}
+
+#[test]
+fn no_more_messages_count_than_the_unread_bytes_can_make() {
+    let mut w = World::new(Kernel::Full);
+    let (client, server) = without_credit(&mut w);
+    for _ in 0..10 {
+        w.send(client, 100);
+    }
+    // Eight have been read, and a part of the ninth.
+    w.set(server, |l| l.receive_allocated, 150);
+    w.edit_lane(client, |lane| lane.credit = 0);
+    assert_eq!(w.send(client, 100), Way::Direct);
+    assert_eq!(credit(&mut w, client), LIMIT - 150 - 2 * BOOKKEEPING - 100 - BOOKKEEPING);
+}
+
+#[test]
+fn tiny_messages_to_a_reader_that_does_not_read_fill_the_limit_by_their_bookkeeping() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.flow();
+        let most = LIMIT / (1 + BOOKKEEPING);
+        let direct = (0..most + 10).take_while(|_| w.send(client, 1) == Way::Direct).count() as u64;
+        assert_eq!(direct, most);
+        assert_eq!(w.counted(), [(Reason::MemoryGate, 1)]);
+    });
+}
+
+#[test]
+fn a_receiver_that_holds_more_than_the_limit_gets_nothing_more_directly() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.send(client, 100);
+        w.set(server, |l| l.receive_buffer, 0);
+        w.set(server, |l| l.receive_allocated, LIMIT);
+        w.edit_lane(client, |lane| {
+            lane.credit = 0;
+            lane.direct_bytes += LIMIT;
+        });
+        assert_eq!(w.send(client, 1), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::MemoryGate, 1)]);
+    });
+}
+
+#[test]
+fn a_message_goes_by_tcp_when_the_memory_gate_cannot_be_looked_at() {
+    on_every_kernel(|mut w| {
+        // Of a direct lane the first read is the cookie, then the receive buffer; then what it holds, which takes one read where the
+        // kernel charges it, and two of its queue where it does not.
+        let reads = match w.kernel {
+            Kernel::Full => 1..3,
+            Kernel::Bare => 1..4,
+        };
+        let faults = reads.map(|read| (Helper::ProbeReadKernel, read)).chain([(Helper::SkcToTcpSock, 0)]);
+        for (helper, calls_before) in faults {
+            let (client, _) = without_credit(&mut w);
+            w.fault(helper, calls_before, Fault::Fails);
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Reason::LookFailed, 1)]);
+            assert_eq!((w.pending_faults(), w.lane(client).unwrap().mode), (0, Mode::Tcp as u32));
+        }
+    });
+}

@@ -1,0 +1,384 @@
+//! The kernel's side of the simulation: maps, and the helpers that programs call.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use bpf_asm::{MapDef, bpf_sock_ops};
+
+use super::memory::Memory;
+use crate::datapath::{Datapath, Reason};
+
+thread_local! {
+    /// Helpers are plain functions: this is how they reach the host that a program runs on.
+    static RUNNING: RefCell<Option<Host>> = const { RefCell::new(None) };
+}
+
+/// A helper function by the kernel's number (`enum bpf_func_id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Helper {
+    MapLookupElem = 1,
+    MapUpdateElem = 2,
+    MapDeleteElem = 3,
+    SkbStoreBytes = 9,
+    SkbLoadBytes = 26,
+    GetSocketCookie = 46,
+    Setsockopt = 49,
+    SockOpsCbFlagsSet = 59,
+    SockHashUpdate = 70,
+    MsgRedirectHash = 71,
+    SkRelease = 86,
+    SkStorageGet = 107,
+    SkStorageDelete = 108,
+    ProbeReadKernel = 113,
+    Jiffies64 = 118,
+    SkcToTcpSock = 137,
+}
+
+macro_rules! table {
+    ($($helper:ident),*) => {
+        /// Every helper, as rbpf takes them.
+        pub const HELPERS: &[(u32, rbpf::ebpf::Helper)] = &[
+            $((Helper::$helper as u32, |a, b, c, d, e| call(Helper::$helper, [a, b, c, d, e])),)*
+        ];
+    };
+}
+
+table!(
+    MapLookupElem,
+    MapUpdateElem,
+    MapDeleteElem,
+    SkbStoreBytes,
+    SkbLoadBytes,
+    GetSocketCookie,
+    Setsockopt,
+    SockOpsCbFlagsSet,
+    SockHashUpdate,
+    MsgRedirectHash,
+    SkRelease,
+    SkStorageGet,
+    SkStorageDelete,
+    ProbeReadKernel,
+    Jiffies64,
+    SkcToTcpSock
+);
+
+fn call(helper: Helper, arguments: [u64; 5]) -> u64 {
+    RUNNING.with_borrow_mut(|host| host.as_mut().expect("a running host").call(helper, arguments))
+}
+
+const ENOENT: i64 = -2;
+const E2BIG: i64 = -7;
+const ENOMEM: i64 = -12;
+const EFAULT: i64 = -14;
+const EEXIST: i64 = -17;
+const EINVAL: i64 = -22;
+
+const BPF_NOEXIST: u64 = 1;
+const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
+const BPF_F_INGRESS: u64 = 1;
+const SK_DROP: i64 = 0;
+const SK_PASS: i64 = 1;
+
+const SOL_SOCKET: u64 = 1;
+const SO_KEEPALIVE: u64 = 9;
+const SO_RCVLOWAT: u64 = 18;
+const SOL_TCP: u64 = 6;
+const TCP_KEEPIDLE: u64 = 4;
+const TCP_KEEPINTVL: u64 = 5;
+const SOCK_KEEPOPEN: u64 = 1 << 3;
+const KEEPALIVE_MAX_SECONDS: u64 = 32_767;
+
+/// A map. Values are addresses: of a value, of a socket in a socket map.
+#[derive(Clone)]
+pub struct Map {
+    def: MapDef,
+    /// The most entries that it takes.
+    pub capacity: usize,
+    pub entries: BTreeMap<Vec<u8>, u64>,
+}
+
+/// What happens instead of a helper's work, or before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The helper fails, with what the kernel returns then.
+    Fails,
+    /// The context shows no socket any more.
+    SocketHidden,
+}
+
+/// What changes while programs run, beside memory.
+#[derive(Clone)]
+pub struct State {
+    pub maps: Vec<Map>,
+    /// A fault, the helper that it is for, and how many of its calls still go well.
+    pub faults: Vec<(Helper, u32, Fault)>,
+    /// The receiver that the message was redirected to.
+    pub redirected: Option<u64>,
+    /// Options that were set: level, name, value.
+    pub options: Vec<(u64, u64, u64)>,
+    pub released: Vec<u64>,
+    /// Counters cannot be looked up: nothing may depend on them.
+    pub counters_missing: bool,
+    /// Bytes of a classifier's packet.
+    pub packet: u64,
+}
+
+/// The simulated kernel.
+pub struct Host {
+    pub memory: Memory,
+    pub state: State,
+    pub jiffies: u64,
+    pub datapath: Datapath,
+    pub counters: u64,
+    pub control: u64,
+}
+
+impl Host {
+    pub fn new(datapath: Datapath) -> Host {
+        let mut memory = Memory::new();
+        let array = |memory: &mut Memory, size: usize| {
+            let address = memory.place(size);
+            memory.write(address, &vec![0; size]);
+            address
+        };
+        let counters = array(&mut memory, Reason::ALL.len() * 8);
+        let control = array(&mut memory, datapath.maps.control.def().value_size as usize);
+        let maps = datapath
+            .maps
+            .all()
+            .map(|def| Map { def: *def, capacity: def.max_entries as usize, entries: BTreeMap::new() })
+            .into();
+        let state = State {
+            maps,
+            faults: Vec::new(),
+            redirected: None,
+            options: Vec::new(),
+            released: Vec::new(),
+            counters_missing: false,
+            packet: 0,
+        };
+        Host { memory, state, jiffies: 0, datapath, counters, control }
+    }
+
+    /// Runs `program` with this host behind its helpers.
+    pub fn running(self, program: impl FnOnce() -> u64) -> (Host, u64) {
+        RUNNING.set(Some(self));
+        let result = program();
+        (RUNNING.take().expect("the host that was put there"), result)
+    }
+
+    /// What stands for a map in a program: a number that nobody can load from, the value's address for the map of one value.
+    pub fn handle(&self, def: &MapDef) -> u64 {
+        if def.name == self.datapath.maps.control.def().name {
+            return self.control;
+        }
+        let index = self.state.maps.iter().position(|map| map.def.name == def.name);
+        index.unwrap_or_else(|| panic!("no map is called {}", def.name)) as u64 + 1
+    }
+
+    /// The map of this name.
+    pub fn map(&mut self, name: &str) -> &mut Map {
+        let found = self.state.maps.iter_mut().find(|map| map.def.name == name);
+        found.unwrap_or_else(|| panic!("no map is called {name}"))
+    }
+
+    fn map_of(&mut self, handle: u64) -> &mut Map {
+        &mut self.state.maps[handle as usize - 1]
+    }
+
+    /// Everything that a program can change, but the counters.
+    pub fn visible(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let entries: Vec<(&str, Vec<u8>, Vec<u8>)> = self
+            .state
+            .maps
+            .iter()
+            .flat_map(|map| map.entries.iter().map(move |entry| (map, entry)))
+            .map(|(map, (key, &value))| {
+                (map.def.name, key.clone(), self.memory.read(value, map.def.value_size as usize))
+            })
+            .collect();
+        (entries, self.state.redirected, self.state.options.clone(), self.state.released.clone())
+    }
+
+    /// Puts a value into a map of values.
+    pub fn put(&mut self, name: &str, key: &[u8], value: &[u8]) {
+        let address = self.memory.place(value.len());
+        self.memory.write(address, value);
+        self.map(name).entries.insert(key.to_vec(), address);
+    }
+
+    fn call(&mut self, helper: Helper, arguments: [u64; 5]) -> u64 {
+        let mut fails = false;
+        let mut hides = false;
+        self.state.faults.retain_mut(|(of, calls_before, fault)| {
+            if *of != helper {
+                return true;
+            }
+            if *calls_before > 0 {
+                *calls_before -= 1;
+                return true;
+            }
+            match fault {
+                Fault::Fails => fails = true,
+                Fault::SocketHidden => hides = true,
+            }
+            false
+        });
+        if hides {
+            self.memory.set_number(self.memory.addresses.context + bpf_sock_ops::sk.offset() as u64, 8, 0);
+        }
+        (if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) }) as u64
+    }
+
+    /// What the kernel answers when a helper cannot do its work.
+    fn failure(&mut self, helper: Helper, [to, size, ..]: [u64; 5]) -> i64 {
+        match helper {
+            Helper::MapLookupElem | Helper::SkStorageGet | Helper::SkcToTcpSock => 0,
+            Helper::MsgRedirectHash => SK_DROP,
+            Helper::MapUpdateElem | Helper::SockHashUpdate => ENOMEM,
+            Helper::ProbeReadKernel => {
+                self.memory.write(to, &vec![0; size as usize]);
+                EFAULT
+            }
+            Helper::SkbLoadBytes => EFAULT,
+            Helper::Setsockopt => EINVAL,
+            other => panic!("{other:?} does not fail where the programs call it"),
+        }
+    }
+
+    fn work(&mut self, helper: Helper, arguments: [u64; 5]) -> i64 {
+        let [a, b, c, d, e] = arguments;
+        match helper {
+            Helper::MapLookupElem => self.lookup(a, b) as i64,
+            Helper::MapUpdateElem => self.update(a, b, c, d),
+            Helper::MapDeleteElem => {
+                let key = self.key(a, b);
+                self.map_of(a).entries.remove(&key).map_or(ENOENT, |_| 0)
+            }
+            Helper::SkbLoadBytes => {
+                let bytes = self.memory.read(self.state.packet + b, d as usize);
+                self.memory.write(c, &bytes);
+                0
+            }
+            Helper::SkbStoreBytes => {
+                let bytes = self.memory.read(c, d as usize);
+                self.memory.write(self.state.packet + b, &bytes);
+                0
+            }
+            Helper::GetSocketCookie => {
+                let sk = self.socket(a);
+                self.memory.member(sk, self.datapath.layout.cookie) as i64
+            }
+            Helper::Setsockopt => self.set_option(a, [b, c], self.memory.number(d, e as usize)),
+            Helper::SockOpsCbFlagsSet => {
+                self.memory.set_number(a + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64, 4, b);
+                0
+            }
+            Helper::SockHashUpdate => {
+                let sk = self.socket(a);
+                let key = self.key(b, c);
+                self.insert(b, key, sk, d)
+            }
+            Helper::MsgRedirectHash => {
+                assert_eq!(d, BPF_F_INGRESS, "a redirect goes into the receiver's queue");
+                let key = self.key(b, c);
+                self.state.redirected = self.map_of(b).entries.get(&key).copied();
+                if self.state.redirected.is_some() { SK_PASS } else { SK_DROP }
+            }
+            Helper::SkRelease => {
+                self.state.released.push(a);
+                0
+            }
+            Helper::SkStorageGet => {
+                let key = b.to_le_bytes().to_vec();
+                if let Some(&value) = self.map_of(a).entries.get(&key) {
+                    return value as i64;
+                }
+                let size = self.map_of(a).def.value_size as usize;
+                if d & BPF_SK_STORAGE_GET_F_CREATE == 0 {
+                    return 0;
+                }
+                let value = self.memory.object(size);
+                self.memory.write(value, &vec![0; size]);
+                self.map_of(a).entries.insert(key, value);
+                value as i64
+            }
+            Helper::SkStorageDelete => {
+                let key = b.to_le_bytes();
+                self.map_of(a).entries.remove(key.as_slice()).map_or(ENOENT, |_| 0)
+            }
+            Helper::ProbeReadKernel => {
+                if !self.memory.is_mapped(c, b as usize) {
+                    return self.failure(helper, arguments);
+                }
+                let bytes = self.memory.read(c, b as usize);
+                self.memory.write(a, &bytes);
+                0
+            }
+            Helper::Jiffies64 => self.jiffies as i64,
+            Helper::SkcToTcpSock => a as i64,
+        }
+    }
+
+    /// The socket of a sock_ops context, where the kernel keeps it.
+    fn socket(&self, context: u64) -> u64 {
+        self.memory.member(context, self.datapath.layout.context_sk)
+    }
+
+    fn key(&mut self, map: u64, address: u64) -> Vec<u8> {
+        let size = self.map_of(map).def.key_size as usize;
+        self.memory.read(address, size)
+    }
+
+    fn lookup(&mut self, map: u64, key: u64) -> u64 {
+        let key = self.key(map, key);
+        let counters = self.datapath.maps.counters.def().name;
+        if self.map_of(map).def.name == counters {
+            let index = u64::from_le_bytes([key[0], key[1], key[2], key[3], 0, 0, 0, 0]);
+            let inside = index < Reason::ALL.len() as u64 && !self.state.counters_missing;
+            return if inside { self.counters + index * 8 } else { 0 };
+        }
+        self.map_of(map).entries.get(&key).copied().unwrap_or(0)
+    }
+
+    fn update(&mut self, map: u64, key: u64, value: u64, flags: u64) -> i64 {
+        let key = self.key(map, key);
+        let size = self.map_of(map).def.value_size as usize;
+        let address = self.memory.place(size);
+        self.memory.write(address, &self.memory.read(value, size));
+        self.insert(map, key, address, flags)
+    }
+
+    fn insert(&mut self, map: u64, key: Vec<u8>, value: u64, flags: u64) -> i64 {
+        let map = self.map_of(map);
+        let exists = map.entries.contains_key(&key);
+        if exists && flags & BPF_NOEXIST != 0 {
+            return EEXIST;
+        }
+        if !exists && map.entries.len() >= map.capacity {
+            return E2BIG;
+        }
+        map.entries.insert(key, value);
+        0
+    }
+
+    fn set_option(&mut self, context: u64, [level, name]: [u64; 2], value: u64) -> i64 {
+        let sk = self.socket(context);
+        self.state.options.push((level, name, value));
+        let layout = &self.datapath.layout;
+        let (field, content) = match (level, name) {
+            (SOL_TCP, TCP_KEEPIDLE | TCP_KEEPINTVL) if !(1..=KEEPALIVE_MAX_SECONDS).contains(&value) => return EINVAL,
+            (SOL_TCP, TCP_KEEPIDLE) => (layout.keepalive_idle, value * u64::from(self.datapath.settings.hz)),
+            (SOL_TCP, TCP_KEEPINTVL) => (layout.keepalive_interval, value * u64::from(self.datapath.settings.hz)),
+            (SOL_SOCKET, SO_RCVLOWAT) => (layout.low_water, value),
+            (SOL_SOCKET, SO_KEEPALIVE) => {
+                let others = self.memory.member(sk, layout.flags) & !SOCK_KEEPOPEN;
+                (layout.flags, others | if value == 0 { 0 } else { SOCK_KEEPOPEN })
+            }
+            _ => panic!("level {level} option {name} is not simulated"),
+        };
+        self.memory.set_member(sk, field, content);
+        0
+    }
+}

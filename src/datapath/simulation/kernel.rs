@@ -1,0 +1,85 @@
+//! The two kernels that the tests know, with structures that no real kernel has.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use bpf_asm::KernelField;
+
+use crate::datapath::{Layout, Meter};
+
+/// What the programs are assembled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Charges redirected bytes and has every feature that may be compiled out.
+    Full,
+    /// Does not charge redirected bytes, and has none of them.
+    Bare,
+}
+
+/// Bytes of every structure.
+pub const STRUCTURE: usize = 1024;
+
+/// Members of `struct tcp_sock` come after those of `struct sock`, with which it begins.
+const AFTER_SOCK: u32 = 512;
+
+/// Where the context of a sock_ops program keeps its socket: behind what programs may see.
+const BEHIND_CONTEXT: u32 = size_of::<bpf_asm::bpf_sock_ops>() as u32;
+
+impl Kernel {
+    pub const ALL: [Kernel; 2] = [Kernel::Full, Kernel::Bare];
+
+    pub fn meter(self) -> Meter {
+        match self {
+            Kernel::Full => Meter::Charged,
+            Kernel::Bare => Meter::Counted,
+        }
+    }
+
+    /// Members one after the other, with gaps, and bit-fields in the middle of their byte.
+    pub fn layout(self) -> Layout {
+        let mut ends: HashMap<String, u32> = HashMap::new();
+        let member = |structure: &str, path: &str| -> Result<KernelField, Infallible> {
+            let first = match structure {
+                "tcp_sock" => AFTER_SOCK,
+                "bpf_sock_ops_kern" => BEHIND_CONTEXT,
+                _ => 24,
+            };
+            let end = ends.entry(structure.to_owned()).or_insert(first);
+            let offset = *end;
+            *end += 24;
+            let (size, bitfield) = match path {
+                "sk"
+                | "__sk_common.skc_cookie"
+                | "sk_user_data"
+                | "ingress_msg"
+                | "__sk_common.skc_net.net"
+                | "bytes_sent"
+                | "sk_socket"
+                | "vfs_inode.i_ino"
+                | "__sk_common.skc_flags"
+                | "__sk_common.skc_v6_rcv_saddr"
+                | "__sk_common.skc_v6_daddr" => (8, None),
+                "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => (2, None),
+                "__sk_common.skc_state" => (1, None),
+                "sk_userlocks" => (1, Some((2, 4))),
+                "is_mptcp" => (1, Some((5, 1))),
+                _ => (4, None),
+            };
+            Ok(KernelField { offset, size, signed: false, bitfield })
+        };
+        let Ok(layout) = Layout::read(member, |_| Ok(280));
+        match self {
+            Kernel::Full => layout,
+            Kernel::Bare => Layout {
+                buffer_locks: None,
+                conntrack_established: None,
+                is_mptcp: None,
+                local_v6: None,
+                remote_v6: None,
+                keepalive_idle_default: None,
+                keepalive_interval_default: None,
+                ..layout
+            },
+        }
+    }
+}
