@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn what_a_module_needs_is_loaded_before_it_and_once() {
-        let expected = ["nf_conntrack", "nf_nat", "nft-redir"].map(|name| format!("kernel/net/{name}.ko.xz").into());
+        let expected =
+            ["nf_conntrack", "nf_nat", "nft-redir"].map(|name| PathBuf::from(format!("kernel/net/{name}.ko.xz")));
         assert_eq!(order(&["nf_nat", "nft_redir"]).expect("known"), expected);
         assert_eq!(order(&["nft_redir", "nf-nat"]).expect("known"), expected);
     }
