@@ -7,7 +7,7 @@ use super::gate::direct_unread;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{End, Lane, Mode, Role};
-use super::{Datapath, rendezvous, wake};
+use super::{Datapath, rendezvous, segment};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -31,7 +31,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
     let event = b.keep(b.context::<bpf_sock_ops>());
     let cases: [(i32, Case); 5] = [
-        (BPF_SOCK_OPS_HDR_OPT_LEN_CB, wake::segment_sent),
+        (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
         (BPF_SOCK_OPS_STATE_CB, state_changed),
         (BPF_SOCK_OPS_RWND_INIT, rendezvous::hint),
         (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, rendezvous::client_established),

@@ -4,16 +4,13 @@
 //! has read all that was sent by TCP (the order gate); from direct to TCP it may go at any time. The sender is the lane's only
 //! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at again (the memory gate).
 
-use bpf_asm::{Builder, Ptr, Reg, Slot, helper, sk_msg_md, sock, tcp_sock};
+use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
 
 use super::peek::peek;
 use super::reason::Reason;
-use super::record::{Control, End, Lane, Mode};
+use super::record::{Control, End, Lane};
 use super::send::ByTcp;
 use super::{Datapath, Meter};
-
-/// The application chose the size of its send buffer itself (include/net/sock.h).
-const SOCK_SNDBUF_LOCK: i32 = 1;
 
 /// A refresh is due: the message goes by TCP, to be seen by connection tracking, whose entry of a NAT hop would expire otherwise.
 ///
@@ -84,10 +81,6 @@ pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByT
 pub(super) fn order(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
     let open = b.label();
     let unknown = b.label();
-    let mode = b.load(lane.at(Lane::mode));
-    b.jump_if(mode.eq(Mode::Direct as u32), &open);
-    drop(mode);
-
     let written = b.slot::<u32>();
     let here = sender(b, msg, by_tcp);
     b.store(written.place(), b.load(here.member(d.layout.write_seq)));
@@ -102,51 +95,123 @@ pub(super) fn order(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<
     b.place(&open);
 }
 
-/// The receiver may hold for its reader, unread and redirected, what TCP would hold in its own receive buffer and in the sender's
-/// send buffer. What is left of that is the lane's new credit.
+/// A lane that goes by TCP stays there while a reader is in TCP's own receive function, where redirected bytes would not wake it, and
+/// where it would read what comes by TCP later before them.
+///
+/// Readers get there before their socket is enrolled, or when TCP bytes wait; they stay while they want more than there is
+/// (`MSG_WAITALL`, `SO_RCVLOWAT`). Nothing says where a thread sleeps, but it can be counted: the receive function of enrolled sockets
+/// holds on to the socket's psock, TCP's does not. More threads asleep than users of the psock, and one of them is in TCP's.
+/// A thread that is inside and awake owns the socket; it is on the list before it lets go.
+pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
+    /// How many of those that wait are looked at; with more, the answer is not known.
+    const MOST: usize = 4;
+    /// More than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
+    const STACK: i32 = 64 << 10;
+
+    let open = b.label();
+    let shut = b.label();
+    let unknown = b.label();
+    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+
+    let owned = peek(b, peer(), d.layout.lock_owned, &unknown);
+    b.jump_if(owned.ne(0), &shut);
+    drop(owned);
+    let queue = peek(b, peer(), d.layout.wait_queue, &unknown);
+    b.jump_if(queue.eq(0), &open);
+    queue.add(d.layout.waiters.offset);
+    let head = b.slot::<u64>();
+    b.store(head.place(), &queue);
+    let place = b.slot::<u64>();
+    b.store(place.place(), peek(b, queue, FIRST, &unknown));
+    let asleep = b.slot::<u64>();
+    b.store(asleep.place(), 0);
+
+    let counted = b.label();
+    for _ in 0..MOST {
+        let next = b.label();
+        let entry = b.load(place.place());
+        b.jump_if(entry.eq(b.load(head.place())), &counted);
+        entry.sub(d.layout.waiter_place.offset);
+        let thread = peek(b, entry, d.layout.waiter_private, &unknown);
+        // epoll and poll name no thread here, or nothing that has a stack around this entry.
+        let stack = peek(b, thread, d.layout.thread_stack, &next);
+        let entry = b.load(place.place());
+        b.jump_if(entry.lt(&stack), &next);
+        stack.add(STACK);
+        b.jump_if(entry.ge(&stack), &next);
+        drop((entry, stack));
+        let more = b.load(asleep.place());
+        more.add(1);
+        b.store(asleep.place(), &more);
+        drop(more);
+        b.place(&next);
+        b.store(place.place(), peek(b, b.load(place.place()), FIRST, &unknown));
+    }
+    b.jump_if(b.load(place.place()).ne(b.load(head.place())), &shut);
+
+    b.place(&counted);
+    b.jump_if(b.load(asleep.place()).eq(0), &open);
+    let users = psock(b, d, peer(), &unknown);
+    let users = peek(b, users, d.layout.direct_users, &unknown);
+    // The socket map is one of them.
+    users.sub(1);
+    b.jump_if(users.ge(b.load(asleep.place())), &open);
+    drop(users);
+    b.place(&shut);
+    by_tcp.because(b, Reason::ReaderGate);
+    b.place(&unknown);
+    by_tcp.because(b, Reason::LookFailed);
+    b.place(&open);
+}
+
+/// The receiver may hold as much for its reader, redirected and unread, as its receive buffer has room for, but for an eighth. What is
+/// left of that is the lane's new credit.
+///
+/// The eighth is for TCP: where redirected bytes are charged to the receive buffer, a full one would drop what comes by TCP next, and
+/// reading redirected bytes tells the sender of no new room. With some TCP bytes in the queue, reading those does.
 ///
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
 /// those sent are still queued nobody knows; no more than were sent since the queue was last seen empty, and no more than the
 /// unread bytes divided by the smallest of them.
-pub(super) fn memory(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, size: &Reg, by_tcp: &ByTcp) {
+pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by_tcp: &ByTcp) {
     let unknown = b.label();
     let known = b.label();
-    let left = limit(b, d, msg, lane, by_tcp, &unknown);
-
     let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+    let left = b.slot::<i64>();
+    {
+        let room = peek(b, peer(), d.layout.receive_buffer, &unknown);
+        let eighth = b.value(&room);
+        eighth.rsh(3);
+        room.sub(&eighth);
+        b.store(left.place(), &room);
+    }
+
     let empty = b.label();
     match d.settings.meter {
         Meter::Charged => {
             let unread = peek(b, peer(), d.layout.receive_allocated, &unknown);
             b.jump_if(unread.eq(0), &empty);
-            let remaining = b.load(left.place());
-            remaining.sub(&unread);
-            b.store(left.place(), &remaining);
-            drop(remaining);
-
+            take(b, &left, &unread);
             // unread / smallest + 1: the first of them may have been read in part.
-            let smallest = b.load(lane.at(Lane::smallest));
-            unread.div(&smallest);
+            unread.div(b.load(lane.at(Lane::smallest)));
             unread.add(1);
-            drop(smallest);
             let queued = sent_since_empty(b, lane);
             b.when(unread.lt(&queued), || queued.set(&unread));
             drop(unread);
-            charge_bookkeeping(b, d, &left, &queued);
+            queued.mul(d.bookkeeping());
+            take(b, &left, &queued);
         }
         Meter::Counted => {
             let unread = direct_unread(b, d, &peer(), &unknown);
             b.jump_if(unread.eq(0), &empty);
             drop(unread);
             let unread = b.load(lane.at(Lane::direct_bytes));
-            let before = b.load(lane.at(Lane::bytes_at_empty));
-            unread.sub(&before);
-            drop(before);
-            let remaining = b.load(left.place());
-            remaining.sub(&unread);
-            b.store(left.place(), &remaining);
-            drop((remaining, unread));
-            charge_bookkeeping(b, d, &left, &sent_since_empty(b, lane));
+            unread.sub(b.load(lane.at(Lane::bytes_at_empty)));
+            take(b, &left, &unread);
+            drop(unread);
+            let queued = sent_since_empty(b, lane);
+            queued.mul(d.bookkeeping());
+            take(b, &left, &queued);
         }
     }
     b.jump(&known);
@@ -165,58 +230,19 @@ pub(super) fn memory(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr
     let left = b.load(left.place());
     b.when(left.slt(&cost), || by_tcp.because(b, Reason::MemoryGate));
     drop(cost);
-    let most = b.value(u32::MAX);
-    b.when(left.gt(&most), || left.set(&most));
     b.store(lane.at(Lane::credit), &left);
 }
 
-/// What TCP would hold for the receiver, in bytes.
-fn limit(
-    b: &Builder,
-    d: &Datapath,
-    msg: &Ptr<sk_msg_md>,
-    lane: &Ptr<Lane>,
-    by_tcp: &ByTcp,
-    unknown: &bpf_asm::Label,
-) -> Slot<i64> {
-    let limit = b.slot::<i64>();
-    {
-        let here = sender(b, msg, by_tcp);
-        let sending = b.load(here.member(d.layout.send_buffer));
-        let grows = || {
-            let namespace = b.load(here.member(d.layout.namespace)).cast::<sock>();
-            let most = b.load(namespace.member(d.layout.send_buffer_max));
-            b.when(most.gt(&sending), || sending.set(&most));
-        };
-        match d.layout.buffer_locks {
-            Some(locks) => {
-                let locked = b.load(here.member(locks));
-                locked.and(SOCK_SNDBUF_LOCK);
-                b.when(locked.eq(0), grows);
-            }
-            None => grows(),
-        }
-        b.store(limit.place(), &sending);
-    }
-    let receiving = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.receive_buffer, unknown);
-    let sum = b.load(limit.place());
-    sum.add(&receiving);
-    b.store(limit.place(), &sum);
-    limit
+fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
+    let remaining = b.load(left.place());
+    remaining.sub(amount);
+    b.store(left.place(), &remaining);
 }
 
 fn sent_since_empty(b: &Builder, lane: &Ptr<Lane>) -> Reg {
     let sent = b.load(lane.at(Lane::direct_messages));
     sent.sub(b.load(lane.at(Lane::messages_at_empty)));
     sent
-}
-
-fn charge_bookkeeping(b: &Builder, d: &Datapath, left: &Slot<i64>, messages: &Reg) {
-    let cost = b.value(messages);
-    cost.mul(d.bookkeeping());
-    let remaining = b.load(left.place());
-    remaining.sub(&cost);
-    b.store(left.place(), &remaining);
 }
 
 /// The sending socket, with its members at hand.
@@ -226,18 +252,27 @@ fn sender(b: &Builder, msg: &Ptr<sk_msg_md>, by_tcp: &ByTcp) -> Ptr<tcp_sock> {
     here
 }
 
+/// The pointer at the beginning of a `struct list_head`.
+const FIRST: KernelField = KernelField { offset: 0, size: 8, signed: false, bitfield: None };
+
 /// Whether redirected bytes wait at the socket at this address: 0 or not. A socket without a psock is enrolled no more.
-pub(super) fn direct_unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &bpf_asm::Label) -> Reg {
+pub(super) fn direct_unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
+    let queue = psock(b, d, sk, unknown);
+    queue.add(d.layout.direct_queue.offset);
+    let head = b.slot::<u64>();
+    b.store(head.place(), &queue);
+    let first = peek(b, queue, FIRST, unknown);
+    first.sub(b.load(head.place()));
+    first
+}
+
+/// The address of a socket's `struct sk_psock`; 0 if it has none.
+fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> Reg {
     /// Tags in the low bits of `sk_user_data` (`SK_USER_DATA_*`, include/net/sock.h).
     const POINTER: i32 = !7;
     let psock = peek(b, sk, d.layout.user_data, unknown);
     psock.and(POINTER);
-    psock.add(d.layout.direct_queue.offset);
-    let head = b.slot::<u64>();
-    b.store(head.place(), &psock);
-    let first = peek(b, psock, bpf_asm::KernelField { offset: 0, size: 8, signed: false, bitfield: None }, unknown);
-    first.sub(b.load(head.place()));
-    first
+    psock
 }
 
 #[cfg(test)]

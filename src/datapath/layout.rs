@@ -50,8 +50,6 @@ layout! {
         receive_allocated => "sock" "sk_backlog.rmem_alloc",
         /// How much a socket may hold for its reader.
         receive_buffer => "sock" "sk_rcvbuf",
-        /// How much a socket may hold for its sender.
-        send_buffer => "sock" "sk_sndbuf",
         /// `SO_RCVLOWAT`.
         low_water => "sock" "sk_rcvlowat",
         /// Flag bits of `enum sock_flags`; `SOCK_KEEPOPEN` is `SO_KEEPALIVE`.
@@ -60,6 +58,20 @@ layout! {
         user_data => "sock" "sk_user_data",
         /// Head of the list of redirected messages that wait to be read.
         direct_queue => "sk_psock" "ingress_msg",
+        /// Whether somebody is inside a call on a socket.
+        lock_owned => "sock" "sk_lock.owned",
+        /// What threads that wait for a socket sleep on; null before the socket was accepted.
+        wait_queue => "sock" "sk_wq",
+        /// Head of the list of those that wait.
+        waiters => "socket_wq" "wait.head",
+        /// From one that waits to its place in the list.
+        waiter_place => "wait_queue_entry" "entry",
+        /// Who is to be woken: the thread that sleeps, for one that sleeps.
+        waiter_private => "wait_queue_entry" "private",
+        /// Lowest address of a thread's kernel stack.
+        thread_stack => "task_struct" "stack",
+        /// How many hold on to a `struct sk_psock`: the socket map, and whoever is in a call of enrolled sockets.
+        direct_users => "sk_psock" "refcnt.refs.counter",
         /// A socket's network namespace.
         namespace => "sock" "__sk_common.skc_net.net",
         /// Sequence number after the last byte that the application wrote.
@@ -74,8 +86,6 @@ layout! {
         keepalive_interval => "tcp_sock" "keepalive_intvl",
         /// Bytes sent by TCP.
         bytes_sent => "tcp_sock" "bytes_sent",
-        /// The largest send buffer that TCP grows to.
-        send_buffer_max => "net" "ipv4.sysctl_tcp_wmem[2]",
         /// Address family.
         family => "sock" "__sk_common.skc_family",
         /// TCP state.
@@ -96,8 +106,6 @@ layout! {
         namespace_inode => "net" "ns.inum",
     }
     optional {
-        /// Bits of `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK`: the application chose the size itself.
-        buffer_locks => "sock" "sk_userlocks",
         /// Connection tracking's time-out of an established connection, in jiffies.
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
         /// The connection is a subflow of MPTCP.

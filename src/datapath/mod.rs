@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`establish`] | sock_ops | runs the four below at the events of a connection |
 //! | [`rendezvous`] | | hint, enrol and pair: which two sockets are the ends of one flow |
+//! | [`segment`] | | at each segment of an enrolled socket: room for its reader, and the next |
 //! | [`wake`] | | the wake-up that a reader with bytes in both queues can miss |
 //! | [`send`] | sk_msg | which way each message goes |
 //! | [`gate`] | | order gate, memory gate, refresh |
@@ -21,10 +22,12 @@ mod gate;
 mod layout;
 mod look;
 mod map;
+mod option;
 mod peek;
 mod reason;
 mod record;
 mod rendezvous;
+mod segment;
 mod send;
 #[cfg(test)]
 mod simulation;

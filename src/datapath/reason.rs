@@ -49,6 +49,8 @@ reasons! {
     NoPeer => "no_peer",
     /// Messages by TCP: bytes sent by TCP before are still unread.
     OrderGate => "order_gate",
+    /// Messages by TCP: a reader sleeps in TCP's own receive function, which redirected bytes do not wake.
+    ReaderGate => "reader_gate",
     /// Messages by TCP: the receiver holds as much as TCP would let it hold.
     MemoryGate => "memory_gate",
     /// Messages by TCP to be seen by connection tracking, and a server's first.

@@ -73,6 +73,8 @@ record! {
         pub keepalive_interval: u32,
         /// `SO_RCVLOWAT` is set to this, its present value, to wake the reader.
         pub low_water: u32,
+        /// Not 0: TCP has been asked to provide for a reader that falls behind.
+        pub roomy: u64,
     }
 }
 

@@ -8,6 +8,7 @@
 //! the lane has ended                              -> TCP
 //! the peer is not known yet, or is gone           -> TCP
 //! the lane goes by TCP and the order gate is shut -> TCP
+//! ... or a reader is in TCP's receive function    -> TCP
 //! the memory gate is shut                         -> TCP
 //! otherwise: new credit                           -> redirect
 //! ```
@@ -55,10 +56,15 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         b.when(credit.lt(&cost), || {
             let mode = b.load(lane.at(Lane::mode));
             b.when(mode.eq(Mode::Ended as u32), || by_tcp.because(&b, Reason::Ended));
+            drop(mode);
             rendezvous::find_peer(&b, d, &lane, &by_tcp);
             gate::identity(&b, d, &lane, &by_tcp);
-            gate::order(&b, d, &msg, &lane, &by_tcp);
-            gate::memory(&b, d, &msg, &lane, &size, &by_tcp);
+            let mode = b.load(lane.at(Lane::mode));
+            b.when(mode.ne(Mode::Direct as u32), || {
+                gate::order(&b, d, &msg, &lane, &by_tcp);
+                gate::readers(&b, d, &lane, &by_tcp);
+            });
+            gate::memory(&b, d, &lane, &size, &by_tcp);
             b.store(lane.at(Lane::mode), Mode::Direct as u32);
         });
     }

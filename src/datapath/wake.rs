@@ -10,21 +10,14 @@
 //! keepalive timer, at one second; at each later segment, an acknowledgement or a probe of that timer, the reader is woken if only
 //! TCP bytes wait. When both queues are empty the application's own keepalive settings are put back.
 
-use bpf_asm::{Builder, KernelField, NULL, Operand, Place, Ptr, bpf_sock_ops, helper, sock, tcp_sock};
+use bpf_asm::{Builder, KernelField, Label, Operand, Place, Ptr, bpf_sock_ops, helper, sock, tcp_sock};
 
 use super::Datapath;
 use super::count::count;
 use super::gate::direct_unread;
+use super::option::{SO_KEEPALIVE, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_KEEPIDLE, TCP_KEEPINTVL};
 use super::reason::Reason;
 use super::record::{Lane, Wake};
-
-/// Socket option levels and names (include/uapi/asm-generic/socket.h, include/uapi/linux/tcp.h).
-const SOL_SOCKET: i32 = 1;
-const SO_KEEPALIVE: i32 = 9;
-const SO_RCVLOWAT: i32 = 18;
-const SOL_TCP: i32 = 6;
-const TCP_KEEPIDLE: i32 = 4;
-const TCP_KEEPINTVL: i32 = 5;
 
 /// Bit of `SO_KEEPALIVE` in `sk_flags` (`enum sock_flags`, include/net/sock.h).
 const SOCK_KEEPOPEN: u32 = 3;
@@ -32,40 +25,33 @@ const SOCK_KEEPOPEN: u32 = 3;
 /// Seconds between two looks at a reader: the timer knows no less.
 const LOOK: u32 = 1;
 
-/// An enrolled socket is about to send a segment.
-pub(super) fn segment_sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let done = b.label();
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), &done);
-    let lane = b.keep(lane);
-
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), &done);
-    let socket = b.keep(socket);
-
+/// Looks at what a socket's two queues hold, and does what that asks for.
+pub(super) fn look(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    lane: &Ptr<Lane>,
+    socket: &Ptr<tcp_sock>,
+    done: &Label,
+) {
     let tcp_unread = b.load(socket.member(d.layout.rcv_nxt));
     tcp_unread.sub32(b.load(socket.member(d.layout.copied_seq)));
     let tcp_unread = b.keep(tcp_unread);
     let armed = b.load(lane.at(Lane::wake));
-    b.jump_if(tcp_unread.eq(0).and(armed.eq(Wake::Idle as u32)), &done);
+    b.jump_if(tcp_unread.eq(0).and(armed.eq(Wake::Idle as u32)), done);
     drop(armed);
 
-    let direct_unread = direct_unread(b, d, &b.load(lane.at(Lane::own).at(super::End::sk)), &done);
+    let direct_unread = direct_unread(b, d, &b.load(lane.at(Lane::own).at(super::End::sk)), done);
     let armed = b.load(lane.at(Lane::wake));
     b.when(armed.eq(Wake::Idle as u32), || {
         // Here because TCP bytes wait.
-        b.when(direct_unread.ne(0), || arm(b, d, event, &lane, &socket));
-        b.jump(&done);
+        b.when(direct_unread.ne(0), || arm(b, d, event, lane, socket));
+        b.jump(done);
     });
     drop(armed);
-    b.jump_if(direct_unread.ne(0), &done);
+    b.jump_if(direct_unread.ne(0), done);
     drop(direct_unread);
-    b.when_else(tcp_unread.ne(0), || wake(b, d, event, &lane, &socket), || disarm(b, event, &lane, &socket, d));
-    b.place(&done);
+    b.when_else(tcp_unread.ne(0), || wake(b, d, event, lane, socket), || disarm(b, event, lane, socket, d));
 }
 
 /// Borrows the keepalive timer, having noted how the application had set it.
