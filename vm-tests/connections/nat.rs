@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tcp_shunt::bed::Namespace;
+
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{REDIRECT, REDIRECTED, ready_for_tests};
@@ -47,7 +49,9 @@ fn flows_whose_source_port_was_remapped_are_paired() {
 #[test]
 fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
     isolated(|| {
-        let node = Node::start();
+        // The agent starts from the time-out of its own namespace: here the kernel's five days, whatever this machine has.
+        let elsewhere = Namespace::new().expect("make a namespace");
+        let node = elsewhere.run(Node::start).expect("enter the namespace");
         const TIMEOUT: Duration = Duration::from_secs(5);
         node.bed
             .client()
