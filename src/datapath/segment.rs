@@ -46,3 +46,6 @@ fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<La
         b.call(helper::setsockopt(event, option::SOL_SOCKET, option::SO_RCVLOWAT, lane.at(Lane::low_water), 4));
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 use super::super::simulation::{
-    BOOKKEEPING, Fault, Helper, Kernel, RECEIVE_BUFFER, REFRESH, SEND_BUFFER, SEND_BUFFER_MAX, Way, World,
-    on_every_kernel,
+    BOOKKEEPING, Fault, Helper, Kernel, RECEIVE_BUFFER, REFRESH, Waiter, Way, World, on_every_kernel,
 };
 use super::super::{Control, Mode, Reason};
 
-const LIMIT: u64 = SEND_BUFFER_MAX + RECEIVE_BUFFER;
+/// All of a receive buffer but an eighth.
+const LIMIT: u64 = RECEIVE_BUFFER - RECEIVE_BUFFER / 8;
 
 /// A flow whose client has to look at its receiver before the next message.
 fn without_credit(w: &mut World) -> (u64, u64) {
@@ -215,16 +215,102 @@ fn a_message_goes_by_tcp_when_the_order_gate_cannot_be_looked_at() {
     });
 }
 
+// Readers.
+
+/// The way of the first message to a server that these wait for, and what was counted.
+fn first_message_to(w: &mut World, waiters: &[Waiter], users_of_psock: u64) -> (Way, Vec<(Reason, u64)>) {
+    let (client, server) = w.flow();
+    w.waiting(server, waiters);
+    w.users_of_psock(server, users_of_psock);
+    (w.send(client, 10), w.counted())
+}
+
+#[test]
+fn a_lane_stays_on_tcp_while_somebody_is_inside_a_call_on_its_receiver() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.flow();
+        w.set(server, |l| l.lock_owned, 1);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::ReaderGate, 1)]);
+        w.read(server);
+        w.set(server, |l| l.lock_owned, 0);
+        assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
+#[test]
+fn a_lane_stays_on_tcp_while_more_threads_sleep_than_hold_on_to_the_psock() {
+    on_every_kernel(|mut w| {
+        for asleep in 1..=4 {
+            let waiters = vec![Waiter::Thread; asleep];
+            let users = asleep as u64;
+            assert_eq!(first_message_to(&mut w, &waiters, users), (Way::Tcp, vec![(Reason::ReaderGate, 1)]));
+            assert_eq!(first_message_to(&mut w, &waiters, users + 1), (Way::Direct, vec![]));
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_nobody_waits_for_or_that_only_is_polled_keeps_no_lane_on_tcp() {
+    on_every_kernel(|mut w| {
+        for waiter in [Waiter::Epoll, Waiter::BelowItsStack, Waiter::AboveItsStack] {
+            for waiting in 0..=4 {
+                assert_eq!(first_message_to(&mut w, &vec![waiter; waiting], 1), (Way::Direct, vec![]), "{waiter:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_lane_stays_on_tcp_while_more_wait_for_its_receiver_than_are_looked_at() {
+    on_every_kernel(|mut w| {
+        let five = [Waiter::Epoll; 5];
+        assert_eq!(first_message_to(&mut w, &five, 9), (Way::Tcp, vec![(Reason::ReaderGate, 1)]));
+    });
+}
+
+#[test]
+fn a_message_goes_by_tcp_when_the_readers_cannot_be_looked_at() {
+    // After cookie and sequence number: lock, wait queue and its head; of each waiter who it is, its stack, and the next; the psock
+    // and its users.
+    let reads = 2..5 + 4 * 3 + 2;
+    let stacks = [6, 9, 12, 15];
+    for (kernel, read) in Kernel::ALL.into_iter().flat_map(|kernel| reads.clone().map(move |read| (kernel, read))) {
+        let mut w = World::new(kernel);
+        let (client, server) = w.flow();
+        w.waiting(server, &[Waiter::Thread; 4]);
+        w.users_of_psock(server, 4);
+        w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+        let expected = if stacks.contains(&read) {
+            // One who has no stack is not asleep, so no more sleep than hold on to the psock.
+            (Way::Direct, vec![])
+        } else {
+            (Way::Tcp, vec![(Reason::LookFailed, 1)])
+        };
+        assert_eq!((w.send(client, 10), w.counted()), expected, "read {read}");
+        assert_eq!(w.pending_faults(), 0);
+    }
+}
+
+#[test]
+fn a_direct_lane_stays_direct_whoever_waits() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.waiting(server, &[Waiter::Thread; 4]);
+        assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
 // Memory.
 
 #[test]
-fn an_empty_receiver_lends_all_that_tcp_would_hold() {
+fn an_empty_receiver_lends_all_of_its_buffer_but_an_eighth() {
     on_every_kernel(|mut w| {
         let (client, _) = without_credit(&mut w);
-        assert_eq!(w.send(client, 10), Way::Direct);
-        assert_eq!(credit(&mut w, client), LIMIT - 10 - BOOKKEEPING);
+        assert_eq!(w.send(client, 200), Way::Direct);
+        assert_eq!(credit(&mut w, client), LIMIT - 200 - BOOKKEEPING);
         let lane = w.lane(client).unwrap();
-        assert_eq!((lane.smallest, lane.messages_at_empty, lane.bytes_at_empty), (10, 1, 100));
+        assert_eq!((lane.smallest, lane.messages_at_empty, lane.bytes_at_empty), (200, 1, 100));
     });
 }
 
@@ -239,38 +325,6 @@ fn a_message_that_fills_the_limit_is_direct_and_a_byte_more_is_not() {
         assert_eq!(w.counted(), [(Reason::MemoryGate, 1)]);
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.mode, lane.credit), (Mode::Tcp as u32, 0));
-    });
-}
-
-#[test]
-fn a_send_buffer_that_is_larger_than_it_would_grow_counts_as_it_is() {
-    on_every_kernel(|mut w| {
-        let (client, _) = without_credit(&mut w);
-        w.set(client, |l| l.send_buffer, SEND_BUFFER_MAX + 5);
-        w.send(client, 10);
-        assert_eq!(credit(&mut w, client), LIMIT + 5 - 10 - BOOKKEEPING);
-    });
-}
-
-#[test]
-fn a_send_buffer_that_the_application_has_chosen_does_not_grow() {
-    // SOCK_SNDBUF_LOCK alone counts, not its neighbours.
-    for (locks, sending) in [(1, SEND_BUFFER), (3, SEND_BUFFER), (2, SEND_BUFFER_MAX)] {
-        let mut w = World::new(Kernel::Full);
-        let (client, _) = without_credit(&mut w);
-        w.set_optional(client, |l| l.buffer_locks, locks);
-        w.send(client, 10);
-        assert_eq!(credit(&mut w, client), sending + RECEIVE_BUFFER - 10 - BOOKKEEPING, "locks {locks}");
-    }
-}
-
-#[test]
-fn no_credit_is_larger_than_its_field() {
-    on_every_kernel(|mut w| {
-        let (client, server) = without_credit(&mut w);
-        w.set(server, |l| l.receive_buffer, u32::MAX.into());
-        assert_eq!(w.send(client, 10), Way::Direct);
-        assert_eq!(credit(&mut w, client), u64::from(u32::MAX) - 10 - BOOKKEEPING);
     });
 }
 
@@ -337,10 +391,9 @@ fn a_message_goes_by_tcp_when_the_memory_gate_cannot_be_looked_at() {
             Kernel::Full => 1..3,
             Kernel::Bare => 1..4,
         };
-        let faults = reads.map(|read| (Helper::ProbeReadKernel, read)).chain([(Helper::SkcToTcpSock, 0)]);
-        for (helper, calls_before) in faults {
+        for read in reads {
             let (client, _) = without_credit(&mut w);
-            w.fault(helper, calls_before, Fault::Fails);
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
             assert_eq!(w.send(client, 10), Way::Tcp);
             assert_eq!(w.counted(), [(Reason::LookFailed, 1)]);
             assert_eq!((w.pending_faults(), w.lane(client).unwrap().mode), (0, Mode::Tcp as u32));

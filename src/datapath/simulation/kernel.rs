@@ -55,13 +55,17 @@ impl Kernel {
                 | "__sk_common.skc_net.net"
                 | "bytes_sent"
                 | "sk_socket"
+                | "sk_wq"
+                | "wait.head"
+                | "entry"
+                | "private"
+                | "stack"
                 | "vfs_inode.i_ino"
                 | "__sk_common.skc_flags"
                 | "__sk_common.skc_v6_rcv_saddr"
                 | "__sk_common.skc_v6_daddr" => (8, None),
                 "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => (2, None),
                 "__sk_common.skc_state" => (1, None),
-                "sk_userlocks" => (1, Some((2, 4))),
                 "is_mptcp" => (1, Some((5, 1))),
                 _ => (4, None),
             };
@@ -71,7 +75,6 @@ impl Kernel {
         match self {
             Kernel::Full => layout,
             Kernel::Bare => Layout {
-                buffer_locks: None,
                 conntrack_established: None,
                 is_mptcp: None,
                 local_v6: None,

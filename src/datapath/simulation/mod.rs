@@ -32,9 +32,6 @@ use kernel::STRUCTURE;
 /// Jiffies in a second of every simulated kernel.
 pub const HZ: u32 = 250;
 
-/// The send buffer of every new socket, and what its namespace lets that grow to.
-pub const SEND_BUFFER: u64 = 16_384;
-pub const SEND_BUFFER_MAX: u64 = 100_000;
 /// The receive buffer of every new socket.
 pub const RECEIVE_BUFFER: u64 = 60_000;
 /// What a message counts beside its bytes: the size class of the simulated `struct sk_msg`.
@@ -47,6 +44,18 @@ pub const REFRESH: u32 = 10_000;
 pub enum Way {
     Direct,
     Tcp,
+}
+
+/// Who waits for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiter {
+    /// A thread asleep in a receive function: its place in the list is on its own stack.
+    Thread,
+    /// Names no thread.
+    Epoll,
+    /// Names something whose stack does not hold its place.
+    BelowItsStack,
+    AboveItsStack,
 }
 
 /// Events of sock_ops (include/uapi/linux/bpf.h).
@@ -191,7 +200,6 @@ impl World {
 
     pub fn new_namespace(&mut self) -> u64 {
         let namespace = self.object();
-        self.set(namespace, |l| l.send_buffer_max, SEND_BUFFER_MAX);
         self.set(namespace, |l| l.namespace_inode, 4_026_531_840);
         // So long that it never is the least.
         self.set_optional(namespace, |l| l.conntrack_established, 432_000 * u64::from(HZ));
@@ -207,13 +215,16 @@ impl World {
         self.next_cookie += 1;
         let namespace = self.namespace;
         let psock = self.object();
+        let held = self.object();
         for (field, content) in [
             ((|l| l.cookie) as fn(&Layout) -> KernelField, cookie),
             (|l| l.namespace, namespace),
             (|l| l.receive_allocated, 0),
             (|l| l.receive_buffer, RECEIVE_BUFFER),
-            (|l| l.send_buffer, SEND_BUFFER),
+            (|l| l.lock_owned, 0),
+            (|l| l.wait_queue, 0),
             (|l| l.low_water, 1),
+            (|l| l.socket, held),
             (|l| l.flags, 0),
             (|l| l.write_seq, own.into()),
             (|l| l.copied_seq, peer.into()),
@@ -225,10 +236,40 @@ impl World {
         ] {
             self.set(sk, field, content);
         }
-        self.set_optional(sk, |l| l.buffer_locks, 0);
         self.set_optional(sk, |l| l.is_mptcp, 0);
         self.queue(sk, false);
+        self.users_of_psock(sk, 1);
         sk
+    }
+
+    /// How many hold on to a socket's psock: the socket map is one.
+    pub fn users_of_psock(&mut self, sk: u64, users: u64) {
+        self.set(self.psock(sk), |l| l.direct_users, users);
+    }
+
+    /// Makes these wait for a socket, in this order.
+    pub fn waiting(&mut self, sk: u64, waiters: &[Waiter]) {
+        let queue = self.object();
+        self.set(sk, |l| l.wait_queue, queue);
+        let layout = self.host().datapath.layout.clone();
+        let mut previous = queue + u64::from(layout.waiters.offset);
+        let head = previous;
+        for waiter in waiters {
+            let entry = self.object();
+            let place = entry + u64::from(layout.waiter_place.offset);
+            let thread = self.object();
+            let (private, stack) = match waiter {
+                Waiter::Thread => (thread, place - 8),
+                Waiter::Epoll => (0, 0),
+                Waiter::BelowItsStack => (thread, place + 1),
+                Waiter::AboveItsStack => (thread, place - (64 << 10)),
+            };
+            self.set(thread, |l| l.thread_stack, stack);
+            self.set(entry, |l| l.waiter_private, private);
+            self.host().memory.set_number(previous, 8, place);
+            previous = place;
+        }
+        self.host().memory.set_number(previous, 8, head);
     }
 
     fn psock(&self, sk: u64) -> u64 {
@@ -290,16 +331,19 @@ impl World {
         self.leaves_socket_map(server);
     }
 
-    /// A paired flow in which each end has sent and read a message, so that both lanes are direct; client first.
+    /// A paired flow in which each end has sent and read a message, so that both lanes are direct, and a segment; client first.
     pub fn direct_flow(&mut self) -> (u64, u64) {
         let (client, server) = self.flow();
         assert_eq!(self.send(client, 100), Way::Direct);
         assert_eq!(self.send(server, 100), Way::Tcp);
         self.read(client);
         assert_eq!(self.send(server, 100), Way::Direct);
-        self.read(client);
-        self.read(server);
+        for sk in [client, server] {
+            self.read(sk);
+            self.segment(sk);
+        }
         self.counted();
+        self.options();
         (client, server)
     }
 
