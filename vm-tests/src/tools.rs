@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::Uid;
 
 use crate::qemu::QEMU;
@@ -70,8 +70,9 @@ fn provide(needs: &[Need]) -> Result<()> {
         Ok(status.success())
     };
     // On a fresh machine apt has no lists yet, or old ones.
-    if !installs()? && !(run(Command::new(&apt).args(["update", "--quiet"])).is_ok() && installs()?) {
-        bail!("apt-get install {packages} failed, see above; install that by hand and run this again");
+    if !installs()? {
+        run(Command::new(&apt).args(["update", "--quiet"]))?;
+        ensure!(installs()?, "apt-get install {packages} failed, see above; install that by hand and run this again");
     }
     match needs.iter().find(|need| find(need.file).is_none()) {
         None => Ok(()),
