@@ -19,9 +19,11 @@ const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: i32 = 5;
 const BPF_SOCK_OPS_STATE_CB: i32 = 10;
 const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
 
-/// States (include/uapi/linux/bpf.h) in which an end sends no more.
+/// States (include/uapi/linux/bpf.h).
 const BPF_TCP_FIN_WAIT1: i32 = 4;
+const BPF_TCP_FIN_WAIT2: i32 = 5;
 const BPF_TCP_CLOSE: i32 = 7;
+const BPF_TCP_CLOSE_WAIT: i32 = 8;
 const BPF_TCP_LAST_ACK: i32 = 9;
 
 /// What an event does.
@@ -48,9 +50,11 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.finish(ProgramType::SockOps)
 }
 
-/// An enrolled socket changes its state. From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's
-/// answer; at its end its counts go into the totals. It stays in the socket map
-/// then: what was redirected to it may not have been read.
+/// An enrolled socket changes its state.
+///
+/// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's answer; nor from its peer's on, so that
+/// the peer can leave. At its end its counts go into the totals. It stays in the socket map then: what was redirected to it may not
+/// have been read.
 fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let sk = b.load(event.at(bpf_sock_ops::sk));
@@ -59,20 +63,20 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.jump_if(lane.eq(0), &done);
     let lane = b.keep(lane);
 
-    let ends = b.label();
-    let closes = b.label();
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
-    b.jump_if(to.eq(BPF_TCP_CLOSE), &closes);
-    b.jump_if(to.eq(BPF_TCP_FIN_WAIT1), &ends);
-    b.jump_if(to.ne(BPF_TCP_LAST_ACK), &done);
-    drop(to);
-    b.place(&ends);
-    end(b, &lane);
-    leave(b, d, &lane, &done);
+    let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_CLOSE_WAIT, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
+    let ending = b.label();
+    for state in ends {
+        b.jump_if(to.eq(state), &ending);
+    }
     b.jump(&done);
-
-    b.place(&closes);
+    b.place(&ending);
     end(b, &lane);
+    b.when(to.ne(BPF_TCP_CLOSE), || {
+        b.when(to.ne(BPF_TCP_CLOSE_WAIT), || leave(b, d, &lane, &done));
+        b.jump(&done);
+    });
+    drop(to);
     for (total, of_lane) in [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
     {
         let index = b.slot::<u32>();
@@ -92,14 +96,16 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 
 /// A socket that has sent its FIN is taken out, if nothing can be on its way to it.
 ///
-/// The acknowledgement of a FIN wakes whoever sleeps on the socket (`tcp_rcv_state_process`). TCP's own receive function goes back to
-/// sleep; that of enrolled sockets answers `EAGAIN`, to a blocking reader, too (`tcp_bpf_recvmsg`). So a program that sends all it
-/// has, shuts down, and then waits for the answer is to find TCP's function. A redirect to a socket that has just been taken
-/// out would fail in its sender, so the peer's lane must not be direct; one that has not answered yet is not.
+/// Whoever sleeps on a socket is woken when its FIN is acknowledged and when the peer's arrives (`tcp_rcv_state_process`, `tcp_fin`).
+/// TCP's own receive function knows what to do; that of enrolled sockets answers `EAGAIN`, to a blocking reader, too
+/// (`tcp_bpf_recvmsg`). So a program that sends all it has, shuts down, and then waits for the rest is to find TCP's function. A redirect
+/// to a socket that has just been taken out would fail in its sender, so the peer's lane must not be direct: it has not been yet, or
+/// it has ended with the arrival of the FIN, which comes before its acknowledgement.
 fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, done: &Label) {
     let unread = direct_unread(b, d, &b.load(lane.at(Lane::own).at(End::sk)), done);
     b.jump_if(unread.ne(0), done);
     drop(unread);
+    rendezvous::find_peer(b, d, lane, done);
     let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, done);
     b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), done);
     drop(cookie);

@@ -16,7 +16,6 @@ use super::count::{add, count};
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{Control, End, Isns, Lane, Role};
-use super::send::ByTcp;
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -148,8 +147,8 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     b.place(&done);
 }
 
-/// At a client's first messages: the server that took it.
-pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
+/// Sees to it that a lane knows its peer: a client looks for the server that took it. Jumps to `unknown` if there is none yet.
+pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &Label) {
     let known = b.label();
     let sk = b.load(lane.at(Lane::peer).at(End::sk));
     b.jump_if(sk.ne(0), &known);
@@ -157,21 +156,16 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &By
 
     let server = b.slot::<End>();
     let found = b.call(helper::map_lookup_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
-    b.when(found.eq(0), || by_tcp.because(b, Reason::NoPeer));
+    b.jump_if(found.eq(0), unknown);
     b.copy(server.place(), found.at_all());
     drop(found);
     b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
-
-    let other = b.label();
     for (theirs, ours) in [(Isns::own, Isns::peer), (Isns::peer, Isns::own)] {
         let theirs = b.load(server.at(End::name).at(theirs));
         let ours = b.load(lane.at(Lane::own).at(End::name).at(ours));
-        b.jump_if(theirs.ne(&ours), &other);
+        b.jump_if(theirs.ne(&ours), unknown);
     }
     b.copy(lane.at(Lane::peer), server.place());
-    b.jump(&known);
-    b.place(&other);
-    by_tcp.because(b, Reason::NoPeer);
     b.place(&known);
 }
 

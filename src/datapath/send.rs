@@ -39,6 +39,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let lane = b.keep(lane);
 
     let by_tcp = ByTcp::new(&b);
+    let no_peer = b.label();
     let now = b.keep(b.call(helper::jiffies64()));
     {
         let control = b.map_value(&d.maps.control, 0);
@@ -57,7 +58,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
             let mode = b.load(lane.at(Lane::mode));
             b.when(mode.eq(Mode::Ended as u32), || by_tcp.because(&b, Reason::Ended));
             drop(mode);
-            rendezvous::find_peer(&b, d, &lane, &by_tcp);
+            rendezvous::find_peer(&b, d, &lane, &no_peer);
             gate::identity(&b, d, &lane, &by_tcp);
             let mode = b.load(lane.at(Lane::mode));
             b.when(mode.ne(Mode::Direct as u32), || {
@@ -78,6 +79,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     drop(verdict);
     b.ret(SK_PASS);
 
+    b.place(&no_peer);
+    by_tcp.because(&b, Reason::NoPeer);
     by_tcp.place(&b, d, &lane, &now);
     b.finish(ProgramType::SkMsg)
 }
