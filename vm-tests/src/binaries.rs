@@ -31,9 +31,8 @@ impl Binary {
     /// When it cannot be built or lists no tests.
     pub fn build(tests: &Tests) -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("find the workspace")?;
         let mut building = Command::new(cargo)
-            .current_dir(workspace)
+            .current_dir(workspace()?)
             .args(["test", "--no-run", "--message-format=json-render-diagnostics", "--profile", PROFILE])
             .args(["--package", &tests.package, "--test", &tests.target])
             .stdin(Stdio::null())
@@ -58,6 +57,14 @@ impl Binary {
         ensure!(!found.is_empty(), "{} has no tests", path.display());
         Ok(Self { path, companions, tests: found })
     }
+}
+
+/// The folder of the workspace that this package is in.
+///
+/// # Errors
+/// When there is none.
+pub fn workspace() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("find the workspace of vm-tests")
 }
 
 /// What libtest's `--list --format terse` names.

@@ -105,6 +105,9 @@ pub struct Tests {
     pub package: String,
     /// The name of the integration test in the package.
     pub target: String,
+    /// Files of the workspace that its tests read and may write, relative to the workspace.
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
     /// How long one test may take.
     #[serde(default = "Tests::default_seconds")]
     pub seconds: u64,

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -113,12 +113,20 @@ fn run_job(host: &mut Host) -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
     host.tell(&Event::Ready { release: release.trim().to_owned() })?;
 
+    let read = |file: &PathBuf| fs::read_to_string(file).with_context(|| format!("read {}", file.display()));
+    let before: Vec<String> = job.files.iter().map(read).collect::<Result<_>>()?;
     for (index, task) in job.tasks.iter().enumerate() {
         host.tell(&Event::Started { task: index })?;
         let began = Instant::now();
         let ending = run(task)?;
         let seconds = began.elapsed().as_secs_f64();
         host.tell(&Event::Ended { task: index, ending, seconds, output: end_of_output()? })?;
+    }
+    for (file, before) in job.files.iter().zip(before) {
+        let contents = read(file)?;
+        if contents != before {
+            host.tell(&Event::Written { file: file.clone(), contents })?;
+        }
     }
     Ok(())
 }

@@ -64,6 +64,9 @@ struct Run {
     /// Also write the report as JUnit's XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Set a variable in the environment of every test. Can be given several times.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    environment: Vec<(String, String)>,
     /// Run only tests whose names contain this.
     filter: Option<String>,
 }
@@ -115,6 +118,13 @@ fn run(command: Command) -> Result<u8> {
     Ok(PASSED)
 }
 
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it has to be NAME=VALUE"),
+    }
+}
+
 fn selection(config: &Config, run: &Run) -> Result<Selection> {
     let series = || config.kernels.iter().map(|kernel| kernel.series.clone());
     for kernel in &run.kernels {
@@ -125,7 +135,7 @@ fn selection(config: &Config, run: &Run) -> Result<Selection> {
     } else {
         series().filter(|series| !run.kernels.contains(series)).collect()
     };
-    Ok(Selection { excluded, filter: run.filter.clone() })
+    Ok(Selection { excluded, filter: run.filter.clone(), environment: run.environment.iter().cloned().collect() })
 }
 
 fn list(manifest: &Manifest) {

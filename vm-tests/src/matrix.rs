@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::binaries::{Binary, one_test_passed};
+use crate::binaries::{Binary, one_test_passed, workspace};
 use crate::cache::{Cache, Kernel};
 use crate::config::Config;
 use crate::console::{Console, complaints};
@@ -39,6 +39,17 @@ pub struct Selection {
     pub excluded: Vec<String>,
     /// Run only tests whose names contain this.
     pub filter: Option<String>,
+    /// Added to the environment of every test.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What runs, and what it needs.
+#[derive(Debug, Default)]
+struct Load {
+    tasks: Vec<Task>,
+    binaries: Vec<PathBuf>,
+    /// Files that tests may change.
+    files: Vec<PathBuf>,
 }
 
 /// Runs the matrix. What goes wrong with a kernel or a test is in the report.
@@ -54,22 +65,25 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     }
     tools::provide_for_running()?;
     let manifest = cache.manifest()?;
-    let (tasks, files) = tasks(config, selection.filter.as_deref())?;
+    let mut load = load(config, selection.filter.as_deref())?;
     let scratch = cache.scratch()?;
     let wanted = config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
     let bootable: Vec<Kernel> = wanted.filter_map(|kernel| cache.kernel(&manifest, &kernel.series).ok()).collect();
     let accelerator = choose_accelerator(config, scratch.path(), bootable.first())?;
-    let environment = match accelerator {
+    let mut environment = match accelerator {
         Accelerator::Kvm => BTreeMap::new(),
         Accelerator::Emulation => config.emulation.environment.clone(),
     };
-    let tasks: Vec<Task> = tasks.into_iter().map(|task| Task { environment: environment.clone(), ..task }).collect();
+    environment.extend(selection.environment.clone());
+    for task in &mut load.tasks {
+        task.environment.clone_from(&environment);
+    }
     let guest = &config.guest;
     let hardware = Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
     let at_once = guests_at_once(guest.at_once, guest.memory_mib + QEMU_MIB, &free_memory()?);
-    eprintln!("{} tests on {} kernels by {accelerator}, {at_once} at a time", tasks.len(), bootable.len());
+    eprintln!("{} tests on {} kernels by {accelerator}, {at_once} at a time", load.tasks.len(), bootable.len());
 
-    let lab = Lab { config, hardware, scratch: scratch.path(), files: &files, tasks: &tasks };
+    let lab = Lab { config, hardware, scratch: scratch.path(), load: &load };
     let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..config.kernels.len()).collect());
     let done: Mutex<Vec<Option<KernelReport>>> = Mutex::new(vec![None; config.kernels.len()]);
     std::thread::scope(|scope| {
@@ -87,34 +101,37 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     });
     Ok(Report {
         accelerator: accelerator.to_string(),
-        tests: tasks.iter().map(|task| task.name.clone()).collect(),
+        tests: load.tasks.iter().map(|task| task.name.clone()).collect(),
         kernels: done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect(),
     })
 }
 
 /// Every test as a task, and the files that they need.
-fn tasks(config: &Config, filter: Option<&str>) -> Result<(Vec<Task>, Vec<PathBuf>)> {
-    let (mut tasks, mut files) = (Vec::new(), Vec::new());
+fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
+    let mut load = Load::default();
     for tests in &config.tests {
         eprintln!("building {}", tests.name);
         let binary = Binary::build(tests)?;
-        tasks.extend(binary.tests.iter().map(|test| Task {
+        load.tasks.extend(binary.tests.iter().map(|test| Task {
             name: format!("{}::{test}", tests.name),
             program: binary.path.clone(),
             arguments: [test, "--exact", "--test-threads=1"].map(str::to_owned).to_vec(),
             environment: BTreeMap::new(),
             timeout_seconds: tests.seconds,
         }));
-        files.push(binary.path);
-        files.extend(binary.companions);
+        load.binaries.push(binary.path);
+        load.binaries.extend(binary.companions);
+        for file in &tests.files {
+            load.files.push(workspace()?.join(file));
+        }
     }
-    files.sort();
-    files.dedup();
+    load.binaries.sort();
+    load.binaries.dedup();
     if let Some(filter) = filter {
-        tasks.retain(|task| task.name.contains(filter));
-        ensure!(!tasks.is_empty(), "no test has {filter:?} in its name");
+        load.tasks.retain(|task| task.name.contains(filter));
+        ensure!(!load.tasks.is_empty(), "no test has {filter:?} in its name");
     }
-    Ok((tasks, files))
+    Ok(load)
 }
 
 /// As many guests as the configuration wants and memory allows, but one at least. `memory` is `/proc/meminfo`.
@@ -170,8 +187,7 @@ struct Lab<'a> {
     config: &'a Config,
     hardware: Hardware,
     scratch: &'a Path,
-    files: &'a [PathBuf],
-    tasks: &'a [Task],
+    load: &'a Load,
 }
 
 impl Lab<'_> {
@@ -184,7 +200,7 @@ impl Lab<'_> {
         let outcome = cache.kernel(manifest, series).and_then(|kernel| {
             report.release = Some(kernel.release.clone());
             // A kernel that dies takes a guest with it, not the tests that come after.
-            while report.results.len() < self.tasks.len() {
+            while report.results.len() < self.load.tasks.len() {
                 self.guest(&kernel, &mut report)?;
             }
             Ok(())
@@ -199,12 +215,14 @@ impl Lab<'_> {
     /// Boots a guest for the tests that have no result, and returns when each has one or the guest has died of one.
     fn guest(&self, kernel: &Kernel, report: &mut KernelReport) -> Result<()> {
         let first = report.results.len();
-        let tasks = &self.tasks[first..];
+        let tasks = &self.load.tasks[first..];
         let path = |kind: &str| self.scratch.join(format!("{}-{first}.{kind}", report.series));
         let (initramfs, console, qemu) = (path("cpio"), path("console"), path("qemu"));
         let modules = kernel.module_files(&self.config.guest.modules)?;
-        let files = [self.files, modules.as_slice()].concat();
-        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.to_vec() })?;
+        let written = &self.load.files;
+        let before = written.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().context("read test data")?;
+        let files = [&self.load.binaries, written.as_slice(), modules.as_slice()].concat();
+        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.to_vec(), files: written.clone() })?;
         // Made here, so that it can be read from the start.
         File::create(&console).context("make a file for the console")?;
         let mut log = Console::open(&console).context("open the guest's console")?;
@@ -242,6 +260,11 @@ impl Lab<'_> {
                 return Ok(());
             }
         }
+        while let Ok(Event::Written { file, contents }) = machine.next_event(GRACE) {
+            let known = written.iter().zip(&before).find(|(written, _)| **written == file);
+            let (_, before) = known.with_context(|| format!("the guest wrote {}", file.display()))?;
+            replace(&file, before, &contents)?;
+        }
         machine.wait_until_off(GRACE);
         report.complaints.extend(complaints(&log.new_lines().context("read the guest's console")?));
         Ok(())
@@ -249,10 +272,21 @@ impl Lab<'_> {
 
     fn tell_progress(&self, report: &KernelReport) {
         if let Some(last) = report.results.last() {
-            let (series, done, all) = (&report.series, report.results.len(), self.tasks.len());
+            let (series, done, all) = (&report.series, report.results.len(), self.load.tasks.len());
             eprintln!("{series:>5}  {done:>3}/{all}  {:<9}  {:>6.1} s  {}", last.verdict, last.seconds, last.test);
         }
     }
+}
+
+/// Keeps what tests in a guest wrote, as if they had run here.
+fn replace(file: &Path, before: &str, contents: &str) -> Result<()> {
+    let now = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    ensure!(
+        now == before,
+        "{} was changed while a guest changed it too: run one kernel at a time (--kernel)",
+        file.display()
+    );
+    fs::write(file, contents).with_context(|| format!("write {}", file.display()))
 }
 
 /// Waits for the outcome of the task that is next.
@@ -275,7 +309,9 @@ fn result_of(machine: &mut Machine, task: &Task) -> Result<TestResult> {
                 result(verdict, seconds, format!("{output}{why}"))
             }
             Ok(Event::Broken { reason }) => anyhow::bail!("the guest could not go on: {reason}"),
-            Ok(event @ (Event::Ready { .. } | Event::Done)) => anyhow::bail!("the guest said {event:?} too early"),
+            Ok(event @ (Event::Ready { .. } | Event::Written { .. } | Event::Done)) => {
+                anyhow::bail!("the guest said {event:?} too early")
+            }
             Err(silence @ (Silence::TimedOut(_) | Silence::Off(_))) => {
                 result(Verdict::Crashed, 0.0, format!("the guest died: {silence}"))
             }
@@ -296,5 +332,16 @@ mod tests {
         }
         assert_eq!(guests_at_once(2, 2304, ""), 1);
         assert_eq!(guests_at_once(0, 0, &memory(64)), 1);
+    }
+
+    #[test]
+    fn what_a_guest_wrote_replaces_a_file_that_nobody_else_changed_meanwhile() {
+        let file = tempfile::NamedTempFile::new().expect("make a file");
+        fs::write(file.path(), "one").expect("write");
+        replace(file.path(), "one", "two").expect("replace");
+        assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
+        let error = replace(file.path(), "one", "three").expect_err("changed meanwhile").to_string();
+        assert!(error.contains("one kernel at a time"), "{error}");
+        assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
     }
 }

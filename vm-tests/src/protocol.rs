@@ -22,6 +22,8 @@ pub struct Job {
     pub modules: Vec<PathBuf>,
     /// Run one after the other.
     pub tasks: Vec<Task>,
+    /// Files that tasks may write, whose new contents the host wants.
+    pub files: Vec<PathBuf>,
 }
 
 /// A command to run in the guest.
@@ -63,6 +65,13 @@ pub enum Event {
         seconds: f64,
         /// What it wrote to its standard output and standard error: the last [`REPORTED_OUTPUT`] bytes.
         output: String,
+    },
+    /// Tasks changed one of [`Job::files`].
+    Written {
+        /// Which.
+        file: PathBuf,
+        /// What it holds now.
+        contents: String,
     },
     /// Every task has ended; the guest powers off.
     Done,

@@ -143,7 +143,8 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut rows = vec![[String::new()].into_iter().chain(self.kernels.iter().map(KernelReport::title)).collect()];
+        let mut rows =
+            vec![[String::new()].into_iter().chain(self.kernels.iter().map(|kernel| kernel.series.clone())).collect()];
         for test in &self.tests {
             rows.push([test.clone()].into_iter().chain(self.kernels.iter().map(|kernel| kernel.cell(test))).collect());
         }
@@ -158,6 +159,11 @@ impl Report {
             }
             table.push_str(line.trim_end());
             table.push('\n');
+        }
+        for kernel in &self.kernels {
+            if let Some(release) = &kernel.release {
+                let _ = writeln!(table, "{} is {release}", kernel.series);
+            }
         }
         table
     }
