@@ -14,8 +14,9 @@ use crate::tools::{self, KEYRING};
 /// The kernels made for virtual machines: small, with everything that a guest has.
 const FLAVOUR: &str = "-cloud-amd64";
 
-/// The packages that together are a kernel. Until 6.18 the image has everything; later ones are split.
-const PARTS: &[&str] = &["linux-binary-", "linux-modules-", "linux-image-"];
+/// The packages that together are a kernel. Until 6.18 the image has everything; later ones are split, and what modules
+/// are built in is told by the base.
+const PARTS: &[&str] = &["linux-base-", "linux-binary-", "linux-modules-", "linux-image-"];
 
 /// A package that the archive has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,10 +126,12 @@ impl Apt {
     /// When apt-cache fails.
     pub fn offers(&self) -> Result<Vec<Offer>> {
         let names = tools::run(self.command("apt-cache")?.args(["pkgnames", "linux-"]))?;
-        let names: Vec<&str> = names
+        let mut names: Vec<&str> = names
             .lines()
             .filter(|name| name.ends_with(FLAVOUR) && PARTS.iter().any(|part| name.starts_with(part)))
             .collect();
+        // Given in the order of a hash table.
+        names.sort_unstable();
         if names.is_empty() {
             return Ok(vec![]);
         }
@@ -204,6 +207,8 @@ mod tests {
         Package: linux-image-6.1.0-9-cloud-amd64\nVersion: 6.1.9-1\nDescription: a kernel\n Package: not this\n\n\
         Package: linux-image-6.1.0-56-cloud-amd64\nVersion: 6.1.192-2\n\n\
         Package: linux-image-6.12.1+deb13-cloud-amd64\nVersion: 6.12.1-1\n\n\
+        Package: linux-base-cloud-amd64\nVersion: 7.3.4-1~bpo13+1\n\n\
+        Package: linux-base-7.3.4+deb13-cloud-amd64\nVersion: 7.3.4-1~bpo13+1\n\n\
         Package: linux-binary-7.3.4+deb13-cloud-amd64\nVersion: 7.3.4-1~bpo13+1\n\n\
         Package: linux-modules-7.3.4+deb13-cloud-amd64\nVersion: 7.3.4-1~bpo13+1\n\n\
         Package: linux-binary-unsigned-7.3.4+deb13-cloud-amd64\nVersion: 7.3.4-1~bpo13+1\n";
@@ -217,7 +222,8 @@ mod tests {
     fn the_newest_kernel_of_a_series_is_found_with_all_its_packages() {
         let image = "linux-image-6.1.0-56-cloud-amd64".to_owned();
         assert_eq!(found("6.1"), Some(("6.1.0-56-cloud-amd64".into(), vec![image])));
-        let parts = ["linux-binary-", "linux-modules-"].map(|part| format!("{part}7.3.4+deb13-cloud-amd64"));
+        let parts =
+            ["linux-base-", "linux-binary-", "linux-modules-"].map(|part| format!("{part}7.3.4+deb13-cloud-amd64"));
         assert_eq!(found("7"), Some(("7.3.4+deb13-cloud-amd64".into(), parts.to_vec())));
         assert_eq!(found("5.10"), None);
     }

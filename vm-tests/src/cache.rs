@@ -99,7 +99,7 @@ impl Cache {
                 )
             })?;
             let kernel = self.take(&apt, &kernel.series, &found, &before)?;
-            self.unpack(&kernel)?;
+            self.unpack(&kernel, &before)?;
             manifest.kernels.push(kernel);
         }
         self.keep_only(&manifest)?;
@@ -131,11 +131,14 @@ impl Cache {
         sha256(&self.root.join(PACKAGES).join(&package.file)).is_ok_and(|found| found == package.sha256)
     }
 
-    /// Unpacks a kernel, unless that has been done.
-    fn unpack(&self, kernel: &manifest::Kernel) -> Result<()> {
+    /// Unpacks a kernel, unless it is there and `before` says that it was made of the same packages.
+    fn unpack(&self, kernel: &manifest::Kernel, before: &Manifest) -> Result<()> {
         let tree = self.root.join(KERNELS).join(&kernel.release);
         if tree.exists() {
-            return Ok(());
+            if before.kernels.contains(kernel) {
+                return Ok(());
+            }
+            fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
         }
         eprintln!("unpacking {}", kernel.release);
         let unfinished = tempfile::tempdir_in(self.root.join(KERNELS)).context("make a folder for the kernel")?;
@@ -224,12 +227,7 @@ impl Cache {
             fs::rename(&path, self.root.join(PACKAGES).join(&package.file)).context("move a package into the cache")?;
         }
         for kernel in &manifest.kernels {
-            // One of the same release may have been made of other packages.
-            let tree = self.root.join(KERNELS).join(&kernel.release);
-            if tree.exists() {
-                fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
-            }
-            self.unpack(kernel)?;
+            self.unpack(kernel, &Manifest::default())?;
         }
         self.keep_only(&manifest)?;
         Ok(manifest)
