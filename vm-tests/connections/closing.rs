@@ -108,7 +108,11 @@ fn a_reader_that_waits_is_told_when_its_peer_closes_or_shuts_down() {
             let mut local = client.local_addr().expect("an address");
             local.set_ip(local.ip().to_canonical());
             eventually("the client has left", || {
-                node.agent.flows().iter().all(|flow| flow.client.as_ref().is_none_or(|end| end.local != local)).then_some(())
+                node.agent
+                    .flows()
+                    .iter()
+                    .all(|flow| flow.client.as_ref().is_none_or(|end| end.local != local))
+                    .then_some(())
             });
             blocked(&client, &|| server.shutdown(Shutdown::Both).expect("shut down"));
         });

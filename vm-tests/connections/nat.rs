@@ -1,6 +1,7 @@
 //! Network address translation on the way (H5, H11).
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use tcp_shunt::bed::Namespace;
@@ -75,6 +76,7 @@ fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
         }
         for ((talk, pair), before) in flows.iter().zip(before) {
             let refreshed = by_tcp(pair) - before;
+            assert!(refreshed > 0, "{talk:?}: nothing went by TCP in {rounds} rounds");
             assert!(refreshed <= rounds * 2000 / 5, "{talk:?}: {refreshed} bytes went by TCP in {rounds} rounds");
         }
         for (talk, pair) in &flows {
@@ -95,14 +97,16 @@ enum Talk {
 impl Talk {
     fn round(self, pair: &Pair, round: u64) {
         let pattern = Pattern { seed: round };
-        let pass = |from, to| {
-            send(from, pattern, 0..1000, 1000);
+        // One message of one size: nothing but a refresh goes by TCP.
+        let pass = |mut from: &TcpStream, to| {
+            from.write_all(&pattern.bytes(0, 1000)).unwrap_or_else(|error| panic!("{self:?}, round {round}: {error}"));
             receive(to, pattern, 0..1000, 1000);
         };
-        match self {
-            Talk::Both => exchange(pair, round, 1000, 1000),
-            Talk::ClientOnly => pass(&pair.client, &pair.server),
-            Talk::ServerOnly => pass(&pair.server, &pair.client),
+        if !matches!(self, Talk::ServerOnly) {
+            pass(&pair.client, &pair.server);
+        }
+        if !matches!(self, Talk::ClientOnly) {
+            pass(&pair.server, &pair.client);
         }
     }
 }

@@ -113,7 +113,7 @@ fn an_edge_triggered_client_is_woken_as_its_server_is() {
         server.set_nonblocking(true).expect("make it non-blocking");
         let mut sent = 0;
         eventually("TCP bytes wait behind direct ones", || {
-            if let Ok(written) = (&server).write(&PATTERN.bytes(sent, WRITE * 10)) {
+            if let Ok(written) = (&server).write(&PATTERN.bytes(sent, WRITE)) {
                 sent += written as u64;
             }
             let end = node.flow_of(&client)?.client?;
