@@ -15,8 +15,8 @@ use super::{Datapath, Meter};
 /// A refresh is due: the message goes by TCP, to be seen by connection tracking, whose entry of a NAT hop would expire otherwise.
 ///
 /// While redirected bytes wait to be read it is put off for another period at most, since a reader with bytes in both of its queues
-/// can miss a wake-up. The period is found anew each time: the least of what the agent allows and a third of the established
-/// time-out of both ends' namespaces, which a packet sets as it passes.
+/// can miss a wake-up. The period is found anew each time, since a packet
+/// that passes sets the time-out that is valid then.
 pub(super) fn refresh(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg, by_tcp: &ByTcp) {
     let go_on = b.label();
     let unknown = b.label();
@@ -38,6 +38,15 @@ pub(super) fn refresh(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg, by
     b.place(&unknown);
     b.place(&due);
 
+    find_period(b, d, lane);
+    by_tcp.because(b, Reason::Refresh);
+
+    b.place(&go_on);
+}
+
+/// Finds how long a lane may send nothing by TCP: the least of what the agent allows and a third of the time-out of connection
+/// tracking in the namespaces of the ends that are known.
+pub(super) fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let period = b.slot::<u32>();
     {
         let control = b.map_value(&d.maps.control, 0);
@@ -59,9 +68,6 @@ pub(super) fn refresh(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg, by
     }
     b.store(lane.at(Lane::period), b.load(period.place()));
     drop(period);
-    by_tcp.because(b, Reason::Refresh);
-
-    b.place(&go_on);
 }
 
 /// The memory at the receiver's address still is the receiver.
@@ -164,11 +170,12 @@ pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTc
     b.place(&open);
 }
 
-/// The receiver may hold as much for its reader, redirected and unread, as its receive buffer has room for, but for an eighth. What is
-/// left of that is the lane's new credit.
+/// The receiver may hold for its reader, redirected and unread, what its receive buffer has room for beside the window that it has
+/// offered to TCP; a quarter of the buffer in any case. What is left of that is the lane's new credit.
 ///
-/// The eighth is for TCP: where redirected bytes are charged to the receive buffer, a full one would drop what comes by TCP next, and
-/// reading redirected bytes tells the sender of no new room. With some TCP bytes in the queue, reading those does.
+/// Redirected bytes are charged to the receive buffer, but the sender's TCP learns nothing of them: bytes that it sends into the window
+/// that it was offered would be dropped, sent again ever later, and nothing would hurry them, since reading redirected bytes offers no
+/// window. TCP counts a byte of window as about two of buffer.
 ///
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
 /// those sent are still queued nobody knows; no more than were sent since the queue was last seen empty, and no more than the
@@ -179,10 +186,26 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
     let peer = || b.load(lane.at(Lane::peer).at(End::sk));
     let left = b.slot::<i64>();
     {
+        let offered = b.slot::<u32>();
+        b.store(offered.place(), peek(b, peer(), d.layout.rcv_wup, &unknown));
+        let window = peek(b, peer(), d.layout.rcv_wnd, &unknown);
+        window.add32(b.load(offered.place()));
+        b.store(offered.place(), &window);
+        drop(window);
+        let window = peek(b, peer(), d.layout.rcv_nxt, &unknown);
+        window.neg32();
+        window.add32(b.load(offered.place()));
+        b.store(offered.place(), &window);
+        drop(window);
+
         let room = peek(b, peer(), d.layout.receive_buffer, &unknown);
-        let eighth = b.value(&room);
-        eighth.rsh(3);
-        room.sub(&eighth);
+        let quarter = b.value(&room);
+        quarter.rsh(2);
+        let window = b.load(offered.place());
+        window.lsh(1);
+        room.sub(&window);
+        drop(window);
+        b.when(room.slt(&quarter), || room.set(&quarter));
         b.store(left.place(), &room);
     }
 

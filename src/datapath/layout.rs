@@ -80,6 +80,10 @@ layout! {
         copied_seq => "tcp_sock" "copied_seq",
         /// Sequence number of the next byte expected from the network.
         rcv_nxt => "tcp_sock" "rcv_nxt",
+        /// Sequence number up to which the last window was offered from.
+        rcv_wup => "tcp_sock" "rcv_wup",
+        /// Bytes of the last window that was offered, from `rcv_wup` on.
+        rcv_wnd => "tcp_sock" "rcv_wnd",
         /// `TCP_KEEPIDLE` in jiffies, 0 for the namespace's default.
         keepalive_idle => "tcp_sock" "keepalive_time",
         /// `TCP_KEEPINTVL` in jiffies, 0 for the namespace's default.

@@ -11,11 +11,11 @@
 
 use bpf_asm::{Builder, Label, NULL, Ptr, Reg, Slot, bpf_sock, bpf_sock_ops, helper};
 
-use super::Datapath;
 use super::count::{add, count};
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{Control, End, Isns, Lane, Role};
+use super::{Datapath, gate};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -77,14 +77,15 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
 
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
-    let control = b.map_value(&d.maps.control, 0);
-    let period = b.load(control.at(Control::refresh));
-    b.store(lane.at(Lane::period), &period);
-    drop((control, period));
-    let now = b.call(helper::jiffies64());
-    now.add(b.load(lane.at(Lane::period)));
-    b.store(lane.at(Lane::refresh_at), &now);
-    drop((now, lane));
+    // Its server's namespace is not known yet, so the first refresh, which looks there, too, comes soon.
+    gate::find_period(b, d, &lane);
+    let refresh_at = b.call(helper::jiffies64());
+    let period = b.load(lane.at(Lane::period));
+    let soon = b.value(d.settings.hz);
+    b.when(period.lt(&soon), || soon.set(&period));
+    refresh_at.add(&soon);
+    b.store(lane.at(Lane::refresh_at), &refresh_at);
+    drop((refresh_at, period, soon, lane));
 
     let left = b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &me, BPF_NOEXIST));
     b.when(left.ne(0), || {

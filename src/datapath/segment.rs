@@ -6,7 +6,7 @@ use super::record::Lane;
 use super::{Datapath, option, wake};
 
 /// What a reader may ask TCP to provide for. TCP provides about twice as much.
-const ROOM: u32 = 1 << 17;
+const ROOM: u32 = 192 << 10;
 
 /// An enrolled socket is about to send a segment. A direct lane sends none.
 pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
