@@ -54,13 +54,13 @@ fn d_finds_nothing_running_that_was_left_by_others() {
 }
 
 #[test]
-fn f_holds_while_the_kernel_complains() {
+fn e_holds_while_the_kernel_complains() {
     only_in_a_guest();
     tell_kernel("WARNING: CPU: 0 PID: 1 at specimens/main.rs:1 on purpose");
 }
 
 #[test]
-fn g_crashes_the_kernel() {
+fn f_crashes_the_kernel() {
     only_in_a_guest();
     fs::write("/tmp/left", "").expect("leave a file");
     // Documentation/admin-guide/sysrq.rst.
@@ -69,7 +69,7 @@ fn g_crashes_the_kernel() {
 }
 
 #[test]
-fn h_holds_in_a_new_guest() {
+fn g_holds_in_a_new_guest() {
     only_in_a_guest();
     assert!(!fs::exists("/tmp/left").expect("look"), "this is no new guest");
 }
