@@ -274,6 +274,10 @@ impl Lab<'_> {
         if let Some(last) = report.results.last() {
             let (series, done, all) = (&report.series, report.results.len(), self.load.tasks.len());
             eprintln!("{series:>5}  {done:>3}/{all}  {:<9}  {:>6.1} s  {}", last.verdict, last.seconds, last.test);
+            if last.verdict != Verdict::Passed {
+                // In the report too, but that may be long in coming.
+                eprintln!("{}", last.details());
+            }
         }
     }
 }

@@ -83,6 +83,18 @@ pub enum Conclusion {
     Incomplete,
 }
 
+impl TestResult {
+    /// The verdict and what led to it.
+    pub fn details(&self) -> String {
+        let mut text = format!("{}\n", self.verdict);
+        for complaint in &self.complaints {
+            let _ = writeln!(text, "the kernel complained: {complaint}");
+        }
+        let _ = writeln!(text, "{}", self.output.trim_end());
+        text
+    }
+}
+
 impl KernelReport {
     fn result(&self, test: &str) -> Option<&TestResult> {
         self.results.iter().find(|result| result.test == test)
@@ -125,11 +137,7 @@ impl Report {
         let mut text = self.table();
         for kernel in &self.kernels {
             for result in kernel.results.iter().filter(|result| result.verdict != Verdict::Passed) {
-                let _ = writeln!(text, "\n── {} on {}: {}", result.test, kernel.title(), result.verdict);
-                for complaint in &result.complaints {
-                    let _ = writeln!(text, "the kernel complained: {complaint}");
-                }
-                let _ = writeln!(text, "{}", result.output.trim_end());
+                let _ = write!(text, "\n── {} on {}: {}", result.test, kernel.title(), result.details());
             }
             for complaint in &kernel.complaints {
                 let _ = writeln!(text, "\n── {} complained outside tests: {complaint}", kernel.title());
