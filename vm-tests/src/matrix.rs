@@ -242,6 +242,8 @@ impl Lab<'_> {
             let shown = log.end(SHOWN_CONSOLE).context("read the guest's console")?;
             anyhow::bail!("{why}\n{said}the end of its console:\n{shown}");
         }
+        // It is in the guest's memory now, and large: a run that is interrupted leaves nothing of the kind.
+        fs::remove_file(&initramfs).context("remove the guest's root file system")?;
         report.complaints.extend(complaints(&log.new_lines().context("read the guest's console")?));
 
         for task in tasks {
