@@ -289,12 +289,13 @@ pub(super) fn direct_unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label
     first
 }
 
-/// The address of a socket's `struct sk_psock`; 0 if it has none.
+/// The address of a socket's `struct sk_psock`.
 fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> Reg {
     /// Tags in the low bits of `sk_user_data` (`SK_USER_DATA_*`, include/net/sock.h).
     const POINTER: i32 = !7;
     let psock = peek(b, sk, d.layout.user_data, unknown);
     psock.and(POINTER);
+    b.jump_if(psock.eq(0), unknown);
     psock
 }
 

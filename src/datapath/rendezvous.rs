@@ -170,10 +170,13 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &L
     b.place(&known);
 }
 
-/// Takes back what an enrolled client left for others, when it closes.
+/// Takes back what an enrolled client left for others, when it closes. Once it knows its peer, everything has been taken.
 pub(super) fn client_closed(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
-    b.call(helper::map_delete_elem(&d.maps.rendezvous, lane.at(Lane::own).at(End::name)));
-    b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
+    let peer = b.load(lane.at(Lane::peer).at(End::sk));
+    b.when(peer.eq(0), || {
+        b.call(helper::map_delete_elem(&d.maps.rendezvous, lane.at(Lane::own).at(End::name)));
+        b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
+    });
 }
 
 /// A socket that had a flow before (`connect` to `AF_UNSPEC`, then a new connection) is taken out: its old peer, which may not have

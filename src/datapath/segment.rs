@@ -2,8 +2,12 @@
 
 use bpf_asm::{Builder, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
 
-use super::record::Lane;
-use super::{Datapath, option, wake};
+use super::option::{SO_RCVLOWAT, SOL_SOCKET};
+use super::record::{End, Isns, Lane};
+use super::{Datapath, wake};
+
+/// State of a connection (include/uapi/linux/bpf.h).
+const BPF_TCP_ESTABLISHED: i32 = 1;
 
 /// What a reader may ask TCP to provide for. TCP provides about twice as much.
 const ROOM: u32 = 192 << 10;
@@ -24,27 +28,39 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let socket = b.keep(socket);
 
     let roomy = b.load(lane.at(Lane::roomy));
-    b.when(roomy.eq(0), || make_room(b, d, event, &lane, &socket));
-    drop(roomy);
+    let state = b.load(event.at(bpf_sock_ops::state));
+    let needs_room = roomy.eq(0).and(state.eq(BPF_TCP_ESTABLISHED));
+    drop((roomy, state));
+    b.when(needs_room, || make_room(b, d, event, &lane, &socket));
     wake::look(b, d, event, &lane, &socket, &done);
     b.place(&done);
 }
 
-/// Grows the receive buffer as TCP does while a reader keeps up, which it cannot see of redirected bytes.
+/// Grows the receive buffer as TCP does while a reader keeps up, which it cannot see of redirected bytes; once the connection is used.
 ///
 /// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
 /// size itself; then its own low-water mark is put back. A socket that has not been accepted yet has to wait: for it the
 /// option would only be stored.
 fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, socket: &Ptr<tcp_sock>) {
+    let unused = b.label();
+    let used = b.label();
+    for (now, first) in [(d.layout.write_seq, Isns::own), (d.layout.rcv_nxt, Isns::peer)] {
+        let now = b.load(socket.member(now));
+        let first = b.load(lane.at(Lane::own).at(End::name).at(first));
+        b.jump_if(now.ne32(&first), &used);
+    }
+    b.jump(&unused);
+    b.place(&used);
     let held = b.load(socket.member(d.layout.socket));
-    b.when(held.ne(0), || {
-        b.store(lane.at(Lane::roomy), 1);
-        b.store(lane.at(Lane::low_water), b.load(socket.member(d.layout.low_water)));
-        let room = b.slot::<u32>();
-        b.store(room.place(), ROOM);
-        b.call(helper::setsockopt(event, option::SOL_SOCKET, option::SO_RCVLOWAT, &room, 4));
-        b.call(helper::setsockopt(event, option::SOL_SOCKET, option::SO_RCVLOWAT, lane.at(Lane::low_water), 4));
-    });
+    b.jump_if(held.eq(0), &unused);
+    drop(held);
+    b.store(lane.at(Lane::roomy), 1);
+    b.store(lane.at(Lane::low_water), b.load(socket.member(d.layout.low_water)));
+    let room = b.slot::<u32>();
+    b.store(room.place(), ROOM);
+    b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, &room, 4));
+    b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, lane.at(Lane::low_water), 4));
+    b.place(&unused);
 }
 
 #[cfg(test)]
