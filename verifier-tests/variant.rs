@@ -19,8 +19,7 @@ struct Feature {
 }
 
 /// Together these have every optional member of [`Layout`].
-const FEATURES: [Feature; 5] = [
-    Feature { name: "buffer locks", members: &[|layout| &mut layout.buffer_locks] },
+const FEATURES: [Feature; 4] = [
     Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
     Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
     Feature { name: "IPv6", members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6] },

@@ -1,10 +1,10 @@
 use super::super::simulation::{
-    BOOKKEEPING, Fault, Helper, Kernel, RECEIVE_BUFFER, REFRESH, Waiter, Way, World, on_every_kernel,
+    BOOKKEEPING, Fault, Helper, Kernel, REFRESH, Waiter, Way, World, on_every_kernel,
 };
 use super::super::{Control, Mode, Reason};
 
-/// All of a receive buffer but an eighth.
-const LIMIT: u64 = RECEIVE_BUFFER - RECEIVE_BUFFER / 8;
+/// A receive buffer of 60,000 beside a window of 3,750, which counts twice.
+const LIMIT: u64 = 52_500;
 
 /// A flow whose client has to look at its receiver before the next message.
 fn without_credit(w: &mut World) -> (u64, u64) {
@@ -304,13 +304,42 @@ fn a_direct_lane_stays_direct_whoever_waits() {
 // Memory.
 
 #[test]
-fn an_empty_receiver_lends_all_of_its_buffer_but_an_eighth() {
+fn an_empty_receiver_lends_its_buffer_but_twice_the_window_that_it_has_offered() {
     on_every_kernel(|mut w| {
         let (client, _) = without_credit(&mut w);
         assert_eq!(w.send(client, 200), Way::Direct);
         assert_eq!(credit(&mut w, client), LIMIT - 200 - BOOKKEEPING);
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.smallest, lane.messages_at_empty, lane.bytes_at_empty), (200, 1, 100));
+    });
+}
+
+#[test]
+fn what_is_left_of_the_window_counts_twice_and_a_quarter_of_the_buffer_is_lent_in_any_case() {
+    on_every_kernel(|mut w| {
+        // Window, bytes of it that have come, and what is lent of a buffer of 60,000.
+        for (window, come, limit) in
+            [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000), (22_501, 0, 15_000)]
+        {
+            let (client, server) = without_credit(&mut w);
+            w.set(server, |l| l.rcv_wnd, window);
+            w.set(server, |l| l.rcv_wup, w.get(server, |l| l.rcv_nxt) - come);
+            assert_eq!(w.send(client, 200), Way::Direct);
+            assert_eq!(credit(&mut w, client), limit - 200 - BOOKKEEPING, "{window} {come}");
+        }
+    });
+}
+
+#[test]
+fn a_window_may_reach_over_the_end_of_the_sequence_numbers() {
+    on_every_kernel(|mut w| {
+        let (client, server) = without_credit(&mut w);
+        w.set(server, |l| l.rcv_wnd, 10_000);
+        w.set(server, |l| l.rcv_wup, 0xffff_f000);
+        w.set(server, |l| l.rcv_nxt, 0x0000_0000);
+        assert_eq!(w.send(client, 200), Way::Direct);
+        // 10,000 less the 4,096 that have come are left.
+        assert_eq!(credit(&mut w, client), 60_000 - 2 * 5_904 - 200 - BOOKKEEPING);
     });
 }
 
@@ -385,11 +414,11 @@ fn a_receiver_that_holds_more_than_the_limit_gets_nothing_more_directly() {
 #[test]
 fn a_message_goes_by_tcp_when_the_memory_gate_cannot_be_looked_at() {
     on_every_kernel(|mut w| {
-        // Of a direct lane the first read is the cookie, then the receive buffer; then what it holds, which takes one read where the
-        // kernel charges it, and two of its queue where it does not.
+        // Of a direct lane the first read is the cookie, then three for the window, then the receive buffer; then what it holds, which
+        // takes one read where the kernel charges it, and two of its queue where it does not.
         let reads = match w.kernel {
-            Kernel::Full => 1..3,
-            Kernel::Bare => 1..4,
+            Kernel::Full => 1..6,
+            Kernel::Bare => 1..7,
         };
         for read in reads {
             let (client, _) = without_credit(&mut w);

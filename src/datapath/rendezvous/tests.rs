@@ -1,4 +1,4 @@
-use super::super::simulation::{Event, Fault, Helper, Kernel, Op, REFRESH, Way, World, on_every_kernel};
+use super::super::simulation::{Event, Fault, HZ, Helper, Kernel, Op, REFRESH, Way, World, on_every_kernel};
 use super::super::{Control, End, Isns, Mode, Reason, Role};
 
 /// State changes and segments sent (`BPF_SOCK_OPS_STATE_CB_FLAG`, `BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG`).
@@ -96,8 +96,38 @@ fn a_client_with_a_hint_is_enrolled_and_left_for_its_server() {
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.own, lane.peer, lane.role), (me, End::default(), Role::Client as u32));
         assert_eq!((lane.mode, lane.credit, lane.smallest), (Mode::Tcp as u32, 0, u32::MAX));
-        assert_eq!((lane.period, lane.refresh_at), (REFRESH, w.now() + u64::from(REFRESH)));
+        assert_eq!((lane.period, lane.refresh_at), (REFRESH, w.now() + u64::from(HZ)));
     });
+}
+
+#[test]
+fn a_client_s_first_refresh_comes_within_a_second_and_within_its_period() {
+    on_every_kernel(|mut w| {
+        for (refresh, first) in [(249, 249), (250, 250), (251, 250)] {
+            let (client, _) = w.connection(100 * refresh, 200);
+            w.syn(100 * refresh, 200);
+            w.control(Control { draining: 0, refresh });
+            w.event(Event::new(Op::ActiveEstablished, client));
+            let lane = w.lane(client).unwrap();
+            assert_eq!((lane.period, lane.refresh_at), (refresh, w.now() + first));
+        }
+    });
+}
+
+#[test]
+fn a_client_s_first_period_is_a_third_of_its_conntrack_time_out_unless_that_cannot_be_read() {
+    // Reads of the full kernel: the address of the socket and whether it is of MPTCP, then its namespace and the time-out.
+    for (unreadable, period) in [(None, 100), (Some(2), REFRESH), (Some(3), REFRESH)] {
+        let mut w = World::new(Kernel::Full);
+        let (client, _) = hinted(&mut w);
+        let here = w.namespace;
+        w.set_optional(here, |l| l.conntrack_established, 300);
+        if let Some(read) = unreadable {
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+        }
+        w.event(Event::new(Op::ActiveEstablished, client));
+        assert_eq!((w.lane(client).unwrap().period, w.pending_faults()), (period, 0), "{unreadable:?}");
+    }
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub const HZ: u32 = 250;
 
 /// The receive buffer of every new socket.
 pub const RECEIVE_BUFFER: u64 = 60_000;
+/// The window that a socket offers to TCP whenever it has taken what came.
+pub const WINDOW: u64 = 3_750;
 /// What a message counts beside its bytes: the size class of the simulated `struct sk_msg`.
 pub const BOOKKEEPING: u64 = 512;
 /// What the agent allows to pass between two refreshes, in jiffies.
@@ -72,7 +74,9 @@ pub enum Op {
 }
 
 /// States (include/net/tcp_states.h).
+pub const ESTABLISHED: u32 = 1;
 pub const FIN_WAIT1: u32 = 4;
+pub const FIN_WAIT2: u32 = 5;
 pub const CLOSE: u32 = 7;
 pub const CLOSE_WAIT: u32 = 8;
 pub const LAST_ACK: u32 = 9;
@@ -88,6 +92,8 @@ pub struct Event {
     /// Old and new state.
     pub args: [u32; 2],
     pub tcp_flags: u32,
+    /// What the context says the socket's state is.
+    pub state: u32,
 }
 
 impl Event {
@@ -97,7 +103,7 @@ impl Event {
             Op::PassiveEstablished => 0x10,
             _ => 0,
         };
-        Event { op, sk, shown: true, is_fullsock: 1, args: [0; 2], tcp_flags }
+        Event { op, sk, shown: true, is_fullsock: 1, args: [0; 2], tcp_flags, state: ESTABLISHED }
     }
 }
 
@@ -221,6 +227,8 @@ impl World {
             (|l| l.namespace, namespace),
             (|l| l.receive_allocated, 0),
             (|l| l.receive_buffer, RECEIVE_BUFFER),
+            (|l| l.rcv_wup, peer.into()),
+            (|l| l.rcv_wnd, WINDOW),
             (|l| l.lock_owned, 0),
             (|l| l.wait_queue, 0),
             (|l| l.low_water, 1),
@@ -331,9 +339,13 @@ impl World {
         self.leaves_socket_map(server);
     }
 
-    /// A paired flow in which each end has sent and read a message, so that both lanes are direct, and a segment; client first.
+    /// A paired flow in which each end has sent and read messages, so that both lanes are direct and no refresh is near, and a
+    /// segment; client first.
     pub fn direct_flow(&mut self) -> (u64, u64) {
         let (client, server) = self.flow();
+        self.time_passes(HZ);
+        assert_eq!(self.send(client, 100), Way::Tcp);
+        self.read(server);
         assert_eq!(self.send(client, 100), Way::Direct);
         assert_eq!(self.send(server, 100), Way::Tcp);
         self.read(client);
@@ -358,7 +370,7 @@ impl World {
         request
     }
 
-    pub fn event(&mut self, Event { op, sk, shown, is_fullsock, args, tcp_flags }: Event) {
+    pub fn event(&mut self, Event { op, sk, shown, is_fullsock, args, tcp_flags, state }: Event) {
         let context = self.new_context();
         let memory = &self.host().memory;
         let numbers = [
@@ -368,6 +380,7 @@ impl World {
             (bpf_sock_ops::is_fullsock.offset(), 4, is_fullsock.into()),
             (bpf_sock_ops::sk.offset(), 8, if shown { sk } else { 0 }),
             (bpf_sock_ops::skb_tcp_flags.offset(), 4, tcp_flags.into()),
+            (bpf_sock_ops::state.offset(), 4, state.into()),
             (size_of::<bpf_sock_ops>(), 8, sk),
         ];
         for (offset, size, number) in numbers {
@@ -426,7 +439,9 @@ impl World {
                     self.set(sk, |l| l.write_seq, self.get(sk, |l| l.write_seq) + u64::from(size));
                 }
                 if let Some(receiver) = receiver {
-                    self.set(receiver, |l| l.rcv_nxt, self.get(receiver, |l| l.rcv_nxt) + u64::from(size));
+                    let next = self.get(receiver, |l| l.rcv_nxt) + u64::from(size);
+                    self.set(receiver, |l| l.rcv_nxt, next);
+                    self.set(receiver, |l| l.rcv_wup, next);
                 }
                 Way::Tcp
             }
