@@ -1,7 +1,7 @@
 use super::super::simulation::{
-    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, Fault, Helper, LAST_ACK, Op, Way, World, on_every_kernel,
+    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, FIN_WAIT2, Fault, Helper, LAST_ACK, Op, Way, World, on_every_kernel,
 };
-use super::super::{End, Mode, Reason};
+use super::super::{End, Isns, Mode, Reason};
 
 #[test]
 fn an_event_that_is_of_no_interest_changes_nothing() {
@@ -16,7 +16,7 @@ fn an_event_that_is_of_no_interest_changes_nothing() {
 #[test]
 fn an_end_that_has_sent_its_fin_sends_nothing_directly() {
     on_every_kernel(|mut w| {
-        for state in [FIN_WAIT1, LAST_ACK] {
+        for state in [FIN_WAIT1, FIN_WAIT2, LAST_ACK] {
             let (client, server) = w.direct_flow();
             w.state_becomes(client, state);
             let lane = w.lane(client).unwrap();
@@ -30,11 +30,28 @@ fn an_end_that_has_sent_its_fin_sends_nothing_directly() {
 }
 
 #[test]
-fn an_end_whose_peer_has_sent_a_fin_goes_on() {
+fn an_end_whose_peer_has_sent_a_fin_sends_nothing_directly_and_stays() {
     on_every_kernel(|mut w| {
-        let (client, _) = w.direct_flow();
+        let (client, _) = unanswered(&mut w);
         w.state_becomes(client, CLOSE_WAIT);
-        assert_eq!(w.send(client, 10), Way::Direct);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.mode, lane.credit), (Mode::Ended as u32, 0));
+        assert!(is_enrolled(&mut w, client));
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Ended, 1)]);
+    });
+}
+
+#[test]
+fn a_socket_leaves_when_its_fin_is_acknowledged_by_a_peer_whose_lane_has_ended() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.state_becomes(client, FIN_WAIT1);
+        assert!(is_enrolled(&mut w, client));
+        w.state_becomes(server, CLOSE_WAIT);
+        w.state_becomes(client, FIN_WAIT2);
+        assert_eq!(w.counted(), [(Reason::Left, 1)]);
+        assert!(!is_enrolled(&mut w, client) && is_enrolled(&mut w, server));
     });
 }
 
@@ -140,11 +157,34 @@ fn a_socket_whose_peer_s_lane_is_direct_stays() {
 }
 
 #[test]
+fn a_client_that_never_looked_for_its_peer_does_so_before_it_leaves() {
+    on_every_kernel(|mut w| {
+        for state in [FIN_WAIT1, FIN_WAIT2, LAST_ACK] {
+            let (client, _) = w.flow();
+            w.state_becomes(client, state);
+            assert_eq!((w.counted(), w.len("peers")), (vec![(Reason::Left, 1)], 0));
+            assert!(!is_enrolled(&mut w, client));
+        }
+    });
+}
+
+#[test]
 fn a_socket_whose_peer_is_not_known_or_is_another_by_now_stays() {
     on_every_kernel(|mut w| {
         let (client, _) = w.flow();
+        w.evict("peers");
         w.state_becomes(client, FIN_WAIT1);
         assert!(is_enrolled(&mut w, client));
+
+        let (client, server) = w.flow();
+        let (ours, theirs) = (w.lane(client).unwrap().own.name, w.lane(server).unwrap().own);
+        w.evict("peers");
+        for name in [Isns { own: 1, ..theirs.name }, Isns { peer: 1, ..theirs.name }] {
+            w.put("peers", ours, End { name, ..theirs });
+            w.state_becomes(client, FIN_WAIT1);
+            assert!(is_enrolled(&mut w, client));
+        }
+
         let (client, server) = unanswered(&mut w);
         w.set(server, |l| l.cookie, 77_777);
         w.state_becomes(client, FIN_WAIT1);

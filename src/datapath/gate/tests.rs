@@ -1,6 +1,4 @@
-use super::super::simulation::{
-    BOOKKEEPING, Fault, Helper, Kernel, REFRESH, Waiter, Way, World, on_every_kernel,
-};
+use super::super::simulation::{BOOKKEEPING, Fault, Helper, Kernel, REFRESH, Waiter, Way, World, on_every_kernel};
 use super::super::{Control, Mode, Reason};
 
 /// A receive buffer of 60,000 beside a window of 3,750, which counts twice.

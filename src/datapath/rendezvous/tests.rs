@@ -184,6 +184,36 @@ fn a_hint_that_finds_no_place_means_tcp() {
     });
 }
 
+/// No real run gets here: what enrolment finds in a lane is its own.
+#[test]
+fn a_client_s_first_period_depends_on_the_ends_that_its_lane_names() {
+    // The peer's time-out, the read of its namespace or of that time-out that fails, and the period.
+    for (timeout, unreadable, period) in
+        [(300, None, 100), (90_000, None, REFRESH), (300, Some(4), REFRESH), (300, Some(5), REFRESH)]
+    {
+        let mut w = World::new(Kernel::Full);
+        let (client, server) = w.direct_flow();
+        let elsewhere = w.new_namespace();
+        w.set(server, |l| l.namespace, elsewhere);
+        w.set_optional(elsewhere, |l| l.conntrack_established, timeout);
+        w.leaves_socket_map(client);
+        w.syn(w.get(client, |l| l.write_seq) as u32 - 1, w.get(client, |l| l.rcv_nxt) as u32 - 1);
+        w.fails(Helper::SkStorageGet);
+        if let Some(read) = unreadable {
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+        }
+        w.event(Event::new(Op::ActiveEstablished, client));
+        assert_eq!((w.lane(client).unwrap().period, w.pending_faults()), (period, 0), "{timeout} {unreadable:?}");
+    }
+    let mut w = World::new(Kernel::Full);
+    let (client, _) = hinted(&mut w);
+    let here = w.namespace;
+    w.set_optional(here, |l| l.conntrack_established, 300);
+    w.fault(Helper::SockHashUpdate, 0, Fault::LanesCleared);
+    w.event(Event::new(Op::ActiveEstablished, client));
+    assert_eq!((w.lane(client).unwrap().period, w.pending_faults()), (REFRESH, 0));
+}
+
 // Server.
 
 #[test]

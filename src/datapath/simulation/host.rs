@@ -105,6 +105,8 @@ pub enum Fault {
     Fails,
     /// The context shows no socket any more.
     SocketHidden,
+    /// Lanes are full of zeros.
+    LanesCleared,
 }
 
 /// What changes while programs run, beside memory.
@@ -211,6 +213,7 @@ impl Host {
     fn call(&mut self, helper: Helper, arguments: [u64; 5]) -> u64 {
         let mut fails = false;
         let mut hides = false;
+        let mut clears = false;
         self.state.faults.retain_mut(|(of, calls_before, fault)| {
             if *of != helper {
                 return true;
@@ -222,11 +225,17 @@ impl Host {
             match fault {
                 Fault::Fails => fails = true,
                 Fault::SocketHidden => hides = true,
+                Fault::LanesCleared => clears = true,
             }
             false
         });
         if hides {
             self.memory.set_number(self.memory.addresses.context + bpf_sock_ops::sk.offset() as u64, 8, 0);
+        }
+        if clears {
+            let lanes = self.map("lanes");
+            let (size, lanes) = (lanes.def.value_size as usize, lanes.entries.clone());
+            lanes.values().for_each(|&lane| self.memory.write(lane, &vec![0; size]));
         }
         (if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) }) as u64
     }
