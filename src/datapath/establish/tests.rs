@@ -1,5 +1,6 @@
 use super::super::simulation::{
-    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, FIN_WAIT2, Fault, Helper, LAST_ACK, Op, Way, World, on_every_kernel,
+    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, FIN_WAIT2, Fault, Helper, Kernel, LAST_ACK, Op, REFRESH, Waiter, Way, World,
+    on_every_kernel,
 };
 use super::super::{End, Isns, Mode, Reason};
 
@@ -203,6 +204,54 @@ fn a_socket_stays_when_it_cannot_be_told_what_is_on_its_way_to_it() {
             w.state_becomes(client, FIN_WAIT1);
             assert_eq!((w.counted(), w.pending_faults()), (vec![], 0));
             assert!(is_enrolled(&mut w, client));
+        }
+    });
+}
+
+#[test]
+fn a_state_that_ends_nothing_changes_nothing() {
+    on_every_kernel(|mut w| {
+        // Listening, which no connection becomes.
+        let (client, _) = w.direct_flow();
+        w.state_becomes(client, 10);
+        assert_eq!(w.counted(), []);
+        assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
+#[test]
+fn a_socket_without_a_psock_has_no_queue_to_look_at() {
+    on_every_kernel(|mut w| {
+        // Its own, when it leaves and when it sends a segment.
+        let (client, _) = unanswered(&mut w);
+        let tagged = w.get(client, |l| l.user_data);
+        w.set(client, |l| l.user_data, 3);
+        w.segment(client);
+        w.state_becomes(client, FIN_WAIT1);
+        assert_eq!(w.counted(), []);
+        assert!(is_enrolled(&mut w, client));
+        let ours = w.lane(client).unwrap().own.name;
+        assert!(w.look(ours).is_some());
+        w.set(client, |l| l.user_data, tagged);
+
+        // Its peer's, when a refresh is due, and when a thread waits.
+        let (client, server) = w.direct_flow();
+        w.set(server, |l| l.user_data, 3);
+        w.time_passes(REFRESH);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
+        let (client, server) = w.flow();
+        w.waiting(server, &[Waiter::Thread]);
+        w.set(server, |l| l.user_data, 3);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::LookFailed, 1)]);
+
+        // When nobody waits, only a kernel that does not charge bytes looks at it.
+        if w.kernel == Kernel::Bare {
+            let (client, server) = w.flow();
+            w.set(server, |l| l.user_data, 3);
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Reason::LookFailed, 1)]);
         }
     });
 }
