@@ -226,6 +226,7 @@ fn a_socket_without_a_psock_has_no_queue_to_look_at() {
         let (client, _) = unanswered(&mut w);
         let tagged = w.get(client, |l| l.user_data);
         w.set(client, |l| l.user_data, 3);
+        w.set(client, |l| l.rcv_nxt, w.get(client, |l| l.copied_seq) + 1);
         w.segment(client);
         w.state_becomes(client, FIN_WAIT1);
         assert_eq!(w.counted(), []);
