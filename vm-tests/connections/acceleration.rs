@@ -33,7 +33,11 @@ fn requests_and_responses_are_direct_over_every_path() {
             // A burst of tiny messages can outrun the estimate of what is still queued, for some messages.
             let [client_by_tcp, server_by_tcp] = by_tcp();
             let grown = client_by_tcp - by_tcp_before[0] + server_by_tcp - by_tcp_before[1];
-            assert!(grown * 20 <= requests + responses, "{path}: the kernel sent {grown} bytes by TCP: {:?}", node.stats());
+            assert!(
+                grown * 20 <= requests + responses,
+                "{path}: the kernel sent {grown} bytes by TCP: {:?}",
+                node.stats()
+            );
 
             let stats = node.stats();
             assert_eq!(stats.counter("paired"), paired_before + 1);

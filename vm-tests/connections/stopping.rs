@@ -171,9 +171,7 @@ fn a_stop_under_load_loses_nothing() {
                 for pair in &pairs {
                     scope.spawn(|| both_ways(pair, 26, 32 << 20, 100_000));
                 }
-                eventually("the transfers have begun", || {
-                    (node.stats().counter("order_gate") > 10).then_some(())
-                });
+                eventually("the transfers have begun", || (node.stats().counter("order_gate") > 10).then_some(()));
                 node.agent.stop();
             });
             for pair in &pairs {

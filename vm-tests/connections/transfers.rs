@@ -15,7 +15,9 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
 use crate::harness::pattern::{Dice, Pattern};
 use crate::harness::socket::reset;
-use crate::harness::traffic::{both_ways, exchange, expect_end, over_every_path, receive, receive_to_end, send, warm_up};
+use crate::harness::traffic::{
+    both_ways, exchange, expect_end, over_every_path, receive, receive_to_end, send, warm_up,
+};
 use crate::harness::{PATIENCE, share_of};
 
 #[test]
