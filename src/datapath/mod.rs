@@ -5,12 +5,12 @@
 //!
 //! | file | hook | what it does |
 //! |---|---|---|
-//! | [`establish`] | sock_ops | runs the four below at the events of a connection |
+//! | [`establish`] | sock_ops | calls the next three at the events of a connection |
 //! | [`rendezvous`] | | hint, enrol and pair: which two sockets are the ends of one flow |
 //! | [`segment`] | | at each segment of an enrolled socket: room for its reader, and the next |
 //! | [`wake`] | | the wake-up that a reader with bytes in both queues can miss |
 //! | [`send`] | sk_msg | which way each message goes |
-//! | [`gate`] | | order gate, memory gate, refresh |
+//! | [`gate`] | | order gate, reader gate, memory gate, refresh |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
