@@ -20,7 +20,6 @@ pub struct Instance {
     counters: PerCpuMap<u32, u64>,
     control: TypedMap<u32, Control>,
     about: TypedMap<u32, About>,
-    send: Prog,
     look: Prog,
 }
 
@@ -79,7 +78,6 @@ impl Instance {
             counters: PerCpuMap::new(pinned_map(&pins, "counters")?)?,
             control: TypedMap::new(pinned_map(&pins, "control")?)?,
             about,
-            send: pinned_prog(&pins, "send")?,
             look: pinned_prog(&pins, "look")?,
             pins,
         })
@@ -88,11 +86,6 @@ impl Instance {
     /// Its folder.
     pub fn pins(&self) -> &Pins {
         &self.pins
-    }
-
-    /// The sk_msg program.
-    pub fn send(&self) -> &Prog {
-        &self.send
     }
 
     /// Who started it, and on what.

@@ -9,7 +9,7 @@ use syscalls::{AttachType, BtfObject, Map, MapBtf, MapKind, MapSpec, Prog, ProgB
 
 /// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs only; the programs, not the rest of
 /// shunt, are offered under the GPL as well.
-const LICENSE: &CStr = c"GPL";
+pub const LICENSE: &CStr = c"GPL";
 
 /// Maps that have been made, by name.
 pub type Maps = Vec<(&'static str, Map)>;
@@ -40,14 +40,22 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
 ///
 /// A program that the verifier refuses is an error that holds the whole log, with the Rust line of each instruction.
 pub fn program(program: &Program, maps: &Maps) -> Result<Prog> {
+    submit(program, maps, Prog::load).with_context(|| format!("cannot load program '{}'", program.name()))
+}
+
+/// Describes a program that uses `maps` to the kernel, with its lines, and hands the description to `load`.
+pub fn submit<T>(
+    program: &Program,
+    maps: &Maps,
+    load: impl FnOnce(&ProgSpec<'_>) -> syscalls::Result<T>,
+) -> syscalls::Result<T> {
     // A map that was not made is descriptor -1, which the kernel refuses as one.
     let image = program.relocate(|def| {
         let made = maps.iter().find(|(name, _)| *name == def.name);
         made.map_or(-1, |(_, map)| map.as_fd().as_raw_fd())
     });
     let lines = program.btf();
-    let object = BtfObject::load(&lines.blob)
-        .with_context(|| format!("the kernel refuses the lines of program '{}'", program.name()))?;
+    let object = BtfObject::load(&lines.blob)?;
     let mut spec = ProgSpec::new(ProgKind::from_raw(program.kind().number()), program.name(), LICENSE, &image.insns);
     spec.expected_attach_type = AttachType::from_raw(program.kind().attach_type());
     spec.btf = Some(ProgBtf {
@@ -57,5 +65,5 @@ pub fn program(program: &Program, maps: &Maps) -> Result<Prog> {
         line_info: &lines.line_info,
         line_info_rec_size: btf::LINE_INFO_SIZE,
     });
-    Prog::load(&spec).with_context(|| format!("cannot load program '{}'", program.name()))
+    load(&spec)
 }
