@@ -8,7 +8,7 @@ use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_m
 
 use super::peek::peek;
 use super::reason::Reason;
-use super::record::{Control, End, Lane};
+use super::record::{Control, End, Isns, Lane, Role};
 use super::send::ByTcp;
 use super::{Datapath, Meter};
 
@@ -44,9 +44,15 @@ pub(super) fn refresh(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg, by
     b.place(&go_on);
 }
 
+/// The period, in jiffies, that no time-out of connection tracking is too short for: a third of a second, since the time-outs are whole
+/// seconds.
+pub(super) fn shortest_period(d: &Datapath) -> u32 {
+    d.settings.hz / 3
+}
+
 /// Finds how long a lane may send nothing by TCP: the least of what the agent allows and a third of the time-out of connection
 /// tracking in the namespaces of the ends that are known.
-pub(super) fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let period = b.slot::<u32>();
     {
         let control = b.map_value(&d.maps.control, 0);
@@ -83,7 +89,8 @@ pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByT
     b.place(&same);
 }
 
-/// A lane that goes by TCP stays there until the receiver has read everything that its sender ever sent by TCP.
+/// A lane that goes by TCP stays there until the receiver has read everything that its sender ever sent by TCP. For a server that has
+/// sent nothing yet, see [`earlier_callers`].
 pub(super) fn order(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
     let open = b.label();
     let unknown = b.label();
@@ -92,13 +99,62 @@ pub(super) fn order(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<
     b.store(written.place(), b.load(here.member(d.layout.write_seq)));
     drop(here);
     let read = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.copied_seq, &unknown);
-    let written = b.load(written.place());
-    b.jump_if(read.eq32(&written), &open);
-    drop((read, written));
+    b.jump_if(read.eq32(b.load(written.place())), &open);
+    drop(read);
     by_tcp.because(b, Reason::OrderGate);
     b.place(&unknown);
     by_tcp.because(b, Reason::LookFailed);
     b.place(&open);
+
+    let first = b.load(lane.at(Lane::own).at(End::name).at(Isns::own));
+    let role = b.load(lane.at(Lane::role));
+    let first_of_server = role.eq(Role::Server as u32).and(first.eq32(b.load(written.place())));
+    drop((first, role, written));
+    b.when(first_of_server, || earlier_callers(b, d, lane, by_tcp));
+}
+
+/// A server's first message goes by TCP if a thread may be in a call on the client since before the client was enrolled: in TCP's
+/// receive function and about to sleep, where [`readers`] does not see it.
+///
+/// Threads that share their descriptors hold on to a file while they are in a call on it: whoever does, and has no part in the psock,
+/// may be such a one. A thread that has its descriptors to itself holds on to nothing, but is in one call at a time: `connect` returned to
+/// it when the client was enrolled already, or it waits in no call. Servers need no such look: nobody can call an accepted socket
+/// before it is enrolled.
+fn earlier_callers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
+    /// `socket_state` (include/uapi/linux/net.h).
+    const SS_CONNECTED: i32 = 3;
+    /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
+    const O_NONBLOCK: i32 = 0o4000;
+
+    let nobody = b.label();
+    let perhaps = b.label();
+    if let Some(holders) = d.layout.file_holders() {
+        let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+        let socket = b.slot::<u64>();
+        let file = b.slot::<u64>();
+        b.store(socket.place(), peek(b, peer(), d.layout.socket, &perhaps));
+        b.store(file.place(), peek(b, b.load(socket.place()), d.layout.socket_file, &perhaps));
+        let connected = b.label();
+        let state = peek(b, b.load(socket.place()), d.layout.socket_state, &perhaps);
+        b.jump_if(state.eq(SS_CONNECTED), &connected);
+        drop((state, socket));
+        let flags = peek(b, b.load(file.place()), d.layout.file_flags, &perhaps);
+        flags.and(O_NONBLOCK);
+        b.jump_if(flags.eq(0), &perhaps);
+        drop(flags);
+        b.place(&connected);
+
+        let held = b.slot::<u64>();
+        b.store(held.place(), peek(b, b.load(file.place()), holders.field, &perhaps));
+        let users = psock(b, d, peer(), &perhaps);
+        let users = peek(b, users, d.layout.direct_users, &perhaps);
+        // The socket map has a part in the psock, and the descriptor holds on to the file.
+        users.add(holders.of_one - 1);
+        b.jump_if(users.ge(b.load(held.place())), &nobody);
+    }
+    b.place(&perhaps);
+    by_tcp.because(b, Reason::ReaderGate);
+    b.place(&nobody);
 }
 
 /// A lane that goes by TCP stays there while a reader is in TCP's own receive function, where redirected bytes would not wake it, and

@@ -104,6 +104,12 @@ layout! {
         remote_v4 => "sock" "__sk_common.skc_daddr",
         /// The `struct socket` that an application holds, null once it is closed.
         socket => "sock" "sk_socket",
+        /// `socket_state` of a `struct socket`.
+        socket_state => "socket" "state",
+        /// The open file of a `struct socket`.
+        socket_file => "socket" "file",
+        /// Flags of an open file, as `fcntl` shows them.
+        file_flags => "file" "f_flags",
         /// From a `struct socket` to its file system inode.
         socket_inode => "socket_alloc" "vfs_inode.i_ino",
         /// Inode number of a network namespace.
@@ -112,6 +118,10 @@ layout! {
     optional {
         /// Connection tracking's time-out of an established connection, in jiffies.
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
+        /// How many hold on to an open file, less one (kernels from 6.13 on).
+        file_references => "file" "f_ref.refcnt.counter",
+        /// How many hold on to an open file (kernels before 6.13).
+        file_count => "file" "f_count.counter",
         /// The connection is a subflow of MPTCP.
         is_mptcp => "tcp_sock" "is_mptcp",
         /// Local IPv6 address.
@@ -122,5 +132,23 @@ layout! {
         keepalive_idle_default => "net" "ipv4.sysctl_tcp_keepalive_time",
         /// The default of `TCP_KEEPINTVL`, in jiffies.
         keepalive_interval_default => "net" "ipv4.sysctl_tcp_keepalive_intvl",
+    }
+}
+
+/// How many hold on to an open file.
+pub struct Holders {
+    /// Where the number is.
+    pub field: KernelField,
+    /// The number when one does.
+    pub of_one: i64,
+}
+
+impl Layout {
+    /// Where this kernel keeps how many hold on to an open file, if it can be told.
+    pub fn file_holders(&self) -> Option<Holders> {
+        /// `FILE_REF_ONEREF` (include/linux/file_ref.h).
+        const ONE_REFERENCE: i64 = 0;
+        let references = self.file_references.map(|field| Holders { field, of_one: ONE_REFERENCE });
+        references.or(self.file_count.map(|field| Holders { field, of_one: 1 }))
     }
 }

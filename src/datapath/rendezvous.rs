@@ -76,17 +76,7 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     suitable(b, d, event, &done);
 
     let me = b.slot::<End>();
-    let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
-    // Its server's namespace is not known yet, so the first refresh, which looks there, too, comes soon.
-    gate::find_period(b, d, &lane);
-    let refresh_at = b.call(helper::jiffies64());
-    let period = b.load(lane.at(Lane::period));
-    let soon = b.value(d.settings.hz);
-    b.when(period.lt(&soon), || soon.set(&period));
-    refresh_at.add(&soon);
-    b.store(lane.at(Lane::refresh_at), &refresh_at);
-    drop((refresh_at, period, soon, lane));
-
+    drop(enrol(b, d, event, &pair, &me, Role::Client, &done));
     let left = b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &me, BPF_NOEXIST));
     b.when(left.ne(0), || {
         b.when_else(
@@ -138,9 +128,6 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
 
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &name, &me, Role::Server, &done);
-    // Its first message goes by TCP: the client may have a reader that blocked before it was enrolled, which direct bytes would
-    // never wake.
-    b.store(lane.at(Lane::refresh_at), 0);
     b.copy(lane.at(Lane::peer), client.place());
     drop(lane);
     b.call(helper::map_update_elem(&d.maps.peers, &pair, &me, BPF_ANY));
@@ -249,6 +236,18 @@ fn enrol(
     b.copy(lane.at(Lane::own), me.place());
     b.store(lane.at(Lane::role), role as u32);
     b.store(lane.at(Lane::smallest), u32::MAX);
+    // The first refresh looks for the period that its namespaces allow.
+    {
+        let control = b.map_value(&d.maps.control, 0);
+        let longest = b.load(control.at(Control::refresh));
+        let period = b.value(gate::shortest_period(d));
+        b.when(longest.lt(&period), || period.set(&longest));
+        b.store(lane.at(Lane::period), &period);
+    }
+    let refresh_at = b.call(helper::jiffies64());
+    refresh_at.add(b.load(lane.at(Lane::period)));
+    b.store(lane.at(Lane::refresh_at), &refresh_at);
+    drop(refresh_at);
 
     let refused = b.call(helper::sock_hash_update(event, &d.maps.socks, name, BPF_NOEXIST));
     b.when(refused.ne(0), || {
