@@ -13,9 +13,7 @@ use crate::datapath::{ABI, About, Control, FlowEnd, Isns, RECORD_AT, Reason};
 pub struct Instance {
     pins: Pins,
     /// Maps that are only counted from here.
-    hints: Map,
     rendezvous: Map,
-    peers: Map,
     socks: Map,
     counters: PerCpuMap<u32, u64>,
     control: TypedMap<u32, Control>,
@@ -26,12 +24,8 @@ pub struct Instance {
 /// How many entries each map holds that could hold on to something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MapFill {
-    /// Connections being opened.
-    pub hints: usize,
     /// Clients that wait for their server.
     pub rendezvous: usize,
-    /// Servers that their client has not looked for.
-    pub peers: usize,
     /// Enrolled sockets.
     pub socks: usize,
     /// Sockets with a lane.
@@ -71,9 +65,7 @@ impl Instance {
             bail!(other_version(&pins, &format!("record version {abi}, this one is {ABI}:")));
         }
         Ok(Instance {
-            hints: pinned_map(&pins, "hints")?,
             rendezvous: pinned_map(&pins, "rendezvous")?,
-            peers: pinned_map(&pins, "peers")?,
             socks: pinned_map(&pins, "socks")?,
             counters: PerCpuMap::new(pinned_map(&pins, "counters")?)?,
             control: TypedMap::new(pinned_map(&pins, "control")?)?,
@@ -123,13 +115,7 @@ impl Instance {
             }
             Ok(entries)
         };
-        Ok(MapFill {
-            hints: count(&self.hints)?,
-            rendezvous: count(&self.rendezvous)?,
-            peers: count(&self.peers)?,
-            socks: count(&self.socks)?,
-            lanes: self.ends()?.len(),
-        })
+        Ok(MapFill { rendezvous: count(&self.rendezvous)?, socks: count(&self.socks)?, lanes: self.ends()?.len() })
     }
 
     /// Every enrolled socket.

@@ -41,8 +41,8 @@ impl Stats {
         print!("{table}");
         let fill = stats.maps;
         println!(
-            "\nmaps: {} sockets enrolled, {} lanes, {} hints, {} clients waiting, {} servers waiting",
-            fill.socks, fill.lanes, fill.hints, fill.rendezvous, fill.peers
+            "\nmaps: {} sockets enrolled, {} lanes, {} connections at the rendezvous",
+            fill.socks, fill.lanes, fill.rendezvous
         );
         Ok(DONE)
     }

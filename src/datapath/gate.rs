@@ -128,30 +128,28 @@ fn earlier_callers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) 
 
     let nobody = b.label();
     let perhaps = b.label();
-    if let Some(holders) = d.layout.file_holders() {
-        let peer = || b.load(lane.at(Lane::peer).at(End::sk));
-        let socket = b.slot::<u64>();
-        let file = b.slot::<u64>();
-        b.store(socket.place(), peek(b, peer(), d.layout.socket, &perhaps));
-        b.store(file.place(), peek(b, b.load(socket.place()), d.layout.socket_file, &perhaps));
-        let connected = b.label();
-        let state = peek(b, b.load(socket.place()), d.layout.socket_state, &perhaps);
-        b.jump_if(state.eq(SS_CONNECTED), &connected);
-        drop((state, socket));
-        let flags = peek(b, b.load(file.place()), d.layout.file_flags, &perhaps);
-        flags.and(O_NONBLOCK);
-        b.jump_if(flags.eq(0), &perhaps);
-        drop(flags);
-        b.place(&connected);
+    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+    let socket = b.slot::<u64>();
+    let file = b.slot::<u64>();
+    b.store(socket.place(), peek(b, peer(), d.layout.socket, &perhaps));
+    b.store(file.place(), peek(b, b.load(socket.place()), d.layout.socket_file, &perhaps));
+    let connected = b.label();
+    let state = peek(b, b.load(socket.place()), d.layout.socket_state, &perhaps);
+    b.jump_if(state.eq(SS_CONNECTED), &connected);
+    drop((state, socket));
+    let flags = peek(b, b.load(file.place()), d.layout.file_flags, &perhaps);
+    flags.and(O_NONBLOCK);
+    b.jump_if(flags.eq(0), &perhaps);
+    drop(flags);
+    b.place(&connected);
 
-        let held = b.slot::<u64>();
-        b.store(held.place(), peek(b, b.load(file.place()), holders.field, &perhaps));
-        let users = psock(b, d, peer(), &perhaps);
-        let users = peek(b, users, d.layout.direct_users, &perhaps);
-        // The socket map has a part in the psock, and the descriptor holds on to the file.
-        users.add(holders.of_one - 1);
-        b.jump_if(users.ge(b.load(held.place())), &nobody);
-    }
+    let held = b.slot::<u64>();
+    b.store(held.place(), peek(b, b.load(file.place()), d.layout.file_holders.field, &perhaps));
+    let users = psock(b, d, peer(), &perhaps);
+    let users = peek(b, users, d.layout.direct_users, &perhaps);
+    // The socket map has a part in the psock, and the descriptor holds on to the file.
+    users.add(d.layout.file_holders.of_one - 1);
+    b.jump_if(users.ge(b.load(held.place())), &nobody);
     b.place(&perhaps);
     by_tcp.because(b, Reason::ReaderGate);
     b.place(&nobody);

@@ -2,6 +2,18 @@
 
 use bpf_asm::KernelField;
 
+/// What `file_ref_t` says when one holds on (include/linux/file_ref.h).
+const FILE_REF_ONEREF: i64 = 0;
+
+/// A number of those that hold on to something, and how it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holders {
+    /// Where the number is.
+    pub field: KernelField,
+    /// The number when there is one.
+    pub of_one: i64,
+}
+
 macro_rules! layout {
     (
         required { $($(#[doc = $doc:literal])+ $name:ident => $structure:literal $path:literal,)+ }
@@ -12,6 +24,8 @@ macro_rules! layout {
         pub struct Layout {
             $($(#[doc = $doc])+ pub $name: KernelField,)+
             $($(#[doc = $odoc])+ pub $oname: Option<KernelField>,)+
+            /// How many hold on to an open file.
+            pub file_holders: Holders,
             /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
             pub sk_msg_size: u32,
         }
@@ -26,7 +40,13 @@ macro_rules! layout {
                 mut member: impl FnMut(&str, &str) -> Result<KernelField, E>,
                 size_of: impl FnOnce(&str) -> Result<u32, E>,
             ) -> Result<Layout, E> {
+                let file_holders = match member("file", "f_ref.refcnt.counter") {
+                    Ok(field) => Holders { field, of_one: FILE_REF_ONEREF },
+                    // Kernels before 6.13.
+                    Err(_) => Holders { field: member("file", "f_count.counter")?, of_one: 1 },
+                };
                 Ok(Layout {
+                    file_holders,
                     $($name: member($structure, $path)?,)+
                     $($oname: member($ostructure, $opath).ok(),)+
                     sk_msg_size: size_of("sk_msg")?,
@@ -118,10 +138,6 @@ layout! {
     optional {
         /// Connection tracking's time-out of an established connection, in jiffies.
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
-        /// How many hold on to an open file, less one (kernels from 6.13 on).
-        file_references => "file" "f_ref.refcnt.counter",
-        /// How many hold on to an open file (kernels before 6.13).
-        file_count => "file" "f_count.counter",
         /// The connection is a subflow of MPTCP.
         is_mptcp => "tcp_sock" "is_mptcp",
         /// Local IPv6 address.
@@ -132,23 +148,5 @@ layout! {
         keepalive_idle_default => "net" "ipv4.sysctl_tcp_keepalive_time",
         /// The default of `TCP_KEEPINTVL`, in jiffies.
         keepalive_interval_default => "net" "ipv4.sysctl_tcp_keepalive_intvl",
-    }
-}
-
-/// How many hold on to an open file.
-pub struct Holders {
-    /// Where the number is.
-    pub field: KernelField,
-    /// The number when one does.
-    pub of_one: i64,
-}
-
-impl Layout {
-    /// Where this kernel keeps how many hold on to an open file, if it can be told.
-    pub fn file_holders(&self) -> Option<Holders> {
-        /// `FILE_REF_ONEREF` (include/linux/file_ref.h).
-        const ONE_REFERENCE: i64 = 0;
-        let references = self.file_references.map(|field| Holders { field, of_one: ONE_REFERENCE });
-        references.or(self.file_count.map(|field| Holders { field, of_one: 1 }))
     }
 }

@@ -3,24 +3,21 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::reason::Reason;
-use super::record::{About, Control, End, Isns, Lane};
+use super::record::{About, Control, Isns, Lane};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage knows no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
 
-/// Connections whose SYN has reached a listener here and whose client has not been seen yet: far fewer than flows, and a flood of
-/// SYNs can do no more than push hints out.
+/// Connections whose SYN has reached a listener here and that come to nothing, or whose client is elsewhere: room for them beside the
+/// flows, so that a flood of SYNs pushes out its own first.
 const HANDSHAKES: u32 = 16_384;
 
 /// The maps that programs and agent share.
 #[derive(Clone, Copy, Debug)]
 pub struct Maps {
-    /// Connections whose SYN has reached a listener here, by the client's name. The value means nothing.
-    pub hints: MapRef<Isns, u32>,
-    /// Clients that wait for their server, by the client's name.
-    pub rendezvous: MapRef<Isns, End>,
-    /// Servers that were paired and that their client has not looked for yet, by the client's name.
-    pub peers: MapRef<Isns, End>,
+    /// Where the ends of a flow find each other, by the client's name: the address of the lane of whoever came last, 0 before the
+    /// client.
+    pub rendezvous: MapRef<Isns, u64>,
     /// Every enrolled socket, by its name.
     pub socks: MapRef<Isns, u32>,
     /// Every enrolled socket's lane.
@@ -37,9 +34,7 @@ impl Maps {
     /// Maps for at most `flows` open flows.
     pub const fn new(flows: u32) -> Maps {
         Maps {
-            hints: MapRef::new("hints", MapKind::LruHash, HANDSHAKES),
-            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, HANDSHAKES),
-            peers: MapRef::new("peers", MapKind::LruHash, flows),
+            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, flows.saturating_add(HANDSHAKES)),
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             counters: MapRef::new("counters", MapKind::PerCpuArray, Reason::ALL.len() as u32),
@@ -49,11 +44,9 @@ impl Maps {
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 8] {
+    pub fn all(&self) -> [&MapDef; 6] {
         [
-            self.hints.def(),
             self.rendezvous.def(),
-            self.peers.def(),
             self.socks.def(),
             self.lanes.def(),
             self.counters.def(),

@@ -39,8 +39,6 @@ reasons! {
     SocksFull => "socks_full",
     /// A socket could not be enrolled: no memory for its lane.
     LaneFull => "lane_full",
-    /// A client could not be left for its server: the rendezvous refused it.
-    RendezvousFull => "rendezvous_full",
     /// A socket was used for a second connection: taken out, plain TCP from then on.
     Reused => "reused",
     /// Sockets that were taken out when they sent their FIN, since nothing was on its way to them.
@@ -49,11 +47,11 @@ reasons! {
     NoPeer => "no_peer",
     /// Messages by TCP: bytes sent by TCP before are still unread.
     OrderGate => "order_gate",
-    /// Messages by TCP: a reader sleeps in TCP's own receive function, which redirected bytes do not wake.
+    /// Messages by TCP: a reader sleeps, or may be about to sleep, in TCP's own receive function, which redirected bytes do not wake.
     ReaderGate => "reader_gate",
     /// Messages by TCP: the receiver holds as much as TCP would let it hold.
     MemoryGate => "memory_gate",
-    /// Messages by TCP to be seen by connection tracking, and a server's first.
+    /// Messages by TCP to be seen by connection tracking.
     Refresh => "refresh",
     /// Lanes ended: the peer is gone.
     PeerGone => "peer_gone",

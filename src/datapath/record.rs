@@ -39,7 +39,7 @@ record! {
     /// The first four fields are all that the common message touches.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Lane {
-        /// When the next message must go by TCP, in jiffies. 0 at a server's birth: its first message goes by TCP.
+        /// When the next message must go by TCP, in jiffies.
         pub refresh_at: u64,
         /// Bytes, bookkeeping included, that may be redirected before the gates are looked at again. 0 unless the lane is direct.
         pub credit: u32,
@@ -156,7 +156,7 @@ record! {
 }
 
 /// Version of the records in this file. Maps of another version are not read.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// Which way a lane's next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

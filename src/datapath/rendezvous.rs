@@ -1,17 +1,19 @@
 //! Which two sockets are the two ends of one flow.
 //!
 //! 1. *Hint.* A SYN has reached a listener here: the pair of sequence numbers that this connection will have is noted.
-//! 2. *Client.* A connection opened here whose pair was noted has its listener here: it is enrolled and left for its server. One
-//!    whose pair was not noted leaves the node, and is not touched.
-//! 3. *Server.* A connection accepted here takes the client that waits under its pair. Both are a flow from now on.
-//! 4. *Peer.* At its first message the client looks for the server that took it.
+//! 2. *Client.* A connection opened here whose pair was noted has its listener here: it is enrolled and leaves the address of its lane
+//!    with the note. One whose pair was not noted leaves the node, and is not touched.
+//! 3. *Server.* A connection accepted here finds its client there, and leaves the address of its own lane instead. Both are a flow
+//!    from now on.
+//! 4. *Peer.* At its first message the client finds its server, and takes the note away.
 //!
-//! The pair is 64 bits that only the two ends and the path between them know, and it is the same at both ends of any NAT. Every step
-//! happens once: an entry is taken away by whoever finds it, and what nobody collects is evicted.
+//! The pair is 64 bits that only the two ends and the path between them know, and it is the same at both ends of any NAT. What nobody
+//! takes away is evicted. The kernel gives a note's memory to another pair as soon as it has been taken away, perhaps between our
+//! finding it and our writing to it; so nothing is believed of a lane until the name in it has been compared.
 
-use bpf_asm::{Builder, Label, NULL, Ptr, Reg, Slot, bpf_sock, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Field, Label, NULL, Place, Ptr, Reg, Slot, bpf_sock, bpf_sock_ops, helper};
 
-use super::count::{add, count};
+use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{Control, End, Isns, Lane, Role};
@@ -51,9 +53,9 @@ pub(super) fn hint(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         b.store(pair.at(into), &first);
     }
     drop(request);
-    let nothing = b.slot::<u32>();
-    b.store(nothing.place(), 0);
-    b.call(helper::map_update_elem(&d.maps.hints, &pair, &nothing, BPF_ANY));
+    let nobody = b.slot::<u64>();
+    b.store(nobody.place(), 0);
+    b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &nobody, BPF_ANY));
     b.place(&done);
 }
 
@@ -67,34 +69,30 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let pair = b.slot::<Isns>();
     b.store(pair.at(Isns::own), b.load(event.at(bpf_sock_ops::snd_nxt)));
     b.store(pair.at(Isns::peer), b.load(event.at(bpf_sock_ops::rcv_nxt)));
-    let hint = b.call(helper::map_lookup_elem(&d.maps.hints, &pair));
-    b.when(hint.eq(0), || {
+    let note = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &pair));
+    b.when(note.eq(0), || {
         count(b, d, Reason::NoHint);
         b.jump(&done);
     });
-    drop(hint);
+    let note = b.keep(note);
+    let claimed = b.load(note.at_all());
+    b.when(claimed.ne(0), || {
+        ambiguous(b, d, &pair);
+        b.jump(&done);
+    });
+    drop(claimed);
     suitable(b, d, event, &done);
 
     let me = b.slot::<End>();
-    drop(enrol(b, d, event, &pair, &me, Role::Client, &done));
-    let left = b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &me, BPF_NOEXIST));
-    b.when(left.ne(0), || {
-        b.when_else(
-            left.eq(EEXIST),
-            || {
-                disown(b, d, &pair);
-                count(b, d, Reason::Ambiguous);
-            },
-            || count(b, d, Reason::RendezvousFull),
-        );
-    });
+    let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
+    b.store(note.at_all(), &lane);
     b.place(&done);
 }
 
 /// Two clients claim the same pair: one of them is an impostor. The server comes after both and must find neither.
-fn disown(b: &Builder, d: &Datapath, pair: &Slot<Isns>) {
+fn ambiguous(b: &Builder, d: &Datapath, pair: &Slot<Isns>) {
     b.call(helper::map_delete_elem(&d.maps.rendezvous, pair));
-    b.call(helper::map_delete_elem(&d.maps.hints, pair));
+    count(b, d, Reason::Ambiguous);
 }
 
 /// A connection that was accepted here is established. Its client, if it is here, came before.
@@ -113,25 +111,26 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
         b.store(pair.at(in_pair), &number);
         b.store(name.at(in_name), &number);
     }
-    b.call(helper::map_delete_elem(&d.maps.hints, &pair));
+    let no_client = b.label();
+    let note = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &pair));
+    b.jump_if(note.eq(0), &no_client);
+    let note = b.keep(note);
     let client = b.slot::<End>();
-    let found = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &pair));
-    b.when(found.eq(0), || {
-        count(b, d, Reason::NoClient);
-        b.jump(&done);
-    });
-    b.copy(client.place(), found.at_all());
-    drop(found);
-    b.call(helper::map_delete_elem(&d.maps.rendezvous, &pair));
-    named(b, client.at(End::name), &pair, &done);
+    owner(b, &b.load(note.at_all()), &client, &no_client);
+    named(b, &client, pair.place(), (Isns::own, Isns::peer), &no_client);
     suitable(b, d, event, &done);
 
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &name, &me, Role::Server, &done);
     b.copy(lane.at(Lane::peer), client.place());
-    drop(lane);
-    b.call(helper::map_update_elem(&d.maps.peers, &pair, &me, BPF_ANY));
+    b.store(note.at_all(), &lane);
+    drop((lane, note));
     count(b, d, Reason::Paired);
+    b.jump(&done);
+
+    b.place(&no_client);
+    b.call(helper::map_delete_elem(&d.maps.rendezvous, &pair));
+    count(b, d, Reason::NoClient);
     b.place(&done);
 }
 
@@ -142,27 +141,46 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &L
     b.jump_if(sk.ne(0), &known);
     drop(sk);
 
+    let own = || lane.at(Lane::own).at(End::name);
     let server = b.slot::<End>();
-    let found = b.call(helper::map_lookup_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
-    b.jump_if(found.eq(0), unknown);
-    b.copy(server.place(), found.at_all());
-    drop(found);
-    b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
-    for (theirs, ours) in [(Isns::own, Isns::peer), (Isns::peer, Isns::own)] {
-        let theirs = b.load(server.at(End::name).at(theirs));
-        let ours = b.load(lane.at(Lane::own).at(End::name).at(ours));
-        b.jump_if(theirs.ne(&ours), unknown);
-    }
+    let note = b.call(helper::map_lookup_elem(&d.maps.rendezvous, own()));
+    b.jump_if(note.eq(0), unknown);
+    owner(b, &b.load(note.at_all()), &server, unknown);
+    drop(note);
+    named(b, &server, own(), (Isns::peer, Isns::own), unknown);
     b.copy(lane.at(Lane::peer), server.place());
+    b.call(helper::map_delete_elem(&d.maps.rendezvous, own()));
     b.place(&known);
 }
 
-/// Takes back what an enrolled client left for others, when it closes. Once it knows its peer, everything has been taken.
+/// Reads whose lane is at this address, at which nothing can be read if it is 0.
+fn owner(b: &Builder, lane: &Reg, into: &Slot<End>, nobody: &Label) {
+    let from = b.value(lane);
+    from.add(Lane::own.offset() as i64);
+    let refused = b.call(helper::probe_read_kernel(into, size_of::<End>() as i32, from));
+    b.jump_if(refused.ne(0), nobody);
+}
+
+/// The end that was found has this name, whose halves are given in the order in which the end names them.
+fn named(
+    b: &Builder,
+    found: &Slot<End>,
+    name: Place<Isns>,
+    (own, peer): (Field<Isns, u32>, Field<Isns, u32>),
+    other: &Label,
+) {
+    for (theirs, expected) in [(Isns::own, own), (Isns::peer, peer)] {
+        let theirs = b.load(found.at(End::name).at(theirs));
+        let expected = b.load(name.at(expected));
+        b.jump_if(theirs.ne(&expected), other);
+    }
+}
+
+/// Takes back what an enrolled client left for its server, when it closes. Once it knows its peer, it has been taken away.
 pub(super) fn client_closed(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let peer = b.load(lane.at(Lane::peer).at(End::sk));
     b.when(peer.eq(0), || {
         b.call(helper::map_delete_elem(&d.maps.rendezvous, lane.at(Lane::own).at(End::name)));
-        b.call(helper::map_delete_elem(&d.maps.peers, lane.at(Lane::own).at(End::name)));
     });
 }
 
@@ -249,20 +267,18 @@ fn enrol(
     b.store(lane.at(Lane::refresh_at), &refresh_at);
     drop(refresh_at);
 
-    let refused = b.call(helper::sock_hash_update(event, &d.maps.socks, name, BPF_NOEXIST));
+    let refused = b.keep(b.call(helper::sock_hash_update(event, &d.maps.socks, name, BPF_NOEXIST)));
     b.when(refused.ne(0), || {
-        let reason = b.slot::<u32>();
-        b.store(reason.place(), Reason::SocksFull as u32);
-        if role == Role::Client {
-            b.when(refused.eq(EEXIST), || {
-                b.store(reason.place(), Reason::Ambiguous as u32);
-                disown(b, d, name);
-            });
-        }
         let sk = b.load(event.at(bpf_sock_ops::sk));
         b.jump_if(sk.eq(0), done);
         b.call(helper::sk_storage_delete(&d.maps.lanes, sk));
-        add(b, d, reason.place(), 1);
+        if role == Role::Client {
+            b.when(refused.eq(EEXIST), || {
+                ambiguous(b, d, name);
+                b.jump(done);
+            });
+        }
+        count(b, d, Reason::SocksFull);
         b.jump(done);
     });
     drop(refused);
@@ -270,15 +286,6 @@ fn enrol(
     flags.or(CALLBACKS);
     b.call(helper::sock_ops_cb_flags_set(event, flags));
     lane
-}
-
-/// The end that was found is the one that the pair names, and not what another connection left in recycled memory.
-fn named(b: &Builder, found: bpf_asm::Place<Isns>, pair: &Slot<Isns>, done: &Label) {
-    for half in [Isns::own, Isns::peer] {
-        let found: Reg = b.load(found.at(half));
-        let expected = b.load(pair.at(half));
-        b.jump_if(found.ne(&expected), done);
-    }
 }
 
 #[cfg(test)]

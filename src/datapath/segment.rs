@@ -36,23 +36,28 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.place(&done);
 }
 
-/// Grows the receive buffer as TCP does while a reader keeps up, which it cannot see of redirected bytes; once the connection is used.
+/// Grows the receive buffer as TCP does while a reader keeps up, which it cannot see of redirected bytes; once the connection is used,
+/// and its reader has read what came.
 ///
 /// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
 /// size itself; then its own low-water mark is put back. A socket that has not been accepted yet has to wait: for it the
 /// option would only be stored.
 fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, socket: &Ptr<tcp_sock>) {
-    let unused = b.label();
+    let not_yet = b.label();
     let used = b.label();
     for (now, first) in [(d.layout.write_seq, Isns::own), (d.layout.rcv_nxt, Isns::peer)] {
         let now = b.load(socket.member(now));
         let first = b.load(lane.at(Lane::own).at(End::name).at(first));
         b.jump_if(now.ne32(&first), &used);
     }
-    b.jump(&unused);
+    b.jump(&not_yet);
     b.place(&used);
+    let received = b.load(socket.member(d.layout.rcv_nxt));
+    let read = b.load(socket.member(d.layout.copied_seq));
+    b.jump_if(received.ne32(&read), &not_yet);
+    drop((received, read));
     let held = b.load(socket.member(d.layout.socket));
-    b.jump_if(held.eq(0), &unused);
+    b.jump_if(held.eq(0), &not_yet);
     drop(held);
     b.store(lane.at(Lane::roomy), 1);
     b.store(lane.at(Lane::low_water), b.load(socket.member(d.layout.low_water)));
@@ -60,7 +65,7 @@ fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<La
     b.store(room.place(), ROOM);
     b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, &room, 4));
     b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, lane.at(Lane::low_water), 4));
-    b.place(&unused);
+    b.place(&not_yet);
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::harness::socket::{option, set_option};
 use crate::harness::traffic::{exchange, warm_up};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
-const WRITE: usize = 50_000;
+const WRITE: usize = 10_000;
 const READ: usize = 64 << 10;
 
 /// The longest that bytes may wait for a reader who would read them.

@@ -2,7 +2,7 @@ use super::super::simulation::{
     CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, FIN_WAIT2, Fault, Helper, Kernel, LAST_ACK, Op, REFRESH, Waiter, Way, World,
     on_every_kernel,
 };
-use super::super::{End, Isns, Mode, Reason};
+use super::super::{Isns, Mode, Reason};
 
 #[test]
 fn an_event_that_is_of_no_interest_changes_nothing() {
@@ -10,7 +10,7 @@ fn an_event_that_is_of_no_interest_changes_nothing() {
         let (client, _) = w.connection(1, 2);
         w.event(Event::new(Op::TcpConnect, client));
         assert_eq!(w.counted(), []);
-        assert_eq!((w.len("hints"), w.len("lanes"), w.len("socks")), (0, 0, 0));
+        assert_eq!((w.len("rendezvous"), w.len("lanes"), w.len("socks")), (0, 0, 0));
     });
 }
 
@@ -88,7 +88,7 @@ fn the_counts_of_a_lane_go_into_the_totals_once_when_its_socket_closes() {
 }
 
 #[test]
-fn what_a_client_left_for_others_is_taken_back_when_it_closes() {
+fn what_is_left_at_the_rendezvous_is_taken_back_when_it_closes() {
     on_every_kernel(|mut w| {
         // Its server never came.
         let (client, _) = w.connection(1, 2);
@@ -100,11 +100,11 @@ fn what_a_client_left_for_others_is_taken_back_when_it_closes() {
 
         // It never sent anything, so it never looked for its server.
         let (client, server) = w.flow();
-        assert_eq!(w.len("peers"), 1);
+        assert_eq!(w.len("rendezvous"), 1);
         w.state_becomes(server, CLOSE);
-        assert_eq!(w.entries::<End>("peers").len(), 1, "a server takes nothing back");
+        assert_eq!(w.len("rendezvous"), 1, "a server takes nothing back");
         w.state_becomes(client, CLOSE);
-        assert_eq!(w.len("peers"), 0);
+        assert_eq!(w.len("rendezvous"), 0);
     });
 }
 
@@ -132,7 +132,7 @@ fn a_socket_that_has_sent_its_fin_and_that_nothing_is_on_its_way_to_is_taken_out
         assert_eq!(w.send(server, 10), Way::Tcp);
         w.read(client);
         assert_eq!(w.send(server, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::Refresh, 1), (Reason::PeerGone, 1)]);
+        assert_eq!(w.counted(), [(Reason::PeerGone, 1), (Reason::Ended, 1)]);
     });
 }
 
@@ -163,7 +163,7 @@ fn a_client_that_never_looked_for_its_peer_does_so_before_it_leaves() {
         for state in [FIN_WAIT1, FIN_WAIT2, LAST_ACK] {
             let (client, _) = w.flow();
             w.state_becomes(client, state);
-            assert_eq!((w.counted(), w.len("peers")), (vec![(Reason::Left, 1)], 0));
+            assert_eq!((w.counted(), w.len("rendezvous")), (vec![(Reason::Left, 1)], 0));
             assert!(!is_enrolled(&mut w, client));
         }
     });
@@ -173,15 +173,19 @@ fn a_client_that_never_looked_for_its_peer_does_so_before_it_leaves() {
 fn a_socket_whose_peer_is_not_known_or_is_another_by_now_stays() {
     on_every_kernel(|mut w| {
         let (client, _) = w.flow();
-        w.evict("peers");
+        w.evict("rendezvous");
         w.state_becomes(client, FIN_WAIT1);
         assert!(is_enrolled(&mut w, client));
 
         let (client, server) = w.flow();
-        let (ours, theirs) = (w.lane(client).unwrap().own.name, w.lane(server).unwrap().own);
-        w.evict("peers");
-        for name in [Isns { own: 1, ..theirs.name }, Isns { peer: 1, ..theirs.name }] {
-            w.put("peers", ours, End { name, ..theirs });
+        let (ours, theirs) = (w.lane(client).unwrap().own.name, w.lane(server).unwrap().own.name);
+        let note = w.lane_address(server);
+        w.put("rendezvous", ours, 0u64);
+        w.state_becomes(client, FIN_WAIT1);
+        assert!(is_enrolled(&mut w, client));
+        w.put("rendezvous", ours, note);
+        for name in [Isns { own: 1, ..theirs }, Isns { peer: 1, ..theirs }] {
+            w.edit_lane(server, |lane| lane.own.name = name);
             w.state_becomes(client, FIN_WAIT1);
             assert!(is_enrolled(&mut w, client));
         }

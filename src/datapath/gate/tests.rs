@@ -1,4 +1,6 @@
-use super::super::simulation::{BOOKKEEPING, Fault, Helper, Kernel, REFRESH, Waiter, Way, World, on_every_kernel};
+use super::super::simulation::{
+    BOOKKEEPING, Callers, Fault, Helper, Kernel, REFRESH, Waiter, Way, World, on_every_kernel,
+};
 use super::super::{Control, Mode, Reason};
 
 /// A receive buffer of 60,000 beside a window of 3,750, which counts twice.
@@ -202,8 +204,8 @@ fn a_direct_lane_stays_direct_whatever_the_sequence_numbers_say() {
 #[test]
 fn a_message_goes_by_tcp_when_the_order_gate_cannot_be_looked_at() {
     on_every_kernel(|mut w| {
-        // The sender is not a TCP socket; the receiver's cookie can be read, but not how far it has read.
-        for (helper, calls_before) in [(Helper::SkcToTcpSock, 0), (Helper::ProbeReadKernel, 1)] {
+        // The sender is not a TCP socket; whose lane it found and the receiver's cookie can be read, but not how far it has read.
+        for (helper, calls_before) in [(Helper::SkcToTcpSock, 0), (Helper::ProbeReadKernel, 2)] {
             let (client, _) = w.flow();
             w.fault(helper, calls_before, Fault::Fails);
             assert_eq!(w.send(client, 10), Way::Tcp);
@@ -269,10 +271,10 @@ fn a_lane_stays_on_tcp_while_more_wait_for_its_receiver_than_are_looked_at() {
 
 #[test]
 fn a_message_goes_by_tcp_when_the_readers_cannot_be_looked_at() {
-    // After cookie and sequence number: lock, wait queue and its head; of each waiter who it is, its stack, and the next; the psock
+    // After the peer, its cookie and sequence number: lock, wait queue and its head; of each waiter who it is, its stack, and the next; the psock
     // and its users.
-    let reads = 2..5 + 4 * 3 + 2;
-    let stacks = [6, 9, 12, 15];
+    let reads = 3..6 + 4 * 3 + 2;
+    let stacks = [7, 10, 13, 16];
     for (kernel, read) in Kernel::ALL.into_iter().flat_map(|kernel| reads.clone().map(move |read| (kernel, read))) {
         let mut w = World::new(kernel);
         let (client, server) = w.flow();
@@ -296,6 +298,85 @@ fn a_direct_lane_stays_direct_whoever_waits() {
         let (client, server) = without_credit(&mut w);
         w.waiting(server, &[Waiter::Thread; 4]);
         assert_eq!(w.send(client, 10), Way::Direct);
+    });
+}
+
+// Earlier callers.
+
+/// A flow whose server has sent nothing yet, to a client of which this can be told.
+fn first_of_server(w: &mut World, callers: Callers) -> (u64, u64) {
+    let (client, server) = w.flow();
+    w.callers(client, callers);
+    (client, server)
+}
+
+#[test]
+fn a_server_s_first_message_is_direct_when_nobody_can_be_in_an_earlier_call_on_its_client() {
+    on_every_kernel(|mut w| {
+        for (callers, users_of_psock) in [
+            (Callers::default(), 1),
+            (Callers { connected: false, nonblocking: true, ..Callers::default() }, 1),
+            (Callers { connected: true, nonblocking: true, ..Callers::default() }, 1),
+            // A thread that shares its descriptors is in the receive function of enrolled sockets.
+            (Callers { holders: 2, ..Callers::default() }, 2),
+            (Callers { holders: 3, ..Callers::default() }, 3),
+        ] {
+            let (client, server) = first_of_server(&mut w, callers);
+            w.users_of_psock(client, users_of_psock);
+            assert_eq!((w.send(server, 10), w.counted()), (Way::Direct, vec![]), "{callers:?}");
+        }
+    });
+}
+
+#[test]
+fn a_server_s_first_message_goes_by_tcp_while_somebody_may_be_in_an_earlier_call_on_its_client() {
+    on_every_kernel(|mut w| {
+        for (callers, users_of_psock) in [
+            // `connect` has not returned, or it did not wait and the descriptor is one that waits by now.
+            (Callers { connected: false, ..Callers::default() }, 1),
+            (Callers { holders: 2, ..Callers::default() }, 1),
+            (Callers { holders: 2, nonblocking: true, ..Callers::default() }, 1),
+            (Callers { holders: 3, ..Callers::default() }, 2),
+        ] {
+            let (client, server) = first_of_server(&mut w, callers);
+            w.users_of_psock(client, users_of_psock);
+            assert_eq!((w.send(server, 10), w.counted()), (Way::Tcp, vec![(Reason::ReaderGate, 1)]), "{callers:?}");
+            // Whoever was there has been woken by it.
+            assert_eq!((w.send(server, 10), w.counted()), (Way::Tcp, vec![(Reason::OrderGate, 1)]));
+            w.read(client);
+            assert_eq!((w.send(server, 10), w.counted()), (Way::Direct, vec![]), "{callers:?}");
+        }
+    });
+}
+
+#[test]
+fn a_client_s_first_message_is_direct_whoever_is_in_a_call_on_its_server() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.flow();
+        w.callers(server, Callers { connected: false, nonblocking: false, holders: 9 });
+        assert_eq!((w.send(client, 10), w.counted()), (Way::Direct, vec![]));
+    });
+}
+
+#[test]
+fn a_server_s_first_message_goes_by_tcp_when_its_client_s_callers_cannot_be_looked_at() {
+    // After the cookie, how far the client has read, and of a client that is not connected: its socket and file, whether it is connected,
+    // whether it waits, who holds on to the file; the psock and its users.
+    for (kernel, read) in Kernel::ALL.into_iter().flat_map(|kernel| (2..9).map(move |read| (kernel, read))) {
+        let mut w = World::new(kernel);
+        let (_, server) = first_of_server(&mut w, Callers { connected: false, nonblocking: true, holders: 1 });
+        w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+        assert_eq!((w.send(server, 10), w.counted()), (Way::Tcp, vec![(Reason::ReaderGate, 1)]), "read {read}");
+        assert_eq!(w.pending_faults(), 0);
+    }
+    on_every_kernel(|mut w| {
+        let (client, server) = first_of_server(&mut w, Callers::default());
+        w.set(client, |l| l.user_data, 0);
+        assert_eq!(
+            (w.send(server, 10), w.counted()),
+            (Way::Tcp, vec![(Reason::ReaderGate, 1)]),
+            "it is enrolled no more"
+        );
     });
 }
 

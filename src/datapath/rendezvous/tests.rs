@@ -44,7 +44,7 @@ fn assert_not_enrolled(w: &mut World, sk: u64) {
 fn a_syn_that_reaches_a_listener_is_noted_under_the_client_s_name() {
     on_every_kernel(|mut w| {
         w.syn(100, u32::MAX);
-        assert_eq!(w.entries::<u32>("hints"), [(Isns { own: 101, peer: 0 }, 0)]);
+        assert_eq!(w.entries::<u64>("rendezvous"), [(Isns { own: 101, peer: 0 }, 0)]);
     });
 }
 
@@ -53,7 +53,7 @@ fn only_a_request_socket_leaves_a_hint() {
     on_every_kernel(|mut w| {
         let (client, _) = w.connection(100, 200);
         w.event(Event::new(Op::RwndInit, client));
-        assert_eq!(w.len("hints"), 0);
+        assert_eq!(w.len("rendezvous"), 0);
     });
 }
 
@@ -64,7 +64,7 @@ fn a_request_socket_that_cannot_be_read_leaves_no_hint() {
         for read in 0..3 {
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
             w.syn(100, 200);
-            assert_eq!((w.len("hints"), w.pending_faults()), (0, 0));
+            assert_eq!((w.len("rendezvous"), w.pending_faults()), (0, 0));
         }
     });
 }
@@ -79,7 +79,7 @@ fn a_client_without_a_hint_is_left_alone() {
         w.event(Event::new(Op::ActiveEstablished, client));
         assert_eq!(w.counted(), [(Reason::NoHint, 1)]);
         assert_not_enrolled(&mut w, client);
-        assert_eq!(w.len("rendezvous"), 0);
+        assert_eq!(w.entries::<u64>("rendezvous"), [(Isns { peer: 202, ..PAIR }, 0)]);
     });
 }
 
@@ -92,42 +92,11 @@ fn a_client_with_a_hint_is_enrolled_and_left_for_its_server() {
         assert_eq!(w.callbacks(), CALLBACKS);
         assert_eq!(w.enrolled(), [(PAIR, client)]);
         let me = End { name: PAIR, sk: client, cookie: w.get(client, |l| l.cookie), lane: w.lane_address(client) };
-        assert_eq!(w.entries::<End>("rendezvous"), [(PAIR, me)]);
+        assert_eq!(w.entries::<u64>("rendezvous"), [(PAIR, me.lane)]);
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.own, lane.peer, lane.role), (me, End::default(), Role::Client as u32));
         assert_eq!((lane.mode, lane.credit, lane.smallest), (Mode::Tcp as u32, 0, u32::MAX));
-        assert_eq!((lane.period, lane.refresh_at), (REFRESH, w.now() + u64::from(HZ)));
     });
-}
-
-#[test]
-fn a_client_s_first_refresh_comes_within_a_second_and_within_its_period() {
-    on_every_kernel(|mut w| {
-        for (refresh, first) in [(249, 249), (250, 250), (251, 250)] {
-            let (client, _) = w.connection(100 * refresh, 200);
-            w.syn(100 * refresh, 200);
-            w.control(Control { draining: 0, refresh });
-            w.event(Event::new(Op::ActiveEstablished, client));
-            let lane = w.lane(client).unwrap();
-            assert_eq!((lane.period, lane.refresh_at), (refresh, w.now() + first));
-        }
-    });
-}
-
-#[test]
-fn a_client_s_first_period_is_a_third_of_its_conntrack_time_out_unless_that_cannot_be_read() {
-    // Reads of the full kernel: the address of the socket and whether it is of MPTCP, then its namespace and the time-out.
-    for (unreadable, period) in [(None, 100), (Some(2), REFRESH), (Some(3), REFRESH)] {
-        let mut w = World::new(Kernel::Full);
-        let (client, _) = hinted(&mut w);
-        let here = w.namespace;
-        w.set_optional(here, |l| l.conntrack_established, 300);
-        if let Some(read) = unreadable {
-            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
-        }
-        w.event(Event::new(Op::ActiveEstablished, client));
-        assert_eq!((w.lane(client).unwrap().period, w.pending_faults()), (period, 0), "{unreadable:?}");
-    }
 }
 
 #[test]
@@ -137,7 +106,7 @@ fn of_two_clients_that_claim_one_pair_neither_is_paired() {
         let (client, server) = w.connection(100, 200);
         w.event(Event::new(Op::ActiveEstablished, client));
         assert_eq!(w.counted(), [(Reason::Ambiguous, 1)]);
-        assert_eq!((w.len("rendezvous"), w.len("hints")), (0, 0));
+        assert_eq!(w.len("rendezvous"), 0);
         w.event(Event::new(Op::PassiveEstablished, server));
         assert_eq!(w.counted(), [(Reason::NoClient, 1)]);
         for end in [impostor, client, server] {
@@ -147,71 +116,33 @@ fn of_two_clients_that_claim_one_pair_neither_is_paired() {
 }
 
 #[test]
-fn a_client_whose_pair_somebody_waits_under_already_is_not_paired() {
+fn of_two_clients_that_claim_one_pair_at_once_neither_is_paired() {
     on_every_kernel(|mut w| {
-        let (client, server) = hinted(&mut w);
-        w.put("rendezvous", PAIR, End::default());
-        w.event(Event::new(Op::ActiveEstablished, client));
+        // The first is enrolled; what it left is not to be seen yet.
+        let (first, _) = waited_for(&mut w);
+        w.put("rendezvous", PAIR, 0u64);
+        let (second, server) = w.connection(100, 200);
+        w.event(Event::new(Op::ActiveEstablished, second));
         assert_eq!(w.counted(), [(Reason::Ambiguous, 1)]);
-        assert_eq!((w.len("rendezvous"), w.len("hints")), (0, 0));
+        assert!(w.lane(second).is_none());
+        assert_eq!(w.len("rendezvous"), 0);
         w.event(Event::new(Op::PassiveEstablished, server));
         assert_eq!(w.counted(), [(Reason::NoClient, 1)]);
-        assert_eq!(w.send(client, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::NoPeer, 1)]);
-    });
-}
-
-#[test]
-fn a_client_that_cannot_be_left_for_its_server_speaks_tcp() {
-    on_every_kernel(|mut w| {
-        let (client, server) = hinted(&mut w);
-        w.fill("rendezvous");
-        w.establish(client, server);
-        assert_eq!(w.counted(), [(Reason::NoClient, 1), (Reason::RendezvousFull, 1)]);
-        assert_eq!(w.send(client, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::NoPeer, 1)]);
+        for end in [first, second, server] {
+            assert_eq!(w.send(end, 10), Way::Tcp);
+        }
     });
 }
 
 #[test]
 fn a_hint_that_finds_no_place_means_tcp() {
     on_every_kernel(|mut w| {
-        w.fill("hints");
+        w.fill("rendezvous");
         let (client, server) = hinted(&mut w);
         w.establish(client, server);
         assert_eq!(w.counted(), [(Reason::NoHint, 1), (Reason::NoClient, 1)]);
         assert_not_enrolled(&mut w, client);
     });
-}
-
-/// No real run gets here: what enrolment finds in a lane is its own.
-#[test]
-fn a_client_s_first_period_depends_on_the_ends_that_its_lane_names() {
-    // The peer's time-out, the read of its namespace or of that time-out that fails, and the period.
-    for (timeout, unreadable, period) in
-        [(300, None, 100), (90_000, None, REFRESH), (300, Some(4), REFRESH), (300, Some(5), REFRESH)]
-    {
-        let mut w = World::new(Kernel::Full);
-        let (client, server) = w.direct_flow();
-        let elsewhere = w.new_namespace();
-        w.set(server, |l| l.namespace, elsewhere);
-        w.set_optional(elsewhere, |l| l.conntrack_established, timeout);
-        w.leaves_socket_map(client);
-        w.syn(w.get(client, |l| l.write_seq) as u32 - 1, w.get(client, |l| l.rcv_nxt) as u32 - 1);
-        w.fails(Helper::SkStorageGet);
-        if let Some(read) = unreadable {
-            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
-        }
-        w.event(Event::new(Op::ActiveEstablished, client));
-        assert_eq!((w.lane(client).unwrap().period, w.pending_faults()), (period, 0), "{timeout} {unreadable:?}");
-    }
-    let mut w = World::new(Kernel::Full);
-    let (client, _) = hinted(&mut w);
-    let here = w.namespace;
-    w.set_optional(here, |l| l.conntrack_established, 300);
-    w.fault(Helper::SockHashUpdate, 0, Fault::LanesCleared);
-    w.event(Event::new(Op::ActiveEstablished, client));
-    assert_eq!((w.lane(client).unwrap().period, w.pending_faults()), (REFRESH, 0));
 }
 
 // Server.
@@ -227,10 +158,9 @@ fn a_server_takes_the_client_that_waits_under_its_pair() {
         assert_eq!(w.enrolled(), [(PAIR, client), (name, server)]);
         let me = End { name, sk: server, cookie: w.get(server, |l| l.cookie), lane: w.lane_address(server) };
         let lane = w.lane(server).unwrap();
-        assert_eq!((lane.own, lane.role, lane.refresh_at), (me, Role::Server as u32, 0));
+        assert_eq!((lane.own, lane.role), (me, Role::Server as u32));
         assert_eq!(lane.peer, w.lane(client).unwrap().own);
-        assert_eq!(w.entries::<End>("peers"), [(PAIR, me)]);
-        assert_eq!((w.len("rendezvous"), w.len("hints")), (0, 0), "each is found once");
+        assert_eq!(w.entries::<u64>("rendezvous"), [(PAIR, me.lane)], "for its client");
     });
 }
 
@@ -240,41 +170,44 @@ fn a_server_whose_client_is_elsewhere_is_left_alone() {
         let (_, server) = hinted(&mut w);
         w.event(Event::new(Op::PassiveEstablished, server));
         assert_eq!(w.counted(), [(Reason::NoClient, 1)]);
-        assert_eq!(w.len("hints"), 0, "nobody will need it any more");
+        assert_eq!(w.len("rendezvous"), 0, "nobody will need it any more");
         assert_not_enrolled(&mut w, server);
     });
 }
 
 #[test]
-fn a_server_does_not_take_an_end_with_another_name() {
+fn a_server_does_not_take_a_lane_with_another_name_nor_one_that_cannot_be_read() {
     on_every_kernel(|mut w| {
-        for name in [Isns { own: 1, ..PAIR }, Isns { peer: 1, ..PAIR }] {
-            let (client, server) = hinted(&mut w);
-            w.put("rendezvous", PAIR, End { name, sk: client, ..End::default() });
+        let (stranger, _) = waited_for(&mut w);
+        let lane = w.lane_address(stranger);
+        let unreadable = w.object();
+        w.unmap(unreadable);
+        for (name, note) in [(Isns { own: 1, ..PAIR }, lane), (Isns { peer: 1, ..PAIR }, lane), (PAIR, unreadable)] {
+            let (_, server) = w.connection(100, 200);
+            w.edit_lane(stranger, |lane| lane.own.name = name);
+            w.put("rendezvous", PAIR, note);
             w.event(Event::new(Op::PassiveEstablished, server));
-            assert_eq!(w.counted(), []);
+            assert_eq!(w.counted(), [(Reason::NoClient, 1)]);
             assert_eq!(w.len("rendezvous"), 0);
             assert_not_enrolled(&mut w, server);
         }
     });
 }
 
-#[test]
-fn a_server_that_finds_no_place_among_the_peers_is_not_found_and_both_ends_stay_in_order() {
-    on_every_kernel(|mut w| {
-        let (client, server) = hinted(&mut w);
-        w.fill("peers");
-        w.establish(client, server);
-        assert_eq!(w.counted(), [(Reason::Paired, 1)]);
-        assert_eq!(w.send(client, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::NoPeer, 1)]);
-        w.send(server, 10);
-        w.read(client);
-        assert_eq!(w.send(server, 10), Way::Direct);
-    });
-}
-
 // Both.
+
+#[test]
+fn the_first_refresh_comes_within_a_third_of_a_second_and_within_what_the_agent_allows() {
+    let soon = HZ / 3;
+    for (refresh, first) in [(soon - 1, soon - 1), (soon, soon), (soon + 1, soon)] {
+        for (mut w, op, sk) in before_each_event() {
+            w.control(Control { draining: 0, refresh });
+            w.event(Event::new(op, sk));
+            let lane = w.lane(sk).unwrap();
+            assert_eq!((lane.period, lane.refresh_at), (first, w.now() + u64::from(first)));
+        }
+    }
+}
 
 #[test]
 fn a_socket_that_the_context_does_not_show_is_left_alone() {
@@ -315,6 +248,8 @@ fn a_subflow_of_mptcp_is_left_alone_and_so_is_what_cannot_be_told() {
     }
     for read in 0..2 {
         for (mut w, op, sk) in full() {
+            // A server has read whose lane it found.
+            let read = read + u32::from(op == Op::PassiveEstablished);
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
             w.event(Event::new(op, sk));
             assert_eq!((w.counted(), w.pending_faults()), (vec![(Reason::Unsuitable, 1)], 0));
@@ -347,10 +282,11 @@ fn a_socket_that_the_socket_map_refuses_keeps_no_lane() {
 #[test]
 fn a_server_whose_name_is_taken_is_not_enrolled() {
     on_every_kernel(|mut w| {
-        let (_, server) = waited_for(&mut w);
+        let (client, server) = waited_for(&mut w);
         w.event(Event::new(Op::PassiveEstablished, server));
-        let (client, second) = w.connection(100, 200);
-        w.put("rendezvous", PAIR, End { name: PAIR, sk: client, ..End::default() });
+        let (_, second) = w.connection(100, 200);
+        let lane = w.lane_address(client);
+        w.put("rendezvous", PAIR, lane);
         w.counted();
         w.event(Event::new(Op::PassiveEstablished, second));
         assert_eq!(w.counted(), [(Reason::SocksFull, 1)]);
@@ -423,9 +359,9 @@ fn a_client_whose_server_has_not_come_yet_speaks_tcp() {
 fn a_client_looks_for_its_server_once() {
     on_every_kernel(|mut w| {
         let (client, server) = w.flow();
-        assert_eq!(w.len("peers"), 1);
+        assert_eq!(w.len("rendezvous"), 1);
         assert_eq!(w.send(client, 10), Way::Direct);
-        assert_eq!(w.len("peers"), 0);
+        assert_eq!(w.len("rendezvous"), 0);
         assert_eq!(w.lane(client).unwrap().peer, w.lane(server).unwrap().own);
         w.edit_lane(client, |lane| lane.credit = 0);
         assert_eq!(w.send(client, 10), Way::Direct);
@@ -433,15 +369,27 @@ fn a_client_looks_for_its_server_once() {
 }
 
 #[test]
-fn a_client_does_not_take_a_server_with_another_name() {
+fn a_client_does_not_take_a_lane_with_another_name_nor_one_that_cannot_be_read() {
     on_every_kernel(|mut w| {
-        let (client, server) = waited_for(&mut w);
-        for name in [Isns { own: 1, peer: 101 }, Isns { own: 201, peer: 1 }] {
-            w.put("peers", PAIR, End { name, sk: server, ..End::default() });
+        let (client, server) = w.flow();
+        let lane = w.lane_address(server);
+        let unreadable = w.object();
+        w.unmap(unreadable);
+        let own = w.lane(client).unwrap().own.name;
+        let swapped = Isns { own: own.peer, peer: own.own };
+        for (name, note) in [
+            (Isns { own: 1, ..swapped }, lane),
+            (Isns { peer: 1, ..swapped }, lane),
+            (own, lane),
+            (swapped, unreadable),
+            (swapped, 0),
+        ] {
+            w.edit_lane(server, |lane| lane.own.name = name);
+            w.put("rendezvous", own, note);
             assert_eq!(w.send(client, 10), Way::Tcp);
             assert_eq!(w.counted(), [(Reason::NoPeer, 1)]);
             assert_eq!(w.lane(client).unwrap().peer, End::default());
-            assert_eq!(w.len("peers"), 0);
+            assert_eq!(w.len("rendezvous"), 1, "its server may still come");
         }
     });
 }
@@ -450,7 +398,7 @@ fn a_client_does_not_take_a_server_with_another_name() {
 fn a_client_whose_server_was_evicted_speaks_tcp() {
     on_every_kernel(|mut w| {
         let (client, _) = w.flow();
-        w.evict("peers");
+        w.evict("rendezvous");
         assert_eq!(w.send(client, 10), Way::Tcp);
         assert_eq!(w.counted(), [(Reason::NoPeer, 1)]);
     });

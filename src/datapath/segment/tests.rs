@@ -10,6 +10,7 @@ fn used(w: &mut World) -> (u64, u64) {
     let (client, server) = w.flow();
     w.set(client, |l| l.write_seq, w.get(client, |l| l.write_seq) + 1);
     w.set(server, |l| l.rcv_nxt, w.get(server, |l| l.rcv_nxt) + 1);
+    w.read(server);
     (client, server)
 }
 
@@ -50,6 +51,19 @@ fn a_socket_that_has_not_been_accepted_gets_its_room_later() {
         w.segment(server);
         assert_eq!(w.options(), []);
         w.set(server, |l| l.socket, held);
+        w.segment(server);
+        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
+    });
+}
+
+#[test]
+fn a_reader_that_has_not_read_what_came_gets_its_room_later() {
+    on_every_kernel(|mut w| {
+        let (_, server) = used(&mut w);
+        w.set(server, |l| l.rcv_nxt, w.get(server, |l| l.rcv_nxt) + 1);
+        w.segment(server);
+        assert_eq!(w.options(), []);
+        w.read(server);
         w.segment(server);
         assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
     });

@@ -104,24 +104,13 @@ fn a_message_that_cannot_be_redirected_goes_by_tcp_is_not_counted_as_direct_and_
 }
 
 #[test]
-fn the_first_message_of_a_server_goes_by_tcp_and_the_next_is_direct_once_that_was_read() {
+fn the_first_message_of_each_end_is_direct() {
     on_every_kernel(|mut w| {
         let (client, server) = w.flow();
-        assert_eq!(w.send(server, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::Refresh, 1)]);
-        assert_eq!(w.send(server, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::OrderGate, 1)]);
-        w.read(client);
-        assert_eq!(w.send(server, 10), Way::Direct);
-    });
-}
-
-#[test]
-fn the_first_message_of_a_client_is_direct() {
-    on_every_kernel(|mut w| {
-        let (client, _) = w.flow();
-        assert_eq!(w.send(client, 10), Way::Direct);
-        assert_eq!(w.lane(client).unwrap().mode, Mode::Direct as u32);
+        for sk in [client, server] {
+            assert_eq!(w.send(sk, 10), Way::Direct);
+            assert_eq!(w.lane(sk).unwrap().mode, Mode::Direct as u32);
+        }
         assert_eq!(w.counted(), []);
     });
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use bpf_asm::KernelField;
 
+use crate::datapath::layout::Holders;
 use crate::datapath::{Layout, Meter};
 
 /// What the programs are assembled for.
@@ -55,6 +56,8 @@ impl Kernel {
                 | "__sk_common.skc_net.net"
                 | "bytes_sent"
                 | "sk_socket"
+                | "file"
+                | "f_ref.refcnt.counter"
                 | "sk_wq"
                 | "wait.head"
                 | "entry"
@@ -75,6 +78,7 @@ impl Kernel {
         match self {
             Kernel::Full => layout,
             Kernel::Bare => Layout {
+                file_holders: Holders { of_one: 1, ..layout.file_holders },
                 conntrack_established: None,
                 is_mptcp: None,
                 local_v6: None,

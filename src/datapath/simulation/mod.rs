@@ -60,6 +60,23 @@ pub enum Waiter {
     AboveItsStack,
 }
 
+/// What a client's socket and file say of its callers.
+#[derive(Clone, Copy, Debug)]
+pub struct Callers {
+    /// `connect` has told the application so.
+    pub connected: bool,
+    pub nonblocking: bool,
+    /// How many hold on to the file, the descriptor among them.
+    pub holders: u64,
+}
+
+impl Default for Callers {
+    /// One thread, back from `connect`.
+    fn default() -> Callers {
+        Callers { connected: true, nonblocking: false, holders: 1 }
+    }
+}
+
 /// Events of sock_ops (include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -247,7 +264,20 @@ impl World {
         self.set_optional(sk, |l| l.is_mptcp, 0);
         self.queue(sk, false);
         self.users_of_psock(sk, 1);
+        let file = self.object();
+        self.set(held, |l| l.socket_file, file);
+        self.callers(sk, Callers::default());
         sk
+    }
+
+    /// Who may be in a call on a socket.
+    pub fn callers(&mut self, sk: u64, Callers { connected, nonblocking, holders }: Callers) {
+        let held = self.get(sk, |l| l.socket);
+        self.set(held, |l| l.socket_state, if connected { 3 } else { 2 });
+        let file = self.get(held, |l| l.socket_file);
+        self.set(file, |l| l.file_flags, if nonblocking { 0o4002 } else { 2 });
+        let holds = u64::from(self.kernel == Kernel::Bare) + holders - 1;
+        self.set(file, |l| l.file_holders.field, holds);
     }
 
     /// How many hold on to a socket's psock: the socket map is one.
