@@ -1,7 +1,7 @@
 //! An instance's folder in the BPF file system: what outlives the agent, and who may change it.
 //!
 //! ```text
-//! <bpffs>/shunt/NAME/   rendezvous socks lanes counters control about      the maps
+//! <bpffs>/shunt/NAME/   rendezvous socks lanes fins counters control about      the maps
 //!                       establish send look                                            the programs
 //!                       link_establish link_send                                       the attachments
 //! ```

@@ -1,13 +1,12 @@
 //! The sock_ops program: called by TCP at the events of every connection in the cgroup.
 
-use bpf_asm::{BuildErrors, Builder, KernelField, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
+use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
 
 use super::count::{add, count};
-use super::gate::direct_unread;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{End, Lane, Mode, Role};
-use super::{Datapath, rendezvous, segment};
+use super::{Datapath, gate, rendezvous, segment};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -99,20 +98,16 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 /// Whoever sleeps on a socket is woken when its FIN is acknowledged and when the peer's arrives (`tcp_rcv_state_process`, `tcp_fin`).
 /// TCP's own receive function knows what to do; that of enrolled sockets answers `EAGAIN`, to a blocking reader, too
 /// (`tcp_bpf_recvmsg`). So a program that sends all it has, shuts down, and then waits for the rest is to find TCP's function. A redirect
-/// to a socket that has just been taken out would fail in its sender, so the peer's lane must not be direct: it has not been yet, or
-/// it has ended with the arrival of the FIN, which comes before its acknowledgement.
+/// that is under way to a socket that has just been taken out would fail in its sender.
 fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, done: &Label) {
-    let unread = direct_unread(b, d, &b.load(lane.at(Lane::own).at(End::sk)), done);
-    b.jump_if(unread.ne(0), done);
-    drop(unread);
     rendezvous::find_peer(b, d, lane, done);
     let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, done);
     b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), done);
     drop(cookie);
-    let mode = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
-    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), mode, done);
-    b.jump_if(mode.eq(Mode::Direct as u32), done);
-    drop(mode);
+    gate::at_rest(b, d, lane, done);
+    let unread = gate::direct_unread(b, d, &b.load(lane.at(Lane::own).at(End::sk)), done);
+    b.jump_if(unread.ne(0), done);
+    drop(unread);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
     count(b, d, Reason::Left);
 }

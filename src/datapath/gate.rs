@@ -4,11 +4,11 @@
 //! has read all that was sent by TCP (the order gate); from direct to TCP it may go at any time. The sender is the lane's only
 //! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at again (the memory gate).
 
-use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
+use bpf_asm::{AtomicOp, Builder, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
 
 use super::peek::peek;
 use super::reason::Reason;
-use super::record::{Control, End, Isns, Lane, Role};
+use super::record::{Control, End, Fins, Isns, Lane, Mode, Role};
 use super::send::ByTcp;
 use super::{Datapath, Meter};
 
@@ -145,10 +145,9 @@ fn earlier_callers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) 
 
     let held = b.slot::<u64>();
     b.store(held.place(), peek(b, b.load(file.place()), d.layout.file_holders.field, &perhaps));
-    let users = psock(b, d, peer(), &perhaps);
-    let users = peek(b, users, d.layout.direct_users, &perhaps);
-    // The socket map has a part in the psock, and the descriptor holds on to the file.
-    users.add(d.layout.file_holders.of_one - 1);
+    let users = users_of_psock(b, d, &peer(), &perhaps);
+    // The descriptor holds on to the file.
+    users.add(d.layout.file_holders.of_one);
     b.jump_if(users.ge(b.load(held.place())), &nobody);
     b.place(&perhaps);
     by_tcp.because(b, Reason::ReaderGate);
@@ -163,11 +162,6 @@ fn earlier_callers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) 
 /// holds on to the socket's psock, TCP's does not. More threads asleep than users of the psock, and one of them is in TCP's.
 /// A thread that is inside and awake owns the socket; it is on the list before it lets go.
 pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
-    /// How many of those that wait are looked at; with more, the answer is not known.
-    const MOST: usize = 4;
-    /// More than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
-    const STACK: i32 = 64 << 10;
-
     let open = b.label();
     let shut = b.label();
     let unknown = b.label();
@@ -176,23 +170,42 @@ pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTc
     let owned = peek(b, peer(), d.layout.lock_owned, &unknown);
     b.jump_if(owned.ne(0), &shut);
     drop(owned);
-    let queue = peek(b, peer(), d.layout.wait_queue, &unknown);
-    b.jump_if(queue.eq(0), &open);
+    let asleep = asleep(b, d, &peer(), &shut, &unknown);
+    b.jump_if(b.load(asleep.place()).eq(0), &open);
+    let users = users_of_psock(b, d, &peer(), &unknown);
+    b.jump_if(users.ge(b.load(asleep.place())), &open);
+    drop(users);
+    b.place(&shut);
+    by_tcp.because(b, Reason::ReaderGate);
+    b.place(&unknown);
+    by_tcp.because(b, Reason::LookFailed);
+    b.place(&open);
+}
+
+/// Counts the threads that sleep on a socket; jumps to `many` if more wait for it, in whatever way, than are looked at.
+fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) -> Slot<u64> {
+    /// How many of those that wait are looked at.
+    const MOST: usize = 4;
+    /// More than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
+    const STACK: i32 = 64 << 10;
+
+    let asleep = b.slot::<u64>();
+    b.store(asleep.place(), 0);
+    let counted = b.label();
+    let queue = peek(b, sk, d.layout.wait_queue, unknown);
+    b.jump_if(queue.eq(0), &counted);
     queue.add(d.layout.waiters.offset);
     let head = b.slot::<u64>();
     b.store(head.place(), &queue);
     let place = b.slot::<u64>();
-    b.store(place.place(), peek(b, queue, FIRST, &unknown));
-    let asleep = b.slot::<u64>();
-    b.store(asleep.place(), 0);
+    b.store(place.place(), peek(b, queue, FIRST, unknown));
 
-    let counted = b.label();
     for _ in 0..MOST {
         let next = b.label();
         let entry = b.load(place.place());
         b.jump_if(entry.eq(b.load(head.place())), &counted);
         entry.sub(d.layout.waiter_place.offset);
-        let thread = peek(b, entry, d.layout.waiter_private, &unknown);
+        let thread = peek(b, entry, d.layout.waiter_private, unknown);
         // epoll and poll name no thread here, or nothing that has a stack around this entry.
         let stack = peek(b, thread, d.layout.thread_stack, &next);
         let entry = b.load(place.place());
@@ -205,23 +218,73 @@ pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTc
         b.store(asleep.place(), &more);
         drop(more);
         b.place(&next);
-        b.store(place.place(), peek(b, b.load(place.place()), FIRST, &unknown));
+        b.store(place.place(), peek(b, b.load(place.place()), FIRST, unknown));
     }
-    b.jump_if(b.load(place.place()).ne(b.load(head.place())), &shut);
-
+    b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);
     b.place(&counted);
-    b.jump_if(b.load(asleep.place()).eq(0), &open);
-    let users = psock(b, d, peer(), &unknown);
-    let users = peek(b, users, d.layout.direct_users, &unknown);
-    // The socket map is one of them.
+    asleep
+}
+
+/// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
+fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
+    let users = peek(b, psock(b, d, sk, unknown), d.layout.direct_users, unknown);
     users.sub(1);
-    b.jump_if(users.ge(b.load(asleep.place())), &open);
-    drop(users);
-    b.place(&shut);
-    by_tcp.because(b, Reason::ReaderGate);
-    b.place(&unknown);
-    by_tcp.because(b, Reason::LookFailed);
+    users
+}
+
+/// A lane whose receiver has sent its FIN ends, so that the receiver can leave the socket map: see [`at_rest`].
+pub(super) fn end(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
+    let open = b.label();
+    let fins = b.load(fins(b, d, lane).at_all());
+    b.jump_if(fins.eq(b.load(lane.at(Lane::fins))), &open);
+    b.store(lane.at(Lane::fins), &fins);
+    drop(fins);
+
+    let gone = b.label();
+    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, &gone);
+    b.jump_if(mode.ne(Mode::Ended as u32), &open);
+    drop(mode);
+    b.place(&gone);
+    by_tcp.ended(b, lane, Reason::Ended);
     b.place(&open);
+}
+
+/// The count of a lane's bucket in [`Fins`].
+fn fins(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) -> Ptr<u64> {
+    let count = b.map_value(&d.maps.fins, 0);
+    let bucket = b.load(lane.at(Lane::bucket));
+    // It is in there; the verifier wants to see it.
+    bucket.and((size_of::<Fins>() - size_of::<u64>()) as i32);
+    count.advance(&bucket);
+    count
+}
+
+/// Sees to it that nothing is on its way from the peer to a socket whose own lane has ended; jumps to `perhaps` if something may be.
+///
+/// Whoever calls the peer from now on finds that this end has sent its FIN. A message whose program ran before is in the queue very soon.
+/// It is there if that was a while ago, or if all who are in a call on the peer are asleep: no sender sleeps after its program
+/// has run.
+pub(super) fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
+    let at_rest = b.label();
+    let peer_s_lane = || b.load(lane.at(Lane::peer).at(End::lane));
+    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+    // An atomic operation: what follows is not looked at before the lane's end and this can be seen.
+    b.atomic(AtomicOp::Add, fins(b, d, lane).at_all(), &b.value(1));
+    let mode = peek(b, peer_s_lane(), MODE, perhaps);
+    b.jump_if(mode.ne(Mode::Direct as u32), &at_rest);
+    drop(mode);
+
+    let last = b.slot::<u64>();
+    b.store(last.place(), peek(b, peer_s_lane(), REDIRECTED_AT, perhaps));
+    let since = b.call(helper::jiffies64());
+    since.sub(b.load(last.place()));
+    b.jump_if(since.gt(d.settings.hz / 50 + 1), &at_rest);
+    drop((since, last));
+
+    let asleep = asleep(b, d, &peer(), perhaps, perhaps);
+    let users = users_of_psock(b, d, &peer(), perhaps);
+    b.jump_if(users.gt(b.load(asleep.place())), perhaps);
+    b.place(&at_rest);
 }
 
 /// The receiver may hold for its reader, redirected and unread, what its receive buffer has room for beside the window that it has
@@ -328,6 +391,11 @@ fn sender(b: &Builder, msg: &Ptr<sk_msg_md>, by_tcp: &ByTcp) -> Ptr<tcp_sock> {
     b.when(here.eq(0), || by_tcp.because(b, Reason::LookFailed));
     here
 }
+
+/// Members of another socket's lane.
+const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
+const REDIRECTED_AT: KernelField =
+    KernelField { offset: Lane::redirected_at.offset() as u32, size: 8, signed: false, bitfield: None };
 
 /// The pointer at the beginning of a `struct list_head`.
 const FIRST: KernelField = KernelField { offset: 0, size: 8, signed: false, bitfield: None };

@@ -3,7 +3,7 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::reason::Reason;
-use super::record::{About, Control, Isns, Lane};
+use super::record::{About, Control, Fins, Isns, Lane};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage knows no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -22,6 +22,8 @@ pub struct Maps {
     pub socks: MapRef<Isns, u32>,
     /// Every enrolled socket's lane.
     pub lanes: MapRef<i32, Lane>,
+    /// Who has sent its FIN; one entry.
+    pub fins: MapRef<u32, Fins>,
     /// One counter per [`Reason`] and CPU.
     pub counters: MapRef<u32, u64>,
     /// What the agent tells the programs; one entry.
@@ -37,6 +39,7 @@ impl Maps {
             rendezvous: MapRef::new("rendezvous", MapKind::LruHash, flows.saturating_add(HANDSHAKES)),
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
+            fins: MapRef::new("fins", MapKind::Array, 1),
             counters: MapRef::new("counters", MapKind::PerCpuArray, Reason::ALL.len() as u32),
             control: MapRef::new("control", MapKind::Array, 1),
             about: MapRef::new("about", MapKind::Array, 1),
@@ -44,11 +47,12 @@ impl Maps {
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 6] {
+    pub fn all(&self) -> [&MapDef; 7] {
         [
             self.rendezvous.def(),
             self.socks.def(),
             self.lanes.def(),
+            self.fins.def(),
             self.counters.def(),
             self.control.def(),
             self.about.def(),

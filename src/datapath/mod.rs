@@ -39,7 +39,7 @@ pub use layout::Layout;
 pub use look::RECORD_AT;
 pub use map::Maps;
 pub use reason::Reason;
-pub use record::{ABI, About, Control, End, FlowEnd, Isns, Lane, Mode, Role, Wake};
+pub use record::{ABI, About, Control, End, Fins, FlowEnd, Isns, Lane, Mode, Role, Wake};
 
 /// How the unread bytes of a receiver are metered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

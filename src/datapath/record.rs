@@ -36,7 +36,7 @@ record! {
 record! {
     /// A sending socket's half of a flow, kept in socket storage: it goes when the socket goes.
     ///
-    /// The first four fields are all that the common message touches.
+    /// The common message touches the first eight fields, and the receiver's name.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Lane {
         /// When the next message must go by TCP, in jiffies.
@@ -49,6 +49,12 @@ record! {
         pub direct_messages: u64,
         /// Bytes redirected.
         pub direct_bytes: u64,
+        /// When a message was last redirected, in jiffies.
+        pub redirected_at: u64,
+        /// The count in [`Fins`] when it was last asked whether the receiver has sent its FIN.
+        pub fins: u64,
+        /// Which count, in bytes from the first; the same for both ends.
+        pub bucket: u64,
         /// The receiver.
         pub peer: End,
         /// The sender itself.
@@ -75,6 +81,19 @@ record! {
         pub low_water: u32,
         /// Not 0: TCP has been asked to provide for a reader that falls behind.
         pub roomy: u64,
+    }
+}
+
+/// How many counts there are in [`Fins`]; a power of two.
+pub const BUCKETS: usize = 512;
+
+record! {
+    /// Sockets that have sent their FIN and would leave, counted by buckets of flows: while the count does not change, no receiver has,
+    /// and a sender need not ask.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Fins {
+        /// How many in each bucket.
+        pub sent: [u64; 512],
     }
 }
 

@@ -16,7 +16,7 @@ use bpf_asm::{Builder, Field, Label, NULL, Place, Ptr, Reg, Slot, bpf_sock, bpf_
 use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
-use super::record::{Control, End, Isns, Lane, Role};
+use super::record::{BUCKETS, Control, End, Isns, Lane, Role};
 use super::{Datapath, gate};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
@@ -254,6 +254,13 @@ fn enrol(
     b.copy(lane.at(Lane::own), me.place());
     b.store(lane.at(Lane::role), role as u32);
     b.store(lane.at(Lane::smallest), u32::MAX);
+    {
+        let bucket = b.load(name.at(Isns::own));
+        bucket.xor(b.load(name.at(Isns::peer)));
+        bucket.and(BUCKETS as i32 - 1);
+        bucket.mul(size_of::<u64>() as i32);
+        b.store(lane.at(Lane::bucket), &bucket);
+    }
     // The first refresh looks for the period that its namespaces allow.
     {
         let control = b.map_value(&d.maps.control, 0);

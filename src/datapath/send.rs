@@ -1,16 +1,18 @@
 //! The sk_msg program: which way each message goes.
 //!
 //! ```text
-//! not enrolled                                    -> TCP
-//! shunt is being stopped                          -> TCP
-//! a refresh is due                                -> TCP
-//! credit covers the message                       -> redirect      (the common message)
-//! the lane has ended                              -> TCP
-//! the peer is not known yet, or is gone           -> TCP
-//! the lane goes by TCP and the order gate is shut -> TCP
-//! ... or a reader is in TCP's receive function    -> TCP
-//! the memory gate is shut                         -> TCP
-//! otherwise: new credit                           -> redirect
+//! not enrolled                                      -> TCP
+//! shunt is being stopped                            -> TCP
+//! a refresh is due                                  -> TCP
+//! unless credit covers the message (as it mostly does):
+//!   the lane has ended                              -> TCP
+//!   the peer is not known yet, or is gone           -> TCP
+//!   the lane goes by TCP and the order gate is shut -> TCP
+//!   ... or a reader is in TCP's receive function    -> TCP
+//!   the memory gate is shut                         -> TCP
+//!   otherwise: new credit
+//! the receiver has sent its FIN                     -> TCP
+//! otherwise                                         -> redirect
 //! ```
 //!
 //! The verdict is always `SK_PASS`: a message without a redirect goes by TCP, and so does one whose redirect failed.
@@ -69,7 +71,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
             b.store(lane.at(Lane::mode), Mode::Direct as u32);
         });
     }
-    spend(&b, d, &lane, &size);
+    gate::end(&b, d, &lane, &by_tcp);
+    spend(&b, d, &lane, &size, &now);
     let verdict =
         b.call(helper::msg_redirect_hash(&msg, &d.maps.socks, lane.at(Lane::peer).at(End::name), BPF_F_INGRESS));
     b.when(verdict.ne(SK_PASS), || {
@@ -93,7 +96,7 @@ fn cost(b: &Builder, d: &Datapath, size: &Reg) -> Reg {
 }
 
 /// Takes a message off the credit and counts it in its lane.
-fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg) {
+fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, now: &Reg) {
     let credit = b.load(lane.at(Lane::credit));
     credit.sub(cost(b, d, size));
     b.store(lane.at(Lane::credit), &credit);
@@ -105,6 +108,8 @@ fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg) {
     let bytes = b.load(lane.at(Lane::direct_bytes));
     bytes.add(size);
     b.store(lane.at(Lane::direct_bytes), &bytes);
+
+    b.store(lane.at(Lane::redirected_at), now);
 
     let smallest = b.load(lane.at(Lane::smallest));
     b.when(size.lt(&smallest), || b.store(lane.at(Lane::smallest), size));

@@ -1,6 +1,6 @@
 use super::super::simulation::{
-    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, FIN_WAIT2, Fault, Helper, Kernel, LAST_ACK, Op, REFRESH, Waiter, Way, World,
-    on_every_kernel,
+    CLOSE, CLOSE_WAIT, Event, FIN_WAIT1, FIN_WAIT2, Fault, HZ, Helper, Kernel, LAST_ACK, Op, REFRESH, Waiter, Way,
+    World, on_every_kernel,
 };
 use super::super::{Isns, Mode, Reason};
 
@@ -23,9 +23,9 @@ fn an_end_that_has_sent_its_fin_sends_nothing_directly() {
             let lane = w.lane(client).unwrap();
             assert_eq!((lane.mode, lane.credit), (Mode::Ended as u32, 0));
             assert_eq!(w.send(client, 10), Way::Tcp);
-            assert_eq!(w.counted(), [(Reason::Ended, 1)]);
-            // Its peer may go on, and what was redirected can be read: both stay enrolled.
-            assert_eq!(w.send(server, 10), Way::Direct);
+            // Its peer goes on by TCP.
+            assert_eq!(w.send(server, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Reason::Left, 1), (Reason::Ended, 2)]);
         }
     });
 }
@@ -46,7 +46,8 @@ fn an_end_whose_peer_has_sent_a_fin_sends_nothing_directly_and_stays() {
 #[test]
 fn a_socket_leaves_when_its_fin_is_acknowledged_by_a_peer_whose_lane_has_ended() {
     on_every_kernel(|mut w| {
-        let (client, server) = w.direct_flow();
+        let (client, server) = answered(&mut w);
+        in_calls(&mut w, server, 0, 1);
         w.state_becomes(client, FIN_WAIT1);
         assert!(is_enrolled(&mut w, client));
         w.state_becomes(server, CLOSE_WAIT);
@@ -132,7 +133,7 @@ fn a_socket_that_has_sent_its_fin_and_that_nothing_is_on_its_way_to_is_taken_out
         assert_eq!(w.send(server, 10), Way::Tcp);
         w.read(client);
         assert_eq!(w.send(server, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::PeerGone, 1), (Reason::Ended, 1)]);
+        assert_eq!(w.counted(), [(Reason::Ended, 2)]);
     });
 }
 
@@ -147,13 +148,109 @@ fn a_socket_with_redirected_bytes_to_read_stays() {
     });
 }
 
+/// A flow whose server has just sent its client something directly, which the client has read.
+fn answered(w: &mut World) -> (u64, u64) {
+    let (client, server) = w.direct_flow();
+    assert_eq!(w.send(server, 10), Way::Direct);
+    w.read(client);
+    (client, server)
+}
+
+/// How many threads sleep on the server, and how many are in a call on it.
+fn in_calls(w: &mut World, server: u64, asleep: usize, calls: u64) {
+    w.waiting(server, &vec![Waiter::Thread; asleep]);
+    w.users_of_psock(server, calls + 1);
+}
+
 #[test]
-fn a_socket_whose_peer_s_lane_is_direct_stays() {
+fn a_socket_leaves_a_direct_peer_when_nobody_can_be_sending_to_it() {
     on_every_kernel(|mut w| {
-        let (client, _) = w.direct_flow();
+        for (asleep, calls) in [(0, 0), (1, 1), (2, 2), (4, 4)] {
+            let (client, server) = answered(&mut w);
+            in_calls(&mut w, server, asleep, calls);
+            w.state_becomes(client, FIN_WAIT1);
+            assert_eq!(w.counted(), [(Reason::Left, 1)], "{asleep} of {calls}");
+            assert!(!is_enrolled(&mut w, client));
+        }
+    });
+}
+
+#[test]
+fn a_socket_stays_while_somebody_may_be_sending_to_it() {
+    on_every_kernel(|mut w| {
+        // The last of them is one of more than are looked at.
+        for (asleep, calls) in [(0, 1), (1, 2), (3, 4), (5, 5)] {
+            let (client, server) = answered(&mut w);
+            in_calls(&mut w, server, asleep, calls);
+            w.state_becomes(client, FIN_WAIT1);
+            assert_eq!(w.counted(), [], "{asleep} of {calls}");
+            assert!(is_enrolled(&mut w, client));
+        }
+    });
+}
+
+#[test]
+fn who_only_polls_a_peer_makes_up_for_nobody() {
+    on_every_kernel(|mut w| {
+        for waiter in [Waiter::Epoll, Waiter::BelowItsStack, Waiter::AboveItsStack] {
+            for (calls, left) in [(0, true), (1, false)] {
+                let (client, server) = answered(&mut w);
+                w.waiting(server, &[waiter; 4]);
+                w.users_of_psock(server, calls + 1);
+                w.state_becomes(client, FIN_WAIT1);
+                assert_eq!(!is_enrolled(&mut w, client), left, "{waiter:?} {calls}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_was_sent_a_fiftieth_of_a_second_ago_has_arrived() {
+    on_every_kernel(|mut w| {
+        for (passed, left) in [(HZ / 50 + 1, false), (HZ / 50 + 2, true)] {
+            let (client, server) = answered(&mut w);
+            in_calls(&mut w, server, 0, 1);
+            w.time_passes(passed);
+            w.state_becomes(client, FIN_WAIT1);
+            assert_eq!(!is_enrolled(&mut w, client), left, "{passed}");
+        }
+    });
+}
+
+#[test]
+fn a_lane_to_a_socket_that_has_sent_its_fin_ends_even_if_it_has_credit() {
+    on_every_kernel(|mut w| {
+        let (client, server) = answered(&mut w);
+        in_calls(&mut w, server, 0, 1);
         w.state_becomes(client, FIN_WAIT1);
-        assert_eq!(w.counted(), []);
         assert!(is_enrolled(&mut w, client));
+        assert_eq!((w.send(server, 10), w.counted()), (Way::Tcp, vec![(Reason::Ended, 1)]));
+        assert_eq!(w.lane(server).unwrap().mode, Mode::Ended as u32);
+
+        // A lane that cannot be read is one of a socket that has gone.
+        let (client, server) = answered(&mut w);
+        w.state_becomes(client, FIN_WAIT1);
+        w.counted();
+        w.fails(Helper::ProbeReadKernel);
+        assert_eq!((w.send(server, 10), w.counted(), w.pending_faults()), (Way::Tcp, vec![(Reason::Ended, 1)], 0));
+    });
+}
+
+#[test]
+fn another_flow_in_the_same_bucket_stays_direct_and_is_asked_once() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        let (stranger, _) = answered(&mut w);
+        let bucket = w.lane(stranger).unwrap().bucket;
+        for sk in [client, server] {
+            w.edit_lane(sk, |lane| lane.bucket = bucket);
+        }
+        w.state_becomes(stranger, FIN_WAIT1);
+        w.counted();
+        assert_eq!(w.send(client, 10), Way::Direct);
+        // The second time nothing is read.
+        w.fails(Helper::ProbeReadKernel);
+        assert_eq!((w.send(client, 10), w.counted(), w.pending_faults()), (Way::Direct, vec![], 1));
     });
 }
 
@@ -201,9 +298,11 @@ fn a_socket_whose_peer_is_not_known_or_is_another_by_now_stays() {
 #[test]
 fn a_socket_stays_when_it_cannot_be_told_what_is_on_its_way_to_it() {
     on_every_kernel(|mut w| {
-        // Its psock and its queue, its peer's cookie and its peer's lane.
-        for read in 0..4 {
-            let (client, _) = unanswered(&mut w);
+        // Its peer's cookie, how its peer sends and since when; who waits for its peer, and of each whether it sleeps, and the next; its
+        // peer's psock and users; its own psock and queue.
+        for read in 0..5 + 4 * 3 + 2 + 2 {
+            let (client, server) = answered(&mut w);
+            in_calls(&mut w, server, 4, 4);
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
             w.state_becomes(client, FIN_WAIT1);
             assert_eq!((w.counted(), w.pending_faults()), (vec![], 0));
@@ -238,6 +337,13 @@ fn a_socket_without_a_psock_has_no_queue_to_look_at() {
         let ours = w.lane(client).unwrap().own.name;
         assert!(w.look(ours).is_some());
         w.set(client, |l| l.user_data, tagged);
+
+        // Its peer's, when it leaves.
+        let (client, server) = answered(&mut w);
+        w.set(server, |l| l.user_data, 3);
+        w.state_becomes(client, FIN_WAIT1);
+        assert_eq!(w.counted(), []);
+        assert!(is_enrolled(&mut w, client));
 
         // Its peer's, when a refresh is due, and when a thread waits.
         let (client, server) = w.direct_flow();

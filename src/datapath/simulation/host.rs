@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bpf_asm::{MapDef, bpf_sock_ops};
 
 use super::memory::Memory;
-use crate::datapath::{Datapath, Reason};
+use crate::datapath::{Datapath, Fins, Reason};
 
 thread_local! {
     /// Helpers are plain functions: this is how they reach the host that a program runs on.
@@ -105,8 +105,6 @@ pub enum Fault {
     Fails,
     /// The context shows no socket any more.
     SocketHidden,
-    /// Lanes are full of zeros.
-    LanesCleared,
 }
 
 /// What changes while programs run, beside memory.
@@ -134,6 +132,7 @@ pub struct Host {
     pub datapath: Datapath,
     pub counters: u64,
     pub control: u64,
+    pub fins: u64,
 }
 
 impl Host {
@@ -146,6 +145,7 @@ impl Host {
         };
         let counters = array(&mut memory, Reason::ALL.len() * 8);
         let control = array(&mut memory, datapath.maps.control.def().value_size as usize);
+        let fins = array(&mut memory, datapath.maps.fins.def().value_size as usize);
         let maps = datapath
             .maps
             .all()
@@ -160,7 +160,7 @@ impl Host {
             counters_missing: false,
             packet: 0,
         };
-        Host { memory, state, jiffies: 0, datapath, counters, control }
+        Host { memory, state, jiffies: 0, datapath, counters, control, fins }
     }
 
     /// Runs `program` with this host behind its helpers.
@@ -170,10 +170,14 @@ impl Host {
         (RUNNING.take().expect("the host that was put there"), result)
     }
 
-    /// What stands for a map in a program: a number that nobody can load from, the value's address for the map of one value.
+    /// What stands for a map in a program: a number that nobody can load from, the value's address for a map of one value.
     pub fn handle(&self, def: &MapDef) -> u64 {
-        if def.name == self.datapath.maps.control.def().name {
-            return self.control;
+        for (of_one, value) in
+            [(self.datapath.maps.control.def(), self.control), (self.datapath.maps.fins.def(), self.fins)]
+        {
+            if def.name == of_one.name {
+                return value;
+            }
         }
         let index = self.state.maps.iter().position(|map| map.def.name == def.name);
         index.unwrap_or_else(|| panic!("no map is called {}", def.name)) as u64 + 1
@@ -200,7 +204,8 @@ impl Host {
                 (map.def.name, key.clone(), self.memory.read(value, map.def.value_size as usize))
             })
             .collect();
-        (entries, self.state.redirected, self.state.options.clone(), self.state.released.clone())
+        let fins = self.memory.read(self.fins, size_of::<Fins>());
+        (entries, fins, self.state.redirected, self.state.options.clone(), self.state.released.clone())
     }
 
     /// Puts a value into a map of values.
@@ -213,7 +218,6 @@ impl Host {
     fn call(&mut self, helper: Helper, arguments: [u64; 5]) -> u64 {
         let mut fails = false;
         let mut hides = false;
-        let mut clears = false;
         self.state.faults.retain_mut(|(of, calls_before, fault)| {
             if *of != helper {
                 return true;
@@ -225,17 +229,11 @@ impl Host {
             match fault {
                 Fault::Fails => fails = true,
                 Fault::SocketHidden => hides = true,
-                Fault::LanesCleared => clears = true,
             }
             false
         });
         if hides {
             self.memory.set_number(self.memory.addresses.context + bpf_sock_ops::sk.offset() as u64, 8, 0);
-        }
-        if clears {
-            let lanes = self.map("lanes");
-            let (size, lanes) = (lanes.def.value_size as usize, lanes.entries.clone());
-            lanes.values().for_each(|&lane| self.memory.write(lane, &vec![0; size]));
         }
         (if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) }) as u64
     }
