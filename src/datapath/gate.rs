@@ -4,7 +4,7 @@
 //! has read all that was sent by TCP (the order gate); from direct to TCP it may go at any time. The sender is the lane's only
 //! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at again (the memory gate).
 
-use bpf_asm::{AtomicOp, Builder, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
+use bpf_asm::{AtomicOp, Builder, Field, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
 
 use super::peek::peek;
 use super::reason::Reason;
@@ -295,8 +295,9 @@ pub(super) fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Lab
 /// window. TCP counts a byte of window as about two of buffer.
 ///
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
-/// those sent are still queued nobody knows; no more than were sent since the queue was last seen empty, and no more than the
-/// unread bytes divided by the smallest of them.
+/// those sent are still queued nobody knows, but they are the last ones: if all unread bytes were sent since the receiver was last looked
+/// at, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the unread bytes
+/// divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
 pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by_tcp: &ByTcp) {
     let unknown = b.label();
     let known = b.label();
@@ -332,12 +333,20 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
             let unread = peek(b, peer(), d.layout.receive_allocated, &unknown);
             b.jump_if(unread.eq(0), &empty);
             take(b, &left, &unread);
-            // unread / smallest + 1: the first of them may have been read in part.
-            unread.div(b.load(lane.at(Lane::smallest)));
-            unread.add(1);
-            let queued = sent_since_empty(b, lane);
-            b.when(unread.lt(&queued), || queued.set(&unread));
-            drop(unread);
+            let sent = sent_since(b, lane, Lane::direct_bytes, Lane::bytes_at_look);
+            b.when_else(
+                sent.ge(&unread),
+                || unread.set(sent_since(b, lane, Lane::direct_messages, Lane::messages_at_look)),
+                || {
+                    // unread / smallest + 1: the first of them may have been read in part.
+                    unread.div(b.load(lane.at(Lane::smallest)));
+                    unread.add(1);
+                    let queued = sent_since(b, lane, Lane::direct_messages, Lane::messages_at_empty);
+                    b.when(queued.lt(&unread), || unread.set(&queued));
+                },
+            );
+            drop(sent);
+            let queued = unread;
             queued.mul(d.bookkeeping());
             take(b, &left, &queued);
         }
@@ -345,11 +354,8 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
             let unread = direct_unread(b, d, &peer(), &unknown);
             b.jump_if(unread.eq(0), &empty);
             drop(unread);
-            let unread = b.load(lane.at(Lane::direct_bytes));
-            unread.sub(b.load(lane.at(Lane::bytes_at_empty)));
-            take(b, &left, &unread);
-            drop(unread);
-            let queued = sent_since_empty(b, lane);
+            take(b, &left, &sent_since(b, lane, Lane::direct_bytes, Lane::bytes_at_empty));
+            let queued = sent_since(b, lane, Lane::direct_messages, Lane::messages_at_empty);
             queued.mul(d.bookkeeping());
             take(b, &left, &queued);
         }
@@ -369,8 +375,12 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
     cost.add(d.bookkeeping());
     let left = b.load(left.place());
     b.when(left.slt(&cost), || by_tcp.because(b, Reason::MemoryGate));
+    left.rsh(1);
+    b.when(left.lt(&cost), || left.set(&cost));
     drop(cost);
     b.store(lane.at(Lane::credit), &left);
+    b.store(lane.at(Lane::messages_at_look), b.load(lane.at(Lane::direct_messages)));
+    b.store(lane.at(Lane::bytes_at_look), b.load(lane.at(Lane::direct_bytes)));
 }
 
 fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
@@ -379,9 +389,9 @@ fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
     b.store(left.place(), &remaining);
 }
 
-fn sent_since_empty(b: &Builder, lane: &Ptr<Lane>) -> Reg {
-    let sent = b.load(lane.at(Lane::direct_messages));
-    sent.sub(b.load(lane.at(Lane::messages_at_empty)));
+fn sent_since(b: &Builder, lane: &Ptr<Lane>, now: Field<Lane, u64>, then: Field<Lane, u64>) -> Reg {
+    let sent = b.load(lane.at(now));
+    sent.sub(b.load(lane.at(then)));
     sent
 }
 

@@ -63,6 +63,10 @@ record! {
         pub messages_at_empty: u64,
         /// `direct_bytes` when the receiver's direct queue was last seen empty.
         pub bytes_at_empty: u64,
+        /// `direct_messages` when the receiver was last looked at.
+        pub messages_at_look: u64,
+        /// `direct_bytes` when the receiver was last looked at.
+        pub bytes_at_look: u64,
         /// A [`Mode`].
         pub mode: u32,
         /// A [`Role`].

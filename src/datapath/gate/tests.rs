@@ -383,11 +383,11 @@ fn a_server_s_first_message_goes_by_tcp_when_its_client_s_callers_cannot_be_look
 // Memory.
 
 #[test]
-fn an_empty_receiver_lends_its_buffer_but_twice_the_window_that_it_has_offered() {
+fn an_empty_receiver_lends_half_its_buffer_but_twice_the_window_that_it_has_offered() {
     on_every_kernel(|mut w| {
         let (client, _) = without_credit(&mut w);
         assert_eq!(w.send(client, 200), Way::Direct);
-        assert_eq!(credit(&mut w, client), LIMIT - 200 - BOOKKEEPING);
+        assert_eq!(credit(&mut w, client), LIMIT / 2 - 200 - BOOKKEEPING);
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.smallest, lane.messages_at_empty, lane.bytes_at_empty), (200, 1, 100));
     });
@@ -404,7 +404,7 @@ fn what_is_left_of_the_window_counts_twice_and_a_quarter_of_the_buffer_is_lent_i
             w.set(server, |l| l.rcv_wnd, window);
             w.set(server, |l| l.rcv_wup, w.get(server, |l| l.rcv_nxt) - come);
             assert_eq!(w.send(client, 200), Way::Direct);
-            assert_eq!(credit(&mut w, client), limit - 200 - BOOKKEEPING, "{window} {come}");
+            assert_eq!(credit(&mut w, client), limit / 2 - 200 - BOOKKEEPING, "{window} {come}");
         }
     });
 }
@@ -418,7 +418,7 @@ fn a_window_may_reach_over_the_end_of_the_sequence_numbers() {
         w.set(server, |l| l.rcv_nxt, 0x0000_0000);
         assert_eq!(w.send(client, 200), Way::Direct);
         // 10,000 less the 4,096 that have come are left.
-        assert_eq!(credit(&mut w, client), 60_000 - 2 * 5_904 - 200 - BOOKKEEPING);
+        assert_eq!(credit(&mut w, client), (60_000 - 2 * 5_904) / 2 - 200 - BOOKKEEPING);
     });
 }
 
@@ -445,22 +445,63 @@ fn unread_messages_count_with_their_bookkeeping() {
         }
         w.edit_lane(client, |lane| lane.credit = 0);
         assert_eq!(w.send(client, 50), Way::Direct);
-        assert_eq!(credit(&mut w, client), LIMIT - 3 * (100 + BOOKKEEPING) - 50 - BOOKKEEPING);
+        assert_eq!(credit(&mut w, client), (LIMIT - 3 * (100 + BOOKKEEPING)) / 2 - 50 - BOOKKEEPING);
     });
 }
 
-#[test]
-fn no_more_messages_count_than_the_unread_bytes_can_make() {
-    let mut w = World::new(Kernel::Full);
-    let (client, server) = without_credit(&mut w);
+/// A lane that has sent ten messages of 100 bytes since its receiver was seen empty, and must look at it before the next.
+fn ten_messages(w: &mut World) -> (u64, u64) {
+    let (client, server) = without_credit(w);
     for _ in 0..10 {
         w.send(client, 100);
     }
-    // Eight have been read, and a part of the ninth.
-    w.set(server, |l| l.receive_allocated, 150);
     w.edit_lane(client, |lane| lane.credit = 0);
-    assert_eq!(w.send(client, 100), Way::Direct);
-    assert_eq!(credit(&mut w, client), LIMIT - 150 - 2 * BOOKKEEPING - 100 - BOOKKEEPING);
+    (client, server)
+}
+
+#[test]
+fn if_all_unread_bytes_were_sent_since_the_last_look_no_more_messages_count_than_were_sent_since_then() {
+    let mut w = World::new(Kernel::Full);
+    let (client, server) = ten_messages(&mut w);
+    // The last look was before the last four messages; one byte of the first was the smallest since the queue was empty.
+    for (unread, queued) in [(400, 4), (399, 4), (1, 4)] {
+        w.edit_lane(client, |lane| {
+            lane.messages_at_look = lane.direct_messages - 4;
+            lane.bytes_at_look = lane.direct_bytes - 400;
+            lane.smallest = 1;
+            lane.credit = 0;
+        });
+        w.set(server, |l| l.receive_allocated, unread);
+        assert_eq!(w.send(client, 100), Way::Direct);
+        assert_eq!(credit(&mut w, client), (LIMIT - unread - queued * BOOKKEEPING) / 2 - 100 - BOOKKEEPING);
+        let lane = w.lane(client).unwrap();
+        let before_this = (lane.direct_messages - 1, lane.direct_bytes - 100);
+        assert_eq!((lane.messages_at_look, lane.bytes_at_look), before_this);
+    }
+}
+
+#[test]
+fn otherwise_no_more_messages_count_than_the_unread_bytes_can_make_or_were_sent_since_the_queue_was_empty() {
+    let mut w = World::new(Kernel::Full);
+    for (unread, smallest, queued) in [(150, 100, 2), (900, 100, 10), (900, 1, 10)] {
+        let (client, server) = ten_messages(&mut w);
+        w.edit_lane(client, |lane| {
+            (lane.messages_at_look, lane.bytes_at_look) = (lane.direct_messages, lane.direct_bytes);
+            lane.smallest = smallest;
+        });
+        w.set(server, |l| l.receive_allocated, unread);
+        assert_eq!(w.send(client, 100), Way::Direct);
+        assert_eq!(credit(&mut w, client), (LIMIT - unread - queued * BOOKKEEPING) / 2 - 100 - BOOKKEEPING);
+    }
+}
+
+#[test]
+fn a_message_that_is_more_than_half_of_what_is_left_is_lent_what_it_takes() {
+    on_every_kernel(|mut w| {
+        let (client, _) = without_credit(&mut w);
+        assert_eq!(w.send(client, (LIMIT / 2 - BOOKKEEPING + 1) as u32), Way::Direct);
+        assert_eq!(credit(&mut w, client), 0);
+    });
 }
 
 #[test]
