@@ -1,11 +1,22 @@
 //! Flows are direct in both lanes, however their two ends are joined.
 
+use crate::harness::eventually;
 use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
+use crate::harness::node::{Node, Pair};
 use crate::harness::pattern::Dice;
 use crate::harness::report::{Mode, canonical};
-use crate::harness::socket::TcpInfo;
+use crate::harness::socket::{TcpInfo, option};
 use crate::harness::traffic::{exchange, over_every_path, warm_up};
+
+/// Lets both ends get room for their readers, a server with its first refresh.
+fn settle(pair: &Pair) {
+    let room = || [&pair.client, &pair.server].map(|end| option(end, libc::SOL_SOCKET, libc::SO_RCVBUF));
+    eventually("both have room", || {
+        warm_up(pair);
+        room().iter().all(|&bytes| bytes > 192 << 10).then_some(())
+    });
+    warm_up(pair);
+}
 
 const ROUNDS: u64 = 50;
 const LONGEST: usize = 16 << 10;
@@ -18,7 +29,7 @@ fn requests_and_responses_are_direct_over_every_path() {
             let paired_before = node.stats().counter("paired");
             let direct_before = node.stats().counter("direct_bytes");
             let pair = node.pair(path);
-            warm_up(&pair);
+            settle(&pair);
 
             let before = node.stats();
             let by_tcp = || [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
