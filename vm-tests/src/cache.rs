@@ -235,17 +235,19 @@ impl Cache {
 }
 
 impl Kernel {
-    /// The files of the modules with these names and of those they need, in load order.
+    /// The files of the modules with these names and of those they need, in load order. Those `if_there` may be missing.
     ///
     /// # Errors
     /// When the kernel has no such module.
-    pub fn module_files(&self, names: &[String]) -> Result<Vec<PathBuf>> {
+    pub fn module_files(&self, names: &[String], if_there: &[String]) -> Result<Vec<PathBuf>> {
         let read = |name: &str| {
             let path = self.modules.join(name);
             fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
         };
         let (dependencies, built_in) = (read("modules.dep")?, read("modules.builtin")?);
-        let files = Modules::parse(&dependencies, &built_in).in_load_order(names)?;
+        let modules = Modules::parse(&dependencies, &built_in);
+        let there = if_there.iter().filter(|name| modules.has(name)).cloned().collect::<Vec<_>>();
+        let files = modules.in_load_order(&[names, &there].concat())?;
         Ok(files.into_iter().map(|file| self.modules.join(file)).collect())
     }
 }

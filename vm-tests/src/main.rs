@@ -61,6 +61,9 @@ struct Run {
     /// Run on this kernel and leave the others out. Can be given several times.
     #[arg(long = "kernel", value_name = "SERIES")]
     kernels: Vec<String>,
+    /// How many guests run at the same time, at most [default: what the configuration has].
+    #[arg(long, value_name = "NUMBER")]
+    at_once: Option<usize>,
     /// Also write the report as JUnit's XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -135,7 +138,12 @@ fn selection(config: &Config, run: &Run) -> Result<Selection> {
     } else {
         series().filter(|series| !run.kernels.contains(series)).collect()
     };
-    Ok(Selection { excluded, filter: run.filter.clone(), environment: run.environment.iter().cloned().collect() })
+    Ok(Selection {
+        excluded,
+        filter: run.filter.clone(),
+        environment: run.environment.iter().cloned().collect(),
+        at_once: run.at_once,
+    })
 }
 
 fn list(manifest: &Manifest) {

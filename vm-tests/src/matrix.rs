@@ -32,6 +32,9 @@ const SHOWN_CONSOLE: u64 = 4096;
 /// Memory that QEMU itself takes, in MiB.
 const QEMU_MIB: u64 = 256;
 
+/// In the environment of every test: the series of the kernel that it runs on, as the configuration has it.
+const SERIES: &str = "KERNEL_SERIES";
+
 /// What is asked for on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -41,6 +44,8 @@ pub struct Selection {
     pub filter: Option<String>,
     /// Added to the environment of every test.
     pub environment: BTreeMap<String, String>,
+    /// Guests at the same time, at most, instead of what the configuration has.
+    pub at_once: Option<usize>,
 }
 
 /// What runs, and what it needs.
@@ -80,7 +85,8 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     }
     let guest = &config.guest;
     let hardware = Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
-    let at_once = guests_at_once(guest.at_once, guest.memory_mib + QEMU_MIB, &free_memory()?);
+    let at_once =
+        guests_at_once(selection.at_once.unwrap_or(guest.at_once), guest.memory_mib + QEMU_MIB, &free_memory()?);
     eprintln!("{} tests on {} kernels by {accelerator}, {at_once} at a time", load.tasks.len(), bootable.len());
 
     let lab = Lab { config, hardware, scratch: scratch.path(), load: &load };
@@ -215,14 +221,17 @@ impl Lab<'_> {
     /// Boots a guest for the tests that have no result, and returns when each has one or the guest has died of one.
     fn guest(&self, kernel: &Kernel, report: &mut KernelReport) -> Result<()> {
         let first = report.results.len();
-        let tasks = &self.load.tasks[first..];
+        let mut tasks = self.load.tasks[first..].to_vec();
+        for task in &mut tasks {
+            task.environment.insert(SERIES.to_owned(), report.series.clone());
+        }
         let path = |kind: &str| self.scratch.join(format!("{}-{first}.{kind}", report.series));
         let (initramfs, console, qemu) = (path("cpio"), path("console"), path("qemu"));
-        let modules = kernel.module_files(&self.config.guest.modules)?;
+        let modules = kernel.module_files(&self.config.guest.modules, &self.config.guest.modules_if_there)?;
         let written = &self.load.files;
         let before = written.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().context("read test data")?;
         let files = [&self.load.binaries, written.as_slice(), modules.as_slice()].concat();
-        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.to_vec(), files: written.clone() })?;
+        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.clone(), files: written.clone() })?;
         // Made here, so that it can be read from the start.
         File::create(&console).context("make a file for the console")?;
         let mut log = Console::open(&console).context("open the guest's console")?;
@@ -246,7 +255,7 @@ impl Lab<'_> {
         fs::remove_file(&initramfs).context("remove the guest's root file system")?;
         report.complaints.extend(complaints(&log.new_lines().context("read the guest's console")?));
 
-        for task in tasks {
+        for task in &tasks {
             let mut result = result_of(&mut machine, task)?;
             let died = result.verdict == Verdict::Crashed;
             if died {
@@ -289,7 +298,7 @@ fn replace(file: &Path, before: &str, contents: &str) -> Result<()> {
     let now = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     ensure!(
         now == before,
-        "{} was changed while a guest changed it too: run one kernel at a time (--kernel)",
+        "{} was changed while a guest changed it too: run one guest at a time (--at-once 1)",
         file.display()
     );
     fs::write(file, contents).with_context(|| format!("write {}", file.display()))
@@ -347,7 +356,7 @@ mod tests {
         replace(file.path(), "one", "two").expect("replace");
         assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
         let error = replace(file.path(), "one", "three").expect_err("changed meanwhile").to_string();
-        assert!(error.contains("one kernel at a time"), "{error}");
+        assert!(error.contains("one guest at a time"), "{error}");
         assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
     }
 }
