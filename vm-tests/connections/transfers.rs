@@ -192,7 +192,7 @@ fn records_that_eight_threads_write_to_one_socket_stay_whole_and_in_each_threads
         let node = Node::start_with(&["--refresh", "1"]);
         for path in [LOOPBACK, VETH] {
             let pair = node.pair(path);
-            let records = share_of(20_000) as u32;
+            let records = share_of(10_000) as u32;
             let in_flight = (Mutex::new(0_usize), Condvar::new());
             thread::scope(|scope| {
                 for writer in 0..WRITERS {

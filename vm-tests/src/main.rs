@@ -33,9 +33,12 @@ struct Command {
 enum Action {
     /// Fetch the newest kernel of each series from the Debian archive.
     Fetch {
-        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses].
+        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses, or Debian's].
         #[arg(long, value_name = "URI")]
         mirror: Option<String>,
+        /// Do nothing, and use no network, when there is a kernel of each series.
+        #[arg(long)]
+        if_missing: bool,
     },
     /// Run every test on every kernel.
     Run(Run),
@@ -99,7 +102,8 @@ fn run(command: Command) -> Result<u8> {
     let config = Config::read(command.config.as_deref())?;
     let cache = Cache::open(command.cache)?;
     match command.action {
-        Action::Fetch { mirror } => list(&cache.fetch(&config, mirror.as_deref())?),
+        Action::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => list(&cache.manifest()?),
+        Action::Fetch { mirror, .. } => list(&cache.fetch(&config, mirror.as_deref())?),
         Action::Export { file } => cache.export(&file)?,
         Action::Import { file } => list(&cache.import(&file)?),
         Action::List => list(&cache.manifest()?),

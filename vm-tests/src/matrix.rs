@@ -52,9 +52,25 @@ pub struct Selection {
 #[derive(Debug, Default)]
 struct Load {
     tasks: Vec<Task>,
-    binaries: Vec<PathBuf>,
+    binaries: Vec<Packed>,
     /// Files that tests may change.
     files: Vec<PathBuf>,
+}
+
+/// A file for the guest's root.
+#[derive(Debug, Clone)]
+struct Packed {
+    /// Where it is on this machine.
+    from: PathBuf,
+    /// Where it is in the guest.
+    at: PathBuf,
+}
+
+impl Packed {
+    /// A file that is at the same place in both.
+    fn same(path: &Path) -> Self {
+        Self { from: path.to_owned(), at: path.to_owned() }
+    }
 }
 
 /// Runs the matrix. What goes wrong with a kernel or a test is in the report.
@@ -72,9 +88,17 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     let manifest = cache.manifest()?;
     let mut load = load(config, selection.filter.as_deref())?;
     let scratch = cache.scratch()?;
+    // Guests that start later get the same files, whatever is built meanwhile.
+    let own = Packed { from: "/proc/self/exe".into(), at: "/init".into() };
+    load.binaries.push(own);
+    for (number, binary) in load.binaries.iter_mut().enumerate() {
+        let copy = scratch.path().join(format!("binary-{number}"));
+        fs::copy(&binary.from, &copy).with_context(|| format!("copy {}", binary.from.display()))?;
+        binary.from = copy;
+    }
     let wanted = config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
     let bootable: Vec<Kernel> = wanted.filter_map(|kernel| cache.kernel(&manifest, &kernel.series).ok()).collect();
-    let accelerator = choose_accelerator(config, scratch.path(), bootable.first())?;
+    let accelerator = choose_accelerator(config, scratch.path(), bootable.first(), &load.binaries)?;
     let mut environment = match accelerator {
         Accelerator::Kvm => BTreeMap::new(),
         Accelerator::Emulation => config.emulation.environment.clone(),
@@ -115,6 +139,7 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
 /// Every test as a task, and the files that they need.
 fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     let mut load = Load::default();
+    let mut binaries = Vec::new();
     for tests in &config.tests {
         eprintln!("building {}", tests.name);
         let binary = Binary::build(tests)?;
@@ -125,14 +150,15 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
             environment: BTreeMap::new(),
             timeout_seconds: tests.seconds,
         }));
-        load.binaries.push(binary.path);
-        load.binaries.extend(binary.companions);
+        binaries.push(binary.path);
+        binaries.extend(binary.companions);
         for file in &tests.files {
             load.files.push(workspace()?.join(file));
         }
     }
-    load.binaries.sort();
-    load.binaries.dedup();
+    binaries.sort();
+    binaries.dedup();
+    load.binaries = binaries.iter().map(|path| Packed::same(path)).collect();
     if let Some(filter) = filter {
         load.tasks.retain(|task| task.name.contains(filter));
         ensure!(!load.tasks.is_empty(), "no test has {filter:?} in its name");
@@ -155,12 +181,17 @@ fn free_memory() -> Result<String> {
 }
 
 /// `/dev/kvm` may be there and of no use: only a guest that comes up shows that it works.
-fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>) -> Result<Accelerator> {
+fn choose_accelerator(
+    config: &Config,
+    scratch: &Path,
+    kernel: Option<&Kernel>,
+    binaries: &[Packed],
+) -> Result<Accelerator> {
     let Some(kernel) = kernel.filter(|_| File::options().read(true).write(true).open("/dev/kvm").is_ok()) else {
         return Ok(Accelerator::Emulation);
     };
     let initramfs = scratch.join("trial.cpio");
-    write_initramfs(&initramfs, &[], &Job::default())?;
+    write_initramfs(&initramfs, binaries, &Job::default())?;
     let guest = &config.guest;
     let hardware =
         Hardware { accelerator: Accelerator::Kvm, memory_mib: guest.memory_mib, processors: guest.processors };
@@ -173,13 +204,12 @@ fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>) 
     })
 }
 
-/// The guest's root: this program as its first process, `files` where they are here, and the job.
-fn write_initramfs(path: &Path, files: &[PathBuf], job: &Job) -> Result<()> {
+/// The guest's root: files, among them this program as the first process, and the job.
+fn write_initramfs(path: &Path, files: &[Packed], job: &Job) -> Result<()> {
     let write = || -> Result<()> {
         let mut archive = Initramfs::new(BufWriter::new(File::create(path)?));
-        archive.copy(&std::env::current_exe()?, Path::new("/init"))?;
-        for file in files {
-            archive.copy(file, file).with_context(|| format!("pack {}", file.display()))?;
+        for Packed { from, at } in files {
+            archive.copy(from, at).with_context(|| format!("pack {}", from.display()))?;
         }
         archive.add(Path::new(JOB), &serde_json::to_vec(job)?)?;
         archive.finish()?.flush()?;
@@ -230,7 +260,8 @@ impl Lab<'_> {
         let modules = kernel.module_files(&self.config.guest.modules, &self.config.guest.modules_if_there)?;
         let written = &self.load.files;
         let before = written.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().context("read test data")?;
-        let files = [&self.load.binaries, written.as_slice(), modules.as_slice()].concat();
+        let files: Vec<Packed> = written.iter().chain(&modules).map(|path| Packed::same(path)).collect();
+        let files = [self.load.binaries.clone(), files].concat();
         write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.clone(), files: written.clone() })?;
         // Made here, so that it can be read from the start.
         File::create(&console).context("make a file for the console")?;
