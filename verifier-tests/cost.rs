@@ -108,9 +108,10 @@ impl std::fmt::Display for Table {
         writeln!(f, "#   micros  microseconds of verification, not compared")?;
         writeln!(
             f,
-            "# A change of more than {TOLERANCE} % fails. Once it is understood, write the running kernel's part anew, as root:"
+            "# A change of more than {TOLERANCE} % fails. Once it is understood, write the running kernel's part anew, as root, and the others':"
         )?;
         writeln!(f, "#   {UPDATE}=1 cargo test -p verifier-tests costs")?;
+        writeln!(f, "#   cargo run -p vm-tests -- run --at-once 1 --env {UPDATE}=1 costs")?;
         for (series, costs) in &self.0 {
             for (program, variants) in costs {
                 f.write_char('\n')?;
@@ -127,8 +128,19 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// The series of the running kernel: `6.18` of `6.18.44-cloud-amd64`.
+/// What the kernel matrix calls the kernel that it has booted.
+const SERIES: &str = "KERNEL_SERIES";
+
+/// Whether the kernel matrix has booted this kernel.
+pub fn is_of_the_matrix() -> bool {
+    std::env::var_os(SERIES).is_some()
+}
+
+/// The series of the running kernel: what the kernel matrix calls it, or `6.18` of `6.18.44-cloud-amd64`.
 pub fn series() -> String {
+    if let Ok(series) = std::env::var(SERIES) {
+        return series;
+    }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
     release.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
 }

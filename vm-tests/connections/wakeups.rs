@@ -168,7 +168,9 @@ fn a_stop_gives_the_keepalive_timer_back() {
             (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 1234),
             (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 56),
         ];
-        SETTINGS.map(|(level, name, value)| set_option(&pair.server, level, name, value));
+        for (level, name, value) in SETTINGS {
+            set_option(&pair.server, level, name, value);
+        }
         warm_up(&pair);
         let sent = mix(&node, &pair);
         eventually("the timer is borrowed", || (node.stats().counter("wake_armed") > 0).then_some(()));
