@@ -13,7 +13,7 @@ use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::Instance;
-use crate::datapath::{FlowEnd, Reason, Wake};
+use crate::datapath::Reason;
 use crate::observe::Processes;
 use crate::probe;
 
@@ -25,10 +25,8 @@ sockopt_impl!(
 /// Looks for readers to wake.
 #[derive(Debug, Default)]
 pub struct Waker {
-    /// How often a program has found a reader with bytes in both queues.
-    found: u64,
-    /// Some of those have not read them all yet.
-    watching: bool,
+    /// How often programs have tried.
+    tried: u64,
 }
 
 impl Waker {
@@ -47,22 +45,17 @@ impl Waker {
         }
     }
 
-    /// Wakes every reader that TCP bytes wait for behind redirected bytes that it has read.
+    /// When a program has tried to wake a reader: wakes every reader that TCP bytes wait for, and no redirected ones. One that
+    /// needs it is among them, and to the others it makes no difference.
     pub fn look(&mut self, instance: &Instance) -> Result<()> {
-        let found = instance.counter(Reason::WakeArmed)?;
-        if found == self.found && !self.watching {
+        let tried = instance.counter(Reason::Woken)?;
+        if tried == self.tried {
             return Ok(());
         }
-        self.found = found;
+        self.tried = tried;
         let ends = instance.ends()?;
-        let watched: Vec<&FlowEnd> = ends.iter().filter(|end| end.wake == Wake::Armed as u32).collect();
-        self.watching = !watched.is_empty();
-        let owed: Vec<&&FlowEnd> = watched.iter().filter(|end| end.direct_unread == 0 && end.tcp_unread > 0).collect();
-        if owed.is_empty() {
-            return Ok(());
-        }
         let processes = Processes::now();
-        for end in owed {
+        for end in ends.iter().filter(|end| end.direct_unread == 0 && end.tcp_unread > 0) {
             // A socket that nobody holds any more has no reader.
             let Some((pid, fd)) = processes.descriptor(end.inode) else { continue };
             if let Err(error) = wake(pid, fd) {

@@ -170,7 +170,7 @@ fn a_stop_under_load_loses_nothing() {
             let pairs = PATHS.map(|path| node.pair(path));
             thread::scope(|scope| {
                 for pair in &pairs {
-                    scope.spawn(|| both_ways(pair, 26, share_of(160 << 20) as u64, 100_000));
+                    scope.spawn(|| both_ways(pair, 26, share_of(64 << 20) as u64, 100_000));
                 }
                 eventually("the transfers have begun", || (node.stats().counter("order_gate") > 10).then_some(()));
                 node.agent.stop();
