@@ -287,12 +287,8 @@ pub(super) fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Lab
     b.place(&at_rest);
 }
 
-/// The receiver may hold for its reader, redirected and unread, what its receive buffer has room for beside the window that it has
-/// offered to TCP; a quarter of the buffer in any case. What is left of that is the lane's new credit.
-///
-/// Redirected bytes are charged to the receive buffer, but the sender's TCP learns nothing of them: bytes that it sends into the window
-/// that it was offered would be dropped, sent again ever later, and nothing would hurry them, since reading redirected bytes offers no
-/// window. TCP counts a byte of window as about two of buffer.
+/// The receiver may hold for its reader, redirected and unread, as much as its receive buffer. What is left of that is the lane's new
+/// credit.
 ///
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
 /// those sent are still queued nobody knows, but they are the last ones: if all unread bytes were sent since the receiver was last looked
@@ -303,28 +299,11 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
     let known = b.label();
     let peer = || b.load(lane.at(Lane::peer).at(End::sk));
     let left = b.slot::<i64>();
-    {
-        let offered = b.slot::<u32>();
-        b.store(offered.place(), peek(b, peer(), d.layout.rcv_wup, &unknown));
-        let window = peek(b, peer(), d.layout.rcv_wnd, &unknown);
-        window.add32(b.load(offered.place()));
-        b.store(offered.place(), &window);
-        drop(window);
-        let window = peek(b, peer(), d.layout.rcv_nxt, &unknown);
-        window.neg32();
-        window.add32(b.load(offered.place()));
-        b.store(offered.place(), &window);
-        drop(window);
-
-        let room = peek(b, peer(), d.layout.receive_buffer, &unknown);
-        let quarter = b.value(&room);
-        quarter.rsh(2);
-        let window = b.load(offered.place());
-        window.lsh(1);
-        room.sub(&window);
-        drop(window);
-        b.when(room.slt(&quarter), || room.set(&quarter));
-        b.store(left.place(), &room);
+    let room = peek(b, peer(), d.layout.receive_buffer, &unknown);
+    b.store(left.place(), &room);
+    drop(room);
+    if d.settings.meter == Meter::Charged {
+        spare_the_window(b, d, lane, &left, &unknown);
     }
 
     let empty = b.label();
@@ -381,6 +360,34 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
     b.store(lane.at(Lane::credit), &left);
     b.store(lane.at(Lane::messages_at_look), b.load(lane.at(Lane::direct_messages)));
     b.store(lane.at(Lane::bytes_at_look), b.load(lane.at(Lane::direct_bytes)));
+}
+
+/// Of a buffer that redirected bytes are charged to, they may have what is left beside the window that has been offered to TCP; a quarter
+/// of the buffer in any case.
+///
+/// The sender's TCP learns nothing of them: bytes that it sends into the window that it was offered would be dropped, sent again ever
+/// later, and nothing would hurry them, since reading redirected bytes offers no window. TCP counts a byte of window as about two of
+/// buffer.
+fn spare_the_window(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>, unknown: &Label) {
+    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+    let offered = b.slot::<u32>();
+    b.store(offered.place(), peek(b, peer(), d.layout.rcv_wup, unknown));
+    let window = peek(b, peer(), d.layout.rcv_wnd, unknown);
+    window.add32(b.load(offered.place()));
+    b.store(offered.place(), &window);
+    drop(window);
+    let window = peek(b, peer(), d.layout.rcv_nxt, unknown);
+    window.neg32();
+    window.add32(b.load(offered.place()));
+    window.lsh(1);
+
+    let room = b.load(left.place());
+    let quarter = b.value(&room);
+    quarter.rsh(2);
+    room.sub(&window);
+    drop(window);
+    b.when(room.slt(&quarter), || room.set(&quarter));
+    b.store(left.place(), &room);
 }
 
 fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {

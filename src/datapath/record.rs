@@ -209,6 +209,6 @@ pub enum Role {
 pub enum Wake {
     /// Not needed.
     Idle = 0,
-    /// Both queues of the reader held bytes: the timer runs at 1 s until they are empty.
+    /// Both queues of the reader held bytes: the timer runs at 1 s until the redirected ones have been read.
     Armed = 1,
 }
