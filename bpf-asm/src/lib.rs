@@ -57,6 +57,7 @@ mod place;
 mod program;
 mod record;
 mod stack;
+pub mod text;
 mod value;
 
 pub use btf::{BtfImage, MapTypes, MapsBtf};
