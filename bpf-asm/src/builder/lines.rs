@@ -2,7 +2,7 @@
 
 use super::{Core, Link};
 use crate::error::{BuildError, ErrorKind, Location};
-use crate::insn::{Call, Insn};
+use crate::insn::{Call, Insn, Minimum};
 use crate::program::{FunctionStart, ProgramLine};
 
 /// The most instruction slots that the kernel loads (`BPF_COMPLEXITY_LIMIT_INSNS`).
@@ -31,6 +31,15 @@ pub(super) fn check_ends(core: &mut Core) {
     for (kind, at) in found {
         core.report(kind, at);
     }
+}
+
+/// The lines that need more than the stated minimum.
+pub(super) fn above(core: &Core, minimum: Minimum) -> impl Iterator<Item = BuildError> {
+    let lines = core.functions.iter().flat_map(|function| &function.lines);
+    lines.filter(move |line| !line.insn.since().within(minimum)).map(move |line| {
+        let kind = ErrorKind::AboveMinimum { insn: line.insn, needs: line.insn.since(), minimum };
+        BuildError { at: line.at, kind }
+    })
 }
 
 fn is_name(name: &str) -> bool {
