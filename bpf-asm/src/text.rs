@@ -54,7 +54,7 @@
 //! | `r0 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)` | `r0 = cmpxchg_64(r1 + 0x0, r0, r2)`, `w0 = cmpxchg32_32(…` |
 //! | `r0 = *(u16 *)skb[12]`, `r0 = *(u8 *)skb[r1 + 3]` | `skb[r1]`, `skb[0xc]` |
 //! | `r1 = 0x1122334455667788 ll` | without `ll`, if the number is none of 32 bits with a sign |
-//! | `r1 = map[name:counts]`, `map[fd:3]`, `map[idx:0]` | `map[id:3]`, `counts ll` |
+//! | `r1 = map[name:counts]`, `map[fd:3]`, `map[idx:0]` | `map[id:3]`, `counts ll`, `ld_pseudo r1, 1, 3` |
 //! | `r1 = map[name:counts][0]+8` | `map[idx:0]+8` |
 //! | `r1 = btf[id:7]`, `btf[id:7, fd:4]` | |
 //! | `r1 = subprog[callback]`, `subprog[+5]` | `callback ll` |

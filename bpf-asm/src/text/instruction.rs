@@ -7,7 +7,7 @@ use super::token::{Kind, Token, register};
 use crate::insn::{
     AddressSpaceCast, Alu, AluOp, Atomic, AtomicOp, ByteOrder, Call, Compare, Endian, EndianBits, Extension, Insn,
     Jump, JumpIf, JumpLong, JumpRegister, Load, LoadAcquire, LoadSigned, MayGoto, Packet, PacketSize, Register,
-    SignExtend, SignedSize, Size, Source, Store, StoreRelease, Wide, WideSource, Width, helper_id, helper_name,
+    SignExtend, SignedSize, Size, Slot, Source, Store, StoreRelease, Wide, WideSource, Width, helper_id, helper_name,
     helper_names,
 };
 
@@ -121,8 +121,7 @@ impl<'a> Pieces<'a> {
             "callx" => Ok(Insn::Call(Call::Register(self.register()?)).into()),
             "lock" => self.lock(),
             "store_release" => self.store_release(),
-            "ld_pseudo" => Err(Fault::new(first, "`ld_pseudo` hides what is loaded")
-                .hint("write `r1 = map[fd:N]`, `map[fd:N][0]+OFFSET`, `btf[id:N]`, `subprog[+N]` or `map[idx:N]`")),
+            "ld_pseudo" => self.pseudo(),
             _ => Err(unknown(&word, first)),
         }
     }
@@ -677,6 +676,24 @@ impl<'a> Pieces<'a> {
         };
         self.expect("]")?;
         Ok(Statement { insn: Insn::Wide(Wide { dst, source: WideSource::Function { offset } }), names })
+    }
+
+    /// `r1, 1, 5`: what compilers call any load of 64 bits that is no number, behind its word.
+    fn pseudo(&mut self) -> Parsed<Statement> {
+        let dst = self.register()?;
+        self.expect(",")?;
+        let span = self.span();
+        let kind: u8 = self.fitting("the kind of a load, 1 to 6")?;
+        self.expect(",")?;
+        let (number, at) = self.some_number()?;
+        let bits = u64::try_from(number).or_else(|_| i64::try_from(number).map(i64::cast_unsigned));
+        let bits = bits.map_err(|_| Fault::new(at, "the number has more than 64 bits"))?.to_le_bytes();
+        let [low @ .., _, _, _, _] = bits;
+        let [_, _, _, _, high @ ..] = bits;
+        let first = Slot { opcode: 0x18, dst: dst.number(), src: kind, offset: 0, imm: i32::from_le_bytes(low) };
+        let second = Slot { opcode: 0, dst: 0, src: 0, offset: 0, imm: i32::from_le_bytes(high) };
+        let insn = Insn::decode(&[first.to_bytes(), second.to_bytes()].concat()).filter(|_| kind < 16);
+        insn.map(Statement::from).ok_or_else(|| Fault::new(span, "a load of this kind does not exist"))
     }
 
     // Jumps and calls.

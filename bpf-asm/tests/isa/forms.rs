@@ -1,5 +1,7 @@
 //! Every form of instruction there is, found by asking the decoder about every combination of what makes a difference.
 
+use std::sync::LazyLock;
+
 use bpf_asm::insn::{Decoded, Insn, decode};
 
 /// Offsets: none, the sub-codes, small ones, and the ends of the range.
@@ -43,6 +45,13 @@ const SOURCES: std::ops::Range<u8> = 0..12;
 
 /// What the second slot of a 64-bit load holds.
 const UPPER: [i32; 4] = [0, 1, -1, i32::MIN];
+
+/// All that are instructions, with their bytes.
+pub static ALL: LazyLock<Vec<(Vec<u8>, Insn)>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    each(|bytes, insn| all.extend(insn.map(|insn| (bytes.to_vec(), insn))));
+    all
+});
 
 /// Calls `with` for every combination; `None` for those that are no instruction.
 pub fn each(mut with: impl FnMut(&[u8], Option<Insn>)) {

@@ -2,5 +2,6 @@
 
 mod anything;
 mod forms;
+mod llvm;
 mod notation;
 mod round_trip;

@@ -52,6 +52,8 @@ fn other_spellings_are_the_same_instruction() {
         ("call bpf_iter_num_new#4321", "call kernel-function#4321"),
         ("r1 = map[id:7]", "r1 = map[fd:7]"),
         ("r1 = map[idx:0]+4", "r1 = map[idx:0][0]+4"),
+        ("ld_pseudo r1, 1, 5", "r1 = map[fd:5]"),
+        ("ld_pseudo\tr1, 0x2, 0x800000005", "r1 = map[fd:5][0]+8"),
         ("r1 = 5 ; five", "r1 = 5"),
         ("r1 = 5 // five", "r1 = 5"),
         ("r1 = 5 # five", "r1 = 5"),
@@ -235,7 +237,8 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         ("r1 = 5x", "1:6: `5x` is neither a number nor a name", "decimal"),
         ("r1 = é", "1:6: `é` has no meaning here", ""),
         ("(bf) r1 = 5", "1:6: the opcode before this is bf, but this has b7", "leave the opcode out"),
-        ("ld_pseudo r1, 1, 5", "1:1: `ld_pseudo` hides", "map[fd:N]"),
+        ("ld_pseudo r1, 7, 5", "1:15: a load of this kind does not exist", ""),
+        ("ld_pseudo r1, 1, 0x100000005", "1:15: a load of this kind does not exist", ""),
     ];
     for (text, place, hint) in table {
         let errors = assemble("test.s", text).expect_err(text);
