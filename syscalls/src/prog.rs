@@ -97,6 +97,8 @@ pub struct ProgSpec<'a> {
     pub flags: u32,
     /// Types and lines.
     pub btf: Option<ProgBtf<'a>>,
+    /// The maps, and the BTF of modules, that instructions name by their place here (`fd_array`, since Linux 5.14).
+    pub fd_array: &'a [BorrowedFd<'a>],
 }
 
 impl<'a> ProgSpec<'a> {
@@ -112,6 +114,7 @@ impl<'a> ProgSpec<'a> {
             attach_btf_obj: None,
             flags: 0,
             btf: None,
+            fd_array: &[],
         }
     }
 
@@ -130,6 +133,9 @@ impl<'a> ProgSpec<'a> {
         attr.expected_attach_type = self.expected_attach_type.raw();
         attr.attach_btf_id = self.attach_btf_id;
         attr.attach_btf_obj_fd = self.attach_btf_obj.map_or(0, uapi::fd);
+        if !self.fd_array.is_empty() {
+            attr.fd_array = self.fd_array.as_ptr() as u64;
+        }
         if let Some(btf) = &self.btf {
             attr.prog_btf_fd = uapi::fd(btf.fd);
             attr.func_info_rec_size = btf.func_info_rec_size;
