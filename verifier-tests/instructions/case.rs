@@ -70,6 +70,26 @@ impl Case {
         Case { name: shown(&body[0]), pairs, body, expected }
     }
 
+    /// The same with each instruction once.
+    pub fn brief(mut self) -> Case {
+        let mut seen = Vec::new();
+        let keep: Vec<bool> = self
+            .body
+            .iter()
+            .map(|body| {
+                !seen.contains(body) && {
+                    seen.push(body.clone());
+                    true
+                }
+            })
+            .collect();
+        let kept = |index: usize| keep.get(index).copied().unwrap_or(false);
+        self.pairs = self.pairs.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, pair)| pair).collect();
+        self.body = self.body.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, body)| body).collect();
+        self.expected = self.expected.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, it)| it).collect();
+        self
+    }
+
     /// The whole program: r6, which `entry` sets, points at the pairs' numbers, and behind them is room for the results.
     pub fn program(&self, entry: Insn) -> Vec<u8> {
         let mut code = vec![entry];

@@ -11,7 +11,8 @@ use super::case;
 use crate::cost::series;
 use crate::verifier::LICENSE;
 
-fn running() -> Kernel {
+/// The release that is running.
+pub fn running() -> Kernel {
     let series = series();
     let numbers = series.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     let (major, minor) = numbers.unwrap_or_else(|| panic!("`{series}` is no release of Linux"));
