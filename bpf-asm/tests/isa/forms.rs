@@ -49,12 +49,12 @@ const UPPER: [i32; 4] = [0, 1, -1, i32::MIN];
 /// All that are instructions, with their bytes.
 pub static ALL: LazyLock<Vec<(Vec<u8>, Insn)>> = LazyLock::new(|| {
     let mut all = Vec::new();
-    each(|bytes, insn| all.extend(insn.map(|insn| (bytes.to_vec(), insn))));
+    each(|bytes, code| all.extend(instruction(code).map(|insn| (bytes.to_vec(), insn))));
     all
 });
 
-/// Calls `with` for every combination; `None` for those that are no instruction.
-pub fn each(mut with: impl FnMut(&[u8], Option<Insn>)) {
+/// Calls `with` for the bytes of every combination and what they are.
+pub fn each(mut with: impl FnMut(&[u8], &[Decoded])) {
     for opcode in 0..=255u8 {
         for dst in DESTINATIONS {
             for src in SOURCES {
@@ -62,12 +62,12 @@ pub fn each(mut with: impl FnMut(&[u8], Option<Insn>)) {
                     for imm in IMMEDIATES {
                         let first = bytes(opcode, src << 4 | dst, offset, imm);
                         if opcode != 0x18 {
-                            with(&first, instruction(&first));
+                            with(&first, &decode(&first));
                             continue;
                         }
                         for upper in UPPER {
                             let both = [first, bytes(0, 0, 0, upper)].concat();
-                            with(&both, instruction(&both));
+                            with(&both, &decode(&both));
                         }
                     }
                 }
@@ -76,14 +76,15 @@ pub fn each(mut with: impl FnMut(&[u8], Option<Insn>)) {
     }
 }
 
+/// The instruction, if the code is nothing but one.
+pub fn instruction(code: &[Decoded]) -> Option<Insn> {
+    match code {
+        [Decoded::Insn(insn)] => Some(*insn),
+        _ => None,
+    }
+}
+
 fn bytes(opcode: u8, registers: u8, offset: i16, imm: i32) -> [u8; 8] {
     let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), imm.to_le_bytes());
     [opcode, registers, o0, o1, i0, i1, i2, i3]
-}
-
-fn instruction(bytes: &[u8]) -> Option<Insn> {
-    match decode(bytes)[..] {
-        [Decoded::Insn(insn)] => Some(insn),
-        _ => None,
-    }
 }
