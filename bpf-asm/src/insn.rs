@@ -534,6 +534,18 @@ mod tests {
             let bytes = bytes.to_be_bytes();
             assert_eq!(decode(&bytes), [Decoded::Data(Data::new(&bytes))], "{why}");
         }
+        // What only kernels may write into programs.
+        for (bytes, meaning) in [
+            (0xc200_0000_0000_0000u64, Some("nospec")),
+            (0xbf21_ffff_0000_0000, Some("r1 = &(void __percpu *)(r2)")),
+            (0xbf2b_ffff_0000_0000, None),
+            (0xc201_0000_0000_0000, None),
+        ] {
+            let bytes = bytes.to_be_bytes();
+            assert_eq!(decode(&bytes), [Decoded::Data(Data::new(&bytes))]);
+            assert_eq!(Data::new(&bytes).meaning().as_deref(), meaning);
+            assert_eq!(Data::new(&bytes[..7]).meaning(), None);
+        }
         // The second slot of a 64-bit load: missing, or not empty.
         let half = 0x1801_0000_0100_0000u64.to_be_bytes();
         assert_eq!(decode(&half), [Decoded::Data(Data::new(&half))]);

@@ -39,7 +39,26 @@ impl Data {
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+
+    /// What the kernel says of it, if it is something that kernels put into programs that they have loaded, and that no
+    /// program may bring along.
+    pub fn meaning(&self) -> Option<String> {
+        let slot = Slot::from_bytes(self.bytes().try_into().ok()?);
+        match slot {
+            Slot { opcode: NOSPEC, dst: 0, src: 0, offset: 0, imm: 0 } => Some("nospec".to_owned()),
+            Slot { opcode: MOVE, offset: PER_CPU, imm: 0, .. } => {
+                Some(format!("{} = &(void __percpu *)({})", slot.dst()?, slot.src()?))
+            }
+            _ => None,
+        }
+    }
 }
+
+/// A barrier against speculation (kernel: `BPF_NOSPEC`).
+const NOSPEC: u8 = mode::ATOMIC | class::ST;
+const MOVE: u8 = 0xb8 | class::ALU64;
+/// The offset of a move that makes the address of a per-CPU variable this CPU's (kernel: `BPF_ADDR_PERCPU`).
+const PER_CPU: i16 = -1;
 
 impl Decoded {
     /// Instruction slots taken; the last few bytes count as one.

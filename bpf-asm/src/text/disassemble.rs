@@ -119,7 +119,11 @@ fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style:
             }
             Decoded::Data(data) => {
                 let bytes: Vec<String> = data.bytes().iter().map(|byte| format!("{byte:#04x}")).collect();
-                writeln!(text, ".byte {}", bytes.join(", "))?;
+                write!(text, ".byte {}", bytes.join(", "))?;
+                if let Some(meaning) = data.meaning() {
+                    write!(text, "    ; {meaning}")?;
+                }
+                writeln!(text)?;
             }
         }
     }
