@@ -52,6 +52,7 @@ mod flow;
 pub mod helper;
 pub mod insn;
 mod label;
+pub mod log;
 mod map;
 mod place;
 mod program;
