@@ -9,7 +9,7 @@ mod lines;
 mod memory;
 
 pub use function::Function;
-pub(crate) use lines::Resolved;
+pub(crate) use lines::{Resolved, is_name};
 
 use std::cell::{RefCell, RefMut};
 use std::panic::Location as Caller;

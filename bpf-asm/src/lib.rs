@@ -43,10 +43,13 @@
 //! ```
 #![deny(missing_docs)]
 
+#[cfg(feature = "btf")]
 pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
+#[cfg(feature = "elf")]
+pub mod elf;
 mod error;
 mod flow;
 pub mod helper;
@@ -61,6 +64,7 @@ mod stack;
 pub mod text;
 mod value;
 
+#[cfg(feature = "btf")]
 pub use btf::{BtfImage, MapTypes, MapsBtf};
 pub use builder::{Builder, Function};
 pub use condition::Condition;

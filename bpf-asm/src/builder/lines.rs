@@ -42,7 +42,7 @@ pub(super) fn above(core: &Core, minimum: Minimum) -> impl Iterator<Item = Build
     })
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (1..=127).contains(&name.len()) && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }

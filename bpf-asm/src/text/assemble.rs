@@ -135,7 +135,7 @@ impl Assembler<'_> {
         self.slot += piece.slots();
         let text = self.lines.get(number).map(|line| without_comment(line).trim().to_owned()).unwrap_or_default();
         let line = u32::try_from(number + 1).unwrap_or(u32::MAX);
-        self.section().1.lines.push(Line { slot: at.slot, file, line, text });
+        self.section().1.lines.push(Line { slot: at.slot, file, line, column: 0, text });
         if let Some(named) = names {
             self.inside.push(Open { named, number, at, piece: index });
         }
@@ -191,7 +191,7 @@ impl Assembler<'_> {
                 if let Some((_, first)) = self.functions.insert(name.clone(), (here, line)) {
                     return Err(twice("function", &name, span, first));
                 }
-                self.section().1.functions.push(Function { name, slot: here.slot });
+                self.section().1.functions.push(Function { name, slot: here.slot, context: None });
                 Ok(())
             }
             Directive::Extern(name) => match self.externs.insert(name.clone(), line) {

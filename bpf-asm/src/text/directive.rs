@@ -121,7 +121,7 @@ impl Pieces {
                     .hint("as in `.map counts array key=4 value=8 entries=1`"));
             }
         };
-        let mut map = Map { name, kind, key_size: 0, value_size: 0, max_entries: 0, flags: 0 };
+        let mut map = Map { name, kind, key_size: 0, value_size: 0, max_entries: 0, flags: 0, key: None, value: None };
         while self.pieces.peek().is_some() {
             let span = self.span();
             let word = self.name("key=, value=, entries= or flags=")?;

@@ -2,6 +2,7 @@
 
 use crate::insn::{Decoded, Insn, Minimum, Since, decode};
 use crate::program::Program;
+use crate::record::Type;
 
 /// Programs, their functions and their maps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +32,10 @@ pub struct Map {
     pub max_entries: u32,
     /// `BPF_F_*` flags for `BPF_MAP_CREATE`.
     pub flags: u32,
+    /// The type of the keys, where it is known; it has as many bytes. Text has none.
+    pub key: Option<Type>,
+    /// The type of the values, likewise.
+    pub value: Option<Type>,
 }
 
 /// A stretch of code.
@@ -55,6 +60,8 @@ pub struct Function {
     pub name: String,
     /// Its first slot.
     pub slot: usize,
+    /// The type of the context that it takes, where it is known. Text has none.
+    pub context: Option<Type>,
 }
 
 /// What an instruction names.
@@ -89,6 +96,8 @@ pub struct Line {
     pub file: String,
     /// The line in the file, from 1.
     pub line: u32,
+    /// The column in the line, from 1; 0 if it is not known.
+    pub column: u32,
     /// What stands there.
     pub text: String,
 }
@@ -120,6 +129,8 @@ impl From<&Program> for Unit {
             value_size: map.value_size,
             max_entries: map.max_entries,
             flags: map.flags,
+            key: map.key,
+            value: map.value,
         });
         let references = program.lines.iter().filter_map(|line| {
             let map = program.maps().get(line.map?)?;
@@ -129,13 +140,14 @@ impl From<&Program> for Unit {
             slot: line.slot,
             file: line.at.file().to_owned(),
             line: line.at.line(),
+            column: line.at.column(),
             text: program.text(line),
         });
         let functions = program.functions.iter();
         let section = Section {
             name: String::new(),
             code: program.lines.iter().map(|line| Decoded::Insn(line.insn)).collect(),
-            functions: functions.map(|at| Function { name: at.name.clone(), slot: at.slot }).collect(),
+            functions: functions.map(|at| Function { name: at.name.clone(), slot: at.slot, context: None }).collect(),
             references: references.collect(),
             lines: lines.collect(),
         };
