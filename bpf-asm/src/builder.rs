@@ -9,7 +9,9 @@ mod lines;
 mod memory;
 
 pub use function::Function;
-pub(crate) use lines::{Resolved, is_name};
+pub(crate) use lines::Resolved;
+#[cfg(feature = "elf")]
+pub(crate) use lines::is_name;
 
 use std::cell::{RefCell, RefMut};
 use std::panic::Location as Caller;

@@ -44,8 +44,6 @@ mod error;
 mod layout;
 mod maps;
 mod read;
-#[cfg(test)]
-mod tests {}
 mod write;
 
 pub use error::{ReadError, UnitError, WriteError};
@@ -83,9 +81,6 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
         }
         let name = section(program)?;
         for mut section in sections {
-            if let Some(main) = section.functions.first_mut() {
-                main.context = program.context;
-            }
             section.name.clone_from(&name);
             joined.sections.push(section);
         }

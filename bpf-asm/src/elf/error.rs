@@ -116,7 +116,7 @@ pub enum WriteError {
     },
     /// A value that libbpf cannot address.
     #[error(
-        "a program addresses the value of map `{map}`, which libbpf offers only for an array of one entry without flags, with a key of 4 bytes, that no instruction uses as a map; look the value up instead"
+        "a program addresses the value of map `{map}`, which libbpf offers only for an array of one entry without flags, with a key of 4 bytes, that no instruction uses as a map, and here for up to 16 MiB; look the value up instead"
     )]
     Value {
         /// The map's name.

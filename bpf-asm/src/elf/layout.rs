@@ -76,7 +76,8 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
                 targets.insert(*slot, target);
             }
         }
-        let lines = section.lines.iter().filter(|line| code.iter().any(|(slot, _)| *slot == line.slot)).collect();
+        let begins = |line: &&Line| code.binary_search_by_key(&line.slot, |(slot, _)| *slot).is_ok();
+        let lines = section.lines.iter().filter(begins).collect();
         pieces.push(Piece { function, from: section, section: &section.name, code, targets, lines });
     }
     Ok(())

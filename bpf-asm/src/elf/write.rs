@@ -78,6 +78,9 @@ fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
     Ok(())
 }
 
+/// The largest value that an object carries byte for byte.
+const VALUE_LIMIT: u32 = 16 << 20;
+
 struct Writer {
     object: Object<'static>,
     blob: Blob,
@@ -124,7 +127,7 @@ impl Writer {
         for map in &unit.maps {
             if addressed.contains(map.name.as_str()) {
                 let alone = (map.kind, map.key_size, map.max_entries, map.flags) == (maps::ARRAY, 4, 1, 0);
-                if !alone || map.value_size == 0 || used.contains(map.name.as_str()) {
+                if !alone || !(1..=VALUE_LIMIT).contains(&map.value_size) || used.contains(map.name.as_str()) {
                     return Err(WriteError::Value { map: map.name.clone() });
                 }
                 self.value(map)?;

@@ -143,11 +143,15 @@ impl From<&Program> for Unit {
             column: line.at.column(),
             text: program.text(line),
         });
-        let functions = program.functions.iter();
+        // The first function is the program, and takes the context.
+        let contexts = [program.context].into_iter().chain(std::iter::repeat(None));
+        let functions = program.functions.iter().zip(contexts);
         let section = Section {
             name: String::new(),
             code: program.lines.iter().map(|line| Decoded::Insn(line.insn)).collect(),
-            functions: functions.map(|at| Function { name: at.name.clone(), slot: at.slot, context: None }).collect(),
+            functions: functions
+                .map(|(at, context)| Function { name: at.name.clone(), slot: at.slot, context })
+                .collect(),
             references: references.collect(),
             lines: lines.collect(),
         };

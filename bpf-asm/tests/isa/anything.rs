@@ -34,16 +34,19 @@ fn unit() -> impl Strategy<Value = Unit> {
         value_size: 8,
         max_entries: entries,
         flags: size,
+        key: None,
+        value: None,
     });
     let target =
         prop_oneof![name().prop_map(Target::Map), name().prop_map(Target::Function), name().prop_map(Target::Kernel)];
     let section = (name(), code(), vec((name(), 0..60usize), 0..4), vec((0..60usize, target), 0..8), any::<String>());
     let section = section.prop_map(|(name, bytes, functions, references, text)| {
-        let mut functions: Vec<Function> = functions.into_iter().map(|(name, slot)| Function { name, slot }).collect();
+        let mut functions: Vec<Function> =
+            functions.into_iter().map(|(name, slot)| Function { name, slot, context: None }).collect();
         functions.sort_by_key(|function| function.slot);
         let mut references: Vec<Reference> = references.into_iter().map(|(slot, to)| Reference { slot, to }).collect();
         references.sort_by_key(|reference| reference.slot);
-        let lines = vec![Line { slot: 0, file: text.clone(), line: 7, text }];
+        let lines = vec![Line { slot: 0, file: text.clone(), line: 7, column: 0, text }];
         Section { name, code: decode(&bytes), functions, references, lines }
     });
     (any::<Option<String>>(), vec(map, 0..3), vec(section, 0..3)).prop_map(|(license, maps, sections)| Unit {

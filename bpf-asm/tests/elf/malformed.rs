@@ -1,0 +1,88 @@
+//! Objects are input: whatever is in them, reading gives a unit or an error.
+
+use std::sync::LazyLock;
+
+use bpf_asm::text::{self, Style};
+use bpf_asm::{Builder, MapKind, MapRef, ProgramType, elf, helper};
+use proptest::prelude::*;
+
+use crate::clang;
+
+/// One written here, and one by clang.
+static OBJECTS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| [written(), clang::object()]);
+
+fn written() -> Vec<u8> {
+    const VALUES: MapRef<u32, [u64; 2]> = MapRef::new("values", MapKind::Hash, 16);
+    const STATE: MapRef<u32, u64> = MapRef::new("state", MapKind::Array, 1);
+    let b = Builder::new("reader");
+    let twice = b.function("twice", |[number]: [bpf_asm::Reg; 1]| {
+        number.lsh(1);
+        b.ret(&number);
+    });
+    let key = b.slot::<u32>();
+    b.store(key.place(), 1);
+    drop(b.call(helper::map_lookup_elem(&VALUES, &key)));
+    let state = b.map_value::<_, _, u64>(&STATE, 0);
+    let number = b.load(state.at_all());
+    drop(state);
+    b.ret(b.call_local(&twice, [(&number).into()]));
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|error| panic!("{error}"));
+    elf::write(&elf::unit("GPL", &[&program]).expect("one program")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Reads it, and does with what was read all that can be done.
+fn read(bytes: &[u8]) -> bool {
+    let Ok(unit) = elf::read(bytes) else { return false };
+    let _ = text::disassemble(&unit, &Style { lines: true, slots: true, bytes: true });
+    let _ = elf::write(&unit);
+    true
+}
+
+#[test]
+fn an_object_that_ends_anywhere_before_its_end_is_an_error() {
+    for object in OBJECTS.iter() {
+        assert!(read(object));
+        for length in 0..object.len() {
+            // Section headers come last: without all of them nothing is known.
+            assert!(!read(&object[..length]), "{length} of {} bytes are taken for an object", object.len());
+        }
+    }
+}
+
+#[test]
+fn no_byte_alone_brings_the_reader_down() {
+    let mut taken = 0;
+    for object in OBJECTS.iter() {
+        for at in 0..object.len() {
+            let mut object = object.clone();
+            // All bits, one that counts little, one that makes numbers negative.
+            object[at] ^= [0xff, 0x01, 0x80][at % 3];
+            taken += u32::from(read(&object));
+        }
+    }
+    assert!(taken > 1000, "hardly anything that was changed was still read: {taken}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_bring_the_reader_down(
+        which in 0usize..2,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>(), 1usize..5), 1..8),
+    ) {
+        let mut object = OBJECTS[which].clone();
+        for (at, word, length) in changes {
+            let at = at.index(object.len());
+            for (byte, new) in object[at..].iter_mut().zip(word.to_le_bytes()).take(length) {
+                *byte = new;
+            }
+        }
+        read(&object);
+    }
+
+    #[test]
+    fn bytes_that_were_never_an_object_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        prop_assert!(elf::read(&bytes).is_err());
+    }
+}
