@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Loads an object and pins its programs in `progs` and its maps in `maps`; then runs commands of bpftool, each as one
-/// would type it behind `bpftool`, in that folder. Gives what they print. A file `packet` of 64 bytes is there.
+/// Loads an object and pins its programs in `progs` and its maps in `maps`; then runs commands in that folder, each a line
+/// for the shell. Gives what they print. A file `../packet` of 64 bytes is there.
 ///
 /// # Panics
 /// If a command fails, with what it says.
@@ -21,7 +21,7 @@ pub fn run(object: &[u8], commands: &[&str]) -> Vec<String> {
                       bpftool prog loadall ../object.o progs pinmaps maps\n"
         .to_owned();
     for (number, command) in commands.iter().enumerate() {
-        script += &format!("bpftool {command} > ../{number}\n");
+        script += &format!("{{ {command}; }} > ../{number}\n");
     }
     let ran = Command::new("unshare")
         .args(["--mount", "sh", "-euc", &script])
@@ -30,8 +30,8 @@ pub fn run(object: &[u8], commands: &[&str]) -> Vec<String> {
         .expect("run unshare, of util-linux");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(!said.contains("bpftool: not found"), "bpftool is missing: apt-get install bpftool");
-    assert!(ran.status.success(), "bpftool failed, or this is not root: {}\n{said}", ran.status);
-    let read = |number: usize| fs::read_to_string(path(&number.to_string())).expect("read what bpftool printed");
+    assert!(ran.status.success(), "a command failed, or this is not root: {}\n{said}", ran.status);
+    let read = |number: usize| fs::read_to_string(path(&number.to_string())).expect("read what a command printed");
     (0..commands.len()).map(read).collect()
 }
 

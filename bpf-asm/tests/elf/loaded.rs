@@ -62,9 +62,9 @@ fn count() -> (Program, u32) {
 #[test]
 fn a_program_with_a_map_and_a_function_runs_and_names_its_lines_and_fields() {
     let (program, line) = count();
-    let run_once = "-j prog run pinned progs/count data_in ../packet repeat 1";
-    let dump = "prog dump xlated pinned progs/count linum";
-    let said = run(&object(&[&program]), &[run_once, run_once, run_once, dump, "map dump pinned maps/traffic"]);
+    let run_once = "bpftool -j prog run pinned progs/count data_in ../packet repeat 1";
+    let dump = "bpftool prog dump xlated pinned progs/count linum";
+    let said = run(&object(&[&program]), &[run_once, run_once, run_once, dump, "bpftool map dump pinned maps/traffic"]);
     let answers: Vec<_> = said[..3].iter().map(|answer| json(answer)["retval"].clone()).collect();
     assert_eq!(answers, [1, 2, 3]);
     let (dump, map) = (&said[3], json(&said[4]));
@@ -91,8 +91,8 @@ fn a_value_that_is_addressed_directly_is_a_section_of_variables() {
     b.store(total.at(Traffic::packets), &packets);
     b.ret(&packets);
     let program = finish(b, ProgramType::SocketFilter);
-    let run_once = "-j prog run pinned progs/sum data_in ../packet repeat 1";
-    let said = run(&object(&[&program]), &[run_once, run_once, "map dump pinned maps/_data_total"]);
+    let run_once = "bpftool -j prog run pinned progs/sum data_in ../packet repeat 1";
+    let said = run(&object(&[&program]), &[run_once, run_once, "bpftool map dump pinned maps/_data_total"]);
     assert_eq!([&json(&said[0])["retval"], &json(&said[1])["retval"]], [5, 10]);
     let value = &json(&said[2])[0]["value"][".data.total"][0]["total"];
     assert_eq!(*value, serde_json::json!({"packets": 10, "bytes": 0, "last": [0, 9]}));
@@ -114,7 +114,7 @@ fn every_kind_of_program_is_known_by_its_section() {
     ];
     let object = object(&programs.iter().map(|(program, _)| program).collect::<Vec<_>>());
     let shows: Vec<String> =
-        programs.iter().map(|(program, _)| format!("-j prog show pinned progs/{}", program.name())).collect();
+        programs.iter().map(|(program, _)| format!("bpftool -j prog show pinned progs/{}", program.name())).collect();
     let said = run(&object, &shows.iter().map(String::as_str).collect::<Vec<_>>());
     for ((program, kind), said) in programs.iter().zip(said) {
         let said = json(&said);
@@ -192,11 +192,11 @@ fn text_becomes_programs_of_any_section_with_maps_of_any_kind_and_callbacks() {
     let said = run(
         &object,
         &[
-            "-j prog run pinned progs/sum data_in ../packet repeat 1",
-            "-j prog show pinned progs/allow",
-            "prog dump xlated pinned progs/sum linum",
-            "-j map show pinned maps/my_hash",
-            "-j map show pinned maps/my_sk_storage",
+            "bpftool -j prog run pinned progs/sum data_in ../packet repeat 1",
+            "bpftool -j prog show pinned progs/allow",
+            "bpftool prog dump xlated pinned progs/sum linum",
+            "bpftool -j map show pinned maps/my_hash",
+            "bpftool -j map show pinned maps/my_sk_storage",
         ],
     );
     assert_eq!(json(&said[0])["retval"], 110, "1 + 2 + 3 + 4 in five rounds, and 100");
