@@ -96,3 +96,58 @@ fn read_records<const N: usize>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ext() -> Ext {
+        Ext {
+            sections: vec![
+                ExtSection { name: 1, functions: vec![[0, 5], [24, 6]], lines: vec![[0, 1, 2, 3 << 10]] },
+                ExtSection { name: 9, functions: vec![[0, 7]], lines: Vec::new() },
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(Ext::read(&ext().write()), Ok(ext()));
+        assert_eq!(Ext::read(&Ext::default().write()), Ok(Ext::default()));
+    }
+
+    #[test]
+    fn what_records_have_beyond_what_is_known_is_skipped() {
+        let mut bytes = Vec::new();
+        bytes.extend(MAGIC.to_le_bytes());
+        bytes.extend([VERSION, 0]);
+        // A header of 32 bytes; one section with two records of 12 bytes.
+        put(&mut bytes, &[32, 0, 36, 36, 0, 0, 0]);
+        put(&mut bytes, &[12, 4, 2, 0, 5, 0xdead, 24, 6, 0xbeef]);
+        let section = ExtSection { name: 4, functions: vec![[0, 5], [24, 6]], lines: Vec::new() };
+        assert_eq!(Ext::read(&bytes), Ok(Ext { sections: vec![section] }));
+    }
+
+    #[test]
+    fn records_that_are_torn_too_small_or_elsewhere_are_errors() {
+        let whole = ext().write();
+        // Bytes of the header, a byte in it and what it becomes, and what is wrong then.
+        let header = || Err(BtfError::Header { len: whole.len() });
+        let functions = || Err(BtfError::Part { part: "functions" });
+        let table = [
+            (0, 0, header()),
+            (2, 2, header()),
+            (4, 23, header()),
+            (8, 0xf0, functions()),
+            (12, 1, functions()),
+            (24, 7, functions()),
+            (20, 1, Err(BtfError::Part { part: "lines" })),
+            (32, 200, functions()),
+        ];
+        for (at, byte, expected) in table {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            assert_eq!(Ext::read(&bytes), expected, "byte {at} is {byte}");
+        }
+    }
+}

@@ -147,3 +147,66 @@ fn following(kind: u32, count: usize) -> Option<usize> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::Blob;
+    use crate::record::Type as RustType;
+
+    const U16: RustType = RustType::Int { name: "u16", size: 2, signed: false };
+    const TRIPLE: RustType = RustType::Array { element: &U16, len: 3 };
+
+    #[test]
+    fn variables_members_lengths_and_sizes_are_read() {
+        let mut blob = Blob::new();
+        let (value, number) = (blob.type_id(&TRIPLE), blob.array(0, 7));
+        let members = [("value", blob.pointer(value)), ("max_entries", blob.pointer(number))];
+        let ty = blob.pointers(&members);
+        let variable = blob.variable("map", ty);
+        blob.section(".maps", 16, &[[variable, 0, 16]]);
+        let bytes = blob.finish();
+        let types = Types::read(&bytes).expect("whole");
+        assert!(types.variables(".data").expect("no such section").is_empty());
+        let variables = types.variables(".maps").expect("the section");
+        let (name, ty) = variables[0];
+        let members = types.pointers(ty).expect("its members");
+        let [("value", Some(value)), ("max_entries", Some(number))] = members[..] else { panic!("other members") };
+        assert_eq!((name, types.size(ty), types.size(value), types.len(number)), ("map", Ok(16), Ok(6), Some(7)));
+        assert_eq!(types.len(ty), None);
+    }
+
+    /// A blob of these words as types, and of no string but the empty one.
+    fn blob(types: &[u32]) -> Vec<u8> {
+        let mut bytes = vec![0x9f, 0xeb, 1, 0];
+        let size = types.len() as u32 * 4;
+        crate::btf::put(&mut bytes, &[24, 0, size, size, 1]);
+        crate::btf::put(&mut bytes, types);
+        bytes.push(0);
+        bytes
+    }
+
+    #[test]
+    fn types_that_do_not_hold_together_are_errors() {
+        let size = |types: &[u32]| {
+            let bytes = blob(types);
+            let types = Types::read(&bytes)?;
+            types.size(types.get(1)?)
+        };
+        // Each type is its name, its kind and a size or another type.
+        let (typedef, array) = (kind::TYPEDEF << 24, kind::ARRAY << 24);
+        assert_eq!(size(&[0, kind::INT << 24, 4, 32]), Ok(4));
+        assert_eq!(size(&[0, kind::INT << 24, 4]), Err(BtfError::Part { part: "types" }));
+        assert_eq!(size(&[0, 31 << 24, 4]), Err(BtfError::Kind { id: 1, kind: 31 }));
+        assert_eq!(size(&[0, typedef, 2]), Err(BtfError::Type { id: 2 }));
+        assert_eq!(size(&[0, typedef, 1]), Err(BtfError::Size { id: 1 }));
+        assert_eq!(size(&[0, array, 0, 1, 1, 2]), Err(BtfError::Size { id: 1 }));
+        assert_eq!(size(&[0, kind::FUNC << 24, 0]), Err(BtfError::Size { id: 1 }));
+        assert_eq!(size(&[]), Err(BtfError::Type { id: 1 }));
+        let huge = [0, array, 0, 2, 2, u32::MAX, 0, kind::INT << 24, 8, 64];
+        assert_eq!(size(&huge), Err(BtfError::Size { id: 1 }));
+        let bytes = blob(&[]);
+        let types = Types::read(&bytes).expect("empty");
+        assert_eq!((types.string(0), types.string(2)), (Ok(""), Err(BtfError::String { offset: 2 })));
+    }
+}

@@ -26,6 +26,9 @@ use crate::text::{Map, Target, Unit};
 pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
     let pieces = pieces(unit)?;
     check_names(unit, &pieces)?;
+    if pieces.iter().map(Piece::size).sum::<usize>() > u32::MAX as usize {
+        return Err(WriteError::TooLarge);
+    }
     let mut writer = Writer {
         object: Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little),
         blob: Blob::new(),

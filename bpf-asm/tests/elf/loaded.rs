@@ -206,3 +206,23 @@ fn text_becomes_programs_of_any_section_with_maps_of_any_kind_and_callbacks() {
     assert_eq!((&hash["type"], &hash["bytes_key"], &hash["bytes_value"]), (&"hash".into(), &12.into(), &20.into()));
     assert!(json(&said[4])["btf_id"].as_u64().is_some_and(|id| id > 0), "{}", said[4]);
 }
+
+/// The kernel wants all functions of a program to have lines, or none.
+#[test]
+fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
+    let source =
+        ".section \".text\"\n.function five\nr0 = 5\nexit\n.section \"socket\"\n.function caller\ncall five\nexit\n";
+    let mut unit = text::assemble("five.s", source).unwrap_or_else(|error| panic!("{error}"));
+    for (without, lines) in [(0, 1), (1, 0)] {
+        unit.sections[without].lines.clear();
+        let object = elf::write(&unit).unwrap_or_else(|error| panic!("{error}"));
+        let commands = [
+            "bpftool -j prog run pinned progs/caller data_in ../packet repeat 1",
+            "bpftool prog dump xlated pinned progs/caller linum",
+        ];
+        let said = run(&object, &commands);
+        assert_eq!(json(&said[0])["retval"], 5);
+        let shown = said[1].lines().filter(|line| line.contains("[file:five.s line_num:7 ")).count();
+        assert_eq!(shown, lines, "{}", said[1]);
+    }
+}

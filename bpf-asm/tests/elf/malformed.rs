@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use bpf_asm::elf::ReadError;
 use bpf_asm::text::{self, Style};
 use bpf_asm::{Builder, MapKind, MapRef, ProgramType, elf, helper};
 use proptest::prelude::*;
@@ -47,6 +48,49 @@ fn an_object_that_ends_anywhere_before_its_end_is_an_error() {
             assert!(!read(&object[..length]), "{length} of {} bytes are taken for an object", object.len());
         }
     }
+}
+
+/// Where these bytes stand in an object.
+fn find(object: &[u8], bytes: &[u8]) -> Vec<usize> {
+    let windows = object.windows(bytes.len()).enumerate();
+    windows.filter(|(_, window)| *window == bytes).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn each_contradiction_has_an_error_of_its_own() {
+    let object = &OBJECTS[0];
+    let read = |at: usize, bytes: &[u8]| {
+        let mut object = object.clone();
+        object[at..at + bytes.len()].copy_from_slice(bytes);
+        elf::read(&object).map(drop).expect_err("a contradiction")
+    };
+    assert!(matches!(read(0, b"\x7fELG"), ReadError::Elf(_)));
+    // e_machine: x86-64.
+    assert!(matches!(read(18, &[62, 0]), ReadError::Machine));
+    // .BTF and .BTF.ext begin with the same header.
+    let headers = find(object, &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(headers.len(), 2);
+    for (at, section) in headers.into_iter().zip([".BTF", ".BTF.ext"]) {
+        let error = read(at, &[0, 0]);
+        assert!(matches!(error, ReadError::Btf { section: found, .. } if found == section), "{error}");
+    }
+    // The map's variable is called otherwise than its symbol.
+    let names = find(object, b"\0values\0");
+    assert_eq!(names.len(), 2, "in .BTF and in .strtab");
+    let error = read(names[0], b"\0others\0");
+    assert!(matches!(&error, ReadError::Map { map, .. } if map == "values"), "{error}");
+    // What is relocated is something else.
+    let load = find(object, &[0x18, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let call = find(object, &[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    for (at, says) in [(load[0], "is not on a load of 64 bits"), (call[0], "is not on a call")] {
+        let error = read(at, &[0x95]);
+        assert!(
+            matches!(&error, ReadError::Relocation { section, problem, .. } if section == "socket" && *problem == says)
+        );
+    }
+    // A call of what is no function's start.
+    let error = read(call[0] + 4, &[0]);
+    assert!(error.to_string().contains("leads to where no function begins"), "{error}");
 }
 
 #[test]
