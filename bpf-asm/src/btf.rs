@@ -2,17 +2,27 @@
 //! (kernel `Documentation/bpf/btf.rst`, UAPI `linux/btf.h`).
 
 mod blob;
-mod error;
-mod ext;
 mod kind;
+// What only objects have.
+#[cfg(feature = "elf")]
+mod error;
+#[cfg(feature = "elf")]
+mod ext;
+#[cfg(feature = "elf")]
 mod types;
+#[cfg(feature = "elf")]
+mod variables;
+#[cfg(feature = "elf")]
 mod words;
 
 use crate::map::MapDef;
 use crate::program::Program;
 pub(crate) use blob::{Blob, Linkage, put};
+#[cfg(feature = "elf")]
 pub use error::BtfError;
+#[cfg(feature = "elf")]
 pub(crate) use ext::{Ext, ExtSection};
+#[cfg(feature = "elf")]
 pub(crate) use types::{Type as KnownType, Types};
 
 /// What BTF begins with (UAPI `linux/btf.h`).

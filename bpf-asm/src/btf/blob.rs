@@ -6,8 +6,6 @@ use super::{MAGIC, VERSION, kind};
 use crate::record::{FieldInfo, Type};
 
 const HEADER: u32 = 24;
-/// Bytes of a pointer.
-const POINTER: u32 = 8;
 
 /// Who may use a function or a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +43,7 @@ impl Blob {
     }
 
     /// Writes a `struct btf_type` and what follows it; gives its number.
-    fn add(&mut self, name: u32, info: u32, size_or_type: u32, rest: &[u32]) -> u32 {
+    pub(super) fn add(&mut self, name: u32, info: u32, size_or_type: u32, rest: &[u32]) -> u32 {
         put(&mut self.types, &[name, info, size_or_type]);
         put(&mut self.types, rest);
         self.count += 1;
@@ -91,25 +89,6 @@ impl Blob {
     pub(crate) fn array(&mut self, element: u32, len: u32) -> u32 {
         let index = self.type_id(&Type::Int { name: "u32", size: 4, signed: false });
         self.add(0, kind::ARRAY << 24, 0, &[element, index, len])
-    }
-
-    /// A structure without a name whose members are pointers, one behind the other.
-    pub(crate) fn pointers(&mut self, members: &[(&str, u32)]) -> u32 {
-        let fields = (0..).zip(members).flat_map(|(n, (name, ty))| [self.string(name), *ty, n * POINTER * 8]);
-        let fields: Vec<u32> = fields.collect();
-        self.add(0, kind::STRUCT << 24 | members.len() as u32, members.len() as u32 * POINTER, &fields)
-    }
-
-    /// A variable that others may use.
-    pub(crate) fn variable(&mut self, name: &str, ty: u32) -> u32 {
-        let name = self.string(name);
-        self.add(name, kind::VAR << 24, ty, &[Linkage::Global as u32])
-    }
-
-    /// The variables of a section: of each its number, where it lies, and its bytes.
-    pub(crate) fn section(&mut self, name: &str, size: u32, variables: &[[u32; 3]]) -> u32 {
-        let name = self.string(name);
-        self.add(name, kind::DATASEC << 24 | variables.len() as u32, size, variables.as_flattened())
     }
 
     /// A function that gives an `int`, of a context or of nothing. Under its own name the kernel knows the context for

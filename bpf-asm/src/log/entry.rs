@@ -26,7 +26,7 @@ impl<'a> Entry<'a> {
         }
         let goes_on =
             line.starts_with("from ") || line.split_once(": ").is_some_and(|(slot, _)| number(slot).is_some());
-        if line.starts_with("; ") || line.is_empty() || goes_on { Entry::Leading(line) } else { Entry::Remark(line) }
+        if line.starts_with("; ") || goes_on { Entry::Leading(line) } else { Entry::Remark(line) }
     }
 
     /// The line as the kernel wrote it.

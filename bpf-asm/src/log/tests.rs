@@ -99,7 +99,7 @@ fn registers_are_those_of_the_function_and_of_the_path_that_were_followed_last()
     let table: [(&str, &str, Known); 7] = [
         (
             "a call loses its arguments",
-            "0: R1=ctx() R6=1 R10=fp0\n0: (85) call foo#1\n1: (95) exit",
+            "0: R0=1 R1=ctx() R5=1 R6=1 R10=fp0\n0: (85) call foo#1\n1: (95) exit",
             &[(6, "1"), (10, "fp0")],
         ),
         ("what is written is known no more", "0: R1=ctx() R6=1\n0: (bf) r6 = r1\n1: (95) exit", &[(1, "ctx()")]),

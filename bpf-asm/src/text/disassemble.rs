@@ -95,8 +95,15 @@ fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style:
         while let Some(line) = lines.next_if(|line| line.slot <= slot) {
             let place = (line.file.as_str(), line.line);
             if style.lines && lines.peek().is_none_or(|next| next.slot > slot) && wrote != Some(place) {
-                let source = line.text.escape_debug();
-                writeln!(text, "    ; {}:{}: {source}", line.file.escape_debug(), line.line)?;
+                write!(text, "    ; {}:{}", line.file.escape_debug(), line.line)?;
+                let own = |insn: &Insn| {
+                    [insn.to_string(), places.instruction(section, slot, insn, names)].contains(&line.text)
+                };
+                // The builder's lines, and those of assembled text, are the instructions themselves.
+                if !matches!(piece, Decoded::Insn(insn) if own(insn)) {
+                    write!(text, ": {}", line.text.escape_debug())?;
+                }
+                writeln!(text)?;
                 wrote = Some(place);
             }
         }

@@ -88,6 +88,12 @@ fn each_contradiction_has_an_error_of_its_own() {
             matches!(&error, ReadError::Relocation { section, problem, .. } if section == "socket" && *problem == says)
         );
     }
+    // A function that begins inside an instruction: its symbol is found by its start and its size.
+    let code =
+        elf::read(object).expect("whole").sections.iter().find(|section| section.name == "socket").map(|s| s.slots());
+    let symbol = [[0; 8], (code.expect("code") as u64 * 8).to_le_bytes()].concat();
+    let error = read(find(object, &symbol)[0], &[4]);
+    assert!(matches!(&error, ReadError::Symbol { name } if name == "reader"), "{error}");
     // A call of what is no function's start.
     let error = read(call[0] + 4, &[0]);
     assert!(error.to_string().contains("leads to where no function begins"), "{error}");

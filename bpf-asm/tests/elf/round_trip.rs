@@ -52,7 +52,7 @@ fn what_is_written_is_read_back_as_it_was() {
 #[test]
 fn a_called_function_is_moved_and_its_callers_still_find_it() {
     let unit = assemble(
-        ".section \"xdp\"\n.function main\ncall helper\nr1 = subprog[helper]\nexit\n.function helper\nr0 = 3\ncall deeper\nexit\n\
+        ".section \"xdp\"\n.function main\ncall helper\nr1 = subprog[helper]\nr1 = subprog[deeper]\nexit\n.function helper\nr0 = 3\ncall deeper\nexit\n\
          .function deeper\nr0 = 4\nexit",
     );
     let read = there_and_back(&unit);
@@ -64,11 +64,11 @@ fn a_called_function_is_moved_and_its_callers_still_find_it() {
     assert_eq!(names, [("xdp", vec![("main", 0)]), (".text", vec![("helper", 0), ("deeper", 3)])]);
     let references: Vec<_> = read.sections[0].references.iter().map(|named| (named.slot, named.to.clone())).collect();
     let helper = || Target::Function("helper".into());
-    assert_eq!(references, [(0, helper()), (1, helper())]);
+    assert_eq!(references, [(0, helper()), (1, helper()), (3, Target::Function("deeper".into()))]);
     // Inside a section a call is a distance.
     let text = text::disassemble(&read, &Style::default());
     assert!(text.contains("    call deeper\n"), "{text}");
     assert_eq!(there_and_back(&read), read);
     let lines: Vec<(usize, u32)> = read.sections[1].lines.iter().map(|line| (line.slot, line.line)).collect();
-    assert_eq!(lines, [(0, 7), (1, 8), (2, 9), (3, 11), (4, 12)]);
+    assert_eq!(lines, [(0, 8), (1, 9), (2, 10), (3, 12), (4, 13)]);
 }
