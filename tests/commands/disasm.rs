@@ -25,7 +25,7 @@ fn an_object_becomes_a_text_that_gives_the_same_object() {
     {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
-    assert!(text.contains("; <stdin>:7: r2 = r10"), "{text}");
+    assert!(text.contains("    ; <stdin>:7\n    r2 = r10\n"), "{text}");
     let again = tempfile::tempdir().expect("make a folder");
     let strip = |text: &str| {
         text.lines().filter(|line| !line.trim().starts_with(';')).map(|line| format!("{line}\n")).collect::<String>()
@@ -108,7 +108,8 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
         ".map names hash key=4 value=8 entries=4",
         ".function count",
         ".function double",
-        "; <stdin>:19: r1 = map[name:names]",
+        "    ; <stdin>:19\n    r1 = map[name:names]\n",
+        "    ; <stdin>:20: call bpf_map_lookup_elem\n",
         "    r1 = map[name:names]\n",
         // What the verifier makes of a lookup in a hash is a call of the function that does it.
         "    call __htab_map_lookup_elem\n",
