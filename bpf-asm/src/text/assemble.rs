@@ -220,14 +220,17 @@ impl Assembler<'_> {
         }
     }
 
+    fn insn(&mut self, open: &Open) -> Option<&mut Insn> {
+        match self.unit.sections.get_mut(open.at.section)?.code.get_mut(open.piece)? {
+            Decoded::Insn(insn) => Some(insn),
+            Decoded::Data(_) => None,
+        }
+    }
+
     /// Gives an instruction the distance to a slot of its section.
     fn reach(&mut self, open: &Open, slot: usize) {
         let distance = slot as i64 - open.at.slot as i64 - 1;
-        let Some(Decoded::Insn(insn)) =
-            self.unit.sections.get_mut(open.at.section).and_then(|section| section.code.get_mut(open.piece))
-        else {
-            return;
-        };
+        let Some(insn) = self.insn(open) else { return };
         let (short, long) = (i16::try_from(distance), i32::try_from(distance));
         match (insn, short, long) {
             (Insn::Jump(jump), Ok(offset), _) => jump.offset = offset,
@@ -266,24 +269,33 @@ impl Assembler<'_> {
     /// What names something that may stand anywhere in the text.
     fn resolve(&mut self, open: Open) {
         let Named { name, what, .. } = &open.named;
-        let function = self.functions.get(name).map(|(at, _)| *at);
-        if let (What::Callee | What::Function | What::Address, Some(function)) = (what, function) {
+        let function = self.functions.get(name).map(|(at, _)| *at).filter(|_| *what != What::Map);
+        if let Some(function) = function {
             if function.section == open.at.section {
                 return self.reach(&open, function.slot);
             }
-            self.put(&open, WideSource::Function { offset: -1 }, Target::Function(name.clone()));
+            self.refer(&open, Target::Function(name.clone()));
         } else if *what == What::Callee && self.externs.contains_key(name) {
-            if let Some(Decoded::Insn(insn)) =
-                self.unit.sections.get_mut(open.at.section).and_then(|section| section.code.get_mut(open.piece))
-            {
-                *insn = Insn::Call(Call::Kernel { id: 0, btf: 0 });
-            }
             self.refer(&open, Target::Kernel(name.clone()));
         } else if matches!(what, What::Map | What::Address) && self.maps.contains_key(name) {
             self.refer(&open, Target::Map(name.clone()));
         } else {
             let fault = self.unresolved(&open.named);
             self.fail(open.number, fault);
+        }
+    }
+
+    /// Leaves it to whoever loads the code to put a number in.
+    fn refer(&mut self, open: &Open, to: Target) {
+        match (self.insn(open), &to) {
+            (Some(Insn::Wide(Wide { source, .. })), Target::Function(_)) => {
+                *source = WideSource::Function { offset: -1 }
+            }
+            (Some(Insn::Call(call)), Target::Kernel(_)) => *call = Call::Kernel { id: 0, btf: 0 },
+            _ => {}
+        }
+        if let Some(section) = self.unit.sections.get_mut(open.at.section) {
+            section.references.push(Reference { slot: open.at.slot, to });
         }
     }
 
@@ -309,21 +321,6 @@ impl Assembler<'_> {
             ),
         };
         Fault::new(span.clone(), format!("there is no {kind} `{name}`")).hint(declare).similar(name, known.into_iter())
-    }
-
-    fn put(&mut self, open: &Open, unset: WideSource, to: Target) {
-        if let Some(Decoded::Insn(Insn::Wide(Wide { source, .. }))) =
-            self.unit.sections.get_mut(open.at.section).and_then(|section| section.code.get_mut(open.piece))
-        {
-            *source = unset;
-        }
-        self.refer(open, to);
-    }
-
-    fn refer(&mut self, open: &Open, to: Target) {
-        if let Some(section) = self.unit.sections.get_mut(open.at.section) {
-            section.references.push(Reference { slot: open.at.slot, to });
-        }
     }
 }
 

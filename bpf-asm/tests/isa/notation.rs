@@ -1,7 +1,7 @@
 //! What is read, and what is refused.
 
 use bpf_asm::insn::encode;
-use bpf_asm::text::{Target, assemble};
+use bpf_asm::text::{Style, Target, assemble, disassemble};
 
 fn bytes(text: &str) -> Vec<u8> {
     let unit = assemble("test.s", text).unwrap_or_else(|errors| panic!("{errors}"));
@@ -270,4 +270,17 @@ error: there is no function `bpf_map_lokup_elem`
 
 2 errors in prog.s";
     assert_eq!(errors.to_string(), expected);
+}
+
+#[test]
+fn a_function_may_have_the_name_of_a_helper_or_register_and_be_told_apart() {
+    let text = "call \"bpf_loop\"\ncall bpf_loop\nr1 = subprog[\"r7\"]\nexit\n.function bpf_loop\nexit\n.function \"r7\"\nexit";
+    let unit = assemble("test.s", text).unwrap_or_else(|errors| panic!("{errors}"));
+    let code = encode(&unit.sections[0].code);
+    assert_eq!(code[..16], [0x85, 0x10, 0, 0, 4, 0, 0, 0, 0x85, 0, 0, 0, 181, 0, 0, 0]);
+    let again = disassemble(&unit, &Style::default());
+    assert!(again.contains("call \"bpf_loop\"\n") && again.contains("call bpf_loop#181\n"), "{again}");
+    assert!(again.contains("subprog[\"r7\"]") && again.contains(".function \"r7\""), "{again}");
+    let read = assemble("again.s", &again).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(encode(&read.sections[0].code), code);
 }
