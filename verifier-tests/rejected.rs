@@ -1,5 +1,5 @@
 //! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that made it, and the agent's error
-//! shows that line.
+//! shows that line and all that the kernel said.
 
 use bpf_asm::{AtomicOp, Builder, MapKind, MapRef, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, sk_msg_md};
 use caps::{CapSet, Capability};

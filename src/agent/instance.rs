@@ -7,7 +7,8 @@ use bytemuck::Zeroable;
 use syscalls::{Link, Map, PerCpuMap, Prog, TypedMap, Update};
 
 use super::Pins;
-use crate::datapath::{ABI, About, Control, FlowEnd, Isns, RECORD_AT, Reason};
+use super::waker::Waker;
+use crate::datapath::{ABI, About, Control, FlowEnd, Isns, RECORD_AT, Reason, Wake};
 
 /// The maps and programs of an instance, open.
 pub struct Instance {
@@ -136,9 +137,14 @@ impl Instance {
     /// Makes every lane go by TCP, waits until the redirected bytes have been read, and takes every socket out.
     ///
     /// Taking a socket out destroys what its reader has not read, so each is left in until its queue has been seen empty twice with
-    /// a pause between: a message whose way was decided just before the drain began is in the queue by then. Called off when `wait`
-    /// is over or when `abandon` says so.
-    pub fn drain(&self, wait: Option<Duration>, mut abandon: impl FnMut() -> bool) -> Result<Drained> {
+    /// a pause between: a message whose way was decided just before the drain began is in the queue by then. Nor is a socket taken out whose
+    /// keepalive timer is borrowed: it would not get its settings back. Called off when `wait` is over or when `abandon` says so.
+    pub fn drain(
+        &self,
+        wait: Option<Duration>,
+        mut waker: Option<&mut Waker>,
+        mut abandon: impl FnMut() -> bool,
+    ) -> Result<Drained> {
         /// Between two looks.
         const PAUSE: Duration = Duration::from_millis(25);
         let begun = Instant::now();
@@ -146,11 +152,14 @@ impl Instance {
         let mut reported = begun;
         let mut seen_empty: std::collections::HashSet<u64> = std::collections::HashSet::new();
         loop {
+            if let Some(waker) = &mut waker {
+                waker.look(self)?;
+            }
             let ends = self.ends()?;
             let mut remaining = 0;
             let mut unread = 0;
             for end in &ends {
-                if end.direct_unread != 0 {
+                if end.direct_unread != 0 || has_lent_its_timer(end) {
                     unread += 1;
                     seen_empty.remove(&end.own.cookie);
                 } else if !seen_empty.insert(end.own.cookie) {
@@ -186,6 +195,14 @@ impl Instance {
         }
         self.pins.remove()
     }
+}
+
+/// Whether the wake-up has borrowed a socket's keepalive timer and will give it back: segments go on only while the connection does.
+fn has_lent_its_timer(end: &FlowEnd) -> bool {
+    /// include/net/tcp_states.h
+    const TCP_ESTABLISHED: u32 = 1;
+    const TCP_CLOSE_WAIT: u32 = 8;
+    end.wake == Wake::Armed as u32 && [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&end.state)
 }
 
 fn pinned_map(pins: &Pins, name: &str) -> Result<Map> {

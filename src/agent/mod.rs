@@ -6,12 +6,13 @@ pub mod load;
 mod name;
 mod pins;
 mod signal;
+mod waker;
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use syscalls::{AttachType, Attachment, Link, Map, Update};
@@ -25,6 +26,7 @@ use crate::datapath::{ABI, About, Control, Datapath, Settings};
 use crate::probe;
 use kernel::Kernel;
 use signal::Signals;
+use waker::Waker;
 
 /// What `shunt run` is told.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub struct Agent {
     cgroup: PathBuf,
     hz: u32,
     signals: Signals,
+    /// On kernels whose programs cannot wake readers.
+    waker: Option<Waker>,
     _lock: Lock,
 }
 
@@ -105,7 +109,7 @@ impl Agent {
                 return Err(error);
             }
         };
-        Ok(Agent { instance, config: config.clone(), cgroup, hz, signals, _lock: lock })
+        Ok(Agent { instance, config: config.clone(), cgroup, hz, signals, waker: Waker::if_needed(), _lock: lock })
     }
 
     /// What runs where, in a line.
@@ -123,7 +127,16 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         /// How often the host's connection tracking is asked for its time-out.
         const LOOK: Duration = Duration::from_secs(15);
-        while !self.signals.wait(LOOK)? {
+        let mut looked = Instant::now();
+        let period = if self.waker.is_some() { Waker::PERIOD } else { LOOK };
+        while !self.signals.wait(period)? {
+            if let Some(waker) = &mut self.waker {
+                waker.look(&self.instance)?;
+            }
+            if looked.elapsed() < LOOK {
+                continue;
+            }
+            looked = Instant::now();
             let refresh = refresh(&self.config, self.hz);
             let control = self.instance.control()?;
             if control.refresh != refresh {
@@ -132,8 +145,8 @@ impl Agent {
         }
         tracing::info!("stopping: every connection goes by TCP from now on");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let Agent { instance, mut signals, config, .. } = self;
-        match instance.drain(None, || signals.pending())? {
+        let Agent { instance, mut signals, config, mut waker, .. } = self;
+        match instance.drain(None, waker.as_mut(), || signals.pending())? {
             Drained::Empty => {
                 instance.remove()?;
                 Ok(Ended::Clean)
@@ -158,7 +171,7 @@ pub fn detach(pins: Pins, wait: Option<Duration>) -> Result<Drained> {
         return Ok(Drained::Empty);
     }
     let instance = Instance::open(pins)?;
-    let drained = instance.drain(wait, || false)?;
+    let drained = instance.drain(wait, Waker::if_needed().as_mut(), || false)?;
     if drained == Drained::Empty {
         instance.remove()?;
     }

@@ -85,8 +85,9 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         add(b, d, index.place(), &amount);
     }
     // The counts start again from nothing.
-    b.store(lane.at(Lane::messages_at_empty), 0);
-    b.store(lane.at(Lane::bytes_at_empty), 0);
+    for earlier in [Lane::messages_at_empty, Lane::bytes_at_empty, Lane::messages_at_look, Lane::bytes_at_look] {
+        b.store(lane.at(earlier), 0);
+    }
     count(b, d, Reason::Closed);
     let role = b.load(lane.at(Lane::role));
     b.when(role.eq(Role::Client as u32), || rendezvous::client_closed(b, d, &lane));

@@ -4,7 +4,7 @@
 //! has read all that was sent by TCP (the order gate); from direct to TCP it may go at any time. The sender is the lane's only
 //! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at again (the memory gate).
 
-use bpf_asm::{AtomicOp, Builder, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
+use bpf_asm::{AtomicOp, Builder, Field, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
 
 use super::peek::peek;
 use super::reason::Reason;
@@ -287,43 +287,23 @@ pub(super) fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Lab
     b.place(&at_rest);
 }
 
-/// The receiver may hold for its reader, redirected and unread, what its receive buffer has room for beside the window that it has
-/// offered to TCP; a quarter of the buffer in any case. What is left of that is the lane's new credit.
-///
-/// Redirected bytes are charged to the receive buffer, but the sender's TCP learns nothing of them: bytes that it sends into the window
-/// that it was offered would be dropped, sent again ever later, and nothing would hurry them, since reading redirected bytes offers no
-/// window. TCP counts a byte of window as about two of buffer.
+/// The receiver may hold for its reader, redirected and unread, as much as its receive buffer. What is left of that is the lane's new
+/// credit.
 ///
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
-/// those sent are still queued nobody knows; no more than were sent since the queue was last seen empty, and no more than the
-/// unread bytes divided by the smallest of them.
+/// those sent are still queued nobody knows, but they are the last ones: if all unread bytes were sent since the receiver was last looked
+/// at, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the unread bytes
+/// divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
 pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by_tcp: &ByTcp) {
     let unknown = b.label();
     let known = b.label();
     let peer = || b.load(lane.at(Lane::peer).at(End::sk));
     let left = b.slot::<i64>();
-    {
-        let offered = b.slot::<u32>();
-        b.store(offered.place(), peek(b, peer(), d.layout.rcv_wup, &unknown));
-        let window = peek(b, peer(), d.layout.rcv_wnd, &unknown);
-        window.add32(b.load(offered.place()));
-        b.store(offered.place(), &window);
-        drop(window);
-        let window = peek(b, peer(), d.layout.rcv_nxt, &unknown);
-        window.neg32();
-        window.add32(b.load(offered.place()));
-        b.store(offered.place(), &window);
-        drop(window);
-
-        let room = peek(b, peer(), d.layout.receive_buffer, &unknown);
-        let quarter = b.value(&room);
-        quarter.rsh(2);
-        let window = b.load(offered.place());
-        window.lsh(1);
-        room.sub(&window);
-        drop(window);
-        b.when(room.slt(&quarter), || room.set(&quarter));
-        b.store(left.place(), &room);
+    let room = peek(b, peer(), d.layout.receive_buffer, &unknown);
+    b.store(left.place(), &room);
+    drop(room);
+    if d.settings.meter == Meter::Charged {
+        spare_the_window(b, d, lane, &left, &unknown);
     }
 
     let empty = b.label();
@@ -332,12 +312,20 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
             let unread = peek(b, peer(), d.layout.receive_allocated, &unknown);
             b.jump_if(unread.eq(0), &empty);
             take(b, &left, &unread);
-            // unread / smallest + 1: the first of them may have been read in part.
-            unread.div(b.load(lane.at(Lane::smallest)));
-            unread.add(1);
-            let queued = sent_since_empty(b, lane);
-            b.when(unread.lt(&queued), || queued.set(&unread));
-            drop(unread);
+            let sent = sent_since(b, lane, Lane::direct_bytes, Lane::bytes_at_look);
+            b.when_else(
+                sent.ge(&unread),
+                || unread.set(sent_since(b, lane, Lane::direct_messages, Lane::messages_at_look)),
+                || {
+                    // unread / smallest + 1: the first of them may have been read in part.
+                    unread.div(b.load(lane.at(Lane::smallest)));
+                    unread.add(1);
+                    let queued = sent_since(b, lane, Lane::direct_messages, Lane::messages_at_empty);
+                    b.when(queued.lt(&unread), || unread.set(&queued));
+                },
+            );
+            drop(sent);
+            let queued = unread;
             queued.mul(d.bookkeeping());
             take(b, &left, &queued);
         }
@@ -345,11 +333,8 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
             let unread = direct_unread(b, d, &peer(), &unknown);
             b.jump_if(unread.eq(0), &empty);
             drop(unread);
-            let unread = b.load(lane.at(Lane::direct_bytes));
-            unread.sub(b.load(lane.at(Lane::bytes_at_empty)));
-            take(b, &left, &unread);
-            drop(unread);
-            let queued = sent_since_empty(b, lane);
+            take(b, &left, &sent_since(b, lane, Lane::direct_bytes, Lane::bytes_at_empty));
+            let queued = sent_since(b, lane, Lane::direct_messages, Lane::messages_at_empty);
             queued.mul(d.bookkeeping());
             take(b, &left, &queued);
         }
@@ -369,8 +354,40 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, by
     cost.add(d.bookkeeping());
     let left = b.load(left.place());
     b.when(left.slt(&cost), || by_tcp.because(b, Reason::MemoryGate));
+    left.rsh(1);
+    b.when(left.lt(&cost), || left.set(&cost));
     drop(cost);
     b.store(lane.at(Lane::credit), &left);
+    b.store(lane.at(Lane::messages_at_look), b.load(lane.at(Lane::direct_messages)));
+    b.store(lane.at(Lane::bytes_at_look), b.load(lane.at(Lane::direct_bytes)));
+}
+
+/// Of a buffer that redirected bytes are charged to, they may have what is left beside the window that has been offered to TCP; a quarter
+/// of the buffer in any case.
+///
+/// The sender's TCP learns nothing of them: bytes that it sends into the window that it was offered would be dropped, sent again ever
+/// later, and nothing would hurry them, since reading redirected bytes offers no window. TCP counts a byte of window as about two of
+/// buffer.
+fn spare_the_window(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>, unknown: &Label) {
+    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+    let offered = b.slot::<u32>();
+    b.store(offered.place(), peek(b, peer(), d.layout.rcv_wup, unknown));
+    let window = peek(b, peer(), d.layout.rcv_wnd, unknown);
+    window.add32(b.load(offered.place()));
+    b.store(offered.place(), &window);
+    drop(window);
+    let window = peek(b, peer(), d.layout.rcv_nxt, unknown);
+    window.neg32();
+    window.add32(b.load(offered.place()));
+    window.lsh(1);
+
+    let room = b.load(left.place());
+    let quarter = b.value(&room);
+    quarter.rsh(2);
+    room.sub(&window);
+    drop(window);
+    b.when(room.slt(&quarter), || room.set(&quarter));
+    b.store(left.place(), &room);
 }
 
 fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
@@ -379,9 +396,9 @@ fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
     b.store(left.place(), &remaining);
 }
 
-fn sent_since_empty(b: &Builder, lane: &Ptr<Lane>) -> Reg {
-    let sent = b.load(lane.at(Lane::direct_messages));
-    sent.sub(b.load(lane.at(Lane::messages_at_empty)));
+fn sent_since(b: &Builder, lane: &Ptr<Lane>, now: Field<Lane, u64>, then: Field<Lane, u64>) -> Reg {
+    let sent = b.load(lane.at(now));
+    sent.sub(b.load(lane.at(then)));
     sent
 }
 

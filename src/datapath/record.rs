@@ -63,6 +63,10 @@ record! {
         pub messages_at_empty: u64,
         /// `direct_bytes` when the receiver's direct queue was last seen empty.
         pub bytes_at_empty: u64,
+        /// `direct_messages` when the receiver was last looked at.
+        pub messages_at_look: u64,
+        /// `direct_bytes` when the receiver was last looked at.
+        pub bytes_at_look: u64,
         /// A [`Mode`].
         pub mode: u32,
         /// A [`Role`].
@@ -205,6 +209,6 @@ pub enum Role {
 pub enum Wake {
     /// Not needed.
     Idle = 0,
-    /// Both queues of the reader held bytes: the timer runs at 1 s until they are empty.
+    /// Both queues of the reader held bytes: the timer runs at 1 s until the redirected ones have been read.
     Armed = 1,
 }

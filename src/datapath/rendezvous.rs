@@ -17,7 +17,7 @@ use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{BUCKETS, Control, End, Isns, Lane, Role};
-use super::{Datapath, gate};
+use super::{Datapath, gate, segment};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -86,6 +86,12 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
     b.store(note.at_all(), &lane);
+    drop(note);
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), &done);
+    let socket = b.call(helper::skc_to_tcp_sock(sk));
+    b.jump_if(socket.eq(0), &done);
+    segment::provide(b, d, event, &lane, &b.keep(socket), &done);
     b.place(&done);
 }
 

@@ -1,6 +1,6 @@
 //! What happens when an enrolled socket sends a segment: room for its reader, once, and the wake-up.
 
-use bpf_asm::{Builder, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
+use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
 
 use super::option::{SO_RCVLOWAT, SOL_SOCKET};
 use super::record::{End, Isns, Lane};
@@ -38,10 +38,6 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 
 /// Grows the receive buffer as TCP does while a reader keeps up, which it cannot see of redirected bytes; once the connection is used,
 /// and its reader has read what came.
-///
-/// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
-/// size itself; then its own low-water mark is put back. A socket that has not been accepted yet has to wait: for it the
-/// option would only be stored.
 fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, socket: &Ptr<tcp_sock>) {
     let not_yet = b.label();
     let used = b.label();
@@ -56,8 +52,25 @@ fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<La
     let read = b.load(socket.member(d.layout.copied_seq));
     b.jump_if(received.ne32(&read), &not_yet);
     drop((received, read));
+    provide(b, d, event, lane, socket, &not_yet);
+    b.place(&not_yet);
+}
+
+/// Asks TCP to provide room for a reader that falls behind.
+///
+/// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
+/// size itself; then its own low-water mark is put back. A socket that has not been accepted yet has to wait: for it the
+/// option would only be stored.
+pub(super) fn provide(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    lane: &Ptr<Lane>,
+    socket: &Ptr<tcp_sock>,
+    not_yet: &Label,
+) {
     let held = b.load(socket.member(d.layout.socket));
-    b.jump_if(held.eq(0), &not_yet);
+    b.jump_if(held.eq(0), not_yet);
     drop(held);
     b.store(lane.at(Lane::roomy), 1);
     b.store(lane.at(Lane::low_water), b.load(socket.member(d.layout.low_water)));
@@ -65,7 +78,6 @@ fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<La
     b.store(room.place(), ROOM);
     b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, &room, 4));
     b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, lane.at(Lane::low_water), 4));
-    b.place(&not_yet);
 }
 
 #[cfg(test)]

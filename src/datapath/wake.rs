@@ -7,8 +7,11 @@
 //!
 //! The kernel alone sees to it, so that it works when the agent is dead: sock_ops is called for every segment that an enrolled
 //! socket sends, of which a direct lane has none. One that acknowledges bytes while both queues hold some borrows the socket's
-//! keepalive timer, at one second; at each later segment, an acknowledgement or a probe of that timer, the reader is woken if only
-//! TCP bytes wait. When both queues are empty the application's own keepalive settings are put back.
+//! keepalive timer, at one second. At the first segment after the redirected bytes have been read, an acknowledgement or a probe of that
+//! timer, the reader is woken if TCP bytes wait, and the application's own keepalive settings are put back: from then on every byte
+//! comes by TCP, which makes its edges itself, until all have been read.
+//!
+//! On kernels where the option only stores its value the agent wakes the reader, as soon as it sees that this was tried.
 
 use bpf_asm::{Builder, KernelField, Label, Operand, Place, Ptr, bpf_sock_ops, helper, sock, tcp_sock};
 
@@ -51,7 +54,8 @@ pub(super) fn look(
     drop(armed);
     b.jump_if(direct_unread.ne(0), done);
     drop(direct_unread);
-    b.when_else(tcp_unread.ne(0), || wake(b, d, event, lane, socket), || disarm(b, event, lane, socket, d));
+    b.when(tcp_unread.ne(0), || wake(b, d, event, lane, socket));
+    disarm(b, event, lane, socket, d);
 }
 
 /// Borrows the keepalive timer, having noted how the application had set it.

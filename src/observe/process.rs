@@ -15,7 +15,7 @@ pub struct Process {
 /// The processes that hold sockets, as far as this process may see them.
 #[derive(Debug, Default)]
 pub struct Processes {
-    by_inode: HashMap<u64, Process>,
+    by_inode: HashMap<u64, (Process, i32)>,
 }
 
 impl Processes {
@@ -34,7 +34,8 @@ impl Processes {
                 let name = name.get_or_insert_with(|| {
                     fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim_end().to_owned()
                 });
-                by_inode.entry(inode).or_insert_with(|| Process { pid, name: name.clone() });
+                let Some(fd) = file.file_name().to_str().and_then(|number| number.parse().ok()) else { continue };
+                by_inode.entry(inode).or_insert_with(|| (Process { pid, name: name.clone() }, fd));
             }
         }
         Processes { by_inode }
@@ -42,7 +43,12 @@ impl Processes {
 
     /// The first process found that holds the socket with this inode number.
     pub fn holding(&self, inode: u64) -> Option<&Process> {
-        self.by_inode.get(&inode)
+        self.by_inode.get(&inode).map(|(process, _)| process)
+    }
+
+    /// The number of that process, and its descriptor of the socket.
+    pub fn descriptor(&self, inode: u64) -> Option<(u32, i32)> {
+        self.by_inode.get(&inode).map(|(process, fd)| (process.pid, *fd))
     }
 }
 
@@ -62,8 +68,9 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").expect("listen");
         let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("read the link");
         let inode = socket_inode(link.to_str().expect("text")).expect("an inode");
-        let found = Processes::now().holding(inode).cloned().expect("this process");
-        assert_eq!(found.pid, std::process::id());
+        let found = Processes::now();
+        assert_eq!(found.holding(inode).map(|process| process.pid), Some(std::process::id()));
+        assert_eq!(found.descriptor(inode), Some((std::process::id(), socket.as_raw_fd())));
     }
 
     #[test]

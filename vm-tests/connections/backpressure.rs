@@ -77,6 +77,7 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
     let plain = node.pair_outside(path);
     buffers.apply(&plain);
     warm_up(&plain);
+    let receive_buffer = socket2::SockRef::from(&plain.server).recv_buffer_size().expect("ask for SO_RCVBUF") as u64;
     let by_tcp = fill(&plain.client, chunk);
 
     let pair = node.pair(path);
@@ -86,7 +87,9 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
     let lane = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
     assert!(lane.direct_bytes > 0, "nothing was direct: {context}: {lane:?}");
     eprintln!("{context}: {taken} bytes, {by_tcp} by TCP; {lane:?}");
-    assert!(taken <= 2 * by_tcp, "{taken} bytes were taken, {by_tcp} by TCP: {context}");
+    // How far TCP lets a send buffer grow differs by as much from one connection to the next.
+    let allowed = 2 * by_tcp + receive_buffer;
+    assert!(taken <= allowed, "{taken} bytes were taken, {by_tcp} by TCP: {context}");
 
     pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
     assert_eq!(receive_to_end(&pair.server, PATTERN, 0), (taken, Ok(())), "{context}");

@@ -5,6 +5,7 @@ use std::thread;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, Path, Route};
+use crate::harness::share_of;
 use crate::harness::traffic::{both_ways, exchange};
 
 #[test]
@@ -19,7 +20,7 @@ fn a_client_of_a_server_elsewhere_is_never_enrolled() {
                 let client = node.connect(&service);
                 let pair = Pair { client, server: service.accept() };
                 connections += 1;
-                for round in 0..20 {
+                for round in 0..share_of(100) as u64 {
                     exchange(&pair, round, 1000, 10_000);
                     assert!(node.flow_of(&pair.client).is_none(), "enrolled in round {round}");
                 }

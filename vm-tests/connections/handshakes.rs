@@ -200,7 +200,7 @@ fn connections_born_from_syn_cookies_are_correct() {
                 }
                 expect_numbers(&mut &pair.server, 10);
                 exchange(&pair, round, 1000, 1000);
-                both_ways(&pair, round, 1 << 20, 50_000);
+                both_ways(&pair, round, share_of(4 << 20) as u64, 50_000);
             }
             assert_eq!(syn_cookies_received(home) - before, 20, "SYN cookies were not used: {path}");
         }

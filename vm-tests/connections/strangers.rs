@@ -1,11 +1,12 @@
 //! Nobody ever reads bytes of a connection that is not theirs (H3).
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use tcp_shunt::bed::{Bed, Namespace, link};
 
+use crate::harness::eventually;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, ready_for_tests};
@@ -32,6 +33,10 @@ fn impostor() -> Namespace {
             for ip in [IpAddr::V6(Bed::CLIENT_V6), IpAddr::V6(Bed::SERVER_V6)] {
                 link::add_address("lo", ip, 128)?;
             }
+            // The kernel makes the route to an IPv6 address a moment later.
+            eventually("there is a way", || {
+                UdpSocket::bind((Bed::CLIENT_V6, 0)).ok()?.connect((Bed::SERVER_V6, SERVER_PORT)).ok()
+            });
             Ok::<_, tcp_shunt::bed::Error>(())
         })
         .expect("enter the namespace")

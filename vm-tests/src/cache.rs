@@ -3,8 +3,11 @@
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::archive::{self, Apt, Found};
 use crate::config::Config;
@@ -19,7 +22,7 @@ pub struct Cache {
     root: PathBuf,
 }
 
-/// A kernel that is ready to boot.
+/// A kernel that is ready to boot. It stays in the cache as long as this value does.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     /// What `uname -r` will say.
@@ -28,11 +31,43 @@ pub struct Kernel {
     pub image: PathBuf,
     /// The folder of its modules.
     pub modules: PathBuf,
+    _held: Arc<Flock<File>>,
+}
+
+/// A folder for what a run needs while it lasts.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: tempfile::TempDir,
+    /// Tells a run that goes on from one that was killed.
+    _held: Flock<File>,
+}
+
+impl Scratch {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Takes a folder's lock, which goes with the value or the process. None where another process has it.
+fn lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+    let opened = File::open(folder).with_context(|| format!("open {}", folder.display()))?;
+    match Flock::lock(opened, how) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).with_context(|| format!("lock {}", folder.display())),
+    }
 }
 
 const MANIFEST: &str = "manifest.json";
 const PACKAGES: &str = "packages";
 const KERNELS: &str = "kernels";
+
+/// Where Debian is for whoever has no mirror of it.
+const DEBIAN: &str = "http://deb.debian.org/debian";
+
+/// How the folders of runs begin.
+const RUN: &str = "run-";
 
 impl Cache {
     /// The cache at `root`, or at its place in the user's home (XDG Base Directory Specification).
@@ -65,12 +100,29 @@ impl Cache {
         read_manifest(&path)
     }
 
-    /// A folder for what a run needs while it lasts.
+    /// A new folder for a run. Those that killed runs left are removed.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn scratch(&self) -> Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix("run-").tempdir_in(&self.root).context("make a folder in the cache")
+    pub fn scratch(&self) -> Result<Scratch> {
+        // Nobody else looks for folders that were left between the making of this one and its lock.
+        let _alone = self.changing()?;
+        for entry in fs::read_dir(&self.root).context("look at the cache")? {
+            let path = entry.context("look at the cache")?.path();
+            let of_run = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RUN));
+            if of_run && lock(&path, FlockArg::LockExclusiveNonblock)?.is_some() {
+                fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+            }
+        }
+        let folder =
+            tempfile::Builder::new().prefix(RUN).tempdir_in(&self.root).context("make a folder in the cache")?;
+        let held = lock(folder.path(), FlockArg::LockExclusiveNonblock)?.context("somebody else has a new folder")?;
+        Ok(Scratch { folder, _held: held })
+    }
+
+    /// Keeps others from changing what the cache holds; waits while another process does.
+    fn changing(&self) -> Result<Option<Flock<File>>> {
+        lock(&self.root, FlockArg::LockExclusive)
     }
 
     /// Fetches the newest kernel of each series that the configuration names. What is there already is not fetched again,
@@ -80,9 +132,10 @@ impl Cache {
     /// When something is missing on this machine, or a series is missing in the archive.
     pub fn fetch(&self, config: &Config, mirror: Option<&str>) -> Result<Manifest> {
         tools::provide_for_fetching()?;
-        let mirror = mirror.map(Mirror::at).or_else(|| Mirror::of_machine(Path::new("/etc/apt"))).context(
-            "this machine's apt has no mirror of Debian: name one with --mirror, as in a line of a Debian sources.list",
-        )?;
+        let _alone = self.changing()?;
+        let named = mirror.map(Mirror::at).or_else(|| Mirror::of_machine(Path::new("/etc/apt")));
+        // Of other distributions, Ubuntu for one, apt knows other archives.
+        let mirror = named.unwrap_or_else(|| Mirror::at(DEBIAN));
         eprintln!("reading what {} has", mirror.archive);
         let apt = Apt::new(&self.root.join("apt"), &mirror, &config.archive.suites)?;
         apt.update()?;
@@ -138,6 +191,8 @@ impl Cache {
             if before.kernels.contains(kernel) {
                 return Ok(());
             }
+            // A run that uses it is waited for.
+            let _unused = lock(&tree, FlockArg::LockExclusive)?;
             fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
         }
         eprintln!("unpacking {}", kernel.release);
@@ -169,6 +224,10 @@ impl Cache {
                 if path.file_name().is_some_and(|name| kept.iter().any(|kept| name == *kept)) {
                     continue;
                 }
+                // What a run uses is left to the next fetch.
+                if path.is_dir() && lock(&path, FlockArg::LockExclusiveNonblock)?.is_none() {
+                    continue;
+                }
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 removed.with_context(|| format!("remove {}", path.display()))?;
             }
@@ -186,10 +245,20 @@ impl Cache {
         })?;
         let tree = self.root.join(KERNELS).join(&kernel.release);
         let modules = modules_in(&tree, &kernel.release)?;
+        let held = lock(&tree, FlockArg::LockShared)?.context("somebody is changing the kernel")?;
         let places = [tree.join("boot").join(format!("vmlinuz-{}", kernel.release)), modules.join("vmlinuz")];
         let image = places.into_iter().find(|path| path.is_file());
         let image = image.with_context(|| format!("no kernel image in {}", tree.display()))?;
-        Ok(Kernel { release: kernel.release.clone(), image, modules })
+        Ok(Kernel { release: kernel.release.clone(), image, modules, _held: Arc::new(held) })
+    }
+
+    /// Whether there is a kernel of each series that the configuration names, ready to boot.
+    ///
+    /// # Errors
+    /// When the manifest cannot be read.
+    pub fn is_complete(&self, config: &Config) -> Result<bool> {
+        let manifest = self.manifest()?;
+        Ok(config.kernels.iter().all(|kernel| self.kernel(&manifest, &kernel.series).is_ok()))
     }
 
     /// Writes everything that a run needs into one file.
@@ -217,6 +286,7 @@ impl Cache {
         tools::provide_for_fetching()?;
         let opened = File::open(file).with_context(|| format!("open {}", file.display()))?;
         let arrived = self.scratch()?;
+        let _alone = self.changing()?;
         let mut archive = tar::Archive::new(BufReader::new(opened));
         archive.unpack(arrived.path()).with_context(|| format!("unpack {}", file.display()))?;
         let manifest = read_manifest(&arrived.path().join(MANIFEST))?;
@@ -235,17 +305,19 @@ impl Cache {
 }
 
 impl Kernel {
-    /// The files of the modules with these names and of those they need, in load order.
+    /// The files of the modules with these names and of those they need, in load order. Those `if_there` may be missing.
     ///
     /// # Errors
     /// When the kernel has no such module.
-    pub fn module_files(&self, names: &[String]) -> Result<Vec<PathBuf>> {
+    pub fn module_files(&self, names: &[String], if_there: &[String]) -> Result<Vec<PathBuf>> {
         let read = |name: &str| {
             let path = self.modules.join(name);
             fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
         };
         let (dependencies, built_in) = (read("modules.dep")?, read("modules.builtin")?);
-        let files = Modules::parse(&dependencies, &built_in).in_load_order(names)?;
+        let modules = Modules::parse(&dependencies, &built_in);
+        let there = if_there.iter().filter(|name| modules.has(name)).cloned().collect::<Vec<_>>();
+        let files = modules.in_load_order(&[names, &there].concat())?;
         Ok(files.into_iter().map(|file| self.modules.join(file)).collect())
     }
 }
@@ -293,6 +365,27 @@ mod tests {
         assert!(cache.root.join(PACKAGES).join("linux_1.deb").exists());
         assert!(!cache.root.join(KERNELS).join("5.4.0").exists());
         assert_eq!(cache.manifest().expect("read"), manifest);
+    }
+
+    #[test]
+    fn what_runs_use_stays_and_what_killed_runs_left_goes() {
+        let (_folder, cache) = cache("package", "");
+        let tree = cache.root.join(KERNELS).join("5.4.0");
+        fs::create_dir_all(&tree).expect("make");
+        let used = lock(&tree, FlockArg::LockShared).expect("lock").expect("nobody else has it");
+        let manifest = cache.manifest().expect("read");
+        cache.keep_only(&manifest).expect("keep");
+        assert!(tree.exists(), "a kernel went while it was used");
+        drop(used);
+        cache.keep_only(&manifest).expect("keep");
+        assert!(!tree.exists());
+
+        let left = cache.root.join(format!("{RUN}of-yesterday"));
+        fs::create_dir(&left).expect("make");
+        let first = cache.scratch().expect("a folder");
+        let second = cache.scratch().expect("another");
+        assert!(!left.exists() && first.path().exists() && second.path().exists());
+        assert_ne!(first.path(), second.path());
     }
 
     #[test]

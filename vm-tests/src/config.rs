@@ -79,11 +79,20 @@ pub struct Guest {
     pub boot_seconds: u64,
     /// Kernel modules to load.
     pub modules: Vec<String>,
+    /// Kernel modules to load where the kernel has them.
+    pub modules_if_there: Vec<String>,
 }
 
 impl Default for Guest {
     fn default() -> Self {
-        Self { processors: 2, memory_mib: 2048, at_once: 2, boot_seconds: 180, modules: vec![] }
+        Self {
+            processors: 2,
+            memory_mib: 2048,
+            at_once: 2,
+            boot_seconds: 180,
+            modules: vec![],
+            modules_if_there: vec![],
+        }
     }
 }
 

@@ -33,9 +33,12 @@ struct Command {
 enum Action {
     /// Fetch the newest kernel of each series from the Debian archive.
     Fetch {
-        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses].
+        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses, or Debian's].
         #[arg(long, value_name = "URI")]
         mirror: Option<String>,
+        /// Do nothing, and use no network, when there is a kernel of each series.
+        #[arg(long)]
+        if_missing: bool,
     },
     /// Run every test on every kernel.
     Run(Run),
@@ -61,6 +64,9 @@ struct Run {
     /// Run on this kernel and leave the others out. Can be given several times.
     #[arg(long = "kernel", value_name = "SERIES")]
     kernels: Vec<String>,
+    /// How many guests run at the same time, at most [default: what the configuration has].
+    #[arg(long, value_name = "NUMBER")]
+    at_once: Option<usize>,
     /// Also write the report as JUnit's XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -96,7 +102,8 @@ fn run(command: Command) -> Result<u8> {
     let config = Config::read(command.config.as_deref())?;
     let cache = Cache::open(command.cache)?;
     match command.action {
-        Action::Fetch { mirror } => list(&cache.fetch(&config, mirror.as_deref())?),
+        Action::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => list(&cache.manifest()?),
+        Action::Fetch { mirror, .. } => list(&cache.fetch(&config, mirror.as_deref())?),
         Action::Export { file } => cache.export(&file)?,
         Action::Import { file } => list(&cache.import(&file)?),
         Action::List => list(&cache.manifest()?),
@@ -135,7 +142,12 @@ fn selection(config: &Config, run: &Run) -> Result<Selection> {
     } else {
         series().filter(|series| !run.kernels.contains(series)).collect()
     };
-    Ok(Selection { excluded, filter: run.filter.clone(), environment: run.environment.iter().cloned().collect() })
+    Ok(Selection {
+        excluded,
+        filter: run.filter.clone(),
+        environment: run.environment.iter().cloned().collect(),
+        at_once: run.at_once,
+    })
 }
 
 fn list(manifest: &Manifest) {

@@ -32,6 +32,9 @@ const SHOWN_CONSOLE: u64 = 4096;
 /// Memory that QEMU itself takes, in MiB.
 const QEMU_MIB: u64 = 256;
 
+/// In the environment of every test: the series of the kernel that it runs on, as the configuration has it.
+const SERIES: &str = "KERNEL_SERIES";
+
 /// What is asked for on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -41,15 +44,33 @@ pub struct Selection {
     pub filter: Option<String>,
     /// Added to the environment of every test.
     pub environment: BTreeMap<String, String>,
+    /// Guests at the same time, at most, instead of what the configuration has.
+    pub at_once: Option<usize>,
 }
 
 /// What runs, and what it needs.
 #[derive(Debug, Default)]
 struct Load {
     tasks: Vec<Task>,
-    binaries: Vec<PathBuf>,
+    binaries: Vec<Packed>,
     /// Files that tests may change.
     files: Vec<PathBuf>,
+}
+
+/// A file for the guest's root.
+#[derive(Debug, Clone)]
+struct Packed {
+    /// Where it is on this machine.
+    from: PathBuf,
+    /// Where it is in the guest.
+    at: PathBuf,
+}
+
+impl Packed {
+    /// A file that is at the same place in both.
+    fn same(path: &Path) -> Self {
+        Self { from: path.to_owned(), at: path.to_owned() }
+    }
 }
 
 /// Runs the matrix. What goes wrong with a kernel or a test is in the report.
@@ -67,9 +88,17 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     let manifest = cache.manifest()?;
     let mut load = load(config, selection.filter.as_deref())?;
     let scratch = cache.scratch()?;
+    // Guests that start later get the same files, whatever is built meanwhile.
+    let own = Packed { from: "/proc/self/exe".into(), at: "/init".into() };
+    load.binaries.push(own);
+    for (number, binary) in load.binaries.iter_mut().enumerate() {
+        let copy = scratch.path().join(format!("binary-{number}"));
+        fs::copy(&binary.from, &copy).with_context(|| format!("copy {}", binary.from.display()))?;
+        binary.from = copy;
+    }
     let wanted = config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
     let bootable: Vec<Kernel> = wanted.filter_map(|kernel| cache.kernel(&manifest, &kernel.series).ok()).collect();
-    let accelerator = choose_accelerator(config, scratch.path(), bootable.first())?;
+    let accelerator = choose_accelerator(config, scratch.path(), bootable.first(), &load.binaries)?;
     let mut environment = match accelerator {
         Accelerator::Kvm => BTreeMap::new(),
         Accelerator::Emulation => config.emulation.environment.clone(),
@@ -80,7 +109,8 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     }
     let guest = &config.guest;
     let hardware = Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
-    let at_once = guests_at_once(guest.at_once, guest.memory_mib + QEMU_MIB, &free_memory()?);
+    let at_once =
+        guests_at_once(selection.at_once.unwrap_or(guest.at_once), guest.memory_mib + QEMU_MIB, &free_memory()?);
     eprintln!("{} tests on {} kernels by {accelerator}, {at_once} at a time", load.tasks.len(), bootable.len());
 
     let lab = Lab { config, hardware, scratch: scratch.path(), load: &load };
@@ -109,6 +139,7 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
 /// Every test as a task, and the files that they need.
 fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     let mut load = Load::default();
+    let mut binaries = Vec::new();
     for tests in &config.tests {
         eprintln!("building {}", tests.name);
         let binary = Binary::build(tests)?;
@@ -119,14 +150,15 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
             environment: BTreeMap::new(),
             timeout_seconds: tests.seconds,
         }));
-        load.binaries.push(binary.path);
-        load.binaries.extend(binary.companions);
+        binaries.push(binary.path);
+        binaries.extend(binary.companions);
         for file in &tests.files {
             load.files.push(workspace()?.join(file));
         }
     }
-    load.binaries.sort();
-    load.binaries.dedup();
+    binaries.sort();
+    binaries.dedup();
+    load.binaries = binaries.iter().map(|path| Packed::same(path)).collect();
     if let Some(filter) = filter {
         load.tasks.retain(|task| task.name.contains(filter));
         ensure!(!load.tasks.is_empty(), "no test has {filter:?} in its name");
@@ -149,12 +181,17 @@ fn free_memory() -> Result<String> {
 }
 
 /// `/dev/kvm` may be there and of no use: only a guest that comes up shows that it works.
-fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>) -> Result<Accelerator> {
+fn choose_accelerator(
+    config: &Config,
+    scratch: &Path,
+    kernel: Option<&Kernel>,
+    binaries: &[Packed],
+) -> Result<Accelerator> {
     let Some(kernel) = kernel.filter(|_| File::options().read(true).write(true).open("/dev/kvm").is_ok()) else {
         return Ok(Accelerator::Emulation);
     };
     let initramfs = scratch.join("trial.cpio");
-    write_initramfs(&initramfs, &[], &Job::default())?;
+    write_initramfs(&initramfs, binaries, &Job::default())?;
     let guest = &config.guest;
     let hardware =
         Hardware { accelerator: Accelerator::Kvm, memory_mib: guest.memory_mib, processors: guest.processors };
@@ -167,13 +204,12 @@ fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>) 
     })
 }
 
-/// The guest's root: this program as its first process, `files` where they are here, and the job.
-fn write_initramfs(path: &Path, files: &[PathBuf], job: &Job) -> Result<()> {
+/// The guest's root: files, among them this program as the first process, and the job.
+fn write_initramfs(path: &Path, files: &[Packed], job: &Job) -> Result<()> {
     let write = || -> Result<()> {
         let mut archive = Initramfs::new(BufWriter::new(File::create(path)?));
-        archive.copy(&std::env::current_exe()?, Path::new("/init"))?;
-        for file in files {
-            archive.copy(file, file).with_context(|| format!("pack {}", file.display()))?;
+        for Packed { from, at } in files {
+            archive.copy(from, at).with_context(|| format!("pack {}", from.display()))?;
         }
         archive.add(Path::new(JOB), &serde_json::to_vec(job)?)?;
         archive.finish()?.flush()?;
@@ -215,14 +251,18 @@ impl Lab<'_> {
     /// Boots a guest for the tests that have no result, and returns when each has one or the guest has died of one.
     fn guest(&self, kernel: &Kernel, report: &mut KernelReport) -> Result<()> {
         let first = report.results.len();
-        let tasks = &self.load.tasks[first..];
+        let mut tasks = self.load.tasks[first..].to_vec();
+        for task in &mut tasks {
+            task.environment.insert(SERIES.to_owned(), report.series.clone());
+        }
         let path = |kind: &str| self.scratch.join(format!("{}-{first}.{kind}", report.series));
         let (initramfs, console, qemu) = (path("cpio"), path("console"), path("qemu"));
-        let modules = kernel.module_files(&self.config.guest.modules)?;
+        let modules = kernel.module_files(&self.config.guest.modules, &self.config.guest.modules_if_there)?;
         let written = &self.load.files;
         let before = written.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().context("read test data")?;
-        let files = [&self.load.binaries, written.as_slice(), modules.as_slice()].concat();
-        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.to_vec(), files: written.clone() })?;
+        let files: Vec<Packed> = written.iter().chain(&modules).map(|path| Packed::same(path)).collect();
+        let files = [self.load.binaries.clone(), files].concat();
+        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.clone(), files: written.clone() })?;
         // Made here, so that it can be read from the start.
         File::create(&console).context("make a file for the console")?;
         let mut log = Console::open(&console).context("open the guest's console")?;
@@ -246,7 +286,7 @@ impl Lab<'_> {
         fs::remove_file(&initramfs).context("remove the guest's root file system")?;
         report.complaints.extend(complaints(&log.new_lines().context("read the guest's console")?));
 
-        for task in tasks {
+        for task in &tasks {
             let mut result = result_of(&mut machine, task)?;
             let died = result.verdict == Verdict::Crashed;
             if died {
@@ -289,7 +329,7 @@ fn replace(file: &Path, before: &str, contents: &str) -> Result<()> {
     let now = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     ensure!(
         now == before,
-        "{} was changed while a guest changed it too: run one kernel at a time (--kernel)",
+        "{} was changed while a guest changed it too: run one guest at a time (--at-once 1)",
         file.display()
     );
     fs::write(file, contents).with_context(|| format!("write {}", file.display()))
@@ -347,7 +387,7 @@ mod tests {
         replace(file.path(), "one", "two").expect("replace");
         assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
         let error = replace(file.path(), "one", "three").expect_err("changed meanwhile").to_string();
-        assert!(error.contains("one kernel at a time"), "{error}");
+        assert!(error.contains("one guest at a time"), "{error}");
         assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
     }
 }

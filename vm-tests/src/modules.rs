@@ -32,6 +32,12 @@ impl<'a> Modules<'a> {
         }
     }
 
+    /// Whether the kernel has this module, as a file or built in.
+    pub fn has(&self, module: &str) -> bool {
+        let module = normal(module);
+        self.files.contains_key(&module) || self.built_in.contains(&module)
+    }
+
     /// The files to load for these modules, each after those it needs, relative to the directory of modules.dep.
     ///
     /// # Errors
@@ -95,5 +101,7 @@ mod tests {
     fn a_module_inside_the_kernel_needs_no_file_and_an_unknown_one_is_refused() {
         assert_eq!(order(&["tun"]), Ok(vec![]));
         assert_eq!(order(&["veth", "vet"]), Err(Error::Missing("vet".into())));
+        let modules = Modules::parse(DEPENDENCIES, "kernel/net/tun.ko\n");
+        assert_eq!(["tun", "nft-redir", "vet"].map(|name| modules.has(name)), [true, true, false]);
     }
 }

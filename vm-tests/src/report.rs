@@ -125,7 +125,10 @@ impl Report {
         };
         if self.kernels.iter().any(failed) {
             Conclusion::Failed
-        } else if self.tests.is_empty() || !self.kernels.iter().all(complete) {
+        } else if self.tests.is_empty()
+            || self.kernels.iter().all(|kernel| kernel.excluded)
+            || !self.kernels.iter().all(complete)
+        {
             Conclusion::Incomplete
         } else {
             Conclusion::Passed
@@ -304,6 +307,7 @@ mod tests {
         };
         assert_eq!(with(&[0, 3]).conclusion(), Conclusion::Passed);
         assert_eq!(with(&[0, 2]).conclusion(), Conclusion::Incomplete);
+        assert_eq!(with(&[3]).conclusion(), Conclusion::Incomplete);
         assert_eq!(with(&[0, 1, 2]).conclusion(), Conclusion::Failed);
         let mut complaining = with(&[0]);
         complaining.kernels[0].complaints.push("WARNING:".into());

@@ -1,7 +1,8 @@
-//! Whether the matrix tells apart what can come of a test: each kind of outcome once, in a real guest.
+//! Whether the matrix tells apart what can come of a run: each kind of outcome once, in a real guest where there is one.
 
-use std::path::Path;
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 /// What is expected of each specimen, in order.
 const EXPECTED: &[(&str, &str)] = &[
@@ -14,17 +15,23 @@ const EXPECTED: &[(&str, &str)] = &[
     ("specimens::g_holds_in_a_new_guest", "<passed>"),
 ];
 
-fn vm_tests(arguments: &[&str]) -> std::process::Output {
+/// Exit codes of `vm-tests`.
+const FAILED: i32 = 1;
+const INCOMPLETE: i32 = 2;
+
+fn vm_tests(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vm-tests")).args(arguments).output().expect("start vm-tests")
+}
+
+/// Runs the specimens.
+fn run(arguments: &[&str]) -> Output {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens/kernels.toml");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
-    Command::new(env!("CARGO_BIN_EXE_vm-tests"))
-        .args(arguments)
-        .arg("--config")
-        .arg(config)
-        .arg("--cache")
-        .arg(cache)
-        .output()
-        .expect("start vm-tests")
+    let config = config.to_str().expect("a path in UTF-8");
+    vm_tests(&[&["run", "--config", config], arguments].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The words of a table's row after the name of its test.
@@ -35,11 +42,12 @@ fn cell<'a>(table: &'a str, test: &str) -> &'a str {
 
 #[test]
 fn each_outcome_is_recognised_and_a_crash_takes_no_other_test_with_it() {
-    let fetched = vm_tests(&["fetch"]);
-    assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
-    let output = vm_tests(&["run"]);
-    let (report, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{report}{progress}");
+    let fetched = vm_tests(&["fetch", "--if-missing"]);
+    assert!(fetched.status.success(), "{}", text(&fetched.stderr));
+    let junit = tempfile::NamedTempFile::new().expect("make a file");
+    let output = run(&["--junit", junit.path().to_str().expect("a path in UTF-8")]);
+    let (report, progress) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(FAILED), "{report}{progress}");
     for (test, verdict) in EXPECTED {
         let cell = cell(&report, test);
         let (found, seconds) = cell.trim_end_matches(" s").rsplit_once(' ').unwrap_or(("<passed>", cell));
@@ -49,4 +57,43 @@ fn each_outcome_is_recognised_and_a_crash_takes_no_other_test_with_it() {
     assert!(report.contains("the kernel complained: WARNING: CPU: 0 PID: 1 at specimens/main.rs:1 on purpose"));
     assert!(report.contains("the kernel complained: Kernel panic - not syncing: sysrq triggered crash"), "{report}");
     assert!(report.contains("3 of 7 passed, 4 failed, 0 not run; 7 tests on 1 kernels"), "{report}");
+
+    let xml = fs::read_to_string(junit.path()).expect("read the report in XML");
+    assert!(xml.contains(r#"<testsuite name="6.1" tests="7" skipped="0" errors="0" failures="4">"#), "{xml}");
+    assert_eq!(xml.matches("<testcase ").count(), EXPECTED.len(), "{xml}");
+}
+
+#[test]
+fn a_kernel_that_is_not_there_is_no_failure_of_a_test_and_comes_with_the_remedy() {
+    let cache = tempfile::tempdir().expect("make a folder");
+    let output = run(&["--cache", cache.path().to_str().expect("a path in UTF-8")]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(INCOMPLETE), "{report}{}", text(&output.stderr));
+    assert!(report.contains("vm-tests fetch") && report.contains("0 failed, 7 not run"), "{report}");
+}
+
+#[test]
+fn a_kernel_that_does_not_boot_is_no_failure_of_a_test_and_says_so() {
+    let cache = tempfile::tempdir().expect("make a folder");
+    let release = "6.1.0-broken";
+    let modules: PathBuf = cache.path().join("kernels").join(release).join("lib/modules").join(release);
+    fs::create_dir_all(&modules).expect("make folders");
+    for (file, contents) in [("modules.dep", ""), ("modules.builtin", ""), ("vmlinuz", "this is no kernel")] {
+        fs::write(modules.join(file), contents).expect("write");
+    }
+    let manifest = format!(r#"{{"kernels": [{{"series": "6.1", "release": "{release}", "packages": []}}]}}"#);
+    fs::write(cache.path().join("manifest.json"), manifest).expect("write");
+    let output = run(&["--cache", cache.path().to_str().expect("a path in UTF-8")]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(INCOMPLETE), "{report}{}", text(&output.stderr));
+    assert!(report.contains("the guest did not come up") && report.contains("0 failed, 7 not run"), "{report}");
+}
+
+#[test]
+fn a_run_that_leaves_every_kernel_out_says_so_and_has_not_passed() {
+    let output = run(&["--exclude", "6.1"]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(INCOMPLETE), "{report}{}", text(&output.stderr));
+    assert!(report.contains("on 0 kernels") && report.contains("excluded: 6.1"), "{report}");
+    assert_eq!(cell(&report, "specimens::a_holds"), "excluded");
 }

@@ -297,10 +297,11 @@ fn a_socket_whose_peer_is_not_known_or_is_another_by_now_stays() {
 
 #[test]
 fn a_socket_stays_when_it_cannot_be_told_what_is_on_its_way_to_it() {
-    on_every_kernel(|mut w| {
+    on_every_kernel(|w| {
         // Its peer's cookie, how its peer sends and since when; who waits for its peer, and of each whether it sleeps, and the next; its
         // peer's psock and users; its own psock and queue.
         for read in 0..5 + 4 * 3 + 2 + 2 {
+            let mut w = World::new(w.kernel);
             let (client, server) = answered(&mut w);
             in_calls(&mut w, server, 4, 4);
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);

@@ -142,17 +142,19 @@ fn an_armed_reader_is_left_alone_while_it_has_redirected_bytes_to_read() {
 }
 
 #[test]
-fn an_armed_reader_is_woken_at_each_segment_while_only_bytes_by_tcp_wait() {
+fn an_armed_reader_is_woken_once_when_only_bytes_by_tcp_wait_and_gets_its_timer_back() {
     on_every_kernel(|mut w| {
         let reader = armed(&mut w);
         w.set(reader, |l| l.low_water, 33);
+        w.set(reader, |l| l.keepalive_idle, u64::from(99 * HZ));
+        w.set(reader, |l| l.keepalive_interval, u64::from(11 * HZ));
         queues(&mut w, reader, false, true);
-        for _ in 0..2 {
-            w.segment(reader);
-            assert_eq!(w.counted(), [(Reason::Woken, 1)]);
-            assert_eq!(w.options(), [set(LOW_WATER, 33)], "its present value");
-            assert_eq!(state(&mut w, reader), Wake::Armed as u32);
-        }
+        w.segment(reader);
+        assert_eq!(w.counted(), [(Reason::Woken, 1)]);
+        assert_eq!(w.options(), [set(LOW_WATER, 33), set(KEEPALIVE, 0)], "its present value, and the timer");
+        assert_eq!(state(&mut w, reader), Wake::Idle as u32);
+        w.segment(reader);
+        assert_eq!((w.counted(), w.options()), (vec![], vec![]));
     });
 }
 

@@ -52,6 +52,17 @@ fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// Fills the buffer, going on when it was woken for nothing.
+pub fn read_exactly(stream: &TcpStream, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match read(stream, buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            read => buffer = &mut buffer[read..],
+        }
+    }
+    Ok(())
+}
+
 /// Reads to the end of the stream, checking every byte from offset `from` on; returns the offset of the end and how it came.
 pub fn receive_to_end(stream: &TcpStream, pattern: Pattern, from: u64) -> (u64, Result<(), ErrorKind>) {
     let mut buffer = vec![0; 64 << 10];
