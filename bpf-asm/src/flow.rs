@@ -99,6 +99,7 @@ fn run(core: &Core, line: &Line, contents: &mut Contents) {
         let name = match (call, line.link) {
             (Call::Helper { id }, _) => helper::name(id),
             (Call::Local { .. }, _) => "the local call",
+            (Call::Kernel { .. } | Call::Register(_), _) => "the call",
         };
         for register in Register::TEMPORARY {
             contents[usize::from(register.number())] = Content::Lost { call: name, by: line.at };
@@ -107,6 +108,11 @@ fn run(core: &Core, line: &Line, contents: &mut Contents) {
     let target = match line.insn {
         Insn::Alu(alu) => Some(alu.dst),
         Insn::Endian(endian) => Some(endian.dst),
+        Insn::SignExtend(extend) => Some(extend.dst),
+        Insn::AddressSpaceCast(cast) => Some(cast.dst),
+        Insn::LoadSigned(load) => Some(load.dst),
+        Insn::LoadAcquire(load) => Some(load.dst),
+        Insn::Packet(_) => Some(Register::R0),
         Insn::Load(load) => Some(load.dst),
         Insn::Wide(wide) => Some(wide.dst),
         _ => None,

@@ -43,22 +43,28 @@
 //! ```
 #![deny(missing_docs)]
 
+#[cfg(feature = "btf")]
 pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
+#[cfg(feature = "elf")]
+pub mod elf;
 mod error;
 mod flow;
 pub mod helper;
 pub mod insn;
 mod label;
+pub mod log;
 mod map;
 mod place;
 mod program;
 mod record;
 mod stack;
+pub mod text;
 mod value;
 
+#[cfg(feature = "btf")]
 pub use btf::{BtfImage, MapTypes, MapsBtf};
 pub use builder::{Builder, Function};
 pub use condition::Condition;

@@ -8,4 +8,5 @@ mod description;
 mod functions;
 mod machine;
 mod memory;
+mod minimum;
 mod refusals;
