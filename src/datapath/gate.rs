@@ -170,10 +170,10 @@ pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTc
     let owned = peek(b, peer(), d.layout.lock_owned, &unknown);
     b.jump_if(owned.ne(0), &shut);
     drop(owned);
-    count_asleep(b, d, lane, &shut, &unknown);
-    b.jump_if(b.load(lane.at(Lane::asleep)).eq(0), &open);
+    let asleep = asleep(b, d, &peer(), &shut, &unknown);
+    b.jump_if(b.load(asleep.place()).eq(0), &open);
     let users = users_of_psock(b, d, &peer(), &unknown);
-    b.jump_if(users.ge(b.load(lane.at(Lane::asleep))), &open);
+    b.jump_if(users.ge(b.load(asleep.place())), &open);
     drop(users);
     b.place(&shut);
     by_tcp.because(b, Reason::ReaderGate);
@@ -182,18 +182,17 @@ pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTc
     b.place(&open);
 }
 
-/// Counts the threads that sleep on the peer; jumps to `many` if more wait for it, in whatever way, than are looked at.
-///
-/// In the lane, of whose content the verifier assumes nothing: what it knows to be 0, 1 or 2 it would follow one by one.
-fn count_asleep(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, many: &Label, unknown: &Label) {
+/// Counts the threads that sleep on a socket; jumps to `many` if more wait for it, in whatever way, than are looked at.
+fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) -> Slot<u64> {
     /// How many of those that wait are looked at.
     const MOST: usize = 4;
-    /// More than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
-    const STACK: i32 = 64 << 10;
+    /// 64 KiB are more than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
+    const STACK_BITS: i32 = 16;
 
-    b.store(lane.at(Lane::asleep), 0);
+    let asleep = b.slot::<u64>();
+    b.store(asleep.place(), 0);
     let counted = b.label();
-    let queue = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.wait_queue, unknown);
+    let queue = peek(b, sk, d.layout.wait_queue, unknown);
     b.jump_if(queue.eq(0), &counted);
     queue.add(d.layout.waiters.offset);
     let head = b.slot::<u64>();
@@ -209,20 +208,22 @@ fn count_asleep(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, many: &Label, unkno
         let thread = peek(b, entry, d.layout.waiter_private, unknown);
         // epoll and poll name no thread here, or nothing that has a stack around this entry.
         let stack = peek(b, thread, d.layout.thread_stack, &next);
-        let entry = b.load(place.place());
-        b.jump_if(entry.lt(&stack), &next);
-        stack.add(STACK);
-        b.jump_if(entry.ge(&stack), &next);
-        drop((entry, stack));
-        let more = b.load(lane.at(Lane::asleep));
-        more.add(1);
-        b.store(lane.at(Lane::asleep), &more);
+        // 1 if it is on the stack and 0 if not, without a branch: the verifier would follow every combination of them.
+        let more = b.load(place.place());
+        more.sub(&stack);
+        drop(stack);
+        more.rsh(STACK_BITS);
+        more.sub(1);
+        more.rsh(63);
+        more.add(b.load(asleep.place()));
+        b.store(asleep.place(), &more);
         drop(more);
         b.place(&next);
         b.store(place.place(), peek(b, b.load(place.place()), FIRST, unknown));
     }
     b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);
     b.place(&counted);
+    asleep
 }
 
 /// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
@@ -281,9 +282,9 @@ pub(super) fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Lab
     b.jump_if(since.gt(d.settings.hz / 50 + 1), &at_rest);
     drop((since, last));
 
-    count_asleep(b, d, lane, perhaps, perhaps);
+    let asleep = asleep(b, d, &peer(), perhaps, perhaps);
     let users = users_of_psock(b, d, &peer(), perhaps);
-    b.jump_if(users.gt(b.load(lane.at(Lane::asleep))), perhaps);
+    b.jump_if(users.gt(b.load(asleep.place())), perhaps);
     b.place(&at_rest);
 }
 

@@ -67,8 +67,6 @@ record! {
         pub messages_at_look: u64,
         /// `direct_bytes` when the receiver was last looked at.
         pub bytes_at_look: u64,
-        /// How many threads slept on the receiver when they were last counted.
-        pub asleep: u64,
         /// A [`Mode`].
         pub mode: u32,
         /// A [`Role`].
