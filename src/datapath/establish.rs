@@ -63,13 +63,13 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let lane = b.keep(lane);
 
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
+    // A bit for each, not a branch for each: the verifier would follow the rest from every one of them.
     let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_CLOSE_WAIT, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
-    let ending = b.label();
-    for state in ends {
-        b.jump_if(to.eq(state), &ending);
-    }
-    b.jump(&done);
-    b.place(&ending);
+    let ending = b.value(ends.iter().fold(0, |bits, state| bits | 1 << state));
+    ending.rsh(&to);
+    ending.and(1);
+    b.jump_if(ending.eq(0), &done);
+    drop(ending);
     end(b, &lane);
     b.when(to.ne(BPF_TCP_CLOSE), || {
         b.when(to.ne(BPF_TCP_CLOSE_WAIT), || leave(b, d, &lane, &done));

@@ -6,7 +6,7 @@
 
 use bpf_asm::{AtomicOp, Builder, Field, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
 
-use super::peek::peek;
+use super::peek::{peek, peek_or_zero};
 use super::reason::Reason;
 use super::record::{Control, End, Fins, Isns, Lane, Mode, Role};
 use super::send::ByTcp;
@@ -201,14 +201,13 @@ fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) ->
     b.store(place.place(), peek(b, queue, FIRST, unknown));
 
     for _ in 0..MOST {
-        let next = b.label();
         let entry = b.load(place.place());
         b.jump_if(entry.eq(b.load(head.place())), &counted);
         entry.sub(d.layout.waiter_place.offset);
         let thread = peek(b, entry, d.layout.waiter_private, unknown);
-        // epoll and poll name no thread here, or nothing that has a stack around this entry.
-        let stack = peek(b, thread, d.layout.thread_stack, &next);
-        // 1 if it is on the stack and 0 if not, without a branch: the verifier would follow every combination of them.
+        // epoll and poll name no thread here, or nothing that has a stack around this entry. There is no branch in this: the verifier
+        // would follow every combination of them.
+        let stack = peek_or_zero(b, thread, d.layout.thread_stack);
         let more = b.load(place.place());
         more.sub(&stack);
         drop(stack);
@@ -218,7 +217,6 @@ fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) ->
         more.add(b.load(asleep.place()));
         b.store(asleep.place(), &more);
         drop(more);
-        b.place(&next);
         b.store(place.place(), peek(b, b.load(place.place()), FIRST, unknown));
     }
     b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);

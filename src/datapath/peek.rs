@@ -1,6 +1,6 @@
 //! Reading kernel objects that the verifier knows nothing about, by address.
 
-use bpf_asm::{Builder, KernelField, Label, Operand, Reg, helper};
+use bpf_asm::{Builder, KernelField, Label, Operand, Reg, Slot, helper};
 
 // A member is read into the low bytes of a zeroed 64-bit slot.
 #[cfg(target_endian = "big")]
@@ -11,12 +11,31 @@ compile_error!("the programs are written for little-endian machines");
 /// What is read may belong to another object by then: the caller checks whose it is.
 #[track_caller]
 pub(super) fn peek(b: &Builder, object: impl Into<Operand>, field: KernelField, failed: &Label) -> Reg {
+    let (value, refused) = read(b, object, field);
+    b.jump_if(refused.ne(0), failed);
+    drop(refused);
+    member(b, &value, field)
+}
+
+/// The same, but 0 where no memory is: the kernel leaves zeroes there.
+#[track_caller]
+pub(super) fn peek_or_zero(b: &Builder, object: impl Into<Operand>, field: KernelField) -> Reg {
+    let (value, _) = read(b, object, field);
+    member(b, &value, field)
+}
+
+#[track_caller]
+fn read(b: &Builder, object: impl Into<Operand>, field: KernelField) -> (Slot<u64>, Reg) {
     let value = b.slot::<u64>();
     b.store(value.place(), 0);
     let from = b.value(object);
     from.add(i64::from(field.offset));
     let refused = b.call(helper::probe_read_kernel(&value, i32::from(field.size), from));
-    b.jump_if(refused.ne(0), failed);
+    (value, refused)
+}
+
+#[track_caller]
+fn member(b: &Builder, value: &Slot<u64>, field: KernelField) -> Reg {
     let read = b.load(value.place());
     if let Some((shift, width)) = field.bitfield {
         read.rsh(i64::from(shift));
