@@ -6,10 +6,14 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::pattern::Dice;
 use crate::harness::report::{Mode, canonical};
 use crate::harness::socket::{TcpInfo, option};
-use crate::harness::traffic::{exchange, over_every_path, warm_up};
+use crate::harness::traffic::{exchange, over_every_path, settle, warm_up};
 
-/// Lets both ends get room for their readers, a server with its first refresh.
-fn settle(pair: &Pair) {
+/// Lets both ends get room for their readers, where programs can make it: where they cannot wake, they cannot.
+fn settle_with_room(pair: &Pair) {
+    settle(pair);
+    if !tcp_shunt::probe::wakes().expect("find out whether programs wake readers") {
+        return;
+    }
     let room = || [&pair.client, &pair.server].map(|end| option(end, libc::SOL_SOCKET, libc::SO_RCVBUF));
     eventually("both have room", || {
         warm_up(pair);
@@ -29,7 +33,7 @@ fn requests_and_responses_are_direct_over_every_path() {
             let paired_before = node.stats().counter("paired");
             let direct_before = node.stats().counter("direct_bytes");
             let pair = node.pair(path);
-            settle(&pair);
+            settle_with_room(&pair);
 
             let before = node.stats();
             let by_tcp = || [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());

@@ -11,7 +11,7 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{receive_to_end, warm_up};
+use crate::harness::traffic::{receive_to_end, settle, warm_up};
 
 /// What the kernel spends on a redirected message besides its bytes (`struct sk_msg` comes from kmalloc-1k).
 const BOOKKEEPING: u64 = 1024;
@@ -82,7 +82,7 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
 
     let pair = node.pair(path);
     buffers.apply(&pair);
-    warm_up(&pair);
+    settle(&pair);
     let taken = fill(&pair.client, chunk);
     let lane = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
     assert!(lane.direct_bytes > 0, "nothing was direct: {context}: {lane:?}");
@@ -108,7 +108,7 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
 
                 let pair = node.pair(path);
                 buffers.apply(&pair);
-                warm_up(&pair);
+                settle(&pair);
                 let lane = || node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
                 let before = lane().direct_messages;
                 // Enough to overrun any limit that counts payload only by a factor of hundreds, without waiting for TCP to
@@ -141,7 +141,7 @@ fn a_sender_that_was_held_up_becomes_direct_again_once_everything_is_read() {
     isolated(|| {
         let node = Node::start();
         let pair = node.pair(LOOPBACK);
-        warm_up(&pair);
+        settle(&pair);
         let taken = fill(&pair.client, 64 << 10);
         pair.client.set_nonblocking(false).expect("make it blocking");
         crate::harness::traffic::receive(&pair.server, PATTERN, 0..taken, 64 << 10);

@@ -11,7 +11,7 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::TcpInfo;
-use crate::harness::traffic::{both_ways, exchange, receive, receive_to_end, send, warm_up};
+use crate::harness::traffic::{both_ways, exchange, receive, receive_to_end, send, settle, warm_up};
 use crate::harness::{eventually, share_of};
 
 const PATHS: [Path; 4] = [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
@@ -26,7 +26,7 @@ const BACK: Pattern = Pattern { seed: 21 };
 fn flows_with_unread_bytes(node: &Node) -> Vec<Pair> {
     let pairs: Vec<Pair> = PATHS.map(|path| node.pair(path)).into();
     for pair in &pairs {
-        warm_up(pair);
+        settle(pair);
         send(&pair.client, THERE, 0..UNREAD, 5_000);
         send(&pair.server, BACK, 0..UNREAD, 5_000);
         let flow = node.flow_of(&pair.client).expect("the flow is listed");

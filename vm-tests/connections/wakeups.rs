@@ -15,7 +15,7 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::{option, set_option};
-use crate::harness::traffic::{exchange, warm_up};
+use crate::harness::traffic::{exchange, settle};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;
@@ -92,7 +92,7 @@ fn an_edge_triggered_reader_that_stops_at_a_short_read_is_woken_for_the_tcp_byte
         for path in PATHS {
             for pause in [false, true] {
                 let pair = node.pair(path);
-                warm_up(&pair);
+                settle(&pair);
                 let sent = mix(&node, &pair);
                 let worst = read_edge_triggered(&pair.server, sent, pause.then_some(READ as u64));
                 assert!(worst < STALL, "{path}: stalled for {worst:?}");
@@ -107,7 +107,7 @@ fn an_edge_triggered_client_is_woken_as_its_server_is() {
     isolated(|| {
         let node = Node::start();
         let Pair { client, server } = node.pair(VETH);
-        warm_up(&Pair {
+        settle(&Pair {
             client: client.try_clone().expect("duplicate"),
             server: server.try_clone().expect("duplicate"),
         });
@@ -131,7 +131,7 @@ fn readers_are_woken_when_the_agent_has_been_killed() {
         let mut node = Node::start();
         let mixed = PATHS.map(|path| {
             let pair = node.pair(path);
-            warm_up(&pair);
+            settle(&pair);
             let sent = mix(&node, &pair);
             (path, pair, sent)
         });
@@ -171,7 +171,7 @@ fn a_stop_gives_the_keepalive_timer_back() {
         for (level, name, value) in SETTINGS {
             set_option(&pair.server, level, name, value);
         }
-        warm_up(&pair);
+        settle(&pair);
         let sent = mix(&node, &pair);
         eventually("the timer is borrowed", || (node.stats().counter("wake_armed") > 0).then_some(()));
         node.agent.signal(Signal::SIGTERM);
@@ -203,7 +203,7 @@ fn keepalive_and_low_water_settings_survive_a_wake_up() {
                 set_option(&server, level, name, value);
             }
             let pair = Pair { client, server };
-            warm_up(&pair);
+            settle(&pair);
             let before = node.stats();
             let sent = mix(&node, &pair);
             read_edge_triggered(&pair.server, sent, None);

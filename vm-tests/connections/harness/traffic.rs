@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use super::node::Pair;
@@ -99,6 +99,14 @@ pub fn exchange(pair: &Pair, nonce: u64, request: usize, response: usize) {
 /// Lets a new connection become direct in both lanes: the server's first message goes by TCP.
 pub fn warm_up(pair: &Pair) {
     exchange(pair, 0x77a2, 100, 100);
+}
+
+/// Lets a new connection's first refreshes pass, which come a third of a second after its birth: then both lanes stay direct.
+pub fn settle(pair: &Pair) {
+    thread::sleep(Duration::from_millis(400));
+    for _ in 0..3 {
+        warm_up(pair);
+    }
 }
 
 /// Sends `length` bytes each way at once, in chunks of at most `longest` bytes.
