@@ -198,7 +198,9 @@ fn unreleased(b: &Builder) -> u32 {
 
 fn read_only_field(b: &Builder) -> u32 {
     let event = b.context::<bpf_sock_ops>();
-    let (line, ()) = (line!(), b.store(event.at(bpf_sock_ops::op), 1));
+    // From a register: kernels before 6.4 take no number for a context, for whatever field.
+    let one = b.value(1);
+    let (line, ()) = (line!(), b.store(event.at(bpf_sock_ops::op), &one));
     b.ret(1);
     line
 }

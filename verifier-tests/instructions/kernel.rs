@@ -37,8 +37,8 @@ fn every_form_computes_in_the_kernel_what_it_computes_in_rust() {
         let insns = case.program(Insn::Wide(Wide { dst: Register::R6, source }));
         let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "opinion", LICENSE, &insns);
         let loaded = Prog::load(&spec);
-        if case.since().kernel.is_none_or(|needed| needed > running()) {
-            assert!(loaded.is_err(), "{} is said to need {}, and is accepted here", case.name, case.since());
+        // Distributions have some in older kernels.
+        if loaded.is_err() && case.since().kernel.is_none_or(|needed| needed > running()) {
             refused += 1;
             continue;
         }
@@ -258,6 +258,11 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
             assert!(loaded.is_err(), "{} is said to need {needed:?}, and is accepted here", special.what);
             continue;
         }
+        // The types of a kernel may leave its variables out.
+        if special.text.contains("VARIABLE") && btf.find(Kind::Var, VARIABLE).is_err() {
+            assert!(loaded.is_err(), "{} is accepted where there is none", special.what);
+            continue;
+        }
         // A kernel without CONFIG_KALLSYMS_ALL does not know where its variables are, but which one is meant.
         if special.text.contains("VARIABLE") && !symbols.contains(&format!(" {VARIABLE}\n")) {
             let refusal = loaded.expect_err("a variable without address").to_string();
@@ -270,7 +275,7 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
         ran += 1;
     }
     println!("{ran} of {} ran", SPECIAL.len());
-    assert!(ran >= 9);
+    assert!(ran >= 8);
 }
 
 /// What verifiers refuse in any case, and the cases therefore leave out.
