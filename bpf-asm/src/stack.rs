@@ -1,16 +1,22 @@
-//! The stack frame of a function: 512 bytes below r10, given out to slots.
+//! The stack frame of a function: 512 bytes below r10, given out to slots, and what lines do to the bytes of slots.
 
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use crate::error::{ErrorKind, Location};
 
-const FRAME: usize = 512;
+/// Bytes that a frame, or all frames of a chain of calls together, can have (kernel `MAX_BPF_STACK`).
+pub(crate) const FRAME: usize = 512;
 const ALIGNMENT: usize = 8;
 
 /// What of a frame is taken.
 #[derive(Default)]
 pub(crate) struct Frame {
     claims: Vec<Claim>,
+    /// Bytes of all slots that were ever given out, as if none were given out twice.
+    bytes: usize,
+    /// The most that was taken at once.
+    pub(crate) depth: usize,
 }
 
 struct Claim {
@@ -21,9 +27,22 @@ struct Claim {
     alive: Weak<()>,
 }
 
+/// A slot's place in its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotBytes {
+    /// Where the slot was made.
+    pub(crate) at: Location,
+    /// From r10.
+    pub(crate) offset: i64,
+    /// Bytes.
+    pub(crate) size: usize,
+    /// The number of its first byte, among those of all slots of the function.
+    pub(crate) start: usize,
+}
+
 impl Frame {
-    /// The highest free bytes of this size, as an offset from r10. They stay taken while `alive` does.
-    pub(crate) fn claim(&mut self, size: usize, alive: &Rc<()>, at: Location) -> Result<i64, ErrorKind> {
+    /// The highest free bytes of this size. They stay taken while `alive` does.
+    pub(crate) fn claim(&mut self, size: usize, alive: &Rc<()>, at: Location) -> Result<SlotBytes, ErrorKind> {
         self.claims.retain(|claim| claim.alive.strong_count() > 0);
         self.claims.sort_by_key(|claim| claim.depth);
         let needed = size.next_multiple_of(ALIGNMENT);
@@ -39,7 +58,56 @@ impl Frame {
             return Err(ErrorKind::OutOfStack { size, holders: self.claims.iter().map(|claim| claim.at).collect() });
         }
         self.claims.push(Claim { depth, size: needed, at, alive: Rc::downgrade(alive) });
-        Ok(-(depth as i64))
+        self.depth = self.depth.max(depth);
+        let start = self.bytes;
+        self.bytes += size;
+        Ok(SlotBytes { at, offset: -(depth as i64), size, start })
+    }
+}
+
+/// What a line does to bytes of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Touch {
+    pub(crate) slot: SlotBytes,
+    /// Numbers of bytes.
+    pub(crate) bytes: Range<usize>,
+    pub(crate) access: Access,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// They are read.
+    Reads,
+    /// Some of them are read, nobody knows how many.
+    MayRead,
+    /// All of them get a new content.
+    Writes,
+    /// Their address goes somewhere: from here on whoever has it reads and writes them.
+    Escapes,
+}
+
+/// A set of the bytes of a function's slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bytes(Vec<u64>);
+
+impl Bytes {
+    pub(crate) fn none(frame: &Frame) -> Bytes {
+        Bytes(vec![0; frame.bytes.div_ceil(64)])
+    }
+
+    pub(crate) fn has(&self, byte: usize) -> bool {
+        self.0.get(byte / 64).is_some_and(|word| word >> (byte % 64) & 1 != 0)
+    }
+
+    pub(crate) fn add(&mut self, bytes: Range<usize>) {
+        for byte in bytes {
+            self.0.get_mut(byte / 64).into_iter().for_each(|word| *word |= 1 << (byte % 64));
+        }
+    }
+
+    /// Those that are in both.
+    pub(crate) fn common(&self, other: &Bytes) -> Bytes {
+        Bytes(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
     }
 }
 
@@ -52,15 +120,17 @@ mod tests {
         let at = std::panic::Location::caller();
         let mut frame = Frame::default();
         let claims: Vec<Rc<()>> = (0..5).map(|_| Rc::new(())).collect();
-        assert_eq!(frame.claim(8, &claims[0], at), Ok(-8));
-        assert_eq!(frame.claim(20, &claims[1], at), Ok(-32));
-        assert_eq!(frame.claim(1, &claims[2], at), Ok(-40));
+        let mut claim = |size, alive: &Rc<()>| frame.claim(size, alive, at).map(|slot| (slot.offset, slot.start));
+        assert_eq!(claim(8, &claims[0]), Ok((-8, 0)));
+        assert_eq!(claim(20, &claims[1]), Ok((-32, 8)));
+        assert_eq!(claim(1, &claims[2]), Ok((-40, 28)));
         let [a, b, c, d, e] = claims.try_into().unwrap();
         drop(b);
-        assert_eq!(frame.claim(16, &d, at), Ok(-24));
-        assert_eq!(frame.claim(8, &e, at), Ok(-32));
+        assert_eq!(claim(16, &d), Ok((-24, 29)));
+        assert_eq!(claim(8, &e), Ok((-32, 45)));
         drop((a, c));
-        assert_eq!(frame.claim(8, &Rc::new(()), at), Ok(-8));
+        assert_eq!(claim(8, &Rc::new(())), Ok((-8, 53)));
+        assert_eq!(frame.depth, 40);
     }
 
     #[test]
@@ -68,7 +138,7 @@ mod tests {
         let at = std::panic::Location::caller();
         let mut frame = Frame::default();
         let all = Rc::new(());
-        assert_eq!(frame.claim(512, &all, at), Ok(-512));
+        assert_eq!(frame.claim(512, &all, at).map(|slot| slot.offset), Ok(-512));
         assert_eq!(frame.claim(1, &Rc::new(()), at), Err(ErrorKind::OutOfStack { size: 1, holders: vec![at] }));
         assert!(Frame::default().claim(usize::MAX - 7, &all, at).is_err());
     }

@@ -18,8 +18,8 @@ pub(crate) struct Resolved {
 pub(super) fn check_ends(core: &mut Core) {
     let mut found = Vec::new();
     for function in &core.functions {
-        if function.falls_off() {
-            found.push((ErrorKind::FallsOff { function: function.name.clone() }, function.at));
+        if let Some(end) = function.falls_off() {
+            found.push((ErrorKind::FallsOff { function: function.name.clone() }, end));
         }
         if !function.called {
             found.push((ErrorKind::NeverCalled { function: function.name.clone() }, function.at));
