@@ -606,7 +606,8 @@ fn a_path_that_falls_off_is_named_where_it_does() {
 /// What each refusal says, beside those that have a test of their own.
 #[test]
 fn refusals_say_what_happened_why_and_what_to_do() {
-    let write: [(fn(&Builder), &str); 4] = [
+    type Mistake = (fn(&Builder), &'static str);
+    let write: [Mistake; 4] = [
         (
             |b| {
                 let value = b.value(1);
