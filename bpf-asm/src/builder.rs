@@ -17,7 +17,6 @@ use std::rc::{Rc, Weak};
 
 use crate::condition::{Condition, Question};
 use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
-use crate::flow;
 use crate::insn::{
     Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, Register, Source, Wide, WideSource, Width,
 };
@@ -27,6 +26,7 @@ use crate::program::{Program, ProgramType};
 use crate::record::{FieldType, Record, Type};
 use crate::stack::{Frame, Touch};
 use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
+use crate::{flow, optimise};
 
 /// Writes one program.
 ///
@@ -99,8 +99,10 @@ pub(crate) enum Link {
     None,
     /// A jump's target.
     Label(LabelId),
-    /// A helper call, which destroys r0 to r5.
-    Helper,
+    /// A call of a helper.
+    Helper {
+        arguments: usize,
+    },
     /// A call of a function of this program.
     Function(usize),
     /// The map that a wide load is about.
@@ -262,7 +264,19 @@ impl Builder {
     }
 
     /// The finished program, or everything that is wrong with it.
+    ///
+    /// What makes no difference to what it computes is left out: results that nobody reads, jumps to jumps, branches whose
+    /// condition is known. Instructions that stay keep their Rust line.
     pub fn finish(self, kind: ProgramType) -> Result<Program, BuildErrors> {
+        self.end(kind, true)
+    }
+
+    /// The same with every instruction as it was written.
+    pub fn finish_as_written(self, kind: ProgramType) -> Result<Program, BuildErrors> {
+        self.end(kind, false)
+    }
+
+    fn end(self, kind: ProgramType, optimised: bool) -> Result<Program, BuildErrors> {
         let mut core = self.core();
         let core = &mut *core;
         lines::check_ends(core);
@@ -272,7 +286,13 @@ impl Builder {
         if enough_registers {
             errors.extend(flow::check(core));
         }
-        let lines = lines::resolve(core, &mut errors);
+        let mut functions = lines::bind(core, &mut errors);
+        if errors.is_empty() && optimised {
+            for (steps, function) in functions.iter_mut().zip(&core.functions) {
+                optimise::function(steps, &function.frame);
+            }
+        }
+        let lines = lines::lay_out(core, &functions, &mut errors);
         if !errors.is_empty() {
             errors.sort_by_key(|error| (error.at.file(), error.at.line(), error.at.column()));
             errors.dedup();

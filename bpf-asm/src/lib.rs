@@ -53,10 +53,12 @@ pub mod helper;
 pub mod insn;
 mod label;
 mod map;
+mod optimise;
 mod place;
 mod program;
 mod record;
 mod stack;
+mod step;
 mod value;
 
 pub use btf::{BtfImage, MapTypes, MapsBtf};

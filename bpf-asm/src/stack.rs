@@ -78,8 +78,8 @@ pub(crate) struct Touch {
 pub(crate) enum Access {
     /// They are read.
     Reads,
-    /// Some of them are read, nobody knows how many.
-    MayRead,
+    /// Some of them are read or written, nobody knows how many.
+    May,
     /// All of them get a new content.
     Writes,
     /// Their address goes somewhere: from here on whoever has it reads and writes them.
@@ -103,6 +103,17 @@ impl Bytes {
         for byte in bytes {
             self.0.get_mut(byte / 64).into_iter().for_each(|word| *word |= 1 << (byte % 64));
         }
+    }
+
+    pub(crate) fn remove(&mut self, bytes: Range<usize>) {
+        for byte in bytes {
+            self.0.get_mut(byte / 64).into_iter().for_each(|word| *word &= !(1 << (byte % 64)));
+        }
+    }
+
+    /// Those that are in one of them.
+    pub(crate) fn all(&self, other: &Bytes) -> Bytes {
+        Bytes(self.0.iter().zip(&other.0).map(|(a, b)| a | b).collect())
     }
 
     /// Those that are in both.

@@ -23,7 +23,8 @@ impl Builder {
     #[track_caller]
     pub fn call<R: Held>(&self, call: Call<R>) -> R {
         let at = Caller::caller();
-        R::from_value(self.emit_call(CallInsn::Helper { id: call.id }, Link::Helper, &call.args, at))
+        let link = Link::Helper { arguments: call.args.len() };
+        R::from_value(self.emit_call(CallInsn::Helper { id: call.id }, link, &call.args, at))
     }
 
     /// Writes a call with its arguments; gives its result.
@@ -50,9 +51,8 @@ impl Builder {
         let Base::Frame(claim) = base else { return None };
         match (memory.access, told.flatten()) {
             (access, Some(bytes)) => Some(claim.touch(*offset, bytes, access)),
-            (Access::Reads, None) => Some(claim.touch(*offset, memory.size, Access::MayRead)),
-            // Nobody can rely on more than what it finds there.
-            (_, None) => None,
+            // Nobody can rely on such a call to write anything, and the verifier wants all of it to be there.
+            (_, None) => Some(claim.touch(*offset, memory.size, Access::May)),
         }
     }
 

@@ -236,14 +236,19 @@ fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
     let mut held = Held::default();
     write(&b, &mut held, &mut Choices(choices.into_iter()), wild, 0);
     b.ret(0);
-    match b.finish(ProgramType::SocketFilter) {
+    let optimised = b.clone();
+    match b.finish_as_written(ProgramType::SocketFilter) {
         Err(errors) => {
             prop_assert!(!errors.errors().is_empty() && !errors.to_string().is_empty());
             Ok(false)
         }
-        Ok(program) => {
-            let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
-            prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+        Ok(written) => {
+            let optimised = optimised.finish(ProgramType::SocketFilter);
+            for program in [Ok(written), optimised] {
+                let program = program.map_err(|errors| TestCaseError::fail(errors.to_string()))?;
+                let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
+                prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+            }
             Ok(true)
         }
     }

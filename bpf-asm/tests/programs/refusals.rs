@@ -6,7 +6,7 @@ record! {
 
 /// The errors of a program, each as its line and its kind.
 fn refused(b: Builder) -> Vec<(u32, ErrorKind)> {
-    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    let errors = b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be refused");
     assert!(errors.to_string().contains(file!()), "{errors}");
     errors.errors().iter().map(|error| (error.at.line(), error.kind.clone())).collect()
 }
@@ -263,7 +263,7 @@ fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
         b.ret(0);
         b
     };
-    assert!(jump_over(32767).finish(ProgramType::SocketFilter).is_ok());
+    assert!(jump_over(32767).finish_as_written(ProgramType::SocketFilter).is_ok());
     assert!(matches!(only(jump_over(32768)), (_, ErrorKind::JumpRange { distance: 32768 })));
 
     let jump_back = |lines: i64| {
@@ -277,7 +277,7 @@ fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
         b.ret(0);
         b
     };
-    assert!(jump_back(32767).finish(ProgramType::SocketFilter).is_ok());
+    assert!(jump_back(32767).finish_as_written(ProgramType::SocketFilter).is_ok());
     assert!(matches!(only(jump_back(32768)), (_, ErrorKind::JumpRange { distance: -32769 })));
 }
 
