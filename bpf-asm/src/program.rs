@@ -94,8 +94,8 @@ pub struct Image {
 
 impl Program {
     pub(crate) fn new(core: &Core, kind: ProgramType, resolved: Resolved) -> Self {
-        let Resolved { lines, functions } = resolved;
-        Program { name: core.name.clone(), kind, context: core.context, lines, functions, maps: core.maps.clone() }
+        let Resolved { lines, functions, maps } = resolved;
+        Program { name: core.name.clone(), kind, context: core.context, lines, functions, maps }
     }
 
     /// The name that it was built under.

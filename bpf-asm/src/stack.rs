@@ -13,7 +13,9 @@ const ALIGNMENT: usize = 8;
 #[derive(Default)]
 pub(crate) struct Frame {
     claims: Vec<Claim>,
-    /// Bytes of all slots that were ever given out, as if none were given out twice.
+    /// All slots that were ever given out.
+    slots: Vec<SlotBytes>,
+    /// Their bytes, as if none were given out twice.
     bytes: usize,
     /// The most that was taken at once.
     pub(crate) depth: usize,
@@ -59,9 +61,21 @@ impl Frame {
         }
         self.claims.push(Claim { depth, size: needed, at, alive: Rc::downgrade(alive) });
         self.depth = self.depth.max(depth);
-        let start = self.bytes;
+        let slot = SlotBytes { at, offset: -(depth as i64), size, start: self.bytes };
         self.bytes += size;
-        Ok(SlotBytes { at, offset: -(depth as i64), size, start })
+        self.slots.push(slot);
+        Ok(slot)
+    }
+
+    /// The bytes of other slots that lie where these bytes of a slot do.
+    pub(crate) fn shared(&self, slot: SlotBytes, bytes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let offset = |byte: usize| slot.offset + (byte - slot.start) as i64;
+        let (first, end) = (offset(bytes.start), offset(bytes.end));
+        self.slots.iter().filter(move |other| other.start != slot.start).filter_map(move |other| {
+            let byte = |offset: i64| (offset - other.offset).clamp(0, other.size as i64) as usize + other.start;
+            let shared = byte(first)..byte(end);
+            (!shared.is_empty()).then_some(shared)
+        })
     }
 }
 
@@ -100,14 +114,20 @@ impl Bytes {
     }
 
     pub(crate) fn add(&mut self, bytes: Range<usize>) {
-        for byte in bytes {
-            self.0.get_mut(byte / 64).into_iter().for_each(|word| *word |= 1 << (byte % 64));
-        }
+        self.each_word(bytes, |word, bits| *word |= bits);
     }
 
     pub(crate) fn remove(&mut self, bytes: Range<usize>) {
-        for byte in bytes {
-            self.0.get_mut(byte / 64).into_iter().for_each(|word| *word &= !(1 << (byte % 64)));
+        self.each_word(bytes, |word, bits| *word &= !bits);
+    }
+
+    fn each_word(&mut self, bytes: Range<usize>, change: impl Fn(&mut u64, u64)) {
+        let mut first = bytes.start;
+        while first < bytes.end {
+            let end = bytes.end.min((first / 64 + 1) * 64);
+            let bits = u64::MAX >> (64 - (end - first)) << (first % 64);
+            self.0.get_mut(first / 64).into_iter().for_each(|word| change(word, bits));
+            first = end;
         }
     }
 
@@ -152,5 +172,22 @@ mod tests {
         assert_eq!(frame.claim(512, &all, at).map(|slot| slot.offset), Ok(-512));
         assert_eq!(frame.claim(1, &Rc::new(()), at), Err(ErrorKind::OutOfStack { size: 1, holders: vec![at] }));
         assert!(Frame::default().claim(usize::MAX - 7, &all, at).is_err());
+    }
+
+    #[test]
+    fn sets_of_bytes_hold_what_was_added_and_not_removed() {
+        let at = std::panic::Location::caller();
+        let mut frame = Frame::default();
+        let alive = Rc::new(());
+        frame.claim(200, &alive, at).unwrap();
+        for (start, end) in (0..200).step_by(7).flat_map(|start| (start..=200).step_by(9).map(move |end| (start, end)))
+        {
+            let mut bytes = Bytes::none(&frame);
+            bytes.add(start..end);
+            assert!((0..200).all(|byte| bytes.has(byte) == (start..end).contains(&byte)), "{start}..{end}");
+            bytes.remove(50..130);
+            let kept = |byte| (start..end).contains(&byte) && !(50..130).contains(&byte);
+            assert!((0..200).all(|byte| bytes.has(byte) == kept(byte)), "{start}..{end}");
+        }
     }
 }

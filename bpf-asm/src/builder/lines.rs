@@ -3,6 +3,7 @@
 use super::{Core, Line, Link};
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::insn::{Call, Insn};
+use crate::map::MapDef;
 use crate::program::{FunctionStart, ProgramLine};
 use crate::step::{Step, Target};
 
@@ -13,6 +14,8 @@ const MAX_SLOTS: usize = 1_000_000;
 pub(crate) struct Resolved {
     pub(crate) lines: Vec<ProgramLine>,
     pub(crate) functions: Vec<FunctionStart>,
+    /// The maps that some line loads.
+    pub(crate) maps: Vec<MapDef>,
 }
 
 /// Reports functions that do not end, that nothing calls, or that the kernel could not name.
@@ -91,6 +94,8 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
     }
 
     let mut lines = Vec::with_capacity(next);
+    let mut maps: Vec<MapDef> = Vec::new();
+    let mut used: Vec<Option<usize>> = vec![None; core.maps.len()];
     for &index in &order {
         for (step, &slot) in steps[index].iter().zip(&slots[index]) {
             let distance = |target: usize| target as i64 - slot as i64 - 1;
@@ -114,10 +119,16 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
                     }
                 }
             }
-            lines.push(ProgramLine { insn, at: step.at, slot, map: step.map });
+            let map = step.map.map(|map| {
+                *used[map].get_or_insert_with(|| {
+                    maps.push(core.maps[map]);
+                    maps.len() - 1
+                })
+            });
+            lines.push(ProgramLine { insn, at: step.at, slot, map });
         }
     }
-    Resolved { lines, functions }
+    Resolved { lines, functions, maps }
 }
 
 /// The functions that some call leads to, the program first and then the latest first.

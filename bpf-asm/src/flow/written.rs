@@ -6,14 +6,14 @@
 use super::graph::{Block, Graph};
 use crate::builder::{FunctionState, Line};
 use crate::error::{BuildError, ErrorKind, Location};
-use crate::stack::{Access, Bytes};
+use crate::stack::{Access, Bytes, Frame};
 
 /// The reads of bytes that some path leaves unwritten, one error for each slot that a Rust line reads.
 pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> {
     let lines = |block: &Block| &function.lines[block.lines.clone()];
     let before = graph.forward(
         Bytes::none(&function.frame),
-        |block, written| lines(block).iter().for_each(|line| run(line, written)),
+        |block, written| lines(block).iter().for_each(|line| run(&function.frame, line, written)),
         |_, known, new| known.common(new),
     );
 
@@ -32,7 +32,7 @@ pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> 
                     _ => found.push(Unwritten { at: line.at, slot: touch.slot.at, start, first, last }),
                 }
             }
-            run(line, &mut written);
+            run(&function.frame, line, &mut written);
         }
     }
     let error = |Unwritten { at, slot, first, last, .. }| BuildError {
@@ -50,9 +50,11 @@ struct Unwritten {
     last: usize,
 }
 
-/// Whoever has a slot's address may have written all of it.
-fn run(line: &Line, written: &mut Bytes) {
+/// Whoever has a slot's address may have written all of it. What is written into one slot is lost for those that had the
+/// same bytes of the frame before, and have them again on the next round of a loop.
+fn run(frame: &Frame, line: &Line, written: &mut Bytes) {
     for touch in line.touches.iter().filter(|touch| matches!(touch.access, Access::Writes | Access::Escapes)) {
+        frame.shared(touch.slot, touch.bytes.clone()).for_each(|shared| written.remove(shared));
         written.add(touch.bytes.clone());
     }
 }

@@ -169,9 +169,10 @@ pub(super) fn fold(steps: &mut Vec<Step>) -> bool {
                 Fate::Taken => (step.insn, changed) = (Insn::Jump(Jump { offset: 0 }), true),
                 Fate::Gone => (gone[number], changed) = (true, true),
             }
-            if !gone[number] {
-                known.run(&steps[number]);
+            if gone[number] {
+                continue;
             }
+            known.run(&steps[number]);
             if number > block.lines.start
                 && !gone[number - 1]
                 && let Some(sum) = sum(&steps[number - 1].insn, &steps[number].insn)

@@ -467,6 +467,26 @@ fn a_slot_does_not_inherit_what_an_earlier_one_held() {
     assert!(matches!(only(b), (_, ErrorKind::UnwrittenStack { .. })));
 }
 
+/// On its second round the loop would read what the other slot has left.
+#[test]
+fn a_slot_that_is_dropped_inside_a_loop_cannot_be_read_on_the_next_round() {
+    let b = Builder::new("loop");
+    let (n, again) = (b.value(3), b.label());
+    let slot = b.slot::<u64>();
+    b.store(slot.place(), 1);
+    b.place(&again);
+    n.sub(b.load(slot.place()));
+    let read = line!() - 1;
+    drop(slot);
+    let other = b.slot::<u32>();
+    b.store(other.place(), 0);
+    b.jump_if(n.ne(0), &again);
+    b.ret(0);
+    let (line, kind) = only(b);
+    assert!(matches!(kind, ErrorKind::UnwrittenStack { first: 0, last: 3, .. }), "{kind:?}");
+    assert_eq!(line, read);
+}
+
 #[test]
 fn what_a_helper_writes_counts_as_written_and_what_it_may_write_does_not() {
     let read = |size: Arg| {
