@@ -288,9 +288,7 @@ impl Builder {
         }
         let mut functions = lines::bind(core, &mut errors);
         if errors.is_empty() && optimised {
-            for (steps, function) in functions.iter_mut().zip(&core.functions) {
-                optimise::function(steps, &function.frame);
-            }
+            functions.iter_mut().for_each(optimise::function);
         }
         let lines = lines::lay_out(core, &functions, &mut errors);
         if !errors.is_empty() {

@@ -61,13 +61,13 @@ impl SlotClaim {
     /// What happens to so many bytes at an offset from r10, of which none is outside the slot.
     pub(crate) fn touch(&self, offset: i64, size: usize, access: Access) -> Touch {
         let slot = self.slot;
-        let inside = |byte: i64| usize::try_from(byte.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size);
+        let inside = |offset: i64| usize::try_from(offset.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size);
         let bytes = match access {
             // From one byte whoever has its address reaches the others.
             Access::Escapes => 0..slot.size,
             _ => inside(offset)..inside(offset.saturating_add_unsigned(size as u64)),
         };
-        Touch { slot, bytes: slot.start + bytes.start..slot.start + bytes.end, access }
+        Touch { slot, bytes: slot.start() + bytes.start..slot.start() + bytes.end, access }
     }
 }
 

@@ -13,10 +13,8 @@ const ALIGNMENT: usize = 8;
 #[derive(Default)]
 pub(crate) struct Frame {
     claims: Vec<Claim>,
-    /// All slots that were ever given out.
-    slots: Vec<SlotBytes>,
-    /// Their bytes, as if none were given out twice.
-    bytes: usize,
+    /// Slots given out so far.
+    count: u32,
     /// The most that was taken at once.
     pub(crate) depth: usize,
 }
@@ -32,14 +30,21 @@ struct Claim {
 /// A slot's place in its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotBytes {
-    /// Where the slot was made.
+    /// Its number among the slots of its function.
+    pub(crate) number: u32,
+    /// Where it was made.
     pub(crate) at: Location,
     /// From r10.
     pub(crate) offset: i64,
     /// Bytes.
     pub(crate) size: usize,
-    /// The number of its first byte, among those of all slots of the function.
-    pub(crate) start: usize,
+}
+
+impl SlotBytes {
+    /// The number of its first byte in the frame, counted from r10 - 512.
+    pub(crate) fn start(&self) -> usize {
+        FRAME.saturating_add_signed(self.offset as isize)
+    }
 }
 
 impl Frame {
@@ -61,21 +66,8 @@ impl Frame {
         }
         self.claims.push(Claim { depth, size: needed, at, alive: Rc::downgrade(alive) });
         self.depth = self.depth.max(depth);
-        let slot = SlotBytes { at, offset: -(depth as i64), size, start: self.bytes };
-        self.bytes += size;
-        self.slots.push(slot);
-        Ok(slot)
-    }
-
-    /// The bytes of other slots that lie where these bytes of a slot do.
-    pub(crate) fn shared(&self, slot: SlotBytes, bytes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let offset = |byte: usize| slot.offset + (byte - slot.start) as i64;
-        let (first, end) = (offset(bytes.start), offset(bytes.end));
-        self.slots.iter().filter(move |other| other.start != slot.start).filter_map(move |other| {
-            let byte = |offset: i64| (offset - other.offset).clamp(0, other.size as i64) as usize + other.start;
-            let shared = byte(first)..byte(end);
-            (!shared.is_empty()).then_some(shared)
-        })
+        self.count += 1;
+        Ok(SlotBytes { number: self.count - 1, at, offset: -(depth as i64), size })
     }
 }
 
@@ -83,7 +75,7 @@ impl Frame {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Touch {
     pub(crate) slot: SlotBytes,
-    /// Numbers of bytes.
+    /// Bytes of the frame, counted from r10 - 512.
     pub(crate) bytes: Range<usize>,
     pub(crate) access: Access,
 }
@@ -100,19 +92,11 @@ pub(crate) enum Access {
     Escapes,
 }
 
-/// A set of the bytes of a function's slots.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bytes(Vec<u64>);
+/// A set of bytes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Bytes([u64; FRAME / 64]);
 
 impl Bytes {
-    pub(crate) fn none(frame: &Frame) -> Bytes {
-        Bytes(vec![0; frame.bytes.div_ceil(64)])
-    }
-
-    pub(crate) fn has(&self, byte: usize) -> bool {
-        self.0.get(byte / 64).is_some_and(|word| word >> (byte % 64) & 1 != 0)
-    }
-
     pub(crate) fn add(&mut self, bytes: Range<usize>) {
         self.each_word(bytes, |word, bits| *word |= bits);
     }
@@ -121,7 +105,20 @@ impl Bytes {
         self.each_word(bytes, |word, bits| *word &= !bits);
     }
 
-    fn each_word(&mut self, bytes: Range<usize>, change: impl Fn(&mut u64, u64)) {
+    /// Whether one of the bytes is in the set.
+    pub(crate) fn meets(&self, bytes: Range<usize>) -> bool {
+        let mut met = false;
+        let mut set = *self;
+        set.each_word(bytes, |word, bits| met |= *word & bits != 0);
+        met
+    }
+
+    /// Those that are in one of them.
+    pub(crate) fn with(&self, other: &Bytes) -> Bytes {
+        Bytes(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
+    fn each_word(&mut self, bytes: Range<usize>, mut change: impl FnMut(&mut u64, u64)) {
         let mut first = bytes.start;
         while first < bytes.end {
             let end = bytes.end.min((first / 64 + 1) * 64);
@@ -129,16 +126,6 @@ impl Bytes {
             self.0.get_mut(first / 64).into_iter().for_each(|word| change(word, bits));
             first = end;
         }
-    }
-
-    /// Those that are in one of them.
-    pub(crate) fn all(&self, other: &Bytes) -> Bytes {
-        Bytes(self.0.iter().zip(&other.0).map(|(a, b)| a | b).collect())
-    }
-
-    /// Those that are in both.
-    pub(crate) fn common(&self, other: &Bytes) -> Bytes {
-        Bytes(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
     }
 }
 
@@ -151,16 +138,16 @@ mod tests {
         let at = std::panic::Location::caller();
         let mut frame = Frame::default();
         let claims: Vec<Rc<()>> = (0..5).map(|_| Rc::new(())).collect();
-        let mut claim = |size, alive: &Rc<()>| frame.claim(size, alive, at).map(|slot| (slot.offset, slot.start));
-        assert_eq!(claim(8, &claims[0]), Ok((-8, 0)));
-        assert_eq!(claim(20, &claims[1]), Ok((-32, 8)));
-        assert_eq!(claim(1, &claims[2]), Ok((-40, 28)));
+        let mut claim = |size, alive: &Rc<()>| frame.claim(size, alive, at).map(|slot| (slot.number, slot.offset));
+        assert_eq!(claim(8, &claims[0]), Ok((0, -8)));
+        assert_eq!(claim(20, &claims[1]), Ok((1, -32)));
+        assert_eq!(claim(1, &claims[2]), Ok((2, -40)));
         let [a, b, c, d, e] = claims.try_into().unwrap();
         drop(b);
-        assert_eq!(claim(16, &d), Ok((-24, 29)));
-        assert_eq!(claim(8, &e), Ok((-32, 45)));
+        assert_eq!(claim(16, &d), Ok((3, -24)));
+        assert_eq!(claim(8, &e), Ok((4, -32)));
         drop((a, c));
-        assert_eq!(claim(8, &Rc::new(())), Ok((-8, 53)));
+        assert_eq!(claim(8, &Rc::new(())), Ok((5, -8)));
         assert_eq!(frame.depth, 40);
     }
 
@@ -176,18 +163,17 @@ mod tests {
 
     #[test]
     fn sets_of_bytes_hold_what_was_added_and_not_removed() {
-        let at = std::panic::Location::caller();
-        let mut frame = Frame::default();
-        let alive = Rc::new(());
-        frame.claim(200, &alive, at).unwrap();
-        for (start, end) in (0..200).step_by(7).flat_map(|start| (start..=200).step_by(9).map(move |end| (start, end)))
-        {
-            let mut bytes = Bytes::none(&frame);
-            bytes.add(start..end);
-            assert!((0..200).all(|byte| bytes.has(byte) == (start..end).contains(&byte)), "{start}..{end}");
-            bytes.remove(50..130);
-            let kept = |byte| (start..end).contains(&byte) && !(50..130).contains(&byte);
-            assert!((0..200).all(|byte| bytes.has(byte) == kept(byte)), "{start}..{end}");
+        let has = |bytes: &Bytes, byte: usize| bytes.meets(byte..byte + 1);
+        for start in (0..=FRAME).step_by(7) {
+            for end in (0..=FRAME).step_by(9) {
+                let mut bytes = Bytes::default();
+                bytes.add(start..end);
+                bytes.remove(50..130);
+                let kept = |byte| (start..end).contains(&byte) && !(50..130).contains(&byte);
+                assert!((0..FRAME).all(|byte| has(&bytes, byte) == kept(byte)), "{start}..{end}");
+                assert_eq!(bytes.meets(130..FRAME), end > 130.max(start), "{start}..{end}");
+            }
         }
+        assert!(!Bytes::default().meets(0..FRAME) && !Bytes::default().meets(3..3));
     }
 }

@@ -88,7 +88,7 @@ impl Builder {
             let function = core.current();
             let slot = core.function().frame.claim(T::TYPE.size(), &alive, at).unwrap_or_else(|kind| {
                 core.report(kind, at);
-                SlotBytes { at, offset: -8, size: 0, start: 0 }
+                SlotBytes { number: 0, at, offset: -8, size: 0 }
             });
             (function, slot)
         };

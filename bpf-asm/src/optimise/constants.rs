@@ -1,7 +1,7 @@
 //! Numbers and addresses in the frame that are known when the program is assembled.
 
 use super::effect::effect;
-use crate::flow::graph::{Graph, goes_on};
+use super::graph;
 use crate::insn::{
     Alu, AluOp, Atomic, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Wide, WideSource, Width,
 };
@@ -57,26 +57,11 @@ impl Registers {
             Insn::Wide(Wide { source: WideSource::Imm(number), .. }) => Known::Number(number),
             _ => Known::Nothing,
         };
-        let changes = effect(step).changes;
-        for register in ALL.into_iter().filter(|register| changes.has(*register)) {
-            self.0[usize::from(register.number())] = result;
+        for register in effect(step).changes.numbers() {
+            self.0[register] = result;
         }
     }
 }
-
-/// All registers that can be written.
-const ALL: [Register; 10] = [
-    Register::R0,
-    Register::R1,
-    Register::R2,
-    Register::R3,
-    Register::R4,
-    Register::R5,
-    Register::R6,
-    Register::R7,
-    Register::R8,
-    Register::R9,
-];
 
 fn truncated(number: u64, width: Width) -> u64 {
     match width {
@@ -147,9 +132,9 @@ enum Fate {
     Gone,
 }
 
-/// Puts known numbers and frame addresses into the instructions that use them. Tells whether anything changed.
+/// Puts known numbers and frame addresses into the instructions that use them. Tells whether that has decided a branch.
 pub(super) fn fold(steps: &mut Vec<Step>) -> bool {
-    let graph = Graph::new(steps.len(), |step| steps[step].jump(), |step| goes_on(&steps[step].insn));
+    let graph = graph(steps);
     let before = graph.forward(
         Registers::at_entry(),
         |block, known| steps[block.lines.clone()].iter().for_each(|step| known.run(step)),
@@ -158,32 +143,33 @@ pub(super) fn fold(steps: &mut Vec<Step>) -> bool {
         },
     );
     let mut gone = vec![false; steps.len()];
-    let mut changed = false;
+    let mut decided = false;
     for (block, before) in graph.blocks.iter().zip(before) {
         let Some(mut known) = before else { continue };
+        let mut previous: Option<usize> = None;
         for number in block.lines.clone() {
             let step = &mut steps[number];
+            let branches = matches!(step.insn, Insn::JumpIf(_));
             match fate(step, &known) {
                 Fate::Same => {}
-                Fate::Insn(insn) => (step.insn, changed) = (insn, true),
-                Fate::Taken => (step.insn, changed) = (Insn::Jump(Jump { offset: 0 }), true),
-                Fate::Gone => (gone[number], changed) = (true, true),
+                Fate::Insn(insn) => step.insn = insn,
+                Fate::Taken => (step.insn, decided) = (Insn::Jump(Jump { offset: 0 }), true),
+                Fate::Gone => (gone[number], decided) = (true, decided || branches),
             }
             if gone[number] {
                 continue;
             }
-            known.run(&steps[number]);
-            if number > block.lines.start
-                && !gone[number - 1]
-                && let Some(sum) = sum(&steps[number - 1].insn, &steps[number].insn)
+            known.run(step);
+            if let Some(previous) = previous
+                && let Some(sum) = sum(&steps[previous].insn, &steps[number].insn)
             {
-                steps[number].insn = sum;
-                (gone[number - 1], changed) = (true, true);
+                (steps[number].insn, gone[previous]) = (sum, true);
             }
+            previous = Some(number);
         }
     }
     keep(steps, |step| !gone[step]);
-    changed
+    decided
 }
 
 /// Two additions to one register as one.

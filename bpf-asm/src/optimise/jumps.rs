@@ -1,6 +1,6 @@
 //! Jumps that can be shorter, or be left out; and what nothing leads to.
 
-use crate::flow::graph::{Graph, goes_on};
+use super::graph;
 use crate::insn::{Insn, JumpIf};
 use crate::step::{Step, Target, keep};
 
@@ -62,7 +62,7 @@ fn needless(steps: &mut Vec<Step>) -> bool {
 
 /// Steps that nothing leads to.
 fn unreachable(steps: &mut Vec<Step>) -> bool {
-    let graph = Graph::new(steps.len(), |step| steps[step].jump(), |step| goes_on(&steps[step].insn));
+    let graph = graph(steps);
     let reached = graph.forward((), |_, ()| (), |_, (), ()| ());
     let mut kept = vec![true; steps.len()];
     for (block, _) in graph.blocks.iter().zip(&reached).filter(|(_, reached)| reached.is_none()) {

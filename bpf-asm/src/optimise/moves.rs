@@ -6,44 +6,58 @@
 //! r3 = r1
 //! ```
 
-use super::dead::live_after;
 use super::effect::{Registers, effect};
-use crate::flow::graph::{Graph, goes_on};
+use super::live::Live;
+use crate::flow::graph::Graph;
 use crate::insn::{Alu, AluOp, AtomicOp, Insn, Register, Source, Width};
-use crate::stack::Frame;
-use crate::step::{Step, keep};
+use crate::stack::Bytes;
+use crate::step::Step;
 
-/// Leaves moves out. Tells whether there was one to leave out.
-pub(super) fn join(steps: &mut Vec<Step>, frame: &Frame) -> bool {
-    let graph = Graph::new(steps.len(), |step| steps[step].jump(), |step| goes_on(&steps[step].insn));
-    let live = live_after(steps, &graph, frame);
+/// Marks the moves that need not be made, given what is read behind each block. Since values change their registers only
+/// between lines of one block, what is read between blocks stays the same.
+pub(super) fn join(steps: &mut [Step], graph: &Graph, behind: &[Live], reached: &Bytes) -> Vec<bool> {
     let mut gone = vec![false; steps.len()];
-    for block in &graph.blocks {
-        for number in block.lines.clone() {
-            let Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src: Source::Reg(src) }) = steps[number].insn
-            else {
-                continue;
-            };
-            if dst == src || src == Register::R10 || live[number].has(src) {
+    for (block, live) in graph.blocks.iter().zip(behind) {
+        let mut live = *live;
+        let mut moves = Vec::new();
+        for number in block.lines.clone().rev() {
+            if live.is_dead(&steps[number], reached) {
                 continue;
             }
+            if let Some((src, dst)) = is_move(&steps[number].insn)
+                && dst != src
+                && src != Register::R10
+                && !live.registers.has(src)
+            {
+                moves.push((number, src, dst));
+            }
+            live.before(&steps[number]);
+        }
+        for (number, src, dst) in moves.into_iter().rev() {
             if let Some(made) = made_at(steps, &gone, block.lines.start, number, src, dst) {
-                (made..number).filter(|step| !gone[*step]).for_each(|step| {
-                    let first = step == made;
-                    rename(&mut steps[step].insn, src, dst, first);
-                });
+                for step in (made..number).filter(|step| !gone[*step]) {
+                    rename(&mut steps[step].insn, src, dst, step == made);
+                }
                 gone[number] = true;
+                // `r6 = r1 … r1 = r6` has become `r1 = r1`.
+                gone[made] = is_move(&steps[made].insn).is_some_and(|(from, to)| from == to);
             }
         }
     }
-    let any = gone.contains(&true);
-    keep(steps, |step| !gone[step]);
-    any
+    gone
+}
+
+/// From where to where an instruction moves a value.
+fn is_move(insn: &Insn) -> Option<(Register, Register)> {
+    match *insn {
+        Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src: Source::Reg(src) }) => Some((src, dst)),
+        _ => None,
+    }
 }
 
 /// The step that makes the value, if everything between it and the move can go on with another register.
 fn made_at(steps: &[Step], gone: &[bool], start: usize, moved: usize, src: Register, dst: Register) -> Option<usize> {
-    let (of_src, of_dst) = (Registers::of(&[src]), Registers::of(&[dst]));
+    let (of_src, of_dst) = (Registers::of(src), Registers::of(dst));
     for number in (start..moved).rev().filter(|number| !gone[*number]) {
         let step = &steps[number];
         let effect = effect(step);
