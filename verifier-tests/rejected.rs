@@ -1,9 +1,9 @@
 //! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that made it, and the agent's error
-//! has all that it said.
+//! shows that line and all that the kernel said.
 
 use bpf_asm::{AtomicOp, Builder, MapKind, MapRef, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, sk_msg_md};
 use syscalls::{Errno, Error};
-use tcp_shunt::agent::load::{self, Maps};
+use tcp_shunt::agent::load::{self, Maps, Rejected};
 
 use crate::complaint::{Complaint, Point};
 
@@ -254,7 +254,7 @@ fn maps(program: &Program) -> Maps {
 fn refused(what: &str, program: &Program, maps: &Maps) -> (String, Error) {
     match load::program(program, maps) {
         Ok(_) => panic!("the kernel accepts that {what}:\n{program}"),
-        Err(error) => (format!("{error:#}"), error.downcast().expect("an error of the bpf(2) layer")),
+        Err(error) => (format!("{error:#}"), error.downcast::<Rejected>().expect("refused by the verifier").cause),
     }
 }
 
@@ -271,8 +271,16 @@ fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
         assert_eq!(complaint.errno, *errno, "{what}: {text}");
         assert_eq!(complaint.line(&program), Some(line), "{what}: the verifier stopped elsewhere\n{text}");
         assert!(complaint.log.contains(word), "{what}: no word of '{word}' in\n{text}");
-        assert!(text.contains(complaint.log.trim_end()), "{what}: the log is not whole in\n{text}");
-        println!("{what}: {errno}, at rejected.rs:{line}");
+        let mut shown = text.lines();
+        for line in complaint.log.lines() {
+            assert!(
+                shown.any(|shown| shown.get(2..) == Some(line)),
+                "{what}: '{line}' of the log is missing in\n{text}"
+            );
+        }
+        let place = format!("rejected.rs:{line}");
+        assert!(shown.any(|shown| shown.contains(&place)), "{what}: no {place} at the end of\n{text}");
+        println!("{what}: {errno}, at {place}\n{text}\n");
     }
 }
 

@@ -10,6 +10,8 @@ mod memory;
 
 pub use function::Function;
 pub(crate) use lines::Resolved;
+#[cfg(feature = "elf")]
+pub(crate) use lines::is_name;
 
 use std::cell::{RefCell, RefMut};
 use std::panic::Location as Caller;
@@ -18,7 +20,7 @@ use std::rc::{Rc, Weak};
 use crate::condition::{Condition, Question};
 use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
 use crate::insn::{
-    Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, Register, Source, Wide, WideSource, Width,
+    Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, Minimum, Register, Source, Wide, WideSource, Width,
 };
 use crate::label::{Label, LabelId, LabelState};
 use crate::map::{MapDef, MapRef};
@@ -51,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) values: Vec<ValueState>,
     pub(crate) labels: Vec<LabelState>,
     pub(crate) maps: Vec<MapDef>,
+    /// What the program has to run on.
+    minimum: Minimum,
     errors: Vec<BuildError>,
 }
 
@@ -126,9 +130,16 @@ impl Builder {
                 values: Vec::new(),
                 labels: Vec::new(),
                 maps: Vec::new(),
+                minimum: Minimum::default(),
                 errors: Vec::new(),
             })),
         }
+    }
+
+    /// States the least that the program has to run on, a [`Kernel`](crate::insn::Kernel) or a version of the
+    /// [instruction set](crate::insn::Isa) or both; an instruction that needs more is an error.
+    pub fn minimum(&self, minimum: impl Into<Minimum>) {
+        self.core().minimum = minimum.into();
     }
 
     /// The program's context, moved from r1 into a kept register. Only as the program's first step.
@@ -286,6 +297,7 @@ impl Builder {
         if enough_registers {
             errors.extend(flow::check(core));
         }
+        errors.extend(lines::above(core, core.minimum));
         let mut functions = lines::bind(core, &mut errors);
         if errors.is_empty() && optimised {
             functions.iter_mut().for_each(optimise::function);

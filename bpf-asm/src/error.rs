@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::insn::Register;
+use crate::insn::{Insn, Minimum, Register, Since};
 
 /// The Rust file, line and column that wrote an instruction or made a value.
 pub type Location = &'static std::panic::Location<'static>;
@@ -224,6 +224,18 @@ pub enum ErrorKind {
     TooLong {
         /// The number of instruction slots.
         given: usize,
+    },
+    /// An instruction that the stated minimum does not have.
+    #[error(
+        "`{insn}` needs {needs}, and the stated minimum is {minimum}; write it with older instructions, or raise the minimum"
+    )]
+    AboveMinimum {
+        /// The instruction.
+        insn: Insn,
+        /// What has it.
+        needs: Since,
+        /// What was stated.
+        minimum: Minimum,
     },
     /// A name that BTF cannot carry.
     #[error(

@@ -104,6 +104,11 @@ impl<R> Call<R> {
     }
 }
 
+/// The name of a helper as the kernel prints it, `unknown` for a number that has none.
+pub fn name(id: i32) -> &'static str {
+    crate::insn::helper_name(id).unwrap_or("unknown")
+}
+
 /// Helpers as C declares them. Memory that one only reads or only writes is marked: all of the place, or as many bytes as
 /// another argument says. A helper that writes writes all of it, also when it fails (kernel `ARG_PTR_TO_UNINIT_MEM`).
 macro_rules! helpers {
@@ -126,13 +131,9 @@ macro_rules! helpers {
             }
         )*
 
-        /// The name of a helper as the kernel prints it, `unknown` for one that is not in this module.
-        pub fn name(id: i32) -> &'static str {
-            match id {
-                $($id => concat!("bpf_", stringify!($name)),)*
-                _ => "unknown",
-            }
-        }
+        /// The helpers of this module by number.
+        #[cfg(test)]
+        const SIGNATURES: &[(i32, &str)] = &[$(($id, concat!("bpf_", stringify!($name)))),*];
     };
 }
 
@@ -218,4 +219,17 @@ helpers! {
     136 skc_to_tcp6_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp6_sock>;
     /// A socket as `struct tcp_sock`, or null. Since 5.9.
     137 skc_to_tcp_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp_sock>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helpers_have_the_names_of_their_numbers() {
+        assert!(SIGNATURES.len() > 20);
+        for &(id, known) in SIGNATURES {
+            assert_eq!(name(id), known);
+        }
+    }
 }

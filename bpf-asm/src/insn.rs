@@ -1,209 +1,51 @@
-//! Instructions, typed by class: RFC 9669, up to version 3 of the instruction set.
+//! Instructions, typed by class: RFC 9669, and what kernels have beyond it.
 //!
 //! Every number in an instruction has the type of its bits in the encoding, so a number that does not fit cannot be
 //! written down; who computes one has to say what happens when it does not fit.
+//!
+//! [`Insn::encode`] and [`decode`] go between instructions and bytes, [`Insn::since`] tells which version of the
+//! instruction set and which kernel has a form, and `Display` writes the kernel's own notation.
 
+mod address_space;
 mod alu;
 mod atomic;
+mod byte_order;
 mod call;
+mod decode;
+mod helper_names;
 mod jump;
 mod load;
+mod operand;
+mod ordered;
+mod packet;
+mod register;
+mod sign_extend;
+mod since;
+mod slot;
 mod store;
 mod wide;
 
-pub use alu::{Alu, AluOp, ByteOrder, Endian, EndianBits};
+pub use address_space::AddressSpaceCast;
+pub use alu::{Alu, AluOp};
 pub use atomic::{Atomic, AtomicOp};
+pub use byte_order::{ByteOrder, Endian, EndianBits};
 pub use call::Call;
-pub use jump::{Compare, Jump, JumpIf};
-pub use load::Load;
+pub use decode::{Data, Decoded, decode, encode};
+pub(crate) use helper_names::helper_names;
+pub use helper_names::{helper_id, helper_name};
+pub use jump::{Compare, Jump, JumpIf, JumpLong, JumpRegister, MayGoto};
+pub use load::{Load, LoadSigned};
+pub use operand::{SignedSize, Size, Source, Width};
+pub use ordered::{LoadAcquire, StoreRelease};
+pub use packet::{Packet, PacketSize};
+pub use register::Register;
+pub use sign_extend::{Extension, SignExtend};
+pub use since::{Isa, Kernel, Minimum, Since};
+pub use slot::Slot;
 pub use store::Store;
 pub use wide::{Wide, WideSource};
 
 use std::fmt;
-
-/// One of the eleven registers (RFC 9669 section 2.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Register {
-    /// Result of calls, and of the program.
-    R0,
-    /// First argument; lost in calls.
-    R1,
-    /// Second argument; lost in calls.
-    R2,
-    /// Third argument; lost in calls.
-    R3,
-    /// Fourth argument; lost in calls.
-    R4,
-    /// Fifth argument; lost in calls.
-    R5,
-    /// Kept by calls.
-    R6,
-    /// Kept by calls.
-    R7,
-    /// Kept by calls.
-    R8,
-    /// Kept by calls.
-    R9,
-    /// The frame's end; read only.
-    R10,
-}
-
-impl Register {
-    /// The registers that a call destroys.
-    pub const TEMPORARY: [Register; 6] =
-        [Register::R0, Register::R1, Register::R2, Register::R3, Register::R4, Register::R5];
-    /// The registers that survive a call.
-    pub const KEPT: [Register; 4] = [Register::R6, Register::R7, Register::R8, Register::R9];
-    /// The registers in which arguments travel, first to last.
-    pub const ARGUMENTS: [Register; 5] = [Register::R1, Register::R2, Register::R3, Register::R4, Register::R5];
-
-    /// Its number, 0 to 10.
-    pub fn number(self) -> u8 {
-        self as u8
-    }
-}
-
-impl fmt::Display for Register {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "r{}", self.number())
-    }
-}
-
-/// How many bits an arithmetic or comparing instruction looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Width {
-    /// The lower half; arithmetic clears the upper half of its result.
-    W32,
-    /// The whole register.
-    W64,
-}
-
-impl Width {
-    /// The letter that the kernel's notation gives a register of this width.
-    fn letter(self) -> char {
-        match self {
-            Width::W32 => 'w',
-            Width::W64 => 'r',
-        }
-    }
-}
-
-/// How many bytes a load or store moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// One byte.
-    B,
-    /// Two bytes.
-    H,
-    /// Four bytes.
-    W,
-    /// Eight bytes.
-    DW,
-}
-
-impl Size {
-    /// The size that moves this many bytes, if there is one.
-    pub fn of_bytes(bytes: usize) -> Option<Size> {
-        match bytes {
-            1 => Some(Size::B),
-            2 => Some(Size::H),
-            4 => Some(Size::W),
-            8 => Some(Size::DW),
-            _ => None,
-        }
-    }
-
-    /// Bytes moved: 1, 2, 4 or 8.
-    pub fn bytes(self) -> usize {
-        match self {
-            Size::B => 1,
-            Size::H => 2,
-            Size::W => 4,
-            Size::DW => 8,
-        }
-    }
-
-    fn bits(self) -> u8 {
-        match self {
-            Size::W => 0x00,
-            Size::H => 0x08,
-            Size::B => 0x10,
-            Size::DW => 0x18,
-        }
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "u{}", self.bytes() * 8)
-    }
-}
-
-/// The second operand of an arithmetic or comparing instruction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// A number in the instruction, sign-extended to the instruction's width.
-    Imm(i32),
-    /// A register.
-    Reg(Register),
-}
-
-impl Source {
-    /// The bit that tells a register (X) from an immediate (K).
-    fn bit(self) -> u8 {
-        match self {
-            Source::Imm(_) => 0x00,
-            Source::Reg(_) => 0x08,
-        }
-    }
-
-    fn register_number(self) -> u8 {
-        match self {
-            Source::Imm(_) => 0,
-            Source::Reg(register) => register.number(),
-        }
-    }
-
-    fn imm(self) -> i32 {
-        match self {
-            Source::Imm(imm) => imm,
-            Source::Reg(_) => 0,
-        }
-    }
-}
-
-/// One instruction slot as it lies in memory (RFC 9669 section 3), little-endian.
-///
-/// ```text
-///   byte 0     byte 1       byte 2..4   byte 4..8
-/// +---------+------+------+-----------+-----------+
-/// | opcode  | src  | dst  |  offset   | immediate |
-/// | 8 bits  | 4    | 4    |  i16      | i32       |
-/// +---------+------+------+-----------+-----------+
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
-    /// Class, operation and mode.
-    pub opcode: u8,
-    /// Destination register.
-    pub dst: u8,
-    /// Source register, or a sub-code.
-    pub src: u8,
-    /// Bytes for memory, slots for jumps.
-    pub offset: i16,
-    /// The immediate.
-    pub imm: i32,
-}
-
-impl Slot {
-    /// The eight bytes.
-    pub fn to_bytes(self) -> [u8; 8] {
-        let [o0, o1] = self.offset.to_le_bytes();
-        let [i0, i1, i2, i3] = self.imm.to_le_bytes();
-        [self.opcode, self.src << 4 | self.dst & 0x0f, o0, o1, i0, i1, i2, i3]
-    }
-}
 
 /// One instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,18 +54,36 @@ pub enum Insn {
     Alu(Alu),
     /// Byte order.
     Endian(Endian),
+    /// A move that extends a sign.
+    SignExtend(SignExtend),
+    /// A cast of a pointer between address spaces.
+    AddressSpaceCast(AddressSpaceCast),
     /// Memory to register.
     Load(Load),
+    /// Memory to register, with its sign.
+    LoadSigned(LoadSigned),
+    /// Memory to register, before everything that follows.
+    LoadAcquire(LoadAcquire),
+    /// Packet to r0.
+    Packet(Packet),
     /// Register or immediate to memory.
     Store(Store),
+    /// Register to memory, after everything that went before.
+    StoreRelease(StoreRelease),
     /// Atomic read-modify-write.
     Atomic(Atomic),
-    /// 64-bit immediate, map, or map value.
+    /// 64-bit immediate, map, map value, variable or function.
     Wide(Wide),
     /// Unconditional jump.
     Jump(Jump),
+    /// Unconditional jump of any length.
+    JumpLong(JumpLong),
+    /// Jump to where a register says.
+    JumpRegister(JumpRegister),
     /// Conditional jump.
     JumpIf(JumpIf),
+    /// Jump once a loop has run long enough.
+    MayGoto(MayGoto),
     /// Call.
     Call(Call),
     /// Return r0.
@@ -238,38 +98,87 @@ impl Insn {
 
     /// Appends the instruction's bytes.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
-        let slot = match self {
+        bytes.extend(self.first_slot().to_bytes());
+        if let Insn::Wide(insn) = self {
+            let [_, second] = insn.encode();
+            bytes.extend(second.to_bytes());
+        }
+    }
+
+    fn first_slot(&self) -> Slot {
+        match self {
             Insn::Alu(insn) => insn.encode(),
             Insn::Endian(insn) => insn.encode(),
+            Insn::SignExtend(insn) => insn.encode(),
+            Insn::AddressSpaceCast(insn) => insn.encode(),
             Insn::Load(insn) => insn.encode(),
+            Insn::LoadSigned(insn) => insn.encode(),
+            Insn::LoadAcquire(insn) => insn.encode(),
+            Insn::Packet(insn) => insn.encode(),
             Insn::Store(insn) => insn.encode(),
+            Insn::StoreRelease(insn) => insn.encode(),
             Insn::Atomic(insn) => insn.encode(),
             Insn::Wide(insn) => {
-                let [first, second] = insn.encode();
-                bytes.extend(first.to_bytes());
-                second
+                let [first, _] = insn.encode();
+                first
             }
             Insn::Jump(insn) => insn.encode(),
+            Insn::JumpLong(insn) => insn.encode(),
+            Insn::JumpRegister(insn) => insn.encode(),
             Insn::JumpIf(insn) => insn.encode(),
+            Insn::MayGoto(insn) => insn.encode(),
             Insn::Call(insn) => insn.encode(),
             Insn::Exit => Slot { opcode: jump::EXIT, dst: 0, src: 0, offset: 0, imm: 0 },
-        };
-        bytes.extend(slot.to_bytes());
+        }
+    }
+
+    /// The version of the instruction set and the kernel that first have it.
+    pub fn since(&self) -> Since {
+        match self {
+            Insn::Alu(insn) => insn.since(),
+            Insn::Endian(insn) => insn.since(),
+            Insn::SignExtend(insn) => insn.since(),
+            Insn::AddressSpaceCast(insn) => insn.since(),
+            Insn::LoadSigned(insn) => insn.since(),
+            Insn::LoadAcquire(insn) => insn.since(),
+            Insn::Packet(insn) => insn.since(),
+            Insn::StoreRelease(insn) => insn.since(),
+            Insn::Atomic(insn) => insn.since(),
+            Insn::Wide(insn) => insn.since(),
+            Insn::JumpLong(insn) => insn.since(),
+            Insn::JumpRegister(insn) => insn.since(),
+            Insn::JumpIf(insn) => insn.since(),
+            Insn::MayGoto(insn) => insn.since(),
+            Insn::Call(insn) => insn.since(),
+            Insn::Load(_) | Insn::Store(_) | Insn::Jump(_) | Insn::Exit => Since::FIRST,
+        }
     }
 }
 
 /// The kernel's own notation, as verifier logs and bpftool print it.
+///
+/// It differs in two places, so that the text alone says what the bytes are: a 64-bit number has `ll` behind it, as
+/// compilers write it, and the negative number of a comparison has its sign.
 impl fmt::Display for Insn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Insn::Alu(insn) => insn.fmt(f),
             Insn::Endian(insn) => insn.fmt(f),
+            Insn::SignExtend(insn) => insn.fmt(f),
+            Insn::AddressSpaceCast(insn) => insn.fmt(f),
             Insn::Load(insn) => insn.fmt(f),
+            Insn::LoadSigned(insn) => insn.fmt(f),
+            Insn::LoadAcquire(insn) => insn.fmt(f),
+            Insn::Packet(insn) => insn.fmt(f),
             Insn::Store(insn) => insn.fmt(f),
+            Insn::StoreRelease(insn) => insn.fmt(f),
             Insn::Atomic(insn) => insn.fmt(f),
             Insn::Wide(insn) => insn.fmt(f),
             Insn::Jump(insn) => insn.fmt(f),
+            Insn::JumpLong(insn) => insn.fmt(f),
+            Insn::JumpRegister(insn) => insn.fmt(f),
             Insn::JumpIf(insn) => insn.fmt(f),
+            Insn::MayGoto(insn) => insn.fmt(f),
             Insn::Call(insn) => insn.fmt(f),
             Insn::Exit => f.write_str("exit"),
         }
@@ -306,7 +215,67 @@ mod tests {
             (Insn::Call(Call::Helper { id: 999 }), 0x8500_0000_e703_0000, "call unknown#999"),
             (Insn::Call(Call::Local { offset: -2 }), 0x8510_0000_feff_ffff, "call pc-2"),
             (Insn::Exit, 0x9500_0000_0000_0000, "exit"),
+            (Insn::JumpLong(JumpLong { offset: -70000 }), 0x0600_0000_90ee_feff, "gotol pc-70000"),
+            (Insn::MayGoto(MayGoto { offset: 5 }), 0xe500_0500_0000_0000, "may_goto pc+5"),
+            (Insn::JumpRegister(JumpRegister { target: R7 }), 0x0d07_0000_0000_0000, "gotox r7"),
+            (Insn::Call(Call::Register(R7)), 0x8d07_0000_0000_0000, "callx r7"),
+            (Insn::Call(Call::Kernel { id: 258, btf: 0 }), 0x8520_0000_0201_0000, "call kernel-function#258"),
+            (Insn::Call(Call::Kernel { id: 258, btf: 3 }), 0x8520_0300_0201_0000, "call kernel-function#258, btf 3"),
+            (
+                Insn::AddressSpaceCast(AddressSpaceCast { dst: R1, src: R2, to: 0, from: 1 }),
+                0xbf21_0100_0100_0000,
+                "r1 = addr_space_cast(r2, 0, 1)",
+            ),
+            (
+                Insn::AddressSpaceCast(AddressSpaceCast { dst: R1, src: R2, to: 1, from: 0 }),
+                0xbf21_0100_0000_0100,
+                "r1 = addr_space_cast(r2, 1, 0)",
+            ),
+            (
+                Insn::Packet(Packet { size: PacketSize::H, index: None, offset: 12 }),
+                0x2800_0000_0c00_0000,
+                "r0 = *(u16 *)skb[12]",
+            ),
+            (
+                Insn::Packet(Packet { size: PacketSize::B, index: Some(R7), offset: -1 }),
+                0x5070_0000_ffff_ffff,
+                "r0 = *(u8 *)skb[r7 + -1]",
+            ),
+            (jump(W64, Compare::Eq, Imm(-1)), 0x1503_feff_ffff_ffff, "if r3 == -0x1 goto pc-2"),
+            (jump(W32, Compare::Sgt, Imm(i32::MIN)), 0x6603_feff_0000_0080, "if w3 s> -0x80000000 goto pc-2"),
         ];
+        let extensions = [
+            (Extension::ByteTo32, 0xbc, 8, "w1 = (s8)w2"),
+            (Extension::HalfTo32, 0xbc, 16, "w1 = (s16)w2"),
+            (Extension::ByteTo64, 0xbf, 8, "r1 = (s8)r2"),
+            (Extension::HalfTo64, 0xbf, 16, "r1 = (s16)r2"),
+            (Extension::WordTo64, 0xbf, 32, "r1 = (s32)r2"),
+        ];
+        for (extension, opcode, offset, text) in extensions {
+            let insn = Insn::SignExtend(SignExtend { extension, dst: R1, src: R2 });
+            table.push((insn, opcode << 56 | 0x21 << 48 | offset << 40, text));
+        }
+        let signed = [
+            (SignedSize::W, 0x81, "r1 = *(s32 *)(r2 +8)"),
+            (SignedSize::H, 0x89, "r1 = *(s16 *)(r2 +8)"),
+            (SignedSize::B, 0x91, "r1 = *(s8 *)(r2 +8)"),
+        ];
+        for (size, opcode, text) in signed {
+            let insn = Insn::LoadSigned(LoadSigned { size, dst: R1, base: R2, offset: 8 });
+            table.push((insn, opcode << 56 | 0x0021_0800_0000_0000, text));
+        }
+        let ordered = [
+            (Size::W, 0xc3, "r1 = load_acquire((u32 *)(r2 +8))", "store_release((u32 *)(r1 +8), r2)"),
+            (Size::H, 0xcb, "r1 = load_acquire((u16 *)(r2 +8))", "store_release((u16 *)(r1 +8), r2)"),
+            (Size::B, 0xd3, "r1 = load_acquire((u8 *)(r2 +8))", "store_release((u8 *)(r1 +8), r2)"),
+            (Size::DW, 0xdb, "r1 = load_acquire((u64 *)(r2 +8))", "store_release((u64 *)(r1 +8), r2)"),
+        ];
+        for (size, opcode, load, store) in ordered {
+            let insn = Insn::LoadAcquire(LoadAcquire { size, dst: R1, base: R2, offset: 8 });
+            table.push((insn, opcode << 56 | 0x0021_0800_0001_0000, load));
+            let insn = Insn::StoreRelease(StoreRelease { size, base: R1, offset: 8, src: R2 });
+            table.push((insn, opcode << 56 | 0x0021_0800_1001_0000, store));
+        }
         let alus = [
             (AluOp::Add, 0x00, "+="),
             (AluOp::Sub, 0x10, "-="),
@@ -327,6 +296,19 @@ mod tests {
             texts.push((alu(W64, op, Reg(R9)), (code | 0x0f) << 56 | 0x0091_0000_0000_0000, format!("r1 {symbol} r9")));
             texts.push((alu(W32, op, Imm(-2)), (code | 0x04) << 56 | 0x0001_0000_feff_ffff, format!("w1 {symbol} -2")));
             texts.push((alu(W32, op, Reg(R9)), (code | 0x0c) << 56 | 0x0091_0000_0000_0000, format!("w1 {symbol} w9")));
+        }
+        for (op, code, symbol) in [(AluOp::Sdiv, 0x30, "s/="), (AluOp::Smod, 0x90, "s%=")] {
+            let signed = 1 << 40;
+            texts.push((
+                alu(W64, op, Imm(-2)),
+                (code | 0x07) << 56 | 0x0001_0000_feff_ffff | signed,
+                format!("r1 {symbol} -2"),
+            ));
+            texts.push((
+                alu(W32, op, Reg(R9)),
+                (code | 0x0c) << 56 | 0x0091_0000_0000_0000 | signed,
+                format!("w1 {symbol} w9"),
+            ));
         }
         let jumps = [
             (Compare::Eq, 0x10, "=="),
@@ -407,7 +389,9 @@ mod tests {
             table.push((atomic(W32, op), 0xc32a_f8ff_0000_0000 | code << 24, text32));
             table.push((atomic(W64, op), 0xdb2a_f8ff_0000_0000 | code << 24, text64));
         }
-        for (order, code, name) in [(ByteOrder::Little, 0xd4, "le"), (ByteOrder::Big, 0xdc, "be")] {
+        let orders =
+            [(ByteOrder::Little, 0xd4, "le"), (ByteOrder::Big, 0xdc, "be"), (ByteOrder::Swapped, 0xd7, "bswap")];
+        for (order, code, name) in orders {
             for bits in [EndianBits::B16, EndianBits::B32, EndianBits::B64] {
                 let text = format!("r1 = {name}{} r1", bits as u32);
                 texts.push((
@@ -418,13 +402,16 @@ mod tests {
             }
         }
         texts.extend(table.into_iter().map(|(insn, bytes, text)| (insn, bytes, text.to_owned())));
-        assert_eq!(texts.len(), 48 + 44 + 12 + 20 + 6 + 7);
+        assert_eq!(texts.len(), 48 + 4 + 44 + 12 + 20 + 9 + 19 + 5 + 3 + 8);
         for (insn, bytes, text) in texts {
             let mut encoded = Vec::new();
             insn.encode(&mut encoded);
             assert_eq!(encoded, bytes.to_be_bytes(), "{text}");
             assert_eq!(insn.to_string(), text);
             assert_eq!(insn.slots(), 1);
+            // What nothing looks at is not encoded, so this is what comes back of it.
+            let canonical = if text.contains("= -w") { alu(W32, AluOp::Neg, Imm(0)) } else { insn };
+            assert_eq!(decode(&encoded), [Decoded::Insn(canonical)], "{text}");
         }
     }
 
@@ -436,10 +423,21 @@ mod tests {
                 0x01,
                 [0x88, 0x77, 0x66, 0x55],
                 [0x44, 0x33, 0x22, 0x11],
-                "r1 = 0x1122334455667788",
+                "r1 = 0x1122334455667788 ll",
             ),
             (WideSource::Map { fd: 5 }, 0x11, [5, 0, 0, 0], [0; 4], "r1 = map[fd:5]"),
             (WideSource::MapValue { fd: 5, offset: 8 }, 0x21, [5, 0, 0, 0], [8, 0, 0, 0], "r1 = map[fd:5][0]+8"),
+            (WideSource::Variable { id: 5, btf: 0 }, 0x31, [5, 0, 0, 0], [0; 4], "r1 = btf[id:5]"),
+            (WideSource::Variable { id: 5, btf: 8 }, 0x31, [5, 0, 0, 0], [8, 0, 0, 0], "r1 = btf[id:5, fd:8]"),
+            (WideSource::Function { offset: -2 }, 0x41, [0xfe, 255, 255, 255], [0; 4], "r1 = subprog[-2]"),
+            (WideSource::MapIndex { index: 5 }, 0x51, [5, 0, 0, 0], [0; 4], "r1 = map[idx:5]"),
+            (
+                WideSource::MapIndexValue { index: 5, offset: 8 },
+                0x61,
+                [5, 0, 0, 0],
+                [8, 0, 0, 0],
+                "r1 = map[idx:5][0]+8",
+            ),
         ];
         for (source, registers, low, high, text) in table {
             let insn = Insn::Wide(Wide { dst: R1, source });
@@ -447,6 +445,115 @@ mod tests {
             insn.encode(&mut encoded);
             assert_eq!(encoded, [[0x18, registers, 0, 0], low, [0; 4], high].concat(), "{text}");
             assert_eq!((insn.to_string().as_str(), insn.slots()), (text, 2));
+            assert_eq!(decode(&encoded), [Decoded::Insn(insn)]);
         }
+    }
+
+    #[test]
+    fn each_form_knows_its_version_and_its_kernel() {
+        use Source::{Imm, Reg};
+        use Width::{W32, W64};
+        let wide = |source| Insn::Wide(Wide { dst: R1, source });
+        let memory = |size| (Insn::Load(Load { size, dst: R1, base: R2, offset: 0 }), "Linux 3.18 (v1)");
+        let table = [
+            memory(Size::B),
+            (Insn::Exit, "Linux 3.18 (v1)"),
+            (Insn::Jump(Jump { offset: 0 }), "Linux 3.18 (v1)"),
+            (Insn::Store(Store { size: Size::W, base: R1, offset: 0, src: Imm(0) }), "Linux 3.18 (v1)"),
+            (alu(W32, AluOp::Add, Imm(0)), "Linux 3.18 (v1)"),
+            (alu(W64, AluOp::Arsh, Imm(1)), "Linux 3.18 (v1)"),
+            (alu(W32, AluOp::Arsh, Imm(1)), "Linux 5.0 (v1)"),
+            (alu(W64, AluOp::Sdiv, Reg(R2)), "Linux 6.6 (v4)"),
+            (alu(W32, AluOp::Smod, Imm(2)), "Linux 6.6 (v4)"),
+            (Insn::Endian(Endian { order: ByteOrder::Big, bits: EndianBits::B16, dst: R1 }), "Linux 3.18 (v1)"),
+            (Insn::Endian(Endian { order: ByteOrder::Swapped, bits: EndianBits::B16, dst: R1 }), "Linux 6.6 (v4)"),
+            (Insn::SignExtend(SignExtend { extension: Extension::ByteTo32, dst: R1, src: R2 }), "Linux 6.6 (v4)"),
+            (Insn::AddressSpaceCast(AddressSpaceCast { dst: R1, src: R2, to: 0, from: 1 }), "Linux 6.9 (extension)"),
+            (Insn::LoadSigned(LoadSigned { size: SignedSize::B, dst: R1, base: R2, offset: 0 }), "Linux 6.6 (v4)"),
+            (Insn::LoadAcquire(LoadAcquire { size: Size::B, dst: R1, base: R2, offset: 0 }), "Linux 6.15 (v4)"),
+            (Insn::StoreRelease(StoreRelease { size: Size::B, base: R1, offset: 0, src: R2 }), "Linux 6.15 (v4)"),
+            (Insn::Packet(Packet { size: PacketSize::B, index: None, offset: 0 }), "Linux 3.19 (v1)"),
+            (atomic(W64, AtomicOp::Add), "Linux 3.18 (v1)"),
+            (atomic(W64, AtomicOp::Or), "Linux 5.12 (v3)"),
+            (atomic(W32, AtomicOp::FetchAdd), "Linux 5.12 (v3)"),
+            (atomic(W64, AtomicOp::CompareExchange), "Linux 5.12 (v3)"),
+            (jump(W64, Compare::Sgt, Imm(0)), "Linux 3.18 (v1)"),
+            (jump(W64, Compare::Slt, Imm(0)), "Linux 4.14 (v2)"),
+            (jump(W32, Compare::Eq, Imm(0)), "Linux 5.1 (v3)"),
+            (Insn::JumpLong(JumpLong { offset: 0 }), "Linux 6.6 (v4)"),
+            (Insn::MayGoto(MayGoto { offset: 0 }), "Linux 6.9 (extension)"),
+            (Insn::JumpRegister(JumpRegister { target: R1 }), "Linux 6.19 (v4)"),
+            (wide(WideSource::Imm(0)), "Linux 3.18 (v1)"),
+            (wide(WideSource::Map { fd: 0 }), "Linux 3.18 (v1)"),
+            (wide(WideSource::MapValue { fd: 0, offset: 0 }), "Linux 5.2 (v1)"),
+            (wide(WideSource::Variable { id: 1, btf: 0 }), "Linux 5.10 (v1)"),
+            (wide(WideSource::Variable { id: 1, btf: 1 }), "Linux 5.12 (v1)"),
+            (wide(WideSource::Function { offset: 0 }), "Linux 5.13 (v1)"),
+            (wide(WideSource::MapIndex { index: 0 }), "Linux 5.14 (v1)"),
+            (wide(WideSource::MapIndexValue { index: 0, offset: 0 }), "Linux 5.14 (v1)"),
+            (Insn::Call(Call::Helper { id: 1 }), "Linux 3.18 (v1)"),
+            (Insn::Call(Call::Local { offset: 1 }), "Linux 4.16 (v1)"),
+            (Insn::Call(Call::Kernel { id: 1, btf: 0 }), "Linux 5.13 (v1)"),
+            (Insn::Call(Call::Kernel { id: 1, btf: 1 }), "Linux 5.16 (v1)"),
+            (Insn::Call(Call::Register(R1)), "a kernel that does not exist yet (extension)"),
+        ];
+        for (insn, since) in table {
+            assert_eq!(insn.since().to_string(), since, "{insn}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_an_unused_field_makes_an_instruction_data() {
+        for (bytes, why) in [
+            (0x9500_0000_0100_0000u64, "exit with an immediate"),
+            (0x9501_0000_0000_0000, "exit with a register"),
+            (0x8f01_0000_0000_0000, "negation of a register by a register"),
+            (0x8701_0000_0100_0000, "negation with an immediate"),
+            (0x0721_0000_0100_0000, "addition of an immediate and a register"),
+            (0x0f21_0100_0000_0000, "addition with an offset"),
+            (0x3f21_0200_0000_0000, "division with an unknown offset"),
+            (0x070b_0000_0100_0000, "r11"),
+            (0xdc01_0000_1100_0000, "17 bits in big-endian"),
+            (0xdf01_0000_1000_0000, "a swap to big-endian"),
+            (0xbc21_2000_0000_0000, "an extension from 32 to 32 bits"),
+            (0xb701_0800_0100_0000, "an extension of an immediate"),
+            (0x9921_0800_0000_0000, "an extension of eight bytes"),
+            (0x6121_0800_0100_0000, "a load with an immediate"),
+            (0xcb2a_f8ff_0000_0000, "an atomic operation on two bytes"),
+            (0xdb2a_f8ff_0200_0000, "an unknown atomic operation"),
+            (0x3800_0000_0000_0000, "eight bytes of a packet"),
+            (0x3001_0000_0000_0000, "a packet into r1"),
+            (0x0500_0000_0100_0000, "a jump with an immediate"),
+            (0x0600_0100_0000_0000, "a long jump with an offset"),
+            (0xe510_0000_0000_0000, "another condition than may_goto"),
+            (0x8530_0000_0100_0000, "an unknown kind of call"),
+            (0x8500_0100_0100_0000, "a helper call with an offset"),
+            (0x1871_0000_0100_0000, "an unknown kind of 64-bit load"),
+            (0x0000_0000_0000_0000, "nothing"),
+        ] {
+            let bytes = bytes.to_be_bytes();
+            assert_eq!(decode(&bytes), [Decoded::Data(Data::new(&bytes))], "{why}");
+        }
+        // What only kernels may write into programs.
+        for (bytes, meaning) in [
+            (0xc200_0000_0000_0000u64, Some("nospec")),
+            (0xbf21_ffff_0000_0000, Some("r1 = &(void __percpu *)(r2)")),
+            (0xbf2b_ffff_0000_0000, None),
+            (0xc201_0000_0000_0000, None),
+        ] {
+            let bytes = bytes.to_be_bytes();
+            assert_eq!(decode(&bytes), [Decoded::Data(Data::new(&bytes))]);
+            assert_eq!(Data::new(&bytes).meaning().as_deref(), meaning);
+            assert_eq!(Data::new(&bytes[..7]).meaning(), None);
+        }
+        // The second slot of a 64-bit load: missing, or not empty.
+        let half = 0x1801_0000_0100_0000u64.to_be_bytes();
+        assert_eq!(decode(&half), [Decoded::Data(Data::new(&half))]);
+        for second in [0x9500_0000_0000_0000u64, 0x0001_0000_0000_0000, 0x0000_0100_0000_0000] {
+            let both = [half, second.to_be_bytes()].concat();
+            assert_eq!(decode(&both)[0], Decoded::Data(Data::new(&half)));
+        }
+        let map = [0x1811_0000_0100_0000u64.to_be_bytes(), 0x0000_0000_0100_0000u64.to_be_bytes()].concat();
+        assert_eq!(decode(&map).len(), 2, "a map with something in the upper half");
     }
 }

@@ -43,15 +43,19 @@
 //! ```
 #![deny(missing_docs)]
 
+#[cfg(feature = "btf")]
 pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
+#[cfg(feature = "elf")]
+pub mod elf;
 mod error;
 mod flow;
 pub mod helper;
 pub mod insn;
 mod label;
+pub mod log;
 mod map;
 mod optimise;
 mod place;
@@ -59,8 +63,10 @@ mod program;
 mod record;
 mod stack;
 mod step;
+pub mod text;
 mod value;
 
+#[cfg(feature = "btf")]
 pub use btf::{BtfImage, MapTypes, MapsBtf};
 pub use builder::{Builder, Function};
 pub use condition::Condition;

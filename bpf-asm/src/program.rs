@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::builder::{Core, Resolved};
 use crate::error::Location;
-use crate::insn::{Insn, Wide, WideSource};
+use crate::insn::{Insn, Since, Wide, WideSource};
 use crate::map::MapDef;
 use crate::record::Type;
 
@@ -121,6 +121,11 @@ impl Program {
     /// The instructions, each with its first slot and the Rust line that wrote it.
     pub fn insns(&self) -> impl Iterator<Item = (usize, Insn, Location)> + '_ {
         self.lines.iter().map(|line| (line.slot, line.insn, line.at))
+    }
+
+    /// What all of its instructions need.
+    pub fn requires(&self) -> Since {
+        self.lines.iter().map(|line| line.insn.since()).fold(Since::FIRST, Since::and)
     }
 
     /// The bytes for the kernel. `fd` tells the descriptor of each map in [`Program::maps`], and is asked once for each.

@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
+use bpf_asm::log::VerifierLog;
 use bpf_asm::{MapDef, Program, btf};
-use syscalls::{AttachType, BtfObject, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec};
+use syscalls::{AttachType, BtfObject, Errno, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec};
 
 /// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs only; the programs, not the rest of
 /// shunt, are offered under the GPL as well.
@@ -36,19 +37,38 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
     defs.iter().zip(&types.types).map(make).collect()
 }
 
+/// A program that the verifier refused, with all that it said under the Rust lines that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{errno}\n\n{log}")]
+pub struct Rejected {
+    errno: Errno,
+    log: String,
+    /// The kernel's answer, and its log as it came.
+    pub cause: syscalls::Error,
+}
+
 /// Loads a program that uses `maps`.
 ///
-/// A program that the verifier refuses is an error that holds the whole log, with the Rust line of each instruction.
+/// # Errors
+/// [`Rejected`] for a program that the verifier refuses.
 pub fn program(program: &Program, maps: &Maps) -> Result<Prog> {
-    submit(program, maps, Prog::load).with_context(|| format!("cannot load program '{}'", program.name()))
+    let load = |spec: &ProgSpec<'_>| Prog::load(spec).map_err(|cause| explain(program, cause));
+    submit(program, maps, load).with_context(|| format!("cannot load program '{}'", program.name()))
+}
+
+fn explain(program: &Program, cause: syscalls::Error) -> anyhow::Error {
+    match (cause.errno(), cause.log().map(|log| VerifierLog::new(program, log).to_string())) {
+        (Some(errno), Some(log)) => Rejected { errno, log, cause }.into(),
+        _ => cause.into(),
+    }
 }
 
 /// Describes a program that uses `maps` to the kernel, with its lines, and hands the description to `load`.
-pub fn submit<T>(
+pub fn submit<T, E: From<syscalls::Error>>(
     program: &Program,
     maps: &Maps,
-    load: impl FnOnce(&ProgSpec<'_>) -> syscalls::Result<T>,
-) -> syscalls::Result<T> {
+    load: impl FnOnce(&ProgSpec<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     // A map that was not made is descriptor -1, which the kernel refuses as one.
     let image = program.relocate(|def| {
         let made = maps.iter().find(|(name, _)| *name == def.name);

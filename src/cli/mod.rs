@@ -9,9 +9,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::agent::{Name, Pins};
 
+mod asm;
 mod bench;
 mod demo;
 mod detach;
+mod disasm;
 mod flows;
 mod programs;
 mod run;
@@ -56,6 +58,8 @@ enum Command {
     Demo(demo::Demo),
     Bench(bench::Bench),
     Programs(programs::Programs),
+    Asm(asm::Asm),
+    Disasm(disasm::Disasm),
 }
 
 /// Which instance a command is about.
@@ -94,6 +98,8 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Programs(command) => command.run(),
+        Command::Asm(command) => command.run(),
+        Command::Disasm(command) => command.run(),
     };
     match done {
         Ok(code) => code,

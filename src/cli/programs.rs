@@ -1,13 +1,17 @@
 //! `shunt programs`
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use bpf_asm::elf;
 use clap::Args;
 
 use super::DONE;
 use super::table::Table;
 use crate::agent::kernel;
+use crate::agent::load::LICENSE;
 use crate::datapath::{Datapath, Meter, Settings};
 use crate::probe;
 
@@ -20,6 +24,9 @@ pub struct Programs {
     /// Assemble for a kernel that does not charge redirected bytes to their receiver
     #[arg(long)]
     counted: bool,
+    /// Write the programs and their maps into DIR/shunt.o, an ELF object that libbpf and bpftool load
+    #[arg(long, value_name = "DIR", conflicts_with = "disassemble")]
+    elf: Option<PathBuf>,
 }
 
 impl Programs {
@@ -32,6 +39,13 @@ impl Programs {
             for program in &programs {
                 println!("{program}");
             }
+            return Ok(DONE);
+        }
+        if let Some(dir) = self.elf {
+            let object = elf::write(&elf::unit(&LICENSE.to_string_lossy(), &programs.each_ref())?)?;
+            let path = dir.join("shunt.o");
+            fs::write(&path, object).with_context(|| format!("cannot write {}", path.display()))?;
+            println!("{}", path.display());
             return Ok(DONE);
         }
         let mut table = Table::new(&["PROGRAM", "TYPE", "INSTRUCTIONS", "MAPS"]).right(2);

@@ -313,6 +313,7 @@ fn prog_array<T: Pod>(
     let mut items = vec![T::zeroed(); count as usize];
     let mut raw = uapi::ProgInfo::zeroed();
     // The kernel insists on its own record sizes where an array has them.
+    raw.func_info_rec_size = size_of::<[u32; 2]>() as u32;
     raw.line_info_rec_size = size_of::<uapi::LineInfo>() as u32;
     raw.jited_line_info_rec_size = size_of::<u64>() as u32;
     let (length, address) = field(&mut raw);
@@ -352,6 +353,20 @@ pub(crate) fn line_info(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<LineInfo
             column: r.line_col & 0x3ff,
         })
         .collect())
+}
+
+/// A function of a loaded program: `struct bpf_func_info`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FuncInfo {
+    /// Its first instruction, counted in 8-byte units from the program's start.
+    pub insn: u32,
+    /// Its type, a function, in the program's BTF.
+    pub type_id: u32,
+}
+
+pub(crate) fn func_info(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<FuncInfo>> {
+    let records: Vec<[u32; 2]> = prog_array(fd, object, |raw| (&mut raw.nr_func_info, &mut raw.func_info))?;
+    Ok(records.into_iter().map(|[insn, type_id]| FuncInfo { insn, type_id }).collect())
 }
 
 pub(crate) fn jited_line_info(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<u64>> {

@@ -1,7 +1,7 @@
 //! Programs: `BPF_PROG_LOAD` and what can be asked of a loaded one.
 
 use crate::error::{Errno, Error, Result};
-use crate::object::{self, LineInfo, ProgInfo};
+use crate::object::{self, FuncInfo, LineInfo, ProgInfo};
 use crate::uapi::{self, open_enum};
 use crate::{memlock, name};
 use bytemuck::Zeroable;
@@ -99,6 +99,8 @@ pub struct ProgSpec<'a> {
     pub flags: u32,
     /// Types and lines.
     pub btf: Option<ProgBtf<'a>>,
+    /// The maps, and the BTF of modules, that instructions name by their place here (`fd_array`, since Linux 5.14).
+    pub fd_array: &'a [BorrowedFd<'a>],
 }
 
 impl<'a> ProgSpec<'a> {
@@ -114,6 +116,7 @@ impl<'a> ProgSpec<'a> {
             attach_btf_obj: None,
             flags: 0,
             btf: None,
+            fd_array: &[],
         }
     }
 
@@ -132,6 +135,9 @@ impl<'a> ProgSpec<'a> {
         attr.expected_attach_type = self.expected_attach_type.raw();
         attr.attach_btf_id = self.attach_btf_id;
         attr.attach_btf_obj_fd = self.attach_btf_obj.map_or(0, uapi::fd);
+        if !self.fd_array.is_empty() {
+            attr.fd_array = self.fd_array.as_ptr() as u64;
+        }
         if let Some(btf) = &self.btf {
             attr.prog_btf_fd = uapi::fd(btf.fd);
             attr.func_info_rec_size = btf.func_info_rec_size;
@@ -301,12 +307,21 @@ impl Prog {
         object::prog_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as the verifier rewrote them, 8 bytes each.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as the verifier rewrote them, 8 bytes each. None without
+    /// `CAP_BPF`, or if constants are blinded and addresses of the kernel are hidden.
     ///
     /// # Errors
     /// [`Error::Command`].
     pub fn xlated(&self) -> Result<Vec<u8>> {
         object::xlated(self.as_fd(), &self.object())
+    }
+
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: where its functions begin among its rewritten instructions. Empty without BTF.
+    ///
+    /// # Errors
+    /// [`Error::Command`].
+    pub fn func_info(&self) -> Result<Vec<FuncInfo>> {
+        object::func_info(self.as_fd(), &self.object())
     }
 
     /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the source lines of its rewritten instructions. Empty without BTF.
@@ -520,6 +535,7 @@ mod tests {
         let places: Vec<_> = lines.iter().map(|l| (l.insn, l.line, l.column)).collect();
         assert_eq!(places, [(0, 41, 900), (1, 42, 3)]);
         assert_eq!(prog.jited_line_info().unwrap().len(), 2);
+        assert_eq!(prog.func_info().unwrap(), [FuncInfo { insn: 0, type_id: function }]);
         let loaded = BtfObject::open_id(prog.info().unwrap().btf_id).unwrap();
         let strings = Btf::parse(loaded.data().unwrap()).unwrap();
         assert_eq!(strings.string(lines[1].text), Ok("return"));

@@ -172,7 +172,7 @@ layouts! {
     }
 
     /// `BPF_PROG_LOAD`, up to the last field used here
-    struct ProgLoad: 120 {
+    struct ProgLoad: 128 {
         prog_type: u32 = 0,
         insn_cnt: u32 = 4,
         insns: u64 = 8,
@@ -195,6 +195,7 @@ layouts! {
         attach_btf_id: u32 = 108,
         attach_btf_obj_fd: u32 = 112,
         core_relo_cnt: u32 = 116,
+        fd_array: u64 = 120,
     }
 
     /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`

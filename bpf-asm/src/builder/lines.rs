@@ -2,7 +2,7 @@
 
 use super::{Core, Line, Link};
 use crate::error::{BuildError, ErrorKind, Location};
-use crate::insn::{Call, Insn};
+use crate::insn::{Call, Insn, Minimum};
 use crate::map::MapDef;
 use crate::program::{FunctionStart, ProgramLine};
 use crate::step::{Step, Target};
@@ -37,7 +37,16 @@ pub(super) fn check_ends(core: &mut Core) {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// The lines that need more than the stated minimum.
+pub(super) fn above(core: &Core, minimum: Minimum) -> impl Iterator<Item = BuildError> {
+    let lines = core.functions.iter().flat_map(|function| &function.lines);
+    lines.filter(move |line| !line.insn.since().within(minimum)).map(move |line| {
+        let kind = ErrorKind::AboveMinimum { insn: line.insn, needs: line.insn.since(), minimum };
+        BuildError { at: line.at, kind }
+    })
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (1..=127).contains(&name.len()) && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }

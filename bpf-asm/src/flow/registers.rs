@@ -83,6 +83,11 @@ fn run(core: &Core, line: &Line, contents: &mut Contents) {
     let target = match line.insn {
         Insn::Alu(alu) => Some(alu.dst),
         Insn::Endian(endian) => Some(endian.dst),
+        Insn::SignExtend(extend) => Some(extend.dst),
+        Insn::AddressSpaceCast(cast) => Some(cast.dst),
+        Insn::LoadSigned(load) => Some(load.dst),
+        Insn::LoadAcquire(load) => Some(load.dst),
+        Insn::Packet(_) => Some(Register::R0),
         Insn::Load(load) => Some(load.dst),
         Insn::Wide(wide) => Some(wide.dst),
         _ => None,

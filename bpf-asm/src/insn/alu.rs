@@ -1,62 +1,105 @@
-//! Arithmetic: classes ALU and ALU64 (RFC 9669 section 4.1 and 4.2).
+//! Arithmetic: classes ALU and ALU64 (RFC 9669 section 4.1).
 
 use std::fmt;
 
-use super::{Register, Slot, Source, Width};
-
-const CLASS_ALU: u8 = 0x04;
-const CLASS_ALU64: u8 = 0x07;
-const END: u8 = 0xd0;
+use super::slot::class;
+use super::{Isa, Register, Since, Slot, Source, Width};
 
 /// What an arithmetic instruction computes, `dst = dst op src`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum AluOp {
     /// `dst += src`
-    Add = 0x00,
+    Add,
     /// `dst -= src`
-    Sub = 0x10,
+    Sub,
     /// `dst *= src`
-    Mul = 0x20,
+    Mul,
     /// `dst /= src`, unsigned; a division by zero gives 0
-    Div = 0x30,
+    Div,
+    /// `dst /= src`, signed; a division by zero gives 0, and `MIN / -1` gives `MIN`
+    Sdiv,
     /// `dst |= src`
-    Or = 0x40,
+    Or,
     /// `dst &= src`
-    And = 0x50,
+    And,
     /// `dst <<= src`
-    Lsh = 0x60,
+    Lsh,
     /// `dst >>= src`, unsigned
-    Rsh = 0x70,
+    Rsh,
     /// `dst = -dst`
-    Neg = 0x80,
+    Neg,
     /// `dst %= src`, unsigned; modulo zero leaves dst
-    Mod = 0x90,
+    Mod,
+    /// `dst %= src`, signed, with the sign of dst; modulo zero leaves dst, and `MIN % -1` gives 0
+    Smod,
     /// `dst ^= src`
-    Xor = 0xa0,
+    Xor,
     /// `dst = src`
-    Mov = 0xb0,
+    Mov,
     /// `dst >>= src`, signed
-    Arsh = 0xc0,
+    Arsh,
 }
 
 impl AluOp {
-    fn symbol(self) -> &'static str {
+    /// All operations.
+    pub const ALL: [AluOp; 15] = [
+        AluOp::Add,
+        AluOp::Sub,
+        AluOp::Mul,
+        AluOp::Div,
+        AluOp::Sdiv,
+        AluOp::Or,
+        AluOp::And,
+        AluOp::Lsh,
+        AluOp::Rsh,
+        AluOp::Neg,
+        AluOp::Mod,
+        AluOp::Smod,
+        AluOp::Xor,
+        AluOp::Mov,
+        AluOp::Arsh,
+    ];
+
+    /// The operation's bits of the opcode, and the offset that goes with it.
+    fn code(self) -> (u8, i16) {
         match self {
+            AluOp::Add => (0x00, 0),
+            AluOp::Sub => (0x10, 0),
+            AluOp::Mul => (0x20, 0),
+            AluOp::Div => (0x30, 0),
+            AluOp::Sdiv => (0x30, 1),
+            AluOp::Or => (0x40, 0),
+            AluOp::And => (0x50, 0),
+            AluOp::Lsh => (0x60, 0),
+            AluOp::Rsh => (0x70, 0),
+            AluOp::Neg => (0x80, 0),
+            AluOp::Mod => (0x90, 0),
+            AluOp::Smod => (0x90, 1),
+            AluOp::Xor => (0xa0, 0),
+            AluOp::Mov => (0xb0, 0),
+            AluOp::Arsh => (0xc0, 0),
+        }
+    }
+
+    /// How the kernel writes it; `neg` has no operator between two operands.
+    pub(crate) fn symbol(self) -> Option<&'static str> {
+        Some(match self {
             AluOp::Add => "+=",
             AluOp::Sub => "-=",
             AluOp::Mul => "*=",
             AluOp::Div => "/=",
+            AluOp::Sdiv => "s/=",
             AluOp::Or => "|=",
             AluOp::And => "&=",
             AluOp::Lsh => "<<=",
             AluOp::Rsh => ">>=",
-            AluOp::Neg => "= -",
+            AluOp::Neg => return None,
             AluOp::Mod => "%=",
+            AluOp::Smod => "s%=",
             AluOp::Xor => "^=",
             AluOp::Mov => "=",
             AluOp::Arsh => "s>>=",
-        }
+        })
     }
 }
 
@@ -66,7 +109,7 @@ impl AluOp {
 ///  7     4  3   2   0
 /// +-------+---+-------+
 /// |  op   | s | class |   class 4: 32 bits, 7: 64 bits; s: register (1) or immediate (0)
-/// +-------+---+-------+
+/// +-------+---+-------+   offset 1: signed division and modulo
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alu {
@@ -83,16 +126,32 @@ pub struct Alu {
 impl Alu {
     pub(super) fn encode(&self) -> Slot {
         let class = match self.width {
-            Width::W32 => CLASS_ALU,
-            Width::W64 => CLASS_ALU64,
+            Width::W32 => class::ALU,
+            Width::W64 => class::ALU64,
         };
         let src = if self.op == AluOp::Neg { Source::Imm(0) } else { self.src };
+        let (code, offset) = self.op.code();
         Slot {
-            opcode: self.op as u8 | src.bit() | class,
+            opcode: code | src.bit() | class,
             dst: self.dst.number(),
             src: src.register_number(),
-            offset: 0,
+            offset,
             imm: src.imm(),
+        }
+    }
+
+    pub(super) fn decode(slot: Slot) -> Option<Self> {
+        let width = if slot.class() == class::ALU { Width::W32 } else { Width::W64 };
+        let op = AluOp::ALL.into_iter().find(|op| op.code() == (slot.operation(), slot.offset))?;
+        Some(Alu { width, op, dst: slot.dst()?, src: Source::of(slot)? })
+    }
+
+    pub(super) fn since(&self) -> Since {
+        match (self.op, self.width) {
+            (AluOp::Sdiv | AluOp::Smod, _) => Since::new(Isa::V4, 6, 6),
+            // Verifiers before 5.0 refuse it: "BPF_ARSH not supported for 32 bit ALU".
+            (AluOp::Arsh, Width::W32) => Since::new(Isa::V1, 5, 0),
+            _ => Since::FIRST,
         }
     }
 }
@@ -101,68 +160,10 @@ impl fmt::Display for Alu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = self.width.letter();
         let dst = self.dst.number();
-        match (self.op, self.src) {
-            (AluOp::Neg, _) => write!(f, "{letter}{dst} = -{letter}{dst}"),
-            (op, Source::Imm(imm)) => write!(f, "{letter}{dst} {} {imm}", op.symbol()),
-            (op, Source::Reg(src)) => write!(f, "{letter}{dst} {} {letter}{}", op.symbol(), src.number()),
+        match (self.op.symbol(), self.src) {
+            (None, _) => write!(f, "{letter}{dst} = -{letter}{dst}"),
+            (Some(symbol), Source::Imm(imm)) => write!(f, "{letter}{dst} {symbol} {imm}"),
+            (Some(symbol), Source::Reg(src)) => write!(f, "{letter}{dst} {symbol} {letter}{}", src.number()),
         }
-    }
-}
-
-/// The byte order a register is brought into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByteOrder {
-    /// Least significant byte first.
-    Little,
-    /// Network order.
-    Big,
-}
-
-/// How many bits a byte-order instruction treats; the others become zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndianBits {
-    /// 16 bits.
-    B16 = 16,
-    /// 32 bits.
-    B32 = 32,
-    /// 64 bits.
-    B64 = 64,
-}
-
-/// A conversion between host order and a given byte order (RFC 9669 section 4.2).
-///
-/// ```text
-///  7     4  3   2   0
-/// +-------+---+-------+
-/// |  0xd  | o | class |   class 4; o: little (0) or big (1); immediate: 16, 32 or 64
-/// +-------+---+-------+
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endian {
-    /// The order.
-    pub order: ByteOrder,
-    /// The bits treated.
-    pub bits: EndianBits,
-    /// The register changed.
-    pub dst: Register,
-}
-
-impl Endian {
-    pub(super) fn encode(&self) -> Slot {
-        let order = match self.order {
-            ByteOrder::Little => 0x00,
-            ByteOrder::Big => 0x08,
-        };
-        Slot { opcode: END | order | CLASS_ALU, dst: self.dst.number(), src: 0, offset: 0, imm: self.bits as i32 }
-    }
-}
-
-impl fmt::Display for Endian {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let order = match self.order {
-            ByteOrder::Little => "le",
-            ByteOrder::Big => "be",
-        };
-        write!(f, "{} = {order}{} {}", self.dst, self.bits as i32, self.dst)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Register, Size, Slot, Width};
+use super::slot::{class, mode};
+use super::{Isa, Register, Since, Size, Slot, Width};
 
 const FETCH: i32 = 0x01;
 
@@ -32,6 +33,20 @@ pub enum AtomicOp {
 }
 
 impl AtomicOp {
+    /// All operations.
+    pub const ALL: [AtomicOp; 10] = [
+        AtomicOp::Add,
+        AtomicOp::Or,
+        AtomicOp::And,
+        AtomicOp::Xor,
+        AtomicOp::FetchAdd,
+        AtomicOp::FetchOr,
+        AtomicOp::FetchAnd,
+        AtomicOp::FetchXor,
+        AtomicOp::Exchange,
+        AtomicOp::CompareExchange,
+    ];
+
     fn imm(self) -> i32 {
         match self {
             AtomicOp::Add => 0x00,
@@ -80,11 +95,28 @@ impl Atomic {
 
     pub(super) fn encode(&self) -> Slot {
         Slot {
-            opcode: 0xc0 | self.size().bits() | 0x03,
+            opcode: mode::ATOMIC | self.size().bits() | class::STX,
             dst: self.base.number(),
             src: self.src.number(),
             offset: self.offset,
             imm: self.op.imm(),
+        }
+    }
+
+    pub(super) fn decode(slot: Slot) -> Option<Self> {
+        let width = match Size::of(slot)? {
+            Size::W => Width::W32,
+            Size::DW => Width::W64,
+            Size::B | Size::H => return None,
+        };
+        let op = AtomicOp::ALL.into_iter().find(|op| op.imm() == slot.imm)?;
+        Some(Atomic { width, op, base: slot.dst()?, offset: slot.offset, src: slot.src()? })
+    }
+
+    pub(super) fn since(&self) -> Since {
+        match self.op {
+            AtomicOp::Add => Since::FIRST,
+            _ => Since::new(Isa::V3, 5, 12),
         }
     }
 }
@@ -96,19 +128,18 @@ impl fmt::Display for Atomic {
             Width::W32 => "",
             Width::W64 => "64",
         };
+        let memory = format_args!("({size} *)({base} {offset:+})");
         match self.op {
-            AtomicOp::Add => write!(f, "lock *({size} *)({base} {offset:+}) += {src}"),
-            AtomicOp::Or => write!(f, "lock *({size} *)({base} {offset:+}) |= {src}"),
-            AtomicOp::And => write!(f, "lock *({size} *)({base} {offset:+}) &= {src}"),
-            AtomicOp::Xor => write!(f, "lock *({size} *)({base} {offset:+}) ^= {src}"),
-            AtomicOp::FetchAdd => write!(f, "{src} = atomic{bits}_fetch_add(({size} *)({base} {offset:+}), {src})"),
-            AtomicOp::FetchOr => write!(f, "{src} = atomic{bits}_fetch_or(({size} *)({base} {offset:+}), {src})"),
-            AtomicOp::FetchAnd => write!(f, "{src} = atomic{bits}_fetch_and(({size} *)({base} {offset:+}), {src})"),
-            AtomicOp::FetchXor => write!(f, "{src} = atomic{bits}_fetch_xor(({size} *)({base} {offset:+}), {src})"),
-            AtomicOp::Exchange => write!(f, "{src} = atomic{bits}_xchg(({size} *)({base} {offset:+}), {src})"),
-            AtomicOp::CompareExchange => {
-                write!(f, "r0 = atomic{bits}_cmpxchg(({size} *)({base} {offset:+}), r0, {src})")
-            }
+            AtomicOp::Add => write!(f, "lock *{memory} += {src}"),
+            AtomicOp::Or => write!(f, "lock *{memory} |= {src}"),
+            AtomicOp::And => write!(f, "lock *{memory} &= {src}"),
+            AtomicOp::Xor => write!(f, "lock *{memory} ^= {src}"),
+            AtomicOp::FetchAdd => write!(f, "{src} = atomic{bits}_fetch_add({memory}, {src})"),
+            AtomicOp::FetchOr => write!(f, "{src} = atomic{bits}_fetch_or({memory}, {src})"),
+            AtomicOp::FetchAnd => write!(f, "{src} = atomic{bits}_fetch_and({memory}, {src})"),
+            AtomicOp::FetchXor => write!(f, "{src} = atomic{bits}_fetch_xor({memory}, {src})"),
+            AtomicOp::Exchange => write!(f, "{src} = atomic{bits}_xchg({memory}, {src})"),
+            AtomicOp::CompareExchange => write!(f, "r0 = atomic{bits}_cmpxchg({memory}, r0, {src})"),
         }
     }
 }

@@ -2,12 +2,20 @@
 
 use std::fmt;
 
-use super::{Register, Slot, Source, Width};
+use super::slot::class;
+use super::{Isa, Register, Since, Slot, Source, Width};
 
-pub(super) const CLASS_JMP: u8 = 0x05;
-const CLASS_JMP32: u8 = 0x06;
+const JA: u8 = 0x00;
+const JCOND: u8 = 0xe0;
+/// Operand X: to a register's content.
+const TO_REGISTER: u8 = 0x08;
+
+pub(super) const GOTO: u8 = JA | class::JMP;
+pub(super) const GOTO_LONG: u8 = JA | class::JMP32;
+pub(super) const GOTO_REGISTER: u8 = JA | TO_REGISTER | class::JMP;
+pub(super) const MAY_GOTO: u8 = JCOND | class::JMP;
 /// Returns r0.
-pub(super) const EXIT: u8 = 0x90 | CLASS_JMP;
+pub(super) const EXIT: u8 = 0x90 | class::JMP;
 
 /// When a conditional jump is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +46,21 @@ pub enum Compare {
 }
 
 impl Compare {
+    /// All comparisons.
+    pub const ALL: [Compare; 11] = [
+        Compare::Eq,
+        Compare::Gt,
+        Compare::Ge,
+        Compare::Set,
+        Compare::Ne,
+        Compare::Sgt,
+        Compare::Sge,
+        Compare::Lt,
+        Compare::Le,
+        Compare::Slt,
+        Compare::Sle,
+    ];
+
     /// The comparison that holds exactly when this one does not; [`Compare::Set`] has none.
     pub fn negated(self) -> Option<Compare> {
         Some(match self {
@@ -55,7 +78,8 @@ impl Compare {
         })
     }
 
-    fn symbol(self) -> &'static str {
+    /// How the kernel writes it.
+    pub(crate) fn symbol(self) -> &'static str {
         match self {
             Compare::Eq => "==",
             Compare::Gt => ">",
@@ -73,6 +97,12 @@ impl Compare {
 }
 
 /// An unconditional jump, counted in slots from the next instruction.
+///
+/// ```text
+/// +------+---+---+--------+---+
+/// | 0x05 | 0 | 0 | offset | 0 |
+/// +------+---+---+--------+---+
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Jump {
     /// Slots to skip; negative goes back.
@@ -81,13 +111,101 @@ pub struct Jump {
 
 impl Jump {
     pub(super) fn encode(&self) -> Slot {
-        Slot { opcode: CLASS_JMP, dst: 0, src: 0, offset: self.offset, imm: 0 }
+        Slot { opcode: GOTO, dst: 0, src: 0, offset: self.offset, imm: 0 }
     }
 }
 
 impl fmt::Display for Jump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "goto pc{:+}", self.offset)
+    }
+}
+
+/// An unconditional jump of any length, counted in slots from the next instruction.
+///
+/// ```text
+/// +------+---+---+---+-----------+
+/// | 0x06 | 0 | 0 | 0 | immediate |
+/// +------+---+---+---+-----------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JumpLong {
+    /// Slots to skip; negative goes back.
+    pub offset: i32,
+}
+
+impl JumpLong {
+    pub(super) fn encode(&self) -> Slot {
+        Slot { opcode: GOTO_LONG, dst: 0, src: 0, offset: 0, imm: self.offset }
+    }
+
+    pub(super) fn since(&self) -> Since {
+        Since::new(Isa::V4, 6, 6)
+    }
+}
+
+impl fmt::Display for JumpLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gotol pc{:+}", self.offset)
+    }
+}
+
+/// A jump that the kernel takes once the program has come past it often enough (8 million times; newer kernels: for a
+/// quarter of a second); until then the program goes on. It bounds a loop for the verifier.
+///
+/// ```text
+/// +------+---+---+--------+---+
+/// | 0xe5 | 0 | 0 | offset | 0 |
+/// +------+---+---+--------+---+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MayGoto {
+    /// Slots to skip, from the next instruction; negative goes back.
+    pub offset: i16,
+}
+
+impl MayGoto {
+    pub(super) fn encode(&self) -> Slot {
+        Slot { opcode: MAY_GOTO, dst: 0, src: 0, offset: self.offset, imm: 0 }
+    }
+
+    pub(super) fn since(&self) -> Since {
+        Since::new(Isa::Extension, 6, 9)
+    }
+}
+
+impl fmt::Display for MayGoto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "may_goto pc{:+}", self.offset)
+    }
+}
+
+/// A jump to the instruction whose address a register holds, which comes from an instruction array map.
+///
+/// ```text
+/// +------+---+-----+---+---+
+/// | 0x0d | 0 | dst | 0 | 0 |
+/// +------+---+-----+---+---+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JumpRegister {
+    /// The register.
+    pub target: Register,
+}
+
+impl JumpRegister {
+    pub(super) fn encode(&self) -> Slot {
+        Slot { opcode: GOTO_REGISTER, dst: self.target.number(), src: 0, offset: 0, imm: 0 }
+    }
+
+    pub(super) fn since(&self) -> Since {
+        Since::new(Isa::V4, 6, 19)
+    }
+}
+
+impl fmt::Display for JumpRegister {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gotox {}", self.target)
     }
 }
 
@@ -116,8 +234,8 @@ pub struct JumpIf {
 impl JumpIf {
     pub(super) fn encode(&self) -> Slot {
         let class = match self.width {
-            Width::W32 => CLASS_JMP32,
-            Width::W64 => CLASS_JMP,
+            Width::W32 => class::JMP32,
+            Width::W64 => class::JMP,
         };
         Slot {
             opcode: self.compare as u8 | self.src.bit() | class,
@@ -127,17 +245,35 @@ impl JumpIf {
             imm: self.src.imm(),
         }
     }
+
+    pub(super) fn decode(slot: Slot) -> Option<Self> {
+        let width = if slot.class() == class::JMP32 { Width::W32 } else { Width::W64 };
+        let compare = Compare::ALL.into_iter().find(|compare| *compare as u8 == slot.operation())?;
+        Some(JumpIf { width, compare, dst: slot.dst()?, src: Source::of(slot)?, offset: slot.offset })
+    }
+
+    pub(super) fn since(&self) -> Since {
+        match (self.width, self.compare) {
+            (Width::W32, _) => Since::new(Isa::V3, 5, 1),
+            (Width::W64, Compare::Lt | Compare::Le | Compare::Slt | Compare::Sle) => Since::new(Isa::V2, 4, 14),
+            (Width::W64, _) => Since::FIRST,
+        }
+    }
+
+    /// `if r1 == 0x5`
+    pub(crate) fn condition(&self) -> String {
+        let (letter, dst, symbol) = (self.width.letter(), self.dst.number(), self.compare.symbol());
+        match self.src {
+            // The kernel prints the bits of a negative number, which reads as another number where 64 bits are compared.
+            Source::Imm(imm) if imm < 0 => format!("if {letter}{dst} {symbol} -{:#x}", imm.unsigned_abs()),
+            Source::Imm(imm) => format!("if {letter}{dst} {symbol} {imm:#x}"),
+            Source::Reg(src) => format!("if {letter}{dst} {symbol} {letter}{}", src.number()),
+        }
+    }
 }
 
 impl fmt::Display for JumpIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letter = self.width.letter();
-        let (dst, symbol) = (self.dst.number(), self.compare.symbol());
-        match self.src {
-            Source::Imm(imm) => write!(f, "if {letter}{dst} {symbol} {imm:#x} goto pc{:+}", self.offset),
-            Source::Reg(src) => {
-                write!(f, "if {letter}{dst} {symbol} {letter}{} goto pc{:+}", src.number(), self.offset)
-            }
-        }
+        write!(f, "{} goto pc{:+}", self.condition(), self.offset)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::slot::{class, mode};
 use super::{Register, Size, Slot, Source};
 
 /// `*(size *)(base + offset) = src`.
@@ -27,16 +28,24 @@ pub struct Store {
 impl Store {
     pub(super) fn encode(&self) -> Slot {
         let class = match self.src {
-            Source::Imm(_) => 0x02,
-            Source::Reg(_) => 0x03,
+            Source::Imm(_) => class::ST,
+            Source::Reg(_) => class::STX,
         };
         Slot {
-            opcode: 0x60 | self.size.bits() | class,
+            opcode: mode::MEM | self.size.bits() | class,
             dst: self.base.number(),
             src: self.src.register_number(),
             offset: self.offset,
             imm: self.src.imm(),
         }
+    }
+
+    pub(super) fn decode(slot: Slot) -> Option<Self> {
+        let src = match slot.class() {
+            class::ST => Source::Imm(slot.imm),
+            _ => Source::Reg(slot.src()?),
+        };
+        Some(Store { size: Size::of(slot)?, base: slot.dst()?, offset: slot.offset, src })
     }
 }
 

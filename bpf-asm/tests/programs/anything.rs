@@ -212,6 +212,7 @@ fn registers(insn: &Insn) -> (Vec<Register>, Vec<Register>) {
         Insn::Call(_) => (vec![], vec![Register::R0]),
         Insn::Exit => (vec![Register::R0], vec![]),
         Insn::Jump(_) => (vec![], vec![]),
+        other => panic!("the builder does not write {other}"),
     }
 }
 

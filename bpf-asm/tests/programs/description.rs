@@ -91,7 +91,7 @@ fn each_instruction_names_the_rust_line_that_wrote_it() {
     // Slot 3 is the second half of the 64-bit load in slot 2.
     assert_eq!(positions, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
     assert_eq!(lines[0].2, "r6 = r1");
-    assert_eq!(lines[2].2, "r2 = 0x10000000000");
+    assert_eq!(lines[2].2, "r2 = 0x10000000000 ll");
     assert_eq!(lines[5].3, last);
     assert_eq!(lines[6].3, first + 1);
 }

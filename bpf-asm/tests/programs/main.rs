@@ -9,6 +9,7 @@ mod description;
 mod functions;
 mod machine;
 mod memory;
+mod minimum;
 mod optimised;
 mod refusals;
 mod specialised;

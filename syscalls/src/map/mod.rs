@@ -59,6 +59,9 @@ pub struct MapSpec<'a> {
     pub flags: u32,
     /// The types of key and value: demanded by socket storage, shown by `bpftool` for any other.
     pub btf: Option<MapBtf<'a>>,
+    /// `map_extra`, what a type wants beside: hash functions of a Bloom filter (since Linux 5.16), the address of an arena
+    /// in user space (6.9).
+    pub extra: u64,
 }
 
 impl<'a> MapSpec<'a> {
@@ -71,7 +74,7 @@ impl<'a> MapSpec<'a> {
 
     /// A map with nothing but what all have.
     pub fn new(kind: MapKind, name: &'a str, key_size: u32, value_size: u32, max_entries: u32) -> Self {
-        Self { kind, name, key_size, value_size, max_entries, flags: 0, btf: None }
+        Self { kind, name, key_size, value_size, max_entries, flags: 0, btf: None, extra: 0 }
     }
 }
 
@@ -98,6 +101,7 @@ impl Map {
         attr.value_size = spec.value_size;
         attr.max_entries = spec.max_entries;
         attr.map_flags = spec.flags;
+        attr.map_extra = spec.extra;
         attr.map_name = name::object_name(spec.name);
         if let Some(btf) = &spec.btf {
             attr.btf_fd = uapi::fd(btf.fd);

@@ -1,0 +1,153 @@
+//! `.BTF.ext`: which function and which line the instructions of an object's sections belong to (kernel
+//! `Documentation/bpf/btf.rst`, section 4.2).
+
+use super::words::{Words, header};
+use super::{BtfError, FUNC_INFO_SIZE, LINE_INFO_SIZE, MAGIC, VERSION, put};
+
+const HEADER: usize = 24;
+
+/// What is known of the code of all sections.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ext {
+    pub(crate) sections: Vec<ExtSection>,
+}
+
+/// What is known of the code of one section. Strings and types are numbers in the BTF beside it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ExtSection {
+    /// The section's name.
+    pub(crate) name: u32,
+    /// `struct bpf_func_info` of each function: the byte at which it begins, and its type.
+    pub(crate) functions: Vec<[u32; 2]>,
+    /// `struct bpf_line_info` of instructions: the byte, file, text, line and column.
+    pub(crate) lines: Vec<[u32; 4]>,
+}
+
+impl Ext {
+    /// Records may be longer than they are known here; what is behind is skipped.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, BtfError> {
+        let (header, rest) = header(bytes)?;
+        let mut ext = Ext::default();
+        let part = |at: usize, name| {
+            let torn = BtfError::Part { part: name };
+            let [start, size] = header.get(at..).and_then(|words| words.first_chunk()).ok_or(torn.clone())?;
+            let end = (*start as usize).checked_add(*size as usize).ok_or(torn.clone())?;
+            rest.get(*start as usize..end).ok_or(torn)
+        };
+        read_records(part(0, "functions")?, "functions", |name, record| ext.section(name).functions.push(record))?;
+        read_records(part(2, "lines")?, "lines", |name, record| ext.section(name).lines.push(record))?;
+        Ok(ext)
+    }
+
+    fn section(&mut self, name: u32) -> &mut ExtSection {
+        let at = self.sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
+            self.sections.push(ExtSection { name, ..ExtSection::default() });
+            self.sections.len() - 1
+        });
+        &mut self.sections[at]
+    }
+
+    pub(crate) fn write(&self) -> Vec<u8> {
+        let functions = records(FUNC_INFO_SIZE, self.sections.iter().map(|at| (at.name, at.functions.as_flattened())));
+        let lines = records(LINE_INFO_SIZE, self.sections.iter().map(|at| (at.name, at.lines.as_flattened())));
+        let mut bytes = Vec::new();
+        bytes.extend(MAGIC.to_le_bytes());
+        bytes.extend([VERSION, 0]);
+        let (functions_size, lines_size) = (functions.len() as u32, lines.len() as u32);
+        put(&mut bytes, &[HEADER as u32, 0, functions_size, functions_size, lines_size]);
+        bytes.extend(functions);
+        bytes.extend(lines);
+        bytes
+    }
+}
+
+/// The size of a record, and for each section its name, the number of records, and these.
+fn records<'a>(size: u32, sections: impl Iterator<Item = (u32, &'a [u32])>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, words) in sections.filter(|(_, words)| !words.is_empty()) {
+        if bytes.is_empty() {
+            put(&mut bytes, &[size]);
+        }
+        put(&mut bytes, &[name, words.len() as u32 * 4 / size]);
+        put(&mut bytes, words);
+    }
+    bytes
+}
+
+/// Hands each record of `N` words out, with its section's name.
+fn read_records<const N: usize>(
+    bytes: &[u8],
+    part: &'static str,
+    mut record: impl FnMut(u32, [u32; N]),
+) -> Result<(), BtfError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let torn = || BtfError::Part { part };
+    let mut words = Words::new(bytes);
+    let [size] = words.take().ok_or_else(torn)?;
+    let beyond = (size as usize).checked_sub(N * 4).ok_or_else(torn)?;
+    while !words.is_empty() {
+        let [name, count] = words.take().ok_or_else(torn)?;
+        for _ in 0..count {
+            record(name, words.take().ok_or_else(torn)?);
+            words.skip(beyond).ok_or_else(torn)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ext() -> Ext {
+        Ext {
+            sections: vec![
+                ExtSection { name: 1, functions: vec![[0, 5], [24, 6]], lines: vec![[0, 1, 2, 3 << 10]] },
+                ExtSection { name: 9, functions: vec![[0, 7]], lines: Vec::new() },
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(Ext::read(&ext().write()), Ok(ext()));
+        assert_eq!(Ext::read(&Ext::default().write()), Ok(Ext::default()));
+    }
+
+    #[test]
+    fn what_records_have_beyond_what_is_known_is_skipped() {
+        let mut bytes = Vec::new();
+        bytes.extend(MAGIC.to_le_bytes());
+        bytes.extend([VERSION, 0]);
+        // A header of 32 bytes; one section with two records of 12 bytes.
+        put(&mut bytes, &[32, 0, 36, 36, 0, 0, 0]);
+        put(&mut bytes, &[12, 4, 2, 0, 5, 0xdead, 24, 6, 0xbeef]);
+        let section = ExtSection { name: 4, functions: vec![[0, 5], [24, 6]], lines: Vec::new() };
+        assert_eq!(Ext::read(&bytes), Ok(Ext { sections: vec![section] }));
+    }
+
+    #[test]
+    fn records_that_are_torn_too_small_or_elsewhere_are_errors() {
+        let whole = ext().write();
+        // Bytes of the header, a byte in it and what it becomes, and what is wrong then.
+        let header = || Err(BtfError::Header { len: whole.len() });
+        let functions = || Err(BtfError::Part { part: "functions" });
+        let table = [
+            (0, 0, header()),
+            (2, 2, header()),
+            (4, 23, header()),
+            (8, 0xf0, functions()),
+            (12, 1, functions()),
+            (24, 7, functions()),
+            (20, 1, Err(BtfError::Part { part: "lines" })),
+            (32, 200, functions()),
+        ];
+        for (at, byte, expected) in table {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            assert_eq!(Ext::read(&bytes), expected, "byte {at} is {byte}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Variables of sections, by which objects declare maps.
+
+use super::blob::{Blob, Linkage};
+use super::kind;
+
+/// Bytes of a pointer.
+const POINTER: u32 = 8;
+
+impl Blob {
+    /// A structure without a name whose members are pointers, one behind the other.
+    pub(crate) fn pointers(&mut self, members: &[(&str, u32)]) -> u32 {
+        let fields = (0..).zip(members).flat_map(|(n, (name, ty))| [self.string(name), *ty, n * POINTER * 8]);
+        let fields: Vec<u32> = fields.collect();
+        self.add(0, kind::STRUCT << 24 | members.len() as u32, members.len() as u32 * POINTER, &fields)
+    }
+
+    /// A variable that others may use.
+    pub(crate) fn variable(&mut self, name: &str, ty: u32) -> u32 {
+        let name = self.string(name);
+        self.add(name, kind::VAR << 24, ty, &[Linkage::Global as u32])
+    }
+
+    /// The variables of a section: of each its number, where it lies, and its bytes.
+    pub(crate) fn section(&mut self, name: &str, size: u32, variables: &[[u32; 3]]) -> u32 {
+        let name = self.string(name);
+        self.add(name, kind::DATASEC << 24 | variables.len() as u32, size, variables.as_flattened())
+    }
+}

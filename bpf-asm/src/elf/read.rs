@@ -1,0 +1,277 @@
+//! An object to a unit.
+
+use std::collections::BTreeMap;
+
+use object::elf::{R_BPF_64_32, R_BPF_64_64};
+use object::read::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex, Symbol};
+use object::{Architecture, File, SectionKind, SymbolKind};
+
+use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, maps};
+use crate::btf::{BtfError, Ext, ExtSection, Types};
+use crate::insn::decode;
+use crate::text::{Function, Line, Map, Reference, Section, Target, Unit};
+
+const WIDE: u8 = 0x18;
+const CALL: u8 = 0x85;
+
+/// What an object holds: its code with relocations as names, its maps, and the lines of its instructions.
+///
+/// Variables of `.data`, `.rodata` and `.bss` are values of maps with the section's name, as libbpf makes them. Functions
+/// of the kernel and variables of it are names. Addresses of functions and calls inside a section are distances.
+///
+/// # Errors
+/// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves. No bytes make it panic.
+pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
+    let file = File::parse(bytes)?;
+    if file.architecture() != Architecture::Bpf || !file.is_little_endian() || !file.is_64() {
+        return Err(ReadError::Machine);
+    }
+    let content = |name| file.section_by_name(name).map(|section| section.data()).transpose();
+    let broken = |section| move |error| ReadError::Btf { section, error };
+    let types = content(BTF)?.map(|bytes| Types::read(bytes).map_err(broken(BTF))).transpose()?;
+    let ext = content(BTF_EXT)?.map(|bytes| Ext::read(bytes).map_err(broken(BTF_EXT))).transpose()?;
+
+    let mut names = Names::default();
+    for section in file.sections() {
+        names.sections.insert(section.index().0, section_name(&section)?.to_owned());
+    }
+    for symbol in file.symbols() {
+        names.add(&file, &symbol)?;
+    }
+    let maps = declared(types.as_ref(), names.in_section(MAPS))?;
+    let mut reader = Reader { names: &names, file: &file, maps };
+    let mut sections = Vec::new();
+    for section in file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0) {
+        let mut read = reader.section(&section)?;
+        if let (Some(types), Some(ext)) = (&types, &ext) {
+            read.lines = lines(types, ext, &read.name, section.size()).map_err(broken(BTF_EXT))?;
+        }
+        sections.push(read);
+    }
+    let license = content(LICENSE)?.map(c_string);
+    Ok(Unit { license, maps: reader.maps, sections, ..Unit::default() })
+}
+
+fn section_name<'a>(section: &impl ObjectSection<'a>) -> Result<&'a str, ReadError> {
+    section.name().map_err(|_| ReadError::SectionName { index: section.index().0 })
+}
+
+/// Text up to its first NUL.
+fn c_string(bytes: &[u8]) -> String {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// What symbols stand for.
+#[derive(Default)]
+struct Names {
+    /// The sections' names by index.
+    sections: BTreeMap<usize, String>,
+    /// Functions and variables by section and byte.
+    at: BTreeMap<(usize, u64), (String, SymbolKind)>,
+}
+
+impl Names {
+    fn add(&mut self, file: &File<'_>, symbol: &Symbol<'_, '_>) -> Result<(), ReadError> {
+        let Some(index) = symbol.section_index() else { return Ok(()) };
+        if !matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) {
+            return Ok(());
+        }
+        let name = symbol.name()?;
+        let lost = || ReadError::Symbol { name: name.to_owned() };
+        let section = file.section_by_index(index).map_err(|_| lost())?;
+        let (address, code) = (symbol.address(), section.kind() == SectionKind::Text);
+        if address > section.size() || code && !address.is_multiple_of(8) {
+            return Err(lost());
+        }
+        self.at.entry((index.0, address)).or_insert_with(|| (name.to_owned(), symbol.kind()));
+        Ok(())
+    }
+
+    /// The names in all sections of this name.
+    fn in_section<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
+        let here = move |index: &usize| self.sections.get(index).is_some_and(|name| name == section);
+        self.at.iter().filter(move |((index, _), _)| here(index)).map(|(_, (name, _))| name.as_str())
+    }
+}
+
+/// The maps that BTF declares under these names.
+fn declared<'a>(types: Option<&Types<'_>>, names: impl Iterator<Item = &'a str>) -> Result<Vec<Map>, ReadError> {
+    let broken = |error| ReadError::Btf { section: BTF, error };
+    let variables = types.map_or_else(|| Ok(Vec::new()), |types| types.variables(MAPS)).map_err(broken)?;
+    let mut maps = Vec::new();
+    for name in names {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        let (Some(types), Some((_, ty))) = (types, found) else {
+            return Err(ReadError::Map { map: name.to_owned(), problem: "is missing" });
+        };
+        maps.push(maps::declared(types, name, *ty).map_err(broken)?);
+    }
+    Ok(maps)
+}
+
+/// The source lines of a section's instructions.
+fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<Line>, BtfError> {
+    let mut lines = BTreeMap::new();
+    for ExtSection { name, lines: records, .. } in &ext.sections {
+        if types.string(*name)? != section {
+            continue;
+        }
+        for [byte, file, text, position] in records {
+            if !byte.is_multiple_of(8) || u64::from(*byte) >= size {
+                return Err(BtfError::Part { part: "lines" });
+            }
+            let slot = *byte as usize / 8;
+            let (file, text) = (types.string(*file)?.to_owned(), types.string(*text)?.trim().to_owned());
+            lines.insert(slot, Line { slot, file, line: position >> 10, column: position & 0x3ff, text });
+        }
+    }
+    Ok(lines.into_values().collect())
+}
+
+/// Reads a section of code.
+struct Reader<'a> {
+    names: &'a Names,
+    file: &'a File<'a>,
+    /// Those that are declared, and those whose value is a section of variables.
+    maps: Vec<Map>,
+}
+
+impl Reader<'_> {
+    fn section<'a>(&mut self, section: &impl ObjectSection<'a>) -> Result<Section, ReadError> {
+        let name = section_name(section)?;
+        let mut bytes = section.data()?.to_vec();
+        let mut references = BTreeMap::new();
+        for (offset, relocation) in section.relocations() {
+            let wrong = |problem| ReadError::Relocation { section: name.to_owned(), offset, problem };
+            let slot = usize::try_from(offset).ok().filter(|offset| offset.is_multiple_of(8)).map(|offset| offset / 8);
+            let slot = slot.ok_or_else(|| wrong("is not at the start of an instruction slot"))?;
+            let code = bytes.get_mut(slot * 8..).ok_or_else(|| wrong("lies behind the section"))?;
+            let RelocationFlags::Elf { r_type } = relocation.flags() else {
+                return Err(wrong("is of no kind that BPF has"));
+            };
+            let RelocationTarget::Symbol(symbol) = relocation.target() else {
+                return Err(wrong("names no symbol"));
+            };
+            let symbol = self.file.symbol_by_index(symbol).map_err(|_| wrong("names a symbol that is not there"))?;
+            let target = match r_type {
+                R_BPF_64_64 => self.load(code, slot, section.index(), &symbol),
+                R_BPF_64_32 => self.call(code, slot, section.index(), &symbol),
+                _ => Err("is of a kind that code does not have"),
+            };
+            if let Some(to) = target.map_err(wrong)? {
+                references.insert(slot, Reference { slot, to });
+            }
+        }
+        let index = section.index().0;
+        let functions = self.names.at.range((index, 0)..(index, section.size()));
+        let functions = functions
+            .filter(|(_, (_, kind))| *kind == SymbolKind::Text)
+            .map(|((_, byte), (name, _))| Function { name: name.clone(), slot: (byte / 8) as usize, context: None });
+        Ok(Section {
+            name: name.to_owned(),
+            code: decode(&bytes),
+            functions: functions.collect(),
+            references: references.into_values().collect(),
+            lines: Vec::new(),
+        })
+    }
+
+    /// A load of the address of a map, of a variable, or of a function.
+    fn load(
+        &mut self,
+        code: &mut [u8],
+        slot: usize,
+        here: SectionIndex,
+        symbol: &Symbol<'_, '_>,
+    ) -> Result<Option<Target>, &'static str> {
+        let Some(wide) = code.first_chunk_mut::<16>().filter(|code| code[0] == WIDE) else {
+            return Err("is not on a load of 64 bits");
+        };
+        let added = read_word(wide, 4);
+        let Some(index) = symbol.section_index() else {
+            // A variable of the kernel, or of its configuration.
+            set(wide, 3, 0, 0);
+            return Ok(Some(Target::Kernel(symbol.name().map_err(|_| "names a symbol without a name")?.to_owned())));
+        };
+        let section = self.file.section_by_index(index).map_err(|_| "names a symbol in no section")?;
+        let section_name = section.name().map_err(|_| "names a symbol in a section without a name")?;
+        let address = symbol.address().wrapping_add(u64::from(added));
+        if section.kind() == SectionKind::Text {
+            let (name, distance) = self.function(index, address, here, slot)?;
+            set(wide, 4, distance.unwrap_or(-1).cast_unsigned(), 0);
+            return Ok(distance.is_none().then_some(Target::Function(name)));
+        }
+        if section_name == MAPS {
+            let known = self.names.at.get(&(index.0, address));
+            let (name, _) = known.ok_or("leads to where no map is declared")?;
+            set(wide, 1, 0, 0);
+            return Ok(Some(Target::Map(name.clone())));
+        }
+        let (offset, value_size) = (u32::try_from(address), u32::try_from(section.size()));
+        let (Ok(offset), Ok(value_size)) = (offset, value_size) else { return Err("leads behind what a map can hold") };
+        let name = section_name.strip_prefix(DATA).filter(|name| !name.is_empty()).unwrap_or(section_name).to_owned();
+        set(wide, 2, 0, offset);
+        let (kind, key_size, max_entries, flags, key, value) = (maps::ARRAY, 4, 1, 0, None, None);
+        let map = Map { name: name.clone(), kind, key_size, value_size, max_entries, flags, key, value };
+        if !self.maps.contains(&map) {
+            self.maps.push(map);
+        }
+        Ok(Some(Target::Map(name)))
+    }
+
+    /// A call of a function of the object, or of the kernel.
+    fn call(
+        &self,
+        code: &mut [u8],
+        slot: usize,
+        here: SectionIndex,
+        symbol: &Symbol<'_, '_>,
+    ) -> Result<Option<Target>, &'static str> {
+        let Some(call) = code.first_chunk_mut::<8>().filter(|code| code[0] == CALL) else {
+            return Err("is not on a call");
+        };
+        let Some(index) = symbol.section_index() else {
+            call[1] = 2 << 4;
+            call[4..].fill(0);
+            return Ok(Some(Target::Kernel(symbol.name().map_err(|_| "names a symbol without a name")?.to_owned())));
+        };
+        // The distance is counted from the symbol, as if the call stood just before it.
+        let slots = i64::from(read_word(call, 4).cast_signed()) + 1;
+        let address = symbol.address().wrapping_add_signed(slots * 8);
+        let (name, distance) = self.function(index, address, here, slot)?;
+        call[1] = 1 << 4;
+        call[4..].copy_from_slice(&distance.unwrap_or(-1).to_le_bytes());
+        Ok(distance.is_none().then_some(Target::Function(name)))
+    }
+
+    /// The function at an address, and how far it is if it is in the same section.
+    fn function(
+        &self,
+        index: SectionIndex,
+        address: u64,
+        here: SectionIndex,
+        slot: usize,
+    ) -> Result<(String, Option<i32>), &'static str> {
+        let found = self.names.at.get(&(index.0, address)).filter(|(_, kind)| *kind == SymbolKind::Text);
+        let (name, _) = found.ok_or("leads to where no function begins")?;
+        if index != here {
+            return Ok((name.clone(), None));
+        }
+        let distance = (address / 8) as i64 - slot as i64 - 1;
+        let distance = i32::try_from(distance).map_err(|_| "leads further than calls go")?;
+        Ok((name.clone(), Some(distance)))
+    }
+}
+
+fn read_word(code: &[u8], at: usize) -> u32 {
+    let bytes = code.get(at..).and_then(|bytes| bytes.first_chunk());
+    bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Says what a wide load loads (`BPF_PSEUDO_*`), by two numbers.
+fn set(wide: &mut [u8; 16], pseudo: u8, low: u32, high: u32) {
+    wide[1] = wide[1] & 0x0f | pseudo << 4;
+    wide[4..8].copy_from_slice(&low.to_le_bytes());
+    wide[12..16].copy_from_slice(&high.to_le_bytes());
+}

@@ -1,0 +1,285 @@
+//! A unit to an object.
+
+use std::collections::{BTreeSet, HashMap};
+
+use object::elf::{R_BPF_64_32, R_BPF_64_64, RelocationType};
+use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
+
+use super::layout::{Piece, pieces};
+use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, TEXT, WriteError, maps};
+use crate::btf::{Blob, Ext, ExtSection, Linkage, position};
+use crate::builder::is_name;
+use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
+use crate::text::{Map, Target, Unit};
+
+/// The object of a unit, for libbpf 1.0 or later.
+///
+/// Functions that others call are moved to `.text`, and the others stay in their sections as programs. The kernel wants a
+/// line at the start of every function of a program that has lines at all; one that has none is given one, of its name.
+///
+/// # Errors
+/// [`WriteError`] for what libbpf could not load: code without section or function, names that are missing, taken or not
+/// allowed, the value of a map that libbpf cannot address.
+pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
+    let pieces = pieces(unit)?;
+    check_names(unit, &pieces)?;
+    if pieces.iter().map(Piece::size).sum::<usize>() > u32::MAX as usize {
+        return Err(WriteError::TooLarge);
+    }
+    let mut writer = Writer {
+        object: Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little),
+        blob: Blob::new(),
+        symbols: HashMap::new(),
+        text: None,
+    };
+    if let Some(license) = &unit.license {
+        let id = writer.object.add_section(Vec::new(), LICENSE.into(), SectionKind::Data);
+        let text = [license.as_bytes(), &[0]].concat();
+        writer.object.append_section_data(id, &text, 1);
+        writer.symbol(LICENSE, id, 0, text.len(), SymbolKind::Data, SymbolScope::Dynamic);
+    }
+    writer.maps(unit, &pieces)?;
+    let sections = writer.place(&pieces);
+    let mut ext = Ext::default();
+    let has_lines = pieces.iter().any(|piece| !piece.lines.is_empty());
+    for section in &sections {
+        ext.sections.push(writer.section(section, has_lines)?);
+    }
+    let btf = writer.object.add_section(Vec::new(), BTF.into(), SectionKind::Other);
+    let ext = ext.write();
+    writer.object.append_section_data(btf, &writer.blob.finish(), 4);
+    let id = writer.object.add_section(Vec::new(), BTF_EXT.into(), SectionKind::Other);
+    writer.object.append_section_data(id, &ext, 4);
+    if writer.object.section(btf).data().len().max(ext.len()) > u32::MAX as usize {
+        return Err(WriteError::TooLarge);
+    }
+    Ok(writer.object.write()?)
+}
+
+/// Names are unique, and such as BTF can carry.
+fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
+    let mut known = BTreeSet::from([LICENSE]);
+    let names = unit.maps.iter().map(|map| &map.name).chain(pieces.iter().map(|piece| &piece.function.name));
+    for name in names {
+        if !is_name(name) {
+            return Err(WriteError::Name { name: name.clone() });
+        }
+        if !known.insert(name) {
+            return Err(WriteError::Twice { name: name.clone() });
+        }
+    }
+    for piece in pieces {
+        let name = &piece.from.name;
+        let taken = [LICENSE, MAPS, BTF, BTF_EXT, "version"].contains(&name.as_str()) || name.starts_with(DATA);
+        if taken || name.contains('\0') {
+            return Err(WriteError::Section { section: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The largest value that an object carries byte for byte.
+const VALUE_LIMIT: u32 = 16 << 20;
+
+struct Writer {
+    object: Object<'static>,
+    blob: Blob,
+    symbols: HashMap<String, SymbolId>,
+    text: Option<SymbolId>,
+}
+
+/// A section of the object.
+struct Placed<'a> {
+    name: &'a str,
+    id: SectionId,
+    /// Its functions, each with the byte at which it begins.
+    pieces: Vec<(usize, &'a Piece<'a>)>,
+}
+
+impl Writer {
+    fn symbol(
+        &mut self,
+        name: &str,
+        section: SectionId,
+        value: usize,
+        size: usize,
+        kind: SymbolKind,
+        scope: SymbolScope,
+    ) {
+        let id = self.object.add_symbol(Symbol {
+            name: name.into(),
+            value: value as u64,
+            size: size as u64,
+            kind,
+            scope,
+            weak: false,
+            section: SymbolSection::Section(section),
+            flags: SymbolFlags::None,
+        });
+        self.symbols.insert(name.to_owned(), id);
+    }
+
+    /// Maps: those whose value is addressed as sections of their own, the others as variables of `.maps`.
+    fn maps(&mut self, unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
+        let addressed = uses(pieces, |source| matches!(source, WideSource::MapValue { .. }));
+        let used = uses(pieces, |source| !matches!(source, WideSource::MapValue { .. }));
+        let mut declared: Vec<(&Map, u32, u32)> = Vec::new();
+        for map in &unit.maps {
+            if addressed.contains(map.name.as_str()) {
+                let alone = (map.kind, map.key_size, map.max_entries, map.flags) == (maps::ARRAY, 4, 1, 0);
+                if !alone || !(1..=VALUE_LIMIT).contains(&map.value_size) || used.contains(map.name.as_str()) {
+                    return Err(WriteError::Value { map: map.name.clone() });
+                }
+                self.value(map)?;
+            } else {
+                let (ty, size) = maps::declare(&mut self.blob, map)?;
+                declared.push((map, ty, size));
+            }
+        }
+        if declared.is_empty() {
+            return Ok(());
+        }
+        let section = self.object.add_section(Vec::new(), MAPS.into(), SectionKind::Data);
+        let mut variables = Vec::new();
+        for (map, ty, size) in declared {
+            let start = self.object.append_section_data(section, &vec![0; size as usize], 8);
+            self.symbol(&map.name, section, start as usize, size as usize, SymbolKind::Data, SymbolScope::Dynamic);
+            variables.push([self.blob.variable(&map.name, ty), start as u32, size]);
+        }
+        let size = variables.iter().map(|[_, _, size]| size).sum();
+        self.blob.section(MAPS, size, &variables);
+        Ok(())
+    }
+
+    /// A map of one value as libbpf makes it from a section of variables.
+    fn value(&mut self, map: &Map) -> Result<(), WriteError> {
+        let name = format!("{DATA}{}", map.name);
+        let section = self.object.add_section(Vec::new(), name.clone().into(), SectionKind::Data);
+        self.object.append_section_data(section, &vec![0; map.value_size as usize], 8);
+        self.symbol(&map.name, section, 0, map.value_size as usize, SymbolKind::Data, SymbolScope::Dynamic);
+        let ty = maps::part_type(&mut self.blob, map, "value", map.value_size, map.value)?;
+        let variable = self.blob.variable(&map.name, ty);
+        self.blob.section(&name, map.value_size, &[[variable, 0, map.value_size]]);
+        Ok(())
+    }
+
+    /// Makes the sections and gives each function its place and its symbol.
+    fn place<'a>(&mut self, pieces: &'a [Piece<'a>]) -> Vec<Placed<'a>> {
+        let mut placed: Vec<Placed<'a>> = Vec::new();
+        for piece in pieces {
+            match placed.iter_mut().find(|section| section.name == piece.section) {
+                Some(section) => {
+                    let start = section.pieces.last().map_or(0, |(start, last)| start + last.size());
+                    section.pieces.push((start, piece));
+                }
+                None => {
+                    let id = self.object.add_section(Vec::new(), piece.section.into(), SectionKind::Text);
+                    placed.push(Placed { name: piece.section, id, pieces: vec![(0, piece)] });
+                }
+            }
+        }
+        for Placed { name, id, pieces } in &placed {
+            let called = *name == TEXT;
+            if called {
+                self.text = Some(self.object.section_symbol(*id));
+            }
+            for (start, piece) in pieces {
+                let scope = if called { SymbolScope::Compilation } else { SymbolScope::Dynamic };
+                self.symbol(&piece.function.name, *id, *start, piece.size(), SymbolKind::Text, scope);
+            }
+        }
+        placed
+    }
+}
+
+impl Writer {
+    /// Writes the code of a section and what it names; gives its functions and lines.
+    fn section(&mut self, section: &Placed<'_>, has_lines: bool) -> Result<ExtSection, WriteError> {
+        let mut described = ExtSection { name: self.blob.string(section.name), ..ExtSection::default() };
+        let linkage = if section.name == TEXT { Linkage::Static } else { Linkage::Global };
+        for (start, piece) in &section.pieces {
+            let function = self.blob.function(&piece.function.name, linkage, piece.function.context.as_ref());
+            described.functions.push([*start as u32, function]);
+            // Where each instruction is now.
+            let byte = |slot: usize| (start + (slot - piece.function.slot) * 8) as u32;
+            let first = piece.lines.first().is_some_and(|line| line.slot == piece.function.slot);
+            if has_lines && !first {
+                let text = self.blob.string(&piece.function.name);
+                described.lines.push([*start as u32, text, text, 0]);
+            }
+            for line in &piece.lines {
+                let (file, text) = (self.blob.string(&line.file), self.blob.string(&line.text));
+                described.lines.push([byte(line.slot), file, text, position(line.line, line.column)]);
+            }
+            let mut code = Vec::with_capacity(piece.size());
+            for (slot, part) in &piece.code {
+                let (insn, named) = match piece.targets.get(slot) {
+                    Some(target) => {
+                        let (insn, relocation) = self.named(piece, *slot, part, target)?;
+                        (Decoded::Insn(insn), Some(relocation))
+                    }
+                    None => (*part, None),
+                };
+                if let Some((symbol, r_type)) = named {
+                    let offset = u64::from(byte(*slot));
+                    let flags = RelocationFlags::Elf { r_type };
+                    self.object.add_relocation(section.id, Relocation { offset, symbol, addend: 0, flags })?;
+                }
+                insn.encode(&mut code);
+            }
+            self.object.append_section_data(section.id, &code, 8);
+        }
+        Ok(described)
+    }
+
+    /// An instruction that names something, as libbpf wants to find it, and the symbol and kind of its relocation.
+    fn named(
+        &self,
+        piece: &Piece<'_>,
+        slot: usize,
+        part: &Decoded,
+        target: &Target,
+    ) -> Result<(Insn, (SymbolId, RelocationType)), WriteError> {
+        let section = || piece.from.name.clone();
+        let (Target::Map(name) | Target::Function(name) | Target::Kernel(name)) = target;
+        if matches!(target, Target::Kernel(_)) {
+            return Err(WriteError::Kernel { section: section(), slot, name: name.clone() });
+        }
+        let Some(symbol) = self.symbols.get(name).copied() else {
+            return Err(WriteError::Unknown { section: section(), slot, name: name.clone() });
+        };
+        let wide = |dst, low: u32| Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low)) });
+        Ok(match (target, part) {
+            (Target::Map(_), Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Map { .. } }))) => {
+                (wide(*dst, 0), (symbol, R_BPF_64_64))
+            }
+            (Target::Map(_), Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::MapValue { offset, .. } }))) => {
+                (wide(*dst, *offset), (symbol, R_BPF_64_64))
+            }
+            // A distance of -1 leads to the symbol itself.
+            (Target::Function(_), Decoded::Insn(Insn::Call(Call::Local { .. }))) => {
+                (Insn::Call(Call::Local { offset: -1 }), (symbol, R_BPF_64_32))
+            }
+            // Addresses of functions that only their own object knows are counted from the section.
+            (Target::Function(_), Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Function { .. } }))) => {
+                let start = self.object.symbol(symbol).value;
+                (wide(*dst, start as u32), (self.text.unwrap_or(symbol), R_BPF_64_64))
+            }
+            _ => return Err(WriteError::Reference { section: section(), slot, name: name.clone() }),
+        })
+    }
+}
+
+/// The maps that loads of some kind name.
+fn uses<'a>(pieces: &'a [Piece<'_>], kind: impl Fn(&WideSource) -> bool) -> BTreeSet<&'a str> {
+    let named = pieces.iter().flat_map(|piece| {
+        piece.code.iter().filter_map(|(slot, part)| match (part, piece.targets.get(slot)) {
+            (Decoded::Insn(Insn::Wide(Wide { source, .. })), Some(Target::Map(name))) => Some((name.as_str(), source)),
+            _ => None,
+        })
+    });
+    named.filter(|(_, source)| kind(source)).map(|(name, _)| name).collect()
+}

@@ -1,0 +1,218 @@
+//! Verifier logs for people: the whole log of a refused program, folded around the lines that wrote it.
+//!
+//! A log tells which instructions the verifier followed, and between them whatever else it found worth saying; the
+//! last instruction is the one that it refused. What it says in words differs from kernel to kernel, so nothing here
+//! depends on it. Only two of its habits are used, and where they are missing the log is shown as it is:
+//!
+//! * an instruction is a line `slot: (opcode) text` (kernel `kernel/bpf/disasm.c`);
+//! * what is known of a register is a word `R1=…` (`print_verifier_state`, kernel `kernel/bpf/log.c`).
+//!
+//! Which line of the source wrote an instruction comes from the [`Program`], since kernels before 6.4 do not say it.
+//!
+//! ```
+//! use bpf_asm::{Builder, ProgramType, log::VerifierLog};
+//!
+//! let b = Builder::new("reader");
+//! let number = b.value(64).cast::<u64>();
+//! b.ret(b.load(number.at_all()));
+//! let program = b.finish(ProgramType::SocketFilter)?;
+//!
+//! let log = "0: R1=ctx() R10=fp0\n\
+//!            0: (b7) r1 = 64                       ; R1_w=64\n\
+//!            1: (79) r1 = *(u64 *)(r1 +0)\n\
+//!            R1 invalid mem access 'scalar'\n\
+//!            processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n";
+//! let log = VerifierLog::new(&program, log);
+//! let stop = log.stop().expect("instructions were followed");
+//! assert_eq!((stop.slot, stop.complaint.as_slice()), (1, &["R1 invalid mem access 'scalar'"][..]));
+//! assert_eq!(stop.registers, [(1, "64"), (10, "fp0")]);
+//! println!("{log}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod entry;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::program::Program;
+use entry::Entry;
+use state::Registers;
+
+/// The log of a refused program beside the program. Displayed, it is every line of the log in its order, under the
+/// source line that it is about, and at the end what to look at first.
+#[derive(Debug, Clone)]
+pub struct VerifierLog<'a> {
+    program: &'a str,
+    origins: Vec<Origin<'a>>,
+    log: &'a str,
+}
+
+/// Where the verifier stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop<'a> {
+    /// The slot of the instruction, counted from the program's start.
+    pub slot: usize,
+    /// The source line of the instruction; `None` if the program has no such slot, so that the log is another's.
+    pub at: Option<Origin<'a>>,
+    /// What the log says after the instruction: its first paragraph, without the statistics at its end.
+    pub complaint: Vec<&'a str>,
+    /// What was known of registers before the instruction, by number: what the log said last and nothing has changed
+    /// since. Older kernels say it seldom, and little is left of it then.
+    pub registers: Vec<(u8, &'a str)>,
+}
+
+/// Where an instruction comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The slot of the instruction.
+    pub slot: usize,
+    /// The source file.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// The instruction in the kernel's notation, with maps by name.
+    pub text: String,
+}
+
+impl<'a> VerifierLog<'a> {
+    /// A log, as `BPF_PROG_LOAD` filled the buffer, of this program.
+    pub fn new(program: &'a Program, log: &'a str) -> Self {
+        let origins = program.lines.iter().map(|line| Origin {
+            slot: line.slot,
+            file: line.at.file(),
+            line: line.at.line(),
+            column: line.at.column(),
+            text: program.text(line),
+        });
+        VerifierLog { program: program.name(), origins: origins.collect(), log }
+    }
+
+    /// The instruction that the verifier refused. `None` if it followed none: then the log is about the program as a
+    /// whole, and [`VerifierLog::named`] may tell where to look.
+    ///
+    /// The log has to be one of level 1, as every kernel writes it for a refused program: at level 2 it begins with the
+    /// paths that were fine, and ends with one of them if the complaint comes after all paths.
+    pub fn stop(&self) -> Option<Stop<'a>> {
+        let entries: Vec<Entry<'a>> = self.log.lines().map(Entry::of).collect();
+        let last = entries.iter().rposition(|entry| matches!(entry, Entry::Instruction { .. }))?;
+        let (before, rest) = entries.split_at(last);
+        let Some((Entry::Instruction { slot, .. }, mut after)) = rest.split_first() else { return None };
+        let mut registers = Registers::default();
+        before.iter().for_each(|entry| registers.follow(entry));
+        // Older kernels say here what they know before the instruction.
+        if let Some((told, rest)) = after.split_first().filter(|(told, _)| state::is_told_by(told)) {
+            registers.learn(told.line());
+            after = rest;
+        }
+        // The statistics are the one thing that is known by its wording; were it another, they would be shown twice.
+        let complains = |line: &&str| !line.trim().is_empty() && !line.starts_with("processed ");
+        Some(Stop {
+            slot: *slot,
+            at: self.origin(*slot).cloned(),
+            complaint: after.iter().map(Entry::line).take_while(complains).collect(),
+            registers: registers.known(),
+        })
+    }
+
+    /// Other instructions that the complaint names as `insn N`, each once.
+    pub fn named(&self) -> Vec<&Origin<'a>> {
+        let stop = self.stop();
+        let complaint = stop.as_ref().map_or_else(|| self.log.lines().collect(), |stop| stop.complaint.clone());
+        let mut found: Vec<&Origin<'a>> = Vec::new();
+        for slot in complaint.into_iter().flat_map(entry::named) {
+            let known =
+                |origin: &&Origin<'a>| !found.contains(origin) && stop.as_ref().is_none_or(|stop| stop.slot != slot);
+            found.extend(self.origin(slot).filter(known));
+        }
+        found
+    }
+
+    /// Who wrote the instruction in this slot, which may be its second.
+    fn origin(&self, slot: usize) -> Option<&Origin<'a>> {
+        let after = self.origins.partition_point(|origin| origin.slot <= slot);
+        let inside = self.origins.last().is_some_and(|last| slot <= last.slot);
+        self.origins.get(after.checked_sub(1)?).filter(|_| inside)
+    }
+
+    /// The log itself, each line behind a margin that marks the one of the instruction at which the verifier stopped.
+    fn fold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries: Vec<Entry<'_>> = self.log.lines().map(Entry::of).collect();
+        let last = entries.iter().rposition(|entry| matches!(entry, Entry::Instruction { .. }));
+        let mut heading = None;
+        // What leads up to an instruction stands under the heading of that instruction.
+        let mut leading = 0;
+        for (number, entry) in entries.iter().enumerate() {
+            match entry {
+                Entry::Leading(_) if last.is_some_and(|last| number < last) => {
+                    leading += 1;
+                    continue;
+                }
+                Entry::Instruction { slot, .. } => {
+                    let place = self.origin(*slot).map(|origin| (origin.file, origin.line));
+                    if let Some((file, line)) = place.filter(|place| heading != Some(*place)) {
+                        writeln!(f, "{file}:{line}")?;
+                        heading = place;
+                    }
+                }
+                _ => {}
+            }
+            for line in entries.iter().skip(number - leading).take(leading) {
+                writeln!(f, "  {}", line.line())?;
+            }
+            leading = 0;
+            writeln!(f, "{} {}", if Some(number) == last { '>' } else { ' ' }, entry.line())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for VerifierLog<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.log.trim().is_empty() {
+            return write!(
+                f,
+                "The kernel left no log: it refused `{}` before it looked at instructions.",
+                self.program
+            );
+        }
+        self.fold(f)?;
+        let stop = self.stop();
+        match stop.as_ref().map(|stop| (stop.slot, &stop.at)) {
+            Some((_, Some(origin))) => write!(f, "\nThe kernel refused `{}` at instruction {origin}", self.program)?,
+            Some((slot, None)) => {
+                write!(
+                    f,
+                    "\nThe kernel stopped at instruction {slot}, which `{}` does not have: is this its log?",
+                    self.program
+                )?;
+            }
+            None => write!(f, "\nThe kernel refused `{}` before or after it followed instructions.", self.program)?,
+        }
+        for line in stop.iter().flat_map(|stop| &stop.complaint) {
+            write!(f, "\n  {line}")?;
+        }
+        for origin in self.named() {
+            write!(f, "\n  insn {origin}")?;
+        }
+        let Some(stop) = stop.filter(|stop| !stop.registers.is_empty()) else { return Ok(()) };
+        f.write_str("\nRegisters before it; < marks those that it reads")?;
+        let text = stop.at.as_ref().map_or("", |origin| &origin.text);
+        for (number, content) in &stop.registers {
+            let read = if state::reads(text, *number) { '<' } else { ' ' };
+            write!(f, "\n  {read} R{number:<2} {content}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `slot, file:line:column: instruction`
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}:{}:{}: {}", self.slot, self.file, self.line, self.column, self.text)
+    }
+}

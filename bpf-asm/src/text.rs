@@ -1,0 +1,98 @@
+//! Programs as text: the kernel's own notation, read and written.
+//!
+//! [`assemble`] reads what [`disassemble`] writes, and gives the same bytes. It also reads what verifier logs, bpftool
+//! and llvm-objdump print where they differ from each other. [`Unit`] is what lies between text, bytes and object files.
+//!
+//! ```
+//! use bpf_asm::text::{self, Style};
+//!
+//! let unit = text::assemble("count.s", r#"
+//!     .license "GPL"
+//!     .map counts array key=4 value=8 entries=1
+//!     .section "socket"
+//!     .function count
+//!         *(u32 *)(r10 -4) = 0
+//!         r2 = r10
+//!         r2 += -4
+//!         r1 = map[name:counts]
+//!         call bpf_map_lookup_elem
+//!         if r0 == 0 goto out        ; an array has all its values, but the verifier asks
+//!         r1 = 1
+//!         lock *(u64 *)(r0 +0) += r1
+//!     out:
+//!         r0 = 0
+//!         exit
+//! "#)?;
+//! assert_eq!(unit.sections[0].slots(), 11);
+//!
+//! let text = text::disassemble(&unit, &Style::default());
+//! assert!(text.contains("    if r0 == 0x0 goto L1\n"), "{text}");
+//! assert_eq!(text::assemble("count.s", &text)?.sections[0].code, unit.sections[0].code);
+//!
+//! let errors = text::assemble("count.s", "r1 = r11").unwrap_err();
+//! assert!(errors.to_string().contains("count.s:1:6"), "{errors}");
+//! # Ok::<(), bpf_asm::text::TextErrors>(())
+//! ```
+//!
+//! # Instructions
+//!
+//! One to a line. `r0` to `r10` are registers, `w0` to `w10` their lower halves; numbers are decimal or hexadecimal, with
+//! an optional sign.
+//!
+//! | instruction | also read |
+//! |---|---|
+//! | `r1 += -2`, `w1 s>>= w2`, `r1 s/= r2`, `r1 = -r1`, `r1 = r2`, `r1 = 5` | `r1 = 0x5` |
+//! | `r1 = (s8)r2`, `w1 = (s16)w2` | |
+//! | `r1 = be16 r1`, `le32`, `bswap64` | |
+//! | `r1 = addr_space_cast(r2, 0, 1)` | |
+//! | `r1 = *(u32 *)(r2 +8)`, `s8`, `s16`, `s32` | `(r2 + 0x8)`, `(r2)`, `w1 = …` |
+//! | `*(u8 *)(r1 -1) = r2`, `*(u64 *)(r10 -8) = -1` | `… = w2` |
+//! | `r1 = load_acquire((u64 *)(r2 +8))`, `store_release((u8 *)(r1 +0), r2)` | `w1 = …`, `w2` |
+//! | `lock *(u64 *)(r1 +0) += r2`, `\|=`, `&=`, `^=` | `w2` |
+//! | `r2 = atomic64_fetch_add((u64 *)(r1 +0), r2)`, `or`, `and`, `xor` | `atomic_fetch_add((u64 …` |
+//! | `r2 = atomic64_xchg((u64 *)(r1 +0), r2)` | `r2 = xchg_64(r1 + 0x0, r2)`, `w2 = xchg32_32(…` |
+//! | `r0 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)` | `r0 = cmpxchg_64(r1 + 0x0, r0, r2)`, `w0 = cmpxchg32_32(…` |
+//! | `r0 = *(u16 *)skb[12]`, `r0 = *(u8 *)skb[r1 + 3]` | `skb[r1]`, `skb[0xc]` |
+//! | `r1 = 0x1122334455667788 ll` | without `ll`, if the number is none of 32 bits with a sign |
+//! | `r1 = map[name:counts]`, `map[fd:3]`, `map[idx:0]` | `map[id:3]`, `counts ll`, `ld_pseudo r1, 1, 3` |
+//! | `r1 = map[name:counts][0]+8` | `map[idx:0]+8` |
+//! | `r1 = btf[id:7]`, `btf[id:7, fd:4]` | |
+//! | `r1 = subprog[callback]`, `subprog[+5]` | `callback ll` |
+//! | `goto out`, `goto pc+3`, `gotol far`, `may_goto out`, `gotox r1` | `goto +0x3 <LBB0_2>` |
+//! | `if r1 s> 0x5 goto out`, `if w1 & w2 goto pc-3` | `if r1 s> 5 goto -3` |
+//! | `call bpf_map_lookup_elem#1`, `call pc+5`, `call name`, `call kernel-function#7`, `callx r1` | `call 1`, `call bpf_map_lookup_elem` |
+//! | `exit` | |
+//!
+//! A number means what it says: `if r1 == 0xffffffff` is refused, since the instruction would compare with −1. Before an
+//! instruction there may be its number (`12:`) and, as the kernel prints it, its opcode (`(bf)`), or, as llvm-objdump
+//! prints them, its bytes. Then numbers are read as their writer meant them, and a text that is another instruction is
+//! an error. Comments begin with `;`, `//`, or a `#` after a space.
+//!
+//! # Labels and directives
+//!
+//! `name:` names the next instruction for the jumps of its function. A name that is no identifier is written `"in
+//! quotes"`, with Rust's escapes.
+//!
+//! | directive | meaning |
+//! |---|---|
+//! | `.license "GPL"` | what the programs are under |
+//! | `.map NAME KIND key=BYTES value=BYTES entries=N flags=N` | a map; the kind by its name in `enum bpf_map_type` (`hash`, `array`, `ringbuf`), or its number |
+//! | `.minimum v3`, `.minimum 5.10` | refuse instructions that need more |
+//! | `.section "cgroup_skb/egress"` | what follows goes there; libbpf takes a program's type from this name |
+//! | `.function NAME` | a function begins here |
+//! | `.extern NAME` | a function of the kernel (kfunc), to be called by name |
+//! | `.byte 0x95, 0, …` | up to eight bytes that are no instruction |
+
+mod assemble;
+mod directive;
+mod disassemble;
+mod error;
+mod instruction;
+mod name;
+mod token;
+mod unit;
+
+pub use assemble::assemble;
+pub use disassemble::{Style, disassemble};
+pub use error::{TextError, TextErrors};
+pub use unit::{Function, Line, Map, Reference, Section, Target, Unit, map_kind, map_kind_name};

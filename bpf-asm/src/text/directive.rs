@@ -1,0 +1,162 @@
+//! Lines that begin with a point: what is no instruction.
+
+use std::ops::Range;
+
+use super::error::Fault;
+use super::token::{Kind, Token, tokens};
+use super::unit::{Map, map_kind, map_kinds};
+use crate::insn::{Data, Isa, Kernel, Minimum};
+
+#[derive(Debug)]
+pub(super) enum Directive {
+    License(String),
+    Map(Map),
+    Minimum(Minimum),
+    Section(String),
+    Function(String),
+    Extern(String),
+    Byte(Data),
+}
+
+/// Reads what stands behind the name of a directive, `offset` bytes into its line.
+pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Directive, Fault> {
+    let Kind::Word(word) = &name.kind else { return Err(Fault::new(name.span.clone(), "this is no directive")) };
+    if word == ".minimum" {
+        return minimum(rest, offset, name.span.end).map(Directive::Minimum);
+    }
+    let pieces = tokens(rest, offset)?;
+    let end = pieces.last().map_or(name.span.end, |piece| piece.span.end);
+    let mut pieces = Pieces { pieces: pieces.into_iter().peekable(), end };
+    let read = match word.as_str() {
+        ".license" => pieces.name("the licence, in quotes,").map(Directive::License),
+        ".section" => pieces.name("the section's name").map(Directive::Section),
+        ".function" => pieces.name("the function's name").map(Directive::Function),
+        ".extern" => pieces.name("the function's name").map(Directive::Extern),
+        ".map" => pieces.map().map(Directive::Map),
+        ".byte" => pieces.bytes().map(Directive::Byte),
+        _ => Err(Fault::new(name.span.clone(), format!("`{word}` is no directive"))
+            .hint("there are .license, .map, .minimum, .section, .function, .extern and .byte")),
+    }?;
+    pieces.end()?;
+    Ok(read)
+}
+
+/// `v3`, `5.10`, or both.
+fn minimum(rest: &str, offset: usize, end: usize) -> Result<Minimum, Fault> {
+    let mut minimum = Minimum::default();
+    let mut start = offset;
+    for word in rest.split(' ') {
+        let span = start..start + word.len();
+        start = span.end + 1;
+        if word.is_empty() {
+            continue;
+        }
+        let isa = [Isa::V1, Isa::V2, Isa::V3, Isa::V4, Isa::Extension].into_iter().find(|isa| isa.to_string() == word);
+        let kernel = || {
+            let (major, minor) = word.split_once('.')?;
+            Some(Kernel::new(major.parse().ok()?, minor.parse().ok()?))
+        };
+        if let Some(isa) = isa {
+            minimum.isa = Some(isa);
+        } else if let Some(kernel) = kernel() {
+            minimum.kernel = Some(kernel);
+        } else {
+            return Err(Fault::new(span, format!("`{word}` is no minimum"))
+                .hint("write a version of the instruction set (v1, v2, v3, v4, extension), a kernel (5.10), or both"));
+        }
+    }
+    if minimum == Minimum::default() {
+        return Err(Fault::new(end..end, "what the minimum is, is missing here").hint("as in `.minimum v3 5.10`"));
+    }
+    Ok(minimum)
+}
+
+struct Pieces {
+    pieces: std::iter::Peekable<std::vec::IntoIter<Token>>,
+    end: usize,
+}
+
+impl Pieces {
+    fn span(&mut self) -> Range<usize> {
+        self.pieces.peek().map_or(self.end..self.end, |piece| piece.span.clone())
+    }
+
+    fn eat(&mut self, sign: &str) -> bool {
+        self.pieces.next_if(|piece| matches!(piece.kind, Kind::Sign(found) if found == sign)).is_some()
+    }
+
+    fn end(&mut self) -> Result<(), Fault> {
+        match self.pieces.next() {
+            None => Ok(()),
+            Some(piece) => Err(Fault::new(piece.span.start..self.end, "the directive has ended before this")),
+        }
+    }
+
+    fn name(&mut self, what: &str) -> Result<String, Fault> {
+        let span = self.span();
+        match self.pieces.next().map(|piece| piece.kind) {
+            Some(Kind::Word(name) | Kind::Quoted(name)) => Ok(name),
+            _ => Err(Fault::new(span, format!("{what} is missing here"))),
+        }
+    }
+
+    fn number<T: TryFrom<u64>>(&mut self, what: &str) -> Result<T, Fault> {
+        let span = self.span();
+        let number = match self.pieces.next().map(|piece| piece.kind) {
+            Some(Kind::Number(number)) => T::try_from(number).ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| Fault::new(span, format!("{what} is missing here, or too large")))
+    }
+
+    fn map(&mut self) -> Result<Map, Fault> {
+        let name = self.name("the map's name")?;
+        let span = self.span();
+        let kind = match self.pieces.next().map(|piece| piece.kind) {
+            Some(Kind::Word(word)) => map_kind(&word)
+                .ok_or_else(|| Fault::new(span, format!("`{word}` is no kind of map")).similar(&word, map_kinds()))?,
+            Some(Kind::Number(number)) if u32::try_from(number).is_ok() => number as u32,
+            _ => {
+                return Err(Fault::new(span, "the kind of the map is missing here")
+                    .hint("as in `.map counts array key=4 value=8 entries=1`"));
+            }
+        };
+        let mut map = Map { name, kind, key_size: 0, value_size: 0, max_entries: 0, flags: 0, key: None, value: None };
+        while self.pieces.peek().is_some() {
+            let span = self.span();
+            let word = self.name("key=, value=, entries= or flags=")?;
+            let field = match word.as_str() {
+                "key" => &mut map.key_size,
+                "value" => &mut map.value_size,
+                "entries" => &mut map.max_entries,
+                "flags" => &mut map.flags,
+                _ => {
+                    return Err(Fault::new(
+                        span,
+                        format!("a map has no `{word}`; there are key, value, entries and flags"),
+                    ));
+                }
+            };
+            if !self.eat("=") {
+                return Err(Fault::new(self.span(), "`=` is missing here"));
+            }
+            *field = self.number("a number of up to 32 bits")?;
+        }
+        Ok(map)
+    }
+
+    fn bytes(&mut self) -> Result<Data, Fault> {
+        let span = self.span().start..self.end;
+        let mut bytes: Vec<u8> = vec![self.number("a byte")?];
+        while self.eat(",") {
+            bytes.push(self.number("a byte")?);
+        }
+        if bytes.len() > 8 {
+            return Err(Fault::new(
+                span,
+                format!("these are {} bytes; there is one slot of eight to a line", bytes.len()),
+            ));
+        }
+        Ok(Data::new(&bytes))
+    }
+}

@@ -1,0 +1,82 @@
+//! Names in text: identifiers as they are, everything else in quotes.
+
+use std::fmt;
+
+/// Whether a character may begin a name.
+pub(super) fn begins(c: char) -> bool {
+    c.is_ascii_alphabetic() || matches!(c, '_' | '.' | '$')
+}
+
+/// Whether a character may go on a name.
+pub(super) fn continues(c: char) -> bool {
+    begins(c) || c.is_ascii_digit()
+}
+
+/// A name as it is written.
+pub(super) struct Name<'a>(pub &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        // A name that begins with a point would be a directive, and `pc` is where the program is.
+        let plain = chars.next().is_some_and(|c| begins(c) && c != '.') && chars.all(continues);
+        if plain && self.0 != "pc" && super::token::register(self.0).is_none() {
+            f.write_str(self.0)
+        } else {
+            write!(f, "\"{}\"", self.0.escape_debug())
+        }
+    }
+}
+
+/// What stands between quotes, without its escapes; `None` if one of them is unknown.
+pub(super) fn unquote(text: &str) -> Option<String> {
+    let mut name = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        name.push(match c {
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                c @ ('\\' | '"' | '\'') => c,
+                'u' => {
+                    let (digits, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                    chars = rest.chars();
+                    char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+                }
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_as_it_was_written() {
+        for (name, written) in [
+            ("main", "main"),
+            (".rodata", "\".rodata\""),
+            ("a.llvm.5$x", "a.llvm.5$x"),
+            ("r10", "\"r10\""),
+            ("r11", "r11"),
+            ("pc", "\"pc\""),
+            ("", "\"\""),
+            ("9lives", "\"9lives\""),
+            ("a b", "\"a b\""),
+            ("q\"\\\n\u{7f}é", "\"q\\\"\\\\\\n\\u{7f}é\""),
+        ] {
+            assert_eq!(Name(name).to_string(), written);
+            let inside = written.strip_prefix('"').and_then(|inside| inside.strip_suffix('"'));
+            assert_eq!(inside.map_or(Some(written.to_owned()), unquote).as_deref(), Some(name));
+        }
+        for wrong in ["\\", "\\q", "\\u", "\\u{", "\\u{}", "\\u{d800}", "\\u{zz}"] {
+            assert_eq!(unquote(wrong), None, "{wrong}");
+        }
+    }
+}

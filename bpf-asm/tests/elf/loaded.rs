@@ -1,0 +1,228 @@
+//! libbpf loads what is written, and it does what it says.
+
+use bpf_asm::text;
+use bpf_asm::{__sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_ops, elf, helper, sk_msg_md};
+
+use crate::bpftool::{json, run};
+
+bpf_asm::record! {
+    /// What is counted.
+    pub struct Traffic {
+        /// Times that the program ran.
+        pub packets: u64,
+        /// Bytes of all packets.
+        pub bytes: u32,
+        /// Bytes of the last two packets.
+        pub last: [u16; 2],
+    }
+}
+
+const TRAFFIC: MapRef<u32, Traffic> = MapRef::new("traffic", MapKind::Hash, 16);
+const TOTAL: MapRef<u32, Traffic> = MapRef::new("total", MapKind::Array, 1);
+
+fn object(programs: &[&Program]) -> Vec<u8> {
+    let unit = elf::unit("GPL", programs).unwrap_or_else(|error| panic!("{error}"));
+    elf::write(&unit).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn finish(b: Builder, kind: ProgramType) -> Program {
+    b.finish(kind).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Counts in a map under key 7, with a function of its own; answers with the packets so far. Also gives the function's
+/// first line.
+fn count() -> (Program, u32) {
+    let b = Builder::new("count");
+    let packet = b.context::<__sk_buff>();
+    let line = line!() + 2;
+    let double = b.function("double", |[number]: [bpf_asm::Reg; 1]| {
+        number.lsh(1);
+        b.ret(&number);
+    });
+    let length = b.keep(b.load(packet.at(__sk_buff::len)));
+    let (key, new) = (b.slot::<u32>(), b.slot::<Traffic>());
+    b.store(key.place(), 7);
+    b.zero(new.place());
+    b.call(helper::map_update_elem(&TRAFFIC, &key, &new, 1));
+    let found = b.call(helper::map_lookup_elem(&TRAFFIC, &key));
+    b.when(found.eq(0), || b.ret(0));
+    let found = b.keep(found);
+    let packets = b.load(found.at(Traffic::packets));
+    packets.add(1);
+    b.store(found.at(Traffic::packets), &packets);
+    b.store(found.at(Traffic::bytes), &length);
+    drop(packets);
+    let doubled = b.call_local(&double, [(&length).into()]);
+    b.store(found.at(Traffic::last.index::<1>()), &doubled);
+    drop(doubled);
+    b.ret(b.load(found.at(Traffic::packets)));
+    (finish(b, ProgramType::SocketFilter), line)
+}
+
+#[test]
+fn a_program_with_a_map_and_a_function_runs_and_names_its_lines_and_fields() {
+    let (program, line) = count();
+    let run_once = "bpftool -j prog run pinned progs/count data_in ../packet repeat 1";
+    let dump = "bpftool prog dump xlated pinned progs/count linum";
+    let said = run(&object(&[&program]), &[run_once, run_once, run_once, dump, "bpftool map dump pinned maps/traffic"]);
+    let answers: Vec<_> = said[..3].iter().map(|answer| json(answer)["retval"].clone()).collect();
+    assert_eq!(answers, [1, 2, 3]);
+    let (dump, map) = (&said[3], json(&said[4]));
+    assert!(dump.contains("int count(struct __sk_buff * context):"), "{dump}");
+    assert!(dump.contains("int double(") || dump.contains("double:"), "{dump}");
+    for line in [line, line + 1] {
+        assert!(dump.contains(&format!("[file:{} line_num:{line} line_col:", file!())), "no line {line} in {dump}");
+    }
+    assert!(dump.contains("; r1 = map[name:traffic] [file:"), "{dump}");
+    // A socket filter sees a packet without its 14 bytes of Ethernet.
+    let expected = serde_json::json!([{"key": 7, "value": {"packets": 3, "bytes": 50, "last": [0, 100]}}]);
+    assert_eq!(map, expected);
+}
+
+#[test]
+fn a_value_that_is_addressed_directly_is_a_section_of_variables() {
+    let b = Builder::new("sum");
+    let total: Ptr<Traffic> = b.map_value(&TOTAL, 0);
+    let last: Ptr<u16> = b.map_value(&TOTAL, Traffic::last.index::<1>().offset() as u32);
+    b.store(last.at_all(), 9);
+    drop(last);
+    let packets = b.load(total.at(Traffic::packets));
+    packets.add(5);
+    b.store(total.at(Traffic::packets), &packets);
+    b.ret(&packets);
+    let program = finish(b, ProgramType::SocketFilter);
+    let run_once = "bpftool -j prog run pinned progs/sum data_in ../packet repeat 1";
+    let said = run(&object(&[&program]), &[run_once, run_once, "bpftool map dump pinned maps/_data_total"]);
+    assert_eq!([&json(&said[0])["retval"], &json(&said[1])["retval"]], [5, 10]);
+    let value = &json(&said[2])[0]["value"][".data.total"][0]["total"];
+    assert_eq!(*value, serde_json::json!({"packets": 10, "bytes": 0, "last": [0, 9]}));
+}
+
+#[test]
+fn every_kind_of_program_is_known_by_its_section() {
+    let answer = |name: &str, kind, context: fn(&Builder), answer: i64| {
+        let b = Builder::new(name);
+        context(&b);
+        b.ret(answer);
+        finish(b, kind)
+    };
+    let programs = [
+        (answer("filter", ProgramType::SocketFilter, |b| drop(b.context::<__sk_buff>()), 0), "socket_filter"),
+        (answer("classifier", ProgramType::Classifier, |b| drop(b.context::<__sk_buff>()), 0), "sched_cls"),
+        (answer("events", ProgramType::SockOps, |b| drop(b.context::<bpf_sock_ops>()), 1), "sock_ops"),
+        (answer("messages", ProgramType::SkMsg, |b| drop(b.context::<sk_msg_md>()), 1), "sk_msg"),
+    ];
+    let object = object(&programs.iter().map(|(program, _)| program).collect::<Vec<_>>());
+    let shows: Vec<String> =
+        programs.iter().map(|(program, _)| format!("bpftool -j prog show pinned progs/{}", program.name())).collect();
+    let said = run(&object, &shows.iter().map(String::as_str).collect::<Vec<_>>());
+    for ((program, kind), said) in programs.iter().zip(said) {
+        let said = json(&said);
+        assert_eq!((&said["type"], &said["name"]), (&(*kind).into(), &program.name().into()), "{said}");
+        assert_eq!(said["gpl_compatible"], true, "{said}");
+    }
+}
+
+#[test]
+fn text_becomes_programs_of_any_section_with_maps_of_any_kind_and_callbacks() {
+    let maps = [
+        ("hash", "key=12 value=20 entries=8"),
+        ("array", "key=4 value=8 entries=2"),
+        ("prog_array", "key=4 value=4 entries=2"),
+        ("perf_event_array", "key=4 value=4 entries=2"),
+        ("percpu_hash", "key=4 value=8 entries=2"),
+        ("percpu_array", "key=4 value=8 entries=2"),
+        ("stack_trace", "key=4 value=1016 entries=2"),
+        ("lru_hash", "key=2 value=1 entries=2"),
+        ("lru_percpu_hash", "key=3 value=8 entries=2"),
+        ("lpm_trie", "key=8 value=8 entries=2 flags=1"),
+        ("devmap", "key=4 value=4 entries=2"),
+        ("sockmap", "key=4 value=4 entries=2"),
+        ("cpumap", "key=4 value=4 entries=1"),
+        ("xskmap", "key=4 value=4 entries=2"),
+        ("sockhash", "key=16 value=4 entries=2"),
+        ("queue", "value=8 entries=2"),
+        ("stack", "value=8 entries=2"),
+        ("sk_storage", "key=4 value=13 flags=1"),
+        ("devmap_hash", "key=4 value=4 entries=2"),
+        ("ringbuf", "entries=4096"),
+        ("task_storage", "key=4 value=8 flags=1"),
+        ("bloom_filter", "value=8 entries=2"),
+    ];
+    let mut source = String::from(".license \"Dual BSD/GPL\"\n");
+    let mut loads = String::new();
+    for (kind, attributes) in maps {
+        source += &format!(".map my_{kind} {kind} {attributes}\n");
+        loads += &format!("    r1 = map[name:my_{kind}]\n");
+    }
+    source += "
+.section \".text\"
+.function add               ; called with the round and what the caller gave
+    r3 = *(u64 *)(r2 +0)
+    r3 += r1
+    *(u64 *)(r2 +0) = r3
+    r0 = 0
+    exit
+.section \"xdp\"
+.function sum
+    *(u64 *)(r10 -8) = 0
+";
+    source += &loads;
+    source += "
+    r1 = 5
+    r2 = subprog[add]
+    r3 = r10
+    r3 += -8
+    r4 = 0
+    call bpf_loop
+    r6 = *(u64 *)(r10 -8)
+    call third
+    r0 += r6
+    exit
+.function third             ; stands behind its caller, and is moved to where libbpf looks for it
+    r0 = 100
+    exit
+.section \"cgroup_skb/egress\"
+.function allow
+    r0 = 1
+    exit
+";
+    let unit = text::assemble("sum.s", &source).unwrap_or_else(|error| panic!("{error}"));
+    let object = elf::write(&unit).unwrap_or_else(|error| panic!("{error}"));
+    let said = run(
+        &object,
+        &[
+            "bpftool -j prog run pinned progs/sum data_in ../packet repeat 1",
+            "bpftool -j prog show pinned progs/allow",
+            "bpftool prog dump xlated pinned progs/sum linum",
+            "bpftool -j map show pinned maps/my_hash",
+            "bpftool -j map show pinned maps/my_sk_storage",
+        ],
+    );
+    assert_eq!(json(&said[0])["retval"], 110, "1 + 2 + 3 + 4 in five rounds, and 100");
+    assert_eq!(json(&said[1])["type"], "cgroup_skb");
+    assert!(said[2].contains("; r6 = *(u64 *)(r10 -8) [file:sum.s line_num:"), "{}", said[2]);
+    let hash = json(&said[3]);
+    assert_eq!((&hash["type"], &hash["bytes_key"], &hash["bytes_value"]), (&"hash".into(), &12.into(), &20.into()));
+    assert!(json(&said[4])["btf_id"].as_u64().is_some_and(|id| id > 0), "{}", said[4]);
+}
+
+/// The kernel wants all functions of a program to have lines, or none.
+#[test]
+fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
+    let source =
+        ".section \".text\"\n.function five\nr0 = 5\nexit\n.section \"socket\"\n.function caller\ncall five\nexit\n";
+    let mut unit = text::assemble("five.s", source).unwrap_or_else(|error| panic!("{error}"));
+    for (without, lines) in [(0, 1), (1, 0)] {
+        unit.sections[without].lines.clear();
+        let object = elf::write(&unit).unwrap_or_else(|error| panic!("{error}"));
+        let commands = [
+            "bpftool -j prog run pinned progs/caller data_in ../packet repeat 1",
+            "bpftool prog dump xlated pinned progs/caller linum",
+        ];
+        let said = run(&object, &commands);
+        assert_eq!(json(&said[0])["retval"], 5);
+        let shown = said[1].lines().filter(|line| line.contains("[file:five.s line_num:7 ")).count();
+        assert_eq!(shown, lines, "{}", said[1]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Objects are input: whatever is in them, reading gives a unit or an error.
+
+use std::sync::LazyLock;
+
+use bpf_asm::elf::ReadError;
+use bpf_asm::text::{self, Style};
+use bpf_asm::{Builder, MapKind, MapRef, ProgramType, elf, helper};
+use proptest::prelude::*;
+
+use crate::clang;
+
+/// One written here, and one by clang.
+static OBJECTS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| [written(), clang::object()]);
+
+fn written() -> Vec<u8> {
+    const VALUES: MapRef<u32, [u64; 2]> = MapRef::new("values", MapKind::Hash, 16);
+    const STATE: MapRef<u32, u64> = MapRef::new("state", MapKind::Array, 1);
+    let b = Builder::new("reader");
+    let twice = b.function("twice", |[number]: [bpf_asm::Reg; 1]| {
+        number.lsh(1);
+        b.ret(&number);
+    });
+    let key = b.slot::<u32>();
+    b.store(key.place(), 1);
+    drop(b.call(helper::map_lookup_elem(&VALUES, &key)));
+    let state = b.map_value::<_, _, u64>(&STATE, 0);
+    let number = b.load(state.at_all());
+    drop(state);
+    b.ret(b.call_local(&twice, [(&number).into()]));
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|error| panic!("{error}"));
+    elf::write(&elf::unit("GPL", &[&program]).expect("one program")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Reads it, and does with what was read all that can be done.
+fn read(bytes: &[u8]) -> bool {
+    let Ok(unit) = elf::read(bytes) else { return false };
+    let _ = text::disassemble(&unit, &Style { lines: true, slots: true, bytes: true });
+    let _ = elf::write(&unit);
+    true
+}
+
+#[test]
+fn an_object_that_ends_anywhere_before_its_end_is_an_error() {
+    for object in OBJECTS.iter() {
+        assert!(read(object));
+        for length in 0..object.len() {
+            // Section headers come last: without all of them nothing is known.
+            assert!(!read(&object[..length]), "{length} of {} bytes are taken for an object", object.len());
+        }
+    }
+}
+
+/// Where these bytes stand in an object.
+fn find(object: &[u8], bytes: &[u8]) -> Vec<usize> {
+    let windows = object.windows(bytes.len()).enumerate();
+    windows.filter(|(_, window)| *window == bytes).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn each_contradiction_has_an_error_of_its_own() {
+    let object = &OBJECTS[0];
+    let read = |at: usize, bytes: &[u8]| {
+        let mut object = object.clone();
+        object[at..at + bytes.len()].copy_from_slice(bytes);
+        elf::read(&object).map(drop).expect_err("a contradiction")
+    };
+    assert!(matches!(read(0, b"\x7fELG"), ReadError::Elf(_)));
+    // e_machine: x86-64.
+    assert!(matches!(read(18, &[62, 0]), ReadError::Machine));
+    // .BTF and .BTF.ext begin with the same header.
+    let headers = find(object, &[0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(headers.len(), 2);
+    for (at, section) in headers.into_iter().zip([".BTF", ".BTF.ext"]) {
+        let error = read(at, &[0, 0]);
+        assert!(matches!(error, ReadError::Btf { section: found, .. } if found == section), "{error}");
+    }
+    // The map's variable is called otherwise than its symbol.
+    let names = find(object, b"\0values\0");
+    assert_eq!(names.len(), 2, "in .BTF and in .strtab");
+    let error = read(names[0], b"\0others\0");
+    assert!(matches!(&error, ReadError::Map { map, .. } if map == "values"), "{error}");
+    // What is relocated is something else.
+    let load = find(object, &[0x18, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let call = find(object, &[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    for (at, says) in [(load[0], "is not on a load of 64 bits"), (call[0], "is not on a call")] {
+        let error = read(at, &[0x95]);
+        assert!(
+            matches!(&error, ReadError::Relocation { section, problem, .. } if section == "socket" && *problem == says)
+        );
+    }
+    // A function that begins inside an instruction: its symbol is found by its start and its size.
+    let code =
+        elf::read(object).expect("whole").sections.iter().find(|section| section.name == "socket").map(|s| s.slots());
+    let symbol = [[0; 8], (code.expect("code") as u64 * 8).to_le_bytes()].concat();
+    let error = read(find(object, &symbol)[0], &[4]);
+    assert!(matches!(&error, ReadError::Symbol { name } if name == "reader"), "{error}");
+    // A call of what is no function's start.
+    let error = read(call[0] + 4, &[0]);
+    assert!(error.to_string().contains("leads to where no function begins"), "{error}");
+}
+
+#[test]
+fn no_byte_alone_brings_the_reader_down() {
+    let mut taken = 0;
+    for object in OBJECTS.iter() {
+        for at in 0..object.len() {
+            let mut object = object.clone();
+            // All bits, one that counts little, one that makes numbers negative.
+            object[at] ^= [0xff, 0x01, 0x80][at % 3];
+            taken += u32::from(read(&object));
+        }
+    }
+    assert!(taken > 1000, "hardly anything that was changed was still read: {taken}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_bring_the_reader_down(
+        which in 0usize..2,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>(), 1usize..5), 1..8),
+    ) {
+        let mut object = OBJECTS[which].clone();
+        for (at, word, length) in changes {
+            let at = at.index(object.len());
+            for (byte, new) in object[at..].iter_mut().zip(word.to_le_bytes()).take(length) {
+                *byte = new;
+            }
+        }
+        read(&object);
+    }
+
+    #[test]
+    fn bytes_that_were_never_an_object_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        prop_assert!(elf::read(&bytes).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! What libbpf could not load is refused, with what to do about it.
+
+use bpf_asm::elf::{self, UnitError, WriteError};
+use bpf_asm::insn::decode;
+use bpf_asm::text::{self, Function, Line, Map, Reference, Section, Target, Unit};
+use bpf_asm::{Builder, MapKind, MapRef, ProgramType, helper};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn assemble(source: &str) -> Unit {
+    text::assemble("test.s", source).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
+    type Refused = fn(&WriteError) -> bool;
+    let table: [(&str, Refused, &str); 12] = [
+        ("r0 = 0\nexit", |e| matches!(e, WriteError::NoSection { .. }), "write `.section"),
+        (
+            ".section \"xdp\"\nr0 = 0\nexit",
+            |e| matches!(e, WriteError::OutsideFunction { .. }),
+            "write `.function NAME`",
+        ),
+        (".section \"xdp\"\n.function a\n.function b\nexit", |e| matches!(e, WriteError::Empty { .. }), "`a`"),
+        (
+            ".section \"xdp\"\n.function a\ncall a\nexit",
+            |e| matches!(e, WriteError::NoProgram { .. }),
+            "put functions that are only called into `.text`",
+        ),
+        (
+            ".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function x\nexit",
+            |e| matches!(e, WriteError::Twice { .. }),
+            "`x` is there twice",
+        ),
+        (".section \"xdp\"\n.function \"a b\"\nexit", |e| matches!(e, WriteError::Name { .. }), "`a b`"),
+        (".section \".maps\"\n.function a\nexit", |e| matches!(e, WriteError::Section { .. }), "`.maps`"),
+        (
+            ".section \"xdp\"\n.function a\ncall pc+1\nexit\nr0 = 0\nexit",
+            |e| matches!(e, WriteError::Call { target: 2, .. }),
+            "instruction 0 of section `xdp` calls slot 2",
+        ),
+        (
+            ".extern f\n.section \"xdp\"\n.function a\ncall f\nexit",
+            |e| matches!(e, WriteError::Kernel { .. }),
+            "by its BTF id",
+        ),
+        (
+            ".map x array key=4 value=8 entries=2\n.section \"xdp\"\n.function a\nr1 = map[name:x][0]+0\nexit",
+            |e| matches!(e, WriteError::Value { .. }),
+            "look the value up instead",
+        ),
+        (
+            ".map x array key=4 value=8 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x][0]+0\nr1 = map[name:x]\nexit",
+            |e| matches!(e, WriteError::Value { .. }),
+            "`x`",
+        ),
+        (".section \"xdp\"\n.function a\nexit\n.byte 1, 2", |e| matches!(e, WriteError::Torn { .. }), "8 bytes"),
+    ];
+    for (source, expected, says) in table {
+        let error = elf::write(&assemble(source)).expect_err(source);
+        assert!(expected(&error), "{source}\n{error:?}");
+        assert!(error.to_string().contains(says), "{source}\n{error}");
+    }
+}
+
+#[test]
+fn a_reference_to_nothing_is_refused() {
+    let mut unit =
+        assemble(".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x]\nexit");
+    unit.maps.clear();
+    let error = elf::write(&unit).expect_err("the map is gone");
+    assert!(matches!(error, WriteError::Unknown { slot: 0, .. }), "{error:?}");
+}
+
+#[test]
+fn programs_with_different_maps_of_one_name_are_not_joined() {
+    let using = |map: MapRef<u32, u32>| {
+        let b = Builder::new("user");
+        let key = b.slot::<u32>();
+        b.store(key.place(), 0);
+        drop(b.call(helper::map_lookup_elem(&map, &key)));
+        b.ret(0);
+        b.finish(ProgramType::SocketFilter).expect("a program")
+    };
+    let small = using(MapRef::new("same", MapKind::Hash, 1));
+    let large = using(MapRef::new("same", MapKind::Hash, 2));
+    let refused = elf::unit("GPL", &[&small, &large]).expect_err("two maps");
+    assert_eq!(refused, UnitError::Maps { map: "same".into() });
+    assert_eq!(elf::unit("GPL", &[&small, &small]).expect("one map").maps.len(), 1);
+}
+
+#[test]
+fn an_iterator_has_to_say_of_what() {
+    let b = Builder::new("walk");
+    b.ret(0);
+    let program = b.finish(ProgramType::Iterator).expect("a program");
+    assert_eq!(elf::unit("GPL", &[&program]), Err(UnitError::Iterator { program: "walk".into() }));
+    let b = Builder::new("walk");
+    drop(b.context::<bpf_asm::bpf_iter__sockmap>());
+    b.ret(0);
+    let program = b.finish(ProgramType::Iterator).expect("a program");
+    assert_eq!(elf::unit("GPL", &[&program]).expect("over a sockmap").sections[0].name, "iter/sockmap");
+}
+
+/// A few names, so that some of them meet.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![Just("xdp".to_owned()), Just(".text".to_owned()), "[ab]", any::<String>()]
+}
+
+/// Loads, calls and returns, so that references meet what they can be on; and anything.
+fn slot() -> impl Strategy<Value = [u8; 8]> {
+    let wide = (0..7u8).prop_map(|pseudo| [0x18, pseudo << 4 | 1, 0, 0, 0, 0, 0, 0]);
+    let call =
+        any::<i8>().prop_map(|to| [[0x85, 0x10, 0, 0], i32::from(to % 8).to_le_bytes()].concat().try_into().unwrap());
+    prop_oneof![wide, Just([0; 8]), call, Just([0x95, 0, 0, 0, 0, 0, 0, 0]), any::<[u8; 8]>()]
+}
+
+fn section() -> impl Strategy<Value = Section> {
+    let target =
+        prop_oneof![name().prop_map(Target::Map), name().prop_map(Target::Function), name().prop_map(Target::Kernel)];
+    let parts = (
+        name(),
+        vec(slot(), 0..8),
+        vec((name(), 0..6usize), 0..3),
+        vec((0..9usize, target), 0..4),
+        vec(0..9usize, 0..3),
+    );
+    parts.prop_map(|(name, code, functions, references, lines)| Section {
+        name: name.clone(),
+        code: decode(code.as_flattened()),
+        functions: functions.into_iter().map(|(name, slot)| Function { name, slot, context: None }).collect(),
+        references: references.into_iter().map(|(slot, to)| Reference { slot, to }).collect(),
+        lines: lines
+            .into_iter()
+            .map(|slot| Line { slot, file: name.clone(), line: u32::MAX, column: u32::MAX, text: String::new() })
+            .collect(),
+    })
+}
+
+fn map() -> impl Strategy<Value = Map> {
+    (name(), 0..4u32, 0..9u32, 0..9u32, any::<u32>()).prop_map(|(name, kind, key_size, value_size, max_entries)| Map {
+        name,
+        kind,
+        key_size,
+        value_size,
+        max_entries,
+        flags: 0,
+        key: None,
+        value: None,
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_unit_becomes_an_object_that_can_be_read_or_an_error(
+        sections in vec(section(), 0..4),
+        maps in vec(map(), 0..4),
+        license in proptest::option::of(any::<String>()),
+    ) {
+        let unit = Unit { license, maps, sections, ..Unit::default() };
+        if let Ok(object) = elf::write(&unit) {
+            prop_assert!(elf::read(&object).is_ok(), "{unit:?}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+use bpf_asm::insn::{Isa, Kernel, Minimum};
+use bpf_asm::{AtomicOp, Builder, ErrorKind, ProgramType};
+
+bpf_asm::record! {
+    struct Counter { sum: u64 }
+}
+
+/// A program that adds atomically and wants to know what was there, and the line that asks for it.
+fn fetching(minimum: Minimum) -> (u32, Result<bpf_asm::Program, bpf_asm::BuildErrors>) {
+    let b = Builder::new("fetching");
+    b.minimum(minimum);
+    let counter = b.context::<Counter>();
+    let one = b.value(1);
+    let (line, old) = (line!(), b.fetch(AtomicOp::Add, counter.at(Counter::sum), one));
+    b.ret(&old);
+    (line, b.finish(ProgramType::SocketFilter))
+}
+
+#[test]
+fn an_instruction_above_the_stated_minimum_is_refused_where_it_was_written() {
+    for minimum in [Kernel::new(5, 10).into(), Isa::V2.into()] {
+        let (line, result) = fetching(minimum);
+        let errors = result.expect_err("an atomic fetch is newer");
+        let [error] = errors.errors() else { panic!("{errors}") };
+        assert_eq!(error.at.line(), line);
+        assert!(matches!(error.kind, ErrorKind::AboveMinimum { .. }));
+        let text = error.to_string();
+        let parts = [
+            "= atomic64_fetch_add((u64 *)(",
+            "` needs Linux 5.12 (v3), and the stated minimum is ",
+            &minimum.to_string(),
+        ];
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
+}
+
+#[test]
+fn a_program_tells_what_it_requires() {
+    let both = Minimum { isa: Some(Isa::V3), kernel: Some(Kernel::new(5, 12)) };
+    for minimum in [Minimum::default(), both] {
+        let program = fetching(minimum).1.expect("5.12 has what it needs");
+        assert_eq!(program.requires().to_string(), "Linux 5.12 (v3)");
+    }
+}

@@ -1,0 +1,73 @@
+//! `shunt asm`
+
+use std::fs;
+use std::path::Path;
+
+use crate::bpftool::{json, run};
+use crate::{EXAMPLE, printed, said, shunt, shunt_reading};
+
+#[test]
+fn a_text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let source = dir.path().join("count.s");
+    fs::write(&source, EXAMPLE).expect("write the source");
+    assert_eq!(printed(shunt([Path::new("asm"), &source])), "");
+    let object = fs::read(dir.path().join("count.o")).expect("the object beside the source");
+    let run_once = "bpftool -j prog run pinned progs/count data_in ../packet repeat 3";
+    let said = run(
+        &object,
+        &[run_once, "bpftool map dump pinned maps/packets", "bpftool prog dump xlated pinned progs/count linum"],
+    );
+    assert_eq!(json(&said[0])["retval"], 2);
+    assert_eq!(json(&said[1]), serde_json::json!([{"key": 0, "value": 3}]));
+    assert!(said[2].contains("; lock *(u64 *)(r0 +0) += r1 [file:"), "{}", said[2]);
+    assert!(said[2].contains("count.s line_num:13 "), "{}", said[2]);
+}
+
+#[test]
+fn standard_input_is_assembled_into_the_file_that_is_named() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let object = dir.path().join("here.o");
+    printed(shunt_reading(EXAMPLE, &["asm", "-", "-o", object.to_str().expect("a path")]));
+    assert!(fs::read(&object).expect("the object").starts_with(b"\x7fELF"));
+    assert!(said(shunt_reading(EXAMPLE, &["asm", "-"])).contains("--output"));
+}
+
+#[test]
+fn what_is_wrong_is_shown_in_its_line_with_a_hint_and_nothing_is_written() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let source = dir.path().join("wrong.s");
+    fs::write(&source, ".map x hsh key=4 value=4 entries=1\n    r1 = r11\n    goto nowhere\n")
+        .expect("write the source");
+    let errors = said(shunt([Path::new("asm"), &source]));
+    for part in [
+        "wrong.s:1:8",
+        "did you mean `hash`?",
+        "wrong.s:2:10",
+        "    r1 = r11\n",
+        "     ^^^",
+        "wrong.s:3:10",
+        "3 errors",
+    ] {
+        assert!(errors.contains(part), "no {part} in\n{errors}");
+    }
+    assert!(!errors.contains('\x1b'), "colours are for terminals: {errors:?}");
+    assert!(!dir.path().join("wrong.o").exists());
+}
+
+#[test]
+fn what_libbpf_could_not_load_is_refused_with_what_to_do() {
+    let refused = said(shunt_reading("r0 = 0\nexit\n", &["asm", "-", "-o", "/dev/null"]));
+    assert!(refused.contains("<stdin>: ") && refused.contains("write `.section \"socket\"`"), "{refused}");
+    let missing = said(shunt(["asm", "/nowhere/at-all.s"]));
+    assert!(missing.contains("cannot read /nowhere/at-all.s"), "{missing}");
+}
+
+#[test]
+fn the_help_shows_a_program_and_how_to_load_it() {
+    let help = printed(shunt(["asm", "--help"]));
+    for line in EXAMPLE.lines() {
+        assert!(help.lines().any(|shown| shown == line), "no line '{line}' in\n{help}");
+    }
+    assert!(help.contains("bpftool prog loadall count.o"), "{help}");
+}

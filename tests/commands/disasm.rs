@@ -1,0 +1,140 @@
+//! `shunt disasm`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::bpftool::run;
+use crate::{EXAMPLE, SHUNT, printed, said, shunt, shunt_reading};
+
+fn assemble(text: &str, into: &Path) -> PathBuf {
+    let object = into.join("program.o");
+    printed(shunt_reading(text, &["asm", "-", "-o", object.to_str().expect("a path")]));
+    object
+}
+
+fn disassemble(file: &Path, options: &[&str]) -> String {
+    printed(shunt([&["disasm", file.to_str().expect("a path")], options].concat()))
+}
+
+#[test]
+fn an_object_becomes_a_text_that_gives_the_same_object() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let object = assemble(EXAMPLE, dir.path());
+    let text = disassemble(&object, &[]);
+    for part in [".license \"GPL\"", ".section \"xdp\"", ".function count", "r1 = map[name:packets]", "goto L1", "L1:"]
+    {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    assert!(text.contains("    ; <stdin>:7\n    r2 = r10\n"), "{text}");
+    let again = tempfile::tempdir().expect("make a folder");
+    let strip = |text: &str| {
+        text.lines().filter(|line| !line.trim().starts_with(';')).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let object = assemble(&text, again.path());
+    assert_eq!(strip(&disassemble(&object, &[])), strip(&text));
+}
+
+#[test]
+fn bare_instructions_are_shown_with_their_slots_and_bytes() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let file = dir.path().join("program.bin");
+    fs::write(&file, [&[0xb7, 0, 0, 0, 7, 0, 0, 0][..], &[0x95, 0, 0, 0, 0, 0, 0, 0], &[0xff; 8]].concat())
+        .expect("write instructions");
+    let text = disassemble(&file, &["--slots", "--bytes"]);
+    for part in ["0: ", "b7 00 00 00 07 00 00 00", "r0 = 7", "1: ", "exit", ".byte 0xff"] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    fs::write(&file, [0; 9]).expect("write bytes");
+    assert!(said(shunt([Path::new("disasm"), &file])).contains("it has 9 bytes"));
+}
+
+#[test]
+fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
+    let text = "
+.license \"GPL\"
+.map packets array key=4 value=8 entries=1
+.map names hash key=4 value=8 entries=4
+.map state array key=4 value=24 entries=1
+.section \".text\"
+.function double
+    r0 = r1
+    r0 += r1
+    exit
+.function rounds
+    r0 = 0
+    exit
+.section \"socket\"
+.function count
+    *(u32 *)(r10 -4) = 0
+    r2 = r10
+    r2 += -4
+    r1 = map[name:names]
+    call bpf_map_lookup_elem
+    r2 = r10
+    r2 += -4
+    r1 = map[name:packets]
+    call bpf_map_lookup_elem
+    r1 = map[name:state][0]+16
+    r6 = *(u64 *)(r1 +0)
+    r1 = 3
+    r2 = subprog[rounds]
+    r3 = 0
+    r4 = 0
+    call bpf_loop
+    call bpf_get_current_pid_tgid
+    r1 = r6
+    call double
+    exit
+";
+    let dir = tempfile::tempdir().expect("make a folder");
+    let object = fs::read(assemble(text, dir.path())).expect("read the object");
+    let by_id = format!(
+        "{SHUNT} disasm --id $(bpftool -j prog show pinned progs/count | sed 's/.*\"id\":\\([0-9]*\\),.*/\\1/')"
+    );
+    let hidden =
+        format!("setpriv --bounding-set=-all --inh-caps=-all {SHUNT} disasm --pinned progs/count 2>&1 || true");
+    let said = run(
+        &object,
+        &[
+            &format!("{SHUNT} disasm --pinned progs/count"),
+            &by_id,
+            &format!("{SHUNT} disasm --pinned maps/names 2>&1 || true"),
+            &hidden,
+        ],
+    );
+    let shown = &said[0];
+    for part in [
+        ".map packets array key=4 value=8 entries=1",
+        ".map names hash key=4 value=8 entries=4",
+        ".function count",
+        ".function double",
+        "    ; <stdin>:19\n    r1 = map[name:names]\n",
+        "    ; <stdin>:20: call bpf_map_lookup_elem\n",
+        "    r1 = map[name:names]\n",
+        // What the verifier makes of a lookup in a hash is a call of the function that does it.
+        "    call __htab_map_lookup_elem\n",
+        "    r1 = map[name:.data.state][0]+16\n",
+        "    r2 = subprog[rounds]\n",
+        "    call double\n",
+    ] {
+        let part = part.replace("map[name:.data.state]", "map[name:\".data.state\"]");
+        assert!(shown.contains(&part), "no {part} in\n{shown}");
+    }
+    assert_eq!(&said[1], shown);
+    assert!(said[2].contains("holds a bpf-map, not a bpf-prog"), "{}", said[2]);
+    assert!(said[3].contains("CAP_BPF"), "{}", said[3]);
+}
+
+#[test]
+fn what_cannot_be_shown_is_an_error_that_says_why() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let file = dir.path().join("broken.o");
+    let mut object = fs::read(assemble(EXAMPLE, dir.path())).expect("read the object");
+    object.truncate(object.len() / 2);
+    fs::write(&file, object).expect("write half an object");
+    let broken = said(shunt([Path::new("disasm"), &file]));
+    assert!(broken.contains("broken.o: ") && broken.contains("no ELF object"), "{broken}");
+    let missing = said(shunt(["disasm", "--id", "4294967295"]));
+    assert!(missing.contains("4294967295"), "{missing}");
+    assert_eq!(shunt(["disasm"]).status.code(), Some(2), "one of three has to be given");
+}

@@ -1,0 +1,42 @@
+//! Commands of the binary that work on programs, as one would type them.
+
+#[path = "../../bpf-asm/tests/elf/bpftool.rs"]
+mod bpftool;
+
+mod asm;
+mod disasm;
+mod programs;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+const SHUNT: &str = env!("CARGO_BIN_EXE_shunt");
+/// What `shunt asm --help` shows.
+const EXAMPLE: &str = include_str!("../../src/cli/example.s");
+
+/// Runs `shunt` with these arguments.
+fn shunt<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
+    Command::new(SHUNT).args(arguments).stdin(Stdio::null()).output().expect("run shunt")
+}
+
+/// Runs `shunt` with a text on its standard input.
+fn shunt_reading(text: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(SHUNT);
+    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().expect("run shunt");
+    running.stdin.take().expect("its standard input").write_all(text.as_bytes()).expect("write to it");
+    running.wait_with_output().expect("wait for it")
+}
+
+/// What a command that has to succeed prints.
+fn printed(output: Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What a command that has to fail says.
+fn said(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).expect("text")
+}

@@ -1,0 +1,35 @@
+//! `shunt programs --elf`
+
+use std::fs;
+
+use crate::bpftool::{json, run};
+use crate::{SHUNT, printed, shunt};
+
+#[test]
+fn the_kernel_programs_are_an_object_that_bpftool_loads_with_the_names_of_their_lines_and_fields() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let path = printed(shunt(["programs", "--elf", dir.path().to_str().expect("a path")]));
+    let object = fs::read(path.trim()).expect("the file that the command names");
+    let commands = [
+        "bpftool prog dump xlated pinned progs/shunt_send linum",
+        "bpftool -j prog show pinned progs/shunt_establish",
+        "bpftool -j prog run pinned progs/shunt_look data_in ../packet repeat 1",
+        "bpftool -j map dump pinned maps/_data_control",
+        "bpftool btf dump file ../object.o format c",
+        &format!("{SHUNT} disasm ../object.o"),
+    ];
+    let said = run(&object, &commands);
+    assert!(said[0].contains("[file:src/datapath/send.rs line_num:"), "{}", said[0]);
+    assert!(said[0].contains("int shunt_send(struct sk_msg_md * context):"), "{}", said[0]);
+    assert_eq!(json(&said[1])["type"], "sock_ops");
+    // A packet without the name of an enrolled socket in it.
+    assert_eq!(json(&said[2])["retval"], 0);
+    let control = json(&said[3]);
+    assert!(control[0]["formatted"]["value"][".data.control"][0]["control"].is_object(), "{control}");
+    assert!(said[4].contains("struct Lane {"), "{}", said[4]);
+    for part in
+        [".section \"sk_msg\"", ".section \"sockops\"", ".map lanes sk_storage key=4", "r1 = map[name:control][0]+"]
+    {
+        assert!(said[5].contains(part), "no {part} in what shunt itself reads");
+    }
+}

@@ -1,0 +1,94 @@
+//! The kernel's own notation, from the kernel's own mouth.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use bpf_asm::insn::{Decoded, Insn, JumpIf, Register, Source, Wide, WideSource, decode, encode};
+use bpf_asm::text::{Section, Style, Unit, assemble, disassemble};
+use syscalls::{LogLevel, Map, MapKind, MapSpec, Prog, ProgKind, ProgSpec};
+use tcp_shunt::agent::load;
+
+use super::{case, kernel::running};
+use crate::variant::{self, Variant};
+use crate::verifier::{self, LICENSE};
+
+/// The instructions that a log shows, each with its slot and the whole line.
+fn shown(log: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    log.lines().filter_map(|line| {
+        let (slot, rest) = line.split_once(": (")?;
+        let text = rest.split_once(") ")?.1;
+        // What is known of the registers follows.
+        let text = text.split(';').next().unwrap_or_default().trim_end();
+        Some((slot.trim().parse().ok()?, text, line))
+    })
+}
+
+/// Where our text is not the kernel's, since that does not tell instructions or numbers apart.
+fn differs(insn: &Insn) -> bool {
+    matches!(insn, Insn::Wide(_)) || matches!(insn, Insn::JumpIf(JumpIf { src: Source::Imm(..0), .. }))
+}
+
+/// Compares what a log says with the instructions; gives the number of lines looked at.
+fn same(what: &str, log: &str, code: &[Decoded]) -> usize {
+    let section = Section { code: code.to_vec(), ..Section::default() };
+    let mut lines = 0;
+    for (slot, text, line) in shown(log) {
+        let piece = section.pieces().find(|(at, _)| *at == slot).map(|(_, piece)| *piece);
+        let Some(Decoded::Insn(insn)) = piece else {
+            panic!("{what}: nothing is at slot {slot}, but the log says {line}")
+        };
+        // Of a map, logs show where it is.
+        if matches!(insn, Insn::Wide(Wide { source, .. }) if !matches!(source, WideSource::Imm(_))) {
+            continue;
+        }
+        let read = assemble(what, line).unwrap_or_else(|errors| panic!("{errors}\n{insn}"));
+        assert_eq!(encode(&read.sections[0].code), encode(&[Decoded::Insn(insn)]), "{what}: {line}, which is {insn}");
+        if !differs(&insn) {
+            assert_eq!(text, insn.to_string(), "{what}");
+        }
+        lines += 1;
+    }
+    lines
+}
+
+#[test]
+fn what_a_log_says_of_every_form_is_what_we_say_and_read() {
+    let map = Map::create(&MapSpec::new(MapKind::ARRAY, "numbers", 4, 1 << 15, 1)).expect("create a map");
+    let (mut forms, mut lines) = (0, 0);
+    for case in case::all().into_iter().map(case::Case::brief) {
+        if case.since().kernel.is_none_or(|needed| needed > running()) {
+            continue;
+        }
+        let source = WideSource::MapValue { fd: map.as_fd().as_raw_fd(), offset: 0 };
+        let insns = case.program(Insn::Wide(Wide { dst: Register::R6, source }));
+        let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "notation", LICENSE, &insns);
+        let (_, log) =
+            Prog::load_with_log(&spec, LogLevel::DETAILED).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let seen = same(&case.name, &log, &decode(&insns));
+        assert!(seen >= 6, "{}: only {seen} instructions in\n{log}", case.name);
+        lines += seen;
+        forms += 1;
+    }
+    println!("{lines} lines of {forms} forms");
+    assert!(forms > 100);
+}
+
+#[test]
+fn shunts_programs_come_back_from_text_and_from_their_logs() {
+    let maps = load::maps(&variant::usual().maps.all()).expect("make the maps, as root");
+    for Variant { name, program } in variant::all() {
+        let what = format!("{} ({name})", program.name());
+        let unit = Unit::from(&program);
+        for style in [Style::default(), Style { slots: true, bytes: true, lines: true }] {
+            let text = disassemble(&unit, &style);
+            let read = assemble(&what, &text).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(encode(&read.sections[0].code), encode(&unit.sections[0].code), "{what}");
+            let plain = Style::default();
+            assert_eq!(disassemble(&read, &plain), disassemble(&unit, &plain), "{what}");
+            assert_eq!(read.sections[0].references, unit.sections[0].references, "{what}");
+            assert!(!unit.sections[0].references.is_empty());
+        }
+        let (_, log) =
+            verifier::load(&program, &maps, LogLevel::DETAILED).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(same(&what, &log, &unit.sections[0].code) > 100, "{what}: few instructions in\n{log}");
+    }
+}
