@@ -89,12 +89,28 @@ pub(crate) struct Line {
     pub(crate) insn: Insn,
     pub(crate) at: Location,
     /// The values that must be there.
-    pub(crate) reads: Vec<ValueId>,
+    pub(crate) reads: Reads,
     /// The value whose register gets a new content.
     pub(crate) writes: Option<ValueId>,
     pub(crate) link: Link,
     /// What it does to slots.
     pub(crate) touches: Vec<Touch>,
+}
+
+/// The values that an instruction reads: no more than a call has arguments.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reads([Option<ValueId>; Register::ARGUMENTS.len()]);
+
+impl Reads {
+    fn of(values: &[&Value]) -> Reads {
+        let mut reads = Reads::default();
+        reads.0.iter_mut().zip(values).for_each(|(read, value)| *read = Some(value.id));
+        reads
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ValueId> {
+        self.0.into_iter().flatten()
+    }
 }
 
 /// What an instruction names that has its number only at the end.
@@ -366,7 +382,7 @@ impl Builder {
         if !reads.iter().chain(&writes).all(|value| self.same(&value.builder)) {
             return self.report(ErrorKind::OtherBuilder, at);
         }
-        let reads = reads.iter().map(|value| value.id).collect();
+        let reads = Reads::of(reads);
         let writes = writes.map(|value| value.id);
         self.core().push(Line { insn, at, reads, writes, link, touches: Vec::new() });
     }
@@ -582,7 +598,7 @@ impl Core {
             return false;
         }
         let Some(line) = function.lines.last_mut() else { return false };
-        if line.writes != Some(from.id) || line.reads.contains(&from.id) {
+        if line.writes != Some(from.id) || line.reads.iter().any(|read| read == from.id) {
             return false;
         }
         match &mut line.insn {

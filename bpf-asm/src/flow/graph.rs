@@ -100,5 +100,5 @@ impl Graph {
 
 /// Whether the next line can follow.
 pub(crate) fn goes_on(insn: &Insn) -> bool {
-    !matches!(insn, Insn::Jump(_) | Insn::Exit)
+    !matches!(insn, Insn::Jump(_) | Insn::JumpLong(_) | Insn::JumpRegister(_) | Insn::Exit)
 }

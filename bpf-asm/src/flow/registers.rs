@@ -44,7 +44,7 @@ pub(super) fn check(core: &Core, index: usize, function: &FunctionState, graph: 
     for (block, before) in graph.blocks.iter().zip(before) {
         let Some(mut contents) = before else { continue };
         for line in lines(block) {
-            let missing = line.reads.iter().filter_map(|&value| missing(core, index, value, &contents));
+            let missing = line.reads.iter().filter_map(|value| missing(core, index, value, &contents));
             errors.extend(missing.map(|kind| BuildError { at: line.at, kind }));
             run(core, line, &mut contents);
         }
