@@ -1,7 +1,7 @@
 //! Nobody ever reads bytes of a connection that is not theirs (H3).
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use tcp_shunt::bed::{Bed, Namespace, link};
@@ -33,10 +33,6 @@ fn impostor() -> Namespace {
             for ip in [IpAddr::V6(Bed::CLIENT_V6), IpAddr::V6(Bed::SERVER_V6)] {
                 link::add_address("lo", ip, 128)?;
             }
-            // The kernel makes the route to an IPv6 address a moment later.
-            eventually("there is a way", || {
-                UdpSocket::bind((Bed::CLIENT_V6, 0)).ok()?.connect((Bed::SERVER_V6, SERVER_PORT)).ok()
-            });
             Ok::<_, tcp_shunt::bed::Error>(())
         })
         .expect("enter the namespace")
@@ -50,11 +46,17 @@ fn listen(at: IpAddr) -> TcpListener {
 
 fn dial(from: IpAddr, to: IpAddr) -> TcpStream {
     let target = SocketAddr::from((to, SERVER_PORT));
-    let socket = unconnected(target);
-    socket.set_reuse_address(true).expect("set SO_REUSEADDR");
-    socket.bind(&SocketAddr::from((from, CLIENT_PORT)).into()).expect("bind");
-    socket.connect(&target.into()).expect("connect");
-    let stream = TcpStream::from(socket);
+    let stream: TcpStream = eventually("there is a way", || {
+        let socket = unconnected(target);
+        socket.set_reuse_address(true).expect("set SO_REUSEADDR");
+        socket.bind(&SocketAddr::from((from, CLIENT_PORT)).into()).expect("bind");
+        match socket.connect(&target.into()) {
+            Ok(()) => Some(socket.into()),
+            // A new IPv6 address is the kernel's to use only a moment later.
+            Err(error) if error.kind() == ErrorKind::NetworkUnreachable => None,
+            Err(error) => panic!("connect: {error}"),
+        }
+    });
     ready_for_tests(&stream).expect("set its options");
     stream
 }
