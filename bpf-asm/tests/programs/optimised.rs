@@ -319,7 +319,7 @@ fn text(write: impl FnOnce(&Builder)) -> Vec<String> {
 #[test]
 fn what_becomes_of_what() {
     type Write = fn(&Builder);
-    let table: [(&str, Write, &[&str]); 18] = [
+    let table: [(&str, Write, &[&str]); 19] = [
         (
             "a number that is known",
             |b| {
@@ -510,6 +510,19 @@ fn what_becomes_of_what() {
                 "r0 = 0",
                 "exit",
             ],
+        ),
+        (
+            "a jump over a jump that others jump to",
+            |b| {
+                let (packet, again) = (b.context::<__sk_buff>(), b.label());
+                let len = b.load(packet.at(__sk_buff::len));
+                b.when(len.eq(1), || {
+                    b.place(&again);
+                    b.jump(&again);
+                });
+                b.ret(0);
+            },
+            &["r6 = r1", "r1 = *(u32 *)(r6 +0)", "if r1 != 0x1 goto pc+1", "goto pc-1", "r0 = 0", "exit"],
         ),
         (
             "a function that is called only where nothing leads",
