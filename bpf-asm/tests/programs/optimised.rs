@@ -319,7 +319,7 @@ fn text(write: impl FnOnce(&Builder)) -> Vec<String> {
 #[test]
 fn what_becomes_of_what() {
     type Write = fn(&Builder);
-    let table: [(&str, Write, &[&str]); 19] = [
+    let table: [(&str, Write, &[&str]); 20] = [
         (
             "a number that is known",
             |b| {
@@ -523,6 +523,14 @@ fn what_becomes_of_what() {
                 b.ret(0);
             },
             &["r6 = r1", "r1 = *(u32 *)(r6 +0)", "if r1 != 0x1 goto pc+1", "goto pc-1", "r0 = 0", "exit"],
+        ),
+        (
+            "a call that writes what nobody reads",
+            |b| {
+                let (packet, slot) = (b.context::<__sk_buff>(), b.slot::<u32>());
+                b.ret(b.call(helper::skb_load_bytes(&packet, 0, &slot, 4)));
+            },
+            &["r3 = r10", "r2 = 0", "r3 += -8", "r4 = 4", "call bpf_skb_load_bytes#26", "exit"],
         ),
         (
             "a function that is called only where nothing leads",
