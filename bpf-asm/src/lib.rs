@@ -5,6 +5,10 @@
 //! the stack by typed [`Slot`]s, the kernel by typed [`helper`]s and [`MapRef`]s. Branches are closures, or jumps to
 //! [`Label`]s. Nothing fails on the way: [`Builder::finish`] gives the [`Program`], or everything that is wrong with it.
 //!
+//! # A first program
+//!
+//! Written, looked at, and run in user space:
+//!
 //! ```
 //! use bpf_asm::{Builder, ProgramType, record};
 //!
@@ -41,6 +45,40 @@
 //! assert_eq!(memory[0], 70);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Into the kernel
+//!
+//! [`Program::relocate`] gives the instructions for `BPF_PROG_LOAD`, with the descriptors of [`Program::maps`] in them;
+//! `Program::btf` describes their Rust lines, so that `bpftool prog dump xlated linum` and the verifier name them, and
+//! [`log`] folds what the verifier says around them. The README's three programs, a socket filter, an XDP counter and a
+//! cgroup program, are whole examples, with a loader on the crate `bpf-syscalls` beside them.
+//!
+//! # Where things are
+//!
+//! | wanted | |
+//! |---|---|
+//! | a number or pointer in a register | [`Builder::value`], [`Builder::load`], arithmetic and comparisons of [`Reg`] and [`Ptr`] |
+//! | a value that survives calls | [`Builder::keep`] |
+//! | memory of the stack | [`Builder::slot`] |
+//! | fields of records | [`record!`], [`Ptr::at`], [`Place::at`]; of kernel structures, [`Ptr::member`] |
+//! | a branch, an early return, a loop | [`Builder::when`], [`Builder::ret`], [`Builder::label`] with [`Builder::jump_if`] |
+//! | a helper of the kernel | [`Builder::call`] with a function of [`helper`], or [`Call::raw`] |
+//! | a map | [`MapRef`], as an argument of helpers or by [`Builder::map_value`] |
+//! | a function of one's own | [`Builder::function`], [`Builder::call_local`] |
+//! | instructions by themselves | [`insn`], and [`text`] for the kernel's notation, both ways |
+//!
+//! # What is found before a kernel sees it
+//!
+//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read after a call has taken their register or where not
+//! every path has made them, bytes of the stack read before they are written (also by a helper), sizes, numbers, offsets and
+//! jumps that do not fit, paths without an end, labels without a place, code that cannot run, frames that are too large
+//! together. That a program returns something, and that keys and values have their map's types, the Rust compiler sees to.
+//!
+//! # Programs for one machine
+//!
+//! A program is assembled where it is loaded, so an `if` of Rust decides what is in it. What that leaves behind is
+//! optimised away: arithmetic and branches on numbers that are known, results that nobody reads, moves, jumps to jumps.
+//! [`Builder::finish_as_written`] leaves everything in.
 #![deny(missing_docs)]
 
 #[cfg(feature = "btf")]
@@ -57,10 +95,12 @@ pub mod insn;
 mod label;
 pub mod log;
 mod map;
+mod optimise;
 mod place;
 mod program;
 mod record;
 mod stack;
+mod step;
 pub mod text;
 mod value;
 
@@ -69,8 +109,8 @@ pub use btf::{BtfImage, MapTypes, MapsBtf};
 pub use builder::{Builder, Function};
 pub use condition::Condition;
 pub use context::{
-    __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta, bpf_map, bpf_sock, bpf_sock_ops, packet,
-    seq_file, sk_msg_md, sock, tcp_sock, tcp6_sock,
+    __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta, bpf_map, bpf_sock, bpf_sock_addr,
+    bpf_sock_ops, packet, seq_file, sk_msg_md, sock, tcp_sock, tcp6_sock, xdp_md,
 };
 pub use error::{BuildError, BuildErrors, ErrorKind, Location};
 pub use helper::{Arg, At, Call, NULL};
