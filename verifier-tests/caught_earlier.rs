@@ -3,6 +3,7 @@
 
 use bpf_asm::insn::{Alu, AluOp, Call, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Width};
 use bpf_asm::{__sk_buff, Builder, ErrorKind, ProgramType, helper};
+use caps::{CapSet, Capability};
 use syscalls::{Errno, Prog, ProgKind, ProgSpec};
 
 use crate::complaint::{Complaint, Point};
@@ -114,6 +115,32 @@ const MISTAKES: &[Mistake] = &[
         word: "stack",
     },
     Mistake {
+        what: "two frames that are in use at once are too large together",
+        write: |b| {
+            let large = b.slot::<[u64; 40]>();
+            b.zero(large.place());
+            let callee = b.function("callee", |[]: [bpf_asm::Reg; 0]| {
+                let large = b.slot::<[u64; 40]>();
+                b.zero(large.place());
+                b.ret(0);
+            });
+            b.call_local(&callee, []);
+            b.ret(0);
+        },
+        caught: |kind| matches!(kind, ErrorKind::OutOfStackInCalls { .. }),
+        insns: &[
+            Insn::Store(Store { size: Size::DW, base: R10, offset: -320, src: Source::Imm(0) }),
+            Insn::Call(Call::Local { offset: 1 }),
+            EXIT,
+            Insn::Store(Store { size: Size::DW, base: R10, offset: -320, src: Source::Imm(0) }),
+            mov(R0, 0),
+            EXIT,
+        ],
+        errno: Errno::ACCES,
+        point: Point::Whole,
+        word: "combined stack size",
+    },
+    Mistake {
         what: "the context is read after its register has been overwritten",
         write: |b| {
             let _first = b.value(1);
@@ -172,4 +199,31 @@ fn the_builder_refuses_at_the_rust_line_what_the_kernel_would_refuse_later() {
         assert!(complaint.log.contains(word), "{what}: no word of '{word}' in {refused}");
         println!("{what}\n  builder: {error}\n  kernel:  {errno}, {point:?}, \"{word}\"");
     }
+}
+
+/// Since Linux 6.3 a program that is loaded with CAP_PERFMON, as the agent's are, may read bytes of the stack that it never wrote:
+/// for those the builder is the only safety net.
+#[test]
+fn bytes_of_the_stack_that_nobody_wrote_are_refused_where_a_kernel_lets_privileged_programs_read_them() {
+    let b = Builder::new("unwritten");
+    let slot = b.slot::<u64>();
+    b.ret(b.load(slot.place()));
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the slot is not written");
+    assert!(matches!(errors.errors()[0].kind, ErrorKind::UnwrittenStack { first: 0, last: 7, .. }), "{errors}");
+
+    let mut bytes = Vec::new();
+    let load = Insn::Load(Load { size: Size::DW, dst: R0, base: R10, offset: -8 });
+    [load, EXIT].iter().for_each(|insn| insn.encode(&mut bytes));
+    // Capabilities are a thread's own, and this thread ends here.
+    let without = std::thread::spawn(move || {
+        for capability in [Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN] {
+            caps::drop(None, CapSet::Effective, capability).expect("give a capability up");
+        }
+        let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "unwritten", LICENSE, &bytes);
+        let refused = Prog::load(&spec).expect_err("a kernel that lets everybody read the stack");
+        let complaint = Complaint::of(&refused);
+        assert_eq!((complaint.errno, complaint.point()), (Errno::ACCES, Point::Slot(0)), "{refused}");
+        assert!(complaint.log.contains("stack"), "{refused}");
+    });
+    without.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

@@ -26,8 +26,9 @@ use crate::label::{Label, LabelId, LabelState};
 use crate::map::{MapDef, MapRef};
 use crate::program::{Program, ProgramType};
 use crate::record::{FieldType, Record, Type};
+use crate::stack::{Frame, Touch};
 use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
-use crate::{flow, stack};
+use crate::{flow, optimise};
 
 /// Writes one program.
 ///
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) functions: Vec<FunctionState>,
     /// The functions being written, innermost last.
     open: Vec<usize>,
+    /// The functions that have been written, in the order in which they ended.
+    pub(crate) finished: Vec<usize>,
     pub(crate) values: Vec<ValueState>,
     pub(crate) labels: Vec<LabelState>,
     pub(crate) maps: Vec<MapDef>,
@@ -68,9 +71,9 @@ pub(crate) struct FunctionState {
     holds: Option<[Option<ValueId>; 11]>,
     /// Whether the present stretch of lines that cannot run has been reported.
     dead_reported: bool,
-    /// The line that the latest label stands before.
-    latest_label: Option<usize>,
-    pub(crate) frame: stack::Frame,
+    /// The line that the latest label stands before, and who placed it.
+    latest_label: Option<(usize, Location)>,
+    pub(crate) frame: Frame,
 }
 
 /// What is known of a value.
@@ -90,6 +93,8 @@ pub(crate) struct Line {
     /// The value whose register gets a new content.
     pub(crate) writes: Option<ValueId>,
     pub(crate) link: Link,
+    /// What it does to slots.
+    pub(crate) touches: Vec<Touch>,
 }
 
 /// What an instruction names that has its number only at the end.
@@ -98,8 +103,10 @@ pub(crate) enum Link {
     None,
     /// A jump's target.
     Label(LabelId),
-    /// A helper call, which destroys r0 to r5.
-    Helper,
+    /// A call of a helper.
+    Helper {
+        arguments: usize,
+    },
     /// A call of a function of this program.
     Function(usize),
     /// The map that a wide load is about.
@@ -119,6 +126,7 @@ impl Builder {
                 context: None,
                 functions: vec![main],
                 open: vec![0],
+                finished: Vec::new(),
                 values: Vec::new(),
                 labels: Vec::new(),
                 maps: Vec::new(),
@@ -182,7 +190,8 @@ impl Builder {
         self.new_label(Caller::caller())
     }
 
-    /// Puts a label before the next line.
+    /// Puts a label before the next line. What is written next can run if the line before it goes on, or if a jump to the
+    /// label is written already; jumps back to it may follow.
     #[track_caller]
     pub fn place(&self, label: &Label) {
         self.place_label(label, Caller::caller());
@@ -228,7 +237,13 @@ impl Builder {
         self.place_label(&end, at);
     }
 
-    /// Returns from the program, or from the function being written.
+    /// Returns from the program, or from the function being written. There is always a result: a program that leaves r0 as
+    /// it is cannot be written down.
+    ///
+    /// ```compile_fail
+    /// let b = bpf_asm::Builder::new("nothing");
+    /// b.ret();
+    /// ```
     #[track_caller]
     pub fn ret(&self, result: impl Into<Operand>) {
         let at = Caller::caller();
@@ -260,7 +275,19 @@ impl Builder {
     }
 
     /// The finished program, or everything that is wrong with it.
+    ///
+    /// What makes no difference to what it computes is left out: results that nobody reads, jumps to jumps, branches whose
+    /// condition is known. Instructions that stay keep their Rust line.
     pub fn finish(self, kind: ProgramType) -> Result<Program, BuildErrors> {
+        self.end(kind, true)
+    }
+
+    /// The same with every instruction as it was written.
+    pub fn finish_as_written(self, kind: ProgramType) -> Result<Program, BuildErrors> {
+        self.end(kind, false)
+    }
+
+    fn end(self, kind: ProgramType, optimised: bool) -> Result<Program, BuildErrors> {
         let mut core = self.core();
         let core = &mut *core;
         lines::check_ends(core);
@@ -271,7 +298,11 @@ impl Builder {
             errors.extend(flow::check(core));
         }
         errors.extend(lines::above(core, core.minimum));
-        let lines = lines::resolve(core, &mut errors);
+        let mut functions = lines::bind(core, &mut errors);
+        if errors.is_empty() && optimised {
+            functions.iter_mut().for_each(optimise::function);
+        }
+        let lines = lines::lay_out(core, &functions, &mut errors);
         if !errors.is_empty() {
             errors.sort_by_key(|error| (error.at.file(), error.at.line(), error.at.column()));
             errors.dedup();
@@ -336,7 +367,8 @@ impl Builder {
             return self.report(ErrorKind::OtherBuilder, at);
         }
         let reads = reads.iter().map(|value| value.id).collect();
-        self.core().push(Line { insn, at, reads, writes: writes.map(|value| value.id), link });
+        let writes = writes.map(|value| value.id);
+        self.core().push(Line { insn, at, reads, writes, link, touches: Vec::new() });
     }
 
     fn mov(&self, to: &Value, from: Source, reads: &[&Value], at: Location) {
@@ -546,7 +578,7 @@ impl Core {
     /// Makes the latest line put its result into another value's register, if the result is all that the line does.
     fn retarget(&mut self, from: &Value, to: &Value) -> bool {
         let function = self.function();
-        if function.holds.is_none() || function.latest_label == Some(function.lines.len()) {
+        if function.holds.is_none() || function.ends_in_label().is_some() {
             return false;
         }
         let Some(line) = function.lines.last_mut() else { return false };
@@ -574,7 +606,7 @@ impl Core {
         }
         let function = self.function();
         let line = function.lines.len();
-        function.latest_label = Some(line);
+        function.latest_label = Some((line, at));
         function.holds = match (function.holds, brought) {
             (Some(here), Some(there)) => Some(common(here, there)),
             (here, there) => here.or(there),
@@ -593,6 +625,16 @@ impl Core {
         let Some(here) = self.function().holds else { return };
         let state = &mut self.labels[label];
         state.holds = Some(state.holds.map_or(here, |there| common(here, there)));
+    }
+
+    /// Notes what the line just written does to slots.
+    pub(crate) fn touching(&mut self, touches: Vec<Touch>) {
+        let function = self.function();
+        if function.holds.is_some()
+            && let Some(line) = function.lines.last_mut()
+        {
+            line.touches = touches;
+        }
     }
 
     fn lose_temporaries(&mut self) {
@@ -623,13 +665,19 @@ impl FunctionState {
             holds: Some([None; 11]),
             dead_reported: false,
             latest_label: None,
-            frame: stack::Frame::default(),
+            frame: Frame::default(),
         }
     }
 
-    /// Whether the function can run past its last line.
-    fn falls_off(&self) -> bool {
-        self.holds.is_some()
+    /// Who placed the label behind the last line, if one is there.
+    fn ends_in_label(&self) -> Option<Location> {
+        self.latest_label.filter(|(line, _)| *line == self.lines.len()).map(|(_, at)| at)
+    }
+
+    /// Where the function runs past its last line, if it can.
+    fn falls_off(&self) -> Option<Location> {
+        let last = || self.lines.last().map(|line| line.at);
+        self.holds.map(|_| self.ends_in_label().or_else(last).unwrap_or(self.at))
     }
 }
 

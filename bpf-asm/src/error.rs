@@ -83,6 +83,38 @@ pub enum ErrorKind {
         /// Where the live slots were made.
         holders: Vec<Location>,
     },
+    /// Bytes of a slot are read that may never have been written.
+    #[error("reads {} of the slot made at {slot}, which not every path here has written; store to all of it, or zero() it first", Bytes(*.first, *.last))]
+    UnwrittenStack {
+        /// Where the slot was made.
+        slot: Location,
+        /// The first such byte, counted from the slot's start.
+        first: usize,
+        /// The last.
+        last: usize,
+    },
+    /// The frames of functions that call each other are too large together.
+    #[error("the functions that call each other from here need {} bytes of stack: {}; all frames that are alive at once share 512 bytes, and each counts in steps of 32", .frames.iter().map(|(_, bytes)| bytes).sum::<usize>(), Frames(.frames))]
+    OutOfStackInCalls {
+        /// The functions, outermost first, and the bytes that each takes.
+        frames: Vec<(String, usize)>,
+    },
+    /// Functions call each other too deeply.
+    #[error("calls from here nest {given} functions deep, the program included; the kernel allows 8")]
+    TooManyFrames {
+        /// How deep.
+        given: usize,
+    },
+    /// A helper is told of more memory than there is.
+    #[error("{helper} is told that {given} bytes are there, but the place that it is given has {size}")]
+    SizeOfMemory {
+        /// The helper.
+        helper: &'static str,
+        /// Bytes that it is told of.
+        given: i64,
+        /// Bytes of the place.
+        size: usize,
+    },
     /// A memory offset outside the 16 bits of an instruction.
     #[error("the offset {offset} does not fit: memory is reached from -32768 to 32767 bytes around a pointer")]
     OffsetRange {
@@ -136,7 +168,9 @@ pub enum ErrorKind {
     #[error("this can never run: the code before it has returned or jumped away, and no label leads here")]
     Unreachable,
     /// A function that ends without returning.
-    #[error("the function `{function}` can run past its last instruction; end every path with ret() or a jump")]
+    #[error(
+        "here the function `{function}` can run past its last instruction; end every path with ret() or with a jump back"
+    )]
     FallsOff {
         /// The function's name.
         function: String,
@@ -253,6 +287,30 @@ impl fmt::Display for Locations<'_> {
         }
         for (n, location) in self.0.iter().enumerate() {
             write!(f, "{}{location}", if n == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a slot for a message.
+struct Bytes(usize, usize);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Bytes(first, last) if first == last => write!(f, "byte {first}"),
+            Bytes(first, last) => write!(f, "bytes {first} to {last}"),
+        }
+    }
+}
+
+/// A chain of functions for a message.
+struct Frames<'a>(&'a [(String, usize)]);
+
+impl fmt::Display for Frames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (function, bytes)) in self.0.iter().enumerate() {
+            write!(f, "{}`{function}` {bytes}", if n == 0 { "" } else { ", " })?;
         }
         Ok(())
     }

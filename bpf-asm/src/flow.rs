@@ -1,137 +1,27 @@
-//! Whether every value that is read is still in its register, over all paths through a function.
+//! What a program does on all of its paths at once, looked at when all of it is written.
 //!
-//! What each register holds before a line is what all paths that lead there agree on. Lines are looked at again until
-//! that no longer changes; on every round a register can only lose what it holds, so there is an end.
+//! | file | refuses |
+//! |---|---|
+//! | [`registers`] | a value that is read where its register may hold something else |
+//! | [`written`] | bytes of the stack that are read where they may not have been written |
+//! | [`frames`] | stack frames that are too large together, calls that nest too deep |
 
-use crate::builder::{Core, FunctionState, Line, Link};
-use crate::error::{BuildError, ErrorKind, Location};
-use crate::helper;
-use crate::insn::{Call, Insn, Register};
-use crate::value::ValueId;
+mod frames;
+pub(crate) mod graph;
+mod registers;
+mod written;
 
-/// What a register holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    /// Nothing that the function wrote.
-    Untouched,
-    /// A value.
-    Value(ValueId),
-    /// What a call left there.
-    Lost { call: &'static str, by: Location },
-    /// Something that is no value: an argument, or a result about to be returned.
-    Passing(Location),
-    /// Paths that join at this line disagree.
-    Disagreed(Location),
-}
+use crate::builder::Core;
+use crate::error::BuildError;
+use graph::Graph;
 
-type Contents = [Content; 11];
-
-/// The reads that some path makes impossible.
+/// Everything that some path of the program makes impossible.
 pub(crate) fn check(core: &Core) -> Vec<BuildError> {
-    let mut errors = Vec::new();
+    let mut errors = frames::check(core);
     for (index, function) in core.functions.iter().enumerate() {
-        let before = contents(core, index, function);
-        for (line, before) in function.lines.iter().zip(&before) {
-            let Some(before) = before else { continue };
-            for &value in &line.reads {
-                if let Some(kind) = missing(core, index, value, before) {
-                    errors.push(BuildError { at: line.at, kind });
-                }
-            }
-        }
+        let graph = Graph::of(core, index);
+        errors.extend(registers::check(core, index, function, &graph));
+        errors.extend(written::check(function, &graph));
     }
     errors
-}
-
-/// Why a value cannot be read.
-fn missing(core: &Core, function: usize, value: ValueId, before: &Contents) -> Option<ErrorKind> {
-    let state = &core.values[value];
-    let (origin, register) = (state.origin, state.register);
-    if state.function != function {
-        return Some(ErrorKind::OtherFunction { value: origin });
-    }
-    Some(match before[usize::from(register.number())] {
-        Content::Value(held) if held == value => return None,
-        Content::Value(held) => ErrorKind::Overwritten { value: origin, register, by: core.values[held].origin },
-        Content::Passing(by) => ErrorKind::Overwritten { value: origin, register, by },
-        Content::Lost { call, by } => ErrorKind::Clobbered { value: origin, register, call, by },
-        Content::Disagreed(join) => ErrorKind::NotOnEveryPath { value: origin, register, join },
-        Content::Untouched => ErrorKind::NotOnEveryPath { value: origin, register, join: origin },
-    })
-}
-
-/// What the registers hold before each line; `None` before a line that cannot run.
-fn contents(core: &Core, index: usize, function: &FunctionState) -> Vec<Option<Contents>> {
-    let mut before: Vec<Option<Contents>> = vec![None; function.lines.len()];
-    let mut entry = [Content::Untouched; 11];
-    for &argument in &function.arguments {
-        entry[usize::from(core.values[argument].register.number())] = Content::Value(argument);
-    }
-    let mut waiting = Vec::new();
-    let arrive = |line: usize, from: Contents, waiting: &mut Vec<usize>, before: &mut Vec<Option<Contents>>| {
-        let Some(known) = before.get_mut(line) else { return };
-        let joined = known.map_or(from, |known| join(known, from, function.lines[line].at));
-        if *known != Some(joined) {
-            *known = Some(joined);
-            waiting.push(line);
-        }
-    };
-    arrive(0, entry, &mut waiting, &mut before);
-    while let Some(number) = waiting.pop() {
-        let (Some(mut after), line) = (before[number], &function.lines[number]) else { continue };
-        run(core, line, &mut after);
-        if let Link::Label(label) = line.link {
-            let label = &core.labels[label];
-            if let Some((target, _)) = label.placed.filter(|_| label.function == index) {
-                arrive(target, after, &mut waiting, &mut before);
-            }
-        }
-        if !matches!(line.insn, Insn::Jump(_) | Insn::Exit) {
-            arrive(number + 1, after, &mut waiting, &mut before);
-        }
-    }
-    before
-}
-
-/// What a line does to the registers.
-fn run(core: &Core, line: &Line, contents: &mut Contents) {
-    if let Insn::Call(call) = line.insn {
-        let name = match (call, line.link) {
-            (Call::Helper { id }, _) => helper::name(id),
-            (Call::Local { .. }, _) => "the local call",
-            (Call::Kernel { .. } | Call::Register(_), _) => "the call",
-        };
-        for register in Register::TEMPORARY {
-            contents[usize::from(register.number())] = Content::Lost { call: name, by: line.at };
-        }
-    }
-    let target = match line.insn {
-        Insn::Alu(alu) => Some(alu.dst),
-        Insn::Endian(endian) => Some(endian.dst),
-        Insn::SignExtend(extend) => Some(extend.dst),
-        Insn::AddressSpaceCast(cast) => Some(cast.dst),
-        Insn::LoadSigned(load) => Some(load.dst),
-        Insn::LoadAcquire(load) => Some(load.dst),
-        Insn::Packet(_) => Some(Register::R0),
-        Insn::Load(load) => Some(load.dst),
-        Insn::Wide(wide) => Some(wide.dst),
-        _ => None,
-    };
-    if let Some(register) = target {
-        contents[usize::from(register.number())] = Content::Passing(line.at);
-    }
-    if let Some(value) = line.writes {
-        contents[usize::from(core.values[value].register.number())] = Content::Value(value);
-    }
-}
-
-/// What two paths agree on; a loss on one is a loss for both.
-fn join(a: Contents, b: Contents, at: Location) -> Contents {
-    std::array::from_fn(|register| match (a[register], b[register]) {
-        (a, b) if a == b => a,
-        // What was decided before stays, so that a second look finds nothing new.
-        (a @ (Content::Lost { .. } | Content::Disagreed(_)), _) => a,
-        (_, b @ Content::Lost { .. }) => b,
-        _ => Content::Disagreed(at),
-    })
 }

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use crate::map::{MapDef, MapRef};
 use crate::place::{Base, Place, Slot};
 use crate::record::FieldType;
+use crate::stack::Access;
 use crate::value::{Operand, Ptr, Reg, Value};
 
 /// No pointer.
@@ -22,8 +23,34 @@ pub struct Arg(pub(crate) ArgSource);
 pub(crate) enum ArgSource {
     Imm(i64),
     Value(Value),
-    Address { base: Base, offset: i64 },
+    Address { base: Base, offset: i64, memory: Memory },
     Map(MapDef),
+}
+
+/// What is done to memory whose address is passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// Bytes of the place.
+    pub(crate) size: usize,
+    pub(crate) access: Access,
+    /// Bytes that the call is told of; `None` if that is known only when the program runs.
+    pub(crate) told: Option<i64>,
+}
+
+impl Arg {
+    /// The same argument, where it is an address, of memory that the helper reads or writes: all of the place, or as many
+    /// bytes as another argument says.
+    fn accessed(mut self, access: Access, bytes: Option<&Arg>) -> Arg {
+        if let ArgSource::Address { memory, .. } = &mut self.0 {
+            memory.access = access;
+            match bytes.map(|bytes| &bytes.0) {
+                Some(ArgSource::Imm(bytes)) => memory.told = Some(*bytes),
+                Some(_) => memory.told = None,
+                None => {}
+            }
+        }
+        self
+    }
 }
 
 impl<T: Into<Operand>> From<T> for Arg {
@@ -37,7 +64,9 @@ impl<T: Into<Operand>> From<T> for Arg {
 
 impl<T> From<Place<T>> for Arg {
     fn from(place: Place<T>) -> Self {
-        Arg(ArgSource::Address { base: place.base, offset: place.offset })
+        let size = place.shape.size;
+        let memory = Memory { size, access: Access::Escapes, told: Some(size as i64) };
+        Arg(ArgSource::Address { base: place.base, offset: place.offset, memory })
     }
 }
 
@@ -80,16 +109,25 @@ pub fn name(id: i32) -> &'static str {
     crate::insn::helper_name(id).unwrap_or("unknown")
 }
 
+/// Helpers as C declares them. Memory that one only reads or only writes is marked: all of the place, or as many bytes as
+/// another argument says. A helper that writes writes all of it, also when it fails (kernel `ARG_PTR_TO_UNINIT_MEM`).
 macro_rules! helpers {
+    (@accessed $arg:ident) => { $arg };
+    (@accessed $arg:ident, reads) => { $arg.accessed(Access::Reads, None) };
+    (@accessed $arg:ident, reads, $bytes:ident) => { $arg.accessed(Access::Reads, Some(&$bytes)) };
+    (@accessed $arg:ident, writes, $bytes:ident) => { $arg.accessed(Access::Writes, Some(&$bytes)) };
     ($(
         $(#[doc = $doc:literal])*
-        $id:literal $name:ident $(<$($generic:ident $(: $bound:path)?),*>)? ($($arg:ident: $ty:ty),*) -> $ret:ty;
+        $id:literal $name:ident $(<$($generic:ident $(: $bound:path)?),*>)?
+        ($( $(#[$access:ident $(($bytes:ident))?])? $arg:ident: $ty:ty),*) -> $ret:ty;
     )*) => {
         $(
             $(#[doc = $doc])*
             #[doc = concat!("\n\nHelper ", $id, ".")]
             pub fn $name $(<$($generic $(: $bound)?),*>)? ($($arg: $ty),*) -> Call<$ret> {
-                Call::raw($id, vec![$($arg.into()),*])
+                $(let $arg: Arg = $arg.into();)*
+                let args = vec![$(helpers!(@accessed $arg $(, $access $(, $bytes)?)?)),*];
+                Call::raw($id, args)
             }
         )*
 
@@ -101,37 +139,37 @@ macro_rules! helpers {
 
 helpers! {
     /// The value under a key, or null. Since 3.19.
-    1 map_lookup_elem<K, V>(map: &MapRef<K, V>, key: impl At<K>) -> Ptr<V>;
+    1 map_lookup_elem<K, V>(map: &MapRef<K, V>, #[reads] key: impl At<K>) -> Ptr<V>;
     /// Puts a value under a key; `flags`: 0 any, 1 only new, 2 only existing. Since 3.19.
-    2 map_update_elem<K, V>(map: &MapRef<K, V>, key: impl At<K>, value: impl At<V>, flags: impl Into<Arg>) -> Reg;
+    2 map_update_elem<K, V>(map: &MapRef<K, V>, #[reads] key: impl At<K>, #[reads] value: impl At<V>, flags: impl Into<Arg>) -> Reg;
     /// Takes a key out. Since 3.19.
-    3 map_delete_elem<K, V>(map: &MapRef<K, V>, key: impl At<K>) -> Reg;
+    3 map_delete_elem<K, V>(map: &MapRef<K, V>, #[reads] key: impl At<K>) -> Reg;
     /// Nanoseconds since boot, without time asleep. Since 4.1.
     5 ktime_get_ns() -> Reg;
     /// Prints to `/sys/kernel/tracing/trace_pipe`: a format of `size` bytes and up to three numbers. Returns bytes
     /// written. Since 4.1.
-    6 trace_printk(format: impl Into<Arg>, size: impl Into<Arg>, a: impl Into<Arg>, b: impl Into<Arg>, c: impl Into<Arg>) -> Reg;
+    6 trace_printk(#[reads(size)] format: impl Into<Arg>, size: impl Into<Arg>, a: impl Into<Arg>, b: impl Into<Arg>, c: impl Into<Arg>) -> Reg;
     /// 32 random bits. Since 4.1.
     7 get_prandom_u32() -> Reg;
     /// The CPU that runs the program. Since 4.1.
     8 get_smp_processor_id() -> Reg;
     /// Writes `size` bytes into a packet at `offset`; `flags` 1 mends its checksum. Since 4.1.
-    9 skb_store_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, from: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    9 skb_store_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, #[reads(size)] from: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Thread group in the upper 32 bits, thread in the lower. Since 4.2.
     14 get_current_pid_tgid() -> Reg;
     /// The name of the current task into `size` bytes. Since 4.2.
-    16 get_current_comm(buffer: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    16 get_current_comm(#[writes(size)] buffer: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// A number that a socket has for its life, 0 if it has none yet and cannot get one. Takes the context or, in
     /// some kinds of program, a socket. Since 4.12.
     46 get_socket_cookie(context: impl Into<Arg>) -> Reg;
     /// Reads `size` bytes of a packet from `offset` on. Since 4.5.
-    26 skb_load_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, to: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    26 skb_load_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, #[writes(size)] to: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Sets a socket option of the context's socket. Since 4.13.
-    49 setsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    49 setsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, #[reads(size)] value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Puts the context's socket into a sockmap; in sock_ops. Since 4.14.
-    53 sock_map_update<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, key: impl At<u32>, flags: impl Into<Arg>) -> Reg;
+    53 sock_map_update<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, #[reads] key: impl At<u32>, flags: impl Into<Arg>) -> Reg;
     /// Reads a socket option of the context's socket. Since 4.15.
-    57 getsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    57 getsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, #[writes(size)] value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Chooses the callbacks that run for this socket. Returns the flags that the kernel does not know. Since 4.16.
     59 sock_ops_cb_flags_set(context: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Redirects a message to a socket of a sockmap; `flags` 1 into its receive queue. Returns 1 (pass) or 0 (drop).
@@ -142,10 +180,10 @@ helpers! {
     /// No verdict before this many bytes have come together. Since 4.17.
     62 msg_cork_bytes(context: impl Into<Arg>, bytes: impl Into<Arg>) -> Reg;
     /// Puts the context's socket into a sockhash; in sock_ops. Since 4.18.
-    70 sock_hash_update<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, key: impl At<K>, flags: impl Into<Arg>) -> Reg;
+    70 sock_hash_update<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, #[reads] key: impl At<K>, flags: impl Into<Arg>) -> Reg;
     /// Redirects a message to a socket of a sockhash; `flags` 1 into its receive queue. Returns 1 (pass) or 0 (drop).
     /// Since 4.18.
-    71 msg_redirect_hash<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, key: impl At<K>, flags: impl Into<Arg>) -> Reg;
+    71 msg_redirect_hash<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, #[reads] key: impl At<K>, flags: impl Into<Arg>) -> Reg;
     /// The id of the current task's cgroup (v2). Since 4.18.
     80 get_current_cgroup_id() -> Reg;
     /// Gives back a socket that a lookup gave. Since 4.20.
@@ -155,22 +193,22 @@ helpers! {
     /// Gives it back. Since 5.1.
     94 spin_unlock(lock: impl Into<Arg>) -> Reg;
     /// A socket's own value, or null. `flags` 1 creates it, from `initial` or zeroed. Since 5.2.
-    107 sk_storage_get<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>, initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
+    107 sk_storage_get<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>, #[reads] initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
     /// Deletes a socket's own value. Since 5.2.
     108 sk_storage_delete<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>) -> Reg;
     /// Copies `size` bytes from any kernel address; zeroes `to` where it cannot. Since 5.5.
-    113 probe_read_kernel(to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
+    113 probe_read_kernel(#[writes(size)] to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
     /// The kernel's tick counter. Since 5.6.
     118 jiffies64() -> Reg;
     /// A number that a network namespace has for its life: the context's, or the first one's for [`NULL`]. Since 5.7;
     /// in sock_ops and sk_msg since 5.15.
     122 get_netns_cookie(context: impl Into<Arg>) -> Reg;
     /// Writes bytes to the reader of an iterator; -75 (EOVERFLOW) makes the kernel ask again with room. Since 5.8.
-    127 seq_write(seq: impl Into<Arg>, data: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    127 seq_write(seq: impl Into<Arg>, #[reads(size)] data: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// The id of a socket's cgroup (v2). Since 5.8.
     128 sk_cgroup_id(sk: impl Into<Arg>) -> Reg;
     /// Copies `size` bytes into a ring buffer; `flags` 1 wakes nobody, 2 wakes in any case. Since 5.8.
-    130 ringbuf_output<K, V>(map: &MapRef<K, V>, data: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    130 ringbuf_output<K, V>(map: &MapRef<K, V>, #[reads(size)] data: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Room for `size` bytes (a number) in a ring buffer, or null; to be submitted or discarded. Since 5.8.
     131 ringbuf_reserve<R, K, V>(map: &MapRef<K, V>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<R>;
     /// Hands reserved bytes to the reader. Returns nothing. Since 5.8.

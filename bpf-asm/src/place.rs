@@ -7,6 +7,7 @@ use crate::builder::Builder;
 use crate::error::ErrorKind;
 use crate::insn::Register;
 use crate::record::{Field, FieldType, Scalar, Type};
+use crate::stack::{Access, SlotBytes, Touch};
 use crate::value::Value;
 
 /// Memory that holds a `T`, to load from, to store to, or to pass to a helper by address.
@@ -52,7 +53,22 @@ impl Base {
 pub(crate) struct SlotClaim {
     pub(crate) builder: Builder,
     pub(crate) function: usize,
+    pub(crate) slot: SlotBytes,
     pub(crate) _alive: Rc<()>,
+}
+
+impl SlotClaim {
+    /// What happens to so many bytes at an offset from r10, of which none is outside the slot.
+    pub(crate) fn touch(&self, offset: i64, size: usize, access: Access) -> Touch {
+        let slot = self.slot;
+        let inside = |offset: i64| usize::try_from(offset.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size);
+        let bytes = match access {
+            // From one byte whoever has its address reaches the others.
+            Access::Escapes => 0..slot.size,
+            _ => inside(offset)..inside(offset.saturating_add_unsigned(size as u64)),
+        };
+        Touch { slot, bytes: slot.start() + bytes.start..slot.start() + bytes.end, access }
+    }
 }
 
 /// How the bytes of a place become a number.

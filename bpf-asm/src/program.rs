@@ -16,10 +16,14 @@ pub enum ProgramType {
     SocketFilter,
     /// On packets of a device (tc); of the kinds that the kernel runs on demand, the one that may look up sockets.
     Classifier,
+    /// On packets that a device has just received, before anything is allocated for them.
+    Xdp,
     /// On events of TCP sockets in a cgroup.
     SockOps,
     /// On messages sent through sockets of a sockmap.
     SkMsg,
+    /// On each `connect` of an IPv4 socket by a process in a cgroup.
+    Connect4,
     /// On the elements of an iterator.
     Iterator,
 }
@@ -30,8 +34,10 @@ impl ProgramType {
         match self {
             ProgramType::SocketFilter => 1,
             ProgramType::Classifier => 3,
+            ProgramType::Xdp => 6,
             ProgramType::SockOps => 13,
             ProgramType::SkMsg => 16,
+            ProgramType::Connect4 => 18,
             ProgramType::Iterator => 26,
         }
     }
@@ -42,7 +48,9 @@ impl ProgramType {
             ProgramType::SocketFilter | ProgramType::Classifier => 0,
             ProgramType::SockOps => 3,
             ProgramType::SkMsg => 7,
+            ProgramType::Connect4 => 10,
             ProgramType::Iterator => 28,
+            ProgramType::Xdp => 37,
         }
     }
 }
@@ -86,8 +94,8 @@ pub struct Image {
 
 impl Program {
     pub(crate) fn new(core: &Core, kind: ProgramType, resolved: Resolved) -> Self {
-        let Resolved { lines, functions } = resolved;
-        Program { name: core.name.clone(), kind, context: core.context, lines, functions, maps: core.maps.clone() }
+        let Resolved { lines, functions, maps } = resolved;
+        Program { name: core.name.clone(), kind, context: core.context, lines, functions, maps }
     }
 
     /// The name that it was built under.

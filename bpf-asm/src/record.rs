@@ -148,8 +148,19 @@ impl<R, T> Clone for Field<R, T> {
 impl<R, T> Copy for Field<R, T> {}
 
 impl<R, T> Field<R, T> {
-    /// The field at this many bytes from the record's start.
-    pub const fn at_offset(offset: usize) -> Self {
+    /// The field at this many bytes from the record's start; one that does not lie in the record is refused by the
+    /// compiler.
+    ///
+    /// ```compile_fail
+    /// bpf_asm::record! { struct Word { word: u32 } }
+    /// let outside: bpf_asm::Field<Word, u32> = bpf_asm::Field::at_offset::<2>();
+    /// ```
+    pub const fn at_offset<const OFFSET: usize>() -> Self {
+        const { assert!(OFFSET + size_of::<T>() <= size_of::<R>(), "the field does not lie in the record") };
+        Field::at(OFFSET)
+    }
+
+    const fn at(offset: usize) -> Self {
         Field { offset, of: PhantomData }
     }
 
@@ -160,7 +171,7 @@ impl<R, T> Field<R, T> {
 
     /// A field of this field.
     pub const fn field<U>(self, inner: Field<T, U>) -> Field<R, U> {
-        Field::at_offset(self.offset + inner.offset)
+        Field::at(self.offset + inner.offset)
     }
 }
 
@@ -168,7 +179,7 @@ impl<R, T, const N: usize> Field<R, [T; N]> {
     /// The element `I`; one that the array does not have is refused by the compiler.
     pub const fn index<const I: usize>(self) -> Field<R, T> {
         const { assert!(I < N, "the array has no such element") };
-        Field::at_offset(self.offset + I * size_of::<T>())
+        Field::at(self.offset + I * size_of::<T>())
     }
 }
 
@@ -218,7 +229,7 @@ macro_rules! record {
             $(
                 $(#[$field_meta])*
                 $field_vis const $field: $crate::Field<$name, $ty> =
-                    $crate::Field::at_offset(::core::mem::offset_of!($name, $field));
+                    $crate::Field::at_offset::<{ ::core::mem::offset_of!($name, $field) }>();
             )*
         }
 

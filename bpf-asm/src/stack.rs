@@ -1,16 +1,22 @@
-//! The stack frame of a function: 512 bytes below r10, given out to slots.
+//! The stack frame of a function: 512 bytes below r10, given out to slots, and what lines do to the bytes of slots.
 
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use crate::error::{ErrorKind, Location};
 
-const FRAME: usize = 512;
+/// Bytes that a frame, or all frames of a chain of calls together, can have (kernel `MAX_BPF_STACK`).
+pub(crate) const FRAME: usize = 512;
 const ALIGNMENT: usize = 8;
 
 /// What of a frame is taken.
 #[derive(Default)]
 pub(crate) struct Frame {
     claims: Vec<Claim>,
+    /// Slots given out so far.
+    count: u32,
+    /// The most that was taken at once.
+    pub(crate) depth: usize,
 }
 
 struct Claim {
@@ -21,9 +27,29 @@ struct Claim {
     alive: Weak<()>,
 }
 
+/// A slot's place in its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotBytes {
+    /// Its number among the slots of its function.
+    pub(crate) number: u32,
+    /// Where it was made.
+    pub(crate) at: Location,
+    /// From r10.
+    pub(crate) offset: i64,
+    /// Bytes.
+    pub(crate) size: usize,
+}
+
+impl SlotBytes {
+    /// The number of its first byte in the frame, counted from r10 - 512.
+    pub(crate) fn start(&self) -> usize {
+        FRAME.saturating_add_signed(self.offset as isize)
+    }
+}
+
 impl Frame {
-    /// The highest free bytes of this size, as an offset from r10. They stay taken while `alive` does.
-    pub(crate) fn claim(&mut self, size: usize, alive: &Rc<()>, at: Location) -> Result<i64, ErrorKind> {
+    /// The highest free bytes of this size. They stay taken while `alive` does.
+    pub(crate) fn claim(&mut self, size: usize, alive: &Rc<()>, at: Location) -> Result<SlotBytes, ErrorKind> {
         self.claims.retain(|claim| claim.alive.strong_count() > 0);
         self.claims.sort_by_key(|claim| claim.depth);
         let needed = size.next_multiple_of(ALIGNMENT);
@@ -39,7 +65,67 @@ impl Frame {
             return Err(ErrorKind::OutOfStack { size, holders: self.claims.iter().map(|claim| claim.at).collect() });
         }
         self.claims.push(Claim { depth, size: needed, at, alive: Rc::downgrade(alive) });
-        Ok(-(depth as i64))
+        self.depth = self.depth.max(depth);
+        self.count += 1;
+        Ok(SlotBytes { number: self.count - 1, at, offset: -(depth as i64), size })
+    }
+}
+
+/// What a line does to bytes of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Touch {
+    pub(crate) slot: SlotBytes,
+    /// Bytes of the frame, counted from r10 - 512.
+    pub(crate) bytes: Range<usize>,
+    pub(crate) access: Access,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// They are read.
+    Reads,
+    /// Some of them are read or written, nobody knows how many.
+    May,
+    /// All of them get a new content.
+    Writes,
+    /// Their address goes somewhere: from here on whoever has it reads and writes them.
+    Escapes,
+}
+
+/// A set of bytes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Bytes([u64; FRAME / 64]);
+
+impl Bytes {
+    pub(crate) fn add(&mut self, bytes: Range<usize>) {
+        self.each_word(bytes, |word, bits| *word |= bits);
+    }
+
+    pub(crate) fn remove(&mut self, bytes: Range<usize>) {
+        self.each_word(bytes, |word, bits| *word &= !bits);
+    }
+
+    /// Whether one of the bytes is in the set.
+    pub(crate) fn meets(&self, bytes: Range<usize>) -> bool {
+        let mut met = false;
+        let mut set = *self;
+        set.each_word(bytes, |word, bits| met |= *word & bits != 0);
+        met
+    }
+
+    /// Those that are in one of them.
+    pub(crate) fn with(&self, other: &Bytes) -> Bytes {
+        Bytes(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
+    fn each_word(&mut self, bytes: Range<usize>, mut change: impl FnMut(&mut u64, u64)) {
+        let mut first = bytes.start;
+        while first < bytes.end {
+            let end = bytes.end.min((first / 64 + 1) * 64);
+            let bits = u64::MAX >> (64 - (end - first)) << (first % 64);
+            self.0.get_mut(first / 64).into_iter().for_each(|word| change(word, bits));
+            first = end;
+        }
     }
 }
 
@@ -52,15 +138,17 @@ mod tests {
         let at = std::panic::Location::caller();
         let mut frame = Frame::default();
         let claims: Vec<Rc<()>> = (0..5).map(|_| Rc::new(())).collect();
-        assert_eq!(frame.claim(8, &claims[0], at), Ok(-8));
-        assert_eq!(frame.claim(20, &claims[1], at), Ok(-32));
-        assert_eq!(frame.claim(1, &claims[2], at), Ok(-40));
+        let mut claim = |size, alive: &Rc<()>| frame.claim(size, alive, at).map(|slot| (slot.number, slot.offset));
+        assert_eq!(claim(8, &claims[0]), Ok((0, -8)));
+        assert_eq!(claim(20, &claims[1]), Ok((1, -32)));
+        assert_eq!(claim(1, &claims[2]), Ok((2, -40)));
         let [a, b, c, d, e] = claims.try_into().unwrap();
         drop(b);
-        assert_eq!(frame.claim(16, &d, at), Ok(-24));
-        assert_eq!(frame.claim(8, &e, at), Ok(-32));
+        assert_eq!(claim(16, &d), Ok((3, -24)));
+        assert_eq!(claim(8, &e), Ok((4, -32)));
         drop((a, c));
-        assert_eq!(frame.claim(8, &Rc::new(()), at), Ok(-8));
+        assert_eq!(claim(8, &Rc::new(())), Ok((5, -8)));
+        assert_eq!(frame.depth, 40);
     }
 
     #[test]
@@ -68,8 +156,24 @@ mod tests {
         let at = std::panic::Location::caller();
         let mut frame = Frame::default();
         let all = Rc::new(());
-        assert_eq!(frame.claim(512, &all, at), Ok(-512));
+        assert_eq!(frame.claim(512, &all, at).map(|slot| slot.offset), Ok(-512));
         assert_eq!(frame.claim(1, &Rc::new(()), at), Err(ErrorKind::OutOfStack { size: 1, holders: vec![at] }));
         assert!(Frame::default().claim(usize::MAX - 7, &all, at).is_err());
+    }
+
+    #[test]
+    fn sets_of_bytes_hold_what_was_added_and_not_removed() {
+        let has = |bytes: &Bytes, byte: usize| bytes.meets(byte..byte + 1);
+        for start in (0..=FRAME).step_by(7) {
+            for end in (0..=FRAME).step_by(9) {
+                let mut bytes = Bytes::default();
+                bytes.add(start..end);
+                bytes.remove(50..130);
+                let kept = |byte| (start..end).contains(&byte) && !(50..130).contains(&byte);
+                assert!((0..FRAME).all(|byte| has(&bytes, byte) == kept(byte)), "{start}..{end}");
+                assert_eq!(bytes.meets(130..FRAME), end > 130.max(start), "{start}..{end}");
+            }
+        }
+        assert!(!Bytes::default().meets(0..FRAME) && !Bytes::default().meets(3..3));
     }
 }

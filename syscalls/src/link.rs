@@ -27,6 +27,16 @@ impl Link {
         Self::create(prog, Some(cgroup), attach_type)
     }
 
+    /// `bpf(BPF_LINK_CREATE)`: an XDP program on the network device with this index, in the way that its driver offers.
+    /// Since Linux 5.9.
+    ///
+    /// # Errors
+    /// `EBUSY` if the device has one, `ENODEV` (19) if there is no such device, `EINVAL` if the kernel has no such link or
+    /// `prog` is of another type.
+    pub fn to_interface(prog: &Prog, index: u32) -> Result<Self> {
+        Self::create_on(prog, index, AttachType::XDP)
+    }
+
     /// `bpf(BPF_LINK_CREATE)`: an sk_msg program on a sockmap or sockhash. Since Linux 6.10; see
     /// [`Attachment::of_sk_msg`] for all kernels.
     ///
@@ -70,9 +80,14 @@ impl Link {
     }
 
     fn create(prog: &Prog, target: Option<BorrowedFd<'_>>, attach_type: AttachType) -> Result<Self> {
+        Self::create_on(prog, target.map_or(0, uapi::fd), attach_type)
+    }
+
+    /// `target` is a descriptor, or the index of a network device.
+    fn create_on(prog: &Prog, target: u32, attach_type: AttachType) -> Result<Self> {
         let mut attr = uapi::LinkCreate::zeroed();
         attr.prog_fd = uapi::fd(prog.as_fd());
-        attr.target_fd = target.map_or(0, uapi::fd);
+        attr.target_fd = target;
         attr.attach_type = attach_type.raw();
         // SAFETY: no address in the attribute; the command answers with a new descriptor.
         let fd = unsafe { uapi::LINK_CREATE.call_fd(&mut attr) }
@@ -260,6 +275,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         cgroup.connect(listener.local_addr().unwrap().port());
         (counters.get(0) > before.0, counters.get(1) > before.1)
+    }
+
+    #[test]
+    fn a_device_that_does_not_exist_has_no_program() {
+        let xdp = load(ProgKind::from_raw(6), &[mov(0, 2), EXIT]);
+        assert_eq!(Link::to_interface(&xdp, u32::MAX).unwrap_err().errno(), Some(Errno::from_raw(libc::ENODEV)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::uapi::{self, open_enum};
 use crate::{memlock, name};
 use bytemuck::Zeroable;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 open_enum! {
@@ -46,6 +46,8 @@ open_enum! {
         TRACE_FEXIT = 25,
         /// Tracing: an iterator.
         TRACE_ITER = 28,
+        /// XDP on a network device.
+        XDP = 37,
     }
 }
 
@@ -347,6 +349,24 @@ impl Prog {
         self.run_on(packet, &mut [], repeat)
     }
 
+    /// `setsockopt(SO_ATTACH_BPF)`: makes a socket filter the filter of a socket, in the place of the one it has. The socket
+    /// keeps it. Since Linux 3.19.
+    ///
+    /// # Errors
+    /// `EINVAL` if this is no socket filter, `ENOTSOCK` (88) if that is no socket, `EPERM` if the filter is locked.
+    pub fn attach_to_socket(&self, socket: impl AsFd) -> Result<()> {
+        let prog = uapi::fd(self.as_fd());
+        let (address, size) = ((&raw const prog).cast(), size_of_val(&prog) as libc::socklen_t);
+        // SAFETY: the option's value is valid for its size.
+        let answer = unsafe {
+            libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, address, size)
+        };
+        if answer < 0 {
+            return Err(Error::command("SO_ATTACH_BPF", self.object(), Errno::last()));
+        }
+        Ok(())
+    }
+
     /// `bpf(BPF_PROG_TEST_RUN)`: runs it once over a packet, into which it may write.
     ///
     /// # Errors
@@ -544,6 +564,21 @@ mod tests {
         let sk_msg = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]);
         let refused = sk_msg.test_run(&[0; 64], 1).unwrap_err();
         assert_eq!(refused.errno(), Some(Errno::NOTSUPP));
+    }
+
+    #[test]
+    fn a_socket_receives_what_its_filter_keeps() {
+        let sockets = || std::os::unix::net::UnixDatagram::pair().unwrap();
+        let ((kept, to_kept), (dropped, to_dropped)) = (sockets(), sockets());
+        load(ProgKind::SOCKET_FILTER, &[mov(0, 2), EXIT]).attach_to_socket(&kept).unwrap();
+        load(ProgKind::SOCKET_FILTER, &[mov(0, 0), EXIT]).attach_to_socket(&dropped).unwrap();
+        to_kept.send(b"abc").unwrap();
+        assert_eq!(kept.recv(&mut [0; 8]).unwrap(), 2);
+        let _ = to_dropped.send(b"abc");
+        dropped.set_nonblocking(true).unwrap();
+        assert_eq!(dropped.recv(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        let refused = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]).attach_to_socket(&kept).unwrap_err();
+        assert_eq!(refused.errno(), Some(Errno::INVAL));
     }
 
     #[test]

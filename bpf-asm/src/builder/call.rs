@@ -4,8 +4,10 @@ use std::panic::Location as Caller;
 
 use super::{Builder, Link, alu_mov};
 use crate::error::{ErrorKind, Location};
-use crate::helper::{Arg, ArgSource, Call};
+use crate::helper::{self, Arg, ArgSource, Call};
 use crate::insn::{Alu, AluOp, Call as CallInsn, Insn, Register, Source, Wide, WideSource, Width};
+use crate::place::Base;
+use crate::stack::{Access, Touch};
 use crate::value::{Held, Value};
 
 /// A register to be copied into an argument's register.
@@ -21,7 +23,8 @@ impl Builder {
     #[track_caller]
     pub fn call<R: Held>(&self, call: Call<R>) -> R {
         let at = Caller::caller();
-        R::from_value(self.emit_call(CallInsn::Helper { id: call.id }, Link::Helper, &call.args, at))
+        let link = Link::Helper { arguments: call.args.len() };
+        R::from_value(self.emit_call(CallInsn::Helper { id: call.id }, link, &call.args, at))
     }
 
     /// Writes a call with its arguments; gives its result.
@@ -29,10 +32,28 @@ impl Builder {
         let in_place = self.pass(args, at);
         let reads: Vec<&Value> = in_place.iter().collect();
         self.emit_linked(Insn::Call(insn), &reads, None, link, at);
+        let touches = args.iter().filter_map(|arg| self.handed_over(arg, insn, at)).collect();
+        self.core().touching(touches);
         self.core().lose_temporaries();
         let result = self.value_in(Register::R0, at);
         self.core().result(&result);
         result
+    }
+
+    /// What a call does to memory that it is given the address of.
+    fn handed_over(&self, arg: &Arg, insn: CallInsn, at: Location) -> Option<Touch> {
+        let ArgSource::Address { base, offset, memory } = &arg.0 else { return None };
+        let told = memory.told.map(|told| usize::try_from(told).ok().filter(|told| *told <= memory.size));
+        if let (Some(None), Some(given), CallInsn::Helper { id }) = (told, memory.told, insn) {
+            let (helper, size) = (helper::name(id), memory.size);
+            self.report(ErrorKind::SizeOfMemory { helper, given, size }, at);
+        }
+        let Base::Frame(claim) = base else { return None };
+        match (memory.access, told.flatten()) {
+            (access, Some(bytes)) => Some(claim.touch(*offset, bytes, access)),
+            // Nobody can rely on such a call to write anything, and the verifier wants all of it to be there.
+            (_, None) => Some(claim.touch(*offset, memory.size, Access::May)),
+        }
     }
 
     /// Brings arguments into r1, r2, … as if all were written at once. Gives the values that were in their place already.

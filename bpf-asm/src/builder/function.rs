@@ -37,7 +37,11 @@ impl Builder {
             Reg(value)
         });
         body(arguments);
-        self.core().open.pop();
+        {
+            let mut core = self.core();
+            core.open.pop();
+            core.finished.push(index);
+        }
         Function { builder: self.clone(), index }
     }
 
@@ -45,11 +49,13 @@ impl Builder {
     #[track_caller]
     pub fn call_local<const N: usize>(&self, function: &Function<N>, args: [Arg; N]) -> Reg {
         let at = Caller::caller();
-        if self.same(&function.builder) {
+        let link = if self.same(&function.builder) {
             self.core().functions[function.index].called = true;
+            Link::Function(function.index)
         } else {
             self.report(ErrorKind::OtherBuilder, at);
-        }
-        Reg(self.emit_call(CallInsn::Local { offset: 0 }, Link::Function(function.index), &args, at))
+            Link::None
+        };
+        Reg(self.emit_call(CallInsn::Local { offset: 0 }, link, &args, at))
     }
 }

@@ -1,9 +1,11 @@
-//! The end of building: distances between lines become numbers.
+//! The end of building: labels become numbers, and then distances.
 
-use super::{Core, Link};
+use super::{Core, Line, Link};
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::insn::{Call, Insn, Minimum};
+use crate::map::MapDef;
 use crate::program::{FunctionStart, ProgramLine};
+use crate::step::{Step, Target};
 
 /// The most instruction slots that the kernel loads (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const MAX_SLOTS: usize = 1_000_000;
@@ -12,14 +14,16 @@ const MAX_SLOTS: usize = 1_000_000;
 pub(crate) struct Resolved {
     pub(crate) lines: Vec<ProgramLine>,
     pub(crate) functions: Vec<FunctionStart>,
+    /// The maps that some line loads.
+    pub(crate) maps: Vec<MapDef>,
 }
 
 /// Reports functions that do not end, that nothing calls, or that the kernel could not name.
 pub(super) fn check_ends(core: &mut Core) {
     let mut found = Vec::new();
     for function in &core.functions {
-        if function.falls_off() {
-            found.push((ErrorKind::FallsOff { function: function.name.clone() }, function.at));
+        if let Some(end) = function.falls_off() {
+            found.push((ErrorKind::FallsOff { function: function.name.clone() }, end));
         }
         if !function.called {
             found.push((ErrorKind::NeverCalled { function: function.name.clone() }, function.at));
@@ -47,64 +51,106 @@ pub(crate) fn is_name(name: &str) -> bool {
     (1..=127).contains(&name.len()) && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Fills in jumps and calls. The program comes first, then its functions, latest first: a function knows only functions
-/// written before it, so that every call goes forward, as rbpf wants it.
-pub(super) fn resolve(core: &Core, errors: &mut Vec<BuildError>) -> Resolved {
-    let order = || std::iter::once(0).chain((1..core.functions.len()).rev());
+/// The lines of each function with the numbers of what they lead to.
+pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> {
+    let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
+    let mut step = |line: &Line| {
+        let mut map = None;
+        let target = match line.link {
+            Link::None => Target::None,
+            Link::Map(known) => {
+                map = Some(known);
+                Target::None
+            }
+            Link::Helper { arguments } => Target::Helper { arguments },
+            Link::Function(called) => Target::Function { called, arguments: core.functions[called].arguments.len() },
+            Link::Label(label) => {
+                let label = &core.labels[label];
+                match label.placed {
+                    Some((target, _)) => Target::Step(target),
+                    None => {
+                        report(ErrorKind::LabelNotPlaced { label: label.at }, line.at);
+                        Target::None
+                    }
+                }
+            }
+        };
+        Step { insn: line.insn, at: line.at, target, map, touches: line.touches.clone() }
+    };
+    core.functions.iter().map(|function| function.lines.iter().map(&mut step).collect()).collect()
+}
+
+/// Fills in the distances of jumps and calls. The program comes first, then its functions, latest first: a function knows
+/// only functions written before it, so that every call goes forward, as rbpf wants it. Functions that are called no more
+/// are left out.
+pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildError>) -> Resolved {
+    let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
+    let order = called(steps);
     let mut functions: Vec<FunctionStart> = Vec::new();
-    let mut slots: Vec<Vec<usize>> = vec![Vec::new(); core.functions.len()];
+    let mut slots: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
     let mut next = 0;
-    for index in order() {
-        let function = &core.functions[index];
-        functions.push(FunctionStart { name: function.name.clone(), slot: next });
-        let of_function = &mut slots[index];
-        for line in &function.lines {
-            of_function.push(next);
-            next += line.insn.slots();
+    for &index in &order {
+        functions.push(FunctionStart { name: core.functions[index].name.clone(), slot: next });
+        for step in &steps[index] {
+            slots[index].push(next);
+            next += step.insn.slots();
         }
         // A label may stand behind the last line; a jump to it is an error, but it has a place.
-        of_function.push(next);
+        slots[index].push(next);
     }
-    let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
     if next > MAX_SLOTS {
         report(ErrorKind::TooLong { given: next }, core.functions[0].at);
     }
 
-    let mut lines = Vec::new();
-    for index in order() {
-        for (number, line) in core.functions[index].lines.iter().enumerate() {
-            let slot = slots[index][number];
-            let mut insn = line.insn;
-            let mut map = None;
-            match line.link {
-                Link::None | Link::Helper => {}
-                Link::Map(known) => map = Some(known),
-                Link::Label(label) => {
-                    let label = &core.labels[label];
-                    let Some((target, _)) = label.placed else {
-                        report(ErrorKind::LabelNotPlaced { label: label.at }, line.at);
-                        continue;
-                    };
-                    let Some(target) = slots[index].get(target).filter(|_| label.function == index) else { continue };
-                    let distance = *target as i64 - slot as i64 - 1;
+    let mut lines = Vec::with_capacity(next);
+    let mut maps: Vec<MapDef> = Vec::new();
+    let mut used: Vec<Option<usize>> = vec![None; core.maps.len()];
+    for &index in &order {
+        for (step, &slot) in steps[index].iter().zip(&slots[index]) {
+            let distance = |target: usize| target as i64 - slot as i64 - 1;
+            let mut insn = step.insn;
+            match step.target {
+                Target::None | Target::Helper { .. } => {}
+                Target::Step(target) => {
+                    let distance = slots[index].get(target).map_or(0, |target| distance(*target));
                     match (i16::try_from(distance), &mut insn) {
                         (Ok(offset), Insn::Jump(jump)) => jump.offset = offset,
                         (Ok(offset), Insn::JumpIf(jump)) => jump.offset = offset,
                         (Ok(_), _) => {}
-                        (Err(_), _) => report(ErrorKind::JumpRange { distance }, line.at),
+                        (Err(_), _) => report(ErrorKind::JumpRange { distance }, step.at),
                     }
                 }
-                Link::Function(called) => {
-                    let start = slots.get(called).and_then(|slots| slots.first()).copied().unwrap_or(0);
-                    let distance = start as i64 - slot as i64 - 1;
+                Target::Function { called, .. } => {
+                    let distance = slots[called].first().map_or(0, |start| distance(*start));
                     match i32::try_from(distance) {
                         Ok(offset) => insn = Insn::Call(Call::Local { offset }),
-                        Err(_) => report(ErrorKind::JumpRange { distance }, line.at),
+                        Err(_) => report(ErrorKind::JumpRange { distance }, step.at),
                     }
                 }
             }
-            lines.push(ProgramLine { insn, at: line.at, slot, map });
+            let map = step.map.map(|map| {
+                *used[map].get_or_insert_with(|| {
+                    maps.push(core.maps[map]);
+                    maps.len() - 1
+                })
+            });
+            lines.push(ProgramLine { insn, at: step.at, slot, map });
         }
     }
-    Resolved { lines, functions }
+    Resolved { lines, functions, maps }
+}
+
+/// The functions that some call leads to, the program first and then the latest first.
+fn called(steps: &[Vec<Step>]) -> Vec<usize> {
+    let mut found = vec![false; steps.len()];
+    let mut waiting = vec![0];
+    while let Some(index) = waiting.pop() {
+        if !std::mem::replace(&mut found[index], true) {
+            waiting.extend(steps[index].iter().filter_map(|step| match step.target {
+                Target::Function { called, .. } => Some(called),
+                _ => None,
+            }));
+        }
+    }
+    std::iter::once(0).chain((1..steps.len()).rev()).filter(|index| found[*index]).collect()
 }

@@ -8,6 +8,7 @@ use crate::error::{ErrorKind, Location};
 use crate::insn::{AluOp, Atomic, AtomicOp, Insn, Load, Register, Size, Source, Store, Width};
 use crate::place::{Base, KernelField, Place, Shape, Slot, SlotClaim};
 use crate::record::{FieldType, Scalar};
+use crate::stack::{Access, SlotBytes};
 use crate::value::{Held, Operand, Ptr, Reg, Value};
 
 impl Builder {
@@ -82,19 +83,17 @@ impl Builder {
     pub fn slot<T: FieldType>(&self) -> Slot<T> {
         let at = Caller::caller();
         let alive = Rc::new(());
-        let (function, offset) = {
+        let (function, slot) = {
             let mut core = self.core();
             let function = core.current();
-            match core.function().frame.claim(T::TYPE.size(), &alive, at) {
-                Ok(offset) => (function, offset),
-                Err(kind) => {
-                    core.report(kind, at);
-                    (function, -8)
-                }
-            }
+            let slot = core.function().frame.claim(T::TYPE.size(), &alive, at).unwrap_or_else(|kind| {
+                core.report(kind, at);
+                SlotBytes { number: 0, at, offset: -8, size: 0 }
+            });
+            (function, slot)
         };
-        let claim = Rc::new(SlotClaim { builder: self.clone(), function, _alive: alive });
-        Slot { place: Place::new(Base::Frame(claim), offset, Shape::of::<T>()) }
+        let claim = Rc::new(SlotClaim { builder: self.clone(), function, slot, _alive: alive });
+        Slot { place: Place::new(Base::Frame(claim), slot.offset, Shape::of::<T>()) }
     }
 
     /// A pointer to a place.
@@ -105,6 +104,7 @@ impl Builder {
         self.check_frame(&place.base, at);
         let base = place.base.register();
         self.emit(alu_mov(value.register, Source::Reg(base)), place.base.value().as_slice(), Some(&value), at);
+        self.touch(&place.base, place.offset, place.shape.size, &[Access::Escapes]);
         if place.offset != 0 {
             self.alu(&value, Width::W64, AluOp::Add, Operand::Imm(place.offset), at);
         }
@@ -183,6 +183,7 @@ impl Builder {
         let insn = Atomic { width, op, base: place.base.register(), offset, src: operand.register };
         let writes = (fetches && op != AtomicOp::CompareExchange).then_some(operand);
         self.emit(Insn::Atomic(insn), &reads, writes, at);
+        self.touch(&place.base, place.offset, place.shape.size, &[Access::Reads, Access::Writes]);
     }
 
     /// How a member of a kernel structure is loaded.
@@ -200,16 +201,24 @@ impl Builder {
 
     fn load_from(&self, base: &Base, offset: i64, size: Size, to: &Value, at: Location) {
         self.check_frame(base, at);
-        let offset = self.offset(offset, at);
-        let insn = Insn::Load(Load { size, dst: to.register, base: base.register(), offset });
-        self.emit(insn, base.value().as_slice(), Some(to), at);
+        let insn = Load { size, dst: to.register, base: base.register(), offset: self.offset(offset, at) };
+        self.emit(Insn::Load(insn), base.value().as_slice(), Some(to), at);
+        self.touch(base, offset, size.bytes(), &[Access::Reads]);
     }
 
     fn store_to(&self, base: &Base, offset: i64, size: Size, src: Source, behind: Option<&Value>, at: Location) {
         self.check_frame(base, at);
-        let offset = self.offset(offset, at);
         let reads: Vec<&Value> = behind.into_iter().chain(base.value()).collect();
-        self.emit(Insn::Store(Store { size, base: base.register(), offset, src }), &reads, None, at);
+        let insn = Store { size, base: base.register(), offset: self.offset(offset, at), src };
+        self.emit(Insn::Store(insn), &reads, None, at);
+        self.touch(base, offset, size.bytes(), &[Access::Writes]);
+    }
+
+    /// Notes what the line just written does to memory, if that is a slot.
+    fn touch(&self, base: &Base, offset: i64, size: usize, accesses: &[Access]) {
+        if let Base::Frame(claim) = base {
+            self.core().touching(accesses.iter().map(|access| claim.touch(offset, size, *access)).collect());
+        }
     }
 
     /// A slot can be used only by the function whose frame it lies in.

@@ -9,25 +9,10 @@ use bpf_asm::{Arg, AtomicOp, Builder, Call, Condition, KernelField, Label, Opera
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
+use crate::choices::Choices;
+
 bpf_asm::record! {
     struct Pair { a: u64, b: u32, c: u16, d: [u8; 2] }
-}
-
-/// Choices, one after the other; 0 when there are no more.
-struct Choices(std::vec::IntoIter<u32>);
-
-impl Choices {
-    fn of(&mut self, count: usize) -> usize {
-        self.0.next().unwrap_or(0) as usize % count
-    }
-
-    /// Mostly a small number, sometimes any.
-    fn number(&mut self) -> i64 {
-        match self.of(4) {
-            0 => i64::from(self.0.next().unwrap_or(0) as i32) << self.of(33),
-            _ => self.of(50) as i64 - 5,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -235,16 +220,21 @@ fn registers(insn: &Insn) -> (Vec<Register>, Vec<Register>) {
 fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
     let b = Builder::new("anything");
     let mut held = Held::default();
-    write(&b, &mut held, &mut Choices(choices.into_iter()), wild, 0);
+    write(&b, &mut held, &mut Choices::new(choices), wild, 0);
     b.ret(0);
-    match b.finish(ProgramType::SocketFilter) {
+    let optimised = b.clone();
+    match b.finish_as_written(ProgramType::SocketFilter) {
         Err(errors) => {
             prop_assert!(!errors.errors().is_empty() && !errors.to_string().is_empty());
             Ok(false)
         }
-        Ok(program) => {
-            let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
-            prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+        Ok(written) => {
+            let optimised = optimised.finish(ProgramType::SocketFilter);
+            for program in [Ok(written), optimised] {
+                let program = program.map_err(|errors| TestCaseError::fail(errors.to_string()))?;
+                let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
+                prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+            }
             Ok(true)
         }
     }

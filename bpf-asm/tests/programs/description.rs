@@ -152,6 +152,8 @@ fn program_types_have_the_numbers_of_the_uapi() {
     assert_eq!(numbers(ProgramType::SockOps), (13, 3));
     assert_eq!(numbers(ProgramType::SkMsg), (16, 7));
     assert_eq!(numbers(ProgramType::Iterator), (26, 28));
+    assert_eq!(numbers(ProgramType::Xdp), (6, 37));
+    assert_eq!(numbers(ProgramType::Connect4), (18, 10));
 }
 
 /// The offsets that UAPI `linux/bpf.h` gives, written out apart from the records.

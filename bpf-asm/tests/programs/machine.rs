@@ -9,8 +9,9 @@ fn digits(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
     [a, b, c, d, e].iter().fold(0, |sum, digit| sum * 100 + digit)
 }
 
+/// The program as it was written; what the optimised one computes is compared with it in `optimised`.
 pub fn finish(b: Builder) -> Program {
-    b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
+    b.finish_as_written(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// What the program returns, given this memory as its context.

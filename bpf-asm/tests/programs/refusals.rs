@@ -6,7 +6,7 @@ record! {
 
 /// The errors of a program, each as its line and its kind.
 fn refused(b: Builder) -> Vec<(u32, ErrorKind)> {
-    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    let errors = b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be refused");
     assert!(errors.to_string().contains(file!()), "{errors}");
     errors.errors().iter().map(|error| (error.at.line(), error.kind.clone())).collect()
 }
@@ -263,7 +263,7 @@ fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
         b.ret(0);
         b
     };
-    assert!(jump_over(32767).finish(ProgramType::SocketFilter).is_ok());
+    assert!(jump_over(32767).finish_as_written(ProgramType::SocketFilter).is_ok());
     assert!(matches!(only(jump_over(32768)), (_, ErrorKind::JumpRange { distance: 32768 })));
 
     let jump_back = |lines: i64| {
@@ -277,7 +277,7 @@ fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
         b.ret(0);
         b
     };
-    assert!(jump_back(32767).finish(ProgramType::SocketFilter).is_ok());
+    assert!(jump_back(32767).finish_as_written(ProgramType::SocketFilter).is_ok());
     assert!(matches!(only(jump_back(32768)), (_, ErrorKind::JumpRange { distance: -32769 })));
 }
 
@@ -375,4 +375,290 @@ fn an_unused_label_is_no_error() {
     let _label: Label = b.label();
     b.ret(0);
     assert!(b.finish(ProgramType::SocketFilter).is_ok());
+}
+
+/// The only error of a program as its author reads it, with `LINE` for every file, line and column of this file.
+fn told(b: Builder) -> String {
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    assert_eq!(errors.errors().len(), 1, "{errors}");
+    let text = errors.errors()[0].to_string();
+    let mut parts = text.split(file!());
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let numbers = part.split(':').take(3).skip(1);
+        let column = numbers.clone().nth(1).unwrap_or_default();
+        let digits = column.chars().take_while(char::is_ascii_digit).count();
+        let place = 1 + numbers.map(str::len).next().unwrap_or(0) + 1 + digits;
+        told += "LINE";
+        told += &part[place..];
+    }
+    told
+}
+
+const NUMBERS: MapRef<u32, u64> = MapRef::new("numbers", MapKind::Hash, 1);
+
+#[test]
+fn a_slot_cannot_be_read_before_it_is_written() {
+    let b = Builder::new("unwritten");
+    let pair = b.slot::<Pair>();
+    b.store(pair.at(Pair::b), 1);
+    let value = b.load(pair.at(Pair::a));
+    b.ret(&value);
+    assert_eq!(
+        told(b),
+        "LINE: reads bytes 0 to 7 of the slot made at LINE, which not every path here has written; \
+         store to all of it, or zero() it first"
+    );
+}
+
+#[test]
+fn a_copy_of_a_record_that_is_written_in_part_names_the_part_that_is_missing() {
+    let b = Builder::new("partly");
+    let (from, to) = (b.slot::<Pair>(), b.slot::<Pair>());
+    let made = line!() - 1;
+    b.store(from.at(Pair::b), 1);
+    b.copy(to.place(), from.place());
+    let read = line!() - 1;
+    b.ret(0);
+    let (line, kind) = only(b);
+    let ErrorKind::UnwrittenStack { slot, first, last } = kind else { panic!("{kind:?}") };
+    assert_eq!((line, slot.line(), first, last), (read, made, 0, 15));
+}
+
+/// A key that no instruction of the program reads: the helper does.
+#[test]
+fn a_slot_that_is_passed_as_a_key_has_to_be_written() {
+    let b = Builder::new("key");
+    let key = b.slot::<u32>();
+    let _ = b.call(helper::map_lookup_elem(&NUMBERS, &key));
+    let read = line!() - 1;
+    b.ret(0);
+    assert!(matches!(only(b), (line, ErrorKind::UnwrittenStack { first: 0, last: 3, .. }) if line == read));
+
+    let b = Builder::new("value");
+    let (key, value) = (b.slot::<u32>(), b.slot::<u64>());
+    b.store(key.place(), 1);
+    let _ = b.call(helper::map_update_elem(&NUMBERS, &key, &value, 0));
+    b.ret(0);
+    assert!(matches!(only(b), (_, ErrorKind::UnwrittenStack { first: 0, last: 7, .. })));
+}
+
+#[test]
+fn a_slot_written_on_one_path_cannot_be_read_after_the_paths_have_joined() {
+    let b = Builder::new("joined");
+    let (asked, slot) = (b.value(1), b.slot::<u64>());
+    b.when(asked.eq(1), || b.store(slot.place(), 1));
+    let value = b.load(slot.place());
+    let read = line!() - 1;
+    b.ret(&value);
+    assert!(matches!(only(b), (line, ErrorKind::UnwrittenStack { .. }) if line == read));
+}
+
+/// What another slot has left in the same bytes is no content.
+#[test]
+fn a_slot_does_not_inherit_what_an_earlier_one_held() {
+    let b = Builder::new("again");
+    let earlier = b.slot::<u64>();
+    b.store(earlier.place(), 1);
+    drop(earlier);
+    let slot = b.slot::<u64>();
+    let value = b.load(slot.place());
+    b.ret(&value);
+    assert!(matches!(only(b), (_, ErrorKind::UnwrittenStack { .. })));
+}
+
+/// On its second round the loop would read what the other slot has left.
+#[test]
+fn a_slot_that_is_dropped_inside_a_loop_cannot_be_read_on_the_next_round() {
+    let b = Builder::new("loop");
+    let (n, again) = (b.value(3), b.label());
+    let slot = b.slot::<u64>();
+    b.store(slot.place(), 1);
+    b.place(&again);
+    n.sub(b.load(slot.place()));
+    let read = line!() - 1;
+    drop(slot);
+    let other = b.slot::<u32>();
+    b.store(other.place(), 0);
+    b.jump_if(n.ne(0), &again);
+    b.ret(0);
+    let (line, kind) = only(b);
+    assert!(matches!(kind, ErrorKind::UnwrittenStack { first: 0, last: 3, .. }), "{kind:?}");
+    assert_eq!(line, read);
+}
+
+#[test]
+fn what_a_helper_writes_counts_as_written_and_what_it_may_write_does_not() {
+    let read = |size: Arg| {
+        let b = Builder::new("read");
+        let (context, slot) = (b.context::<Pair>(), b.slot::<Pair>());
+        let _ = b.call(helper::skb_load_bytes(&context, 0, &slot, size));
+        let value = b.load(slot.at(Pair::c));
+        b.ret(&value);
+        b
+    };
+    assert!(read(16.into()).finish(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(only(read(15.into())), (_, ErrorKind::UnwrittenStack { first: 15, last: 15, .. })));
+
+    let b = Builder::new("unknown");
+    let (context, slot) = (b.context::<Pair>(), b.slot::<u64>());
+    let size = b.load(context.at(Pair::b));
+    let _ = b.call(helper::skb_load_bytes(&context, 0, &slot, &size));
+    let value = b.load(slot.place());
+    b.ret(&value);
+    assert!(matches!(only(b), (_, ErrorKind::UnwrittenStack { .. })));
+}
+
+/// Who has the address may write: a call by number, a function, a pointer.
+#[test]
+fn a_slot_whose_address_was_given_away_may_be_written() {
+    type Give = fn(&Builder, &bpf_asm::Slot<u64>);
+    let ways: [Give; 3] = [
+        |b, slot| drop(b.call(Call::<Reg>::raw(1, vec![slot.into()]))),
+        |b, slot| {
+            let callee = b.function("callee", |[a]: [Reg; 1]| {
+                b.store(a.cast::<u64>().at_all(), 1);
+                b.ret(0);
+            });
+            b.call_local(&callee, [slot.into()]);
+        },
+        |b, slot| b.store(b.address_of(slot.place()).at_all(), 1),
+    ];
+    for give in ways {
+        let b = Builder::new("given");
+        let slot = b.slot::<u64>();
+        give(&b, &slot);
+        let value = b.load(slot.place());
+        b.ret(&value);
+        b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    }
+}
+
+#[test]
+fn a_helper_cannot_be_told_of_more_memory_than_there_is() {
+    let b = Builder::new("size");
+    let (context, slot) = (b.context::<Pair>(), b.slot::<u32>());
+    let _ = b.call(helper::skb_load_bytes(&context, 0, &slot, 8));
+    b.ret(0);
+    assert_eq!(
+        told(b),
+        "LINE: bpf_skb_load_bytes is told that 8 bytes are there, but the place that it is given has 4"
+    );
+
+    let b = Builder::new("negative");
+    let context = b.context::<Pair>();
+    let _ = b.call(helper::skb_load_bytes(&context, 0, context.at(Pair::a), -1));
+    b.ret(0);
+    assert!(matches!(only(b), (_, ErrorKind::SizeOfMemory { given: -1, size: 8, .. })));
+}
+
+#[test]
+fn frames_of_functions_that_call_each_other_share_512_bytes() {
+    let nested = |inner: usize, outer: usize| {
+        let b = Builder::new("main");
+        let fill = |bytes: usize| {
+            for _ in 0..bytes / 32 {
+                std::mem::forget(b.slot::<[u64; 4]>());
+            }
+            b.ret(0);
+        };
+        let inner = b.function("inner", |[]: [Reg; 0]| fill(inner));
+        let middle = b.function("outer", |[]: [Reg; 0]| {
+            b.call_local(&inner, []);
+            fill(outer);
+        });
+        b.call_local(&middle, []);
+        let called = line!() - 1;
+        b.ret(0);
+        (called, b)
+    };
+    // The program's own frame is empty and counts with the least there is.
+    assert!(nested(256, 224).1.finish(ProgramType::SocketFilter).is_ok());
+    let (called, b) = nested(256, 256);
+    assert_eq!(
+        told(b),
+        "LINE: the functions that call each other from here need 544 bytes of stack: `main` 32, `outer` 256, `inner` \
+         256; all frames that are alive at once share 512 bytes, and each counts in steps of 32"
+    );
+    assert!(matches!(only(nested(512, 0).1), (line, ErrorKind::OutOfStackInCalls { .. }) if line == called));
+}
+
+#[test]
+fn calls_nest_eight_deep_and_not_deeper() {
+    let nested = |depth: usize| {
+        let b = Builder::new("main");
+        let mut innermost: Option<bpf_asm::Function<0>> = None;
+        for _ in 1..depth {
+            let callee = innermost.take();
+            innermost = Some(b.function("local", |[]: [Reg; 0]| {
+                callee.iter().for_each(|callee| drop(b.call_local(callee, [])));
+                b.ret(0);
+            }));
+        }
+        innermost.iter().for_each(|callee| drop(b.call_local(callee, [])));
+        b.ret(0);
+        b
+    };
+    assert!(nested(8).finish(ProgramType::SocketFilter).is_ok());
+    assert_eq!(
+        told(nested(9)),
+        "LINE: calls from here nest 9 functions deep, the program included; the kernel allows 8"
+    );
+}
+
+#[test]
+fn a_path_that_falls_off_is_named_where_it_does() {
+    let b = Builder::new("open");
+    let value = b.value(1);
+    b.when(value.eq(1), || b.ret(0));
+    let end = line!() - 1;
+    let errors = refused(b);
+    assert_eq!(errors, [(end, ErrorKind::FallsOff { function: "open".into() })]);
+
+    let b = Builder::new("open");
+    drop(b.value(1));
+    assert_eq!(
+        told(b),
+        "LINE: here the function `open` can run past its last instruction; end every path with ret() or with a jump back"
+    );
+}
+
+/// What each refusal says, beside those that have a test of their own.
+#[test]
+fn refusals_say_what_happened_why_and_what_to_do() {
+    type Mistake = (fn(&Builder), &'static str);
+    let write: [Mistake; 4] = [
+        (
+            |b| {
+                let value = b.value(1);
+                b.call(helper::jiffies64());
+                b.ret(&value);
+            },
+            "LINE: reads the value made at LINE from r1, which bpf_jiffies64 at LINE has overwritten; keep() the value \
+             before the call, or make it again after",
+        ),
+        (
+            |b| {
+                let (asked, skip) = (b.value(1), b.label());
+                b.jump_if(asked.eq(1), &skip);
+                let value = b.value(2);
+                b.place(&skip);
+                b.ret(&value);
+            },
+            "LINE: reads the value made at LINE from r2, but not every path that reaches LINE has made it",
+        ),
+        (
+            |b| {
+                b.ret(0);
+                b.ret(1);
+            },
+            "LINE: this can never run: the code before it has returned or jumped away, and no label leads here",
+        ),
+        (|b| b.jump(&b.label()), "LINE: jumps to the label made at LINE, which is never placed"),
+    ];
+    for (write, text) in write {
+        let b = Builder::new("refused");
+        write(&b);
+        assert_eq!(told(b), text);
+    }
 }

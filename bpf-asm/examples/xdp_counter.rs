@@ -1,0 +1,114 @@
+//! An XDP program: counts the packets of a device and their bytes. Tried in user space with a helper of our own, then
+//! attached to the loopback device of a new network namespace.
+//!
+//! `cargo run --example xdp_counter`, as root.
+
+mod load;
+
+use std::cell::Cell;
+use std::error::Error;
+use std::net::UdpSocket;
+
+use bpf_asm::{BuildErrors, Builder, MapKind, MapRef, Program, ProgramType, helper, record, xdp_md};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use syscalls::{Link, PerCpuMap};
+
+record! {
+    /// What has been received.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    struct Received {
+        packets: u64,
+        bytes: u64,
+    }
+}
+
+/// One entry; each CPU counts for itself.
+const RECEIVED: MapRef<u32, Received> = MapRef::new("received", MapKind::PerCpuArray, 1);
+
+/// Counts a packet and lets it pass.
+fn program() -> Result<Program, BuildErrors> {
+    const XDP_PASS: i32 = 2;
+    let b = Builder::new("count");
+    let packet = b.context::<xdp_md>();
+    let index = b.slot::<u32>();
+    b.store(index.place(), 0);
+    let received = b.call(helper::map_lookup_elem(&RECEIVED, &index));
+    b.when(received.ne(0), || {
+        let packets = b.load(received.at(Received::packets));
+        packets.add(1);
+        b.store(received.at(Received::packets), &packets);
+        let len = b.load(packet.at(xdp_md::data_end));
+        len.sub(b.load(packet.at(xdp_md::data)));
+        len.add(b.load(received.at(Received::bytes)));
+        b.store(received.at(Received::bytes), &len);
+    });
+    b.ret(XDP_PASS);
+    b.finish(ProgramType::Xdp)
+}
+
+thread_local! {
+    /// The map's only value, for the helper below: rbpf takes plain functions.
+    static VALUE: Cell<u64> = const { Cell::new(0) };
+}
+
+fn map_lookup_elem(_map: u64, _key: u64, _: u64, _: u64, _: u64) -> u64 {
+    VALUE.get()
+}
+
+fn in_user_space(program: &Program) -> Result<(), Box<dyn Error>> {
+    let mut received = [3u64, 1000];
+    let range = received.as_mut_ptr_range();
+    VALUE.set(range.start as u64);
+    let code = program.for_rbpf(|_| 0);
+    let mut machine = rbpf::EbpfVmRaw::new(Some(&code))?;
+    machine.register_helper(1, map_lookup_elem)?;
+    machine.register_allowed_memory(range.start as u64..range.end as u64);
+    // `data` and `data_end`: to this program the packet is a number of bytes.
+    let mut context = [0x1000u32, 0x1040, 0, 0, 0, 0].map(u32::to_le_bytes).concat();
+    assert_eq!(machine.execute_program(&mut context)?, 2);
+    assert_eq!(received, [4, 1000 + 0x40]);
+    Ok(())
+}
+
+/// Sets the loopback device of this namespace up, by rtnetlink: `struct nlmsghdr` and `struct ifinfomsg`.
+fn set_loopback_up() -> Result<(), Box<dyn Error>> {
+    const REQUEST_AND_ACK: u32 = 1 | 4;
+    let up = libc::IFF_UP as u32;
+    let header = [32, u32::from(libc::RTM_NEWLINK) | REQUEST_AND_ACK << 16, 1, 0];
+    let device = [0, 1, up, up];
+    let message = [header, device].concat().into_iter().flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
+    let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    use std::os::fd::AsRawFd;
+    send(netlink.as_raw_fd(), &message, MsgFlags::empty())?;
+    let mut answer = [0; 64];
+    recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
+        0 => Ok(()),
+        errno => Err(std::io::Error::from_raw_os_error(-errno).into()),
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let program = program()?;
+    print!("{program}");
+    in_user_space(&program)?;
+
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    set_loopback_up()?;
+    let mut maps = load::maps(&program)?;
+    let loaded = load::program(&program, &maps)?;
+    const LOOPBACK: u32 = 1;
+    let attached = Link::to_interface(&loaded, LOOPBACK)?;
+    let (receiver, sender) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    for _ in 0..5 {
+        sender.send_to(&[0; 58], receiver.local_addr()?)?;
+        receiver.recv(&mut [0; 64])?;
+    }
+    drop(attached);
+
+    let per_cpu = PerCpuMap::<u32, Received>::new(maps.remove(0))?.lookup(&0)?.unwrap_or_default();
+    let sum = |field: fn(&Received) -> u64| per_cpu.iter().map(field).sum::<u64>();
+    println!("received: {} packets, {} bytes", sum(|r| r.packets), sum(|r| r.bytes));
+    Ok(())
+}

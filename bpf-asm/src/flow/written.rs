@@ -1,0 +1,97 @@
+//! Whether every byte of the stack that is read has been written, over all paths through a function.
+//!
+//! A kernel from 6.3 on lets a program that is loaded with CAP_PERFMON read what was never written, so for such a program
+//! nobody else looks.
+
+use std::ops::Range;
+
+use super::graph::{Block, Graph};
+use crate::builder::{FunctionState, Line};
+use crate::error::{BuildError, ErrorKind, Location};
+use crate::stack::{Access, FRAME, Frame, Touch};
+
+/// For each byte that is used of the frame, the slot whose content it holds on all paths. What was written into one slot is
+/// lost when another gets the same bytes.
+#[derive(Clone, PartialEq)]
+struct Holders(Vec<u32>);
+
+impl Holders {
+    const NOBODY: u32 = u32::MAX;
+
+    fn none(frame: &Frame) -> Holders {
+        Holders(vec![Holders::NOBODY; frame.depth])
+    }
+
+    /// Where in the list the bytes are.
+    fn at(&self, bytes: &Range<usize>) -> Range<usize> {
+        let unused = FRAME - self.0.len();
+        bytes.start.saturating_sub(unused)..bytes.end.saturating_sub(unused)
+    }
+
+    /// Whoever has a slot's address may have written all of it.
+    fn run(&mut self, line: &Line) {
+        for touch in line.touches.iter().filter(|touch| matches!(touch.access, Access::Writes | Access::Escapes)) {
+            let bytes = self.at(&touch.bytes);
+            self.0.get_mut(bytes).into_iter().for_each(|bytes| bytes.fill(touch.slot.number));
+        }
+    }
+
+    fn common(&self, other: &Holders) -> Holders {
+        let same = |(a, b): (&u32, &u32)| if a == b { *a } else { Holders::NOBODY };
+        Holders(self.0.iter().zip(&other.0).map(same).collect())
+    }
+
+    /// The first and the last of the bytes, counted from the first, that hold something else than what was written to the
+    /// slot.
+    fn missing(&self, touch: &Touch) -> Option<(usize, usize)> {
+        let bytes = self.0.get(self.at(&touch.bytes))?;
+        let other = |holder: &u32| *holder != touch.slot.number;
+        Some((bytes.iter().position(other)?, bytes.iter().rposition(other)?))
+    }
+}
+
+/// The reads of bytes that some path leaves unwritten, one error for each slot that a Rust line reads.
+pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> {
+    if function.frame.depth == 0 {
+        return Vec::new();
+    }
+    let lines = |block: &Block| &function.lines[block.lines.clone()];
+    let before = graph.forward(
+        Holders::none(&function.frame),
+        |block, holders| lines(block).iter().for_each(|line| holders.run(line)),
+        |_, known, new| known.common(new),
+    );
+
+    let mut found: Vec<Unwritten> = Vec::new();
+    for (block, before) in graph.blocks.iter().zip(before) {
+        let Some(mut holders) = before else { continue };
+        for line in lines(block) {
+            for touch in line.touches.iter().filter(|touch| touch.access == Access::Reads) {
+                let (slot, Some((first, last))) = (touch.slot, holders.missing(touch)) else { continue };
+                let before = touch.bytes.start - slot.start();
+                let (first, last) = (before + first, before + last);
+                match found.last_mut() {
+                    // A copy reads a slot piece by piece, and that is one mistake.
+                    Some(known) if (known.at, known.slot) == (line.at, slot.number) => {
+                        known.last = known.last.max(last)
+                    }
+                    _ => found.push(Unwritten { at: line.at, slot: slot.number, made: slot.at, first, last }),
+                }
+            }
+            holders.run(line);
+        }
+    }
+    let error = |Unwritten { at, made, first, last, .. }| BuildError {
+        at,
+        kind: ErrorKind::UnwrittenStack { slot: made, first, last },
+    };
+    found.into_iter().map(error).collect()
+}
+
+struct Unwritten {
+    at: Location,
+    slot: u32,
+    made: Location,
+    first: usize,
+    last: usize,
+}

@@ -1,0 +1,66 @@
+//! Steps: the lines of a function once its labels are numbers.
+
+use crate::error::Location;
+use crate::insn::Insn;
+use crate::stack::Touch;
+
+/// One instruction.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) insn: Insn,
+    pub(crate) at: Location,
+    pub(crate) target: Target,
+    /// The map that it loads.
+    pub(crate) map: Option<usize>,
+    pub(crate) touches: Vec<Touch>,
+}
+
+/// Where an instruction leads beside the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    None,
+    /// A jump to a step of the same function.
+    Step(usize),
+    /// A call of a helper, with so many arguments.
+    Helper {
+        arguments: usize,
+    },
+    /// A call of a function of the program, with so many arguments.
+    Function {
+        called: usize,
+        arguments: usize,
+    },
+}
+
+impl Step {
+    /// The step that this one jumps to.
+    pub(crate) fn jump(&self) -> Option<usize> {
+        match self.target {
+            Target::Step(target) => Some(target),
+            _ => None,
+        }
+    }
+}
+
+/// Leaves out the steps that are not to be kept. What jumped to one of them goes on at the next that stays.
+pub(crate) fn keep(steps: &mut Vec<Step>, kept: impl Fn(usize) -> bool) {
+    let mut stay = 0;
+    let numbers: Vec<usize> = (0..steps.len())
+        .map(|step| {
+            let number = stay;
+            stay += usize::from(kept(step));
+            number
+        })
+        .collect();
+    let mut step = 0;
+    steps.retain(|_| {
+        step += 1;
+        kept(step - 1)
+    });
+    for step in steps {
+        if let Target::Step(target) = &mut step.target {
+            // What lies behind the last step stays there.
+            *target = numbers.get(*target).copied().unwrap_or(stay);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The examples do what they say, are what the README shows, and have C beside them that is C.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const EXAMPLES: [&str; 3] = ["socket_filter", "xdp_counter", "connect_guard"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What an example prints.
+fn output(example: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().nth(2).unwrap().join("examples").join(example);
+    assert!(built.exists(), "{example} is not built, which `cargo test -p bpf-asm` does: cargo build --examples");
+    let run = Command::new(built).output().unwrap();
+    let output = String::from_utf8(run.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(
+        run.status.success(),
+        "the examples load programs and make namespaces and cgroups: run this as root\n{errors}"
+    );
+    output
+}
+
+#[test]
+fn a_filtered_socket_receives_what_is_short() {
+    let output = output("socket_filter");
+    assert!(output.contains("r1 = *(u32 *)(r6 +0)\n") && output.contains("socket_filter.rs:"), "{output}");
+    assert!(output.ends_with("\nreceived: this one fits\n"), "{output}");
+}
+
+/// Each datagram has 14 + 20 + 8 bytes of headers.
+#[test]
+fn the_packets_of_a_device_are_counted() {
+    let output = output("xdp_counter");
+    assert!(output.contains("call bpf_map_lookup_elem#1\n") && output.contains("map[name:received]"), "{output}");
+    assert!(output.ends_with("\nreceived: 5 packets, 500 bytes\n"), "{output}");
+}
+
+#[test]
+fn a_process_in_the_cgroup_cannot_connect_to_a_refused_port() {
+    let output = output("connect_guard");
+    let (program, after) = output.split_once("127.0.0.1").unwrap_or_else(|| panic!("{output}"));
+    assert!(program.contains("lock *(u64 *)"), "{output}");
+    let lines: Vec<&str> = after.lines().collect();
+    assert!(lines[0].ends_with(": connected"), "{output}");
+    assert!(lines[1].contains("(os error 1)"), "{output}");
+    assert_eq!(lines[2..], ["refused: 1"], "{output}");
+}
+
+#[test]
+fn the_readme_shows_the_examples_as_they_are() {
+    let readme = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    for example in EXAMPLES {
+        let source = text(&folder().join(example).with_extension("rs"));
+        let start = source.find("fn program(").expect("every example has a program");
+        let end = start + source[start..].find("\n}\n").expect("it ends") + 3;
+        assert!(readme.contains(&source[start..end]), "README.md does not show the program of {example} as it is");
+    }
+}
+
+#[test]
+fn the_c_beside_each_example_is_c_that_clang_takes() {
+    let made = tempfile::tempdir().unwrap();
+    for example in EXAMPLES {
+        let machine_headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+        let clang = Command::new("clang")
+            .args(["-O2", "-g", "-Wall", "-Werror", "-target", "bpf", &machine_headers, "-c", "-o"])
+            .arg(made.path().join(example))
+            .arg(folder().join("c").join(example).with_extension("c"))
+            .output()
+            .expect("this test compiles C: apt-get install clang linux-libc-dev");
+        assert!(clang.status.success(), "{example}: {}", String::from_utf8_lossy(&clang.stderr));
+    }
+}

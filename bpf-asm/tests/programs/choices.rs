@@ -1,0 +1,23 @@
+//! Random choices, from which random programs are made.
+
+/// Choices, one after the other; 0 when there are no more.
+pub struct Choices(std::vec::IntoIter<u32>);
+
+impl Choices {
+    pub fn new(choices: Vec<u32>) -> Choices {
+        Choices(choices.into_iter())
+    }
+
+    /// One of so many.
+    pub fn of(&mut self, count: usize) -> usize {
+        self.0.next().unwrap_or(0) as usize % count
+    }
+
+    /// Mostly a small number, sometimes any.
+    pub fn number(&mut self) -> i64 {
+        match self.of(4) {
+            0 => i64::from(self.0.next().unwrap_or(0) as i32) << self.of(33),
+            _ => self.of(50) as i64 - 5,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is switched off when a program is assembled is not in it.
+
+use bpf_asm::{__sk_buff, Builder, KernelField, MapKind, MapRef, Program, ProgramType, helper, record};
+
+record! {
+    struct Counters { short: u64, long: u64 }
+}
+
+const COUNTERS: MapRef<u32, Counters> = MapRef::new("counters", MapKind::Hash, 1);
+
+/// What a program is assembled for.
+#[derive(Clone, Copy)]
+struct Settings {
+    /// Count long packets.
+    count: bool,
+    /// Packets of so many bytes are long.
+    long: u32,
+    /// Where this kernel keeps something, if it has it.
+    member: Option<KernelField>,
+}
+
+const NOTHING: Settings = Settings { count: false, long: 64, member: None };
+
+fn finish(b: Builder) -> Program {
+    b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// A program with all that there is to switch on.
+fn program(settings: Settings) -> Program {
+    let b = Builder::new("special");
+    let packet = b.context::<__sk_buff>();
+    let len = b.load(packet.at(__sk_buff::len));
+    if settings.count {
+        b.when(len.gt(settings.long), || {
+            let key = b.slot::<u32>();
+            b.store(key.place(), 0);
+            let counters = b.call(helper::map_lookup_elem(&COUNTERS, &key));
+            b.when(counters.ne(0), || b.store(counters.at(Counters::long), 1));
+            b.ret(0);
+        });
+    }
+    if let Some(member) = settings.member {
+        len.add(b.load(packet.member(member)));
+    }
+    b.ret(&len);
+    finish(b)
+}
+
+fn texts(program: &Program) -> Vec<String> {
+    program.insns().map(|(_, insn, _)| insn.to_string()).collect()
+}
+
+#[test]
+fn a_branch_of_rust_that_is_not_taken_emits_nothing() {
+    // The program as somebody would write it who never heard of the settings.
+    let b = Builder::new("special");
+    let packet = b.context::<__sk_buff>();
+    b.ret(b.load(packet.at(__sk_buff::len)));
+    assert_eq!(texts(&program(NOTHING)), texts(&finish(b)));
+    assert!(program(NOTHING).maps().is_empty());
+
+    let counting = program(Settings { count: true, ..NOTHING });
+    assert!(counting.slots() > program(NOTHING).slots() && counting.maps() == [*COUNTERS.def()], "{counting}");
+    let member = KernelField { offset: 4, size: 4, signed: false, bitfield: None };
+    assert_eq!(program(Settings { member: Some(member), ..NOTHING }).slots(), program(NOTHING).slots() + 2);
+}
+
+#[test]
+fn a_setting_is_a_number_in_an_instruction() {
+    for long in [64, 1500] {
+        let program = program(Settings { count: true, long, ..NOTHING });
+        assert!(texts(&program).iter().any(|text| text.starts_with(&format!("if r1 <= {long:#x} goto"))), "{program}");
+    }
+}
+
+/// A setting that went through a value, arithmetic and a condition is a setting still.
+#[test]
+fn a_condition_on_settings_alone_costs_nothing_whichever_way_it_goes() {
+    let with = |setting: u32| {
+        let b = Builder::new("folded");
+        let packet = b.context::<__sk_buff>();
+        let limit = b.value(setting);
+        limit.mul(100);
+        limit.add(1);
+        b.when_else(
+            limit.gt(1000),
+            || b.ret(b.load(packet.at(__sk_buff::len))),
+            || b.ret(b.load(packet.at(__sk_buff::mark))),
+        );
+        texts(&finish(b))
+    };
+    assert_eq!(with(10), ["r6 = r1", "r0 = *(u32 *)(r6 +0)", "exit"]);
+    assert_eq!(with(9), ["r6 = r1", "r0 = *(u32 *)(r6 +8)", "exit"]);
+}
+
+/// A map that only the switched-off branch used need not be made.
+#[test]
+fn maps_that_nothing_uses_any_more_are_not_asked_for() {
+    let b = Builder::new("unused");
+    let setting = b.value(0);
+    b.when(setting.ne(0), || {
+        let key = b.slot::<u32>();
+        b.store(key.place(), 0);
+        b.call(helper::map_delete_elem(&COUNTERS, &key));
+    });
+    b.ret(0);
+    let program = finish(b);
+    assert_eq!(texts(&program), ["r0 = 0", "exit"]);
+    assert!(program.maps().is_empty());
+}
