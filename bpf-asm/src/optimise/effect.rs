@@ -20,7 +20,7 @@ impl Registers {
 
     /// The first so many of r1 to r5.
     fn arguments(count: usize) -> Registers {
-        Registers((1 << count.min(Register::ARGUMENTS.len())) - 1 << 1)
+        Registers(((1 << count.min(Register::ARGUMENTS.len())) - 1) << 1)
     }
 
     fn of_source(source: Source) -> Registers {
