@@ -186,8 +186,8 @@ pub(super) fn readers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTc
 fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) -> Slot<u64> {
     /// How many of those that wait are looked at.
     const MOST: usize = 4;
-    /// More than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
-    const STACK: i32 = 64 << 10;
+    /// 64 KiB are more than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
+    const STACK_BITS: i32 = 16;
 
     let asleep = b.slot::<u64>();
     b.store(asleep.place(), 0);
@@ -208,13 +208,14 @@ fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) ->
         let thread = peek(b, entry, d.layout.waiter_private, unknown);
         // epoll and poll name no thread here, or nothing that has a stack around this entry.
         let stack = peek(b, thread, d.layout.thread_stack, &next);
-        let entry = b.load(place.place());
-        b.jump_if(entry.lt(&stack), &next);
-        stack.add(STACK);
-        b.jump_if(entry.ge(&stack), &next);
-        drop((entry, stack));
-        let more = b.load(asleep.place());
-        more.add(1);
+        // 1 if it is on the stack and 0 if not, without a branch: the verifier would follow every combination of them.
+        let more = b.load(place.place());
+        more.sub(&stack);
+        drop(stack);
+        more.rsh(STACK_BITS);
+        more.sub(1);
+        more.rsh(63);
+        more.add(b.load(asleep.place()));
         b.store(asleep.place(), &more);
         drop(more);
         b.place(&next);
