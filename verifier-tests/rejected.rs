@@ -197,7 +197,9 @@ fn unreleased(b: &Builder) -> u32 {
 
 fn read_only_field(b: &Builder) -> u32 {
     let event = b.context::<bpf_sock_ops>();
-    let (line, ()) = (line!(), b.store(event.at(bpf_sock_ops::op), 1));
+    // From a register: before 6.4 a number may not be stored into any field.
+    let one = b.value(1);
+    let (line, ()) = (line!(), b.store(event.at(bpf_sock_ops::op), &one));
     b.ret(1);
     line
 }
