@@ -50,7 +50,8 @@ pub use error::{ReadError, UnitError, WriteError};
 pub use read::read;
 pub use write::write;
 
-use crate::program::Program;
+use crate::program::{Program, ProgramType};
+use crate::record::Type;
 use crate::text::Unit;
 
 /// Where libbpf wants functions that are called.
@@ -90,8 +91,6 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
 
 /// The section from whose name libbpf takes the program's type and where it attaches.
 fn section(program: &Program) -> Result<String, UnitError> {
-    use crate::program::ProgramType;
-    use crate::record::Type;
     Ok(match program.kind() {
         ProgramType::SocketFilter => "socket".to_owned(),
         ProgramType::Classifier => "tc".to_owned(),

@@ -71,7 +71,7 @@ pub enum WriteError {
         section: String,
     },
     /// A reference to something that the unit does not have.
-    #[error("instruction {slot} of section `{section}` names `{name}`, which is neither a map nor a function here")]
+    #[error("instruction {slot} of section `{section}` names `{name}`, and there is no such map or function here")]
     Unknown {
         /// The section's name.
         section: String,

@@ -39,7 +39,6 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
         let id = writer.object.add_section(Vec::new(), LICENSE.into(), SectionKind::Data);
         let text = [license.as_bytes(), &[0]].concat();
         writer.object.append_section_data(id, &text, 1);
-        writer.symbol(LICENSE, id, 0, text.len(), SymbolKind::Data, SymbolScope::Dynamic);
     }
     writer.maps(unit, &pieces)?;
     let sections = writer.place(&pieces);
@@ -61,7 +60,7 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
 
 /// Names are unique, and such as BTF can carry.
 fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
-    let mut known = BTreeSet::from([LICENSE]);
+    let mut known = BTreeSet::new();
     let names = unit.maps.iter().map(|map| &map.name).chain(pieces.iter().map(|piece| &piece.function.name));
     for name in names {
         if !is_name(name) {
@@ -248,7 +247,9 @@ impl Writer {
         if matches!(target, Target::Kernel(_)) {
             return Err(WriteError::Kernel { section: section(), slot, name: name.clone() });
         }
-        let Some(symbol) = self.symbols.get(name).copied() else {
+        let kind = if matches!(target, Target::Map(_)) { SymbolKind::Data } else { SymbolKind::Text };
+        let known = self.symbols.get(name).copied().filter(|symbol| self.object.symbol(*symbol).kind == kind);
+        let Some(symbol) = known else {
             return Err(WriteError::Unknown { section: section(), slot, name: name.clone() });
         };
         let wide = |dst, low: u32| Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low)) });

@@ -1,7 +1,10 @@
 //! libbpf loads what is written, and it does what it says.
 
 use bpf_asm::text;
-use bpf_asm::{__sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_ops, elf, helper, sk_msg_md};
+use bpf_asm::{
+    __sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr, bpf_sock_ops, elf, helper,
+    sk_msg_md, xdp_md,
+};
 
 use crate::bpftool::{json, run};
 
@@ -109,8 +112,10 @@ fn every_kind_of_program_is_known_by_its_section() {
     let programs = [
         (answer("filter", ProgramType::SocketFilter, |b| drop(b.context::<__sk_buff>()), 0), "socket_filter"),
         (answer("classifier", ProgramType::Classifier, |b| drop(b.context::<__sk_buff>()), 0), "sched_cls"),
+        (answer("frames", ProgramType::Xdp, |b| drop(b.context::<xdp_md>()), 2), "xdp"),
         (answer("events", ProgramType::SockOps, |b| drop(b.context::<bpf_sock_ops>()), 1), "sock_ops"),
         (answer("messages", ProgramType::SkMsg, |b| drop(b.context::<sk_msg_md>()), 1), "sk_msg"),
+        (answer("dials", ProgramType::Connect4, |b| drop(b.context::<bpf_sock_addr>()), 1), "cgroup_sock_addr"),
     ];
     let object = object(&programs.iter().map(|(program, _)| program).collect::<Vec<_>>());
     let shows: Vec<String> =

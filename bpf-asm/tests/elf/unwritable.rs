@@ -67,9 +67,13 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
 fn a_reference_to_nothing_is_refused() {
     let mut unit =
         assemble(".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x]\nexit");
-    unit.maps.clear();
-    let error = elf::write(&unit).expect_err("the map is gone");
-    assert!(matches!(error, WriteError::Unknown { slot: 0, .. }), "{error:?}");
+    for to in
+        [Target::Map("y".into()), Target::Map("a".into()), Target::Function("x".into()), Target::Map("license".into())]
+    {
+        unit.sections[0].references[0].to = to.clone();
+        let error = elf::write(&unit).expect_err("there is no such map or function");
+        assert!(matches!(error, WriteError::Unknown { slot: 0, .. }), "{to:?}: {error:?}");
+    }
 }
 
 #[test]
