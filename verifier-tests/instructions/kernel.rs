@@ -8,15 +8,16 @@ use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject, Map, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec, Update};
 
 use super::case;
-use crate::cost::series;
 use crate::verifier::LICENSE;
 
 /// The release that is running.
 pub fn running() -> Kernel {
-    let series = series();
-    let numbers = series.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    let (major, minor) = numbers.unwrap_or_else(|| panic!("`{series}` is no release of Linux"));
-    Kernel::new(major, minor)
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Kernel::new(major, minor),
+        _ => panic!("`{release}` is no release of Linux"),
+    }
 }
 
 /// The type is one for experiments: of a known protocol, the kernel wants the headers.
