@@ -11,14 +11,16 @@ use super::{case, kernel::running};
 use crate::variant::{self, Variant};
 use crate::verifier::{self, LICENSE};
 
-/// The instructions that a log shows, each with its slot and the whole line.
+/// The instructions that a log shows, each with its slot and the line that shows it.
 fn shown(log: &str) -> impl Iterator<Item = (usize, &str, &str)> {
     log.lines().filter_map(|line| {
+        let line = line.trim_start();
         let (slot, rest) = line.split_once(": (")?;
         let text = rest.split_once(") ")?.1;
-        // What is known of the registers follows.
-        let text = text.split(';').next().unwrap_or_default().trim_end();
-        Some((slot.trim().parse().ok()?, text, line))
+        // What is known of the registers follows as a comment; on 7.3, what is known of pointers to the stack follows
+        // without being one.
+        let text = text.split('\t').next()?.split("  ").next()?.split(';').next()?.trim_end();
+        Some((slot.parse().ok()?, text, line.split('\t').next()?))
     })
 }
 

@@ -79,10 +79,12 @@ fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
             assert!(refreshed > 0, "{talk:?}: nothing went by TCP in {rounds} rounds");
             assert!(refreshed <= rounds * 2000 / 5, "{talk:?}: {refreshed} bytes went by TCP in {rounds} rounds");
         }
-        for (talk, pair) in &flows {
-            eprintln!("a flow in which {talk:?} spoke");
-            everything_still_arrives(pair);
-        }
+        // All at once: the others' entries would expire while the first is looked at.
+        std::thread::scope(|scope| {
+            for (_, pair) in &flows {
+                scope.spawn(|| everything_still_arrives(pair));
+            }
+        });
     });
 }
 
@@ -118,7 +120,7 @@ fn by_tcp(pair: &Pair) -> u64 {
 /// Bytes by TCP and both FINs.
 fn everything_still_arrives(pair: &Pair) {
     // More than a lane may redirect to a reader that does not read: the rest goes by TCP.
-    let (pattern, length, before) = (Pattern { seed: 18 }, 16 << 20, by_tcp(pair));
+    let (pattern, length, before) = (Pattern { seed: 18 }, 4 << 20, by_tcp(pair));
     std::thread::scope(|scope| {
         scope.spawn(|| send(&pair.client, pattern, 0..length, 64 << 10));
         eventually("bytes go by TCP", || (by_tcp(pair) > before).then_some(()));

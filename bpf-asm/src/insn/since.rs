@@ -61,7 +61,8 @@ impl fmt::Display for Kernel {
 pub struct Since {
     /// The version of the instruction set that first has it.
     pub isa: Isa,
-    /// The kernel whose verifier first takes it; `None` while none does.
+    /// The release whose verifier first takes it; `None` while none does. A stable line may have adopted it from there, as
+    /// 6.1 has long jumps.
     pub kernel: Option<Kernel>,
 }
 
