@@ -19,7 +19,7 @@ fn shown(log: &str) -> impl Iterator<Item = (usize, &str, &str)> {
         let text = rest.split_once(") ")?.1;
         // What is known of the registers follows as a comment; on 7.3, what is known of pointers to the stack follows
         // without being one.
-        let text = text.split('\t').next()?.split("  ").next()?.split(';').next()?.trim_end();
+        let text = text.split('\t').next()?.split("  ").next()?.split(" //").next()?.split(';').next()?.trim_end();
         Some((slot.parse().ok()?, text, line.split('\t').next()?))
     })
 }
