@@ -1,5 +1,7 @@
 //! Flows are direct in both lanes, however their two ends are joined.
 
+use tcp_shunt::datapath::Meter;
+
 use crate::harness::eventually;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
@@ -28,6 +30,7 @@ const LONGEST: usize = 16 << 10;
 #[test]
 fn requests_and_responses_are_direct_over_every_path() {
     isolated(|| {
+        let charges = tcp_shunt::probe::meter().expect("find out how bytes are metered") == Meter::Charged;
         let node = Node::start();
         over_every_path(|path| {
             let paired_before = node.stats().counter("paired");
@@ -51,9 +54,14 @@ fn requests_and_responses_are_direct_over_every_path() {
             // A refresh is one message by TCP, and what follows it before it has been read.
             let after = node.stats();
             let counted = |name| after.counter(name) - before.counter(name);
-            assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
-            let refreshed = counted("refresh") * 2 * LONGEST as u64;
-            assert!(grown <= refreshed, "{path}: the kernel sent {grown} bytes by TCP: {after:?}");
+            let allowed = if charges {
+                assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
+                counted("refresh") * 2 * LONGEST as u64
+            } else {
+                // Where the sender counts, it cannot tell a reader that keeps up from one that has read nothing.
+                (requests + responses) / 4
+            };
+            assert!(grown <= allowed, "{path}: the kernel sent {grown} bytes by TCP: {after:?}");
 
             let stats = node.stats();
             assert_eq!(stats.counter("paired"), paired_before + 1);
