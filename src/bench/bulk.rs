@@ -10,7 +10,7 @@ use super::{Lab, Transport};
 /// Nanoseconds per write of 64 KiB, until the receiver has all of them.
 pub(super) fn measure(lab: &Lab, transport: Transport) -> Result<f64> {
     let pair = lab.pair(transport)?;
-    // A server's first message goes by TCP: let that be over.
+    // A connection that is used in both directions, of which one is measured.
     pass(&pair.far, &pair.near, &mut [0])?;
     let (bytes, time) = thread::scope(|scope| {
         let receiver = scope.spawn(|| receive_bulk(&pair.far));

@@ -78,7 +78,7 @@ impl Lab {
             passed += messages;
             operation()
         };
-        // A server's first message goes by TCP.
+        // A connection's first messages are not like those that follow.
         for _ in 0..10 {
             counted()?;
         }

@@ -19,7 +19,7 @@ const ENOUGH: u64 = 1 << 30;
 pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<f64> {
     let pair = lab.pair(transport)?;
     let mut first = vec![0x5a; size];
-    // A server's first message goes by TCP: let that be over, and measure the other direction.
+    // A connection that is used in both directions, of which one is measured.
     super::traffic::pass(&pair.far, &pair.near, &mut first)?;
     let before = lab.agent().counters()?;
 

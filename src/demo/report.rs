@@ -14,10 +14,12 @@ const BETTER: Style = AnsiColor::Green.on_default().bold();
 
 /// Why a message went by TCP, in the order in which the reasons are shown.
 const BY_TCP: &[(&str, &str)] = &[
-    ("refresh", "to be seen by conntrack; a server's first"),
+    ("refresh", "to be seen by connection tracking"),
     ("order_gate", "bytes sent by TCP before were still unread"),
+    ("reader_gate", "a reader may have slept where only TCP wakes it"),
     ("memory_gate", "the reader held as much as TCP lets it hold"),
     ("no_peer", "the other end was not known yet"),
+    ("peer_gone", "the other end was gone"),
     ("ended", "the other end had closed"),
     ("draining", "shunt was being stopped"),
     ("look_failed", "a gate could not be looked at"),

@@ -96,7 +96,7 @@ pub fn exchange(pair: &Pair, nonce: u64, request: usize, response: usize) {
     receive(&pair.client, answer, 0..response as u64, response);
 }
 
-/// Lets a new connection become direct in both lanes: the server's first message goes by TCP.
+/// Lets a new connection become direct in both lanes: a server's first message may go by TCP.
 pub fn warm_up(pair: &Pair) {
     exchange(pair, 0x77a2, 100, 100);
 }

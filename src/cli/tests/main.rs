@@ -1,6 +1,6 @@
 //! Commands of the binary that work on programs, as one would type them.
 
-#[path = "../../bpf-asm/tests/elf/bpftool.rs"]
+#[path = "../../../bpf-asm/tests/elf/bpftool.rs"]
 mod bpftool;
 
 mod asm;
@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 
 const SHUNT: &str = env!("CARGO_BIN_EXE_shunt");
 /// What `shunt asm --help` shows.
-const EXAMPLE: &str = include_str!("../../src/cli/example.s");
+const EXAMPLE: &str = include_str!("../example.s");
 
 /// Runs `shunt` with these arguments.
 fn shunt<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {

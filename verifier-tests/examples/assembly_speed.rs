@@ -1,4 +1,4 @@
-//! How fast programs are assembled: `cargo run --release --example assembly_speed`.
+//! How fast programs are assembled: `cargo run --release -p verifier-tests --example assembly_speed`.
 //!
 //! Measures all kernel programs of shunt, from the first line of the builder to the bytes for the kernel, and counts what
 //! the builder's optimiser leaves of them; and compares the lines of bpf-asm's examples with those of the same programs in
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("instructions per second: {per_second:.0}");
 
     println!("\n{:16}{:>8}{:>8}   lines of code, comments and blank lines left out", "example", "Rust", "C");
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf-asm/examples");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bpf-asm/examples");
     for example in ["socket_filter", "xdp_counter", "connect_guard"] {
         let rust = std::fs::read_to_string(examples.join(example).with_extension("rs"))?;
         let c = std::fs::read_to_string(examples.join("c").join(example).with_extension("c"))?;
