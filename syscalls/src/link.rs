@@ -31,7 +31,7 @@ impl Link {
     /// Since Linux 5.9.
     ///
     /// # Errors
-    /// `EBUSY` if the device has one, `ENODEV` (19) if there is no such device, `EINVAL` if the kernel has no such link or
+    /// `EBUSY` if the device has one, `EINVAL` if there is no such device, the kernel has no such link or
     /// `prog` is of another type.
     pub fn to_interface(prog: &Prog, index: u32) -> Result<Self> {
         Self::create_on(prog, index, AttachType::XDP)
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_device_that_does_not_exist_has_no_program() {
         let xdp = load(ProgKind::from_raw(6), &[mov(0, 2), EXIT]);
-        assert_eq!(Link::to_interface(&xdp, u32::MAX).unwrap_err().errno(), Some(Errno::from_raw(libc::ENODEV)));
+        assert_eq!(Link::to_interface(&xdp, u32::MAX).unwrap_err().errno(), Some(Errno::INVAL));
     }
 
     #[test]
