@@ -73,7 +73,8 @@ fn a_stop_waits_for_slow_readers_and_loses_nothing() {
         for pair in &pairs {
             let before = TcpInfo::of(&pair.client).bytes_sent();
             exchange(pair, 22, 1000, 1000);
-            assert_eq!(TcpInfo::of(&pair.client).bytes_sent(), before + 1000);
+            // More when a segment was sent twice.
+            assert!(TcpInfo::of(&pair.client).bytes_sent() >= before + 1000);
             both_ways(pair, 22, 2 << 20, 50_000);
         }
     });
