@@ -286,6 +286,15 @@ pub(super) fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Lab
     b.place(&at_rest);
 }
 
+/// Notes that the peer's lane has turned from redirecting to TCP; jumps to `known` if that has been noted before.
+pub(super) fn turned(b: &Builder, lane: &Ptr<Lane>, known: &Label) {
+    let unknown = b.label();
+    let turned_at = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), TURNED_AT, &unknown);
+    b.jump_if(turned_at.eq(b.load(lane.at(Lane::peer_turned_at))), known);
+    b.store(lane.at(Lane::peer_turned_at), &turned_at);
+    b.place(&unknown);
+}
+
 /// The receiver may hold for its reader, redirected and unread, as much as its receive buffer. What is left of that is the lane's new
 /// credit.
 ///
@@ -412,6 +421,8 @@ fn sender(b: &Builder, msg: &Ptr<sk_msg_md>, by_tcp: &ByTcp) -> Ptr<tcp_sock> {
 const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
 const REDIRECTED_AT: KernelField =
     KernelField { offset: Lane::redirected_at.offset() as u32, size: 8, signed: false, bitfield: None };
+const TURNED_AT: KernelField =
+    KernelField { offset: Lane::turned_at.offset() as u32, size: 8, signed: false, bitfield: None };
 
 /// The pointer at the beginning of a `struct list_head`.
 const FIRST: KernelField = KernelField { offset: 0, size: 8, signed: false, bitfield: None };

@@ -154,6 +154,10 @@ impl ByTcp {
     fn place(&self, b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
         b.place(&self.label);
         b.store(lane.at(Lane::credit), 0);
+        let redirected_at = b.load(lane.at(Lane::redirected_at));
+        let turned_at = b.load(lane.at(Lane::turned_at));
+        b.when(redirected_at.ge(&turned_at), || b.store(lane.at(Lane::turned_at), now));
+        drop((redirected_at, turned_at));
         let mode = b.load(lane.at(Lane::mode));
         b.when(mode.ne(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
         drop(mode);

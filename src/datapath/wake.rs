@@ -9,7 +9,8 @@
 //! socket sends, of which a direct lane has none. One that acknowledges bytes while both queues hold some borrows the socket's
 //! keepalive timer, at one second. At the first segment after the redirected bytes have been read, an acknowledgement or a probe of that
 //! timer, the reader is woken if TCP bytes wait, and the application's own keepalive settings are put back: from then on every byte
-//! comes by TCP, which makes its edges itself, until all have been read.
+//! comes by TCP, which makes its edges itself, until all have been read. A reader that has read the redirected bytes before the first
+//! acknowledgement, which may be delayed, is woken by that, once for each time that its peer turns from redirecting to TCP.
 //!
 //! On kernels where the option only stores its value the agent wakes the reader, as soon as it sees that this was tried.
 
@@ -17,7 +18,7 @@ use bpf_asm::{Builder, KernelField, Label, Operand, Place, Ptr, bpf_sock_ops, he
 
 use super::Datapath;
 use super::count::count;
-use super::gate::direct_unread;
+use super::gate::{self, direct_unread};
 use super::option::{SO_KEEPALIVE, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_KEEPIDLE, TCP_KEEPINTVL};
 use super::reason::Reason;
 use super::record::{Lane, Wake};
@@ -48,12 +49,22 @@ pub(super) fn look(
     let armed = b.load(lane.at(Lane::wake));
     b.when(armed.eq(Wake::Idle as u32), || {
         // Here because TCP bytes wait.
-        b.when(direct_unread.ne(0), || arm(b, d, event, lane, socket));
+        b.when_else(
+            direct_unread.ne(0),
+            || arm(b, d, event, lane, socket),
+            || {
+                gate::turned(b, lane, done);
+                wake(b, d, event, lane, socket);
+            },
+        );
         b.jump(done);
     });
     drop(armed);
     b.jump_if(direct_unread.ne(0), done);
     drop(direct_unread);
+    let known = b.label();
+    gate::turned(b, lane, &known);
+    b.place(&known);
     b.when(tcp_unread.ne(0), || wake(b, d, event, lane, socket));
     disarm(b, event, lane, socket, d);
 }

@@ -14,8 +14,8 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
-use crate::harness::socket::{option, set_option};
-use crate::harness::traffic::{exchange, receive, settle};
+use crate::harness::socket::{TcpInfo, option, set_option};
+use crate::harness::traffic::{exchange, receive, send, settle, warm_up};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;
@@ -102,6 +102,27 @@ fn an_edge_triggered_reader_that_stops_at_a_short_read_is_woken_for_the_tcp_byte
                 assert!(worst < STALL, "{path}: stalled for {worst:?}");
                 exchange(&pair, 31, 1000, 1000);
             }
+        }
+    });
+}
+
+/// The acknowledgement is delayed, and finds only TCP bytes unread: nothing but time tells that they came behind others.
+#[test]
+fn a_reader_that_has_read_what_was_redirected_before_tcp_acknowledges_the_rest_is_woken() {
+    isolated(|| {
+        let node = Node::start();
+        for path in PATHS {
+            let pair = node.pair(path);
+            warm_up(&pair);
+            send(&pair.client, PATTERN, 0..1000, 1000);
+            // Until the first refresh is due and can be put off no longer: the next message goes by TCP.
+            std::thread::sleep(Duration::from_millis(800));
+            set_option(&pair.server, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+            let by_tcp = TcpInfo::of(&pair.client).bytes_sent();
+            send(&pair.client, PATTERN, 1000..1001, 1);
+            assert_eq!(TcpInfo::of(&pair.client).bytes_sent(), by_tcp + 1, "{path}");
+            let worst = read_edge_triggered(&pair.server, 1001, None);
+            assert!(worst < STALL, "{path}: stalled for {worst:?}");
         }
     });
 }

@@ -1,5 +1,5 @@
-use super::super::simulation::{Event, Fault, HZ, Helper, Kernel, Op, World, on_every_kernel};
-use super::super::{Reason, Wake};
+use super::super::simulation::{Event, Fault, HZ, Helper, Kernel, Op, REFRESH, Way, World, on_every_kernel};
+use super::super::{Control, Reason, Wake};
 
 const INTERVAL: (u64, u64) = (6, 5);
 const IDLE: (u64, u64) = (6, 4);
@@ -75,13 +75,53 @@ fn a_reader_without_bytes_by_tcp_needs_no_look_at_its_direct_queue() {
     });
 }
 
+/// A flow whose client has turned to TCP while redirected bytes were unread, and whose server has read those.
+fn read_first(w: &mut World) -> (u64, u64) {
+    let (client, reader) = w.direct_flow();
+    w.time_passes(1);
+    turn(w, client);
+    w.read_direct(reader);
+    (client, reader)
+}
+
+/// A message goes by TCP.
+fn turn(w: &mut World, client: u64) {
+    w.control(Control { draining: 1, refresh: REFRESH });
+    assert_eq!(w.send(client, 10), Way::Tcp);
+    w.control(Control { draining: 0, refresh: REFRESH });
+    w.counted();
+}
+
 #[test]
-fn a_reader_with_bytes_by_tcp_alone_needs_nothing() {
+fn a_reader_that_has_read_what_was_redirected_before_the_first_acknowledgement_is_woken_by_it_once() {
     on_every_kernel(|mut w| {
-        let (_, reader) = w.direct_flow();
-        queues(&mut w, reader, false, true);
+        let (client, reader) = read_first(&mut w);
+        w.segment(reader);
+        assert_eq!((w.counted(), w.options()), (vec![(Reason::Woken, 1)], vec![set(LOW_WATER, 1)]));
+        assert_eq!(state(&mut w, reader), Wake::Idle as u32);
+        // What follows by TCP is no turn.
+        turn(&mut w, client);
         w.segment(reader);
         assert_eq!((w.counted(), w.options()), (vec![], vec![]));
+        // This is one.
+        w.read(reader);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        w.time_passes(1);
+        turn(&mut w, client);
+        w.read_direct(reader);
+        w.segment(reader);
+        assert_eq!(w.counted(), [(Reason::Woken, 1)]);
+    });
+}
+
+#[test]
+fn a_reader_whose_peer_cannot_be_looked_at_is_woken() {
+    on_every_kernel(|mut w| {
+        let (_, reader) = read_first(&mut w);
+        // Its psock and its queue come before.
+        w.fault(Helper::ProbeReadKernel, 2, Fault::Fails);
+        w.segment(reader);
+        assert_eq!((w.counted(), w.pending_faults()), (vec![(Reason::Woken, 1)], 0));
     });
 }
 
@@ -155,6 +195,29 @@ fn an_armed_reader_is_woken_once_when_only_bytes_by_tcp_wait_and_gets_its_timer_
         assert_eq!(state(&mut w, reader), Wake::Idle as u32);
         w.segment(reader);
         assert_eq!((w.counted(), w.options()), (vec![], vec![]));
+    });
+}
+
+#[test]
+fn an_armed_reader_is_woken_whether_its_peer_s_turn_is_known_or_not_to_be_told() {
+    on_every_kernel(|mut w| {
+        let reader = armed(&mut w);
+        w.edit_lane(reader, |lane| lane.peer_turned_at = u64::MAX);
+        queues(&mut w, reader, false, true);
+        // Its psock and its queue come before.
+        w.fault(Helper::ProbeReadKernel, 2, Fault::Fails);
+        w.segment(reader);
+        assert_eq!((w.counted(), w.pending_faults()), (vec![(Reason::Woken, 1)], 0));
+
+        // Known already: the same turn arms it again.
+        w.segment(reader);
+        w.counted();
+        queues(&mut w, reader, true, true);
+        w.segment(reader);
+        assert_eq!(w.counted(), [(Reason::WakeArmed, 1)]);
+        queues(&mut w, reader, false, true);
+        w.segment(reader);
+        assert_eq!(w.counted(), [(Reason::Woken, 1)]);
     });
 }
 
