@@ -102,6 +102,8 @@ impl Default for Guest {
 pub struct Emulation {
     /// Added to the environment of every test.
     pub environment: BTreeMap<String, String>,
+    /// How often a test is tried, at most, while it fails.
+    pub attempts: Option<u32>,
 }
 
 /// A test binary of this workspace.

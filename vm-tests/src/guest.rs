@@ -117,10 +117,18 @@ fn run_job(host: &mut Host) -> Result<()> {
     let before: Vec<String> = job.files.iter().map(read).collect::<Result<_>>()?;
     for (index, task) in job.tasks.iter().enumerate() {
         host.tell(&Event::Started { task: index })?;
-        let began = Instant::now();
-        let ending = run(task)?;
-        let seconds = began.elapsed().as_secs_f64();
-        host.tell(&Event::Ended { task: index, ending, seconds, output: end_of_output()? })?;
+        let (mut attempts, mut output) = (0, String::new());
+        let (ending, seconds) = loop {
+            let began = Instant::now();
+            let ending = run(task)?;
+            let seconds = began.elapsed().as_secs_f64();
+            attempts += 1;
+            output += &end_of_output()?;
+            if attempts >= task.attempts || matches!(ending, Ending::Exited(0) | Ending::TimedOut) {
+                break (ending, seconds);
+            }
+        };
+        host.tell(&Event::Ended { task: index, ending, seconds, attempts, output })?;
     }
     for (file, before) in job.files.iter().zip(before) {
         let contents = read(file)?;

@@ -104,8 +104,13 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
         Accelerator::Emulation => config.emulation.environment.clone(),
     };
     environment.extend(selection.environment.clone());
+    let attempts = match accelerator {
+        Accelerator::Kvm => 1,
+        Accelerator::Emulation => config.emulation.attempts.unwrap_or(1),
+    };
     for task in &mut load.tasks {
         task.environment.clone_from(&environment);
+        task.attempts = attempts;
     }
     let guest = &config.guest;
     let hardware = Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
@@ -149,6 +154,7 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
             arguments: [test, "--exact", "--test-threads=1"].map(str::to_owned).to_vec(),
             environment: BTreeMap::new(),
             timeout_seconds: tests.seconds,
+            attempts: 1,
         }));
         binaries.push(binary.path);
         binaries.extend(binary.companions);
@@ -316,7 +322,7 @@ impl Lab<'_> {
         if let Some(last) = report.results.last() {
             let (series, done, all) = (&report.series, report.results.len(), self.load.tasks.len());
             eprintln!("{series:>5}  {done:>3}/{all}  {:<9}  {:>6.1} s  {}", last.verdict, last.seconds, last.test);
-            if last.verdict != Verdict::Passed {
+            if last.verdict != Verdict::Passed || last.attempts > 1 {
                 // In the report too, but that may be long in coming.
                 eprintln!("{}", last.details());
             }
@@ -337,13 +343,19 @@ fn replace(file: &Path, before: &str, contents: &str) -> Result<()> {
 
 /// Waits for the outcome of the task that is next.
 fn result_of(machine: &mut Machine, task: &Task) -> Result<TestResult> {
-    let limit = Duration::from_secs(task.timeout_seconds) + GRACE;
-    let result =
-        |verdict, seconds, output| TestResult { test: task.name.clone(), verdict, seconds, output, complaints: vec![] };
+    let limit = Duration::from_secs(task.timeout_seconds) * task.attempts + GRACE;
+    let result = |verdict, seconds, attempts, output| TestResult {
+        test: task.name.clone(),
+        verdict,
+        seconds,
+        attempts,
+        output,
+        complaints: vec![],
+    };
     loop {
         return Ok(match machine.next_event(limit) {
             Ok(Event::Started { .. }) => continue,
-            Ok(Event::Ended { ending, seconds, output, .. }) => {
+            Ok(Event::Ended { ending, seconds, attempts, output, .. }) => {
                 let (verdict, why) = match ending {
                     Ending::Exited(0) if one_test_passed(&output) => (Verdict::Passed, String::new()),
                     Ending::Exited(0) => (Verdict::Failed, "it exited with 0, yet no test ran".to_owned()),
@@ -352,14 +364,14 @@ fn result_of(machine: &mut Machine, task: &Task) -> Result<TestResult> {
                     Ending::TimedOut => (Verdict::TimedOut, format!("it had {} s", task.timeout_seconds)),
                     Ending::NotStarted => (Verdict::Failed, "it could not be started".to_owned()),
                 };
-                result(verdict, seconds, format!("{output}{why}"))
+                result(verdict, seconds, attempts, format!("{output}{why}"))
             }
             Ok(Event::Broken { reason }) => anyhow::bail!("the guest could not go on: {reason}"),
             Ok(event @ (Event::Ready { .. } | Event::Written { .. } | Event::Done)) => {
                 anyhow::bail!("the guest said {event:?} too early")
             }
             Err(silence @ (Silence::TimedOut(_) | Silence::Off(_))) => {
-                result(Verdict::Crashed, 0.0, format!("the guest died: {silence}"))
+                result(Verdict::Crashed, 0.0, 1, format!("the guest died: {silence}"))
             }
             Err(silence @ Silence::Noise(_)) => anyhow::bail!("the guest is not understood: {silence}"),
         });

@@ -39,6 +39,8 @@ pub struct Task {
     pub environment: BTreeMap<String, String>,
     /// After this it is killed, with everything it started.
     pub timeout_seconds: u64,
+    /// How often it is tried, at most, while it exits with a failure.
+    pub attempts: u32,
 }
 
 /// What happened in the guest.
@@ -61,9 +63,11 @@ pub enum Event {
         task: usize,
         /// How.
         ending: Ending,
-        /// How long it took.
+        /// How long the last attempt took.
         seconds: f64,
-        /// What it wrote to its standard output and standard error: the last [`REPORTED_OUTPUT`] bytes.
+        /// How many attempts there were.
+        attempts: u32,
+        /// What it wrote to its standard output and standard error, in every attempt: the last [`REPORTED_OUTPUT`] bytes of each.
         output: String,
     },
     /// Tasks changed one of [`Job::files`].
