@@ -18,11 +18,12 @@ use crate::harness::{eventually, share_of};
 fn flows_whose_source_port_was_remapped_are_paired() {
     isolated(|| {
         let node = Node::start();
-        // As many ports as there will be connections in TIME_WAIT: the second port's clients have to share them.
-        node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", "20000 27999").expect("limit the ports");
+        let (used_up, connections) = (share_of(6000).max(600) as u64, share_of(2000).max(200) as u64);
+        // Few more ports than there will be connections in TIME_WAIT: the second port's clients have to share them.
+        let ports = format!("20000 {}", 20_000 + used_up * 4 / 3 - 1);
+        node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", &ports).expect("limit the ports");
         let service = node.listen(REDIRECT);
         let other_port = SocketAddr::new(service.target.ip(), REDIRECTED[1]);
-        let (used_up, connections) = (share_of(6000).max(600) as u64, share_of(2000).max(200) as u64);
         let remapped = node.in_client(|| {
             for nonce in 0..used_up {
                 exchange(&Pair { client: service.connect(), server: service.accept() }, nonce, 100, 100);
