@@ -36,7 +36,7 @@ record! {
 record! {
     /// A sending socket's half of a flow, kept in socket storage: it goes when the socket goes.
     ///
-    /// The common message touches the first nine fields, and the receiver's name.
+    /// The common message touches the first eight fields, and the receiver's name.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Lane {
         /// When the next message must go by TCP, in jiffies.
@@ -51,10 +51,6 @@ record! {
         pub direct_bytes: u64,
         /// When a message was last redirected, in jiffies.
         pub redirected_at: u64,
-        /// When the first message by TCP after a redirected one was sent, in jiffies.
-        pub turned_at: u64,
-        /// `turned_at` of the peer's lane when this end's reader was last woken.
-        pub peer_turned_at: u64,
         /// The count in [`Fins`] when it was last asked whether the receiver has sent its FIN.
         pub fins: u64,
         /// Which count, in bytes from the first; the same for both ends.
@@ -71,6 +67,10 @@ record! {
         pub messages_at_look: u64,
         /// `direct_bytes` when the receiver was last looked at.
         pub bytes_at_look: u64,
+        /// When the first message by TCP after a redirected one was sent, in jiffies.
+        pub turned_at: u64,
+        /// `turned_at` of the peer's lane when this end's reader was last woken.
+        pub peer_turned_at: u64,
         /// A [`Mode`].
         pub mode: u32,
         /// A [`Role`].
