@@ -15,8 +15,7 @@ use super::{Datapath, Meter};
 /// A refresh is due: the message goes by TCP, to be seen by connection tracking, whose entry of a NAT hop would expire otherwise.
 ///
 /// While redirected bytes wait to be read it is put off for another period at most, since a reader with bytes in both of its queues
-/// can miss a wake-up. The period is found anew each time, since a packet
-/// that passes sets the time-out that is valid then.
+/// can miss a wake-up. The period is found anew each time, since a packet that passes sets the time-out that is valid then.
 pub(super) fn refresh(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg, by_tcp: &ByTcp) {
     let go_on = b.label();
     let unknown = b.label();

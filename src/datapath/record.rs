@@ -101,7 +101,7 @@ record! {
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Fins {
         /// How many in each bucket.
-        pub sent: [u64; 512],
+        pub sent: [u64; BUCKETS],
     }
 }
 
