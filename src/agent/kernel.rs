@@ -40,7 +40,11 @@ pub fn btf() -> Result<Btf> {
 
 /// The members of this kernel's structures that the programs read.
 pub fn layout(btf: &Btf) -> Result<Layout> {
-    Layout::read(|structure, path| member(btf, structure, path), |structure| Ok(btf.size_of(structure)?))
+    Layout::read(
+        |structure, path| member(btf, structure, path),
+        |structure| Ok(btf.size_of(structure)?),
+        |name| btf.enumerator(name).ok(),
+    )
 }
 
 /// A member as the programs load it. Bit-fields are given by the byte that holds their first bit.

@@ -41,6 +41,8 @@ pub struct Config {
     pub flows: u32,
     /// The longest time between two messages that a lane sends by TCP.
     pub refresh: Duration,
+    /// Whether sockets whose readers block are accelerated, too.
+    pub blocking_readers: bool,
 }
 
 /// How a run ended.
@@ -201,7 +203,11 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
         map.pin(&pins.path(name))?;
     }
     let instance = Instance::open(pins.clone())?;
-    instance.set_control(Control { draining: 0, refresh: refresh(config, kernel.hz) })?;
+    instance.set_control(Control {
+        draining: 0,
+        refresh: refresh(config, kernel.hz),
+        blocking_readers: config.blocking_readers.into(),
+    })?;
 
     let socks: &Map = instance.socks();
     if let Attachment::Link(link) = Attachment::of_sk_msg(&send, socks).context("cannot attach the sk_msg program")? {

@@ -39,7 +39,7 @@ impl Agent {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(SELF);
-        command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", &name]);
+        command.arg("run").arg("--cgroup").arg(cgroup).args(["--blocking-readers", "--name", &name]);
         match Process::start(command, START) {
             Ok(process) => Ok(Self { name, process }),
             Err(error) => {

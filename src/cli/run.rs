@@ -34,6 +34,9 @@ pub struct Run {
     /// The longest time between two messages that each direction sends by TCP, so that connection tracking does not forget a NAT hop
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     refresh: u32,
+    /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
+    #[arg(long)]
+    blocking_readers: bool,
 }
 
 impl Run {
@@ -44,6 +47,7 @@ impl Run {
             cgroup: self.cgroup,
             flows: self.max_flows,
             refresh: Duration::from_secs(self.refresh.into()),
+            blocking_readers: self.blocking_readers,
         };
         let agent = Agent::start(&config)?;
         {

@@ -3,10 +3,9 @@
 use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
 
 use super::count::{add, count};
-use super::peek::peek;
 use super::reason::Reason;
-use super::record::{End, Lane, Mode, Role};
-use super::{Datapath, gate, rendezvous, segment};
+use super::record::{Lane, Role};
+use super::{Datapath, leave, rendezvous, segment};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -26,25 +25,29 @@ const BPF_TCP_CLOSE_WAIT: i32 = 8;
 const BPF_TCP_LAST_ACK: i32 = 9;
 
 /// What an event does.
-type Case = fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>);
+type Case = fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>, &Label);
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
     let event = b.keep(b.context::<bpf_sock_ops>());
+    let leaving = b.label();
     let cases: [(i32, Case); 5] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
         (BPF_SOCK_OPS_STATE_CB, state_changed),
-        (BPF_SOCK_OPS_RWND_INIT, rendezvous::hint),
-        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, rendezvous::client_established),
-        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, rendezvous::server_established),
+        (BPF_SOCK_OPS_RWND_INIT, |b, d, event, _| rendezvous::hint(b, d, event)),
+        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| rendezvous::client_established(b, d, event)),
+        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| rendezvous::server_established(b, d, event)),
     ];
     for (op, case) in cases {
         let found = b.load(event.at(bpf_sock_ops::op));
         b.when(found.eq(op), || {
-            case(&b, d, &event);
+            case(&b, d, &event, &leaving);
             b.ret(GO_ON);
         });
     }
+    b.ret(GO_ON);
+    b.place(&leaving);
+    leave::leave(&b, d, &event);
     b.ret(GO_ON);
     b.finish(ProgramType::SockOps)
 }
@@ -54,7 +57,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 /// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's answer; nor from its peer's on, so that
 /// the peer can leave. At its end its counts go into the totals. It stays in the socket map then: what was redirected to it may not
 /// have been read.
-fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
     let done = b.label();
     let sk = b.load(event.at(bpf_sock_ops::sk));
     b.jump_if(sk.eq(0), &done);
@@ -70,11 +73,9 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     ending.and(1);
     b.jump_if(ending.eq(0), &done);
     drop(ending);
-    end(b, &lane);
-    b.when(to.ne(BPF_TCP_CLOSE), || {
-        b.when(to.ne(BPF_TCP_CLOSE_WAIT), || leave(b, d, &lane, &done));
-        b.jump(&done);
-    });
+    leave::end(b, &lane);
+    b.jump_if(to.eq(BPF_TCP_CLOSE_WAIT), &done);
+    b.jump_if(to.ne(BPF_TCP_CLOSE), leaving);
     drop(to);
     for (total, of_lane) in [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
     {
@@ -92,30 +93,6 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let role = b.load(lane.at(Lane::role));
     b.when(role.eq(Role::Client as u32), || rendezvous::client_closed(b, d, &lane));
     b.place(&done);
-}
-
-/// A socket that has sent its FIN is taken out, if nothing can be on its way to it.
-///
-/// Whoever sleeps on a socket is woken when its FIN is acknowledged and when the peer's arrives (`tcp_rcv_state_process`, `tcp_fin`).
-/// TCP's own receive function knows what to do; that of enrolled sockets answers `EAGAIN`, to a blocking reader, too
-/// (`tcp_bpf_recvmsg`). So a program that sends all it has, shuts down, and then waits for the rest is to find TCP's function. A redirect
-/// that is under way to a socket that has just been taken out would fail in its sender.
-fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, done: &Label) {
-    rendezvous::find_peer(b, d, lane, done);
-    let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, done);
-    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), done);
-    drop(cookie);
-    gate::at_rest(b, d, lane, done);
-    let unread = gate::direct_unread(b, d, &b.load(lane.at(Lane::own).at(End::sk)), done);
-    b.jump_if(unread.ne(0), done);
-    drop(unread);
-    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
-    count(b, d, Reason::Left);
-}
-
-fn end(b: &Builder, lane: &Ptr<Lane>) {
-    b.store(lane.at(Lane::mode), Mode::Ended as u32);
-    b.store(lane.at(Lane::credit), 0);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use bpf_asm::{AtomicOp, Builder, Field, KernelField, Label, Operand, Ptr, Reg, Slot, helper, sk_msg_md, tcp_sock};
 
+use super::guard::O_NONBLOCK;
 use super::peek::{peek, peek_or_zero};
 use super::reason::Reason;
 use super::record::{Control, End, Fins, Isns, Lane, Mode, Role};
@@ -122,9 +123,6 @@ pub(super) fn order(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<
 fn earlier_callers(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
     /// `socket_state` (include/uapi/linux/net.h).
     const SS_CONNECTED: i32 = 3;
-    /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
-    const O_NONBLOCK: i32 = 0o4000;
-
     let nobody = b.label();
     let perhaps = b.label();
     let peer = || b.load(lane.at(Lane::peer).at(End::sk));
@@ -223,6 +221,17 @@ fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) ->
     asleep
 }
 
+/// Jumps to `nobody` if no thread waits for a socket, asleep or polling, or it cannot be told.
+pub(super) fn nobody_waits(b: &Builder, d: &Datapath, sk: &Reg, nobody: &Label) {
+    let queue = peek(b, sk, d.layout.wait_queue, nobody);
+    b.jump_if(queue.eq(0), nobody);
+    queue.add(d.layout.waiters.offset);
+    let head = b.slot::<u64>();
+    b.store(head.place(), &queue);
+    let first = peek(b, queue, FIRST, nobody);
+    b.jump_if(first.eq(b.load(head.place())), nobody);
+}
+
 /// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
 fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
     let users = peek(b, psock(b, d, sk, unknown), d.layout.direct_users, unknown);
@@ -239,12 +248,16 @@ pub(super) fn end(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, by_tcp: &ByTcp) {
     drop(fins);
 
     let gone = b.label();
-    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, &gone);
-    b.jump_if(mode.ne(Mode::Ended as u32), &open);
-    drop(mode);
+    peer_ended(b, lane, &gone, &open);
     b.place(&gone);
     by_tcp.ended(b, lane, Reason::Ended);
     b.place(&open);
+}
+
+/// Jumps to `goes_on` unless the peer's own lane has ended, to `gone` where there is no lane.
+pub(super) fn peer_ended(b: &Builder, lane: &Ptr<Lane>, gone: &Label, goes_on: &Label) {
+    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, gone);
+    b.jump_if(mode.ne(Mode::Ended as u32), goes_on);
 }
 
 /// The count of a lane's bucket in [`Fins`].
@@ -410,7 +423,7 @@ fn sent_since(b: &Builder, lane: &Ptr<Lane>, now: Field<Lane, u64>, then: Field<
 }
 
 /// The sending socket, with its members at hand.
-fn sender(b: &Builder, msg: &Ptr<sk_msg_md>, by_tcp: &ByTcp) -> Ptr<tcp_sock> {
+pub(super) fn sender(b: &Builder, msg: &Ptr<sk_msg_md>, by_tcp: &ByTcp) -> Ptr<tcp_sock> {
     let here = b.call(helper::skc_to_tcp_sock(b.load(msg.at(sk_msg_md::sk))));
     b.when(here.eq(0), || by_tcp.because(b, Reason::LookFailed));
     here

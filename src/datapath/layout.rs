@@ -14,6 +14,15 @@ pub struct Holders {
     pub of_one: i64,
 }
 
+/// Flags of `enum sock_flags` (include/net/sock.h) that ask for something that only TCP's own functions do.
+const GUARDED_FLAGS: [&str; 4] =
+    ["SOCK_ZEROCOPY", "SOCK_RCVTSTAMP", "SOCK_RCVTSTAMPNS", "SOCK_TIMESTAMPING_RX_SOFTWARE"];
+
+fn guarded_flags(enumerator: impl Fn(&str) -> Option<i64>) -> u64 {
+    let bits = GUARDED_FLAGS.into_iter().filter_map(enumerator);
+    bits.filter_map(|bit| 1u64.checked_shl(u32::try_from(bit).ok()?)).fold(0, |flags, flag| flags | flag)
+}
+
 macro_rules! layout {
     (
         required { $($(#[doc = $doc:literal])+ $name:ident => $structure:literal $path:literal,)+ }
@@ -28,10 +37,13 @@ macro_rules! layout {
             pub file_holders: Holders,
             /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
             pub sk_msg_size: u32,
+            /// Those of a socket's flags that ask for something that only TCP's own functions do.
+            pub guarded_flags: u64,
         }
 
         impl Layout {
-            /// Asks `member(structure, path)` for every member and `size_of("sk_msg")` for the bookkeeping of one message.
+            /// Asks `member(structure, path)` for every member, `size_of("sk_msg")` for the bookkeeping of one message, and
+            /// `enumerator(name)` for flags, of which kernels have more or fewer.
             ///
             /// # Errors
             /// The first required member or size that cannot be found. The optional ones belong to kernel features that may be
@@ -39,6 +51,7 @@ macro_rules! layout {
             pub fn read<E>(
                 mut member: impl FnMut(&str, &str) -> Result<KernelField, E>,
                 size_of: impl FnOnce(&str) -> Result<u32, E>,
+                enumerator: impl Fn(&str) -> Option<i64>,
             ) -> Result<Layout, E> {
                 let file_holders = match member("file", "f_ref.refcnt.counter") {
                     Ok(field) => Holders { field, of_one: FILE_REF_ONEREF },
@@ -50,6 +63,7 @@ macro_rules! layout {
                     $($name: member($structure, $path)?,)+
                     $($oname: member($ostructure, $opath).ok(),)+
                     sk_msg_size: size_of("sk_msg")?,
+                    guarded_flags: guarded_flags(enumerator),
                 })
             }
         }
@@ -138,6 +152,8 @@ layout! {
     optional {
         /// Connection tracking's time-out of an established connection, in jiffies.
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
+        /// `TCP_INQ`: whoever receives is told how much more there is.
+        asks_for_counts => "tcp_sock" "recvmsg_inq",
         /// The connection is a subflow of MPTCP.
         is_mptcp => "tcp_sock" "is_mptcp",
         /// Local IPv6 address.

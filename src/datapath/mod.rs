@@ -11,6 +11,8 @@
 //! | [`wake`] | | the wake-up that a reader with bytes in both queues can miss |
 //! | [`send`] | sk_msg | which way each message goes |
 //! | [`gate`] | | order gate, reader gate, memory gate, refresh |
+//! | [`guard`] | | what is left to TCP because an application could tell the difference |
+//! | [`leave`] | | the end of a lane, and the way out of the socket map |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
@@ -19,7 +21,9 @@
 mod count;
 mod establish;
 mod gate;
+mod guard;
 mod layout;
+mod leave;
 mod look;
 mod map;
 mod option;

@@ -33,6 +33,10 @@ reasons! {
     NoClient => "no_client",
     /// Connections whose handshake was not seen (TCP_REPAIR) or is of a kind that is left alone (MPTCP).
     Unsuitable => "unsuitable",
+    /// Connections and messages by TCP: the reader's file blocks.
+    Blocking => "blocking",
+    /// Connections and messages by TCP: the application has set an option that asks for what only TCP does.
+    Guarded => "guarded",
     /// Two clients claimed the same sequence numbers: neither was paired.
     Ambiguous => "ambiguous",
     /// A socket could not be enrolled: the socket map is full or refused it.
@@ -41,7 +45,7 @@ reasons! {
     LaneFull => "lane_full",
     /// A socket was used for a second connection: taken out, plain TCP from then on.
     Reused => "reused",
-    /// Sockets that were taken out when they sent their FIN, since nothing was on its way to them.
+    /// Sockets that were taken out when their lane had ended, since nothing was on its way to them.
     Left => "left",
     /// Messages by TCP: the peer is not known yet.
     NoPeer => "no_peer",

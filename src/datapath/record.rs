@@ -88,7 +88,9 @@ record! {
         /// `SO_RCVLOWAT` is set to this, its present value, to wake the reader.
         pub low_water: u32,
         /// Not 0: TCP has been asked to provide for a reader that falls behind.
-        pub roomy: u64,
+        pub roomy: u32,
+        /// Not 0: the application has set an option that asks for what only TCP does.
+        pub guarded: u32,
     }
 }
 
@@ -113,6 +115,8 @@ record! {
         pub draining: u32,
         /// The longest time between two messages that a lane sends by TCP, in jiffies.
         pub refresh: u32,
+        /// Not 0: readers that block are accelerated, too.
+        pub blocking_readers: u32,
     }
 }
 
@@ -183,7 +187,7 @@ record! {
 }
 
 /// Version of the records in this file. Maps of another version are not read.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// Which way a lane's next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

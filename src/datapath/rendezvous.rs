@@ -17,7 +17,7 @@ use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{BUCKETS, Control, End, Isns, Lane, Role};
-use super::{Datapath, gate, segment};
+use super::{Datapath, gate, guard, segment};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -27,7 +27,7 @@ const BPF_NOEXIST: i32 = 1;
 const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 /// Callbacks that an enrolled socket needs: its changes of state and the segments that it sends (include/uapi/linux/bpf.h).
 const CALLBACKS: i32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
+pub(super) const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
 const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
 /// The key is taken (include/uapi/asm-generic/errno-base.h).
 const EEXIST: i32 = -17;
@@ -81,7 +81,7 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
         b.jump(&done);
     });
     drop(claimed);
-    suitable(b, d, event, &done);
+    suitable(b, d, event, Role::Client, &done);
 
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
@@ -124,7 +124,7 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let client = b.slot::<End>();
     owner(b, &b.load(note.at_all()), &client, &no_client);
     named(b, &client, pair.place(), (Isns::own, Isns::peer), &no_client);
-    suitable(b, d, event, &done);
+    suitable(b, d, event, Role::Server, &done);
 
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &name, &me, Role::Server, &done);
@@ -204,9 +204,9 @@ fn leave_earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: 
     });
 }
 
-/// Leaves alone what has no handshake that anybody saw (`TCP_REPAIR` lets a process choose both numbers), what MPTCP has made, and
-/// everything while shunt is being stopped.
-fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, done: &Label) {
+/// Leaves alone what has no handshake that anybody saw (`TCP_REPAIR` lets a process choose both numbers), what MPTCP has made, what
+/// [`guard`] keeps out, and everything while shunt is being stopped.
+fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, role: Role, done: &Label) {
     let unsuitable = b.label();
     let suitable = b.label();
     let control = b.map_value(&d.maps.control, 0);
@@ -230,6 +230,16 @@ fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, done: &Label) 
     count(b, d, Reason::Unsuitable);
     b.jump(done);
     b.place(&suitable);
+
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), done);
+    let socket = b.call(helper::skc_to_tcp_sock(sk));
+    b.jump_if(socket.eq(0), done);
+    let socket = b.keep(socket);
+    guard::established(b, d, &socket, done);
+    if role == Role::Client {
+        guard::client(b, d, &socket, done);
+    }
 }
 
 /// Puts the event's socket into the socket map under `name`, with a fresh lane, and says who it is in `me`.

@@ -1,10 +1,10 @@
-//! What happens when an enrolled socket sends a segment: room for its reader, once, and the wake-up.
+//! What happens when an enrolled socket sends a segment: room for its reader, once, the wake-up, and the way out.
 
 use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
 
 use super::option::{SO_RCVLOWAT, SOL_SOCKET};
-use super::record::{End, Isns, Lane};
-use super::{Datapath, wake};
+use super::record::{End, Isns, Lane, Mode};
+use super::{Datapath, guard, leave, wake};
 
 /// State of a connection (include/uapi/linux/bpf.h).
 const BPF_TCP_ESTABLISHED: i32 = 1;
@@ -13,7 +13,9 @@ const BPF_TCP_ESTABLISHED: i32 = 1;
 const ROOM: u32 = 192 << 10;
 
 /// An enrolled socket is about to send a segment. A direct lane sends none.
-pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+///
+/// If its lane has ended it is to leave; and so is one that somebody waits for who has not said that he will not block.
+pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
     let done = b.label();
     let sk = b.load(event.at(bpf_sock_ops::sk));
     b.jump_if(sk.eq(0), &done);
@@ -32,7 +34,16 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let needs_room = roomy.eq(0).and(state.eq(BPF_TCP_ESTABLISHED));
     drop((roomy, state));
     b.when(needs_room, || make_room(b, d, event, &lane, &socket));
-    wake::look(b, d, event, &lane, &socket, &done);
+    let looked = b.label();
+    wake::look(b, d, event, &lane, &socket, &looked);
+    b.place(&looked);
+
+    let mode = b.load(lane.at(Lane::mode));
+    b.jump_if(mode.eq(Mode::Ended as u32), leaving);
+    drop(mode);
+    guard::sleeper(b, d, &lane, &socket, &done);
+    leave::end(b, &lane);
+    b.jump(leaving);
     b.place(&done);
 }
 

@@ -20,10 +20,9 @@
 use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, Slot, helper, sk_msg_md};
 
 use super::count::add;
-use super::gate;
 use super::reason::Reason;
 use super::record::{Control, End, Lane, Mode};
-use super::{Datapath, rendezvous};
+use super::{Datapath, gate, guard, rendezvous};
 
 /// `enum sk_action` (include/uapi/linux/bpf.h).
 const SK_PASS: i32 = 1;
@@ -64,8 +63,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
             gate::identity(&b, d, &lane, &by_tcp);
             let mode = b.load(lane.at(Lane::mode));
             b.when(mode.ne(Mode::Direct as u32), || {
+                guard::sender(&b, d, &gate::sender(&b, &msg, &by_tcp), &lane, &by_tcp);
                 gate::order(&b, d, &msg, &lane, &by_tcp);
                 gate::readers(&b, d, &lane, &by_tcp);
+                guard::receiver(&b, d, &lane, &by_tcp);
             });
             gate::memory(&b, d, &lane, &size, &by_tcp);
             b.store(lane.at(Lane::mode), Mode::Direct as u32);

@@ -87,7 +87,7 @@ fn a_refresh_is_due_when_the_receiver_s_queue_cannot_be_read() {
 fn the_period_is_asked_of_the_agent_at_each_refresh() {
     on_every_kernel(|mut w| {
         let (client, _) = w.direct_flow();
-        w.control(Control { draining: 0, refresh: 500 });
+        w.control(Control { draining: 0, refresh: 500, ..Control::default() });
         w.time_passes(REFRESH);
         w.send(client, 10);
         let lane = w.lane(client).unwrap();
@@ -210,7 +210,9 @@ fn a_direct_lane_stays_direct_whatever_the_sequence_numbers_say() {
 fn a_message_goes_by_tcp_when_the_order_gate_cannot_be_looked_at() {
     on_every_kernel(|mut w| {
         // The sender is not a TCP socket; whose lane it found and the receiver's cookie can be read, but not how far it has read.
-        for (helper, calls_before) in [(Helper::SkcToTcpSock, 0), (Helper::ProbeReadKernel, 2)] {
+        for (helper, calls_before) in
+            [(Helper::SkcToTcpSock, 0), (Helper::SkcToTcpSock, 1), (Helper::ProbeReadKernel, 2)]
+        {
             let (client, _) = w.flow();
             w.fault(helper, calls_before, Fault::Fails);
             assert_eq!(w.send(client, 10), Way::Tcp);
@@ -310,6 +312,7 @@ fn a_direct_lane_stays_direct_whoever_waits() {
 
 /// A flow whose server has sent nothing yet, to a client of which this can be told.
 fn first_of_server(w: &mut World, callers: Callers) -> (u64, u64) {
+    w.control(Control { refresh: REFRESH, blocking_readers: 1, ..Control::default() });
     let (client, server) = w.flow();
     w.callers(client, callers);
     (client, server)
@@ -321,7 +324,7 @@ fn a_server_s_first_message_is_direct_when_nobody_can_be_in_an_earlier_call_on_i
         for (callers, users_of_psock) in [
             (Callers::default(), 1),
             (Callers { connected: false, nonblocking: true, ..Callers::default() }, 1),
-            (Callers { connected: true, nonblocking: true, ..Callers::default() }, 1),
+            (Callers { connected: true, nonblocking: false, ..Callers::default() }, 1),
             // A thread that shares its descriptors is in the receive function of enrolled sockets.
             (Callers { holders: 2, ..Callers::default() }, 2),
             (Callers { holders: 3, ..Callers::default() }, 3),
@@ -338,7 +341,7 @@ fn a_server_s_first_message_goes_by_tcp_while_somebody_may_be_in_an_earlier_call
     on_every_kernel(|mut w| {
         for (callers, users_of_psock) in [
             // `connect` has not returned, or it did not wait and the descriptor is one that waits by now.
-            (Callers { connected: false, ..Callers::default() }, 1),
+            (Callers { connected: false, nonblocking: false, ..Callers::default() }, 1),
             (Callers { holders: 2, ..Callers::default() }, 1),
             (Callers { holders: 2, nonblocking: true, ..Callers::default() }, 1),
             (Callers { holders: 3, ..Callers::default() }, 2),
@@ -358,7 +361,7 @@ fn a_server_s_first_message_goes_by_tcp_while_somebody_may_be_in_an_earlier_call
 fn a_client_s_first_message_is_direct_whoever_is_in_a_call_on_its_server() {
     on_every_kernel(|mut w| {
         let (client, server) = w.flow();
-        w.callers(server, Callers { connected: false, nonblocking: false, holders: 9 });
+        w.callers(server, Callers { connected: false, nonblocking: true, holders: 9 });
         assert_eq!((w.send(client, 10), w.counted()), (Way::Direct, vec![]));
     });
 }

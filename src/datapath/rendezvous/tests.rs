@@ -201,7 +201,7 @@ fn the_first_refresh_comes_within_a_third_of_a_second_and_within_what_the_agent_
     let soon = HZ / 3;
     for (refresh, first) in [(soon - 1, soon - 1), (soon, soon), (soon + 1, soon)] {
         for (mut w, op, sk) in before_each_event() {
-            w.control(Control { draining: 0, refresh });
+            w.control(Control { draining: 0, refresh, ..Control::default() });
             w.event(Event::new(op, sk));
             let lane = w.lane(sk).unwrap();
             assert_eq!((lane.period, lane.refresh_at), (first, w.now() + u64::from(first)));
@@ -221,7 +221,7 @@ fn a_socket_that_the_context_does_not_show_is_left_alone() {
 #[test]
 fn nobody_is_enrolled_while_shunt_is_being_stopped() {
     for (mut w, op, sk) in before_each_event() {
-        w.control(Control { draining: 1, refresh: REFRESH });
+        w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() });
         w.event(Event::new(op, sk));
         assert_eq!(w.counted(), []);
         assert_not_enrolled(&mut w, sk);

@@ -1,4 +1,5 @@
-use super::super::simulation::{Event, FIN_WAIT1, Fault, Helper, Op, World, on_every_kernel};
+use super::super::Control;
+use super::super::simulation::{Event, FIN_WAIT1, Fault, Helper, Op, REFRESH, World, on_every_kernel};
 
 /// `SO_RCVLOWAT`: level, name, value.
 fn low_water(value: u64) -> (u64, u64, u64) {
@@ -20,9 +21,9 @@ fn a_client_gets_room_for_its_reader_when_it_is_enrolled_and_keeps_its_low_water
     on_every_kernel(|mut w| {
         let (client, _) = w.connection(1, 2);
         w.syn(1, 2);
-        w.set(client, |l| l.low_water, 33);
         w.event(Event::new(Op::ActiveEstablished, client));
-        assert_eq!(w.options(), [low_water(196_608), low_water(33)]);
+        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
+        assert_eq!(w.get(client, |l| l.low_water), 1);
         w.set(client, |l| l.write_seq, 3);
         w.segment(client);
         assert_eq!(w.options(), [], "once");
@@ -35,6 +36,7 @@ fn a_client_that_is_nobody_s_or_no_tcp_socket_gets_no_room() {
         let (client, _) = w.connection(1, 2);
         w.syn(1, 2);
         w.set(client, |l| l.socket, 0);
+        w.control(Control { refresh: REFRESH, blocking_readers: 1, ..Control::default() });
         w.event(Event::new(Op::ActiveEstablished, client));
         for failing in [Fault::Fails, Fault::SocketHidden] {
             let isn = w.now() as u32;
@@ -42,7 +44,8 @@ fn a_client_that_is_nobody_s_or_no_tcp_socket_gets_no_room() {
             let (client, _) = w.connection(isn, 2);
             w.syn(isn, 2);
             match failing {
-                Fault::Fails => w.fails(Helper::SkcToTcpSock),
+                // The second time: the first is to see whether it is suitable.
+                Fault::Fails => w.fault(Helper::SkcToTcpSock, 1, failing),
                 Fault::SocketHidden => w.fault(Helper::SockHashUpdate, 0, failing),
             }
             w.event(Event::new(Op::ActiveEstablished, client));

@@ -23,13 +23,13 @@ fn a_message_of_a_socket_that_is_not_enrolled_goes_by_tcp_and_is_not_counted() {
 fn while_shunt_is_being_stopped_every_message_goes_by_tcp_and_afterwards_the_order_gate_decides() {
     on_every_kernel(|mut w| {
         let (client, server) = w.direct_flow();
-        w.control(Control { draining: 1, refresh: REFRESH });
+        w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() });
         assert_eq!(w.send(client, 100), Way::Tcp);
         assert_eq!(w.counted(), [(Reason::Draining, 1)]);
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.mode, lane.credit), (Mode::Tcp as u32, 0));
 
-        w.control(Control { draining: 0, refresh: REFRESH });
+        w.control(Control { draining: 0, refresh: REFRESH, ..Control::default() });
         assert_eq!(w.send(client, 100), Way::Tcp);
         assert_eq!(w.counted(), [(Reason::OrderGate, 1)]);
         w.read(server);
@@ -120,7 +120,7 @@ fn each_message_by_tcp_puts_the_next_refresh_a_whole_period_away() {
     on_every_kernel(|mut w| {
         let (client, _) = w.direct_flow();
         w.time_passes(17);
-        w.control(Control { draining: 1, refresh: REFRESH });
+        w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() });
         w.send(client, 1);
         assert_eq!(w.lane(client).unwrap().refresh_at, w.now() + u64::from(REFRESH));
     });

@@ -20,6 +20,9 @@ pub enum Kernel {
 /// Bytes of every structure.
 pub const STRUCTURE: usize = 1024;
 
+/// The bit that stands for all flags that ask for what only TCP does.
+pub const SOCK_ZEROCOPY: u32 = 20;
+
 /// Members of `struct tcp_sock` come after those of `struct sock`, with which it begins.
 const AFTER_SOCK: u32 = 512;
 
@@ -70,17 +73,20 @@ impl Kernel {
                 "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => (2, None),
                 "__sk_common.skc_state" => (1, None),
                 "is_mptcp" => (1, Some((5, 1))),
+                "recvmsg_inq" => (1, Some((2, 1))),
                 _ => (4, None),
             };
             Ok(KernelField { offset, size, signed: false, bitfield })
         };
-        let Ok(layout) = Layout::read(member, |_| Ok(280));
+        let flag = |name: &str| (name == "SOCK_ZEROCOPY").then_some(SOCK_ZEROCOPY.into());
+        let Ok(layout) = Layout::read(member, |_| Ok(280), flag);
         match self {
             Kernel::Full => layout,
             Kernel::Bare => Layout {
                 file_holders: Holders { of_one: 1, ..layout.file_holders },
                 conntrack_established: None,
                 is_mptcp: None,
+                asks_for_counts: None,
                 local_v6: None,
                 remote_v6: None,
                 keepalive_idle_default: None,

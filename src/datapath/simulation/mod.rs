@@ -23,7 +23,7 @@ use bpf_asm::{KernelField, Program, bpf_sock_ops, sk_msg_md};
 use bytemuck::Pod;
 
 pub use host::{Fault, Helper};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, SOCK_ZEROCOPY};
 
 use super::{Control, Datapath, FlowEnd, Isns, Lane, Layout, Reason, Settings};
 use host::{HELPERS, Host};
@@ -73,7 +73,7 @@ pub struct Callers {
 impl Default for Callers {
     /// One thread, back from `connect`.
     fn default() -> Callers {
-        Callers { connected: true, nonblocking: false, holders: 1 }
+        Callers { connected: true, nonblocking: true, holders: 1 }
     }
 }
 
@@ -145,6 +145,8 @@ pub struct World {
     /// What was read of the counters.
     counted: BTreeMap<usize, u64>,
     next_cookie: u64,
+    /// What the next event's socket has chosen before.
+    callbacks: u64,
     /// Of every socket that no other was asked for.
     pub namespace: u64,
 }
@@ -175,11 +177,12 @@ impl World {
             peers: BTreeMap::new(),
             counted: BTreeMap::new(),
             next_cookie: 1,
+            callbacks: 0,
             namespace: 0,
         };
         world.namespace = world.new_namespace();
         world.host_mut().jiffies = 1_000_000;
-        world.control(Control { draining: 0, refresh: REFRESH });
+        world.control(Control { draining: 0, refresh: REFRESH, ..Control::default() });
         world
     }
 
@@ -210,6 +213,11 @@ impl World {
         if let Some(field) = field(&self.host().datapath.layout) {
             self.set(object, |_| field, content);
         }
+    }
+
+    /// Whether this kernel has such a member.
+    pub fn knows(&self, field: impl Fn(&Layout) -> Option<KernelField>) -> bool {
+        field(&self.host().datapath.layout).is_some()
     }
 
     pub fn object(&mut self) -> u64 {
@@ -262,6 +270,7 @@ impl World {
             self.set(sk, field, content);
         }
         self.set_optional(sk, |l| l.is_mptcp, 0);
+        self.set_optional(sk, |l| l.asks_for_counts, 0);
         self.queue(sk, false);
         self.users_of_psock(sk, 1);
         let file = self.object();
@@ -411,6 +420,7 @@ impl World {
             (bpf_sock_ops::sk.offset(), 8, if shown { sk } else { 0 }),
             (bpf_sock_ops::skb_tcp_flags.offset(), 4, tcp_flags.into()),
             (bpf_sock_ops::state.offset(), 4, state.into()),
+            (bpf_sock_ops::bpf_sock_ops_cb_flags.offset(), 4, self.callbacks),
             (size_of::<bpf_sock_ops>(), 8, sk),
         ];
         for (offset, size, number) in numbers {
@@ -433,6 +443,11 @@ impl World {
     pub fn callbacks(&self) -> u64 {
         let host = self.host();
         host.memory.number(host.memory.addresses.context + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64, 4)
+    }
+
+    /// The callbacks that the next event's socket has.
+    pub fn set_callbacks(&mut self, callbacks: u64) {
+        self.callbacks = callbacks;
     }
 
     pub fn state_becomes(&mut self, sk: u64, state: u32) {

@@ -86,9 +86,9 @@ fn read_first(w: &mut World) -> (u64, u64) {
 
 /// A message goes by TCP.
 fn turn(w: &mut World, client: u64) {
-    w.control(Control { draining: 1, refresh: REFRESH });
+    w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() });
     assert_eq!(w.send(client, 10), Way::Tcp);
-    w.control(Control { draining: 0, refresh: REFRESH });
+    w.control(Control { draining: 0, refresh: REFRESH, ..Control::default() });
     w.counted();
 }
 
