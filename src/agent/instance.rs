@@ -189,9 +189,14 @@ impl Instance {
 
     /// Detaches the programs and removes the pins. Only for an instance that has been drained.
     pub fn remove(self) -> Result<()> {
-        let link = self.pins.path("link_establish");
-        if link.exists() {
-            Link::open_pinned(&link)?.detach().context("cannot detach the sock_ops program from its cgroup")?;
+        for (link, program) in [("link_establish", "sock_ops program"), ("link_options", "program for socket options")]
+        {
+            let link = self.pins.path(link);
+            if link.exists() {
+                Link::open_pinned(&link)?
+                    .detach()
+                    .with_context(|| format!("cannot detach the {program} from its cgroup"))?;
+            }
         }
         self.pins.remove()
     }

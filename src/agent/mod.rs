@@ -188,9 +188,10 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
     let maps = load::maps(&datapath.maps.all())?;
     let establish = load::program(&datapath.establish()?, &maps)?;
     let send = load::program(&datapath.send()?, &maps)?;
+    let options = load::program(&datapath.options()?, &maps)?;
     let look = load::program(&datapath.look()?, &maps)?;
 
-    for (name, program) in [("establish", &establish), ("send", &send), ("look", &look)] {
+    for (name, program) in [("establish", &establish), ("send", &send), ("options", &options), ("look", &look)] {
         program.pin(&pins.path(name))?;
     }
     // Who it is comes last, so that what has it is complete.
@@ -213,6 +214,9 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
     if let Attachment::Link(link) = Attachment::of_sk_msg(&send, socks).context("cannot attach the sk_msg program")? {
         link.pin(&pins.path("link_send"))?;
     }
+    let link = Link::to_cgroup(&options, cgroup_dir.as_fd(), AttachType::CGROUP_SETSOCKOPT)
+        .with_context(|| format!("cannot attach the program for socket options to {}", cgroup.display()))?;
+    link.pin(&pins.path("link_options"))?;
     let link = Link::to_cgroup(&establish, cgroup_dir.as_fd(), AttachType::CGROUP_SOCK_OPS)
         .with_context(|| format!("cannot attach the sock_ops program to {}", cgroup.display()))?;
     link.pin(&pins.path("link_establish"))?;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! <bpffs>/shunt/NAME/   rendezvous socks lanes fins counters control about      the maps
-//!                       establish send look                                            the programs
-//!                       link_establish link_send                                       the attachments
+//!                       establish send options look                                    the programs
+//!                       link_establish link_send link_options                          the attachments
 //! ```
 //!
 //! Whoever runs, drains or removes an instance holds a lock on the folder. The kernel lets go of it when that process dies, however

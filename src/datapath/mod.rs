@@ -13,6 +13,7 @@
 //! | [`gate`] | | order gate, reader gate, memory gate, refresh |
 //! | [`guard`] | | what is left to TCP because an application could tell the difference |
 //! | [`leave`] | | the end of a lane, and the way out of the socket map |
+//! | [`options`] | setsockopt | options that redirected bytes cannot do justice to |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
@@ -27,6 +28,7 @@ mod leave;
 mod look;
 mod map;
 mod option;
+mod options;
 mod peek;
 mod reason;
 mod record;
@@ -92,8 +94,8 @@ impl Datapath {
     ///
     /// # Errors
     /// What the builder refuses, each with its Rust line.
-    pub fn programs(&self) -> Result<[Program; 3], BuildErrors> {
-        Ok([self.establish()?, self.send()?, self.look()?])
+    pub fn programs(&self) -> Result<[Program; 4], BuildErrors> {
+        Ok([self.establish()?, self.send()?, self.options()?, self.look()?])
     }
 
     /// The sock_ops program.
@@ -110,6 +112,14 @@ impl Datapath {
     /// What the builder refuses, each with its Rust line.
     pub fn send(&self) -> Result<Program, BuildErrors> {
         send::program(self)
+    }
+
+    /// The program that is asked about socket options.
+    ///
+    /// # Errors
+    /// What the builder refuses, each with its Rust line.
+    pub fn options(&self) -> Result<Program, BuildErrors> {
+        options::program(self)
     }
 
     /// The program that looks at one enrolled socket.

@@ -19,7 +19,7 @@ mod memory;
 
 use std::collections::BTreeMap;
 
-use bpf_asm::{KernelField, Program, bpf_sock_ops, sk_msg_md};
+use bpf_asm::{KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md};
 use bytemuck::Pod;
 
 pub use host::{Fault, Helper};
@@ -137,9 +137,9 @@ pub struct World {
     pub kernel: Kernel,
     /// There except while a program runs.
     host: Option<Host>,
-    programs: [Program; 3],
+    programs: [Program; 4],
     /// The programs as the interpreter takes them.
-    prepared: [Vec<u8>; 3],
+    prepared: [Vec<u8>; 4],
     /// Who is whose peer in truth.
     peers: BTreeMap<u64, u64>,
     /// What was read of the counters.
@@ -156,6 +156,7 @@ pub struct World {
 enum Which {
     Establish,
     Send,
+    Options,
     Look,
 }
 
@@ -452,6 +453,29 @@ impl World {
 
     pub fn state_becomes(&mut self, sk: u64, state: u32) {
         self.event(Event { args: [1, state], ..Event::new(Op::State, sk) });
+    }
+
+    /// An application sets an option of a socket to these bytes. Whether it may, and how many of them the kernel is to take itself: 0
+    /// for what the application gave, -1 for nothing.
+    pub fn set_option(&mut self, sk: u64, level: i32, name: i32, value: &[u8]) -> (bool, i32) {
+        let given = self.host_mut().memory.place(value.len());
+        let context = self.new_context();
+        let memory = &self.host().memory;
+        memory.write(given, value);
+        let numbers = [
+            (bpf_sockopt::sk.offset(), 8, sk),
+            (bpf_sockopt::optval.offset(), 8, given),
+            (bpf_sockopt::optval_end.offset(), 8, given + value.len() as u64),
+            (bpf_sockopt::level.offset(), 4, level as u64),
+            (bpf_sockopt::optname.offset(), 4, name as u64),
+            (bpf_sockopt::optlen.offset(), 4, value.len() as u64),
+        ];
+        for (offset, size, number) in numbers {
+            memory.set_number(context + offset as u64, size, number);
+        }
+        let allowed = self.run(Which::Options);
+        assert!(allowed <= 1, "it answers {allowed}");
+        (allowed == 1, self.host().memory.number(context + bpf_sockopt::optlen.offset() as u64, 4) as i32)
     }
 
     /// An enrolled socket sends a segment.
