@@ -82,7 +82,9 @@ impl Default for Callers {
 #[repr(u32)]
 pub enum Op {
     /// Of no interest to shunt.
+    NeedsEcn = 6,
     TcpConnect = 3,
+    TcpListen = 11,
     RwndInit = 2,
     ActiveEstablished = 4,
     PassiveEstablished = 5,
