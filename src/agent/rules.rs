@@ -63,11 +63,13 @@ impl Rules {
         }
         let root = cgroup::root()?;
         let mut identities = BTreeMap::new();
-        for (cgroup, said) in &self.tables.cgroups {
+        for (cgroup, _) in &self.tables.cgroups {
+            let folder = cgroup.folder(&root);
             // One that is not there has no sockets.
-            if let Ok(folder) = std::fs::metadata(cgroup.folder(&root)) {
-                *identities.entry(folder.ino()).or_default() |= said;
-            }
+            let Ok(there) = std::fs::metadata(&folder) else { continue };
+            // The nearest says everything.
+            let above = self.tables.cgroups.iter().filter(|(other, _)| folder.starts_with(other.folder(&root)));
+            identities.insert(there.ino(), above.fold(0, |all, (_, said)| all | said));
         }
         if identities != self.identities {
             fill(&self.cgroups, &identities)?;

@@ -39,6 +39,8 @@ macro_rules! layout {
             pub sk_msg_size: u32,
             /// A socket's `struct cgroup`.
             pub cgroup: KernelField,
+            /// The folder that a folder lies in.
+            pub folder_above: KernelField,
             /// Those of a socket's flags that ask for something that only TCP's own functions do.
             pub guarded_flags: u64,
         }
@@ -65,9 +67,15 @@ macro_rules! layout {
                     // Kernels before 5.16, with tags in the low bits.
                     Err(_) => member("sock", "sk_cgrp_data.val")?,
                 };
+                let folder_above = match member("kernfs_node", "__parent") {
+                    Ok(field) => field,
+                    // Kernels before 6.15.
+                    Err(_) => member("kernfs_node", "parent")?,
+                };
                 Ok(Layout {
                     file_holders,
                     cgroup,
+                    folder_above,
                     $($name: member($structure, $path)?,)+
                     $($oname: member($ostructure, $opath).ok(),)+
                     sk_msg_size: size_of("sk_msg")?,
@@ -92,10 +100,6 @@ layout! {
         first_thread => "task_struct" "group_leader",
         /// A thread's name.
         thread_name => "task_struct" "comm",
-        /// Where a cgroup's own `struct cgroup_subsys_state` is, which is what others point to.
-        cgroup_state => "cgroup" "self",
-        /// That of the cgroup above.
-        cgroup_parent => "cgroup" "self.parent",
         /// A cgroup's folder.
         cgroup_folder => "cgroup" "kn",
         /// The inode number of a folder, which is the identity of its cgroup.

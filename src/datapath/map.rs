@@ -40,7 +40,7 @@ pub struct Maps {
     pub addresses: MapRef<Prefix, u64>,
     /// Rules by the name of the process: a verdict each.
     pub processes: MapRef<Comm, u64>,
-    /// Rules by the identity of a cgroup, which hold for all below it: a verdict each.
+    /// Rules by the identity of a cgroup, which hold for all below it: a verdict each, those of the cgroups above it repeated.
     pub cgroups: MapRef<u64, u64>,
     /// The process of every listener, by its cookie.
     pub listeners: MapRef<u64, Comm>,

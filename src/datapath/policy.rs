@@ -22,7 +22,7 @@ const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 const BPF_ANY: i32 = 0;
 
 /// How deep a cgroup may lie for rules by cgroup to be followed.
-pub(super) const DEPTH: i32 = 16;
+pub(super) const DEPTH: i32 = 12;
 
 /// A socket begins to listen: its process is noted. Always, since rules may come later.
 pub(super) fn listening(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -63,9 +63,7 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let said = b.load(verdict.place());
     b.when(said.eq(0), || {
         // Another process may have begun to connect with it before.
-        let sk = b.load(event.at(bpf_sock_ops::sk));
-        b.jump_if(sk.eq(0), &done);
-        b.call(helper::sk_storage_delete(&d.maps.clients, sk));
+        b.call(helper::sk_storage_delete(&d.maps.clients, &sk));
         b.jump(&done);
     });
     drop(said);
@@ -208,36 +206,39 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
     }
 }
 
-/// By the socket's cgroup and all above it.
+/// By the socket's cgroup, or the nearest above it that there is a rule for. Cgroups are named by their folders, which lie in each
+/// other as they do.
 fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
     /// Kernels before 5.16 keep two flags in the address.
     const ADDRESS: i32 = !3;
-    let top = b.label();
+    let judged = b.label();
     let next = b.label();
-    let cgroup = b.slot::<u64>();
+    let folder = b.slot::<u64>();
     {
         let own = peek(b, b.load(sk.place()), d.layout.cgroup, unknown);
         own.and(ADDRESS);
-        b.store(cgroup.place(), &own);
+        b.store(folder.place(), peek(b, own, d.layout.cgroup_folder, unknown));
     }
     let left = b.keep(b.value(DEPTH));
+    let id = b.slot::<u64>();
     b.place(&next);
-    {
-        let id = b.slot::<u64>();
-        b.store(id.place(), peek(b, b.load(cgroup.place()), d.layout.cgroup_folder, unknown));
-        b.store(id.place(), peek(b, b.load(id.place()), d.layout.folder_inode, unknown));
-        look_up(b, &d.maps.cgroups, &id, verdict);
-    }
-    {
-        let above = peek(b, b.load(cgroup.place()), d.layout.cgroup_parent, unknown);
-        b.jump_if(above.eq(0), &top);
-        above.sub(i64::from(d.layout.cgroup_state.offset));
-        b.store(cgroup.place(), &above);
-    }
+    b.store(id.place(), peek(b, b.load(folder.place()), d.layout.folder_inode, unknown));
+    let rule = b.call(helper::map_lookup_elem(&d.maps.cgroups, &id));
+    b.when(rule.ne(0), || {
+        let said = b.load(rule.at_all());
+        said.or(b.load(verdict.place()));
+        b.store(verdict.place(), &said);
+        b.jump(&judged);
+    });
+    drop(rule);
+    let above = peek(b, b.load(folder.place()), d.layout.folder_above, unknown);
+    b.jump_if(above.eq(0), &judged);
+    b.store(folder.place(), &above);
+    drop(above);
     left.sub(1);
     b.jump_if(left.ne(0), &next);
     b.jump(unknown);
-    b.place(&top);
+    b.place(&judged);
 }
 
 /// The name of the process that is in a call.
