@@ -210,7 +210,7 @@ fn has_lent_its_timer(end: &FlowEnd) -> bool {
     end.wake == Wake::Armed as u32 && [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&end.state)
 }
 
-fn pinned_map(pins: &Pins, name: &str) -> Result<Map> {
+pub(super) fn pinned_map(pins: &Pins, name: &str) -> Result<Map> {
     Map::open_pinned(&pins.path(name)).with_context(|| incomplete(pins))
 }
 

@@ -5,6 +5,7 @@ pub mod kernel;
 pub mod load;
 mod name;
 mod pins;
+mod rules;
 mod signal;
 mod waker;
 
@@ -23,9 +24,13 @@ pub use pins::{Lock, Pins};
 
 use crate::bed::cgroup;
 use crate::datapath::{ABI, About, Control, Datapath, Settings};
-use crate::probe;
+use crate::policy::file::File as ConfigurationFile;
+use crate::policy::tables::Tables;
+use crate::policy::{Policy, guarded};
+use crate::probe::{self, behaviour};
 use kernel::Kernel;
-use signal::Signals;
+use rules::Rules;
+use signal::{Request, Signals};
 use waker::Waker;
 
 /// What `shunt run` is told.
@@ -43,6 +48,10 @@ pub struct Config {
     pub refresh: Duration,
     /// Whether sockets whose readers block are accelerated, too.
     pub blocking_readers: bool,
+    /// Whose connections are accelerated.
+    pub policy: Policy,
+    /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the agent, as when a terminal closes.
+    pub file: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -61,6 +70,9 @@ pub struct Agent {
     cgroup: PathBuf,
     hz: u32,
     signals: Signals,
+    rules: Rules,
+    /// Programs that this kernel would let notice.
+    guarded: Vec<&'static str>,
     /// On kernels whose programs cannot wake readers.
     waker: Option<Waker>,
     _lock: Lock,
@@ -103,7 +115,7 @@ impl Agent {
         }
 
         let started = attach(&pins, config, &cgroup, &cgroup_dir);
-        let (instance, hz) = match started {
+        let (instance, hz, rules, guarded) = match started {
             Ok(started) => started,
             Err(error) => {
                 // Nothing is enrolled yet or will be: the link, if there is one, goes with its pin.
@@ -111,7 +123,10 @@ impl Agent {
                 return Err(error);
             }
         };
-        Ok(Agent { instance, config: config.clone(), cgroup, hz, signals, waker: Waker::if_needed(), _lock: lock })
+        // After the programs are attached, so that each listener is seen by them or by this.
+        rules.note_listeners()?;
+        let waker = Waker::if_needed();
+        Ok(Agent { instance, config: config.clone(), cgroup, hz, signals, rules, guarded, waker, _lock: lock })
     }
 
     /// What runs where, in a line.
@@ -130,8 +145,13 @@ impl Agent {
         /// How often the host's connection tracking is asked for its time-out.
         const LOOK: Duration = Duration::from_secs(15);
         let mut looked = Instant::now();
-        let period = if self.waker.is_some() { Waker::PERIOD } else { LOOK };
-        while !self.signals.wait(period)? {
+        loop {
+            match self.signals.wait(self.period(LOOK))? {
+                Some(Request::Reload) if self.config.file.is_some() => self.reload()?,
+                Some(_) => break,
+                None => {}
+            }
+            self.rules.find_cgroups()?;
             if let Some(waker) = &mut self.waker {
                 waker.look(&self.instance)?;
             }
@@ -148,7 +168,10 @@ impl Agent {
         tracing::info!("stopping: every connection goes by TCP from now on");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let Agent { instance, mut signals, config, mut waker, .. } = self;
-        match instance.drain(None, waker.as_mut(), || signals.pending())? {
+        // There is nothing to read again any more.
+        let mut stop =
+            || matches!(signals.pending(), Some(request) if request == Request::Stop || config.file.is_none());
+        match instance.drain(None, waker.as_mut(), &mut stop)? {
             Drained::Empty => {
                 instance.remove()?;
                 Ok(Ended::Clean)
@@ -163,6 +186,69 @@ impl Agent {
             }
         }
     }
+}
+
+impl Agent {
+    /// How long to wait for a signal, at most `longest`.
+    fn period(&self, longest: Duration) -> Duration {
+        /// How soon rules by cgroup follow one that is made again.
+        const CGROUPS: Duration = Duration::from_secs(1);
+        let mut period = longest;
+        if self.rules.follow_cgroups() {
+            period = period.min(CGROUPS);
+        }
+        if self.waker.is_some() {
+            period = period.min(Waker::PERIOD);
+        }
+        period
+    }
+
+    /// Reads the rules again; a file with a mistake changes nothing.
+    fn reload(&mut self) -> Result<()> {
+        let Some(path) = self.config.file.clone() else { return Ok(()) };
+        let began = sd_notify::NotifyState::monotonic_usec_now().ok();
+        let _ = sd_notify::notify(&[&[sd_notify::NotifyState::Reloading][..], began.as_slice()].concat());
+        match ConfigurationFile::read(&path) {
+            Ok(ConfigurationFile { policy, .. }) => match self.apply(&policy) {
+                Ok(()) => {
+                    tracing::info!("reloaded {}: the rules count for new connections", path.display());
+                    self.config.policy = policy;
+                }
+                Err(error) => tracing::error!("the rules could not all be put in place, reload them: {error:#}"),
+            },
+            Err(error) => tracing::error!("not reloaded, the rules stay as they are: {error:#}"),
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
+    }
+
+    fn apply(&mut self, policy: &Policy) -> Result<()> {
+        if self.guarded.is_empty() && !policy.guarded.is_empty() {
+            self.guarded = guarded_here(policy);
+        }
+        self.rules.replace(&self.instance, Tables::new(policy, &self.guarded))?;
+        self.rules.note_listeners()
+    }
+}
+
+/// The programs that this kernel would let notice. Nothing is tried out if none is to be guarded.
+fn guarded_here(policy: &Policy) -> Vec<&'static str> {
+    if policy.guarded.is_empty() {
+        return Vec::new();
+    }
+    let all = guarded::applying(|statement| match behaviour::ALL.iter().find(|known| known.statement == statement) {
+        Some(known) => known.try_out(),
+        None => behaviour::Answer::Unknown(anyhow::anyhow!("there is no such behaviour")),
+    });
+    let left_out: Vec<String> = all
+        .iter()
+        .filter(|program| policy.guarded.contains(&program.name))
+        .map(|program| format!("{} ({})", program.name, program.why))
+        .collect();
+    if !left_out.is_empty() {
+        tracing::info!("left to TCP, since this kernel would let them notice: {}", left_out.join(", "));
+    }
+    all.iter().map(|program| program.name).collect()
 }
 
 /// Drains and removes what `pins` hold, which may be incomplete. The caller holds the lock.
@@ -181,7 +267,12 @@ pub fn detach(pins: Pins, wait: Option<Duration>) -> Result<Drained> {
 }
 
 /// Makes, loads, pins and attaches everything. The sock_ops link comes last: from then on sockets are enrolled.
-fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Result<(Instance, u32)> {
+fn attach(
+    pins: &Pins,
+    config: &Config,
+    cgroup: &Path,
+    cgroup_dir: &File,
+) -> Result<(Instance, u32, Rules, Vec<&'static str>)> {
     let kernel = Kernel::of_this_machine()?;
     let settings = Settings { flows: config.flows, meter: kernel.meter, hz: kernel.hz };
     let datapath = Datapath::new(kernel.layout, settings);
@@ -208,7 +299,10 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
         draining: 0,
         refresh: refresh(config, kernel.hz),
         blocking_readers: config.blocking_readers.into(),
+        rules: 0,
     })?;
+    let guarded = guarded_here(&config.policy);
+    let rules = Rules::install(pins, &instance, Tables::new(&config.policy, &guarded))?;
 
     let socks: &Map = instance.socks();
     if let Attachment::Link(link) = Attachment::of_sk_msg(&send, socks).context("cannot attach the sk_msg program")? {
@@ -220,7 +314,7 @@ fn attach(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Res
     let link = Link::to_cgroup(&establish, cgroup_dir.as_fd(), AttachType::CGROUP_SOCK_OPS)
         .with_context(|| format!("cannot attach the sock_ops program to {}", cgroup.display()))?;
     link.pin(&pins.path("link_establish"))?;
-    Ok((instance, kernel.hz))
+    Ok((instance, kernel.hz, rules, guarded))
 }
 
 fn open_cgroup(dir: &Path) -> Result<File> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <bpffs>/shunt/NAME/   rendezvous socks lanes fins counters control about      the maps
+//!                       ports addresses processes cgroups listeners clients     the rules, and who is who
 //!                       establish send options look                                    the programs
 //!                       link_establish link_send link_options                          the attachments
 //! ```

@@ -12,6 +12,7 @@
 //! | [`send`] | sk_msg | which way each message goes |
 //! | [`gate`] | | order gate, reader gate, memory gate, refresh |
 //! | [`guard`] | | what is left to TCP because an application could tell the difference |
+//! | [`policy`] | | whose connections are accelerated, by rules |
 //! | [`leave`] | | the end of a lane, and the way out of the socket map |
 //! | [`options`] | setsockopt | options that redirected bytes cannot do justice to |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
@@ -30,6 +31,7 @@ mod map;
 mod option;
 mod options;
 mod peek;
+mod policy;
 mod reason;
 mod record;
 mod rendezvous;
@@ -43,9 +45,12 @@ use bpf_asm::{BuildErrors, Program};
 
 pub use layout::Layout;
 pub use look::RECORD_AT;
-pub use map::Maps;
+pub use map::{Maps, RULES};
 pub use reason::Reason;
-pub use record::{ABI, About, Control, End, Fins, FlowEnd, Isns, Lane, Mode, Role, Wake};
+pub use record::{
+    ABI, About, Comm, Control, End, Fins, FlowEnd, Isns, Lane, Mode, PORTS_PER_BYTE, Ports, Prefix, Role, Wake, rules,
+    verdict,
+};
 
 /// How the unread bytes of a receiver are metered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

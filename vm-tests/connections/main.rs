@@ -16,6 +16,7 @@ mod closing;
 mod handshakes;
 mod installation;
 mod nat;
+mod policy;
 mod stopping;
 mod strangers;
 mod transfers;

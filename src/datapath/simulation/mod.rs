@@ -25,7 +25,7 @@ use bytemuck::Pod;
 pub use host::{Fault, Helper};
 pub use kernel::{Kernel, SOCK_ZEROCOPY};
 
-use super::{Control, Datapath, FlowEnd, Isns, Lane, Layout, Reason, Settings};
+use super::{Control, Datapath, FlowEnd, Isns, Lane, Layout, Ports, Reason, Settings};
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
 
@@ -82,7 +82,9 @@ impl Default for Callers {
 #[repr(u32)]
 pub enum Op {
     /// Of no interest to shunt.
+    NeedsEcn = 6,
     TcpConnect = 3,
+    TcpListen = 11,
     RwndInit = 2,
     ActiveEstablished = 4,
     PassiveEstablished = 5,
@@ -404,6 +406,11 @@ impl World {
     /// A SYN with this number reaches a listener, which answers with that.
     pub fn syn(&mut self, client_isn: u32, server_isn: u32) -> u64 {
         let request = self.object();
+        self.syn_with(request, client_isn, server_isn)
+    }
+
+    /// The same, with a request socket of which more is known.
+    pub fn syn_with(&mut self, request: u64, client_isn: u32, server_isn: u32) -> u64 {
         self.set(request, |l| l.client_isn, client_isn.into());
         self.set(request, |l| l.server_isn, server_isn.into());
         self.event(Event { shown: false, is_fullsock: 0, ..Event::new(Op::RwndInit, request) });
@@ -598,6 +605,44 @@ impl World {
 
     pub fn put<V: Pod>(&mut self, map: &str, key: Isns, value: V) {
         self.host_mut().put(map, bytemuck::bytes_of(&key), bytemuck::bytes_of(&value));
+    }
+
+    /// Puts a rule, or what is known of a listener, under a key of any type.
+    pub fn put_under<K: Pod, V: Pod>(&mut self, map: &str, key: K, value: V) {
+        self.host_mut().put(map, bytemuck::bytes_of(&key), bytemuck::bytes_of(&value));
+    }
+
+    /// What is under a key of any type.
+    pub fn value_under<K: Pod, V: Pod>(&mut self, map: &str, key: K) -> Option<V> {
+        let address = *self.host_mut().map(map).entries.get(bytemuck::bytes_of(&key))?;
+        Some(bytemuck::pod_read_unaligned(&self.host().memory.read(address, size_of::<V>())))
+    }
+
+    pub fn ports(&mut self, ports: &Ports) {
+        self.host().memory.write(self.host().ports, bytemuck::bytes_of(ports));
+    }
+
+    /// Lets a thread of this name make the next calls, in a process whose first thread has that one.
+    pub fn caller(&mut self, process: &[u8; 16], thread: &[u8; 16]) {
+        let (first, other) = (self.object(), self.object());
+        for (task, name) in [(first, process), (other, thread)] {
+            let at = u64::from(self.host().datapath.layout.thread_name.offset);
+            self.host().memory.write(task + at, name);
+            self.set(task, |l| l.first_thread, first);
+        }
+        self.host_mut().caller = other;
+    }
+
+    /// Gives a socket or a request socket IPv4 addresses, its own first.
+    pub fn addresses(&mut self, sk: u64, local: [u8; 4], remote: [u8; 4]) {
+        let l = self.host().datapath.layout.clone();
+        for (address, v4, v6) in [(local, l.local_v4, l.local_v6), (remote, l.remote_v4, l.remote_v6)] {
+            self.host().memory.write(sk + u64::from(v4.offset), &address);
+            if let Some(v6) = v6 {
+                let mapped = std::net::Ipv4Addr::from(address).to_ipv6_mapped().octets();
+                self.host().memory.write(sk + u64::from(v6.offset), &mapped);
+            }
+        }
     }
 
     /// Empties a map, as eviction may.

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -29,6 +29,8 @@ pub struct Agent {
     process: Child,
     /// Known to have ended, and with what.
     ended: Option<ExitStatus>,
+    /// What it has logged, line by line.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Agent {
@@ -42,10 +44,20 @@ impl Agent {
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
         let stdout = process.stdout.take().expect("a piped stdout");
-        let mut agent = Self { name, process, ended: None };
+        let stderr = process.stderr.take().expect("a piped stderr");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                lines.lock().expect("the log").push(line);
+            }
+        });
+        let mut agent = Self { name, process, ended: None, log };
         agent.wait_until_ready(stdout);
         agent
     }
@@ -70,6 +82,14 @@ impl Agent {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("send the agent a signal");
+    }
+
+    /// Waits until it has logged a line with these words `times` times.
+    pub fn has_logged(&self, words: &str, times: usize) {
+        eventually("the agent has logged it", || {
+            let log = self.log.lock().expect("the log");
+            (log.iter().filter(|line| line.contains(words)).count() >= times).then_some(())
+        });
     }
 
     pub fn is_running(&mut self) -> bool {
