@@ -150,6 +150,12 @@ layout! {
         namespace_inode => "net" "ns.inum",
     }
     optional {
+        /// A socket's cgroup; kernels before 5.15 keep it with flags in its low bits.
+        cgroup => "sock" "sk_cgrp_data.cgroup",
+        /// A cgroup's node in the tree of cgroups.
+        cgroup_node => "cgroup" "kn",
+        /// The number of such a node, which is its inode number.
+        cgroup_id => "kernfs_node" "id",
         /// Connection tracking's time-out of an established connection, in jiffies.
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
         /// `TCP_INQ`: whoever receives is told how much more there is.

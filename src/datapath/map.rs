@@ -3,7 +3,7 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::reason::Reason;
-use super::record::{About, Control, Fins, Isns, Lane};
+use super::record::{About, Control, Fins, Isns, Lane, Tracer};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage knows no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -11,6 +11,9 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 /// Connections whose SYN has reached a listener here and that come to nothing, or whose client is elsewhere: room for them beside the
 /// flows, so that a flood of SYNs pushes out its own first.
 const HANDSHAKES: u32 = 16_384;
+
+/// Bytes of the ring buffer: two thousand changes that a tracer may fall behind.
+const EVENTS: u32 = 256 << 10;
 
 /// The maps that programs and agent share.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,10 @@ pub struct Maps {
     pub counters: MapRef<u32, u64>,
     /// What the agent tells the programs; one entry.
     pub control: MapRef<u32, Control>,
+    /// Whether somebody traces; one entry.
+    pub tracer: MapRef<u32, Tracer>,
+    /// Changes of lanes, each an [`Event`](super::Event), while somebody traces.
+    pub events: MapRef<(), ()>,
     /// What the agent tells whoever opens its pins; one entry.
     pub about: MapRef<u32, About>,
 }
@@ -42,12 +49,14 @@ impl Maps {
             fins: MapRef::new("fins", MapKind::Array, 1),
             counters: MapRef::new("counters", MapKind::PerCpuArray, Reason::ALL.len() as u32),
             control: MapRef::new("control", MapKind::Array, 1),
+            tracer: MapRef::new("tracer", MapKind::Array, 1),
+            events: MapRef::ring_buffer("events", EVENTS),
             about: MapRef::new("about", MapKind::Array, 1),
         }
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 7] {
+    pub fn all(&self) -> [&MapDef; 9] {
         [
             self.rendezvous.def(),
             self.socks.def(),
@@ -55,6 +64,8 @@ impl Maps {
             self.fins.def(),
             self.counters.def(),
             self.control.def(),
+            self.tracer.def(),
+            self.events.def(),
             self.about.def(),
         ]
     }

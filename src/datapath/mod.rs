@@ -13,6 +13,7 @@
 //! | [`gate`] | | order gate, reader gate, memory gate, refresh |
 //! | [`guard`] | | what is left to TCP because an application could tell the difference |
 //! | [`leave`] | | the end of a lane, and the way out of the socket map |
+//! | [`trace`] | | each change of a lane's way, for whoever traces |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
@@ -35,6 +36,7 @@ mod segment;
 mod send;
 #[cfg(test)]
 mod simulation;
+mod trace;
 mod wake;
 
 use bpf_asm::{BuildErrors, Program};
@@ -43,7 +45,7 @@ pub use layout::Layout;
 pub use look::RECORD_AT;
 pub use map::Maps;
 pub use reason::Reason;
-pub use record::{ABI, About, Control, End, Fins, FlowEnd, Isns, Lane, Mode, Role, Wake};
+pub use record::{ABI, About, Control, End, Event, Fins, FlowEnd, Isns, Lane, Mode, Role, Tracer, Wake};
 
 /// How the unread bytes of a receiver are metered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

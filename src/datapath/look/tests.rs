@@ -21,6 +21,12 @@ fn flow(w: &mut World) -> (u64, u64) {
         w.set_optional(client, |l| l.local_v6.map(half), content);
         w.set_optional(client, |l| l.remote_v6.map(half), !content);
     }
+    if w.knows(|l| l.cgroup) {
+        let (cgroup, node) = (w.object(), w.object());
+        w.set_optional(client, |l| l.cgroup, cgroup);
+        w.set_optional(cgroup, |l| l.cgroup_node, node);
+        w.set_optional(node, |l| l.cgroup_id, 77_777_777_777);
+    }
     w.queue(client, true);
     (client, server)
 }
@@ -53,6 +59,8 @@ fn an_enrolled_socket_is_shown_with_its_lane_and_its_members() {
             direct_messages: 2,
             direct_bytes: 120,
             tcp_bytes: 1 << 40,
+            cgroup: if w.kernel == Kernel::Full { 77_777_777_777 } else { 0 },
+            why: 0,
             inode: 987_654_321_012,
             mode: Mode::Direct as u32,
             role: Role::Client as u32,
@@ -130,6 +138,7 @@ fn a_member_that_cannot_be_read_is_shown_as_zero_and_spoils_no_other() {
             let different = |end: &FlowEnd| {
                 [
                     end.tcp_bytes != whole.tcp_bytes,
+                    end.cgroup != whole.cgroup,
                     end.inode != whole.inode,
                     end.family != whole.family,
                     end.state != whole.state,

@@ -20,6 +20,7 @@ pub enum Helper {
     MapLookupElem = 1,
     MapUpdateElem = 2,
     MapDeleteElem = 3,
+    KtimeGetNs = 5,
     SkbStoreBytes = 9,
     SkbLoadBytes = 26,
     GetSocketCookie = 46,
@@ -32,6 +33,7 @@ pub enum Helper {
     SkStorageDelete = 108,
     ProbeReadKernel = 113,
     Jiffies64 = 118,
+    RingbufOutput = 130,
     SkcToTcpSock = 137,
 }
 
@@ -48,6 +50,7 @@ table!(
     MapLookupElem,
     MapUpdateElem,
     MapDeleteElem,
+    KtimeGetNs,
     SkbStoreBytes,
     SkbLoadBytes,
     GetSocketCookie,
@@ -60,6 +63,7 @@ table!(
     SkStorageDelete,
     ProbeReadKernel,
     Jiffies64,
+    RingbufOutput,
     SkcToTcpSock
 );
 
@@ -69,6 +73,7 @@ fn call(helper: Helper, arguments: [u64; 5]) -> u64 {
 
 const ENOENT: i64 = -2;
 const E2BIG: i64 = -7;
+const EAGAIN: i64 = -11;
 const ENOMEM: i64 = -12;
 const EFAULT: i64 = -14;
 const EEXIST: i64 = -17;
@@ -120,6 +125,8 @@ pub struct State {
     pub released: Vec<u64>,
     /// Counters cannot be looked up: nothing may depend on them.
     pub counters_missing: bool,
+    /// Records in the ring buffer.
+    pub events: Vec<Vec<u8>>,
     /// Bytes of a classifier's packet.
     pub packet: u64,
 }
@@ -133,6 +140,7 @@ pub struct Host {
     pub counters: u64,
     pub control: u64,
     pub fins: u64,
+    pub tracer: u64,
 }
 
 impl Host {
@@ -146,6 +154,7 @@ impl Host {
         let counters = array(&mut memory, Reason::ALL.len() * 8);
         let control = array(&mut memory, datapath.maps.control.def().value_size as usize);
         let fins = array(&mut memory, datapath.maps.fins.def().value_size as usize);
+        let tracer = array(&mut memory, datapath.maps.tracer.def().value_size as usize);
         let maps = datapath
             .maps
             .all()
@@ -158,9 +167,10 @@ impl Host {
             options: Vec::new(),
             released: Vec::new(),
             counters_missing: false,
+            events: Vec::new(),
             packet: 0,
         };
-        Host { memory, state, jiffies: 0, datapath, counters, control, fins }
+        Host { memory, state, jiffies: 0, datapath, counters, control, fins, tracer }
     }
 
     /// Runs `program` with this host behind its helpers.
@@ -172,8 +182,9 @@ impl Host {
 
     /// What stands for a map in a program: a number that nobody can load from, the value's address for a map of one value.
     pub fn handle(&self, def: &MapDef) -> u64 {
+        let maps = &self.datapath.maps;
         for (of_one, value) in
-            [(self.datapath.maps.control.def(), self.control), (self.datapath.maps.fins.def(), self.fins)]
+            [(maps.control.def(), self.control), (maps.fins.def(), self.fins), (maps.tracer.def(), self.tracer)]
         {
             if def.name == of_one.name {
                 return value;
@@ -205,7 +216,14 @@ impl Host {
             })
             .collect();
         let fins = self.memory.read(self.fins, size_of::<Fins>());
-        (entries, fins, self.state.redirected, self.state.options.clone(), self.state.released.clone())
+        (
+            entries,
+            fins,
+            self.state.events.clone(),
+            self.state.redirected,
+            self.state.options.clone(),
+            self.state.released.clone(),
+        )
     }
 
     /// Puts a value into a map of values.
@@ -250,6 +268,7 @@ impl Host {
             }
             Helper::SkbLoadBytes => EFAULT,
             Helper::Setsockopt => EINVAL,
+            Helper::RingbufOutput => EAGAIN,
             other => panic!("{other:?} does not fail where the programs call it"),
         }
     }
@@ -324,8 +343,20 @@ impl Host {
                 0
             }
             Helper::Jiffies64 => self.jiffies as i64,
+            Helper::KtimeGetNs => self.nanoseconds() as i64,
+            Helper::RingbufOutput => {
+                assert_eq!((self.map_of(a).def.name, d), ("events", 0));
+                let record = self.memory.read(b, c as usize);
+                self.state.events.push(record);
+                0
+            }
             Helper::SkcToTcpSock => a as i64,
         }
+    }
+
+    /// `CLOCK_MONOTONIC`.
+    pub fn nanoseconds(&self) -> u64 {
+        self.jiffies * 1_000_000_000 / u64::from(self.datapath.settings.hz)
     }
 
     /// The socket of a sock_ops context, where the kernel keeps it.

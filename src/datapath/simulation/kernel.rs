@@ -66,6 +66,9 @@ impl Kernel {
                 | "entry"
                 | "private"
                 | "stack"
+                | "sk_cgrp_data.cgroup"
+                | "kn"
+                | "id"
                 | "vfs_inode.i_ino"
                 | "__sk_common.skc_flags"
                 | "__sk_common.skc_v6_rcv_saddr"
@@ -87,6 +90,9 @@ impl Kernel {
                 conntrack_established: None,
                 is_mptcp: None,
                 asks_for_counts: None,
+                cgroup: None,
+                cgroup_node: None,
+                cgroup_id: None,
                 local_v6: None,
                 remote_v6: None,
                 keepalive_idle_default: None,
