@@ -21,6 +21,7 @@ use crate::agent::{Agent, Config, Ended};
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
     shunt run --cgroup /sys/fs/cgroup/kubepods.slice       what Kubernetes runs\n  \
+    shunt run --replace                                    upgrade in place, or go on after a crash\n  \
     shunt run --name a --cgroup … & shunt run --name b …   two instances on different cgroups")]
 pub struct Run {
     #[command(flatten)]
@@ -37,6 +38,10 @@ pub struct Run {
     /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
     #[arg(long)]
     blocking_readers: bool,
+    /// Take over from an agent of this name, running or dead: its flows go on, new ones are accelerated all the time, and a running agent
+    /// ends. A part of another version goes on beside until its readers have read what was redirected to them
+    #[arg(long)]
+    replace: bool,
 }
 
 impl Run {
@@ -48,6 +53,7 @@ impl Run {
             flows: self.max_flows,
             refresh: Duration::from_secs(self.refresh.into()),
             blocking_readers: self.blocking_readers,
+            replace: self.replace,
         };
         let agent = Agent::start(&config)?;
         {
@@ -57,7 +63,7 @@ impl Run {
                 .context("cannot write to standard output")?;
         }
         match agent.run()? {
-            Ended::Clean => Ok(DONE),
+            Ended::Clean | Ended::HandedOver => Ok(DONE),
             Ended::Unread => Ok(UNREAD.into()),
         }
     }
