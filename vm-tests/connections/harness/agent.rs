@@ -1,5 +1,6 @@
 //! A running `shunt run` and the commands that look at it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -12,7 +13,7 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use tcp_shunt::bed::bpffs;
 
-use super::report::{Flow, Flows, Stats};
+use super::report::{Flow, Flows, Stats, Status};
 use super::{PATIENCE, eventually};
 
 /// The binary under test.
@@ -29,6 +30,8 @@ pub struct Agent {
     process: Child,
     /// Known to have ended, and with what.
     ended: Option<ExitStatus>,
+    /// What it was started with, for its successors.
+    arguments: Vec<OsString>,
 }
 
 impl Agent {
@@ -36,21 +39,33 @@ impl Agent {
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut process = Command::new(SHUNT)
-            .args(["run", "--blocking-readers", "--name", &name, "--cgroup"])
-            .arg(cgroup)
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
-        let stdout = process.stdout.take().expect("a piped stdout");
-        let mut agent = Self { name, process, ended: None };
-        agent.wait_until_ready(stdout);
+        let mut arguments: Vec<OsString> =
+            ["run", "--blocking-readers", "--name", &name, "--cgroup"].map(OsString::from).into();
+        arguments.push(cgroup.into());
+        arguments.extend(options.iter().map(OsString::from));
+        let process = spawn(&arguments);
+        let mut agent = Self { name, process, ended: None, arguments };
+        agent.wait_until_ready();
         agent
     }
 
-    fn wait_until_ready(&mut self, stdout: std::process::ChildStdout) {
+    /// Starts another agent that is to take over, and does not wait for it.
+    pub fn successor(&self, options: &[&str]) -> Child {
+        let further = options.iter().map(OsString::from);
+        spawn(&[self.arguments.as_slice(), &["--replace".into()], &further.collect::<Vec<_>>()].concat())
+    }
+
+    /// Starts another agent that takes over, and waits until it has. What becomes of the one before is the caller's to say.
+    pub fn replace(&mut self, options: &[&str]) -> Child {
+        let successor = self.successor(options);
+        let before = std::mem::replace(&mut self.process, successor);
+        self.ended = None;
+        self.wait_until_ready();
+        before
+    }
+
+    fn wait_until_ready(&mut self) {
+        let stdout = self.process.stdout.take().expect("a piped stdout");
         let (tell, told) = mpsc::channel();
         // Reads to the end, so that the agent never writes into a closed pipe.
         std::thread::spawn(move || {
@@ -112,6 +127,12 @@ impl Agent {
         self.report("stats")
     }
 
+    /// What `shunt status` says of it: a state for each generation, the oldest first.
+    pub fn states(&self) -> Vec<String> {
+        let status: Status = self.report("status");
+        status.instances.into_iter().map(|instance| instance.state).collect()
+    }
+
     pub fn flows(&self) -> Vec<Flow> {
         self.report::<Flows>("flows").flows
     }
@@ -134,6 +155,15 @@ impl Agent {
             })
             .join("\n")
     }
+}
+
+fn spawn(arguments: &[OsString]) -> Child {
+    Command::new(SHUNT)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"))
 }
 
 impl Drop for Agent {
