@@ -90,6 +90,9 @@ impl Agent {
             None => cgroup::root()?,
         };
         let cgroup_dir = open_cgroup(&cgroup)?;
+        // Before another agent is asked to hand over: readers may need one that is there to wake them.
+        let kernel = Kernel::of_this_machine()?;
+        tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
         let pins = Pins::new(&config.name, config.bpffs.as_deref())?;
         /// Much longer than a running agent takes to hand over.
         const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,12 +121,12 @@ impl Agent {
             return Agent::start(config);
         }
 
-        let installed = install(&pins, config, &cgroup, &cgroup_dir);
+        let installed = install(&pins, config, &kernel, &cgroup, &cgroup_dir);
         if installed.is_err() && pins.generations().is_ok_and(|all| all.is_empty()) {
             let _ = pins.remove();
         }
-        let (instance, hz) = installed?;
-        let waker = Waker::if_needed();
+        let instance = installed?;
+        let waker = (!kernel.does("wakes")).then(Waker::default);
         let mut older = Vec::new();
         for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
             if generation.is_complete() {
@@ -133,7 +136,7 @@ impl Agent {
                 generation.remove()?;
             }
         }
-        Ok(Agent { instance, config: config.clone(), cgroup, hz, signals, waker, older, _lock: lock })
+        Ok(Agent { instance, config: config.clone(), cgroup, hz: kernel.hz, signals, waker, older, _lock: lock })
     }
 
     /// What runs where, in a line.
@@ -255,10 +258,9 @@ fn finish(
 
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
 /// new one.
-fn install(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Result<(Instance, u32)> {
-    let kernel = Kernel::of_this_machine()?;
+fn install(pins: &Pins, config: &Config, kernel: &Kernel, cgroup: &Path, cgroup_dir: &File) -> Result<Instance> {
     let settings = Settings { flows: config.flows, meter: kernel.meter, hz: kernel.hz };
-    let datapath = Datapath::new(kernel.layout, settings);
+    let datapath = Datapath::new(kernel.layout.clone(), settings);
     let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, cgroup, cgroup_dir);
     let generations = pins.generations()?;
     if let Some(newest) = generations.last().filter(|newest| newest.is_complete())
@@ -271,19 +273,15 @@ fn install(pins: &Pins, config: &Config, cgroup: &Path, cgroup_dir: &File) -> Re
                 config.name
             )
         };
-        return Ok((attach(newest, maps).with_context(what)?, kernel.hz));
+        return attach(newest, maps).with_context(what);
     }
     let maps = load::maps(&datapath.maps.all())?;
     let new = Generation::new(pins.dir(), generations.last().map_or(1, |newest| newest.number() + 1));
     new.create()?;
-    match attach(&new, maps) {
-        Ok(instance) => Ok((instance, kernel.hz)),
-        Err(error) => {
-            // That it failed is what has to be told, and what cannot be taken away now is left to `shunt detach`.
-            let _ = withdraw(pins, new);
-            Err(error)
-        }
-    }
+    attach(&new, maps).inspect_err(|_| {
+        // That it failed is what has to be told, and what cannot be taken away now is left to `shunt detach`.
+        let _ = withdraw(pins, new);
+    })
 }
 
 /// Takes away a generation that did not come to be.

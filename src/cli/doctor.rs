@@ -41,6 +41,7 @@ struct Met {
 
 #[derive(Serialize)]
 struct Found {
+    name: &'static str,
     statement: &'static str,
     /// `yes`, `no` or `unknown`.
     answer: String,
@@ -88,7 +89,7 @@ impl Found {
             Answer::No => behaviour.if_not.to_owned(),
             Answer::Unknown(why) => format!("It could not be tried out: {why:#}. Taken as \"no\"."),
         };
-        Found { statement: behaviour.statement, answer: answer.to_string(), meaning }
+        Found { name: behaviour.name, statement: behaviour.statement, answer: answer.to_string(), meaning }
     }
 }
 
@@ -109,7 +110,7 @@ impl fmt::Display for Report {
         if !self.behaviours.is_empty() {
             writeln!(f, "\n{HEADING}What this kernel does, found out by doing it{HEADING:#}")?;
         }
-        for Found { statement, answer, meaning } in &self.behaviours {
+        for Found { statement, answer, meaning, .. } in &self.behaviours {
             writeln!(f, "  {HEADING}{answer:<7}{HEADING:#}  {}", wrapped(statement, 11))?;
             writeln!(f, "           {DIM}{}{DIM:#}", wrapped(meaning, 11))?;
         }
@@ -154,7 +155,12 @@ mod tests {
         for behaviour in behaviour::ALL {
             for meaning in [behaviour.if_so, behaviour.if_not] {
                 assert!(meaning.ends_with('.'), "{}: {meaning:?}", behaviour.statement);
-                let found = Found { statement: behaviour.statement, answer: "unknown".into(), meaning: meaning.into() };
+                let found = Found {
+                    name: behaviour.name,
+                    statement: behaviour.statement,
+                    answer: "unknown".into(),
+                    meaning: meaning.into(),
+                };
                 let report = Report { can_run: true, requirements: Vec::new(), behaviours: vec![found] };
                 let text = plain(&report);
                 assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
