@@ -1,7 +1,7 @@
 //! One agent takes over from another, and no application can tell.
 
 use nix::sys::signal::Signal;
-use syscalls::{Map, Update};
+use syscalls::{Link, Map, Prog, Update};
 use tcp_shunt::datapath::ABI;
 
 use crate::harness::agent::{Agent, run};
@@ -55,6 +55,21 @@ fn of_another_version(agent: &Agent, generation: u32) {
     about.update(&[0; 4], &record, Update::ANY).expect("write it");
 }
 
+/// The programs that are attached by links, which are those that are pinned.
+fn attached(agent: &Agent, generation: u32) -> Vec<u32> {
+    let dir = agent.pins().join(generation.to_string());
+    let pinned = ["establish", "send"].map(|name| (dir.join(format!("link_{name}")), dir.join(name)));
+    // Not every kernel has links for sk_msg programs.
+    let by_link = pinned.iter().filter(|(link, _)| link.exists());
+    let programs = by_link.map(|(link, program)| {
+        let attached = Link::open_pinned(link).and_then(|link| link.info()).expect("ask for the link").prog_id;
+        let pinned = Prog::open_pinned(program).and_then(|program| program.info()).expect("ask for the program").id;
+        assert_eq!(attached, pinned, "{}", link.display());
+        attached
+    });
+    programs.collect()
+}
+
 #[test]
 fn agents_that_replace_each_other_under_load_disturb_no_flow_and_miss_no_connection() {
     isolated(|| {
@@ -68,10 +83,13 @@ fn agents_that_replace_each_other_under_load_disturb_no_flow_and_miss_no_connect
         let opened = under_load(&node.bed, &flows, &services, |load| {
             for _ in 0..5 {
                 load.progress();
+                let programs = attached(agent, 1);
                 let mut before = agent.replace(&[]);
                 let status = before.wait().expect("wait for the agent before");
                 assert_eq!(status.code(), Some(0), "it ended with {status}");
                 assert_eq!(agent.states(), ["running"]);
+                let replaced = attached(agent, 1);
+                assert!(replaced.iter().all(|program| !programs.contains(program)), "{programs:?}, then {replaced:?}");
             }
             load.progress();
         });
