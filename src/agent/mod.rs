@@ -98,7 +98,11 @@ impl Agent {
         const PATIENCE: Duration = Duration::from_secs(30);
         let lock = match pins.take()? {
             Some(lock) => lock,
-            None if config.replace => pins.take_over(PATIENCE)?,
+            None if config.replace => {
+                probe::rehearse()
+                    .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
+                pins.take_over(PATIENCE)?
+            }
             None => bail!(
                 "an instance named '{0}' is already running: `shunt status` shows it; take over from it with --replace, stop it with \
                  SIGTERM, or choose another name with --name",
@@ -145,7 +149,7 @@ impl Agent {
             "'{}' on {}, pinned in {}",
             self.config.name,
             self.cgroup.display(),
-            self.instance.generation().dir().display()
+            self.instance.pins().dir().display()
         )
     }
 

@@ -65,7 +65,7 @@ fn agents_that_are_killed_at_any_moment_while_they_take_over_disturb_nobody() {
                     load.progress();
                 }
             }
-            agent.replace(&[]);
+            agent.replace(&[]).wait().expect("wait for the agent before");
             load.progress();
         });
         receive(&waiting.server, THERE, 0..UNREAD, 10_000);
