@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use syscalls::{Link, Map, Prog, Update};
+use tcp_shunt::bed::Cgroup;
 use tcp_shunt::datapath::ABI;
 
 use crate::harness::agent::{Agent, run};
@@ -196,6 +197,37 @@ fn maps_of_another_size_are_made_beside_and_a_stop_takes_both_away() {
         }
         assert_eq!(node.agent.wait().code(), Some(0));
         node.agent.assert_nothing_pinned();
+    });
+}
+
+#[test]
+fn a_successor_may_move_to_another_cgroup_and_goes_on_after_one_that_was_killed_half_way() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        node.agent.signal(Signal::SIGKILL);
+        node.agent.wait();
+        // Killed between pinning its program and putting it in the place of the one before.
+        let pins = node.agent.pins().join("1");
+        let program = Prog::open_pinned(&pins.join("send")).expect("open the pinned program");
+        program.pin(&pins.join("new_send")).expect("pin it once more");
+
+        let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2)");
+        node.agent.replace_on(cgroup.path()).wait().expect("it has ended before");
+        assert!(!pins.join("new_send").exists());
+        assert!(!attached(&node.agent, 1).is_empty());
+        assert_direct(&node, &flows[0]);
+        // The kernel lets go of a link whose pin is gone on a work queue.
+        eventually("the cgroup before is left", || {
+            let paired = node.stats().counter("paired");
+            drop(node.pair(LOOPBACK));
+            (node.stats().counter("paired") == paired).then_some(())
+        });
+        let paired = node.stats().counter("paired");
+        node.agent.replace_on(node.bed.cgroup().path()).wait().expect("wait for the agent before");
+        drop(cgroup);
+        drop(node.pair(LOOPBACK));
+        assert_eq!(node.stats().counter("paired"), paired + 1);
     });
 }
 

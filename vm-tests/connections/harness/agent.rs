@@ -1,6 +1,5 @@
 //! A running `shunt run` and the commands that look at it.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -30,8 +29,9 @@ pub struct Agent {
     process: Child,
     /// Known to have ended, and with what.
     ended: Option<ExitStatus>,
-    /// What it was started with, for its successors.
-    arguments: Vec<OsString>,
+    /// What it was started with, and its successors are, too.
+    cgroup: PathBuf,
+    options: Vec<String>,
 }
 
 impl Agent {
@@ -39,20 +39,22 @@ impl Agent {
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut arguments: Vec<OsString> =
-            ["run", "--blocking-readers", "--name", &name, "--cgroup"].map(OsString::from).into();
-        arguments.push(cgroup.into());
-        arguments.extend(options.iter().map(OsString::from));
-        let process = spawn(&arguments);
-        let mut agent = Self { name, process, ended: None, arguments };
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let process = spawn(&name, cgroup, &options, &[]);
+        let mut agent = Self { name, process, ended: None, cgroup: cgroup.to_owned(), options };
         agent.wait_until_ready();
         agent
     }
 
     /// Starts another agent that is to take over, and does not wait for it.
     pub fn successor(&self, options: &[&str]) -> Child {
-        let further = options.iter().map(OsString::from);
-        spawn(&[self.arguments.as_slice(), &["--replace".into()], &further.collect::<Vec<_>>()].concat())
+        spawn(&self.name, &self.cgroup, &self.options, &[&["--replace"], options].concat())
+    }
+
+    /// As [`Self::replace`], with another cgroup.
+    pub fn replace_on(&mut self, cgroup: &Path) -> Child {
+        self.cgroup = cgroup.to_owned();
+        self.replace(&[])
     }
 
     /// Starts another agent that takes over, and waits until it has. What becomes of the one before is the caller's to say.
@@ -157,9 +159,12 @@ impl Agent {
     }
 }
 
-fn spawn(arguments: &[OsString]) -> Child {
+fn spawn(name: &str, cgroup: &Path, options: &[String], further: &[&str]) -> Child {
     Command::new(SHUNT)
-        .args(arguments)
+        .args(["run", "--blocking-readers", "--name", name, "--cgroup"])
+        .arg(cgroup)
+        .args(options)
+        .args(further)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
