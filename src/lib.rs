@@ -9,4 +9,5 @@ pub mod cli;
 pub mod datapath;
 pub mod demo;
 pub mod observe;
+pub mod policy;
 pub mod probe;

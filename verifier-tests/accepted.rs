@@ -9,7 +9,7 @@ use crate::variant::{self, Variant};
 use crate::verifier;
 
 /// The most instructions that the verifier may have to process for any program.
-const GOAL: u32 = 2000;
+const GOAL: u32 = 3500;
 
 /// A program is loaded so often, since the time of a single load is mostly noise.
 const LOADS: usize = 5;
@@ -39,7 +39,7 @@ fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
 #[test]
 fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
     let (series, costs) = (cost::series(), costs());
-    assert_eq!(costs.len(), 3, "programs: {:?}", costs.keys());
+    assert_eq!(costs.len(), 4, "programs: {:?}", costs.keys());
     let over: Vec<String> = rows(&costs)
         .filter(|(_, _, cost)| cost.insns > GOAL)
         .map(|(program, variant, cost)| format!("{program} ({variant}): {} instructions, goal {GOAL}", cost.insns))

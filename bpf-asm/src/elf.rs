@@ -98,6 +98,7 @@ fn section(program: &Program) -> Result<String, UnitError> {
         ProgramType::SockOps => "sockops".to_owned(),
         ProgramType::SkMsg => "sk_msg".to_owned(),
         ProgramType::Connect4 => "cgroup/connect4".to_owned(),
+        ProgramType::SetSockOpt => "cgroup/setsockopt".to_owned(),
         ProgramType::Iterator => match program.context {
             Some(Type::Record { name, .. }) if name.starts_with("bpf_iter__") => {
                 format!("iter/{}", name.trim_start_matches("bpf_iter__"))

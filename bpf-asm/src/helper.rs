@@ -159,6 +159,8 @@ helpers! {
     14 get_current_pid_tgid() -> Reg;
     /// The name of the current task into `size` bytes. Since 4.2.
     16 get_current_comm(#[writes(size)] buffer: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// The address of the current task's `struct task_struct`. Since 4.8.
+    35 get_current_task() -> Reg;
     /// A number that a socket has for its life, 0 if it has none yet and cannot get one. Takes the context or, in
     /// some kinds of program, a socket. Since 4.12.
     46 get_socket_cookie(context: impl Into<Arg>) -> Reg;
@@ -198,6 +200,9 @@ helpers! {
     108 sk_storage_delete<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>) -> Reg;
     /// Copies `size` bytes from any kernel address; zeroes `to` where it cannot. Since 5.5.
     113 probe_read_kernel(#[writes(size)] to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
+    /// Copies a string, its end included, from any kernel address; at most `size` bytes, and what is behind the end stays as it
+    /// was. Returns bytes copied. Since 5.5.
+    115 probe_read_kernel_str(to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
     /// The kernel's tick counter. Since 5.6.
     118 jiffies64() -> Reg;
     /// A number that a network namespace has for its life: the context's, or the first one's for [`NULL`]. Since 5.7;

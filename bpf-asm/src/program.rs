@@ -24,6 +24,8 @@ pub enum ProgramType {
     SkMsg,
     /// On each `connect` of an IPv4 socket by a process in a cgroup.
     Connect4,
+    /// On each `setsockopt` by a process in a cgroup.
+    SetSockOpt,
     /// On the elements of an iterator.
     Iterator,
 }
@@ -38,6 +40,7 @@ impl ProgramType {
             ProgramType::SockOps => 13,
             ProgramType::SkMsg => 16,
             ProgramType::Connect4 => 18,
+            ProgramType::SetSockOpt => 25,
             ProgramType::Iterator => 26,
         }
     }
@@ -49,6 +52,7 @@ impl ProgramType {
             ProgramType::SockOps => 3,
             ProgramType::SkMsg => 7,
             ProgramType::Connect4 => 10,
+            ProgramType::SetSockOpt => 22,
             ProgramType::Iterator => 28,
             ProgramType::Xdp => 37,
         }

@@ -81,6 +81,12 @@ impl Instance {
         replace(&self.about, about)
     }
 
+    /// One of its maps.
+    pub fn map(&self, name: &str) -> Result<Map> {
+        let path = self.generation.path(name);
+        Map::open_pinned(&path).with_context(|| format!("cannot open {}", path.display()))
+    }
+
     /// The map of enrolled sockets.
     pub fn socks(&self) -> &Map {
         &self.socks

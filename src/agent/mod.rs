@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod load;
 mod name;
 mod pins;
+mod rules;
 mod signal;
 mod waker;
 
@@ -29,10 +30,14 @@ pub use pins::{Lock, Pins};
 
 use crate::bed::cgroup;
 use crate::datapath::{ABI, About, Control, Datapath, Settings};
-use crate::probe;
+use crate::policy::file::File as ConfigurationFile;
+use crate::policy::tables::Tables;
+use crate::policy::{Policy, guarded};
+use crate::probe::{self, behaviour::Answer};
 use drain::Drain;
 use kernel::Kernel;
-use signal::Signals;
+use rules::Rules;
+use signal::{Request, Signals};
 use waker::Waker;
 
 /// What `shunt run` is told.
@@ -52,6 +57,10 @@ pub struct Config {
     pub blocking_readers: bool,
     /// Whether to take over from an agent of this name, running or dead.
     pub replace: bool,
+    /// Whose connections are accelerated.
+    pub policy: Policy,
+    /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the agent, as when a terminal closes.
+    pub file: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -70,8 +79,11 @@ pub struct Agent {
     instance: Instance,
     config: Config,
     cgroup: PathBuf,
-    hz: u32,
+    kernel: Kernel,
     signals: Signals,
+    rules: Rules,
+    /// Programs that this kernel would let notice.
+    guarded: Vec<&'static str>,
     /// On kernels whose programs cannot wake readers.
     waker: Option<Waker>,
     /// Generations that an agent of another version left, which pair no flow any more.
@@ -89,10 +101,11 @@ impl Agent {
             Some(dir) => dir.clone(),
             None => cgroup::root()?,
         };
-        let cgroup_dir = open_cgroup(&cgroup)?;
+        let target = Target::open(&cgroup)?;
         // Before another agent is asked to hand over: readers may need one that is there to wake them.
         let kernel = Kernel::of_this_machine()?;
         tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
+        let guarded = guarded_here(&config.policy, &kernel);
         let pins = Pins::new(&config.name, config.bpffs.as_deref())?;
         /// Much longer than a running agent takes to hand over.
         const PATIENCE: Duration = Duration::from_secs(30);
@@ -125,11 +138,11 @@ impl Agent {
             return Agent::start(config);
         }
 
-        let installed = install(&pins, config, &kernel, &cgroup, &cgroup_dir);
+        let installed = install(&pins, config, &kernel, &guarded, &target);
         if installed.is_err() && pins.generations().is_ok_and(|all| all.is_empty()) {
             let _ = pins.remove();
         }
-        let instance = installed?;
+        let (instance, rules) = installed?;
         let waker = (!kernel.does("wakes")).then(Waker::default);
         let mut older = Vec::new();
         for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
@@ -140,7 +153,18 @@ impl Agent {
                 generation.remove()?;
             }
         }
-        Ok(Agent { instance, config: config.clone(), cgroup, hz: kernel.hz, signals, waker, older, _lock: lock })
+        Ok(Agent {
+            instance,
+            config: config.clone(),
+            cgroup,
+            kernel,
+            signals,
+            rules,
+            guarded,
+            waker,
+            older,
+            _lock: lock,
+        })
     }
 
     /// What runs where, in a line.
@@ -158,14 +182,22 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         /// How often the host's connection tracking is asked for its time-out.
         const LOOK: Duration = Duration::from_secs(15);
-        let mut looked = Instant::now();
+        /// How soon rules by cgroup follow one that is made again.
+        const FOLLOW: Duration = Duration::from_secs(1);
+        let (mut looked, mut followed) = (Instant::now(), Instant::now());
         loop {
             let period = if self.older.is_empty() { Waker::PERIOD } else { Drain::PAUSE };
-            if self.signals.wait(period)? {
-                break;
+            match self.signals.wait(period)? {
+                Some(Request::Reload) if self.config.file.is_some() => self.reload()?,
+                Some(_) => break,
+                None => {}
             }
             if self.instance.pins().has_successor() {
                 return Ok(self.hand_over());
+            }
+            if followed.elapsed() >= FOLLOW {
+                followed = Instant::now();
+                self.rules.find_cgroups()?;
             }
             if let Some(waker) = &mut self.waker {
                 waker.look(&self.instance)?;
@@ -175,7 +207,7 @@ impl Agent {
                 continue;
             }
             looked = Instant::now();
-            let refresh = refresh(&self.config, self.hz);
+            let refresh = refresh(&self.config, self.kernel.hz);
             let control = self.instance.control()?;
             if control.refresh != refresh {
                 self.instance.set_control(Control { refresh, ..control })?;
@@ -212,7 +244,10 @@ impl Agent {
         let newest = Instance::open_generation(pins.clone(), self.instance.generation().clone())?;
         drains.push(Drain::begin(newest, self.waker.take())?);
         let signals = &mut self.signals;
-        match finish(&pins, drains, None, || signals.pending() || pins.has_successor())? {
+        let file = self.config.file.is_some();
+        // There is nothing to read again any more.
+        let mut stop = || matches!(signals.pending(), Some(request) if request == Request::Stop || !file);
+        match finish(&pins, drains, None, || stop() || pins.has_successor())? {
             Drained::Empty => Ok(Ended::Clean),
             Drained::Unread(_) if pins.has_successor() => Ok(self.hand_over()),
             Drained::Unread(readers) => {
@@ -225,6 +260,52 @@ impl Agent {
             }
         }
     }
+}
+
+impl Agent {
+    /// Reads the rules again; a file with a mistake changes nothing.
+    fn reload(&mut self) -> Result<()> {
+        let Some(path) = self.config.file.clone() else { return Ok(()) };
+        let began = sd_notify::NotifyState::monotonic_usec_now().ok();
+        let _ = sd_notify::notify(&[&[sd_notify::NotifyState::Reloading][..], began.as_slice()].concat());
+        match ConfigurationFile::read(&path) {
+            Ok(ConfigurationFile { policy, .. }) => match self.apply(&policy) {
+                Ok(()) => {
+                    tracing::info!("reloaded {}: the rules count for new connections", path.display());
+                    self.config.policy = policy;
+                }
+                Err(error) => tracing::error!("the rules could not all be put in place, reload them: {error:#}"),
+            },
+            Err(error) => tracing::error!("not reloaded, the rules stay as they are: {error:#}"),
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
+    }
+
+    fn apply(&mut self, policy: &Policy) -> Result<()> {
+        if self.guarded.is_empty() && !policy.guarded.is_empty() {
+            self.guarded = guarded_here(policy, &self.kernel);
+        }
+        self.rules.replace(&self.instance, Tables::new(policy, &self.guarded))?;
+        self.rules.note_listeners()
+    }
+}
+
+/// The programs that this kernel would let notice, if any is to be guarded.
+fn guarded_here(policy: &Policy, kernel: &Kernel) -> Vec<&'static str> {
+    if policy.guarded.is_empty() {
+        return Vec::new();
+    }
+    let all = guarded::applying(|statement| if kernel.does(statement) { Answer::Yes } else { Answer::No });
+    let left_out: Vec<String> = all
+        .iter()
+        .filter(|program| policy.guarded.contains(&program.name))
+        .map(|program| format!("{} ({})", program.name, program.why))
+        .collect();
+    if !left_out.is_empty() {
+        tracing::info!("left to TCP, since this kernel would let them notice: {}", left_out.join(", "));
+    }
+    all.iter().map(|program| program.name).collect()
 }
 
 /// Drains and removes every generation, complete or not. The caller holds the lock.
@@ -262,10 +343,16 @@ fn finish(
 
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
 /// new one.
-fn install(pins: &Pins, config: &Config, kernel: &Kernel, cgroup: &Path, cgroup_dir: &File) -> Result<Instance> {
+fn install(
+    pins: &Pins,
+    config: &Config,
+    kernel: &Kernel,
+    guarded: &[&'static str],
+    target: &Target,
+) -> Result<(Instance, Rules)> {
     let settings = Settings { flows: config.flows, meter: kernel.meter, hz: kernel.hz };
     let datapath = Datapath::new(kernel.layout.clone(), settings);
-    let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, cgroup, cgroup_dir);
+    let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, guarded, target);
     let generations = pins.generations()?;
     if let Some(newest) = generations.last().filter(|newest| newest.is_complete())
         && Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi == ABI
@@ -308,29 +395,37 @@ fn attach(
     datapath: &Datapath,
     maps: load::Maps,
     config: &Config,
-    cgroup: &Path,
-    cgroup_dir: &File,
-) -> Result<Instance> {
+    guarded: &[&'static str],
+    target: &Target,
+) -> Result<(Instance, Rules)> {
     let establish = load::program(&datapath.establish()?, &maps)?;
     let send = load::program(&datapath.send()?, &maps)?;
+    let options = load::program(&datapath.options()?, &maps)?;
     let look = load::program(&datapath.look()?, &maps)?;
-    for (name, program) in [("establish", &establish), ("send", &send), ("look", &look)] {
+    for (name, program) in [("establish", &establish), ("send", &send), ("options", &options), ("look", &look)] {
         generation.pin_program(name, program)?;
     }
     if !generation.is_complete() {
         generation.pin_maps(&maps)?;
     }
     let instance = Instance::open_generation(pins.clone(), generation.clone())?;
-    instance.set_about(about(cgroup, datapath.settings.meter))?;
+    instance.set_about(about(&target.path, datapath.settings.meter))?;
     instance.set_control(Control {
         draining: 0,
         refresh: refresh(config, datapath.settings.hz),
         blocking_readers: config.blocking_readers.into(),
+        // Until others take their place.
+        rules: instance.control()?.rules,
     })?;
+    let rules = Rules::install(&instance, Tables::new(&config.policy, guarded))?;
     attach_send(&instance, &send).context("cannot attach the sk_msg program")?;
-    attach_to_cgroup(&instance, "link_establish", &establish, AttachType::CGROUP_SOCK_OPS, cgroup_dir)
-        .with_context(|| format!("cannot attach the sock_ops program to {}", cgroup.display()))?;
-    Ok(instance)
+    attach_to_cgroup(&instance, "link_options", &options, AttachType::CGROUP_SETSOCKOPT, &target.dir)
+        .with_context(|| format!("cannot attach the program for socket options to {}", target.path.display()))?;
+    attach_to_cgroup(&instance, "link_establish", &establish, AttachType::CGROUP_SOCK_OPS, &target.dir)
+        .with_context(|| format!("cannot attach the sock_ops program to {}", target.path.display()))?;
+    // After the programs are attached, so that each listener is seen by them or by this.
+    rules.note_listeners()?;
+    Ok((instance, rules))
 }
 
 fn attach_send(instance: &Instance, send: &Prog) -> Result<()> {
@@ -362,17 +457,25 @@ fn attach_to_cgroup(
     instance.generation().pin_link(link, &Link::to_cgroup(program, cgroup.as_fd(), attach_type)?)
 }
 
-fn open_cgroup(dir: &Path) -> Result<File> {
-    let opened = File::open(dir).with_context(|| format!("cannot open the cgroup {}", dir.display()))?;
-    let magic = nix::sys::statfs::fstatfs(&opened).with_context(|| format!("cannot look at {}", dir.display()))?;
-    if magic.filesystem_type() != nix::sys::statfs::CGROUP2_SUPER_MAGIC {
-        bail!(
-            "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
-            dir.display(),
-            cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
-        );
+/// The cgroup whose sockets are accelerated.
+struct Target {
+    path: PathBuf,
+    dir: File,
+}
+
+impl Target {
+    fn open(dir: &Path) -> Result<Target> {
+        let opened = File::open(dir).with_context(|| format!("cannot open the cgroup {}", dir.display()))?;
+        let magic = nix::sys::statfs::fstatfs(&opened).with_context(|| format!("cannot look at {}", dir.display()))?;
+        if magic.filesystem_type() != nix::sys::statfs::CGROUP2_SUPER_MAGIC {
+            bail!(
+                "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
+                dir.display(),
+                cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
+            );
+        }
+        Ok(Target { path: dir.to_owned(), dir: opened })
     }
-    Ok(opened)
 }
 
 fn about(cgroup: &Path, meter: crate::datapath::Meter) -> About {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! <bpffs>/shunt/NAME/1/         rendezvous socks lanes fins counters control about    the maps
-//!                               establish send look                                   the programs
-//!                               link_establish link_send                              the attachments
+//!                               ports addresses processes cgroups listeners clients   the rules, and who is who
+//!                               establish send options look                           the programs
+//!                               link_establish link_send link_options                 the attachments
 //!                    2/         see `generation`
 //!                    successor/
 //! ```

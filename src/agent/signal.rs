@@ -1,4 +1,4 @@
-//! The signals that stop an agent, taken one at a time instead of interrupting.
+//! The signals that an agent obeys, taken one at a time instead of interrupting.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Waits for a signal; whether one came in this time.
-    pub fn wait(&mut self, time: Duration) -> Result<bool> {
+    /// Waits for a signal; what it asks for, if one came in this time.
+    pub fn wait(&mut self, time: Duration) -> Result<Option<Request>> {
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
         let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         match poll(&mut ready, timeout) {
@@ -35,8 +35,18 @@ impl Signals {
         }
     }
 
-    /// Whether a signal has come; it is taken.
-    pub fn pending(&mut self) -> bool {
-        matches!(self.0.read_signal(), Ok(Some(_)))
+    /// What a signal that has come asks for; it is taken.
+    pub fn pending(&mut self) -> Option<Request> {
+        let signal = self.0.read_signal().ok()??;
+        Some(if signal.ssi_signo == Signal::SIGHUP as u32 { Request::Reload } else { Request::Stop })
     }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// SIGTERM, SIGINT
+    Stop,
+    /// SIGHUP: read the configuration file again.
+    Reload,
 }

@@ -11,6 +11,7 @@ use crate::agent::{Name, Pins};
 
 mod asm;
 mod bench;
+mod check_config;
 mod demo;
 mod detach;
 mod disasm;
@@ -55,6 +56,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    CheckConfig(check_config::CheckConfig),
     Status(status::Status),
     Stats(stats::Stats),
     Flows(flows::Flows),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Command::Run(command) => command.run(),
+        Command::CheckConfig(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Stats(command) => command.run(),
         Command::Flows(command) => command.run(),

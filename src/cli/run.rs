@@ -8,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{DONE, Instance, UNREAD};
-use crate::agent::{Agent, Config, Ended};
+use super::{DONE, UNREAD};
+use crate::agent::{Agent, Config, Ended, Name};
+use crate::policy::Policy;
+use crate::policy::file::{self, File, Settings};
 
 /// Accelerate every connection with both ends in a cgroup, until stopped
 ///
@@ -22,19 +24,28 @@ use crate::agent::{Agent, Config, Ended};
     shunt run                                              the whole node\n  \
     shunt run --cgroup /sys/fs/cgroup/kubepods.slice       what Kubernetes runs\n  \
     shunt run --replace                                    upgrade in place, or go on after a crash\n  \
+    shunt run --config /etc/shunt.toml                     as a file says: shunt check-config --help\n  \
     shunt run --name a --cgroup … & shunt run --name b …   two instances on different cgroups")]
 pub struct Run {
-    #[command(flatten)]
-    instance: Instance,
+    /// Name of the instance; several can run side by side on different cgroups [default: shunt]
+    #[arg(long)]
+    name: Option<Name>,
+    /// Where the BPF file system is mounted [default: found in the mount table]
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
+    /// Read settings and rules from this file, and the rules again on SIGHUP; options given here count before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The cgroup (v2) whose sockets are accelerated, with all below it [default: the root, found in the mount table]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
-    /// The most connections that can be accelerated at once; more go by TCP
-    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=8_388_608))]
-    max_flows: u32,
+    /// The most connections that can be accelerated at once; more go by TCP [default: 65536]
+    #[arg(long, value_name = "N", value_parser = within(file::MAX_FLOWS))]
+    max_flows: Option<u32>,
     /// The longest time between two messages that each direction sends by TCP, so that connection tracking does not forget a NAT hop
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    refresh: u32,
+    /// [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = within(file::REFRESH))]
+    refresh: Option<u32>,
     /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
     #[arg(long)]
     blocking_readers: bool,
@@ -44,17 +55,45 @@ pub struct Run {
     replace: bool,
 }
 
+fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*allowed.start())..=i64::from(*allowed.end()))
+}
+
 impl Run {
-    pub fn run(self) -> Result<ExitCode> {
-        let config = Config {
-            name: self.instance.name,
-            bpffs: self.instance.bpffs,
-            cgroup: self.cgroup,
-            flows: self.max_flows,
-            refresh: Duration::from_secs(self.refresh.into()),
-            blocking_readers: self.blocking_readers,
-            replace: self.replace,
+    /// What is said on the command line counts before what the file says.
+    fn config(self) -> Result<Config> {
+        const NAME: &str = "shunt";
+        const FLOWS: u32 = 65_536;
+        const REFRESH: u32 = 60;
+        let path =
+            self.config.as_deref().map(std::path::absolute).transpose().context("cannot find the working directory")?;
+        let (settings, policy) = match &path {
+            Some(path) => {
+                let File { settings, policy } = File::read(path)?;
+                (settings, policy)
+            }
+            None => (Settings::default(), Policy::default()),
         };
+        let name = match self.name.or(settings.name) {
+            Some(name) => name,
+            None => NAME.parse()?,
+        };
+        let refresh = self.refresh.or(settings.refresh).unwrap_or(REFRESH);
+        Ok(Config {
+            name,
+            bpffs: self.bpffs.or(settings.bpffs),
+            cgroup: self.cgroup.or(settings.cgroup),
+            flows: self.max_flows.or(settings.max_flows).unwrap_or(FLOWS),
+            refresh: Duration::from_secs(refresh.into()),
+            blocking_readers: self.blocking_readers || settings.blocking_readers.unwrap_or(false),
+            replace: self.replace,
+            policy,
+            file: path,
+        })
+    }
+
+    pub fn run(self) -> Result<ExitCode> {
+        let config = self.config()?;
         let agent = Agent::start(&config)?;
         {
             let mut out = std::io::stdout().lock();

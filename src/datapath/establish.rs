@@ -5,16 +5,18 @@ use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_
 use super::count::{add, count};
 use super::reason::Reason;
 use super::record::{Lane, Role};
-use super::{Datapath, leave, rendezvous, segment};
+use super::{Datapath, leave, policy, rendezvous, segment};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
 
 /// Events (include/uapi/linux/bpf.h).
 const BPF_SOCK_OPS_RWND_INIT: i32 = 2;
+const BPF_SOCK_OPS_TCP_CONNECT_CB: i32 = 3;
 const BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: i32 = 4;
 const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: i32 = 5;
 const BPF_SOCK_OPS_STATE_CB: i32 = 10;
+const BPF_SOCK_OPS_TCP_LISTEN_CB: i32 = 11;
 const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
 
 /// States (include/uapi/linux/bpf.h).
@@ -31,12 +33,14 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
     let event = b.keep(b.context::<bpf_sock_ops>());
     let leaving = b.label();
-    let cases: [(i32, Case); 5] = [
+    let cases: [(i32, Case); 7] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
         (BPF_SOCK_OPS_STATE_CB, state_changed),
         (BPF_SOCK_OPS_RWND_INIT, |b, d, event, _| rendezvous::hint(b, d, event)),
         (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| rendezvous::client_established(b, d, event)),
         (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| rendezvous::server_established(b, d, event)),
+        (BPF_SOCK_OPS_TCP_CONNECT_CB, |b, d, event, _| policy::connecting(b, d, event)),
+        (BPF_SOCK_OPS_TCP_LISTEN_CB, |b, d, event, _| policy::listening(b, d, event)),
     ];
     for (op, case) in cases {
         let found = b.load(event.at(bpf_sock_ops::op));

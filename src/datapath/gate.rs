@@ -261,7 +261,7 @@ pub(super) fn peer_ended(b: &Builder, lane: &Ptr<Lane>, gone: &Label, goes_on: &
 }
 
 /// The count of a lane's bucket in [`Fins`].
-fn fins(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) -> Ptr<u64> {
+pub(super) fn fins(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) -> Ptr<u64> {
     let count = b.map_value(&d.maps.fins, 0);
     let bucket = b.load(lane.at(Lane::bucket));
     // It is in there; the verifier wants to see it.

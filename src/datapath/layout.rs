@@ -37,6 +37,10 @@ macro_rules! layout {
             pub file_holders: Holders,
             /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
             pub sk_msg_size: u32,
+            /// A socket's `struct cgroup`.
+            pub cgroup: KernelField,
+            /// The folder that a folder lies in.
+            pub folder_above: KernelField,
             /// Those of a socket's flags that ask for something that only TCP's own functions do.
             pub guarded_flags: u64,
         }
@@ -58,8 +62,20 @@ macro_rules! layout {
                     // Kernels before 6.13.
                     Err(_) => Holders { field: member("file", "f_count.counter")?, of_one: 1 },
                 };
+                let cgroup = match member("sock", "sk_cgrp_data.cgroup") {
+                    Ok(field) => field,
+                    // Kernels before 5.16, with tags in the low bits.
+                    Err(_) => member("sock", "sk_cgrp_data.val")?,
+                };
+                let folder_above = match member("kernfs_node", "__parent") {
+                    Ok(field) => field,
+                    // Kernels before 6.15.
+                    Err(_) => member("kernfs_node", "parent")?,
+                };
                 Ok(Layout {
                     file_holders,
+                    cgroup,
+                    folder_above,
                     $($name: member($structure, $path)?,)+
                     $($oname: member($ostructure, $opath).ok(),)+
                     sk_msg_size: size_of("sk_msg")?,
@@ -78,6 +94,16 @@ layout! {
         client_isn => "tcp_request_sock" "rcv_isn",
         /// A request socket: the server's initial sequence number.
         server_isn => "tcp_request_sock" "snt_isn",
+        /// A request socket: the listener that answers.
+        listener => "request_sock" "__req_common.skc_listener",
+        /// The first thread of a thread's process.
+        first_thread => "task_struct" "group_leader",
+        /// A thread's name.
+        thread_name => "task_struct" "comm",
+        /// A cgroup's folder.
+        cgroup_folder => "cgroup" "kn",
+        /// The inode number of a folder, which is the identity of its cgroup.
+        folder_inode => "kernfs_node" "id",
         /// A socket's cookie.
         cookie => "sock" "__sk_common.skc_cookie",
         /// Bytes charged to a socket's receive side, `sk_rmem_alloc` in the sources.

@@ -12,7 +12,9 @@
 //! | [`send`] | sk_msg | which way each message goes |
 //! | [`gate`] | | order gate, reader gate, memory gate, refresh |
 //! | [`guard`] | | what is left to TCP because an application could tell the difference |
+//! | [`policy`] | | whose connections are accelerated, by rules |
 //! | [`leave`] | | the end of a lane, and the way out of the socket map |
+//! | [`options`] | setsockopt | options that redirected bytes cannot do justice to |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
@@ -27,7 +29,9 @@ mod leave;
 mod look;
 mod map;
 mod option;
+mod options;
 mod peek;
+mod policy;
 mod reason;
 mod record;
 mod rendezvous;
@@ -41,9 +45,12 @@ use bpf_asm::{BuildErrors, Program};
 
 pub use layout::Layout;
 pub use look::RECORD_AT;
-pub use map::Maps;
+pub use map::{Maps, RULES};
 pub use reason::Reason;
-pub use record::{ABI, About, Control, End, Fins, FlowEnd, Isns, Lane, Mode, Role, Wake};
+pub use record::{
+    ABI, About, Comm, Control, End, Fins, FlowEnd, Isns, Lane, Mode, PORTS_PER_BYTE, Ports, Prefix, Role, Wake, rules,
+    verdict,
+};
 
 /// How the unread bytes of a receiver are metered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +99,8 @@ impl Datapath {
     ///
     /// # Errors
     /// What the builder refuses, each with its Rust line.
-    pub fn programs(&self) -> Result<[Program; 3], BuildErrors> {
-        Ok([self.establish()?, self.send()?, self.look()?])
+    pub fn programs(&self) -> Result<[Program; 4], BuildErrors> {
+        Ok([self.establish()?, self.send()?, self.options()?, self.look()?])
     }
 
     /// The sock_ops program.
@@ -110,6 +117,14 @@ impl Datapath {
     /// What the builder refuses, each with its Rust line.
     pub fn send(&self) -> Result<Program, BuildErrors> {
         send::program(self)
+    }
+
+    /// The program that is asked about socket options.
+    ///
+    /// # Errors
+    /// What the builder refuses, each with its Rust line.
+    pub fn options(&self) -> Result<Program, BuildErrors> {
+        options::program(self)
     }
 
     /// The program that looks at one enrolled socket.

@@ -37,6 +37,8 @@ reasons! {
     Blocking => "blocking",
     /// Connections and messages by TCP: the application has set an option that asks for what only TCP does.
     Guarded => "guarded",
+    /// Connections that the configuration excludes, or of which it cannot be told whether it does.
+    Excluded => "excluded",
     /// Two clients claimed the same sequence numbers: neither was paired.
     Ambiguous => "ambiguous",
     /// A socket could not be enrolled: the socket map is full or refused it.

@@ -120,6 +120,64 @@ record! {
         pub refresh: u32,
         /// Not 0: readers that block are accelerated, too.
         pub blocking_readers: u32,
+        /// Which kinds of rules there are: bits of [`rules`].
+        pub rules: u32,
+    }
+}
+
+/// The kinds of rules that there can be, as bits of [`Control::rules`].
+pub mod rules {
+    /// By port.
+    pub const PORTS: u32 = 1;
+    /// By address.
+    pub const ADDRESSES: u32 = 2;
+    /// By the name of the process.
+    pub const PROCESSES: u32 = 4;
+    /// By cgroup.
+    pub const CGROUPS: u32 = 8;
+    /// Not a kind: only what some rule includes is accelerated.
+    pub const ONLY_INCLUDED: u32 = 16;
+}
+
+/// What the rules say of one end of a connection, or of both: bits, since rules may contradict each other. Excluded wins.
+pub mod verdict {
+    /// Some rule includes it.
+    pub const INCLUDED: u64 = 1;
+    /// Some rule excludes it.
+    pub const EXCLUDED: u64 = 2;
+    /// Every bit.
+    pub const ALL: u64 = INCLUDED | EXCLUDED;
+}
+
+/// Ports of which one byte of [`Ports`] tells.
+pub const PORTS_PER_BYTE: usize = 4;
+
+record! {
+    /// A [`verdict`] for every port.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Ports {
+        /// Two bits for each, the lowest bits for the lowest port; in four parts that mean nothing.
+        pub verdicts: [[u8; (1 << 14) / PORTS_PER_BYTE]; 4],
+    }
+}
+
+record! {
+    /// Addresses that begin with the same bits (`struct bpf_lpm_trie_key`).
+    #[derive(bytemuck::Pod, bytemuck::Zeroable, Hash, PartialOrd, Ord)]
+    pub struct Prefix {
+        /// How many bits.
+        pub length: u32,
+        /// The address in network byte order; an IPv4 address as the IPv6 address that it is mapped to.
+        pub address: [u32; 4],
+    }
+}
+
+record! {
+    /// The name of a process: that of its first thread.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable, Hash, PartialOrd, Ord)]
+    pub struct Comm {
+        /// At most 15 bytes, then zeroes.
+        pub name: [u8; 16],
     }
 }
 

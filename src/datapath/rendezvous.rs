@@ -1,6 +1,7 @@
 //! Which two sockets are the two ends of one flow.
 //!
-//! 1. *Hint.* A SYN has reached a listener here: the pair of sequence numbers that this connection will have is noted.
+//! 1. *Hint.* A SYN has reached a listener here: the pair of sequence numbers that this connection will have is noted, with what the
+//!    rules say of the listener's end.
 //! 2. *Client.* A connection opened here whose pair was noted has its listener here: it is enrolled and leaves the address of its lane
 //!    with the note. One whose pair was not noted leaves the node, and is not touched.
 //! 3. *Server.* A connection accepted here finds its client there, and leaves the address of its own lane instead. Both are a flow
@@ -16,8 +17,8 @@ use bpf_asm::{Builder, Field, Label, NULL, Place, Ptr, Reg, Slot, bpf_sock, bpf_
 use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
-use super::record::{BUCKETS, Control, End, Isns, Lane, Role};
-use super::{Datapath, gate, guard, segment};
+use super::record::{BUCKETS, Control, End, Isns, Lane, Role, verdict};
+use super::{Datapath, gate, guard, policy, segment};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -52,10 +53,10 @@ pub(super) fn hint(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         first.add(1);
         b.store(pair.at(into), &first);
     }
-    drop(request);
-    let nobody = b.slot::<u64>();
-    b.store(nobody.place(), 0);
-    b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &nobody, BPF_ANY));
+    let verdict = b.slot::<u64>();
+    b.store(verdict.place(), 0);
+    policy::judge_listener(b, d, &request, &verdict);
+    b.call(helper::map_update_elem(&d.maps.rendezvous, &pair, &verdict, BPF_ANY));
     b.place(&done);
 }
 
@@ -76,12 +77,13 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     });
     let note = b.keep(note);
     let claimed = b.load(note.at_all());
-    b.when(claimed.ne(0), || {
+    b.when(claimed.gt(verdict::ALL as i32), || {
         ambiguous(b, d, &pair);
         b.jump(&done);
     });
     drop(claimed);
     suitable(b, d, event, Role::Client, &done);
+    policy::judge_client(b, d, event, &note, &done);
 
     let me = b.slot::<End>();
     let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);

@@ -46,6 +46,11 @@ impl Processes {
         self.by_inode.get(&inode).map(|(process, _)| process)
     }
 
+    /// Every socket: a process that holds it, and its descriptor there.
+    pub fn sockets(&self) -> impl Iterator<Item = (&Process, i32)> {
+        self.by_inode.values().map(|(process, fd)| (process, *fd))
+    }
+
     /// The number of that process, and its descriptor of the socket.
     pub fn descriptor(&self, inode: u64) -> Option<(u32, i32)> {
         self.by_inode.get(&inode).map(|(process, fd)| (process.pid, *fd))

@@ -22,6 +22,8 @@ open_enum! {
         SK_MSG = 16,
         /// Called at a tracepoint with its raw arguments.
         RAW_TRACEPOINT = 17,
+        /// `setsockopt` and `getsockopt` by processes in a cgroup.
+        CGROUP_SOCKOPT = 25,
         /// fentry, fexit and iterators, by BTF.
         TRACING = 26,
         /// Called by user space alone.
@@ -36,6 +38,8 @@ open_enum! {
         NONE = 0,
         /// sock_ops on a cgroup.
         CGROUP_SOCK_OPS = 3,
+        /// `setsockopt` by processes in a cgroup.
+        CGROUP_SETSOCKOPT = 22,
         /// sk_msg on a sockmap or sockhash.
         SK_MSG_VERDICT = 7,
         /// Tracing: a raw tracepoint by BTF.

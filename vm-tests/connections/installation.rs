@@ -67,7 +67,7 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
             scope.spawn(move || {
                 enter_empty_root(root);
                 let mut agent = Command::new("/shunt")
-                    .args(["run", "--name", name, "--cgroup"])
+                    .args(["run", "--blocking-readers", "--name", name, "--cgroup"])
                     .arg(cgroup_inside)
                     .env_clear()
                     .stdout(Stdio::piped())

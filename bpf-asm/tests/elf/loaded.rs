@@ -2,8 +2,8 @@
 
 use bpf_asm::text;
 use bpf_asm::{
-    __sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr, bpf_sock_ops, elf, helper,
-    sk_msg_md, xdp_md,
+    __sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr, bpf_sock_ops, bpf_sockopt, elf,
+    helper, sk_msg_md, xdp_md,
 };
 
 use crate::bpftool::{json, run};
@@ -115,6 +115,7 @@ fn every_kind_of_program_is_known_by_its_section() {
         (answer("frames", ProgramType::Xdp, |b| drop(b.context::<xdp_md>()), 2), "xdp"),
         (answer("events", ProgramType::SockOps, |b| drop(b.context::<bpf_sock_ops>()), 1), "sock_ops"),
         (answer("messages", ProgramType::SkMsg, |b| drop(b.context::<sk_msg_md>()), 1), "sk_msg"),
+        (answer("options", ProgramType::SetSockOpt, |b| drop(b.context::<bpf_sockopt>()), 1), "cgroup_sockopt"),
         (answer("dials", ProgramType::Connect4, |b| drop(b.context::<bpf_sock_addr>()), 1), "cgroup_sock_addr"),
     ];
     let object = object(&programs.iter().map(|(program, _)| program).collect::<Vec<_>>());

@@ -1,4 +1,6 @@
-use bpf_asm::{Builder, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_sock_ops, btf, helper, record, sk_msg_md};
+use bpf_asm::{
+    Builder, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_sock_ops, bpf_sockopt, btf, helper, record, sk_msg_md,
+};
 
 use crate::machine::finish;
 
@@ -154,6 +156,7 @@ fn program_types_have_the_numbers_of_the_uapi() {
     assert_eq!(numbers(ProgramType::Iterator), (26, 28));
     assert_eq!(numbers(ProgramType::Xdp), (6, 37));
     assert_eq!(numbers(ProgramType::Connect4), (18, 10));
+    assert_eq!(numbers(ProgramType::SetSockOpt), (25, 22));
 }
 
 /// The offsets that UAPI `linux/bpf.h` gives, written out apart from the records.
@@ -173,4 +176,5 @@ fn contexts_lie_as_the_uapi_lays_them_out() {
         data_segs_in 144, segs_out 148, data_segs_out 152, lost_out 156, sacked_out 160, sk_txhash 164,
         bytes_received 168, bytes_acked 176, sk 184, skb_data 192, skb_data_end 200, skb_len 208, skb_tcp_flags 212,
         skb_hwtstamp 216);
+    offsets!(bpf_sockopt: sk 0, optval 8, optval_end 16, level 24, optname 28, optlen 32, retval 36);
 }

@@ -5,7 +5,7 @@ use super::super::{Mode, Reason};
 fn an_event_that_is_of_no_interest_changes_nothing() {
     on_every_kernel(|mut w| {
         let (client, _) = w.connection(1, 2);
-        w.event(Event::new(Op::TcpConnect, client));
+        w.event(Event::new(Op::NeedsEcn, client));
         assert_eq!(w.counted(), []);
         assert_eq!((w.len("rendezvous"), w.len("lanes"), w.len("socks")), (0, 0, 0));
     });

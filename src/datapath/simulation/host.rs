@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use bpf_asm::{MapDef, bpf_sock_ops};
+use bpf_asm::{MapDef, MapKind, bpf_sock_ops};
 
 use super::memory::Memory;
 use crate::datapath::{Datapath, Fins, Reason};
@@ -22,6 +22,7 @@ pub enum Helper {
     MapDeleteElem = 3,
     SkbStoreBytes = 9,
     SkbLoadBytes = 26,
+    GetCurrentTask = 35,
     GetSocketCookie = 46,
     Setsockopt = 49,
     SockOpsCbFlagsSet = 59,
@@ -31,6 +32,7 @@ pub enum Helper {
     SkStorageGet = 107,
     SkStorageDelete = 108,
     ProbeReadKernel = 113,
+    ProbeReadKernelStr = 115,
     Jiffies64 = 118,
     SkcToTcpSock = 137,
 }
@@ -50,6 +52,7 @@ table!(
     MapDeleteElem,
     SkbStoreBytes,
     SkbLoadBytes,
+    GetCurrentTask,
     GetSocketCookie,
     Setsockopt,
     SockOpsCbFlagsSet,
@@ -59,6 +62,7 @@ table!(
     SkStorageGet,
     SkStorageDelete,
     ProbeReadKernel,
+    ProbeReadKernelStr,
     Jiffies64,
     SkcToTcpSock
 );
@@ -98,6 +102,25 @@ pub struct Map {
     pub entries: BTreeMap<Vec<u8>, u64>,
 }
 
+impl Map {
+    /// The value under the longest prefix that the key begins with: a length in bits, then the bytes.
+    fn longest_prefix(&self, key: &[u8]) -> u64 {
+        let split = |key: &[u8]| {
+            let length = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
+            let address: [u8; 16] = key[4..].try_into().expect("an address");
+            (length, u128::from_be_bytes(address))
+        };
+        let (most, address) = split(key);
+        let covers = |prefix: u32, start: u128| {
+            prefix <= most && (prefix == 0 || start >> (128 - prefix) == address >> (128 - prefix))
+        };
+        let candidates = self.entries.iter().map(|(key, &value)| (split(key), value));
+        let longest =
+            candidates.filter(|&((prefix, start), _)| covers(prefix, start)).max_by_key(|&((prefix, _), _)| prefix);
+        longest.map_or(0, |(_, value)| value)
+    }
+}
+
 /// What happens instead of a helper's work, or before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -133,6 +156,9 @@ pub struct Host {
     pub counters: u64,
     pub control: u64,
     pub fins: u64,
+    pub ports: u64,
+    /// The thread that is in a call.
+    pub caller: u64,
 }
 
 impl Host {
@@ -146,6 +172,7 @@ impl Host {
         let counters = array(&mut memory, Reason::ALL.len() * 8);
         let control = array(&mut memory, datapath.maps.control.def().value_size as usize);
         let fins = array(&mut memory, datapath.maps.fins.def().value_size as usize);
+        let ports = array(&mut memory, datapath.maps.ports.def().value_size as usize);
         let maps = datapath
             .maps
             .all()
@@ -160,7 +187,7 @@ impl Host {
             counters_missing: false,
             packet: 0,
         };
-        Host { memory, state, jiffies: 0, datapath, counters, control, fins }
+        Host { memory, state, jiffies: 0, datapath, counters, control, fins, ports, caller: 0 }
     }
 
     /// Runs `program` with this host behind its helpers.
@@ -172,8 +199,9 @@ impl Host {
 
     /// What stands for a map in a program: a number that nobody can load from, the value's address for a map of one value.
     pub fn handle(&self, def: &MapDef) -> u64 {
+        let maps = &self.datapath.maps;
         for (of_one, value) in
-            [(self.datapath.maps.control.def(), self.control), (self.datapath.maps.fins.def(), self.fins)]
+            [(maps.control.def(), self.control), (maps.fins.def(), self.fins), (maps.ports.def(), self.ports)]
         {
             if def.name == of_one.name {
                 return value;
@@ -244,7 +272,7 @@ impl Host {
             Helper::MapLookupElem | Helper::SkStorageGet | Helper::SkcToTcpSock => 0,
             Helper::MsgRedirectHash => SK_DROP,
             Helper::MapUpdateElem | Helper::SockHashUpdate => ENOMEM,
-            Helper::ProbeReadKernel => {
+            Helper::ProbeReadKernel | Helper::ProbeReadKernelStr => {
                 self.memory.write(to, &vec![0; size as usize]);
                 EFAULT
             }
@@ -323,6 +351,18 @@ impl Host {
                 self.memory.write(a, &bytes);
                 0
             }
+            Helper::ProbeReadKernelStr => {
+                if !self.memory.is_mapped(c, b as usize) {
+                    return self.failure(helper, arguments);
+                }
+                let mut text = self.memory.read(c, b as usize);
+                let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len() - 1);
+                text.truncate(end);
+                text.push(0);
+                self.memory.write(a, &text);
+                text.len() as i64
+            }
+            Helper::GetCurrentTask => self.caller as i64,
             Helper::Jiffies64 => self.jiffies as i64,
             Helper::SkcToTcpSock => a as i64,
         }
@@ -346,7 +386,11 @@ impl Host {
             let inside = index < Reason::ALL.len() as u64 && !self.state.counters_missing;
             return if inside { self.counters + index * 8 } else { 0 };
         }
-        self.map_of(map).entries.get(&key).copied().unwrap_or(0)
+        let map = self.map_of(map);
+        if map.def.kind == MapKind::LpmTrie {
+            return map.longest_prefix(&key);
+        }
+        map.entries.get(&key).copied().unwrap_or(0)
     }
 
     fn update(&mut self, map: u64, key: u64, value: u64, flags: u64) -> i64 {

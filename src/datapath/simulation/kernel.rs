@@ -26,6 +26,9 @@ pub const SOCK_ZEROCOPY: u32 = 20;
 /// Members of `struct tcp_sock` come after those of `struct sock`, with which it begins.
 const AFTER_SOCK: u32 = 512;
 
+/// Those of a request socket come after what it has in common with a socket, too.
+const AFTER_REQUEST: u32 = AFTER_SOCK + 24;
+
 /// Where the context of a sock_ops program keeps its socket: behind what programs may see.
 const BEHIND_CONTEXT: u32 = size_of::<bpf_asm::bpf_sock_ops>() as u32;
 
@@ -44,7 +47,8 @@ impl Kernel {
         let mut ends: HashMap<String, u32> = HashMap::new();
         let member = |structure: &str, path: &str| -> Result<KernelField, Infallible> {
             let first = match structure {
-                "tcp_sock" => AFTER_SOCK,
+                "tcp_sock" | "request_sock" => AFTER_SOCK,
+                "tcp_request_sock" => AFTER_REQUEST,
                 "bpf_sock_ops_kern" => BEHIND_CONTEXT,
                 _ => 24,
             };
@@ -66,6 +70,13 @@ impl Kernel {
                 | "entry"
                 | "private"
                 | "stack"
+                | "group_leader"
+                | "comm"
+                | "__parent"
+                | "kn"
+                | "id"
+                | "sk_cgrp_data.cgroup"
+                | "__req_common.skc_listener"
                 | "vfs_inode.i_ino"
                 | "__sk_common.skc_flags"
                 | "__sk_common.skc_v6_rcv_saddr"

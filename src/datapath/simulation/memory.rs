@@ -8,7 +8,7 @@ use bpf_asm::KernelField;
 use super::interpreter::{Addresses, FRAME_AND_ASIDE};
 
 /// Bytes; a test makes a few dozen objects.
-const SIZE: usize = 256 * 1024;
+const SIZE: usize = 320 * 1024;
 
 /// Bytes for the marks of a run: two for each instruction.
 pub const MARKS: usize = 4 * 1024;

@@ -19,13 +19,13 @@ mod memory;
 
 use std::collections::BTreeMap;
 
-use bpf_asm::{KernelField, Program, bpf_sock_ops, sk_msg_md};
+use bpf_asm::{KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md};
 use bytemuck::Pod;
 
 pub use host::{Fault, Helper};
 pub use kernel::{Kernel, SOCK_ZEROCOPY};
 
-use super::{Control, Datapath, FlowEnd, Isns, Lane, Layout, Reason, Settings};
+use super::{Control, Datapath, FlowEnd, Isns, Lane, Layout, Ports, Reason, Settings};
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
 
@@ -82,7 +82,9 @@ impl Default for Callers {
 #[repr(u32)]
 pub enum Op {
     /// Of no interest to shunt.
+    NeedsEcn = 6,
     TcpConnect = 3,
+    TcpListen = 11,
     RwndInit = 2,
     ActiveEstablished = 4,
     PassiveEstablished = 5,
@@ -137,9 +139,9 @@ pub struct World {
     pub kernel: Kernel,
     /// There except while a program runs.
     host: Option<Host>,
-    programs: [Program; 3],
+    programs: [Program; 4],
     /// The programs as the interpreter takes them.
-    prepared: [Vec<u8>; 3],
+    prepared: [Vec<u8>; 4],
     /// Who is whose peer in truth.
     peers: BTreeMap<u64, u64>,
     /// What was read of the counters.
@@ -156,6 +158,7 @@ pub struct World {
 enum Which {
     Establish,
     Send,
+    Options,
     Look,
 }
 
@@ -403,6 +406,11 @@ impl World {
     /// A SYN with this number reaches a listener, which answers with that.
     pub fn syn(&mut self, client_isn: u32, server_isn: u32) -> u64 {
         let request = self.object();
+        self.syn_with(request, client_isn, server_isn)
+    }
+
+    /// The same, with a request socket of which more is known.
+    pub fn syn_with(&mut self, request: u64, client_isn: u32, server_isn: u32) -> u64 {
         self.set(request, |l| l.client_isn, client_isn.into());
         self.set(request, |l| l.server_isn, server_isn.into());
         self.event(Event { shown: false, is_fullsock: 0, ..Event::new(Op::RwndInit, request) });
@@ -452,6 +460,29 @@ impl World {
 
     pub fn state_becomes(&mut self, sk: u64, state: u32) {
         self.event(Event { args: [1, state], ..Event::new(Op::State, sk) });
+    }
+
+    /// An application sets an option of a socket to these bytes. Whether it may, and how many of them the kernel is to take itself: 0
+    /// for what the application gave, -1 for nothing.
+    pub fn set_option(&mut self, sk: u64, level: i32, name: i32, value: &[u8]) -> (bool, i32) {
+        let given = self.host_mut().memory.place(value.len());
+        let context = self.new_context();
+        let memory = &self.host().memory;
+        memory.write(given, value);
+        let numbers = [
+            (bpf_sockopt::sk.offset(), 8, sk),
+            (bpf_sockopt::optval.offset(), 8, given),
+            (bpf_sockopt::optval_end.offset(), 8, given + value.len() as u64),
+            (bpf_sockopt::level.offset(), 4, level as u64),
+            (bpf_sockopt::optname.offset(), 4, name as u64),
+            (bpf_sockopt::optlen.offset(), 4, value.len() as u64),
+        ];
+        for (offset, size, number) in numbers {
+            memory.set_number(context + offset as u64, size, number);
+        }
+        let allowed = self.run(Which::Options);
+        assert!(allowed <= 1, "it answers {allowed}");
+        (allowed == 1, self.host().memory.number(context + bpf_sockopt::optlen.offset() as u64, 4) as i32)
     }
 
     /// An enrolled socket sends a segment.
@@ -574,6 +605,44 @@ impl World {
 
     pub fn put<V: Pod>(&mut self, map: &str, key: Isns, value: V) {
         self.host_mut().put(map, bytemuck::bytes_of(&key), bytemuck::bytes_of(&value));
+    }
+
+    /// Puts a rule, or what is known of a listener, under a key of any type.
+    pub fn put_under<K: Pod, V: Pod>(&mut self, map: &str, key: K, value: V) {
+        self.host_mut().put(map, bytemuck::bytes_of(&key), bytemuck::bytes_of(&value));
+    }
+
+    /// What is under a key of any type.
+    pub fn value_under<K: Pod, V: Pod>(&mut self, map: &str, key: K) -> Option<V> {
+        let address = *self.host_mut().map(map).entries.get(bytemuck::bytes_of(&key))?;
+        Some(bytemuck::pod_read_unaligned(&self.host().memory.read(address, size_of::<V>())))
+    }
+
+    pub fn ports(&mut self, ports: &Ports) {
+        self.host().memory.write(self.host().ports, bytemuck::bytes_of(ports));
+    }
+
+    /// Lets a thread of this name make the next calls, in a process whose first thread has that one.
+    pub fn caller(&mut self, process: &[u8; 16], thread: &[u8; 16]) {
+        let (first, other) = (self.object(), self.object());
+        for (task, name) in [(first, process), (other, thread)] {
+            let at = u64::from(self.host().datapath.layout.thread_name.offset);
+            self.host().memory.write(task + at, name);
+            self.set(task, |l| l.first_thread, first);
+        }
+        self.host_mut().caller = other;
+    }
+
+    /// Gives a socket or a request socket IPv4 addresses, its own first.
+    pub fn addresses(&mut self, sk: u64, local: [u8; 4], remote: [u8; 4]) {
+        let l = self.host().datapath.layout.clone();
+        for (address, v4, v6) in [(local, l.local_v4, l.local_v6), (remote, l.remote_v4, l.remote_v6)] {
+            self.host().memory.write(sk + u64::from(v4.offset), &address);
+            if let Some(v6) = v6 {
+                let mapped = std::net::Ipv4Addr::from(address).to_ipv6_mapped().octets();
+                self.host().memory.write(sk + u64::from(v6.offset), &mapped);
+            }
+        }
     }
 
     /// Empties a map, as eviction may.

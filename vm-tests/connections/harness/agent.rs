@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -32,6 +32,8 @@ pub struct Agent {
     /// What it was started with, and its successors are, too.
     cgroup: PathBuf,
     options: Vec<String>,
+    /// What it and its successors have logged, line by line.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Agent {
@@ -41,7 +43,7 @@ impl Agent {
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let process = spawn(&name, cgroup, &options, &[]);
-        let mut agent = Self { name, process, ended: None, cgroup: cgroup.to_owned(), options };
+        let mut agent = Self { name, process, ended: None, cgroup: cgroup.to_owned(), options, log: Arc::default() };
         agent.wait_until_ready();
         agent
     }
@@ -68,6 +70,14 @@ impl Agent {
 
     fn wait_until_ready(&mut self) {
         let stdout = self.process.stdout.take().expect("a piped stdout");
+        let stderr = self.process.stderr.take().expect("a piped stderr");
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                log.lock().expect("the log").push(line);
+            }
+        });
         let (tell, told) = mpsc::channel();
         // Reads to the end, so that the agent never writes into a closed pipe.
         std::thread::spawn(move || {
@@ -87,6 +97,14 @@ impl Agent {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("send the agent a signal");
+    }
+
+    /// Waits until it has logged a line with these words `times` times.
+    pub fn has_logged(&self, words: &str, times: usize) {
+        eventually("the agent has logged it", || {
+            let log = self.log.lock().expect("the log");
+            (log.iter().filter(|line| line.contains(words)).count() >= times).then_some(())
+        });
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -167,6 +185,7 @@ fn spawn(name: &str, cgroup: &Path, options: &[String], further: &[&str]) -> Chi
         .args(further)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"))
 }

@@ -38,8 +38,12 @@ impl Node {
 
     /// Starts the agent with further options for `shunt run`.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_on(Bed::new().expect("make a bed (as root, with cgroup v2)"), options)
+    }
+
+    /// Starts the agent on a bed in which there may be sockets.
+    pub fn start_on(mut bed: Bed, options: &[&str]) -> Self {
         let log = KernelLog::from_now();
-        let mut bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
         Path::prepare(&mut bed).expect("write the NAT rules");
         Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }
     }
@@ -122,7 +126,7 @@ impl Service {
     }
 }
 
-fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {
+pub fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {
     let listener = bound.unwrap_or_else(|error| panic!("listen for {path}: {error}"));
     let target = path.target(&listener).expect("the listener's address");
     Service { listener, target }

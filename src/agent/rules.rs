@@ -1,0 +1,121 @@
+//! The rules of a policy, put where the kernel programs look them up.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result};
+use bytemuck::Pod;
+use syscalls::{TypedMap, Update};
+
+use super::Instance;
+use crate::bed::cgroup;
+use crate::datapath::{Comm, Control, Ports, Prefix, RULES, rules};
+use crate::observe;
+use crate::policy::tables::Tables;
+
+/// The maps that hold rules, and the tables that are in them.
+pub struct Rules {
+    ports: TypedMap<u32, Ports>,
+    addresses: TypedMap<Prefix, u64>,
+    processes: TypedMap<Comm, u64>,
+    cgroups: TypedMap<u64, u64>,
+    listeners: TypedMap<u64, Comm>,
+    tables: Tables,
+    /// Identities of the cgroups that there are rules for.
+    identities: BTreeMap<u64, u64>,
+}
+
+impl Rules {
+    /// Those of an instance, with these tables put into its maps.
+    pub fn install(instance: &Instance, tables: Tables) -> Result<Rules> {
+        let mut rules = Rules {
+            ports: TypedMap::new(instance.map("ports")?)?,
+            addresses: TypedMap::new(instance.map("addresses")?)?,
+            processes: TypedMap::new(instance.map("processes")?)?,
+            cgroups: TypedMap::new(instance.map("cgroups")?)?,
+            listeners: TypedMap::new(instance.map("listeners")?)?,
+            tables: tables.clone(),
+            identities: BTreeMap::new(),
+        };
+        rules.replace(instance, tables)?;
+        Ok(rules)
+    }
+
+    /// Puts other tables there. Connections that are established meanwhile are judged by the old rules, the new ones, or both.
+    pub fn replace(&mut self, instance: &Instance, tables: Tables) -> Result<()> {
+        check_room("addresses", tables.addresses.len())?;
+        check_room("processes", tables.processes.len())?;
+        check_room("cgroups", tables.cgroups.len())?;
+        self.ports.update(&0, &tables.ports, Update::ANY)?;
+        fill(&self.addresses, &tables.addresses)?;
+        fill(&self.processes, &tables.processes)?;
+        self.tables = tables;
+        self.find_cgroups()?;
+        instance.set_control(Control { rules: self.tables.kinds, ..instance.control()? })
+    }
+
+    /// Follows cgroups that have been made or made again since the last time.
+    pub fn find_cgroups(&mut self) -> Result<()> {
+        if self.tables.kinds & rules::CGROUPS == 0 && self.identities.is_empty() {
+            return Ok(());
+        }
+        let root = cgroup::root()?;
+        let mut identities = BTreeMap::new();
+        for (cgroup, _) in &self.tables.cgroups {
+            let folder = cgroup.folder(&root);
+            // One that is not there has no sockets.
+            let Ok(there) = std::fs::metadata(&folder) else { continue };
+            // The nearest says everything.
+            let above = self.tables.cgroups.iter().filter(|(other, _)| folder.starts_with(other.folder(&root)));
+            identities.insert(there.ino(), above.fold(0, |all, (_, said)| all | said));
+        }
+        if identities != self.identities {
+            fill(&self.cgroups, &identities)?;
+            self.identities = identities;
+        }
+        Ok(())
+    }
+
+    /// Notes the processes of listeners that nobody has noted: those that are older than the instance. The others note themselves.
+    pub fn note_listeners(&self) -> Result<()> {
+        if self.tables.kinds & rules::PROCESSES == 0 {
+            return Ok(());
+        }
+        let found = observe::listeners();
+        for listener in &found.listeners {
+            let mut comm = Comm::default();
+            comm.name.iter_mut().take(15).zip(listener.process.bytes()).for_each(|(to, from)| *to = from);
+            self.listeners.update(&listener.cookie, &comm, Update::ANY)?;
+        }
+        if found.hidden > 0 {
+            tracing::warn!(
+                processes = found.hidden,
+                "whose listeners belong to these cannot be seen (CAP_SYS_PTRACE, Linux 5.6): what connects to those that are \
+                 older than this instance goes by TCP"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn check_room(kind: &str, number: usize) -> Result<()> {
+    anyhow::ensure!(number <= RULES as usize, "{number} rules by {kind}: there is room for {RULES}");
+    Ok(())
+}
+
+/// Makes a map hold these entries and no others.
+fn fill<K: Pod + Ord + Debug>(map: &TypedMap<K, u64>, entries: &BTreeMap<K, u64>) -> Result<()> {
+    let stale: Vec<Vec<u8>> =
+        map.map().keys().collect::<Result<_, _>>().context("cannot list the rules that are there")?;
+    for key in stale {
+        let key: K = bytemuck::pod_read_unaligned(&key);
+        if !entries.contains_key(&key) {
+            map.delete(&key)?;
+        }
+    }
+    for (key, said) in entries {
+        map.update(key, said, Update::ANY).with_context(|| format!("cannot add a rule for {key:?}"))?;
+    }
+    Ok(())
+}

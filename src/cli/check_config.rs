@@ -1,0 +1,38 @@
+//! `shunt check-config`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::DONE;
+use crate::policy::file::File;
+
+/// Say what a configuration file means, or what is wrong with it and where
+///
+/// Changes nothing and needs no rights. Exit code 1 for a file that `shunt run --config` would refuse.
+#[derive(Args)]
+pub struct CheckConfig {
+    /// The file; deploy/shunt.toml explains all that it may hold
+    file: PathBuf,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+impl CheckConfig {
+    pub fn run(self) -> Result<ExitCode> {
+        let File { settings, policy } = File::read(&self.file)?;
+        if self.json {
+            println!("{}", serde_json::json!({ "settings": settings, "policy": policy }));
+            return Ok(DONE);
+        }
+        let serde_json::Value::Object(all) = serde_json::to_value(&settings)? else { return Ok(DONE) };
+        for (setting, value) in all.iter().filter(|(_, value)| !value.is_null()) {
+            println!("{}: {}", setting.replace('_', "-"), value.to_string().trim_matches('"'));
+        }
+        print!("{policy}");
+        Ok(DONE)
+    }
+}

@@ -1,0 +1,143 @@
+//! The program that is asked about each `setsockopt` in the cgroup: options that an application sets on an enrolled socket.
+//!
+//! * One that asks for what only TCP does ends the lanes of the flow, before the application can wait for what does not come: see
+//!   [`super::guard`].
+//! * `TCP_ULP` is refused while the socket is enrolled, as the kernel refuses to enrol a socket that has one. Redirected bytes would not be
+//!   decrypted. Programs that turn on kTLS go on with their own.
+//! * Keepalive settings that are made while the wake-up has borrowed the timer are noted, to be put back in place of the earlier ones.
+
+use bpf_asm::{AtomicOp, BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, bpf_sockopt, helper};
+
+use super::option::{
+    SO_KEEPALIVE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPING_NEW,
+    SO_TIMESTAMPING_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD, SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_INQ,
+    TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_REPAIR, TCP_ULP,
+};
+use super::peek::peek;
+use super::record::{End, Lane, Wake};
+use super::{Datapath, gate, leave};
+
+/// The option is set as the application wants it.
+const GO_ON: i32 = 1;
+/// The application is told `EPERM`.
+const REFUSE: i32 = 0;
+/// As a length: the kernel does nothing itself.
+const DONE: i32 = -1;
+
+/// Options that ask for what only TCP does, if they are set to more than this.
+const ASKS: [(i32, i32, i32); 11] = [
+    (SOL_SOCKET, SO_RCVLOWAT, 1),
+    (SOL_SOCKET, SO_TIMESTAMP_OLD, 0),
+    (SOL_SOCKET, SO_TIMESTAMPNS_OLD, 0),
+    (SOL_SOCKET, SO_TIMESTAMPING_OLD, 0),
+    (SOL_SOCKET, SO_PEEK_OFF, -1),
+    (SOL_SOCKET, SO_ZEROCOPY, 0),
+    (SOL_SOCKET, SO_TIMESTAMP_NEW, 0),
+    (SOL_SOCKET, SO_TIMESTAMPNS_NEW, 0),
+    (SOL_SOCKET, SO_TIMESTAMPING_NEW, 0),
+    (SOL_TCP, TCP_REPAIR, 0),
+    (SOL_TCP, TCP_INQ, 0),
+];
+
+pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
+    let b = Builder::new("shunt_options");
+    let event = b.keep(b.context::<bpf_sockopt>());
+    let untouched = b.label();
+    let asks = b.label();
+    let most = b.value(0);
+    for level in [SOL_SOCKET, SOL_TCP] {
+        let other_level = b.label();
+        let found = b.load(event.at(bpf_sockopt::level));
+        b.jump_if(found.ne32(level), &other_level);
+        drop(found);
+        let name = b.load(event.at(bpf_sockopt::optname));
+        for (_, option, harmless) in ASKS.into_iter().filter(|(of, ..)| *of == level) {
+            most.set(harmless);
+            b.jump_if(name.eq32(option), &asks);
+        }
+        match level {
+            SOL_SOCKET => b.when(name.eq32(SO_KEEPALIVE), || keepalive(&b, d, &event, SO_KEEPALIVE, &untouched)),
+            _ => {
+                b.when(name.eq32(TCP_ULP), || upper_protocol(&b, d, &event, &untouched));
+                b.when(name.eq32(TCP_KEEPIDLE), || keepalive(&b, d, &event, TCP_KEEPIDLE, &untouched));
+                b.when(name.eq32(TCP_KEEPINTVL), || keepalive(&b, d, &event, TCP_KEEPINTVL, &untouched));
+            }
+        }
+        b.jump(&untouched);
+        b.place(&other_level);
+    }
+    b.jump(&untouched);
+
+    b.place(&asks);
+    let most = b.keep(most);
+    let value = value(&b, &event, &untouched);
+    b.jump_if(value.sle32(&most), &untouched);
+    drop((value, most));
+    {
+        let lane = lane(&b, d, &event, &untouched);
+        b.store(lane.at(Lane::guarded), 1);
+        leave::end(&b, &lane);
+        // Its peer asks whether this lane has ended.
+        b.atomic(AtomicOp::Add, gate::fins(&b, d, &lane).at_all(), &b.value(1));
+    }
+
+    b.place(&untouched);
+    // The kernel need not copy the value for us.
+    b.store(event.at(bpf_sockopt::optlen), 0);
+    b.ret(GO_ON);
+    b.finish(ProgramType::SetSockOpt)
+}
+
+/// A protocol above TCP, such as kTLS.
+fn upper_protocol(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, untouched: &Label) {
+    let lane = lane(b, d, event, untouched);
+    let psock = peek(b, b.load(lane.at(Lane::own).at(End::sk)), d.layout.user_data, untouched);
+    b.jump_if(psock.eq(0), untouched);
+    b.ret(REFUSE);
+}
+
+/// A keepalive setting, which is noted while the timer is borrowed. What the kernel would refuse is left to it.
+fn keepalive(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, option: i32, untouched: &Label) {
+    /// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` (include/net/tcp.h).
+    const MOST_SECONDS: i32 = 32_767;
+    let lane = lane(b, d, event, untouched);
+    let wake = b.load(lane.at(Lane::wake));
+    b.jump_if(wake.ne(Wake::Armed as u32), untouched);
+    drop(wake);
+    let value = value(b, event, untouched);
+    let into = match option {
+        SO_KEEPALIVE => {
+            b.when(value.ne(0), || value.set(1));
+            Lane::keepalive_on
+        }
+        _ => {
+            b.jump_if(value.slt32(1), untouched);
+            b.jump_if(value.sgt32(MOST_SECONDS), untouched);
+            if option == TCP_KEEPIDLE { Lane::keepalive_idle } else { Lane::keepalive_interval }
+        }
+    };
+    b.store(lane.at(into), &value);
+    b.store(event.at(bpf_sockopt::optlen), DONE);
+    b.ret(GO_ON);
+}
+
+/// The lane of the socket that the option is for, if it has one.
+fn lane(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, untouched: &Label) -> Ptr<Lane> {
+    let sk = b.load(event.at(bpf_sockopt::sk));
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+    b.jump_if(lane.eq(0), untouched);
+    b.keep(lane)
+}
+
+/// The number that the option is set to.
+fn value(b: &Builder, event: &Ptr<bpf_sockopt>, untouched: &Label) -> Reg {
+    let first = b.load(event.at(bpf_sockopt::optval));
+    let end = b.value(&first).cast::<u8>();
+    end.advance(size_of::<i32>() as i32);
+    b.jump_if(end.gt(b.load(event.at(bpf_sockopt::optval_end))), untouched);
+    drop(end);
+    b.load(first.offset::<i32>(0))
+}
+
+#[cfg(test)]
+mod tests;

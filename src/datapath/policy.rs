@@ -1,0 +1,273 @@
+//! Whose connections are accelerated: rules by port, address, process and cgroup.
+//!
+//! A rule speaks of a connection, and holds for it if it holds for either of its ends. Each end is judged where it is known best: the
+//! listener's when it answers a SYN, and its verdict stands in the note until the client comes; the client's when it is established,
+//! which decides. So what leaves the node costs nothing, and a connection is never accelerated at one end alone.
+//!
+//! Who the process is can be seen only in its own calls, `listen` and `connect`: a listener's is kept in a map by cookie, a
+//! client's verdict in the storage of its socket. Where no rule is, one look at the control record is all that this costs. What cannot be
+//! found out is excluded.
+
+use bpf_asm::{Builder, EndianBits, Label, MapRef, NULL, Ptr, Reg, Slot, bpf_sock_ops, helper};
+
+use super::Datapath;
+use super::count::count;
+use super::peek::peek;
+use super::reason::Reason;
+use super::record::{Comm, Control, PORTS_PER_BYTE, Ports, Prefix, rules, verdict};
+
+/// Create the storage if the socket has none (include/uapi/linux/bpf.h).
+const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
+/// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
+const BPF_ANY: i32 = 0;
+
+/// How deep a cgroup may lie for rules by cgroup to be followed.
+pub(super) const DEPTH: i32 = 12;
+
+/// A socket begins to listen: its process is noted. Always, since rules may come later.
+pub(super) fn listening(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let unknown = b.label();
+    let cookie = b.slot::<u64>();
+    let number = b.call(helper::get_socket_cookie(event));
+    b.store(cookie.place(), &number);
+    drop(number);
+    let name = name_of_caller(b, d, &unknown);
+    b.call(helper::map_update_elem(&d.maps.listeners, &cookie, &name, BPF_ANY));
+    b.place(&unknown);
+}
+
+/// A socket begins to connect: what the rules say of its process is kept with it.
+pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let done = b.label();
+    let unknown = b.label();
+    let found = b.label();
+    {
+        let control = b.map_value(&d.maps.control, 0);
+        let kinds = b.load(control.at(Control::rules));
+        kinds.and(rules::PROCESSES as i32);
+        b.jump_if(kinds.eq(0), &done);
+    }
+    let verdict = b.slot::<u64>();
+    b.store(verdict.place(), 0);
+    {
+        let name = name_of_caller(b, d, &unknown);
+        look_up(b, &d.maps.processes, &name, &verdict);
+    }
+    b.jump(&found);
+    b.place(&unknown);
+    b.store(verdict.place(), verdict::EXCLUDED as i32);
+    b.place(&found);
+
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), &done);
+    let said = b.load(verdict.place());
+    b.when(said.eq(0), || {
+        // Another process may have begun to connect with it before.
+        b.call(helper::sk_storage_delete(&d.maps.clients, &sk));
+        b.jump(&done);
+    });
+    drop(said);
+    let kept = b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    b.jump_if(kept.eq(0), &done);
+    b.store(kept.at_all(), b.load(verdict.place()));
+    drop(kept);
+    b.place(&done);
+}
+
+/// Adds to `verdict` what the rules say of the end that answers a SYN with this request socket.
+pub(super) fn judge_listener(b: &Builder, d: &Datapath, request: &Slot<u64>, verdict: &Slot<u64>) {
+    let judged = b.label();
+    let unknown = b.label();
+    let kinds = kinds(b, d);
+    b.jump_if(b.load(kinds.place()).eq(0), &judged);
+
+    let of_kind = |kind: u32, judge: &dyn Fn()| when(b, &kinds, kind, judge);
+    of_kind(rules::PORTS, &|| {
+        by_port(b, d, peek(b, b.load(request.place()), d.layout.local_port, &unknown), verdict);
+    });
+    of_kind(rules::ADDRESSES, &|| by_addresses(b, d, request, verdict, &unknown));
+    let listener = b.slot::<u64>();
+    b.store(listener.place(), peek(b, b.load(request.place()), d.layout.listener, &unknown));
+    of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &listener, verdict, &unknown));
+    of_kind(rules::PROCESSES, &|| {
+        let cookie = b.slot::<u64>();
+        b.store(cookie.place(), peek(b, b.load(listener.place()), d.layout.cookie, &unknown));
+        let name = b.call(helper::map_lookup_elem(&d.maps.listeners, &cookie));
+        b.jump_if(name.eq(0), &unknown);
+        let rule = b.call(helper::map_lookup_elem(&d.maps.processes, &name));
+        drop(name);
+        add(b, rule, verdict);
+    });
+    b.jump(&judged);
+    b.place(&unknown);
+    b.store(verdict.place(), verdict::EXCLUDED as i32);
+    b.place(&judged);
+}
+
+/// Goes to `done` unless the rules let the connection of this client be accelerated. In `note` is the verdict on its listener's end.
+pub(super) fn judge_client(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, note: &Ptr<u64>, done: &Label) {
+    let allowed = b.label();
+    let excluded = b.label();
+    let kinds = kinds(b, d);
+    b.jump_if(b.load(kinds.place()).eq(0), &allowed);
+
+    let verdict = b.slot::<u64>();
+    b.store(verdict.place(), b.load(note.at_all()));
+    let client = b.slot::<u64>();
+    b.store(client.place(), peek(b, event, d.layout.context_sk, &excluded));
+    let of_kind = |kind: u32, judge: &dyn Fn()| when(b, &kinds, kind, judge);
+    of_kind(rules::PORTS, &|| {
+        let port = peek(b, b.load(client.place()), d.layout.remote_port, &excluded);
+        port.to_be(EndianBits::B16);
+        by_port(b, d, port, &verdict);
+    });
+    of_kind(rules::ADDRESSES, &|| by_addresses(b, d, &client, &verdict, &excluded));
+    of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &client, &verdict, &excluded));
+    of_kind(rules::PROCESSES, &|| {
+        let sk = b.load(event.at(bpf_sock_ops::sk));
+        b.jump_if(sk.eq(0), &excluded);
+        add(b, b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, 0)), &verdict);
+    });
+
+    let said = b.load(verdict.place());
+    b.jump_if(said.has(verdict::EXCLUDED as i32), &excluded);
+    b.jump_if(said.has(verdict::INCLUDED as i32), &allowed);
+    drop(said);
+    let only_included = b.load(kinds.place());
+    only_included.and(rules::ONLY_INCLUDED as i32);
+    b.jump_if(only_included.eq(0), &allowed);
+    drop(only_included);
+    b.place(&excluded);
+    count(b, d, Reason::Excluded);
+    b.jump(done);
+    b.place(&allowed);
+}
+
+/// Which kinds of rules there are.
+fn kinds(b: &Builder, d: &Datapath) -> Slot<u32> {
+    let kinds = b.slot::<u32>();
+    let control = b.map_value(&d.maps.control, 0);
+    b.store(kinds.place(), b.load(control.at(Control::rules)));
+    kinds
+}
+
+fn when(b: &Builder, kinds: &Slot<u32>, kind: u32, then: &dyn Fn()) {
+    let none = b.label();
+    let there = b.load(kinds.place());
+    there.and(kind as i32);
+    b.jump_if(there.eq(0), &none);
+    drop(there);
+    then();
+    b.place(&none);
+}
+
+/// By the port that the connection is to: the one that was dialled or the one that is listened at.
+fn by_port(b: &Builder, d: &Datapath, port: Reg, verdict: &Slot<u64>) {
+    let four: Ptr<u8> = b.map_value(&d.maps.ports, 0);
+    let index = b.value(&port);
+    index.rsh(PORTS_PER_BYTE.ilog2() as i32);
+    // It is in there; the verifier wants to see it.
+    index.and(size_of::<Ports>() as i32 - 1);
+    four.advance(&index);
+    drop(index);
+    let said = b.load(four.at_all());
+    drop(four);
+    port.and(PORTS_PER_BYTE as i32 - 1);
+    port.lsh(1);
+    said.rsh(&port);
+    drop(port);
+    said.and(verdict::ALL as i32);
+    said.or(b.load(verdict.place()));
+    b.store(verdict.place(), &said);
+}
+
+/// By both addresses, as this end sees them. IPv4 sockets carry theirs as mapped IPv6 addresses, too (`sk_daddr_set`), where the kernel
+/// has IPv6.
+fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
+    const MAPPED: i32 = 0xffff_0000_u32.cast_signed();
+    let l = &d.layout;
+    for (v6, v4) in [(l.local_v6, l.local_v4), (l.remote_v6, l.remote_v4)] {
+        let address = b.slot::<Prefix>();
+        b.store(address.at(Prefix::length), 128);
+        if let Some(v6) = v6 {
+            let from = b.load(sk.place());
+            from.add(i64::from(v6.offset));
+            let refused = b.call(helper::probe_read_kernel(address.at(Prefix::address), 16, from));
+            b.jump_if(refused.ne(0), unknown);
+        } else {
+            let v4 = peek(b, b.load(sk.place()), v4, unknown);
+            b.store(address.at(Prefix::address).index(3), &v4);
+            drop(v4);
+            for (word, content) in [(0, 0), (1, 0), (2, MAPPED)] {
+                b.store(address.at(Prefix::address).index(word), content);
+            }
+        }
+        look_up(b, &d.maps.addresses, &address, verdict);
+    }
+}
+
+/// By the socket's cgroup, or the nearest above it that there is a rule for. Cgroups are named by their folders, which lie in each
+/// other as they do.
+fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
+    /// Kernels before 5.16 keep two flags in the address.
+    const ADDRESS: i32 = !3;
+    let judged = b.label();
+    let next = b.label();
+    let folder = b.slot::<u64>();
+    {
+        let own = peek(b, b.load(sk.place()), d.layout.cgroup, unknown);
+        own.and(ADDRESS);
+        b.store(folder.place(), peek(b, own, d.layout.cgroup_folder, unknown));
+    }
+    let left = b.keep(b.value(DEPTH));
+    let id = b.slot::<u64>();
+    b.place(&next);
+    b.store(id.place(), peek(b, b.load(folder.place()), d.layout.folder_inode, unknown));
+    let rule = b.call(helper::map_lookup_elem(&d.maps.cgroups, &id));
+    b.when(rule.ne(0), || {
+        let said = b.load(rule.at_all());
+        said.or(b.load(verdict.place()));
+        b.store(verdict.place(), &said);
+        b.jump(&judged);
+    });
+    drop(rule);
+    let above = peek(b, b.load(folder.place()), d.layout.folder_above, unknown);
+    b.jump_if(above.eq(0), &judged);
+    b.store(folder.place(), &above);
+    drop(above);
+    left.sub(1);
+    b.jump_if(left.ne(0), &next);
+    b.jump(unknown);
+    b.place(&judged);
+}
+
+/// The name of the process that is in a call.
+fn name_of_caller(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Comm> {
+    let name = b.slot::<Comm>();
+    b.zero(name.place());
+    let thread = b.call(helper::get_current_task());
+    let first = peek(b, thread, d.layout.first_thread, unknown);
+    first.add(i64::from(d.layout.thread_name.offset));
+    let length = b.call(helper::probe_read_kernel_str(&name, size_of::<Comm>() as i32, first));
+    b.jump_if(length.slt(0), unknown);
+    name
+}
+
+fn look_up<K: bpf_asm::FieldType>(b: &Builder, map: &MapRef<K, u64>, key: &Slot<K>, verdict: &Slot<u64>) {
+    add(b, b.call(helper::map_lookup_elem(map, key)), verdict);
+}
+
+/// Adds what a rule says, if there is one.
+fn add(b: &Builder, rule: Ptr<u64>, verdict: &Slot<u64>) {
+    let none = b.label();
+    b.jump_if(rule.eq(0), &none);
+    let said = b.load(rule.at_all());
+    drop(rule);
+    said.or(b.load(verdict.place()));
+    b.store(verdict.place(), &said);
+    drop(said);
+    b.place(&none);
+}
+
+#[cfg(test)]
+mod tests;

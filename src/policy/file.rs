@@ -1,0 +1,196 @@
+//! The configuration file. `deploy/shunt.toml` is one, with everything explained.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, Rules, guarded};
+use crate::agent::Name;
+
+/// What a configuration file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// What `shunt run` takes as well, where it counts before this.
+    pub settings: Settings,
+    /// Whose connections are accelerated.
+    pub policy: Policy,
+}
+
+/// Settings of an instance that stay as they are while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Settings {
+    /// `--name`
+    #[serde(serialize_with = "as_text")]
+    pub name: Option<Name>,
+    /// `--bpffs`
+    pub bpffs: Option<PathBuf>,
+    /// `--cgroup`
+    pub cgroup: Option<PathBuf>,
+    /// `--max-flows`
+    pub max_flows: Option<u32>,
+    /// `--refresh`, in seconds.
+    pub refresh: Option<u32>,
+    /// `--blocking-readers`
+    pub blocking_readers: Option<bool>,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Written {
+    name: Option<toml::Spanned<String>>,
+    bpffs: Option<PathBuf>,
+    cgroup: Option<PathBuf>,
+    max_flows: Option<toml::Spanned<u32>>,
+    refresh: Option<toml::Spanned<u32>>,
+    blocking_readers: Option<bool>,
+    #[serde(default)]
+    include: Rules,
+    #[serde(default)]
+    exclude: Rules,
+    #[serde(default = "yes")]
+    guarded_programs: bool,
+    #[serde(default)]
+    unguarded_programs: Vec<toml::Spanned<String>>,
+}
+
+fn as_text<S: serde::Serializer>(name: &Option<Name>, to: S) -> Result<S::Ok, S::Error> {
+    name.as_ref().map(AsRef::as_ref).serialize(to)
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What `--max-flows` may be.
+pub const MAX_FLOWS: std::ops::RangeInclusive<u32> = 1..=8_388_608;
+/// What `--refresh` may be, in seconds.
+pub const REFRESH: std::ops::RangeInclusive<u32> = 1..=86_400;
+
+impl File {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With the file, the line, what is wrong there and what is allowed.
+    pub fn read(path: &Path) -> Result<File> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+        File::parse(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))
+    }
+
+    /// Understands the text of a file.
+    pub fn parse(text: &str) -> Result<File> {
+        let written: Written = toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim_end()))?;
+        let within = |value: Option<toml::Spanned<u32>>, name: &str, allowed: std::ops::RangeInclusive<u32>| match value
+        {
+            Some(value) if !allowed.contains(value.get_ref()) => Err(anyhow!(
+                "line {}: {name} = {}: allowed are {} to {}",
+                line(text, value.span().start),
+                value.get_ref(),
+                allowed.start(),
+                allowed.end()
+            )),
+            value => Ok(value.map(toml::Spanned::into_inner)),
+        };
+        let name = match &written.name {
+            Some(name) => {
+                Some(name.get_ref().parse().with_context(|| format!("line {}", line(text, name.span().start)))?)
+            }
+            None => None,
+        };
+        let settings = Settings {
+            name,
+            bpffs: written.bpffs,
+            cgroup: written.cgroup,
+            max_flows: within(written.max_flows, "max-flows", MAX_FLOWS)?,
+            refresh: within(written.refresh, "refresh", REFRESH)?,
+            blocking_readers: written.blocking_readers,
+        };
+        let known: Vec<&str> = guarded::ALL.iter().map(|program| program.name).collect();
+        for name in &written.unguarded_programs {
+            if !known.contains(&name.get_ref().as_str()) {
+                return Err(anyhow!(
+                    "line {}: unguarded-programs: {:?} is not guarded: allowed are {}",
+                    line(text, name.span().start),
+                    name.get_ref(),
+                    known.join(", ")
+                ));
+            }
+        }
+        let unguarded = |name: &str| written.unguarded_programs.iter().any(|other| other.get_ref() == name);
+        let guarded = known.into_iter().filter(|name| written.guarded_programs && !unguarded(name)).collect();
+        Ok(File { settings, policy: Policy { include: written.include, exclude: written.exclude, guarded } })
+    }
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../deploy/shunt.toml");
+
+    #[test]
+    fn the_example_is_what_shunt_does_without_a_file() {
+        let file = File::parse(EXAMPLE).expect("the example");
+        assert_eq!(file, File { settings: Settings::default(), policy: Policy::default() });
+    }
+
+    /// Every line of the example that is commented out and sets something.
+    #[test]
+    fn everything_that_the_example_shows_can_be_used() {
+        let setting = |line: &&str| {
+            let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            !key.is_empty() && line[key.len()..].starts_with(" =")
+        };
+        let text: Vec<&str> =
+            EXAMPLE.lines().map(|line| line.strip_prefix("# ").filter(setting).unwrap_or(line)).collect();
+        let file = File::parse(&text.join("\n")).expect("the example with everything in it");
+        let Settings { name, bpffs, cgroup, max_flows, refresh, blocking_readers } = file.settings;
+        assert!(name.is_some() && bpffs.is_some() && cgroup.is_some());
+        assert!(max_flows.is_some() && refresh.is_some() && blocking_readers.is_some());
+        for Rules { ports, addresses, processes, cgroups } in [file.policy.include, file.policy.exclude] {
+            assert!(!ports.is_empty() && !addresses.is_empty() && !processes.is_empty() && !cgroups.is_empty());
+        }
+        assert!(file.policy.guarded.len() < guarded::ALL.len());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line_and_what_is_allowed() {
+        let cases = [
+            ("max-flow = 1", &["line 1", "max-flow", "max-flows"][..]),
+            ("\nmax-flows = 0", &["line 2", "max-flows = 0", "1 to 8388608"]),
+            ("refresh = 86401", &["line 1", "1 to 86400"]),
+            ("refresh = \"a minute\"", &["line 1", "u32"]),
+            ("[exclude]\nports = [80, 70000]", &["line 2", "70000", "1 to 65535"]),
+            ("[exclude]\nports = [true]", &["line 2", "1 to 65535"]),
+            ("[include]\naddresses = [\"10.0.0.1/8\"]", &["line 2", "10.0.0.1/8", "allowed are"]),
+            ("[include]\naddresses = [10]", &["line 2", "10.0.0.0/8"]),
+            ("[include]\nprocesses = [\"much-too-long-a-name\"]", &["line 2", "15 bytes"]),
+            ("[include]\ncgroups = [\"pods\"]", &["line 2", "begin with"]),
+            ("[include]\nuser = [\"root\"]", &["line 2", "user", "processes"]),
+            ("\n\nunguarded-programs = [\"java\",\n \"apache\"]", &["line 4", "apache", "haproxy"]),
+            ("\nname = \"a/b\"", &["line 2", "a/b", "letters"]),
+            ("[exclude", &["line 1"]),
+        ];
+        for (text, expected) in cases {
+            let error = format!("{:#}", File::parse(text).expect_err(text));
+            assert!(expected.iter().all(|words| error.contains(words)), "{text}: {error}");
+        }
+        let error = format!("{:#}", File::read(Path::new("/nowhere/shunt.toml")).expect_err("no file"));
+        assert!(error.contains("/nowhere/shunt.toml"), "{error}");
+    }
+
+    #[test]
+    fn programs_are_guarded_all_but_some_or_none() {
+        let guarded = |text: &str| File::parse(text).expect(text).policy.guarded;
+        assert_eq!(guarded("").len(), guarded::ALL.len());
+        assert_eq!(guarded("unguarded-programs = [\"nginx\"]"), ["haproxy", "java", "dotnet"]);
+        assert!(guarded("guarded-programs = false").is_empty());
+    }
+}

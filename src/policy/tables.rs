@@ -1,0 +1,156 @@
+//! Rules as the kernel programs look them up.
+
+use std::collections::BTreeMap;
+
+use super::rule::{self, Cgroup};
+use super::{Policy, Rules};
+use crate::datapath::{Comm, PORTS_PER_BYTE, Ports, Prefix, rules, verdict};
+
+/// What the maps of the datapath hold for a policy.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// For every port.
+    pub ports: Box<Ports>,
+    /// The longest prefix that an address begins with says everything about it.
+    pub addresses: BTreeMap<Prefix, u64>,
+    /// By name.
+    pub processes: BTreeMap<Comm, u64>,
+    /// Cgroups, whose identities change when they are made anew.
+    pub cgroups: Vec<(Cgroup, u64)>,
+    /// Which kinds of rules there are: bits of [`rules`].
+    pub kinds: u32,
+}
+
+impl Tables {
+    /// The tables of a policy on a kernel for which `guarded` have to be left out.
+    pub fn new(policy: &Policy, guarded: &[&'static str]) -> Tables {
+        let mut tables = Tables {
+            ports: Box::default(),
+            addresses: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            cgroups: Vec::new(),
+            kinds: if policy.include.is_empty() { 0 } else { rules::ONLY_INCLUDED },
+        };
+        tables.add(&policy.include, verdict::INCLUDED);
+        tables.add(&policy.exclude, verdict::EXCLUDED);
+        for name in guarded.iter().filter(|name| policy.guarded.contains(name)) {
+            // They are names, as a test of theirs says.
+            if let Ok(process) = name.parse() {
+                tables.add(&Rules { processes: vec![process], ..Rules::default() }, verdict::EXCLUDED);
+            }
+        }
+        tables
+    }
+
+    fn add(&mut self, rules: &Rules, said: u64) {
+        for (kind, none) in [
+            (rules::PORTS, rules.ports.is_empty()),
+            (rules::ADDRESSES, rules.addresses.is_empty()),
+            (rules::PROCESSES, rules.processes.is_empty()),
+            (rules::CGROUPS, rules.cgroups.is_empty()),
+        ] {
+            self.kinds |= if none { 0 } else { kind };
+        }
+        let verdicts = bytemuck::bytes_of_mut(&mut *self.ports);
+        for port in rules.ports.iter().flat_map(|ports| ports.first..=ports.last).map(usize::from) {
+            // Every port has its place.
+            if let Some(byte) = verdicts.get_mut(port / PORTS_PER_BYTE) {
+                *byte |= (said as u8) << (port % PORTS_PER_BYTE * 2);
+            }
+        }
+        for addresses in &rules.addresses {
+            self.add_addresses(addresses, said);
+        }
+        for process in &rules.processes {
+            *self.processes.entry(Comm { name: process.bytes() }).or_default() |= said;
+        }
+        self.cgroups.extend(rules.cgroups.iter().map(|cgroup| (cgroup.clone(), said)));
+    }
+
+    /// What is said of a prefix is said of all that begin with it.
+    fn add_addresses(&mut self, addresses: &rule::Addresses, said: u64) {
+        let (start, length) = addresses.prefix();
+        let (start, mut inherited) = (start.to_bits(), 0);
+        for (prefix, known) in &mut self.addresses {
+            let (other, other_length) = (bits(prefix), prefix.length);
+            if other_length >= length && begins_with(other, start, length) {
+                *known |= said;
+            } else if other_length < length && begins_with(start, other, other_length) {
+                inherited |= *known;
+            }
+        }
+        let words = start.to_be_bytes();
+        let prefix = Prefix { length, address: bytemuck::pod_read_unaligned(&words) };
+        *self.addresses.entry(prefix).or_default() |= said | inherited;
+    }
+}
+
+fn bits(prefix: &Prefix) -> u128 {
+    u128::from_be_bytes(bytemuck::cast(prefix.address))
+}
+
+fn begins_with(address: u128, start: u128, length: u32) -> bool {
+    (address ^ start).checked_shr(128 - length).unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(include: &str, exclude: &str) -> Policy {
+        let rules = |text: &str| toml::from_str(text).expect("rules");
+        Policy { include: rules(include), exclude: rules(exclude), ..Policy::default() }
+    }
+
+    fn of_port(tables: &Tables, port: usize) -> u64 {
+        u64::from(bytemuck::bytes_of(&*tables.ports)[port / 4] >> (port % 4 * 2) & 3)
+    }
+
+    #[test]
+    fn every_port_of_a_range_has_its_verdict_and_its_neighbours_do_not() {
+        let tables = Tables::new(&policy("ports = [\"8-11\", 65535]", "ports = [\"10-12\"]"), &[]);
+        let said: Vec<u64> = (7..14).map(|port| of_port(&tables, port)).collect();
+        assert_eq!(said, [0, 1, 1, 3, 3, 2, 0]);
+        assert_eq!((of_port(&tables, 65535), of_port(&tables, 65534)), (1, 0));
+    }
+
+    /// Whatever order the rules come in, the longest prefix says what all rules together say.
+    #[test]
+    fn the_longest_prefix_repeats_what_is_said_of_those_that_cover_it() {
+        let said = |include: &str, exclude: &str, address: &str| {
+            let tables = Tables::new(&policy(include, exclude), &[]);
+            let address = address.parse::<rule::Addresses>().unwrap().prefix().0.to_bits();
+            let longest = tables.addresses.iter().filter(|(p, _)| begins_with(address, bits(p), p.length));
+            longest.max_by_key(|(p, _)| p.length).map_or(0, |(_, said)| *said)
+        };
+        for (wide, narrow) in [("10.0.0.0/8", "10.1.0.0/16"), ("::/0", "fd00::/8"), ("0.0.0.0/0", "10.1.2.3")] {
+            let one = |text: &str| format!("addresses = [\"{text}\"]");
+            let inside = narrow.split('/').next().unwrap();
+            assert_eq!(said(&one(wide), &one(narrow), inside), 3, "{wide} {narrow}");
+            assert_eq!(said(&one(narrow), &one(wide), inside), 3, "{wide} {narrow}");
+        }
+        let both = "addresses = [\"10.0.0.0/8\", \"10.1.0.0/16\"]";
+        assert_eq!(said(both, "", "10.2.0.0"), 1);
+        assert_eq!(said(both, "", "11.0.0.0"), 0);
+        assert_eq!(said("", "addresses = [\"::/0\"]", "1.2.3.4"), 2);
+    }
+
+    #[test]
+    fn the_kinds_are_those_that_have_rules() {
+        let kinds = |include: &str, exclude: &str| Tables::new(&policy(include, exclude), &[]).kinds;
+        assert_eq!(kinds("", ""), 0);
+        assert_eq!(kinds("ports = [80]", ""), rules::PORTS | rules::ONLY_INCLUDED);
+        assert_eq!(kinds("", "addresses = [\"::1\"]\ncgroups = [\"/a\"]"), rules::ADDRESSES | rules::CGROUPS);
+        assert_eq!(kinds("processes = [\"a\"]", "processes = [\"b\"]"), rules::PROCESSES | rules::ONLY_INCLUDED);
+    }
+
+    #[test]
+    fn programs_are_guarded_where_the_kernel_asks_for_it_and_the_policy_does_not_object() {
+        let name = |text: &str| Comm { name: text.parse::<rule::Process>().unwrap().bytes() };
+        let tables = Tables::new(&Policy::default(), &["nginx", "haproxy"]);
+        assert_eq!(tables.processes, [(name("haproxy"), 2), (name("nginx"), 2)].into());
+        assert_eq!(tables.kinds, rules::PROCESSES);
+        let tables = Tables::new(&Policy { guarded: vec!["java"], ..Policy::default() }, &["nginx"]);
+        assert_eq!((tables.processes.len(), tables.kinds), (0, 0));
+    }
+}

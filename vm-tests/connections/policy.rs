@@ -1,0 +1,353 @@
+//! Only the connections that the rules let be are accelerated, and a change of rules disturbs nobody.
+
+use std::fs;
+use std::io::Write;
+use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+use tcp_shunt::bed::Bed;
+use tcp_shunt::probe::behaviour::{self, Answer};
+use tempfile::NamedTempFile;
+
+use crate::harness::agent::run;
+use crate::harness::isolation::isolated;
+use crate::harness::node::{Node, Pair, service};
+use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, REDIRECTED, REDIRECTED_TO, Route, VETH};
+use crate::harness::traffic::exchange;
+use crate::harness::{eventually, share_of};
+
+/// A node whose rules stand in a file.
+struct Ruled {
+    node: Node,
+    file: NamedTempFile,
+    reloads: usize,
+}
+
+impl Ruled {
+    fn start(rules: &str) -> Ruled {
+        Ruled::start_on(Bed::new().expect("make a bed (as root, with cgroup v2)"), rules)
+    }
+
+    fn start_on(bed: Bed, rules: &str) -> Ruled {
+        let mut file = NamedTempFile::new().expect("make a file");
+        file.write_all(rules.as_bytes()).expect("write the rules");
+        let path = file.path().to_str().expect("a path that is text").to_owned();
+        let node = Node::start_on(bed, &["--refresh", "3600", "--config", &path]);
+        Ruled { node, file, reloads: 0 }
+    }
+
+    /// Writes other rules and makes the agent read them.
+    fn reload(&mut self, rules: &str) {
+        fs::write(self.file.path(), rules).expect("write the rules");
+        self.node.agent.signal(Signal::SIGHUP);
+        self.reloads += 1;
+        self.node.agent.has_logged("reloaded /", self.reloads);
+    }
+
+    /// Whether a new connection is accelerated. If it is not, it is counted as excluded.
+    fn accelerates(&self, connect: impl FnOnce(&Node) -> Pair) -> bool {
+        let excluded = || self.node.stats().counter("excluded");
+        let before = excluded();
+        let pair = connect(&self.node);
+        for round in 0..3 {
+            exchange(&pair, round, 1000, 10_000);
+        }
+        let flow = self.node.flow_of(&pair.client);
+        let accelerated = match &flow {
+            Some(flow) => {
+                assert!(flow.client.is_some() && flow.server.is_some(), "accelerated at one end: {flow:?}");
+                true
+            }
+            None => false,
+        };
+        assert_eq!(excluded() - before, u64::from(!accelerated), "{flow:?}");
+        accelerated
+    }
+
+    fn accelerates_path(&self, path: Path) -> bool {
+        self.accelerates(|node| node.pair(path))
+    }
+}
+
+/// Names this process, whose threads the tests' sockets belong to.
+fn call_this_process(name: &str) {
+    fs::write("/proc/self/comm", name).expect("change the name of this process");
+}
+
+/// A connection between two processes of these names.
+fn between(server: &str, client: &str) -> impl FnOnce(&Node) -> Pair {
+    move |node| {
+        call_this_process(server);
+        let service = node.listen(LOOPBACK);
+        call_this_process(client);
+        let client = node.connect(&service);
+        Pair { client, server: service.accept() }
+    }
+}
+
+#[test]
+fn a_port_is_the_one_that_was_dialled_or_the_one_that_is_listened_at() {
+    isolated(|| {
+        let mut ruled = Ruled::start("");
+        assert!(ruled.accelerates_path(REDIRECT) && ruled.accelerates_path(LOOPBACK));
+        for port in [REDIRECTED[0], REDIRECTED_TO] {
+            ruled.reload(&format!("[exclude]\nports = [{port}]"));
+            assert!(!ruled.accelerates_path(REDIRECT), "{port}");
+            assert!(ruled.accelerates_path(LOOPBACK), "{port}");
+            ruled.reload(&format!("[include]\nports = [\"{port}-{}\"]", port + 1));
+            assert!(ruled.accelerates_path(REDIRECT), "{port}");
+            assert!(!ruled.accelerates_path(LOOPBACK), "{port}");
+        }
+        // Where the client's own port is from.
+        ruled.reload("[exclude]\nports = [\"30000-65535\"]");
+        assert!(ruled.accelerates_path(REDIRECT));
+        assert!(!ruled.accelerates_path(LOOPBACK));
+    });
+}
+
+#[test]
+fn an_address_is_that_of_either_end_before_or_after_nat() {
+    isolated(|| {
+        let mut ruled = Ruled::start("");
+        for family in [Family::V4, Family::V6, Family::MappedServer, Family::MappedBoth] {
+            let v6 = family == Family::V6;
+            let (client, server, service) = match v6 {
+                false => (IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4), "10.96.0.0/16"),
+                true => (IpAddr::V6(Bed::CLIENT_V6), IpAddr::V6(Bed::SERVER_V6), "fd00:96::/32"),
+            };
+            let [loopback, veth, dnat] =
+                [Route::Loopback, Route::Veth, Route::Dnat].map(|route| Path { family, route });
+            for address in [client.to_string(), server.to_string(), service.to_owned()] {
+                ruled.reload(&format!("[exclude]\naddresses = [\"{address}\"]"));
+                let dialled = address == service;
+                assert_eq!(ruled.accelerates_path(veth), dialled, "{veth} without {address}");
+                assert!(!ruled.accelerates_path(dnat), "{dnat} without {address}");
+                assert!(ruled.accelerates_path(loopback), "{loopback} without {address}");
+            }
+            ruled.reload(&format!("[include]\naddresses = [\"{server}\"]"));
+            assert!(ruled.accelerates_path(veth) && !ruled.accelerates_path(loopback), "only {server}");
+        }
+        ruled.reload("[include]\naddresses = [\"0.0.0.0/0\"]");
+        assert!(ruled.accelerates_path(VETH));
+        assert!(!ruled.accelerates_path(Path { family: Family::V6, route: Route::Veth }));
+    });
+}
+
+#[test]
+fn a_process_is_the_one_that_listens_or_the_one_that_connects() {
+    isolated(|| {
+        let mut ruled = Ruled::start("[exclude]\nprocesses = [\"left-alone\"]");
+        assert!(!ruled.accelerates(between("left-alone", "other")));
+        assert!(!ruled.accelerates(between("other", "left-alone")));
+        assert!(ruled.accelerates(between("other", "left-alon")));
+        // The kernel leaves the end of the name before behind the new one.
+        assert!(!ruled.accelerates(between("left-alone\0", "a-longer-name")));
+        ruled.reload("[include]\nprocesses = [\"wanted\"]");
+        assert!(ruled.accelerates(between("wanted", "other")));
+        assert!(ruled.accelerates(between("other", "wanted")));
+        assert!(!ruled.accelerates(between("other", "other")));
+        ruled.reload("[include]\nprocesses = [\"wanted\"]\n[exclude]\nprocesses = [\"left-alone\"]");
+        assert!(!ruled.accelerates(between("wanted", "left-alone")));
+        assert!(!ruled.accelerates(between("left-alone", "wanted")));
+    });
+}
+
+#[test]
+fn a_thread_goes_by_the_name_of_its_process() {
+    isolated(|| {
+        let ruled = Ruled::start("[exclude]\nprocesses = [\"thread\"]");
+        call_this_process("process");
+        let threaded = |node: &Node| {
+            thread::scope(|scope| {
+                let named = thread::Builder::new().name("thread".into());
+                let connect = || {
+                    // The thread that connects is named after the one that starts it.
+                    node.in_client(|| fs::write("/proc/thread-self/comm", "thread").expect("name the thread"));
+                    node.pair(LOOPBACK)
+                };
+                named.spawn_scoped(scope, connect).expect("start a thread").join().expect("the thread")
+            })
+        };
+        assert!(ruled.accelerates(threaded));
+    });
+}
+
+/// A cgroup below the node's, removed when dropped.
+struct Below(PathBuf);
+
+impl Below {
+    fn new(node: &Node) -> Below {
+        let path = node.bed.cgroup().path().join("below");
+        let below = Below(path);
+        below.make();
+        below
+    }
+
+    fn make(&self) {
+        fs::create_dir_all(self.0.join("deeper")).expect("make a cgroup");
+        for folder in [self.0.clone(), self.0.join("deeper")] {
+            fs::write(folder.join("cgroup.type"), "threaded").expect("make it threaded");
+        }
+    }
+
+    fn remove(&self) {
+        for folder in [self.0.join("deeper"), self.0.clone()] {
+            eventually("the cgroup is empty", || fs::remove_dir(&folder).ok());
+        }
+    }
+
+    /// Runs `work` in the deeper one, then goes back.
+    fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        fs::write(self.0.join("deeper/cgroup.threads"), "0").expect("enter the cgroup");
+        let done = work();
+        fs::write(self.0.join("../cgroup.threads"), "0").expect("leave the cgroup");
+        done
+    }
+
+    fn listening(&self) -> impl FnOnce(&Node) -> Pair {
+        move |node| {
+            let listener = node.in_client(|| self.within(|| LOOPBACK.bind()));
+            let service = service(LOOPBACK, listener);
+            let client = node.connect(&service);
+            Pair { client, server: service.accept() }
+        }
+    }
+
+    fn connecting(&self) -> impl FnOnce(&Node) -> Pair {
+        move |node| {
+            let service = node.listen(LOOPBACK);
+            let client = node.in_client(|| self.within(|| service.connect()));
+            Pair { client, server: service.accept() }
+        }
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.remove();
+        }
+    }
+}
+
+#[test]
+fn a_cgroup_is_that_of_either_socket_with_all_below_it_and_is_followed_when_it_is_made_again() {
+    isolated(|| {
+        let mut ruled = Ruled::start("");
+        let below = Below::new(&ruled.node);
+        let path = below.0.display().to_string();
+        assert!(ruled.accelerates(below.listening()) && ruled.accelerates(below.connecting()));
+        ruled.reload(&format!("[exclude]\ncgroups = [\"{path}\"]"));
+        assert!(!ruled.accelerates(below.listening()));
+        assert!(!ruled.accelerates(below.connecting()));
+        assert!(ruled.accelerates_path(LOOPBACK));
+        ruled.reload(&format!("[include]\ncgroups = [\"{path}\"]"));
+        assert!(ruled.accelerates(below.listening()));
+        assert!(ruled.accelerates(below.connecting()));
+        assert!(!ruled.accelerates_path(LOOPBACK));
+
+        below.remove();
+        below.make();
+        eventually("the new cgroup is followed", || ruled.accelerates(below.connecting()).then_some(()));
+    });
+}
+
+#[test]
+fn a_listener_from_before_the_agent_is_known_by_its_process() {
+    isolated(|| {
+        let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
+        let old = |name: &str| -> TcpListener {
+            call_this_process(name);
+            bed.in_client(|| LOOPBACK.bind()).expect("enter the client").expect("listen")
+        };
+        // One process, so the name that is found is its last.
+        let listener = old("older");
+        let mut ruled = Ruled::start_on(bed, "[exclude]\nprocesses = [\"older\"]");
+        let service = service(LOOPBACK, Ok(listener));
+        call_this_process("client");
+        let connect = |node: &Node| Pair { client: node.connect(&service), server: service.accept() };
+        assert!(!ruled.accelerates(connect));
+        ruled.reload("");
+        assert!(ruled.accelerates(connect));
+        // What the process is called now.
+        ruled.reload("[exclude]\nprocesses = [\"no-such-name\"]");
+        assert!(ruled.accelerates(connect));
+    });
+}
+
+#[test]
+fn a_reload_leaves_open_flows_as_they_are_and_loses_nothing_under_traffic() {
+    isolated(|| {
+        let mut ruled = Ruled::start("");
+        let open = ruled.node.pair(LOOPBACK);
+        exchange(&open, 0, 1000, 1000);
+        let done = AtomicBool::new(false);
+        let rounds = thread::scope(|scope| {
+            let (open, done) = (&open, &done);
+            let busy = scope.spawn(move || {
+                let mut rounds = 0;
+                while !done.load(Ordering::Relaxed) {
+                    rounds += 1;
+                    exchange(open, rounds, 1000, 20_000);
+                }
+                rounds
+            });
+            for _ in 0..share_of(10) {
+                ruled.reload("[exclude]\nports = [\"1-65535\"]");
+                assert!(!ruled.accelerates_path(LOOPBACK));
+                ruled.reload("[include]\nports = [\"1-65535\"]");
+                assert!(ruled.accelerates_path(LOOPBACK));
+            }
+            done.store(true, Ordering::Relaxed);
+            busy.join().expect("the traffic")
+        });
+        let flow = ruled.node.flow_of(&open.client).expect("the flow is still there");
+        let messages = flow.client.expect("its client").direct_messages;
+        assert!(messages > rounds / 2, "{messages} direct messages in {rounds} rounds");
+    });
+}
+
+#[test]
+fn a_file_with_a_mistake_is_refused_and_the_rules_stay() {
+    isolated(|| {
+        let mut ruled = Ruled::start("[exclude]\nports = [\"1-65535\"]");
+        assert!(!ruled.accelerates_path(LOOPBACK));
+        for (number, broken) in ["[exclude]\nports = [0]", "[exclude", "[exclude]\nport = [1]"].iter().enumerate() {
+            fs::write(ruled.file.path(), broken).expect("write the rules");
+            ruled.node.agent.signal(Signal::SIGHUP);
+            ruled.node.agent.has_logged("not reloaded, the rules stay as they are", number + 1);
+            assert!(!ruled.accelerates_path(LOOPBACK), "{broken}");
+        }
+        ruled.node.agent.has_logged("allowed are numbers from 1 to 65535", 1);
+        ruled.reload("");
+        assert!(ruled.accelerates_path(LOOPBACK));
+        fs::write(ruled.file.path(), "refresh = 0").expect("write the rules");
+        let path = ruled.file.path().to_str().expect("text");
+        for arguments in [&["check-config", path][..], &["run", "--config", path]] {
+            let output = run(arguments);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+            assert!(said.contains("line 1: refresh = 0: allowed are 1 to 86400"), "{said}");
+        }
+    });
+}
+
+#[test]
+fn a_program_that_would_notice_is_left_out_until_the_file_says_otherwise() {
+    isolated(|| {
+        let splice = behaviour::ALL.iter().find(|known| known.statement == "splice(2) moves redirected bytes");
+        let harmless = matches!(splice.expect("the behaviour").try_out(), Answer::Yes);
+        let mut ruled = Ruled::start("");
+        assert_eq!(ruled.accelerates(between("haproxy", "client")), harmless);
+        assert_eq!(ruled.accelerates(between("server", "haproxy")), harmless);
+        assert!(ruled.accelerates(between("server", "client")));
+        for rules in ["unguarded-programs = [\"haproxy\"]", "guarded-programs = false"] {
+            ruled.reload(rules);
+            assert!(ruled.accelerates(between("haproxy", "client")), "{rules}");
+            assert!(ruled.accelerates(between("server", "haproxy")), "{rules}");
+        }
+    });
+}
