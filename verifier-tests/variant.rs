@@ -19,10 +19,11 @@ struct Feature {
 }
 
 /// Together these have every optional member of [`Layout`].
-const FEATURES: [Feature; 4] = [
+const FEATURES: [Feature; 5] = [
     Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
     Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
     Feature { name: "IPv6", members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6] },
+    Feature { name: "counts for readers", members: &[|layout| &mut layout.asks_for_counts] },
     Feature {
         name: "keepalive defaults",
         members: &[|layout| &mut layout.keepalive_idle_default, |layout| &mut layout.keepalive_interval_default],

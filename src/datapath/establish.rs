@@ -4,8 +4,8 @@ use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_
 
 use super::count::{add, count};
 use super::reason::Reason;
-use super::record::{Lane, Role};
-use super::{Datapath, leave, policy, rendezvous, segment};
+use super::record::{Lane, Mode, Role};
+use super::{Datapath, leave, policy, rendezvous, segment, trace};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -74,13 +74,18 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: 
     let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_CLOSE_WAIT, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
     let ending = b.value(ends.iter().fold(0, |bits, state| bits | 1 << state));
     ending.rsh(&to);
+    drop(to);
     ending.and(1);
     b.jump_if(ending.eq(0), &done);
     drop(ending);
-    leave::end(b, &lane);
+    let mode = b.load(lane.at(Lane::mode));
+    b.when(mode.ne(Mode::Ended as u32), || leave::end(b, d, event, &lane, Reason::Ended));
+    drop(mode);
+    let to = b.load(event.at(bpf_sock_ops::args).index(1));
     b.jump_if(to.eq(BPF_TCP_CLOSE_WAIT), &done);
     b.jump_if(to.ne(BPF_TCP_CLOSE), leaving);
     drop(to);
+    trace::tell(b, d, &lane, Reason::Closed as u32, event);
     for (total, of_lane) in [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
     {
         let index = b.slot::<u32>();

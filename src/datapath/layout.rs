@@ -37,7 +37,7 @@ macro_rules! layout {
             pub file_holders: Holders,
             /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
             pub sk_msg_size: u32,
-            /// A socket's `struct cgroup`.
+            /// A socket's `struct cgroup`, with tags in its low bits before 5.16.
             pub cgroup: KernelField,
             /// The folder that a folder lies in.
             pub folder_above: KernelField,

@@ -7,12 +7,19 @@ use super::peek::peek;
 use super::reason::Reason;
 use super::record::{End, Lane, Mode, Wake};
 use super::rendezvous::BPF_SOCK_OPS_STATE_CB_FLAG;
-use super::{Datapath, gate, rendezvous};
+use super::{Datapath, gate, rendezvous, trace};
 
-/// Nothing is sent directly any more.
-pub(super) fn end(b: &Builder, lane: &Ptr<Lane>) {
+/// Nothing is sent directly any more, for this reason.
+pub(super) fn end(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, reason: Reason) {
+    mark(b, lane, reason);
+    trace::tell(b, d, lane, reason as u32, event);
+}
+
+/// Marks a lane as one that has ended for this reason.
+pub(super) fn mark(b: &Builder, lane: &Ptr<Lane>, reason: Reason) {
     b.store(lane.at(Lane::mode), Mode::Ended as u32);
     b.store(lane.at(Lane::credit), 0);
+    b.store(lane.at(Lane::why), reason as u32);
 }
 
 /// An event's socket, whose lane has ended, is taken out if nothing can be on its way to it and nothing waits to be read; and not while

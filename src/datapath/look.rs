@@ -15,10 +15,10 @@ use bpf_asm::{
     __sk_buff, BuildErrors, Builder, KernelField, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_sock, helper,
 };
 
-use super::Datapath;
 use super::gate::direct_unread;
 use super::peek::peek;
 use super::record::{End, FlowEnd, Isns, Lane};
+use super::{Datapath, policy};
 
 /// Where the record stands in the packet: after an Ethernet header.
 pub const RECORD_AT: usize = 14;
@@ -66,6 +66,7 @@ fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
     b.copy(end.at(FlowEnd::mode), lane.at(Lane::mode));
     b.copy(end.at(FlowEnd::role), lane.at(Lane::role));
     b.copy(end.at(FlowEnd::wake), lane.at(Lane::wake));
+    b.copy(end.at(FlowEnd::why), lane.at(Lane::why));
 }
 
 /// What the socket itself says. A member that cannot be read is shown as zero.
@@ -104,6 +105,12 @@ fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     show(l.socket_inode, &socket, &|value| b.store(end.at(FlowEnd::inode), value));
     let namespace = |unreadable: &bpf_asm::Label| peek(b, sk, l.namespace, unreadable);
     show(l.namespace_inode, &namespace, &|value| b.store(end.at(FlowEnd::netns), value));
+    let folder = |unreadable: &bpf_asm::Label| {
+        let cgroup = peek(b, sk, l.cgroup, unreadable);
+        cgroup.and(policy::CGROUP_ADDRESS);
+        peek(b, cgroup, l.cgroup_folder, unreadable)
+    };
+    show(l.folder_inode, &folder, &|value| b.store(end.at(FlowEnd::cgroup), value));
     for (field, into) in [(l.local_v6, FlowEnd::local_v6), (l.remote_v6, FlowEnd::remote_v6)] {
         if let Some(field) = field {
             let from = b.value(sk);

@@ -3,7 +3,7 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::reason::Reason;
-use super::record::{About, Comm, Control, Fins, Isns, Lane, Ports, Prefix};
+use super::record::{About, Comm, Control, Fins, Isns, Lane, Ports, Prefix, Tracer};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -17,6 +17,8 @@ pub const RULES: u32 = 4096;
 
 /// Listeners whose process is known; those that accept nothing are forgotten first, and what they accept then goes by TCP.
 const LISTENERS: u32 = 16_384;
+/// Bytes of the ring buffer: two thousand changes that a tracer may fall behind.
+const EVENTS: u32 = 256 << 10;
 
 /// The maps that programs and agent share.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,10 @@ pub struct Maps {
     pub listeners: MapRef<u64, Comm>,
     /// What the rules say of a client's process, if they say something.
     pub clients: MapRef<i32, u64>,
+    /// Whether somebody traces; one entry.
+    pub tracer: MapRef<u32, Tracer>,
+    /// Changes of lanes, each an [`Event`](super::Event), while somebody traces.
+    pub events: MapRef<(), ()>,
     /// What the agent tells whoever opens its pins; one entry.
     pub about: MapRef<u32, About>,
 }
@@ -66,12 +72,14 @@ impl Maps {
             cgroups: MapRef::new("cgroups", MapKind::Hash, RULES),
             listeners: MapRef::new("listeners", MapKind::LruHash, LISTENERS),
             clients: MapRef::new("clients", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
+            tracer: MapRef::new("tracer", MapKind::Array, 1),
+            events: MapRef::ring_buffer("events", EVENTS),
             about: MapRef::new("about", MapKind::Array, 1),
         }
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 13] {
+    pub fn all(&self) -> [&MapDef; 15] {
         [
             self.rendezvous.def(),
             self.socks.def(),
@@ -85,6 +93,8 @@ impl Maps {
             self.cgroups.def(),
             self.listeners.def(),
             self.clients.def(),
+            self.tracer.def(),
+            self.events.def(),
             self.about.def(),
         ]
     }

@@ -15,6 +15,7 @@
 //! | [`policy`] | | whose connections are accelerated, by rules |
 //! | [`leave`] | | the end of a lane, and the way out of the socket map |
 //! | [`options`] | setsockopt | options that redirected bytes cannot do justice to |
+//! | [`trace`] | | each change of a lane's way, for whoever traces |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
@@ -39,6 +40,7 @@ mod segment;
 mod send;
 #[cfg(test)]
 mod simulation;
+mod trace;
 mod wake;
 
 use bpf_asm::{BuildErrors, Program};
@@ -48,8 +50,8 @@ pub use look::RECORD_AT;
 pub use map::{Maps, RULES};
 pub use reason::Reason;
 pub use record::{
-    ABI, About, Comm, Control, End, Fins, FlowEnd, Isns, Lane, Mode, PORTS_PER_BYTE, Ports, Prefix, Role, Wake, rules,
-    verdict,
+    ABI, About, Comm, Control, End, Event, Fins, FlowEnd, Isns, Lane, Mode, PORTS_PER_BYTE, Ports, Prefix, Role,
+    Tracer, Wake, rules, verdict,
 };
 
 /// How the unread bytes of a receiver are metered.

@@ -14,6 +14,7 @@ use super::option::{
     TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_REPAIR, TCP_ULP,
 };
 use super::peek::peek;
+use super::reason::Reason;
 use super::record::{End, Lane, Wake};
 use super::{Datapath, gate, leave};
 
@@ -76,7 +77,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     {
         let lane = lane(&b, d, &event, &untouched);
         b.store(lane.at(Lane::guarded), 1);
-        leave::end(&b, &lane);
+        leave::mark(&b, &lane, Reason::Guarded);
         // Its peer asks whether this lane has ended.
         b.atomic(AtomicOp::Add, gate::fins(&b, d, &lane).at_all(), &b.value(1));
     }

@@ -21,6 +21,9 @@ const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
 
+/// Kernels before 5.16 keep two flags in the address of a socket's cgroup.
+pub(super) const CGROUP_ADDRESS: i32 = !3;
+
 /// How deep a cgroup may lie for rules by cgroup to be followed.
 pub(super) const DEPTH: i32 = 12;
 
@@ -209,14 +212,12 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
 /// By the socket's cgroup, or the nearest above it that there is a rule for. Cgroups are named by their folders, which lie in each
 /// other as they do.
 fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
-    /// Kernels before 5.16 keep two flags in the address.
-    const ADDRESS: i32 = !3;
     let judged = b.label();
     let next = b.label();
     let folder = b.slot::<u64>();
     {
         let own = peek(b, b.load(sk.place()), d.layout.cgroup, unknown);
-        own.and(ADDRESS);
+        own.and(CGROUP_ADDRESS);
         b.store(folder.place(), peek(b, own, d.layout.cgroup_folder, unknown));
     }
     let left = b.keep(b.value(DEPTH));

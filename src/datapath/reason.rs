@@ -71,6 +71,8 @@ reasons! {
     WakeArmed => "wake_armed",
     /// Wake-ups given to readers that TCP bytes waited for.
     Woken => "woken",
+    /// Changes of lanes that nobody was told of: the ring buffer of `shunt trace` was full.
+    TraceLost => "trace_lost",
     /// Messages redirected by sockets that have closed.
     DirectMessages => "direct_messages",
     /// Bytes redirected by sockets that have closed.

@@ -94,6 +94,8 @@ record! {
         pub roomy: u32,
         /// Not 0: the application has set an option that asks for what only TCP does.
         pub guarded: u32,
+        /// Why the last message went by TCP, a [`Reason`](super::Reason); 0 while the lane is direct, and at first.
+        pub why: u64,
     }
 }
 
@@ -182,6 +184,52 @@ record! {
 }
 
 record! {
+    /// Somebody traces.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Tracer {
+        /// Until when he has said that he will, in nanoseconds of `CLOCK_MONOTONIC`; 0 when nobody does.
+        pub until: u64,
+    }
+}
+
+record! {
+    /// A change of a lane, for whoever traces.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Event {
+        /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+        pub at: u64,
+        /// The sender's name.
+        pub name: Isns,
+        /// The sender's cookie.
+        pub cookie: u64,
+        /// Messages redirected so far.
+        pub direct_messages: u64,
+        /// Bytes redirected so far.
+        pub direct_bytes: u64,
+        /// Why, a [`Reason`](super::Reason): `Paired` for a new flow, and for a lane that has become direct.
+        pub reason: u32,
+        /// The [`Mode`] that the lane has now.
+        pub mode: u32,
+        /// The sender's [`Role`].
+        pub role: u32,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u32,
+        /// The sender's port, host byte order.
+        pub local_port: u32,
+        /// The other port, network byte order in the high 16 bits.
+        pub remote_port: u32,
+        /// The sender's IPv4 address, network byte order.
+        pub local_v4: u32,
+        /// The other IPv4 address, network byte order.
+        pub remote_v4: u32,
+        /// The sender's IPv6 address.
+        pub local_v6: [u32; 4],
+        /// The other IPv6 address.
+        pub remote_v6: [u32; 4],
+    }
+}
+
+record! {
     /// One end of an open flow, as the program that looks at it reports it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct FlowEnd {
@@ -195,6 +243,10 @@ record! {
         pub direct_bytes: u64,
         /// Bytes sent by TCP, retransmissions included (`tcp_sock.bytes_sent`).
         pub tcp_bytes: u64,
+        /// Id of the socket's cgroup, which is the inode number of its folder; 0 where the kernel keeps that otherwise.
+        pub cgroup: u64,
+        /// Why its last message went by TCP, a [`Reason`](super::Reason); 0 while its lane is direct, and at first.
+        pub why: u64,
         /// Inode number of the socket, as in `/proc/PID/fd`; 0 when no process holds it.
         pub inode: u64,
         /// A [`Mode`].
@@ -249,7 +301,7 @@ record! {
 
 /// Version of what programs keep in maps: of the records in this file and of what they mean. An agent that takes over from another puts
 /// its programs on the same maps if this is the same, and lets the older drain beside them otherwise.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// Which way a lane's next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{BUCKETS, Control, End, Isns, Lane, Role, verdict};
-use super::{Datapath, gate, guard, policy, segment};
+use super::{Datapath, gate, guard, policy, segment, trace};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -132,7 +132,9 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let lane = enrol(b, d, event, &name, &me, Role::Server, &done);
     b.copy(lane.at(Lane::peer), client.place());
     b.store(note.at_all(), &lane);
-    drop((lane, note));
+    drop(note);
+    trace::tell(b, d, &lane, Reason::Paired as u32, event);
+    drop(lane);
     count(b, d, Reason::Paired);
     b.jump(&done);
 

@@ -3,6 +3,7 @@
 use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
 
 use super::option::{SO_RCVLOWAT, SOL_SOCKET};
+use super::reason::Reason;
 use super::record::{End, Isns, Lane, Mode};
 use super::{Datapath, guard, leave, wake};
 
@@ -42,7 +43,7 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
     b.jump_if(mode.eq(Mode::Ended as u32), leaving);
     drop(mode);
     guard::sleeper(b, d, &lane, &socket, &done);
-    leave::end(b, &lane);
+    leave::end(b, d, event, &lane, Reason::Blocking);
     b.jump(leaving);
     b.place(&done);
 }

@@ -22,7 +22,7 @@ use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg,
 use super::count::add;
 use super::reason::Reason;
 use super::record::{Control, End, Lane, Mode};
-use super::{Datapath, gate, guard, rendezvous};
+use super::{Datapath, gate, guard, rendezvous, trace};
 
 /// `enum sk_action` (include/uapi/linux/bpf.h).
 const SK_PASS: i32 = 1;
@@ -69,7 +69,12 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
                 guard::receiver(&b, d, &lane, &by_tcp);
             });
             gate::memory(&b, d, &lane, &size, &by_tcp);
-            b.store(lane.at(Lane::mode), Mode::Direct as u32);
+            let mode = b.load(lane.at(Lane::mode));
+            b.when(mode.ne(Mode::Direct as u32), || {
+                b.store(lane.at(Lane::mode), Mode::Direct as u32);
+                b.store(lane.at(Lane::why), 0);
+                trace::tell(&b, d, &lane, Reason::Paired as u32, &msg);
+            });
         });
     }
     gate::end(&b, d, &lane, &by_tcp);
@@ -85,7 +90,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
     b.place(&no_peer);
     by_tcp.because(&b, Reason::NoPeer);
-    by_tcp.place(&b, d, &lane, &now);
+    by_tcp.place(&b, d, &msg, &lane, &now);
     b.finish(ProgramType::SkMsg)
 }
 
@@ -152,7 +157,7 @@ impl ByTcp {
     }
 
     /// The message is a packet that connection tracking sees, so the next refresh is a whole period away.
-    fn place(&self, b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
+    fn place(&self, b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, now: &Reg) {
         b.place(&self.label);
         b.store(lane.at(Lane::credit), 0);
         let redirected_at = b.load(lane.at(Lane::redirected_at));
@@ -167,6 +172,13 @@ impl ByTcp {
         b.store(lane.at(Lane::refresh_at), &refresh_at);
         drop(refresh_at);
         add(b, d, self.reason.place(), 1);
+        let reason = || b.load(self.reason.place());
+        let why = b.load(lane.at(Lane::why));
+        b.when(why.ne(reason()), || {
+            b.store(lane.at(Lane::why), reason());
+            trace::tell(b, d, lane, reason(), msg);
+        });
+        drop(why);
         b.ret(SK_PASS);
     }
 }

@@ -21,6 +21,11 @@ fn flow(w: &mut World) -> (u64, u64) {
         w.set_optional(client, |l| l.local_v6.map(half), content);
         w.set_optional(client, |l| l.remote_v6.map(half), !content);
     }
+    let (cgroup, folder) = (w.object(), w.object());
+    // With two flags in the address.
+    w.set(client, |l| l.cgroup, cgroup | 3);
+    w.set(cgroup, |l| l.cgroup_folder, folder);
+    w.set(folder, |l| l.folder_inode, 77_777_777_777);
     w.queue(client, true);
     (client, server)
 }
@@ -53,6 +58,8 @@ fn an_enrolled_socket_is_shown_with_its_lane_and_its_members() {
             direct_messages: 2,
             direct_bytes: 120,
             tcp_bytes: 1 << 40,
+            cgroup: 77_777_777_777,
+            why: 0,
             inode: 987_654_321_012,
             mode: Mode::Direct as u32,
             role: Role::Client as u32,
@@ -130,6 +137,7 @@ fn a_member_that_cannot_be_read_is_shown_as_zero_and_spoils_no_other() {
             let different = |end: &FlowEnd| {
                 [
                     end.tcp_bytes != whole.tcp_bytes,
+                    end.cgroup != whole.cgroup,
                     end.inode != whole.inode,
                     end.family != whole.family,
                     end.state != whole.state,

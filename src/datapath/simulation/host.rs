@@ -20,6 +20,7 @@ pub enum Helper {
     MapLookupElem = 1,
     MapUpdateElem = 2,
     MapDeleteElem = 3,
+    KtimeGetNs = 5,
     SkbStoreBytes = 9,
     SkbLoadBytes = 26,
     GetCurrentTask = 35,
@@ -34,6 +35,7 @@ pub enum Helper {
     ProbeReadKernel = 113,
     ProbeReadKernelStr = 115,
     Jiffies64 = 118,
+    RingbufOutput = 130,
     SkcToTcpSock = 137,
 }
 
@@ -50,6 +52,7 @@ table!(
     MapLookupElem,
     MapUpdateElem,
     MapDeleteElem,
+    KtimeGetNs,
     SkbStoreBytes,
     SkbLoadBytes,
     GetCurrentTask,
@@ -64,6 +67,7 @@ table!(
     ProbeReadKernel,
     ProbeReadKernelStr,
     Jiffies64,
+    RingbufOutput,
     SkcToTcpSock
 );
 
@@ -73,6 +77,7 @@ fn call(helper: Helper, arguments: [u64; 5]) -> u64 {
 
 const ENOENT: i64 = -2;
 const E2BIG: i64 = -7;
+const EAGAIN: i64 = -11;
 const ENOMEM: i64 = -12;
 const EFAULT: i64 = -14;
 const EEXIST: i64 = -17;
@@ -143,6 +148,8 @@ pub struct State {
     pub released: Vec<u64>,
     /// Counters cannot be looked up: nothing may depend on them.
     pub counters_missing: bool,
+    /// Records in the ring buffer.
+    pub events: Vec<Vec<u8>>,
     /// Bytes of a classifier's packet.
     pub packet: u64,
 }
@@ -159,6 +166,7 @@ pub struct Host {
     pub ports: u64,
     /// The thread that is in a call.
     pub caller: u64,
+    pub tracer: u64,
 }
 
 impl Host {
@@ -173,6 +181,7 @@ impl Host {
         let control = array(&mut memory, datapath.maps.control.def().value_size as usize);
         let fins = array(&mut memory, datapath.maps.fins.def().value_size as usize);
         let ports = array(&mut memory, datapath.maps.ports.def().value_size as usize);
+        let tracer = array(&mut memory, datapath.maps.tracer.def().value_size as usize);
         let maps = datapath
             .maps
             .all()
@@ -185,9 +194,10 @@ impl Host {
             options: Vec::new(),
             released: Vec::new(),
             counters_missing: false,
+            events: Vec::new(),
             packet: 0,
         };
-        Host { memory, state, jiffies: 0, datapath, counters, control, fins, ports, caller: 0 }
+        Host { memory, state, jiffies: 0, datapath, counters, control, fins, ports, caller: 0, tracer }
     }
 
     /// Runs `program` with this host behind its helpers.
@@ -200,9 +210,12 @@ impl Host {
     /// What stands for a map in a program: a number that nobody can load from, the value's address for a map of one value.
     pub fn handle(&self, def: &MapDef) -> u64 {
         let maps = &self.datapath.maps;
-        for (of_one, value) in
-            [(maps.control.def(), self.control), (maps.fins.def(), self.fins), (maps.ports.def(), self.ports)]
-        {
+        for (of_one, value) in [
+            (maps.control.def(), self.control),
+            (maps.fins.def(), self.fins),
+            (maps.ports.def(), self.ports),
+            (maps.tracer.def(), self.tracer),
+        ] {
             if def.name == of_one.name {
                 return value;
             }
@@ -233,7 +246,14 @@ impl Host {
             })
             .collect();
         let fins = self.memory.read(self.fins, size_of::<Fins>());
-        (entries, fins, self.state.redirected, self.state.options.clone(), self.state.released.clone())
+        (
+            entries,
+            fins,
+            self.state.events.clone(),
+            self.state.redirected,
+            self.state.options.clone(),
+            self.state.released.clone(),
+        )
     }
 
     /// Puts a value into a map of values.
@@ -278,6 +298,7 @@ impl Host {
             }
             Helper::SkbLoadBytes => EFAULT,
             Helper::Setsockopt => EINVAL,
+            Helper::RingbufOutput => EAGAIN,
             other => panic!("{other:?} does not fail where the programs call it"),
         }
     }
@@ -364,8 +385,20 @@ impl Host {
             }
             Helper::GetCurrentTask => self.caller as i64,
             Helper::Jiffies64 => self.jiffies as i64,
+            Helper::KtimeGetNs => self.nanoseconds() as i64,
+            Helper::RingbufOutput => {
+                assert_eq!((self.map_of(a).def.name, d), ("events", 0));
+                let record = self.memory.read(b, c as usize);
+                self.state.events.push(record);
+                0
+            }
             Helper::SkcToTcpSock => a as i64,
         }
+    }
+
+    /// `CLOCK_MONOTONIC`.
+    pub fn nanoseconds(&self) -> u64 {
+        self.jiffies * 1_000_000_000 / u64::from(self.datapath.settings.hz)
     }
 
     /// The socket of a sock_ops context, where the kernel keeps it.

@@ -25,7 +25,7 @@ use bytemuck::Pod;
 pub use host::{Fault, Helper};
 pub use kernel::{Kernel, SOCK_ZEROCOPY};
 
-use super::{Control, Datapath, FlowEnd, Isns, Lane, Layout, Ports, Reason, Settings};
+use super::{Control, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Ports, Reason, Settings, Tracer};
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
 
@@ -40,6 +40,9 @@ pub const WINDOW: u64 = 3_750;
 pub const BOOKKEEPING: u64 = 512;
 /// What the agent allows to pass between two refreshes, in jiffies.
 pub const REFRESH: u32 = 10_000;
+
+/// The first number that contexts show of addresses, which is the family.
+pub const ADDRESSES: u64 = 0x1_0000;
 
 /// Which way a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -431,6 +434,7 @@ impl World {
             (bpf_sock_ops::bpf_sock_ops_cb_flags.offset(), 4, self.callbacks),
             (size_of::<bpf_sock_ops>(), 8, sk),
         ];
+        self.show_addresses(context + bpf_sock_ops::family.offset() as u64);
         for (offset, size, number) in numbers {
             memory.set_number(context + offset as u64, size, number);
         }
@@ -445,6 +449,13 @@ impl World {
         }
         let result = self.run(Which::Establish);
         assert_eq!(result, 1, "sock_ops has no objection, ever");
+    }
+
+    /// Contexts show addresses from the family on, in one order: 13 words, each with its own number.
+    fn show_addresses(&self, family: u64) {
+        for word in 0..13 {
+            self.host().memory.set_number(family + word * 4, 4, ADDRESSES + word);
+        }
     }
 
     /// The callbacks that the last event chose for its socket.
@@ -496,6 +507,7 @@ impl World {
         let memory = &self.host().memory;
         memory.set_number(context + sk_msg_md::size.offset() as u64, 4, size.into());
         memory.set_number(context + sk_msg_md::sk.offset() as u64, 8, sk);
+        self.show_addresses(context + sk_msg_md::family.offset() as u64);
         let verdict = self.run(Which::Send);
         assert_eq!(verdict, 1, "a message always passes");
 
@@ -686,6 +698,23 @@ impl World {
             }
         }
         counted
+    }
+
+    /// Somebody says that he will trace for so many jiffies.
+    pub fn trace(&mut self, jiffies: u32) {
+        let until = self.now_ns() + u64::from(jiffies) * 1_000_000_000 / u64::from(HZ);
+        let host = self.host();
+        host.memory.write(host.tracer, bytemuck::bytes_of(&Tracer { until }));
+    }
+
+    pub fn now_ns(&self) -> u64 {
+        self.host().nanoseconds()
+    }
+
+    /// What the tracer was told since the last time.
+    pub fn told(&mut self) -> Vec<Told> {
+        let records = std::mem::take(&mut self.host_mut().state.events);
+        records.iter().map(|record| bytemuck::pod_read_unaligned(record)).collect()
     }
 
     // Running.

@@ -1,0 +1,167 @@
+use super::super::simulation::{
+    ADDRESSES, CLOSE, Callers, FIN_WAIT1, Fault, HZ, Helper, LAST_ACK, REFRESH, Waiter, Way, World, on_every_kernel,
+};
+use super::super::{Event, Mode, Reason, Role};
+
+/// What happened, in short.
+fn told(w: &mut World) -> Vec<(u32, u32, u32)> {
+    w.told().iter().map(|event| (event.role, event.mode, event.reason)).collect()
+}
+
+const CLIENT: u32 = Role::Client as u32;
+const SERVER: u32 = Role::Server as u32;
+
+#[test]
+fn each_change_of_a_lane_is_told_once_with_its_reason() {
+    on_every_kernel(|mut w| {
+        w.trace(10 * REFRESH);
+        let (client, server) = w.flow();
+        assert_eq!(told(&mut w), [(SERVER, Mode::Tcp as u32, Reason::Paired as u32)]);
+        w.time_passes(REFRESH + HZ);
+        for _ in 0..3 {
+            assert_eq!(w.send(client, 10), Way::Tcp);
+        }
+        let first_ones = told(&mut w);
+        assert_eq!(first_ones[..1], [(CLIENT, Mode::Tcp as u32, Reason::Refresh as u32)]);
+        assert_eq!(first_ones[1..], [(CLIENT, Mode::Tcp as u32, Reason::OrderGate as u32)]);
+        w.read(server);
+        for _ in 0..3 {
+            assert_eq!(w.send(client, 10), Way::Direct);
+        }
+        assert_eq!(told(&mut w), [(CLIENT, Mode::Direct as u32, Reason::Paired as u32)]);
+
+        w.state_becomes(client, FIN_WAIT1);
+        w.state_becomes(client, CLOSE);
+        let ended = (CLIENT, Mode::Ended as u32, Reason::Ended as u32);
+        assert_eq!(told(&mut w), [ended, (CLIENT, Mode::Ended as u32, Reason::Closed as u32)]);
+        w.state_becomes(server, LAST_ACK);
+        assert_eq!(told(&mut w), [(SERVER, Mode::Ended as u32, Reason::Ended as u32)]);
+    });
+}
+
+#[test]
+fn what_is_told_names_the_socket_and_its_addresses_and_counts_what_went_directly() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.direct_flow();
+        let lane = w.lane(client).unwrap();
+        w.trace(HZ);
+        w.time_passes(HZ / 2);
+        w.state_becomes(client, FIN_WAIT1);
+        w.state_becomes(client, CLOSE);
+        let events = w.told();
+        let word = |word: u32| ADDRESSES as u32 + word;
+        let expected = Event {
+            at: w.now_ns(),
+            name: lane.own.name,
+            cookie: lane.own.cookie,
+            direct_messages: 1,
+            direct_bytes: 100,
+            reason: Reason::Closed as u32,
+            mode: Mode::Ended as u32,
+            role: CLIENT,
+            family: word(0),
+            remote_v4: word(1),
+            local_v4: word(2),
+            remote_v6: [3, 4, 5, 6].map(word),
+            local_v6: [7, 8, 9, 10].map(word),
+            remote_port: word(11),
+            local_port: word(12),
+        };
+        assert_eq!(events.last(), Some(&expected));
+        assert_eq!(events.len(), 2);
+    });
+}
+
+#[test]
+fn nobody_is_told_who_does_not_trace_or_no_longer() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.connection(5, 6);
+        w.syn(5, 6);
+        w.story(client, server);
+        assert_eq!(w.told(), []);
+
+        w.trace(HZ);
+        w.time_passes(HZ);
+        w.flow();
+        assert_eq!(w.told(), []);
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_makes_no_difference_to_the_message() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.trace(10 * REFRESH);
+        w.time_passes(REFRESH);
+        w.read(server);
+        w.fails(Helper::RingbufOutput);
+        assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(w.counted(), [(Reason::Refresh, 1), (Reason::TraceLost, 1)]);
+        w.read(server);
+        w.fails(Helper::RingbufOutput);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        assert_eq!(w.counted(), [(Reason::TraceLost, 1)]);
+        assert_eq!(w.told(), []);
+    });
+}
+
+#[test]
+fn the_reason_of_a_lane_that_goes_by_tcp_is_kept_until_it_is_direct_again() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        assert_eq!(w.lane(client).unwrap().why, 0);
+        w.time_passes(REFRESH);
+        w.send(client, 10);
+        assert_eq!(w.lane(client).unwrap().why, Reason::Refresh as u64);
+        w.read(server);
+        w.send(client, 10);
+        assert_eq!(w.lane(client).unwrap().why, 0);
+    });
+}
+
+/// Two flows in which all that can be told happens: the second one's client falls asleep over its blocking file.
+fn all_that_can_be_told(w: &mut World) {
+    let (client, server) = w.connection(5, 6);
+    w.syn(5, 6);
+    w.story(client, server);
+
+    let (client, server) = w.connection(7, 8);
+    w.syn(7, 8);
+    w.establish(client, server);
+    let blocking = Callers { nonblocking: false, ..Callers::default() };
+    w.callers(client, blocking);
+    w.waiting(client, &[Waiter::Thread]);
+    w.segment(client);
+    assert_eq!(w.lane(client).unwrap().why, Reason::Blocking as u64);
+    w.send(server, 10);
+}
+
+#[test]
+fn all_that_can_be_told_can_be_lost_or_be_of_interest_to_nobody_any_more() {
+    on_every_kernel(|w| {
+        let mut traced = World::new(w.kernel);
+        traced.trace(10 * REFRESH);
+        all_that_can_be_told(&mut traced);
+        let told = told(&mut traced);
+        for reason in
+            [Reason::Paired, Reason::Refresh, Reason::OrderGate, Reason::Ended, Reason::Closed, Reason::Blocking]
+        {
+            assert!(told.iter().any(|&(_, _, told)| told == reason as u32), "{reason:?}: {told:?}");
+        }
+
+        let mut late = World::new(w.kernel);
+        late.trace(1);
+        late.time_passes(1);
+        all_that_can_be_told(&mut late);
+        assert_eq!(late.told(), []);
+
+        let mut full = World::new(w.kernel);
+        full.trace(10 * REFRESH);
+        for event in 0..100 {
+            full.fault(Helper::RingbufOutput, event, Fault::Fails);
+        }
+        all_that_can_be_told(&mut full);
+        assert_eq!(full.told(), []);
+        assert_eq!(100 - full.pending_faults(), told.len());
+    });
+}
