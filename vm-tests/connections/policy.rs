@@ -336,6 +336,44 @@ fn a_file_with_a_mistake_is_refused_and_the_rules_stay() {
 }
 
 #[test]
+fn systemd_is_told_of_a_reload_and_of_its_end() {
+    isolated(|| {
+        let mut ruled = Ruled::start("");
+        assert_eq!(ruled.node.agent.notification().trim_end(), "READY=1");
+        for rules in ["", "[exclude]\nports = [80]"] {
+            ruled.reload(rules);
+            let reloading = ruled.node.agent.notification();
+            let lines: Vec<&str> = reloading.lines().collect();
+            assert!(lines[0] == "RELOADING=1" && lines[1].starts_with("MONOTONIC_USEC="), "{reloading}");
+            assert_eq!(ruled.node.agent.notification().trim_end(), "READY=1");
+        }
+    });
+}
+
+#[test]
+fn without_a_file_there_is_nothing_to_read_again_and_sighup_stops() {
+    isolated(|| {
+        let mut node = Node::start();
+        node.agent.signal(Signal::SIGHUP);
+        assert_eq!(node.agent.wait().code(), Some(0));
+    });
+}
+
+#[test]
+fn what_the_command_line_says_counts_before_the_file() {
+    isolated(|| {
+        // Neither the name nor the cgroup nor what the tests need is the file's.
+        let ruled = Ruled::start("name = \"other\"\ncgroup = \"/nowhere\"\nrefresh = 1\nblocking-readers = false\n");
+        assert!(ruled.accelerates_path(LOOPBACK));
+        let mut file = NamedTempFile::new().expect("make a file");
+        file.write_all(b"cgroup = \"/nowhere\"").expect("write the settings");
+        let output = run(&["run", "--name", "policy-nowhere", "--config", file.path().to_str().expect("text")]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere"), "{output:?}");
+    });
+}
+
+#[test]
 fn a_program_that_would_notice_is_left_out_until_the_file_says_otherwise() {
     isolated(|| {
         let splice = behaviour::ALL.iter().find(|known| known.statement == "splice(2) moves redirected bytes");

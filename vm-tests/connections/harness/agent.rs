@@ -1,6 +1,7 @@
 //! A running `shunt run` and the commands that look at it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use tcp_shunt::bed::bpffs;
+use tempfile::TempDir;
 
 use super::report::{Flow, Flows, Stats};
 use super::{PATIENCE, eventually};
@@ -31,6 +33,9 @@ pub struct Agent {
     ended: Option<ExitStatus>,
     /// What it has logged, line by line.
     log: Arc<Mutex<Vec<String>>>,
+    /// Where it says how it is, as systemd would hear it.
+    notifications: UnixDatagram,
+    _folder: TempDir,
 }
 
 impl Agent {
@@ -38,7 +43,12 @@ impl Agent {
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::tempdir().expect("make a folder");
+        let notify = folder.path().join("notify");
+        let notifications = UnixDatagram::bind(&notify).expect("bind to a path");
+        notifications.set_read_timeout(Some(PATIENCE)).expect("set a time-out");
         let mut process = Command::new(SHUNT)
+            .env("NOTIFY_SOCKET", &notify)
             .args(["run", "--blocking-readers", "--name", &name, "--cgroup"])
             .arg(cgroup)
             .args(options)
@@ -57,7 +67,7 @@ impl Agent {
                 lines.lock().expect("the log").push(line);
             }
         });
-        let mut agent = Self { name, process, ended: None, log };
+        let mut agent = Self { name, process, ended: None, log, notifications, _folder: folder };
         agent.wait_until_ready(stdout);
         agent
     }
@@ -90,6 +100,13 @@ impl Agent {
             let log = self.log.lock().expect("the log");
             (log.iter().filter(|line| line.contains(words)).count() >= times).then_some(())
         });
+    }
+
+    /// What it tells systemd next.
+    pub fn notification(&self) -> String {
+        let mut text = [0; 256];
+        let length = self.notifications.recv(&mut text).expect("a notification");
+        String::from_utf8_lossy(&text[..length]).into_owned()
     }
 
     pub fn is_running(&mut self) -> bool {
