@@ -8,6 +8,7 @@ use clap::Args;
 use super::table::Table;
 use super::{DONE, Instance};
 use crate::agent;
+use crate::datapath::Reason;
 use crate::observe::{self, FlowSide};
 
 /// Each open flow: who talks to whom, which way, and how much went directly and by TCP
@@ -26,8 +27,12 @@ impl Flows {
     pub fn run(self) -> Result<ExitCode> {
         let instance = agent::Instance::open(self.instance.pins()?)?;
         let flows = observe::flows(&instance)?;
+        let excluded = instance.counter(Reason::Excluded)?;
         if self.json {
-            println!("{}", serde_json::json!({ "name": instance.pins().name().to_string(), "flows": flows }));
+            println!(
+                "{}",
+                serde_json::json!({ "name": instance.pins().name().to_string(), "flows": flows, "excluded": excluded })
+            );
             return Ok(DONE);
         }
         let mut table = Table::new(&["CLIENT", "SERVER", "TO SERVER", "TO CLIENT"]);
@@ -37,6 +42,9 @@ impl Flows {
         }
         print!("{table}");
         println!("{} {}", flows.len(), if flows.len() == 1 { "flow" } else { "flows" });
+        if excluded > 0 {
+            println!("{excluded} left to TCP by rules since the start");
+        }
         Ok(DONE)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -259,21 +259,16 @@ fn a_cgroup_is_that_of_either_socket_with_all_below_it_and_is_followed_when_it_i
 fn a_listener_from_before_the_agent_is_known_by_its_process() {
     isolated(|| {
         let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
-        let old = |name: &str| -> TcpListener {
-            call_this_process(name);
-            bed.in_client(|| LOOPBACK.bind()).expect("enter the client").expect("listen")
-        };
-        // One process, so the name that is found is its last.
-        let listener = old("older");
-        let mut ruled = Ruled::start_on(bed, "[exclude]\nprocesses = [\"older\"]");
+        call_this_process("older");
+        let listener = bed.in_client(|| LOOPBACK.bind()).expect("enter the client").expect("listen");
+        // What is not known is excluded, so that it is not shows that it is known.
+        let mut ruled = Ruled::start_on(bed, "[exclude]\nprocesses = [\"no-such-name\"]");
         let service = service(LOOPBACK, Ok(listener));
-        call_this_process("client");
         let connect = |node: &Node| Pair { client: node.connect(&service), server: service.accept() };
-        assert!(!ruled.accelerates(connect));
-        ruled.reload("");
         assert!(ruled.accelerates(connect));
-        // What the process is called now.
-        ruled.reload("[exclude]\nprocesses = [\"no-such-name\"]");
+        ruled.reload("[exclude]\nprocesses = [\"older\"]");
+        assert!(!ruled.accelerates(connect));
+        ruled.reload("guarded-programs = false");
         assert!(ruled.accelerates(connect));
     });
 }
@@ -332,6 +327,44 @@ fn a_file_with_a_mistake_is_refused_and_the_rules_stay() {
             assert_eq!(output.status.code(), Some(1), "{arguments:?}");
             assert!(said.contains("line 1: refresh = 0: allowed are 1 to 86400"), "{said}");
         }
+    });
+}
+
+#[test]
+fn systemd_is_told_of_a_reload_and_of_its_end() {
+    isolated(|| {
+        let mut ruled = Ruled::start("");
+        assert_eq!(ruled.node.agent.notification().trim_end(), "READY=1");
+        for rules in ["", "[exclude]\nports = [80]"] {
+            ruled.reload(rules);
+            let reloading = ruled.node.agent.notification();
+            let lines: Vec<&str> = reloading.lines().collect();
+            assert!(lines[0] == "RELOADING=1" && lines[1].starts_with("MONOTONIC_USEC="), "{reloading}");
+            assert_eq!(ruled.node.agent.notification().trim_end(), "READY=1");
+        }
+    });
+}
+
+#[test]
+fn without_a_file_there_is_nothing_to_read_again_and_sighup_stops() {
+    isolated(|| {
+        let mut node = Node::start();
+        node.agent.signal(Signal::SIGHUP);
+        assert_eq!(node.agent.wait().code(), Some(0));
+    });
+}
+
+#[test]
+fn what_the_command_line_says_counts_before_the_file() {
+    isolated(|| {
+        // Neither the name nor the cgroup nor what the tests need is the file's.
+        let ruled = Ruled::start("name = \"other\"\ncgroup = \"/nowhere\"\nrefresh = 1\nblocking-readers = false\n");
+        assert!(ruled.accelerates_path(LOOPBACK));
+        let mut file = NamedTempFile::new().expect("make a file");
+        file.write_all(b"cgroup = \"/nowhere\"").expect("write the settings");
+        let output = run(&["run", "--name", "policy-nowhere", "--config", file.path().to_str().expect("text")]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere"), "{output:?}");
     });
 }
 

@@ -1,6 +1,7 @@
 //! A running `shunt run` and the commands that look at it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use tcp_shunt::bed::bpffs;
+use tempfile::TempDir;
 
 use super::report::{Flow, Flows, Stats, Status};
 use super::{PATIENCE, eventually};
@@ -34,6 +36,9 @@ pub struct Agent {
     options: Vec<String>,
     /// What it and its successors have logged, line by line.
     log: Arc<Mutex<Vec<String>>>,
+    /// Where it says how it is, as systemd would hear it.
+    notifications: UnixDatagram,
+    folder: TempDir,
 }
 
 impl Agent {
@@ -41,16 +46,29 @@ impl Agent {
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::tempdir().expect("make a folder");
+        let notify = folder.path().join("notify");
+        let notifications = UnixDatagram::bind(&notify).expect("bind to a path");
+        notifications.set_read_timeout(Some(PATIENCE)).expect("set a time-out");
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let process = spawn(&name, cgroup, &options, &[]);
-        let mut agent = Self { name, process, ended: None, cgroup: cgroup.to_owned(), options, log: Arc::default() };
+        let process = spawn(&name, cgroup, &notify, &options, &[]);
+        let mut agent = Self {
+            name,
+            process,
+            ended: None,
+            cgroup: cgroup.to_owned(),
+            options,
+            log: Arc::default(),
+            notifications,
+            folder,
+        };
         agent.wait_until_ready();
         agent
     }
 
     /// Starts another agent that is to take over, and does not wait for it.
     pub fn successor(&self, options: &[&str]) -> Child {
-        spawn(&self.name, &self.cgroup, &self.options, &[&["--replace"], options].concat())
+        spawn(&self.name, &self.cgroup, &self.folder.path().join("notify"), &self.options, &[&["--replace"], options].concat())
     }
 
     /// As [`Self::replace`], with another cgroup.
@@ -105,6 +123,13 @@ impl Agent {
             let log = self.log.lock().expect("the log");
             (log.iter().filter(|line| line.contains(words)).count() >= times).then_some(())
         });
+    }
+
+    /// What it tells systemd next.
+    pub fn notification(&self) -> String {
+        let mut text = [0; 256];
+        let length = self.notifications.recv(&mut text).expect("a notification");
+        String::from_utf8_lossy(&text[..length]).into_owned()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -177,9 +202,10 @@ impl Agent {
     }
 }
 
-fn spawn(name: &str, cgroup: &Path, options: &[String], further: &[&str]) -> Child {
+fn spawn(name: &str, cgroup: &Path, notify: &Path, options: &[String], further: &[&str]) -> Child {
     Command::new(SHUNT)
-        .args(["run", "--blocking-readers", "--name", name, "--cgroup"])
+        .env("NOTIFY_SOCKET", notify)
+        .args(["run", "--name", name, "--cgroup"])
         .arg(cgroup)
         .args(options)
         .args(further)
