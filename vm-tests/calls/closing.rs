@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use rustix::event::PollFlags;
 use socket2::SockRef;
 
@@ -23,7 +24,7 @@ fn note_read(seen: &mut Seen, mut from: &TcpStream) {
 
 fn note_error(seen: &mut Seen, socket: &TcpStream) {
     let code = option(socket, libc::SOL_SOCKET, libc::SO_ERROR);
-    seen.note("SO_ERROR", nix::errno::Errno::from_raw(code));
+    seen.note("SO_ERROR", (code != 0).then(|| Errno::from_raw(code)));
 }
 
 #[test]

@@ -2,23 +2,43 @@
 
 use std::net::TcpStream;
 
+use rustix::event::PollFlags;
+
 use crate::differences;
 use crate::harness::eventually;
 use crate::harness::isolation::{isolated_as, test_name};
 use crate::harness::node::{Node, Pair, Service};
 use crate::harness::path::LOOPBACK;
 use crate::harness::report::{End, Mode};
+use crate::harness::socket::{option, unconnected};
 use crate::harness::traffic::{settle, warm_up};
 use crate::seen::Seen;
+use crate::talk::ready;
 
 /// Runs `script`, the closure of the test function that calls this, over TCP and over shunt, and compares what it saw.
-pub fn compare<F: Fn(&Side, &mut Seen) + Sync>(script: F) {
+pub fn compare<F: Fn(&Side, &mut Seen)>(script: F) {
+    compare_with(Blocking::LeftAlone, script);
+}
+
+/// What happens to sockets that block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Blocking {
+    LeftAlone,
+    /// `shunt run --blocking-readers`.
+    Accelerated,
+}
+
+/// [`compare`] with an agent that does with sockets that block what `blocking` says.
+pub fn compare_with<F: Fn(&Side, &mut Seen)>(blocking: Blocking, script: F) {
     let name = test_name::<F>();
     isolated_as(name, || {
-        let node = Node::start();
+        let node = match blocking {
+            Blocking::LeftAlone => Node::start_with_only(REFRESH),
+            Blocking::Accelerated => Node::start_with(REFRESH),
+        };
         let run = |accelerated| {
             let mut seen = Seen::default();
-            script(&Side { node: &node, accelerated }, &mut seen);
+            script(&Side { node: &node, accelerated, blocking }, &mut seen);
             seen.into_lines()
         };
         let by_tcp = run(false);
@@ -30,6 +50,9 @@ pub fn compare<F: Fn(&Side, &mut Seen) + Sync>(script: F) {
         }
     });
 }
+
+/// A refresh would make an observation differ once in a while.
+const REFRESH: &[&str] = &["--refresh", "3600"];
 
 /// The three lists beside each other, for whoever reads a failed test.
 fn describe(by_tcp: &[String], expected: &[String], over_shunt: &[String]) -> String {
@@ -50,37 +73,58 @@ fn describe(by_tcp: &[String], expected: &[String], over_shunt: &[String]) -> St
 pub struct Side<'a> {
     node: &'a Node,
     accelerated: bool,
+    blocking: Blocking,
 }
 
 impl Side<'_> {
     /// Non-blocking ends of a connection that has been used; inside, of a flow that is direct in both lanes.
     pub fn pair(&self) -> Pair {
         let pair = self.new_pair();
-        make_nonblocking(&pair);
         self.settle(&pair);
         pair
     }
 
-    /// Blocking ends of a connection that has been used.
-    pub fn blocking_pair(&self) -> Pair {
-        let pair = self.new_pair();
-        warm_up(&pair);
-        pair
-    }
-
-    /// Ends of a connection that nothing was sent on, with a read time-out.
+    /// Non-blocking ends of a connection that nothing was sent on.
     pub fn new_pair(&self) -> Pair {
         let service = self.listen();
         let client = self.connect(&service);
-        Pair { client, server: service.accept() }
+        let server = service.accept();
+        server.set_nonblocking(true).expect("make it non-blocking");
+        Pair { client, server }
+    }
+
+    /// Blocking ends of a connection that has been used: unless the agent has been told otherwise, it goes by TCP.
+    pub fn blocking_pair(&self) -> Pair {
+        let service = self.listen();
+        let client = self.inside(|| service.connect());
+        let pair = Pair { client, server: service.accept() };
+        match self.blocking {
+            Blocking::Accelerated => self.settle(&pair),
+            Blocking::LeftAlone => {
+                warm_up(&pair);
+                warm_up(&pair);
+                assert!(!self.has_redirected(&pair), "a flow of blocking files is direct");
+            }
+        }
+        pair
     }
 
     pub fn listen(&self) -> Service {
         if self.accelerated { self.node.listen(LOOPBACK) } else { self.node.listen_outside(LOOPBACK) }
     }
 
+    /// Connects as programs do that wait in epoll.
     pub fn connect(&self, service: &Service) -> TcpStream {
-        self.inside(|| service.connect())
+        let socket = self.inside(|| unconnected(service.target));
+        socket.set_nonblocking(true).expect("make it non-blocking");
+        if let Err(error) = socket.connect(&service.target.into()) {
+            assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "connect: {error}");
+        }
+        let client = TcpStream::from(socket);
+        ready(&client, PollFlags::OUT);
+        assert_eq!(option(&client, libc::SOL_SOCKET, libc::SO_ERROR), 0, "connect");
+        client.set_nodelay(true).expect("set TCP_NODELAY");
+        client
     }
 
     /// Runs `work` where this side's sockets are made.
@@ -94,18 +138,25 @@ impl Side<'_> {
             return warm_up(pair);
         }
         settle(pair);
+        self.until_direct(&pair.client, || warm_up(pair));
+    }
+
+    /// Uses a client's connection until its flow is direct in both lanes, if it is to be.
+    pub fn until_direct(&self, client: &TcpStream, mut exchange: impl FnMut()) {
         eventually("the flow is direct in both lanes", || {
-            warm_up(pair);
-            let flow = self.node.flow_of(&pair.client)?;
-            let is_direct =
-                |end: Option<End>| end.is_some_and(|end| end.mode == Mode::Direct && end.direct_messages > 0);
-            (is_direct(flow.client) && is_direct(flow.server)).then_some(())
+            exchange();
+            let direct = |end: &End| end.mode == Mode::Direct && end.direct_messages > 0;
+            (!self.accelerated || self.ends(client).is_some_and(|ends| ends.iter().all(direct))).then_some(())
         });
     }
-}
 
-pub fn make_nonblocking(pair: &Pair) {
-    for end in [&pair.client, &pair.server] {
-        end.set_nonblocking(true).expect("make it non-blocking");
+    fn has_redirected(&self, pair: &Pair) -> bool {
+        let flow = self.node.flow_of(&pair.client);
+        flow.is_some_and(|flow| [flow.client, flow.server].into_iter().flatten().any(|end| end.direct_messages > 0))
+    }
+
+    fn ends(&self, client: &TcpStream) -> Option<[End; 2]> {
+        let flow = self.node.flow_of(client)?;
+        Some([flow.client?, flow.server?])
     }
 }

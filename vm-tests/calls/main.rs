@@ -6,23 +6,23 @@
 
 mod compare;
 mod differences;
-//mod document;
+mod document;
 #[path = "../connections/harness/mod.rs"]
 #[allow(dead_code, reason = "the tests of connections need more of it")]
 mod harness;
 #[path = "../behaviour/table.rs"]
 #[allow(dead_code, reason = "it is only read here")]
 mod kernels;
-//mod process;
+mod process;
 mod seen;
 mod talk;
 
-//mod blocking;
+mod blocking;
 mod closing;
-//mod descriptors;
-//mod io_uring;
-//mod options;
-//mod protocols;
+mod descriptors;
+mod io_uring;
+mod options;
+mod protocols;
 mod reading;
 mod sending;
 mod splicing;

@@ -4,6 +4,7 @@ use std::io::{IoSliceMut, Read};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, recv, recvmmsg, recvmsg, send};
 use nix::sys::uio::readv;
 use rustix::event::PollFlags;
@@ -118,7 +119,7 @@ fn msg_trunc_needs_no_buffer() {
             say(from, "hello world");
             // SAFETY: with this flag nothing is written, and to a null pointer the kernel refuses to.
             let outcome = unsafe { libc::recv(to.as_raw_fd(), std::ptr::null_mut(), 5, libc::MSG_TRUNC) };
-            seen.call("recv 5 without a buffer", nix::errno::Errno::result(outcome));
+            seen.call("recv 5 MSG_TRUNC without a buffer", Errno::result(outcome));
             note_recv(seen, to, 100, MsgFlags::empty());
         });
     });
@@ -132,33 +133,55 @@ nix::ioctl_read_bad!(
 #[test]
 fn an_urgent_byte_is_read_out_of_band() {
     compare(|side, seen| {
-        let note_mark = |seen: &mut Seen, to: &TcpStream| {
+        let note_mark = |seen: &mut Seen, place: &str, to: &TcpStream| {
             let mut mark = 0;
             // SAFETY: the call writes one int, which `mark` is.
             let outcome = unsafe { siocatmark(to.as_raw_fd(), &raw mut mark) };
-            seen.call("SIOCATMARK", outcome.map(|_| mark));
+            seen.call(format_args!("SIOCATMARK {place} the mark"), outcome.map(|_| mark));
         };
         for inline in [0, 1] {
             each_way(&side.pair(), |from, to| {
                 set_option(to, libc::SOL_SOCKET, libc::SO_OOBINLINE, inline);
-                note_recv(seen, to, 1, MsgFlags::MSG_OOB);
+                let note_urgent = |seen: &mut Seen, when: &str| {
+                    let mut byte = [0];
+                    let outcome = recv(to.as_raw_fd(), &mut byte, MsgFlags::MSG_OOB);
+                    seen.read(format_args!("recv MSG_OOB {when}, inline {inline}"), outcome, &byte);
+                };
+                let note_read = |seen: &mut Seen, what: &str| {
+                    let mut buffer = [0; 100];
+                    let outcome = (&mut &*to).read(&mut buffer);
+                    seen.read(format_args!("read {what}, inline {inline}"), outcome, &buffer);
+                };
+                note_urgent(seen, "when there was none");
                 say(from, "ab");
                 seen.call("send MSG_OOB", send(from.as_raw_fd(), b"c!", MsgFlags::MSG_OOB));
                 delivered(from);
                 say(from, "de");
                 seen.note("poll", ready(to, PollFlags::IN | PollFlags::PRI));
-                note_mark(seen, to);
-                note_read(seen, to, 100);
-                note_mark(seen, to);
-                note_recv(seen, to, 1, MsgFlags::MSG_OOB);
-                note_read(seen, to, 100);
-                note_read(seen, to, 100);
-                seen.note("poll", readiness(to));
+                note_mark(seen, "before", to);
+                note_read(seen, "up to the mark");
+                note_mark(seen, "at", to);
+                note_urgent(seen, "at the mark");
+                note_read(seen, "behind the mark");
+                note_read(seen, "once more");
                 say(from, "after it");
-                note_read(seen, to, 100);
+                note_read(seen, "after it");
             });
         }
     });
+}
+
+/// What a control message says, without what is different every time.
+fn name(message: ControlMessageOwned) -> String {
+    match message {
+        ControlMessageOwned::ScmTimestampns(time) if time.tv_sec() > 0 => "a time".to_owned(),
+        ControlMessageOwned::Unknown(other)
+            if (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type) == (libc::IPPROTO_TCP, TCP_INQ) =>
+        {
+            format!("{} left", other.data_bytes[0])
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 /// `TCP_INQ` and the type of its control message (include/uapi/linux/tcp.h).
@@ -177,24 +200,12 @@ fn recvmsg_tells_when_bytes_came_and_how_many_are_left() {
                 let fd = to.as_raw_fd();
                 let message = match recvmsg::<()>(fd, &mut slices, Some(&mut control), MsgFlags::empty()) {
                     Ok(message) => message,
-                    Err(errno) => return seen.call("recvmsg", Err::<(), _>(errno)),
+                    Err(errno) => return seen.call("recvmsg", Err::<(), Errno>(errno)),
                 };
+                let ancillary: Vec<_> = message.cmsgs().expect("control messages in full").map(name).collect();
                 let (bytes, flags) = (message.bytes, message.flags);
-                for ancillary in message.cmsgs().expect("control messages in full") {
-                    match ancillary {
-                        ControlMessageOwned::ScmTimestampns(time) => seen.note("… its time", time.tv_sec() > 0),
-                        ControlMessageOwned::Unknown(other) => {
-                            seen.note(
-                                "… its message of level and type",
-                                (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type),
-                            );
-                            seen.note("… that says", &other.data_bytes[..4]);
-                        }
-                        other => seen.note("… something else", other),
-                    }
-                }
-                seen.note("… its flags", flags);
-                seen.read("recvmsg", Ok::<_, nix::errno::Errno>(bytes), &buffer);
+                seen.read("recvmsg", Ok::<_, Errno>(bytes), &buffer);
+                seen.note(format_args!("… of {bytes} bytes, with it"), (ancillary, flags));
             };
             say(from, "hello ");
             say(from, "world");

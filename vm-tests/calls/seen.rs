@@ -8,6 +8,9 @@ use nix::errno::Errno;
 /// Longer texts are shown by their length and a checksum.
 const LONGEST: usize = 60;
 
+/// Noted, with what it is, where the kernel does not have what the script is about.
+pub const LACKING: &str = "this kernel does not have";
+
 /// Observations in their order.
 #[derive(Default)]
 pub struct Seen(Vec<String>);

@@ -39,7 +39,7 @@ impl Agent {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut process = Command::new(SHUNT)
-            .args(["run", "--blocking-readers", "--name", &name, "--cgroup"])
+            .args(["run", "--name", &name, "--cgroup"])
             .arg(cgroup)
             .args(options)
             .stdin(Stdio::null())
