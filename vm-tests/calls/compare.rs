@@ -7,7 +7,7 @@ use rustix::event::PollFlags;
 use crate::differences;
 use crate::harness::eventually;
 use crate::harness::isolation::{isolated_as, test_name};
-use crate::harness::node::{Node, Pair, Service};
+use crate::harness::node::{Node, Pair, Service, new_bed};
 use crate::harness::path::LOOPBACK;
 use crate::harness::report::{End, Mode};
 use crate::harness::socket::{option, unconnected};
@@ -33,7 +33,7 @@ pub fn compare_with<F: Fn(&Side, &mut Seen)>(blocking: Blocking, script: F) {
     let name = test_name::<F>();
     isolated_as(name, || {
         let node = match blocking {
-            Blocking::LeftAlone => Node::start_with_only(REFRESH),
+            Blocking::LeftAlone => Node::start_as_told(new_bed(), REFRESH),
             Blocking::Accelerated => Node::start_with(REFRESH),
         };
         let run = |accelerated| {

@@ -48,11 +48,7 @@ impl Node {
     }
 
     /// Starts the agent with these options for `shunt run` and no others.
-    pub fn start_with_only(options: &[&str]) -> Self {
-        Self::start_as_told(new_bed(), options)
-    }
-
-    fn start_as_told(mut bed: Bed, options: &[&str]) -> Self {
+    pub fn start_as_told(mut bed: Bed, options: &[&str]) -> Self {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
         Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }
@@ -140,7 +136,7 @@ pub fn new_bed() -> Bed {
     Bed::new().expect("make a bed (as root, with cgroup v2)")
 }
 
-fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {
+pub fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {
     let listener = bound.unwrap_or_else(|error| panic!("listen for {path}: {error}"));
     let target = path.target(&listener).expect("the listener's address");
     Service { listener, target }
