@@ -47,6 +47,12 @@ impl Table {
         std::fs::write(&path, &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
+    /// The names of the kernels.
+    #[allow(dead_code, reason = "for the table of calls, which shares this file")]
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.rows.iter().take(1).flatten().skip(1).map(String::as_str)
+    }
+
     fn column(&self, kernel: &str) -> Option<usize> {
         self.rows.first()?.iter().skip(1).position(|name| name == kernel).map(|place| place + 1)
     }

@@ -22,14 +22,18 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 /// Runs `test`, the body of the test function that calls this, in a process of its own.
 pub fn isolated<F: FnOnce()>(test: F) {
+    isolated_as(test_name::<F>(), test);
+}
+
+/// Runs `test`, the body of the test function of this name, in a process of its own.
+pub fn isolated_as(name: &str, test: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some() {
         return test();
     }
-    let name = test_name::<F>();
     let mut output = tempfile::tempfile().expect("make a file for the test's output");
     let copy = || output.try_clone().expect("duplicate the output file");
     let mut child = Command::new(std::env::current_exe().expect("the path of this test binary"))
-        .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(ALONE, "1")
         .process_group(0)
         .stdin(std::process::Stdio::null())
@@ -64,10 +68,10 @@ pub fn isolated<F: FnOnce()>(test: F) {
 }
 
 /// The path of the test function whose closure `F` is, as libtest names it.
-fn test_name<F>() -> String {
+pub fn test_name<F>() -> &'static str {
     let path = type_name::<F>();
     let path = path.trim_end_matches("::{{closure}}");
-    path.split_once("::").map_or(path, |(_crate, path)| path).to_owned()
+    path.split_once("::").map_or(path, |(_crate, path)| path)
 }
 
 /// A test that was killed cannot stop its agents or remove its cgroup.

@@ -38,11 +38,17 @@ impl Node {
 
     /// Starts the agent with further options for `shunt run`.
     pub fn start_with(options: &[&str]) -> Self {
-        Self::start_on(Bed::new().expect("make a bed (as root, with cgroup v2)"), options)
+        Self::start_on(new_bed(), options)
     }
 
     /// Starts the agent on a bed in which there may be sockets.
-    pub fn start_on(mut bed: Bed, options: &[&str]) -> Self {
+    pub fn start_on(bed: Bed, options: &[&str]) -> Self {
+        // The sockets of most tests block.
+        Self::start_as_told(bed, &[&["--blocking-readers"], options].concat())
+    }
+
+    /// Starts the agent with these options for `shunt run` and no others.
+    pub fn start_as_told(mut bed: Bed, options: &[&str]) -> Self {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
         Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }
@@ -124,6 +130,10 @@ impl Service {
         ready_for_tests(&server).expect("set the server's options");
         server
     }
+}
+
+pub fn new_bed() -> Bed {
+    Bed::new().expect("make a bed (as root, with cgroup v2)")
 }
 
 pub fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {

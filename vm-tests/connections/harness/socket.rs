@@ -32,7 +32,8 @@ impl TcpInfo {
         self.bytes[OPTIONS] & TCPI_OPT_SYN_DATA != 0
     }
 
-    fn u64_at(&self, offset: usize) -> u64 {
+    /// The member at this offset.
+    pub fn u64_at(&self, offset: usize) -> u64 {
         assert!(self.length >= offset + 8, "this kernel's tcp_info has {} bytes", self.length);
         let mut word = [0; 8];
         word.copy_from_slice(&self.bytes[offset..offset + 8]);

@@ -1,0 +1,29 @@
+//! Every socket call over TCP and over shunt: what an application sees has to be the same, or as `differences` says.
+//!
+//! Each test is a script that makes socket calls and notes what it sees of them. It runs twice (`compare`): on connections that shunt
+//! has nothing to do with, and on flows that are direct in both lanes when it begins. `docs/differences.md` shows the outcome to people
+//! (`document`).
+
+mod compare;
+mod differences;
+mod document;
+#[path = "../connections/harness/mod.rs"]
+#[allow(dead_code, reason = "the tests of connections need more of it")]
+mod harness;
+#[path = "../behaviour/table.rs"]
+#[allow(dead_code, reason = "it is only read here")]
+mod kernels;
+mod process;
+mod seen;
+mod talk;
+
+mod blocking;
+mod closing;
+mod descriptors;
+mod io_uring;
+mod options;
+mod protocols;
+mod reading;
+mod sending;
+mod splicing;
+mod waiting;
