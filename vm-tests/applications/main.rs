@@ -11,4 +11,5 @@ mod program;
 mod stage;
 mod toll;
 
+mod languages;
 mod nginx;

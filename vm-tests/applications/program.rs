@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::eventually;
-
 /// After this a program counts as hanging; each job takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a server may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directories that need not be in a test's `PATH`.
 const ALSO: &[&str] = &["/usr/sbin", "/usr/lib/postgresql/15/bin"];
@@ -98,11 +99,19 @@ impl Drop for Running {
         }
         if std::thread::panicking() {
             eprintln!("a server's last words:\n{}", self.output());
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            return;
         }
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-        eventually("the server has ended", || self.child.try_wait().ok().flatten());
+        let deadline = Instant::now() + PATIENCE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                eprintln!("a server does not end when asked to: {:?}", self.child.kill());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
+}
+
+/// The path of one of the programs of these tests.
+pub fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("vm-tests/applications/programs").join(name)
 }

@@ -11,6 +11,7 @@ use crate::harness::report::Stats;
 const BY_TCP: &[&str] = &[
     "blocking",
     "guarded",
+    "excluded",
     "no_peer",
     "order_gate",
     "reader_gate",
@@ -50,6 +51,16 @@ impl Toll {
     pub fn assert_direct(&self, least: f64) {
         assert!(self.counter("paired") > 0, "nothing was paired: {self}");
         assert!(self.share() >= least, "only {self}");
+    }
+
+    /// The same, where the kernel does what the program relies on; elsewhere it is left alone.
+    #[track_caller]
+    pub fn assert_direct_unless_excluded(&self, least: f64) {
+        if self.counter("excluded") > 0 {
+            assert_eq!(self.direct(), 0, "{self}");
+        } else {
+            self.assert_direct(least);
+        }
     }
 
     /// The program's sockets are of a kind that is left to TCP.
