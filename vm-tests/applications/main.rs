@@ -11,5 +11,11 @@ mod program;
 mod stage;
 mod toll;
 
+mod envoy;
+mod haproxy;
+mod iperf3;
 mod languages;
+mod memcached;
 mod nginx;
+mod postgres;
+mod redis;
