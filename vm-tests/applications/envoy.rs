@@ -1,33 +1,34 @@
 //! Envoy: a sidecar at each host, plain and with mutual TLS between them.
 
+use crate::clients::load;
 use crate::harness::isolation::isolated;
-use crate::languages::go_echo;
+use crate::languages::{build_go_echo, go_echo};
 use crate::program::{Running, command, finish};
 use crate::stage::{Host, Stage, same_over_both};
 
 /// A listener that passes HTTP on to one cluster; `LISTENER_TLS` and `CLUSTER_TLS` are transport sockets or empty.
 const HOP: &str = r#"
-  - name: PORT
+  - name: "PORT"
     address: { socket_address: { address: ADDRESS, port_value: PORT } }
     filter_chains:
     - filters:
       - name: http
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: PORT
+          stat_prefix: "PORT"
           route_config:
             virtual_hosts:
-            - { name: all, domains: ["*"], routes: [{ match: { prefix: "/" }, route: { cluster: to-NEXT, timeout: 30s } }] }
+            - { name: all, domains: ["*"], routes: [{ match: { prefix: "/" }, route: { cluster: from-PORT, timeout: 30s } }] }
           http_filters:
           - name: router
             typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }
 LISTENER_TLS"#;
 
 const CLUSTER: &str = r#"
-  - name: to-NEXT
+  - name: from-PORT
     connect_timeout: 5s
     load_assignment:
-      cluster_name: to-NEXT
+      cluster_name: from-PORT
       endpoints:
       - lb_endpoints: [{ endpoint: { address: { socket_address: { address: TARGET, port_value: NEXT } } } }]
 CLUSTER_TLS"#;
@@ -81,19 +82,13 @@ fn start(stage: &Stage, host: Host, hops: &[Hop]) -> Running {
 #[test]
 fn two_envoys_pass_bodies_on_whole_and_direct_plain_and_by_tls() {
     isolated(|| {
-        let directory = tempfile::tempdir().expect("make a directory");
-        let echo = go_echo(directory.path());
+        let echo = build_go_echo();
         let toll = same_over_both(|stage| {
             let mut certificate =
                 command("openssl", "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=envoy".split(' '));
             certificate.arg("-keyout").arg(stage.file("key")).arg("-out").arg(stage.file("pem"));
             finish(certificate);
-            let run = |arguments: [&str; 2]| {
-                let mut command = std::process::Command::new(&echo);
-                command.args(arguments);
-                command
-            };
-            let _echo = stage.serve(Host::Server, run(["server", "127.0.0.1:7000"]), 7000);
+            let _echo = stage.serve(Host::Server, go_echo(&echo, "server", "127.0.0.1:7000"), 7000);
             let inbound = [
                 Hop { listen: ("10.77.0.2", 10002), to: ("127.0.0.1", 7000), tls: (false, false) },
                 Hop { listen: ("10.77.0.2", 10003), to: ("127.0.0.1", 7000), tls: (true, false) },
@@ -105,13 +100,10 @@ fn two_envoys_pass_bodies_on_whole_and_direct_plain_and_by_tls() {
             let _inbound = start(stage, Host::Server, &inbound);
             let _outbound = start(stage, Host::Client, &outbound);
             ["127.0.0.1:10000", "127.0.0.1:10001"].map(|address| {
-                let load = ["-d1s", "-c8", "-t1", &format!("http://{address}/")];
-                let report = stage.run(Host::Client, command("wrk", load));
-                assert!(report.contains("Requests/sec") && !report.contains("Socket errors"), "{report}");
-                assert!(!report.contains("Non-2xx"), "{report}");
-                stage.run(Host::Client, run(["client", address]))
+                load(stage, &format!("http://{address}/"));
+                stage.run(Host::Client, go_echo(&echo, "client", address))
             })
         });
-        toll.assert_direct(0.5);
+        toll.assert_direct(0.7);
     });
 }

@@ -1,9 +1,7 @@
 //! HAProxy, also where it moves bytes by splice(2), of which redirected bytes are not a part.
 
-use std::fs;
-
 use crate::harness::isolation::isolated;
-use crate::languages::go_echo;
+use crate::languages::{build_go_echo, go_echo};
 use crate::program::command;
 use crate::stage::{Host, same_over_both};
 
@@ -45,22 +43,15 @@ backend echo-stream
 #[test]
 fn haproxy_passes_bodies_on_whole_with_and_without_splice() {
     isolated(|| {
-        let directory = tempfile::tempdir().expect("make a directory");
-        let echo = go_echo(directory.path());
+        let echo = build_go_echo();
         let toll = same_over_both(|stage| {
-            let serve = |arguments: [&str; 2]| {
-                let mut command = std::process::Command::new(&echo);
-                command.args(arguments);
-                command
-            };
-            let _echo = stage.serve(Host::Server, serve(["server", ":7000"]), 7000);
+            let _echo = stage.serve(Host::Server, go_echo(&echo, "server", ":7000"), 7000);
             let configuration = stage.write("haproxy.cfg", CONFIGURATION);
             let haproxy = command("haproxy", ["-db".as_ref(), "-f".as_ref(), configuration.as_os_str()]);
             let _haproxy = stage.serve(Host::Server, haproxy, 9000);
-            [9000, 9001, 9002].map(|port| stage.run(Host::Client, serve(["client", &format!("10.77.0.2:{port}")])))
+            [9000, 9001, 9002]
+                .map(|port| stage.run(Host::Client, go_echo(&echo, "client", &format!("10.77.0.2:{port}"))))
         });
-        println!("{toll}");
         toll.assert_direct_unless_excluded(0.5);
-        drop(fs::metadata(directory.path()));
     });
 }

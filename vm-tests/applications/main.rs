@@ -11,6 +11,7 @@ mod program;
 mod stage;
 mod toll;
 
+mod clients;
 mod envoy;
 mod haproxy;
 mod iperf3;

@@ -61,7 +61,7 @@ fn postgres_balances_its_books_after_pgbench_and_copies_rows_whole() {
             let _postgres = cluster(stage);
             client(stage, "pgbench", &["-i", "-q", "-s", "1", "postgres"]);
             for mode in ["simple", "prepared"] {
-                client(stage, "pgbench", &["-c", "8", "-j", "2", "-t", "150", "-M", mode, "postgres"]);
+                client(stage, "pgbench", &["-n", "-c", "8", "-j", "2", "-t", "150", "-M", mode, "postgres"]);
             }
             let books =
                 "select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history),

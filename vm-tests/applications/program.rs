@@ -14,24 +14,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Directories that need not be in a test's `PATH`.
-const ALSO: &[&str] = &["/usr/sbin", "/usr/lib/postgresql/15/bin"];
-
 /// The path of an installed program.
 pub fn find(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(ALSO.iter().map(PathBuf::from))
-        .chain([envoys()])
+        .chain(elsewhere())
         .map(|directory| directory.join(name))
         .find(|program| program.is_file())
         .unwrap_or_else(|| panic!("{name} is not installed; run vm-tests/applications/install"))
 }
 
-/// Where `install` puts the program that Debian does not have.
-fn envoys() -> PathBuf {
-    let home = std::env::var_os("HOME").unwrap_or_else(|| "/root".into());
-    Path::new(&home).join(".cache/shunt-applications")
+/// Directories that need not be in a test's `PATH`: for servers, of each version of PostgreSQL, and where `install` puts Envoy.
+fn elsewhere() -> impl Iterator<Item = PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let home = std::env::home_dir().unwrap_or_default();
+    [PathBuf::from("/usr/sbin"), home.join(".cache/shunt-applications")]
+        .into_iter()
+        .chain(versions.map(|version| version.path().join("bin")))
 }
 
 /// A program with its arguments, to be started on a stage.
@@ -43,8 +42,8 @@ pub fn command<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: impl IntoIterat
 
 /// Runs a program to its end, which has to be a good one and to come in time, and returns what it printed.
 pub fn finish(mut command: Command) -> String {
-    let mut process =
-        Running::start(&mut command, &tempfile::tempdir().expect("make a directory for the output").keep());
+    let directory = tempfile::tempdir().expect("make a directory for the output");
+    let mut process = Running::start(&mut command, directory.path());
     let deadline = Instant::now() + LIMIT;
     let status = loop {
         match process.child.try_wait().expect("look at the process") {
@@ -54,7 +53,6 @@ pub fn finish(mut command: Command) -> String {
         }
     };
     let output = process.output();
-    let _ = fs::remove_dir_all(&process.directory);
     assert!(status.success(), "{command:?}: {status}\n{output}");
     output
 }

@@ -74,7 +74,7 @@ impl Toll {
 impl fmt::Display for Toll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} % of the messages direct; {} bytes passed interfaces;", self.share() * 100.0, self.wire)?;
-        for name in ["paired", "direct_messages", "direct_bytes"].iter().chain(BY_TCP) {
+        for name in ["paired", "direct_messages", "direct_bytes"].iter().chain(BY_TCP).chain(&["wake_armed", "woken"]) {
             if self.counter(name) > 0 {
                 write!(f, " {name} {}", self.counter(name))?;
             }
