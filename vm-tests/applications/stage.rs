@@ -37,10 +37,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn new(accelerated: bool) -> Self {
+    fn new(start: Option<fn(&Path) -> Agent>) -> Self {
         let log = KernelLog::from_now();
         let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
-        let agent = accelerated.then(|| Agent::start_as_by_default(bed.cgroup().path()));
+        let agent = start.map(|start| start(bed.cgroup().path()));
         let directory = tempfile::tempdir().expect("make a directory");
         // Servers that refuse to be root have to reach it.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -113,13 +113,22 @@ impl Drop for Stage {
 
 /// Does a job over plain TCP and accelerated, wants the same result of both, and returns what the second one cost.
 pub fn same_over_both<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
-    let [(plain, _), (accelerated, toll)] = [false, true].map(|accelerated| {
-        let stage = Stage::new(accelerated);
+    compare(Agent::start_as_by_default, job)
+}
+
+/// The same with an agent that accelerates blocking readers, too.
+pub fn same_over_both_also_blocking<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
+    compare(|cgroup| Agent::start(cgroup, &[]), job)
+}
+
+fn compare<T: PartialEq + Debug>(start: fn(&Path) -> Agent, job: impl Fn(&Stage) -> T) -> Toll {
+    let [(plain, _), (accelerated, toll)] = [None, Some(start)].map(|start| {
+        let stage = Stage::new(start);
         let wire = stage.wire();
         let started = Instant::now();
         let result = job(&stage);
         let toll = stage.toll(wire);
-        println!("{}: {:?}; {toll}", if accelerated { "shunt" } else { "tcp" }, started.elapsed());
+        println!("{}: {:?}; {toll}", if start.is_some() { "shunt" } else { "tcp" }, started.elapsed());
         (result, toll)
     });
     assert_eq!(accelerated, plain, "shunt on the left, TCP on the right");
