@@ -36,15 +36,11 @@ pub struct Agent {
 impl Agent {
     /// Starts it under a new name and waits until it is ready.
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
-        Self::launch(cgroup, &[&["--blocking-readers"], options].concat())
+        Self::start_with_only(cgroup, &[&["--blocking-readers"], options].concat())
     }
 
-    /// The same without any option, as most users do.
-    pub fn start_as_by_default(cgroup: &Path) -> Self {
-        Self::launch(cgroup, &[])
-    }
-
-    fn launch(cgroup: &Path, options: &[&str]) -> Self {
+    /// The same with no option that is not given.
+    pub fn start_with_only(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut process = Command::new(SHUNT)
