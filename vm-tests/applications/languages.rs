@@ -1,0 +1,165 @@
+//! What the runtimes of languages make of sockets: the same echo, written as each of them would.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::isolation::isolated;
+use crate::harness::pattern::{Dice, Pattern};
+use crate::program::{command, finish, source};
+use crate::stage::{Host, SERVER, Stage, same_over_both};
+use crate::toll::Toll;
+
+const PORT: u16 = 7000;
+
+/// Runs a server on one host and its client on the other: what the client prints has to be the same.
+fn echo(server: impl Fn(&Stage) -> Command, client: impl Fn(&Stage) -> Command) -> Toll {
+    same_over_both(|stage| {
+        let _server = stage.serve(Host::Server, server(stage), PORT);
+        let said = stage.run(Host::Client, client(stage));
+        assert!(!said.is_empty(), "the client said nothing");
+        said
+    })
+}
+
+fn script(interpreter: &'static str, name: &str, role: &str) -> Command {
+    let mut command = command(interpreter, [source(name)]);
+    command.args([role, &SERVER.to_string(), &PORT.to_string()]);
+    command
+}
+
+#[test]
+fn go_net_http_echoes() {
+    isolated(|| {
+        let program = build_go_echo();
+        let address = format!("{SERVER}:{PORT}");
+        let role = |role: &str| go_echo(&program, role, &address);
+        echo(|_| role("server"), |_| role("client")).assert_direct(0.25);
+    });
+}
+
+/// The Go program, built in a directory that goes away with it.
+pub struct GoEcho(TempDir);
+
+pub fn build_go_echo() -> GoEcho {
+    let directory = tempfile::tempdir().expect("make a directory");
+    let mut build = command("go", ["build", "-o"]);
+    build.arg(directory.path().join("echo")).arg(source("echo.go")).env("CGO_ENABLED", "0");
+    finish(build);
+    GoEcho(directory)
+}
+
+/// The Go program as `server` at an address or as a `client` of it.
+pub fn go_echo(program: &GoEcho, role: &str, address: &str) -> Command {
+    let mut command = Command::new(program.0.path().join("echo"));
+    command.args([role, address]);
+    command
+}
+
+#[test]
+fn java_http_echoes() {
+    isolated(|| {
+        let role = |role| script("java", "Echo.java", role);
+        // Its server makes a socket blocking for as long as it answers: how much goes direct before that is a matter of luck.
+        echo(|_| role("http-server"), |_| role("http-client"));
+    });
+}
+
+#[test]
+fn java_socket_streams_echo() {
+    isolated(|| {
+        let role = |role| script("java", "Echo.java", role);
+        let toll = echo(|_| role("socket-server"), |_| role("socket-client"));
+        assert_eq!(toll.direct(), 0, "{toll}");
+    });
+}
+
+#[test]
+fn node_http_echoes() {
+    isolated(|| {
+        let role = |role| script("node", "echo.js", role);
+        echo(|_| role("server"), |_| role("client")).assert_direct(0.4);
+    });
+}
+
+#[test]
+fn python_asyncio_streams_echo() {
+    isolated(|| {
+        let role = |role| script("python3", "echo_asyncio.py", role);
+        echo(|_| role("server"), |_| role("client")).assert_direct(0.4);
+    });
+}
+
+#[test]
+fn python_blocking_sockets_echo_and_are_left_to_tcp() {
+    isolated(|| {
+        let role = |role| script("python3", "echo_threads.py", role);
+        echo(|_| role("server"), |_| role("client")).assert_left_alone();
+    });
+}
+
+#[test]
+fn tokio_streams_echo() {
+    const CLIENTS: u64 = 8;
+    isolated(|| {
+        let toll = same_over_both(|stage| {
+            let bind = || std::net::TcpListener::bind((SERVER, PORT)).expect("listen");
+            let listener = stage.at(Host::Server, bind);
+            listener.set_nonblocking(true).expect("make the listener non-blocking");
+            std::thread::scope(|scope| {
+                scope.spawn(|| runtime().block_on(tokio_server(listener, CLIENTS)));
+                let talk = || runtime().block_on(tokio_clients((SERVER, PORT).into(), CLIENTS));
+                stage.at(Host::Client, talk)
+            })
+        });
+        toll.assert_direct(0.3);
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("start a runtime")
+}
+
+async fn tokio_server(listener: std::net::TcpListener, connections: u64) {
+    let listener = tokio::net::TcpListener::from_std(listener).expect("take the listener");
+    let mut streams = tokio::task::JoinSet::new();
+    for _ in 0..connections {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        streams.spawn(async move {
+            let (mut reader, mut writer) = stream.split();
+            tokio::io::copy(&mut reader, &mut writer).await.expect("send back");
+            writer.shutdown().await.expect("shut down");
+        });
+    }
+    streams.join_all().await;
+}
+
+async fn tokio_clients(server: SocketAddr, count: u64) -> Vec<(u64, usize)> {
+    let mut clients = tokio::task::JoinSet::new();
+    for seed in 0..count {
+        clients.spawn(async move {
+            let stream = tokio::net::TcpStream::connect(server).await.expect("connect");
+            let (mut reader, mut writer) = stream.into_split();
+            let mut dice = Dice(seed + 1);
+            let mut echoed = 0;
+            for request in 0..60 {
+                let mut body = vec![0; if request == 59 { 8 << 20 } else { dice.length(200_000) }];
+                Pattern { seed: seed * 100 + request }.fill(0, &mut body);
+                let mut answer = vec![0; body.len()];
+                let (sent, got) = tokio::join!(writer.write_all(&body), reader.read_exact(&mut answer));
+                sent.expect("send");
+                got.expect("receive");
+                assert!(answer == body, "request {request} of client {seed} was answered with other bytes");
+                echoed += answer.len();
+            }
+            writer.shutdown().await.expect("shut down");
+            assert_eq!(reader.read(&mut [0]).await.expect("read the end"), 0);
+            (seed, echoed)
+        });
+    }
+    let mut lengths = clients.join_all().await;
+    lengths.sort();
+    lengths
+}
