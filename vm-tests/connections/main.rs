@@ -19,6 +19,7 @@ mod installation;
 mod nat;
 mod policy;
 mod replacing;
+mod observing;
 mod stopping;
 mod strangers;
 mod transfers;
