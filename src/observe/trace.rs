@@ -56,6 +56,8 @@ pub struct Tracing {
     lost_before: u64,
     observer: Observer,
     observed: Instant,
+    /// How long looking at all processes took.
+    observing: Duration,
     known: HashMap<u64, Identity>,
 }
 
@@ -74,16 +76,18 @@ impl Tracing {
         let mut ring = RingBuf::new(pinned("events")?)?;
         // What an earlier one did not read.
         ring.drain(|_| ())?;
-        let tracing = Tracing {
+        let mut tracing = Tracing {
             lost_before: instance.counter(Reason::TraceLost)?,
             instance,
             tracer,
             ring,
             promised: Instant::now(),
-            observer: Observer::now(),
+            observer: Observer::default(),
             observed: Instant::now(),
+            observing: Duration::ZERO,
             known: HashMap::new(),
         };
+        tracing.observe();
         tracing.promise()?;
         Ok(tracing)
     }
@@ -120,28 +124,35 @@ impl Tracing {
         change
     }
 
-    /// Who is behind a socket, asked once: a process that does not show itself now may be gone, or hidden from here.
+    /// Who is behind a socket. Asked until its process is known: it may be hidden from here, or new.
     fn identity(&mut self, event: &Event) -> Identity {
-        /// How old what is known of all processes may be when somebody unknown turns up.
-        const FRESH: Duration = Duration::from_secs(1);
-        if let Some(known) = self.known.get(&event.cookie) {
-            let known = known.clone();
-            if event.reason == Reason::Closed as u32 {
-                self.known.remove(&event.cookie);
-            }
-            return known;
+        let known = match event.reason == Reason::Closed as u32 {
+            true => self.known.remove(&event.cookie),
+            false => self.known.get(&event.cookie).cloned(),
+        };
+        if let Some((Some(_), _)) = known {
+            return known.unwrap_or_default();
         }
-        let Ok(Some(end)) = self.instance.end(&event.name) else { return (None, None) };
+        // A socket that has closed by now is only known from before.
+        let Ok(Some(end)) = self.instance.end(&event.name) else { return known.unwrap_or_default() };
         let mut side = self.observer.side(&end);
-        if (side.process.is_none() || side.workload.is_none()) && self.observed.elapsed() > FRESH {
-            self.observer = Observer::now();
-            self.observed = Instant::now();
+        if (side.process.is_none() || side.workload.is_none()) && self.observed.elapsed() > self.observing * 10 {
+            self.observe();
             side = self.observer.side(&end);
         }
-        if side.process.is_some() {
-            self.known.insert(event.cookie, (side.process.clone(), side.workload.clone()));
+        let identity = (side.process, side.workload);
+        if event.reason != Reason::Closed as u32 {
+            self.known.insert(event.cookie, identity.clone());
         }
-        (side.process, side.workload)
+        identity
+    }
+
+    /// Looks at all processes anew. That takes as long as there are processes, so it is done a tenth of the time at most.
+    fn observe(&mut self) {
+        let begun = Instant::now();
+        self.observer = Observer::now();
+        self.observed = Instant::now();
+        self.observing = begun.elapsed();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::harness::eventually;
 use crate::harness::isolation::isolated;
 use crate::harness::node::Node;
 use crate::harness::path::LOOPBACK;
-use crate::harness::traffic::settle;
+use crate::harness::traffic::{settle, warm_up};
 
 /// What `shunt trace` says until it has said enough.
 fn trace_until(node: &Node, options: &[&str], enough: impl Fn(&[Value]) -> bool, work: impl FnOnce()) -> Vec<Value> {
@@ -50,13 +50,19 @@ fn trace_until(node: &Node, options: &[&str], enough: impl Fn(&[Value]) -> bool,
 #[test]
 fn a_trace_tells_of_a_flow_from_its_pairing_to_its_end_and_who_is_behind_it() {
     isolated(|| {
-        let node = Node::start();
+        // Each refresh is a change.
+        let node = Node::start_with(&["--refresh", "1"]);
         let mut port = 0;
         let closed = |seen: &[Value]| seen.iter().filter(|change| change["event"] == "closed").count() == 2;
         let seen = trace_until(&node, &[], closed, || {
             let pair = node.pair(LOOPBACK);
             port = pair.client.local_addr().expect("an address").port();
             settle(&pair);
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(3) {
+                warm_up(&pair);
+                std::thread::sleep(Duration::from_millis(50));
+            }
         });
         let events: Vec<&str> = seen.iter().filter_map(|change| change["event"].as_str()).collect();
         assert_eq!(events[0], "paired", "{seen:#?}");
@@ -65,7 +71,14 @@ fn a_trace_tells_of_a_flow_from_its_pairing_to_its_end_and_who_is_behind_it() {
         let direct = seen.iter().find(|change| change["event"] == "direct").expect("one of them");
         let ends = [&direct["local"], &direct["remote"]].map(|end| end.as_str().unwrap_or_default().to_owned());
         assert!(ends.iter().any(|end| end.ends_with(&format!(":{port}"))), "{ends:?}, not {port}");
-        assert_eq!(direct["process"]["pid"].as_u64(), Some(std::process::id().into()), "{direct:#?}");
+        let me = |change: &&Value| change["process"]["pid"].as_u64() == Some(std::process::id().into());
+        let mine: Vec<&Value> = seen.iter().filter(me).collect();
+        assert!(!mine.is_empty(), "{seen:#?}");
+        let cgroup = node.bed.cgroup().path().file_name().expect("a name").to_string_lossy().into_owned();
+        for change in mine {
+            let shown = change["workload"]["cgroup"].as_str().unwrap_or_default();
+            assert!(shown.contains(&cgroup), "{change:#?}, not {cgroup}");
+        }
         assert!(seen.iter().any(|change| change["direct_bytes"].as_u64() > Some(0)), "{seen:#?}");
         // Nobody traces now, and what happens now is told to nobody.
         drop(node.pair(LOOPBACK));

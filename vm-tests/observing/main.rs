@@ -160,7 +160,7 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
         let screen = Screen(format!("shunt-test-{}", std::process::id()));
         checked(screen.run(&["new-session", "-d", "-s", "top", "-x", "80", "-y", "24", "sh"]));
         // Whatever stays on the screen afterwards, and how the terminal is set.
-        let settings = "stty -a | cksum";
+        let settings = "stty -g | cksum";
         screen.press(&format!("PS1='$ '; echo be''fore; {settings}"));
         screen.press("Enter");
         let before = screen.shows("before\n");
