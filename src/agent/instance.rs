@@ -123,17 +123,19 @@ impl Instance {
     /// Every enrolled socket.
     pub fn ends(&self) -> Result<Vec<FlowEnd>> {
         let mut ends = Vec::new();
-        let mut packet = [0; RECORD_AT + ANSWER];
         for name in self.socks.keys() {
-            let name = name?;
-            packet[RECORD_AT..].fill(0);
-            packet[RECORD_AT..RECORD_AT + name.len()].copy_from_slice(&name);
             // Sockets come and go while this goes on.
-            if self.look.transform(&mut packet).context("cannot look at an enrolled socket")?.retval == 1 {
-                ends.push(known_of(&packet[RECORD_AT..]));
-            }
+            ends.extend(self.end(&bytemuck::pod_read_unaligned(&name?))?);
         }
         Ok(ends)
+    }
+
+    /// The enrolled socket of this name, if there is one.
+    pub fn end(&self, name: &Isns) -> Result<Option<FlowEnd>> {
+        let mut packet = [0; RECORD_AT + ANSWER];
+        packet[RECORD_AT..RECORD_AT + size_of::<Isns>()].copy_from_slice(bytemuck::bytes_of(name));
+        let found = self.look.transform(&mut packet).context("cannot look at an enrolled socket")?.retval == 1;
+        Ok(found.then(|| known_of(&packet[RECORD_AT..])))
     }
 
     /// Takes a socket out; what was redirected to it and is unread is destroyed.

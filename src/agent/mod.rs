@@ -177,6 +177,11 @@ impl Agent {
         )
     }
 
+    /// What it has pinned.
+    pub fn pins(&self) -> &Pins {
+        self.instance.pins()
+    }
+
     /// Runs until a signal asks it to stop, then takes everything away.
     pub fn run(mut self) -> Result<Ended> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -1,6 +1,8 @@
 //! `shunt flows`
 
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -13,12 +15,16 @@ use crate::observe::{self, FlowSide};
 
 /// Each open flow: who talks to whom, which way, and how much went directly and by TCP
 ///
-/// TO SERVER and TO CLIENT are the two lanes: the way that the next message goes, then bytes sent directly and by TCP.
+/// TO SERVER and TO CLIENT are the two lanes: the way that the next message goes, and why if not directly; then bytes sent directly and
+/// by TCP. `shunt stats` explains the reasons.
 #[derive(Args)]
 pub struct Flows {
     #[command(flatten)]
     instance: Instance,
-    /// For machines
+    /// Again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    watch: Option<u32>,
+    /// For machines; with --watch one object a line
     #[arg(long)]
     json: bool,
 }
@@ -26,45 +32,71 @@ pub struct Flows {
 impl Flows {
     pub fn run(self) -> Result<ExitCode> {
         let instance = agent::Instance::open(self.instance.pins()?)?;
-        let flows = observe::flows(&instance)?;
-        let excluded = instance.counter(Reason::Excluded)?;
-        if self.json {
-            println!(
-                "{}",
-                serde_json::json!({ "name": instance.pins().name().to_string(), "flows": flows, "excluded": excluded })
-            );
+        let Some(seconds) = self.watch else {
+            self.show(&instance)?;
             return Ok(DONE);
+        };
+        loop {
+            if std::io::stdout().is_terminal() && !self.json {
+                print!("\x1b[H\x1b[2J");
+            }
+            match self.show(&instance).and_then(|()| Ok(std::io::stdout().flush()?)) {
+                // Whoever read has seen enough.
+                Err(error) if is_broken_pipe(&error) => return Ok(DONE),
+                shown => shown?,
+            }
+            std::thread::sleep(Duration::from_secs(seconds.into()));
+        }
+    }
+
+    fn show(&self, instance: &agent::Instance) -> Result<()> {
+        let flows = observe::flows(instance)?;
+        let excluded = instance.counter(Reason::Excluded)?;
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            let name = instance.pins().name().to_string();
+            writeln!(out, "{}", serde_json::json!({ "name": name, "flows": flows, "excluded": excluded }))?;
+            return Ok(());
         }
         let mut table = Table::new(&["CLIENT", "SERVER", "TO SERVER", "TO CLIENT"]);
         for flow in &flows {
             let (client, server) = (flow.client.as_ref(), flow.server.as_ref());
             table.row([who(client), who(server), lane(client), lane(server)]);
         }
-        print!("{table}");
-        println!("{} {}", flows.len(), if flows.len() == 1 { "flow" } else { "flows" });
+        write!(out, "{table}")?;
+        writeln!(out, "{} {}", flows.len(), if flows.len() == 1 { "flow" } else { "flows" })?;
         if excluded > 0 {
-            println!("{excluded} left to TCP by rules since the start");
+            writeln!(out, "{excluded} left to TCP by rules since the start")?;
         }
-        Ok(DONE)
+        Ok(())
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 fn who(side: Option<&FlowSide>) -> String {
     match side {
         None => "-".into(),
-        Some(side) => match &side.process {
-            Some(process) => format!("{} {}[{}]", side.local, process.name, process.pid),
-            None => side.local.to_string(),
-        },
+        Some(side) => {
+            let process = side.process.as_ref().map(|process| format!(" {}[{}]", process.name, process.pid));
+            let pod = side.workload.as_ref().filter(|workload| workload.pod.is_some() || workload.container.is_some());
+            let pod = pod.map(|workload| format!(" in {}", workload.short()));
+            format!("{}{}{}", side.local, process.unwrap_or_default(), pod.unwrap_or_default())
+        }
     }
 }
 
 fn lane(side: Option<&FlowSide>) -> String {
-    side.map_or("-".into(), |side| format!("{} {} / {}", side.mode, bytes(side.direct_bytes), bytes(side.tcp_bytes)))
+    side.map_or("-".into(), |side| {
+        let why = side.why.map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("{}{why} {} / {}", side.mode, bytes(side.direct_bytes), bytes(side.tcp_bytes))
+    })
 }
 
 /// A number of bytes in at most six characters.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if count < 1024 {
         return format!("{count} B");

@@ -22,6 +22,9 @@ mod run;
 mod stats;
 mod status;
 mod table;
+mod terminal;
+mod top;
+mod trace;
 
 /// Exit code of a command that did what it was asked to.
 const DONE: ExitCode = ExitCode::SUCCESS;
@@ -43,6 +46,8 @@ const UNAVAILABLE: u8 = 69;
         shunt run                             accelerate the whole node until Ctrl-C\n  \
         shunt run --cgroup /sys/fs/cgroup/kubepods.slice --name pods\n  \
         shunt flows                           who talks to whom, and which way\n  \
+        shunt top                             the same as it changes\n  \
+        shunt trace --port 5432               each change of a flow's way, and why\n  \
         shunt stats --json                    every counter, for machines\n\n\
         Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 69 shunt cannot run here \
         (doctor); 75 stopped before every reader \
@@ -60,6 +65,8 @@ enum Command {
     Status(status::Status),
     Stats(stats::Stats),
     Flows(flows::Flows),
+    Top(top::Top),
+    Trace(trace::Trace),
     Detach(detach::Detach),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -102,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Stats(command) => command.run(),
         Command::Flows(command) => command.run(),
+        Command::Top(command) => command.run(),
+        Command::Trace(command) => command.run(),
         Command::Detach(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Demo(command) => command.run(),

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::{DONE, UNREAD};
 use crate::agent::{Agent, Config, Ended, Name};
+use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
 
@@ -49,6 +50,9 @@ pub struct Run {
     /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
     #[arg(long)]
     blocking_readers: bool,
+    /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and /healthz: ADDRESS:PORT or unix:PATH
+    #[arg(long, value_name = "WHERE")]
+    metrics: Option<Endpoint>,
     /// Take over from an agent of this name, running or dead: its flows go on, new ones are accelerated all the time, and a running agent
     /// ends. A part of another version goes on beside until its readers have read what was redirected to them
     #[arg(long)]
@@ -93,8 +97,19 @@ impl Run {
     }
 
     pub fn run(self) -> Result<ExitCode> {
+        let metrics = self.metrics.clone();
         let config = self.config()?;
+        // A place that is taken is known before anything is attached; unless the agent has it that is to hand over.
+        let before = metrics.as_ref().filter(|_| !config.replace).map(Responder::bind).transpose()?;
         let agent = Agent::start(&config)?;
+        let responder = match before {
+            Some(responder) => Some(responder),
+            None => metrics.as_ref().map(Responder::bind_after_another).transpose()?,
+        };
+        if let Some(responder) = &responder {
+            responder.serve(Collector::open(agent.pins().clone())?)?;
+            tracing::info!("metrics at {}", responder.endpoint());
+        }
         {
             let mut out = std::io::stdout().lock();
             writeln!(out, "ready: {}", agent.summary())

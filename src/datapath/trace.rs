@@ -10,10 +10,13 @@ use super::count::count;
 use super::reason::Reason;
 use super::record::{End, Event, Lane, Tracer};
 
+/// From where in a context to where in an event.
+type Way<T> = (Place<T>, Place<T>);
+
 /// What a program's context says of its socket.
 pub(super) struct Addresses {
-    numbers: [(Place<u32>, Place<u32>); 5],
-    v6: [(Place<[u32; 4]>, Place<[u32; 4]>); 2],
+    numbers: [Way<u32>; 5],
+    v6: [Way<[u32; 4]>; 2],
 }
 
 macro_rules! addresses {

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Process, Processes};
+use super::{Process, Processes, Workload, Workloads};
 use crate::agent::Instance;
-use crate::datapath::{FlowEnd, Mode, Role};
+use crate::datapath::{FlowEnd, Mode, Reason, Role};
 
 /// A connection with at least one end enrolled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,8 +34,12 @@ pub struct FlowSide {
     pub netns: u32,
     /// Who holds the socket, where that can be seen.
     pub process: Option<Process>,
+    /// The cgroup that made the socket, and what it is: pod, container.
+    pub workload: Option<Workload>,
     /// `direct`, `tcp` or `ended`: which way its next message goes.
     pub mode: &'static str,
+    /// Why not `direct`: the reason of its last message by TCP, by its name in `shunt stats`.
+    pub why: Option<&'static str>,
     /// Messages that it sent directly.
     pub direct_messages: u64,
     /// Bytes that it sent directly.
@@ -50,19 +54,38 @@ pub struct FlowSide {
 
 /// The open flows of an instance, by client.
 pub fn flows(instance: &Instance) -> Result<Vec<Flow>> {
-    Ok(pair(&instance.ends()?, &Processes::now()))
+    Ok(pair(&instance.ends()?, &Observer::now()))
 }
 
-fn pair(ends: &[FlowEnd], processes: &Processes) -> Vec<Flow> {
+/// Who is behind sockets.
+#[derive(Debug, Default)]
+pub struct Observer {
+    processes: Processes,
+    workloads: Workloads,
+}
+
+impl Observer {
+    /// Looks at the processes and the cgroups of this node.
+    pub fn now() -> Observer {
+        Observer { processes: Processes::now(), workloads: Workloads::now() }
+    }
+
+    /// An end with who is behind it.
+    pub fn side(&self, end: &FlowEnd) -> FlowSide {
+        side(end, self)
+    }
+}
+
+fn pair(ends: &[FlowEnd], observer: &Observer) -> Vec<Flow> {
     let name = |end: &FlowEnd| (end.own.name.own, end.own.name.peer);
     let mut servers: HashMap<(u32, u32), &FlowEnd> =
         ends.iter().filter(|end| end.role == Role::Server as u32).map(|end| (name(end), end)).collect();
     let mut flows = Vec::new();
     for client in ends.iter().filter(|end| end.role == Role::Client as u32) {
         let server = servers.remove(&(client.own.name.peer, client.own.name.own));
-        flows.push(Flow { client: Some(side(client, processes)), server: server.map(|end| side(end, processes)) });
+        flows.push(Flow { client: Some(side(client, observer)), server: server.map(|end| side(end, observer)) });
     }
-    let alone = servers.into_values().map(|end| Flow { client: None, server: Some(side(end, processes)) });
+    let alone = servers.into_values().map(|end| Flow { client: None, server: Some(side(end, observer)) });
     flows.extend(alone);
     flows.sort_by_key(|flow| {
         let end = flow.client.as_ref().or(flow.server.as_ref());
@@ -71,7 +94,7 @@ fn pair(ends: &[FlowEnd], processes: &Processes) -> Vec<Flow> {
     flows
 }
 
-fn side(end: &FlowEnd, processes: &Processes) -> FlowSide {
+fn side(end: &FlowEnd, observer: &Observer) -> FlowSide {
     let local_port = end.local_port as u16;
     let remote_port = u16::from_be(end.remote_port as u16);
     let v6 = end.family == nix::libc::AF_INET6 as u32;
@@ -81,12 +104,14 @@ fn side(end: &FlowEnd, processes: &Processes) -> FlowSide {
         cookie: end.own.cookie,
         state: state(end.state),
         netns: end.netns,
-        process: processes.holding(end.inode).cloned(),
+        process: observer.processes.holding(end.inode).cloned(),
+        workload: observer.workloads.of(end.cgroup).cloned(),
         mode: match end.mode {
             mode if mode == Mode::Direct as u32 => "direct",
             mode if mode == Mode::Tcp as u32 => "tcp",
             _ => "ended",
         },
+        why: if end.why == 0 { None } else { Reason::ALL.get(end.why as usize).map(|reason| reason.name()) },
         direct_messages: end.direct_messages,
         direct_bytes: end.direct_bytes,
         tcp_bytes: end.tcp_bytes,
@@ -96,7 +121,7 @@ fn side(end: &FlowEnd, processes: &Processes) -> FlowSide {
 }
 
 /// A v4-mapped address is shown as the IPv4 address that it stands for.
-fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) -> SocketAddr {
+pub(super) fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) -> SocketAddr {
     let ip =
         if v6 { Ipv6Addr::from(v6_bytes).to_canonical() } else { IpAddr::V4(Ipv4Addr::from(v4_bytes.to_ne_bytes())) };
     SocketAddr::new(ip, port)
@@ -144,7 +169,7 @@ mod tests {
     #[test]
     fn ends_are_paired_by_their_swapped_names_and_those_without_a_peer_stand_alone() {
         let ends = [end(Role::Client, 1, 2), end(Role::Server, 4, 3), end(Role::Server, 2, 1), end(Role::Client, 5, 6)];
-        let cookies: Vec<_> = pair(&ends, &Processes::default())
+        let cookies: Vec<_> = pair(&ends, &Observer::default())
             .iter()
             .map(|flow| (flow.client.as_ref().map(|end| end.cookie), flow.server.as_ref().map(|end| end.cookie)))
             .collect();
@@ -153,7 +178,7 @@ mod tests {
 
     #[test]
     fn addresses_are_shown_as_people_write_them() {
-        let flow = side(&end(Role::Client, 80, 2), &Processes::default());
+        let flow = side(&end(Role::Client, 80, 2), &Observer::default());
         assert_eq!((flow.local.to_string(), flow.remote.to_string()), ("127.0.0.1:80".into(), "10.1.2.3:4660".into()));
         let mapped = Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
         assert_eq!(address(true, 0, mapped, 7).to_string(), "10.0.0.9:7");

@@ -1,13 +1,22 @@
-//! What an instance shows: its open flows with the processes behind them, and its counters; who listens on this machine; and what any program in the kernel shows.
+//! What an instance shows: its open flows with the processes and pods behind them, its counters, its lanes' changes, its metrics; who
+//! listens on this machine; and what any program in the kernel shows.
 
 mod flow;
 mod listener;
+mod metrics;
 mod process;
 mod program;
+mod responder;
 mod stats;
+mod trace;
+mod workload;
 
-pub use flow::{Flow, FlowSide, flows};
+pub use flow::{Flow, FlowSide, Observer, flows};
 pub use listener::{Listener, Listeners, listeners};
+pub use metrics::{Collector, Format, METRICS};
 pub use process::{Process, Processes};
 pub use program::program;
+pub use responder::{Endpoint, Responder};
 pub use stats::{Stats, stats};
+pub use trace::{Change, Tracing};
+pub use workload::{Workload, Workloads};

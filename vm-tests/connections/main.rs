@@ -17,6 +17,7 @@ mod dying;
 mod handshakes;
 mod installation;
 mod nat;
+mod observing;
 mod policy;
 mod replacing;
 mod stopping;

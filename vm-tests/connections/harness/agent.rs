@@ -68,7 +68,13 @@ impl Agent {
 
     /// Starts another agent that is to take over, and does not wait for it.
     pub fn successor(&self, options: &[&str]) -> Child {
-        spawn(&self.name, &self.cgroup, &self.folder.path().join("notify"), &self.options, &[&["--replace"], options].concat())
+        spawn(
+            &self.name,
+            &self.cgroup,
+            &self.folder.path().join("notify"),
+            &self.options,
+            &[&["--replace"], options].concat(),
+        )
     }
 
     /// As [`Self::replace`], with another cgroup.

@@ -1,0 +1,165 @@
+//! `shunt trace`
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::{DONE, Instance, flows::bytes};
+use crate::agent;
+use crate::observe::{Change, Tracing};
+
+/// Follow flows as they happen: when one pairs, each change of a lane's way and why, and when it closes
+///
+/// The kernel programs tell of changes only while somebody traces, and of nothing but changes: messages that go the way of the one
+/// before cost nothing. What a reader that falls behind misses is counted and reported.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt trace                         everything, until Ctrl-C\n  \
+    shunt trace --port 5432             what has this port at either end\n  \
+    shunt trace --comm nginx --json     for machines: one object a line\n\n\
+    EVENT is paired, direct, tcp, ended or closed; WHY is a reason that `shunt stats` explains.")]
+pub struct Trace {
+    #[command(flatten)]
+    instance: Instance,
+    /// Only flows with this port at either end
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Only lanes of which this process holds the sending socket
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// Only lanes whose sender's process has this name
+    #[arg(long, value_name = "NAME")]
+    comm: Option<String>,
+    /// Only lanes whose sender's cgroup has this in its path: a folder, the uid of a pod, the id of a container
+    #[arg(long, value_name = "TEXT")]
+    cgroup: Option<String>,
+    /// Stop after so many seconds
+    #[arg(long = "for", value_name = "SECONDS")]
+    duration: Option<u32>,
+    /// For machines: one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Trace {
+    pub fn run(self) -> Result<ExitCode> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot take signals")?;
+        }
+        let mut tracing = Tracing::start(agent::Instance::open(self.instance.pins()?)?)?;
+        let begun = Instant::now();
+        let end = self.duration.map(|seconds| Duration::from_secs(seconds.into()));
+        let mut first = None;
+        eprintln!("tracing; Ctrl-C ends it");
+        while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| begun.elapsed() < end) {
+            let wait = end.map_or(Duration::MAX, |end| end.saturating_sub(begun.elapsed()));
+            let changes = tracing.next(wait)?;
+            let mut out = std::io::stdout().lock();
+            for change in changes.iter().filter(|change| self.shows(change)) {
+                let line = if self.json {
+                    serde_json::to_string(change)?
+                } else {
+                    line(change, change.time - *first.get_or_insert(change.time))
+                };
+                match writeln!(out, "{line}") {
+                    // Whoever read has seen enough.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(DONE),
+                    written => written.context("cannot write to standard output")?,
+                }
+            }
+        }
+        let lost = tracing.lost()?;
+        if lost > 0 {
+            eprintln!("{lost} changes came faster than they could be read and are missing");
+        }
+        Ok(DONE)
+    }
+
+    fn shows(&self, change: &Change) -> bool {
+        let process = change.process.as_ref();
+        self.port.is_none_or(|port| change.local.port() == port || change.remote.port() == port)
+            && self.pid.is_none_or(|pid| process.is_some_and(|process| process.pid == pid))
+            && self.comm.as_ref().is_none_or(|comm| process.is_some_and(|process| process.name == *comm))
+            && self.cgroup.as_ref().is_none_or(|text| {
+                change.workload.as_ref().is_some_and(|workload| {
+                    workload.cgroup.contains(text.as_str())
+                        || workload.pod.as_ref().is_some_and(|pod| pod.contains(text))
+                })
+            })
+    }
+}
+
+/// A change as people read it.
+fn line(change: &Change, since: f64) -> String {
+    let who = match &change.process {
+        Some(process) => format!(" {}[{}]", process.name, process.pid),
+        None => String::new(),
+    };
+    let where_ = change.workload.as_ref().map(|workload| format!(" in {}", workload.short())).unwrap_or_default();
+    let what = format!("{:<6} {}", change.event, change.why.unwrap_or_default());
+    let sent = match change.direct_messages {
+        0 => String::new(),
+        messages => format!("  {messages} direct, {}", bytes(change.direct_bytes)),
+    };
+    let (local, remote, role) = (change.local, change.remote, change.role);
+    format!("{since:>11.6} {what:<20} {role} {local} > {remote}{who}{where_}{sent}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use crate::observe::{Process, Workload};
+    use clap::{FromArgMatches, Parser};
+
+    fn change() -> Change {
+        Change {
+            time: 10.0,
+            event: "tcp",
+            why: Some("order_gate"),
+            role: "client",
+            local: ([127, 0, 0, 1], 4000).into(),
+            remote: ([127, 0, 0, 1], 80).into(),
+            cookie: 7,
+            process: Some(Process { pid: 42, name: "curl".into() }),
+            workload: Some(Workload::of("/kubepods/pod8dbc5577-d0e2-4706-8787-57d52c03ddf2")),
+            direct_messages: 3,
+            direct_bytes: 2048,
+        }
+    }
+
+    #[test]
+    fn a_change_is_a_line() {
+        let text = "   0.500000 tcp    order_gate    client 127.0.0.1:4000 > 127.0.0.1:80 curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
+        assert_eq!(line(&change(), 0.5), text);
+    }
+
+    #[test]
+    fn each_filter_shows_what_it_names_and_nothing_else() {
+        let shows = |arguments: &[&str]| {
+            let mut command = <Trace as Args>::augment_args(clap::Command::new("trace"));
+            let matches = command.try_get_matches_from_mut([&["trace"], arguments].concat()).expect("arguments");
+            Trace::from_arg_matches(&matches).expect("arguments").shows(&change())
+        };
+        assert!(shows(&[]));
+        for (option, right, wrong) in [
+            ("--port", "80", "81"),
+            ("--port", "4000", "4001"),
+            ("--pid", "42", "4"),
+            ("--comm", "curl", "cur"),
+            ("--cgroup", "8dbc5577", "9dbc5577"),
+            ("--cgroup", "/kubepods", "/system"),
+        ] {
+            assert!(shows(&[option, right]), "{option} {right}");
+            assert!(!shows(&[option, wrong]), "{option} {wrong}");
+        }
+        assert!(!shows(&["--port", "80", "--pid", "4"]));
+        assert!(Cli::try_parse_from(["shunt", "trace", "--for", "1"]).is_ok());
+    }
+}

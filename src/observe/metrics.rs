@@ -1,0 +1,292 @@
+//! What an instance tells a monitoring system, in the text formats of Prometheus and OpenMetrics.
+//!
+//! A scrape reads a few counters. What only the sockets themselves know, such as how much went directly on those that are open, takes a
+//! look at each; that is done at most every few seconds, whoever asks how often.
+
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use syscalls::Prog;
+
+use crate::agent::{Instance, Pins};
+use crate::datapath::{Mode, Reason, Role};
+
+/// How old what sockets say may be.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Which of the two text formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, version 0.0.4.
+    Prometheus,
+    /// OpenMetrics, version 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// Every metric: its name without a counter's `_total`, its type, what it means.
+pub const METRICS: &[(&str, &str, &str)] = &[
+    ("shunt_build_info", "gauge", "The version of the agent; always 1."),
+    ("shunt_start_time_seconds", "gauge", "When the agent started, in seconds since 1970."),
+    ("shunt_draining", "gauge", "1 while the agent is being stopped: every message goes by TCP then."),
+    ("shunt_flows", "gauge", "Open flows: connections with both ends on this node whose client is enrolled."),
+    ("shunt_lanes", "gauge", "Lanes of open flows by the way that their next message goes."),
+    ("shunt_decisions", "counter", "How often each decision was taken; shunt stats explains each reason."),
+    ("shunt_messages", "counter", "Messages of enrolled sockets by the way that they went."),
+    ("shunt_direct_bytes", "counter", "Bytes that went directly."),
+    ("shunt_map_entries", "gauge", "Enrolled sockets in the socket map."),
+    ("shunt_map_max_entries", "gauge", "How many the socket map can hold; connections beyond go by TCP."),
+    ("shunt_program_runs", "counter", "Runs of each kernel program while sysctl kernel.bpf_stats_enabled was 1."),
+    (
+        "shunt_program_run_seconds",
+        "counter",
+        "Time spent in each kernel program while sysctl kernel.bpf_stats_enabled was 1.",
+    ),
+    ("shunt_look_seconds", "gauge", "How long the last look at all enrolled sockets took."),
+];
+
+/// Reasons for which single messages, and nothing else, go by TCP.
+const BY_TCP: [Reason; 9] = [
+    Reason::NoPeer,
+    Reason::OrderGate,
+    Reason::ReaderGate,
+    Reason::MemoryGate,
+    Reason::Refresh,
+    Reason::PeerGone,
+    Reason::Ended,
+    Reason::Draining,
+    Reason::LookFailed,
+];
+
+/// What the sockets said when they were last looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looked {
+    at: Option<Instant>,
+    took: Duration,
+    sockets: usize,
+    flows: usize,
+    /// By [`Mode`].
+    lanes: [usize; 3],
+    direct_messages: u64,
+    direct_bytes: u64,
+}
+
+/// Collects the metrics of one instance.
+pub struct Collector {
+    instance: Instance,
+    programs: Vec<(&'static str, Prog)>,
+    looked: Mutex<Looked>,
+}
+
+impl Collector {
+    /// Opens an instance by its pins.
+    pub fn open(pins: Pins) -> Result<Collector> {
+        let instance = Instance::open(pins)?;
+        let mut programs = Vec::new();
+        for name in ["establish", "send"] {
+            programs.push((name, Prog::open_pinned(&instance.generation().path(name))?));
+        }
+        Ok(Collector { instance, programs, looked: Mutex::default() })
+    }
+
+    /// Whether the instance is being stopped.
+    pub fn is_draining(&self) -> Result<bool> {
+        Ok(self.instance.control()?.draining != 0)
+    }
+
+    /// Everything, as text.
+    pub fn render(&self, format: Format) -> Result<String> {
+        let looked = self.look()?;
+        let about = self.instance.about()?;
+        let mut text = Text { out: String::with_capacity(8192), format };
+
+        text.metric("shunt_build_info", &[(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)]);
+        text.metric("shunt_start_time_seconds", &[(&[], about.started as f64)]);
+        text.metric("shunt_draining", &[(&[], f64::from(u8::from(self.is_draining()?)))]);
+        text.metric("shunt_flows", &[(&[], looked.flows as f64)]);
+        let [tcp, direct, ended] = looked.lanes.map(|lanes| lanes as f64);
+        text.metric(
+            "shunt_lanes",
+            &[(&[("mode", "direct")], direct), (&[("mode", "tcp")], tcp), (&[("mode", "ended")], ended)],
+        );
+
+        let mut by_tcp = 0;
+        text.heading("shunt_decisions");
+        for &reason in Reason::ALL {
+            if matches!(reason, Reason::DirectMessages | Reason::DirectBytes) {
+                continue;
+            }
+            let times = self.instance.counter(reason)?;
+            if BY_TCP.contains(&reason) {
+                by_tcp += times;
+            }
+            text.sample("shunt_decisions_total", &[("reason", reason.name())], times as f64);
+        }
+        text.metric(
+            "shunt_messages",
+            &[(&[("way", "direct")], looked.direct_messages as f64), (&[("way", "tcp")], by_tcp as f64)],
+        );
+        text.metric("shunt_direct_bytes", &[(&[], looked.direct_bytes as f64)]);
+        text.metric("shunt_map_entries", &[(&[("map", "socks")], looked.sockets as f64)]);
+        text.metric("shunt_map_max_entries", &[(&[("map", "socks")], f64::from(self.instance.socks().max_entries()))]);
+
+        let mut runs = Vec::new();
+        for (program, prog) in &self.programs {
+            let info = prog.info()?;
+            runs.push((*program, info.run_cnt, info.run_time_ns));
+        }
+        text.heading("shunt_program_runs");
+        for (program, runs, _) in &runs {
+            text.sample("shunt_program_runs_total", &[("program", program)], *runs as f64);
+        }
+        text.heading("shunt_program_run_seconds");
+        for (program, _, nanoseconds) in &runs {
+            text.sample("shunt_program_run_seconds_total", &[("program", program)], *nanoseconds as f64 / 1e9);
+        }
+        text.metric("shunt_look_seconds", &[(&[], looked.took.as_secs_f64())]);
+        Ok(text.finish())
+    }
+
+    /// What the sockets say, not older than [`FRESH`].
+    fn look(&self) -> Result<Looked> {
+        // What a thread that failed left is as good as any.
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.at.is_some_and(|at| at.elapsed() < FRESH) {
+            return Ok(*looked);
+        }
+        let begun = Instant::now();
+        let ends = self.instance.ends()?;
+        let mut now = Looked { at: Some(begun), sockets: ends.len(), ..Looked::default() };
+        for end in &ends {
+            now.flows += usize::from(end.role == Role::Client as u32);
+            if let Some(lanes) = now.lanes.get_mut(end.mode.min(Mode::Ended as u32) as usize) {
+                *lanes += 1;
+            }
+            now.direct_messages += end.direct_messages;
+            now.direct_bytes += end.direct_bytes;
+        }
+        // A socket that closes in between is in both or, before it is counted, in neither: a counter must not go back.
+        now.direct_messages += self.instance.counter(Reason::DirectMessages)?;
+        now.direct_bytes += self.instance.counter(Reason::DirectBytes)?;
+        now.direct_messages = now.direct_messages.max(looked.direct_messages);
+        now.direct_bytes = now.direct_bytes.max(looked.direct_bytes);
+        now.took = begun.elapsed();
+        *looked = now;
+        Ok(now)
+    }
+}
+
+/// Metrics as text.
+struct Text {
+    out: String,
+    format: Format,
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Text {
+    /// One metric with its samples.
+    fn metric(&mut self, name: &str, samples: &[(Labels<'_>, f64)]) {
+        let kind = self.heading(name);
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        for (labels, value) in samples {
+            self.sample(&format!("{name}{suffix}"), labels, *value);
+        }
+    }
+
+    /// What comes before the samples of a metric; its type.
+    fn heading(&mut self, name: &str) -> &'static str {
+        let known = METRICS.iter().find(|(known, ..)| *known == name);
+        let (kind, help) = known.map_or(("gauge", ""), |(_, kind, help)| (*kind, *help));
+        // Prometheus' format names a counter as its samples, OpenMetrics without their suffix.
+        let suffix = if kind == "counter" && self.format == Format::Prometheus { "_total" } else { "" };
+        // Into a string: never fails.
+        let _ = write!(self.out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n");
+        kind
+    }
+
+    fn sample(&mut self, name: &str, labels: Labels<'_>, value: f64) {
+        self.out.push_str(name);
+        for (index, (label, content)) in labels.iter().enumerate() {
+            let _ = write!(self.out, "{}{label}=\"{content}\"", if index == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.out, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(format: Format) -> String {
+        let mut text = Text { out: String::new(), format };
+        text.metric("shunt_messages", &[(&[("way", "direct")], 3.0)]);
+        text.metric("shunt_start_time_seconds", &[(&[], 1_795_000_000.0)]);
+        text.finish()
+    }
+
+    #[test]
+    fn each_format_names_a_counter_in_its_own_way() {
+        let help = "Messages of enrolled sockets by the way that they went.";
+        let start = "# HELP shunt_start_time_seconds When the agent started, in seconds since 1970.\n\
+            # TYPE shunt_start_time_seconds gauge\nshunt_start_time_seconds 1795000000\n";
+        let sample = "shunt_messages_total{way=\"direct\"} 3\n";
+        assert_eq!(
+            written(Format::Prometheus),
+            format!("# HELP shunt_messages_total {help}\n# TYPE shunt_messages_total counter\n{sample}{start}")
+        );
+        assert_eq!(
+            written(Format::OpenMetrics),
+            format!("# HELP shunt_messages {help}\n# TYPE shunt_messages counter\n{sample}{start}# EOF\n")
+        );
+    }
+
+    /// Every word of a text that could be a metric.
+    fn names(text: &str) -> std::collections::BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("shunt_")).map(str::to_owned).collect()
+    }
+
+    fn exported() -> std::collections::BTreeSet<String> {
+        let suffix = |kind: &str| if kind == "counter" { "_total" } else { "" };
+        METRICS.iter().map(|(name, kind, _)| format!("{name}{}", suffix(kind))).collect()
+    }
+
+    #[test]
+    fn the_reference_names_exactly_what_is_exported_and_every_reason() {
+        let reference = include_str!("../../docs/metrics.md");
+        assert_eq!(names(reference), exported());
+        for reason in Reason::ALL.iter().filter(|reason| !reason.name().starts_with("direct_")) {
+            assert!(reference.contains(&format!("`{}`", reason.name())), "{reason:?} is missing");
+        }
+    }
+
+    #[test]
+    fn the_dashboard_and_the_alerts_ask_only_for_what_is_exported() {
+        let dashboard = include_str!("../../deploy/grafana/shunt.json");
+        serde_json::from_str::<serde_json::Value>(dashboard).expect("the dashboard is JSON");
+        for (what, text) in [("dashboard", dashboard), ("alerts", include_str!("../../deploy/prometheus/rules.yml"))] {
+            let asked = names(text);
+            assert!(asked.len() > 3, "{what}: {asked:?}");
+            assert!(asked.is_subset(&exported()), "{what}: {:?}", asked.difference(&exported()));
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Answers `GET /metrics` and `GET /healthz`, and nothing else, over HTTP/1.1.
+//!
+//! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few seconds and a few kilobytes to ask, and
+//! not more than a few may do so at once: others are turned away before anything is read.
+
+use std::fmt;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Collector, Format};
+
+/// How many may ask at once.
+const AT_ONCE: usize = 8;
+/// How long a question may take, and how long taking an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of the longest question.
+const LONGEST: usize = 8 << 10;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `ADDR:PORT`
+    Tcp(SocketAddr),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+/// What is no [`Endpoint`].
+#[derive(Debug, thiserror::Error)]
+#[error("give ADDRESS:PORT, such as 127.0.0.1:9464 or [::]:9464, or unix:PATH")]
+pub struct BadEndpoint;
+
+impl FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    fn from_str(text: &str) -> Result<Endpoint, BadEndpoint> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(BadEndpoint),
+            Some(path) => Ok(Endpoint::Unix(path.into())),
+            None => text.parse().map(Endpoint::Tcp).map_err(|_| BadEndpoint),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "http://{address}/metrics"),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A bound endpoint. Dropping it takes its path in the file system away.
+pub struct Responder {
+    listener: Listener,
+    endpoint: Endpoint,
+}
+
+impl Responder {
+    /// Listens, without answering yet.
+    pub fn bind(endpoint: &Endpoint) -> Result<Responder> {
+        let why = || format!("cannot listen for scrapes on {endpoint}: choose another --metrics");
+        let listener = match endpoint {
+            Endpoint::Tcp(address) => Listener::Tcp(TcpListener::bind(address).with_context(why)?),
+            Endpoint::Unix(path) => {
+                // What a killed agent left: a socket on which nobody listens.
+                if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+                    match UnixStream::connect(path) {
+                        Ok(_) => bail!("somebody listens on {endpoint} already: choose another --metrics"),
+                        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                            fs::remove_file(path).with_context(why)?;
+                        }
+                        Err(error) => return Err(error).with_context(why),
+                    }
+                }
+                Listener::Unix(UnixListener::bind(path).with_context(why)?)
+            }
+        };
+        let endpoint = match (&listener, endpoint) {
+            (Listener::Tcp(listener), _) => Endpoint::Tcp(listener.local_addr()?),
+            (Listener::Unix(_), endpoint) => endpoint.clone(),
+        };
+        Ok(Responder { listener, endpoint })
+    }
+
+    /// Listens where another agent has listened that is just ending.
+    pub fn bind_after_another(endpoint: &Endpoint) -> Result<Responder> {
+        let begun = Instant::now();
+        loop {
+            match Responder::bind(endpoint) {
+                Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+                bound => return bound,
+            }
+        }
+    }
+
+    /// Where it listens: with the port that the kernel chose, if port 0 was asked for.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Answers from now on, in threads of its own, as long as the process lives.
+    pub fn serve(&self, collector: Collector) -> Result<()> {
+        let collector = Arc::new(collector);
+        let answer = move |asking: Box<dyn Asking>| match answer(asking, &*collector) {
+            Ok(()) => {}
+            Err(error) => tracing::debug!("a scrape came to nothing: {error}"),
+        };
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                let listener = listener.try_clone()?;
+                accept(move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>), answer)
+            }
+            Listener::Unix(listener) => {
+                let listener = listener.try_clone()?;
+                accept(move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>), answer)
+            }
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Endpoint::Unix(path) = &self.endpoint {
+            // Perhaps somebody has taken it away.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Somebody who has connected.
+trait Asking: Read + Write + Send {
+    fn patience(&self, read: Duration, write: Duration) -> std::io::Result<()>;
+}
+
+macro_rules! asking {
+    ($($stream:ty),*) => {
+        $(impl Asking for $stream {
+            fn patience(&self, read: Duration, write: Duration) -> std::io::Result<()> {
+                self.set_read_timeout(Some(read))?;
+                self.set_write_timeout(Some(write))
+            }
+        })*
+    };
+}
+
+asking!(TcpStream, UnixStream);
+
+/// What is asked for.
+trait Source: Send + Sync {
+    fn metrics(&self, format: Format) -> Result<String>;
+    fn is_draining(&self) -> Result<bool>;
+}
+
+impl Source for Collector {
+    fn metrics(&self, format: Format) -> Result<String> {
+        self.render(format)
+    }
+
+    fn is_draining(&self) -> Result<bool> {
+        Collector::is_draining(self)
+    }
+}
+
+/// Lets connections be answered, each in a thread, no more than [`AT_ONCE`].
+fn accept(
+    mut next: impl FnMut() -> std::io::Result<Box<dyn Asking>> + Send + 'static,
+    answer: impl Fn(Box<dyn Asking>) + Send + Sync + 'static,
+) -> Result<()> {
+    let answer = Arc::new(answer);
+    let asking = Arc::new(AtomicUsize::new(0));
+    let thread = std::thread::Builder::new().name("metrics".into());
+    thread.spawn(move || {
+        loop {
+            let stream = match next() {
+                Ok(stream) => stream,
+                Err(error) => {
+                    // Out of descriptors, or a connection that has gone: what helps is time.
+                    tracing::debug!("a scrape could not be accepted: {error}");
+                    std::thread::sleep(Duration::from_millis(100));
+                    continue;
+                }
+            };
+            if asking.load(Ordering::Relaxed) >= AT_ONCE {
+                continue;
+            }
+            asking.fetch_add(1, Ordering::Relaxed);
+            let (answer, done) = (Arc::clone(&answer), Arc::clone(&asking));
+            let started = std::thread::Builder::new().name("scrape".into()).spawn(move || {
+                answer(stream);
+                done.fetch_sub(1, Ordering::Relaxed);
+            });
+            if started.is_err() {
+                asking.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Reads a question and answers it.
+fn answer(mut stream: Box<dyn Asking>, source: &dyn Source) -> std::io::Result<()> {
+    let (status, content_type, body, with_body) = match read_head(&mut *stream)? {
+        Head::Complete(head) => respond(&head, source),
+        Head::TooLong => ("431 Request Header Fields Too Large", PLAIN, "the request is too long\n".into(), true),
+        Head::Late => ("408 Request Timeout", PLAIN, "the request took too long\n".into(), true),
+        Head::Gone => return Ok(()),
+    };
+    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
+    let mut response = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
+        body.len()
+    );
+    if with_body {
+        response.push_str(&body);
+    }
+    stream.write_all(response.as_bytes())
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+enum Head {
+    Complete(String),
+    TooLong,
+    Late,
+    Gone,
+}
+
+/// Everything up to the empty line.
+fn read_head(stream: &mut dyn Asking) -> std::io::Result<Head> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut head = Vec::new();
+    let mut piece = [0; 1024];
+    loop {
+        // The whole question has one deadline: a byte now and then does not extend it.
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Head::Late);
+        }
+        stream.patience(left.max(Duration::from_millis(1)), PATIENCE)?;
+        let read = match stream.read(&mut piece) {
+            Ok(0) => return Ok(Head::Gone),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(Head::Late),
+            Err(error) => return Err(error),
+        };
+        head.extend_from_slice(piece.get(..read).unwrap_or_default());
+        if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            head.truncate(end);
+            return Ok(Head::Complete(String::from_utf8_lossy(&head).into_owned()));
+        }
+        if head.len() >= LONGEST {
+            return Ok(Head::TooLong);
+        }
+    }
+}
+
+/// Status, media type and body of the answer, and whether the body is sent.
+fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, String, bool) {
+    let bad = ("400 Bad Request", PLAIN, "this is no request that is understood here\n".into(), true);
+    let mut lines = head.split("\r\n");
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return bad;
+    };
+    if !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
+        return bad;
+    }
+    if !matches!(method, "GET" | "HEAD") {
+        return ("405 Method Not Allowed", PLAIN, "only GET and HEAD\n".into(), true);
+    }
+    let with_body = method == "GET";
+    let failed = |error: anyhow::Error| ("500 Internal Server Error", PLAIN, format!("{error:#}\n"), with_body);
+    match target.split('?').next() {
+        Some("/metrics") => {
+            let accepts = lines.any(|line| {
+                let header = line.to_ascii_lowercase();
+                header.starts_with("accept:") && header.contains("application/openmetrics-text")
+            });
+            let format = if accepts { Format::OpenMetrics } else { Format::Prometheus };
+            match source.metrics(format) {
+                Ok(text) => ("200 OK", format.content_type(), text, with_body),
+                Err(error) => failed(error),
+            }
+        }
+        Some("/healthz") => match source.is_draining() {
+            Ok(false) => ("200 OK", PLAIN, "ok\n".into(), with_body),
+            Ok(true) => ("503 Service Unavailable", PLAIN, "draining\n".into(), with_body),
+            Err(error) => failed(error),
+        },
+        _ => ("404 Not Found", PLAIN, "there are /metrics and /healthz\n".into(), with_body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An instance that does not exist.
+    struct Fixed {
+        draining: Result<bool, ()>,
+    }
+
+    impl Source for Fixed {
+        fn metrics(&self, format: Format) -> Result<String> {
+            Ok(format!("{format:?}"))
+        }
+
+        fn is_draining(&self) -> Result<bool> {
+            self.draining.map_err(|()| anyhow::anyhow!("no map"))
+        }
+    }
+
+    fn to(request: &str) -> (&'static str, String) {
+        let (status, _, body, with_body) = respond(request, &Fixed { draining: Ok(false) });
+        (&status[..3], if with_body { body } else { String::new() })
+    }
+
+    #[test]
+    fn scrapes_are_answered_in_the_format_that_they_accept() {
+        assert_eq!(to("GET /metrics HTTP/1.1"), ("200", "Prometheus".into()));
+        assert_eq!(to("GET /metrics?x=1 HTTP/1.0\r\nAccept: text/plain"), ("200", "Prometheus".into()));
+        let accept = "aCCept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
+        assert_eq!(to(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}")), ("200", "OpenMetrics".into()));
+        assert_eq!(to("HEAD /metrics HTTP/1.1"), ("200", String::new()));
+    }
+
+    #[test]
+    fn health_is_that_of_the_instance() {
+        for (draining, status) in [(Ok(false), "200"), (Ok(true), "503"), (Err(()), "500")] {
+            assert_eq!(&respond("GET /healthz HTTP/1.1", &Fixed { draining }).0[..3], status);
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for request in ["", " ", "GET", "GET /metrics", "GET /metrics HTTP/2", "GET  /metrics HTTP/1.1", "\0\u{fffd}"] {
+            assert_eq!(to(request).0, "400", "{request:?}");
+        }
+        assert_eq!(to("POST /metrics HTTP/1.1").0, "405");
+        assert_eq!(to("GET / HTTP/1.1").0, "404");
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_or_a_path() {
+        assert_eq!("127.0.0.1:9464".parse::<Endpoint>().ok(), Some(Endpoint::Tcp(([127, 0, 0, 1], 9464).into())));
+        assert_eq!("unix:/run/x".parse::<Endpoint>().ok(), Some(Endpoint::Unix("/run/x".into())));
+        for bad in ["", "unix:", "9464", "localhost:9464", "/run/x"] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
+        }
+    }
+
+    fn listening() -> (Responder, SocketAddr) {
+        let responder = Responder::bind(&"127.0.0.1:0".parse().expect("an endpoint")).expect("listen");
+        let Listener::Tcp(listener) = &responder.listener else { panic!("a TCP listener") };
+        let listener = listener.try_clone().expect("one more descriptor");
+        accept(
+            move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>),
+            |asking| drop(answer(asking, &Fixed { draining: Ok(false) })),
+        )
+        .expect("answer");
+        let Endpoint::Tcp(address) = *responder.endpoint() else { panic!("an address") };
+        (responder, address)
+    }
+
+    fn ask(address: SocketAddr, question: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        // The answer may come, and the connection end, before all has been asked.
+        let _ = stream.write_all(question);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[test]
+    fn hostile_questions_are_bounded_in_bytes_and_time_and_nobody_else_waits_for_them() {
+        let (_responder, address) = listening();
+        let long = ask(address, &[b'x'; 64 << 10]);
+        assert!(long.is_empty() || long.starts_with("HTTP/1.1 431"), "{long}");
+        assert!(ask(address, b"\xff\xfe\0\r\n\r\n").starts_with("HTTP/1.1 400"));
+        drop(TcpStream::connect(address).expect("connect and go"));
+
+        // A few that never ask: others are still answered.
+        let begun = Instant::now();
+        let mut idle: Vec<TcpStream> =
+            (0..AT_ONCE - 2).map(|_| TcpStream::connect(address).expect("connect")).collect();
+        let answer = ask(address, b"GET /healthz HTTP/1.1\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        assert!(begun.elapsed() < PATIENCE / 2, "it waited for those that do not ask");
+
+        // One sends a byte now and then: that gains it nothing.
+        let slow = idle.first_mut().expect("one of them");
+        let mut said = Vec::new();
+        while begun.elapsed() < PATIENCE * 2 && slow.write_all(b"G").is_ok() && said.is_empty() {
+            slow.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+            let mut piece = [0; 512];
+            match slow.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => said.extend_from_slice(&piece[..read]),
+                Err(_) => {}
+            }
+        }
+        assert!(begun.elapsed() < PATIENCE + PATIENCE / 2, "a byte now and then has bought time");
+
+        // Too many at once: some are turned away, and when they have gone it goes on.
+        let crowd: Vec<TcpStream> = (0..AT_ONCE * 4).map(|_| TcpStream::connect(address).expect("connect")).collect();
+        drop((crowd, idle));
+        let begun = Instant::now();
+        while !ask(address, b"GET /healthz HTTP/1.1\r\n\r\n").ends_with("ok\n") {
+            assert!(begun.elapsed() < PATIENCE * 2, "it does not recover");
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_killed_agent_left_is_used_again_and_one_in_use_is_not() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let endpoint = Endpoint::Unix(dir.path().join("metrics"));
+        drop(UnixListener::bind(dir.path().join("metrics")).expect("leave a socket behind"));
+        let responder = Responder::bind(&endpoint).expect("listen where a socket was left");
+        assert!(Responder::bind(&endpoint).is_err(), "it took a path from one that lives");
+        drop(responder);
+        assert!(!dir.path().join("metrics").exists());
+
+        fs::write(dir.path().join("metrics"), "a file").expect("write");
+        assert!(Responder::bind(&endpoint).is_err());
+        assert!(dir.path().join("metrics").exists(), "what is no socket stays");
+    }
+}

@@ -1,0 +1,242 @@
+//! Changes of lanes as they happen: the reading end of `datapath::trace`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use nix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use syscalls::{Map, RingBuf, TypedMap, Update};
+
+use super::flow::address;
+use super::{Observer, Process, Workload};
+use crate::agent::Instance;
+use crate::datapath::{Event, Mode, Reason, Role, Tracer};
+
+/// For how long a tracer says that it reads. One that was killed is forgotten after that.
+const PROMISE: Duration = Duration::from_secs(3);
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// When, in seconds since 1970.
+    pub time: f64,
+    /// `paired`, `direct`, `tcp`, `ended` or `closed`: what has become of the lane.
+    pub event: &'static str,
+    /// Why, by the name in `shunt stats`; not for a lane that has become direct.
+    pub why: Option<&'static str>,
+    /// `client` or `server`: which end sends on the lane.
+    pub role: &'static str,
+    /// The sender's address.
+    pub local: SocketAddr,
+    /// What it takes for its peer's address.
+    pub remote: SocketAddr,
+    /// The sender's socket cookie, as `ss -e` prints it.
+    pub cookie: u64,
+    /// Who holds the sending socket, where that could be seen.
+    pub process: Option<Process>,
+    /// The cgroup that made it, and what it is: pod, container.
+    pub workload: Option<Workload>,
+    /// Messages that it has sent directly.
+    pub direct_messages: u64,
+    /// Bytes that it has sent directly.
+    pub direct_bytes: u64,
+}
+
+/// Who is behind a socket.
+type Identity = (Option<Process>, Option<Workload>);
+
+/// Follows the lanes of an instance. The kernel programs tell nobody any more once this is dropped.
+pub struct Tracing {
+    instance: Instance,
+    tracer: TypedMap<u32, Tracer>,
+    ring: RingBuf,
+    promised: Instant,
+    lost_before: u64,
+    observer: Observer,
+    observed: Instant,
+    /// How long looking at all processes took.
+    observing: Duration,
+    known: HashMap<u64, Identity>,
+}
+
+impl Tracing {
+    /// Begins; only one can follow an instance at a time.
+    pub fn start(instance: Instance) -> Result<Tracing> {
+        let pinned =
+            |name: &str| Map::open_pinned(&instance.generation().path(name)).context("cannot open what is traced");
+        let tracer: TypedMap<u32, Tracer> = TypedMap::new(pinned("tracer")?)?;
+        if tracer.lookup(&0)?.is_some_and(|other| other.until > monotonic().unwrap_or(0)) {
+            bail!(
+                "somebody traces '{}' already, and only one can: stop that one; if it was killed, try again in {} seconds",
+                instance.pins().name(),
+                PROMISE.as_secs()
+            );
+        }
+        let mut ring = RingBuf::new(pinned("events")?)?;
+        // What an earlier one did not read.
+        ring.drain(|_| ())?;
+        let mut tracing = Tracing {
+            lost_before: instance.counter(Reason::TraceLost)?,
+            instance,
+            tracer,
+            ring,
+            promised: Instant::now(),
+            observer: Observer::default(),
+            observed: Instant::now(),
+            observing: Duration::ZERO,
+            known: HashMap::new(),
+        };
+        tracing.observe();
+        tracing.promise()?;
+        Ok(tracing)
+    }
+
+    fn promise(&self) -> Result<()> {
+        let until = monotonic()?.saturating_add(PROMISE.as_nanos() as u64);
+        Ok(self.tracer.update(&0, &Tracer { until }, Update::ANY)?)
+    }
+
+    /// The changes since the last time, after waiting for one for at most as long as is given, and never longer than a second.
+    pub fn next(&mut self, wait: Duration) -> Result<Vec<Change>> {
+        if self.promised.elapsed() > PROMISE / 3 {
+            self.promised = Instant::now();
+            self.promise()?;
+        }
+        self.ring.wait(Some(wait.min(PROMISE / 3)))?;
+        let mut events: Vec<Event> = Vec::new();
+        self.ring.drain(|record| events.extend(bytemuck::try_pod_read_unaligned::<Event>(record).ok()))?;
+        let boot = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0.0, |now| now.as_secs_f64() - monotonic().unwrap_or(0) as f64 / 1e9);
+        Ok(events.iter().map(|event| self.change(event, boot)).collect())
+    }
+
+    /// How many changes there were that could not be told, because this fell behind.
+    pub fn lost(&self) -> Result<u64> {
+        Ok(self.instance.counter(Reason::TraceLost)?.saturating_sub(self.lost_before))
+    }
+
+    fn change(&mut self, event: &Event, boot: f64) -> Change {
+        let (process, workload) = self.identity(event);
+        let mut change = describe(event, boot);
+        (change.process, change.workload) = (process, workload);
+        change
+    }
+
+    /// Who is behind a socket. Asked until its process is known: it may be hidden from here, or new.
+    fn identity(&mut self, event: &Event) -> Identity {
+        let known = match event.reason == Reason::Closed as u32 {
+            true => self.known.remove(&event.cookie),
+            false => self.known.get(&event.cookie).cloned(),
+        };
+        if let Some((Some(_), _)) = known {
+            return known.unwrap_or_default();
+        }
+        // A socket that has closed by now is only known from before.
+        let Ok(Some(end)) = self.instance.end(&event.name) else { return known.unwrap_or_default() };
+        let mut side = self.observer.side(&end);
+        if (side.process.is_none() || side.workload.is_none()) && self.observed.elapsed() > self.observing * 10 {
+            self.observe();
+            side = self.observer.side(&end);
+        }
+        let identity = (side.process, side.workload);
+        if event.reason != Reason::Closed as u32 {
+            self.known.insert(event.cookie, identity.clone());
+        }
+        identity
+    }
+
+    /// Looks at all processes anew. That takes as long as there are processes, so it is done a tenth of the time at most.
+    fn observe(&mut self) {
+        let begun = Instant::now();
+        self.observer = Observer::now();
+        self.observed = Instant::now();
+        self.observing = begun.elapsed();
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        // The promise runs out by itself.
+        let _ = self.tracer.update(&0, &Tracer { until: 0 }, Update::ANY);
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+fn monotonic() -> Result<u64> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot ask what time it is")?);
+    Ok(now.as_nanos() as u64)
+}
+
+/// What an event says; `boot` is when its clock began, in seconds since 1970.
+fn describe(event: &Event, boot: f64) -> Change {
+    let v6 = event.family == nix::libc::AF_INET6 as u32;
+    let bytes = |words: [u32; 4]| -> [u8; 16] { bytemuck::cast(words) };
+    let reason = Reason::ALL.get(event.reason as usize).copied();
+    let (name, why) = match reason {
+        Some(Reason::Closed) => ("closed", None),
+        _ if event.mode == Mode::Direct as u32 => ("direct", None),
+        Some(Reason::Paired) => ("paired", None),
+        _ if event.mode == Mode::Tcp as u32 => ("tcp", reason),
+        _ => ("ended", reason),
+    };
+    Change {
+        time: boot + event.at as f64 / 1e9,
+        event: name,
+        why: why.map(Reason::name),
+        role: if event.role == Role::Client as u32 { "client" } else { "server" },
+        local: address(v6, event.local_v4, bytes(event.local_v6), event.local_port as u16),
+        remote: address(v6, event.remote_v4, bytes(event.remote_v6), u16::from_be((event.remote_port >> 16) as u16)),
+        cookie: event.cookie,
+        process: None,
+        workload: None,
+        direct_messages: event.direct_messages,
+        direct_bytes: event.direct_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_named_by_what_has_become_of_the_lane() {
+        for (mode, reason, name, why) in [
+            (Mode::Tcp, Reason::Paired, "paired", None),
+            (Mode::Direct, Reason::Paired, "direct", None),
+            (Mode::Tcp, Reason::OrderGate, "tcp", Some("order_gate")),
+            (Mode::Ended, Reason::PeerGone, "ended", Some("peer_gone")),
+            (Mode::Ended, Reason::Closed, "closed", None),
+        ] {
+            let event = Event { mode: mode as u32, reason: reason as u32, ..Event::default() };
+            let change = describe(&event, 0.0);
+            assert_eq!((change.event, change.why), (name, why), "{mode:?} {reason:?}");
+        }
+        let unknown = Event { reason: u32::MAX, ..Event::default() };
+        assert_eq!(describe(&unknown, 0.0).why, None);
+    }
+
+    #[test]
+    fn addresses_and_ports_are_those_of_the_context() {
+        let event = Event {
+            at: 1_500_000_000,
+            family: 2,
+            local_port: 4660,
+            remote_port: u32::from(80u16.to_be()) << 16,
+            local_v4: u32::from_ne_bytes([127, 0, 0, 1]),
+            remote_v4: u32::from_ne_bytes([10, 0, 0, 9]),
+            ..Event::default()
+        };
+        let change = describe(&event, 100.0);
+        assert_eq!(
+            (change.local.to_string(), change.remote.to_string()),
+            ("127.0.0.1:4660".into(), "10.0.0.9:80".into())
+        );
+        assert_eq!(change.time, 101.5);
+        let words = bytemuck::cast(std::net::Ipv6Addr::LOCALHOST.octets());
+        let v6 = Event { family: 10, local_v6: words, ..event };
+        assert_eq!(describe(&v6, 0.0).local.to_string(), "[::1]:4660");
+    }
+}

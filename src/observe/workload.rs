@@ -1,0 +1,194 @@
+//! Which pod and which container a cgroup is, by its path: the only place where the kernel's view of a socket and the names of
+//! Kubernetes meet.
+//!
+//! ```text
+//! /kubepods/burstable/pod<uid>/<container>                                                          cgroupfs
+//! /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid>.slice/cri-containerd-<container>.scope   systemd
+//! /system.slice/docker-<container>.scope            /docker/<container>             /machine.slice/libpod-<container>.scope
+//! ```
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::bed::cgroup;
+
+/// What runs in a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Workload {
+    /// Path of the cgroup below the mount point.
+    pub cgroup: String,
+    /// Uid of the pod.
+    pub pod: Option<String>,
+    /// Id of the container.
+    pub container: Option<String>,
+}
+
+impl Workload {
+    /// What a path says.
+    pub fn of(cgroup: &str) -> Workload {
+        let folders = || cgroup.split('/').filter(|folder| !folder.is_empty());
+        Workload {
+            cgroup: cgroup.to_owned(),
+            pod: folders().find_map(pod),
+            // The innermost: a container may run containers.
+            container: folders().rev().find_map(container),
+        }
+    }
+
+    /// In a few characters: the pod, the container, or the last folder.
+    pub fn short(&self) -> &str {
+        let start = |id: &'_ str| id.get(..12).map_or(id.len(), str::len);
+        match (&self.pod, &self.container) {
+            (Some(pod), _) => &pod[..start(pod)],
+            (None, Some(container)) => &container[..start(container)],
+            (None, None) => self.cgroup.rsplit('/').next().unwrap_or_default(),
+        }
+    }
+}
+
+/// `pod<uid>` or `kubepods[-class]-pod<uid>.slice`, in which dashes are underscores.
+fn pod(folder: &str) -> Option<String> {
+    let uid = match folder.strip_suffix(".slice") {
+        Some(slice) => slice.strip_prefix("kubepods")?.rsplit_once("-pod").map(|(_, uid)| uid.replace('_', "-"))?,
+        None => folder.strip_prefix("pod")?.to_owned(),
+    };
+    // A static pod's uid is the hash of its manifest.
+    let is_uid = uid.len() >= 32 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_uid.then_some(uid)
+}
+
+/// 64 hexadecimal digits, alone or as `<runtime>-<id>.scope`.
+fn container(folder: &str) -> Option<String> {
+    let folder = folder.strip_suffix(".scope").unwrap_or(folder);
+    let id = folder.rsplit_once(['-', ':']).map_or(folder, |(_, id)| id);
+    (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+/// The cgroups of this node by inode number, which is how the kernel names them.
+#[derive(Debug, Default)]
+pub struct Workloads {
+    by_inode: HashMap<u64, Workload>,
+}
+
+impl Workloads {
+    /// Walks the tree of cgroups. What it may not look into is left out.
+    pub fn now() -> Workloads {
+        let mut workloads = Workloads::default();
+        if let Ok(root) = cgroup::root() {
+            workloads.walk(&root, "/");
+        }
+        workloads
+    }
+
+    fn walk(&mut self, dir: &Path, path: &str) {
+        if let Ok(metadata) = fs::metadata(dir) {
+            self.by_inode.insert(metadata.ino(), Workload::of(path));
+        }
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let below = format!("{}/{}", path.trim_end_matches('/'), entry.file_name().to_string_lossy());
+                self.walk(&entry.path(), &below);
+            }
+        }
+    }
+
+    /// What runs in the cgroup with this inode number; 0 is none.
+    pub fn of(&self, cgroup: u64) -> Option<&Workload> {
+        self.by_inode.get(&cgroup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTAINER: &str = "3f1a9c0d5b7e42688ad1c3f4e5b6a79881726354afbecd0123456789abcdef01";
+    const POD: &str = "8dbc5577-d0e2-4706-8787-57d52c03ddf2";
+    const STATIC_POD: &str = "c5d6f1e2a3b4958677889900aabbccdd";
+
+    #[test]
+    fn every_runtime_s_paths_tell_the_pod_and_the_container() {
+        let pod_ = POD.replace('-', "_");
+        let c = CONTAINER;
+        for (path, pod, container) in [
+            // Kubernetes with the cgroupfs driver, each class of service.
+            (format!("/kubepods/burstable/pod{POD}/{c}"), Some(POD), Some(c)),
+            (format!("/kubepods/besteffort/pod{POD}/{c}"), Some(POD), Some(c)),
+            (format!("/kubepods/pod{POD}/{c}"), Some(POD), Some(c)),
+            (format!("/kubepods/burstable/pod{STATIC_POD}/{c}"), Some(STATIC_POD), Some(c)),
+            // With the systemd driver: containerd, CRI-O, docker; class "guaranteed" has no folder.
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{pod_}.slice/cri-containerd-{c}.scope"
+                ),
+                Some(POD),
+                Some(c),
+            ),
+            (format!("/kubepods.slice/kubepods-pod{pod_}.slice/cri-containerd-{c}.scope"), Some(POD), Some(c)),
+            (
+                format!("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{pod_}.slice/crio-{c}.scope"),
+                Some(POD),
+                Some(c),
+            ),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{pod_}.slice/crio-{c}.scope/container"
+                ),
+                Some(POD),
+                Some(c),
+            ),
+            (format!("/kubepods.slice/kubepods-pod{pod_}.slice/docker-{c}.scope"), Some(POD), Some(c)),
+            // containerd without systemd below a systemd kubelet.
+            (
+                format!("/system.slice/containerd.service/kubepods-burstable-pod{pod_}.slice:cri-containerd:{c}"),
+                None,
+                Some(c),
+            ),
+            // kind, k3s: a node in a container.
+            (
+                format!("/system.slice/docker-{}.scope/kubelet.slice/kubelet-kubepods.slice/{c}", "0".repeat(64)),
+                None,
+                Some(c),
+            ),
+            // Without Kubernetes.
+            (format!("/docker/{c}"), None, Some(c)),
+            (format!("/system.slice/docker-{c}.scope"), None, Some(c)),
+            (format!("/machine.slice/libpod-{c}.scope/container"), None, Some(c)),
+            (format!("/machine.slice/libpod-conmon-{c}.scope"), None, Some(c)),
+            (format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{c}.scope"), None, Some(c)),
+            // The pod's own cgroup, and what is none.
+            (format!("/kubepods/burstable/pod{POD}"), Some(POD), None),
+            ("/".into(), None, None),
+            ("/system.slice/nginx.service".into(), None, None),
+            ("/podman".into(), None, None),
+            ("/kubepods.slice/kubepods-burstable.slice".into(), None, None),
+        ] {
+            let workload = Workload::of(&path);
+            assert_eq!((workload.pod.as_deref(), workload.container.as_deref()), (pod, container), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_workload_is_shown_in_a_few_characters_whatever_its_path_is() {
+        for (path, short) in [
+            (format!("/kubepods/pod{POD}/{CONTAINER}"), "8dbc5577-d0e"),
+            (format!("/docker/{CONTAINER}"), "3f1a9c0d5b7e"),
+            ("/system.slice/nginx.service".into(), "nginx.service"),
+            ("/".into(), ""),
+            ("".into(), ""),
+        ] {
+            assert_eq!(Workload::of(&path).short(), short, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_root_of_the_tree_is_found_by_its_inode_number() {
+        let root = cgroup::root().expect("the mount point of cgroup v2");
+        let inode = fs::metadata(root).expect("look at it").ino();
+        assert_eq!(Workloads::now().of(inode).map(|workload| workload.cgroup.as_str()), Some("/"));
+    }
+}
