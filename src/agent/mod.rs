@@ -5,6 +5,7 @@ pub mod kernel;
 pub mod load;
 mod name;
 mod pins;
+pub mod privileges;
 mod rules;
 mod signal;
 mod waker;

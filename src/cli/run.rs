@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{DONE, UNREAD};
-use crate::agent::{Agent, Config, Ended, Name};
+use crate::agent::{Agent, Config, Ended, Name, privileges};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
 
@@ -19,6 +19,11 @@ use crate::policy::file::{self, File, Settings};
 ///
 /// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP, and what was on its way is read first. A second
 /// signal stops at once and leaves the connections as they are; `shunt detach` takes them out later.
+///
+/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; CAP_SYS_ADMIN if a BPF file system has to be mounted, and CAP_SYS_RESOURCE on
+/// kernels before 5.11 unless the limit of locked memory (`ulimit -l`) is high. Once started it keeps the first three, and CAP_SYS_PTRACE if
+/// it was given: by that it names the processes in its logs and wakes readers on kernels whose programs cannot. Everything else is given
+/// up for good.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
@@ -89,6 +94,8 @@ impl Run {
     pub fn run(self) -> Result<ExitCode> {
         let config = self.config()?;
         let agent = Agent::start(&config)?;
+        let kept = privileges::give_up()?;
+        tracing::info!("keeps {} and gives up every other privilege", kept.join(", "));
         {
             let mut out = std::io::stdout().lock();
             writeln!(out, "ready: {}", agent.summary())

@@ -17,6 +17,7 @@ mod handshakes;
 mod installation;
 mod nat;
 mod policy;
+mod privileges;
 mod stopping;
 mod strangers;
 mod transfers;
