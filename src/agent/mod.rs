@@ -47,6 +47,8 @@ pub struct Config {
     pub flows: u32,
     /// The longest time between two messages that a lane sends by TCP.
     pub refresh: Duration,
+    /// Whether the datapath stays at work when the agent is stopped.
+    pub keep: bool,
     /// Whether sockets whose readers block are accelerated, too.
     pub blocking_readers: bool,
     /// Whose connections are accelerated.
@@ -60,6 +62,8 @@ pub struct Config {
 pub enum Ended {
     /// Everything is detached and unpinned.
     Clean,
+    /// The datapath stays at work, as it was asked to.
+    Kept,
     /// A second signal came before every reader had read what was redirected to it: the pins are left.
     Unread,
 }
@@ -166,8 +170,12 @@ impl Agent {
                 self.instance.set_control(Control { refresh, ..control })?;
             }
         }
-        tracing::info!("stopping: every connection goes by TCP from now on");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if self.config.keep {
+            tracing::info!("stopping: the datapath stays at work for the next agent");
+            return Ok(Ended::Kept);
+        }
+        tracing::info!("stopping: every connection goes by TCP from now on");
         let Agent { instance, mut signals, config, mut waker, .. } = self;
         // There is nothing to read again any more.
         let mut stop =

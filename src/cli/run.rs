@@ -50,6 +50,9 @@ pub struct Run {
     /// [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within(file::REFRESH))]
     refresh: Option<u32>,
+    /// When stopped, leave the datapath at work for the next agent instead of taking it away; `shunt detach` does that
+    #[arg(long)]
+    keep: bool,
     /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
     #[arg(long)]
     blocking_readers: bool,
@@ -85,6 +88,7 @@ impl Run {
             cgroup: self.cgroup.or(settings.cgroup),
             flows: self.max_flows.or(settings.max_flows).unwrap_or(FLOWS),
             refresh: Duration::from_secs(refresh.into()),
+            keep: self.keep,
             blocking_readers: self.blocking_readers || settings.blocking_readers.unwrap_or(false),
             policy,
             file: path,
@@ -103,7 +107,7 @@ impl Run {
                 .context("cannot write to standard output")?;
         }
         match agent.run()? {
-            Ended::Clean => Ok(DONE),
+            Ended::Clean | Ended::Kept => Ok(DONE),
             Ended::Unread => Ok(UNREAD.into()),
         }
     }

@@ -15,6 +15,7 @@ mod capacity;
 mod closing;
 mod handshakes;
 mod installation;
+mod keeping;
 mod nat;
 mod policy;
 mod privileges;
