@@ -23,17 +23,32 @@ esac
 cd "$(dirname "$0")"
 sha256sum --check --quiet --strict SHA256SUMS || fail "the bundle is damaged or incomplete: copy it here again"
 
+# What uninstall.sh goes by: files, and folders that were not there before.
+record=/usr/local/share/shunt/installed
+make() { # folder
+    [ -d "$1" ] && return
+    make "$(dirname "$1")"
+    mkdir "$1"
+    made="$made$1
+"
+}
+made=
+make "$(dirname "$record")"
+
 # What was there before is replaced by a rename, so that nobody ever sees half a file and a running binary is left alone.
-(cd root && find . -type f) | sed 's|^\./||' | LC_ALL=C sort | while read -r file; do
+for file in $(cd root && find . -type f | sed 's|^\./||' | LC_ALL=C sort); do
     case "$file" in
         # The operator's, once it is there.
         etc/shunt/*) [ ! -e "/$file" ] || continue ;;
     esac
-    mkdir -p "/$(dirname "$file")"
+    make "$(dirname "/$file")"
     cp -p "root/$file" "/$file.new"
     chown 0:0 "/$file.new"
     mv -f "/$file.new" "/$file"
+    made="$made/$file
+"
 done
+printf %s "$made" >>"$record"
 
 if [ "$start" = yes ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes what install.sh of this bundle has installed. Connections go on: stopping the service hands them back to TCP.
+# Removes what install.sh has installed. Connections go on: stopping the service hands them back to TCP.
 #
 #   ./uninstall.sh               keeps a configuration that was changed
 #   ./uninstall.sh --purge       removes that, too
@@ -27,24 +27,26 @@ if [ -x /usr/local/bin/shunt ] && /usr/local/bin/shunt status --name shunt >/dev
     /usr/local/bin/shunt detach --name shunt --wait 60 || fail "instance 'shunt' is still at work, see above; nothing was removed"
 fi
 
-# What root/ lists, then the folders that were made for it, if nothing else is in them.
-(cd root && find . -type f) | sed 's|^\./||' | while read -r file; do
-    case "$file" in
-        etc/shunt/*)
-            if [ "$purge" = no ] && [ -e "/$file" ] && ! cmp -s "root/$file" "/$file"; then
-                echo "kept, since it was changed: /$file"
+record=/usr/local/share/shunt/installed
+[ -e "$record" ] || fail "$record is not there: install.sh has installed nothing on this node"
+installed=$(LC_ALL=C sort -ru "$record")
+rm "$record"
+# In this order a folder comes after what is in it.
+for path in $installed; do
+    case "$path" in
+        /etc/shunt/*)
+            if [ "$purge" = no ] && [ -e "$path" ] && ! cmp -s "root$path" "$path"; then
+                echo "kept, since it was changed: $path"
                 continue
             fi
             ;;
     esac
-    rm -f "/$file"
-done
-(cd root && find . -mindepth 1 -type d) | sed 's|^\./||' | LC_ALL=C sort -r | while read -r folder; do
-    case "$folder" in
-        # Every system has these, also when they are empty.
-        etc | etc/systemd | etc/systemd/system | usr | usr/local | usr/local/bin | usr/local/share | usr/local/share/man) ;;
-        *) rmdir "/$folder" 2>/dev/null || true ;;
-    esac
+    if [ -d "$path" ]; then
+        # Something else may live there by now.
+        rmdir "$path" 2>/dev/null || true
+    else
+        rm -f "$path"
+    fi
 done
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload

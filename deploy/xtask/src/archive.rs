@@ -47,7 +47,7 @@ impl<W: Write> Archive<W> {
 /// # Errors
 /// When a file cannot be read or has a name that is not text.
 pub fn pack(folder: &Path, name: &str, to: impl Write) -> Result<()> {
-    let mut archive = Archive::new(GzEncoder::new(to, Compression::best()));
+    let mut archive = Archive::new(GzEncoder::new(to, Compression::default()));
     archive.folder(name)?;
     for path in below(folder)? {
         let full = folder.join(&path);

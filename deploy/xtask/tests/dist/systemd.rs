@@ -1,7 +1,10 @@
 use std::fs;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
-use tcp_shunt::bed::Cgroup;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tcp_shunt::bed::{Cgroup, bpffs};
 use xtask::workspace;
 
 use crate::confined::{capability, confined};
@@ -17,7 +20,7 @@ fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
     unit.lines().filter_map(|line| line.strip_prefix(setting)?.strip_prefix('=')).collect()
 }
 
-fn systemd_analyze() -> std::process::Command {
+fn systemd_analyze() -> Command {
     tool("systemd-analyze", "apt-get install systemd")
 }
 
@@ -43,7 +46,8 @@ fn the_exposure_level_is_no_higher_than_the_documentation_states() {
     let level: f32 = level.parse().expect("a number");
     let page = workspace::root().expect("the workspace").join("docs/security.md");
     let page = fs::read_to_string(page).expect("read docs/security.md");
-    let stated = page.split("exposure level ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("it states one");
+    let stated =
+        page.split("exposure level ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("it states one");
     // Later versions of systemd may count differently, but no worse.
     assert!(level <= stated.parse().expect("a number"), "docs/security.md states {stated}; {shown}");
 }
@@ -93,23 +97,27 @@ fn the_agent_starts_and_stops_with_the_unit_s_capabilities_and_system_calls() {
     let capabilities = names.map(|name| capability(name.strip_prefix("CAP_").expect("CAP_"))).collect();
     let cgroup = Cgroup::new().expect("make a cgroup");
     let name = format!("unit-{}", std::process::id());
-    let output = confined(
+    let (first, ended) = confined(
         || (),
         capabilities,
         &system_calls(&unit),
         || {
-            // As soon as it is ready it is asked to stop.
-            let script = "\"$@\" | { read -r line; echo \"$line\"; pkill -TERM -P $$ -x shunt; cat; }";
-            let arguments = ["-c", script, "sh"];
-            let mut shell = tool("sh", "apt-get install dash");
-            let shell =
-                shell.args(arguments).arg(shunt()).args(["run", "--name", &name, "--cgroup"]).arg(cgroup.path());
-            run(shell.stdin(Stdio::null()))
+            let mut agent = Command::new(shunt())
+                .args(["run", "--name", &name, "--cgroup"])
+                .arg(cgroup.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("start shunt");
+            let mut first = String::new();
+            let stdout = agent.stdout.take().expect("a piped stdout");
+            BufReader::new(stdout).read_line(&mut first).expect("read what it says");
+            kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).expect("ask it to stop");
+            (first, agent.wait().expect("wait for it"))
         },
     );
-    let said = both(&output);
-    assert!(said.starts_with("ready"), "{said}");
-    let pins =
-        tcp_shunt::bed::bpffs::find().expect("the mount table").expect("a BPF file system").join("shunt").join(&name);
-    assert!(!pins.exists(), "{said}");
+    assert!(first.starts_with("ready"), "{first:?}, {ended}");
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    let pins = bpffs::find().expect("the mount table").expect("a BPF file system").join("shunt").join(&name);
+    assert!(!pins.exists(), "{} is still there", pins.display());
 }
