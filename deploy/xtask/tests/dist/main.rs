@@ -2,6 +2,7 @@
 
 mod bundle;
 mod confined;
+mod docs;
 mod image;
 mod kubernetes;
 mod shell;
