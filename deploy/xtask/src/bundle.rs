@@ -54,6 +54,7 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
 
     copy(binary, &installed.join("bin/shunt"), 0o755)?;
     copy(&deploy.join("systemd/shunt.service"), &stage.join("root/etc/systemd/system/shunt.service"), 0o644)?;
+    copy(&deploy.join("shunt.toml"), &stage.join("root/etc/shunt/shunt.toml"), 0o644)?;
     shell::manual(&installed.join("share/man/man1"))?;
     shell::completions(&installed)?;
 

@@ -79,6 +79,18 @@ fn installing_twice_and_removing_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_changed_configuration_outlives_upgrade_and_removal_but_not_a_purge() {
+    let change = "/mnt/bundle/install.sh && echo '# mine' >> /etc/shunt/shunt.toml && /mnt/bundle/install.sh";
+    let (output, left) =
+        on_a_copy_of_this_machine(&format!("{change} && /mnt/bundle/uninstall.sh && tail -n 1 /etc/shunt/shunt.toml"));
+    let said = both(&output);
+    assert!(said.contains("kept, since it was changed: /etc/shunt/shunt.toml") && said.contains("# mine"), "{said}");
+    assert_eq!(left, ["etc/shunt/shunt.toml"]);
+    let (output, left) = on_a_copy_of_this_machine(&format!("{change} && /mnt/bundle/uninstall.sh --purge"));
+    assert_eq!(left, [""; 0], "{}", both(&output));
+}
+
+#[test]
 fn a_damaged_bundle_installs_nothing() {
     let (output, left) = on_a_copy_of_this_machine(
         "cp -r /mnt/bundle /run/damaged && echo more >> /run/damaged/root/etc/systemd/system/shunt.service && /run/damaged/install.sh",

@@ -23,9 +23,9 @@ fn manifests() -> PathBuf {
 fn rendered(components: &[&str]) -> String {
     // kustomize reads nothing outside the folder that it is called on, unless it is a folder of its own.
     let folder = tempfile::tempdir_in(manifests().parent().expect("deploy/")).expect("make a folder");
-    let name = |component: &&str| format!("  - ../kubernetes/{component}\n");
+    let name = |component: &&str| format!("  - ../kubernetes/components/{component}\n");
     let listed: String = components.iter().map(name).collect();
-    let overlay = format!("resources:\n  - ../kubernetes\ncomponents:\n{listed}");
+    let overlay = format!("resources:\n  - ../kubernetes/base\ncomponents:\n{listed}");
     let overlay = if components.is_empty() { overlay.replace("components:\n", "") } else { overlay };
     fs::write(folder.path().join("kustomization.yaml"), overlay).expect("write the overlay");
     succeed(tool("kubectl", "apt-get install kubernetes-client").arg("kustomize").arg(folder.path()))
@@ -97,8 +97,35 @@ fn shunt_takes_the_arguments_that_the_manifests_give_it() {
     }
 }
 
+#[test]
+fn shunt_takes_the_configuration_that_is_mounted() {
+    let text = rendered(&[]);
+    let map = documents(&text).into_iter().find(|document| document["kind"] == "ConfigMap").expect("a ConfigMap");
+    let folder = tempfile::tempdir().expect("make a folder");
+    let file = folder.path().join("shunt.toml");
+    fs::write(&file, map["data"]["shunt.toml"].as_str().expect("a file")).expect("write it");
+    succeed(Command::new(shunt()).arg("check-config").arg(file));
+    // The pod mounts this very map, whose name changes with what is in it: a change is rolled out.
+    let volumes = pod(&text)["volumes"].as_sequence().expect("volumes").clone();
+    assert!(volumes.iter().any(|volume| volume["configMap"]["name"] == map["metadata"]["name"]), "{volumes:?}");
+}
+
+#[test]
+fn a_pod_leaves_its_datapath_to_the_next_one_unless_shunt_is_to_be_removed() {
+    let arguments = |text: &str| strings(&pod(text)["containers"][0]["args"]);
+    let keep = "--keep".to_owned();
+    assert!(arguments(&rendered(&[])).contains(&keep));
+    let kustomize =
+        ["kustomize"].iter().map(std::ffi::OsString::from).chain([manifests().join("remove").into_os_string()]);
+    let removing = succeed(tool("kubectl", "apt-get install kubernetes-client").args(kustomize));
+    assert_eq!(
+        arguments(&removing),
+        arguments(&rendered(&[])).into_iter().filter(|one| *one != keep).collect::<Vec<_>>()
+    );
+}
+
 /// The pod's mounts, over the image: a read-only root, the host's two folders, and what every container gets.
-fn enter_container(root: &Path, pod: &Value) {
+fn enter_container(root: &Path, pod: &Value, config: &Path) {
     let none: Option<&str> = None;
     unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace (as root)");
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("keep mounts to this thread");
@@ -115,11 +142,13 @@ fn enter_container(root: &Path, pod: &Value) {
     for wanted in pod["containers"][0]["volumeMounts"].as_sequence().expect("mounts") {
         let volumes = pod["volumes"].as_sequence().expect("volumes");
         let volume = volumes.iter().find(|volume| volume["name"] == wanted["name"]).expect("its volume");
-        let source = match volume["hostPath"]["path"].as_str().expect("a path on the host") {
+        let source = match volume["hostPath"]["path"].as_str() {
+            // The ConfigMap.
+            None => config.to_owned(),
             // Where this machine has what every node with cgroup v2 has there.
-            "/sys/fs/cgroup" => cgroup::root().expect("cgroup v2"),
-            "/sys/fs/bpf" => bpffs::find_or_mount().expect("a BPF file system"),
-            other => panic!("{other} is not prepared here"),
+            Some("/sys/fs/cgroup") => cgroup::root().expect("cgroup v2"),
+            Some("/sys/fs/bpf") => bpffs::find_or_mount().expect("a BPF file system"),
+            Some(other) => panic!("{other} is not prepared here"),
         };
         let at = root.join(wanted["mountPath"].as_str().expect("a path").trim_start_matches('/'));
         fs::create_dir_all(&at).expect("make a mount point");
@@ -139,7 +168,8 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
     let container = &pod["containers"][0];
     let allowed = strings(&container["securityContext"]["capabilities"]["add"]);
     let capabilities = allowed.iter().map(|name| capability(name)).collect();
-    let profile = fs::read_to_string(manifests().join("localhost-seccomp/shunt.json")).expect("read the profile");
+    let profile =
+        fs::read_to_string(manifests().join("components/localhost-seccomp/shunt.json")).expect("read the profile");
     let profile: Value = serde_yaml_ng::from_str(&profile).expect("JSON");
     let mut calls = strings(&profile["syscalls"][0]["names"]);
     // What this test starts the container's processes by, as a runtime does before the profile holds.
@@ -150,20 +180,19 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
     let below = private.path().strip_prefix(cgroup::root().expect("cgroup v2")).expect("below the root").to_owned();
     // Not the whole machine, and no instance that may be running on it.
     let name = format!("container-{}", std::process::id());
-    let ours = |arguments: &[String]| -> Vec<String> {
-        let scoped = |argument: &String| match argument.as_str() {
-            "--cgroup=/host/cgroup" => format!("--cgroup=/host/cgroup/{}", below.display()),
-            "--name=shunt" => format!("--name={name}"),
-            _ => argument.clone(),
-        };
-        arguments.iter().map(scoped).collect()
-    };
-    let mut arguments = ours(&strings(&container["args"]));
-    arguments.push(format!("--name={name}"));
-    let probe = ours(&strings(&container["readinessProbe"]["exec"]["command"]));
+    let configured = fs::read_to_string(manifests().join("base/shunt.toml")).expect("read the configuration");
+    let scoped = configured.replace("\"/host/cgroup\"", &format!("\"/host/cgroup/{}\"", below.display()));
+    assert_ne!(scoped, configured);
+    let config = tempfile::tempdir().expect("make a folder");
+    fs::write(config.path().join("shunt.toml"), format!("name = \"{name}\"\n{scoped}")).expect("write it");
+    let arguments = strings(&container["args"]);
+    let probe = strings(&container["readinessProbe"]["exec"]["command"])
+        .join(" ")
+        .replace("--name=shunt", &format!("--name={name}"));
+    let probe: Vec<&str> = probe.split(' ').collect();
 
     let outcome = confined(
-        || enter_container(root.path(), &pod),
+        || enter_container(root.path(), &pod, config.path()),
         capabilities,
         &calls,
         || {
@@ -178,7 +207,7 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
             let mut lines = BufReader::new(agent.stdout.take().expect("a piped stdout")).lines();
             let reader = std::thread::spawn(move || tell.send(lines.next().and_then(Result::ok)));
             let first = told.recv_timeout(std::time::Duration::from_secs(60));
-            let answer = run(Command::new(&probe[0]).args(&probe[1..]).env_clear().stdin(Stdio::inherit()));
+            let answer = run(Command::new(probe[0]).args(&probe[1..]).env_clear().stdin(Stdio::inherit()));
             agent.kill().expect("kill the agent");
             agent.wait().expect("reap the agent");
             let _ = reader.join();
