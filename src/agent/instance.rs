@@ -1,26 +1,30 @@
 //! An instance as its pins show it: whoever has the pins, the agent or any later command, works with it through this.
+//!
+//! Also an instance that another version of shunt runs: the records that are read here only grow at their ends.
 
-use std::time::{Duration, Instant};
+use anyhow::{Context, Result};
+use bytemuck::{Pod, Zeroable};
+use syscalls::{Map, PerCpuMap, Prog, Update};
 
-use anyhow::{Context, Result, bail};
-use bytemuck::Zeroable;
-use syscalls::{Link, Map, PerCpuMap, Prog, TypedMap, Update};
+use super::{Generation, Pins};
+use crate::datapath::{About, Control, FlowEnd, Isns, RECORD_AT, Reason};
 
-use super::Pins;
-use super::waker::Waker;
-use crate::datapath::{ABI, About, Control, FlowEnd, Isns, RECORD_AT, Reason, Wake};
-
-/// The maps and programs of an instance, open.
+/// The maps and programs of one generation of an instance, open.
 pub struct Instance {
     pins: Pins,
+    generation: Generation,
     /// Maps that are only counted from here.
     rendezvous: Map,
     socks: Map,
     counters: PerCpuMap<u32, u64>,
-    control: TypedMap<u32, Control>,
-    about: TypedMap<u32, About>,
+    control: Map,
+    about: Map,
     look: Prog,
 }
+
+/// Room for the answer of whatever version's `look`, after the header.
+const ANSWER: usize = 1024;
+const _: () = assert!(size_of::<FlowEnd>() <= ANSWER);
 
 /// How many entries each map holds that could hold on to something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -33,57 +37,54 @@ pub struct MapFill {
     pub lanes: usize,
 }
 
-/// How a drain ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drained {
-    /// Nobody holds redirected bytes any more and nobody is enrolled.
-    Empty,
-    /// Time was up, or it was called off: this many readers have not read what was redirected to them.
-    Unread(usize),
-}
-
 impl Instance {
-    /// Whether its agent got as far as pinning everything; who it is comes last.
-    pub fn is_complete(pins: &Pins) -> bool {
-        pins.path("about").exists()
+    /// Opens the generation that pairs flows.
+    pub fn open(pins: Pins) -> Result<Instance> {
+        let generation = pins.newest()?;
+        Instance::open_generation(pins, generation)
     }
 
     /// Opens what is pinned.
-    pub fn open(pins: Pins) -> Result<Instance> {
-        if !Self::is_complete(&pins) {
-            bail!(
-                "instance '{0}' is starting, or was killed while it started: in the latter case `shunt detach --name {0}` removes it",
-                pins.name()
-            );
-        }
-        let about = pinned_map(&pins, "about")?;
-        let about: TypedMap<u32, About> = match TypedMap::new(about) {
-            Ok(about) => about,
-            Err(_) => bail!(other_version(&pins, "another")),
-        };
-        let abi = about.lookup(&0)?.map_or(0, |about| about.abi);
-        if abi != ABI {
-            bail!(other_version(&pins, &format!("record version {abi}, this one is {ABI}:")));
-        }
+    pub fn open_generation(pins: Pins, generation: Generation) -> Result<Instance> {
+        let what =
+            || format!("cannot open what instance '{}' has pinned in {}", pins.name(), generation.dir().display());
+        let map = |name| Map::open_pinned(&generation.path(name)).with_context(what);
         Ok(Instance {
-            rendezvous: pinned_map(&pins, "rendezvous")?,
-            socks: pinned_map(&pins, "socks")?,
-            counters: PerCpuMap::new(pinned_map(&pins, "counters")?)?,
-            control: TypedMap::new(pinned_map(&pins, "control")?)?,
-            about,
-            look: pinned_prog(&pins, "look")?,
+            rendezvous: map("rendezvous")?,
+            socks: map("socks")?,
+            counters: PerCpuMap::new(map("counters")?)?,
+            control: map("control")?,
+            about: map("about")?,
+            look: Prog::open_pinned(&generation.path("look")).with_context(what)?,
             pins,
+            generation,
         })
     }
 
-    /// Its folder.
+    /// The instance's folder.
     pub fn pins(&self) -> &Pins {
         &self.pins
     }
 
+    /// Its own folder in there.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// Who started it, and on what.
     pub fn about(&self) -> Result<About> {
-        Ok(self.about.lookup(&0)?.unwrap_or_else(About::zeroed))
+        Ok(known_of(&only_entry(&self.about)?))
+    }
+
+    /// Tells whoever opens the pins something else.
+    pub fn set_about(&self, about: About) -> Result<()> {
+        replace(&self.about, about)
+    }
+
+    /// One of its maps.
+    pub fn map(&self, name: &str) -> Result<Map> {
+        let path = self.generation.path(name);
+        Map::open_pinned(&path).with_context(|| format!("cannot open {}", path.display()))
     }
 
     /// The map of enrolled sockets.
@@ -93,12 +94,12 @@ impl Instance {
 
     /// What the programs are told.
     pub fn control(&self) -> Result<Control> {
-        Ok(self.control.lookup(&0)?.unwrap_or_else(Control::zeroed))
+        Ok(known_of(&only_entry(&self.control)?))
     }
 
     /// Tells the programs something else.
     pub fn set_control(&self, control: Control) -> Result<()> {
-        Ok(self.control.update(&0, &control, Update::ANY)?)
+        replace(&self.control, control)
     }
 
     /// One counter, summed over all CPUs.
@@ -122,109 +123,70 @@ impl Instance {
     /// Every enrolled socket.
     pub fn ends(&self) -> Result<Vec<FlowEnd>> {
         let mut ends = Vec::new();
-        let mut packet = [0; RECORD_AT + size_of::<FlowEnd>()];
+        let mut packet = [0; RECORD_AT + ANSWER];
         for name in self.socks.keys() {
             let name = name?;
+            packet[RECORD_AT..].fill(0);
             packet[RECORD_AT..RECORD_AT + name.len()].copy_from_slice(&name);
             // Sockets come and go while this goes on.
             if self.look.transform(&mut packet).context("cannot look at an enrolled socket")?.retval == 1 {
-                ends.push(bytemuck::pod_read_unaligned(&packet[RECORD_AT..]));
+                ends.push(known_of(&packet[RECORD_AT..]));
             }
         }
         Ok(ends)
     }
 
-    /// Makes every lane go by TCP, waits until the redirected bytes have been read, and takes every socket out.
-    ///
-    /// Taking a socket out destroys what its reader has not read, so each is left in until its queue has been seen empty twice with
-    /// a pause between: a message whose way was decided just before the drain began is in the queue by then. Nor is a socket taken out whose
-    /// keepalive timer is borrowed: it would not get its settings back. Called off when `wait` is over or when `abandon` says so.
-    pub fn drain(
-        &self,
-        wait: Option<Duration>,
-        mut waker: Option<&mut Waker>,
-        mut abandon: impl FnMut() -> bool,
-    ) -> Result<Drained> {
-        /// Between two looks.
-        const PAUSE: Duration = Duration::from_millis(25);
-        let begun = Instant::now();
-        self.set_control(Control { draining: 1, ..self.control()? })?;
-        let mut reported = begun;
-        let mut seen_empty: std::collections::HashSet<u64> = std::collections::HashSet::new();
-        loop {
-            if let Some(waker) = &mut waker {
-                waker.look(self)?;
-            }
-            let ends = self.ends()?;
-            let mut remaining = 0;
-            let mut unread = 0;
-            for end in &ends {
-                if end.direct_unread != 0 || has_lent_its_timer(end) {
-                    unread += 1;
-                    seen_empty.remove(&end.own.cookie);
-                } else if !seen_empty.insert(end.own.cookie) {
-                    self.take_out(&end.own.name)?;
-                    continue;
-                }
-                remaining += 1;
-            }
-            if remaining == 0 {
-                return Ok(Drained::Empty);
-            }
-            if wait.is_some_and(|wait| begun.elapsed() >= wait) || abandon() {
-                return Ok(Drained::Unread(unread));
-            }
-            if reported.elapsed() > Duration::from_secs(5) {
-                reported = Instant::now();
-                tracing::info!(readers = unread, "waiting for readers to read what was redirected to them");
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    fn take_out(&self, name: &Isns) -> Result<()> {
+    /// Takes a socket out; what was redirected to it and is unread is destroyed.
+    pub fn take_out(&self, name: &Isns) -> Result<()> {
         self.socks.delete(bytemuck::bytes_of(name))?;
         Ok(())
     }
 
-    /// Detaches the programs and removes the pins. Only for an instance that has been drained.
+    /// Detaches the programs and removes the pins. Only when it has been drained.
     pub fn remove(self) -> Result<()> {
-        for (link, program) in [("link_establish", "sock_ops program"), ("link_options", "program for socket options")]
-        {
-            let link = self.pins.path(link);
-            if link.exists() {
-                Link::open_pinned(&link)?
-                    .detach()
-                    .with_context(|| format!("cannot detach the {program} from its cgroup"))?;
-            }
+        for link in self.generation.links()? {
+            link.detach().context("cannot detach a program")?;
         }
-        self.pins.remove()
+        self.generation.remove()
     }
 }
 
-/// Whether the wake-up has borrowed a socket's keepalive timer and will give it back: segments go on only while the connection does.
-fn has_lent_its_timer(end: &FlowEnd) -> bool {
-    /// include/net/tcp_states.h
-    const TCP_ESTABLISHED: u32 = 1;
-    const TCP_CLOSE_WAIT: u32 = 8;
-    end.wake == Wake::Armed as u32 && [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&end.state)
+/// The value of a map's only entry.
+fn only_entry(map: &Map) -> Result<Vec<u8>> {
+    Ok(map.lookup(&0u32.to_ne_bytes())?.unwrap_or_default())
 }
 
-pub(super) fn pinned_map(pins: &Pins, name: &str) -> Result<Map> {
-    Map::open_pinned(&pins.path(name)).with_context(|| incomplete(pins))
+/// Sets as much of a map's only entry as is known here and is there.
+fn replace<T: Pod>(map: &Map, record: T) -> Result<()> {
+    let mut entry = only_entry(map)?;
+    entry.iter_mut().zip(bytemuck::bytes_of(&record)).for_each(|(there, &here)| *there = here);
+    Ok(map.update(&0u32.to_ne_bytes(), &entry, Update::ANY)?)
 }
 
-fn pinned_prog(pins: &Pins, name: &str) -> Result<Prog> {
-    Prog::open_pinned(&pins.path(name)).with_context(|| incomplete(pins))
+/// As much of another version's record as is known here; what that version does not know is zero.
+fn known_of<T: Pod + Zeroable>(bytes: &[u8]) -> T {
+    let mut record = T::zeroed();
+    bytemuck::bytes_of_mut(&mut record).iter_mut().zip(bytes).for_each(|(here, &there)| *here = there);
+    record
 }
 
-fn incomplete(pins: &Pins) -> String {
-    format!("cannot open what instance '{}' has pinned in {}", pins.name(), pins.dir().display())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn other_version(pins: &Pins, version: &str) -> String {
-    format!(
-        "instance '{}' was started by {version} version of shunt; use that one, or stop it with that one first",
-        pins.name()
-    )
+    #[test]
+    fn of_a_record_of_another_version_is_known_what_both_versions_know() {
+        let control = Control { draining: 1, refresh: 500, ..Control::zeroed() };
+        let bytes = bytemuck::bytes_of(&control);
+        assert_eq!(known_of::<Control>(&[bytes, &[7; 9]].concat()), control);
+        assert_eq!(known_of::<Control>(&bytes[..4]), Control { draining: 1, ..Control::zeroed() });
+        assert_eq!(known_of::<Control>(&[]), Control::zeroed());
+    }
+
+    #[test]
+    fn what_another_version_reads_of_this_one_stands_where_it_always_stood() {
+        use std::mem::offset_of;
+        assert_eq!((offset_of!(About, abi), offset_of!(Control, draining)), (0, 0));
+        assert_eq!((offset_of!(FlowEnd, own), offset_of!(FlowEnd, direct_unread)), (0, 112));
+    }
 }

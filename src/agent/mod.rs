@@ -1,5 +1,7 @@
 //! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes it away without losing a byte.
 
+mod drain;
+mod generation;
 mod instance;
 pub mod kernel;
 pub mod load;
@@ -13,13 +15,17 @@ mod waker;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use syscalls::{AttachType, Attachment, Link, Map, Update};
+use syscalls::object::LinkTarget;
+use syscalls::{AttachType, Attachment, Link, Prog};
 
-pub use instance::{Drained, Instance, MapFill};
+pub use drain::Drained;
+pub use generation::Generation;
+pub use instance::{Instance, MapFill};
 pub use name::{BadName, Name};
 pub use pins::{Lock, Pins};
 
@@ -28,7 +34,8 @@ use crate::datapath::{ABI, About, Control, Datapath, Settings};
 use crate::policy::file::File as ConfigurationFile;
 use crate::policy::tables::Tables;
 use crate::policy::{Policy, guarded};
-use crate::probe::{self, behaviour};
+use crate::probe::{self, behaviour::Answer};
+use drain::Drain;
 use kernel::Kernel;
 use rules::Rules;
 use signal::{Request, Signals};
@@ -51,6 +58,8 @@ pub struct Config {
     pub keep: bool,
     /// Whether sockets whose readers block are accelerated, too.
     pub blocking_readers: bool,
+    /// Whether to take over from an agent of this name, running or dead.
+    pub replace: bool,
     /// Whose connections are accelerated.
     pub policy: Policy,
     /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the agent, as when a terminal closes.
@@ -66,6 +75,8 @@ pub enum Ended {
     Kept,
     /// A second signal came before every reader had read what was redirected to it: the pins are left.
     Unread,
+    /// Another agent has taken over: everything goes on under it.
+    HandedOver,
 }
 
 /// A running instance.
@@ -73,13 +84,15 @@ pub struct Agent {
     instance: Instance,
     config: Config,
     cgroup: PathBuf,
-    hz: u32,
+    kernel: Kernel,
     signals: Signals,
     rules: Rules,
     /// Programs that this kernel would let notice.
     guarded: Vec<&'static str>,
     /// On kernels whose programs cannot wake readers.
     waker: Option<Waker>,
+    /// Generations that an agent of another version left, which pair no flow any more.
+    older: Vec<Drain>,
     _lock: Lock,
 }
 
@@ -93,25 +106,36 @@ impl Agent {
             Some(dir) => dir.clone(),
             None => cgroup::root()?,
         };
-        let cgroup_dir = open_cgroup(&cgroup)?;
+        let target = Target::open(&cgroup)?;
+        // Before another agent is asked to hand over: readers may need one that is there to wake them.
+        let kernel = Kernel::of_this_machine()?;
+        tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
+        let guarded = guarded_here(&config.policy, &kernel);
         let pins = Pins::new(&config.name, config.bpffs.as_deref())?;
-        pins.create()?;
-        let Some(lock) = pins.lock()? else {
-            bail!(
-                "an instance named '{0}' is already running: `shunt status` shows it; stop it with SIGTERM, or choose another \
-                 name with --name",
+        /// Much longer than a running agent takes to hand over.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let lock = match pins.take()? {
+            Some(lock) => lock,
+            None if config.replace => {
+                probe::rehearse()
+                    .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
+                pins.take_over(PATIENCE)?
+            }
+            None => bail!(
+                "an instance named '{0}' is already running: `shunt status` shows it; take over from it with --replace, stop it with \
+                 SIGTERM, or choose another name with --name",
                 config.name
-            );
+            ),
         };
-        if !pins.is_empty()? {
+        if !config.replace && !pins.generations()?.is_empty() {
             // What a killed agent left. Its flows must not be cut off from bytes that wait for them.
             tracing::info!(name = %config.name, "taking out what a killed agent left");
             const PATIENCE: Duration = Duration::from_secs(10);
-            match detach(pins.clone(), Some(PATIENCE))? {
+            match detach(&pins, Some(PATIENCE))? {
                 Drained::Empty => {}
                 Drained::Unread(readers) => bail!(
                     "a killed agent left instance '{0}', and {readers} sockets still hold bytes that their readers have not read: \
-                     run `shunt detach --name {0}` to wait for them, or start under another name",
+                     take over from it with --replace, run `shunt detach --name {0}` to wait for them, or start under another name",
                     config.name
                 ),
             }
@@ -119,19 +143,33 @@ impl Agent {
             return Agent::start(config);
         }
 
-        let started = attach(&pins, config, &cgroup, &cgroup_dir);
-        let (instance, hz, rules, guarded) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                // Nothing is enrolled yet or will be: the link, if there is one, goes with its pin.
-                let _ = pins.remove();
-                return Err(error);
+        let installed = install(&pins, config, &kernel, &guarded, &target);
+        if installed.is_err() && pins.generations().is_ok_and(|all| all.is_empty()) {
+            let _ = pins.remove();
+        }
+        let (instance, rules) = installed?;
+        let waker = (!kernel.does("wakes")).then(Waker::default);
+        let mut older = Vec::new();
+        for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
+            if generation.is_complete() {
+                let old = Instance::open_generation(pins.clone(), generation)?;
+                older.push(Drain::begin(old, waker.is_some().then(Waker::default))?);
+            } else {
+                generation.remove()?;
             }
-        };
-        // After the programs are attached, so that each listener is seen by them or by this.
-        rules.note_listeners()?;
-        let waker = Waker::if_needed();
-        Ok(Agent { instance, config: config.clone(), cgroup, hz, signals, rules, guarded, waker, _lock: lock })
+        }
+        Ok(Agent {
+            instance,
+            config: config.clone(),
+            cgroup,
+            kernel,
+            signals,
+            rules,
+            guarded,
+            waker,
+            older,
+            _lock: lock,
+        })
     }
 
     /// What runs where, in a line.
@@ -149,22 +187,32 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         /// How often the host's connection tracking is asked for its time-out.
         const LOOK: Duration = Duration::from_secs(15);
-        let mut looked = Instant::now();
+        /// How soon rules by cgroup follow one that is made again.
+        const FOLLOW: Duration = Duration::from_secs(1);
+        let (mut looked, mut followed) = (Instant::now(), Instant::now());
         loop {
-            match self.signals.wait(self.period(LOOK))? {
+            let period = if self.older.is_empty() { Waker::PERIOD } else { Drain::PAUSE };
+            match self.signals.wait(period)? {
                 Some(Request::Reload) if self.config.file.is_some() => self.reload()?,
                 Some(_) => break,
                 None => {}
             }
-            self.rules.find_cgroups()?;
+            if self.instance.pins().has_successor() {
+                return Ok(self.hand_over());
+            }
+            if followed.elapsed() >= FOLLOW {
+                followed = Instant::now();
+                self.rules.find_cgroups()?;
+            }
             if let Some(waker) = &mut self.waker {
                 waker.look(&self.instance)?;
             }
+            self.drain_older()?;
             if looked.elapsed() < LOOK {
                 continue;
             }
             looked = Instant::now();
-            let refresh = refresh(&self.config, self.hz);
+            let refresh = refresh(&self.config, self.kernel.hz);
             let control = self.instance.control()?;
             if control.refresh != refresh {
                 self.instance.set_control(Control { refresh, ..control })?;
@@ -176,20 +224,46 @@ impl Agent {
             return Ok(Ended::Kept);
         }
         tracing::info!("stopping: every connection goes by TCP from now on");
-        let Agent { instance, mut signals, config, mut waker, .. } = self;
-        // There is nothing to read again any more.
-        let mut stop =
-            || matches!(signals.pending(), Some(request) if request == Request::Stop || config.file.is_none());
-        match instance.drain(None, waker.as_mut(), &mut stop)? {
-            Drained::Empty => {
-                instance.remove()?;
-                Ok(Ended::Clean)
+        self.stop()
+    }
+
+    /// Goes on with what an agent of another version left.
+    fn drain_older(&mut self) -> Result<()> {
+        for mut drain in std::mem::take(&mut self.older) {
+            match drain.step()? {
+                Drained::Empty => {
+                    drain.remove()?;
+                    tracing::info!("nothing is left of the version before");
+                }
+                Drained::Unread(_) => self.older.push(drain),
             }
+        }
+        Ok(())
+    }
+
+    /// Leaves everything as it is to whoever waits for it; the lock goes with this value.
+    fn hand_over(&self) -> Ended {
+        tracing::info!("handed over: another agent goes on with instance '{}'", self.config.name);
+        Ended::HandedOver
+    }
+
+    fn stop(mut self) -> Result<Ended> {
+        let pins = self.instance.pins().clone();
+        let mut drains = std::mem::take(&mut self.older);
+        let newest = Instance::open_generation(pins.clone(), self.instance.generation().clone())?;
+        drains.push(Drain::begin(newest, self.waker.take())?);
+        let signals = &mut self.signals;
+        let file = self.config.file.is_some();
+        // There is nothing to read again any more.
+        let mut stop = || matches!(signals.pending(), Some(request) if request == Request::Stop || !file);
+        match finish(&pins, drains, None, || stop() || pins.has_successor())? {
+            Drained::Empty => Ok(Ended::Clean),
+            Drained::Unread(_) if pins.has_successor() => Ok(self.hand_over()),
             Drained::Unread(readers) => {
                 tracing::warn!(
                     readers,
                     "stopped before every reader had read what was redirected to it; nothing is lost: run `shunt detach --name {}` later",
-                    config.name
+                    self.config.name
                 );
                 Ok(Ended::Unread)
             }
@@ -198,20 +272,6 @@ impl Agent {
 }
 
 impl Agent {
-    /// How long to wait for a signal, at most `longest`.
-    fn period(&self, longest: Duration) -> Duration {
-        /// How soon rules by cgroup follow one that is made again.
-        const CGROUPS: Duration = Duration::from_secs(1);
-        let mut period = longest;
-        if self.rules.follow_cgroups() {
-            period = period.min(CGROUPS);
-        }
-        if self.waker.is_some() {
-            period = period.min(Waker::PERIOD);
-        }
-        period
-    }
-
     /// Reads the rules again; a file with a mistake changes nothing.
     fn reload(&mut self) -> Result<()> {
         let Some(path) = self.config.file.clone() else { return Ok(()) };
@@ -233,22 +293,19 @@ impl Agent {
 
     fn apply(&mut self, policy: &Policy) -> Result<()> {
         if self.guarded.is_empty() && !policy.guarded.is_empty() {
-            self.guarded = guarded_here(policy);
+            self.guarded = guarded_here(policy, &self.kernel);
         }
         self.rules.replace(&self.instance, Tables::new(policy, &self.guarded))?;
         self.rules.note_listeners()
     }
 }
 
-/// The programs that this kernel would let notice. Nothing is tried out if none is to be guarded.
-fn guarded_here(policy: &Policy) -> Vec<&'static str> {
+/// The programs that this kernel would let notice, if any is to be guarded.
+fn guarded_here(policy: &Policy, kernel: &Kernel) -> Vec<&'static str> {
     if policy.guarded.is_empty() {
         return Vec::new();
     }
-    let all = guarded::applying(|statement| match behaviour::ALL.iter().find(|known| known.statement == statement) {
-        Some(known) => known.try_out(),
-        None => behaviour::Answer::Unknown(anyhow::anyhow!("there is no such behaviour")),
-    });
+    let all = guarded::applying(|statement| if kernel.does(statement) { Answer::Yes } else { Answer::No });
     let left_out: Vec<String> = all
         .iter()
         .filter(|program| policy.guarded.contains(&program.name))
@@ -260,83 +317,174 @@ fn guarded_here(policy: &Policy) -> Vec<&'static str> {
     all.iter().map(|program| program.name).collect()
 }
 
-/// Drains and removes what `pins` hold, which may be incomplete. The caller holds the lock.
-pub fn detach(pins: Pins, wait: Option<Duration>) -> Result<Drained> {
-    // An agent that was killed before it attached anything has enrolled nobody.
-    if !pins.path("link_establish").exists() {
-        pins.remove()?;
-        return Ok(Drained::Empty);
+/// Drains and removes every generation, complete or not. The caller holds the lock.
+pub fn detach(pins: &Pins, wait: Option<Duration>) -> Result<Drained> {
+    let waker = Waker::if_needed();
+    let mut drains = Vec::new();
+    for generation in pins.generations()? {
+        if generation.is_complete() {
+            let instance = Instance::open_generation(pins.clone(), generation)?;
+            drains.push(Drain::begin(instance, waker.is_some().then(Waker::default))?);
+        } else {
+            // Nothing was ever attached.
+            generation.remove()?;
+        }
     }
-    let instance = Instance::open(pins)?;
-    let drained = instance.drain(wait, Waker::if_needed().as_mut(), || false)?;
-    if drained == Drained::Empty {
-        instance.remove()?;
-    }
-    Ok(drained)
+    finish(pins, drains, wait.map(|wait| Instant::now() + wait), || pins.has_successor())
 }
 
-/// Makes, loads, pins and attaches everything. The sock_ops link comes last: from then on sockets are enrolled.
-fn attach(
+/// Finishes the drains one after the other, and removes the instance's folder when all are done.
+fn finish(
+    pins: &Pins,
+    drains: Vec<Drain>,
+    deadline: Option<Instant>,
+    mut abandon: impl FnMut() -> bool,
+) -> Result<Drained> {
+    for drain in drains {
+        let drained = drain.finish(deadline, &mut abandon)?;
+        if drained != Drained::Empty {
+            return Ok(drained);
+        }
+    }
+    pins.remove()?;
+    Ok(Drained::Empty)
+}
+
+/// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
+/// new one.
+fn install(
     pins: &Pins,
     config: &Config,
-    cgroup: &Path,
-    cgroup_dir: &File,
-) -> Result<(Instance, u32, Rules, Vec<&'static str>)> {
-    let kernel = Kernel::of_this_machine()?;
+    kernel: &Kernel,
+    guarded: &[&'static str],
+    target: &Target,
+) -> Result<(Instance, Rules)> {
     let settings = Settings { flows: config.flows, meter: kernel.meter, hz: kernel.hz };
-    let datapath = Datapath::new(kernel.layout, settings);
+    let datapath = Datapath::new(kernel.layout.clone(), settings);
+    let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, guarded, target);
+    let generations = pins.generations()?;
+    if let Some(newest) = generations.last().filter(|newest| newest.is_complete())
+        && Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi == ABI
+        && let Some(maps) = newest.maps(&datapath.maps.all())?
+    {
+        let what = || {
+            format!(
+                "cannot take over instance '{0}'; its flows go on, and `shunt run --name {0} --replace` can be tried again",
+                config.name
+            )
+        };
+        return attach(newest, maps).with_context(what);
+    }
     let maps = load::maps(&datapath.maps.all())?;
+    let new = Generation::new(pins.dir(), generations.last().map_or(1, |newest| newest.number() + 1));
+    new.create()?;
+    attach(&new, maps).inspect_err(|_| {
+        // That it failed is what has to be told, and what cannot be taken away now is left to `shunt detach`.
+        let _ = withdraw(pins, new);
+    })
+}
+
+/// Takes away a generation that did not come to be.
+fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    if !generation.is_complete() {
+        return generation.remove();
+    }
+    let drain = Drain::begin(Instance::open_generation(pins.clone(), generation)?, None)?;
+    drain.finish(Some(Instant::now() + PATIENCE), &mut || false).map(|_| ())
+}
+
+/// Loads, pins and attaches the programs, in the place of those that are there. The sock_ops link comes last: with that sockets are
+/// enrolled.
+///
+/// Sockets that are enrolled keep the sk_msg program that they were enrolled with, and the two share records of one version.
+fn attach(
+    pins: &Pins,
+    generation: &Generation,
+    datapath: &Datapath,
+    maps: load::Maps,
+    config: &Config,
+    guarded: &[&'static str],
+    target: &Target,
+) -> Result<(Instance, Rules)> {
     let establish = load::program(&datapath.establish()?, &maps)?;
     let send = load::program(&datapath.send()?, &maps)?;
     let options = load::program(&datapath.options()?, &maps)?;
     let look = load::program(&datapath.look()?, &maps)?;
-
     for (name, program) in [("establish", &establish), ("send", &send), ("options", &options), ("look", &look)] {
-        program.pin(&pins.path(name))?;
+        generation.pin_program(name, program)?;
     }
-    // Who it is comes last, so that what has it is complete.
-    let (about, others): (Vec<_>, Vec<_>) = maps.iter().partition(|(name, _)| *name == datapath.maps.about.def().name);
-    for (name, map) in others {
-        map.pin(&pins.path(name))?;
+    if !generation.is_complete() {
+        generation.pin_maps(&maps)?;
     }
-    for (name, map) in about {
-        map.update(&0u32.to_ne_bytes(), bytemuck::bytes_of(&self::about(cgroup, kernel.meter)), Update::ANY)?;
-        map.pin(&pins.path(name))?;
-    }
-    let instance = Instance::open(pins.clone())?;
+    let instance = Instance::open_generation(pins.clone(), generation.clone())?;
+    instance.set_about(about(&target.path, datapath.settings.meter))?;
     instance.set_control(Control {
         draining: 0,
-        refresh: refresh(config, kernel.hz),
+        refresh: refresh(config, datapath.settings.hz),
         blocking_readers: config.blocking_readers.into(),
-        rules: 0,
+        // Until others take their place.
+        rules: instance.control()?.rules,
     })?;
-    let guarded = guarded_here(&config.policy);
-    let rules = Rules::install(pins, &instance, Tables::new(&config.policy, &guarded))?;
-
-    let socks: &Map = instance.socks();
-    if let Attachment::Link(link) = Attachment::of_sk_msg(&send, socks).context("cannot attach the sk_msg program")? {
-        link.pin(&pins.path("link_send"))?;
-    }
-    let link = Link::to_cgroup(&options, cgroup_dir.as_fd(), AttachType::CGROUP_SETSOCKOPT)
-        .with_context(|| format!("cannot attach the program for socket options to {}", cgroup.display()))?;
-    link.pin(&pins.path("link_options"))?;
-    let link = Link::to_cgroup(&establish, cgroup_dir.as_fd(), AttachType::CGROUP_SOCK_OPS)
-        .with_context(|| format!("cannot attach the sock_ops program to {}", cgroup.display()))?;
-    link.pin(&pins.path("link_establish"))?;
-    Ok((instance, kernel.hz, rules, guarded))
+    let rules = Rules::install(&instance, Tables::new(&config.policy, guarded))?;
+    attach_send(&instance, &send).context("cannot attach the sk_msg program")?;
+    attach_to_cgroup(&instance, "link_options", &options, AttachType::CGROUP_SETSOCKOPT, &target.dir)
+        .with_context(|| format!("cannot attach the program for socket options to {}", target.path.display()))?;
+    attach_to_cgroup(&instance, "link_establish", &establish, AttachType::CGROUP_SOCK_OPS, &target.dir)
+        .with_context(|| format!("cannot attach the sock_ops program to {}", target.path.display()))?;
+    // After the programs are attached, so that each listener is seen by them or by this.
+    rules.note_listeners()?;
+    Ok((instance, rules))
 }
 
-fn open_cgroup(dir: &Path) -> Result<File> {
-    let opened = File::open(dir).with_context(|| format!("cannot open the cgroup {}", dir.display()))?;
-    let magic = nix::sys::statfs::fstatfs(&opened).with_context(|| format!("cannot look at {}", dir.display()))?;
-    if magic.filesystem_type() != nix::sys::statfs::CGROUP2_SUPER_MAGIC {
-        bail!(
-            "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
-            dir.display(),
-            cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
-        );
+fn attach_send(instance: &Instance, send: &Prog) -> Result<()> {
+    const LINK: &str = "link_send";
+    if let Some(link) = instance.generation().link(LINK)? {
+        return Ok(link.update(send)?);
     }
-    Ok(opened)
+    // Where there are no such links, this takes the place of the program before.
+    if let Attachment::Link(link) = Attachment::of_sk_msg(send, instance.socks())? {
+        instance.generation().pin_link(LINK, &link)?;
+    }
+    Ok(())
+}
+
+/// `link` is the name of its pin.
+fn attach_to_cgroup(
+    instance: &Instance,
+    link: &str,
+    program: &Prog,
+    attach_type: AttachType,
+    cgroup: &File,
+) -> Result<()> {
+    if let Some(attached) = instance.generation().link(link)?
+        && matches!(attached.info()?.target, LinkTarget::Cgroup { id, .. } if id == cgroup.metadata()?.ino())
+    {
+        return Ok(attached.update(program)?);
+    }
+    // Nothing is attached yet, or it is to another cgroup, or to one that is gone.
+    instance.generation().pin_link(link, &Link::to_cgroup(program, cgroup.as_fd(), attach_type)?)
+}
+
+/// The cgroup whose sockets are accelerated.
+struct Target {
+    path: PathBuf,
+    dir: File,
+}
+
+impl Target {
+    fn open(dir: &Path) -> Result<Target> {
+        let opened = File::open(dir).with_context(|| format!("cannot open the cgroup {}", dir.display()))?;
+        let magic = nix::sys::statfs::fstatfs(&opened).with_context(|| format!("cannot look at {}", dir.display()))?;
+        if magic.filesystem_type() != nix::sys::statfs::CGROUP2_SUPER_MAGIC {
+            bail!(
+                "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
+                dir.display(),
+                cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
+            );
+        }
+        Ok(Target { path: dir.to_owned(), dir: opened })
+    }
 }
 
 fn about(cgroup: &Path, meter: crate::datapath::Meter) -> About {

@@ -1,29 +1,38 @@
 //! An instance's folder in the BPF file system: what outlives the agent, and who may change it.
 //!
 //! ```text
-//! <bpffs>/shunt/NAME/   rendezvous socks lanes fins counters control about      the maps
-//!                       ports addresses processes cgroups listeners clients     the rules, and who is who
-//!                       establish send options look                                    the programs
-//!                       link_establish link_send link_options                          the attachments
+//! <bpffs>/shunt/NAME/1/         rendezvous socks lanes fins counters control about    the maps
+//!                               ports addresses processes cgroups listeners clients   the rules, and who is who
+//!                               establish send options look                           the programs
+//!                               link_establish link_send link_options                 the attachments
+//!                    2/         see `generation`
+//!                    successor/
 //! ```
 //!
 //! Whoever runs, drains or removes an instance holds a lock on the folder. The kernel lets go of it when that process dies, however
 //! it dies, and it holds across PID namespaces, where a stored process number would mean nothing.
+//!
+//! Whoever wants to take over from a running agent holds a lock on `successor` and waits for that on the folder. The agent looks there now
+//! and then, and ends when somebody waits; a successor that dies takes its request with it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::Name;
+use super::{Generation, Name};
 use crate::bed::bpffs;
 
 /// The folder below the mount point that all instances share.
 const FOLDER: &str = "shunt";
+
+/// Whose lock asks the agent to hand over.
+const SUCCESSOR: &str = "successor";
 
 /// The folder of one instance.
 #[derive(Clone, Debug)]
@@ -33,7 +42,7 @@ pub struct Pins {
 }
 
 /// The right to change an instance; held by a running agent for as long as it lives.
-pub struct Lock(#[allow(dead_code, reason = "held for its lock")] Flock<File>);
+pub struct Lock(Flock<File>);
 
 impl Pins {
     /// The folder of `name` below `mount_point`, or below the bpffs of the mount table; one is mounted if there is none.
@@ -93,68 +102,139 @@ impl Pins {
         &self.dir
     }
 
-    /// Where `object` is pinned.
-    pub fn path(&self, object: &str) -> PathBuf {
-        self.dir.join(object)
+    /// Every generation, the oldest first.
+    pub fn generations(&self) -> Result<Vec<Generation>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot list {}", self.dir.display()))? {
+            let entry = entry.with_context(|| format!("cannot list {}", self.dir.display()))?;
+            numbers.extend(entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers.into_iter().map(|number| Generation::new(&self.dir, number)).collect())
     }
 
-    /// Makes the folder, for root alone, if it is not there.
-    pub fn create(&self) -> Result<()> {
+    /// The generation that pairs flows: the newest that is complete.
+    pub fn newest(&self) -> Result<Generation> {
+        self.generations()?.into_iter().rfind(Generation::is_complete).with_context(|| {
+            format!(
+                "instance '{0}' is starting, or was killed while it started: in the latter case `shunt detach --name {0}` removes it",
+                self.name
+            )
+        })
+    }
+
+    fn create(&self) -> Result<()> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.dir)
+            .create(self.dir.join(SUCCESSOR))
             .with_context(|| format!("cannot create {} for the pins", self.dir.display()))
     }
 
-    /// Whether nothing is pinned.
-    pub fn is_empty(&self) -> Result<bool> {
-        let mut entries = fs::read_dir(&self.dir).with_context(|| format!("cannot list {}", self.dir.display()))?;
-        Ok(entries.next().is_none())
+    /// Takes the instance, making its folder if it is not there, or says `None` when another process keeps it.
+    pub fn take(&self) -> Result<Option<Lock>> {
+        loop {
+            self.create()?;
+            match self.lock() {
+                // Whoever had it removed the folder. It is there again, or will be.
+                Err(_) if !self.dir.exists() => {}
+                outcome => return outcome,
+            }
+        }
     }
 
-    /// Takes the instance, or says `None` when another process keeps it. `shunt status` holds it for a moment, so it is asked for
-    /// more than once.
-    pub fn lock(&self) -> Result<Option<Lock>> {
-        for _ in 0..20 {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(Some(lock));
+    /// Asks whoever keeps the instance to hand it over, and waits until that process has ended.
+    pub fn take_over(&self, patience: Duration) -> Result<Lock> {
+        let deadline = Instant::now() + patience;
+        let successor = self.dir.join(SUCCESSOR);
+        let mut asked = None;
+        loop {
+            // It may end for another reason and remove the folder, and with that the request.
+            if asked.as_ref().is_none_or(|asked| !is_at(asked, &successor)) {
+                self.create()?;
+                asked = lock(&successor)?;
+                if asked.is_none() {
+                    bail!("another process waits to take over instance '{}' already", self.name);
+                }
             }
-            std::thread::sleep(Duration::from_millis(10));
+            match self.take()? {
+                Some(lock) => return Ok(lock),
+                None if Instant::now() < deadline => {}
+                None => bail!(
+                    "the agent of instance '{0}' did not hand over within {patience:?}: end it (`shunt status` shows its process), and \
+                     start this again",
+                    self.name
+                ),
+            }
         }
-        Ok(None)
+    }
+
+    /// Whether somebody waits to take over.
+    pub fn has_successor(&self) -> bool {
+        // Without the folder there is nothing to take over.
+        try_lock(&self.dir.join(SUCCESSOR)).is_ok_and(|lock| lock.is_none())
+    }
+
+    /// Takes the instance, which has to be there, or says `None` when another process keeps it.
+    pub fn lock(&self) -> Result<Option<Lock>> {
+        lock(&self.dir)
     }
 
     /// Whether somebody keeps the instance: its agent, or a command that takes it away.
     pub fn is_kept(&self) -> Result<bool> {
-        Ok(self.try_lock()?.is_none())
+        Ok(try_lock(&self.dir)?.is_none())
     }
 
-    fn try_lock(&self) -> Result<Option<Lock>> {
-        let dir = File::open(&self.dir).with_context(|| format!("cannot open {}", self.dir.display()))?;
-        match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Lock(lock))),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", self.dir.display())),
-        }
-    }
-
-    /// Unpins everything and removes the folder, and the one above it if it was the last.
+    /// Removes the folder, and the one above it if it was the last. Only when no generation is left.
     pub fn remove(&self) -> Result<()> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", self.dir.display())),
-        };
-        for entry in entries {
-            let path = entry.with_context(|| format!("cannot list {}", self.dir.display()))?.path();
-            fs::remove_file(&path).with_context(|| format!("cannot unpin {}", path.display()))?;
+        for dir in [&self.dir.join(SUCCESSOR), &self.dir] {
+            match fs::remove_dir(dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Somebody waits to start here.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+                Err(error) => return Err(error).with_context(|| format!("cannot remove {}", dir.display())),
+            }
         }
-        fs::remove_dir(&self.dir).with_context(|| format!("cannot remove {}", self.dir.display()))?;
         if let Some(folder) = self.dir.parent() {
             // Another instance may live there, or be starting: then it stays.
             let _ = fs::remove_dir(folder);
         }
         Ok(())
+    }
+}
+
+/// Locks a folder. Others look at locks by taking them for a moment, so it is asked for more than once.
+fn lock(dir: &Path) -> Result<Option<Lock>> {
+    for _ in 0..20 {
+        if let Some(lock) = try_lock(dir)? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(None)
+}
+
+fn try_lock(dir: &Path) -> Result<Option<Lock>> {
+    let opened = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+    match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => {
+            let lock = Lock(lock);
+            if !is_at(&lock, dir) {
+                bail!("{} was removed just now", dir.display());
+            }
+            Ok(Some(lock))
+        }
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", dir.display())),
+    }
+}
+
+/// Whether what is locked is still the folder that is there.
+fn is_at(lock: &Lock, dir: &Path) -> bool {
+    let identity = |about: fs::Metadata| (about.dev(), about.ino());
+    match (lock.0.metadata(), fs::metadata(dir)) {
+        (Ok(locked), Ok(there)) => identity(locked) == identity(there),
+        _ => false,
     }
 }

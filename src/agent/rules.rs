@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use bytemuck::Pod;
 use syscalls::{TypedMap, Update};
 
-use super::Pins;
-use super::instance::{Instance, pinned_map};
+use super::Instance;
 use crate::bed::cgroup;
 use crate::datapath::{Comm, Control, Ports, Prefix, RULES, rules};
 use crate::observe;
@@ -29,13 +28,13 @@ pub struct Rules {
 
 impl Rules {
     /// Those of an instance, with these tables put into its maps.
-    pub fn install(pins: &Pins, instance: &Instance, tables: Tables) -> Result<Rules> {
+    pub fn install(instance: &Instance, tables: Tables) -> Result<Rules> {
         let mut rules = Rules {
-            ports: TypedMap::new(pinned_map(pins, "ports")?)?,
-            addresses: TypedMap::new(pinned_map(pins, "addresses")?)?,
-            processes: TypedMap::new(pinned_map(pins, "processes")?)?,
-            cgroups: TypedMap::new(pinned_map(pins, "cgroups")?)?,
-            listeners: TypedMap::new(pinned_map(pins, "listeners")?)?,
+            ports: TypedMap::new(instance.map("ports")?)?,
+            addresses: TypedMap::new(instance.map("addresses")?)?,
+            processes: TypedMap::new(instance.map("processes")?)?,
+            cgroups: TypedMap::new(instance.map("cgroups")?)?,
+            listeners: TypedMap::new(instance.map("listeners")?)?,
             tables: tables.clone(),
             identities: BTreeMap::new(),
         };
@@ -76,11 +75,6 @@ impl Rules {
             self.identities = identities;
         }
         Ok(())
-    }
-
-    /// Whether there are cgroups to follow.
-    pub fn follow_cgroups(&self) -> bool {
-        !self.tables.cgroups.is_empty()
     }
 
     /// Notes the processes of listeners that nobody has noted: those that are older than the instance. The others note themselves.

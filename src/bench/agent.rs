@@ -66,7 +66,7 @@ impl Agent {
 
     /// Where one of its kernel objects is pinned.
     pub fn pin(&self, object: &str) -> Result<PathBuf> {
-        Ok(Pins::existing(&self.name.parse()?, None)?.path(object))
+        Ok(Pins::existing(&self.name.parse()?, None)?.newest()?.path(object))
     }
 
     /// Stops it and waits until it has detached.

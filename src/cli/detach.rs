@@ -32,7 +32,7 @@ impl Detach {
         let Some(_lock) = pins.lock()? else {
             bail!("instance '{name}' is running: stop it with SIGTERM, which detaches it without losing data");
         };
-        let drained = agent::detach(pins, self.wait.map(Duration::from_secs))
+        let drained = agent::detach(&pins, self.wait.map(Duration::from_secs))
             .with_context(|| format!("cannot detach instance '{name}'"))?;
         match drained {
             Drained::Empty => {

@@ -25,7 +25,7 @@ use crate::observe;
     Examples:\n  \
     shunt disasm program.o\n  \
     shunt disasm --slots --bytes program.bin       each instruction with its number and its bytes\n  \
-    shunt disasm --pinned /sys/fs/bpf/shunt/shunt/send\n  \
+    shunt disasm --pinned /sys/fs/bpf/shunt/shunt/1/send\n  \
     shunt disasm --id 42                           numbers as in `bpftool prog`"
 )]
 pub struct Disasm {

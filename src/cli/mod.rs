@@ -15,6 +15,7 @@ mod check_config;
 mod demo;
 mod detach;
 mod disasm;
+mod doctor;
 mod flows;
 mod programs;
 mod run;
@@ -26,6 +27,8 @@ mod table;
 const DONE: ExitCode = ExitCode::SUCCESS;
 /// Exit code when readers still hold bytes that were redirected to them (`EX_TEMPFAIL` of sysexits.h).
 const UNREAD: u8 = 75;
+/// Exit code of `shunt doctor` when shunt cannot run here (`EX_UNAVAILABLE` of sysexits.h).
+const UNAVAILABLE: u8 = 69;
 
 #[derive(Parser)]
 #[command(
@@ -41,7 +44,8 @@ const UNREAD: u8 = 75;
         shunt run --cgroup /sys/fs/cgroup/kubepods.slice --name pods\n  \
         shunt flows                           who talks to whom, and which way\n  \
         shunt stats --json                    every counter, for machines\n\n\
-        Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 75 stopped before every reader \
+        Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 69 shunt cannot run here \
+        (doctor); 75 stopped before every reader \
         had read what was redirected to it."
 )]
 struct Cli {
@@ -57,6 +61,7 @@ enum Command {
     Stats(stats::Stats),
     Flows(flows::Flows),
     Detach(detach::Detach),
+    Doctor(doctor::Doctor),
     Demo(demo::Demo),
     Bench(bench::Bench),
     Programs(programs::Programs),
@@ -103,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Stats(command) => command.run(),
         Command::Flows(command) => command.run(),
         Command::Detach(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Programs(command) => command.run(),

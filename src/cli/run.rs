@@ -28,6 +28,7 @@ use crate::policy::file::{self, File, Settings};
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
     shunt run --cgroup /sys/fs/cgroup/kubepods.slice       what Kubernetes runs\n  \
+    shunt run --replace                                    upgrade in place, or go on after a crash\n  \
     shunt run --config /etc/shunt.toml                     as a file says: shunt check-config --help\n  \
     shunt run --name a --cgroup … & shunt run --name b …   two instances on different cgroups")]
 pub struct Run {
@@ -56,6 +57,10 @@ pub struct Run {
     /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
     #[arg(long)]
     blocking_readers: bool,
+    /// Take over from an agent of this name, running or dead: its flows go on, new ones are accelerated all the time, and a running agent
+    /// ends. A part of another version goes on beside until its readers have read what was redirected to them
+    #[arg(long)]
+    replace: bool,
 }
 
 fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
@@ -90,6 +95,7 @@ impl Run {
             refresh: Duration::from_secs(refresh.into()),
             keep: self.keep,
             blocking_readers: self.blocking_readers || settings.blocking_readers.unwrap_or(false),
+            replace: self.replace,
             policy,
             file: path,
         })
@@ -107,7 +113,7 @@ impl Run {
                 .context("cannot write to standard output")?;
         }
         match agent.run()? {
-            Ended::Clean | Ended::Kept => Ok(DONE),
+            Ended::Clean | Ended::Kept | Ended::HandedOver => Ok(DONE),
             Ended::Unread => Ok(UNREAD.into()),
         }
     }

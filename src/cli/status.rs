@@ -32,6 +32,8 @@ pub struct Status {
 #[derive(Serialize)]
 struct InstanceStatus {
     name: String,
+    /// Counts from 1; another one is made beside it only by `shunt run --replace` of a version whose records differ.
+    generation: u32,
     /// `starting`, `running`, `draining`, `orphaned` when its agent is dead and its programs still work, or `incomplete` when it died
     /// while it started.
     state: &'static str,
@@ -51,7 +53,10 @@ impl Status {
             Some(name) => vec![Pins::existing(name, self.bpffs.as_deref())?],
             None => Pins::all(self.bpffs.as_deref())?,
         };
-        let all = pins.into_iter().map(status).collect::<Result<Vec<_>>>()?;
+        let mut all = Vec::new();
+        for pins in pins {
+            all.extend(status(&pins)?);
+        }
         if self.json {
             println!("{}", serde_json::json!({ "instances": all }));
             return Ok(DONE);
@@ -69,26 +74,44 @@ impl Status {
     }
 }
 
-fn status(pins: Pins) -> Result<InstanceStatus> {
+/// A row for each generation.
+fn status(pins: &Pins) -> Result<Vec<InstanceStatus>> {
     let alive = pins.is_kept()?;
-    if !Instance::is_complete(&pins) {
-        return Ok(InstanceStatus {
-            name: pins.name().to_string(),
-            state: if alive { "starting" } else { "incomplete" },
-            pid: 0,
-            started: 0,
-            cgroup: String::new(),
-            pins: pins.dir().to_owned(),
-            meter: "",
-            flow_ends: 0,
-        });
+    let mut rows = Vec::new();
+    for generation in pins.generations()? {
+        if generation.is_complete() {
+            rows.push(complete(Instance::open_generation(pins.clone(), generation)?, alive)?);
+        } else {
+            rows.push(incomplete(pins, generation.number(), alive));
+        }
     }
-    let instance = Instance::open(pins)?;
+    if rows.is_empty() {
+        rows.push(incomplete(pins, 0, alive));
+    }
+    Ok(rows)
+}
+
+fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
+    InstanceStatus {
+        name: pins.name().to_string(),
+        generation,
+        state: if alive { "starting" } else { "incomplete" },
+        pid: 0,
+        started: 0,
+        cgroup: String::new(),
+        pins: pins.dir().to_owned(),
+        meter: "",
+        flow_ends: 0,
+    }
+}
+
+fn complete(instance: Instance, alive: bool) -> Result<InstanceStatus> {
     let about = instance.about()?;
     let draining = instance.control()?.draining != 0;
     let cgroup = &about.cgroup[..(about.cgroup_len as usize).min(about.cgroup.len())];
     Ok(InstanceStatus {
         name: instance.pins().name().to_string(),
+        generation: instance.generation().number(),
         state: match (alive, draining) {
             (_, true) => "draining",
             (true, false) => "running",
@@ -97,7 +120,7 @@ fn status(pins: Pins) -> Result<InstanceStatus> {
         pid: about.pid,
         started: about.started,
         cgroup: String::from_utf8_lossy(cgroup).into_owned(),
-        pins: instance.pins().dir().to_owned(),
+        pins: instance.generation().dir().to_owned(),
         meter: if about.meter == Meter::Charged as u32 { "charged" } else { "counted" },
         flow_ends: instance.ends()?.len(),
     })

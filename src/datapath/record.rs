@@ -1,4 +1,7 @@
 //! What the kernel programs and the agent both read and write: the values of the maps.
+//!
+//! Programs of two versions share maps only if their [`ABI`] is the same. [`About`], [`Control`], [`FlowEnd`] and the counters are also
+//! read across versions, to show and to drain what another one left: they only grow, at their ends.
 
 use bpf_asm::record;
 
@@ -296,7 +299,8 @@ record! {
     }
 }
 
-/// Version of the records in this file. Maps of another version are not read.
+/// Version of what programs keep in maps: of the records in this file and of what they mean. An agent that takes over from another puts
+/// its programs on the same maps if this is the same, and lets the older drain beside them otherwise.
 pub const ABI: u32 = 4;
 
 /// Which way a lane's next message goes.

@@ -1,6 +1,6 @@
 //! How a kernel behaves towards redirected bytes, and what it can do about them: each behaviour by its name, found out by doing it once.
 //!
-//! The datapath chooses by some of them; all of them together are a kernel's column in `docs/kernels.md`.
+//! The agent chooses by some of them; all of them together, with what they mean, are what `shunt doctor` shows, and a kernel's column in `docs/kernels.md`.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -27,9 +27,18 @@ use crate::bed::Namespace;
 use crate::datapath::Meter;
 
 /// Something that kernels do or do not.
+#[derive(Debug)]
 pub struct Behaviour {
+    /// What logs and machines call it.
+    pub name: &'static str,
     /// What it is, as a statement that holds or does not.
     pub statement: &'static str,
+    /// What it means for applications and what to do, if it holds.
+    pub if_so: &'static str,
+    /// The same, if it does not hold.
+    pub if_not: &'static str,
+    /// Whether the agent chooses guards and defaults by it, and so tries it out at each start.
+    pub decides: bool,
     try_out: fn() -> Result<bool>,
 }
 
@@ -55,6 +64,13 @@ impl Behaviour {
     }
 }
 
+impl Answer {
+    /// Whether it is known to hold.
+    pub fn is_yes(&self) -> bool {
+        matches!(self, Answer::Yes)
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -67,19 +83,110 @@ impl fmt::Display for Answer {
 
 /// Every behaviour, in the order of the table.
 pub const ALL: &[Behaviour] = &[
-    Behaviour { statement: "redirected bytes are charged to their receiver", try_out: charges },
-    Behaviour { statement: "a program that sets SO_RCVLOWAT wakes the reader", try_out: wake::wakes },
-    Behaviour { statement: "sk_msg programs attach by a link", try_out: links },
-    Behaviour { statement: "redirected bytes overtake what came by TCP before", try_out: overtakes },
-    Behaviour { statement: "… what came before a deferred accept", try_out: overtakes_deferred },
-    Behaviour { statement: "… what came in the SYN", try_out: overtakes_fast_open },
-    Behaviour { statement: "an edge-triggered reader misses TCP bytes behind redirected ones", try_out: loses_edges },
-    Behaviour { statement: "FIONREAD counts redirected bytes", try_out: counts_redirected },
-    Behaviour { statement: "FIONREAD counts bytes that came to an enrolled socket by TCP", try_out: counts_by_tcp },
-    Behaviour { statement: "splice(2) moves redirected bytes", try_out: splices },
-    Behaviour { statement: "kTLS can be turned on for an enrolled socket", try_out: encrypts },
-    Behaviour { statement: "an iterator over TCP sockets may set their options", try_out: iterators_set_options },
-    Behaviour { statement: "MPTCP sockets can be made", try_out: has_mptcp },
+    Behaviour {
+        name: "charged",
+        statement: "redirected bytes are charged to their receiver",
+        if_so: "A reader's receive buffer bounds what it may leave unread, as by TCP.",
+        if_not: "Senders count what is unread, so a slow reader may get less room than by TCP. Nothing to do.",
+        decides: true,
+        try_out: charges,
+    },
+    Behaviour {
+        name: "wakes",
+        statement: "a program that sets SO_RCVLOWAT wakes the reader",
+        if_so: "Programs wake readers, also while no agent runs.",
+        if_not: "The agent wakes readers: keep one running, with CAP_SYS_PTRACE and in the PID namespace of the host (hostPID: true).",
+        decides: true,
+        try_out: wake::wakes,
+    },
+    Behaviour {
+        name: "links",
+        statement: "sk_msg programs attach by a link",
+        if_so: "Nobody takes the place of the sk_msg program by accident.",
+        if_not: "Any tool with CAP_NET_ADMIN may take the place of the sk_msg program. Nothing to do.",
+        decides: true,
+        try_out: links,
+    },
+    Behaviour {
+        name: "overtakes",
+        statement: "redirected bytes overtake what came by TCP before",
+        if_so: "The order gate is needed, and there.",
+        if_not: "The order gate is not needed, and there.",
+        decides: false,
+        try_out: overtakes,
+    },
+    Behaviour {
+        name: "overtakes-deferred",
+        statement: "… what came before a deferred accept",
+        if_so: "As above: the order gate.",
+        if_not: "As above.",
+        decides: false,
+        try_out: overtakes_deferred,
+    },
+    Behaviour {
+        name: "overtakes-fast-open",
+        statement: "… what came in the SYN",
+        if_so: "As above: the order gate.",
+        if_not: "As above.",
+        decides: false,
+        try_out: overtakes_fast_open,
+    },
+    Behaviour {
+        name: "loses-edges",
+        statement: "an edge-triggered reader misses TCP bytes behind redirected ones",
+        if_so: "Such readers are woken once more.",
+        if_not: "There is nothing to wake readers for.",
+        decides: false,
+        try_out: loses_edges,
+    },
+    Behaviour {
+        name: "fionread-direct",
+        statement: "FIONREAD counts redirected bytes",
+        if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
+        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait: leave their connections to TCP, or update the kernel.",
+        decides: true,
+        try_out: counts_redirected,
+    },
+    Behaviour {
+        name: "fionread-tcp",
+        statement: "FIONREAD counts bytes that came to an enrolled socket by TCP",
+        if_so: "Programs that ask how much there is to read see what comes by TCP, too.",
+        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) miss what comes by TCP: leave their connections to TCP, or update the kernel.",
+        decides: true,
+        try_out: counts_by_tcp,
+    },
+    Behaviour {
+        name: "splice",
+        statement: "splice(2) moves redirected bytes",
+        if_so: "Programs that splice(2) from sockets can be accelerated.",
+        if_not: "Programs that splice(2) from sockets (HAProxy with option splice-…) would wait: leave their connections to TCP.",
+        decides: true,
+        try_out: splices,
+    },
+    Behaviour {
+        name: "ktls",
+        statement: "kTLS can be turned on for an enrolled socket",
+        if_so: "kTLS has no part in redirected bytes: leave programs that turn it on late to TCP.",
+        if_not: "Programs that turn it on are refused and encrypt by themselves.",
+        decides: true,
+        try_out: encrypts,
+    },
+    Behaviour {
+        name: "iterator-options",
+        statement: "an iterator over TCP sockets may set their options",
+        if_so: "Nothing depends on it.",
+        if_not: "Nothing depends on it.",
+        decides: false,
+        try_out: iterators_set_options,
+    },
+    Behaviour {
+        name: "mptcp",
+        statement: "MPTCP sockets can be made",
+        if_so: "Their connections are left to TCP.",
+        if_not: "There are none.",
+        decides: false,
+        try_out: has_mptcp,
+    },
 ];
 
 fn charges() -> Result<bool> {

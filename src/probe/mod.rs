@@ -10,5 +10,5 @@ mod wake;
 
 pub use hz::hz;
 pub use meter::meter;
-pub use requirement::require;
+pub use requirement::{Requirement, rehearse, require, requirements};
 pub use wake::wakes;

@@ -6,40 +6,123 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use syscalls::cap::{Capabilities, Capability};
 
+use crate::agent::{kernel, load};
+use crate::bed::{bpffs, cgroup};
+use crate::datapath::{Datapath, Settings};
+
+/// Something that shunt cannot do without.
+#[derive(Debug)]
+pub struct Requirement {
+    /// What it is.
+    pub name: &'static str,
+    /// What was found, or what is wrong and what to do about it.
+    pub met: Result<String, String>,
+}
+
+/// Every requirement, looked at on this machine. Changes nothing.
+pub fn requirements() -> Vec<Requirement> {
+    let mut all = vec![
+        Requirement { name: "capabilities", met: capabilities() },
+        Requirement { name: "lockdown", met: lockdown() },
+        Requirement { name: "kernel BTF", met: told(btf()) },
+        Requirement { name: "cgroup v2", met: told(cgroup::root().map(|root| root.display().to_string())) },
+        Requirement { name: "BPF file system", met: bpf_file_system() },
+    ];
+    // Without these there is no need to try.
+    if all.iter().all(|requirement| requirement.met.is_ok()) {
+        all.push(Requirement {
+            name: "kernel programs",
+            met: told(rehearse().map(|()| "the verifier accepts them".to_owned())),
+        });
+    }
+    all
+}
+
 /// Refuses, naming everything that is missing at once, when this process or this kernel cannot run the datapath.
 pub fn require() -> Result<()> {
-    let mut missing = Vec::new();
-    missing.extend(capabilities()?);
-    missing.extend(lockdown());
+    let missing: Vec<String> = [capabilities(), lockdown()].into_iter().filter_map(Result::err).collect();
     if missing.is_empty() { Ok(()) } else { bail!("shunt cannot run here:\n  - {}", missing.join("\n  - ")) }
+}
+
+fn told<E: Into<anyhow::Error>>(outcome: Result<String, E>) -> Result<String, String> {
+    outcome.map_err(|error| format!("{:#}", error.into()))
 }
 
 /// The capabilities that loading and attaching the programs takes.
 const NEEDED: [Capability; 3] = [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon];
 
-fn capabilities() -> Result<Option<String>> {
-    let own = Capabilities::effective()?;
+fn capabilities() -> Result<String, String> {
+    let own = Capabilities::effective().map_err(|error| error.to_string())?;
     // Before Linux 5.8 CAP_SYS_ADMIN stood for CAP_BPF and CAP_PERFMON; it still does.
-    let missing: Vec<String> = own.missing(&NEEDED).iter().map(ToString::to_string).collect();
-    Ok((!missing.is_empty()).then(|| {
-        format!(
-            "this process lacks {}: run it as root (sudo shunt …), or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
-             (systemd: AmbientCapabilities=, Kubernetes: securityContext.capabilities.add)",
-            missing.join(", ")
-        )
-    }))
+    let missing = own.missing(&NEEDED);
+    let list = |all: &[Capability]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if missing.is_empty() {
+        return Ok(list(&NEEDED));
+    }
+    Err(format!(
+        "this process lacks {}: run it as root (sudo shunt …), or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
+         (systemd: AmbientCapabilities=, Kubernetes: securityContext.capabilities.add)",
+        list(&missing)
+    ))
 }
 
-fn lockdown() -> Option<String> {
-    let state = fs::read_to_string(Path::new("/sys/kernel/security/lockdown")).ok()?;
-    confidential(&state).then(|| {
-        "this kernel is locked down for confidentiality, which forbids programs to read kernel memory: boot with \
-         lockdown=integrity or without lockdown"
-            .to_owned()
-    })
+fn lockdown() -> Result<String, String> {
+    // Without the file, the kernel knows no lockdown.
+    let state = fs::read_to_string(Path::new("/sys/kernel/security/lockdown")).unwrap_or_default();
+    if confidential(&state) {
+        return Err(
+            "this kernel is locked down for confidentiality, which forbids programs to read kernel memory: boot with \
+             lockdown=integrity or without lockdown"
+                .to_owned(),
+        );
+    }
+    Ok("programs may read kernel memory".to_owned())
 }
 
 /// The active state stands in brackets: `none integrity [confidentiality]`.
 fn confidential(state: &str) -> bool {
     state.contains("[confidentiality]")
+}
+
+fn btf() -> Result<String> {
+    kernel::layout(&kernel::btf()?)?;
+    Ok("says where the kernel keeps what programs read".to_owned())
+}
+
+fn bpf_file_system() -> Result<String, String> {
+    match bpffs::find() {
+        Ok(Some(dir)) => Ok(dir.display().to_string()),
+        Ok(None) => Ok(format!("none yet: `shunt run` mounts one at {}", bpffs::STANDARD)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Makes the maps of a small datapath and loads its programs: nothing is pinned or attached, so they are gone at once.
+pub fn rehearse() -> Result<()> {
+    let settings = Settings { flows: 1, meter: super::meter()?, hz: super::hz()? };
+    let datapath = Datapath::new(kernel::layout(&kernel::btf()?)?, settings);
+    let maps = load::maps(&datapath.maps.all())?;
+    for program in datapath.programs()? {
+        load::program(&program, &maps)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn this_machine_meets_every_requirement() {
+        for requirement in super::requirements() {
+            assert!(requirement.met.is_ok(), "{requirement:?}");
+        }
+        assert!(super::requirements().iter().any(|requirement| requirement.name == "kernel programs"));
+    }
+
+    #[test]
+    fn lockdown_is_read_from_the_brackets() {
+        assert!(super::confidential("none integrity [confidentiality]\n"));
+        for other in ["", "[none] integrity confidentiality\n", "none [integrity] confidentiality\n"] {
+            assert!(!super::confidential(other), "{other}");
+        }
+    }
 }

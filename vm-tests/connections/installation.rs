@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path as Directory;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -13,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chdir, chroot};
 use tcp_shunt::bed::{Bed, cgroup};
 
-use crate::harness::agent::{SHUNT, name_prefix};
+use crate::harness::agent::{SHUNT, name_prefix, run};
 use crate::harness::isolation::isolated;
 use crate::harness::node::Pair;
 use crate::harness::path::VETH;
@@ -102,6 +103,27 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
             tell_done.send(()).expect("tell that the traffic is done");
         });
     });
+}
+
+#[test]
+fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
+    let able = run(&["doctor", "--json"]);
+    assert_eq!(able.status.code(), Some(0), "{able:?}");
+    let report: serde_json::Value = serde_json::from_slice(&able.stdout).expect("JSON");
+    let answers = report["behaviours"].as_array().expect("behaviours");
+    assert_eq!(answers.len(), tcp_shunt::probe::behaviour::ALL.len());
+    assert!(
+        answers.iter().all(|found| found["meaning"].as_str().is_some_and(|meaning| !meaning.is_empty())),
+        "{report}"
+    );
+
+    let mut command = Command::new(SHUNT);
+    // Nobody, without any capability.
+    let unable = command.arg("doctor").uid(65_534).gid(65_534).output().expect("start it");
+    assert_eq!(unable.status.code(), Some(69), "{unable:?}");
+    let text = String::from_utf8_lossy(&unable.stdout);
+    assert!(text.contains("missing  capabilities") && text.contains("run it as root"), "{text}");
+    assert!(!text.contains('\x1b') && text.lines().all(|line| line.chars().count() < 80), "{text}");
 }
 
 fn enter_empty_root(root: &Directory) {

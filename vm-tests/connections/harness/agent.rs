@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use tcp_shunt::bed::bpffs;
 
-use super::report::{Flow, Flows, Stats};
+use super::report::{Flow, Flows, Stats, Status};
 use super::{PATIENCE, eventually};
 
 /// The binary under test.
@@ -29,7 +29,10 @@ pub struct Agent {
     process: Child,
     /// Known to have ended, and with what.
     ended: Option<ExitStatus>,
-    /// What it has logged, line by line.
+    /// What it was started with, and its successors are, too.
+    cgroup: PathBuf,
+    options: Vec<String>,
+    /// What it and its successors have logged, line by line.
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -38,31 +41,43 @@ impl Agent {
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut process = Command::new(SHUNT)
-            .args(["run", "--blocking-readers", "--name", &name, "--cgroup"])
-            .arg(cgroup)
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
-        let stdout = process.stdout.take().expect("a piped stdout");
-        let stderr = process.stderr.take().expect("a piped stderr");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                eprintln!("{line}");
-                lines.lock().expect("the log").push(line);
-            }
-        });
-        let mut agent = Self { name, process, ended: None, log };
-        agent.wait_until_ready(stdout);
+        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let process = spawn(&name, cgroup, &options, &[]);
+        let mut agent = Self { name, process, ended: None, cgroup: cgroup.to_owned(), options, log: Arc::default() };
+        agent.wait_until_ready();
         agent
     }
 
-    fn wait_until_ready(&mut self, stdout: std::process::ChildStdout) {
+    /// Starts another agent that is to take over, and does not wait for it.
+    pub fn successor(&self, options: &[&str]) -> Child {
+        spawn(&self.name, &self.cgroup, &self.options, &[&["--replace"], options].concat())
+    }
+
+    /// As [`Self::replace`], with another cgroup.
+    pub fn replace_on(&mut self, cgroup: &Path) -> Child {
+        self.cgroup = cgroup.to_owned();
+        self.replace(&[])
+    }
+
+    /// Starts another agent that takes over, and waits until it has. What becomes of the one before is the caller's to say.
+    pub fn replace(&mut self, options: &[&str]) -> Child {
+        let successor = self.successor(options);
+        let before = std::mem::replace(&mut self.process, successor);
+        self.ended = None;
+        self.wait_until_ready();
+        before
+    }
+
+    fn wait_until_ready(&mut self) {
+        let stdout = self.process.stdout.take().expect("a piped stdout");
+        let stderr = self.process.stderr.take().expect("a piped stderr");
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                log.lock().expect("the log").push(line);
+            }
+        });
         let (tell, told) = mpsc::channel();
         // Reads to the end, so that the agent never writes into a closed pipe.
         std::thread::spawn(move || {
@@ -136,6 +151,12 @@ impl Agent {
         self.report("stats")
     }
 
+    /// What `shunt status` says of it: a state for each generation, the oldest first.
+    pub fn states(&self) -> Vec<String> {
+        let status: Status = self.report("status");
+        status.instances.into_iter().map(|instance| instance.state).collect()
+    }
+
     pub fn flows(&self) -> Vec<Flow> {
         self.report::<Flows>("flows").flows
     }
@@ -158,6 +179,19 @@ impl Agent {
             })
             .join("\n")
     }
+}
+
+fn spawn(name: &str, cgroup: &Path, options: &[String], further: &[&str]) -> Child {
+    Command::new(SHUNT)
+        .args(["run", "--blocking-readers", "--name", name, "--cgroup"])
+        .arg(cgroup)
+        .args(options)
+        .args(further)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"))
 }
 
 impl Drop for Agent {

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod isolation;
 pub mod kernel_log;
+pub mod load;
 pub mod node;
 pub mod path;
 pub mod pattern;

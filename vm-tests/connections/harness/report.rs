@@ -1,4 +1,4 @@
-//! What `shunt stats --json` and `shunt flows --json` print.
+//! What `shunt stats --json`, `shunt status --json` and `shunt flows --json` print.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,6 +24,17 @@ impl Stats {
     pub fn maps(&self) -> &BTreeMap<String, u64> {
         &self.maps
     }
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    pub instances: Vec<Generation>,
+}
+
+/// One generation of an instance.
+#[derive(Debug, Deserialize)]
+pub struct Generation {
+    pub state: String,
 }
 
 #[derive(Debug, Deserialize)]

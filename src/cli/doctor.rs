@@ -1,0 +1,189 @@
+//! `shunt doctor`
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+
+use super::{DONE, UNAVAILABLE};
+use crate::probe::behaviour::{self, Answer};
+use crate::probe::{self, Requirement};
+
+/// Whether shunt can run here, and how this kernel behaves: found out by doing it, with what it means and what to do
+///
+/// Everything is tried out in a cgroup and network namespaces of its own; nothing stays behind. Exits with 0 when shunt can run here, with
+/// 69 when it cannot. A behaviour that needs a guard is no failure.
+#[derive(Args)]
+pub struct Doctor {
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Report {
+    can_run: bool,
+    requirements: Vec<Met>,
+    behaviours: Vec<Found>,
+}
+
+#[derive(Serialize)]
+struct Met {
+    name: &'static str,
+    met: bool,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Found {
+    name: &'static str,
+    statement: &'static str,
+    /// `yes`, `no` or `unknown`.
+    answer: String,
+    meaning: String,
+}
+
+impl Doctor {
+    pub fn run(self) -> Result<ExitCode> {
+        let report = Report::of_this_machine();
+        if self.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            // Takes the colours out where there is no terminal or where NO_COLOR is set.
+            write!(anstream::stdout().lock(), "{report}").context("cannot write to standard output")?;
+        }
+        Ok(if report.can_run { DONE } else { UNAVAILABLE.into() })
+    }
+}
+
+impl Report {
+    fn of_this_machine() -> Report {
+        let requirements: Vec<Met> = probe::requirements().into_iter().map(Met::from).collect();
+        let can_run = requirements.iter().all(|requirement| requirement.met);
+        // What keeps shunt from running keeps these from being tried out.
+        let behaviours = behaviour::ALL.iter().filter(|_| can_run).map(Found::of).collect();
+        Report { can_run, requirements, behaviours }
+    }
+}
+
+impl From<Requirement> for Met {
+    fn from(requirement: Requirement) -> Met {
+        let (met, detail) = match requirement.met {
+            Ok(found) => (true, found),
+            Err(remedy) => (false, remedy),
+        };
+        Met { name: requirement.name, met, detail }
+    }
+}
+
+impl Found {
+    fn of(behaviour: &behaviour::Behaviour) -> Found {
+        let answer = behaviour.try_out();
+        let meaning = match &answer {
+            Answer::Yes => behaviour.if_so.to_owned(),
+            Answer::No => behaviour.if_not.to_owned(),
+            Answer::Unknown(why) => format!("It could not be tried out: {why:#}. Taken as \"no\"."),
+        };
+        Found { name: behaviour.name, statement: behaviour.statement, answer: answer.to_string(), meaning }
+    }
+}
+
+/// Columns of a terminal that everybody has.
+const WIDTH: usize = 80;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const GOOD: Style = AnsiColor::Green.on_default();
+        const BAD: Style = AnsiColor::Red.on_default();
+        const HEADING: Style = Style::new().bold();
+        const DIM: Style = Style::new().dimmed();
+        writeln!(f, "{HEADING}What shunt needs{HEADING:#}")?;
+        for Met { name, met, detail } in &self.requirements {
+            let (style, word) = if *met { (GOOD, "ok") } else { (BAD, "missing") };
+            writeln!(f, "  {style}{word:<7}{style:#}  {name:<16} {}", wrapped(detail, 28))?;
+        }
+        if !self.behaviours.is_empty() {
+            writeln!(f, "\n{HEADING}What this kernel does, found out by doing it{HEADING:#}")?;
+        }
+        for Found { statement, answer, meaning, .. } in &self.behaviours {
+            writeln!(f, "  {HEADING}{answer:<7}{HEADING:#}  {}", wrapped(statement, 11))?;
+            writeln!(f, "           {DIM}{}{DIM:#}", wrapped(meaning, 11))?;
+        }
+        let (style, verdict) = match self.can_run {
+            true => (GOOD, "shunt can run here."),
+            false => (BAD, "shunt cannot run here until what is missing is there."),
+        };
+        writeln!(f, "\n{style}{verdict}{style:#}")
+    }
+}
+
+/// Text in lines that end before the last column, each after the first behind `indent` spaces. Words are not broken.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut lines = String::new();
+    let mut column = indent;
+    for word in text.split_whitespace() {
+        let width = word.chars().count();
+        if column > indent && column + 1 + width >= WIDTH {
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > indent {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += width;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(report: &Report) -> String {
+        anstream::adapter::strip_str(&report.to_string()).to_string()
+    }
+
+    #[test]
+    fn every_answer_to_every_behaviour_has_a_meaning_and_fits_a_terminal() {
+        for behaviour in behaviour::ALL {
+            for meaning in [behaviour.if_so, behaviour.if_not] {
+                assert!(meaning.ends_with('.'), "{}: {meaning:?}", behaviour.statement);
+                let found = Found {
+                    name: behaviour.name,
+                    statement: behaviour.statement,
+                    answer: "unknown".into(),
+                    meaning: meaning.into(),
+                };
+                let report = Report { can_run: true, requirements: Vec::new(), behaviours: vec![found] };
+                let text = plain(&report);
+                assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_its_remedy() {
+        let missing = Met { name: "capabilities", met: false, detail: "run it as root ".repeat(12) };
+        let report = Report { can_run: false, requirements: vec![missing], behaviours: Vec::new() };
+        let text = plain(&report);
+        assert!(
+            text.contains("missing  capabilities     run it as root run") && text.contains("cannot run here"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
+    }
+
+    #[test]
+    fn a_word_longer_than_a_line_is_not_broken() {
+        let long = "x".repeat(100);
+        assert_eq!(wrapped(&format!("a {long} b"), 2), format!("a\n  {long}\n  b"));
+        assert_eq!(wrapped("", 2), "");
+    }
+}

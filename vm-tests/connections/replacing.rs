@@ -1,0 +1,251 @@
+//! One agent takes over from another, and no application can tell.
+
+use nix::sys::signal::Signal;
+use syscalls::{Link, Map, Prog, Update};
+use tcp_shunt::bed::Cgroup;
+use tcp_shunt::datapath::ABI;
+
+use crate::harness::agent::{Agent, run};
+use crate::harness::eventually;
+use crate::harness::isolation::isolated;
+use crate::harness::load::under_load;
+use crate::harness::node::{Node, Pair};
+use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
+use crate::harness::pattern::Pattern;
+use crate::harness::report::Mode;
+use crate::harness::socket::TcpInfo;
+use crate::harness::traffic::{both_ways, exchange, receive, send, settle};
+
+/// Less than a receiver lets a lane redirect in any case.
+const UNREAD: u64 = 20_000;
+const THERE: Pattern = Pattern { seed: 70 };
+
+fn settled(node: &Node) -> Vec<Pair> {
+    let pairs: Vec<Pair> = [LOOPBACK, VETH, REDIRECT].map(|path| node.pair(path)).into();
+    pairs.iter().for_each(settle);
+    pairs
+}
+
+fn hold_unread_bytes(node: &Node, pairs: &[Pair]) {
+    for pair in pairs {
+        send(&pair.client, THERE, 0..UNREAD, 5_000);
+        let flow = node.flow_of(&pair.client).expect("the flow is listed");
+        assert!(flow.server.as_ref().is_some_and(|end| end.direct_unread), "nothing direct to lose: {flow:?}");
+    }
+}
+
+fn assert_direct(node: &Node, pair: &Pair) {
+    let by_tcp = || [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
+    settle(pair);
+    let before = by_tcp();
+    exchange(pair, 71, 1000, 1000);
+    assert_eq!(by_tcp(), before, "messages go by TCP");
+    let flow = node.flow_of(&pair.client).expect("the flow is listed");
+    for end in [flow.client.expect("a client"), flow.server.expect("a server")] {
+        assert_eq!(end.mode, Mode::Direct, "{end:?}");
+    }
+}
+
+/// Makes what an agent has pinned look like another version's.
+fn of_another_version(agent: &Agent, generation: u32) {
+    let about =
+        Map::open_pinned(&agent.pins().join(generation.to_string()).join("about")).expect("open the pinned map");
+    let mut record = about.lookup(&[0; 4]).expect("look it up").expect("the only entry");
+    assert_eq!(record[..4], ABI.to_ne_bytes());
+    record[..4].copy_from_slice(&(ABI + 1).to_ne_bytes());
+    about.update(&[0; 4], &record, Update::ANY).expect("write it");
+}
+
+/// The programs that are attached by links, which are those that are pinned.
+fn attached(agent: &Agent, generation: u32) -> Vec<u32> {
+    let dir = agent.pins().join(generation.to_string());
+    let pinned = ["establish", "send"].map(|name| (dir.join(format!("link_{name}")), dir.join(name)));
+    // Not every kernel has links for sk_msg programs.
+    let by_link = pinned.iter().filter(|(link, _)| link.exists());
+    let programs = by_link.map(|(link, program)| {
+        let attached = Link::open_pinned(link).and_then(|link| link.info()).expect("ask for the link").prog_id;
+        let pinned = Prog::open_pinned(program).and_then(|program| program.info()).expect("ask for the program").id;
+        assert_eq!(attached, pinned, "{}", link.display());
+        attached
+    });
+    programs.collect()
+}
+
+#[test]
+fn agents_that_replace_each_other_under_load_disturb_no_flow_and_miss_no_connection() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        let waiting = settled(&node);
+        hold_unread_bytes(&node, &waiting);
+        let services = [LOOPBACK, REDIRECT].map(|path| node.listen(path));
+        let paired = node.stats().counter("paired");
+        let agent = &mut node.agent;
+        let opened = under_load(&node.bed, &flows, &services, |load| {
+            for _ in 0..5 {
+                load.progress();
+                let programs = attached(agent, 1);
+                let mut before = agent.replace(&[]);
+                let status = before.wait().expect("wait for the agent before");
+                assert_eq!(status.code(), Some(0), "it ended with {status}");
+                assert_eq!(agent.states(), ["running"]);
+                let replaced = attached(agent, 1);
+                assert!(replaced.iter().all(|program| !programs.contains(program)), "{programs:?}, then {replaced:?}");
+            }
+            load.progress();
+        });
+        assert_eq!(node.stats().counter("paired") - paired, opened, "connections went by TCP during a take-over");
+        for pair in &waiting {
+            receive(&pair.server, THERE, 0..UNREAD, 10_000);
+        }
+        for pair in flows.iter().chain(&waiting) {
+            assert_direct(&node, pair);
+        }
+    });
+}
+
+#[test]
+fn what_a_killed_agent_left_is_taken_over_with_its_flows() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        hold_unread_bytes(&node, &flows);
+        node.agent.signal(Signal::SIGKILL);
+        node.agent.wait();
+        assert_eq!(node.agent.states(), ["orphaned"]);
+        node.agent.replace(&[]).wait().expect("it has ended before");
+        assert_eq!(node.agent.states(), ["running"]);
+        for pair in &flows {
+            receive(&pair.server, THERE, 0..UNREAD, 10_000);
+            assert_direct(&node, pair);
+        }
+        assert_direct(&node, &node.pair(VETH));
+    });
+}
+
+#[test]
+fn an_agent_that_waits_for_slow_readers_to_stop_hands_over_and_its_flows_are_direct_again() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        hold_unread_bytes(&node, &flows);
+        node.agent.signal(Signal::SIGTERM);
+        eventually("the agent drains", || (node.agent.states() == ["draining"]).then_some(()));
+        let status = node.agent.replace(&[]).wait().expect("wait for the agent before");
+        assert_eq!(status.code(), Some(0), "it ended with {status}");
+        assert_eq!(node.agent.states(), ["running"]);
+        for pair in &flows {
+            receive(&pair.server, THERE, 0..UNREAD, 10_000);
+            // Its other end, to which nothing was on its way, may have been taken out: then what that one sends goes by TCP.
+            both_ways(pair, 72, 1 << 20, 50_000);
+        }
+        assert_direct(&node, &node.pair(VETH));
+    });
+}
+
+#[test]
+fn what_another_version_left_drains_beside_its_successor_and_loses_nothing() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        let waiting = settled(&node);
+        hold_unread_bytes(&node, &waiting);
+        of_another_version(&node.agent, 1);
+        let services = [LOOPBACK, REDIRECT].map(|path| node.listen(path));
+        let agent = &mut node.agent;
+        under_load(&node.bed, &flows, &services, |load| {
+            load.progress();
+            let status = agent.replace(&[]).wait().expect("wait for the agent before");
+            assert_eq!(status.code(), Some(0), "it ended with {status}");
+            load.progress();
+        });
+        assert_eq!(node.agent.states(), ["draining", "running"]);
+        assert_direct(&node, &node.pair(VETH));
+        for pair in &waiting {
+            both_ways_behind(pair);
+        }
+        eventually("nothing is left of the other version", || (node.agent.states() == ["running"]).then_some(()));
+        assert!(!node.agent.pins().join("1").exists());
+        for pair in flows.iter().chain(&waiting) {
+            exchange(pair, 73, 1000, 1000);
+        }
+    });
+}
+
+/// Sends more behind what is unread, and reads all of it.
+fn both_ways_behind(pair: &Pair) {
+    send(&pair.client, THERE, UNREAD..2 * UNREAD, 5_000);
+    receive(&pair.server, THERE, 0..2 * UNREAD, 10_000);
+}
+
+#[test]
+fn maps_of_another_size_are_made_beside_and_a_stop_takes_both_away() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        hold_unread_bytes(&node, &flows);
+        node.agent.replace(&["--max-flows", "1000"]).wait().expect("wait for the agent before");
+        assert_eq!(node.agent.states(), ["draining", "running"]);
+        node.agent.signal(Signal::SIGKILL);
+        node.agent.wait();
+        node.agent.replace(&["--max-flows", "1000"]).wait().expect("it has ended before");
+        assert_eq!(node.agent.states(), ["draining", "running"]);
+        node.agent.signal(Signal::SIGTERM);
+        eventually("both drain", || (node.agent.states() == ["draining", "draining"]).then_some(()));
+        for pair in &flows {
+            receive(&pair.server, THERE, 0..UNREAD, 10_000);
+        }
+        assert_eq!(node.agent.wait().code(), Some(0));
+        node.agent.assert_nothing_pinned();
+    });
+}
+
+#[test]
+fn a_successor_may_move_to_another_cgroup_and_goes_on_after_one_that_was_killed_half_way() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows = settled(&node);
+        node.agent.signal(Signal::SIGKILL);
+        node.agent.wait();
+        // Killed between pinning its program and putting it in the place of the one before.
+        let pins = node.agent.pins().join("1");
+        let program = Prog::open_pinned(&pins.join("send")).expect("open the pinned program");
+        program.pin(&pins.join("new_send")).expect("pin it once more");
+
+        let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2)");
+        node.agent.replace_on(cgroup.path()).wait().expect("it has ended before");
+        assert!(!pins.join("new_send").exists());
+        assert!(!attached(&node.agent, 1).is_empty());
+        assert_direct(&node, &flows[0]);
+        // The kernel lets go of a link whose pin is gone on a work queue.
+        eventually("the cgroup before is left", || {
+            let paired = node.stats().counter("paired");
+            drop(node.pair(LOOPBACK));
+            (node.stats().counter("paired") == paired).then_some(())
+        });
+        let paired = node.stats().counter("paired");
+        node.agent.replace_on(node.bed.cgroup().path()).wait().expect("wait for the agent before");
+        drop(cgroup);
+        drop(node.pair(LOOPBACK));
+        assert_eq!(node.stats().counter("paired"), paired + 1);
+    });
+}
+
+#[test]
+fn a_stopped_agent_keeps_its_instance_and_a_successor_that_died_asks_for_nothing() {
+    isolated(|| {
+        let mut node = Node::start();
+        node.agent.signal(Signal::SIGSTOP);
+        let mut successor = node.agent.successor(&[]);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        assert!(successor.try_wait().expect("look at it").is_none(), "the successor does not wait");
+        successor.kill().expect("kill it");
+        successor.wait().expect("wait for it");
+        node.agent.signal(Signal::SIGCONT);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        assert!(node.agent.is_running(), "the agent handed over to nobody");
+        assert_direct(&node, &node.pair(LOOPBACK));
+        let refused = run(&["detach", "--name", node.agent.name()]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    });
+}
