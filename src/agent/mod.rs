@@ -7,6 +7,7 @@ pub mod kernel;
 pub mod load;
 mod name;
 mod pins;
+pub mod privileges;
 mod rules;
 mod signal;
 mod waker;
@@ -53,6 +54,8 @@ pub struct Config {
     pub flows: u32,
     /// The longest time between two messages that a lane sends by TCP.
     pub refresh: Duration,
+    /// Whether the datapath stays at work when the agent is stopped.
+    pub keep: bool,
     /// Whether sockets whose readers block are accelerated, too.
     pub blocking_readers: bool,
     /// Whether to take over from an agent of this name, running or dead.
@@ -68,6 +71,8 @@ pub struct Config {
 pub enum Ended {
     /// Everything is detached and unpinned.
     Clean,
+    /// The datapath stays at work, as it was asked to.
+    Kept,
     /// A second signal came before every reader had read what was redirected to it: the pins are left.
     Unread,
     /// Another agent has taken over: everything goes on under it.
@@ -218,8 +223,12 @@ impl Agent {
                 self.instance.set_control(Control { refresh, ..control })?;
             }
         }
-        tracing::info!("stopping: every connection goes by TCP from now on");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if self.config.keep {
+            tracing::info!("stopping: the datapath stays at work for the next agent");
+            return Ok(Ended::Kept);
+        }
+        tracing::info!("stopping: every connection goes by TCP from now on");
         self.stop()
     }
 

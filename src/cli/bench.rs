@@ -17,6 +17,10 @@ pub(super) const INTERRUPTED: u8 = 130;
 /// which the transports take turns; a ratio is followed by half the distance between its quartiles. Lower is better
 /// everywhere.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt bench --quick                       everything, in about 10 seconds\n  \
+    shunt bench --only roundtrip,connect      two cases, thoroughly\n  \
+    shunt bench --json > figures.json         every figure of every round")]
 pub struct Bench {
     /// How often everything is measured [default: 15, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -13,6 +13,9 @@ use crate::policy::file::File;
 ///
 /// Changes nothing and needs no rights. Exit code 1 for a file that `shunt run --config` would refuse.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt check-config shunt.toml             what it means, or which line is wrong\n  \
+    shunt check-config shunt.toml && systemctl reload shunt")]
 pub struct CheckConfig {
     /// The file; deploy/shunt.toml explains all that it may hold
     file: PathBuf,

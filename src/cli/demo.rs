@@ -15,6 +15,9 @@ use crate::demo::{self, Plan, Step, report};
 /// and a cgroup; sends requests and a bulk transfer without and with shunt in turns, and shows what that did. Needs
 /// root and nothing else; the rest of the machine is not touched, and nothing is left behind.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt demo                                about 10 seconds\n  \
+    shunt demo --seconds 60 --json            longer, for machines")]
 pub struct Demo {
     /// About how long it takes
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=3600))]

@@ -14,6 +14,9 @@ use crate::agent::{self, Drained, Pins};
 /// A killed agent's programs keep working: traffic goes on. This takes them out: every connection goes on by TCP, what was on its way
 /// is read first, then everything is detached and unpinned.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt detach                              wait until every reader has read\n  \
+    shunt detach --name pods --wait 30        give up after half a minute, with exit code 75")]
 pub struct Detach {
     #[command(flatten)]
     instance: Instance,

@@ -18,6 +18,9 @@ use crate::probe::{self, Requirement};
 /// Everything is tried out in a cgroup and network namespaces of its own; nothing stays behind. Exits with 0 when shunt can run here, with
 /// 69 when it cannot. A behaviour that needs a guard is no failure.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt doctor                              before the first run, and after a change of kernels\n  \
+    shunt doctor --json                       for machines")]
 pub struct Doctor {
     /// For machines
     #[arg(long)]

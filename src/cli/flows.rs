@@ -18,6 +18,9 @@ use crate::observe::{self, FlowSide};
 /// TO SERVER and TO CLIENT are the two lanes: the way that the next message goes, and why if not directly; then bytes sent directly and
 /// by TCP. `shunt stats` explains the reasons.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt flows                               who talks to whom\n  \
+    shunt flows --name pods --json            for machines")]
 pub struct Flows {
     #[command(flatten)]
     instance: Instance,

@@ -17,6 +17,10 @@ use crate::probe;
 
 /// The kernel programs as they are assembled for this machine's kernel; loads nothing
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt programs                            which there are, and how long they are\n  \
+    shunt programs --disassemble | less       each instruction under its Rust line\n  \
+    shunt programs --elf .                    shunt.o, for libbpf and bpftool")]
 pub struct Programs {
     /// Print every instruction, under the line of Rust that wrote it
     #[arg(long)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{DONE, UNREAD};
-use crate::agent::{Agent, Config, Ended, Name};
+use crate::agent::{Agent, Config, Ended, Name, privileges};
 use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
@@ -20,6 +20,11 @@ use crate::policy::file::{self, File, Settings};
 ///
 /// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP, and what was on its way is read first. A second
 /// signal stops at once and leaves the connections as they are; `shunt detach` takes them out later.
+///
+/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; CAP_SYS_ADMIN if a BPF file system has to be mounted, and CAP_SYS_RESOURCE on
+/// kernels before 5.11 unless the limit of locked memory (`ulimit -l`) is high. Once started it keeps the first three, and CAP_SYS_PTRACE if
+/// it was given: by that it names the processes in its logs and wakes readers on kernels whose programs cannot. Everything else is given
+/// up for good.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
@@ -47,6 +52,9 @@ pub struct Run {
     /// [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within(file::REFRESH))]
     refresh: Option<u32>,
+    /// When stopped, leave the datapath at work for the next agent instead of taking it away; `shunt detach` does that
+    #[arg(long)]
+    keep: bool,
     /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
     #[arg(long)]
     blocking_readers: bool,
@@ -89,6 +97,7 @@ impl Run {
             cgroup: self.cgroup.or(settings.cgroup),
             flows: self.max_flows.or(settings.max_flows).unwrap_or(FLOWS),
             refresh: Duration::from_secs(refresh.into()),
+            keep: self.keep,
             blocking_readers: self.blocking_readers || settings.blocking_readers.unwrap_or(false),
             replace: self.replace,
             policy,
@@ -106,6 +115,9 @@ impl Run {
             Some(responder) => Some(responder),
             None => metrics.as_ref().map(Responder::bind_after_another).transpose()?,
         };
+        // Before any thread is started, since each has its own.
+        let kept = privileges::give_up()?;
+        tracing::info!("keeps {} and gives up every other privilege", kept.join(", "));
         if let Some(responder) = &responder {
             responder.serve(Collector::open(agent.pins().clone())?)?;
             tracing::info!("metrics at {}", responder.endpoint());
@@ -117,7 +129,7 @@ impl Run {
                 .context("cannot write to standard output")?;
         }
         match agent.run()? {
-            Ended::Clean | Ended::HandedOver => Ok(DONE),
+            Ended::Clean | Ended::Kept | Ended::HandedOver => Ok(DONE),
             Ended::Unread => Ok(UNREAD.into()),
         }
     }

@@ -13,6 +13,9 @@ use crate::observe;
 
 /// How often each decision was taken: flows paired, messages direct and by TCP, and why
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt stats                               every decision with its reason\n  \
+    shunt stats --json | jq .counters.paired  flows since the start")]
 pub struct Stats {
     #[command(flatten)]
     instance: Instance,

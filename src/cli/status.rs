@@ -14,6 +14,9 @@ use crate::datapath::Meter;
 
 /// What runs here: every instance, its cgroup and its state
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt status                              every instance\n  \
+    shunt status --name pods --json           one, for machines")]
 pub struct Status {
     /// Only this instance
     #[arg(long)]

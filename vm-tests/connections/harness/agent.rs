@@ -119,6 +119,10 @@ impl Agent {
         &self.name
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("send the agent a signal");
     }

@@ -1,0 +1,13 @@
+//! What is handed to operators, made from this workspace alone: no container engine, no network.
+//!
+//! Everything is reproducible: the same sources and the same compiler give the same bytes.
+
+pub mod archive;
+pub mod binary;
+pub mod bundle;
+pub mod dependencies;
+pub mod image;
+pub mod licences;
+pub mod sbom;
+pub mod shell;
+pub mod workspace;

@@ -1,0 +1,10 @@
+//! What is handed to operators, judged by the tools that they have: kubectl, systemd, man, the shells, sha256sum, a chroot.
+
+mod bundle;
+mod confined;
+mod docs;
+mod image;
+mod kubernetes;
+mod shell;
+mod systemd;
+mod tool;
