@@ -1,5 +1,6 @@
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -90,11 +91,6 @@ fn shunt_takes_the_arguments_that_the_manifests_give_it() {
     let pod = pod(&rendered(&[]));
     let container = &pod["containers"][0];
     assert_understood(&strings(&container["args"]));
-    for probe in ["startupProbe", "readinessProbe"] {
-        let command = strings(&container[probe]["exec"]["command"]);
-        assert_eq!(command[0], "/shunt");
-        assert_understood(&command[1..]);
-    }
 }
 
 #[test]
@@ -162,6 +158,15 @@ fn enter_container(root: &Path, pod: &Value, config: &Path) {
     chdir("/").expect("change into it");
 }
 
+/// What a kubelet's probe reads.
+fn get(at: SocketAddr, path: &str) -> String {
+    let mut connection = TcpStream::connect(at).expect("connect to the agent");
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: shunt\r\nConnection: close\r\n\r\n").expect("ask");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("read the answer");
+    answer
+}
+
 #[test]
 fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves_its_datapath_to_the_next() {
     let pod = pod(&rendered(&["localhost-seccomp"]));
@@ -185,11 +190,12 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
     assert_ne!(scoped, configured);
     let config = tempfile::tempdir().expect("make a folder");
     fs::write(config.path().join("shunt.toml"), format!("name = \"{name}\"\n{scoped}")).expect("write it");
-    let arguments = strings(&container["args"]);
-    let probe = strings(&container["readinessProbe"]["exec"]["command"])
-        .join(" ")
-        .replace("--name=shunt", &format!("--name={name}"));
-    let probe: Vec<&str> = probe.split(' ').collect();
+    // A port that is free here, for the pod's own.
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("find a free port");
+    let arguments: Vec<String> =
+        strings(&container["args"]).iter().map(|one| one.replace("[::]:9464", &free.to_string())).collect();
+    let paths = ["startupProbe", "livenessProbe", "readinessProbe"]
+        .map(|probe| container[probe]["httpGet"]["path"].as_str().expect("a path").to_owned());
 
     let outcome = confined(
         || enter_container(root.path(), &pod, config.path()),
@@ -207,7 +213,7 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
             let mut lines = BufReader::new(agent.stdout.take().expect("a piped stdout")).lines();
             let reader = std::thread::spawn(move || tell.send(lines.next().and_then(Result::ok)));
             let first = told.recv_timeout(std::time::Duration::from_secs(60));
-            let answer = run(Command::new(probe[0]).args(&probe[1..]).env_clear().stdin(Stdio::inherit()));
+            let answers = paths.map(|path| get(free, &path));
             agent.kill().expect("kill the agent");
             agent.wait().expect("reap the agent");
             let _ = reader.join();
@@ -215,12 +221,14 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
                 .args(["detach", "--bpffs=/host/bpf", "--wait=30", &format!("--name={name}")])
                 .env_clear()
                 .stdin(Stdio::inherit()));
-            (first, answer, detached)
+            (first, answers, detached)
         },
     );
-    let (first, answer, detached) = outcome;
+    let (first, answers, detached) = outcome;
     let first = first.expect("a line in time").expect("a line");
     assert!(first.starts_with("ready"), "{first}");
-    assert!(answer.status.success(), "{answer:?}");
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
     assert!(detached.status.success(), "{detached:?}");
 }
