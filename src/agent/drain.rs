@@ -25,7 +25,7 @@ pub enum Drained {
 /// keepalive timer is borrowed: it would not get its settings back.
 pub struct Drain {
     instance: Instance,
-    waker: Option<Waker>,
+    waker: Waker,
     /// Sockets whose queue was empty when it was looked at last, by cookie.
     seen_empty: HashSet<u64>,
 }
@@ -35,16 +35,14 @@ impl Drain {
     pub const PAUSE: Duration = Duration::from_millis(25);
 
     /// Makes every lane go by TCP.
-    pub fn begin(instance: Instance, waker: Option<Waker>) -> Result<Drain> {
+    pub fn begin(instance: Instance, waker: Waker) -> Result<Drain> {
         instance.set_control(Control { draining: 1, ..instance.control()? })?;
         Ok(Drain { instance, waker, seen_empty: HashSet::new() })
     }
 
     /// Looks at every socket and takes out those that may go.
     pub fn step(&mut self) -> Result<Drained> {
-        if let Some(waker) = &mut self.waker {
-            waker.look(&self.instance)?;
-        }
+        self.waker.look(&self.instance)?;
         let (mut remaining, mut unread) = (0, 0);
         for end in self.instance.ends()? {
             if end.direct_unread != 0 || has_lent_its_timer(&end) {

@@ -89,8 +89,7 @@ pub struct Agent {
     rules: Rules,
     /// Programs that this kernel would let notice.
     guarded: Vec<&'static str>,
-    /// On kernels whose programs cannot wake readers.
-    waker: Option<Waker>,
+    waker: Waker,
     /// Generations that an agent of another version left, which pair no flow any more.
     older: Vec<Drain>,
     _lock: Lock,
@@ -148,12 +147,12 @@ impl Agent {
             let _ = pins.remove();
         }
         let (instance, rules) = installed?;
-        let waker = (!kernel.does("wakes")).then(Waker::default);
+        let waker = Waker::new(&instance, kernel.does("wakes"))?;
         let mut older = Vec::new();
         for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
             if generation.is_complete() {
                 let old = Instance::open_generation(pins.clone(), generation)?;
-                older.push(Drain::begin(old, waker.is_some().then(Waker::default))?);
+                older.push(Drain::begin(old, Waker::without_alarms(kernel.does("wakes")))?);
             } else {
                 generation.remove()?;
             }
@@ -196,8 +195,13 @@ impl Agent {
         const FOLLOW: Duration = Duration::from_secs(1);
         let (mut looked, mut followed) = (Instant::now(), Instant::now());
         loop {
-            let period = if self.older.is_empty() { Waker::PERIOD } else { Drain::PAUSE };
-            match self.signals.wait(period)? {
+            /// How often to see whether another agent wants to take over.
+            const SUCCESSORS: Duration = Duration::from_millis(200);
+            let mut period = self.waker.period().min(SUCCESSORS);
+            if !self.older.is_empty() {
+                period = period.min(Drain::PAUSE);
+            }
+            match self.signals.wait(period, self.waker.alarms())? {
                 Some(Request::Reload) if self.config.file.is_some() => self.reload()?,
                 Some(_) => break,
                 None => {}
@@ -209,9 +213,7 @@ impl Agent {
                 followed = Instant::now();
                 self.rules.find_cgroups()?;
             }
-            if let Some(waker) = &mut self.waker {
-                waker.look(&self.instance)?;
-            }
+            self.waker.look(&self.instance)?;
             self.drain_older()?;
             if looked.elapsed() < LOOK {
                 continue;
@@ -256,7 +258,8 @@ impl Agent {
         let pins = self.instance.pins().clone();
         let mut drains = std::mem::take(&mut self.older);
         let newest = Instance::open_generation(pins.clone(), self.instance.generation().clone())?;
-        drains.push(Drain::begin(newest, self.waker.take())?);
+        let waker = std::mem::replace(&mut self.waker, Waker::without_alarms(true));
+        drains.push(Drain::begin(newest, waker)?);
         let signals = &mut self.signals;
         let file = self.config.file.is_some();
         // There is nothing to read again any more.
@@ -324,12 +327,15 @@ fn guarded_here(policy: &Policy, kernel: &Kernel) -> Vec<&'static str> {
 
 /// Drains and removes every generation, complete or not. The caller holds the lock.
 pub fn detach(pins: &Pins, wait: Option<Duration>) -> Result<Drained> {
-    let waker = Waker::if_needed();
+    let programs_wake = probe::wakes().unwrap_or_else(|error| {
+        tracing::warn!("cannot find out whether programs can wake readers here, so this command will: {error:#}");
+        false
+    });
     let mut drains = Vec::new();
     for generation in pins.generations()? {
         if generation.is_complete() {
             let instance = Instance::open_generation(pins.clone(), generation)?;
-            drains.push(Drain::begin(instance, waker.is_some().then(Waker::default))?);
+            drains.push(Drain::begin(instance, Waker::without_alarms(programs_wake))?);
         } else {
             // Nothing was ever attached.
             generation.remove()?;
@@ -395,7 +401,7 @@ fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
     if !generation.is_complete() {
         return generation.remove();
     }
-    let drain = Drain::begin(Instance::open_generation(pins.clone(), generation)?, None)?;
+    let drain = Drain::begin(Instance::open_generation(pins.clone(), generation)?, Waker::without_alarms(true))?;
     drain.finish(Some(Instant::now() + PATIENCE), &mut || false).map(|_| ())
 }
 

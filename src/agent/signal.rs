@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// SIGTERM, SIGINT and SIGHUP of this process. Blocked in the thread that makes it and in those started afterwards.
 pub struct Signals(SignalFd);
@@ -25,10 +25,12 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Waits for a signal; what it asks for, if one came in this time.
-    pub fn wait(&mut self, time: Duration) -> Result<Option<Request>> {
+    /// Waits for a signal, or until something can be read from `also`; what the signal asks for, if one came in this time.
+    pub fn wait(&mut self, time: Duration, also: Option<BorrowedFd<'_>>) -> Result<Option<Request>> {
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        let mut ready = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let descriptors = [Some(self.0.as_fd()), also];
+        let mut ready: Vec<PollFd<'_>> =
+            descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut ready, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(self.pending()),
             Err(errno) => Err(errno).context("cannot wait for signals"),

@@ -1,79 +1,162 @@
-//! Wakes readers, on kernels whose programs cannot.
+//! Wakes readers: sooner than kernel programs can, and where they cannot.
 //!
-//! What `datapath::wake` does by setting `SO_RCVLOWAT` from a program wakes nobody on kernels where that only stores the value. A
-//! process can do the same to any socket that it has a descriptor of, and the agent may take one of another process's descriptors. So on
-//! such kernels readers are woken as long as an agent lives.
+//! What `datapath::wake` does by setting `SO_RCVLOWAT` from a program has to wait for a segment, at worst for the next second of a
+//! timer; and on some kernels the option only stores its value there. A process can do the same at any time to any socket that it has a
+//! descriptor of, and the agent may take one of another process's descriptors, if it has CAP_SYS_PTRACE and sees the process. So programs tell it
+//! of readers whose two queues hold bytes.
 
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::socket::{getsockopt, setsockopt};
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use syscalls::RingBuf;
 
 use super::Instance;
-use crate::datapath::Reason;
+use crate::datapath::{FlowEnd, Isns, Reason, Wake};
 use crate::observe::Processes;
-use crate::probe;
 
 sockopt_impl!(
     /// Setting it, even to its present value, makes TCP look whether its bytes should wake somebody.
     LowWater, Both, nix::libc::SOL_SOCKET, nix::libc::SO_RCVLOWAT, i32
 );
+sockopt_impl!(
+    /// The number that a socket has for its life.
+    Cookie, GetOnly, nix::libc::SOL_SOCKET, nix::libc::SO_COOKIE, u64
+);
 
 /// Looks for readers to wake.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Waker {
-    /// How often programs have tried.
-    tried: u64,
+    alarms: Option<RingBuf>,
+    /// Readers that programs told of, and where their socket is held, as far as that is known.
+    waiting: HashMap<Isns, Option<Holder>>,
+    /// How often programs have tried to wake somebody, on kernels where they cannot.
+    tried: Option<u64>,
+    /// How long the last look took.
+    took: Duration,
+    /// When processes may be looked through again: on a large node that takes a while.
+    scan_at: Instant,
+}
+
+/// A process and its descriptor of a socket.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    pid: u32,
+    fd: i32,
 }
 
 impl Waker {
-    /// How often to look.
-    pub const PERIOD: Duration = Duration::from_millis(200);
-
-    /// One for this machine, if its kernel needs it or it cannot be told whether it does.
-    pub fn if_needed() -> Option<Waker> {
-        match probe::wakes() {
-            Ok(true) => None,
-            Ok(false) => Some(Waker::default()),
-            Err(error) => {
-                tracing::warn!("cannot find out whether programs can wake readers here, so the agent will: {error:#}");
-                Some(Waker::default())
-            }
-        }
+    /// One that is told of readers by the programs of this instance.
+    pub fn new(instance: &Instance, programs_wake: bool) -> Result<Waker> {
+        let alarms = RingBuf::new(instance.map("armed")?).context("cannot read which readers are to be woken")?;
+        Ok(Waker { alarms: Some(alarms), ..Self::without_alarms(programs_wake) })
     }
 
-    /// When a program has tried to wake a reader: wakes every reader that TCP bytes wait for, and no redirected ones. One that
-    /// needs it is among them, and to the others it makes no difference.
+    /// One that only does what programs cannot.
+    pub fn without_alarms(programs_wake: bool) -> Waker {
+        let tried = (!programs_wake).then_some(0);
+        Waker { alarms: None, waiting: HashMap::new(), tried, took: Duration::ZERO, scan_at: Instant::now() }
+    }
+
+    /// What becomes readable when programs tell of a reader.
+    pub fn alarms(&self) -> Option<BorrowedFd<'_>> {
+        self.alarms.as_ref().map(AsFd::as_fd)
+    }
+
+    /// How long to wait before the next look: a tenth of the time at most is spent with looking.
+    pub fn period(&self) -> Duration {
+        const WHILE_SOMEBODY_WAITS: Duration = Duration::from_millis(20);
+        const OTHERWISE: Duration = Duration::from_millis(200);
+        if self.waiting.is_empty() { OTHERWISE } else { WHILE_SOMEBODY_WAITS.max(self.took * 10) }
+    }
+
+    /// Wakes the readers that it was told of as soon as they have read what was redirected to them.
     pub fn look(&mut self, instance: &Instance) -> Result<()> {
+        let begun = Instant::now();
+        if let Some(alarms) = &mut self.alarms {
+            let waiting = &mut self.waiting;
+            alarms.drain(|name| {
+                if let Ok(name) = bytemuck::try_pod_read_unaligned(name) {
+                    waiting.entry(name).or_insert(None);
+                }
+            })?;
+        }
+        if !self.waiting.is_empty() {
+            self.look_at_those_who_wait(instance)?;
+        }
+        self.took = begun.elapsed();
+        self.look_at_all(instance)
+    }
+
+    fn look_at_those_who_wait(&mut self, instance: &Instance) -> Result<()> {
+        let mut ends: HashMap<Isns, FlowEnd> = HashMap::new();
+        for name in self.waiting.keys() {
+            ends.extend(instance.end(name)?.map(|end| (*name, end)));
+        }
+        // Whoever is gone or has been seen to by the programs waits no more.
+        self.waiting.retain(|name, _| ends.get(name).is_some_and(|end| end.wake == Wake::Armed as u32));
+        // Where a socket is held is found out while its reader is busy.
+        if self.waiting.values().any(Option::is_none) && Instant::now() >= self.scan_at {
+            let begun = Instant::now();
+            let processes = Processes::now();
+            for (name, holder) in &mut self.waiting {
+                let found = ends.get(name).and_then(|end| processes.descriptor(end.inode));
+                *holder = holder.or(found.map(|(pid, fd)| Holder { pid, fd }));
+            }
+            self.scan_at = Instant::now() + begun.elapsed() * 10;
+        }
+        for (name, end) in ends.iter().filter(|(_, end)| end.direct_unread == 0 && end.tcp_unread > 0) {
+            if let Some(Some(holder)) = self.waiting.get(name) {
+                holder.wake(end.own.cookie);
+                self.waiting.remove(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a program has tried to wake a reader, where it cannot: wakes every reader that TCP bytes wait for, and no redirected ones. One
+    /// that needs it is among them, and to the others it makes no difference.
+    fn look_at_all(&mut self, instance: &Instance) -> Result<()> {
+        let Some(before) = self.tried else { return Ok(()) };
         let tried = instance.counter(Reason::Woken)?;
-        if tried == self.tried {
+        self.tried = Some(tried);
+        if tried == before {
             return Ok(());
         }
-        self.tried = tried;
         let ends = instance.ends()?;
         let processes = Processes::now();
         for end in ends.iter().filter(|end| end.direct_unread == 0 && end.tcp_unread > 0) {
             // A socket that nobody holds any more has no reader.
             let Some((pid, fd)) = processes.descriptor(end.inode) else { continue };
-            if let Err(error) = wake(pid, fd) {
-                tracing::warn!(pid, "a reader that bytes wait for could not be woken: {error:#}");
-            }
+            Holder { pid, fd }.wake(end.own.cookie);
         }
         Ok(())
     }
 }
 
-/// Wakes whoever waits for the socket behind a descriptor of another process.
-fn wake(pid: u32, fd: i32) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("this is no process")?;
-    let process = pidfd_open(pid, PidfdFlags::empty()).context("cannot reach the process")?;
-    let socket = pidfd_getfd(process, fd, PidfdGetfdFlags::empty())
-        .context("cannot take a descriptor of the process (CAP_SYS_PTRACE, Linux 5.6)")?;
-    let present = getsockopt(&socket.as_fd(), LowWater)?;
-    Ok(setsockopt(&socket.as_fd(), LowWater, &present)?)
+impl Holder {
+    /// Wakes whoever waits for this socket. What cannot be reached is left to the programs and their timer.
+    fn wake(&self, cookie: u64) {
+        if let Err(error) = self.try_to_wake(cookie) {
+            tracing::debug!(self.pid, "a reader that bytes wait for could not be woken: {error:#}");
+        }
+    }
+
+    fn try_to_wake(&self, cookie: u64) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("this is no process")?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).context("cannot reach the process")?;
+        let socket = pidfd_getfd(process, self.fd, PidfdGetfdFlags::empty())
+            .context("cannot take a descriptor of the process (CAP_SYS_PTRACE, Linux 5.6)")?;
+        if getsockopt(&socket.as_fd(), Cookie)? != cookie {
+            bail!("the descriptor is another one by now");
+        }
+        let present = getsockopt(&socket.as_fd(), LowWater)?;
+        Ok(setsockopt(&socket.as_fd(), LowWater, &present)?)
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +177,11 @@ mod tests {
         let edges = |patience: u16| epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(patience)).expect("wait");
         sender.write_all(b"bytes").expect("write");
         assert_eq!((edges(10_000), edges(100)), (1, 0));
-        super::wake(std::process::id(), reader.as_raw_fd()).expect("wake the reader");
+        let holder = super::Holder { pid: std::process::id(), fd: reader.as_raw_fd() };
+        let cookie = nix::sys::socket::getsockopt(&reader, super::Cookie).expect("ask for its cookie");
+        assert!(holder.try_to_wake(cookie + 1).is_err(), "another socket's");
+        assert_eq!(edges(100), 0);
+        holder.try_to_wake(cookie).expect("wake the reader");
         assert_eq!(edges(10_000), 1);
     }
 }

@@ -19,6 +19,8 @@ pub const RULES: u32 = 4096;
 const LISTENERS: u32 = 16_384;
 /// Bytes of the ring buffer: two thousand changes that a tracer may fall behind.
 const EVENTS: u32 = 256 << 10;
+/// Bytes of the ring buffer for readers to wake: the least that every page size allows.
+const ARMED: u32 = 64 << 10;
 
 /// The maps that programs and agent share.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,8 @@ pub struct Maps {
     pub tracer: MapRef<u32, Tracer>,
     /// Changes of lanes, each an [`Event`](super::Event), while somebody traces.
     pub events: MapRef<(), ()>,
+    /// Names of sockets whose keepalive timer was borrowed, for an agent that is quicker than that.
+    pub armed: MapRef<(), ()>,
     /// What the agent tells whoever opens its pins; one entry.
     pub about: MapRef<u32, About>,
 }
@@ -74,12 +78,13 @@ impl Maps {
             clients: MapRef::new("clients", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             tracer: MapRef::new("tracer", MapKind::Array, 1),
             events: MapRef::ring_buffer("events", EVENTS),
+            armed: MapRef::ring_buffer("armed", ARMED),
             about: MapRef::new("about", MapKind::Array, 1),
         }
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 15] {
+    pub fn all(&self) -> [&MapDef; 16] {
         [
             self.rendezvous.def(),
             self.socks.def(),
@@ -95,6 +100,7 @@ impl Maps {
             self.clients.def(),
             self.tracer.def(),
             self.events.def(),
+            self.armed.def(),
             self.about.def(),
         ]
     }

@@ -10,7 +10,7 @@ record! {
     ///
     /// Both ends know both numbers, no NAT changes them and nobody off the path can guess them. The peer's name is the same two
     /// numbers swapped, so whoever knows its own name can address its peer, and only its peer.
-    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    #[derive(bytemuck::Pod, bytemuck::Zeroable, Hash)]
     pub struct Isns {
         /// This end's first sequence number (RFC 9293: ISS + 1).
         pub own: u32,

@@ -12,7 +12,8 @@
 //! comes by TCP, which makes its edges itself, until all have been read. A reader that has read the redirected bytes before the first
 //! acknowledgement, which may be delayed, is woken by that, once for each time that its peer turns from redirecting to TCP.
 //!
-//! On kernels where the option only stores its value the agent wakes the reader, as soon as it sees that this was tried.
+//! A timer of one second is slow. So an agent that lives is told of such a reader, and wakes it as soon as it sees that the redirected
+//! bytes have been read. On kernels where the option only stores its value nobody else does.
 
 use bpf_asm::{Builder, KernelField, Label, Operand, Place, Ptr, bpf_sock_ops, helper, sock, tcp_sock};
 
@@ -21,7 +22,7 @@ use super::count::count;
 use super::gate::{self, direct_unread};
 use super::option::{SO_KEEPALIVE, SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_KEEPIDLE, TCP_KEEPINTVL};
 use super::reason::Reason;
-use super::record::{Lane, Wake};
+use super::record::{End, Isns, Lane, Wake};
 
 /// Bit of `SO_KEEPALIVE` in `sk_flags` (`enum sock_flags`, include/net/sock.h).
 const SOCK_KEEPOPEN: u32 = 3;
@@ -85,6 +86,8 @@ fn arm(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, s
     set(b, event, SOL_SOCKET, SO_KEEPALIVE, 1);
     b.store(lane.at(Lane::wake), Wake::Armed as u32);
     count(b, d, Reason::WakeArmed);
+    // A full buffer has no reader: then the timer has to do.
+    b.call(helper::ringbuf_output(&d.maps.armed, lane.at(Lane::own).at(End::name), size_of::<Isns>() as i32, 0));
 }
 
 /// The edge that is missing.

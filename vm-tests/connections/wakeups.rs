@@ -9,13 +9,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 
 use crate::harness::agent::run;
-use crate::harness::eventually;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::{TcpInfo, option, set_option};
 use crate::harness::traffic::{exchange, receive, send, settle, warm_up};
+use crate::harness::{eventually, share_of};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;
@@ -103,6 +103,42 @@ fn an_edge_triggered_reader_that_stops_at_a_short_read_is_woken_for_the_tcp_byte
                 exchange(&pair, 31, 1000, 1000);
             }
         }
+    });
+}
+
+/// The programs alone need up to a second and a half: the timer that they borrow knows no less than one.
+#[test]
+fn a_reader_waits_less_than_fifty_milliseconds_while_the_agent_lives_and_less_than_two_seconds_when_it_is_dead() {
+    /// A guest that is emulated has no such times.
+    const MARGIN: u32 = 20;
+    isolated(|| {
+        let margin = if share_of(1000) < 1000 { MARGIN } else { 1 };
+        let mut node = Node::start();
+        let stalls = |node: &Node| {
+            let mut stalls: Vec<Duration> = (0..7)
+                .map(|_| {
+                    let pair = node.pair(VETH);
+                    settle(&pair);
+                    let sent = mix(node, &pair);
+                    // So that the segments that acknowledge what was sent have gone, and none comes to the reader's help.
+                    std::thread::sleep(Duration::from_millis(100));
+                    read_edge_triggered(&pair.server, sent, None)
+                })
+                .collect();
+            stalls.sort();
+            eprintln!("waited for {stalls:?}");
+            stalls
+        };
+        let alive = stalls(&node);
+        assert!(alive[alive.len() / 2] < Duration::from_millis(50) * margin, "{alive:?}");
+        node.agent.signal(Signal::SIGKILL);
+        node.agent.wait();
+        if tcp_shunt::probe::wakes().expect("find out whether programs wake readers") {
+            let dead = stalls(&node);
+            assert!(dead[dead.len() - 1] < Duration::from_secs(2) * margin, "{dead:?}");
+        }
+        let detached = run(&["detach", "--name", node.agent.name()]);
+        assert_eq!(detached.status.code(), Some(0), "{detached:?}");
     });
 }
 

@@ -150,6 +150,8 @@ pub struct State {
     pub counters_missing: bool,
     /// Records in the ring buffer.
     pub events: Vec<Vec<u8>>,
+    /// Names that programs told an agent of.
+    pub armed: Vec<Vec<u8>>,
     /// Bytes of a classifier's packet.
     pub packet: u64,
 }
@@ -195,6 +197,7 @@ impl Host {
             released: Vec::new(),
             counters_missing: false,
             events: Vec::new(),
+            armed: Vec::new(),
             packet: 0,
         };
         Host { memory, state, jiffies: 0, datapath, counters, control, fins, ports, caller: 0, tracer }
@@ -250,6 +253,7 @@ impl Host {
             entries,
             fins,
             self.state.events.clone(),
+            self.state.armed.clone(),
             self.state.redirected,
             self.state.options.clone(),
             self.state.released.clone(),
@@ -387,9 +391,13 @@ impl Host {
             Helper::Jiffies64 => self.jiffies as i64,
             Helper::KtimeGetNs => self.nanoseconds() as i64,
             Helper::RingbufOutput => {
-                assert_eq!((self.map_of(a).def.name, d), ("events", 0));
+                assert_eq!(d, 0, "whoever reads is woken");
                 let record = self.memory.read(b, c as usize);
-                self.state.events.push(record);
+                match self.map_of(a).def.name {
+                    "events" => self.state.events.push(record),
+                    "armed" => self.state.armed.push(record),
+                    other => panic!("{other} is no ring buffer"),
+                }
                 0
             }
             Helper::SkcToTcpSock => a as i64,

@@ -682,6 +682,12 @@ impl World {
         self.host().state.faults.len()
     }
 
+    /// Readers that an agent was told of since the last time.
+    pub fn armed(&mut self) -> Vec<Isns> {
+        let names = std::mem::take(&mut self.host_mut().state.armed);
+        names.iter().map(|name| bytemuck::pod_read_unaligned(name)).collect()
+    }
+
     /// Socket options set since the last time: level, name, value.
     pub fn options(&mut self) -> Vec<(u64, u64, u64)> {
         std::mem::take(&mut self.host_mut().state.options)

@@ -134,6 +134,14 @@ fn with_bytes_in_both_queues_the_keepalive_timer_is_borrowed_at_one_second() {
         assert_eq!(w.counted(), [(Reason::WakeArmed, 1)]);
         assert_eq!(w.options(), [set(INTERVAL, 1), set(IDLE, 1), set(KEEPALIVE, 1)]);
         assert_eq!(state(&mut w, reader), Wake::Armed as u32);
+        // And an agent is told, if one reads.
+        let name = w.lane(reader).unwrap().own.name;
+        assert_eq!(w.armed(), [name]);
+        let (_, reader) = w.direct_flow();
+        queues(&mut w, reader, true, true);
+        w.fails(Helper::RingbufOutput);
+        w.segment(reader);
+        assert_eq!((state(&mut w, reader), w.armed().len()), (Wake::Armed as u32, 0));
     });
 }
 
