@@ -84,7 +84,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
     b.place(&untouched);
     // The kernel need not copy the value for us.
-    b.store(event.at(bpf_sockopt::optlen), 0);
+    set_length(&b, &event, 0);
     b.ret(GO_ON);
     b.finish(ProgramType::SetSockOpt)
 }
@@ -118,8 +118,13 @@ fn keepalive(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, option: i32, u
         }
     };
     b.store(lane.at(into), &value);
-    b.store(event.at(bpf_sockopt::optlen), DONE);
+    set_length(b, event, DONE);
     b.ret(GO_ON);
+}
+
+/// From a register: kernels before 6.4 refuse to store a constant into a context.
+fn set_length(b: &Builder, event: &Ptr<bpf_sockopt>, length: i32) {
+    b.store(event.at(bpf_sockopt::optlen), &b.value(length));
 }
 
 /// The lane of the socket that the option is for, if it has one.

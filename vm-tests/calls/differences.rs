@@ -480,10 +480,7 @@ pub const CALLS: &[Call] = &[
     different(
         "kTLS (TCP_ULP)",
         "protocols::the_kernel_encrypts_what_is_sent_and_decrypts_what_is_read",
-        &[
-            difference("kTLS is turned on: true", "kTLS is turned on: false", Kernels::All),
-            difference("its keys are taken: true", "its keys are taken: false", Kernels::All),
-        ],
+        &[difference("kTLS is turned on: [true, true]", "kTLS is turned on: [false, false]", Kernels::All)],
         "refused, as by a kernel that does not have it: programs go on with their own encryption",
     ),
     guarded("MPTCP", "protocols::multipath_connections_are_left_alone", "left to TCP"),
