@@ -7,7 +7,8 @@
 //! sent to by TCP until it is seen to be non-blocking, and leaves when it is found asleep. The operator may accept the difference.
 //!
 //! *Options* that ask for something that only TCP's own functions do: more bytes before a wake-up (`SO_RCVLOWAT`), completions
-//! of sent memory (`SO_ZEROCOPY`), times and counts beside received bytes (`SO_TIMESTAMP…`, `TCP_INQ`). A socket that has one set is
+//! of sent memory (`SO_ZEROCOPY`), times and counts beside received bytes (`SO_TIMESTAMP…`, `TCP_INQ`), urgent bytes in their place
+//! (`SO_OOBINLINE`). A socket that has one set is
 //! not enrolled, and one that sets one leaves: see [`super::options`].
 
 use bpf_asm::{Builder, Label, Ptr, Reg, sock, tcp_sock};

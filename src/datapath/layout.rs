@@ -15,8 +15,8 @@ pub struct Holders {
 }
 
 /// Flags of `enum sock_flags` (include/net/sock.h) that ask for something that only TCP's own functions do.
-const GUARDED_FLAGS: [&str; 4] =
-    ["SOCK_ZEROCOPY", "SOCK_RCVTSTAMP", "SOCK_RCVTSTAMPNS", "SOCK_TIMESTAMPING_RX_SOFTWARE"];
+const GUARDED_FLAGS: [&str; 5] =
+    ["SOCK_URGINLINE", "SOCK_ZEROCOPY", "SOCK_RCVTSTAMP", "SOCK_RCVTSTAMPNS", "SOCK_TIMESTAMPING_RX_SOFTWARE"];
 
 fn guarded_flags(enumerator: impl Fn(&str) -> Option<i64>) -> u64 {
     let bits = GUARDED_FLAGS.into_iter().filter_map(enumerator);

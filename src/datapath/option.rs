@@ -2,6 +2,7 @@
 
 pub(super) const SOL_SOCKET: i32 = 1;
 pub(super) const SO_KEEPALIVE: i32 = 9;
+pub(super) const SO_OOBINLINE: i32 = 10;
 pub(super) const SO_RCVLOWAT: i32 = 18;
 pub(super) const SO_TIMESTAMP_OLD: i32 = 29;
 pub(super) const SO_TIMESTAMPNS_OLD: i32 = 35;

@@ -9,7 +9,7 @@
 use bpf_asm::{AtomicOp, BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, bpf_sockopt, helper};
 
 use super::option::{
-    SO_KEEPALIVE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPING_NEW,
+    SO_KEEPALIVE, SO_OOBINLINE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPING_NEW,
     SO_TIMESTAMPING_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD, SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_INQ,
     TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_REPAIR, TCP_ULP,
 };
@@ -26,7 +26,8 @@ const REFUSE: i32 = 0;
 const DONE: i32 = -1;
 
 /// Options that ask for what only TCP does, if they are set to more than this.
-const ASKS: [(i32, i32, i32); 11] = [
+const ASKS: [(i32, i32, i32); 12] = [
+    (SOL_SOCKET, SO_OOBINLINE, 0),
     (SOL_SOCKET, SO_RCVLOWAT, 1),
     (SOL_SOCKET, SO_TIMESTAMP_OLD, 0),
     (SOL_SOCKET, SO_TIMESTAMPNS_OLD, 0),

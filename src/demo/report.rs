@@ -104,7 +104,9 @@ fn closing(outcome: &Outcome) -> String {
     format!(
         "A request through the sidecar took {BETTER}{}{BETTER:#} of its time without shunt, and {} %\n\
          of the messages bypassed the TCP/IP stack. The applications did not change.\n\
-         `shunt run` does this for every connection with both ends on this node.",
+         `shunt run` does this for every connection with both ends on this node whose\n\
+         sockets do not block, as those of proxies; and with --blocking-readers, as here,\n\
+         for those that do.",
         three_digits(with / without.max(1.0)),
         percent(outcome),
     )
