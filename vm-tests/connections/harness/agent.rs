@@ -37,7 +37,7 @@ pub struct Agent {
     /// What it and its successors have logged, line by line.
     log: Arc<Mutex<Vec<String>>>,
     /// Where it says how it is, as systemd would hear it.
-    notifications: UnixDatagram,
+    notifications: mpsc::Receiver<String>,
     folder: TempDir,
 }
 
@@ -48,8 +48,17 @@ impl Agent {
         let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().expect("make a folder");
         let notify = folder.path().join("notify");
-        let notifications = UnixDatagram::bind(&notify).expect("bind to a path");
-        notifications.set_read_timeout(Some(PATIENCE)).expect("set a time-out");
+        let told = UnixDatagram::bind(&notify).expect("bind to a path");
+        let (tell, notifications) = mpsc::channel();
+        // As systemd does, whether a test asks for it or not: a socket that nobody reads from is soon full.
+        std::thread::spawn(move || {
+            let mut text = [0; 256];
+            while let Ok(length) = told.recv(&mut text) {
+                if tell.send(String::from_utf8_lossy(&text[..length]).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let process = spawn(&name, cgroup, &notify, &options, &[]);
         let mut agent = Self {
@@ -137,9 +146,7 @@ impl Agent {
 
     /// What it tells systemd next.
     pub fn notification(&self) -> String {
-        let mut text = [0; 256];
-        let length = self.notifications.recv(&mut text).expect("a notification");
-        String::from_utf8_lossy(&text[..length]).into_owned()
+        self.notifications.recv_timeout(PATIENCE).expect("a notification")
     }
 
     pub fn is_running(&mut self) -> bool {
