@@ -37,7 +37,7 @@ pub struct Agent {
     /// What it and its successors have logged, line by line.
     log: Arc<Mutex<Vec<String>>>,
     /// Where it says how it is, as systemd would hear it.
-    notifications: mpsc::Receiver<String>,
+    notifications: Mutex<mpsc::Receiver<String>>,
     folder: TempDir,
 }
 
@@ -68,7 +68,7 @@ impl Agent {
             cgroup: cgroup.to_owned(),
             options,
             log: Arc::default(),
-            notifications,
+            notifications: Mutex::new(notifications),
             folder,
         };
         agent.wait_until_ready();
@@ -146,7 +146,7 @@ impl Agent {
 
     /// What it tells systemd next.
     pub fn notification(&self) -> String {
-        self.notifications.recv_timeout(PATIENCE).expect("a notification")
+        self.notifications.lock().expect("the notifications").recv_timeout(PATIENCE).expect("a notification")
     }
 
     pub fn is_running(&mut self) -> bool {
