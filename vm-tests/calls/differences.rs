@@ -30,7 +30,9 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy)]
 pub enum Kernels {
     All,
-    /// Those of which this statement of [`behaviour::ALL`] does not hold.
+    /// Those of which this statement of [`behaviour::ALL`] holds.
+    That(&'static str),
+    /// Those of which it does not.
     ThatDoNot(&'static str),
 }
 
@@ -39,6 +41,7 @@ impl Kernels {
     pub fn include(self, answer: impl Fn(&str) -> bool) -> bool {
         match self {
             Kernels::All => true,
+            Kernels::That(statement) => answer(statement),
             Kernels::ThatDoNot(statement) => !answer(statement),
         }
     }
@@ -111,6 +114,8 @@ const fn difference(by_tcp: &'static str, over_shunt: &'static str, on: Kernels)
 const BLOCKING_LEFT: &str = "sockets that block are left to TCP";
 
 const OPTION_LEFT: &str = "whose option is set is left to TCP from then on";
+
+const WAKES: &str = "a program that sets SO_RCVLOWAT wakes the reader";
 
 /// Every call, in the order of the document.
 pub const CALLS: &[Call] = &[
@@ -210,10 +215,28 @@ pub const CALLS: &[Call] = &[
         ],
         "bytes arrive at once instead of together with what follows; the stream is the same",
     ),
-    guarded(
+    // Where programs wake readers nobody has seen a socket that was still enrolled when it sent its first message after the option.
+    different(
         "`send` with MSG_ZEROCOPY",
         "sending::zero_copy_sending_says_when_the_buffer_may_be_used_again",
-        OPTION_LEFT,
+        &[
+            difference(
+                "poll of the client, 0: PollFlags(OUT | ERR)",
+                "poll of the client, 0: PollFlags(OUT)",
+                Kernels::ThatDoNot(WAKES),
+            ),
+            difference(
+                "completion to the client, 0: (true, 0, 0)",
+                "completion to the client, 0: EAGAIN",
+                Kernels::ThatDoNot(WAKES),
+            ),
+            difference(
+                "completion to the client, 1: (true, 1, 1)",
+                "completion to the client, 1: (true, 0, 0)",
+                Kernels::ThatDoNot(WAKES),
+            ),
+        ],
+        "whose option is set is left to TCP from then on; where it is different, a client's first message has no completion",
     ),
     different(
         "`splice` from a socket",
@@ -359,7 +382,7 @@ pub const CALLS: &[Call] = &[
         &[difference(
             "the client's SO_RCVBUF is the default: true",
             "the client's SO_RCVBUF is the default: false",
-            Kernels::All,
+            Kernels::That(WAKES),
         )],
         "grows as the reader keeps up, as by TCP, and once before: of a client when it is established, of a server at its first segment",
     ),
