@@ -149,51 +149,20 @@ pub const CALLS: &[Call] = &[
         "`send` and `recv` with MSG_OOB, `SIOCATMARK`, POLLPRI",
         "reading::an_urgent_byte_is_read_out_of_band",
         &[
-            difference(
-                "recv MSG_OOB when there was none, inline 0: EINVAL",
-                "recv MSG_OOB when there was none, inline 0: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read up to the mark, inline 0: "abc""#,
-                r#"read up to the mark, inline 0: "abc!de""#,
-                Kernels::All,
-            ),
-            difference(
-                r#"recv MSG_OOB at the mark, inline 0: "!""#,
-                "recv MSG_OOB at the mark, inline 0: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read behind the mark, inline 0: "de""#,
-                "read behind the mark, inline 0: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                "recv MSG_OOB when there was none, inline 1: EINVAL",
-                "recv MSG_OOB when there was none, inline 1: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read up to the mark, inline 1: "abc""#,
-                r#"read up to the mark, inline 1: "abc!de""#,
-                Kernels::All,
-            ),
-            difference(
-                "recv MSG_OOB at the mark, inline 1: EINVAL",
-                "recv MSG_OOB at the mark, inline 1: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read behind the mark, inline 1: "!de""#,
-                "read behind the mark, inline 1: EAGAIN",
-                Kernels::All,
-            ),
             difference("poll: PollFlags(IN | PRI | OUT)", "poll: PollFlags(IN | OUT)", Kernels::All),
+            difference(
+                "recv MSG_OOB when there was none: EINVAL",
+                "recv MSG_OOB when there was none: EAGAIN",
+                Kernels::All,
+            ),
+            difference(r#"read up to the mark: "abc""#, r#"read up to the mark: "abc!de""#, Kernels::All),
             difference("SIOCATMARK at the mark: 1", "SIOCATMARK at the mark: 0", Kernels::All),
+            difference(r#"recv MSG_OOB at the mark: "!""#, "recv MSG_OOB at the mark: EAGAIN", Kernels::All),
+            difference(r#"read behind the mark: "de""#, "read behind the mark: EAGAIN", Kernels::All),
         ],
         "the urgent byte is in its place in the stream, and nothing marks it: keep the program out",
     ),
+    guarded("… with SO_OOBINLINE", "reading::an_urgent_byte_in_line_is_marked", OPTION_LEFT),
     guarded(
         "`recvmsg` with SO_TIMESTAMPNS and TCP_INQ",
         "reading::recvmsg_tells_when_bytes_came_and_how_many_are_left",
