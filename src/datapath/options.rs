@@ -125,7 +125,7 @@ fn keepalive(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, option: i32, u
 
 /// From a register: kernels before 6.4 refuse to store a constant into a context.
 fn set_length(b: &Builder, event: &Ptr<bpf_sockopt>, length: i32) {
-    b.store(event.at(bpf_sockopt::optlen), &b.value(length));
+    b.store(event.at(bpf_sockopt::optlen), b.value(length));
 }
 
 /// The lane of the socket that the option is for, if it has one.

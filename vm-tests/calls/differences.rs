@@ -30,7 +30,9 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy)]
 pub enum Kernels {
     All,
-    /// Those of which this statement of [`behaviour::ALL`] does not hold.
+    /// Those of which this statement of [`behaviour::ALL`] holds.
+    That(&'static str),
+    /// Those of which it does not.
     ThatDoNot(&'static str),
 }
 
@@ -39,6 +41,7 @@ impl Kernels {
     pub fn include(self, answer: impl Fn(&str) -> bool) -> bool {
         match self {
             Kernels::All => true,
+            Kernels::That(statement) => answer(statement),
             Kernels::ThatDoNot(statement) => !answer(statement),
         }
     }
@@ -112,6 +115,8 @@ const BLOCKING_LEFT: &str = "sockets that block are left to TCP";
 
 const OPTION_LEFT: &str = "whose option is set is left to TCP from then on";
 
+const WAKES: &str = "a program that sets SO_RCVLOWAT wakes the reader";
+
 /// Every call, in the order of the document.
 pub const CALLS: &[Call] = &[
     same("`read`", "reading::read_takes_what_is_there_across_messages"),
@@ -144,51 +149,20 @@ pub const CALLS: &[Call] = &[
         "`send` and `recv` with MSG_OOB, `SIOCATMARK`, POLLPRI",
         "reading::an_urgent_byte_is_read_out_of_band",
         &[
-            difference(
-                "recv MSG_OOB when there was none, inline 0: EINVAL",
-                "recv MSG_OOB when there was none, inline 0: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read up to the mark, inline 0: "abc""#,
-                r#"read up to the mark, inline 0: "abc!de""#,
-                Kernels::All,
-            ),
-            difference(
-                r#"recv MSG_OOB at the mark, inline 0: "!""#,
-                "recv MSG_OOB at the mark, inline 0: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read behind the mark, inline 0: "de""#,
-                "read behind the mark, inline 0: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                "recv MSG_OOB when there was none, inline 1: EINVAL",
-                "recv MSG_OOB when there was none, inline 1: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read up to the mark, inline 1: "abc""#,
-                r#"read up to the mark, inline 1: "abc!de""#,
-                Kernels::All,
-            ),
-            difference(
-                "recv MSG_OOB at the mark, inline 1: EINVAL",
-                "recv MSG_OOB at the mark, inline 1: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"read behind the mark, inline 1: "!de""#,
-                "read behind the mark, inline 1: EAGAIN",
-                Kernels::All,
-            ),
             difference("poll: PollFlags(IN | PRI | OUT)", "poll: PollFlags(IN | OUT)", Kernels::All),
+            difference(
+                "recv MSG_OOB when there was none: EINVAL",
+                "recv MSG_OOB when there was none: EAGAIN",
+                Kernels::All,
+            ),
+            difference(r#"read up to the mark: "abc""#, r#"read up to the mark: "abc!de""#, Kernels::All),
             difference("SIOCATMARK at the mark: 1", "SIOCATMARK at the mark: 0", Kernels::All),
+            difference(r#"recv MSG_OOB at the mark: "!""#, "recv MSG_OOB at the mark: EAGAIN", Kernels::All),
+            difference(r#"read behind the mark: "de""#, "read behind the mark: EAGAIN", Kernels::All),
         ],
         "the urgent byte is in its place in the stream, and nothing marks it: keep the program out",
     ),
+    guarded("… with SO_OOBINLINE", "reading::an_urgent_byte_in_line_is_marked", OPTION_LEFT),
     guarded(
         "`recvmsg` with SO_TIMESTAMPNS and TCP_INQ",
         "reading::recvmsg_tells_when_bytes_came_and_how_many_are_left",
@@ -210,10 +184,28 @@ pub const CALLS: &[Call] = &[
         ],
         "bytes arrive at once instead of together with what follows; the stream is the same",
     ),
-    guarded(
+    // Where programs wake readers nobody has seen a socket that was still enrolled when it sent its first message after the option.
+    different(
         "`send` with MSG_ZEROCOPY",
         "sending::zero_copy_sending_says_when_the_buffer_may_be_used_again",
-        OPTION_LEFT,
+        &[
+            difference(
+                "poll of the client, 0: PollFlags(OUT | ERR)",
+                "poll of the client, 0: PollFlags(OUT)",
+                Kernels::ThatDoNot(WAKES),
+            ),
+            difference(
+                "completion to the client, 0: (true, 0, 0)",
+                "completion to the client, 0: EAGAIN",
+                Kernels::ThatDoNot(WAKES),
+            ),
+            difference(
+                "completion to the client, 1: (true, 1, 1)",
+                "completion to the client, 1: (true, 0, 0)",
+                Kernels::ThatDoNot(WAKES),
+            ),
+        ],
+        "whose option is set is left to TCP from then on; where it is different, a client's first message has no completion",
     ),
     different(
         "`splice` from a socket",
@@ -359,7 +351,7 @@ pub const CALLS: &[Call] = &[
         &[difference(
             "the client's SO_RCVBUF is the default: true",
             "the client's SO_RCVBUF is the default: false",
-            Kernels::All,
+            Kernels::That(WAKES),
         )],
         "grows as the reader keeps up, as by TCP, and once before: of a client when it is established, of a server at its first segment",
     ),

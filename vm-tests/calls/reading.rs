@@ -10,6 +10,7 @@ use nix::sys::uio::readv;
 use rustix::event::PollFlags;
 
 use crate::compare::compare;
+use crate::harness::node::Pair;
 use crate::harness::socket::set_option;
 use crate::seen::{Seen, text};
 use crate::talk::{delivered, each_way, readiness, ready, say};
@@ -130,45 +131,53 @@ nix::ioctl_read_bad!(
     siocatmark, 0x8905, libc::c_int
 );
 
+/// Sends an urgent byte and reads it with `SO_OOBINLINE` set to this.
+fn note_urgent_byte(pair: &Pair, seen: &mut Seen, inline: i32) {
+    let note_mark = |seen: &mut Seen, place: &str, to: &TcpStream| {
+        let mut mark = 0;
+        // SAFETY: the call writes one int, which `mark` is.
+        let outcome = unsafe { siocatmark(to.as_raw_fd(), &raw mut mark) };
+        seen.call(format_args!("SIOCATMARK {place} the mark"), outcome.map(|_| mark));
+    };
+    each_way(pair, |from, to| {
+        set_option(to, libc::SOL_SOCKET, libc::SO_OOBINLINE, inline);
+        let note_urgent = |seen: &mut Seen, when: &str| {
+            let mut byte = [0];
+            let outcome = recv(to.as_raw_fd(), &mut byte, MsgFlags::MSG_OOB);
+            seen.read(format_args!("recv MSG_OOB {when}"), outcome, &byte);
+        };
+        let note_read = |seen: &mut Seen, what: &str| {
+            let mut buffer = [0; 100];
+            let outcome = (&mut &*to).read(&mut buffer);
+            seen.read(format_args!("read {what}"), outcome, &buffer);
+        };
+        if inline == 0 {
+            note_urgent(seen, "when there was none");
+        }
+        say(from, "ab");
+        seen.call("send MSG_OOB", send(from.as_raw_fd(), b"c!", MsgFlags::MSG_OOB));
+        delivered(from);
+        say(from, "de");
+        seen.note("poll", ready(to, PollFlags::IN | PollFlags::PRI));
+        note_mark(seen, "before", to);
+        note_read(seen, "up to the mark");
+        note_mark(seen, "at", to);
+        note_urgent(seen, "at the mark");
+        note_read(seen, "behind the mark");
+        note_read(seen, "once more");
+        say(from, "after it");
+        note_read(seen, "after it");
+    });
+}
+
 #[test]
 fn an_urgent_byte_is_read_out_of_band() {
-    compare(|side, seen| {
-        let note_mark = |seen: &mut Seen, place: &str, to: &TcpStream| {
-            let mut mark = 0;
-            // SAFETY: the call writes one int, which `mark` is.
-            let outcome = unsafe { siocatmark(to.as_raw_fd(), &raw mut mark) };
-            seen.call(format_args!("SIOCATMARK {place} the mark"), outcome.map(|_| mark));
-        };
-        for inline in [0, 1] {
-            each_way(&side.pair(), |from, to| {
-                set_option(to, libc::SOL_SOCKET, libc::SO_OOBINLINE, inline);
-                let note_urgent = |seen: &mut Seen, when: &str| {
-                    let mut byte = [0];
-                    let outcome = recv(to.as_raw_fd(), &mut byte, MsgFlags::MSG_OOB);
-                    seen.read(format_args!("recv MSG_OOB {when}, inline {inline}"), outcome, &byte);
-                };
-                let note_read = |seen: &mut Seen, what: &str| {
-                    let mut buffer = [0; 100];
-                    let outcome = (&mut &*to).read(&mut buffer);
-                    seen.read(format_args!("read {what}, inline {inline}"), outcome, &buffer);
-                };
-                note_urgent(seen, "when there was none");
-                say(from, "ab");
-                seen.call("send MSG_OOB", send(from.as_raw_fd(), b"c!", MsgFlags::MSG_OOB));
-                delivered(from);
-                say(from, "de");
-                seen.note("poll", ready(to, PollFlags::IN | PollFlags::PRI));
-                note_mark(seen, "before", to);
-                note_read(seen, "up to the mark");
-                note_mark(seen, "at", to);
-                note_urgent(seen, "at the mark");
-                note_read(seen, "behind the mark");
-                note_read(seen, "once more");
-                say(from, "after it");
-                note_read(seen, "after it");
-            });
-        }
-    });
+    compare(|side, seen| note_urgent_byte(&side.pair(), seen, 0));
+}
+
+#[test]
+fn an_urgent_byte_in_line_is_marked() {
+    compare(|side, seen| note_urgent_byte(&side.pair(), seen, 1));
 }
 
 /// What a control message says, without what is different every time.

@@ -90,36 +90,35 @@ fn zero_copy_sending_says_when_the_buffer_may_be_used_again() {
         let pair = side.pair();
         set_option(&pair.client, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         set_option(&pair.server, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
-        each_way(&pair, |from, to| {
+        for (whose, from, to) in [("client", &pair.client, &pair.server), ("server", &pair.server, &pair.client)] {
             for number in 0..2 {
                 let bytes = Pattern { seed: 61 }.bytes(number * 500, 500);
                 let flags = MsgFlags::from_bits_retain(libc::MSG_ZEROCOPY);
                 seen.call("send MSG_ZEROCOPY", send(from.as_raw_fd(), &bytes, flags));
                 note_arrival(seen, from, to);
                 thread::sleep(A_WHILE);
-                seen.note("poll", readiness(from));
-                note_completion(seen, from);
+                seen.note(format_args!("poll of the {whose}, {number}"), readiness(from));
+                note_completion(seen, &format!("completion to the {whose}, {number}"), from);
             }
-        });
+        }
     });
 }
 
 /// Who reports in the error queue (include/uapi/linux/errqueue.h).
 const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
 
-/// Which sends are complete (Documentation/networking/msg_zerocopy.rst).
-fn note_completion(seen: &mut Seen, from: &TcpStream) {
+/// Notes which sends are complete, after whether the report is about that (Documentation/networking/msg_zerocopy.rst).
+fn note_completion(seen: &mut Seen, what: &str, from: &TcpStream) {
     let mut control = vec![0; 256];
     let message = match recvmsg::<()>(from.as_raw_fd(), &mut [], Some(&mut control), MsgFlags::MSG_ERRQUEUE) {
         Ok(message) => message,
-        Err(errno) => return seen.call("completion", Err::<(), Errno>(errno)),
+        Err(errno) => return seen.call(what, Err::<(), Errno>(errno)),
     };
     for ancillary in message.cmsgs().expect("control messages in full") {
         match ancillary {
-            ControlMessageOwned::Ipv4RecvErr(error, _) => seen.note(
-                "completion of a kind and a range",
-                (error.ee_origin == SO_EE_ORIGIN_ZEROCOPY, error.ee_info, error.ee_data),
-            ),
+            ControlMessageOwned::Ipv4RecvErr(error, _) => {
+                seen.note(what, (error.ee_origin == SO_EE_ORIGIN_ZEROCOPY, error.ee_info, error.ee_data))
+            }
             other => seen.note("something else", other),
         }
     }
