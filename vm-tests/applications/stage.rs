@@ -37,7 +37,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn new(start: Option<fn(&Path) -> Agent>) -> Self {
+    pub fn new(start: Option<fn(&Path) -> Agent>) -> Self {
         let log = KernelLog::from_now();
         let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
         let agent = start.map(|start| start(bed.cgroup().path()));
@@ -46,6 +46,10 @@ impl Stage {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).expect("open the directory to all users");
         Self { agent, bed, log, directory, outputs: AtomicU32::new(0) }
+    }
+
+    pub fn bed(&self) -> &Bed {
+        &self.bed
     }
 
     /// A path for a file of the job, gone when the job is done.
@@ -80,9 +84,14 @@ impl Stage {
         let mut server = self.at(host, || Running::start(&mut command, &output));
         eventually("the server listens", || {
             server.assert_running();
-            self.at(host, || listens(port)).then_some(())
+            self.listens(host, port).then_some(())
         });
         server
+    }
+
+    /// Whether somebody listens on a port.
+    pub fn listens(&self, host: Host, port: u16) -> bool {
+        self.at(host, || listens(port))
     }
 
     /// Runs a program to its good end and returns what it printed.

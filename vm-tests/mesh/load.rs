@@ -1,0 +1,62 @@
+//! What is asked of the service, and how it was answered.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mesh::PORT;
+use crate::program::command;
+use crate::stage::{Host, SERVER, Stage};
+use crate::steady;
+
+/// Who asks how often.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Load {
+    /// So many connections, each of which asks again as soon as it is answered: by wrk.
+    Connections(usize),
+    /// So many requests a second, however fast they are answered.
+    Rate(u32),
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connections(1) => write!(f, "1 connection"),
+            Self::Connections(count) => write!(f, "{count} connections"),
+            Self::Rate(rate) => write!(f, "{rate} requests/s"),
+        }
+    }
+}
+
+/// How requests were answered; durations are in microseconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Answers {
+    pub requests: u64,
+    pub duration: f64,
+    pub errors: u64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+}
+
+impl Load {
+    /// Runs it for so long, in the client's pod. Fails if a single request is not answered well.
+    pub fn run(self, stage: &Stage, seconds: u64) -> Answers {
+        let answers = match self {
+            Self::Connections(count) => wrk(stage, count, seconds),
+            Self::Rate(rate) => stage.at(Host::Client, || steady::ask(rate, seconds)).expect("ask at a steady rate"),
+        };
+        assert!(answers.requests > 0 && answers.errors == 0, "{self}: {answers:?}");
+        answers
+    }
+}
+
+fn wrk(stage: &Stage, connections: usize, seconds: u64) -> Answers {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/vm-tests/mesh/wrk.lua");
+    let mut wrk = command("wrk", ["-t1", "-s", script]);
+    wrk.arg(format!("-c{connections}")).arg(format!("-d{seconds}s")).arg(format!("http://{SERVER}:{PORT}/"));
+    let report = stage.run(Host::Client, wrk);
+    let line = report.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("what wrk says cannot be understood: {error}: {report}"))
+}
