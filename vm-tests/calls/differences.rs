@@ -413,7 +413,7 @@ pub const CALLS: &[Call] = &[
             "… MsgFlags(MSG_WAITALL) waited for its time: false",
             Kernels::All,
         )],
-        "with MSG_WAITALL, returns what is there so far",
+        "with MSG_WAITALL, returns what is there so far; may end early, with `EAGAIN`, when woken for nothing",
     ),
     guarded("SO_SNDTIMEO", "blocking::a_send_timeout_ends_a_write", BLOCKING_LEFT),
     same("with `--blocking-readers`: SO_SNDTIMEO", "blocking::a_send_timeout_ends_a_redirecting_write"),
