@@ -11,6 +11,21 @@ mod program;
 mod stage;
 mod toll;
 
+#[allow(dead_code, reason = "`mesh` reports the rest")]
+#[path = "../mesh/load.rs"]
+mod load;
+#[allow(dead_code, reason = "`mesh` reports the rest")]
+#[path = "../mesh/mesh.rs"]
+mod mesh;
+#[path = "../mesh/meter.rs"]
+mod meter;
+#[path = "../mesh/rules.rs"]
+mod rules;
+#[path = "../mesh/sidecar.rs"]
+mod sidecar;
+#[path = "../mesh/steady.rs"]
+mod steady;
+
 mod clients;
 mod envoy;
 mod haproxy;
@@ -20,3 +35,4 @@ mod memcached;
 mod nginx;
 mod postgres;
 mod redis;
+mod sidecars;

@@ -38,6 +38,7 @@ pub struct Answers {
     pub p50: f64,
     pub p90: f64,
     pub p99: f64,
+    pub slowest: f64,
 }
 
 impl Load {

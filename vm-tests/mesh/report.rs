@@ -14,6 +14,7 @@ pub struct Sample {
     pub p50: f64,
     pub p90: f64,
     pub p99: f64,
+    pub slowest: f64,
     /// Answers a second.
     pub throughput: f64,
     /// Microseconds of all processors for each answer.
@@ -29,6 +30,7 @@ impl Sample {
             p50: answers.p50,
             p90: answers.p90,
             p99: answers.p99,
+            slowest: answers.slowest,
             throughput: answers.requests as f64 / answers.duration * 1e6,
             cpu: each(cost.cpu),
             packets: cost.packets.map(each),
@@ -87,7 +89,8 @@ pub fn table(all: &[Measured]) -> String {
         for (name, figure) in FIGURES {
             let Some(ratio) = measured.ratio(figure) else { continue };
             let median = |samples| quantity(Measured::median(samples, figure));
-            let spread = format!("±{:.0}%", ratio.spread() * 100.0);
+            let spread =
+                if ratio.spread() < 0.995 { format!("±{:.0}%", ratio.spread() * 100.0) } else { "±>99%".into() };
             table += &format!(
                 "  {name:<15}{:>9}{:>9}{:>8.2} {spread:>5}  {}\n",
                 median(&measured.tcp),

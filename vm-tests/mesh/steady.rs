@@ -58,6 +58,7 @@ pub fn ask(rate: u32, seconds: u64) -> io::Result<Answers> {
         p50: quantile(0.5),
         p90: quantile(0.9),
         p99: quantile(0.99),
+        slowest: quantile(1.0),
     })
 }
 
