@@ -189,6 +189,6 @@ mod tests {
     fn what_another_version_reads_of_this_one_stands_where_it_always_stood() {
         use std::mem::offset_of;
         assert_eq!((offset_of!(About, abi), offset_of!(Control, draining)), (0, 0));
-        assert_eq!((offset_of!(FlowEnd, own), offset_of!(FlowEnd, direct_unread)), (0, 112));
+        assert_eq!((offset_of!(FlowEnd, own), offset_of!(FlowEnd, direct_unread)), (0, 128));
     }
 }

@@ -127,7 +127,7 @@ pub fn same_over_both<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
 
 /// The same with an agent that accelerates blocking readers, too.
 pub fn same_over_both_also_blocking<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
-    compare(|cgroup| Agent::start(cgroup, &[]), job)
+    compare(|cgroup| Agent::start(cgroup, &["--blocking-readers"]), job)
 }
 
 fn compare<T: PartialEq + Debug>(start: fn(&Path) -> Agent, job: impl Fn(&Stage) -> T) -> Toll {
