@@ -10,9 +10,11 @@ use super::escape;
 /// Units of the drawing; the page scales it. About as wide as a phone, so that its letters stay readable there.
 const WIDTH: f64 = 420.0;
 /// Between a chart's left edge and its lines, for the labels of the vertical axis.
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 74.0;
 /// Right of the lines: half a label of the horizontal axis.
 const RIGHT: f64 = 24.0;
+/// Between the ends of the grid and the first and last figures, whose marks would stand on the labels otherwise.
+const INSET: f64 = 14.0;
 /// Above the lines: the legend.
 const TOP: f64 = 34.0;
 /// From the top to the horizontal axis of a chart of lines.
@@ -44,7 +46,7 @@ impl Lines<'_> {
         };
         let ticks = ticks(low, high, self.unit);
         let (bottom, top) = (ticks.first().map_or(low, |t| t.min(low)), ticks.last().map_or(high, |t| t.max(high)));
-        let x = |place: f64| LEFT + place * (WIDTH - LEFT - RIGHT);
+        let x = |place: f64| LEFT + INSET + place * (WIDTH - LEFT - RIGHT - INSET);
         let y = |figure: f64| FLOOR - (figure / bottom).ln() / (top / bottom).ln().max(1e-9) * (FLOOR - TOP);
 
         let mut svg = open(self.id, self.title, self.description, FLOOR + 46.0);
@@ -109,6 +111,10 @@ impl Bars<'_> {
         shown.sort();
         shown.dedup();
         legend(&mut svg, shown.into_iter(), |transport, x, y| rect(transport, x - 6.0, y - 6.0, 12.0));
+        if let Some(marked) = self.marked {
+            let x = LABELS + marked * scale;
+            put(&mut svg, format_args!(r#"<line class="one" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{height}"/>"#));
+        }
         let mut y = TOP;
         for (label, bars) in self.groups {
             let middle = y + bars.len() as f64 * THICK / 2.0;
@@ -120,10 +126,6 @@ impl Bars<'_> {
                 y += THICK;
             }
             y += 10.0;
-        }
-        if let Some(marked) = self.marked {
-            let x = LABELS + marked * scale;
-            put(&mut svg, format_args!(r#"<line class="one" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{height}"/>"#));
         }
         svg + "</svg>"
     }
@@ -138,13 +140,15 @@ fn ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
     };
     let from = low.log(base).floor().clamp(-20.0, 30.0) as i32;
     let to = high.log(base).ceil().clamp(-20.0, 30.0) as i32;
-    let all: Vec<_> = (from..=to).flat_map(|power| steps.iter().map(move |step| step * base.powi(power))).collect();
-    let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
-    let last = all.iter().position(|tick| *tick >= high).unwrap_or(all.len().saturating_sub(1));
-    let within = all.into_iter().take(last + 1).skip(first).collect::<Vec<_>>();
-    // More than can be told apart: every third, which is one in a power of ten.
-    let step = if within.len() > 9 { 3 } else { 1 };
-    within.into_iter().step_by(step).collect()
+    let enclosing = |steps: &[f64]| -> Vec<f64> {
+        let all: Vec<_> = (from..=to).flat_map(|power| steps.iter().map(move |step| step * base.powi(power))).collect();
+        let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
+        let last = all.iter().position(|tick| *tick >= high).unwrap_or(all.len());
+        all.into_iter().take(last + 1).skip(first).collect()
+    };
+    let fine = enclosing(steps);
+    // More than can be told apart.
+    if fine.len() > 9 { enclosing(&[1.0]) } else { fine }
 }
 
 fn open(id: &str, title: &str, description: &str, height: f64) -> String {
@@ -208,6 +212,7 @@ mod tests {
         ] {
             let ticks = ticks(low, high, unit);
             assert!(ticks.first().is_some_and(|tick| *tick <= low), "{ticks:?}");
+            assert!(ticks.last().is_some_and(|tick| *tick >= high), "{ticks:?}");
             assert!((1..=9).contains(&ticks.len()), "{ticks:?}");
             assert!(ticks.windows(2).all(|two| two[0] < two[1]), "{ticks:?}");
         }

@@ -26,8 +26,8 @@ pub fn page(machine: &Machine, rounds: usize, measurements: &Measurements) -> St
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>shunt bench</title>\
-         <style>\n{}</style></head>\n<body>\n<h1>What a connection costs</h1>\n\
-         <p>By TCP, through shunt, and through a Unix socket, in turn on the same machine. Less time is better.</p>\n\
+         <style>\n{}</style></head>\n<body>\n<h1>TCP, shunt and a Unix socket</h1>\n\
+         <p>The same messages by each of them, in turn on the same machine.</p>\n\
          <p class=\"facts\">Linux {}, {} processors, shunt {}; medians of {rounds} rounds.</p>\n",
         include_str!("style.css"),
         escape(&machine.kernel),
@@ -88,7 +88,8 @@ fn latency(measurements: &Measurements) -> String {
     section(
         "How long requests take",
         "The time within which a share of the requests of 1 KiB was answered, between two threads that wake each other. \
-         Both scales are logarithmic or nearly so: the right end is what happens to one request in ten thousand.",
+         The scale \
+         of time is logarithmic; the right end is one request in ten thousand.",
         &svg,
         &table("within", &head, &rows),
     )
@@ -175,8 +176,8 @@ fn connections(all: &[Measured]) -> String {
         .collect();
     section(
         "What a connection costs",
-        "From connecting to closing. A connection costs more to make with shunt, because its ends have to find each other; \
-         its requests pay that back.",
+        "From connecting to closing. A connection costs more to make with shunt, because its ends have to find each other, which its \
+         messages have to pay back.",
         &svg,
         &table("connection", &["TCP", "shunt", "shunt/TCP"].map(str::to_owned), &rows),
     )
