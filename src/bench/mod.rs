@@ -11,8 +11,10 @@ pub mod agent;
 mod bulk;
 mod case;
 mod connect;
+pub mod html;
 pub mod interrupt;
 mod lab;
+mod latency;
 mod offnode;
 mod pair;
 mod pingpong;
@@ -32,6 +34,7 @@ use anyhow::{Context, Result, ensure};
 pub use case::{CASES, Case, Goal, Unit};
 pub use interrupt::Interrupt;
 pub use lab::Lab;
+pub use latency::Latency;
 pub use pair::Transport;
 pub use quartiles::Quartiles;
 
@@ -44,6 +47,9 @@ pub struct Plan {
     pub slice: Duration,
     /// The names of the cases to run; all if it is empty.
     pub only: Vec<String>,
+    /// Whether every request of 1 KiB is timed as well, if `pingpong` is among the cases: that takes a slice more per
+    /// round and transport.
+    pub latencies: bool,
 }
 
 impl Plan {
@@ -97,19 +103,34 @@ impl Measured {
     }
 }
 
+/// All that was measured.
+#[derive(Debug)]
+pub struct Measurements {
+    /// The cases, in the order of [`CASES`].
+    pub cases: Vec<Measured>,
+    /// How long requests of 1 KiB took, all rounds together; empty if the plan did not ask for it.
+    pub latencies: BTreeMap<Transport, Latency>,
+}
+
 /// Measures what `plan` says. `progress` hears which round and case comes next.
-pub fn measure(plan: &Plan, interrupt: &Interrupt, progress: &(dyn Fn(usize, &Case) + Sync)) -> Result<Vec<Measured>> {
+pub fn measure(plan: &Plan, interrupt: &Interrupt, progress: &(dyn Fn(usize, &Case) + Sync)) -> Result<Measurements> {
     let cases = plan.cases()?;
     let lab = Lab::new(plan.slice)?;
     let measured: Result<_> = lab.inside_namespace(|| {
+        let timed = cases.iter().find(|case| plan.latencies && case.name == "pingpong").copied();
         let mut all: Vec<_> = cases.into_iter().map(Measured::new).collect();
+        let mut latencies = BTreeMap::<_, Latency>::new();
         for round in 0..plan.rounds {
             for measured in &mut all {
                 progress(round, measured.case);
                 one_round(&lab, interrupt, round, measured)?;
             }
+            for transport in rotated(timed.map_or(&[], |case| case.transports), round) {
+                interrupt.check()?;
+                latencies.entry(transport).or_default().add(&pingpong::latency(&lab, transport, 1024)?);
+            }
         }
-        Ok(all)
+        Ok(Measurements { cases: all, latencies })
     })?;
     let closed = lab.close();
     let measured = measured?;
@@ -178,6 +199,7 @@ mod tests {
             rounds,
             slice: Duration::from_millis(1),
             only: only.iter().map(|name| (*name).to_owned()).collect(),
+            latencies: false,
         };
         assert_eq!(plan(1, &[]).cases().expect("all").len(), CASES.len());
         let chosen = plan(1, &["connect", "unread"]).cases().expect("two");

@@ -1,12 +1,16 @@
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
 use super::DONE;
-use crate::bench::{self, CASES, Interrupt, Plan, report};
+use crate::bench::{self, CASES, Interrupt, Plan, html, report};
 
 /// Exit code of what Ctrl-C has broken off: 128 and the number of the signal, as shells have it.
 pub(super) const INTERRUPTED: u8 = 130;
@@ -20,7 +24,8 @@ pub(super) const INTERRUPTED: u8 = 130;
 #[command(after_help = "Examples:\n  \
     shunt bench --quick                       everything, in about 10 seconds\n  \
     shunt bench --only roundtrip,connect      two cases, thoroughly\n  \
-    shunt bench --json > figures.json         every figure of every round")]
+    shunt bench --json > figures.json         every figure of every round\n  \
+    shunt bench --html report.html            charts as well, in one file for a browser")]
 pub struct Bench {
     /// How often everything is measured [default: 15, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -34,6 +39,9 @@ pub struct Bench {
     /// Every figure of every round, for machines
     #[arg(long)]
     json: bool,
+    /// Write charts and figures to a page for the browser too; it needs nothing but this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn names() -> PossibleValuesParser {
@@ -49,6 +57,7 @@ impl Bench {
             rounds: self.rounds.map_or(rounds, usize::from),
             slice: Duration::from_millis(slice),
             only: self.only,
+            latencies: self.html.is_some(),
         };
         let interrupt = Interrupt::on_signals()?;
         let shown = io::stderr().is_terminal();
@@ -68,8 +77,21 @@ impl Bench {
             }
             outcome => outcome?,
         };
-        let report = if self.json { report::json(plan.rounds, &measured)? + "\n" } else { report::table(&measured) };
+        let report =
+            if self.json { report::json(plan.rounds, &measured.cases)? + "\n" } else { report::table(&measured.cases) };
         io::stdout().write_all(report.as_bytes())?;
+        if let Some(path) = &self.html {
+            let page = html::page(&machine()?, plan.rounds, &measured);
+            fs::write(path, page).with_context(|| {
+                format!("cannot write the page to {}; choose a file that can be written", path.display())
+            })?;
+        }
         Ok(DONE)
     }
+}
+
+fn machine() -> anyhow::Result<html::Machine> {
+    let kernel =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release from /proc")?;
+    Ok(html::Machine { kernel: kernel.trim().to_owned(), processors: thread::available_parallelism()?.get() })
 }

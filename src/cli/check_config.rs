@@ -17,7 +17,7 @@ use crate::policy::file::File;
     shunt check-config shunt.toml             what it means, or which line is wrong\n  \
     shunt check-config shunt.toml && systemctl reload shunt")]
 pub struct CheckConfig {
-    /// The file; deploy/shunt.toml explains all that it may hold
+    /// The file; the /etc/shunt/shunt.toml that is installed (deploy/shunt.toml of the sources) explains all that it may hold
     file: PathBuf,
     /// For machines
     #[arg(long)]

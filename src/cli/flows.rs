@@ -20,6 +20,7 @@ use crate::observe::{self, FlowSide};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt flows                               who talks to whom\n  \
+    shunt flows --watch                       again every two seconds\n  \
     shunt flows --name pods --json            for machines")]
 pub struct Flows {
     #[command(flatten)]

@@ -30,7 +30,7 @@ use crate::policy::file::{self, File, Settings};
     shunt run                                              the whole node\n  \
     shunt run --cgroup /sys/fs/cgroup/kubepods.slice       what Kubernetes runs\n  \
     shunt run --replace                                    upgrade in place, or go on after a crash\n  \
-    shunt run --config /etc/shunt.toml                     as a file says: shunt check-config --help\n  \
+    shunt run --config /etc/shunt/shunt.toml               as a file says: shunt check-config --help\n  \
     shunt run --name a --cgroup … & shunt run --name b …   two instances on different cgroups")]
 pub struct Run {
     /// Name of the instance; several can run side by side on different cgroups [default: shunt]

@@ -12,7 +12,6 @@
 //! Everything exists twice, once outside and once inside the cgroup that shunt accelerates: same code, same hosts, same
 //! wire. Only one of the two is in use at a time.
 
-mod latency;
 mod picture;
 pub mod report;
 mod scene;
@@ -23,9 +22,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::bench::Interrupt;
+use crate::bench::Latency;
 use crate::bench::agent::Counters;
 use crate::bench::wire::Wire;
-use latency::Latency;
 use scene::Scene;
 
 /// Bytes of a request and of its answer.

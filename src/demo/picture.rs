@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 
-use super::latency::Latency;
+use crate::bench::Latency;
 
 /// Columns of a distribution; with the labels it fits in 80.
 const COLUMNS: usize = 66;

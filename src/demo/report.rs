@@ -194,8 +194,8 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::latency::Latency;
     use super::*;
+    use crate::bench::Latency;
     use crate::bench::wire::Wire;
     use std::time::Duration;
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::latency::Latency;
 use super::server::Server;
 use super::{MESSAGE, Measured, Side};
 use crate::bed::{Bed, Namespace, Proxy};
+use crate::bench::Latency;
 use crate::bench::agent::{Agent, Counters};
 use crate::bench::traffic;
 use crate::bench::wire::Wire;

@@ -40,7 +40,12 @@ fn cluster(stage: &Stage) -> crate::program::Running {
     for option in ["listen_addresses=10.77.0.2", "unix_socket_directories=", "fsync=off"] {
         server.args(["-c", option]);
     }
-    stage.serve(Host::Server, server, 5432)
+    let server = stage.serve(Host::Server, server, 5432);
+    // It listens before it serves.
+    let mut ready = command("sh", ["-c", "until \"$0\" -q -h 10.77.0.2; do sleep 0.1; done"]);
+    ready.arg(crate::program::find("pg_isready"));
+    stage.run(Host::Client, ready);
+    server
 }
 
 /// Rows of up to some kilobytes.

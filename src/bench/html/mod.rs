@@ -1,0 +1,382 @@
+//! The figures of the bench as one page that needs nothing else: charts, and every figure as a table too.
+
+mod chart;
+
+use std::fmt::Write;
+
+use super::report::{quantity, three_digits};
+use super::{Goal, Latency, Measured, Measurements, Transport, Unit};
+use chart::{Bar, Bars, Lines};
+
+const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Shunt, Transport::Unix];
+/// The shares of requests, in percent, whose latencies are shown.
+const PERCENTILES: [f64; 6] = [50.0, 75.0, 90.0, 99.0, 99.9, 99.99];
+
+/// Where it was measured, as the reader should know it.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The release of the kernel.
+    pub kernel: String,
+    /// Processors that the bench could use.
+    pub processors: usize,
+}
+
+/// The page.
+pub fn page(machine: &Machine, rounds: usize, measurements: &Measurements) -> String {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>shunt bench</title>\
+         <style>\n{}</style></head>\n<body>\n<h1>TCP, shunt and a Unix socket</h1>\n\
+         <p>The same messages by each of them, in turn on the same machine.</p>\n\
+         <p class=\"facts\">Linux {}, {} processors, shunt {}; medians of {rounds} rounds.</p>\n",
+        include_str!("style.css"),
+        escape(&machine.kernel),
+        machine.processors,
+        env!("CARGO_PKG_VERSION"),
+    );
+    for part in [
+        latency(measurements),
+        throughput(&measurements.cases),
+        connections(&measurements.cases),
+        shares(&measurements.cases),
+        figures(&measurements.cases),
+    ] {
+        page.push_str(&part);
+    }
+    page + "</body></html>\n"
+}
+
+fn section(heading: &str, caption: &str, svg: &str, table: &str) -> String {
+    format!(
+        "<section><h2>{heading}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>\n\
+         <div class=\"scroll\" role=\"region\" aria-label=\"{heading}: figures\" tabindex=\"0\">{table}</div></section>\n"
+    )
+}
+
+fn latency(measurements: &Measurements) -> String {
+    let recorded: Vec<(Transport, &Latency)> =
+        measurements.latencies.iter().map(|(transport, latency)| (*transport, latency)).collect();
+    if recorded.is_empty() {
+        return String::new();
+    }
+    let place = |index: usize| index as f64 / (PERCENTILES.len() - 1) as f64;
+    let across: Vec<_> = PERCENTILES.iter().enumerate().map(|(at, percent)| (place(at), percent.to_string())).collect();
+    let points = |latency: &Latency| {
+        PERCENTILES.iter().enumerate().map(|(at, percent)| (place(at), latency.percentile(*percent))).collect()
+    };
+    let series: Vec<_> = recorded.iter().map(|(transport, latency)| (*transport, points(latency))).collect();
+    let svg = Lines {
+        id: "latency",
+        title: "Latency by percentile",
+        description: "For each transport, the time that a share of the requests did not exceed. The table below has the figures.",
+        across: &across,
+        across_is: "percent of the requests",
+        unit: Unit::Nanoseconds,
+        per: "",
+        series: &series,
+    }
+    .svg();
+    let head: Vec<_> = recorded.iter().map(|(transport, _)| transport.to_string()).collect();
+    let mut rows: Vec<_> = PERCENTILES
+        .iter()
+        .map(|percent| {
+            let cells = recorded.iter().map(|(_, latency)| quantity(latency.percentile(*percent), Unit::Nanoseconds));
+            (format!("{percent} %"), cells.collect())
+        })
+        .collect();
+    rows.push(("requests".to_owned(), recorded.iter().map(|(_, latency)| latency.count().to_string()).collect()));
+    section(
+        "How long requests take",
+        "The time within which a share of the requests of 1 KiB was answered, between two threads that wake each other. \
+         The scale \
+         of time is logarithmic; the right end is one request in ten thousand.",
+        &svg,
+        &table("within", &head, &rows),
+    )
+}
+
+fn throughput(all: &[Measured]) -> String {
+    let cases: Vec<_> = all.iter().filter(|m| m.case.name == "roundtrip").collect();
+    if cases.is_empty() {
+        return String::new();
+    }
+    // A round trip carries the message twice.
+    let rate = |measured: &Measured, transport| {
+        let bytes = bytes(measured.case.size)?;
+        Some(2.0 * bytes / measured.summary(transport)?.median * 1e9)
+    };
+    let place = |index: usize| if cases.len() < 2 { 0.5 } else { index as f64 / (cases.len() - 1) as f64 };
+    let across: Vec<_> = cases.iter().enumerate().map(|(at, m)| (place(at), m.case.size.to_owned())).collect();
+    let series: Vec<(Transport, Vec<(f64, f64)>)> = TRANSPORTS
+        .iter()
+        .map(|transport| {
+            let points = cases.iter().enumerate().filter_map(|(at, m)| Some((place(at), rate(m, *transport)?)));
+            (*transport, points.collect())
+        })
+        .collect();
+    let svg = Lines {
+        id: "throughput",
+        title: "Throughput by message size",
+        description: "For each transport, the bytes per second that messages of a size carry. The table below has the figures.",
+        across: &across,
+        across_is: "size of a message",
+        unit: Unit::Bytes,
+        per: "/s",
+        series: &series,
+    }
+    .svg();
+    let rows: Vec<_> = cases
+        .iter()
+        .map(|m| {
+            let cell = |t: &Transport| rate(m, *t).map_or_else(none, |rate| quantity(rate, Unit::Bytes) + "/s");
+            (m.case.size.to_owned(), TRANSPORTS.iter().map(cell).collect())
+        })
+        .collect();
+    section(
+        "Throughput by message size",
+        "What one thread carries that sends a message and reads it at the other end, there and back. More is better; the \
+         scale is logarithmic.",
+        &svg,
+        &table("message", &TRANSPORTS.map(|t| t.to_string()), &rows),
+    )
+}
+
+fn connections(all: &[Measured]) -> String {
+    let cases: Vec<_> = all.iter().filter(|m| m.case.name == "connect").collect();
+    if cases.is_empty() {
+        return String::new();
+    }
+    let label = |m: &Measured| match m.case.size {
+        "alone" => "nothing sent".to_owned(),
+        "+4 rt" => "four requests".to_owned(),
+        other => other.to_owned(),
+    };
+    let bars = |m: &Measured| -> Vec<Bar> {
+        let bar = |transport: &Transport| {
+            let length = m.summary(*transport)?.median;
+            Some(Bar { transport: *transport, length, figure: quantity(length, m.case.unit) })
+        };
+        TRANSPORTS.iter().filter_map(bar).collect()
+    };
+    let groups: Vec<_> = cases.iter().map(|m| (label(m), bars(m))).collect();
+    let svg = Bars {
+        id: "connect",
+        title: "Time of a whole connection",
+        description: "Connecting, accepting, exchanging requests and closing, by TCP and through shunt. The table below has the figures.",
+        marked: None,
+        groups: &groups,
+    }
+    .svg();
+    let rows: Vec<_> = cases
+        .iter()
+        .map(|m| {
+            let figure = |t| m.summary(t).map_or_else(none, |f| quantity(f.median, m.case.unit));
+            (label(m), vec![figure(Transport::Tcp), figure(Transport::Shunt), ratio(m, Transport::Tcp)])
+        })
+        .collect();
+    section(
+        "What a connection costs",
+        "From connecting to closing. A connection costs more to make with shunt, because its ends have to find each other, which its \
+         messages have to pay back.",
+        &svg,
+        &table("connection", &["TCP", "shunt", "shunt/TCP"].map(str::to_owned), &rows),
+    )
+}
+
+fn shares(all: &[Measured]) -> String {
+    let groups: Vec<_> = all
+        .iter()
+        .filter_map(|m| {
+            let bar = |to| m.ratio_to(to).map(|r| r.median);
+            let length = bar(Transport::Tcp)?;
+            let bar = Bar { transport: Transport::Shunt, length, figure: format!("× {}", three_digits(length)) };
+            Some((format!("{} {}", m.case.name, m.case.size), vec![bar]))
+        })
+        .collect();
+    if groups.is_empty() {
+        return String::new();
+    }
+    let svg = Bars {
+        id: "shares",
+        title: "shunt's share of what TCP takes",
+        description: "One bar per case; a bar that ends before the dotted line is less than TCP takes. The table below has the figures.",
+        marked: Some(1.0),
+        groups: &groups,
+    }
+    .svg();
+    format!(
+        "<section><h2>Everything, as a share of what TCP takes</h2>\n<figure>{svg}<figcaption>The dotted line is TCP. \
+         The cases <i>offnode</i> are connections that shunt leaves alone: they should end at the line.</figcaption>\
+         </figure></section>\n"
+    )
+}
+
+fn figures(all: &[Measured]) -> String {
+    let head = ["TCP", "shunt", "Unix", "shunt/TCP", "shunt/Unix", "goal"].map(str::to_owned);
+    let rows: Vec<_> = all
+        .iter()
+        .map(|m| {
+            let figure = |t| m.summary(t).map_or_else(none, |f| quantity(f.median, m.case.unit));
+            let mut cells: Vec<_> = TRANSPORTS.iter().map(|t| figure(*t)).collect();
+            cells.extend([ratio(m, Transport::Tcp), ratio(m, Transport::Unix), goals(m)]);
+            (format!("{} {}", m.case.name, m.case.size), cells)
+        })
+        .collect();
+    format!(
+        "<section><h2>Every case</h2>\n<p>Medians over the rounds; a ratio is followed by half the distance between its \
+         quartiles.</p>\n<div class=\"scroll\" role=\"region\" aria-label=\"Every case: figures\" tabindex=\"0\">{}</div>\
+         </section>\n",
+        table("case", &head, &rows)
+    )
+}
+
+fn ratio(measured: &Measured, to: Transport) -> String {
+    measured.ratio_to(to).map_or_else(none, |r| format!("{} ± {:.0} %", three_digits(r.median), r.spread() * 100.0))
+}
+
+fn goals(measured: &Measured) -> String {
+    let goal = |goal: &Goal| {
+        let bound = match *goal {
+            Goal::Ratio { to, at_most } => format!("≤ {at_most} of {to}"),
+            Goal::Absolute { at_most } => format!("≤ {}", quantity(at_most, measured.case.unit)),
+        };
+        let met = match measured.meets(*goal) {
+            Some(true) => " met",
+            Some(false) => " missed",
+            None => "",
+        };
+        bound + met
+    };
+    measured.case.goals.iter().map(goal).collect::<Vec<_>>().join(", ")
+}
+
+fn none() -> String {
+    "–".to_owned()
+}
+
+/// The bytes of a size as the cases write it.
+fn bytes(size: &str) -> Option<f64> {
+    let (number, unit) = size.split_once(' ')?;
+    let factor = match unit {
+        "B" => 1.0,
+        "KiB" => 1024.0,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+fn table(corner: &str, head: &[String], rows: &[(String, Vec<String>)]) -> String {
+    let mut table = format!("<table><thead><tr><th scope=\"col\">{}</th>", escape(corner));
+    for cell in head {
+        let _ = write!(table, "<th scope=\"col\">{}</th>", escape(cell));
+    }
+    table.push_str("</tr></thead>\n<tbody>");
+    for (label, cells) in rows {
+        let _ = write!(table, "<tr><th scope=\"row\">{}</th>", escape(label));
+        for cell in cells {
+            let _ = write!(table, "<td>{}</td>", escape(cell));
+        }
+        table.push_str("</tr>\n");
+    }
+    table + "</tbody></table>"
+}
+
+/// `text` as it can stand in an element or an attribute.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::super::CASES;
+    use super::*;
+
+    /// Every case on each of its transports, the first of them slowest.
+    fn everything() -> Measurements {
+        let cases = CASES.iter().map(|case| {
+            let mut measured = Measured::new(case);
+            for (place, transport) in case.transports.iter().enumerate() {
+                measured.samples.insert(*transport, vec![10_000.0 / (place + 1) as f64; 3]);
+            }
+            measured
+        });
+        let mut latencies = BTreeMap::new();
+        for (transport, micros) in TRANSPORTS.into_iter().zip([11, 8, 7]) {
+            let mut latency = Latency::default();
+            latency.record(Duration::from_micros(micros));
+            latencies.insert(transport, latency);
+        }
+        Measurements { cases: cases.collect(), latencies }
+    }
+
+    fn of(kernel: &str, measurements: &Measurements) -> String {
+        page(&Machine { kernel: kernel.to_owned(), processors: 2 }, 3, measurements)
+    }
+
+    fn parsed(page: &str) -> roxmltree::Document<'_> {
+        let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+        roxmltree::Document::parse_with_options(page, options).expect("a well-formed page")
+    }
+
+    #[test]
+    fn the_page_is_well_formed_and_every_case_is_in_it() {
+        let page = of("6.18", &everything());
+        let document = parsed(&page);
+        let labels: Vec<_> = document.descendants().filter(|n| n.has_tag_name("th")).filter_map(|n| n.text()).collect();
+        for case in CASES {
+            let label = format!("{} {}", case.name, case.size);
+            assert!(labels.contains(&label.as_str()), "{label} is missing");
+        }
+    }
+
+    #[test]
+    fn every_chart_is_named_and_described_for_those_who_do_not_see_it() {
+        let page = of("6.18", &everything());
+        let document = parsed(&page);
+        let charts: Vec<_> = document.descendants().filter(|n| n.tag_name().name() == "svg").collect();
+        assert_eq!(charts.len(), 4);
+        for chart in charts {
+            let named = chart.attribute("aria-labelledby").expect("a name");
+            for id in named.split(' ') {
+                let found = document.descendants().find(|n| n.attribute("id") == Some(id));
+                assert!(found.and_then(|n| n.text()).is_some_and(|text| !text.is_empty()), "{id} is empty");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_asks_for_nothing_from_elsewhere() {
+        let page = of("6.18", &everything());
+        for forbidden in ["<script", "<link", "src=", "href=", "@import", "url("] {
+            assert!(!page.contains(forbidden), "{forbidden} would load something");
+        }
+    }
+
+    #[test]
+    fn text_from_the_machine_is_escaped() {
+        let kernel = r#"6<script>&"x""#;
+        let page = of(kernel, &everything());
+        let document = parsed(&page);
+        let facts = document.descendants().find(|n| n.attribute("class") == Some("facts")).and_then(|n| n.text());
+        assert!(facts.is_some_and(|facts| facts.contains(kernel)), "{facts:?}");
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_chart() {
+        let nothing = Measurements { cases: Vec::new(), latencies: BTreeMap::new() };
+        let page = of("6.18", &nothing);
+        assert_eq!(parsed(&page).descendants().filter(|n| n.tag_name().name() == "svg").count(), 0);
+    }
+
+    #[test]
+    fn a_round_trip_carries_its_message_twice() {
+        let mut all = everything().cases;
+        all.retain(|m| m.case.name == "roundtrip" && m.case.size == "1 KiB");
+        // 2 KiB in 10, 5 and 3.3 µs.
+        let section = throughput(&all);
+        assert!(section.contains("<td>195 MiB/s</td><td>391 MiB/s</td><td>586 MiB/s</td>"), "{section}");
+    }
+}
