@@ -8,9 +8,10 @@ use tcp_shunt::agent::load;
 use crate::variant;
 
 /// The files that each program is written in, beside those that it shares with others.
-const FILES: [(&str, &[&str]); 3] = [
+const FILES: [(&str, &[&str]); 4] = [
     ("shunt_establish", &["establish.rs", "rendezvous.rs", "wake.rs"]),
     ("shunt_send", &["send.rs", "gate.rs", "rendezvous.rs"]),
+    ("shunt_options", &["options.rs", "gate.rs"]),
     ("shunt_look", &["look.rs"]),
 ];
 
