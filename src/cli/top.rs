@@ -20,6 +20,9 @@ use crate::observe::{self, Flow, FlowSide};
 /// Keys: arrows or j and k choose a flow, of which the last lines say everything; s sorts by another column, / filters, p pauses,
 /// ? helps, q quits.
 #[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt top                              every second\n  \
+    shunt top --name pods --interval 5     of another instance, and more calmly")]
 pub struct Top {
     #[command(flatten)]
     instance: Instance,
