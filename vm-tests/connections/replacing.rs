@@ -6,7 +6,7 @@ use tcp_shunt::bed::Cgroup;
 use tcp_shunt::datapath::ABI;
 
 use crate::harness::agent::{Agent, run};
-use crate::harness::eventually;
+use crate::harness::{eventually, share_of};
 use crate::harness::isolation::isolated;
 use crate::harness::load::under_load;
 use crate::harness::node::{Node, Pair};
@@ -82,7 +82,7 @@ fn agents_that_replace_each_other_under_load_disturb_no_flow_and_miss_no_connect
         let paired = node.stats().counter("paired");
         let agent = &mut node.agent;
         let opened = under_load(&node.bed, &flows, &services, |load| {
-            for _ in 0..5 {
+            for _ in 0..share_of(20).clamp(2, 5) {
                 load.progress();
                 let programs = attached(agent, 1);
                 let mut before = agent.replace(&[]);
