@@ -6,7 +6,6 @@ use tcp_shunt::bed::Cgroup;
 use tcp_shunt::datapath::ABI;
 
 use crate::harness::agent::{Agent, run};
-use crate::harness::{eventually, share_of};
 use crate::harness::isolation::isolated;
 use crate::harness::load::under_load;
 use crate::harness::node::{Node, Pair};
@@ -15,6 +14,7 @@ use crate::harness::pattern::Pattern;
 use crate::harness::report::Mode;
 use crate::harness::socket::TcpInfo;
 use crate::harness::traffic::{both_ways, exchange, receive, send, settle};
+use crate::harness::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.
 const UNREAD: u64 = 20_000;
