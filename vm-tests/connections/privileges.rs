@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::thread;
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
 };
@@ -22,6 +23,8 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN)
 /// Runs `work` on a thread whose programs, though root's, get these capabilities and no others.
 fn confined_to<T: Send>(allowed: CapabilitySet, work: impl FnOnce() -> T + Send) -> T {
     let confined = || {
+        // As a unit or a runtime would: kernels before 5.11 charge maps to this limit, and later ones need none, nor the right to raise it.
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let held = capabilities(None).expect("ask for capabilities").permitted;
         for one in held.iter().filter(|one| !allowed.contains(*one)) {
             remove_capability_from_bounding_set(one).expect("make the bounding set smaller (as root)");
