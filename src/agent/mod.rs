@@ -116,7 +116,7 @@ impl Agent {
         let lock = match pins.take()? {
             Some(lock) => lock,
             None if config.replace => {
-                probe::rehearse()
+                probe::rehearse(kernel.layout.clone(), kernel.meter, kernel.hz)
                     .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
                 pins.take_over(PATIENCE)?
             }

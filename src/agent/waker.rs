@@ -17,15 +17,11 @@ use syscalls::RingBuf;
 
 use super::Instance;
 use crate::datapath::{FlowEnd, Isns, Reason, Wake};
-use crate::observe::Processes;
+use crate::observe::{Cookie, Processes};
 
 sockopt_impl!(
     /// Setting it, even to its present value, makes TCP look whether its bytes should wake somebody.
     LowWater, Both, nix::libc::SOL_SOCKET, nix::libc::SO_RCVLOWAT, i32
-);
-sockopt_impl!(
-    /// The number that a socket has for its life.
-    Cookie, GetOnly, nix::libc::SOL_SOCKET, nix::libc::SO_COOKIE, u64
 );
 
 /// Looks for readers to wake.

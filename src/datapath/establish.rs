@@ -1,6 +1,6 @@
 //! The sock_ops program: called by TCP at the events of every connection in the cgroup.
 
-use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper};
+use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, tcp_sock};
 
 use super::count::{add, count};
 use super::reason::Reason;
@@ -56,6 +56,24 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.finish(ProgramType::SockOps)
 }
 
+/// The lane of the event's socket; jumps to `none` if the context shows no socket or it has no lane.
+pub(super) fn lane_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Lane> {
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), none);
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+    b.jump_if(lane.eq(0), none);
+    b.keep(lane)
+}
+
+/// The event's socket, with its members at hand; jumps to `none` if the context shows no socket or it is none of TCP.
+pub(super) fn socket_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<tcp_sock> {
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), none);
+    let socket = b.call(helper::skc_to_tcp_sock(sk));
+    b.jump_if(socket.eq(0), none);
+    b.keep(socket)
+}
+
 /// An enrolled socket changes its state.
 ///
 /// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's answer; nor from its peer's on, so that
@@ -63,11 +81,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 /// have been read.
 fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
     let done = b.label();
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), &done);
-    let lane = b.keep(lane);
+    let lane = lane_of(b, d, event, &done);
 
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
     // A bit for each, not a branch for each: the verifier would follow the rest from every one of them.

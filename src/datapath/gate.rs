@@ -189,13 +189,9 @@ fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) ->
     let asleep = b.slot::<u64>();
     b.store(asleep.place(), 0);
     let counted = b.label();
-    let queue = peek(b, sk, d.layout.wait_queue, unknown);
-    b.jump_if(queue.eq(0), &counted);
-    queue.add(d.layout.waiters.offset);
-    let head = b.slot::<u64>();
-    b.store(head.place(), &queue);
+    let (head, first) = waiters(b, d, sk, &counted, unknown);
     let place = b.slot::<u64>();
-    b.store(place.place(), peek(b, queue, FIRST, unknown));
+    b.store(place.place(), first);
 
     for _ in 0..MOST {
         let entry = b.load(place.place());
@@ -223,13 +219,16 @@ fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) ->
 
 /// Jumps to `nobody` if no thread waits for a socket, asleep or polling, or it cannot be told.
 pub(super) fn nobody_waits(b: &Builder, d: &Datapath, sk: &Reg, nobody: &Label) {
-    let queue = peek(b, sk, d.layout.wait_queue, nobody);
+    let (head, first) = waiters(b, d, sk, nobody, nobody);
+    b.jump_if(first.eq(b.load(head.place())), nobody);
+}
+
+/// The list of those who wait for a socket, as [`list`] gives it; jumps to `nobody` before the socket was accepted.
+fn waiters(b: &Builder, d: &Datapath, sk: &Reg, nobody: &Label, unknown: &Label) -> (Slot<u64>, Reg) {
+    let queue = peek(b, sk, d.layout.wait_queue, unknown);
     b.jump_if(queue.eq(0), nobody);
     queue.add(d.layout.waiters.offset);
-    let head = b.slot::<u64>();
-    b.store(head.place(), &queue);
-    let first = peek(b, queue, FIRST, nobody);
-    b.jump_if(first.eq(b.load(head.place())), nobody);
+    list(b, queue, unknown)
 }
 
 /// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
@@ -443,11 +442,17 @@ const FIRST: KernelField = KernelField { offset: 0, size: 8, signed: false, bitf
 pub(super) fn direct_unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
     let queue = psock(b, d, sk, unknown);
     queue.add(d.layout.direct_queue.offset);
-    let head = b.slot::<u64>();
-    b.store(head.place(), &queue);
-    let first = peek(b, queue, FIRST, unknown);
+    let (head, first) = list(b, queue, unknown);
     first.sub(b.load(head.place()));
     first
+}
+
+/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to.
+fn list(b: &Builder, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
+    let head = b.slot::<u64>();
+    b.store(head.place(), &at);
+    let first = peek(b, at, FIRST, unknown);
+    (head, first)
 }
 
 /// The address of a socket's `struct sk_psock`.

@@ -8,8 +8,7 @@
 //!
 //! *Options* that ask for something that only TCP's own functions do: more bytes before a wake-up (`SO_RCVLOWAT`), completions
 //! of sent memory (`SO_ZEROCOPY`), times and counts beside received bytes (`SO_TIMESTAMP…`, `TCP_INQ`), urgent bytes in their place
-//! (`SO_OOBINLINE`). A socket that has one set is
-//! not enrolled, and one that sets one leaves: see [`super::options`].
+//! (`SO_OOBINLINE`). A socket that has one set is not enrolled, and one that sets one leaves: see [`super::options`].
 
 use bpf_asm::{Builder, Label, Ptr, Reg, sock, tcp_sock};
 
@@ -47,12 +46,7 @@ pub(super) fn established(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, don
 /// Leaves a client alone whose readers block; or that has no file, because the kernel itself reads from it.
 pub(super) fn client(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, done: &Label) {
     let fine = b.label();
-    accepted_difference(b, d, &fine);
-    let blocks = b.label();
-    let flags = file_flags(b, d, socket, &blocks);
-    b.jump_if(flags.ne(0), &fine);
-    drop(flags);
-    b.place(&blocks);
+    does_not_block(b, d, socket, &fine);
     count(b, d, Reason::Blocking);
     b.jump(done);
     b.place(&fine);
@@ -67,12 +61,7 @@ pub(super) fn sender(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, lane: &P
     b.when(asks.ne(0), || by_tcp.ended(b, lane, Reason::Guarded));
     drop(asks);
     let fine = b.label();
-    accepted_difference(b, d, &fine);
-    let blocks = b.label();
-    let flags = file_flags(b, d, socket, &blocks);
-    b.jump_if(flags.ne(0), &fine);
-    drop(flags);
-    b.place(&blocks);
+    does_not_block(b, d, socket, &fine);
     by_tcp.ended(b, lane, Reason::Blocking);
     b.place(&fine);
 }
@@ -109,6 +98,16 @@ pub(super) fn sleeper(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, socket: &Ptr<
     b.jump_if(flags.ne(0), nobody);
     drop(flags);
     gate::nobody_waits(b, d, &b.load(lane.at(Lane::own).at(End::sk)), nobody);
+}
+
+/// Jumps to `fine` unless the file of a socket blocks, or it has none, and that is to matter.
+fn does_not_block(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, fine: &Label) {
+    accepted_difference(b, d, fine);
+    let blocks = b.label();
+    let flags = file_flags(b, d, socket, &blocks);
+    b.jump_if(flags.ne(0), fine);
+    drop(flags);
+    b.place(&blocks);
 }
 
 /// Jumps to `fine` where the operator wants blocking readers to be accelerated.

@@ -1,13 +1,13 @@
 //! How a lane ends, and how its socket gets out of the socket map without losing a byte.
 
-use bpf_asm::{Builder, NULL, Ptr, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Ptr, bpf_sock_ops, helper};
 
 use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{End, Lane, Mode, Wake};
 use super::rendezvous::BPF_SOCK_OPS_STATE_CB_FLAG;
-use super::{Datapath, gate, rendezvous, trace};
+use super::{Datapath, establish, gate, rendezvous, trace};
 
 /// Nothing is sent directly any more, for this reason.
 pub(super) fn end(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, reason: Reason) {
@@ -31,11 +31,7 @@ pub(super) fn mark(b: &Builder, lane: &Ptr<Lane>, reason: Reason) {
 /// that is under way to a socket that has just been taken out would fail in its sender.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let stays = b.label();
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &stays);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), &stays);
-    let lane = b.keep(lane);
+    let lane = establish::lane_of(b, d, event, &stays);
     let wake = b.load(lane.at(Lane::wake));
     b.jump_if(wake.ne(Wake::Idle as u32), &stays);
     drop(wake);

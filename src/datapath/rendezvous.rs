@@ -18,7 +18,7 @@ use super::count::count;
 use super::peek::peek;
 use super::reason::Reason;
 use super::record::{BUCKETS, Control, End, Isns, Lane, Role, verdict};
-use super::{Datapath, gate, guard, policy, segment, trace};
+use super::{Datapath, establish, gate, guard, policy, segment, trace};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 const BPF_ANY: i32 = 0;
@@ -89,11 +89,7 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let lane = enrol(b, d, event, &pair, &me, Role::Client, &done);
     b.store(note.at_all(), &lane);
     drop(note);
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), &done);
-    segment::provide(b, d, event, &lane, &b.keep(socket), &done);
+    segment::provide(b, d, event, &lane, &establish::socket_of(b, event, &done), &done);
     b.place(&done);
 }
 
@@ -235,11 +231,7 @@ fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, role: Role, do
     b.jump(done);
     b.place(&suitable);
 
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), done);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), done);
-    let socket = b.keep(socket);
+    let socket = establish::socket_of(b, event, done);
     guard::established(b, d, &socket, done);
     if role == Role::Client {
         guard::client(b, d, &socket, done);

@@ -1,11 +1,11 @@
 //! What happens when an enrolled socket sends a segment: room for its reader, once, the wake-up, and the way out.
 
-use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
+use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops, helper, tcp_sock};
 
 use super::option::{SO_RCVLOWAT, SOL_SOCKET};
 use super::reason::Reason;
 use super::record::{End, Isns, Lane, Mode};
-use super::{Datapath, guard, leave, wake};
+use super::{Datapath, establish, guard, leave, wake};
 
 /// State of a connection (include/uapi/linux/bpf.h).
 const BPF_TCP_ESTABLISHED: i32 = 1;
@@ -18,17 +18,8 @@ const ROOM: u32 = 192 << 10;
 /// If its lane has ended it is to leave; and so is one that somebody waits for who has not said that he will not block.
 pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
     let done = b.label();
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), &done);
-    let lane = b.keep(lane);
-
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), &done);
-    let socket = b.keep(socket);
+    let lane = establish::lane_of(b, d, event, &done);
+    let socket = establish::socket_of(b, event, &done);
 
     let roomy = b.load(lane.at(Lane::roomy));
     let state = b.load(event.at(bpf_sock_ops::state));

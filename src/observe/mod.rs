@@ -12,7 +12,7 @@ mod trace;
 mod workload;
 
 pub use flow::{Flow, FlowSide, Observer, flows};
-pub use listener::{Listener, Listeners, listeners};
+pub use listener::{Cookie, Listener, Listeners, listeners};
 pub use metrics::{Collector, Format, METRICS};
 pub use process::{Process, Processes};
 pub use program::program;

@@ -166,7 +166,7 @@ pub const ALL: &[Behaviour] = &[
     Behaviour {
         name: "ktls",
         statement: "kTLS can be turned on for an enrolled socket",
-        if_so: "kTLS has no part in redirected bytes: leave programs that turn it on late to TCP.",
+        if_so: "It is refused on accelerated connections, since redirected bytes would not be decrypted: programs encrypt by themselves.",
         if_not: "Programs that turn it on are refused and encrypt by themselves.",
         decides: true,
         try_out: encrypts,

@@ -8,7 +8,7 @@ use syscalls::cap::{Capabilities, Capability};
 
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
-use crate::datapath::{Datapath, Settings};
+use crate::datapath::{Datapath, Layout, Meter, Settings};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub fn requirements() -> Vec<Requirement> {
     if all.iter().all(|requirement| requirement.met.is_ok()) {
         all.push(Requirement {
             name: "kernel programs",
-            met: told(rehearse().map(|()| "the verifier accepts them".to_owned())),
+            met: told(rehearsed().map(|()| "the verifier accepts them".to_owned())),
         });
     }
     all
@@ -97,10 +97,13 @@ fn bpf_file_system() -> Result<String, String> {
     }
 }
 
-/// Makes the maps of a small datapath and loads its programs: nothing is pinned or attached, so they are gone at once.
-pub fn rehearse() -> Result<()> {
-    let settings = Settings { flows: 1, meter: super::meter()?, hz: super::hz()? };
-    let datapath = Datapath::new(kernel::layout(&kernel::btf()?)?, settings);
+fn rehearsed() -> Result<()> {
+    rehearse(kernel::layout(&kernel::btf()?)?, super::meter()?, super::hz()?)
+}
+
+/// Makes the maps of a small datapath for this kernel and loads its programs: nothing is pinned or attached, so they are gone at once.
+pub fn rehearse(layout: Layout, meter: Meter, hz: u32) -> Result<()> {
+    let datapath = Datapath::new(layout, Settings { flows: 1, meter, hz });
     let maps = load::maps(&datapath.maps.all())?;
     for program in datapath.programs()? {
         load::program(&program, &maps)?;
