@@ -1,5 +1,5 @@
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::DONE;
+use super::{DONE, say};
 use crate::bench::{self, CASES, Interrupt, Plan, html, report};
 
 /// Exit code of what Ctrl-C has broken off: 128 and the number of the signal, as shells have it.
@@ -79,7 +79,7 @@ impl Bench {
         };
         let report =
             if self.json { report::json(plan.rounds, &measured.cases)? + "\n" } else { report::table(&measured.cases) };
-        io::stdout().write_all(report.as_bytes())?;
+        say(report)?;
         if let Some(path) = &self.html {
             let page = html::page(&machine()?, plan.rounds, &measured);
             fs::write(path, page).with_context(|| {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::DONE;
+use super::{DONE, say};
 use crate::policy::file::File;
 
 /// Say what a configuration file means, or what is wrong with it and where
@@ -28,14 +28,14 @@ impl CheckConfig {
     pub fn run(self) -> Result<ExitCode> {
         let File { settings, policy } = File::read(&self.file)?;
         if self.json {
-            println!("{}", serde_json::json!({ "settings": settings, "policy": policy }));
+            say(format_args!("{}\n", serde_json::json!({ "settings": settings, "policy": policy })))?;
             return Ok(DONE);
         }
         let serde_json::Value::Object(all) = serde_json::to_value(&settings)? else { return Ok(DONE) };
         for (setting, value) in all.iter().filter(|(_, value)| !value.is_null()) {
-            println!("{}: {}", setting.replace('_', "-"), value.to_string().trim_matches('"'));
+            say(format_args!("{}: {}\n", setting.replace('_', "-"), value.to_string().trim_matches('"')))?;
         }
-        print!("{policy}");
+        say(policy)?;
         Ok(DONE)
     }
 }

@@ -1,10 +1,10 @@
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::DONE;
 use super::bench::INTERRUPTED;
+use super::{DONE, say_in_colour};
 use crate::bench::Interrupt;
 use crate::bench::interrupt::Interrupted;
 use crate::demo::{self, Plan, Step, report};
@@ -54,7 +54,7 @@ impl Demo {
         };
         let report = if self.json { report::json(&outcome)? + "\n" } else { report::text(&outcome) };
         // Takes the colours out where there is no terminal or where NO_COLOR is set.
-        anstream::stdout().write_all(report.as_bytes())?;
+        say_in_colour(report)?;
         Ok(DONE)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{DONE, Instance, UNREAD};
+use super::{DONE, Instance, UNREAD, say};
 use crate::agent::{self, Drained, Pins};
 
 /// Remove what a killed instance left, without losing data
@@ -36,7 +36,7 @@ impl Detach {
             .with_context(|| format!("cannot detach instance '{name}'"))?;
         match drained {
             Drained::Empty => {
-                println!("instance '{name}' is gone");
+                say(format_args!("instance '{name}' is gone\n"))?;
                 Ok(DONE)
             }
             Drained::Unread(readers) => {

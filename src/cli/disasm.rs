@@ -10,7 +10,7 @@ use bpf_asm::text::{Style, Unit, disassemble};
 use clap::Args;
 use syscalls::Prog;
 
-use super::DONE;
+use super::{DONE, say};
 use crate::observe;
 
 /// Show instructions as text: of an ELF object, of bare bytes, or of a program in the kernel
@@ -56,7 +56,7 @@ impl Disasm {
             }
             (None, None, None) => Unit::default(),
         };
-        print!("{}", disassemble(&unit, &Style { slots: self.slots, bytes: self.bytes, lines: true }));
+        say(disassemble(&unit, &Style { slots: self.slots, bytes: self.bytes, lines: true }))?;
         Ok(DONE)
     }
 }

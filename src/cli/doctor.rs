@@ -1,15 +1,14 @@
 //! `shunt doctor`
 
 use std::fmt;
-use std::io::Write;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{DONE, UNAVAILABLE};
+use super::{DONE, UNAVAILABLE, say, say_in_colour};
 use crate::probe::behaviour::{self, Answer};
 use crate::probe::{self, Requirement};
 
@@ -55,10 +54,9 @@ impl Doctor {
     pub fn run(self) -> Result<ExitCode> {
         let report = Report::of_this_machine();
         if self.json {
-            println!("{}", serde_json::to_string(&report)?);
+            say(format_args!("{}\n", serde_json::to_string(&report)?))?;
         } else {
-            // Takes the colours out where there is no terminal or where NO_COLOR is set.
-            write!(anstream::stdout().lock(), "{report}").context("cannot write to standard output")?;
+            say_in_colour(&report)?;
         }
         Ok(if report.can_run { DONE } else { UNAVAILABLE.into() })
     }

@@ -1,6 +1,6 @@
 //! `shunt flows`
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::table::Table;
-use super::{DONE, Instance};
+use super::{DONE, Instance, say};
 use crate::agent;
 use crate::datapath::Reason;
 use crate::observe::{self, FlowSide};
@@ -42,13 +42,9 @@ impl Flows {
         };
         loop {
             if std::io::stdout().is_terminal() && !self.json {
-                print!("\x1b[H\x1b[2J");
+                say("\x1b[H\x1b[2J")?;
             }
-            match self.show(&instance).and_then(|()| Ok(std::io::stdout().flush()?)) {
-                // Whoever read has seen enough.
-                Err(error) if is_broken_pipe(&error) => return Ok(DONE),
-                shown => shown?,
-            }
+            self.show(&instance)?;
             std::thread::sleep(Duration::from_secs(seconds.into()));
         }
     }
@@ -56,28 +52,24 @@ impl Flows {
     fn show(&self, instance: &agent::Instance) -> Result<()> {
         let flows = observe::flows(instance)?;
         let excluded = instance.counter(Reason::Excluded)?;
-        let mut out = std::io::stdout().lock();
         if self.json {
             let name = instance.pins().name().to_string();
-            writeln!(out, "{}", serde_json::json!({ "name": name, "flows": flows, "excluded": excluded }))?;
-            return Ok(());
+            return say(format_args!(
+                "{}\n",
+                serde_json::json!({ "name": name, "flows": flows, "excluded": excluded })
+            ));
         }
         let mut table = Table::new(&["CLIENT", "SERVER", "TO SERVER", "TO CLIENT"]);
         for flow in &flows {
             let (client, server) = (flow.client.as_ref(), flow.server.as_ref());
             table.row([who(client), who(server), lane(client), lane(server)]);
         }
-        write!(out, "{table}")?;
-        writeln!(out, "{} {}", flows.len(), if flows.len() == 1 { "flow" } else { "flows" })?;
+        say(format_args!("{table}{} {}\n", flows.len(), if flows.len() == 1 { "flow" } else { "flows" }))?;
         if excluded > 0 {
-            writeln!(out, "{excluded} left to TCP by rules since the start")?;
+            say(format_args!("{excluded} left to TCP by rules since the start\n"))?;
         }
         Ok(())
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 fn who(side: Option<&FlowSide>) -> String {

@@ -1,10 +1,11 @@
 //! The command line: a file per command. What they do is in the modules beside this one; here it is asked for and shown.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::agent::{Name, Pins};
@@ -126,10 +127,38 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        Err(error) if error.is::<NobodyReads>() => DONE,
         Err(error) => {
             eprintln!("shunt: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Whoever read standard output has seen enough, as `head` has: no failure, but there is no more to do.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+struct NobodyReads;
+
+/// Says something on standard output, at once.
+fn say(text: impl Display) -> Result<()> {
+    said(write_to(std::io::stdout().lock(), text))
+}
+
+/// The same with colours, which are taken out where there is no terminal or where `NO_COLOR` is set.
+fn say_in_colour(text: impl Display) -> Result<()> {
+    said(write_to(anstream::stdout().lock(), text))
+}
+
+fn write_to(mut out: impl Write, text: impl Display) -> std::io::Result<()> {
+    write!(out, "{text}")?;
+    out.flush()
+}
+
+fn said(outcome: std::io::Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        outcome => outcome.context("cannot write to standard output"),
     }
 }
 

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use bpf_asm::elf;
 use clap::Args;
 
-use super::DONE;
 use super::table::Table;
+use super::{DONE, say};
 use crate::agent::kernel;
 use crate::agent::load::LICENSE;
 use crate::datapath::{Datapath, Meter, Settings};
@@ -41,7 +41,7 @@ impl Programs {
         let programs = datapath.programs()?;
         if self.disassemble {
             for program in &programs {
-                println!("{program}");
+                say(format_args!("{program}\n"))?;
             }
             return Ok(DONE);
         }
@@ -49,7 +49,7 @@ impl Programs {
             let object = elf::write(&elf::unit(&LICENSE.to_string_lossy(), &programs.each_ref())?)?;
             let path = dir.join("shunt.o");
             fs::write(&path, object).with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}", path.display());
+            say(format_args!("{}\n", path.display()))?;
             return Ok(DONE);
         }
         let mut table = Table::new(&["PROGRAM", "TYPE", "INSTRUCTIONS", "MAPS"]).right(2);
@@ -58,7 +58,7 @@ impl Programs {
             let kind = format!("{:?}", program.kind());
             table.row([program.name().to_owned(), kind, program.slots().to_string(), maps.join(" ")]);
         }
-        print!("{table}");
+        say(table)?;
         Ok(DONE)
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::table::Table;
-use super::{DONE, Instance};
+use super::{DONE, Instance, say};
 use crate::agent;
 use crate::datapath::Reason;
 use crate::observe;
@@ -28,7 +28,7 @@ impl Stats {
     pub fn run(self) -> Result<ExitCode> {
         let stats = observe::stats(&agent::Instance::open(self.instance.pins()?)?)?;
         if self.json {
-            println!("{}", serde_json::to_string(&stats)?);
+            say(format_args!("{}\n", serde_json::to_string(&stats)?))?;
             return Ok(DONE);
         }
         let mut table = Table::new(&["COUNTER", "TIMES", "MEANING"]).right(1);
@@ -41,12 +41,11 @@ impl Stats {
             };
             table.row([reason.name().to_owned(), times.to_string(), meaning]);
         }
-        print!("{table}");
         let fill = stats.maps;
-        println!(
-            "\nmaps: {} sockets enrolled, {} lanes, {} connections at the rendezvous",
+        say(format_args!(
+            "{table}\nmaps: {} sockets enrolled, {} lanes, {} connections at the rendezvous\n",
             fill.socks, fill.lanes, fill.rendezvous
-        );
+        ))?;
         Ok(DONE)
     }
 }

@@ -7,8 +7,8 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::DONE;
 use super::table::Table;
+use super::{DONE, say};
 use crate::agent::{Instance, Pins};
 use crate::datapath::Meter;
 
@@ -58,18 +58,18 @@ impl Status {
             all.extend(status(&pins)?);
         }
         if self.json {
-            println!("{}", serde_json::json!({ "instances": all }));
+            say(format_args!("{}\n", serde_json::json!({ "instances": all })))?;
             return Ok(DONE);
         }
         if all.is_empty() {
-            println!("nothing runs here; `shunt run` starts it");
+            say("nothing runs here; `shunt run` starts it\n")?;
             return Ok(DONE);
         }
         let mut table = Table::new(&["NAME", "STATE", "PID", "SOCKETS", "CGROUP"]);
         for one in all {
             table.row([one.name, one.state.into(), one.pid.to_string(), one.flow_ends.to_string(), one.cgroup]);
         }
-        print!("{table}");
+        say(table)?;
         Ok(DONE)
     }
 }

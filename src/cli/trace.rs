@@ -1,6 +1,5 @@
 //! `shunt trace`
 
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{DONE, Instance, flows::bytes};
+use super::{DONE, Instance, flows::bytes, say};
 use crate::agent;
 use crate::observe::{Change, Tracing};
 
@@ -60,18 +59,13 @@ impl Trace {
         while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| begun.elapsed() < end) {
             let wait = end.map_or(Duration::MAX, |end| end.saturating_sub(begun.elapsed()));
             let changes = tracing.next(wait)?;
-            let mut out = std::io::stdout().lock();
             for change in changes.iter().filter(|change| self.shows(change)) {
                 let line = if self.json {
                     serde_json::to_string(change)?
                 } else {
                     line(change, change.time - *first.get_or_insert(change.time))
                 };
-                match writeln!(out, "{line}") {
-                    // Whoever read has seen enough.
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(DONE),
-                    written => written.context("cannot write to standard output")?,
-                }
+                say(format_args!("{line}\n"))?;
             }
         }
         let lost = tracing.lost()?;

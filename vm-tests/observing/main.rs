@@ -163,8 +163,20 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
         let settings = "stty -g | cksum";
         screen.press(&format!("PS1='$ '; echo be''fore; {settings}"));
         screen.press("Enter");
-        let before = screen.shows("before\n");
-        let sum = before.lines().skip_while(|line| *line != "before").nth(1).expect("a sum").to_owned();
+        screen.shows("before\n");
+        // It is printed a moment after its heading.
+        let sum_under = |heading: &str| {
+            eventually("the sum is there", || {
+                let screen = checked(screen.run(&["capture-pane", "-p", "-t", "top"]));
+                screen
+                    .lines()
+                    .skip_while(|line| *line != heading)
+                    .nth(1)
+                    .filter(|line| line.len() > 5)
+                    .map(str::to_owned)
+            })
+        };
+        let sum = sum_under("before");
         let run = |ended_by: &dyn Fn()| {
             screen.press(&format!("clear; {} top --name {}", harness::agent::SHUNT, node.agent.name()));
             screen.press("Enter");
@@ -174,15 +186,7 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
             screen.press("Enter");
             let after = screen.shows("after\n");
             assert!(!after.contains("WHY NOT"), "the picture stayed:\n{after}");
-            let now = eventually("the sum is there", || {
-                let screen = checked(screen.run(&["capture-pane", "-p", "-t", "top"]));
-                screen
-                    .lines()
-                    .skip_while(|line| *line != "after")
-                    .nth(1)
-                    .filter(|line| line.len() > 5)
-                    .map(str::to_owned)
-            });
+            let now = sum_under("after");
             assert_eq!(now, sum, "the terminal is set otherwise");
         };
         run(&|| {

@@ -5,6 +5,7 @@ mod bpftool;
 
 mod asm;
 mod disasm;
+mod output;
 mod programs;
 
 use std::ffi::OsStr;
