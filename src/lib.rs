@@ -7,6 +7,8 @@ pub mod bed;
 pub mod bench;
 pub mod cli;
 pub mod datapath;
+pub mod evidence;
+pub mod host;
 pub mod demo;
 pub mod observe;
 pub mod policy;

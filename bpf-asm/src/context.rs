@@ -6,6 +6,7 @@ mod sk_msg;
 mod sock_addr;
 mod sock_ops;
 mod sockopt;
+mod tracepoint;
 mod xdp;
 
 pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta};
@@ -14,6 +15,7 @@ pub use sk_msg::sk_msg_md;
 pub use sock_addr::bpf_sock_addr;
 pub use sock_ops::bpf_sock_ops;
 pub use sockopt::bpf_sockopt;
+pub use tracepoint::sock_recv_length;
 pub use xdp::xdp_md;
 
 macro_rules! opaque {

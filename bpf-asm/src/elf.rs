@@ -96,9 +96,14 @@ fn section(program: &Program) -> Result<String, UnitError> {
         ProgramType::Classifier => "tc".to_owned(),
         ProgramType::Xdp => "xdp".to_owned(),
         ProgramType::SockOps => "sockops".to_owned(),
+        ProgramType::SkSkbVerdict => "sk_skb/verdict".to_owned(),
         ProgramType::SkMsg => "sk_msg".to_owned(),
         ProgramType::Connect4 => "cgroup/connect4".to_owned(),
         ProgramType::SetSockOpt => "cgroup/setsockopt".to_owned(),
+        ProgramType::Tracepoint => match program.context {
+            Some(Type::Record { name, .. }) => format!("tp_btf/{name}"),
+            _ => return Err(UnitError::Iterator { program: program.name().to_owned() }),
+        },
         ProgramType::Iterator => match program.context {
             Some(Type::Record { name, .. }) if name.starts_with("bpf_iter__") => {
                 format!("iter/{}", name.trim_start_matches("bpf_iter__"))

@@ -188,6 +188,10 @@ helpers! {
     71 msg_redirect_hash<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, #[reads] key: impl At<K>, flags: impl Into<Arg>) -> Reg;
     /// The id of the current task's cgroup (v2). Since 4.18.
     80 get_current_cgroup_id() -> Reg;
+    /// The TCP socket of a connection or a listener, or null; to be given back. `tuple` is `struct bpf_sock_tuple` for IPv4 (12
+    /// bytes) or IPv6 (36 bytes), as a packet to that socket has it; `netns` the id of a network namespace as the context's has
+    /// it, negative for that one itself. Since 4.20.
+    84 sk_lookup_tcp(context: impl Into<Arg>, #[reads(size)] tuple: impl Into<Arg>, size: impl Into<Arg>, netns: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<crate::context::bpf_sock>;
     /// Gives back a socket that a lookup gave. Since 4.20.
     86 sk_release(sk: impl Into<Arg>) -> Reg;
     /// Takes a `bpf_spin_lock` in a map's value. Since 5.1.

@@ -110,7 +110,7 @@ pub use builder::{Builder, Function};
 pub use condition::Condition;
 pub use context::{
     __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta, bpf_map, bpf_sock, bpf_sock_addr,
-    bpf_sock_ops, bpf_sockopt, packet, seq_file, sk_msg_md, sock, tcp_sock, tcp6_sock, xdp_md,
+    bpf_sock_ops, bpf_sockopt, packet, seq_file, sk_msg_md, sock, sock_recv_length, tcp_sock, tcp6_sock, xdp_md,
 };
 pub use error::{BuildError, BuildErrors, ErrorKind, Location};
 pub use helper::{Arg, At, Call, NULL};
@@ -118,6 +118,6 @@ pub use insn::{AtomicOp, EndianBits};
 pub use label::Label;
 pub use map::{MapDef, MapKind, MapRef};
 pub use place::{Dyn, KernelField, Place, Slot};
-pub use program::{Image, Program, ProgramType};
+pub use program::{AttachesTo, Image, Program, ProgramType};
 pub use record::{Address, Field, FieldInfo, FieldType, Record, Scalar, Type};
 pub use value::{Operand, Ptr, Reg};

@@ -20,6 +20,8 @@ pub enum ProgramType {
     Xdp,
     /// On events of TCP sockets in a cgroup.
     SockOps,
+    /// On segments that arrive at sockets of a sockmap, whole (`BPF_SK_SKB_VERDICT`). Since 5.13.
+    SkSkbVerdict,
     /// On messages sent through sockets of a sockmap.
     SkMsg,
     /// On each `connect` of an IPv4 socket by a process in a cgroup.
@@ -28,6 +30,8 @@ pub enum ProgramType {
     SetSockOpt,
     /// On the elements of an iterator.
     Iterator,
+    /// At a tracepoint, whose arguments are known by BTF (`tp_btf`). Since 5.5.
+    Tracepoint,
 }
 
 impl ProgramType {
@@ -38,10 +42,11 @@ impl ProgramType {
             ProgramType::Classifier => 3,
             ProgramType::Xdp => 6,
             ProgramType::SockOps => 13,
+            ProgramType::SkSkbVerdict => 14,
             ProgramType::SkMsg => 16,
             ProgramType::Connect4 => 18,
             ProgramType::SetSockOpt => 25,
-            ProgramType::Iterator => 26,
+            ProgramType::Iterator | ProgramType::Tracepoint => 26,
         }
     }
 
@@ -53,10 +58,21 @@ impl ProgramType {
             ProgramType::SkMsg => 7,
             ProgramType::Connect4 => 10,
             ProgramType::SetSockOpt => 22,
+            ProgramType::Tracepoint => 23,
             ProgramType::Iterator => 28,
             ProgramType::Xdp => 37,
+            ProgramType::SkSkbVerdict => 38,
         }
     }
+}
+
+/// A type of the kernel's BTF that a program attaches to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachesTo {
+    /// A function: the one that an iterator's context is declared by (`DEFINE_BPF_ITER_FUNC`).
+    Function(String),
+    /// A typedef: that of a tracepoint's probe (`btf_trace_NAME`).
+    Typedef(String),
 }
 
 /// A program without errors. Its maps are still names: [`Program::relocate`] puts descriptors in.
@@ -110,6 +126,19 @@ impl Program {
     /// Its type.
     pub fn kind(&self) -> ProgramType {
         self.kind
+    }
+
+    /// What the program attaches to by BTF: the kind and name of the type whose id `BPF_PROG_LOAD` takes as `attach_btf_id`.
+    /// Known by the type of its context; `None` for programs that attach otherwise.
+    pub fn attaches_to(&self) -> Option<AttachesTo> {
+        let Some(Type::Record { name, .. }) = self.context else { return None };
+        match self.kind {
+            ProgramType::Iterator => {
+                name.strip_prefix("bpf_iter__").map(|target| AttachesTo::Function(format!("bpf_iter_{target}")))
+            }
+            ProgramType::Tracepoint => Some(AttachesTo::Typedef(format!("btf_trace_{name}"))),
+            _ => None,
+        }
     }
 
     /// The maps that it uses, each once.

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use syscalls::{Map, PerCpuMap, Prog, Update};
 
 use super::{Generation, Pins};
-use crate::datapath::{About, Control, FlowEnd, Isns, RECORD_AT, Reason};
+use crate::datapath::{About, Control, Counter, FlowEnd, Isns, RECORD_AT};
 
 /// The maps and programs of one generation of an instance, open.
 pub struct Instance {
@@ -103,8 +103,8 @@ impl Instance {
     }
 
     /// One counter, summed over all CPUs.
-    pub fn counter(&self, reason: Reason) -> Result<u64> {
-        Ok(self.counters.lookup(&(reason as u32))?.unwrap_or_default().iter().sum())
+    pub fn counter(&self, counter: impl Into<Counter>) -> Result<u64> {
+        Ok(self.counters.lookup(&(counter.into() as u32))?.unwrap_or_default().iter().sum())
     }
 
     /// How full the maps are.
@@ -138,13 +138,7 @@ impl Instance {
         Ok(found.then(|| known_of(&packet[RECORD_AT..])))
     }
 
-    /// Takes a socket out; what was redirected to it and is unread is destroyed.
-    pub fn take_out(&self, name: &Isns) -> Result<()> {
-        self.socks.delete(bytemuck::bytes_of(name))?;
-        Ok(())
-    }
-
-    /// Detaches the programs and removes the pins. Only when it has been drained.
+    /// Detaches the programs and removes the pins. Only when it is draining.
     pub fn remove(self) -> Result<()> {
         for link in self.generation.links()? {
             link.detach().context("cannot detach a program")?;

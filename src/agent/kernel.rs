@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bpf_asm::KernelField;
 use syscalls::Btf;
 
-use crate::datapath::{Layout, Meter};
+use crate::datapath::Layout;
 use crate::probe;
 use crate::probe::behaviour::{self, Answer, Behaviour};
 
@@ -15,8 +15,6 @@ use crate::probe::behaviour::{self, Answer, Behaviour};
 pub struct Kernel {
     /// Offsets of structure members.
     pub layout: Layout,
-    /// How the unread bytes of a receiver are metered.
-    pub meter: Meter,
     /// Jiffies in a second.
     pub hz: u32,
     /// What it was found to do.
@@ -31,7 +29,6 @@ impl Kernel {
         let deciding = behaviour::ALL.iter().filter(|behaviour| behaviour.decides);
         Ok(Kernel {
             layout: layout(&btf)?,
-            meter: probe::meter().context("cannot find out how this kernel charges redirected bytes")?,
             hz: probe::hz().context("cannot find out how long a jiffy is")?,
             behaviours: deciding.map(|behaviour| (behaviour, behaviour.try_out())).collect(),
         })
@@ -96,7 +93,6 @@ mod tests {
         let begun = std::time::Instant::now();
         let mut kernel = Kernel::of_this_machine().expect("find out about this kernel (as root)");
         eprintln!("{kernel}: found out in {:?}", begun.elapsed());
-        assert_eq!(kernel.does("charged"), kernel.meter == Meter::Charged);
         assert!(!kernel.does("mptcp"), "it decides nothing");
         for (behaviour, answer) in &mut kernel.behaviours {
             *answer = Answer::Unknown(anyhow::anyhow!("no"));

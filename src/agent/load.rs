@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
 use bpf_asm::log::VerifierLog;
-use bpf_asm::{MapDef, Program, btf};
-use syscalls::{AttachType, BtfObject, Errno, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec};
+use bpf_asm::{AttachesTo, MapDef, Program, btf};
+use syscalls::btf::Kind;
+use syscalls::{AttachType, Btf, BtfObject, Errno, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec};
 
 /// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs only; the programs, not the rest of
 /// shunt, are offered under the GPL as well.
@@ -64,7 +65,7 @@ fn explain(program: &Program, cause: syscalls::Error) -> anyhow::Error {
 }
 
 /// Describes a program that uses `maps` to the kernel, with its lines, and hands the description to `load`.
-pub fn submit<T, E: From<syscalls::Error>>(
+pub fn submit<T, E: From<syscalls::Error> + From<syscalls::btf::BtfError>>(
     program: &Program,
     maps: &Maps,
     load: impl FnOnce(&ProgSpec<'_>) -> Result<T, E>,
@@ -85,5 +86,12 @@ pub fn submit<T, E: From<syscalls::Error>>(
         line_info: &lines.line_info,
         line_info_rec_size: btf::LINE_INFO_SIZE,
     });
+    if let Some(target) = program.attaches_to() {
+        let types = Btf::vmlinux()?;
+        spec.attach_btf_id = match target {
+            AttachesTo::Function(name) => types.function(&name)?,
+            AttachesTo::Typedef(name) => types.find(Kind::Typedef, &name)?,
+        };
+    }
     load(&spec)
 }

@@ -1,6 +1,7 @@
 //! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes it away without losing a byte.
 
 mod drain;
+mod enrolment;
 mod generation;
 mod instance;
 pub mod kernel;
@@ -10,8 +11,8 @@ mod pins;
 pub mod privileges;
 mod rules;
 mod signal;
-mod waker;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -21,25 +22,24 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use syscalls::object::LinkTarget;
-use syscalls::{AttachType, Attachment, Link, Prog};
+use syscalls::{AttachType, Attachment, Link, Map, Prog};
 
-pub use drain::Drained;
 pub use generation::Generation;
 pub use instance::{Instance, MapFill};
 pub use name::{BadName, Name};
 pub use pins::{Lock, Pins};
 
 use crate::bed::cgroup;
-use crate::datapath::{ABI, About, Control, Datapath, Settings};
+use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
 use crate::policy::file::File as ConfigurationFile;
 use crate::policy::tables::Tables;
-use crate::policy::{Policy, guarded};
-use crate::probe::{self, behaviour::Answer};
+use crate::policy::Policy;
+use crate::probe;
 use drain::Drain;
+use enrolment::Enrolment;
 use kernel::Kernel;
 use rules::Rules;
 use signal::{Request, Signals};
-use waker::Waker;
 
 /// What `shunt run` is told.
 #[derive(Clone, Debug)]
@@ -56,8 +56,6 @@ pub struct Config {
     pub refresh: Duration,
     /// Whether the datapath stays at work when the agent is stopped.
     pub keep: bool,
-    /// Whether sockets whose readers block are accelerated, too.
-    pub blocking_readers: bool,
     /// Whether to take over from an agent of this name, running or dead.
     pub replace: bool,
     /// Whose connections are accelerated.
@@ -73,8 +71,6 @@ pub enum Ended {
     Clean,
     /// The datapath stays at work, as it was asked to.
     Kept,
-    /// A second signal came before every reader had read what was redirected to it: the pins are left.
-    Unread,
     /// Another agent has taken over: everything goes on under it.
     HandedOver,
 }
@@ -87,9 +83,7 @@ pub struct Agent {
     kernel: Kernel,
     signals: Signals,
     rules: Rules,
-    /// Programs that this kernel would let notice.
-    guarded: Vec<&'static str>,
-    waker: Waker,
+    enrolment: Enrolment,
     /// Generations that an agent of another version left, which pair no flow any more.
     older: Vec<Drain>,
     _lock: Lock,
@@ -106,17 +100,16 @@ impl Agent {
             None => cgroup::root()?,
         };
         let target = Target::open(&cgroup)?;
-        // Before another agent is asked to hand over: readers may need one that is there to wake them.
+        // Before another agent is asked to hand over.
         let kernel = Kernel::of_this_machine()?;
         tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
-        let guarded = guarded_here(&config.policy, &kernel);
         let pins = Pins::new(&config.name, config.bpffs.as_deref())?;
         /// Much longer than a running agent takes to hand over.
         const PATIENCE: Duration = Duration::from_secs(30);
         let lock = match pins.take()? {
             Some(lock) => lock,
             None if config.replace => {
-                probe::rehearse(kernel.layout.clone(), kernel.meter, kernel.hz)
+                probe::rehearse(kernel.layout.clone(), kernel.hz)
                     .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
                 pins.take_over(PATIENCE)?
             }
@@ -127,32 +120,21 @@ impl Agent {
             ),
         };
         if !config.replace && !pins.generations()?.is_empty() {
-            // What a killed agent left. Its flows must not be cut off from bytes that wait for them.
             tracing::info!(name = %config.name, "taking out what a killed agent left");
-            const PATIENCE: Duration = Duration::from_secs(10);
-            match detach(&pins, Some(PATIENCE))? {
-                Drained::Empty => {}
-                Drained::Unread(readers) => bail!(
-                    "a killed agent left instance '{0}', and {readers} sockets still hold bytes that their readers have not read: \
-                     take over from it with --replace, run `shunt detach --name {0}` to wait for them, or start under another name",
-                    config.name
-                ),
-            }
+            report(detach(&pins)?);
             drop(lock);
             return Agent::start(config);
         }
 
-        let installed = install(&pins, config, &kernel, &guarded, &target);
+        let installed = install(&pins, config, &kernel, &target);
         if installed.is_err() && pins.generations().is_ok_and(|all| all.is_empty()) {
             let _ = pins.remove();
         }
-        let (instance, rules) = installed?;
-        let waker = Waker::new(&instance, kernel.does("wakes"))?;
+        let (instance, rules, enrolment) = installed?;
         let mut older = Vec::new();
         for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
             if generation.is_complete() {
-                let old = Instance::open_generation(pins.clone(), generation)?;
-                older.push(Drain::begin(old, Waker::without_alarms(kernel.does("wakes")))?);
+                older.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
             } else {
                 generation.remove()?;
             }
@@ -164,8 +146,7 @@ impl Agent {
             kernel,
             signals,
             rules,
-            guarded,
-            waker,
+            enrolment,
             older,
             _lock: lock,
         })
@@ -197,11 +178,11 @@ impl Agent {
         loop {
             /// How often to see whether another agent wants to take over.
             const SUCCESSORS: Duration = Duration::from_millis(200);
-            let mut period = self.waker.period().min(SUCCESSORS);
+            let mut period = self.enrolment.period(SUCCESSORS);
             if !self.older.is_empty() {
                 period = period.min(Drain::PAUSE);
             }
-            match self.signals.wait(period, self.waker.alarms())? {
+            match self.signals.wait(period, Some(self.enrolment.newcomers()))? {
                 Some(Request::Reload) if self.config.file.is_some() => self.reload()?,
                 Some(_) => break,
                 None => {}
@@ -213,7 +194,7 @@ impl Agent {
                 followed = Instant::now();
                 self.rules.find_cgroups()?;
             }
-            self.waker.look(&self.instance)?;
+            self.enrolment.step()?;
             self.drain_older()?;
             if looked.elapsed() < LOOK {
                 continue;
@@ -236,14 +217,13 @@ impl Agent {
 
     /// Goes on with what an agent of another version left.
     fn drain_older(&mut self) -> Result<()> {
-        for mut drain in std::mem::take(&mut self.older) {
-            match drain.step()? {
-                Drained::Empty => {
-                    drain.remove()?;
-                    tracing::info!("nothing is left of the version before");
-                }
-                Drained::Unread(_) => self.older.push(drain),
+        for drain in std::mem::take(&mut self.older) {
+            if drain.remaining()? > 0 {
+                self.older.push(drain);
+                continue;
             }
+            drain.remove()?;
+            tracing::info!("nothing is left of the version before");
         }
         Ok(())
     }
@@ -257,25 +237,19 @@ impl Agent {
     fn stop(mut self) -> Result<Ended> {
         let pins = self.instance.pins().clone();
         let mut drains = std::mem::take(&mut self.older);
-        let newest = Instance::open_generation(pins.clone(), self.instance.generation().clone())?;
-        let waker = std::mem::replace(&mut self.waker, Waker::without_alarms(true));
-        drains.push(Drain::begin(newest, waker)?);
-        let signals = &mut self.signals;
-        let file = self.config.file.is_some();
-        // There is nothing to read again any more.
-        let mut stop = || matches!(signals.pending(), Some(request) if request == Request::Stop || !file);
-        match finish(&pins, drains, None, || stop() || pins.has_successor())? {
-            Drained::Empty => Ok(Ended::Clean),
-            Drained::Unread(_) if pins.has_successor() => Ok(self.hand_over()),
-            Drained::Unread(readers) => {
-                tracing::warn!(
-                    readers,
-                    "stopped before every reader had read what was redirected to it; nothing is lost: run `shunt detach --name {}` later",
-                    self.config.name
-                );
-                Ok(Ended::Unread)
-            }
-        }
+        drains.push(Drain::begin(self.instance)?);
+        report(finish(&pins, drains)?);
+        Ok(Ended::Clean)
+    }
+}
+
+/// Says what becomes of the sockets that have not left.
+fn report(remaining: usize) {
+    if remaining > 0 {
+        tracing::info!(
+            sockets = remaining,
+            "these were at rest and stay in the kernel's socket map until they close: nothing is lost, they go by TCP"
+        );
     }
 }
 
@@ -300,65 +274,34 @@ impl Agent {
     }
 
     fn apply(&mut self, policy: &Policy) -> Result<()> {
-        if self.guarded.is_empty() && !policy.guarded.is_empty() {
-            self.guarded = guarded_here(policy, &self.kernel);
-        }
-        self.rules.replace(&self.instance, Tables::new(policy, &self.guarded))?;
+        self.rules.replace(&self.instance, Tables::new(policy))?;
         self.rules.note_listeners()
     }
 }
 
-/// The programs that this kernel would let notice, if any is to be guarded.
-fn guarded_here(policy: &Policy, kernel: &Kernel) -> Vec<&'static str> {
-    if policy.guarded.is_empty() {
-        return Vec::new();
-    }
-    let all = guarded::applying(|statement| if kernel.does(statement) { Answer::Yes } else { Answer::No });
-    let left_out: Vec<String> = all
-        .iter()
-        .filter(|program| policy.guarded.contains(&program.name))
-        .map(|program| format!("{} ({})", program.name, program.why))
-        .collect();
-    if !left_out.is_empty() {
-        tracing::info!("left to TCP, since this kernel would let them notice: {}", left_out.join(", "));
-    }
-    all.iter().map(|program| program.name).collect()
-}
-
-/// Drains and removes every generation, complete or not. The caller holds the lock.
-pub fn detach(pins: &Pins, wait: Option<Duration>) -> Result<Drained> {
-    let programs_wake = probe::wakes().unwrap_or_else(|error| {
-        tracing::warn!("cannot find out whether programs can wake readers here, so this command will: {error:#}");
-        false
-    });
+/// Stops and removes every generation, complete or not: how many sockets stay in the kernel's map until they close. The caller holds
+/// the lock.
+pub fn detach(pins: &Pins) -> Result<usize> {
     let mut drains = Vec::new();
     for generation in pins.generations()? {
         if generation.is_complete() {
-            let instance = Instance::open_generation(pins.clone(), generation)?;
-            drains.push(Drain::begin(instance, Waker::without_alarms(programs_wake))?);
+            drains.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
         } else {
             // Nothing was ever attached.
             generation.remove()?;
         }
     }
-    finish(pins, drains, wait.map(|wait| Instant::now() + wait), || pins.has_successor())
+    finish(pins, drains)
 }
 
-/// Finishes the drains one after the other, and removes the instance's folder when all are done.
-fn finish(
-    pins: &Pins,
-    drains: Vec<Drain>,
-    deadline: Option<Instant>,
-    mut abandon: impl FnMut() -> bool,
-) -> Result<Drained> {
+/// Finishes the drains one after the other, and removes the instance's folder.
+fn finish(pins: &Pins, drains: Vec<Drain>) -> Result<usize> {
+    let mut remaining = 0;
     for drain in drains {
-        let drained = drain.finish(deadline, &mut abandon)?;
-        if drained != Drained::Empty {
-            return Ok(drained);
-        }
+        remaining += drain.finish()?;
     }
     pins.remove()?;
-    Ok(Drained::Empty)
+    Ok(remaining)
 }
 
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
@@ -367,12 +310,11 @@ fn install(
     pins: &Pins,
     config: &Config,
     kernel: &Kernel,
-    guarded: &[&'static str],
     target: &Target,
-) -> Result<(Instance, Rules)> {
-    let settings = Settings { flows: config.flows, meter: kernel.meter, hz: kernel.hz };
+) -> Result<(Instance, Rules, Enrolment)> {
+    let settings = Settings { flows: config.flows, hz: kernel.hz };
     let datapath = Datapath::new(kernel.layout.clone(), settings);
-    let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, guarded, target);
+    let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);
     let generations = pins.generations()?;
     if let Some(newest) = generations.last().filter(|newest| newest.is_complete())
         && Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi == ABI
@@ -397,65 +339,83 @@ fn install(
 
 /// Takes away a generation that did not come to be.
 fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(2);
     if !generation.is_complete() {
         return generation.remove();
     }
-    let drain = Drain::begin(Instance::open_generation(pins.clone(), generation)?, Waker::without_alarms(true))?;
-    drain.finish(Some(Instant::now() + PATIENCE), &mut || false).map(|_| ())
+    Drain::begin(Instance::open_generation(pins.clone(), generation)?)?.finish().map(|_| ())
 }
 
-/// Loads, pins and attaches the programs, in the place of those that are there. The sock_ops link comes last: with that sockets are
-/// enrolled.
+/// Loads, pins and attaches the programs, in the place of those that are there. The sock_ops link comes last: with that connections
+/// are noticed.
 ///
-/// Sockets that are enrolled keep the sk_msg program that they were enrolled with, and the two share records of one version.
+/// Sockets that are enrolled keep the programs that they were enrolled with, and the two share records of one version.
 fn attach(
     pins: &Pins,
     generation: &Generation,
     datapath: &Datapath,
     maps: load::Maps,
     config: &Config,
-    guarded: &[&'static str],
     target: &Target,
-) -> Result<(Instance, Rules)> {
-    let establish = load::program(&datapath.establish()?, &maps)?;
-    let send = load::program(&datapath.send()?, &maps)?;
-    let options = load::program(&datapath.options()?, &maps)?;
-    let look = load::program(&datapath.look()?, &maps)?;
-    for (name, program) in [("establish", &establish), ("send", &send), ("options", &options), ("look", &look)] {
-        generation.pin_program(name, program)?;
+) -> Result<(Instance, Rules, Enrolment)> {
+    let load = |name: ProgramName| load::program(&datapath.program(name)?, &maps);
+    let mut programs = BTreeMap::new();
+    for name in ProgramName::ALL {
+        let loaded = match load(name) {
+            // Without it, programs that could splice stay with TCP.
+            Err(error) if name == ProgramName::Reads => {
+                tracing::warn!("programs that could splice stay with TCP: {error:#}");
+                continue;
+            }
+            loaded => loaded?,
+        };
+        generation.pin_program(name.pin(), &loaded)?;
+        programs.insert(name, loaded);
     }
     if !generation.is_complete() {
         generation.pin_maps(&maps)?;
     }
     let instance = Instance::open_generation(pins.clone(), generation.clone())?;
-    instance.set_about(about(&target.path, datapath.settings.meter))?;
+    instance.set_about(about(&target.path))?;
     instance.set_control(Control {
         draining: 0,
         refresh: refresh(config, datapath.settings.hz),
-        blocking_readers: config.blocking_readers.into(),
+        reserved: 0,
         // Until others take their place.
         rules: instance.control()?.rules,
     })?;
-    let rules = Rules::install(&instance, Tables::new(&config.policy, guarded))?;
-    attach_send(&instance, &send).context("cannot attach the sk_msg program")?;
-    attach_to_cgroup(&instance, "link_options", &options, AttachType::CGROUP_SETSOCKOPT, &target.dir)
+    let rules = Rules::install(&instance, Tables::new(&config.policy))?;
+    let program = |name: ProgramName| programs.get(&name).with_context(|| format!("program '{}'", name.pin()));
+    attach_to_socks(&instance, "link_send", program(ProgramName::Send)?, Attachment::of_sk_msg)
+        .context("cannot attach the sk_msg program")?;
+    attach_to_socks(&instance, "link_verdict", program(ProgramName::Verdict)?, Attachment::of_sk_skb_verdict)
+        .context("cannot attach the verdict program")?;
+    let options = program(ProgramName::Options)?;
+    attach_to_cgroup(&instance, "link_options", options, AttachType::CGROUP_SETSOCKOPT, &target.dir)
         .with_context(|| format!("cannot attach the program for socket options to {}", target.path.display()))?;
-    attach_to_cgroup(&instance, "link_establish", &establish, AttachType::CGROUP_SOCK_OPS, &target.dir)
+    let establish = program(ProgramName::Establish)?;
+    attach_to_cgroup(&instance, "link_establish", establish, AttachType::CGROUP_SOCK_OPS, &target.dir)
         .with_context(|| format!("cannot attach the sock_ops program to {}", target.path.display()))?;
     // After the programs are attached, so that each listener is seen by them or by this.
     rules.note_listeners()?;
-    Ok((instance, rules))
+    let reads = programs.remove(&ProgramName::Reads);
+    let enrol = programs.remove(&ProgramName::Enrol).context("program 'enrol'")?;
+    let enrolment = Enrolment::new(&instance, enrol, reads)?;
+    Ok((instance, rules, enrolment))
 }
 
-fn attach_send(instance: &Instance, send: &Prog) -> Result<()> {
-    const LINK: &str = "link_send";
-    if let Some(link) = instance.generation().link(LINK)? {
-        return Ok(link.update(send)?);
+/// `link` is the name of its pin.
+fn attach_to_socks(
+    instance: &Instance,
+    link: &str,
+    program: &Prog,
+    attach: fn(&Prog, &Map) -> syscalls::Result<Attachment>,
+) -> Result<()> {
+    if let Some(attached) = instance.generation().link(link)? {
+        return Ok(attached.update(program)?);
     }
     // Where there are no such links, this takes the place of the program before.
-    if let Attachment::Link(link) = Attachment::of_sk_msg(send, instance.socks())? {
-        instance.generation().pin_link(LINK, &link)?;
+    if let Attachment::Link(attached) = attach(program, instance.socks())? {
+        instance.generation().pin_link(link, &attached)?;
     }
     Ok(())
 }
@@ -498,8 +458,8 @@ impl Target {
     }
 }
 
-fn about(cgroup: &Path, meter: crate::datapath::Meter) -> About {
-    let mut about = About { abi: ABI, pid: std::process::id(), meter: meter as u32, ..About::default() };
+fn about(cgroup: &Path) -> About {
+    let mut about = About { abi: ABI, pid: std::process::id(), ..About::default() };
     about.started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let path = cgroup.as_os_str().as_bytes();
     let length = path.len().min(about.cgroup.len());

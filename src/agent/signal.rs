@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::time::TimeSpec;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// SIGTERM, SIGINT and SIGHUP of this process. Blocked in the thread that makes it and in those started afterwards.
@@ -27,11 +28,10 @@ impl Signals {
 
     /// Waits for a signal, or until something can be read from `also`; what the signal asks for, if one came in this time.
     pub fn wait(&mut self, time: Duration, also: Option<BorrowedFd<'_>>) -> Result<Option<Request>> {
-        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
         let descriptors = [Some(self.0.as_fd()), also];
         let mut ready: Vec<PollFd<'_>> =
             descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        match poll(&mut ready, timeout) {
+        match ppoll(&mut ready, Some(TimeSpec::from_duration(time)), None) {
             Ok(_) | Err(Errno::EINTR) => Ok(self.pending()),
             Err(errno) => Err(errno).context("cannot wait for signals"),
         }

@@ -26,7 +26,7 @@ mod error;
 pub mod link;
 mod mount_table;
 mod namespace;
-mod netlink;
+pub(crate) mod netlink;
 mod proxy;
 mod redirect;
 mod sysctl;

@@ -13,7 +13,7 @@ use super::Error;
 
 /// Attributes one after the other: `{ length u16, kind u16, value, padding to 4 }`.
 #[derive(Default)]
-pub(super) struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
     pub fn new() -> Self {
@@ -46,7 +46,7 @@ impl Attributes {
 }
 
 /// One message: the family's own header, then attributes.
-pub(super) struct Request {
+pub(crate) struct Request {
     pub kind: u16,
     /// `NLM_F_*` beside `NLM_F_REQUEST`; one with `NLM_F_ACK` is answered.
     pub flags: i32,
@@ -59,7 +59,7 @@ const HEADER: usize = 16;
 
 /// A socket in the network namespace of the thread that opened it; it speaks for that namespace from any thread.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     sequence: u32,
 }
@@ -151,7 +151,7 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 }
 
 /// The value of the first attribute of this kind.
-pub(super) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     let mut rest = attributes;
     loop {
         let length = usize::from(u16::from_ne_bytes(*rest.first_chunk()?));

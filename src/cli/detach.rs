@@ -1,28 +1,23 @@
 //! `shunt detach`
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{DONE, Instance, UNREAD, say};
-use crate::agent::{self, Drained, Pins};
+use super::{DONE, Instance, say};
+use crate::agent::{self, Pins};
 
 /// Remove what a killed instance left, without losing data
 ///
-/// A killed agent's programs keep working: traffic goes on. This takes them out: every connection goes on by TCP, what was on its way
-/// is read first, then everything is detached and unpinned.
+/// A killed agent's programs keep working: traffic goes on. This takes them out: every connection goes on by TCP, and everything is
+/// detached and unpinned. It takes half a second if connections are at rest: these stay in the kernel's socket map until they close.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  \
-    shunt detach                              wait until every reader has read\n  \
-    shunt detach --name pods --wait 30        give up after half a minute, with exit code 75")]
+#[command(after_help = "Example:\n  \
+    shunt detach --name pods")]
 pub struct Detach {
     #[command(flatten)]
     instance: Instance,
-    /// How long to wait for readers that do not read [default: until they have]
-    #[arg(long, value_name = "SECONDS")]
-    wait: Option<u64>,
 }
 
 impl Detach {
@@ -32,20 +27,14 @@ impl Detach {
         let Some(_lock) = pins.lock()? else {
             bail!("instance '{name}' is running: stop it with SIGTERM, which detaches it without losing data");
         };
-        let drained = agent::detach(&pins, self.wait.map(Duration::from_secs))
-            .with_context(|| format!("cannot detach instance '{name}'"))?;
-        match drained {
-            Drained::Empty => {
-                say(format_args!("instance '{name}' is gone\n"))?;
-                Ok(DONE)
-            }
-            Drained::Unread(readers) => {
-                eprintln!(
-                    "shunt: {readers} sockets still hold bytes that their readers have not read; everything goes by TCP now. \
-                     Run `shunt detach --name {name}` again later"
-                );
-                Ok(UNREAD.into())
-            }
+        let remaining = agent::detach(&pins).with_context(|| format!("cannot detach instance '{name}'"))?;
+        say(format_args!("instance '{name}' is gone\n"))?;
+        if remaining > 0 {
+            eprintln!(
+                "shunt: {remaining} sockets were at rest and stay in the kernel's socket map until they close: nothing is lost, they go \
+                 by TCP"
+            );
         }
+        Ok(DONE)
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use super::table::Table;
 use super::{DONE, Instance, say};
 use crate::agent;
-use crate::datapath::Reason;
+use crate::datapath::Counter;
 use crate::observe::{self, FlowSide};
 
 /// Each open flow: who talks to whom, which way, and how much went directly and by TCP
@@ -51,7 +51,7 @@ impl Flows {
 
     fn show(&self, instance: &agent::Instance) -> Result<()> {
         let flows = observe::flows(instance)?;
-        let excluded = instance.counter(Reason::Excluded)?;
+        let excluded = instance.counter(Counter::Excluded)?;
         if self.json {
             let name = instance.pins().name().to_string();
             return say(format_args!(

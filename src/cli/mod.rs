@@ -29,8 +29,6 @@ mod trace;
 
 /// Exit code of a command that did what it was asked to.
 const DONE: ExitCode = ExitCode::SUCCESS;
-/// Exit code when readers still hold bytes that were redirected to them (`EX_TEMPFAIL` of sysexits.h).
-const UNREAD: u8 = 75;
 /// Exit code of `shunt doctor` when shunt cannot run here (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
 

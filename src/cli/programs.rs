@@ -12,7 +12,7 @@ use super::table::Table;
 use super::{DONE, say};
 use crate::agent::kernel;
 use crate::agent::load::LICENSE;
-use crate::datapath::{Datapath, Meter, Settings};
+use crate::datapath::{Datapath, Settings};
 use crate::probe;
 
 /// The kernel programs as they are assembled for this machine's kernel; loads nothing
@@ -25,9 +25,6 @@ pub struct Programs {
     /// Print every instruction, under the line of Rust that wrote it
     #[arg(long)]
     disassemble: bool,
-    /// Assemble for a kernel that does not charge redirected bytes to their receiver
-    #[arg(long)]
-    counted: bool,
     /// Write the programs and their maps into DIR/shunt.o, an ELF object that libbpf and bpftool load
     #[arg(long, value_name = "DIR", conflicts_with = "disassemble")]
     elf: Option<PathBuf>,
@@ -36,9 +33,8 @@ pub struct Programs {
 impl Programs {
     pub fn run(self) -> Result<ExitCode> {
         let layout = kernel::layout(&kernel::btf()?)?;
-        let meter = if self.counted { Meter::Counted } else { Meter::Charged };
-        let datapath = Datapath::new(layout, Settings { flows: 65_536, meter, hz: probe::hz()? });
-        let programs = datapath.programs()?;
+        let datapath = Datapath::new(layout, Settings { flows: 65_536, hz: probe::hz()? });
+        let programs = datapath.programs()?.map(|(_, program)| program);
         if self.disassemble {
             for program in &programs {
                 say(format_args!("{program}\n"))?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{DONE, UNREAD};
+use super::DONE;
 use crate::agent::{Agent, Config, Ended, Name, privileges};
 use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
@@ -18,13 +18,12 @@ use crate::policy::file::{self, File, Settings};
 ///
 /// Prints one line that begins with "ready" when everything is attached; logs go to stderr.
 ///
-/// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP, and what was on its way is read first. A second
-/// signal stops at once and leaves the connections as they are; `shunt detach` takes them out later.
+/// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP.
 ///
 /// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; CAP_SYS_ADMIN if a BPF file system has to be mounted, and CAP_SYS_RESOURCE on
 /// kernels before 5.11 unless the limit of locked memory (`ulimit -l`) is high. Once started it keeps the first three, and CAP_SYS_PTRACE if
-/// it was given: by that it names the processes in its logs and wakes readers on kernels whose programs cannot. Everything else is given
-/// up for good.
+/// it was given: by that it looks at the executables of other users' processes, and names processes in what it shows. Everything else is
+/// given up for good.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
@@ -55,14 +54,11 @@ pub struct Run {
     /// When stopped, leave the datapath at work for the next agent instead of taking it away; `shunt detach` does that
     #[arg(long)]
     keep: bool,
-    /// Accelerate sockets without O_NONBLOCK, too: a thread that sleeps in recv() on one is answered EAGAIN when a signal wakes it
-    #[arg(long)]
-    blocking_readers: bool,
     /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and /healthz: ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "WHERE")]
     metrics: Option<Endpoint>,
     /// Take over from an agent of this name, running or dead: its flows go on, new ones are accelerated all the time, and a running agent
-    /// ends. A part of another version goes on beside until its readers have read what was redirected to them
+    /// ends. What another version has enrolled goes by TCP and leaves, connection by connection
     #[arg(long)]
     replace: bool,
 }
@@ -98,7 +94,6 @@ impl Run {
             flows: self.max_flows.or(settings.max_flows).unwrap_or(FLOWS),
             refresh: Duration::from_secs(refresh.into()),
             keep: self.keep,
-            blocking_readers: self.blocking_readers || settings.blocking_readers.unwrap_or(false),
             replace: self.replace,
             policy,
             file: path,
@@ -128,9 +123,7 @@ impl Run {
                 .and_then(|()| out.flush())
                 .context("cannot write to standard output")?;
         }
-        match agent.run()? {
-            Ended::Clean | Ended::Kept | Ended::HandedOver => Ok(DONE),
-            Ended::Unread => Ok(UNREAD.into()),
-        }
+        let _: Ended = agent.run()?;
+        Ok(DONE)
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::table::Table;
 use super::{DONE, Instance, say};
 use crate::agent;
-use crate::datapath::Reason;
+use crate::datapath::Counter;
 use crate::observe;
 
 /// How often each decision was taken: flows paired, messages direct and by TCP, and why
@@ -32,7 +32,7 @@ impl Stats {
             return Ok(DONE);
         }
         let mut table = Table::new(&["COUNTER", "TIMES", "MEANING"]).right(1);
-        for &reason in Reason::ALL {
+        for &reason in Counter::ALL {
             let times = stats.counters.get(reason.name()).copied().unwrap_or_default();
             let meaning = if reason.name().starts_with("direct_") {
                 reason.meaning().replace(" by sockets that have closed", "")

@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::table::Table;
 use super::{DONE, say};
 use crate::agent::{Instance, Pins};
-use crate::datapath::Meter;
 
 /// What runs here: every instance, its cgroup and its state
 #[derive(Args)]
@@ -42,8 +41,6 @@ struct InstanceStatus {
     started: u64,
     cgroup: String,
     pins: PathBuf,
-    /// `charged` or `counted`: see the architecture notes on the memory gate.
-    meter: &'static str,
     flow_ends: usize,
 }
 
@@ -100,7 +97,6 @@ fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
         started: 0,
         cgroup: String::new(),
         pins: pins.dir().to_owned(),
-        meter: "",
         flow_ends: 0,
     }
 }
@@ -121,7 +117,6 @@ fn complete(instance: Instance, alive: bool) -> Result<InstanceStatus> {
         started: about.started,
         cgroup: String::from_utf8_lossy(cgroup).into_owned(),
         pins: instance.generation().dir().to_owned(),
-        meter: if about.meter == Meter::Charged as u32 { "charged" } else { "counted" },
         flow_ends: instance.ends()?.len(),
     })
 }

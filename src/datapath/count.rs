@@ -1,15 +1,15 @@
-//! Counting a decision.
+//! Counting.
 
 use bpf_asm::{AtomicOp, Builder, Operand, Place, helper};
 
 use super::Datapath;
-use super::reason::Reason;
+use super::counter::Counter;
 
-/// Adds one to the counter of `reason`.
+/// Adds one to a counter.
 #[track_caller]
-pub(super) fn count(b: &Builder, d: &Datapath, reason: Reason) {
+pub(super) fn count(b: &Builder, d: &Datapath, counted: impl Into<Counter>) {
     let index = b.slot::<u32>();
-    b.store(index.place(), reason as u32);
+    b.store(index.place(), counted.into() as u32);
     add(b, d, index.place(), 1);
 }
 

@@ -1,11 +1,12 @@
 //! The sock_ops program: called by TCP at the events of every connection in the cgroup.
 
-use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, tcp_sock};
+use bpf_asm::{BuildErrors, Builder, Label, Program, ProgramType, Ptr, bpf_sock_ops};
 
 use super::count::{add, count};
-use super::reason::Reason;
-use super::record::{Lane, Mode, Role};
-use super::{Datapath, leave, policy, rendezvous, segment, trace};
+use super::counter::{Ending, Total};
+use super::event::lane_of;
+use super::record::{Lane, Mode};
+use super::{Datapath, handshake, lane, leave, policy, segment, trace};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -23,7 +24,6 @@ const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
 const BPF_TCP_FIN_WAIT1: i32 = 4;
 const BPF_TCP_FIN_WAIT2: i32 = 5;
 const BPF_TCP_CLOSE: i32 = 7;
-const BPF_TCP_CLOSE_WAIT: i32 = 8;
 const BPF_TCP_LAST_ACK: i32 = 9;
 
 /// What an event does.
@@ -35,10 +35,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let leaving = b.label();
     let cases: [(i32, Case); 7] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
-        (BPF_SOCK_OPS_STATE_CB, state_changed),
-        (BPF_SOCK_OPS_RWND_INIT, |b, d, event, _| rendezvous::hint(b, d, event)),
-        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| rendezvous::client_established(b, d, event)),
-        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| rendezvous::server_established(b, d, event)),
+        (BPF_SOCK_OPS_STATE_CB, |b, d, event, _| state_changed(b, d, event)),
+        (BPF_SOCK_OPS_RWND_INIT, |b, d, event, _| handshake::hint(b, d, event)),
+        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| handshake::client_established(b, d, event)),
+        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| handshake::server_established(b, d, event)),
         (BPF_SOCK_OPS_TCP_CONNECT_CB, |b, d, event, _| policy::connecting(b, d, event)),
         (BPF_SOCK_OPS_TCP_LISTEN_CB, |b, d, event, _| policy::listening(b, d, event)),
     ];
@@ -56,36 +56,17 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.finish(ProgramType::SockOps)
 }
 
-/// The lane of the event's socket; jumps to `none` if the context shows no socket or it has no lane.
-pub(super) fn lane_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Lane> {
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), none);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), none);
-    b.keep(lane)
-}
-
-/// The event's socket, with its members at hand; jumps to `none` if the context shows no socket or it is none of TCP.
-pub(super) fn socket_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<tcp_sock> {
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), none);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), none);
-    b.keep(socket)
-}
-
 /// An enrolled socket changes its state.
 ///
-/// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's answer; nor from its peer's on, so that
-/// the peer can leave. At its end its counts go into the totals. It stays in the socket map then: what was redirected to it may not
-/// have been read.
-fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
+/// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's answer; what is sent to it goes on as
+/// before. At its end its counts go into the totals. It stays in the socket map then: what was sent to it may not have been read.
+fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let lane = lane_of(b, d, event, &done);
 
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
     // A bit for each, not a branch for each: the verifier would follow the rest from every one of them.
-    let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_CLOSE_WAIT, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
+    let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
     let ending = b.value(ends.iter().fold(0, |bits, state| bits | 1 << state));
     ending.rsh(&to);
     drop(to);
@@ -93,28 +74,24 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: 
     b.jump_if(ending.eq(0), &done);
     drop(ending);
     let mode = b.load(lane.at(Lane::mode));
-    b.when(mode.ne(Mode::Ended as u32), || leave::end(b, d, event, &lane, Reason::Ended));
+    b.when(mode.lt(Mode::Ended as u32), || {
+        lane::end(b, &lane, Ending::ShutDown);
+        count(b, d, Ending::ShutDown);
+        trace::tell(b, d, &lane, Ending::ShutDown as u32, event);
+    });
     drop(mode);
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
-    b.jump_if(to.eq(BPF_TCP_CLOSE_WAIT), &done);
-    b.jump_if(to.ne(BPF_TCP_CLOSE), leaving);
+    b.jump_if(to.ne(BPF_TCP_CLOSE), &done);
     drop(to);
-    trace::tell(b, d, &lane, Reason::Closed as u32, event);
-    for (total, of_lane) in [(Reason::DirectMessages, Lane::direct_messages), (Reason::DirectBytes, Lane::direct_bytes)]
-    {
+    trace::tell(b, d, &lane, Total::Closed as u32, event);
+    for (total, of_lane) in [(Total::DirectMessages, Lane::direct_messages), (Total::DirectBytes, Lane::direct_bytes)] {
         let index = b.slot::<u32>();
         b.store(index.place(), total as u32);
         let amount = b.keep(b.load(lane.at(of_lane)));
-        b.store(lane.at(of_lane), 0);
         add(b, d, index.place(), &amount);
     }
-    // The counts start again from nothing.
-    for earlier in [Lane::messages_at_empty, Lane::bytes_at_empty, Lane::messages_at_look, Lane::bytes_at_look] {
-        b.store(lane.at(earlier), 0);
-    }
-    count(b, d, Reason::Closed);
-    let role = b.load(lane.at(Lane::role));
-    b.when(role.eq(Role::Client as u32), || rendezvous::client_closed(b, d, &lane));
+    lane::totalled(b, &lane);
+    count(b, d, Total::Closed);
     b.place(&done);
 }
 

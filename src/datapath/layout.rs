@@ -2,18 +2,6 @@
 
 use bpf_asm::KernelField;
 
-/// What `file_ref_t` says when one holds on (include/linux/file_ref.h).
-const FILE_REF_ONEREF: i64 = 0;
-
-/// A number of those that hold on to something, and how it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holders {
-    /// Where the number is.
-    pub field: KernelField,
-    /// The number when there is one.
-    pub of_one: i64,
-}
-
 /// Flags of `enum sock_flags` (include/net/sock.h) that ask for something that only TCP's own functions do.
 const GUARDED_FLAGS: [&str; 5] =
     ["SOCK_URGINLINE", "SOCK_ZEROCOPY", "SOCK_RCVTSTAMP", "SOCK_RCVTSTAMPNS", "SOCK_TIMESTAMPING_RX_SOFTWARE"];
@@ -33,8 +21,6 @@ macro_rules! layout {
         pub struct Layout {
             $($(#[doc = $doc])+ pub $name: KernelField,)+
             $($(#[doc = $odoc])+ pub $oname: Option<KernelField>,)+
-            /// How many hold on to an open file.
-            pub file_holders: Holders,
             /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
             pub sk_msg_size: u32,
             /// A socket's `struct cgroup`, with tags in its low bits before 5.16.
@@ -57,11 +43,6 @@ macro_rules! layout {
                 size_of: impl FnOnce(&str) -> Result<u32, E>,
                 enumerator: impl Fn(&str) -> Option<i64>,
             ) -> Result<Layout, E> {
-                let file_holders = match member("file", "f_ref.refcnt.counter") {
-                    Ok(field) => Holders { field, of_one: FILE_REF_ONEREF },
-                    // Kernels before 6.13.
-                    Err(_) => Holders { field: member("file", "f_count.counter")?, of_one: 1 },
-                };
                 let cgroup = match member("sock", "sk_cgrp_data.cgroup") {
                     Ok(field) => field,
                     // Kernels before 5.16, with tags in the low bits.
@@ -73,7 +54,6 @@ macro_rules! layout {
                     Err(_) => member("kernfs_node", "parent")?,
                 };
                 Ok(Layout {
-                    file_holders,
                     cgroup,
                     folder_above,
                     $($name: member($structure, $path)?,)+
@@ -98,6 +78,14 @@ layout! {
         listener => "request_sock" "__req_common.skc_listener",
         /// The first thread of a thread's process.
         first_thread => "task_struct" "group_leader",
+        /// When a thread was started, in nanoseconds since boot.
+        started => "task_struct" "start_boottime",
+        /// The number of a thread's process.
+        process_id => "task_struct" "tgid",
+        /// A thread's memory.
+        memory => "task_struct" "mm",
+        /// The open file of the executable in it.
+        image => "mm_struct" "exe_file",
         /// A thread's name.
         thread_name => "task_struct" "comm",
         /// A cgroup's folder.
@@ -112,12 +100,26 @@ layout! {
         receive_buffer => "sock" "sk_rcvbuf",
         /// `SO_RCVLOWAT`.
         low_water => "sock" "sk_rcvlowat",
-        /// Flag bits of `enum sock_flags`; `SOCK_KEEPOPEN` is `SO_KEEPALIVE`.
+        /// `SO_PEEK_OFF`, -1 while it is off.
+        peek_offset => "sock" "sk_peek_off",
+        /// `SO_TIMESTAMPING`.
+        timestamping => "sock" "sk_tsflags",
+        /// `SO_MAX_PACING_RATE`, all ones while there is none.
+        max_pacing_rate => "sock" "sk_max_pacing_rate",
+        /// Whether the connection is being repaired (`TCP_REPAIR`).
+        repair => "tcp_sock" "repair",
+        /// `TCP_NODELAY` and `TCP_CORK`, bits of `TCP_NAGLE_*`.
+        nagle => "tcp_sock" "nonagle",
+        /// Flag bits of `enum sock_flags`.
         flags => "sock" "__sk_common.skc_flags",
         /// The socket's `struct sk_psock` while it is enrolled, tagged in its low bits.
         user_data => "sock" "sk_user_data",
-        /// Head of the list of redirected messages that wait to be read.
-        direct_queue => "sk_psock" "ingress_msg",
+        /// Segments that TCP has received and that neither the verdict program nor a reader has taken.
+        receive_queue_length => "sock" "sk_receive_queue.qlen",
+        /// Head of the list of messages and segments that wait to be read, the ingress queue.
+        ingress_queue => "sk_psock" "ingress_msg",
+        /// Segments that could not be put there at once, and will be.
+        deferred_length => "sk_psock" "ingress_skb.qlen",
         /// Whether somebody is inside a call on a socket.
         lock_owned => "sock" "sk_lock.owned",
         /// What threads that wait for a socket sleep on; null before the socket was accepted.
@@ -131,7 +133,7 @@ layout! {
         /// Lowest address of a thread's kernel stack.
         thread_stack => "task_struct" "stack",
         /// How many hold on to a `struct sk_psock`: the socket map, and whoever is in a call of enrolled sockets.
-        direct_users => "sk_psock" "refcnt.refs.counter",
+        psock_users => "sk_psock" "refcnt.refs.counter",
         /// A socket's network namespace.
         namespace => "sock" "__sk_common.skc_net.net",
         /// Sequence number after the last byte that the application wrote.
@@ -144,10 +146,6 @@ layout! {
         rcv_wup => "tcp_sock" "rcv_wup",
         /// Bytes of the last window that was offered, from `rcv_wup` on.
         rcv_wnd => "tcp_sock" "rcv_wnd",
-        /// `TCP_KEEPIDLE` in jiffies, 0 for the namespace's default.
-        keepalive_idle => "tcp_sock" "keepalive_time",
-        /// `TCP_KEEPINTVL` in jiffies, 0 for the namespace's default.
-        keepalive_interval => "tcp_sock" "keepalive_intvl",
         /// Bytes sent by TCP.
         bytes_sent => "tcp_sock" "bytes_sent",
         /// Address family.
@@ -164,10 +162,12 @@ layout! {
         remote_v4 => "sock" "__sk_common.skc_daddr",
         /// The `struct socket` that an application holds, null once it is closed.
         socket => "sock" "sk_socket",
-        /// `socket_state` of a `struct socket`.
-        socket_state => "socket" "state",
         /// The open file of a `struct socket`.
         socket_file => "socket" "file",
+        /// The contents of an open file.
+        file_mapping => "file" "f_mapping",
+        /// What maps them into memory, null while nothing does.
+        mappings => "address_space" "i_mmap.rb_root.rb_node",
         /// Flags of an open file, as `fcntl` shows them.
         file_flags => "file" "f_flags",
         /// From a `struct socket` to its file system inode.
@@ -186,9 +186,5 @@ layout! {
         local_v6 => "sock" "__sk_common.skc_v6_rcv_saddr",
         /// Remote IPv6 address.
         remote_v6 => "sock" "__sk_common.skc_v6_daddr",
-        /// The default of `TCP_KEEPIDLE`, in jiffies.
-        keepalive_idle_default => "net" "ipv4.sysctl_tcp_keepalive_time",
-        /// The default of `TCP_KEEPINTVL`, in jiffies.
-        keepalive_interval_default => "net" "ipv4.sysctl_tcp_keepalive_intvl",
     }
 }

@@ -1,58 +1,68 @@
-//! How a lane ends, and how its socket gets out of the socket map without losing a byte.
+//! The way out of the socket map, without losing a byte.
+//!
+//! Taking a socket out destroys what its reader has not read, and a redirect that is under way to it would fail in its sender. So a
+//! socket leaves by itself, in its own sock_ops program, which runs under its lock: no segment arrives meanwhile. It leaves when it
+//! sends a segment after its lane has ended in both directions, or while shunt is being stopped, if its queues are empty and its peer
+//! is in no call that could redirect to it. A socket that is at rest sends no segment, and stays until it closes: it goes by TCP.
 
-use bpf_asm::{Builder, Ptr, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops, helper};
 
 use super::count::count;
+use super::counter::Outcome;
+use super::event::{forget, lane_of};
 use super::peek::peek;
-use super::reason::Reason;
-use super::record::{End, Lane, Mode, Wake};
-use super::rendezvous::BPF_SOCK_OPS_STATE_CB_FLAG;
-use super::{Datapath, establish, gate, rendezvous, trace};
+use super::receiver::{delivered, mode, unread, users_of_psock};
+use super::record::{Control, End, Lane, Mode};
+use super::rendezvous::find_peer;
+use super::waiters::asleep;
+use super::Datapath;
 
-/// Nothing is sent directly any more, for this reason.
-pub(super) fn end(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, reason: Reason) {
-    mark(b, lane, reason);
-    trace::tell(b, d, lane, reason as u32, event);
-}
-
-/// Marks a lane as one that has ended for this reason.
-pub(super) fn mark(b: &Builder, lane: &Ptr<Lane>, reason: Reason) {
-    b.store(lane.at(Lane::mode), Mode::Ended as u32);
-    b.store(lane.at(Lane::credit), 0);
-    b.store(lane.at(Lane::why), reason as u32);
-}
-
-/// An event's socket, whose lane has ended, is taken out if nothing can be on its way to it and nothing waits to be read; and not while
-/// its keepalive timer is borrowed.
-///
-/// Whoever sleeps on a socket is woken when its FIN is acknowledged and when the peer's arrives (`tcp_rcv_state_process`, `tcp_fin`).
-/// TCP's own receive function knows what to do; that of enrolled sockets answers `EAGAIN`, to a blocking reader, too
-/// (`tcp_bpf_recvmsg`). So a program that sends all it has, shuts down, and then waits for the rest is to find TCP's function. A redirect
-/// that is under way to a socket that has just been taken out would fail in its sender.
+/// Takes an event's socket out, if nothing can be on its way to it and nothing waits to be read.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let stays = b.label();
-    let lane = establish::lane_of(b, d, event, &stays);
-    let wake = b.load(lane.at(Lane::wake));
-    b.jump_if(wake.ne(Wake::Idle as u32), &stays);
-    drop(wake);
-
-    rendezvous::find_peer(b, d, &lane, &stays);
-    let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, &stays);
-    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), &stays);
-    drop(cookie);
-    gate::at_rest(b, d, &lane, &stays);
-    let unread = gate::direct_unread(b, d, &b.load(lane.at(Lane::own).at(End::sk)), &stays);
+    let lane = lane_of(b, d, event, &stays);
+    let at = b.slot::<u64>();
+    b.store(at.place(), b.load(lane.at(Lane::own).at(End::sk)));
+    delivered(b, d, &b.load(at.place()), &stays, &stays);
+    let unread = unread(b, d, &b.load(at.place()), &stays);
     b.jump_if(unread.ne(0), &stays);
     drop(unread);
+    at_rest(b, d, &lane, &stays);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
     drop(lane);
-    // Its segments are of no interest any more.
-    let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    flags.and(BPF_SOCK_OPS_STATE_CB_FLAG);
-    b.call(helper::sock_ops_cb_flags_set(event, flags));
-    count(b, d, Reason::Left);
+    forget(b, event);
+    count(b, d, Outcome::Left);
     b.place(&stays);
 }
 
-#[cfg(test)]
-mod tests;
+/// Sees to it that nothing is on its way from the peer; jumps to `perhaps` if something may be.
+///
+/// Whoever calls the peer from now on finds that this lane has ended, or that shunt is being stopped. A message whose program ran before
+/// is in the queue as soon as its call ends: those who are in a call on the peer hold on to its psock, and no sender sleeps in the
+/// redirect itself unless it waits for this socket's lock.
+fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
+    let at_rest = b.label();
+    // An end that is alone receives nothing.
+    find_peer(b, d, lane, &at_rest);
+    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
+    let cookie = peek(b, peer(), d.layout.cookie, &at_rest);
+    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), &at_rest);
+    drop(cookie);
+    let mode = mode(b, lane, &at_rest);
+    b.jump_if(mode.ge(Mode::Ended as u32), &at_rest);
+    drop(mode);
+    let asleep = asleep(b, d, &peer(), perhaps, perhaps);
+    let users = users_of_psock(b, d, &peer(), &at_rest);
+    b.jump_if(users.gt(b.load(asleep.place())), perhaps);
+    b.place(&at_rest);
+}
+
+/// Goes to `leaving` if the lane of an event's socket has ended in both directions, or shunt is being stopped.
+pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Label) {
+    let mode = b.load(lane.at(Lane::mode));
+    b.jump_if(mode.eq(Mode::Leaving as u32), leaving);
+    drop(mode);
+    let control = b.map_value(&d.maps.control, 0);
+    let draining = b.load(control.at(Control::draining));
+    b.jump_if(draining.ne(0), leaving);
+}

@@ -2,35 +2,25 @@
 //!
 //! Nothing enumerates socket storage but an iterator, which some kernels forbid even to root. The socket map gives its keys to
 //! anybody who may open it, and a classifier, which the kernel runs on demand over a packet of ours, may look up a socket by its
-//! key. So the request is a packet with a name in it, and the answer is written over it:
-//!
-//! ```text
-//! 0                14         (Ethernet header, which a packet has to have)
-//! | header         | FlowEnd: own.name is the request, all of it the answer |
-//! ```
-//!
-//! The result of the run is 1 if there is such a socket.
+//! key: the request is a name, the answer a [`FlowEnd`] whose `own.name` is in the same place. The result of the run is 1 if there is
+//! such a socket.
 
 use bpf_asm::{
     __sk_buff, BuildErrors, Builder, KernelField, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_sock, helper,
 };
 
-use super::gate::direct_unread;
+use super::packet::{RECORD_AT, request};
 use super::peek::peek;
+use super::receiver;
 use super::record::{End, FlowEnd, Isns, Lane};
 use super::{Datapath, policy};
-
-/// Where the record stands in the packet: after an Ethernet header.
-pub const RECORD_AT: usize = 14;
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_look");
     let packet = b.context::<__sk_buff>();
 
-    let name = b.slot::<Isns>();
-    let unread = b.call(helper::skb_load_bytes(&packet, RECORD_AT as i32, &name, size_of::<Isns>() as i32));
-    b.when(unread.ne(0), || b.ret(0));
-    drop(unread);
+    let short = b.label();
+    let name = request::<Isns>(&b, &packet, &short);
     let socket: Ptr<bpf_sock> = b.call(helper::map_lookup_elem(&d.maps.socks, &name)).cast();
     b.when(socket.eq(0), || b.ret(0));
     let socket = b.keep(socket);
@@ -54,6 +44,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.place(&release);
     b.call(helper::sk_release(socket));
     b.ret(b.load(result.place()));
+    b.place(&short);
+    b.ret(0);
     b.finish(ProgramType::Classifier)
 }
 
@@ -65,7 +57,6 @@ fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
     b.copy(end.at(FlowEnd::direct_bytes), lane.at(Lane::direct_bytes));
     b.copy(end.at(FlowEnd::mode), lane.at(Lane::mode));
     b.copy(end.at(FlowEnd::role), lane.at(Lane::role));
-    b.copy(end.at(FlowEnd::wake), lane.at(Lane::wake));
     b.copy(end.at(FlowEnd::why), lane.at(Lane::why));
 }
 
@@ -119,7 +110,7 @@ fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
         }
     }
     let unreadable = b.label();
-    let unread = direct_unread(b, d, sk, &unreadable);
+    let unread = receiver::unread(b, d, sk, &unreadable);
     b.when(unread.ne(0), || b.store(end.at(FlowEnd::direct_unread), 1));
     drop(unread);
     b.place(&unreadable);

@@ -2,14 +2,13 @@
 
 use bpf_asm::{MapDef, MapKind, MapRef};
 
-use super::reason::Reason;
-use super::record::{About, Comm, Control, Fins, Isns, Lane, Ports, Prefix, Tracer};
+use super::counter::Counter;
+use super::record::{About, Candidate, Comm, Control, Endings, Isns, Lane, Ports, Prefix, Process, Tracer};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
 
-/// Connections whose SYN has reached a listener here and that come to nothing, or whose client is elsewhere: room for them beside the
-/// flows, so that a flood of SYNs pushes out its own first.
+/// Connections whose SYN has reached a listener here and whose handshake goes on, or comes to nothing.
 const HANDSHAKES: u32 = 16_384;
 
 /// How many rules of each kind there can be; ports have one entry for all of them.
@@ -19,22 +18,30 @@ pub const RULES: u32 = 4096;
 const LISTENERS: u32 = 16_384;
 /// Bytes of the ring buffer: two thousand changes that a tracer may fall behind.
 const EVENTS: u32 = 256 << 10;
-/// Bytes of the ring buffer for readers to wake: the least that every page size allows.
-const ARMED: u32 = 64 << 10;
+/// Processes of which is known how they read; the least recently used are asked for again.
+const READERS: u32 = 16_384;
+/// Bytes of the ring buffer for new candidates: two thousand that the agent may fall behind.
+const NEWCOMERS: u32 = 256 << 10;
 
 /// The maps that programs and agent share.
 #[derive(Clone, Copy, Debug)]
 pub struct Maps {
-    /// Where the ends of a flow find each other, by the client's name: the address of the lane of whoever came last, before the
-    /// client the verdict on the listener's end.
+    /// What is known of a connection while its handshake goes on, by its client's name: the verdict on the listener's end, and
+    /// whether the client has come.
+    pub hints: MapRef<Isns, u64>,
+    /// Where the ends of a flow find each other, by the client's name.
     pub rendezvous: MapRef<Isns, u64>,
     /// Every enrolled socket, by its name.
     pub socks: MapRef<Isns, u32>,
     /// Every enrolled socket's lane.
     pub lanes: MapRef<i32, Lane>,
-    /// Who has sent its FIN; one entry.
-    pub fins: MapRef<u32, Fins>,
-    /// One counter per [`Reason`] and CPU.
+    /// Every socket that waits to be enrolled.
+    pub candidates: MapRef<i32, Candidate>,
+    /// How processes read: a [`Reads`](super::Reads) each.
+    pub readers: MapRef<Process, u32>,
+    /// Which lanes have ended; one entry.
+    pub endings: MapRef<u32, Endings>,
+    /// One number per [`Counter`] and CPU.
     pub counters: MapRef<u32, u64>,
     /// What the agent tells the programs; one entry.
     pub control: MapRef<u32, Control>,
@@ -54,8 +61,8 @@ pub struct Maps {
     pub tracer: MapRef<u32, Tracer>,
     /// Changes of lanes, each an [`Event`](super::Event), while somebody traces.
     pub events: MapRef<(), ()>,
-    /// Names of sockets whose keepalive timer was borrowed, for an agent that is quicker than that.
-    pub armed: MapRef<(), ()>,
+    /// New candidates, each a [`Newcomer`](super::Newcomer), for the agent.
+    pub newcomers: MapRef<(), ()>,
     /// What the agent tells whoever opens its pins; one entry.
     pub about: MapRef<u32, About>,
 }
@@ -64,11 +71,14 @@ impl Maps {
     /// Maps for at most `flows` open flows.
     pub const fn new(flows: u32) -> Maps {
         Maps {
-            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, flows.saturating_add(HANDSHAKES)),
+            hints: MapRef::new("hints", MapKind::LruHash, HANDSHAKES),
+            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, flows),
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
-            fins: MapRef::new("fins", MapKind::Array, 1),
-            counters: MapRef::new("counters", MapKind::PerCpuArray, Reason::ALL.len() as u32),
+            candidates: MapRef::new("candidates", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
+            readers: MapRef::new("readers", MapKind::LruHash, READERS),
+            endings: MapRef::new("endings", MapKind::Array, 1),
+            counters: MapRef::new("counters", MapKind::PerCpuArray, Counter::ALL.len() as u32),
             control: MapRef::new("control", MapKind::Array, 1),
             ports: MapRef::new("ports", MapKind::Array, 1),
             addresses: MapRef::new("addresses", MapKind::LpmTrie, RULES).flags(BPF_F_NO_PREALLOC),
@@ -78,18 +88,21 @@ impl Maps {
             clients: MapRef::new("clients", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             tracer: MapRef::new("tracer", MapKind::Array, 1),
             events: MapRef::ring_buffer("events", EVENTS),
-            armed: MapRef::ring_buffer("armed", ARMED),
+            newcomers: MapRef::ring_buffer("newcomers", NEWCOMERS),
             about: MapRef::new("about", MapKind::Array, 1),
         }
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 16] {
+    pub fn all(&self) -> [&MapDef; 19] {
         [
+            self.hints.def(),
             self.rendezvous.def(),
             self.socks.def(),
             self.lanes.def(),
-            self.fins.def(),
+            self.candidates.def(),
+            self.readers.def(),
+            self.endings.def(),
             self.counters.def(),
             self.control.def(),
             self.ports.def(),
@@ -100,7 +113,7 @@ impl Maps {
             self.clients.def(),
             self.tracer.def(),
             self.events.def(),
-            self.armed.def(),
+            self.newcomers.def(),
             self.about.def(),
         ]
     }

@@ -5,72 +5,77 @@
 //!
 //! | file | hook | what it does |
 //! |---|---|---|
-//! | [`establish`] | sock_ops | calls the next three at the events of a connection |
-//! | [`rendezvous`] | | hint, enrol and pair: which two sockets are the ends of one flow |
-//! | [`segment`] | | at each segment of an enrolled socket: room for its reader, and the next |
-//! | [`wake`] | | the wake-up that a reader with bytes in both queues can miss |
+//! | [`establish`] | sock_ops | calls the next three, [`policy`] and [`leave`] at the events of a connection |
+//! | [`handshake`] | | which connections have both ends here |
+//! | [`segment`] | | at each segment of such a connection |
+//! | [`candidate`] | | is it worth enrolling, and who uses it |
+//! | [`enrol`] | classifier, run on demand | puts candidates into the socket map, if there is evidence of how they are read |
+//! | [`evidence`] | tracepoint | how a process reads its sockets |
+//! | [`rendezvous`] | | how the two ends of a flow find each other |
+//! | [`verdict`] | sk_skb | segments go into the same queue as redirected messages |
 //! | [`send`] | sk_msg | which way each message goes |
-//! | [`gate`] | | order gate, reader gate, memory gate, refresh |
-//! | [`guard`] | | what is left to TCP because an application could tell the difference |
+//! | [`gate`], [`refresh`] | | what has to hold before a lane becomes direct, and how long it may stay so |
+//! | [`leave`] | | the way out of the socket map |
+//! | [`options`] | setsockopt | options that the ingress queue cannot do justice to |
 //! | [`policy`] | | whose connections are accelerated, by rules |
-//! | [`leave`] | | the end of a lane, and the way out of the socket map |
-//! | [`options`] | setsockopt | options that redirected bytes cannot do justice to |
-//! | [`trace`] | | each change of a lane's way, for whoever traces |
+//! | [`trace`] | | each change of a lane's way, for those who trace |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
+//!
+//! They stand on [`lane`] (every transition of a lane), [`event`] (the socket of a sock_ops event), [`receiver`] (what a sender sees of
+//! the other socket), [`waiters`] (who sleeps on a socket), [`fallback`] (to TCP), [`guard`], [`count`] and [`peek`].
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
 //! ([`Settings`]) and handed on.
 
+mod candidate;
 mod count;
+mod counter;
+mod enrol;
 mod establish;
+mod event;
+mod evidence;
+mod fallback;
 mod gate;
 mod guard;
+mod handshake;
+mod lane;
 mod layout;
 mod leave;
 mod look;
 mod map;
 mod option;
+mod packet;
 mod options;
 mod peek;
 mod policy;
-mod reason;
+mod receiver;
 mod record;
+mod refresh;
 mod rendezvous;
 mod segment;
 mod send;
 #[cfg(test)]
 mod simulation;
 mod trace;
-mod wake;
+mod verdict;
+mod waiters;
 
 use bpf_asm::{BuildErrors, Program};
 
+pub use counter::{Cause, Counter, Ending, Kind, Outcome, Total};
 pub use layout::Layout;
-pub use look::RECORD_AT;
+pub use packet::RECORD_AT;
 pub use map::{Maps, RULES};
-pub use reason::Reason;
 pub use record::{
-    ABI, About, Comm, Control, End, Event, Fins, FlowEnd, Isns, Lane, Mode, PORTS_PER_BYTE, Ports, Prefix, Role,
-    Tracer, Wake, rules, verdict,
+    ABI, About, Answer, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer, PORTS_PER_BYTE, Ports, Prefix,
+    Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
 };
-
-/// How the unread bytes of a receiver are metered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Meter {
-    /// The kernel charges redirected bytes to the receiver's `sk_rmem_alloc` (since 6.12.8 and 6.1.123).
-    Charged = 0,
-    /// It does not: bytes are counted since the receiver's direct queue was last seen empty.
-    Counted = 1,
-}
 
 /// What programs are assembled for, beside the kernel's layout.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// The most flows that can be open at once.
     pub flows: u32,
-    /// How the memory gate looks at a receiver.
-    pub meter: Meter,
     /// Jiffies in a second.
     pub hz: u32,
 }
@@ -97,43 +102,76 @@ impl Datapath {
         self.layout.sk_msg_size.next_power_of_two()
     }
 
-    /// Every program.
+    /// Every program, in the order in which they are attached.
     ///
     /// # Errors
     /// What the builder refuses, each with its Rust line.
-    pub fn programs(&self) -> Result<[Program; 4], BuildErrors> {
-        Ok([self.establish()?, self.send()?, self.options()?, self.look()?])
+    pub fn programs(&self) -> Result<[(ProgramName, Program); ProgramName::ALL.len()], BuildErrors> {
+        let mut built = Vec::new();
+        for name in ProgramName::ALL {
+            built.push((name, self.program(name)?));
+        }
+        Ok(built.try_into().unwrap_or_else(|_| unreachable!("one for each name")))
     }
 
-    /// The sock_ops program.
+    /// The program of this name.
     ///
     /// # Errors
     /// What the builder refuses, each with its Rust line.
-    pub fn establish(&self) -> Result<Program, BuildErrors> {
-        establish::program(self)
+    pub fn program(&self, name: ProgramName) -> Result<Program, BuildErrors> {
+        match name {
+            ProgramName::Establish => establish::program(self),
+            ProgramName::Send => send::program(self),
+            ProgramName::Verdict => verdict::program(self),
+            ProgramName::Enrol => enrol::program(self),
+            ProgramName::Reads => evidence::program(self),
+            ProgramName::Options => options::program(self),
+            ProgramName::Look => look::program(self),
+        }
     }
+}
 
-    /// The sk_msg program.
-    ///
-    /// # Errors
-    /// What the builder refuses, each with its Rust line.
-    pub fn send(&self) -> Result<Program, BuildErrors> {
-        send::program(self)
-    }
+/// The programs of the datapath.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProgramName {
+    /// sk_msg: which way each message goes.
+    Send,
+    /// sk_skb: segments go into the same queue as redirected messages.
+    Verdict,
+    /// setsockopt: options that the ingress queue cannot do justice to.
+    Options,
+    /// Classifier: puts candidates into the socket map.
+    Enrol,
+    /// Tracepoint: what `recvmsg` gives to the readers of candidates.
+    Reads,
+    /// Classifier: shows one enrolled socket.
+    Look,
+    /// sock_ops: the events of a connection.
+    Establish,
+}
 
-    /// The program that is asked about socket options.
-    ///
-    /// # Errors
-    /// What the builder refuses, each with its Rust line.
-    pub fn options(&self) -> Result<Program, BuildErrors> {
-        options::program(self)
-    }
+impl ProgramName {
+    /// Every one, in the order in which they are attached: with the last, connections begin to be noticed.
+    pub const ALL: [ProgramName; 7] = [
+        ProgramName::Send,
+        ProgramName::Verdict,
+        ProgramName::Options,
+        ProgramName::Enrol,
+        ProgramName::Reads,
+        ProgramName::Look,
+        ProgramName::Establish,
+    ];
 
-    /// The program that looks at one enrolled socket.
-    ///
-    /// # Errors
-    /// What the builder refuses, each with its Rust line.
-    pub fn look(&self) -> Result<Program, BuildErrors> {
-        look::program(self)
+    /// The name of its pin.
+    pub fn pin(self) -> &'static str {
+        match self {
+            ProgramName::Send => "send",
+            ProgramName::Verdict => "verdict",
+            ProgramName::Options => "options",
+            ProgramName::Enrol => "enrol",
+            ProgramName::Reads => "reads",
+            ProgramName::Look => "look",
+            ProgramName::Establish => "establish",
+        }
     }
 }

@@ -4,29 +4,27 @@
 //!   [`super::guard`].
 //! * `TCP_ULP` is refused while the socket is enrolled, as the kernel refuses to enrol a socket that has one. Redirected bytes would not be
 //!   decrypted. Programs that turn on kTLS go on with their own.
-//! * Keepalive settings that are made while the wake-up has borrowed the timer are noted, to be put back in place of the earlier ones.
 
-use bpf_asm::{AtomicOp, BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, bpf_sockopt, helper};
+use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, bpf_sockopt, helper};
 
+use super::count::count;
+use super::counter::Ending;
 use super::option::{
-    SO_KEEPALIVE, SO_OOBINLINE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPING_NEW,
-    SO_TIMESTAMPING_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD, SO_ZEROCOPY, SOL_SOCKET, SOL_TCP, TCP_INQ,
-    TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_REPAIR, TCP_ULP,
+    SO_MAX_PACING_RATE, SO_OOBINLINE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD,
+    SO_TIMESTAMPING_NEW, SO_TIMESTAMPING_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD, SO_ZEROCOPY, SOL_SOCKET, SOL_TCP,
+    TCP_INQ, TCP_REPAIR, TCP_ULP,
 };
 use super::peek::peek;
-use super::reason::Reason;
-use super::record::{End, Lane, Wake};
-use super::{Datapath, gate, leave};
+use super::record::{End, Lane, Mode};
+use super::{Datapath, lane as lanes};
 
 /// The option is set as the application wants it.
 const GO_ON: i32 = 1;
 /// The application is told `EPERM`.
 const REFUSE: i32 = 0;
-/// As a length: the kernel does nothing itself.
-const DONE: i32 = -1;
 
 /// Options that ask for what only TCP does, if they are set to more than this.
-const ASKS: [(i32, i32, i32); 12] = [
+const ASKS: [(i32, i32, i32); 13] = [
     (SOL_SOCKET, SO_OOBINLINE, 0),
     (SOL_SOCKET, SO_RCVLOWAT, 1),
     (SOL_SOCKET, SO_TIMESTAMP_OLD, 0),
@@ -34,6 +32,8 @@ const ASKS: [(i32, i32, i32); 12] = [
     (SOL_SOCKET, SO_TIMESTAMPING_OLD, 0),
     (SOL_SOCKET, SO_PEEK_OFF, -1),
     (SOL_SOCKET, SO_ZEROCOPY, 0),
+    // -1 is no limit.
+    (SOL_SOCKET, SO_MAX_PACING_RATE, -1),
     (SOL_SOCKET, SO_TIMESTAMP_NEW, 0),
     (SOL_SOCKET, SO_TIMESTAMPNS_NEW, 0),
     (SOL_SOCKET, SO_TIMESTAMPING_NEW, 0),
@@ -57,13 +57,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
             most.set(harmless);
             b.jump_if(name.eq32(option), &asks);
         }
-        match level {
-            SOL_SOCKET => b.when(name.eq32(SO_KEEPALIVE), || keepalive(&b, d, &event, SO_KEEPALIVE, &untouched)),
-            _ => {
-                b.when(name.eq32(TCP_ULP), || upper_protocol(&b, d, &event, &untouched));
-                b.when(name.eq32(TCP_KEEPIDLE), || keepalive(&b, d, &event, TCP_KEEPIDLE, &untouched));
-                b.when(name.eq32(TCP_KEEPINTVL), || keepalive(&b, d, &event, TCP_KEEPINTVL, &untouched));
-            }
+        if level == SOL_TCP {
+            b.when(name.eq32(TCP_ULP), || upper_protocol(&b, d, &event, &untouched));
         }
         b.jump(&untouched);
         b.place(&other_level);
@@ -77,10 +72,11 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     drop((value, most));
     {
         let lane = lane(&b, d, &event, &untouched);
-        b.store(lane.at(Lane::guarded), 1);
-        leave::mark(&b, &lane, Reason::Guarded);
-        // Its peer asks whether this lane has ended.
-        b.atomic(AtomicOp::Add, gate::fins(&b, d, &lane).at_all(), &b.value(1));
+        let mode = b.load(lane.at(Lane::mode));
+        b.when(mode.ne(Mode::Leaving as u32), || {
+            lanes::leave(&b, d, &lane, Ending::OptionSet);
+            count(&b, d, Ending::OptionSet);
+        });
     }
 
     b.place(&untouched);
@@ -96,31 +92,6 @@ fn upper_protocol(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, untouched
     let psock = peek(b, b.load(lane.at(Lane::own).at(End::sk)), d.layout.user_data, untouched);
     b.jump_if(psock.eq(0), untouched);
     b.ret(REFUSE);
-}
-
-/// A keepalive setting, which is noted while the timer is borrowed. What the kernel would refuse is left to it.
-fn keepalive(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, option: i32, untouched: &Label) {
-    /// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` (include/net/tcp.h).
-    const MOST_SECONDS: i32 = 32_767;
-    let lane = lane(b, d, event, untouched);
-    let wake = b.load(lane.at(Lane::wake));
-    b.jump_if(wake.ne(Wake::Armed as u32), untouched);
-    drop(wake);
-    let value = value(b, event, untouched);
-    let into = match option {
-        SO_KEEPALIVE => {
-            b.when(value.ne(0), || value.set(1));
-            Lane::keepalive_on
-        }
-        _ => {
-            b.jump_if(value.slt32(1), untouched);
-            b.jump_if(value.sgt32(MOST_SECONDS), untouched);
-            if option == TCP_KEEPIDLE { Lane::keepalive_idle } else { Lane::keepalive_interval }
-        }
-    };
-    b.store(lane.at(into), &value);
-    set_length(b, event, DONE);
-    b.ret(GO_ON);
 }
 
 /// From a register: kernels before 6.4 refuse to store a constant into a context.

@@ -17,7 +17,22 @@ pub(super) fn peek(b: &Builder, object: impl Into<Operand>, field: KernelField, 
     member(b, &value, field)
 }
 
-/// The same, but 0 where no memory is: the kernel leaves zeroes there.
+/// Copies the record `offset` bytes into the object at address `object`. Jumps to `failed` where no memory is.
+#[track_caller]
+pub(super) fn peek_record<T: bpf_asm::FieldType>(
+    b: &Builder,
+    object: &Reg,
+    offset: usize,
+    into: &Slot<T>,
+    failed: &Label,
+) {
+    let from = b.value(object);
+    from.add(offset as i64);
+    let refused = b.call(helper::probe_read_kernel(into, size_of::<T>() as i32, from));
+    b.jump_if(refused.ne(0), failed);
+}
+
+/// The same as [`peek`], but 0 where no memory is: the kernel leaves zeroes there.
 #[track_caller]
 pub(super) fn peek_or_zero(b: &Builder, object: impl Into<Operand>, field: KernelField) -> Reg {
     let (value, _) = read(b, object, field);

@@ -12,9 +12,9 @@ use bpf_asm::{Builder, EndianBits, Label, MapRef, NULL, Ptr, Reg, Slot, bpf_sock
 
 use super::Datapath;
 use super::count::count;
+use super::counter::Outcome;
 use super::peek::peek;
-use super::reason::Reason;
-use super::record::{Comm, Control, PORTS_PER_BYTE, Ports, Prefix, rules, verdict};
+use super::record::{Comm, Control, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
 
 /// Create the storage if the socket has none (include/uapi/linux/bpf.h).
 const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
@@ -58,7 +58,7 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     }
     b.jump(&found);
     b.place(&unknown);
-    b.store(verdict.place(), verdict::EXCLUDED as i32);
+    b.store(verdict.place(), ruling::EXCLUDED as i32);
     b.place(&found);
 
     let sk = b.load(event.at(bpf_sock_ops::sk));
@@ -103,7 +103,7 @@ pub(super) fn judge_listener(b: &Builder, d: &Datapath, request: &Slot<u64>, ver
     });
     b.jump(&judged);
     b.place(&unknown);
-    b.store(verdict.place(), verdict::EXCLUDED as i32);
+    b.store(verdict.place(), ruling::EXCLUDED as i32);
     b.place(&judged);
 }
 
@@ -133,15 +133,15 @@ pub(super) fn judge_client(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>,
     });
 
     let said = b.load(verdict.place());
-    b.jump_if(said.has(verdict::EXCLUDED as i32), &excluded);
-    b.jump_if(said.has(verdict::INCLUDED as i32), &allowed);
+    b.jump_if(said.has(ruling::EXCLUDED as i32), &excluded);
+    b.jump_if(said.has(ruling::INCLUDED as i32), &allowed);
     drop(said);
     let only_included = b.load(kinds.place());
     only_included.and(rules::ONLY_INCLUDED as i32);
     b.jump_if(only_included.eq(0), &allowed);
     drop(only_included);
     b.place(&excluded);
-    count(b, d, Reason::Excluded);
+    count(b, d, Outcome::Excluded);
     b.jump(done);
     b.place(&allowed);
 }
@@ -179,7 +179,7 @@ fn by_port(b: &Builder, d: &Datapath, port: Reg, verdict: &Slot<u64>) {
     port.lsh(1);
     said.rsh(&port);
     drop(port);
-    said.and(verdict::ALL as i32);
+    said.and(ruling::ALL as i32);
     said.or(b.load(verdict.place()));
     b.store(verdict.place(), &said);
 }

@@ -39,76 +39,181 @@ record! {
 record! {
     /// A sending socket's half of a flow, kept in socket storage: it goes when the socket goes.
     ///
-    /// The common message touches the first eight fields, and the receiver's name.
+    /// [`super::lane`] says who writes which field. The common message touches the first six, and the receiver's name.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Lane {
         /// When the next message must go by TCP, in jiffies.
         pub refresh_at: u64,
         /// Bytes, bookkeeping included, that may be redirected before the gates are looked at again. 0 unless the lane is direct.
         pub credit: u32,
-        /// The smallest message redirected since the receiver's direct queue was last seen empty.
+        /// The smallest message redirected since the receiver's queue was last seen empty.
         pub smallest: u32,
         /// Messages redirected.
         pub direct_messages: u64,
         /// Bytes redirected.
         pub direct_bytes: u64,
-        /// When a message was last redirected, in jiffies.
-        pub redirected_at: u64,
-        /// The count in [`Fins`] when it was last asked whether the receiver has sent its FIN.
-        pub fins: u64,
+        /// The count in [`Endings`] when it was last asked whether the receiver's lane has ended.
+        pub endings: u64,
         /// Which count, in bytes from the first; the same for both ends.
         pub bucket: u64,
         /// The receiver.
         pub peer: End,
         /// The sender itself.
         pub own: End,
-        /// `direct_messages` when the receiver's direct queue was last seen empty.
+        /// `direct_messages` when the receiver's queue was last seen empty.
         pub messages_at_empty: u64,
-        /// `direct_bytes` when the receiver's direct queue was last seen empty.
-        pub bytes_at_empty: u64,
         /// `direct_messages` when the receiver was last looked at.
         pub messages_at_look: u64,
         /// `direct_bytes` when the receiver was last looked at.
         pub bytes_at_look: u64,
-        /// When the first message by TCP after a redirected one was sent, in jiffies.
-        pub turned_at: u64,
-        /// `turned_at` of the peer's lane when this end's reader was last woken.
-        pub peer_turned_at: u64,
+        /// `direct_messages` of the peer's lane when its answers were last looked for.
+        pub answers_seen: u64,
+        /// `rcv_nxt` of this end when answers were last looked for.
+        pub received_seen: u32,
         /// A [`Mode`].
         pub mode: u32,
         /// A [`Role`].
         pub role: u32,
         /// Jiffies that may pass between two messages sent by TCP.
         pub period: u32,
-        /// A [`Wake`].
-        pub wake: u32,
-        /// Whether the application had `SO_KEEPALIVE` on when the wake-up borrowed the timer.
-        pub keepalive_on: u32,
-        /// The application's `TCP_KEEPIDLE` then, in seconds.
-        pub keepalive_idle: u32,
-        /// The application's `TCP_KEEPINTVL` then, in seconds.
-        pub keepalive_interval: u32,
-        /// `SO_RCVLOWAT` is set to this, its present value, to wake the reader.
-        pub low_water: u32,
-        /// Not 0: TCP has been asked to provide for a reader that falls behind.
-        pub roomy: u32,
-        /// Not 0: the application has set an option that asks for what only TCP does.
-        pub guarded: u32,
-        /// Why the last message went by TCP, a [`Reason`](super::Reason); 0 while the lane is direct, and at first.
+        /// Why the lane is not direct, the index of a [`Cause`](super::Cause) or an [`Ending`](super::Ending); 0 while it is.
         pub why: u64,
     }
 }
 
-/// How many counts there are in [`Fins`]; a power of two.
+record! {
+    /// A process, by what does not change while it runs one program.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable, Hash)]
+    pub struct Process {
+        /// When it was started (`task_struct.start_boottime`), in nanoseconds since boot.
+        pub started: u64,
+        /// Address of the open file of its executable, which `execve` changes.
+        pub image: u64,
+        /// Its number in the initial PID namespace.
+        pub pid: u32,
+        /// Nothing.
+        pub padding: u32,
+    }
+}
+
+record! {
+    /// A socket that is worth enrolling and waits for it, kept in socket storage.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Candidate {
+        /// The name that it will be enrolled under.
+        pub name: Isns,
+        /// Its socket cookie.
+        pub cookie: u64,
+        /// The process that uses it.
+        pub process: Process,
+        /// Bytes that `recvmsg` gave to its readers since it became a candidate.
+        pub received: u64,
+        /// `copied_seq` when it became a candidate.
+        pub read_from: u32,
+        /// Calls of `recvmsg` since it became a candidate.
+        pub reads: u32,
+        /// Address of its `struct sock`.
+        pub sk: u64,
+        /// A [`Role`].
+        pub role: u32,
+        /// Nothing.
+        pub padding: u32,
+    }
+}
+
+record! {
+    /// A new candidate, as the agent is told of it.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Newcomer {
+        /// Its socket cookie.
+        pub cookie: u64,
+        /// The process that uses it.
+        pub process: Process,
+        /// Inode number of its network namespace.
+        pub netns: u32,
+        /// `AF_INET` or `AF_INET6`.
+        pub family: u32,
+        /// Local port, host byte order.
+        pub local_port: u32,
+        /// Remote port, network byte order in the low 16 bits.
+        pub remote_port: u32,
+        /// Local IPv4 address, network byte order.
+        pub local_v4: u32,
+        /// Remote IPv4 address, network byte order.
+        pub remote_v4: u32,
+        /// Local IPv6 address.
+        pub local_v6: [u8; 16],
+        /// Remote IPv6 address.
+        pub remote_v6: [u8; 16],
+    }
+}
+
+record! {
+    /// What the program that enrols is asked for: a connection as a packet to its socket has it.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Request {
+        /// The socket's cookie.
+        pub cookie: u64,
+        /// The id of its network namespace as the agent's has it, -1 for that one itself.
+        pub netns: u32,
+        /// `AF_INET` or `AF_INET6`: how much of the tuple counts.
+        pub family: u32,
+        /// `struct bpf_sock_tuple` (include/uapi/linux/bpf.h): the remote address and the local one, the remote port and the
+        /// local one, in network byte order.
+        pub tuple: [u32; 9],
+        /// Nothing.
+        pub padding: u32,
+    }
+}
+
+/// What the program that enrols answers, if the candidate does not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Answer {
+    /// There is no such socket, or it is not a candidate any more.
+    Gone = 100,
+    /// It is enrolled.
+    Enrolled = 101,
+}
+
+/// What a candidate waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Wait {
+    /// It is not known how its process reads: the agent is to find out.
+    Process = 1,
+    /// Its process could splice: its history has to show that it does not.
+    History = 2,
+    /// Its file blocks.
+    Blocking = 3,
+    /// Bytes are unread, or a call is going on: it cannot be enrolled at this moment.
+    Quiet = 4,
+    /// The other end cannot be enrolled yet.
+    Peer = 5,
+}
+
+/// How a process takes bytes out of its sockets, as the agent found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reads {
+    /// Only by `recvmsg` and its relatives.
+    Receives = 1,
+    /// It could call `splice(2)`.
+    MaySplice = 2,
+    /// It is written to splice.
+    Splices = 3,
+}
+
+/// How many counts there are in [`Endings`]; a power of two.
 pub const BUCKETS: usize = 512;
 
 record! {
-    /// Sockets that have sent their FIN and would leave, counted by buckets of flows: while the count does not change, no receiver has,
-    /// and a sender need not ask.
+    /// Lanes that have ended before their socket closed, counted by buckets of flows: while the count does not change, no
+    /// receiver's lane has ended, and a sender need not ask.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
-    pub struct Fins {
+    pub struct Endings {
         /// How many in each bucket.
-        pub sent: [u64; BUCKETS],
+        pub counts: [u64; BUCKETS],
     }
 }
 
@@ -120,8 +225,8 @@ record! {
         pub draining: u32,
         /// The longest time between two messages that a lane sends by TCP, in jiffies.
         pub refresh: u32,
-        /// Not 0: readers that block are accelerated, too.
-        pub blocking_readers: u32,
+        /// Nothing any more.
+        pub reserved: u32,
         /// Which kinds of rules there are: bits of [`rules`].
         pub rules: u32,
     }
@@ -142,7 +247,7 @@ pub mod rules {
 }
 
 /// What the rules say of one end of a connection, or of both: bits, since rules may contradict each other. Excluded wins.
-pub mod verdict {
+pub mod ruling {
     /// Some rule includes it.
     pub const INCLUDED: u64 = 1;
     /// Some rule excludes it.
@@ -155,7 +260,7 @@ pub mod verdict {
 pub const PORTS_PER_BYTE: usize = 4;
 
 record! {
-    /// A [`verdict`] for every port.
+    /// A [`ruling`] for every port.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Ports {
         /// Two bits for each, the lowest bits for the lowest port; in four parts that mean nothing.
@@ -206,7 +311,7 @@ record! {
         pub direct_messages: u64,
         /// Bytes redirected so far.
         pub direct_bytes: u64,
-        /// Why, a [`Reason`](super::Reason): `Paired` for a new flow, and for a lane that has become direct.
+        /// Why, the index of a [`Counter`](super::Counter): `Paired` for a new flow, and for a lane that has become direct.
         pub reason: u32,
         /// The [`Mode`] that the lane has now.
         pub mode: u32,
@@ -245,7 +350,7 @@ record! {
         pub tcp_bytes: u64,
         /// Id of the socket's cgroup, which is the inode number of its folder; 0 where the kernel keeps that otherwise.
         pub cgroup: u64,
-        /// Why its last message went by TCP, a [`Reason`](super::Reason); 0 while its lane is direct, and at first.
+        /// Why its lane is not direct, the index of a [`Counter`](super::Counter); 0 while it is, and at first.
         pub why: u64,
         /// Inode number of the socket, as in `/proc/PID/fd`; 0 when no process holds it.
         pub inode: u64,
@@ -271,8 +376,8 @@ record! {
         pub local_v4: u32,
         /// Remote IPv4 address, network byte order.
         pub remote_v4: u32,
-        /// A [`Wake`].
-        pub wake: u32,
+        /// Nothing any more.
+        pub reserved: u32,
         /// Local IPv6 address.
         pub local_v6: [u8; 16],
         /// Remote IPv6 address.
@@ -290,8 +395,8 @@ record! {
         pub pid: u32,
         /// When it started, in seconds since 1970.
         pub started: u64,
-        /// A [`Meter`](super::Meter).
-        pub meter: u32,
+        /// Nothing any more.
+        pub reserved: u32,
         /// Length of `cgroup` in bytes.
         pub cgroup_len: u32,
         /// Path of the cgroup as the agent saw it.
@@ -301,18 +406,20 @@ record! {
 
 /// Version of what programs keep in maps: of the records in this file and of what they mean. An agent that takes over from another puts
 /// its programs on the same maps if this is the same, and lets the older drain beside them otherwise.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// Which way a lane's next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Mode {
-    /// By TCP, until the order gate opens.
+    /// By TCP, until the gates open.
     Tcp = 0,
     /// Redirected, while credit lasts.
     Direct = 1,
     /// By TCP for good: this end closed, or its peer is gone.
     Ended = 2,
+    /// By TCP for good, in both directions: the socket is to leave the socket map.
+    Leaving = 3,
 }
 
 /// Which end opened the connection.
@@ -323,14 +430,4 @@ pub enum Role {
     Client = 0,
     /// The passive end.
     Server = 1,
-}
-
-/// Whether a reader's keepalive timer is borrowed to wake it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Wake {
-    /// Not needed.
-    Idle = 0,
-    /// Both queues of the reader held bytes: the timer runs at 1 s until the redirected ones have been read.
-    Armed = 1,
 }

@@ -7,7 +7,7 @@ use bpf_asm::{Builder, Operand, Place, Ptr, bpf_sock_ops, helper, sk_msg_md};
 
 use super::Datapath;
 use super::count::count;
-use super::reason::Reason;
+use super::counter::Total;
 use super::record::{End, Event, Lane, Tracer};
 
 /// From where in a context to where in an event.
@@ -86,7 +86,7 @@ pub(super) fn tell(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, reason: impl Int
     }
     let lost = b.call(helper::ringbuf_output(&d.maps.events, &event, size_of::<Event>() as i32, 0));
     drop(event);
-    b.when(lost.ne(0), || count(b, d, Reason::TraceLost));
+    b.when(lost.ne(0), || count(b, d, Total::TraceLost));
     drop(lost);
     b.place(&nobody);
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Process, Processes, Workload, Workloads};
 use crate::agent::Instance;
-use crate::datapath::{FlowEnd, Mode, Reason, Role};
+use crate::datapath::{FlowEnd, Mode, Counter, Role};
 
 /// A connection with at least one end enrolled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -111,7 +111,7 @@ fn side(end: &FlowEnd, observer: &Observer) -> FlowSide {
             mode if mode == Mode::Tcp as u32 => "tcp",
             _ => "ended",
         },
-        why: if end.why == 0 { None } else { Reason::ALL.get(end.why as usize).map(|reason| reason.name()) },
+        why: if end.why == 0 { None } else { Counter::ALL.get(end.why as usize).map(|reason| reason.name()) },
         direct_messages: end.direct_messages,
         direct_bytes: end.direct_bytes,
         tcp_bytes: end.tcp_bytes,

@@ -11,7 +11,7 @@ use anyhow::Result;
 use syscalls::Prog;
 
 use crate::agent::{Instance, Pins};
-use crate::datapath::{Mode, Reason, Role};
+use crate::datapath::{Counter, Kind, Mode, Role};
 
 /// How old what sockets say may be.
 const FRESH: Duration = Duration::from_secs(5);
@@ -54,19 +54,6 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "Time spent in each kernel program while sysctl kernel.bpf_stats_enabled was 1.",
     ),
     ("shunt_look_seconds", "gauge", "How long the last look at all enrolled sockets took."),
-];
-
-/// Reasons for which single messages, and nothing else, go by TCP.
-const BY_TCP: [Reason; 9] = [
-    Reason::NoPeer,
-    Reason::OrderGate,
-    Reason::ReaderGate,
-    Reason::MemoryGate,
-    Reason::Refresh,
-    Reason::PeerGone,
-    Reason::Ended,
-    Reason::Draining,
-    Reason::LookFailed,
 ];
 
 /// What the sockets said when they were last looked at.
@@ -123,12 +110,12 @@ impl Collector {
 
         let mut by_tcp = 0;
         text.heading("shunt_decisions");
-        for &reason in Reason::ALL {
-            if matches!(reason, Reason::DirectMessages | Reason::DirectBytes) {
+        for &reason in Counter::ALL {
+            if matches!(reason, Counter::DirectMessages | Counter::DirectBytes) {
                 continue;
             }
             let times = self.instance.counter(reason)?;
-            if BY_TCP.contains(&reason) {
+            if reason.kind() == Kind::Cause {
                 by_tcp += times;
             }
             text.sample("shunt_decisions_total", &[("reason", reason.name())], times as f64);
@@ -177,8 +164,8 @@ impl Collector {
             now.direct_bytes += end.direct_bytes;
         }
         // A socket that closes in between is in both or, before it is counted, in neither: a counter must not go back.
-        now.direct_messages += self.instance.counter(Reason::DirectMessages)?;
-        now.direct_bytes += self.instance.counter(Reason::DirectBytes)?;
+        now.direct_messages += self.instance.counter(Counter::DirectMessages)?;
+        now.direct_bytes += self.instance.counter(Counter::DirectBytes)?;
         now.direct_messages = now.direct_messages.max(looked.direct_messages);
         now.direct_bytes = now.direct_bytes.max(looked.direct_bytes);
         now.took = begun.elapsed();
@@ -274,7 +261,7 @@ mod tests {
     fn the_reference_names_exactly_what_is_exported_and_every_reason() {
         let reference = include_str!("../../docs/metrics.md");
         assert_eq!(names(reference), exported());
-        for reason in Reason::ALL.iter().filter(|reason| !reason.name().starts_with("direct_")) {
+        for reason in Counter::ALL.iter().filter(|reason| !reason.name().starts_with("direct_")) {
             assert!(reference.contains(&format!("`{}`", reason.name())), "{reason:?} is missing");
         }
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::agent::{Instance, MapFill};
-use crate::datapath::Reason;
+use crate::datapath::Counter;
 
 /// Every counter, and how full the maps are.
 #[derive(Clone, Debug, Serialize)]
@@ -22,12 +22,12 @@ pub struct Stats {
 /// Reads the counters of an instance.
 pub fn stats(instance: &Instance) -> Result<Stats> {
     let mut counters = BTreeMap::new();
-    for &reason in Reason::ALL {
+    for &reason in Counter::ALL {
         counters.insert(reason.name(), instance.counter(reason)?);
     }
     for end in instance.ends()? {
-        *counters.entry(Reason::DirectMessages.name()).or_default() += end.direct_messages;
-        *counters.entry(Reason::DirectBytes.name()).or_default() += end.direct_bytes;
+        *counters.entry(Counter::DirectMessages.name()).or_default() += end.direct_messages;
+        *counters.entry(Counter::DirectBytes.name()).or_default() += end.direct_bytes;
     }
     Ok(Stats { name: instance.pins().name().to_string(), counters, maps: instance.fill()? })
 }

@@ -12,7 +12,7 @@ use syscalls::{Map, RingBuf, TypedMap, Update};
 use super::flow::address;
 use super::{Observer, Process, Workload};
 use crate::agent::Instance;
-use crate::datapath::{Event, Mode, Reason, Role, Tracer};
+use crate::datapath::{Event, Mode, Counter, Role, Tracer};
 
 /// For how long a tracer says that it reads. One that was killed is forgotten after that.
 const PROMISE: Duration = Duration::from_secs(3);
@@ -78,7 +78,7 @@ impl Tracing {
         // What an earlier one did not read.
         ring.drain(|_| ())?;
         let mut tracing = Tracing {
-            lost_before: instance.counter(Reason::TraceLost)?,
+            lost_before: instance.counter(Counter::TraceLost)?,
             instance,
             tracer,
             ring,
@@ -115,7 +115,7 @@ impl Tracing {
 
     /// How many changes there were that could not be told, because this fell behind.
     pub fn lost(&self) -> Result<u64> {
-        Ok(self.instance.counter(Reason::TraceLost)?.saturating_sub(self.lost_before))
+        Ok(self.instance.counter(Counter::TraceLost)?.saturating_sub(self.lost_before))
     }
 
     fn change(&mut self, event: &Event, boot: f64) -> Change {
@@ -127,7 +127,7 @@ impl Tracing {
 
     /// Who is behind a socket. Asked until its process is known: it may be hidden from here, or new.
     fn identity(&mut self, event: &Event) -> Identity {
-        let known = match event.reason == Reason::Closed as u32 {
+        let known = match event.reason == Counter::Closed as u32 {
             true => self.known.remove(&event.cookie),
             false => self.known.get(&event.cookie).cloned(),
         };
@@ -142,7 +142,7 @@ impl Tracing {
             side = self.observer.side(&end);
         }
         let identity = (side.process, side.workload);
-        if event.reason != Reason::Closed as u32 {
+        if event.reason != Counter::Closed as u32 {
             self.known.insert(event.cookie, identity.clone());
         }
         identity
@@ -174,18 +174,18 @@ fn monotonic() -> Result<u64> {
 fn describe(event: &Event, boot: f64) -> Change {
     let v6 = event.family == nix::libc::AF_INET6 as u32;
     let bytes = |words: [u32; 4]| -> [u8; 16] { bytemuck::cast(words) };
-    let reason = Reason::ALL.get(event.reason as usize).copied();
+    let reason = Counter::ALL.get(event.reason as usize).copied();
     let (name, why) = match reason {
-        Some(Reason::Closed) => ("closed", None),
+        Some(Counter::Closed) => ("closed", None),
         _ if event.mode == Mode::Direct as u32 => ("direct", None),
-        Some(Reason::Paired) => ("paired", None),
+        Some(Counter::Paired) => ("paired", None),
         _ if event.mode == Mode::Tcp as u32 => ("tcp", reason),
         _ => ("ended", reason),
     };
     Change {
         time: boot + event.at as f64 / 1e9,
         event: name,
-        why: why.map(Reason::name),
+        why: why.map(Counter::name),
         role: if event.role == Role::Client as u32 { "client" } else { "server" },
         local: address(v6, event.local_v4, bytes(event.local_v6), event.local_port as u16),
         remote: address(v6, event.remote_v4, bytes(event.remote_v6), u16::from_be((event.remote_port >> 16) as u16)),
@@ -204,11 +204,11 @@ mod tests {
     #[test]
     fn an_event_is_named_by_what_has_become_of_the_lane() {
         for (mode, reason, name, why) in [
-            (Mode::Tcp, Reason::Paired, "paired", None),
-            (Mode::Direct, Reason::Paired, "direct", None),
-            (Mode::Tcp, Reason::OrderGate, "tcp", Some("order_gate")),
-            (Mode::Ended, Reason::PeerGone, "ended", Some("peer_gone")),
-            (Mode::Ended, Reason::Closed, "closed", None),
+            (Mode::Tcp, Counter::Paired, "paired", None),
+            (Mode::Direct, Counter::Paired, "direct", None),
+            (Mode::Tcp, Counter::OrderGate, "tcp", Some("order_gate")),
+            (Mode::Ended, Counter::PeerGone, "ended", Some("peer_gone")),
+            (Mode::Ended, Counter::Closed, "closed", None),
         ] {
             let event = Event { mode: mode as u32, reason: reason as u32, ..Event::default() };
             let change = describe(&event, 0.0);

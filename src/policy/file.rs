@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, Rules, guarded};
+use super::{Policy, Rules};
 use crate::agent::Name;
 
 /// What a configuration file says.
@@ -32,8 +32,6 @@ pub struct Settings {
     pub max_flows: Option<u32>,
     /// `--refresh`, in seconds.
     pub refresh: Option<u32>,
-    /// `--blocking-readers`
-    pub blocking_readers: Option<bool>,
 }
 
 /// The file as it is written.
@@ -45,23 +43,14 @@ struct Written {
     cgroup: Option<PathBuf>,
     max_flows: Option<toml::Spanned<u32>>,
     refresh: Option<toml::Spanned<u32>>,
-    blocking_readers: Option<bool>,
     #[serde(default)]
     include: Rules,
     #[serde(default)]
     exclude: Rules,
-    #[serde(default = "yes")]
-    guarded_programs: bool,
-    #[serde(default)]
-    unguarded_programs: Vec<toml::Spanned<String>>,
 }
 
 fn as_text<S: serde::Serializer>(name: &Option<Name>, to: S) -> Result<S::Ok, S::Error> {
     name.as_ref().map(AsRef::as_ref).serialize(to)
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// What `--max-flows` may be.
@@ -106,22 +95,8 @@ impl File {
             cgroup: written.cgroup,
             max_flows: within(written.max_flows, "max-flows", MAX_FLOWS)?,
             refresh: within(written.refresh, "refresh", REFRESH)?,
-            blocking_readers: written.blocking_readers,
         };
-        let known: Vec<&str> = guarded::ALL.iter().map(|program| program.name).collect();
-        for name in &written.unguarded_programs {
-            if !known.contains(&name.get_ref().as_str()) {
-                return Err(anyhow!(
-                    "line {}: unguarded-programs: {:?} is not guarded: allowed are {}",
-                    line(text, name.span().start),
-                    name.get_ref(),
-                    known.join(", ")
-                ));
-            }
-        }
-        let unguarded = |name: &str| written.unguarded_programs.iter().any(|other| other.get_ref() == name);
-        let guarded = known.into_iter().filter(|name| written.guarded_programs && !unguarded(name)).collect();
-        Ok(File { settings, policy: Policy { include: written.include, exclude: written.exclude, guarded } })
+        Ok(File { settings, policy: Policy { include: written.include, exclude: written.exclude } })
     }
 }
 
@@ -151,13 +126,12 @@ mod tests {
         let text: Vec<&str> =
             EXAMPLE.lines().map(|line| line.strip_prefix("# ").filter(setting).unwrap_or(line)).collect();
         let file = File::parse(&text.join("\n")).expect("the example with everything in it");
-        let Settings { name, bpffs, cgroup, max_flows, refresh, blocking_readers } = file.settings;
+        let Settings { name, bpffs, cgroup, max_flows, refresh } = file.settings;
         assert!(name.is_some() && bpffs.is_some() && cgroup.is_some());
-        assert!(max_flows.is_some() && refresh.is_some() && blocking_readers.is_some());
+        assert!(max_flows.is_some() && refresh.is_some());
         for Rules { ports, addresses, processes, cgroups } in [file.policy.include, file.policy.exclude] {
             assert!(!ports.is_empty() && !addresses.is_empty() && !processes.is_empty() && !cgroups.is_empty());
         }
-        assert!(file.policy.guarded.len() < guarded::ALL.len());
     }
 
     #[test]
@@ -174,7 +148,6 @@ mod tests {
             ("[include]\nprocesses = [\"much-too-long-a-name\"]", &["line 2", "15 bytes"]),
             ("[include]\ncgroups = [\"pods\"]", &["line 2", "begin with"]),
             ("[include]\nuser = [\"root\"]", &["line 2", "user", "processes"]),
-            ("\n\nunguarded-programs = [\"java\",\n \"apache\"]", &["line 4", "apache", "haproxy"]),
             ("\nname = \"a/b\"", &["line 2", "a/b", "letters"]),
             ("[exclude", &["line 1"]),
         ];
@@ -184,13 +157,5 @@ mod tests {
         }
         let error = format!("{:#}", File::read(Path::new("/nowhere/shunt.toml")).expect_err("no file"));
         assert!(error.contains("/nowhere/shunt.toml"), "{error}");
-    }
-
-    #[test]
-    fn programs_are_guarded_all_but_some_or_none() {
-        let guarded = |text: &str| File::parse(text).expect(text).policy.guarded;
-        assert_eq!(guarded("").len(), guarded::ALL.len());
-        assert_eq!(guarded("unguarded-programs = [\"nginx\"]"), ["haproxy", "java", "dotnet"]);
-        assert!(guarded("guarded-programs = false").is_empty());
     }
 }

@@ -4,14 +4,12 @@
 //! |---|---|
 //! | [`file`] | the configuration file: everything that `shunt run` takes, and rules |
 //! | [`rule`] | one rule: ports, addresses, a process, a cgroup |
-//! | [`guarded`] | programs that are left out where the kernel would let them notice |
 //! | [`tables`] | rules as the maps of the datapath hold them |
 //!
 //! A rule speaks of a connection and holds for it if it holds for *either* end. A connection that some rule excludes goes by TCP. If
 //! anything is included, a connection that no rule includes goes by TCP as well.
 
 pub mod file;
-pub mod guarded;
 pub mod rule;
 pub mod tables;
 
@@ -56,22 +54,12 @@ impl Rules {
 }
 
 /// What is accelerated and what is not.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Policy {
     /// If not empty, only what these hold for is accelerated.
     pub include: Rules,
     /// What these hold for is not accelerated, included or not.
     pub exclude: Rules,
-    /// Names of the [`guarded`] programs that are to be left out where the kernel makes it necessary.
-    pub guarded: Vec<&'static str>,
-}
-
-impl Default for Policy {
-    /// Everything is accelerated but what has to be guarded.
-    fn default() -> Policy {
-        let guarded = guarded::ALL.iter().map(|program| program.name).collect();
-        Policy { include: Rules::default(), exclude: Rules::default(), guarded }
-    }
 }
 
 /// The policy in words, a line each.
@@ -88,13 +76,6 @@ impl fmt::Display for Policy {
         for (number, rule) in self.exclude.words().iter().enumerate() {
             writeln!(f, "{}{rule}", if number == 0 { "but never\n  " } else { "  or " })?;
         }
-        if self.guarded.is_empty() {
-            return writeln!(f, "no program is left out for the kernel's sake");
-        }
-        writeln!(f, "left out where the kernel would let them notice:")?;
-        for program in guarded::ALL.iter().filter(|program| self.guarded.contains(&program.name)) {
-            writeln!(f, "  {}, which {}", program.name, program.why)?;
-        }
         Ok(())
     }
 }
@@ -109,14 +90,11 @@ mod tests {
         let policy = Policy {
             include: rules("ports = [80, \"8000-8100\"]\ncgroups = [\"/pods\"]"),
             exclude: rules("addresses = [\"10.0.0.0/8\"]\nprocesses = [\"redis-server\"]"),
-            guarded: vec!["haproxy"],
         };
         let expected = "accelerated: connections with both ends in the cgroup\n  to port 80, 8000-8100\n  or of a socket in cgroup \
-                        /pods\nbut never\n  with an end at 10.0.0.0/8\n  or of a process called redis-server\nleft out where the \
-                        kernel would let them notice:\n  haproxy, which moves bytes by splice(2)\n";
+                        /pods\nbut never\n  with an end at 10.0.0.0/8\n  or of a process called redis-server\n";
         assert_eq!(policy.to_string(), expected);
-        let everything = Policy { guarded: Vec::new(), ..Policy::default() };
-        let expected = "accelerated: every connection with both ends in the cgroup\nno program is left out for the kernel's sake\n";
-        assert_eq!(everything.to_string(), expected);
+        let everything = "accelerated: every connection with both ends in the cgroup\n";
+        assert_eq!(Policy::default().to_string(), everything);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rule::{self, Cgroup};
 use super::{Policy, Rules};
-use crate::datapath::{Comm, PORTS_PER_BYTE, Ports, Prefix, rules, verdict};
+use crate::datapath::{Comm, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
 
 /// What the maps of the datapath hold for a policy.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The tables of a policy on a kernel for which `guarded` have to be left out.
-    pub fn new(policy: &Policy, guarded: &[&'static str]) -> Tables {
+    /// The tables of a policy.
+    pub fn new(policy: &Policy) -> Tables {
         let mut tables = Tables {
             ports: Box::default(),
             addresses: BTreeMap::new(),
@@ -31,14 +31,8 @@ impl Tables {
             cgroups: Vec::new(),
             kinds: if policy.include.is_empty() { 0 } else { rules::ONLY_INCLUDED },
         };
-        tables.add(&policy.include, verdict::INCLUDED);
-        tables.add(&policy.exclude, verdict::EXCLUDED);
-        for name in guarded.iter().filter(|name| policy.guarded.contains(name)) {
-            // They are names, as a test of theirs says.
-            if let Ok(process) = name.parse() {
-                tables.add(&Rules { processes: vec![process], ..Rules::default() }, verdict::EXCLUDED);
-            }
-        }
+        tables.add(&policy.include, ruling::INCLUDED);
+        tables.add(&policy.exclude, ruling::EXCLUDED);
         tables
     }
 
@@ -108,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_port_of_a_range_has_its_verdict_and_its_neighbours_do_not() {
-        let tables = Tables::new(&policy("ports = [\"8-11\", 65535]", "ports = [\"10-12\"]"), &[]);
+        let tables = Tables::new(&policy("ports = [\"8-11\", 65535]", "ports = [\"10-12\"]"));
         let said: Vec<u64> = (7..14).map(|port| of_port(&tables, port)).collect();
         assert_eq!(said, [0, 1, 1, 3, 3, 2, 0]);
         assert_eq!((of_port(&tables, 65535), of_port(&tables, 65534)), (1, 0));
@@ -118,7 +112,7 @@ mod tests {
     #[test]
     fn the_longest_prefix_repeats_what_is_said_of_those_that_cover_it() {
         let said = |include: &str, exclude: &str, address: &str| {
-            let tables = Tables::new(&policy(include, exclude), &[]);
+            let tables = Tables::new(&policy(include, exclude));
             let address = address.parse::<rule::Addresses>().unwrap().prefix().0.to_bits();
             let longest = tables.addresses.iter().filter(|(p, _)| begins_with(address, bits(p), p.length));
             longest.max_by_key(|(p, _)| p.length).map_or(0, |(_, said)| *said)
@@ -137,20 +131,10 @@ mod tests {
 
     #[test]
     fn the_kinds_are_those_that_have_rules() {
-        let kinds = |include: &str, exclude: &str| Tables::new(&policy(include, exclude), &[]).kinds;
+        let kinds = |include: &str, exclude: &str| Tables::new(&policy(include, exclude)).kinds;
         assert_eq!(kinds("", ""), 0);
         assert_eq!(kinds("ports = [80]", ""), rules::PORTS | rules::ONLY_INCLUDED);
         assert_eq!(kinds("", "addresses = [\"::1\"]\ncgroups = [\"/a\"]"), rules::ADDRESSES | rules::CGROUPS);
         assert_eq!(kinds("processes = [\"a\"]", "processes = [\"b\"]"), rules::PROCESSES | rules::ONLY_INCLUDED);
-    }
-
-    #[test]
-    fn programs_are_guarded_where_the_kernel_asks_for_it_and_the_policy_does_not_object() {
-        let name = |text: &str| Comm { name: text.parse::<rule::Process>().unwrap().bytes() };
-        let tables = Tables::new(&Policy::default(), &["nginx", "haproxy"]);
-        assert_eq!(tables.processes, [(name("haproxy"), 2), (name("nginx"), 2)].into());
-        assert_eq!(tables.kinds, rules::PROCESSES);
-        let tables = Tables::new(&Policy { guarded: vec!["java"], ..Policy::default() }, &["nginx"]);
-        assert_eq!((tables.processes.len(), tables.kinds), (0, 0));
     }
 }

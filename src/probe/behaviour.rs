@@ -24,7 +24,6 @@ use super::enrolled::{Enrolled, apart};
 use super::{meter, wake};
 use crate::agent::{kernel, load};
 use crate::bed::Namespace;
-use crate::datapath::Meter;
 
 /// Something that kernels do or do not.
 #[derive(Debug)]
@@ -190,7 +189,7 @@ pub const ALL: &[Behaviour] = &[
 ];
 
 fn charges() -> Result<bool> {
-    Ok(meter()? == Meter::Charged)
+    meter()
 }
 
 fn links() -> Result<bool> {

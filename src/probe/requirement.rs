@@ -8,7 +8,7 @@ use syscalls::cap::{Capabilities, Capability};
 
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
-use crate::datapath::{Datapath, Layout, Meter, Settings};
+use crate::datapath::{Datapath, Layout, ProgramName, Settings};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]
@@ -98,15 +98,19 @@ fn bpf_file_system() -> Result<String, String> {
 }
 
 fn rehearsed() -> Result<()> {
-    rehearse(kernel::layout(&kernel::btf()?)?, super::meter()?, super::hz()?)
+    rehearse(kernel::layout(&kernel::btf()?)?, super::hz()?)
 }
 
 /// Makes the maps of a small datapath for this kernel and loads its programs: nothing is pinned or attached, so they are gone at once.
-pub fn rehearse(layout: Layout, meter: Meter, hz: u32) -> Result<()> {
-    let datapath = Datapath::new(layout, Settings { flows: 1, meter, hz });
+pub fn rehearse(layout: Layout, hz: u32) -> Result<()> {
+    let datapath = Datapath::new(layout, Settings { flows: 1, hz });
     let maps = load::maps(&datapath.maps.all())?;
-    for program in datapath.programs()? {
-        load::program(&program, &maps)?;
+    for (name, program) in datapath.programs()? {
+        let loaded = load::program(&program, &maps);
+        // Without it, programs that could splice stay with TCP.
+        if name != ProgramName::Reads {
+            loaded?;
+        }
     }
     Ok(())
 }

@@ -153,7 +153,9 @@ fn program_types_have_the_numbers_of_the_uapi() {
     assert_eq!(numbers(ProgramType::SocketFilter), (1, 0));
     assert_eq!(numbers(ProgramType::SockOps), (13, 3));
     assert_eq!(numbers(ProgramType::SkMsg), (16, 7));
+    assert_eq!(numbers(ProgramType::SkSkbVerdict), (14, 38));
     assert_eq!(numbers(ProgramType::Iterator), (26, 28));
+    assert_eq!(numbers(ProgramType::Tracepoint), (26, 23));
     assert_eq!(numbers(ProgramType::Xdp), (6, 37));
     assert_eq!(numbers(ProgramType::Connect4), (18, 10));
     assert_eq!(numbers(ProgramType::SetSockOpt), (25, 22));

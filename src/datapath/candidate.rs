@@ -1,0 +1,203 @@
+//! Candidates: connections with both ends here that have shown that they go on.
+//!
+//! A connection that exchanges one message costs more to enrol than it gains. So an end becomes a candidate at the second message
+//! that it sends, if it has received one in between: in the call of the process that sends it, which is when it can be seen who
+//! uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
+//! while its connection is being established, before anything is known of its readers.
+
+use bpf_asm::{Builder, Label, NULL, Place, Ptr, Slot, bpf_sock_ops, helper};
+
+use super::count::count;
+use super::counter::{Outcome, Total};
+use super::event::{BPF_SOCK_OPS_STATE_CB_FLAG, CLIENT, forget, mark, socket_of};
+use super::option::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_WINDOW_CLAMP};
+use super::peek::peek;
+use super::receiver::{self, O_NONBLOCK};
+use super::record::{Candidate, Control, Isns, Newcomer, Role};
+use super::{Datapath, evidence, guard, rendezvous};
+
+/// State of a connection (include/uapi/linux/bpf.h).
+const BPF_TCP_ESTABLISHED: i32 = 1;
+
+/// Create the storage if the socket has none (include/uapi/linux/bpf.h).
+pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
+
+/// A connection whose file still blocks after so many segments is left alone for good.
+const PATIENCE: i32 = 64;
+
+/// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it.
+const ROOM: u32 = 3 << 19;
+/// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
+const WINDOW: u32 = 1 << 19;
+
+/// A local connection that is not enrolled is about to send a segment.
+pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let done = b.label();
+    let left_alone = b.label();
+    let guarded = b.label();
+    let foreign = b.label();
+    let unsuitable = b.label();
+    let blocking = b.label();
+
+    for (exchanged, least) in [(bpf_sock_ops::data_segs_in, 1), (bpf_sock_ops::data_segs_out, 1)] {
+        let exchanged = b.load(event.at(exchanged));
+        b.jump_if(exchanged.lt(least), &done);
+    }
+    let state = b.load(event.at(bpf_sock_ops::state));
+    b.jump_if(state.ne(BPF_TCP_ESTABLISHED), &done);
+    drop(state);
+    {
+        let control = b.map_value(&d.maps.control, 0);
+        let draining = b.load(control.at(Control::draining));
+        b.jump_if(draining.ne(0), &done);
+    }
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), &done);
+    let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
+    b.jump_if(known.ne(0), &done);
+    drop(known);
+    let socket = socket_of(b, event, &done);
+    // In a call of the process that holds the lock, not in an interrupt: it is one that uses the socket.
+    let owned = b.load(socket.member(d.layout.lock_owned));
+    b.jump_if(owned.eq(0), &done);
+    drop(owned);
+
+    let user_data = b.load(socket.member(d.layout.user_data));
+    b.jump_if(user_data.ne(0), &foreign);
+    drop(user_data);
+    guard::repaired(b, d, &socket, &unsuitable);
+    guard::options(b, d, &socket, &guarded);
+    let address = b.slot::<u64>();
+    b.store(address.place(), peek(b, event, d.layout.context_sk, &done));
+    let flags = receiver::file_flags(b, d, &b.load(address.place()), &unsuitable);
+    flags.and(O_NONBLOCK);
+    b.jump_if(flags.eq(0), &blocking);
+    drop(flags);
+    drop(socket);
+    become_candidate(b, d, event, &address, &done);
+    b.jump(&done);
+
+    b.place(&blocking);
+    let segments = b.load(event.at(bpf_sock_ops::segs_out));
+    b.jump_if(segments.lt(PATIENCE), &done);
+    drop(segments);
+    for (label, outcome) in [
+        (None, Outcome::BlockingFile),
+        (Some(&guarded), Outcome::Guarded),
+        (Some(&foreign), Outcome::Foreign),
+        (Some(&unsuitable), Outcome::Unsuitable),
+    ] {
+        if let Some(label) = label {
+            b.place(label);
+        }
+        count(b, d, outcome);
+        b.jump(&left_alone);
+    }
+    b.place(&left_alone);
+    // The other end need not wait for this one.
+    let name = b.slot::<Isns>();
+    let role = b.slot::<u32>();
+    name_of(b, event, name.place(), role.place());
+    let pair = b.slot::<Isns>();
+    rendezvous::pair(b, &name.place(), &b.load(role.place()), &pair);
+    rendezvous::alone(b, d, &pair);
+    forget(b, event);
+    b.place(&done);
+}
+
+/// Notes what has to be known to enrol the socket, and tells the agent. If that is not possible, the next segment tries again.
+fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, address: &Slot<u64>, done: &Label) {
+    let (no_memory, unheard) = (b.label(), b.label());
+    let newcomer = b.slot::<Newcomer>();
+    b.zero(newcomer.place());
+    {
+        let process = evidence::caller(b, d, done);
+        b.copy(newcomer.at(Newcomer::process), process.place());
+        let cookie = b.call(helper::get_socket_cookie(event));
+        b.store(newcomer.at(Newcomer::cookie), &cookie);
+    }
+    where_it_is(b, d, address, &newcomer, done);
+
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), done);
+    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    b.jump_if(candidate.eq(0), &no_memory);
+    let candidate = b.keep(candidate);
+    b.copy(candidate.at(Candidate::process), newcomer.at(Newcomer::process));
+    b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
+    b.store(candidate.at(Candidate::sk), b.load(address.place()));
+    name_of(b, event, candidate.at(Candidate::name), candidate.at(Candidate::role));
+    drop(candidate);
+    let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
+    b.jump_if(lost.ne(0), &unheard);
+    drop((lost, newcomer));
+    provide(b, event);
+    mark(b, event, BPF_SOCK_OPS_STATE_CB_FLAG);
+    count(b, d, Total::Candidates);
+    b.jump(done);
+
+    b.place(&unheard);
+    let sk = b.load(event.at(bpf_sock_ops::sk));
+    b.jump_if(sk.eq(0), done);
+    b.call(helper::sk_storage_delete(&d.maps.candidates, sk));
+    b.place(&no_memory);
+    count(b, d, Outcome::NoMemory);
+}
+
+/// By what the agent finds the socket: its network namespace, its addresses and ports.
+fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newcomer>, unknown: &Label) {
+    let at = || b.load(address.place());
+    let l = &d.layout;
+    let namespace = peek(b, at(), l.namespace, unknown);
+    b.store(into.at(Newcomer::netns), peek(b, namespace, l.namespace_inode, unknown));
+    for (field, to) in [
+        (l.family, Newcomer::family),
+        (l.local_port, Newcomer::local_port),
+        (l.remote_port, Newcomer::remote_port),
+        (l.local_v4, Newcomer::local_v4),
+        (l.remote_v4, Newcomer::remote_v4),
+    ] {
+        b.store(into.at(to), peek(b, at(), field, unknown));
+    }
+    for (field, to) in [(l.local_v6, Newcomer::local_v6), (l.remote_v6, Newcomer::remote_v6)] {
+        if let Some(field) = field {
+            let from = at();
+            from.add(field.offset);
+            b.call(helper::probe_read_kernel(into.at(to), 16, from));
+        }
+    }
+}
+
+/// An end's name, and its role: the sequence numbers with which the connection began, which are those of now without what has been
+/// acknowledged and received since. A client's SYN counts as acknowledged, a server's does not (`tcp_snd_una_update`).
+fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Place<u32>) {
+    let is_client = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
+    is_client.and(CLIENT);
+    let own = b.load(event.at(bpf_sock_ops::snd_una));
+    own.sub32(b.load(event.at(bpf_sock_ops::bytes_acked)));
+    own.add32(&is_client);
+    b.store(name.at(Isns::own), &own);
+    drop(own);
+    // The mark is 1, and the role of a client 0.
+    const { assert!(CLIENT == 1 && Role::Client as u32 == 0 && Role::Server as u32 == 1) };
+    is_client.xor(1);
+    b.store(role, &is_client);
+    drop(is_client);
+    let peer = b.load(event.at(bpf_sock_ops::rcv_nxt));
+    peer.sub32(b.load(event.at(bpf_sock_ops::bytes_received)));
+    b.store(name.at(Isns::peer), &peer);
+}
+
+/// Asks TCP to provide room for a reader that falls behind, and to offer no more than a part of it.
+///
+/// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
+/// size itself; then its low-water mark, which is 1 or it would not be a candidate, is put back.
+fn provide(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+    let value = b.slot::<u32>();
+    for (level, option, number) in
+        [(SOL_SOCKET, SO_RCVLOWAT, ROOM), (SOL_SOCKET, SO_RCVLOWAT, 1), (SOL_TCP, TCP_WINDOW_CLAMP, WINDOW)]
+    {
+        b.store(value.place(), number);
+        b.call(helper::setsockopt(event, level, option, &value, 4));
+    }
+}

@@ -1,0 +1,373 @@
+//! Enrolment: a program that the agent runs for a candidate that it was told of.
+//!
+//! | a candidate that | then |
+//! |---|---|
+//! | is closing, or whose peer will not be enrolled | is left alone |
+//! | has an option set, is mapped, or is used by a process that splices | is left alone |
+//! | is used by a process of which that is not known | waits for the agent, or for its history |
+//! | has a file that blocks, unread bytes, or a call on it | waits |
+//! | has a peer that waits | waits |
+//! | otherwise | is enrolled |
+//!
+//! The request is a packet with a [`Request`] in it: sockets are found by their addresses and known by their cookie. The result of the
+//! run is an [`Answer`] or a [`Wait`].
+//!
+//! The kernel locks the socket only while it puts it into the map. What was looked at before may have changed by then, so it is
+//! looked at once more: if a segment has arrived in between it may lie in TCP's receive queue, read in part, and the verdict would
+//! give it out whole. Then the socket is taken out again, before anything has come to its ingress queue.
+
+use bpf_asm::helper::{Arg, Call};
+use bpf_asm::{
+    __sk_buff, BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_sock, helper, tcp_sock,
+};
+
+use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
+use super::count::count;
+use super::counter::Outcome;
+use super::packet::request;
+use super::receiver::{self, O_NONBLOCK};
+use super::record::{self, Candidate, Control, End, Isns, Lane, Reads, Request, Role, Wait};
+use super::rendezvous::{ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair};
+use super::{Datapath, evidence, guard, lane, waiters};
+
+/// State of a connection (include/net/tcp_states.h).
+const TCP_ESTABLISHED: i32 = 1;
+
+/// The key is taken (include/uapi/asm-generic/errno-base.h).
+const EEXIST: i32 = -17;
+
+/// Where those go that wait, and what for.
+struct Waiting {
+    label: Label,
+    wait: Slot<u32>,
+}
+
+impl Waiting {
+    fn until(&self, b: &Builder, wait: Wait) {
+        b.store(self.wait.place(), wait as u32);
+        b.jump(&self.label);
+    }
+}
+
+pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
+    let b = Builder::new("shunt_enrol");
+    let packet = b.context::<__sk_buff>();
+    let (gone, release, left_alone) = (b.label(), b.label(), b.label());
+    let waiting = Waiting { label: b.label(), wait: b.slot() };
+    // The result, and the socket, which is needed for longer than there are registers.
+    let (answer, sk, address) = (b.slot::<u64>(), b.slot::<u64>(), b.slot::<u64>());
+    b.store(answer.place(), record::Answer::Gone as u32);
+    {
+        let request = request::<Request>(&b, &packet, &gone);
+        b.store(sk.place(), find(&b, &packet, &request, &gone));
+        drop(packet);
+        let shown = || b.load(sk.place()).cast::<bpf_sock>();
+        let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
+        b.jump_if(candidate.eq(0), &release);
+        let cookie = b.load(candidate.at(Candidate::cookie));
+        b.jump_if(cookie.ne(b.load(request.at(Request::cookie))), &release);
+        drop((candidate, cookie));
+    }
+    let shown = || b.load(sk.place()).cast::<bpf_sock>();
+    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
+    b.jump_if(candidate.eq(0), &release);
+    let candidate = b.keep(candidate);
+    b.store(address.place(), b.load(candidate.at(Candidate::sk)));
+    let at = b.slot::<Isns>();
+    pair(&b, &candidate.at(Candidate::name), &b.load(candidate.at(Candidate::role)), &at);
+    let socket = b.call(helper::skc_to_tcp_sock(shown()));
+    b.jump_if(socket.eq(0), &left_alone);
+    let socket = b.keep(socket);
+
+    goes_on(&b, d, &socket, &left_alone);
+    suitable(&b, d, &socket, &b.load(address.place()), &left_alone);
+    reads(&b, d, &candidate, &socket, &waiting, &left_alone);
+    let before = b.slot::<u32>();
+    b.store(before.place(), b.load(socket.member(d.layout.rcv_nxt)));
+    quiet(&b, d, &socket, &address, &waiting, &left_alone);
+    let peer = b.slot::<End>();
+    b.zero(peer.place());
+    meet(&b, d, &candidate, &at, &peer, &waiting, &left_alone);
+
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    b.when(lane.eq(0), || {
+        count(&b, d, Outcome::NoMemory);
+        b.jump(&left_alone);
+    });
+    let lane = b.keep(lane);
+    introduce(&b, d, &candidate, &lane, &peer, &address);
+    drop((candidate, peer));
+    put_into_map(&b, d, &lane, &shown, &left_alone);
+    still_quiet(&b, d, &socket, &lane, &before, &shown, &waiting);
+    drop(socket);
+
+    let entry = b.slot::<u64>();
+    b.store(entry.place(), &lane);
+    b.call(helper::map_update_elem(&d.maps.rendezvous, &at, &entry, BPF_ANY));
+    let known = b.load(lane.at(Lane::peer).at(End::sk));
+    b.when(known.ne(0), || count(&b, d, Outcome::Paired));
+    drop((known, lane));
+    b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+    b.store(answer.place(), record::Answer::Enrolled as u32);
+    b.jump(&release);
+
+    b.place(&left_alone);
+    alone(&b, d, &at);
+    b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+    b.jump(&release);
+
+    b.place(&waiting.label);
+    b.store(answer.place(), b.load(waiting.wait.place()));
+    b.place(&release);
+    b.call(helper::sk_release(shown()));
+    b.place(&gone);
+    b.ret(b.load(answer.place()));
+    b.finish(ProgramType::Classifier)
+}
+
+/// The socket that packets of a connection go to; jumps to `none` if there is none.
+fn find(b: &Builder, packet: &Ptr<__sk_buff>, request: &Slot<Request>, none: &Label) -> Ptr<bpf_sock> {
+    /// Address families (include/linux/socket.h), and the bytes of their tuples.
+    const AF_INET: i32 = 2;
+    const V4: i32 = 12;
+    const V6: i32 = 36;
+    let (v6, found) = (b.label(), b.label());
+    let netns = b.load(request.at(Request::netns));
+    let family = b.load(request.at(Request::family));
+    b.jump_if(family.ne(AF_INET), &v6);
+    let sk = b.slot::<u64>();
+    let look_up = |size: i32| {
+        let netns = b.load(request.at(Request::netns));
+        // As `s32`.
+        netns.lsh(32);
+        netns.arsh(32);
+        let socket = b.call(helper::sk_lookup_tcp(packet, request.at(Request::tuple), size, netns, 0));
+        b.jump_if(socket.eq(0), none);
+        b.store(sk.place(), &socket);
+    };
+    drop((netns, family));
+    look_up(V4);
+    b.jump(&found);
+    b.place(&v6);
+    look_up(V6);
+    b.place(&found);
+    b.load(sk.place()).cast()
+}
+
+/// The connection goes on, and so does shunt.
+fn goes_on(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, left_alone: &Label) {
+    let state = b.load(socket.member(d.layout.state));
+    b.jump_if(state.ne(TCP_ESTABLISHED), left_alone);
+    drop(state);
+    let control = b.map_value(&d.maps.control, 0);
+    let draining = b.load(control.at(Control::draining));
+    b.jump_if(draining.ne(0), left_alone);
+}
+
+/// Nothing asks for what only TCP does.
+fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, left_alone: &Label) {
+    let (guarded, unsuitable, mapped, suitable) = (b.label(), b.label(), b.label(), b.label());
+    let at = b.slot::<u64>();
+    b.store(at.place(), address);
+    guard::repaired(b, d, socket, &unsuitable);
+    guard::options(b, d, socket, &guarded);
+    guard::mapped(b, d, &b.load(at.place()), &mapped);
+    b.jump(&suitable);
+    for (label, outcome) in
+        [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
+    {
+        b.place(&label);
+        count(b, d, outcome);
+        b.jump(left_alone);
+    }
+    b.place(&suitable);
+}
+
+/// There is evidence that its process reads by `recvmsg`.
+fn reads(
+    b: &Builder,
+    d: &Datapath,
+    candidate: &Ptr<Candidate>,
+    socket: &Ptr<tcp_sock>,
+    waiting: &Waiting,
+    left_alone: &Label,
+) {
+    let (receives, splices) = (b.label(), b.label());
+    let known = b.call(helper::map_lookup_elem(&d.maps.readers, candidate.at(Candidate::process)));
+    b.when(known.eq(0), || waiting.until(b, Wait::Process));
+    let how = b.load(known.at_all());
+    drop(known);
+    b.jump_if(how.eq(Reads::Receives as u32), &receives);
+    b.jump_if(how.ne(Reads::MaySplice as u32), &splices);
+    drop(how);
+    // The history.
+    let reads = b.load(candidate.at(Candidate::reads));
+    b.when(reads.lt(evidence::READS), || waiting.until(b, Wait::History));
+    drop(reads);
+    let taken = b.load(socket.member(d.layout.copied_seq));
+    taken.sub32(b.load(candidate.at(Candidate::read_from)));
+    let received = b.load(candidate.at(Candidate::received));
+    b.jump_if(taken.eq32(&received), &receives);
+    drop((taken, received));
+    b.place(&splices);
+    count(b, d, Outcome::Splices);
+    b.jump(left_alone);
+    b.place(&receives);
+}
+
+/// Nobody is inside a call on the socket, and everything that has come was read.
+fn quiet(
+    b: &Builder,
+    d: &Datapath,
+    socket: &Ptr<tcp_sock>,
+    address: &Slot<u64>,
+    waiting: &Waiting,
+    left_alone: &Label,
+) {
+    let (busy, blocking, foreign, quiet) = (b.label(), b.label(), b.label(), b.label());
+    let at = || b.load(address.place());
+    let user_data = b.load(socket.member(d.layout.user_data));
+    b.jump_if(user_data.ne(0), &foreign);
+    drop(user_data);
+    let flags = receiver::file_flags(b, d, &at(), &blocking);
+    flags.and(O_NONBLOCK);
+    b.jump_if(flags.eq(0), &blocking);
+    drop(flags);
+    let asleep = waiters::asleep(b, d, &at(), &busy, &busy);
+    b.jump_if(b.load(asleep.place()).ne(0), &busy);
+    let owned = b.load(socket.member(d.layout.lock_owned));
+    b.jump_if(owned.ne(0), &busy);
+    drop(owned);
+    let left = b.load(socket.member(d.layout.receive_queue_length));
+    b.jump_if(left.ne(0), &busy);
+    drop(left);
+    let arrived = b.load(socket.member(d.layout.rcv_nxt));
+    let read = b.load(socket.member(d.layout.copied_seq));
+    b.jump_if(arrived.eq32(&read), &quiet);
+    drop((arrived, read));
+    b.place(&busy);
+    waiting.until(b, Wait::Quiet);
+    b.place(&blocking);
+    waiting.until(b, Wait::Blocking);
+    b.place(&foreign);
+    count(b, d, Outcome::Foreign);
+    b.jump(left_alone);
+    b.place(&quiet);
+}
+
+/// The other end is enrolled, and is put into `peer`, or could be.
+fn meet(
+    b: &Builder,
+    d: &Datapath,
+    candidate: &Ptr<Candidate>,
+    at: &Slot<Isns>,
+    peer: &Slot<End>,
+    waiting: &Waiting,
+    left_alone: &Label,
+) {
+    let (enrolled, ambiguous, met) = (b.label(), b.label(), b.label());
+    let ready = b.slot::<u64>();
+    {
+        let own = b.load(candidate.at(Candidate::role));
+        own.add(CLIENT_READY);
+        b.store(ready.place(), &own);
+    }
+    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+    b.when(entry.eq(0), || {
+        b.call(helper::map_update_elem(&d.maps.rendezvous, at, &ready, BPF_NOEXIST));
+        waiting.until(b, Wait::Peer);
+    });
+    let said = b.load(entry.at_all());
+    b.jump_if(said.eq(ALONE), left_alone);
+    b.jump_if(said.gt(ALONE), &enrolled);
+    said.or(b.load(ready.place()));
+    b.store(entry.at_all(), &said);
+    drop(entry);
+    b.jump_if(said.eq(CLIENT_READY | CLIENT_READY << 1), &met);
+    drop(said);
+    waiting.until(b, Wait::Peer);
+
+    b.place(&enrolled);
+    let lane = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+    b.jump_if(lane.eq(0), &ambiguous);
+    lane_at(b, &b.load(lane.at_all()), peer, &ambiguous);
+    drop(lane);
+    named(b, peer, candidate.at(Candidate::name), PEERS, &ambiguous);
+    b.jump(&met);
+    b.place(&ambiguous);
+    count(b, d, Outcome::Ambiguous);
+    b.jump(left_alone);
+    b.place(&met);
+}
+
+/// Says in a fresh lane whose it is, and whose is the other end's, if that is known.
+fn introduce(
+    b: &Builder,
+    d: &Datapath,
+    candidate: &Ptr<Candidate>,
+    lane: &Ptr<Lane>,
+    peer: &Slot<End>,
+    address: &Slot<u64>,
+) {
+    let own = || lane.at(Lane::own);
+    b.copy(own().at(End::name), candidate.at(Candidate::name));
+    b.copy(own().at(End::cookie), candidate.at(Candidate::cookie));
+    b.store(own().at(End::sk), b.load(address.place()));
+    b.store(own().at(End::lane), lane);
+    b.copy(lane.at(Lane::peer), peer.place());
+    lane::begin(b, d, lane, &b.load(candidate.at(Candidate::role)));
+}
+
+/// Puts the socket into the socket map under its name.
+fn put_into_map(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    shown: &dyn Fn() -> Ptr<bpf_sock>,
+    left_alone: &Label,
+) {
+    /// `bpf_map_update_elem`, whose value for a socket map is a socket.
+    const MAP_UPDATE_ELEM: i32 = 2;
+    let name: Arg = lane.at(Lane::own).at(End::name).into();
+    let arguments = vec![(&d.maps.socks).into(), name, shown().into(), BPF_NOEXIST.into()];
+    let refused: Call<Reg> = Call::raw(MAP_UPDATE_ELEM, arguments);
+    let refused = b.call(refused);
+    b.when(refused.ne(0), || {
+        let full = b.label();
+        let taken_out = b.label();
+        b.jump_if(refused.ne(EEXIST), &full);
+        count(b, d, Outcome::Ambiguous);
+        b.jump(&taken_out);
+        b.place(&full);
+        count(b, d, Outcome::SocksFull);
+        b.place(&taken_out);
+        b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
+        b.jump(left_alone);
+    });
+}
+
+/// Nothing has come to TCP's receive queue while the socket was put into the map; otherwise it is taken out again.
+fn still_quiet(
+    b: &Builder,
+    d: &Datapath,
+    socket: &Ptr<tcp_sock>,
+    lane: &Ptr<Lane>,
+    before: &Slot<u32>,
+    shown: &dyn Fn() -> Ptr<bpf_sock>,
+    waiting: &Waiting,
+) {
+    let quiet = b.label();
+    let arrived = b.load(socket.member(d.layout.rcv_nxt));
+    b.jump_if(arrived.eq32(b.load(before.place())), &quiet);
+    drop(arrived);
+    let left = b.load(socket.member(d.layout.receive_queue_length));
+    b.jump_if(left.eq(0), &quiet);
+    drop(left);
+    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+    b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
+    waiting.until(b, Wait::Quiet);
+    b.place(&quiet);
+}
+
+/// A role is what [`CLIENT_READY`] is shifted by.
+const _: () = assert!(Role::Client as u32 == 0 && Role::Server as u32 == 1);

@@ -1,0 +1,82 @@
+//! How a process reads its sockets: what the agent has found out, by process.
+//!
+//! An enrolled socket gives its bytes to `recvmsg` and its relatives alone. So a socket is enrolled only if there is evidence that the
+//! process which uses it reads that way. The process is the one that is in a call on the socket while it sends. The agent examines its
+//! executable; a process that could splice, such as every Go program, has to show by its history on this very connection that it does
+//! not: what `recvmsg` gave it (`tp_btf/sock_recv_length`) is all that TCP has seen it take. What is not known stays with TCP.
+
+use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Slot, helper, sock_recv_length};
+
+use super::Datapath;
+use super::peek::peek;
+use super::record::{Candidate, Process};
+
+/// How often a reader that could splice has to be seen to call `recvmsg`.
+pub(super) const READS: i32 = 16;
+
+/// Who is in a call: the process, by what does not change while it runs one program.
+pub(super) fn caller(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Process> {
+    let process = b.slot::<Process>();
+    b.zero(process.place());
+    let first = b.slot::<u64>();
+    let thread = b.call(helper::get_current_task());
+    b.store(first.place(), peek(b, thread, d.layout.first_thread, unknown));
+    let first = || b.load(first.place());
+    b.store(process.at(Process::started), peek(b, first(), d.layout.started, unknown));
+    b.store(process.at(Process::pid), peek(b, first(), d.layout.process_id, unknown));
+    let memory = peek(b, first(), d.layout.memory, unknown);
+    // A thread of the kernel has none.
+    b.jump_if(memory.eq(0), unknown);
+    b.store(process.at(Process::image), peek(b, memory, d.layout.image, unknown));
+    process
+}
+
+/// `MSG_PEEK` (include/linux/socket.h).
+const MSG_PEEK: i32 = 2;
+
+/// The program at the tracepoint `sock_recv_length`: counts what `recvmsg` gives to the reader of a candidate, from the first call that
+/// it sees.
+pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
+    let b = Builder::new("shunt_reads");
+    let call = b.keep(b.context::<sock_recv_length>());
+    let done = b.label();
+    let sk = b.load(call.at(sock_recv_length::sk));
+    b.jump_if(sk.eq(0), &done);
+    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
+    b.jump_if(candidate.eq(0), &done);
+    let candidate = b.keep(candidate);
+    let bytes = b.load(call.at(sock_recv_length::ret));
+    b.jump_if(bytes.sle32(0), &done);
+    drop(bytes);
+    // MSG_PEEK takes nothing.
+    let flags = b.load(call.at(sock_recv_length::flags));
+    b.jump_if(flags.has32(MSG_PEEK), &done);
+    drop(flags);
+
+    let begun = b.label();
+    let reads = b.load(candidate.at(Candidate::reads));
+    b.jump_if(reads.ne(0), &begun);
+    drop(reads);
+    let sk = b.load(call.at(sock_recv_length::sk));
+    b.jump_if(sk.eq(0), &done);
+    let socket = b.call(helper::skc_to_tcp_sock(sk));
+    b.jump_if(socket.eq(0), &done);
+    let from = b.load(socket.member(d.layout.copied_seq));
+    drop(socket);
+    from.sub32(b.load(call.at(sock_recv_length::ret)));
+    b.store(candidate.at(Candidate::read_from), &from);
+    drop(from);
+
+    b.place(&begun);
+    let received = b.load(candidate.at(Candidate::received));
+    received.add(b.load(call.at(sock_recv_length::ret)));
+    b.store(candidate.at(Candidate::received), &received);
+    drop(received);
+    let reads = b.load(candidate.at(Candidate::reads));
+    reads.add(1);
+    b.store(candidate.at(Candidate::reads), &reads);
+    drop(reads);
+    b.place(&done);
+    b.ret(0);
+    b.finish(ProgramType::Tracepoint)
+}

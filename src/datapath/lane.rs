@@ -1,0 +1,146 @@
+//! A lane: the way that a socket's messages take, and every transition of it.
+//!
+//! ```text
+//!            become_direct
+//!      Tcp ───────────────▶ Direct
+//!       │ ◀─────────────── │
+//!       │    turn_to_tcp   │
+//!       └──▶ Ended ◀───────┘   end: every further message goes by TCP, the socket stays in the map
+//!              │
+//!              ▼
+//!           Leaving            leave: nothing is redirected to the socket any more, and it leaves the map
+//! ```
+//!
+//! | field | written by | read by |
+//! |---|---|---|
+//! | `own`, `bucket`, `role` | [`begin`], once | everyone |
+//! | `peer` | `rendezvous`, once | the lane's sender; `look` |
+//! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
+//! | `refresh_at`, `period` | [`begin`], [`turn_to_tcp`], `refresh` | the lane's sender |
+//! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
+//! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
+//! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
+//! | `endings` | `receiver::ended` | `receiver::ended` |
+//!
+//! Invariants, which the simulation asserts after every run:
+//!
+//! 1. A lane is changed under the lock of its own socket only, in its sk_msg, sock_ops or setsockopt program: plain loads and stores
+//!    are enough. The one exception is the iterator that makes it, before the socket is in the map.
+//! 2. Credit is 0 unless the lane is direct.
+//! 3. `why` is 0 exactly while the lane is direct, or nothing has been sent since it began.
+//! 4. A lane that has ended is never direct again; one that leaves has ended.
+//! 5. A direct lane knows its peer, whose name is its own with the halves swapped.
+
+use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
+
+use super::counter::Ending;
+use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
+use super::{Datapath, receiver, refresh};
+
+/// A fresh lane goes by TCP. `own` is in it already.
+pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
+    b.store(lane.at(Lane::role), role);
+    b.store(lane.at(Lane::smallest), u32::MAX);
+    {
+        let name = || lane.at(Lane::own).at(End::name);
+        let bucket = b.load(name().at(Isns::own));
+        bucket.xor(b.load(name().at(Isns::peer)));
+        bucket.and(BUCKETS as i32 - 1);
+        bucket.mul(size_of::<u64>() as i32);
+        b.store(lane.at(Lane::bucket), &bucket);
+    }
+    // The first refresh looks for the period that its namespaces allow.
+    {
+        let control = b.map_value(&d.maps.control, 0);
+        let longest = b.load(control.at(Control::refresh));
+        let period = b.value(refresh::shortest_period(d));
+        b.when(longest.lt(&period), || period.set(&longest));
+        b.store(lane.at(Lane::period), &period);
+    }
+    let refresh_at = b.call(helper::jiffies64());
+    refresh_at.add(b.load(lane.at(Lane::period)));
+    b.store(lane.at(Lane::refresh_at), &refresh_at);
+}
+
+/// The gates are open: messages are redirected from here on, as long as credit lasts.
+pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
+    b.store(lane.at(Lane::mode), Mode::Direct as u32);
+    b.store(lane.at(Lane::why), 0);
+}
+
+/// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
+///
+/// The message is a packet that connection tracking sees, so the next refresh is a whole period away.
+pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+    b.store(lane.at(Lane::credit), 0);
+    let mode = b.load(lane.at(Lane::mode));
+    b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
+    drop(mode);
+    let refresh_at = b.load(lane.at(Lane::period));
+    refresh_at.add(now);
+    b.store(lane.at(Lane::refresh_at), &refresh_at);
+}
+
+/// Every message from here on goes by TCP. The socket stays in the map: what it has not read is in its queue.
+pub(super) fn end(b: &Builder, lane: &Ptr<Lane>, why: Ending) {
+    b.store(lane.at(Lane::mode), Mode::Ended as u32);
+    b.store(lane.at(Lane::credit), 0);
+    b.store(lane.at(Lane::why), why as u32);
+}
+
+/// The lane ends in both directions: its socket is to leave the map, as soon as nothing can be on its way to it.
+///
+/// The peer asks as soon as the count has changed. An atomic operation, so that what is read of the peer afterwards is not older than
+/// this.
+pub(super) fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, why: Ending) {
+    end(b, lane, why);
+    b.store(lane.at(Lane::mode), Mode::Leaving as u32);
+    b.atomic(AtomicOp::Add, receiver::endings(b, d, lane).at_all(), &b.value(1));
+}
+
+/// What a message takes of the credit: its bytes, and what the kernel allocates to queue it.
+pub(super) fn cost(b: &Builder, d: &Datapath, size: &Reg) -> Reg {
+    let cost = b.value(size);
+    cost.add(d.bookkeeping());
+    cost
+}
+
+/// Takes a message off the credit and counts it.
+pub(super) fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg) {
+    let credit = b.load(lane.at(Lane::credit));
+    credit.sub(cost(b, d, size));
+    b.store(lane.at(Lane::credit), &credit);
+    drop(credit);
+    redirected(b, lane, |sum, amount| sum.add(amount), size);
+    let smallest = b.load(lane.at(Lane::smallest));
+    b.when(size.lt(&smallest), || b.store(lane.at(Lane::smallest), size));
+}
+
+/// A message that was counted was not redirected after all. Its credit is lost: the lane is about to end.
+pub(super) fn unspend(b: &Builder, lane: &Ptr<Lane>, size: &Reg) {
+    redirected(b, lane, |sum, amount| sum.sub(amount), size);
+}
+
+fn redirected(b: &Builder, lane: &Ptr<Lane>, change: impl Fn(&Reg, &Reg), size: &Reg) {
+    let messages = b.load(lane.at(Lane::direct_messages));
+    change(&messages, &b.value(1));
+    b.store(lane.at(Lane::direct_messages), &messages);
+    drop(messages);
+    let bytes = b.load(lane.at(Lane::direct_bytes));
+    change(&bytes, size);
+    b.store(lane.at(Lane::direct_bytes), &bytes);
+}
+
+/// What it has redirected is in the totals: it counts from nothing again.
+pub(super) fn totalled(b: &Builder, lane: &Ptr<Lane>) {
+    for count in [
+        Lane::direct_messages,
+        Lane::direct_bytes,
+        Lane::messages_at_empty,
+        Lane::messages_at_look,
+        Lane::bytes_at_look,
+        Lane::answers_seen,
+    ] {
+        b.store(lane.at(count), 0);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a sender sees of the socket that receives: read by address, and believed only while the cookie found there is the expected
+//! one.
+
+use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot};
+
+use super::Datapath;
+use super::fallback::Fallback;
+use super::counter::{Cause, Ending};
+use super::peek::peek;
+use super::record::{End, Endings, Lane, Mode};
+
+/// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
+pub(super) const O_NONBLOCK: i32 = 0o4000;
+
+/// Members of another socket's lane.
+const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
+const DIRECT_MESSAGES: KernelField =
+    KernelField { offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
+
+/// The pointer at the beginning of a `struct list_head`.
+pub(super) const FIRST: KernelField = KernelField { offset: 0, size: 8, signed: false, bitfield: None };
+
+/// The address of the receiver's `struct sock`.
+pub(super) fn sk(b: &Builder, lane: &Ptr<Lane>) -> Reg {
+    b.load(lane.at(Lane::peer).at(End::sk))
+}
+
+/// The memory at the receiver's address still is the receiver; the lane ends otherwise.
+pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    let gone = b.label();
+    let same = b.label();
+    let found = peek(b, sk(b, lane), d.layout.cookie, &gone);
+    let expected = b.load(lane.at(Lane::peer).at(End::cookie));
+    b.jump_if(found.eq(&expected), &same);
+    drop((found, expected));
+    b.place(&gone);
+    fallback.ended(b, lane, Ending::PeerGone);
+    b.place(&same);
+}
+
+/// A message does not wait for whoever is inside a call on the receiving socket: a thread that takes a page fault there may take
+/// its time, and whose thread it is cannot be told.
+///
+/// A call that begins between this look and the redirect is waited for; security.md says for how long.
+pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    let unknown = b.label();
+    let free = b.label();
+    let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
+    b.jump_if(owned.eq(0), &free);
+    drop(owned);
+    fallback.because(b, Cause::ReceiverBusy);
+    b.place(&unknown);
+    fallback.because(b, Cause::LookFailed);
+    b.place(&free);
+}
+
+/// Nothing is redirected to a socket whose file blocks: a thread that sleeps in a receive call of enrolled sockets may be answered
+/// `EAGAIN` (`tcp_bpf_recvmsg_parser`).
+pub(super) fn blocks(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    let blocks = b.label();
+    let fine = b.label();
+    let flags = file_flags(b, d, &sk(b, lane), &blocks);
+    b.jump_if(flags.has(O_NONBLOCK), &fine);
+    drop(flags);
+    b.place(&blocks);
+    fallback.because(b, Cause::Blocking);
+    b.place(&fine);
+}
+
+/// The flags of the file that an application has of the socket at this address. Jumps to `none` without a file.
+pub(super) fn file_flags(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
+    let file = file(b, d, sk, none);
+    peek(b, file, d.layout.file_flags, none)
+}
+
+/// The address of the file that an application has of the socket at this address. Jumps to `none` without one.
+pub(super) fn file(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
+    let socket = peek(b, sk, d.layout.socket, none);
+    b.jump_if(socket.eq(0), none);
+    let file = peek(b, socket, d.layout.socket_file, none);
+    b.jump_if(file.eq(0), none);
+    file
+}
+
+/// A lane whose receiver's own lane has ended ends, so that the receiver can leave the socket map: see [`super::leave`].
+pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    let open = b.label();
+    let counted = b.load(endings(b, d, lane).at_all());
+    b.jump_if(counted.eq(b.load(lane.at(Lane::endings))), &open);
+    b.store(lane.at(Lane::endings), &counted);
+    drop(counted);
+
+    let gone = b.label();
+    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, &gone);
+    b.jump_if(mode.ne(Mode::Leaving as u32), &open);
+    drop(mode);
+    b.place(&gone);
+    fallback.ended(b, lane, Ending::PeerGone);
+    b.place(&open);
+}
+
+/// The count of a lane's bucket in [`Endings`].
+pub(super) fn endings(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) -> Ptr<u64> {
+    let count = b.map_value(&d.maps.endings, 0);
+    let bucket = b.load(lane.at(Lane::bucket));
+    // It is in there; the verifier wants to see it.
+    bucket.and((size_of::<Endings>() - size_of::<u64>()) as i32);
+    count.advance(&bucket);
+    count
+}
+
+/// Messages that the receiver has itself redirected.
+pub(super) fn direct_messages(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
+    peek(b, b.load(lane.at(Lane::peer).at(End::lane)), DIRECT_MESSAGES, unknown)
+}
+
+/// The mode of the peer's lane.
+pub(super) fn mode(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
+    peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, unknown)
+}
+
+/// Jumps to `unread` unless every byte that came to the socket at this address by TCP is in its ingress queue or has been read:
+/// nothing is left where a segment stays between its arrival and the verdict.
+pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unknown: &Label) {
+    let at = b.slot::<u64>();
+    b.store(at.place(), sk);
+    let left = peek(b, b.load(at.place()), d.layout.receive_queue_length, unknown);
+    b.jump_if(left.ne(0), unread);
+    drop(left);
+    let deferred = psock(b, d, b.load(at.place()), unknown);
+    let deferred = peek(b, deferred, d.layout.deferred_length, unknown);
+    b.jump_if(deferred.ne(0), unread);
+}
+
+/// Whether bytes wait in the ingress queue of the socket at this address: 0 or not. A socket without a psock is not enrolled any
+/// more.
+pub(super) fn unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
+    let queue = psock(b, d, sk, unknown);
+    queue.add(d.layout.ingress_queue.offset);
+    let (head, first) = list(b, queue, unknown);
+    first.sub(b.load(head.place()));
+    first
+}
+
+/// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
+pub(super) fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
+    let users = peek(b, psock(b, d, sk, unknown), d.layout.psock_users, unknown);
+    users.sub(1);
+    users
+}
+
+/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to.
+pub(super) fn list(b: &Builder, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
+    let head = b.slot::<u64>();
+    b.store(head.place(), &at);
+    let first = peek(b, at, FIRST, unknown);
+    (head, first)
+}
+
+/// The address of a socket's `struct sk_psock`.
+fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> Reg {
+    /// Tags in the low bits of `sk_user_data` (`SK_USER_DATA_*`, include/net/sock.h).
+    const POINTER: i32 = !7;
+    let psock = peek(b, sk, d.layout.user_data, unknown);
+    psock.and(POINTER);
+    b.jump_if(psock.eq(0), unknown);
+    psock
+}
