@@ -168,6 +168,9 @@ helpers! {
     26 skb_load_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, #[writes(size)] to: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Sets a socket option of the context's socket. Since 4.13.
     49 setsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, #[reads(size)] value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// Makes a packet longer or shorter by a number of bytes at its beginning; in sk_skb, `mode` and `flags` are 0 and the number is
+    /// at most 4095. Since 4.13; in sk_skb since 5.10.
+    50 skb_adjust_room(context: impl Into<Arg>, difference: impl Into<Arg>, mode: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Puts the context's socket into a sockmap; in sock_ops. Since 4.14.
     53 sock_map_update<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, #[reads] key: impl At<u32>, flags: impl Into<Arg>) -> Reg;
     /// Reads a socket option of the context's socket. Since 4.15.

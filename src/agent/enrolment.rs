@@ -1,7 +1,7 @@
 //! Enrols the candidates that the programs find, and finds out how the processes that use them read.
 //!
 //! A program tells of a connection that has become a candidate. The agent runs the program that enrols for it, and as long as that says
-//! what it waits for, again: once the process is examined, at a better moment, when its peer is ready, when it has a history. It does so
+//! what it waits for, again: once the process is examined, when no thread sleeps on the socket, when its peer is ready, when it has a history. It does so
 //! ever more seldom, so that those who wait for good cost little.
 
 use std::collections::HashMap;
@@ -22,8 +22,6 @@ use crate::host::NamespaceIds;
 const SOON: Duration = Duration::from_micros(100);
 /// The longest pause between two attempts.
 const SELDOM: Duration = Duration::from_secs(2);
-/// The longest pause while a candidate only waits for a quiet moment.
-const RESTLESS: Duration = Duration::from_millis(20);
 /// How long the tracepoint stays attached after the last candidate that needs it.
 const LINGER: Duration = Duration::from_secs(2);
 /// After how long a process that could not be examined is examined again.
@@ -101,9 +99,8 @@ impl Enrolment {
         for mut waiting in due {
             let Some(wait) = self.attempt(&waiting.newcomer)? else { continue };
             history |= wait == Wait::History;
-            let longest = if wait == Wait::Quiet { RESTLESS } else { SELDOM };
             waiting.due = Instant::now() + waiting.pause;
-            waiting.pause = (waiting.pause * 2).min(longest);
+            waiting.pause = (waiting.pause * 2).min(SELDOM);
             self.waiting.push(waiting);
         }
         self.history.keep(history);
@@ -127,7 +124,7 @@ impl Enrolment {
         let mut packet = [0; RECORD_AT + size_of::<Request>()];
         packet[RECORD_AT..].copy_from_slice(bytes_of(&request(newcomer, namespace)));
         let answer = self.enrol.transform(&mut packet).context("cannot run the program that enrols")?.retval;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Quiet, Wait::Peer];
+        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer];
         let wait = waits.into_iter().find(|wait| *wait as u32 == answer);
         if answer == Answer::Gone as u32 {
             self.namespaces.forget(newcomer.netns);

@@ -5,16 +5,15 @@
 //! | is closing, or whose peer will not be enrolled | is left alone |
 //! | has an option set, is mapped, or is used by a process that splices | is left alone |
 //! | is used by a process of which that is not known | waits for the agent, or for its history |
-//! | has a file that blocks, unread bytes, or a call on it | waits |
+//! | has a file that blocks, or a thread that sleeps in a call on it | waits |
 //! | has a peer that waits | waits |
 //! | otherwise | is enrolled |
 //!
 //! The request is a packet with a [`Request`] in it: sockets are found by their addresses and known by their cookie. The result of the
 //! run is an [`Answer`] or a [`Wait`].
 //!
-//! The kernel locks the socket only while it puts it into the map. What was looked at before may have changed by then, so it is
-//! looked at once more: if a segment has arrived in between it may lie in TCP's receive queue, read in part, and the verdict would
-//! give it out whole. Then the socket is taken out again, before anything has come to its ingress queue.
+//! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. Bytes may be unread, even a
+//! part of a segment: see [`super::verdict`].
 
 use bpf_asm::helper::{Arg, Call};
 use bpf_asm::{
@@ -82,9 +81,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     goes_on(&b, d, &socket, &left_alone);
     suitable(&b, d, &socket, &b.load(address.place()), &left_alone);
     reads(&b, d, &candidate, &socket, &waiting, &left_alone);
-    let before = b.slot::<u32>();
-    b.store(before.place(), b.load(socket.member(d.layout.rcv_nxt)));
-    quiet(&b, d, &socket, &address, &waiting, &left_alone);
+    polled(&b, d, &socket, &address, &waiting, &left_alone);
+    drop(socket);
     let peer = b.slot::<End>();
     b.zero(peer.place());
     meet(&b, d, &candidate, &at, &peer, &waiting, &left_alone);
@@ -98,8 +96,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     introduce(&b, d, &candidate, &lane, &peer, &address);
     drop((candidate, peer));
     put_into_map(&b, d, &lane, &shown, &left_alone);
-    still_quiet(&b, d, &socket, &lane, &before, &shown, &waiting);
-    drop(socket);
 
     let entry = b.slot::<u64>();
     b.store(entry.place(), &lane);
@@ -215,8 +211,8 @@ fn reads(
     b.place(&receives);
 }
 
-/// Nobody is inside a call on the socket, and everything that has come was read.
-fn quiet(
+/// Its file does not block, and no thread sleeps on it: in TCP's own receive function it would not see another byte.
+fn polled(
     b: &Builder,
     d: &Datapath,
     socket: &Ptr<tcp_sock>,
@@ -224,7 +220,7 @@ fn quiet(
     waiting: &Waiting,
     left_alone: &Label,
 ) {
-    let (busy, blocking, foreign, quiet) = (b.label(), b.label(), b.label(), b.label());
+    let (blocking, foreign, polled) = (b.label(), b.label(), b.label());
     let at = || b.load(address.place());
     let user_data = b.load(socket.member(d.layout.user_data));
     b.jump_if(user_data.ne(0), &foreign);
@@ -233,26 +229,14 @@ fn quiet(
     flags.and(O_NONBLOCK);
     b.jump_if(flags.eq(0), &blocking);
     drop(flags);
-    let asleep = waiters::asleep(b, d, &at(), &busy, &busy);
-    b.jump_if(b.load(asleep.place()).ne(0), &busy);
-    let owned = b.load(socket.member(d.layout.lock_owned));
-    b.jump_if(owned.ne(0), &busy);
-    drop(owned);
-    let left = b.load(socket.member(d.layout.receive_queue_length));
-    b.jump_if(left.ne(0), &busy);
-    drop(left);
-    let arrived = b.load(socket.member(d.layout.rcv_nxt));
-    let read = b.load(socket.member(d.layout.copied_seq));
-    b.jump_if(arrived.eq32(&read), &quiet);
-    drop((arrived, read));
-    b.place(&busy);
-    waiting.until(b, Wait::Quiet);
+    let asleep = waiters::asleep(b, d, &at(), &blocking, &blocking);
+    b.jump_if(b.load(asleep.place()).eq(0), &polled);
     b.place(&blocking);
     waiting.until(b, Wait::Blocking);
     b.place(&foreign);
     count(b, d, Outcome::Foreign);
     b.jump(left_alone);
-    b.place(&quiet);
+    b.place(&polled);
 }
 
 /// The other end is enrolled, and is put into `peer`, or could be.
@@ -344,29 +328,6 @@ fn put_into_map(
         b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
         b.jump(left_alone);
     });
-}
-
-/// Nothing has come to TCP's receive queue while the socket was put into the map; otherwise it is taken out again.
-fn still_quiet(
-    b: &Builder,
-    d: &Datapath,
-    socket: &Ptr<tcp_sock>,
-    lane: &Ptr<Lane>,
-    before: &Slot<u32>,
-    shown: &dyn Fn() -> Ptr<bpf_sock>,
-    waiting: &Waiting,
-) {
-    let quiet = b.label();
-    let arrived = b.load(socket.member(d.layout.rcv_nxt));
-    b.jump_if(arrived.eq32(b.load(before.place())), &quiet);
-    drop(arrived);
-    let left = b.load(socket.member(d.layout.receive_queue_length));
-    b.jump_if(left.eq(0), &quiet);
-    drop(left);
-    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
-    b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
-    waiting.until(b, Wait::Quiet);
-    b.place(&quiet);
 }
 
 /// A role is what [`CLIENT_READY`] is shifted by.

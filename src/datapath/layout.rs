@@ -27,6 +27,8 @@ macro_rules! layout {
             pub cgroup: KernelField,
             /// The folder that a folder lies in.
             pub folder_above: KernelField,
+            /// The sequence number of a received segment's first byte, `TCP_SKB_CB(skb)->seq`.
+            pub segment_sequence: KernelField,
             /// Those of a socket's flags that ask for something that only TCP's own functions do.
             pub guarded_flags: u64,
         }
@@ -53,7 +55,12 @@ macro_rules! layout {
                     // Kernels before 6.15.
                     Err(_) => member("kernfs_node", "parent")?,
                 };
+                let control_block = member("sk_buff", "cb")?;
+                let sequence = member("tcp_skb_cb", "seq")?;
+                let segment_sequence =
+                    KernelField { offset: control_block.offset + sequence.offset, ..sequence };
                 Ok(Layout {
+                    segment_sequence,
                     cgroup,
                     folder_above,
                     $($name: member($structure, $path)?,)+

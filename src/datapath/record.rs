@@ -186,10 +186,8 @@ pub enum Wait {
     History = 2,
     /// Its file blocks.
     Blocking = 3,
-    /// Bytes are unread, or a call is going on: it cannot be enrolled at this moment.
-    Quiet = 4,
     /// The other end cannot be enrolled yet.
-    Peer = 5,
+    Peer = 4,
 }
 
 /// How a process takes bytes out of its sockets, as the agent found out.

@@ -1,16 +1,52 @@
 //! The verdict program: each segment that arrives at an enrolled socket goes into the queue that messages are redirected to.
 //!
-//! That is all that makes one queue of two: the kernel takes the segment out of TCP's receive queue at the moment of its arrival
+//! That is what makes one queue of two: the kernel takes the segment out of TCP's receive queue at the moment of its arrival
 //! (`sk_psock_verdict_data_ready`), and reads are served in the order of arrival (`tcp_bpf_recvmsg_parser`).
+//!
+//! A segment that was in TCP's queue when the socket was enrolled comes here with the first that arrives, or with the first read. It
+//! comes whole (`tcp_read_skb`), although TCP's own receive function may have given out a part of it: that part is cut off.
 
-use bpf_asm::{__sk_buff, BuildErrors, Builder, Program, ProgramType};
+use bpf_asm::{__sk_buff, BuildErrors, Builder, Program, ProgramType, helper};
 
 use super::Datapath;
 use super::fallback::SK_PASS;
+use super::peek::peek;
 
-pub(super) fn program(_: &Datapath) -> Result<Program, BuildErrors> {
+/// How many bytes the kernel cuts off at once (`sk_skb_adjust_room`).
+const AT_ONCE: i32 = 0xfff;
+/// As often as the longest segment needs it: 512 KiB with BIG TCP.
+const TIMES: i32 = (512 << 10) / AT_ONCE + 1;
+
+pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_verdict");
-    drop(b.context::<__sk_buff>());
+    let segment = b.keep(b.context::<__sk_buff>());
+    let pass = b.label();
+    let sk = b.load(segment.at(__sk_buff::sk));
+    b.jump_if(sk.eq(0), &pass);
+    let socket = b.call(helper::skc_to_tcp_sock(sk));
+    b.jump_if(socket.eq(0), &pass);
+    let read = b.keep(b.load(socket.member(d.layout.copied_seq)));
+    drop(socket);
+    let first = peek(&b, &segment, d.layout.segment_sequence, &pass);
+    read.sub32(&first);
+    drop(first);
+    // A segment that begins behind what has been read, as all but the first few do.
+    b.jump_if(read.sle32(0), &pass);
+
+    let left = b.keep(b.value(TIMES));
+    let again = b.label();
+    b.place(&again);
+    let cut = b.value(&read);
+    b.when(cut.gt32(AT_ONCE), || cut.set(AT_ONCE));
+    read.sub32(&cut);
+    cut.neg();
+    let refused = b.call(helper::skb_adjust_room(&segment, cut, 0, 0));
+    b.jump_if(refused.ne(0), &pass);
+    drop(refused);
+    b.jump_if(read.eq(0), &pass);
+    left.sub(1);
+    b.jump_if(left.ne(0), &again);
+    b.place(&pass);
     b.ret(SK_PASS);
     b.finish(ProgramType::SkSkbVerdict)
 }
