@@ -1,15 +1,29 @@
-use std::collections::BTreeMap;
-use std::io;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use super::agent::{Agent, Counters};
+use super::agent::Agent;
+use super::outcome::Outcome;
 use super::pair::{Pair, Transport};
+use super::traffic::pass;
 use super::wire::Wire;
 use crate::bed::{Cgroup, Namespace};
 
-/// Where the bench measures: a network namespace of its own, and a cgroup that an agent accelerates.
+/// How long one run of a transfer lasts, in slices: what it measures comes less often than a round
+/// trip.
+const TRANSFER: u32 = 4;
+
+/// Messages in each direction before anything is measured, each as long as `GREETING`.
+const EXCHANGES: usize = 8;
+const GREETING: usize = 64;
+
+/// How long the agent may take to make a connection direct. What is not direct then is measured as
+/// it is.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Where the bench measures: a network namespace of its own, and a cgroup that an agent accelerates,
+/// with the options it has if nothing is said.
 #[derive(Debug)]
 pub struct Lab {
     agent: Agent,
@@ -25,7 +39,7 @@ impl Lab {
         // Closed connections of many short runs wait here side by side.
         namespace.set_sysctl("net/ipv4/tcp_max_tw_buckets", "1000000")?;
         let cgroup = Cgroup::new()?;
-        let agent = Agent::start("bench", cgroup.path())?;
+        let agent = Agent::start("bench", cgroup.path(), &[])?;
         Ok(Self { agent, cgroup, namespace, slice })
     }
 
@@ -39,16 +53,22 @@ impl Lab {
         self.agent.stop()
     }
 
-    pub(super) fn slice(&self) -> Duration {
-        self.slice
+    /// How long a run of a transfer lasts.
+    pub(super) fn transfer(&self) -> Duration {
+        self.slice * TRANSFER
     }
 
     pub(super) fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the cgroup its maker is in.
-    pub(super) fn making<T>(&self, transport: Transport, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the cgroup
+    /// its maker is in.
+    pub(super) fn making<T>(
+        &self,
+        transport: Transport,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         if transport != Transport::Shunt {
             return work();
         }
@@ -58,48 +78,107 @@ impl Lab {
         outcome
     }
 
-    pub(super) fn pair(&self, transport: Transport) -> Result<Pair> {
-        self.making(transport, || match transport {
-            Transport::Tcp | Transport::Shunt => Ok(Pair::tcp()?),
-            Transport::Unix => Ok(Pair::unix()?),
-        })
-    }
-
-    /// Times `operation`, which passes `messages` messages each time. For shunt they have to bypass TCP, or it is an
-    /// error: the figure would be TCP's.
-    pub(super) fn time(
+    /// Measures on a connection that has been used and, if it is shunt's, is direct.
+    pub(super) fn on_pair(
         &self,
         transport: Transport,
-        messages: u64,
-        mut operation: impl FnMut() -> io::Result<()>,
-    ) -> Result<f64> {
-        let mut passed = 0;
-        let mut counted = || {
-            passed += messages;
-            operation()
+        measure: impl FnOnce(&Pair) -> Result<Outcome>,
+    ) -> Result<Outcome> {
+        self.on_pairs(transport, 1, |pairs| measure(&pairs[0]))
+    }
+
+    /// The same on `count` connections.
+    pub(super) fn on_pairs(
+        &self,
+        transport: Transport,
+        count: usize,
+        measure: impl FnOnce(&[Pair]) -> Result<Outcome>,
+    ) -> Result<Outcome> {
+        let make = || match transport {
+            Transport::Tcp | Transport::Shunt => Ok(Pair::tcp()?),
+            Transport::Unix => Ok(Pair::unix()?),
         };
-        // A connection's first messages are not like those that follow.
-        for _ in 0..10 {
-            counted()?;
-        }
+        let pairs =
+            self.making(transport, || (0..count).map(|_| make()).collect::<Result<Vec<_>>>())?;
+        let settled = settle(transport, &pairs)?;
+        Ok(Outcome { settled, ..measure(&pairs)? })
+    }
+
+    /// Runs `work`, which tells a value and how many bytes it passed, and tells the share of them
+    /// that crossed no interface.
+    pub(super) fn watch<T>(&self, work: impl FnOnce() -> Result<(T, u64)>) -> Result<(T, f64)> {
         let before = Wire::here()?;
-        let figure = super::traffic::time(self.slice, counted)?;
-        if transport == Transport::Shunt {
-            let packets = (Wire::here()? - before).packets;
-            ensure!(
-                packets * 20 < passed,
-                "{packets} packets were sent for {passed} messages, so they went by TCP and there is nothing to measure; \
-                 the agent counted {}",
-                listed(&self.agent.counters()?)
-            );
-        }
-        Ok(figure)
+        let (value, bytes) = work()?;
+        let by_tcp = (Wire::here()? - before).payload();
+        Ok((value, 1.0 - (by_tcp as f64 / bytes.max(1) as f64).min(1.0)))
+    }
+
+    /// The time of `operation`, which passes `bytes` bytes each time.
+    pub(super) fn time(
+        &self,
+        bytes: usize,
+        mut operation: impl FnMut() -> std::io::Result<()>,
+    ) -> Result<Outcome> {
+        let (time, direct) = self.watch(|| {
+            let mut operations = 0;
+            let time = super::traffic::time(self.slice, || {
+                operations += 1;
+                operation()
+            })?;
+            Ok((time, operations * bytes as u64))
+        })?;
+        Ok(Outcome::of([time]).with_direct(direct))
     }
 }
 
-/// What is not zero.
-fn listed(counters: &Counters) -> String {
-    let counted: BTreeMap<_, _> = counters.iter().filter(|(_, count)| **count > 0).collect();
-    let list: Vec<_> = counted.into_iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    if list.is_empty() { "nothing".to_owned() } else { list.join(", ") }
+/// Exchanges messages on new connections, because the first are not like those that follow. Where
+/// shunt should make them direct, this goes on until nothing crosses an interface any more, or it
+/// takes too long: then the result is `false`.
+fn settle(transport: Transport, pairs: &[Pair]) -> Result<bool> {
+    let mut buffer = [0x5a; GREETING];
+    let mut exchange = || {
+        for pair in pairs {
+            pass(&pair.near, &pair.far, &mut buffer)?;
+            pass(&pair.far, &pair.near, &mut buffer)?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    for _ in 0..EXCHANGES {
+        exchange()?;
+    }
+    let deadline = Instant::now() + SETTLING;
+    while transport == Transport::Shunt {
+        let before = Wire::here()?;
+        exchange()?;
+        if Wire::here()? == before {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(2));
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+
+    #[test]
+    fn what_a_connection_carries_by_tcp_is_seen_and_what_a_unix_socket_carries_is_not() {
+        let namespace = Namespace::new().expect("make a namespace (as root)");
+        let settled =
+            |transport, pair: Pair| settle(transport, slice::from_ref(&pair)).expect("exchange");
+        namespace
+            .run(|| {
+                // As if the agent never made it direct.
+                assert!(!settled(Transport::Shunt, Pair::tcp().expect("connect")));
+                assert!(settled(Transport::Shunt, Pair::unix().expect("a pair")));
+                assert!(settled(Transport::Tcp, Pair::tcp().expect("connect")));
+            })
+            .expect("run inside");
+    }
 }

@@ -2,10 +2,13 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use rustix::net::{SocketFlags, accept_with};
 use serde::Serialize;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::traffic::{be_patient, prepare};
+use super::patience::{after, until_ready};
 
 /// How the bytes of a connection travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -29,7 +32,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// The two ends of a connection.
+/// The two ends of a connection, both non-blocking.
 #[derive(Debug)]
 pub(super) struct Pair {
     /// The end that connected.
@@ -50,7 +53,7 @@ impl Pair {
     pub fn unix() -> io::Result<Self> {
         let (near, far) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
         for end in [&near, &far] {
-            be_patient(end)?;
+            end.set_nonblocking(true)?;
         }
         Ok(Self { near, far })
     }
@@ -65,7 +68,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub fn new() -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = non_blocking()?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
         socket.listen(128)?;
         let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidData)?;
@@ -73,12 +76,35 @@ impl Listener {
     }
 
     pub fn connect(&self) -> io::Result<Socket> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.connect(&self.address.into())?;
-        prepare(socket)
+        let socket = non_blocking()?;
+        match socket.connect(&self.address.into()) {
+            Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {
+                until_ready(&socket, PollFlags::POLLOUT)?;
+                if let Some(error) = socket.take_error()? {
+                    return Err(error);
+                }
+            }
+            outcome => outcome?,
+        }
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket)
     }
 
     pub fn accept(&self) -> io::Result<Socket> {
-        prepare(self.socket.accept()?.0)
+        loop {
+            match accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok(socket) => {
+                    let socket = Socket::from(socket);
+                    socket.set_tcp_nodelay(true)?;
+                    return Ok(socket);
+                }
+                Err(errno) => after(errno.into(), &self.socket, PollFlags::POLLIN)?,
+            }
+        }
     }
+}
+
+/// The socket is non-blocking before it is connected, as event loops make it.
+fn non_blocking() -> io::Result<Socket> {
+    Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }

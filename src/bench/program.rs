@@ -4,17 +4,20 @@ use anyhow::{Context, Result, ensure};
 use syscalls::Prog;
 use syscalls::stats::RunTimeStats;
 
+use super::outcome::Outcome;
 use super::{Lab, Transport, roundtrip};
 
 /// Nanoseconds per run of the program over a round trip of messages of `size` bytes.
-pub(super) fn measure(lab: &Lab, size: usize) -> Result<f64> {
-    let program = Prog::open_pinned(&lab.agent().pin("send")?).context("cannot open the agent's sk_msg program")?;
+pub(super) fn measure(lab: &Lab, size: usize) -> Result<Outcome> {
+    let program = Prog::open_pinned(&lab.agent().pin("send")?)
+        .context("cannot open the agent's sk_msg program")?;
     let statistics = RunTimeStats::enable()?;
     let before = program.info()?;
-    roundtrip::measure(lab, Transport::Shunt, size)?;
+    let outcome = roundtrip::measure(lab, Transport::Shunt, size)?;
     let after = program.info()?;
     drop(statistics);
     let runs = after.run_cnt.saturating_sub(before.run_cnt);
     ensure!(runs > 0, "the kernel counted no run of the program");
-    Ok(after.run_time_ns.saturating_sub(before.run_time_ns) as f64 / runs as f64)
+    let time = after.run_time_ns.saturating_sub(before.run_time_ns) as f64 / runs as f64;
+    Ok(Outcome { figures: vec![time], ..outcome })
 }

@@ -1,40 +1,156 @@
-//! The figures of the bench, for people (a table of 80 columns) and for machines (JSON).
+//! The figures of the bench, for people (tables of 100 columns) and for machines (JSON).
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Goal, Measured, Quartiles, Transport, Unit};
+use super::{Goal, Latency, Measured, Metric, Quartiles, Shown, Transport, Unit};
 
-/// The table. Ratios stand with half the distance between their quartiles, so that noise is seen. Goals are in the
-/// order of the ratios.
+/// The tables, one for each name of a case. Ratios stand with half the distance between their
+/// quartiles, so that noise is seen.
 pub fn table(all: &[Measured]) -> String {
-    let mut table = String::new();
-    line(&mut table, ["case", "", "TCP", "shunt", "Unix", "shunt/TCP", "shunt/Unix", "goal"]);
-    for measured in all {
-        let case = measured.case;
-        let figure =
-            |transport| measured.summary(transport).map_or_else(String::new, |f| quantity(f.median, case.unit));
-        let to = |other| measured.ratio_to(other).map_or_else(String::new, ratio);
-        line(
-            &mut table,
-            [
-                case.name,
-                case.size,
-                &figure(Transport::Tcp),
-                &figure(Transport::Shunt),
-                &figure(Transport::Unix),
-                &to(Transport::Tcp),
-                &to(Transport::Unix),
-                &goals(measured),
-            ],
-        );
+    let mut text = String::new();
+    let mut headings = String::new();
+    for group in all.chunk_by(|one, next| one.case.name == next.case.name) {
+        let case = group[0].case;
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        line(&mut text, &format!("{}: {}", case.name, case.about()));
+        let mut table = String::new();
+        let row = match case.metrics {
+            [_] => {
+                one_metric_headings(&mut table);
+                one_metric
+            }
+            metrics => {
+                several_metrics_headings(&mut table, metrics, case.goals);
+                several_metrics
+            }
+        };
+        // Not again if they are those of the table before.
+        if table != headings {
+            text.push_str(&table);
+            headings = table;
+        }
+        for measured in group {
+            line(&mut text, &row(measured));
+            if let Some(remark) = remark(measured) {
+                line(&mut text, &format!("    {remark}"));
+            }
+        }
     }
-    table
+    text
 }
 
-fn line(table: &mut String, [case, size, tcp, shunt, unix, to_tcp, to_unix, goal]: [&str; 8]) {
-    let line = format!("{case:<9} {size:<6}{tcp:>9}{shunt:>9}{unix:>9}{to_tcp:>11}{to_unix:>11}  {goal}");
-    table.push_str(line.trim_end());
-    table.push('\n');
+fn line(text: &mut String, line: &str) {
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+/// What stands in front of each row: the size, and the figures of a metric on each transport.
+fn figures(measured: &Measured, metric: &Metric) -> String {
+    let figure = |transport| {
+        let stalled = if measured.stalled(transport) > 0 { "stalled" } else { "" };
+        let figures = measured.summary(0, transport);
+        figures.map_or_else(|| stalled.to_owned(), |f| quantity(f.median, metric.unit))
+    };
+    columns(measured.case.size, &ALL.map(figure))
+}
+
+const ALL: [Transport; 3] = [Transport::Tcp, Transport::Shunt, Transport::Unix];
+
+fn columns(label: &str, figures: &[String; 3]) -> String {
+    let [tcp, shunt, unix] = figures;
+    format!("  {label:<14}{tcp:>10}{shunt:>10}{unix:>10}")
+}
+
+fn one_metric_headings(table: &mut String) {
+    let transports = columns("", &ALL.map(|transport| transport.to_string()));
+    line(
+        table,
+        &format!("{transports}{:>11}{:>11}{:>8}  goal", "shunt/TCP", "shunt/Unix", "direct"),
+    );
+}
+
+fn one_metric(measured: &Measured) -> String {
+    let to = |other| measured.ratio_to(0, other).map_or_else(String::new, ratio);
+    let mut row = figures(measured, &measured.case.metrics[0]);
+    row +=
+        &format!("{:>11}{:>11}{:>8}  ", to(Transport::Tcp), to(Transport::Unix), direct(measured));
+    let goals = measured
+        .case
+        .goals
+        .iter()
+        .map(|goal| bound(measured.case.metrics, goal) + mark(measured, goal));
+    row + &goals.collect::<Vec<_>>().join(" ")
+}
+
+/// The figures are those of the first metric; the goals are the same for all cases of the table.
+fn several_metrics_headings(table: &mut String, metrics: &[Metric], goals: &[Goal]) {
+    let mut first = columns("", &ALL.map(|transport| transport.to_string()));
+    let mut second = columns("goal", &Default::default());
+    for (number, metric) in metrics.iter().enumerate() {
+        match metric.shown {
+            Shown::Ratio => {
+                let goal = goals.iter().find(|goal| goal.metric == number);
+                first += &format!("{:>12}", metric.heading);
+                second +=
+                    &format!("{:>12}", goal.map_or_else(String::new, |goal| bound(metrics, goal)));
+            }
+            Shown::Largest => {
+                first += &format!("{:>16}", metric.heading);
+                second += &format!("{:>8}{:>8}", "TCP", "shunt");
+            }
+            Shown::Elsewhere => {}
+        }
+    }
+    line(table, &(first + "  direct"));
+    line(table, &second);
+}
+
+fn several_metrics(measured: &Measured) -> String {
+    let case = measured.case;
+    let mut row = figures(measured, &case.metrics[0]);
+    for (number, metric) in case.metrics.iter().enumerate() {
+        match metric.shown {
+            Shown::Ratio => {
+                let goals = case.goals.iter().filter(|goal| goal.metric == number);
+                let marks: String = goals.map(|goal| mark(measured, goal)).collect();
+                let ratio =
+                    measured.ratio_to(number, Transport::Tcp).map_or_else(String::new, ratio);
+                row += &format!("{:>12}", ratio + &marks);
+            }
+            Shown::Largest => {
+                for transport in [Transport::Tcp, Transport::Shunt] {
+                    let largest = measured.largest(number, transport);
+                    let largest =
+                        largest.map_or_else(String::new, |figure| quantity(figure, metric.unit));
+                    row += &format!("{largest:>8}");
+                }
+            }
+            Shown::Elsewhere => {}
+        }
+    }
+    row + &format!("{:>8}", direct(measured))
+}
+
+/// What the figures do not say.
+fn remark(measured: &Measured) -> Option<String> {
+    let rounds = measured.rounds(Transport::Shunt);
+    let stalled = ALL.into_iter().filter(|transport| measured.stalled(*transport) > 0);
+    let mut remarks: Vec<_> = stalled
+        .map(|transport| {
+            format!("{transport} stalled in {} of {rounds} rounds", measured.stalled(transport))
+        })
+        .collect();
+    if measured.unsettled() > 0 {
+        remarks.push(format!(
+            "not direct when it began in {} of {rounds} rounds",
+            measured.unsettled()
+        ));
+    }
+    (!remarks.is_empty()).then(|| remarks.join("; "))
 }
 
 /// Three digits and a unit.
@@ -42,6 +158,8 @@ pub fn quantity(figure: f64, unit: Unit) -> String {
     let (steps, base): (&[&str], f64) = match unit {
         Unit::Nanoseconds => (&["ns", "µs", "ms", "s"], 1000.0),
         Unit::Bytes => (&["B", "KiB", "MiB", "GiB"], 1024.0),
+        Unit::BytesPerSecond => (&["B/s", "KB/s", "MB/s", "GB/s"], 1000.0),
+        Unit::PerSecond => (&["/s", "k/s", "M/s"], 1000.0),
     };
     let mut figure = figure;
     let mut step = 0;
@@ -67,23 +185,30 @@ fn ratio(ratio: Quartiles) -> String {
     format!("{} ±{:.0}%", three_digits(ratio.median), ratio.spread() * 100.0)
 }
 
-fn goals(measured: &Measured) -> String {
-    let goals = measured.case.goals.iter().map(|goal| {
-        let bound = match *goal {
-            Goal::Ratio { at_most, .. } => format!("≤{at_most}"),
-            Goal::Absolute { at_most } => format!("≤{}", quantity(at_most, measured.case.unit)),
-        };
-        let mark = match measured.meets(*goal) {
-            Some(true) => "✓",
-            Some(false) => "✗",
-            None => "",
-        };
-        format!("{bound}{mark}")
-    });
-    goals.collect::<Vec<_>>().join(" ")
+fn direct(measured: &Measured) -> String {
+    measured.direct().map_or_else(String::new, |share| format!("{:.0}%", share.median * 100.0))
 }
 
-/// All figures. Times are in ns per operation, `unread` in bytes; a ratio is shunt's share of what the other takes.
+fn bound(metrics: &[Metric], goal: &Goal) -> String {
+    match goal.to {
+        Some(_) => goal.bound.to_string(),
+        None => {
+            let figure = quantity(goal.bound.figure(), metrics[goal.metric].unit);
+            format!("{}{figure}", goal.bound.sign())
+        }
+    }
+}
+
+fn mark(measured: &Measured, goal: &Goal) -> &'static str {
+    match measured.meets(goal) {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => "",
+    }
+}
+
+/// All figures, by case and metric. A ratio is shunt's share of what the other has; the figure of a
+/// round that stalled is null. Latencies are over all rounds, in ns.
 pub fn json(rounds: usize, all: &[Measured]) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Report<'a> {
@@ -94,52 +219,101 @@ pub fn json(rounds: usize, all: &[Measured]) -> serde_json::Result<String> {
     struct Case<'a> {
         case: &'a str,
         size: &'a str,
+        metrics: Vec<MetricOf<'a>>,
+        /// The share of the bytes that crossed no interface.
+        direct: Option<Quartiles>,
+        /// Rounds that were not direct when they began.
+        unsettled: usize,
+        /// Rounds that stalled.
+        stalled: BTreeMap<Transport, usize>,
+        latencies: BTreeMap<Transport, Percentiles>,
+    }
+    #[derive(Serialize)]
+    struct MetricOf<'a> {
+        metric: &'a str,
         unit: &'a str,
-        tcp: Option<Figures<'a>>,
-        shunt: Option<Figures<'a>>,
-        unix: Option<Figures<'a>>,
+        tcp: Option<Figures>,
+        shunt: Option<Figures>,
+        unix: Option<Figures>,
         shunt_to_tcp: Option<Quartiles>,
         shunt_to_unix: Option<Quartiles>,
         goals: Vec<GoalMet>,
     }
     #[derive(Serialize)]
-    struct Figures<'a> {
+    struct Figures {
         #[serde(flatten)]
         quartiles: Quartiles,
-        samples: &'a [f64],
+        samples: Vec<Option<f64>>,
     }
     #[derive(Serialize)]
     struct GoalMet {
         ratio_to: Option<Transport>,
-        at_most: f64,
+        #[serde(flatten)]
+        bound: BTreeMap<&'static str, f64>,
         met: Option<bool>,
     }
+    #[derive(Serialize)]
+    struct Percentiles {
+        count: u64,
+        p50: f64,
+        p90: f64,
+        p99: f64,
+        #[serde(rename = "p99.9")]
+        p999: f64,
+        longest: f64,
+    }
 
+    let percentiles = |latency: &Latency| Percentiles {
+        count: latency.count(),
+        p50: latency.percentile(50.0),
+        p90: latency.percentile(90.0),
+        p99: latency.percentile(99.0),
+        p999: latency.percentile(99.9),
+        longest: latency.percentile(100.0),
+    };
     let cases = all.iter().map(|measured| {
-        let figures = |transport| {
-            let quartiles = measured.summary(transport)?;
-            Some(Figures { quartiles, samples: measured.samples(transport) })
-        };
-        let goal = |goal: &Goal| {
-            let (ratio_to, at_most) = match *goal {
-                Goal::Ratio { to, at_most } => (Some(to), at_most),
-                Goal::Absolute { at_most } => (None, at_most),
+        let metric = |(number, metric): (usize, &'static Metric)| {
+            let figures = |transport| {
+                let quartiles = measured.summary(number, transport)?;
+                Some(Figures { quartiles, samples: measured.samples(number, transport).collect() })
             };
-            GoalMet { ratio_to, at_most, met: measured.meets(*goal) }
+            let goal = |goal: &Goal| {
+                let bound = match goal.bound {
+                    super::Bound::AtMost(bound) => ("at_most", bound),
+                    super::Bound::AtLeast(bound) => ("at_least", bound),
+                };
+                GoalMet { ratio_to: goal.to, bound: [bound].into(), met: measured.meets(goal) }
+            };
+            let goals = measured.case.goals.iter().filter(|goal| goal.metric == number);
+            MetricOf {
+                metric: metric.name,
+                unit: match metric.unit {
+                    Unit::Nanoseconds => "ns",
+                    Unit::Bytes => "bytes",
+                    Unit::BytesPerSecond => "bytes/s",
+                    Unit::PerSecond => "1/s",
+                },
+                tcp: figures(Transport::Tcp),
+                shunt: figures(Transport::Shunt),
+                unix: figures(Transport::Unix),
+                shunt_to_tcp: measured.ratio_to(number, Transport::Tcp),
+                shunt_to_unix: measured.ratio_to(number, Transport::Unix),
+                goals: goals.map(goal).collect(),
+            }
         };
+        let case = measured.case;
         Case {
-            case: measured.case.name,
-            size: measured.case.size,
-            unit: match measured.case.unit {
-                Unit::Nanoseconds => "ns",
-                Unit::Bytes => "bytes",
-            },
-            tcp: figures(Transport::Tcp),
-            shunt: figures(Transport::Shunt),
-            unix: figures(Transport::Unix),
-            shunt_to_tcp: measured.ratio_to(Transport::Tcp),
-            shunt_to_unix: measured.ratio_to(Transport::Unix),
-            goals: measured.case.goals.iter().map(goal).collect(),
+            case: case.name,
+            size: case.size,
+            metrics: case.metrics.iter().enumerate().map(metric).collect(),
+            direct: measured.direct(),
+            unsettled: measured.unsettled(),
+            stalled: case.transports.iter().map(|via| (*via, measured.stalled(*via))).collect(),
+            latencies: measured
+                .latencies()
+                .iter()
+                .map(|(via, times)| (*via, percentiles(times)))
+                .collect(),
         }
     });
     serde_json::to_string_pretty(&Report { rounds, cases: cases.collect() })
@@ -147,48 +321,68 @@ pub fn json(rounds: usize, all: &[Measured]) -> serde_json::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::CASES;
-    use super::*;
+    use std::time::Duration;
 
-    fn measured(name: &str, size: &str, samples: &[(Transport, &[f64])]) -> Measured {
-        let case = CASES.iter().find(|case| case.name == name && case.size == size).expect("a case of that name");
+    use super::super::CASES;
+    use super::super::outcome::Outcome;
+    use super::*;
+    use Transport::{Shunt, Tcp, Unix};
+
+    /// One figure per round is that of the first metric; the others are a thousandth of it, and so
+    /// on.
+    fn measured(key: &str, direct: f64, samples: &[(Transport, &[Option<f64>])]) -> Measured {
+        let case = CASES.iter().find(|case| case.key() == key).expect("a case of that key");
         let mut measured = Measured::new(case);
         for (transport, figures) in samples {
-            measured.samples.insert(*transport, figures.to_vec());
+            for figure in *figures {
+                let figures = |first: f64| {
+                    (0..case.metrics.len())
+                        .map(|n| first / 1000f64.powi(n as i32))
+                        .collect::<Vec<_>>()
+                };
+                let outcome = figure.map(|first| Outcome::of(figures(first)).with_direct(direct));
+                measured.add(*transport, outcome);
+            }
         }
         measured
     }
 
     fn sample() -> Vec<Measured> {
-        use Transport::{Shunt, Tcp, Unix};
+        let mut pending = measured("unread/16KiB", 0.98, &[(Tcp, &[Some(4_194_304.0)])]);
+        let late = Outcome { settled: false, ..Outcome::of([6_291_456.0]).with_direct(0.98) };
+        pending.add(Shunt, Some(late));
+        let mut many = measured("many/16×1KiB", 1.0, &[(Tcp, &[Some(1e5)]), (Unix, &[Some(3e5)])]);
+        let mut latency = Latency::default();
+        latency.record(Duration::from_micros(40));
+        many.add(Shunt, Some(Outcome::of([1.8e5, 40_000.0, 3000.0]).with_latency(latency)));
         vec![
             measured(
-                "roundtrip",
-                "1 KiB",
+                "roundtrip/1KiB",
+                1.0,
                 &[
-                    (Tcp, &[10_000.0, 10_400.0, 9_900.0]),
-                    (Shunt, &[4_100.0, 4_160.0, 4_059.0]),
-                    (Unix, &[3_800.0, 3_952.0, 3_762.0]),
+                    (Tcp, &[Some(10_000.0), Some(10_400.0), Some(9_900.0)]),
+                    (Shunt, &[Some(4_100.0), Some(4_160.0), Some(4_059.0)]),
+                    (Unix, &[Some(3_800.0), Some(3_952.0), Some(3_762.0)]),
                 ],
             ),
-            measured("connect", "alone", &[(Tcp, &[41_000.0]), (Shunt, &[61_500.0])]),
-            measured("unread", "16 KiB", &[(Tcp, &[4_194_304.0]), (Shunt, &[6_291_456.0])]),
-            measured("program", "1 KiB", &[(Shunt, &[139.6])]),
+            measured("connect/alone", 0.0, &[(Tcp, &[Some(41_000.0)]), (Shunt, &[Some(61_500.0)])]),
+            pending,
+            measured("program/1KiB", 1.0, &[(Shunt, &[Some(89.6)])]),
+            many,
+            measured("stream/16B", 0.634, &[(Tcp, &[Some(4e7)]), (Shunt, &[Some(2e7)])]),
+            measured(
+                "stream/64KiB/nodelay",
+                1.0,
+                &[(Tcp, &[Some(2e9), None]), (Shunt, &[None, None]), (Unix, &[Some(2e9); 2])],
+            ),
         ]
     }
 
     #[test]
-    fn the_table_lines_up_within_80_columns() {
+    fn the_tables_line_up_within_100_columns() {
         let table = table(&sample());
-        let expected = "\
-case                  TCP    shunt     Unix  shunt/TCP shunt/Unix  goal
-roundtrip 1 KiB   10.0 µs  4.10 µs  3.80 µs   0.41 ±1%   1.08 ±1%  ≤0.45✓ ≤1.05✗
-connect   alone   41.0 µs  61.5 µs            1.50 ±0%             ≤1.35✗
-unread    16 KiB 4.00 MiB 6.00 MiB            1.50 ±0%             ≤2✓
-program   1 KiB             140 ns                                 ≤160 ns✓
-";
-        assert_eq!(table, expected);
-        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        assert_eq!(table, include_str!("report.txt"));
+        assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
     }
 
     #[test]
@@ -203,6 +397,8 @@ program   1 KiB             140 ns                                 ≤160 ns✓
             (3e13, Unit::Nanoseconds, "30000 s"),
             (1023.0, Unit::Bytes, "1.00 KiB"),
             (4_194_304.0, Unit::Bytes, "4.00 MiB"),
+            (4_194_304.0, Unit::BytesPerSecond, "4.19 MB/s"),
+            (123_456.0, Unit::PerSecond, "123 k/s"),
         ] {
             assert_eq!(quantity(figure, unit), expected);
         }
@@ -213,13 +409,23 @@ program   1 KiB             140 ns                                 ≤160 ns✓
         let text = json(3, &sample()).expect("JSON");
         let value: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
         assert_eq!(value["rounds"], 3);
-        let first = &value["cases"][0];
+        let first = &value["cases"][0]["metrics"][0];
         assert_eq!(first["tcp"]["samples"].as_array().map(Vec::len), Some(3));
         assert_eq!(first["shunt"]["median"], 4_100.0);
         assert_eq!(first["goals"][0]["met"], true);
         assert_eq!(first["goals"][1]["ratio_to"], "unix");
         assert_eq!(first["goals"][1]["met"], false);
-        assert!(value["cases"][1]["unix"].is_null());
-        assert_eq!(value["cases"][3]["goals"][0]["at_most"], 160.0);
+        assert!(value["cases"][1]["metrics"][0]["unix"].is_null());
+        assert_eq!(value["cases"][2]["unsettled"], 1);
+        assert_eq!(value["cases"][3]["metrics"][0]["goals"][0]["at_most"], 90.0);
+        assert_eq!(value["cases"][4]["metrics"][0]["goals"][0]["at_least"], 1.95);
+        assert_eq!(value["cases"][4]["latencies"]["shunt"]["count"], 1);
+        let stream = &value["cases"][6];
+        assert_eq!(stream["metrics"].as_array().map(Vec::len), Some(5));
+        assert_eq!(
+            (&stream["stalled"]["shunt"], &stream["stalled"]["tcp"]),
+            (&2.into(), &1.into())
+        );
+        assert!(stream["metrics"][0]["tcp"]["samples"][1].is_null());
     }
 }

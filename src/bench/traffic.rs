@@ -1,61 +1,123 @@
-//! What the applications do: requests and answers, and long transfers. The bench and the demo send the same.
+//! What the applications do: requests and answers, and long transfers, on non-blocking sockets that
+//! are waited for with `poll(2)`. The bench and the demo send the same.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use socket2::Socket;
+
+use super::patience::{Watchdog, after, unless_not_ready, until_ready};
 
 /// Operations between two looks at the clock.
 const BATCH: u32 = 16;
 
-/// Bytes per write of a bulk transfer.
-pub const BULK_WRITE: usize = 64 * 1024;
+/// Bytes per write of a bulk transfer, and per read of any.
+pub const BULK: usize = 64 * 1024;
 
-/// How long a send or receive may take before it is an error. Nothing here takes a hundredth of it: a reader that hangs
-/// is found.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Sets what applications set that answer at once, and a limit to every wait.
+/// Sets what applications set that answer at once and wait for many connections.
 pub fn prepare(socket: Socket) -> io::Result<Socket> {
+    socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    be_patient(&socket)?;
     Ok(socket)
 }
 
-pub(super) fn be_patient(socket: &Socket) -> io::Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))
-}
-
-/// Sends a message one way and reads it at the other end, on one thread: what the path itself costs, without anybody
-/// being woken.
-pub fn pass(from: &Socket, to: &Socket, buffer: &mut [u8]) -> io::Result<()> {
-    let (mut from, mut to) = (from, to);
-    from.write_all(buffer)?;
-    to.read_exact(buffer)
-}
-
-/// Sends a request as long as `buffer` and waits for an answer as long.
-pub fn request(mut server: &Socket, buffer: &mut [u8]) -> io::Result<()> {
-    server.write_all(buffer)?;
-    server.read_exact(buffer)
-}
-
-/// Answers requests of `size` bytes with as many until the client has sent its last.
-pub fn answer(mut client: &Socket, size: usize) -> io::Result<()> {
-    let mut buffer = vec![0; size];
-    loop {
-        match client.read_exact(&mut buffer) {
-            Ok(()) => client.write_all(&buffer)?,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
+/// Sends a message one way and reads it at the other end, on one thread: what the path itself costs,
+/// without anybody being woken.
+pub fn pass(mut from: &Socket, mut to: &Socket, buffer: &mut [u8]) -> io::Result<()> {
+    let (mut sent, mut received) = (0, 0);
+    let mut watchdog = Watchdog::default();
+    while received < buffer.len() {
+        let before = sent + received;
+        // Larger than the connection holds: it is read in between.
+        if sent < buffer.len() {
+            sent += unless_not_ready(from.write(&buffer[sent..]))?.unwrap_or(0);
         }
+        // What was sent is not needed any more.
+        match unless_not_ready(to.read(&mut buffer[received..sent]))? {
+            Some(0) if received < sent => return Err(io::ErrorKind::UnexpectedEof.into()),
+            length => received += length.unwrap_or(0),
+        }
+        watchdog.step(sent + received > before)?;
+    }
+    Ok(())
+}
+
+/// Sends all of it.
+pub fn send(mut socket: &Socket, mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        match socket.write(data) {
+            Ok(length) => data = &data[length..],
+            Err(error) => after(error, socket, PollFlags::POLLOUT)?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads as event loops do: waits until the socket is readable, and again after a read that found
+/// less than it had room for.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    socket: &'a Socket,
+    drained: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Of a socket of which nothing is known.
+    pub fn new(socket: &'a Socket) -> Self {
+        Self { socket, drained: true }
+    }
+
+    /// Some bytes; 0 at the end.
+    pub fn some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut socket = self.socket;
+        loop {
+            if self.drained {
+                until_ready(socket, PollFlags::POLLIN)?;
+            }
+            if let Some(length) = unless_not_ready(socket.read(buffer))? {
+                self.drained = length < buffer.len();
+                return Ok(length);
+            }
+            self.drained = true;
+        }
+    }
+
+    /// As many bytes as fit; `false` at the end, if not one of them has come.
+    pub fn all(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.some(&mut buffer[filled..])? {
+                0 if filled == 0 => return Ok(false),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => filled += length,
+            }
+        }
+        self.drained = true;
+        Ok(true)
     }
 }
 
-/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its time in ns, over
-/// batches: a batch that was interrupted by something else on the machine does not count.
+/// Sends a request as long as `buffer` and waits for an answer as long.
+pub fn request(server: &Socket, buffer: &mut [u8]) -> io::Result<()> {
+    send(server, buffer)?;
+    if Reader::new(server).all(buffer)? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Answers requests of `size` bytes with as many until the client has sent its last.
+pub fn answer(client: &Socket, size: usize) -> io::Result<()> {
+    let mut buffer = vec![0; size];
+    let mut requests = Reader::new(client);
+    while requests.all(&mut buffer)? {
+        send(client, &buffer)?;
+    }
+    Ok(())
+}
+
+/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its time
+/// in ns, over batches: a batch that was interrupted by something else on the machine does not
+/// count.
 pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
     let mut batches = |length: Duration| {
         let mut times = Vec::new();
@@ -73,22 +135,33 @@ pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> i
     };
     batches(slice / 10)?;
     let times = batches(slice)?;
-    super::Quartiles::of(&times).map(|times| times.median).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    let quartiles = super::Quartiles::of(&times);
+    quartiles.map(|times| times.median).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Sends for `length`, ends the sending, and waits for the receiver to tell how much arrived. Gives bytes and time
-/// until then.
-pub fn send_bulk(mut server: &Socket, length: Duration) -> io::Result<(u64, Duration)> {
-    let data = vec![0x5a; BULK_WRITE];
+/// Writes `size` bytes at a time for `length`, ends the sending, and waits for the receiver to tell
+/// how much arrived. Gives bytes and time until then; `wrote` hears when each write was done.
+pub fn send_bulk(
+    server: &Socket,
+    size: usize,
+    length: Duration,
+    mut wrote: impl FnMut(Instant),
+) -> io::Result<(u64, Duration)> {
+    let data = vec![0x5a; size];
     let start = Instant::now();
     let mut sent = 0;
-    while start.elapsed() < length {
-        server.write_all(&data)?;
-        sent += data.len() as u64;
+    let mut now = start;
+    while now - start < length {
+        send(server, &data)?;
+        sent += size as u64;
+        now = Instant::now();
+        wrote(now);
     }
     server.shutdown(Shutdown::Write)?;
     let mut told = [0; 8];
-    server.read_exact(&mut told)?;
+    if !Reader::new(server).all(&mut told)? {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let received = u64::from_be_bytes(told);
     if received != sent {
         return Err(io::Error::new(
@@ -99,15 +172,18 @@ pub fn send_bulk(mut server: &Socket, length: Duration) -> io::Result<(u64, Dura
     Ok((received, start.elapsed()))
 }
 
-/// Receives to the end, then tells the sender how many bytes there were.
-pub fn receive_bulk(mut client: &Socket) -> io::Result<()> {
-    let mut buffer = vec![0; BULK_WRITE];
+/// Receives to the end, then tells the sender how many bytes there were. `read` hears when bytes
+/// came.
+pub fn receive_bulk(client: &Socket, mut read: impl FnMut(Instant)) -> io::Result<()> {
+    let mut buffer = vec![0; BULK];
     let mut received = 0u64;
+    let mut stream = Reader::new(client);
     loop {
-        match client.read(&mut buffer)? {
-            0 => return client.write_all(&received.to_be_bytes()),
+        match stream.some(&mut buffer)? {
+            0 => return send(client, &received.to_be_bytes()),
             length => received += length as u64,
         }
+        read(Instant::now());
     }
 }
 
@@ -117,9 +193,13 @@ mod tests {
     use super::*;
     use std::thread;
 
+    fn pairs() -> [Pair; 2] {
+        [Pair::tcp().expect("connect"), Pair::unix().expect("a pair")]
+    }
+
     #[test]
     fn a_message_arrives_as_it_was_sent_and_requests_are_answered_until_the_end() {
-        for pair in [Pair::tcp().expect("connect"), Pair::unix().expect("a pair")] {
+        for pair in pairs() {
             let mut buffer = b"request".to_vec();
             pass(&pair.near, &pair.far, &mut buffer).expect("pass");
             assert_eq!(buffer, b"request");
@@ -136,16 +216,46 @@ mod tests {
     }
 
     #[test]
-    fn a_bulk_transfer_tells_what_arrived() {
+    fn a_message_that_is_larger_than_a_connection_holds_is_passed_on_one_thread() {
+        for pair in pairs() {
+            let mut buffer: Vec<u8> = (0u32..8 << 20).map(|n| (n % 251) as u8).collect();
+            let sent = buffer.clone();
+            pass(&pair.near, &pair.far, &mut buffer).expect("pass");
+            assert!(buffer == sent);
+        }
+    }
+
+    #[test]
+    fn a_message_to_a_peer_that_has_ended_is_an_error() {
+        for pair in pairs() {
+            pair.far.shutdown(Shutdown::Both).expect("end");
+            pass(&pair.near, &pair.far, &mut [1; 10]).expect_err("nobody reads");
+            request(&pair.near, &mut [1; 10]).expect_err("nobody answers");
+        }
+    }
+
+    #[test]
+    fn a_request_of_which_only_a_part_comes_is_no_clean_end() {
+        let pair = Pair::tcp().expect("connect");
+        send(&pair.near, b"req").expect("send");
+        pair.near.shutdown(Shutdown::Write).expect("end");
+        let error = answer(&pair.far, 7).expect_err("the rest is missing");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_bulk_transfer_tells_what_arrived_and_when() {
         let pair = Pair::tcp().expect("connect");
         thread::scope(|scope| {
-            let server = scope.spawn(|| receive_bulk(&pair.far));
-            let (bytes, time) = send_bulk(&pair.near, Duration::from_millis(20)).expect("send");
-            assert!(
-                bytes > 0 && bytes % BULK_WRITE as u64 == 0 && time >= Duration::from_millis(20),
-                "{bytes} {time:?}"
-            );
-            server.join().expect("the server").expect("a clean end");
+            let server = scope.spawn(|| {
+                let mut reads = 0u64;
+                receive_bulk(&pair.far, |_| reads += 1).map(|()| reads)
+            });
+            let mut writes = 0;
+            let length = Duration::from_millis(20);
+            let (bytes, time) = send_bulk(&pair.near, 1000, length, |_| writes += 1).expect("send");
+            assert!(bytes > 0 && bytes == writes * 1000 && time >= length, "{bytes} {time:?}");
+            assert!(server.join().expect("the server").expect("a clean end") > 0);
         });
     }
 
@@ -154,12 +264,13 @@ mod tests {
         let pair = Pair::unix().expect("a pair");
         thread::scope(|scope| {
             scope.spawn(|| {
-                let mut far = &pair.far;
-                far.read_exact(&mut [0; 1]).expect("a byte");
-                far.write_all(&0u64.to_be_bytes()).expect("tell");
-                io::copy(&mut far, &mut io::sink()).expect("read the rest");
+                let mut rest = Reader::new(&pair.far);
+                assert!(rest.all(&mut [0; 1]).expect("a byte"));
+                send(&pair.far, &0u64.to_be_bytes()).expect("tell");
+                while rest.some(&mut [0; 4096]).expect("read the rest") > 0 {}
             });
-            let error = send_bulk(&pair.near, Duration::from_millis(1)).expect_err("bytes are missing");
+            let sent = send_bulk(&pair.near, BULK, Duration::from_millis(1), |_| {});
+            let error = sent.expect_err("bytes are missing");
             assert!(error.to_string().contains("0 received"), "{error}");
         });
     }
@@ -170,7 +281,9 @@ mod tests {
         let time = time(Duration::from_millis(300), || {
             let interrupt = !interrupted && start.elapsed() > Duration::from_millis(100);
             interrupted |= interrupt;
-            thread::sleep(if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) });
+            let nap =
+                if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) };
+            thread::sleep(nap);
             Ok(())
         });
         let time = time.expect("a time");

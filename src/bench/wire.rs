@@ -14,7 +14,16 @@ pub struct Wire {
     pub bytes: u64,
 }
 
+/// Ethernet, IPv4, and TCP with the timestamp option: what a packet of an open connection has before
+/// its data.
+const HEADERS: u64 = 14 + 20 + 32;
+
 impl Wire {
+    /// About how many bytes of applications this carried, if all of it was TCP over IPv4.
+    pub fn payload(&self) -> u64 {
+        self.bytes.saturating_sub(self.packets * HEADERS)
+    }
+
     /// The present count in the namespace of the calling thread.
     pub fn here() -> Result<Self> {
         let path = "/proc/thread-self/net/dev";
@@ -27,7 +36,10 @@ impl Sub for Wire {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self { packets: self.packets.saturating_sub(earlier.packets), bytes: self.bytes.saturating_sub(earlier.bytes) }
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
     }
 }
 
@@ -37,8 +49,11 @@ fn parse(text: &str) -> Option<Wire> {
     let mut wire = Wire::default();
     for line in text.lines().skip(2) {
         let (name, columns) = line.split_once(':')?;
-        let columns = columns.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
-        let [bytes, packets, .., sent_bytes, sent_packets, _, _, _, _, _, _] = columns[..] else { return None };
+        let columns =
+            columns.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+        let [bytes, packets, .., sent_bytes, sent_packets, _, _, _, _, _, _] = columns[..] else {
+            return None;
+        };
         wire.packets += packets;
         wire.bytes += bytes;
         // What loopback sends it receives.
@@ -78,7 +93,8 @@ mod tests {
             .run(|| {
                 let before = Wire::here().expect("count");
                 let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-                let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+                let mut client = TcpStream::connect(listener.local_addr().expect("an address"))
+                    .expect("connect");
                 let (mut server, _) = listener.accept().expect("accept");
                 client.write_all(&[0; 1000]).expect("send");
                 server.read_exact(&mut [0; 1000]).expect("receive");
@@ -86,5 +102,7 @@ mod tests {
             })
             .expect("run inside");
         assert!(seen.packets >= 4 && seen.bytes >= 1000, "{seen:?}");
+        // SYN and SYN-ACK have more options, and what is sent on an open connection has no others.
+        assert!((1000..1020).contains(&seen.payload()), "{seen:?}");
     }
 }

@@ -44,7 +44,8 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Result<Self> {
         let bed = Bed::new()?;
-        let agent = Agent::start("demo", bed.cgroup().path())?;
+        // The proxy has a thread for each direction, which sleeps in read().
+        let agent = Agent::start("demo", bed.cgroup().path(), &["--blocking-readers"])?;
         let mut scene = Self { proxies: Vec::new(), servers: Vec::new(), agent, bed };
         for side in [Side::Without, Side::With] {
             let Ports { requests, bulk, proxy } = side.ports();
@@ -52,7 +53,7 @@ impl Scene {
             let servers = scene.on(scene.bed.server(), side, || {
                 [
                     Server::start(at(requests), |client| traffic::answer(client, MESSAGE)),
-                    Server::start(at(bulk), traffic::receive_bulk),
+                    Server::start(at(bulk), |client| traffic::receive_bulk(client, |_| {})),
                 ]
             })?;
             for server in servers {
@@ -117,7 +118,8 @@ impl Scene {
     /// (`tcp_msg_wait_data` in net/ipv4/tcp_bpf.c waits once); proxies that use epoll do not notice.
     pub fn bulk(&self, side: Side, length: Duration, measured: &mut Measured) -> Result<()> {
         for client in self.connect(side, side.ports().bulk, 1)? {
-            let (bytes, time) = traffic::send_bulk(&client, length).context("the bulk transfer failed")?;
+            let (bytes, time) = traffic::send_bulk(&client, traffic::BULK, length, |_| {})
+                .context("the bulk transfer failed")?;
             measured.throughputs.push(bytes as f64 / time.as_secs_f64());
         }
         Ok(())
