@@ -156,7 +156,8 @@ mod tests {
         }
         assert_eq!(seen, [(0, b"one.".to_vec()), (0, b"two.".to_vec())]);
         pair.near.shutdown(std::net::Shutdown::Both).expect("end");
-        let ended = messages.wait(|_, _| Ok(())).expect_err("in the middle of a message");
+        messages.wait(|_, _| Ok(())).expect("the beginning of a message");
+        let ended = messages.wait(|_, _| Ok(())).expect_err("in the middle of it");
         assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
     }
 }
