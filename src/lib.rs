@@ -8,6 +8,7 @@ pub mod bench;
 pub mod cli;
 pub mod datapath;
 pub mod demo;
+pub mod evidence;
 pub mod observe;
 pub mod policy;
 pub mod probe;
