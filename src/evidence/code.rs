@@ -11,8 +11,6 @@
 //! | in the register of the kernel | `mov $0x113,%eax` … `syscall` | `mov w8,#76` … `svc #0` |
 //! | as an argument of `syscall` | `mov $0x113,%edi` … `call` | `mov w0,#76` … `bl` |
 
-use std::collections::HashSet;
-
 use memchr::memmem;
 
 use super::image::{Error, Image, Machine};
@@ -21,6 +19,10 @@ use super::image::{Error, Image, Machine};
 const WINDOW: usize = 96;
 /// How much of a called function is looked at: a stub of the linker, or a wrapper of a system call.
 const CALLEE: usize = 64;
+
+/// How many loads of the number are followed up. LLVM has about 60. A file with more was made to keep
+/// us busy, and is taken for one that makes the call.
+const CANDIDATES: u32 = 1 << 16;
 
 /// What makes a load of the number count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +36,17 @@ pub enum Proof {
 
 /// Whether the code of an image makes the system call.
 pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
+    let mut left = CANDIDATES;
+    let mut exhausted = || {
+        left = left.saturating_sub(1);
+        left == 0
+    };
     for segment in image.segments.iter().filter(|segment| segment.executable) {
-        let found = image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
-            Machine::X86_64 => x86_64(image, proof, address, chunk),
-            Machine::Aarch64 => aarch64(image, proof, address, chunk),
-        })?;
+        let found =
+            image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
+                Machine::X86_64 => x86_64(image, proof, &mut exhausted, address, chunk),
+                Machine::Aarch64 => aarch64(image, proof, &mut exhausted, address, chunk),
+            })?;
         if found {
             return Ok(true);
         }
@@ -47,38 +55,44 @@ pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
 }
 
 /// Whether the code of an image hands one of these addresses to `dlsym` as the name to look up.
-pub fn looks_up(image: &Image, names: &HashSet<u64>) -> Result<bool, Error> {
+pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
     let to_dlsym =
         |address, following: &[u8]| calls(image, &image.dlsym, false, address, following);
     for segment in image.segments.iter().filter(|segment| segment.executable) {
-        let found = image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
-            Machine::X86_64 => {
-                // lea name(%rip),%rsi, and mov $name,%esi in what is not position-independent.
-                let lea = memmem::find_iter(chunk, b"\x48\x8d\x35").map(|at| (at + 3, true));
-                let mov = memchr::memchr_iter(0xbe, chunk).map(|at| (at + 1, false));
-                lea.chain(mov).any(|(at, relative)| {
-                    let (following, here) = after(address, chunk, at + 4);
-                    let name = match number(chunk, at) {
-                        Some(distance) if relative => here.wrapping_add_signed(distance.into()),
-                        Some(absolute) => u64::from(absolute as u32),
-                        None => return false,
-                    };
-                    names.contains(&name) && to_dlsym(here, following)
-                })
-            }
-            Machine::Aarch64 => {
-                // adrp x1,name; add x1,x1,#:lo12:name
-                words(chunk).enumerate().any(|(index, word)| {
-                    let Some(page) = page(word, address.wrapping_add(index as u64 * 4), 1) else {
-                        return false;
-                    };
-                    let (following, here) = after(address, chunk, index * 4 + 4);
-                    let low = words(following).take(8).find(|word| word & 0xffc0_03ff == 0x9100_0021);
-                    let name = low.map(|add| page.wrapping_add(u64::from(add >> 10 & 0xfff)));
-                    name.is_some_and(|name| names.contains(&name)) && to_dlsym(here, following)
-                })
-            }
-        })?;
+        let found =
+            image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
+                Machine::X86_64 => {
+                    // lea name(%rip),%rsi
+                    let relative = memmem::find_iter(chunk, b"\x48\x8d\x35").any(|at| {
+                        let (following, here) = after(address, chunk, at + 7);
+                        number(chunk, at + 3).is_some_and(|distance| {
+                            names.contains(&here.wrapping_add_signed(distance.into()))
+                        }) && to_dlsym(here, following)
+                    });
+                    // mov $name,%esi, in what is not position-independent
+                    relative
+                        || names.iter().filter_map(|name| u32::try_from(*name).ok()).any(|name| {
+                            memmem::find_iter(chunk, &name.to_le_bytes()).any(|at| {
+                                let (following, here) = after(address, chunk, at + 4);
+                                chunk[..at].ends_with(b"\xbe") && to_dlsym(here, following)
+                            })
+                        })
+                }
+                Machine::Aarch64 => {
+                    // adrp x1,name; add x1,x1,#:lo12:name
+                    words(chunk).enumerate().any(|(index, word)| {
+                        let Some(page) = page(word, address.wrapping_add(index as u64 * 4), 1)
+                        else {
+                            return false;
+                        };
+                        let (following, here) = after(address, chunk, index * 4 + 4);
+                        let low =
+                            words(following).take(8).find(|word| word & 0xffc0_03ff == 0x9100_0021);
+                        let name = low.map(|add| page.wrapping_add(u64::from(add >> 10 & 0xfff)));
+                        name.is_some_and(|name| names.contains(&name)) && to_dlsym(here, following)
+                    })
+                }
+            })?;
         if found {
             return Ok(true);
         }
@@ -89,20 +103,26 @@ pub fn looks_up(image: &Image, names: &HashSet<u64>) -> Result<bool, Error> {
 /// The number as an immediate operand.
 const X86_64_NUMBER: &[u8] = &275u32.to_le_bytes();
 
-fn x86_64(image: &Image, proof: Proof, address: u64, chunk: &[u8]) -> bool {
+fn x86_64(
+    image: &Image,
+    proof: Proof,
+    exhausted: &mut dyn FnMut() -> bool,
+    address: u64,
+    chunk: &[u8],
+) -> bool {
     memmem::find_iter(chunk, X86_64_NUMBER).any(|at| {
         let before = &chunk[..at];
         let (following, here) = after(address, chunk, at + X86_64_NUMBER.len());
         let pushed = |pop| before.ends_with(b"\x68") && following.first() == Some(&pop);
         // mov $imm32,%eax; mov $imm32,%rax; push and pop %rax
-        let kernel =
-            before.ends_with(b"\xb8") || before.ends_with(b"\x48\xc7\xc0") || pushed(0x58);
+        let kernel = before.ends_with(b"\xb8") || before.ends_with(b"\x48\xc7\xc0") || pushed(0x58);
         // The same with %rdi.
         let argument =
             before.ends_with(b"\xbf") || before.ends_with(b"\x48\xc7\xc7") || pushed(0x5f);
         // mov $imm32,(%rsp): the first argument, as Go passed it before 1.17.
         let stack = before.ends_with(b"\x48\xc7\x04\x24");
-        (kernel && (proof == Proof::Load || memmem::find(following, SYSCALL).is_some()))
+        (kernel || argument) && exhausted()
+            || (kernel && (proof == Proof::Load || memmem::find(following, SYSCALL).is_some()))
             || (stack && proof == Proof::Load)
             || (argument && calls(image, &image.syscall, true, here, following))
     })
@@ -111,7 +131,13 @@ fn x86_64(image: &Image, proof: Proof, address: u64, chunk: &[u8]) -> bool {
 /// `syscall`
 const SYSCALL: &[u8] = b"\x0f\x05";
 
-fn aarch64(image: &Image, proof: Proof, address: u64, chunk: &[u8]) -> bool {
+fn aarch64(
+    image: &Image,
+    proof: Proof,
+    exhausted: &mut dyn FnMut() -> bool,
+    address: u64,
+    chunk: &[u8],
+) -> bool {
     words(chunk).enumerate().any(|(index, word)| {
         // movz with any register, of 32 or 64 bits
         if word & 0x7fff_ffe0 != 0x5280_0000 | 76 << 5 {
@@ -119,7 +145,7 @@ fn aarch64(image: &Image, proof: Proof, address: u64, chunk: &[u8]) -> bool {
         }
         let (following, here) = after(address, chunk, index * 4 + 4);
         match word & 31 {
-            _ if proof == Proof::Load && image.go => true,
+            _ if exhausted() || proof == Proof::Load && image.go => true,
             8 => proof == Proof::Load || words(following).any(|word| word == SVC),
             0 => calls(image, &image.syscall, true, here, following),
             _ => false,
@@ -132,7 +158,7 @@ const SVC: u32 = 0xd400_0001;
 
 /// Whether the code that follows calls what one of these slots points to, or, if asked for, a function
 /// of the same image that enters the kernel at once, as `syscall` of a static libc does.
-fn calls(image: &Image, slots: &HashSet<u64>, own: bool, here: u64, following: &[u8]) -> bool {
+fn calls(image: &Image, slots: &[u64], own: bool, here: u64, following: &[u8]) -> bool {
     if refers(image.machine, slots, here, following) {
         return true;
     }
@@ -151,7 +177,7 @@ fn calls(image: &Image, slots: &HashSet<u64>, own: bool, here: u64, following: &
 }
 
 /// Whether code reads one of these pointers.
-fn refers(machine: Machine, slots: &HashSet<u64>, here: u64, code: &[u8]) -> bool {
+fn refers(machine: Machine, slots: &[u64], here: u64, code: &[u8]) -> bool {
     if slots.is_empty() {
         return false;
     }

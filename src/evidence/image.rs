@@ -4,7 +4,6 @@
 //! believed only up to a budget, and code is handed out in chunks.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -119,9 +118,9 @@ pub struct Image<'a> {
     /// How it imports `splice`.
     pub splice: Option<Import>,
     /// Addresses of pointers to libc's `syscall`, which the dynamic linker fills in.
-    pub syscall: HashSet<u64>,
+    pub syscall: Vec<u64>,
     /// The same of `dlsym` and `dlvsym`.
-    pub dlsym: HashSet<u64>,
+    pub dlsym: Vec<u64>,
 }
 
 /// How much of a file's headers and tables is read at most. Symbols, names and relocations of LLVM's
@@ -130,6 +129,8 @@ const TABLES: u64 = 128 << 20;
 /// How much code is read at most.
 const CODE: u64 = 1 << 30;
 
+/// How many addresses of one thing are kept.
+const MOST_ADDRESSES: usize = 64;
 /// The longest name that is looked for: `__libc_start_main`.
 const LONGEST_NAME: usize = 17;
 
@@ -205,10 +206,10 @@ impl<'a> Image<'a> {
             libc: false,
             python: false,
             splice: None,
-            syscall: HashSet::new(),
-            dlsym: HashSet::new(),
+            syscall: Vec::new(),
+            dlsym: Vec::new(),
         };
-        let (mut syscall, mut dlsym) = (HashSet::new(), HashSet::new());
+        let (mut syscall, mut dlsym) = (None, [None; 2]);
         let (mut splices, mut starts, mut dynamic_symbols) = (false, false, false);
         for section in sections.iter() {
             let name = sections.section_name(LE, section).map_err(or::<(), _>("section name"))?;
@@ -237,8 +238,9 @@ impl<'a> Image<'a> {
                 match (name, import) {
                     (b"splice", Some(import)) => image.splice = Some(import),
                     (b"splice", None) => splices = true,
-                    (b"syscall", Some(_)) => _ = syscall.insert(index),
-                    (b"dlsym" | b"dlvsym", Some(_)) => _ = dlsym.insert(index),
+                    (b"syscall", Some(_)) => syscall = Some(index),
+                    (b"dlsym", Some(_)) => dlsym[0] = Some(index),
+                    (b"dlvsym", Some(_)) => dlsym[1] = Some(index),
                     (b"__libc_start_main" | b"__libc_init", None) => starts = true,
                     (b"Py_BytesMain" | b"Py_Initialize", None) => image.python = true,
                     _ => {}
@@ -256,15 +258,21 @@ impl<'a> Image<'a> {
                 }
             }
         }
-        if !syscall.is_empty() || !dlsym.is_empty() {
+        if syscall.is_some() || dlsym != [None; 2] {
             for section in sections.iter() {
                 let relocations = section.rela(LE, data).map_err(or::<(), _>("relocations"))?;
                 for relocation in relocations.map_or(&[][..], |(relocations, _)| relocations) {
-                    let symbol = relocation.r_sym(LE, false) as usize;
-                    if syscall.contains(&symbol) {
-                        image.syscall.insert(relocation.r_offset(LE));
+                    let symbol = Some(relocation.r_sym(LE, false) as usize);
+                    let slots = if symbol == syscall {
+                        &mut image.syscall
                     } else if dlsym.contains(&symbol) {
-                        image.dlsym.insert(relocation.r_offset(LE));
+                        &mut image.dlsym
+                    } else {
+                        continue;
+                    };
+                    // The linker makes one or two, for calls and for the address.
+                    if slots.len() < MOST_ADDRESSES {
+                        slots.push(relocation.r_offset(LE));
                     }
                 }
             }
@@ -320,16 +328,18 @@ impl<'a> Image<'a> {
     }
 
     /// The addresses at which the file has these bytes, wherever it is loaded.
-    pub fn addresses_of(&self, bytes: &[u8]) -> Result<HashSet<u64>, Error> {
+    pub fn addresses_of(&self, bytes: &[u8]) -> Result<Vec<u64>, Error> {
         let finder = memchr::memmem::Finder::new(bytes);
-        let mut addresses = HashSet::new();
+        let mut addresses = Vec::new();
         for segment in &self.segments {
             if segment.size > CODE {
                 return Err(Error::TooLarge);
             }
             self.any_chunk(segment, bytes.len(), |address, chunk| {
                 addresses.extend(finder.find_iter(chunk).map(|at| address.wrapping_add(at as u64)));
-                false
+                addresses.dedup();
+                addresses.truncate(MOST_ADDRESSES);
+                addresses.len() == MOST_ADDRESSES
             })?;
         }
         Ok(addresses)
@@ -344,8 +354,8 @@ impl<'a> Image<'a> {
     }
 }
 
-/// How much is read at a time.
-const CHUNK: usize = 1 << 20;
+/// How much is read at a time: what stays in a cache of the processor.
+const CHUNK: usize = 1 << 18;
 
 /// A position in the content, for [`ReadCache`].
 struct Positioned<'a> {

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_library_is_an_executable_file_and_a_link_in_map_files() {
-        let library = parse("7f15a000-7f15c000 r-xp 00028000 fe:00 1052   /lib/with space (deleted)");
+        let library =
+            parse("7f15a000-7f15c000 r-xp 00028000 fe:00 1052   /lib/with space (deleted)");
         assert_eq!(library.name, Path::new("/lib/with space (deleted)"));
         assert_eq!((library.device.as_str(), library.inode), ("fe:00", 1052));
         assert!(library.is_executable_file() && !library.is_memory() && !library.is_socket());

@@ -156,10 +156,13 @@ impl Examiner {
         let mut seen = HashSet::new();
         for mapping in mapping::read(&process)? {
             if mapping.is_socket() {
-                let because = format!("maps {}, as TCP_ZEROCOPY_RECEIVE does", mapping.name.display());
+                let because =
+                    format!("maps {}, as TCP_ZEROCOPY_RECEIVE does", mapping.name.display());
                 strongest = strongest.or(Finding { reads: Reads::Splices, because });
             }
-            if !mapping.is_executable_file() || !seen.insert((mapping.device.clone(), mapping.inode)) {
+            if !mapping.is_executable_file()
+                || !seen.insert((mapping.device.clone(), mapping.inode))
+            {
                 continue;
             }
             let (file, of_file) = reopen(&process, &mapping)?;

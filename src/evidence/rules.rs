@@ -87,8 +87,8 @@ pub fn judge(content: &dyn ReadAt) -> Result<Evidence, Error> {
         return Ok(if image.go { Evidence::Go } else { Evidence::Calls });
     }
     if !image.dlsym.is_empty() {
-        let names = image.addresses_of(NAME)?.into_iter().map(|address| address.wrapping_add(1));
-        let names = names.collect::<std::collections::HashSet<_>>();
+        let names = image.addresses_of(NAME)?.into_iter();
+        let names: Vec<_> = names.map(|address| address.wrapping_add(1)).collect();
         if !names.is_empty() && code::looks_up(&image, &names)? {
             return Ok(Evidence::LooksUp);
         }
