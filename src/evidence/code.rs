@@ -3,7 +3,8 @@
 //! There is no disassembler here, and the starts of x86 instructions are not known. Patterns are
 //! looked for at every byte, and count only together with what has to follow them: an instruction
 //! that enters the kernel, or a call that ends in libc's `syscall`. Real programs load 0x113 into
-//! `%eax` and `%edi` for other reasons some dozen times (libjvm, LLVM); with what follows they never do.
+//! `%eax` and `%edi` for other reasons some dozen times (libjvm, LLVM); with what follows they
+//! never do.
 //!
 //! | | x86-64 | arm64 |
 //! |---|---|---|
@@ -20,8 +21,8 @@ const WINDOW: usize = 96;
 /// How much of a called function is looked at: a stub of the linker, or a wrapper of a system call.
 const CALLEE: usize = 64;
 
-/// How many loads of the number are followed up. LLVM has about 60. A file with more was made to keep
-/// us busy, and is taken for one that makes the call.
+/// How many loads of the number are followed up. LLVM has about 60. A file with more was made to
+/// keep us busy, and is taken for one that makes the call.
 const CANDIDATES: u32 = 1 << 16;
 
 /// What makes a load of the number count.
@@ -29,8 +30,8 @@ const CANDIDATES: u32 = 1 << 16;
 pub enum Proof {
     /// The system call itself, or a call of libc's `syscall`, has to follow.
     Call,
-    /// The load is enough: there is no libc that would be called with the number, or calls pass it in
-    /// the register in which the kernel takes it, as Go's do.
+    /// The load is enough: there is no libc that would be called with the number, or calls pass it
+    /// in the register in which the kernel takes it, as Go's do.
     Load,
 }
 
@@ -156,8 +157,8 @@ fn aarch64(
 /// `svc #0`
 const SVC: u32 = 0xd400_0001;
 
-/// Whether the code that follows calls what one of these slots points to, or, if asked for, a function
-/// of the same image that enters the kernel at once, as `syscall` of a static libc does.
+/// Whether the code that follows calls what one of these slots points to, or, if asked for, a
+/// function of the same image that enters the kernel at once, as `syscall` of a static libc does.
 fn calls(image: &Image, slots: &[u64], own: bool, here: u64, following: &[u8]) -> bool {
     if refers(image.machine, slots, here, following) {
         return true;
@@ -182,8 +183,8 @@ fn refers(machine: Machine, slots: &[u64], here: u64, code: &[u8]) -> bool {
         return false;
     }
     match machine {
-        // call *slot(%rip), jmp *slot(%rip) and mov slot(%rip),%reg: four bytes that are the distance
-        // from their end.
+        // call *slot(%rip), jmp *slot(%rip) and mov slot(%rip),%reg: four bytes that are the
+        // distance from their end.
         Machine::X86_64 => (0..code.len()).any(|at| {
             let end = here.wrapping_add(at as u64 + 4);
             number(code, at).is_some_and(|to| slots.contains(&end.wrapping_add_signed(to.into())))
@@ -246,4 +247,162 @@ fn number(code: &[u8], at: usize) -> Option<i32> {
 /// The instructions of arm64. Code lies at multiples of four in segments, which start at such.
 fn words(code: &[u8]) -> impl Iterator<Item = u32> {
     code.as_chunks().0.iter().copied().map(u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether code makes the call, given the address of a pointer to `syscall`.
+    fn makes(machine: Machine, code: &[u8], slot: Option<u64>, proof: Proof) -> bool {
+        let content = code.to_vec();
+        let mut image = Image::of_code(machine, &content);
+        image.syscall.extend(slot);
+        makes_splice_call(&image, proof).expect("read code")
+    }
+
+    fn x86(code: &[&[u8]], slot: Option<u64>, proof: Proof) -> bool {
+        makes(Machine::X86_64, &code.concat(), slot, proof)
+    }
+
+    fn arm(code: &[u32], slot: Option<u64>, proof: Proof) -> bool {
+        let code: Vec<_> = code.iter().flat_map(|word| word.to_le_bytes()).collect();
+        makes(Machine::Aarch64, &code, slot, proof)
+    }
+
+    const NOPS: &[u8] = &[0x90; 40];
+
+    #[test]
+    fn a_number_in_the_register_of_the_kernel_counts_with_the_instruction_that_enters_it() {
+        let loads: [&[&[u8]]; 3] = [
+            &[b"\xb8\x13\x01\0\0"],
+            &[b"\x48\xc7\xc0\x13\x01\0\0"],
+            &[b"\x68\x13\x01\0\0", b"\x58"],
+        ];
+        for load in loads {
+            let with = |rest: &[&[u8]]| [load.concat(), rest.concat()].concat();
+            assert!(x86(&[&with(&[NOPS, b"\x0f\x05"])], None, Proof::Call), "{load:x?}");
+            assert!(
+                !x86(&[&with(&[NOPS, NOPS, NOPS, b"\x0f\x05"])], None, Proof::Call),
+                "{load:x?}"
+            );
+            assert!(!x86(&[&with(&[NOPS])], None, Proof::Call), "{load:x?}");
+        }
+        // tee's number, and a push that is the index of a stub of the linker
+        assert!(!x86(&[b"\xb8\x14\x01\0\0\x0f\x05"], None, Proof::Call));
+        assert!(!x86(&[b"\x68\x13\x01\0\0\xe9", NOPS, b"\x0f\x05"], None, Proof::Call));
+    }
+
+    #[test]
+    fn a_number_is_seen_where_chunks_meet() {
+        let call: &[u8] = b"\xb8\x13\x01\0\0\x0f\x05";
+        for before in (1 << 18) - 128..(1 << 18) + 128 {
+            let code = [&vec![0x90; before], call].concat();
+            assert!(makes(Machine::X86_64, &code, None, Proof::Call), "{before}");
+        }
+    }
+
+    #[test]
+    fn without_libraries_the_number_alone_counts() {
+        for load in [&b"\xb8\x13\x01\0\0"[..], b"\x48\xc7\x04\x24\x13\x01\0\0"] {
+            assert!(x86(&[load], None, Proof::Load));
+            assert!(!x86(&[load], None, Proof::Call));
+        }
+        assert!(arm(&[0x5280_0988], None, Proof::Load));
+        assert!(!arm(&[0x5280_0988], None, Proof::Call));
+    }
+
+    #[test]
+    fn an_argument_counts_with_a_call_of_syscall_only() {
+        // mov $0x113,%edi; call *slot(%rip): the instruction ends at 0x1000 + 5 + 40 + 6.
+        let slot = 0x1000 + 51 + 0x2000;
+        let call: &[&[u8]] = &[b"\xbf\x13\x01\0\0", NOPS, b"\xff\x15\0\x20\0\0"];
+        assert!(x86(call, Some(slot), Proof::Call));
+        assert!(!x86(call, Some(slot + 8), Proof::Call));
+        assert!(!x86(call, None, Proof::Call));
+        // The same by a stub, which follows: call +40; … endbr64; jmp *slot(%rip)
+        let slot = 0x1000 + 10 + 40 + 10 + 0x2000;
+        let stub: &[u8] = b"\xf3\x0f\x1e\xfa\xff\x25\0\x20\0\0";
+        let call: &[&[u8]] = &[b"\xbf\x13\x01\0\0", b"\xe8\x28\0\0\0", NOPS, stub];
+        assert!(x86(call, Some(slot), Proof::Call));
+        assert!(!x86(call, Some(slot + 8), Proof::Call));
+    }
+
+    #[test]
+    fn an_argument_counts_with_a_call_of_the_own_syscall() {
+        let argument: &[u8] = b"\xbf\x13\x01\0\0";
+        // mov %rdi,%rax; …; syscall
+        let own: &[u8] = b"\x48\x89\xf8\x48\x89\xf7\x0f\x05";
+        assert!(x86(&[argument, b"\xe8\x78\0\0\0", &[0x90; 120], own], None, Proof::Call));
+        assert!(!x86(&[argument, b"\xe8\x78\0\0\0", &[0x90; 120]], None, Proof::Call));
+    }
+
+    #[test]
+    fn arm64_loads_the_number_and_enters_the_kernel() {
+        let nop = 0xd503_201f;
+        assert!(arm(&[0xd280_0988, nop, nop, SVC], None, Proof::Call));
+        assert!(arm(&[nop, 0x5280_0988, nop, SVC], None, Proof::Call));
+        // x9; 77, which is tee; too far away
+        assert!(!arm(&[0xd280_0989, nop, SVC], None, Proof::Call));
+        assert!(!arm(&[0xd280_09a8, nop, SVC], None, Proof::Call));
+        assert!(!arm(&[&[0xd280_0988][..], &[nop; 30], &[SVC]].concat(), None, Proof::Call));
+    }
+
+    #[test]
+    fn arm64_calls_syscall_through_a_stub() {
+        // mov w0,#76; bl +8; ret; adrp x16,page(0x1000) + 2 pages; ldr x17,[x16,#0x18]; br x17
+        let code = [0x5280_0980, 0x9400_0002, 0xd65f_03c0, 0xd000_0010, 0xf940_0e11, 0xd61f_0220];
+        assert!(arm(&code, Some(0x3018), Proof::Call));
+        assert!(!arm(&code, Some(0x3020), Proof::Call));
+        assert!(!arm(&code, None, Proof::Call));
+        // The page before, for the sign.
+        let code = [0x5280_0980, 0x9400_0002, 0xd65f_03c0, 0xf0ff_fff0, 0xf940_0e11, 0xd61f_0220];
+        assert!(arm(&code, Some(0x18), Proof::Call));
+    }
+
+    #[test]
+    fn only_a_name_that_is_handed_to_dlsym_is_looked_up() {
+        // lea 0x2000(%rip),%rsi; call *0x3000(%rip)
+        let content = b"\x48\x8d\x35\0\x20\0\0\xff\x15\0\x30\0\0".to_vec();
+        let mut image = Image::of_code(Machine::X86_64, &content);
+        image.dlsym.push(0x1000 + 13 + 0x3000);
+        assert!(looks_up(&image, &[0x3007]).expect("read"));
+        assert!(!looks_up(&image, &[0x3008]).expect("read"));
+        image.dlsym[0] += 8;
+        assert!(!looks_up(&image, &[0x3007]).expect("read"));
+        // adrp x1,0x3000; add x1,x1,#7; adrp x3,0x5000; ldr x3,[x3,#8]; blr x3
+        let words = [0xd000_0001_u32, 0x9100_1c21, 0x9000_0023, 0xf940_0463, 0xd63f_0060];
+        let content: Vec<_> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut image = Image::of_code(Machine::Aarch64, &content);
+        image.dlsym.push(0x5008);
+        assert!(looks_up(&image, &[0x3007]).expect("read"));
+        assert!(!looks_up(&image, &[0x3008]).expect("read"));
+    }
+
+    #[test]
+    fn code_that_is_full_of_the_number_is_not_followed_up_for_ever() {
+        let code = b"\xbf\x13\x01\0\0".repeat(1 << 17);
+        assert!(makes(Machine::X86_64, &code, Some(1), Proof::Call));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_code_makes_the_search_panic(code: Vec<u8>, slot: u64, other: u64) {
+            for machine in [Machine::X86_64, Machine::Aarch64] {
+                let head: &[u8] = match machine {
+                    Machine::X86_64 => b"\xbf\x13\x01\0\0\xe8",
+                    Machine::Aarch64 => b"\x80\x09\x80\x52",
+                };
+                let content = [head, &code].concat();
+                let mut image = Image::of_code(machine, &content);
+                image.segments[0].address = other;
+                image.syscall.push(slot);
+                image.dlsym.push(slot);
+                for proof in [Proof::Call, Proof::Load] {
+                    let _ = makes_splice_call(&image, proof);
+                }
+                let _ = looks_up(&image, &[other]);
+            }
+        }
+    }
 }

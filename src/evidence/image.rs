@@ -123,8 +123,8 @@ pub struct Image<'a> {
     pub dlsym: Vec<u64>,
 }
 
-/// How much of a file's headers and tables is read at most. Symbols, names and relocations of LLVM's
-/// library are 30 MB.
+/// How much of a file's headers and tables is read at most. Symbols, names and relocations of
+/// LLVM's library are 30 MB.
 const TABLES: u64 = 128 << 20;
 /// How much code is read at most.
 const CODE: u64 = 1 << 30;
@@ -280,8 +280,26 @@ impl<'a> Image<'a> {
         Ok(image)
     }
 
-    /// Reads up to so many bytes of a segment's code that will lie at this address. Fewer at its end,
-    /// none where there is no code.
+    /// An image of nothing but code, which is loaded at 0x1000.
+    #[cfg(test)]
+    pub(super) fn of_code(machine: Machine, content: &'a Vec<u8>) -> Self {
+        let size = content.len() as u64;
+        Self {
+            content,
+            machine,
+            segments: vec![Segment { address: 0x1000, offset: 0, size, executable: true }],
+            go: false,
+            alone: false,
+            libc: false,
+            python: false,
+            splice: None,
+            syscall: Vec::new(),
+            dlsym: Vec::new(),
+        }
+    }
+
+    /// Reads up to so many bytes of a segment's code that will lie at this address. Fewer at its
+    /// end, none where there is no code.
     pub fn code_at(&self, address: u64, size: usize) -> Vec<u8> {
         let found = self.segments.iter().find_map(|segment| {
             let into = address.checked_sub(segment.address)?;
@@ -297,8 +315,8 @@ impl<'a> Image<'a> {
     }
 
     /// Shows a segment chunk by chunk, with the address of each, until one has what is looked for.
-    /// Chunks start at multiples of 16 from the start of the segment and overlap by `overlap` bytes,
-    /// so that whatever is not longer than that is seen whole.
+    /// Chunks start at multiples of 16 from the start of the segment and overlap by `overlap`
+    /// bytes, so that whatever is not longer than that is seen whole.
     pub fn any_chunk(
         &self,
         segment: &Segment,

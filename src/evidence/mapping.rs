@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ use super::Error;
 /// One line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// The range of addresses, as it is written: the name of a link in `map_files`.
-    pub range: String,
+    /// Its addresses.
+    pub range: Range<u64>,
     /// Whether code can run there.
     pub executable: bool,
     /// The file system, as it is written.
@@ -35,9 +36,10 @@ impl Mapping {
         }
         let [range, permissions, _, device, inode] = fields.map(|field| str::from_utf8(field).ok());
         let (range, permissions) = (range?, permissions?);
-        range.split_once('-')?;
+        let (start, end) = range.split_once('-')?;
+        let address = |digits| u64::from_str_radix(digits, 16).ok();
         Some(Self {
-            range: range.to_owned(),
+            range: address(start)?..address(end)?,
             executable: permissions.as_bytes().get(2)? == &b'x',
             device: device?.to_owned(),
             inode: inode?.parse().ok()?,
@@ -50,8 +52,8 @@ impl Mapping {
         self.executable && self.inode != 0 && self.name.as_os_str().as_bytes().starts_with(b"/")
     }
 
-    /// A socket. Those that can be mapped are TCP's, which is how `TCP_ZEROCOPY_RECEIVE` begins, and
-    /// packet sockets; they are not told apart, to be on the safe side.
+    /// A socket. Those that can be mapped are TCP's, which is how `TCP_ZEROCOPY_RECEIVE` begins,
+    /// and packet sockets; they are not told apart, to be on the safe side.
     pub fn is_socket(&self) -> bool {
         self.name.as_os_str().as_bytes().starts_with(b"socket:[")
     }
@@ -67,7 +69,8 @@ impl Mapping {
 
     /// The link to the mapped file itself, wherever it lies and whether or not it is still there.
     pub fn link(&self, process: &Path) -> PathBuf {
-        process.join("map_files").join(&self.range)
+        // Unlike in maps, there are no leading zeros.
+        process.join("map_files").join(format!("{:x}-{:x}", self.range.start, self.range.end))
     }
 }
 
@@ -107,6 +110,9 @@ mod tests {
         assert!(library.is_executable_file() && !library.is_memory() && !library.is_socket());
         let link = library.link(Path::new("/proc/7"));
         assert_eq!(link, Path::new("/proc/7/map_files/7f15a000-7f15c000"));
+        let low =
+            parse("0041f000-006d2000 r-xp 00000000 fe:00 7   /bin/python").link(Path::new("/"));
+        assert_eq!(low, Path::new("/map_files/41f000-6d2000"));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 //! bytes out of its TCP sockets.
 //!
 //! A socket in a sockmap with a verdict program serves its bytes to `recvmsg` only. A reader that
-//! uses `splice(2)` or `TCP_ZEROCOPY_RECEIVE` sees TCP's receive queue, which stays empty, and loses
-//! data without an error. Such a process must never be enrolled, and its name says nothing about it.
-//! What it has mapped does: [`Examiner::examine`] reads every executable mapping of a process.
+//! uses `splice(2)` or `TCP_ZEROCOPY_RECEIVE` sees TCP's receive queue, which stays empty, and
+//! loses data without an error. Such a process must never be enrolled, and its name says nothing
+//! about it. What it has mapped does: [`Examiner::examine`] reads every executable mapping of a
+//! process.
 //!
 //! | file | |
 //! |---|---|
 //! | [`mapping`] | `/proc/PID/maps`: what is mapped, and opening it across mount namespaces |
 //! | [`image`] | one ELF file: segments, sections, dynamic symbols, bounded reads |
-//! | [`code`] | machine code: where the system call number of splice is loaded, and who is called then |
+//! | [`code`] | machine code: where the number of splice is loaded, and who is called then |
 //! | [`rules`] | what one file says: the rules, in order |
 //!
 //! # What this does not see
@@ -18,20 +19,21 @@
 //! The finding is about the code that is mapped at this moment, and errs in these cases:
 //!
 //! * A library that is loaded later (`dlopen`: plug-ins, JNI libraries such as Netty's epoll
-//!   transport). Examine again when the process has mapped more, and before a connection is enrolled
-//!   rather than when the process starts.
-//! * Code that is generated at run time (JIT compilers), and memory that holds no ELF file. Compilers
-//!   for managed languages call the system through a library, which is seen.
+//!   transport). Examine again when the process has mapped more, and before a connection is
+//!   enrolled rather than when the process starts.
+//! * Code that is generated at run time (JIT compilers), and memory that holds no ELF file.
+//!   Compilers for managed languages call the system through a library, which is seen.
 //! * Foreign function interfaces that get the number or the name from a script's data: Perl's
-//!   `syscall`, Python's `ctypes`, LuaJIT's `ffi`, Java's foreign functions and JNA. (A .NET assembly
-//!   keeps the name in its metadata, which is seen.)
-//! * io_uring: `IORING_OP_SPLICE` and `IORING_OP_RECV_ZC` are requests in memory. A program that uses
-//!   io_uring for them cannot be told from one that uses it for `recv`.
+//!   `syscall`, Python's `ctypes`, LuaJIT's `ffi`, Java's foreign functions and JNA. (A .NET
+//!   assembly keeps the name in its metadata, which is seen.)
+//! * io_uring: `IORING_OP_SPLICE` and `IORING_OP_RECV_ZC` are requests in memory. A program that
+//!   uses io_uring for them cannot be told from one that uses it for `recv`.
 //! * A number that is computed, loaded from a table, or passed through memory.
-//! * A socket that is handed to another process, which is then examined for itself, or to the kernel
-//!   (NBD, NFS, KCM), which is not.
+//! * A socket that is handed to another process, which is then examined for itself, or to the
+//!   kernel (NBD, NFS, KCM), which is not.
 //!
-//! All of them need a second line of defence: a probe on `tcp_splice_read`, or the process's history.
+//! All of them need a second line of defence: a probe on `tcp_splice_read`, or the process's
+//! history.
 
 pub mod code;
 pub mod image;
@@ -61,8 +63,8 @@ pub enum Reads {
     /// It could call `splice(2)`, and only its history tells whether it does: most Go programs,
     /// Python, static programs that contain the system call.
     MaySplice = 2,
-    /// It is written to splice: it imports `splice` from libc, or has mapped a socket. It stays with
-    /// TCP.
+    /// It is written to splice: it imports `splice` from libc, or has mapped a socket. It stays
+    /// with TCP.
     Splices = 3,
 }
 
@@ -130,8 +132,8 @@ const REMEMBERED: usize = 4096;
 
 /// Examines processes, and remembers what it has found in each file.
 ///
-/// The files belong to containers: one on a FUSE file system can make a read wait for as long as its
-/// owner likes, so this should have a thread of its own.
+/// The files belong to containers: one on a FUSE file system can make a read wait for as long as
+/// its owner likes, so this should have a thread of its own.
 #[derive(Debug, Default)]
 pub struct Examiner {
     files: HashMap<Identity, rules::Evidence>,
@@ -145,8 +147,8 @@ impl Examiner {
 
     /// Reads `/proc/PID/maps` and everything executable in it.
     ///
-    /// Needs the right to follow `/proc/PID/exe` (ptrace access) and, for files that were replaced or
-    /// deleted, `/proc/PID/map_files` (CAP_CHECKPOINT_RESTORE).
+    /// Needs the right to follow `/proc/PID/exe` (ptrace access) and, for files that were replaced
+    /// or deleted, `/proc/PID/map_files` (CAP_CHECKPOINT_RESTORE).
     pub fn examine(&mut self, pid: u32) -> Result<Finding, Error> {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let (program, identity) = open(&process.join("exe"))?;
@@ -233,8 +235,8 @@ fn open(path: &Path) -> Result<(File, Identity), Error> {
     Ok((file, Identity::of(&metadata)))
 }
 
-/// Opens what is mapped: the very file if the kernel lets us, otherwise what lies at its path in the
-/// process's mount namespace, if that is the same inode.
+/// Opens what is mapped: the very file if the kernel lets us, otherwise what lies at its path in
+/// the process's mount namespace, if that is the same inode.
 fn reopen(process: &Path, mapping: &Mapping) -> Result<(File, Identity), Error> {
     match open(&mapping.link(process)) {
         Err(Error::Unreadable { source, .. })

@@ -65,8 +65,8 @@ impl fmt::Display for Evidence {
 /// 1. libc, which defines `splice` and starts programs, says nothing.
 /// 2. Who imports `splice` is written to use it, except for Python, which offers it to scripts, and
 ///    for who can do without it.
-/// 3. Code that makes the system call itself, or by libc's `syscall`. In an image without libraries a
-///    load of the number into the kernel's register is enough.
+/// 3. Code that makes the system call itself, or by libc's `syscall`. In an image without libraries
+///    a load of the number into the kernel's register is enough.
 /// 4. Code that looks `splice` up by `dlsym`.
 pub fn judge(content: &dyn ReadAt) -> Result<Evidence, Error> {
     let image = match Image::read(content) {
