@@ -20,6 +20,8 @@ pub enum ProgramType {
     Xdp,
     /// On events of TCP sockets in a cgroup.
     SockOps,
+    /// On segments that come to sockets of a sockmap, whole: no parser cuts them into messages.
+    SkSkb,
     /// On messages sent through sockets of a sockmap.
     SkMsg,
     /// On each `connect` of an IPv4 socket by a process in a cgroup.
@@ -38,6 +40,7 @@ impl ProgramType {
             ProgramType::Classifier => 3,
             ProgramType::Xdp => 6,
             ProgramType::SockOps => 13,
+            ProgramType::SkSkb => 14,
             ProgramType::SkMsg => 16,
             ProgramType::Connect4 => 18,
             ProgramType::SetSockOpt => 25,
@@ -55,6 +58,7 @@ impl ProgramType {
             ProgramType::SetSockOpt => 22,
             ProgramType::Iterator => 28,
             ProgramType::Xdp => 37,
+            ProgramType::SkSkb => 38,
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::datapath::{ABI, About, Control, Datapath, Settings};
 use crate::policy::file::File as ConfigurationFile;
 use crate::policy::tables::Tables;
 use crate::policy::{Policy, guarded};
-use crate::probe::{self, behaviour::Answer};
+use crate::probe;
 use drain::Drain;
 use kernel::Kernel;
 use rules::Rules;
@@ -147,12 +147,12 @@ impl Agent {
             let _ = pins.remove();
         }
         let (instance, rules) = installed?;
-        let waker = Waker::new(&instance, kernel.does("wakes"))?;
+        let waker = Waker::new(&instance, true)?;
         let mut older = Vec::new();
         for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
             if generation.is_complete() {
                 let old = Instance::open_generation(pins.clone(), generation)?;
-                older.push(Drain::begin(old, Waker::without_alarms(kernel.does("wakes")))?);
+                older.push(Drain::begin(old, Waker::without_alarms(true))?);
             } else {
                 generation.remove()?;
             }
@@ -313,7 +313,7 @@ fn guarded_here(policy: &Policy, kernel: &Kernel) -> Vec<&'static str> {
     if policy.guarded.is_empty() {
         return Vec::new();
     }
-    let all = guarded::applying(|statement| if kernel.does(statement) { Answer::Yes } else { Answer::No });
+    let all = guarded::applying(|behaviour| kernel.does(behaviour));
     let left_out: Vec<String> = all
         .iter()
         .filter(|program| policy.guarded.contains(&program.name))

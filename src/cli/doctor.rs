@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{DONE, UNAVAILABLE, say, say_in_colour};
-use crate::probe::behaviour::{self, Answer};
+use crate::probe::behaviour::Behaviour;
 use crate::probe::{self, Requirement};
 
 /// Whether shunt can run here, and how this kernel behaves: found out by doing it, with what it means and what to do
@@ -45,6 +45,10 @@ struct Met {
 struct Found {
     name: &'static str,
     statement: &'static str,
+    /// Whether shunt refuses a kernel that does not.
+    required: bool,
+    /// Whether that is so here.
+    lacking: bool,
     /// `yes`, `no` or `unknown`.
     answer: String,
     meaning: String,
@@ -65,9 +69,10 @@ impl Doctor {
 impl Report {
     fn of_this_machine() -> Report {
         let requirements: Vec<Met> = probe::requirements().into_iter().map(Met::from).collect();
-        let can_run = requirements.iter().all(|requirement| requirement.met);
+        let allowed = requirements.iter().all(|requirement| requirement.met);
         // What keeps shunt from running keeps these from being tried out.
-        let behaviours = behaviour::ALL.iter().filter(|_| can_run).map(Found::of).collect();
+        let behaviours: Vec<Found> = Behaviour::all().filter(|_| allowed).map(Found::of).collect();
+        let can_run = allowed && behaviours.iter().all(|found| !found.lacking);
         Report { can_run, requirements, behaviours }
     }
 }
@@ -83,14 +88,21 @@ impl From<Requirement> for Met {
 }
 
 impl Found {
-    fn of(behaviour: &behaviour::Behaviour) -> Found {
-        let answer = behaviour.try_out();
-        let meaning = match &answer {
-            Answer::Yes => behaviour.if_so.to_owned(),
-            Answer::No => behaviour.if_not.to_owned(),
-            Answer::Unknown(why) => format!("It could not be tried out: {why:#}. Taken as \"no\"."),
+    fn of(behaviour: Behaviour) -> Found {
+        let answer = behaviour.settle();
+        let meaning = behaviour.meaning(answer.is_yes());
+        let meaning = match answer.detail() {
+            Some(detail) => format!("{meaning} ({detail})"),
+            None => meaning.to_owned(),
         };
-        Found { name: behaviour.name, statement: behaviour.statement, answer: answer.to_string(), meaning }
+        Found {
+            name: behaviour.name(),
+            statement: behaviour.statement(),
+            required: behaviour.is_required(),
+            lacking: behaviour.is_required() && !answer.is_yes(),
+            answer: answer.to_string(),
+            meaning,
+        }
     }
 }
 
@@ -153,12 +165,15 @@ mod tests {
 
     #[test]
     fn every_answer_to_every_behaviour_has_a_meaning_and_fits_a_terminal() {
-        for behaviour in behaviour::ALL {
-            for meaning in [behaviour.if_so, behaviour.if_not] {
-                assert!(meaning.ends_with('.'), "{}: {meaning:?}", behaviour.statement);
+        for behaviour in Behaviour::all() {
+            for holds in [true, false] {
+                let meaning = behaviour.meaning(holds);
+                assert!(meaning.ends_with('.'), "{behaviour}: {meaning:?}");
                 let found = Found {
-                    name: behaviour.name,
-                    statement: behaviour.statement,
+                    name: behaviour.name(),
+                    statement: behaviour.statement(),
+                    required: behaviour.is_required(),
+                    lacking: behaviour.is_required() && !holds,
                     answer: "unknown".into(),
                     meaning: meaning.into(),
                 };

@@ -46,6 +46,15 @@ impl Link {
         Self::create(prog, Some(map.as_fd()), AttachType::SK_MSG_VERDICT)
     }
 
+    /// `bpf(BPF_LINK_CREATE)`: an sk_skb program that judges whole segments, without a parser, on a
+    /// sockmap or sockhash. Since Linux 6.10; see [`Attachment::of_sk_skb_verdict`] for all kernels.
+    ///
+    /// # Errors
+    /// `EBUSY` if the map has one, `EINVAL` if the kernel has no such link.
+    pub fn to_sk_skb_verdict(prog: &Prog, map: &Map) -> Result<Self> {
+        Self::create(prog, Some(map.as_fd()), AttachType::SK_SKB_VERDICT)
+    }
+
     /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program at the tracepoint (`TRACE_RAW_TP`) or function
     /// (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for, on every kernel that has such programs.
     ///
@@ -161,7 +170,7 @@ impl AsFd for Link {
     }
 }
 
-/// An sk_msg program on a sockmap or sockhash, in the way this kernel has.
+/// An sk_msg or sk_skb program on a sockmap or sockhash, in the way this kernel has.
 #[derive(Debug)]
 pub enum Attachment {
     /// By link: ends with the link.
@@ -175,6 +184,7 @@ pub enum Attachment {
 pub struct Legacy {
     prog: OwnedFd,
     map: OwnedFd,
+    attach_type: AttachType,
 }
 
 impl Attachment {
@@ -195,10 +205,39 @@ impl Attachment {
     /// # Errors
     /// `EINVAL` if `prog` is not sk_msg, `EOPNOTSUPP` if `map` holds no sockets, `EBUSY` if a link is there.
     pub fn of_sk_msg_without_link(prog: &Prog, map: &Map) -> Result<Self> {
+        Self::without_link(prog, map, AttachType::SK_MSG_VERDICT)
+    }
+
+    /// [`Link::to_sk_skb_verdict`] where the kernel has it, elsewhere
+    /// [`Attachment::of_sk_skb_verdict_without_link`].
+    ///
+    /// # Errors
+    /// `EBUSY` if the map has a linked program; otherwise as the latter.
+    pub fn of_sk_skb_verdict(prog: &Prog, map: &Map) -> Result<Self> {
+        match Link::to_sk_skb_verdict(prog, map) {
+            Ok(link) => Ok(Self::Link(link)),
+            Err(error) if error.errno().is_some_and(Errno::says_unsupported) => {
+                Self::of_sk_skb_verdict_without_link(prog, map)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `bpf(BPF_PROG_ATTACH)`: an sk_skb program that judges whole segments, without a parser, on a
+    /// sockmap or sockhash, in the place of one that is there. Since Linux 5.13.
+    ///
+    /// # Errors
+    /// `EINVAL` if `prog` is not sk_skb or the kernel has no verdicts without a parser,
+    /// `EOPNOTSUPP` if `map` holds no sockets, `EBUSY` if a link is there.
+    pub fn of_sk_skb_verdict_without_link(prog: &Prog, map: &Map) -> Result<Self> {
+        Self::without_link(prog, map, AttachType::SK_SKB_VERDICT)
+    }
+
+    fn without_link(prog: &Prog, map: &Map, attach_type: AttachType) -> Result<Self> {
         let failed = || uapi::PROG_ATTACH.failed(format!("map `{}`", map.name()));
-        attach_to_map(prog.as_fd(), map.as_fd()).map_err(failed())?;
+        attach_to_map(prog.as_fd(), map.as_fd(), attach_type).map_err(failed())?;
         let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|e| failed()(errno_of(&e)));
-        Ok(Self::Legacy(Legacy { prog: own(prog.as_fd())?, map: own(map.as_fd())? }))
+        Ok(Self::Legacy(Legacy { prog: own(prog.as_fd())?, map: own(map.as_fd())?, attach_type }))
     }
 
     /// Puts `new` in the place of the present program, with no moment without either, for sockets that enter the map
@@ -213,7 +252,7 @@ impl Attachment {
             Self::Legacy(legacy) => {
                 let failed = || uapi::PROG_ATTACH.failed(format!("program `{}`", new.name()));
                 let prog = new.as_fd().try_clone_to_owned().map_err(|e| failed()(errno_of(&e)))?;
-                attach_to_map(new.as_fd(), legacy.map.as_fd()).map_err(failed())?;
+                attach_to_map(new.as_fd(), legacy.map.as_fd(), legacy.attach_type).map_err(failed())?;
                 legacy.prog = prog;
                 Ok(())
             }
@@ -229,27 +268,31 @@ impl Attachment {
         match self {
             Self::Link(link) => link.detach(),
             Self::Legacy(legacy) => {
-                let mut attr = sk_msg_attr(legacy.prog.as_fd(), legacy.map.as_fd());
+                let mut attr = attach_attr(legacy.prog.as_fd(), legacy.map.as_fd(), legacy.attach_type);
                 // SAFETY: no address in the attribute.
                 unsafe { uapi::PROG_DETACH.call(&mut attr) }
                     .map(|_| ())
-                    .map_err(uapi::PROG_DETACH.failed("sk_msg program"))
+                    .map_err(uapi::PROG_DETACH.failed("program of a socket map"))
             }
         }
     }
 }
 
-fn sk_msg_attr(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> uapi::ProgAttach {
+fn attach_attr(prog: BorrowedFd<'_>, map: BorrowedFd<'_>, attach_type: AttachType) -> uapi::ProgAttach {
     let mut attr = uapi::ProgAttach::zeroed();
     attr.target_fd = uapi::fd(map);
     attr.attach_bpf_fd = uapi::fd(prog);
-    attr.attach_type = AttachType::SK_MSG_VERDICT.raw();
+    attr.attach_type = attach_type.raw();
     attr
 }
 
-fn attach_to_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> std::result::Result<i32, Errno> {
+fn attach_to_map(
+    prog: BorrowedFd<'_>,
+    map: BorrowedFd<'_>,
+    attach_type: AttachType,
+) -> std::result::Result<i32, Errno> {
     // SAFETY: no address in the attribute.
-    unsafe { uapi::PROG_ATTACH.call(&mut sk_msg_attr(prog, map)) }
+    unsafe { uapi::PROG_ATTACH.call(&mut attach_attr(prog, map, attach_type)) }
 }
 
 fn errno_of(error: &std::io::Error) -> Errno {
@@ -386,6 +429,30 @@ mod tests {
         assert_eq!(link.info().unwrap().target, target);
         let second = Attachment::of_sk_msg(&program, &map).unwrap_err();
         assert_eq!(second.errno(), Some(Errno::BUSY));
+    }
+
+    #[test]
+    fn a_verdict_sees_the_segments_that_come_to_sockets_of_the_map_beside_an_sk_msg_program() {
+        type Attach = fn(&Prog, &Map) -> Result<Attachment>;
+        let ways: [(Attach, Attach, bool); 2] = [
+            (Attachment::of_sk_skb_verdict, Attachment::of_sk_msg, true),
+            (Attachment::of_sk_skb_verdict_without_link, Attachment::of_sk_msg_without_link, false),
+        ];
+        for (attach, attach_sk_msg, by_link) in ways {
+            let counters = Counters::new();
+            let verdict = counters.program(ProgKind::SK_SKB, 0);
+            let message = counters.program(ProgKind::SK_MSG, 1);
+            let (map, mut client, mut server) = sockhash();
+            let verdict = attach(&verdict, &map).unwrap();
+            let message = attach_sk_msg(&message, &map).unwrap();
+            assert_eq!(matches!(verdict, Attachment::Link(_)), by_link);
+            map.update(&[0; 4], &socket_value(&server), Update::ANY).unwrap();
+            assert_eq!(sent(&counters, (&mut client, &mut server)), (true, false));
+            map.update(&[1, 0, 0, 0], &socket_value(&client), Update::ANY).unwrap();
+            assert_eq!(sent(&counters, (&mut client, &mut server)), (true, true));
+            verdict.detach().unwrap();
+            message.detach().unwrap();
+        }
     }
 
     #[test]

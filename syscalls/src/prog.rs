@@ -52,6 +52,8 @@ open_enum! {
         TRACE_ITER = 28,
         /// XDP on a network device.
         XDP = 37,
+        /// sk_skb on a sockmap or sockhash, for whole segments: no parser cuts them into messages.
+        SK_SKB_VERDICT = 38,
     }
 }
 

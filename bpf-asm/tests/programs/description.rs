@@ -153,6 +153,7 @@ fn program_types_have_the_numbers_of_the_uapi() {
     assert_eq!(numbers(ProgramType::SocketFilter), (1, 0));
     assert_eq!(numbers(ProgramType::SockOps), (13, 3));
     assert_eq!(numbers(ProgramType::SkMsg), (16, 7));
+    assert_eq!(numbers(ProgramType::SkSkb), (14, 38));
     assert_eq!(numbers(ProgramType::Iterator), (26, 28));
     assert_eq!(numbers(ProgramType::Xdp), (6, 37));
     assert_eq!(numbers(ProgramType::Connect4), (18, 10));

@@ -1,0 +1,1 @@
+//! Bugs of the kernel that a socket map exposes a node to.
