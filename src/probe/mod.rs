@@ -4,6 +4,7 @@ pub mod behaviour;
 mod enrolled;
 mod facility;
 mod hz;
+pub mod known_bug;
 mod one_queue;
 mod requirement;
 
