@@ -167,7 +167,7 @@ impl fmt::Display for Report {
         for Warning { id, what, fixed, reachable, reach } in &self.known_bugs {
             let style = if *reachable { CAREFUL } else { DIM };
             writeln!(f, "  {style}warning{style:#}  {}", wrapped(&format!("{id}: {what}"), 11))?;
-            let rest = format!("Mended in {fixed}; {reach}.");
+            let rest = format!("Fixed in {fixed}; {reach}.");
             writeln!(f, "           {DIM}{}{DIM:#}", wrapped(&rest, 11))?;
         }
         let (style, verdict) = match self.can_run {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn known_bugs_are_warned_of_with_their_mends_and_whether_they_matter() {
+    fn known_bugs_are_warned_of_with_their_fixes_and_whether_they_matter() {
         let known_bugs: Vec<_> = known_bug::ALL.iter().map(Warning::of).collect();
         let report = Report {
             can_run: true,

@@ -2,6 +2,7 @@
 //! kinds of bytes: an sk_msg program redirects messages into the peer's ingress queue or lets them
 //! go by TCP, and an sk_skb verdict program moves what comes by TCP to the same queue.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
@@ -38,6 +39,15 @@ pub enum Way {
     Direct,
 }
 
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Way::Tcp => "TCP",
+            Way::Direct => "redirected",
+        })
+    }
+}
+
 /// An end of the connection: its number is its key in the socket map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -68,7 +78,8 @@ pub struct Enrolled {
     way: Map,
     sockets: Map,
     sk_msg: Attachment,
-    verdict: Attachment,
+    /// None where both kinds of bytes have a queue of their own.
+    verdict: Option<Attachment>,
 }
 
 /// A connection over the loopback address of the calling thread's namespace, not enrolled. Neither
@@ -126,7 +137,17 @@ impl Enrolled {
     }
 
     /// The two ends of a connection, the client's first.
-    pub fn of([client, server]: [TcpStream; 2]) -> Result<Enrolled> {
+    pub fn of(ends: [TcpStream; 2]) -> Result<Enrolled> {
+        Enrolled::with(ends, true)
+    }
+
+    /// The two ends of a connection, where only redirected bytes go to the ingress queue.
+    #[cfg(test)]
+    pub fn with_two_queues(ends: [TcpStream; 2]) -> Result<Enrolled> {
+        Enrolled::with(ends, false)
+    }
+
+    fn with([client, server]: [TcpStream; 2], one_queue: bool) -> Result<Enrolled> {
         let (sockets, way) = maps();
         let (sk_msg, verdict) = programs(client.local_addr()?.port())?;
         let mut maps = load::maps(&[sockets.def(), way.def()])?;
@@ -137,7 +158,9 @@ impl Enrolled {
         let enrolled = Enrolled {
             ends: [Some(client), Some(server)],
             sk_msg: Attachment::of_sk_msg(&sk_msg, &sockets)?,
-            verdict: Attachment::of_sk_skb_verdict(&verdict, &sockets)?,
+            verdict: one_queue
+                .then(|| Attachment::of_sk_skb_verdict(&verdict, &sockets))
+                .transpose()?,
             way,
             sockets,
         };
@@ -216,7 +239,8 @@ impl Enrolled {
 
     /// Whether the sk_msg program and the verdict are attached by links.
     pub fn are_linked(&self) -> [bool; 2] {
-        [&self.sk_msg, &self.verdict].map(|attachment| matches!(attachment, Attachment::Link(_)))
+        let is_link = |attachment: &Attachment| matches!(attachment, Attachment::Link(_));
+        [is_link(&self.sk_msg), self.verdict.as_ref().is_some_and(is_link)]
     }
 }
 

@@ -41,7 +41,7 @@ pub struct KnownBug {
     /// The first release that has it, of each series that got it later than mainline did; last, and
     /// alone in most cases, the first of mainline.
     since: &'static [Version],
-    /// The first release without it of each stable series that was mended; last, that of mainline.
+    /// The first release without it of each stable series that was fixed; last, that of mainline.
     fixed: &'static [Version],
 }
 
@@ -51,7 +51,7 @@ const fn v(major: u16, minor: u16, patch: u16) -> Version {
 
 /// By the year in which they became known.
 pub const ALL: &[KnownBug] = &[
-    // CVE. "bpf, sockmap: Fix more uncharged while msg has more_data", mended in the same releases as
+    // CVE. "bpf, sockmap: Fix more uncharged while msg has more_data", fixed in the same releases as
     // CVE-2022-49205 (ChangeLog-5.10.110).
     KnownBug {
         id: "CVE-2022-49204",
@@ -126,14 +126,7 @@ pub const ALL: &[KnownBug] = &[
         what: "Bytes that arrive while their receiver leaves the map crash the kernel.",
         reach: Reach::Ordinary,
         since: &[v(4, 20, 0)],
-        fixed: &[
-            v(5, 10, 223),
-            v(5, 15, 159),
-            v(6, 1, 91),
-            v(6, 6, 31),
-            v(6, 8, 10),
-            v(6, 9, 0),
-        ],
+        fixed: &[v(5, 10, 223), v(5, 15, 159), v(6, 1, 91), v(6, 6, 31), v(6, 8, 10), v(6, 9, 0)],
     },
     // CVE. "sock_map: avoid race between sock_map_close and sk_psock_put".
     KnownBug {
@@ -189,14 +182,7 @@ pub const ALL: &[KnownBug] = &[
         what: "A redirect that fails leaves the sender's socket memory miscounted.",
         reach: Reach::Ordinary,
         since: &[v(4, 20, 0)],
-        fixed: &[
-            v(5, 10, 231),
-            v(5, 15, 174),
-            v(6, 1, 120),
-            v(6, 6, 66),
-            v(6, 12, 5),
-            v(6, 13, 0),
-        ],
+        fixed: &[v(5, 10, 231), v(5, 15, 174), v(6, 1, 120), v(6, 6, 66), v(6, 12, 5), v(6, 13, 0)],
     },
     // CVE. "bpf, sockmap: Fix race between element replace and close()": of sockmaps, by index.
     KnownBug {
@@ -205,14 +191,7 @@ pub const ALL: &[KnownBug] = &[
                freed.",
         reach: Reach::Never("shunt never replaces an entry"),
         since: &[v(4, 20, 0)],
-        fixed: &[
-            v(5, 10, 236),
-            v(5, 15, 180),
-            v(6, 1, 125),
-            v(6, 6, 67),
-            v(6, 12, 6),
-            v(6, 13, 0),
-        ],
+        fixed: &[v(5, 10, 236), v(5, 15, 180), v(6, 1, 125), v(6, 6, 67), v(6, 12, 6), v(6, 13, 0)],
     },
     // CVE; it came with the fix of CVE-2024-39500. "bpf, sockmap: Avoid using sk_socket after free when
     // sending".
@@ -233,7 +212,7 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(6, 1, 54), v(6, 5, 4), v(6, 6, 0)],
         fixed: &[v(6, 1, 142), v(6, 6, 94), v(6, 12, 34), v(6, 15, 3), v(6, 16, 0)],
     },
-    // ChangeLog-6.1.142, -6.12.35; in mainline by 6.16, being mended in 6.12 in June 2025.
+    // ChangeLog-6.1.142, -6.12.35; in mainline by 6.16, being fixed in 6.12 in June 2025.
     KnownBug {
         id: "bpf, sockmap: Fix data lost during EAGAIN retries",
         what: "A segment that the verdict could not queue at once can be lost.",
@@ -284,14 +263,7 @@ pub const ALL: &[KnownBug] = &[
                peer sends.",
         reach: Reach::Never("shunt enrols TCP sockets alone"),
         since: &[v(5, 15, 0)],
-        fixed: &[
-            v(6, 1, 191),
-            v(6, 6, 134),
-            v(6, 12, 81),
-            v(6, 18, 22),
-            v(6, 19, 12),
-            v(7, 0, 0),
-        ],
+        fixed: &[v(6, 1, 191), v(6, 6, 134), v(6, 12, 81), v(6, 18, 22), v(6, 19, 12), v(7, 0, 0)],
     },
     // CVE; 6.1 by ChangeLog-6.1.191. "bpf, skmsg: fix verdict sk_data_ready racing with ktls rx".
     KnownBug {
@@ -299,14 +271,7 @@ pub const ALL: &[KnownBug] = &[
         what: "An enrolled socket that turns kTLS on is decrypted from memory that was freed.",
         reach: Reach::Never("shunt refuses kTLS on enrolled sockets"),
         since: &[v(5, 10, 0)],
-        fixed: &[
-            v(6, 1, 191),
-            v(6, 6, 142),
-            v(6, 12, 92),
-            v(6, 18, 34),
-            v(7, 0, 11),
-            v(7, 1, 0),
-        ],
+        fixed: &[v(6, 1, 191), v(6, 6, 142), v(6, 12, 92), v(6, 18, 34), v(7, 0, 11), v(7, 1, 0)],
     },
     // CVE. "bpf: tcp: fix double sock release on batch realloc"; 6.1 and 6.12 by their ChangeLogs.
     KnownBug {
@@ -359,19 +324,12 @@ pub const ALL: &[KnownBug] = &[
                after it was freed.",
         reach: Reach::If("connections are adopted while others are being opened"),
         since: &[v(5, 15, 0)],
-        fixed: &[
-            v(6, 1, 183),
-            v(6, 6, 152),
-            v(6, 12, 104),
-            v(6, 18, 45),
-            v(7, 1, 9),
-            v(7, 2, 0),
-        ],
+        fixed: &[v(6, 1, 183), v(6, 6, 152), v(6, 12, 104), v(6, 18, 45), v(7, 1, 9), v(7, 2, 0)],
     },
     // CVE; 6.1 by ChangeLog-6.1.189. "tls: reject the combination of TLS and sockmap".
     KnownBug {
         id: "CVE-2026-93824",
-        what: "kTLS on a socket in a map has many bugs, some of them exploitable; mended kernels \
+        what: "kTLS on a socket in a map has many bugs, some of them exploitable; fixed kernels \
                refuse it.",
         reach: Reach::Never("shunt refuses kTLS on enrolled sockets"),
         since: &[v(4, 20, 0)],
@@ -389,7 +347,7 @@ pub const ALL: &[KnownBug] = &[
 ];
 
 /// What to say beside any bug: the version says little of a kernel that a distribution maintains.
-pub const CAVEAT: &str = "Found by the version alone. Distributions mend bugs without changing the \
+pub const CAVEAT: &str = "Found by the version alone. Distributions fix bugs without changing the \
                           version: ask yours by the number.";
 
 /// The release that the running kernel was made from: what it calls itself, but for those that keep a
@@ -418,7 +376,7 @@ impl KnownBug {
         release.is_at_or_after(self.since) && !release.is_at_or_after(self.fixed)
     }
 
-    /// The releases in which it is mended, in words.
+    /// The releases in which it is fixed, in words.
     pub fn fixed(&self) -> String {
         self.fixed.iter().map(Version::to_string).collect::<Vec<_>>().join(", ")
     }
@@ -499,13 +457,16 @@ mod tests {
     fn distributions_that_keep_a_number_say_elsewhere_what_their_kernel_was_made_from() {
         let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-20)";
         assert_eq!(made_from("", debian), Some("6.1.192-3"));
-        assert_eq!(made_from("Ubuntu 6.8.0-31.31-generic 6.8.1\n", "#31-Ubuntu SMP"), Some("6.8.1"));
+        assert_eq!(
+            made_from("Ubuntu 6.8.0-31.31-generic 6.8.1\n", "#31-Ubuntu SMP"),
+            Some("6.8.1")
+        );
         assert_eq!(made_from("", "#1 SMP PREEMPT_DYNAMIC @0"), None);
         assert!(Version::of_release(&running()).is_some(), "{:?}", running());
     }
 
     #[test]
-    fn a_bug_is_there_from_its_first_release_until_its_series_or_mainline_is_mended() {
+    fn a_bug_is_there_from_its_first_release_until_its_series_or_mainline_is_fixed() {
         let has = |release: &str| ids(release).contains(&"CVE-2024-39500");
         let (with, without) =
             (["5.13", "5.15.161", "6.1.94", "6.8.12", "6.9.5"], ["5.10.1", "5.15.162", "6.1.95"]);
@@ -514,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_that_came_with_a_mend_is_not_older_than_it() {
+    fn a_bug_that_came_with_a_fix_is_not_older_than_it() {
         let has = |release: &str| ids(release).contains(&"CVE-2025-38154");
         assert!(!has("6.1.94") && has("6.1.95") && has("6.1.141") && !has("6.1.142"));
         assert!(!has("6.8.1") && has("6.11.3") && !has("6.16"));

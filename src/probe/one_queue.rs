@@ -204,9 +204,9 @@ pub fn readiness() -> Result<()> {
             for reads in [false, true] {
                 for way in TURNS {
                     pair.send(from, way, b"ab")?;
-                    holds!(edges.take(PATIENCE)?, "the arrival of {way:?} bytes makes no edge");
+                    holds!(edges.take(PATIENCE)?, "the arrival of {way} bytes makes no edge");
                     let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
-                    holds!(polled == PollFlags::IN, "what arrived {way:?} is not polled");
+                    holds!(polled == PollFlags::IN, "{way} bytes are not polled");
                     // A short read is taken for the last one by many event loops.
                     if reads {
                         holds!(receive(reader, 2)? == b"ab", "other bytes than were sent");
@@ -378,4 +378,17 @@ pub fn leaving() -> Result<()> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::behaviour::Instead;
+
+    #[test]
+    fn two_queues_are_told_from_one() {
+        let mixed = apart(|| mix(&Enrolled::with_two_queues(connection()?)?, End::Client));
+        let error = mixed.expect_err("redirected bytes overtake what came by TCP");
+        assert!(error.is::<Instead>(), "{error:#}");
+    }
 }
