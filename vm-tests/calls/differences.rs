@@ -31,9 +31,7 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy)]
 pub enum Kernels {
     All,
-    /// Those of which this holds.
-    That(Behaviour),
-    /// Those of which it does not.
+    /// Those of which this does not hold.
     ThatDoNot(Behaviour),
 }
 
@@ -42,7 +40,6 @@ impl Kernels {
     pub fn include(self, answer: impl Fn(Behaviour) -> bool) -> bool {
         match self {
             Kernels::All => true,
-            Kernels::That(behaviour) => answer(behaviour),
             Kernels::ThatDoNot(behaviour) => !answer(behaviour),
         }
     }
