@@ -7,7 +7,9 @@
 //! Sources, named at each bug: *CVE* is the record in CVEProject/cvelistV5, whose "unaffected"
 //! versions are copied. *ChangeLog* is the kernel's own of a stable release as Debian's package
 //! `linux` quotes it (5.10.262, 6.1.192, 6.12.118, 7.3.4), by the commit's subject; it knows the
-//! series that Debian ships and no others, so for the rest only the mainline version is listed.
+//! series that Debian ships and no others, so for the rest only the mainline version is listed. It does
+//! not say since when: of those bugs the first release is inferred from when the code in question came,
+//! and is rather too early than too late.
 
 use std::{fmt, fs};
 
@@ -51,8 +53,8 @@ const fn v(major: u16, minor: u16, patch: u16) -> Version {
 
 /// By the year in which they became known.
 pub const ALL: &[KnownBug] = &[
-    // CVE. "bpf, sockmap: Fix more uncharged while msg has more_data", fixed in the same releases as
-    // CVE-2022-49205 (ChangeLog-5.10.110).
+    // CVE, as design/datapath.md quotes it. "bpf, sockmap: Fix more uncharged while msg has more_data",
+    // which ChangeLog-5.10.110 lists beside CVE-2022-49205, whose releases are taken.
     KnownBug {
         id: "CVE-2022-49204",
         what: "A message that is sent in parts is uncharged twice, and socket memory is miscounted.",
@@ -68,7 +70,8 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 10, 110), v(5, 15, 33), v(5, 16, 19), v(5, 17, 2), v(5, 18, 0)],
     },
-    // CVE, as design/datapath.md quotes it. "bpf, sockmap: Fix memleak in sk_psock_queue_msg".
+    // CVE, as design/datapath.md quotes it (5.15.33); the record itself was not read, so the first
+    // release is inferred.
     KnownBug {
         id: "CVE-2022-49207",
         what: "Messages that are redirected to a socket that is being closed are leaked.",
@@ -112,7 +115,8 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(5, 15, 0)],
         fixed: &[v(6, 1, 42), v(6, 4, 7), v(6, 5, 0)],
     },
-    // CVE. "bpf, sockmap: Fix NULL pointer dereference in sk_psock_verdict_data_ready()".
+    // CVE; the first release is inferred. "bpf, sockmap: Fix NULL pointer dereference in
+    // sk_psock_verdict_data_ready()".
     KnownBug {
         id: "CVE-2024-26731",
         what: "A segment that arrives while its socket leaves the map crashes the kernel.",
@@ -141,7 +145,7 @@ pub const ALL: &[KnownBug] = &[
         id: "CVE-2024-41048",
         what: "Reading the end of a stream that came to a verdict crashes the kernel on processors \
                that notice (LoongArch; not x86).",
-        reach: Reach::If("the machine is neither x86 nor arm64"),
+        reach: Reach::If("the machine is not x86"),
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 15, 163), v(6, 1, 100), v(6, 6, 41), v(6, 9, 10), v(6, 10, 0)],
     },
