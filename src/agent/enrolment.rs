@@ -125,7 +125,7 @@ impl Enrolment {
         let mut packet = [0; RECORD_AT + size_of::<Request>()];
         packet[RECORD_AT..].copy_from_slice(bytes_of(&request(newcomer, namespace)));
         let answer = self.enrol.transform(&mut packet).context("cannot run the program that enrols")?.retval;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer];
+        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
         let wait = waits.into_iter().find(|wait| *wait as u32 == answer);
         if answer == Answer::Gone as u32 {
             self.namespaces.forget(newcomer.netns);

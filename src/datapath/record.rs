@@ -200,6 +200,8 @@ pub enum Wait {
     Blocking = 3,
     /// The other end cannot be enrolled yet.
     Peer = 4,
+    /// Bytes are unread in TCP's receive queue: some kernels do not count them for FIONREAD once the socket is enrolled.
+    Unread = 5,
 }
 
 /// How a process takes bytes out of its sockets, as the agent found out.

@@ -9,7 +9,7 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 use tcp_shunt::bed::Bed;
-use tcp_shunt::probe::behaviour::{self, Answer};
+use tcp_shunt::probe::Behaviour;
 use tempfile::NamedTempFile;
 
 use crate::harness::agent::run;
@@ -371,8 +371,7 @@ fn what_the_command_line_says_counts_before_the_file() {
 #[test]
 fn a_program_that_would_notice_is_left_out_until_the_file_says_otherwise() {
     isolated(|| {
-        let splice = behaviour::ALL.iter().find(|known| known.statement == "splice(2) moves redirected bytes");
-        let harmless = matches!(splice.expect("the behaviour").try_out(), Answer::Yes);
+        let harmless = Behaviour::Splice.try_out().is_yes();
         let mut ruled = Ruled::start("");
         assert_eq!(ruled.accelerates(between("haproxy", "client")), harmless);
         assert_eq!(ruled.accelerates(between("server", "haproxy")), harmless);
