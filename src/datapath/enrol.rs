@@ -65,7 +65,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         b.jump_if(candidate.eq(0), &release);
         let cookie = b.load(candidate.at(Candidate::cookie));
         b.jump_if(cookie.ne(b.load(request.at(Request::cookie))), &release);
-        drop((candidate, cookie));
+        drop(cookie);
+        let refused = b.load(candidate.at(Candidate::refused));
+        b.jump_if(refused.ne(0), &release);
+        drop((candidate, refused));
     }
     let shown = || b.load(sk.place()).cast::<bpf_sock>();
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
@@ -109,7 +112,9 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
     b.place(&left_alone);
     alone(&b, d, &at);
-    b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
+    b.when(candidate.ne(0), || b.store(candidate.at(Candidate::refused), 1));
+    drop(candidate);
     b.jump(&release);
 
     b.place(&waiting.label);

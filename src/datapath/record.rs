@@ -124,8 +124,8 @@ record! {
         pub sk: u64,
         /// A [`Role`].
         pub role: u32,
-        /// Nothing.
-        pub padding: u32,
+        /// Not 0: it is left alone for good.
+        pub refused: u32,
     }
 }
 
@@ -135,6 +135,8 @@ record! {
     pub struct Newcomer {
         /// Its socket cookie.
         pub cookie: u64,
+        /// Its connection: the client's name.
+        pub pair: Isns,
         /// The process that uses it.
         pub process: Process,
         /// Inode number of its network namespace.
