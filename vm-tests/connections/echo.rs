@@ -1,0 +1,225 @@
+//! Large messages are echoed by readers that act on edges, without a hang and without gaps (Q2, Q3).
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::harness::isolation::isolated;
+use crate::harness::nonblocking::{Ground, HANG, assert_no_longer_gap, over_tcp_and_shunt};
+use crate::harness::path::{LOOPBACK, Path, VETH};
+use crate::harness::pattern::{Dice, Pattern};
+use crate::harness::share_of;
+
+/// What is sent, and how it is read.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    /// The longest message.
+    message: usize,
+    /// So many bytes may be on their way.
+    on_the_way: usize,
+    /// The size of both ends' buffers for reading.
+    read: usize,
+}
+
+/// One run ends when it has moved so many bytes or taken so long.
+const BYTES: usize = 96 << 20;
+const TIME: Duration = Duration::from_millis(700);
+
+/// A non-blocking stream as tokio sees it: an edge says that it is ready, and it is until a call
+/// is refused or does less than it was asked for.
+struct Edges<'a> {
+    stream: &'a TcpStream,
+    epoll: Epoll,
+    readable: bool,
+    writable: bool,
+}
+
+impl<'a> Edges<'a> {
+    fn of(stream: &'a TcpStream) -> Self {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
+        let kinds = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        epoll.add(stream.as_fd(), EpollEvent::new(kinds, 0)).expect("register");
+        Self { stream, epoll, readable: false, writable: false }
+    }
+
+    /// Waits for an edge; fails when none comes for [`HANG`].
+    fn wait(&mut self) -> Result<(), String> {
+        let mut events = [EpollEvent::empty()];
+        let limit = EpollTimeout::try_from(HANG).expect("a timeout");
+        if self.epoll.wait(&mut events, limit).map_err(|error| format!("epoll_wait: {error}"))? == 0 {
+            return Err(format!("no edge for {HANG:?}"));
+        }
+        let flags = events[0].events();
+        self.readable |= flags.intersects(!EpollFlags::EPOLLOUT);
+        self.writable |= flags.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        Ok(())
+    }
+
+    /// `None`: not now.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, String> {
+        match self.stream.read(buffer) {
+            Ok(read) => {
+                // At the end of the stream there is no edge to come.
+                self.readable = read == buffer.len() || read == 0;
+                Ok(Some(read))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(None)
+            }
+            Err(error) => Err(format!("read: {error}")),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, String> {
+        match self.stream.write(bytes) {
+            Ok(0) => Err("a write returned 0".into()),
+            Ok(written) => {
+                self.writable = written == bytes.len();
+                Ok(written)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.writable = false;
+                Ok(0)
+            }
+            Err(error) => Err(format!("write: {error}")),
+        }
+    }
+}
+
+/// Sends back what it reads, until the end.
+fn echo(stream: &TcpStream, read: usize) -> Result<(), String> {
+    let mut edges = Edges::of(stream);
+    let mut buffer = vec![0; read];
+    let (mut from, mut to) = (0, 0);
+    loop {
+        if from == to && edges.readable {
+            match edges.read(&mut buffer)? {
+                Some(0) => break,
+                Some(read) => (from, to) = (0, read),
+                None => {}
+            }
+        } else if from < to && edges.writable {
+            from += edges.write(&buffer[from..to])?;
+        } else {
+            edges.wait().map_err(|hang| format!("the server, {} bytes to write: {hang}", to - from))?;
+        }
+    }
+    stream.shutdown(Shutdown::Write).map_err(|error| format!("shut down: {error}"))
+}
+
+/// Sends messages and checks what comes back; returns the longest gap between two reads.
+fn ask(stream: &TcpStream, case: Case, seed: u64) -> Result<Duration, String> {
+    let (mut edges, pattern, mut dice) = (Edges::of(stream), Pattern { seed }, Dice(seed));
+    let mut buffer = vec![0; case.read];
+    let (begun, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    let mut message: Vec<u8> = Vec::new();
+    let (mut sent, mut received, mut at) = (0_u64, 0_u64, 0);
+    let limit = share_of(BYTES) as u64;
+    let mut asking = true;
+    loop {
+        if at == message.len() && asking {
+            if sent >= limit || begun.elapsed() > TIME {
+                asking = false;
+                stream.shutdown(Shutdown::Write).map_err(|error| format!("shut down: {error}"))?;
+            } else {
+                let length = 1 + dice.below(case.message);
+                if sent == received || (sent - received) as usize + length <= case.on_the_way {
+                    (message, at) = (pattern.bytes(sent, length), 0);
+                }
+            }
+        }
+        if edges.readable {
+            match edges.read(&mut buffer)? {
+                Some(0) if received == sent && !asking => return Ok(longest),
+                Some(0) => return Err(format!("the stream ended at byte {received} of {sent}")),
+                Some(read) => {
+                    pattern.check(received, &buffer[..read]);
+                    received += read as u64;
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+                None => {}
+            }
+        } else if at < message.len() && edges.writable {
+            if sent == received {
+                // Nothing was on its way, so nothing could come.
+                last = Instant::now();
+            }
+            let written = edges.write(&message[at..])?;
+            at += written;
+            sent += written as u64;
+        } else {
+            edges.wait().map_err(|hang| {
+                format!("the client, {received} of {sent} bytes are back, {} to write: {hang}", message.len() - at)
+            })?;
+        }
+    }
+}
+
+fn run(ground: Ground, path: Path, case: Case, seed: u64) -> Duration {
+    let pair = ground.open_direct(path);
+    let (asked, echoed) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| echo(&pair.server, case.read));
+        let asked = ask(&pair.client, case, seed);
+        if asked.is_err() {
+            // The server need not wait any longer.
+            let _ = pair.client.shutdown(Shutdown::Both);
+        }
+        (asked, server.join().expect("the server"))
+    });
+    let told = |why| panic!("{path}, {case:?}, run {seed} over {:?}: {why}; echo: {echoed:?}", ground.carrier);
+    let longest = asked.unwrap_or_else(told);
+    echoed.as_ref().expect("the server, too, comes to the end");
+    longest
+}
+
+fn echoes(path: Path, read: usize, cases: &[(usize, usize, u64)]) {
+    let mut by_tcp = Vec::new();
+    over_tcp_and_shunt(|ground| {
+        for (number, &(message, on_the_way, runs)) in cases.iter().enumerate() {
+            let case = Case { message, on_the_way, read };
+            let runs = if ground.is_shunt() { runs } else { 1 };
+            let longest = (0..runs).map(|seed| run(ground, path, case, seed)).max().expect("a run");
+            if ground.is_shunt() {
+                assert_no_longer_gap(&format!("{path}, {case:?}"), longest, by_tcp[number]);
+            } else {
+                by_tcp.push(longest);
+            }
+        }
+    });
+}
+
+const SMALL: usize = 8 << 10;
+const LARGE: usize = 64 << 10;
+
+/// The longest message, what may be on the way, and runs.
+const CASES: [(usize, usize, u64); 5] =
+    [(300_000, 300_000, 4), (300_000, 1_000_000, 2), (20_000, 200_000, 1), (20_000, 20_000, 1), (2_000, 20_000, 1)];
+
+/// Q2, Q3.
+#[test]
+fn edge_triggered_readers_with_small_buffers_echo_without_gaps_on_loopback() {
+    isolated(|| echoes(LOOPBACK, SMALL, &CASES));
+}
+
+/// Q2, Q3.
+#[test]
+fn edge_triggered_readers_with_large_buffers_echo_without_gaps_on_loopback() {
+    isolated(|| echoes(LOOPBACK, LARGE, &CASES));
+}
+
+/// Q2, Q3.
+#[test]
+fn edge_triggered_readers_with_small_buffers_echo_without_gaps_over_veth() {
+    isolated(|| echoes(VETH, SMALL, &CASES));
+}
+
+/// Q2, Q3.
+#[test]
+fn edge_triggered_readers_with_large_buffers_echo_without_gaps_over_veth() {
+    isolated(|| echoes(VETH, LARGE, &CASES));
+}
