@@ -35,6 +35,8 @@ struct Edges<'a> {
     epoll: Epoll,
     readable: bool,
     writable: bool,
+    /// The end of what can be read has come: there is no edge after this one.
+    ended: bool,
 }
 
 impl<'a> Edges<'a> {
@@ -42,7 +44,7 @@ impl<'a> Edges<'a> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
         let kinds = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
         epoll.add(stream.as_fd(), EpollEvent::new(kinds, 0)).expect("register");
-        Self { stream, epoll, readable: false, writable: false }
+        Self { stream, epoll, readable: false, writable: false, ended: false }
     }
 
     /// Waits for an edge; fails when none comes for [`HANG`].
@@ -53,7 +55,8 @@ impl<'a> Edges<'a> {
             return Err(format!("no edge for {HANG:?}"));
         }
         let flags = events[0].events();
-        self.readable |= flags.intersects(!EpollFlags::EPOLLOUT);
+        self.ended |= flags.intersects(!(EpollFlags::EPOLLOUT | EpollFlags::EPOLLIN));
+        self.readable |= self.ended || flags.contains(EpollFlags::EPOLLIN);
         self.writable |= flags.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
         Ok(())
     }
@@ -62,12 +65,12 @@ impl<'a> Edges<'a> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, String> {
         match self.stream.read(buffer) {
             Ok(read) => {
-                // At the end of the stream there is no edge to come.
-                self.readable = read == buffer.len() || read == 0;
+                self.readable = read == buffer.len() || self.ended;
                 Ok(Some(read))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.readable = false;
+                self.ended = false;
                 Ok(None)
             }
             Err(error) => Err(format!("read: {error}")),

@@ -20,8 +20,8 @@ const BATCH: usize = 100;
 const MESSAGE: &[u8; 8] = b"message.";
 /// Longer than a lane's last message is remembered as recent.
 const PAUSE: Duration = Duration::from_millis(30);
-/// Turns of a loop: some microseconds.
-const DELAY: usize = 2500;
+/// How long either end waits at most after they have met, in nanoseconds.
+const DELAY: usize = 3000;
 
 /// Keeps the calling thread on one processor, where there are several.
 fn pin(processor: usize) {
@@ -46,9 +46,10 @@ impl Steps {
     }
 }
 
-fn spin(turns: usize) {
-    for turn in 0..turns {
-        std::hint::black_box(turn);
+fn spin(nanoseconds: usize) {
+    let (begun, time) = (Instant::now(), Duration::from_nanos(nanoseconds as u64));
+    while begun.elapsed() < time {
+        std::hint::spin_loop();
     }
 }
 

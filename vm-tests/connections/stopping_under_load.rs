@@ -76,7 +76,7 @@ fn nothing_is_lost_when(act: impl Fn(&mut Node)) {
     for call in [Call::Receive, Call::Send] {
         let mut node = Node::start_as_told(new_bed(), &[]);
         let [tcp, direct] = [Carrier::Tcp, Carrier::Shunt]
-            .map(|carrier| Ground { node: &node, carrier }.open_direct(LOOPBACK));
+            .map(|carrier| Ground { node: &node, carrier }.open_settled(LOOPBACK));
         while_held(&tcp, call, || {});
         eprintln!("a receiver in {call:?}");
         while_held(&direct, call, || act(&mut node));

@@ -13,7 +13,7 @@ use crate::harness::share_of;
 
 /// The size of each write, and how many there are.
 const STREAMS: [(usize, usize); 6] =
-    [(1, 40_000), (8, 40_000), (100, 40_000), (1024, 40_000), (8 << 10, 4_000), (64 << 10, 600)];
+    [(1, 15_000), (8, 15_000), (100, 15_000), (1024, 15_000), (8 << 10, 3_000), (64 << 10, 400)];
 
 /// One stream, and an answer; returns the longest gap.
 fn stream(ground: Ground, path: Path, write: usize, count: usize, nodelay: bool) -> Duration {

@@ -18,7 +18,7 @@ use super::node::{Node, Pair, Service, new_bed};
 use super::path::{Path, ready_for_tests};
 use super::pattern::Pattern;
 use super::report::{Flow, Mode};
-use super::socket::unconnected;
+use super::socket::{TcpInfo, unconnected};
 
 /// After this a stream that ought to move counts as hanging.
 pub const HANG: Duration = Duration::from_secs(10);
@@ -148,11 +148,21 @@ impl Ground<'_> {
         self.warm_all(std::slice::from_ref(pair));
     }
 
+    /// The same for many connections at once, which takes hardly longer.
     pub fn warm_all(self, pairs: &[Pair]) {
-        match self.carrier {
-            Carrier::Shunt => direct_all(self.node, pairs),
-            Carrier::Tcp => pairs.iter().for_each(small_talk),
+        match (self.carrier, pairs) {
+            (Carrier::Shunt, [pair]) => direct(self.node, pair),
+            (Carrier::Shunt, pairs) => direct_all(self.node, pairs),
+            (Carrier::Tcp, pairs) => pairs.iter().for_each(small_talk),
         }
+    }
+
+    /// [`Ground::open_direct`], and past the refreshes that come early in a connection's life.
+    pub fn open_settled(self, path: Path) -> Pair {
+        let pair = self.open_direct(path);
+        std::thread::sleep(Duration::from_millis(400));
+        self.warm(&pair);
+        pair
     }
 
     /// Exchanges what would make a connection direct if it could be, and gives shunt the time for it.
@@ -165,8 +175,8 @@ impl Ground<'_> {
     }
 }
 
-/// Exchanges small requests and responses until both lanes of the connection are direct; fails after
-/// [`PATIENCE`].
+/// Exchanges small requests and responses until both lanes of the connection are direct and nothing of
+/// the last ones went by TCP; fails after [`PATIENCE`].
 pub fn direct(node: &Node, pair: &Pair) {
     direct_all(node, std::slice::from_ref(pair));
 }
@@ -179,8 +189,16 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
             pairs.iter().for_each(small_talk);
         }
         let flows = node.agent.flows();
+        let by_tcp = || -> u64 {
+            let sent = |pair: &Pair| [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
+            pairs.iter().flat_map(sent).sum()
+        };
         if pairs.iter().all(|pair| is_direct(&flows, pair)) {
-            return;
+            let before = by_tcp();
+            pairs.iter().for_each(small_talk);
+            if by_tcp() == before {
+                return;
+            }
         }
         assert!(
             Instant::now() < deadline,
