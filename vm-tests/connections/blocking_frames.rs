@@ -11,10 +11,10 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::Pair;
 use crate::harness::nonblocking::{Ground, over_tcp_and_shunt_with};
 use crate::harness::path::LOOPBACK;
-use crate::harness::pattern::{Dice, Pattern};
+use crate::harness::pattern::{Dice, Tape};
 
 const FRAME: usize = 1000;
-const PATTERN: Pattern = Pattern { seed: 95 };
+const PATTERN: Tape = Tape { seed: 95 };
 
 /// Longer than an exchange waits for anything on a crowded machine.
 const STALL: Duration = Duration::from_secs(5);

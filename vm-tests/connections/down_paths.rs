@@ -8,10 +8,10 @@ use socket2::SockRef;
 use crate::harness::isolation::isolated;
 use crate::harness::nonblocking::{over_tcp_and_shunt, small_talk, take_pattern};
 use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::Pattern;
+use crate::harness::pattern::Tape;
 use crate::harness::socket::{TcpInfo, option, set_option};
 
-const PATTERN: Pattern = Pattern { seed: 97 };
+const PATTERN: Tape = Tape { seed: 97 };
 
 /// Longer than two keepalive probes, a second apart, and what is waited for an answer.
 const DOWN: Duration = Duration::from_secs(4);
@@ -49,7 +49,7 @@ fn a_connection_survives(path: Path, interface: &'static str) {
         let by_tcp = || TcpInfo::of(&pair.client).bytes_sent();
         let (before, mut sent, mut behind) = (by_tcp(), 0, 0);
         while behind < 4 && sent < 8 << 20 {
-            match (&pair.client).write(&PATTERN.bytes(sent, 4096)) {
+            match (&pair.client).write(PATTERN.bytes(sent, 4096)) {
                 Ok(written) => sent += written as u64,
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::WouldBlock, "write: {error}");

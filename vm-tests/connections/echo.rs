@@ -5,12 +5,13 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::harness::isolation::isolated;
 use crate::harness::nonblocking::{Ground, HANG, assert_no_longer_gap, over_tcp_and_shunt};
 use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::{Dice, Pattern};
+use crate::harness::pattern::{Dice, Tape};
 use crate::harness::share_of;
 
 /// What is sent, and how it is read.
@@ -32,7 +33,9 @@ const TIME: Duration = Duration::from_millis(700);
 /// is refused or does less than it was asked for.
 struct Edges<'a> {
     stream: &'a TcpStream,
-    epoll: Epoll,
+    /// One for each direction: where both are asked for at once, an edge of one tells of the other.
+    to_read: Epoll,
+    to_write: Epoll,
     readable: bool,
     writable: bool,
     /// The end of what can be read has come: there is no edge after this one.
@@ -41,23 +44,32 @@ struct Edges<'a> {
 
 impl<'a> Edges<'a> {
     fn of(stream: &'a TcpStream) -> Self {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
-        let kinds = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        epoll.add(stream.as_fd(), EpollEvent::new(kinds, 0)).expect("register");
-        Self { stream, epoll, readable: false, writable: false, ended: false }
+        let epoll = |kinds| {
+            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
+            epoll.add(stream.as_fd(), EpollEvent::new(kinds | EpollFlags::EPOLLET, 0)).expect("register");
+            epoll
+        };
+        let to_read = epoll(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
+        let to_write = epoll(EpollFlags::EPOLLOUT);
+        Self { stream, to_read, to_write, readable: false, writable: false, ended: false }
     }
 
     /// Waits for an edge; fails when none comes for [`HANG`].
     fn wait(&mut self) -> Result<(), String> {
-        let mut events = [EpollEvent::empty()];
-        let limit = EpollTimeout::try_from(HANG).expect("a timeout");
-        if self.epoll.wait(&mut events, limit).map_err(|error| format!("epoll_wait: {error}"))? == 0 {
+        let limit = PollTimeout::try_from(HANG).expect("a timeout");
+        let mut both = [&self.to_read, &self.to_write].map(|epoll| PollFd::new(epoll.0.as_fd(), PollFlags::POLLIN));
+        if poll(&mut both, limit).map_err(|error| format!("poll: {error}"))? == 0 {
             return Err(format!("no edge for {HANG:?}"));
         }
-        let flags = events[0].events();
-        self.ended |= flags.intersects(!(EpollFlags::EPOLLOUT | EpollFlags::EPOLLIN));
-        self.readable |= self.ended || flags.contains(EpollFlags::EPOLLIN);
-        self.writable |= flags.intersects(EpollFlags::EPOLLOUT | EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        let edges = |epoll: &Epoll| {
+            let mut events = [EpollEvent::empty()];
+            let count = epoll.wait(&mut events, EpollTimeout::ZERO).expect("epoll_wait");
+            if count == 0 { EpollFlags::empty() } else { events[0].events() }
+        };
+        let (read, write) = (edges(&self.to_read), edges(&self.to_write));
+        self.ended |= read.intersects(!EpollFlags::EPOLLIN);
+        self.readable |= !read.is_empty();
+        self.writable |= !write.is_empty();
         Ok(())
     }
 
@@ -114,12 +126,12 @@ fn echo(stream: &TcpStream, read: usize) -> Result<(), String> {
     stream.shutdown(Shutdown::Write).map_err(|error| format!("shut down: {error}"))
 }
 
-/// Sends messages and checks what comes back; returns the longest gap between two reads.
-fn ask(stream: &TcpStream, case: Case, seed: u64) -> Result<Duration, String> {
-    let (mut edges, pattern, mut dice) = (Edges::of(stream), Pattern { seed }, Dice(seed));
+/// Sends messages and checks what comes back; returns the longest gap between two reads, and the bytes.
+fn ask(stream: &TcpStream, case: Case, seed: u64) -> Result<(Duration, u64), String> {
+    let (mut edges, pattern, mut dice) = (Edges::of(stream), Tape { seed }, Dice(seed));
     let mut buffer = vec![0; case.read];
     let (begun, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
-    let mut message: Vec<u8> = Vec::new();
+    let mut message: &[u8] = &[];
     let (mut sent, mut received, mut at) = (0_u64, 0_u64, 0);
     let limit = share_of(BYTES) as u64;
     let mut asking = true;
@@ -137,7 +149,7 @@ fn ask(stream: &TcpStream, case: Case, seed: u64) -> Result<Duration, String> {
         }
         if edges.readable {
             match edges.read(&mut buffer)? {
-                Some(0) if received == sent && !asking => return Ok(longest),
+                Some(0) if received == sent && !asking => return Ok((longest, received)),
                 Some(0) => return Err(format!("the stream ended at byte {received} of {sent}")),
                 Some(read) => {
                     pattern.check(received, &buffer[..read]);
@@ -175,7 +187,8 @@ fn run(ground: Ground, path: Path, case: Case, seed: u64) -> Duration {
         (asked, server.join().expect("the server"))
     });
     let told = |why| panic!("{path}, {case:?}, run {seed} over {:?}: {why}; echo: {echoed:?}", ground.carrier);
-    let longest = asked.unwrap_or_else(told);
+    let (longest, bytes) = asked.unwrap_or_else(told);
+    eprintln!("{path}, {case:?} over {:?}: {bytes} bytes, longest gap {longest:?}", ground.carrier);
     echoed.as_ref().expect("the server, too, comes to the end");
     longest
 }

@@ -10,10 +10,10 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::harness::isolation::isolated;
 use crate::harness::nonblocking::{HANG, over_tcp_and_shunt, put_pattern, small_talk, wait_for};
 use crate::harness::path::{LOOPBACK, VETH};
-use crate::harness::pattern::Pattern;
+use crate::harness::pattern::Tape;
 use crate::harness::share_of;
 
-const PATTERN: Pattern = Pattern { seed: 90 };
+const PATTERN: Tape = Tape { seed: 90 };
 
 nix::ioctl_read_bad!(fionread, libc::FIONREAD, libc::c_int);
 

@@ -17,7 +17,7 @@ use crate::harness::memory_fault::{Filler, Hole};
 use crate::harness::node::{Node, Pair, new_bed};
 use crate::harness::nonblocking::{Carrier, Ground, HANG, put, read_within, small_talk, take, wait_for};
 use crate::harness::path::{LOOPBACK, VETH};
-use crate::harness::pattern::Pattern;
+use crate::harness::pattern::Tape;
 
 /// How long the receiver holds its socket: longer than an agent looks for what is unread.
 const HELD: Duration = Duration::from_millis(1500);
@@ -30,7 +30,7 @@ enum Call {
 }
 
 /// Runs `act` while the receiver of a message holds its socket, and checks what arrives.
-fn while_held(pair: &Pair, call: Call, act: impl FnOnce()) {
+fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
     let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
     if call == Call::Receive {
         put(&pair.client, b"M1M1");
@@ -56,7 +56,8 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce()) {
             std::thread::sleep(HELD);
             drop(filler);
         });
-        act();
+        // It may wait for what has not been read.
+        let acting = scope.spawn(act);
         fill.join().expect("the page is filled");
         assert_eq!(receiver.join().expect("the receiver"), 4);
         sender.join().expect("the sender");
@@ -67,12 +68,13 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce()) {
         if call == Call::Send {
             assert_eq!(take(&pair.client, 4), [0; 4]);
         }
+        acting.join().expect("what was to be done meanwhile");
     });
     small_talk(pair);
 }
 
 /// Over TCP, and over shunt while `act` takes it away; afterwards the agent has to end well.
-fn nothing_is_lost_when(act: impl Fn(&mut Node)) {
+fn nothing_is_lost_when(act: impl Fn(&mut Node) + Sync) {
     for call in [Call::Receive, Call::Send] {
         let mut node = Node::start_as_told(new_bed(), &[]);
         let [tcp, direct] = [Carrier::Tcp, Carrier::Shunt]
@@ -140,13 +142,13 @@ fn stops_and_starts_under_small_messages_both_ways_lose_nothing() {
 
 /// Streams of small messages both ways, each checked; returns how many bytes.
 fn talk(pair: &Pair, stop: &AtomicBool) -> u64 {
-    let (there, back) = (Pattern { seed: 81 }, Pattern { seed: 82 });
-    let one_way = |from: &TcpStream, to: &TcpStream, pattern: Pattern| {
+    let (there, back) = (Tape { seed: 81 }, Tape { seed: 82 });
+    let one_way = |from: &TcpStream, to: &TcpStream, pattern: Tape| {
         std::thread::scope(|scope| {
             let sender = scope.spawn(move || {
                 let mut at = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    put(from, &pattern.bytes(at, 600));
+                    put(from, pattern.bytes(at, 600));
                     at += 600;
                 }
                 from.shutdown(Shutdown::Write).expect("shut down");

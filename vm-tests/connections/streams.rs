@@ -8,7 +8,7 @@ use crate::harness::nonblocking::{
     Ground, assert_no_longer_gap, over_tcp_and_shunt, put_pattern, small_talk, take_pattern, take_to_end,
 };
 use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::Pattern;
+use crate::harness::pattern::Tape;
 use crate::harness::share_of;
 
 /// The size of each write, and how many there are.
@@ -21,7 +21,7 @@ fn stream(ground: Ground, path: Path, write: usize, count: usize, nodelay: bool)
     for end in [&pair.client, &pair.server] {
         end.set_nodelay(nodelay).expect("set TCP_NODELAY");
     }
-    let (pattern, length) = (Pattern { seed: write as u64 }, (write * share_of(count)) as u64);
+    let (pattern, length) = (Tape { seed: write as u64 }, (write * share_of(count)) as u64);
     let begun = Instant::now();
     let longest = std::thread::scope(|scope| {
         scope.spawn(|| put_pattern(&pair.client, pattern, length, write));

@@ -18,7 +18,7 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::Pair;
 use crate::harness::nonblocking::{Ground, HANG, over_tcp_and_shunt, wait_for};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
-use crate::harness::pattern::{Dice, Pattern};
+use crate::harness::pattern::{Dice, Tape};
 
 /// Sends a part of a pattern by one call or another; returns how much was taken.
 fn send_some(stream: &TcpStream, bytes: &[u8], dice: &mut Dice) -> Result<usize, Errno> {
@@ -41,7 +41,7 @@ fn send_some(stream: &TcpStream, bytes: &[u8], dice: &mut Dice) -> Result<usize,
 }
 
 /// Sends until `until`, then half-closes; returns how many bytes.
-fn sender(stream: &TcpStream, pattern: Pattern, until: Instant) -> u64 {
+fn sender(stream: &TcpStream, pattern: Tape, until: Instant) -> u64 {
     let (mut dice, mut sent) = (Dice(pattern.seed ^ 3), 0);
     while Instant::now() < until {
         let longest = if dice.below(8) == 0 { 300_000 } else { 5_000 };
@@ -105,7 +105,7 @@ impl Waiting {
 }
 
 /// Reads to the end and checks every byte; returns how many there were.
-fn receiver(stream: &TcpStream, pattern: Pattern, read_bytes: &AtomicU64) -> u64 {
+fn receiver(stream: &TcpStream, pattern: Tape, read_bytes: &AtomicU64) -> u64 {
     let (mut dice, mut at) = (Dice(pattern.seed ^ 4), 0);
     let waiting = Waiting::of(stream, dice.below(3));
     let mut buffer = vec![0; 64 << 10];
@@ -158,7 +158,7 @@ fn receiver(stream: &TcpStream, pattern: Pattern, read_bytes: &AtomicU64) -> u64
 
 /// Everything on one connection, both ways, until either way has come to its end.
 fn life(pair: &Pair, seed: u64, time: Duration, read_bytes: &AtomicU64) {
-    let (there, back) = (Pattern { seed }, Pattern { seed: !seed });
+    let (there, back) = (Tape { seed }, Tape { seed: !seed });
     let begun = Instant::now();
     let mut dice = Dice(seed);
     // One way ends before the other, which goes on over a half-closed connection.
