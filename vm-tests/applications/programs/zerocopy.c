@@ -31,17 +31,15 @@ static void first(int fd)
             send_all(fd, window, ask.length);
             madvise(window, ask.length, MADV_DONTNEED);
         }
-        size_t by_hand = answer == 0 ? ask.recv_skip_hint : 1;
-        if (by_hand == 0 && ask.length)
-            continue;
-        // Readable and nothing to map: read what there is, which may be the end.
-        ssize_t got = recv(fd, buffer, by_hand && by_hand < sizeof buffer ? by_hand : sizeof buffer, MSG_DONTWAIT);
-        if (got < 0 && errno == EAGAIN)
-            continue;
-        check(got >= 0, "recv");
-        if (got == 0)
+        if (answer < 0)
             break;
-        send_all(fd, buffer, got);
+        if (ask.recv_skip_hint) {
+            ssize_t got = recv(fd, buffer, ask.recv_skip_hint < WINDOW ? ask.recv_skip_hint : WINDOW, MSG_DONTWAIT);
+            check(got > 0, "recv");
+            send_all(fd, buffer, got);
+        } else if (!ask.length) {
+            usleep(1000);
+        }
     }
     shutdown(fd, SHUT_WR);
 }
