@@ -1,7 +1,7 @@
 //! Programs that move bytes past recv: splice(2), whoever calls it, and TCP_ZEROCOPY_RECEIVE (Q1).
 //!
-//! No name tells of them. Each echoes, or passes on to an echo: whole, over TCP and with shunt, after so
-//! many small exchanges that shunt has had every reason to accelerate the connection.
+//! No name tells of them. Each echoes, or passes on to an echo: whole, over TCP and with shunt,
+//! after so many small exchanges that shunt has had every reason to accelerate the connection.
 
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -142,7 +142,8 @@ fn a_go_proxy_that_copies_passes_everything_on() {
     isolated(|| {
         let built = Built::new();
         let proxy = built.go("proxy");
-        let arguments = ["copy".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
+        let arguments =
+            ["copy".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
         let toll = echoes_whole(
             &built,
             |_| {
@@ -162,7 +163,8 @@ fn a_go_proxy_that_reads_lines_first_and_copies_after_an_upgrade_passes_everythi
     isolated(|| {
         let built = Built::new();
         let proxy = built.go("proxy");
-        let arguments = ["upgrade".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
+        let arguments =
+            ["upgrade".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
         echoes_whole(
             &built,
             |_| {
@@ -198,7 +200,6 @@ fn a_server_that_receives_at_first_and_splices_later_gets_everything() {
 
 /// Q1: its executable imports no splice.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn a_server_that_splices_by_the_bare_system_call_gets_everything() {
     isolated(|| {
         let built = Built::new();
@@ -245,7 +246,8 @@ fn a_server_that_receives_by_mapping_pages_gets_everything() {
     });
 }
 
-/// Moves a descriptor to number 3 in the program that is started, as whoever activates by socket does.
+/// Moves a descriptor to number 3 in the program that is started, as whoever activates by socket
+/// does.
 fn with_descriptor_3(command: &mut Command, descriptor: RawFd) {
     // SAFETY: dup2 and fcntl are what may be called between fork and exec.
     unsafe {
@@ -267,7 +269,8 @@ fn systemd_socket_proxyd_passes_everything_on() {
         let built = Built::new();
         same_over_both(|stage| {
             let _echo = echo_behind(stage, &built);
-            let listener = stage.at(Host::Server, || std::net::TcpListener::bind((SERVER, FRONT)).expect("listen"));
+            let listener = stage
+                .at(Host::Server, || std::net::TcpListener::bind((SERVER, FRONT)).expect("listen"));
             let mut proxy = command(
                 "sh",
                 [
@@ -291,8 +294,16 @@ fn docker_proxy_passes_everything_on() {
     isolated(|| {
         let built = Built::new();
         let options: [&str; 10] = [
-            "-proto", "tcp", "-host-ip", "10.77.0.2", "-host-port", "9000", "-container-ip", "127.0.0.1",
-            "-container-port", "7000",
+            "-proto",
+            "tcp",
+            "-host-ip",
+            "10.77.0.2",
+            "-host-port",
+            "9000",
+            "-container-ip",
+            "127.0.0.1",
+            "-container-port",
+            "7000",
         ];
         // It tells its parent by descriptor 3 that it listens.
         let script = "exec \"$0\" \"$@\" 3>/dev/null";
@@ -336,8 +347,14 @@ fn pasta_passes_everything_on() {
         let built = Built::new();
         let echo = built.c("inside", "echo", &[]);
         same_over_both(|stage| {
-            let mut pasta = command("pasta", ["-f", "--runas", "0", "-t", &format!("{FRONT}:{BACK}"), "-u", "none"]);
-            pasta.args(["-T", "none", "-U", "none", "--"]).arg(&echo).args(["127.0.0.1", &BACK.to_string()]);
+            let mut pasta = command(
+                "pasta",
+                ["-f", "--runas", "0", "-t", &format!("{FRONT}:{BACK}"), "-u", "none"],
+            );
+            pasta
+                .args(["-T", "none", "-U", "none", "--"])
+                .arg(&echo)
+                .args(["127.0.0.1", &BACK.to_string()]);
             let _pasta = stage.serve(Host::Server, pasta, FRONT);
             // It listens before the echo inside does.
             std::thread::sleep(Duration::from_millis(300));

@@ -1,9 +1,8 @@
-//! What a send or a receive answers when something is wrong is what TCP would have answered (Q10, Q12).
+//! What a send or a receive answers when something is wrong is what TCP would have answered (Q10,
+//! Q12).
 
-use std::fs;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
-use std::path::{Path as Directory, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,6 +11,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::SockRef;
 
 use crate::harness::isolation::isolated;
+use crate::harness::memory::{PLENTY, SocketMemory};
 use crate::harness::node::Pair;
 use crate::harness::nonblocking::{
     Ground, HANG, over_tcp_and_shunt, put, same_over_tcp_and_shunt, take, take_to_end, wait_for,
@@ -19,54 +19,6 @@ use crate::harness::nonblocking::{
 use crate::harness::path::{LOOPBACK, VETH};
 use crate::harness::pattern::Tape;
 use crate::harness::socket::reset;
-
-/// A memory cgroup of version 1, with a limit for socket memory of its own.
-struct SocketMemory(PathBuf);
-
-const LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
-const PLENTY: u64 = 1 << 30;
-
-impl SocketMemory {
-    /// `None` where there is no such hierarchy: version 2 has no limit for sockets alone.
-    fn new() -> Option<Self> {
-        let root = Directory::new("/sys/fs/cgroup/memory");
-        if !root.join(LIMIT).exists() {
-            return None;
-        }
-        let group = Self(root.join(format!("shunt-test-{}", std::process::id())));
-        fs::create_dir(&group.0).expect("make a memory cgroup");
-        group.limit(PLENTY);
-        Some(group)
-    }
-
-    fn limit(&self, bytes: u64) {
-        fs::write(self.0.join(LIMIT), bytes.to_string()).expect("limit the socket memory");
-    }
-
-    /// Runs `work` on a thread inside: a socket is charged to where it is accepted.
-    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let thread = nix::unistd::gettid().to_string();
-                fs::write(self.0.join("tasks"), thread).expect("enter the memory cgroup");
-                work()
-            });
-            inside.join().expect("work inside the memory cgroup")
-        })
-    }
-}
-
-impl Drop for SocketMemory {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while let Err(error) = fs::remove_dir(&self.0) {
-            if Instant::now() > deadline {
-                return eprintln!("remove {}: {error}", self.0.display());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
 
 /// Sends as much as is taken within `time`; returns how much, and every error but EAGAIN.
 fn send_for(stream: &TcpStream, pattern: Tape, size: usize, time: Duration) -> (u64, Vec<Errno>) {
@@ -101,10 +53,11 @@ fn a_receiver_that_is_short_of_socket_memory_is_not_its_senders_error() {
                 ground.warm(&pair);
                 memory.limit(limit);
                 let pattern = Tape { seed: limit };
-                let (sent, errors) = send_for(&pair.client, pattern, size, Duration::from_millis(500));
+                let (sent, errors) =
+                    send_for(&pair.client, pattern, size, Duration::from_millis(500));
                 assert!(
                     errors.is_empty(),
-                    "limit {limit}, messages of {size} over {:?}: {} errors, the first {:?}, {sent} bytes sent",
+                    "limit {limit}, messages of {size} over {:?}: {} errors, the first {:?}; {sent} bytes",
                     ground.carrier,
                     errors.len(),
                     errors[0]
@@ -128,7 +81,8 @@ struct PartlyBad {
 
 impl PartlyBad {
     fn new(good: usize, bad: usize) -> Self {
-        let (kinds, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (kinds, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, where the kernel likes.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), good + bad, kinds, flags, -1, 0) };
         assert_ne!(at, libc::MAP_FAILED);
@@ -162,11 +116,14 @@ impl Drop for PartlyBad {
 fn a_send_from_memory_that_ends_says_how_much_was_sent_or_that_nothing_was() {
     isolated(|| {
         over_tcp_and_shunt(|ground| {
-            for (good, bad) in [(4096, 4096), (4096, 1 << 20), (64 << 10, 4096), (256 << 10, 64 << 10)] {
+            for (good, bad) in
+                [(4096, 4096), (4096, 1 << 20), (64 << 10, 4096), (256 << 10, 64 << 10)]
+            {
                 let pair = ground.open_direct(LOOPBACK);
                 let memory = PartlyBad::new(good, bad);
                 let sent = memory.send(&pair.client);
-                let context = format!("{good} good and {bad} bad bytes over {:?}: {sent:?}", ground.carrier);
+                let context =
+                    format!("{good} good and {bad} bad bytes over {:?}: {sent:?}", ground.carrier);
                 let length = match sent {
                     Ok(length) if length > 0 && length <= good => length,
                     Err(Errno::EFAULT) => 0,
@@ -193,7 +150,10 @@ fn call(what: &str, stream: &TcpStream) -> String {
         "peek" => recv(stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK),
         "SO_ERROR" => {
             let error = SockRef::from(stream).take_error().expect("SO_ERROR");
-            return format!("SO_ERROR: {:?}", error.and_then(|error| error.raw_os_error()).map(Errno::from_raw));
+            return format!(
+                "SO_ERROR: {:?}",
+                error.and_then(|error| error.raw_os_error()).map(Errno::from_raw)
+            );
         }
         "shutdown" => {
             let outcome = SockRef::from(stream).shutdown(Shutdown::Write);
@@ -214,7 +174,8 @@ const AFTER_A_RESET: [&[&str]; 7] = [
     &["recv", "SO_ERROR", "shutdown", "send"],
 ];
 
-/// Answers of the client to each sequence of calls, after its peer has gone in the way that `leave` says.
+/// Answers of the client to each sequence of calls, after its peer has gone in the way that `leave`
+/// says.
 fn answers(ground: Ground, leave: impl Fn(Pair) -> TcpStream) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for path in [LOOPBACK, VETH] {

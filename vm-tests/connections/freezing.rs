@@ -41,7 +41,9 @@ fn ends_within(child: Pid, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("wait for a child") {
-            WaitStatus::StillAlive if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            WaitStatus::StillAlive if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             WaitStatus::StillAlive => return false,
             _ => return true,
         }
@@ -53,13 +55,17 @@ fn senders_do_not_wait(path: Path) {
         let pair = ground.open_settled(path);
         let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
         put(&pair.client, b"M1M1");
-        assert!(wait_for(&pair.server, PollFlags::POLLIN, AT_ONCE), "the first message has not arrived");
+        assert!(
+            wait_for(&pair.server, PollFlags::POLLIN, AT_ONCE),
+            "the first message has not arrived"
+        );
         std::thread::scope(|scope| {
             let (pair, hole) = (&pair, &hole);
             let filler = Filler(hole);
             let receiver = scope.spawn(|| {
                 let (fd, page) = (pair.server.as_raw_fd(), hole.pointer() as usize);
-                // SAFETY: the page is mapped and writable, and belongs to the kernel until the call returns.
+                // SAFETY: the page is mapped and writable, and belongs to the kernel until the call
+                // returns.
                 unsafe { libc::recv(fd, page as *mut libc::c_void, 4, 0) }
             });
             hole.wait_until_touched();
@@ -87,7 +93,7 @@ fn senders_do_not_wait(path: Path) {
             }
             assert!(
                 took < AT_ONCE && killed == [true; 2],
-                "{path} over {:?}: a non-blocking write took {took:?} ({sent:?}) while the receiver held its \
+                "{path} over {:?}: a non-blocking write took {took:?} while the receiver held its \
                  socket; senders that were killed ended: {killed:?}",
                 ground.carrier
             );

@@ -1,7 +1,7 @@
 //! Stopping, detaching and replacing lose nothing while a receiver holds its socket's lock (Q8).
 //!
-//! A page fault in the receiver's own call holds the lock; a message for it is then on its way into its
-//! queue, between the sender's checks and the queue, while shunt takes itself out.
+//! A page fault in the receiver's own call holds the lock; a message for it is then on its way into
+//! its queue, between the sender's checks and the queue, while shunt takes itself out.
 
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
@@ -15,7 +15,9 @@ use crate::harness::agent::{Agent, run};
 use crate::harness::isolation::isolated;
 use crate::harness::memory_fault::{Filler, Hole};
 use crate::harness::node::{Node, Pair, new_bed};
-use crate::harness::nonblocking::{Carrier, Ground, HANG, put, read_within, small_talk, take, wait_for};
+use crate::harness::nonblocking::{
+    Carrier, Ground, HANG, put, read_within, small_talk, take, wait_for,
+};
 use crate::harness::path::{LOOPBACK, VETH};
 use crate::harness::pattern::Tape;
 
@@ -34,7 +36,10 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
     let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
     if call == Call::Receive {
         put(&pair.client, b"M1M1");
-        assert!(wait_for(&pair.server, PollFlags::POLLIN, HANG), "the first message has not arrived");
+        assert!(
+            wait_for(&pair.server, PollFlags::POLLIN, HANG),
+            "the first message has not arrived"
+        );
     }
     std::thread::scope(|scope| {
         let hole = &hole;
@@ -125,7 +130,8 @@ fn stops_and_starts_under_small_messages_both_ways_lose_nothing() {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let stopped = SetOnDrop(&stop);
-            let talks: Vec<_> = pairs.iter().map(|pair| scope.spawn(|| talk(pair, &stop))).collect();
+            let talks: Vec<_> =
+                pairs.iter().map(|pair| scope.spawn(|| talk(pair, &stop))).collect();
             for _ in 0..4 {
                 std::thread::sleep(Duration::from_millis(300));
                 node.agent.stop();

@@ -1,11 +1,13 @@
-//! Streams of writes of one size arrive whole and without a stall, with and without TCP_NODELAY (Q4).
+//! Streams of writes of one size arrive whole and without a stall, with and without TCP_NODELAY
+//! (Q4).
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::harness::isolation::isolated;
 use crate::harness::nonblocking::{
-    Ground, assert_no_longer_gap, over_tcp_and_shunt, put_pattern, small_talk, take_pattern, take_to_end,
+    Ground, assert_no_longer_gap, over_tcp_and_shunt, put_pattern, small_talk, take_pattern,
+    take_to_end,
 };
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::Tape;
@@ -13,7 +15,7 @@ use crate::harness::share_of;
 
 /// The size of each write, and how many there are.
 const STREAMS: [(usize, usize); 6] =
-    [(1, 15_000), (8, 15_000), (100, 15_000), (1024, 15_000), (8 << 10, 3_000), (64 << 10, 400)];
+    [(1, 60_000), (8, 60_000), (100, 60_000), (1024, 60_000), (8 << 10, 16_000), (64 << 10, 2_000)];
 
 /// One stream, and an answer; returns the longest gap.
 fn stream(ground: Ground, path: Path, write: usize, count: usize, nodelay: bool) -> Duration {
@@ -28,7 +30,7 @@ fn stream(ground: Ground, path: Path, write: usize, count: usize, nodelay: bool)
         take_pattern(&pair.server, pattern, length, 16 << 10)
     });
     eprintln!(
-        "{path} over {:?}, {count} × {write} bytes, TCP_NODELAY {nodelay}: {:?}, longest gap {longest:?}",
+        "{path} over {:?}, {count} × {write} bytes, nodelay {nodelay}: {:?}, gap {longest:?}",
         ground.carrier,
         begun.elapsed()
     );
@@ -47,7 +49,9 @@ fn streams(path: Path) {
             for (write, count) in STREAMS {
                 let longest = stream(ground, path, write, count, nodelay);
                 match of_tcp.next() {
-                    Some(tcp) => assert_no_longer_gap(&format!("{path}, writes of {write}"), longest, tcp),
+                    Some(tcp) => {
+                        assert_no_longer_gap(&format!("{path}, writes of {write}"), longest, tcp)
+                    }
                     None => by_tcp.push(longest),
                 }
             }

@@ -1,4 +1,5 @@
-// An echo server that reads by recv and waits by poll: the plainest there is. Usage: echo ADDRESS PORT
+// An echo server that reads by recv and waits by poll: the plainest there is.
+// Usage: echo ADDRESS PORT
 #include "echo.h"
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-// What the programs in C share: a listener, one process for each connection, and non-blocking calls.
+// What the programs in C share: a listener, a process for each connection, non-blocking calls.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

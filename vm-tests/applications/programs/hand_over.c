@@ -1,4 +1,5 @@
-// Reads 64 requests of 8 bytes by recv, then becomes another program, which inherits the connection.
+// Reads 64 requests of 8 bytes by recv, then becomes another program, which inherits
+// the connection.
 // Usage: hand_over ADDRESS PORT PROGRAM
 #include "echo.h"
 

@@ -1,12 +1,12 @@
 // Moving what arrives on a socket to another one by splice(2), whoever makes the call.
 #include "echo.h"
+#include <sys/syscall.h>
 
 static ssize_t move(int from, int to)
 {
 #ifdef BY_SYSCALL
     // No import of splice tells of it.
-    extern long syscall(long, ...);
-    return syscall(275 /* x86-64 */, from, 0, to, 0, 64 << 10, 3 /* SPLICE_F_MOVE | SPLICE_F_NONBLOCK */);
+    return syscall(SYS_splice, from, 0, to, 0, 64 << 10, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 #else
     return splice(from, 0, to, 0, 64 << 10, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 #endif

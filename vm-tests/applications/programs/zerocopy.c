@@ -1,5 +1,6 @@
-// An echo server that receives by TCP_ZEROCOPY_RECEIVE, as tools/testing/selftests/net/tcp_mmap.c does:
-// pages where there are whole ones, recv for what it is told to read itself. Usage: zerocopy ADDRESS PORT first|late
+// An echo server that receives by TCP_ZEROCOPY_RECEIVE, as the kernel's own
+// tools/testing/selftests/net/tcp_mmap.c does: pages where there are whole ones, recv for what it is
+// told to read itself. Usage: zerocopy ADDRESS PORT first|late
 #include "echo.h"
 #include <sys/mman.h>
 
@@ -34,7 +35,8 @@ static void first(int fd)
         if (answer < 0)
             break;
         if (ask.recv_skip_hint) {
-            ssize_t got = recv(fd, buffer, ask.recv_skip_hint < WINDOW ? ask.recv_skip_hint : WINDOW, MSG_DONTWAIT);
+            size_t most = ask.recv_skip_hint < WINDOW ? ask.recv_skip_hint : WINDOW;
+            ssize_t got = recv(fd, buffer, most, MSG_DONTWAIT);
             check(got > 0, "recv");
             send_all(fd, buffer, got);
         } else if (!ask.length) {

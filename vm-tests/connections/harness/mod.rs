@@ -4,6 +4,7 @@ pub mod agent;
 pub mod isolation;
 pub mod kernel_log;
 pub mod load;
+pub mod memory;
 pub mod memory_fault;
 pub mod node;
 pub mod nonblocking;

@@ -1,8 +1,8 @@
 //! Connections whose two ends are non-blocking, and what applications do with those: read and write
 //! when they may, wait by poll.
 //!
-//! Bodies of tests are written for [`Ground`]: they run on plain TCP first, where an expectation that
-//! TCP does not meet is found out, and then on shunt.
+//! Bodies of tests are written for [`Ground`]: they run on plain TCP first, where an expectation
+//! that TCP does not meet is found out, and then on shunt.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -98,7 +98,8 @@ impl Ground<'_> {
         self.open_prepared(path, &|_| {}, &|_| {})
     }
 
-    /// The same. `listener` is prepared before anybody connects to it, and `client` before it connects.
+    /// The same. `listener` is prepared before anybody connects to it, and `client` before it
+    /// connects.
     pub fn open_prepared(
         self,
         path: Path,
@@ -165,8 +166,8 @@ impl Ground<'_> {
         pair
     }
 
-    /// Exchanges what would make a connection direct if it could be, and gives shunt the time for it.
-    /// For sockets that are to stay with TCP.
+    /// Exchanges what would make a connection direct if it could be, and gives shunt the time for
+    /// it. For sockets that are to stay with TCP.
     pub fn warm_in_vain(self, pair: &Pair) {
         for _ in 0..64 {
             small_talk(pair);
@@ -175,8 +176,8 @@ impl Ground<'_> {
     }
 }
 
-/// Exchanges small requests and responses until both lanes of the connection are direct and nothing of
-/// the last ones went by TCP; fails after [`PATIENCE`].
+/// Exchanges small requests and responses until both lanes of the connection are direct and nothing
+/// of the last ones went by TCP; fails after [`PATIENCE`].
 pub fn direct(node: &Node, pair: &Pair) {
     direct_all(node, std::slice::from_ref(pair));
 }
@@ -190,7 +191,8 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
         }
         let flows = node.agent.flows();
         let by_tcp = || -> u64 {
-            let sent = |pair: &Pair| [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
+            let sent =
+                |pair: &Pair| [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
             pairs.iter().flat_map(sent).sum()
         };
         if pairs.iter().all(|pair| is_direct(&flows, pair)) {
@@ -203,7 +205,10 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
         assert!(
             Instant::now() < deadline,
             "not direct after {PATIENCE:?}: {:?}",
-            pairs.iter().find(|pair| !is_direct(&flows, pair)).and_then(|pair| node.flow_of(&pair.client))
+            pairs
+                .iter()
+                .find(|pair| !is_direct(&flows, pair))
+                .and_then(|pair| node.flow_of(&pair.client))
         );
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -213,22 +218,29 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
 fn is_direct(flows: &[Flow], pair: &Pair) -> bool {
     use super::report::canonical;
     let local = canonical(pair.client.local_addr().expect("the client's address"));
-    let flow = flows.iter().find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == local));
+    let flow = flows
+        .iter()
+        .find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == local));
     flow.is_some_and(|flow| {
-        [&flow.client, &flow.server].iter().all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
+        [&flow.client, &flow.server]
+            .iter()
+            .all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
     })
 }
 
 /// A request and a response of a few bytes.
 pub fn small_talk(pair: &Pair) {
     let (ask, answer) = (Tape { seed: 1 }, Tape { seed: 2 });
-    for (from, to, pattern) in [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)] {
+    for (from, to, pattern) in
+        [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)]
+    {
         put(from, pattern.bytes(0, 8));
         pattern.check(0, &take(to, 8));
     }
 }
 
-/// Waits until poll reports one of `events`, an error or a hang-up; `false` when `limit` has passed.
+/// Waits until poll reports one of `events`, an error or a hang-up; `false` when `limit` has
+/// passed.
 pub fn wait_for(stream: &TcpStream, events: PollFlags, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
@@ -257,8 +269,13 @@ pub fn put(mut stream: &TcpStream, mut bytes: &[u8]) {
     }
 }
 
-/// One read into `buffer`, once there is something to read. `None` when there is nothing for `limit`.
-pub fn read_within(mut stream: &TcpStream, buffer: &mut [u8], limit: Duration) -> Option<io::Result<usize>> {
+/// One read into `buffer`, once there is something to read. `None` when there is nothing for
+/// `limit`.
+pub fn read_within(
+    mut stream: &TcpStream,
+    buffer: &mut [u8],
+    limit: Duration,
+) -> Option<io::Result<usize>> {
     let deadline = Instant::now() + limit;
     loop {
         match stream.read(buffer) {
@@ -333,9 +350,12 @@ pub fn take_pattern(stream: &TcpStream, pattern: Tape, length: u64, read: usize)
     longest
 }
 
-/// How long the longest gap of a transfer may be: three times what TCP had on this machine, and a bit;
-/// a gap of less than 200 ms is nobody's business.
+/// How long the longest gap of a transfer may be: three times what TCP had on this machine, and a
+/// bit; a gap of less than 200 ms is nobody's business.
 pub fn assert_no_longer_gap(what: &str, shunt: Duration, tcp: Duration) {
     let allowed = (tcp * 3 + Duration::from_millis(100)).max(Duration::from_millis(200));
-    assert!(shunt <= allowed, "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}");
+    assert!(
+        shunt <= allowed,
+        "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}"
+    );
 }

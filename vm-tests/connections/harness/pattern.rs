@@ -54,8 +54,8 @@ impl Pattern {
 
 /// A pattern that is compared as fast as memory is: for tests whose readers must not be slow.
 ///
-/// It repeats after a prime number of bytes, so that a chunk that is lost or doubled is found out unless
-/// it is a multiple of that.
+/// It repeats after a prime number of bytes, so that a chunk that is lost or doubled is found out
+/// unless it is a multiple of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Tape {
     pub seed: u64,
@@ -74,7 +74,8 @@ impl Tape {
             bytes.extend_from_within(..Self::LONGEST - Self::LOOP);
             bytes
         });
-        let start = ((u128::from(offset) + u128::from(mix(self.seed))) % Self::LOOP as u128) as usize;
+        let whole = u128::from(offset) + u128::from(mix(self.seed));
+        let start = (whole % Self::LOOP as u128) as usize;
         &bytes[start..start + length]
     }
 
@@ -84,11 +85,13 @@ impl Tape {
         for (part, at) in bytes.chunks(Self::LONGEST).zip((offset..).step_by(Self::LONGEST)) {
             let expected = self.bytes(at, part.len());
             if expected != part {
-                let place = expected.iter().zip(part).position(|(expected, byte)| expected != byte).expect("a byte");
-                let whence = self.bytes(0, Self::LONGEST).windows(8).position(|eight| part[place..].starts_with(eight));
+                let mut both = expected.iter().zip(part);
+                let place = both.position(|(expected, byte)| expected != byte).expect("a byte");
+                let mut eights = self.bytes(0, Self::LONGEST).windows(8);
+                let whence = eights.position(|eight| part[place..].starts_with(eight));
                 panic!(
-                    "byte {} of tape {} is wrong: expected {:02x?}, read {:02x?}, which belongs at {whence:?} and \
-                     every {} bytes (chunk of {} bytes from {at})",
+                    "byte {} of tape {} is wrong: expected {:02x?}, read {:02x?}, which belongs at \
+                     {whence:?} and every {} bytes (chunk of {} bytes from {at})",
                     at + place as u64,
                     self.seed,
                     &expected[place..expected.len().min(place + 16)],
@@ -148,8 +151,8 @@ fn a_tape_is_the_same_however_it_is_cut_and_a_moved_byte_is_found() {
     let around_the_end = Tape::LOOP as u64 - 50;
     for start in [0, 1, around_the_end] {
         for cut in 0..100 {
-            let parts = [tape.bytes(start, cut), tape.bytes(start + cut as u64, 100 - cut)].concat();
-            assert_eq!(parts, tape.bytes(start, 100));
+            let rest = tape.bytes(start + cut as u64, 100 - cut);
+            assert_eq!([tape.bytes(start, cut), rest].concat(), tape.bytes(start, 100));
         }
     }
     let long = tape.bytes(3, Tape::LONGEST).repeat(1);
