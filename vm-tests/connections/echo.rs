@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{Ground, HANG, assert_no_longer_gap, over_tcp_and_shunt};
+use crate::harness::nonblocking::{Ground, HANG, assert_no_gap, over_tcp_and_shunt};
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::{Dice, Tape};
 use crate::harness::share_of;
@@ -212,9 +212,12 @@ fn echoes(path: Path, read: usize, cases: &[(usize, usize, u64)]) {
         for (number, &(message, on_the_way, runs)) in cases.iter().enumerate() {
             let case = Case { message, on_the_way, read };
             let runs = if ground.is_shunt() { runs } else { 1 };
-            let longest = (0..runs).map(|seed| run(ground, path, case, seed)).max().expect("a run");
+            let mut gaps: Vec<_> = (0..runs).map(|seed| run(ground, path, case, seed)).collect();
+            gaps.sort();
+            // What happens in half of the runs is no accident.
+            let longest = gaps[(gaps.len() - 1) / 2];
             if ground.is_shunt() {
-                assert_no_longer_gap(&format!("{path}, {case:?}"), longest, by_tcp[number]);
+                assert_no_gap(&format!("{path}, {case:?}"), longest, by_tcp[number]);
             } else {
                 by_tcp.push(longest);
             }
@@ -230,8 +233,8 @@ const CASES: [(usize, usize, u64); 5] = [
     (300_000, 300_000, 8),
     (300_000, 1_000_000, 4),
     (20_000, 200_000, 3),
-    (20_000, 20_000, 2),
-    (2_000, 20_000, 2),
+    (20_000, 20_000, 3),
+    (2_000, 20_000, 3),
 ];
 
 /// Q2, Q3.

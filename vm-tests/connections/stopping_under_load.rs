@@ -132,7 +132,7 @@ fn stops_and_starts_under_small_messages_both_ways_lose_nothing() {
             let stopped = SetOnDrop(&stop);
             let talks: Vec<_> =
                 pairs.iter().map(|pair| scope.spawn(|| talk(pair, &stop))).collect();
-            for _ in 0..4 {
+            for _ in 0..3 {
                 std::thread::sleep(Duration::from_millis(300));
                 node.agent.stop();
                 std::thread::sleep(Duration::from_millis(100));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::isolation::isolated;
 use crate::harness::nonblocking::{
-    Ground, assert_no_longer_gap, over_tcp_and_shunt, put_pattern, small_talk, take_pattern,
+    Ground, is_gap, over_tcp_and_shunt, put_pattern, small_talk, take_pattern,
     take_to_end,
 };
 use crate::harness::path::{LOOPBACK, Path, VETH};
@@ -47,13 +47,14 @@ fn streams(path: Path) {
         let mut of_tcp = by_tcp.clone().into_iter();
         for nodelay in [true, false] {
             for (write, count) in STREAMS {
-                let longest = stream(ground, path, write, count, nodelay);
-                match of_tcp.next() {
-                    Some(tcp) => {
-                        assert_no_longer_gap(&format!("{path}, writes of {write}"), longest, tcp)
-                    }
-                    None => by_tcp.push(longest),
-                }
+                let measure = || stream(ground, path, write, count, nodelay);
+                let Some(tcp) = of_tcp.next() else {
+                    by_tcp.push(measure());
+                    continue;
+                };
+                // What happens every time is no accident.
+                let gaps = (0..3).map(|_| measure()).take_while(|&gap| is_gap(gap, tcp)).count();
+                assert!(gaps < 3, "{path}, writes of {write}: gaps every time; over TCP {tcp:?}");
             }
         }
     });
