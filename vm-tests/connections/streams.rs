@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::isolation::isolated;
 use crate::harness::nonblocking::{
-    Ground, is_gap, over_tcp_and_shunt, put_pattern, small_talk, take_pattern,
-    take_to_end,
+    Ground, over_tcp_and_shunt, put_pattern, small_talk, take_pattern, take_to_end,
 };
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::Tape;
@@ -41,20 +40,17 @@ fn stream(ground: Ground, path: Path, write: usize, count: usize, nodelay: bool)
     longest
 }
 
+/// TCP itself has gaps of half a second on a crowded machine: what found no room is sent again.
+const STALL: Duration = Duration::from_secs(2);
+
 fn streams(path: Path) {
-    let mut by_tcp = Vec::new();
     over_tcp_and_shunt(|ground| {
-        let mut of_tcp = by_tcp.clone().into_iter();
         for nodelay in [true, false] {
             for (write, count) in STREAMS {
-                let measure = || stream(ground, path, write, count, nodelay);
-                let Some(tcp) = of_tcp.next() else {
-                    by_tcp.push(measure());
-                    continue;
-                };
                 // What happens every time is no accident.
-                let gaps = (0..3).map(|_| measure()).take_while(|&gap| is_gap(gap, tcp)).count();
-                assert!(gaps < 3, "{path}, writes of {write}: gaps every time; over TCP {tcp:?}");
+                let measure = |_| stream(ground, path, write, count, nodelay);
+                let stalls = (0..3).map(measure).take_while(|&gap| gap > STALL).count();
+                assert!(stalls < 3, "{path}, writes of {write} over {:?}: stalls", ground.carrier);
             }
         }
     });

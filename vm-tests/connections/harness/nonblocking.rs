@@ -350,17 +350,14 @@ pub fn take_pattern(stream: &TcpStream, pattern: Tape, length: u64, read: usize)
     longest
 }
 
-/// How long the longest gap of a transfer may be: three times what TCP had on this machine, and a bit;
-/// a gap of less than 200 ms is nobody's business.
+/// Fails when the longest gap of a transfer is longer than three times what TCP had here, and
+/// a bit; a gap of less than 200 ms is nobody's business.
 ///
 /// On a crowded machine TCP has longer ones once in a while: measure again before you believe one.
-pub fn is_gap(shunt: Duration, tcp: Duration) -> bool {
-    shunt > (tcp * 3 + Duration::from_millis(100)).max(Duration::from_millis(200))
-}
-
 pub fn assert_no_gap(what: &str, shunt: Duration, tcp: Duration) {
+    let allowed = (tcp * 3 + Duration::from_millis(100)).max(Duration::from_millis(200));
     assert!(
-        !is_gap(shunt, tcp),
+        shunt <= allowed,
         "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}"
     );
 }
