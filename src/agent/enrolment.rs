@@ -110,7 +110,7 @@ impl Enrolment {
     /// Runs the program for a candidate: what it waits for, unless it is enrolled or gone.
     fn attempt(&mut self, newcomer: &Newcomer) -> Result<Option<Wait>> {
         let Some(id) = self.namespaces.of(newcomer.netns, newcomer.process.pid) else {
-            tracing::debug!(pid = newcomer.process.pid, netns = newcomer.netns, "left to TCP: not in its process's namespace");
+            tracing::debug!(pid = newcomer.process.pid, netns = newcomer.netns, "left to TCP: its network namespace cannot be seen");
             return Ok(None);
         };
         let wait = self.run(newcomer, id)?;

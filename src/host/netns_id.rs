@@ -4,8 +4,11 @@
 //! that has it (`RTM_NEWNSID`, CAP_NET_ADMIN), and it takes no right in the other one. include/uapi/linux/net_namespace.h.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
 
@@ -14,6 +17,7 @@ use crate::bed::netlink::{Attributes, Request, Socket, attribute};
 
 const NETNSA_NSID: u16 = 1;
 const NETNSA_PID: u16 = 2;
+const NETNSA_FD: u16 = 3;
 
 /// `struct rtgenmsg`: `AF_UNSPEC`, and padding.
 const RTGENMSG: [u8; 4] = [0; 4];
@@ -21,11 +25,26 @@ const RTGENMSG: [u8; 4] = [0; 4];
 /// The id of the caller's own namespace, as helpers take it (`BPF_F_CURRENT_NETNS`).
 const OWN: i32 = -1;
 
+/// After how long a namespace that could not be seen is looked for again: that takes a look at every process.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How many of those are remembered.
+const REMEMBERED: usize = 1024;
+
 /// The ids that the namespace of this process has for others.
 pub struct NamespaceIds {
     socket: Socket,
     own: u64,
     known: HashMap<u32, i32>,
+    /// Namespaces that could not be seen, and when they are looked for again.
+    unseen: HashMap<u32, Instant>,
+}
+
+/// What names a namespace to the kernel.
+enum Seen {
+    /// A process or thread in it.
+    Task(u32),
+    /// A file that stands for it.
+    File(File),
 }
 
 impl NamespaceIds {
@@ -35,10 +54,12 @@ impl NamespaceIds {
     /// If the kernel has no rtnetlink socket for it.
     pub fn new() -> Result<NamespaceIds, Error> {
         let own = inode("thread-self").unwrap_or_default();
-        Ok(NamespaceIds { socket: Socket::open(SockProtocol::NetlinkRoute)?, own, known: HashMap::new() })
+        Ok(NamespaceIds { socket: Socket::open(SockProtocol::NetlinkRoute)?, own, known: HashMap::new(), unseen: HashMap::new() })
     }
 
-    /// The id of the namespace with this inode number, in which this process is; `None` if it is in another one, or cannot be seen.
+    /// The id of the namespace with this inode number, of which this process has a socket; `None` if the namespace cannot be seen.
+    ///
+    /// The process need not be in it: proxies of a node make their sockets in the namespaces of pods.
     pub fn of(&mut self, namespace: u32, pid: u32) -> Option<i32> {
         if u64::from(namespace) == self.own {
             return Some(OWN);
@@ -46,18 +67,24 @@ impl NamespaceIds {
         if let Some(id) = self.known.get(&namespace) {
             return Some(*id);
         }
-        if inode(&pid.to_string())? != u64::from(namespace) {
+        let now = Instant::now();
+        if self.unseen.get(&namespace).is_some_and(|again| now < *again) {
             return None;
         }
-        let id = match self.ask(pid) {
-            Some(id) => id,
-            None => {
-                self.name(pid).ok()?;
-                self.ask(pid)?
+        let id = see(namespace, pid).and_then(|seen| self.id(&seen));
+        match id {
+            Some(id) => {
+                self.unseen.remove(&namespace);
+                self.known.insert(namespace, id);
             }
-        };
-        self.known.insert(namespace, id);
-        Some(id)
+            None => {
+                if self.unseen.len() >= REMEMBERED {
+                    self.unseen.clear();
+                }
+                self.unseen.insert(namespace, now + AGAIN);
+            }
+        }
+        id
     }
 
     /// The namespace with this inode number may have gone, and another be in its place.
@@ -65,12 +92,20 @@ impl NamespaceIds {
         self.known.remove(&namespace);
     }
 
-    fn ask(&mut self, pid: u32) -> Option<i32> {
+    /// The id of a namespace, which is given one if it has none.
+    fn id(&mut self, seen: &Seen) -> Option<i32> {
+        self.ask(seen).or_else(|| {
+            self.name(seen).ok()?;
+            self.ask(seen)
+        })
+    }
+
+    fn ask(&mut self, seen: &Seen) -> Option<i32> {
         let request = Request {
             kind: libc::RTM_GETNSID,
             flags: libc::NLM_F_ACK,
             header: RTGENMSG.to_vec(),
-            attributes: Attributes::new().with(NETNSA_PID, &pid.to_ne_bytes()),
+            attributes: seen.attribute(Attributes::new()),
         };
         let answers = self.socket.exchange("ask for the id of a network namespace", &[request]).ok()?;
         let id = answers.iter().find_map(|body| attribute(body.get(RTGENMSG.len()..)?, NETNSA_NSID))?;
@@ -79,17 +114,51 @@ impl NamespaceIds {
     }
 
     /// Gives it an id, whichever is free.
-    fn name(&mut self, pid: u32) -> Result<(), Error> {
+    fn name(&mut self, seen: &Seen) -> Result<(), Error> {
         let request = Request {
             kind: libc::RTM_NEWNSID,
             flags: libc::NLM_F_ACK,
             header: RTGENMSG.to_vec(),
-            attributes: Attributes::new()
-                .with(NETNSA_NSID, &(-1i32).to_ne_bytes())
-                .with(NETNSA_PID, &pid.to_ne_bytes()),
+            attributes: seen.attribute(Attributes::new().with(NETNSA_NSID, &(-1i32).to_ne_bytes())),
         };
         self.socket.send("name a network namespace", &[request])
     }
+}
+
+impl Seen {
+    fn attribute(&self, attributes: Attributes) -> Attributes {
+        match self {
+            Seen::Task(id) => attributes.with(NETNSA_PID, &id.to_ne_bytes()),
+            Seen::File(file) => attributes.with(NETNSA_FD, &file.as_raw_fd().to_ne_bytes()),
+        }
+    }
+}
+
+/// Looks for what names the namespace with this inode number: the process itself, its threads, its files, then any other process.
+fn see(namespace: u32, pid: u32) -> Option<Seen> {
+    let inside = |path: &str| inode(path) == Some(namespace.into());
+    if inside(&pid.to_string()) {
+        return Some(Seen::Task(pid));
+    }
+    let numbers = |folder: &str| -> Vec<u32> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    };
+    let threads = numbers(&format!("/proc/{pid}/task"));
+    if let Some(thread) = threads.into_iter().find(|thread| inside(&format!("{pid}/task/{thread}"))) {
+        return Some(Seen::Task(thread));
+    }
+    let link = format!("net:[{namespace}]");
+    let files = numbers(&format!("/proc/{pid}/fd")).into_iter().map(|file| format!("/proc/{pid}/fd/{file}"));
+    for file in files {
+        if fs::read_link(&file).is_ok_and(|shown| shown == Path::new(&link))
+            && let Ok(file) = File::open(&file)
+            && file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace))
+        {
+            return Some(Seen::File(file));
+        }
+    }
+    numbers("/proc").into_iter().find(|process| inside(&process.to_string())).map(Seen::Task)
 }
 
 /// The inode number of a process's network namespace.
@@ -105,7 +174,7 @@ mod tests {
     use crate::bed::Namespace;
 
     #[test]
-    fn a_namespace_has_one_id_by_any_of_its_processes_and_none_by_others() {
+    fn a_namespace_has_one_id_by_whatever_names_it_and_none_once_nothing_does() {
         let mut ids = NamespaceIds::new().expect("a netlink socket");
         let own = inode("self").expect("a namespace") as u32;
         assert_eq!(ids.of(own, 0), Some(OWN));
@@ -116,11 +185,18 @@ mod tests {
         let namespace = inode(&first.to_string()).expect("a namespace") as u32;
         let id = ids.of(namespace, first).expect("an id");
         assert!(id >= 0);
-        ids.forget(namespace);
-        assert_eq!(ids.of(namespace, std::process::id()), None);
-        assert_eq!(ids.of(namespace, second), Some(id));
+        for pid in [second, std::process::id()] {
+            ids.forget(namespace);
+            assert_eq!(ids.of(namespace, pid), Some(id), "{pid}");
+        }
         for sleeper in &mut sleepers {
             sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
         }
+        // Only a file of this process stands for it now.
+        ids.forget(namespace);
+        assert_eq!(ids.of(namespace, std::process::id()), Some(id));
+        drop(other);
+        ids.forget(namespace);
+        assert_eq!(ids.of(namespace, std::process::id()), None);
     }
 }
