@@ -10,6 +10,7 @@ mod harness;
 
 mod acceleration;
 mod backpressure;
+mod blocking;
 mod bystanders;
 mod capacity;
 mod closing;
@@ -21,8 +22,8 @@ mod nat;
 mod observing;
 mod policy;
 mod privileges;
+mod readiness;
 mod replacing;
 mod stopping;
 mod strangers;
 mod transfers;
-mod wakeups;
