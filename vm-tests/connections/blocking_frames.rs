@@ -9,7 +9,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::harness::isolation::isolated;
 use crate::harness::node::Pair;
-use crate::harness::nonblocking::{Ground, over_tcp_and_shunt_with};
+use crate::harness::nonblocking::{Ground, over_tcp_and_shunt};
 use crate::harness::path::LOOPBACK;
 use crate::harness::pattern::{Dice, Tape};
 
@@ -31,8 +31,6 @@ fn read_frames(stream: &TcpStream) -> u64 {
                 at += read as u64;
                 in_frame = (in_frame + read) % FRAME;
             }
-            // What `--blocking-readers` costs: docs/differences.md.
-            Err(nix::errno::Errno::EAGAIN) => {}
             Err(error) => panic!("recv at byte {at}: {error}"),
         }
         assert!(waiting.elapsed() < STALL, "{:?} for the frame at byte {at}", waiting.elapsed());
@@ -117,7 +115,7 @@ fn blocking(ground: Ground) -> Pair {
 #[test]
 fn frames_that_are_read_whole_by_blocking_readers_are_in_order_beside_a_writing_thread() {
     isolated(|| {
-        over_tcp_and_shunt_with(&["--blocking-readers"], |ground| {
+        over_tcp_and_shunt(|ground| {
             let rounds = if ground.is_shunt() { 4 } else { 1 };
             for round in 0..rounds {
                 let pair = blocking(ground);

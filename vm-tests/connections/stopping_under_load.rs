@@ -81,7 +81,7 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
 /// Over TCP, and over shunt while `act` takes it away; afterwards the agent has to end well.
 fn nothing_is_lost_when(act: impl Fn(&mut Node) + Sync) {
     for call in [Call::Receive, Call::Send] {
-        let mut node = Node::start_as_told(new_bed(), &[]);
+        let mut node = Node::start_on(new_bed(), &[]);
         let [tcp, direct] = [Carrier::Tcp, Carrier::Shunt]
             .map(|carrier| Ground { node: &node, carrier }.open_settled(LOOPBACK));
         while_held(&tcp, call, || {});
@@ -124,7 +124,7 @@ fn a_take_over_while_a_receiver_holds_its_socket_leaves_no_hole() {
 #[test]
 fn stops_and_starts_under_small_messages_both_ways_lose_nothing() {
     isolated(|| {
-        let mut node = Node::start_as_told(new_bed(), &[]);
+        let mut node = Node::start_on(new_bed(), &[]);
         let ground = Ground { node: &node, carrier: Carrier::Shunt };
         let pairs: Vec<Pair> = [LOOPBACK, VETH].map(|path| ground.open_direct(path)).into();
         let stop = AtomicBool::new(false);

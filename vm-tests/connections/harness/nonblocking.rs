@@ -45,7 +45,7 @@ pub fn over_tcp_and_shunt(test: impl FnMut(Ground)) {
 
 /// The same with options for `shunt run`.
 pub fn over_tcp_and_shunt_with(options: &[&str], mut test: impl FnMut(Ground)) {
-    let node = Node::start_as_told(new_bed(), options);
+    let node = Node::start_on(new_bed(), options);
     for carrier in [Carrier::Tcp, Carrier::Shunt] {
         let on_failure = Announcement(carrier);
         test(Ground { node: &node, carrier });
