@@ -105,8 +105,7 @@ fn closing(outcome: &Outcome) -> String {
         "A request through the sidecar took {BETTER}{}{BETTER:#} of its time without shunt, and {} %\n\
          of the messages bypassed the TCP/IP stack. The applications did not change.\n\
          `shunt run` does this for every connection with both ends on this node whose\n\
-         sockets do not block, as those of proxies; and with --blocking-readers, as here,\n\
-         for those that do.",
+         sockets do not block, as those of proxies and of most servers.",
         three_digits(with / without.max(1.0)),
         percent(outcome),
     )
