@@ -49,6 +49,19 @@ struct Waiting {
     pause: Duration,
 }
 
+/// What came of an attempt to enrol a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// It is enrolled.
+    Enrolled,
+    /// It is gone, or left alone.
+    Over,
+    /// Its network namespace cannot be seen.
+    Unseen,
+    /// It could not be enrolled yet.
+    Waits(Wait),
+}
+
 /// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it: it costs every receive call of
 /// the machine some 50 ns.
 struct History {
@@ -97,8 +110,13 @@ impl Enrolment {
             std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
         self.waiting = later;
         for mut waiting in due {
-            let Some(wait) = self.attempt(&waiting.newcomer)? else { continue };
-            history |= wait == Wait::History;
+            match self.attempt(&waiting.newcomer)? {
+                Attempt::Enrolled | Attempt::Over => continue,
+                // Whether the socket is still there is not known, either.
+                Attempt::Unseen if waiting.pause == SELDOM => continue,
+                Attempt::Unseen => {}
+                Attempt::Waits(wait) => history |= wait == Wait::History,
+            }
             waiting.due = Instant::now() + waiting.pause;
             waiting.pause = (waiting.pause * 2).min(SELDOM);
             self.waiting.push(waiting);
@@ -107,30 +125,37 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Runs the program for a candidate: what it waits for, unless it is enrolled or gone.
-    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Option<Wait>> {
-        let Some(id) = self.namespaces.of(newcomer.netns, newcomer.process.pid) else {
-            tracing::debug!(pid = newcomer.process.pid, netns = newcomer.netns, "left to TCP: its network namespace cannot be seen");
-            return Ok(None);
+    /// Runs the program for a candidate.
+    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Attempt> {
+        let Some(mut id) = self.namespaces.of(newcomer.netns, newcomer.process.pid) else {
+            tracing::debug!(pid = newcomer.process.pid, netns = newcomer.netns, "its network namespace cannot be seen");
+            return Ok(Attempt::Unseen);
         };
-        let wait = self.run(newcomer, id)?;
-        if wait == Some(Wait::Process) && self.examine(&newcomer.process) {
+        let mut attempt = self.run(newcomer, id)?;
+        if attempt == Attempt::Over
+            && let Some(other) = self.namespaces.other_than(id, newcomer.netns, newcomer.process.pid)
+        {
+            id = other;
+            attempt = self.run(newcomer, id)?;
+        }
+        if attempt == Attempt::Waits(Wait::Process) && self.examine(&newcomer.process) {
             return self.run(newcomer, id);
         }
-        Ok(wait)
+        Ok(attempt)
     }
 
-    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Option<Wait>> {
+    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Attempt> {
         let mut packet = [0; RECORD_AT + size_of::<Request>()];
         packet[RECORD_AT..].copy_from_slice(bytes_of(&request(newcomer, namespace)));
         let answer = self.enrol.transform(&mut packet).context("cannot run the program that enrols")?.retval;
         let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer];
-        let wait = waits.into_iter().find(|wait| *wait as u32 == answer);
-        if answer == Answer::Gone as u32 {
-            self.namespaces.forget(newcomer.netns);
-        }
-        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, answer, ?wait, "candidate");
-        Ok(wait)
+        let attempt = match waits.into_iter().find(|wait| *wait as u32 == answer) {
+            Some(wait) => Attempt::Waits(wait),
+            None if answer == Answer::Enrolled as u32 => Attempt::Enrolled,
+            None => Attempt::Over,
+        };
+        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?attempt, "candidate");
+        Ok(attempt)
     }
 
     /// Finds out how a process reads; whether that was possible.

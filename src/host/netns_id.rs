@@ -26,7 +26,7 @@ const RTGENMSG: [u8; 4] = [0; 4];
 const OWN: i32 = -1;
 
 /// After how long a namespace that could not be seen is looked for again: that takes a look at every process.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(1);
 /// How many of those are remembered.
 const REMEMBERED: usize = 1024;
 
@@ -71,7 +71,7 @@ impl NamespaceIds {
         if self.unseen.get(&namespace).is_some_and(|again| now < *again) {
             return None;
         }
-        let id = see(namespace, pid).and_then(|seen| self.id(&seen));
+        let id = self.look_for(namespace, pid);
         match id {
             Some(id) => {
                 self.unseen.remove(&namespace);
@@ -87,9 +87,37 @@ impl NamespaceIds {
         id
     }
 
-    /// The namespace with this inode number may have gone, and another be in its place.
-    pub fn forget(&mut self, namespace: u32) {
+    /// As [`NamespaceIds::of`] when a socket was not found in the namespace with that id: the namespace may have gone, and another be in
+    /// its place, under its inode number or its id. `None` if it is still the same.
+    pub fn other_than(&mut self, id: i32, namespace: u32, pid: u32) -> Option<i32> {
         self.known.remove(&namespace);
+        self.of(namespace, pid).filter(|now| *now != id)
+    }
+
+    /// Asks whatever can be seen of the namespace: the process itself, its threads, its files, then any other process. One may go while
+    /// it is asked.
+    fn look_for(&mut self, namespace: u32, pid: u32) -> Option<i32> {
+        let inside = |path: &str| inode(path) == Some(namespace.into());
+        if inside(&pid.to_string())
+            && let Some(id) = self.id(&Seen::Task(pid))
+        {
+            return Some(id);
+        }
+        let files = numbers(&format!("/proc/{pid}/fd")).into_iter().map(|file| format!("/proc/{pid}/fd/{file}"));
+        let link = format!("net:[{namespace}]");
+        for file in files {
+            if fs::read_link(&file).is_ok_and(|shown| shown == Path::new(&link))
+                && let Ok(file) = File::open(&file)
+                && file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace))
+                && let Some(id) = self.id(&Seen::File(file))
+            {
+                return Some(id);
+            }
+        }
+        let threads = numbers(&format!("/proc/{pid}/task"));
+        let threads = threads.into_iter().map(|thread| (thread, format!("{pid}/task/{thread}")));
+        let processes = numbers("/proc").into_iter().map(|process| (process, process.to_string()));
+        threads.chain(processes).find_map(|(task, path)| inside(&path).then(|| self.id(&Seen::Task(task)))?)
     }
 
     /// The id of a namespace, which is given one if it has none.
@@ -134,31 +162,10 @@ impl Seen {
     }
 }
 
-/// Looks for what names the namespace with this inode number: the process itself, its threads, its files, then any other process.
-fn see(namespace: u32, pid: u32) -> Option<Seen> {
-    let inside = |path: &str| inode(path) == Some(namespace.into());
-    if inside(&pid.to_string()) {
-        return Some(Seen::Task(pid));
-    }
-    let numbers = |folder: &str| -> Vec<u32> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    };
-    let threads = numbers(&format!("/proc/{pid}/task"));
-    if let Some(thread) = threads.into_iter().find(|thread| inside(&format!("{pid}/task/{thread}"))) {
-        return Some(Seen::Task(thread));
-    }
-    let link = format!("net:[{namespace}]");
-    let files = numbers(&format!("/proc/{pid}/fd")).into_iter().map(|file| format!("/proc/{pid}/fd/{file}"));
-    for file in files {
-        if fs::read_link(&file).is_ok_and(|shown| shown == Path::new(&link))
-            && let Ok(file) = File::open(&file)
-            && file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace))
-        {
-            return Some(Seen::File(file));
-        }
-    }
-    numbers("/proc").into_iter().find(|process| inside(&process.to_string())).map(Seen::Task)
+/// The names in a folder that are numbers.
+fn numbers(folder: &str) -> Vec<u32> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The inode number of a process's network namespace.
@@ -186,17 +193,16 @@ mod tests {
         let id = ids.of(namespace, first).expect("an id");
         assert!(id >= 0);
         for pid in [second, std::process::id()] {
-            ids.forget(namespace);
+            assert_eq!(ids.other_than(id, namespace, pid), None);
             assert_eq!(ids.of(namespace, pid), Some(id), "{pid}");
         }
         for sleeper in &mut sleepers {
             sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
         }
         // Only a file of this process stands for it now.
-        ids.forget(namespace);
-        assert_eq!(ids.of(namespace, std::process::id()), Some(id));
+        assert_eq!(ids.other_than(OWN, namespace, std::process::id()), Some(id));
         drop(other);
-        ids.forget(namespace);
+        assert_eq!(ids.other_than(OWN, namespace, std::process::id()), None);
         assert_eq!(ids.of(namespace, std::process::id()), None);
     }
 }
