@@ -137,7 +137,15 @@ impl Enrolment {
             tracing::debug!(pid = process, netns = newcomer.netns, "left to TCP: its network namespace is not found");
             return Ok(Outcome::Gone);
         };
-        let outcome = self.run(newcomer, id)?;
+        let mut outcome = self.run(newcomer, id)?;
+        if outcome == Outcome::Gone {
+            // The namespace that had this inode number may have gone, and another have it now.
+            self.namespaces.forget(newcomer.netns);
+            let now = self.namespaces.of(newcomer.netns, newcomer.thread, process);
+            if let Some(other) = now.filter(|now| *now != id) {
+                outcome = self.run(newcomer, other)?;
+            }
+        }
         if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {
             return self.run(newcomer, id);
         }
@@ -152,10 +160,7 @@ impl Enrolment {
         let outcome = match waits.into_iter().find(|wait| *wait as u32 == answer) {
             Some(wait) => Outcome::Waits(wait),
             None if answer == Answer::Enrolled as u32 => Outcome::Enrolled,
-            None => {
-                self.namespaces.forget(newcomer.netns);
-                Outcome::Gone
-            }
+            None => Outcome::Gone,
         };
         tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?outcome, "candidate");
         Ok(outcome)
