@@ -206,7 +206,7 @@ mod tests {
         for (mode, reason, name, why) in [
             (Mode::Tcp, Counter::Paired, "paired", None),
             (Mode::Direct, Counter::Paired, "direct", None),
-            (Mode::Tcp, Counter::OrderGate, "tcp", Some("order_gate")),
+            (Mode::Tcp, Counter::ArrivalGate, "tcp", Some("arrival_gate")),
             (Mode::Ended, Counter::PeerGone, "ended", Some("peer_gone")),
             (Mode::Ended, Counter::Closed, "closed", None),
         ] {
