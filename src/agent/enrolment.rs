@@ -109,8 +109,9 @@ impl Enrolment {
 
     /// Runs the program for a candidate: what it waits for, unless it is enrolled or gone.
     fn attempt(&mut self, newcomer: &Newcomer) -> Result<Option<Wait>> {
-        let Some(id) = self.namespaces.of(newcomer.netns, newcomer.process.pid) else {
-            tracing::debug!(pid = newcomer.process.pid, netns = newcomer.netns, "left to TCP: not in its process's namespace");
+        let process = newcomer.process.pid;
+        let Some(id) = self.namespaces.of(newcomer.netns, newcomer.thread, process) else {
+            tracing::debug!(pid = process, netns = newcomer.netns, "left to TCP: its network namespace is not found");
             return Ok(None);
         };
         let wait = self.run(newcomer, id)?;

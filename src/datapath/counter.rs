@@ -116,6 +116,10 @@ counters! {
         ShutDown => "shut_down",
         /// Lanes ended: the application set an option that asks for what only TCP does.
         OptionSet => "option_set",
+        /// Lanes ended: many messages in a row went by TCP, which does that better on its own.
+        Resting => "resting",
+        /// Lanes ended: the peer has left the socket map.
+        PeerLeft => "peer_left",
         /// Lanes ended: a thread sleeps in a receive call on the socket.
         Sleeper => "sleeper",
     }

@@ -15,9 +15,9 @@ use super::peek::peek;
 use super::receiver::{self, delivered};
 use super::record::Lane;
 
-/// The most redirected bytes, bookkeeping included, that a receiver holds for its reader: about a quarter of what TCP holds in its
-/// send and receive buffers. With less, large messages fall to TCP and back all the time.
-const LIMIT: i32 = 1 << 20;
+/// The most redirected bytes, bookkeeping included, that a receiver holds for its reader: less than half of what TCP holds in its send
+/// and receive buffers. With less, large messages fall to TCP and back all the time.
+const LIMIT: i32 = 7 << 18;
 
 /// Messages from this size on are redirected in any case: TCP has little to join.
 const LARGE: i32 = 32 << 10;

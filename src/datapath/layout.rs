@@ -87,6 +87,8 @@ layout! {
         first_thread => "task_struct" "group_leader",
         /// When a thread was started, in nanoseconds since boot.
         started => "task_struct" "start_boottime",
+        /// The number of a thread.
+        thread_id => "task_struct" "pid",
         /// The number of a thread's process.
         process_id => "task_struct" "tgid",
         /// A thread's memory.

@@ -2,20 +2,23 @@
 //!
 //! Taking a socket out destroys what its reader has not read, and a redirect that is under way to it would fail in its sender. So a
 //! socket leaves by itself, in its own sock_ops program, which runs under its lock: no segment arrives meanwhile. It leaves when it
-//! sends a segment after its lane has ended in both directions, or while shunt is being stopped, if its queues are empty and its peer
-//! is in no call that could redirect to it. A socket that is at rest sends no segment, and stays until it closes: it goes by TCP.
+//! sends a segment after its lane has ended in both directions, or its peer's has, or while shunt is being stopped, if its queues are
+//! empty and its peer is in no call that could redirect to it. A socket that is at rest sends no segment, and stays until it closes: it
+//! goes by TCP.
+//!
+//! A socket that has left is a plain one. It may come back once the connection is one of messages and answers again.
 
 use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops, helper};
 
 use super::count::count;
-use super::counter::Outcome;
-use super::event::{forget, lane_of};
+use super::counter::{Ending, Outcome};
+use super::event::lane_of;
 use super::peek::peek;
 use super::receiver::{delivered, mode, unread, users_of_psock};
 use super::record::{Control, End, Lane, Mode};
 use super::rendezvous::find_peer;
 use super::waiters::asleep;
-use super::Datapath;
+use super::{Datapath, lane};
 
 /// Takes an event's socket out, if nothing can be on its way to it and nothing waits to be read.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -29,8 +32,10 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop(unread);
     at_rest(b, d, &lane, &stays);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
-    drop(lane);
-    forget(b, event);
+    let received = b.load(event.at(bpf_sock_ops::data_segs_in));
+    let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
+    lane::left(b, &lane, &received, &sent);
+    drop((received, sent, lane));
     count(b, d, Outcome::Left);
     b.place(&stays);
 }
@@ -41,7 +46,7 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 /// is in the queue as soon as its call ends: those who are in a call on the peer hold on to its psock, and no sender sleeps in the
 /// redirect itself unless it waits for this socket's lock.
 fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
-    let at_rest = b.label();
+    let (at_rest, calls) = (b.label(), b.label());
     // An end that is alone receives nothing.
     find_peer(b, d, lane, &at_rest);
     let peer = || b.load(lane.at(Lane::peer).at(End::sk));
@@ -50,19 +55,38 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     drop(cookie);
     let mode = mode(b, lane, &at_rest);
     b.jump_if(mode.ge(Mode::Ended as u32), &at_rest);
+    b.jump_if(mode.eq(Mode::Direct as u32), &calls);
     drop(mode);
+    // A lane that is not direct becomes so only if it has not seen that this one leaves.
+    let own = b.load(lane.at(Lane::mode));
+    b.jump_if(own.eq(Mode::Leaving as u32), &at_rest);
+    drop(own);
+    b.place(&calls);
     let asleep = asleep(b, d, &peer(), perhaps, perhaps);
     let users = users_of_psock(b, d, &peer(), &at_rest);
     b.jump_if(users.gt(b.load(asleep.place())), perhaps);
     b.place(&at_rest);
 }
 
-/// Goes to `leaving` if the lane of an event's socket has ended in both directions, or shunt is being stopped.
+/// Goes to `leaving` if the lane of an event's socket, or that of its peer, has ended in both directions, or shunt is being stopped.
 pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Label) {
-    let mode = b.load(lane.at(Lane::mode));
-    b.jump_if(mode.eq(Mode::Leaving as u32), leaving);
-    drop(mode);
+    let stays = b.label();
+    let own = b.load(lane.at(Lane::mode));
+    b.jump_if(own.eq(Mode::Leaving as u32), leaving);
+    drop(own);
     let control = b.map_value(&d.maps.control, 0);
     let draining = b.load(control.at(Control::draining));
     b.jump_if(draining.ne(0), leaving);
+    drop((control, draining));
+    find_peer(b, d, lane, &stays);
+    let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, &stays);
+    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), &stays);
+    drop(cookie);
+    let peers = mode(b, lane, &stays);
+    b.jump_if(peers.lt(Mode::Leaving as u32), &stays);
+    drop(peers);
+    lane::leave(b, d, lane, Ending::PeerLeft);
+    count(b, d, Ending::PeerLeft);
+    b.jump(leaving);
+    b.place(&stays);
 }

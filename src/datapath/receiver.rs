@@ -38,16 +38,27 @@ pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &F
     b.place(&same);
 }
 
-/// A message does not wait for whoever is inside a call on the receiving socket: a thread that takes a page fault there may take
-/// its time, and whose thread it is cannot be told.
+/// A message does not wait for a call on the receiving socket that takes its time: a thread that takes a page fault there may hold
+/// the socket's lock for as long as it likes, and whose thread it is cannot be told. Most calls end while this looks.
 ///
 /// A call that begins between this look and the redirect is waited for; security.md says for how long.
 pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    /// How often to look: some microseconds, about what it takes to read 64 KiB, and less than sending by TCP takes.
+    const LOOKS: i32 = 256;
     let unknown = b.label();
     let free = b.label();
+    let again = b.label();
+    let left = b.slot::<u64>();
+    b.store(left.place(), LOOKS);
+    b.place(&again);
     let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
     b.jump_if(owned.eq(0), &free);
     drop(owned);
+    let looks = b.load(left.place());
+    looks.sub(1);
+    b.store(left.place(), &looks);
+    b.jump_if(looks.ne(0), &again);
+    drop(looks);
     fallback.because(b, Cause::ReceiverBusy);
     b.place(&unknown);
     fallback.because(b, Cause::LookFailed);
@@ -92,10 +103,10 @@ pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fall
 
     let gone = b.label();
     let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, &gone);
-    b.jump_if(mode.ne(Mode::Leaving as u32), &open);
+    b.jump_if(mode.lt(Mode::Leaving as u32), &open);
     drop(mode);
     b.place(&gone);
-    fallback.ended(b, lane, Ending::PeerGone);
+    fallback.ended(b, lane, Ending::PeerLeft);
     b.place(&open);
 }
 

@@ -4,8 +4,11 @@
 //! that has it (`RTM_NEWNSID`, CAP_NET_ADMIN), and it takes no right in the other one. include/uapi/linux/net_namespace.h.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
 
@@ -13,7 +16,7 @@ use crate::bed::Error;
 use crate::bed::netlink::{Attributes, Request, Socket, attribute};
 
 const NETNSA_NSID: u16 = 1;
-const NETNSA_PID: u16 = 2;
+const NETNSA_FD: u16 = 3;
 
 /// `struct rtgenmsg`: `AF_UNSPEC`, and padding.
 const RTGENMSG: [u8; 4] = [0; 4];
@@ -21,11 +24,15 @@ const RTGENMSG: [u8; 4] = [0; 4];
 /// The id of the caller's own namespace, as helpers take it (`BPF_F_CURRENT_NETNS`).
 const OWN: i32 = -1;
 
+/// After how long a namespace that was not found is looked for again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// The ids that the namespace of this process has for others.
 pub struct NamespaceIds {
     socket: Socket,
     own: u64,
     known: HashMap<u32, i32>,
+    hidden: HashMap<u32, Instant>,
 }
 
 impl NamespaceIds {
@@ -34,27 +41,27 @@ impl NamespaceIds {
     /// # Errors
     /// If the kernel has no rtnetlink socket for it.
     pub fn new() -> Result<NamespaceIds, Error> {
-        let own = inode("thread-self").unwrap_or_default();
-        Ok(NamespaceIds { socket: Socket::open(SockProtocol::NetlinkRoute)?, own, known: HashMap::new() })
+        let own = inode(Path::new("/proc/thread-self/ns/net")).unwrap_or_default();
+        let socket = Socket::open(SockProtocol::NetlinkRoute)?;
+        Ok(NamespaceIds { socket, own, known: HashMap::new(), hidden: HashMap::new() })
     }
 
-    /// The id of the namespace with this inode number, in which this process is; `None` if it is in another one, or cannot be seen.
-    pub fn of(&mut self, namespace: u32, pid: u32) -> Option<i32> {
+    /// The id of the namespace with this inode number, one of whose sockets is used by this thread of this process; `None` if it
+    /// cannot be found.
+    pub fn of(&mut self, namespace: u32, thread: u32, process: u32) -> Option<i32> {
         if u64::from(namespace) == self.own {
             return Some(OWN);
         }
         if let Some(id) = self.known.get(&namespace) {
             return Some(*id);
         }
-        if inode(&pid.to_string())? != u64::from(namespace) {
+        if self.hidden.get(&namespace).is_some_and(|again| Instant::now() < *again) {
             return None;
         }
-        let id = match self.ask(pid) {
-            Some(id) => id,
-            None => {
-                self.name(pid).ok()?;
-                self.ask(pid)?
-            }
+        let Some(id) = find(namespace, thread, process).and_then(|found| self.id(&found)) else {
+            self.hidden.retain(|_, again| Instant::now() < *again);
+            self.hidden.insert(namespace, Instant::now() + AGAIN);
+            return None;
         };
         self.known.insert(namespace, id);
         Some(id)
@@ -65,13 +72,17 @@ impl NamespaceIds {
         self.known.remove(&namespace);
     }
 
-    fn ask(&mut self, pid: u32) -> Option<i32> {
-        let request = Request {
-            kind: libc::RTM_GETNSID,
-            flags: libc::NLM_F_ACK,
-            header: RTGENMSG.to_vec(),
-            attributes: Attributes::new().with(NETNSA_PID, &pid.to_ne_bytes()),
-        };
+    fn id(&mut self, namespace: &File) -> Option<i32> {
+        if let Some(id) = self.ask(namespace) {
+            return Some(id);
+        }
+        self.name(namespace).ok()?;
+        self.ask(namespace)
+    }
+
+    fn ask(&mut self, namespace: &File) -> Option<i32> {
+        let attributes = Attributes::new().with(NETNSA_FD, &descriptor(namespace));
+        let request = request(libc::RTM_GETNSID, attributes);
         let answers = self.socket.exchange("ask for the id of a network namespace", &[request]).ok()?;
         let id = answers.iter().find_map(|body| attribute(body.get(RTGENMSG.len()..)?, NETNSA_NSID))?;
         let id = i32::from_ne_bytes(id.try_into().ok()?);
@@ -79,22 +90,45 @@ impl NamespaceIds {
     }
 
     /// Gives it an id, whichever is free.
-    fn name(&mut self, pid: u32) -> Result<(), Error> {
-        let request = Request {
-            kind: libc::RTM_NEWNSID,
-            flags: libc::NLM_F_ACK,
-            header: RTGENMSG.to_vec(),
-            attributes: Attributes::new()
-                .with(NETNSA_NSID, &(-1i32).to_ne_bytes())
-                .with(NETNSA_PID, &pid.to_ne_bytes()),
-        };
-        self.socket.send("name a network namespace", &[request])
+    fn name(&mut self, namespace: &File) -> Result<(), Error> {
+        let any = (-1i32).to_ne_bytes();
+        let attributes = Attributes::new().with(NETNSA_NSID, &any).with(NETNSA_FD, &descriptor(namespace));
+        self.socket.send("name a network namespace", &[request(libc::RTM_NEWNSID, attributes)])
     }
 }
 
-/// The inode number of a process's network namespace.
-fn inode(process: &str) -> Option<u64> {
-    fs::metadata(format!("/proc/{process}/ns/net")).ok().map(|about| about.ino())
+fn request(kind: u16, attributes: Attributes) -> Request {
+    Request { kind, flags: libc::NLM_F_ACK, header: RTGENMSG.to_vec(), attributes }
+}
+
+fn descriptor(namespace: &File) -> [u8; 4] {
+    namespace.as_fd().as_raw_fd().to_ne_bytes()
+}
+
+/// The namespace with this inode number. The thread is in it, as a rule; it may have left it, and then somebody else is in it, has a
+/// descriptor of it, or has given it a name as ip(8) and container runtimes do.
+fn find(namespace: u32, thread: u32, process: u32) -> Option<File> {
+    let of_process = |number: u32| PathBuf::from(format!("/proc/{number}/ns/net"));
+    let is_it = |path: &PathBuf| inode(path) == Some(namespace.into());
+    let likely = [of_process(thread), of_process(process)].into_iter();
+    let threads = entries(&format!("/proc/{process}/task")).map(|task| task.join("ns/net"));
+    let link = format!("net:[{namespace}]");
+    let descriptors = entries(&format!("/proc/{process}/fd"))
+        .filter(move |fd| fs::read_link(fd).is_ok_and(|to| to.as_os_str() == link.as_str()));
+    let named = entries("/run/netns").chain(entries("/run/docker/netns"));
+    let others = entries("/proc").map(|entry| entry.join("ns/net"));
+    let found = likely.chain(threads).chain(descriptors).chain(named).chain(others).find(is_it)?;
+    File::open(found).ok()
+}
+
+/// What lies in a folder; nothing if it cannot be listed.
+fn entries(folder: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().map_while(Result::ok).map(|entry| entry.path())
+}
+
+/// The inode number of a network namespace.
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|about| about.ino())
 }
 
 #[cfg(test)]
@@ -105,22 +139,25 @@ mod tests {
     use crate::bed::Namespace;
 
     #[test]
-    fn a_namespace_has_one_id_by_any_of_its_processes_and_none_by_others() {
+    fn a_namespace_has_one_id_wherever_it_is_found() {
         let mut ids = NamespaceIds::new().expect("a netlink socket");
-        let own = inode("self").expect("a namespace") as u32;
-        assert_eq!(ids.of(own, 0), Some(OWN));
+        let own = inode(Path::new("/proc/self/ns/net")).expect("a namespace") as u32;
+        assert_eq!(ids.of(own, 0, 0), Some(OWN));
+        // No process is in it, but this one has a descriptor of it.
         let other = Namespace::new().expect("make a namespace (as root)");
-        let sleeper = || Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("start sleep");
-        let mut sleepers = [0; 2].map(|_| other.run(sleeper).expect("enter it"));
-        let [first, second] = sleepers.each_ref().map(std::process::Child::id);
-        let namespace = inode(&first.to_string()).expect("a namespace") as u32;
-        let id = ids.of(namespace, first).expect("an id");
+        let here = std::process::id();
+        let namespace = other.run(|| inode(Path::new("/proc/thread-self/ns/net"))).expect("enter it").expect("a number") as u32;
+        let id = ids.of(namespace, here, here).expect("an id");
         assert!(id >= 0);
         ids.forget(namespace);
-        assert_eq!(ids.of(namespace, std::process::id()), None);
-        assert_eq!(ids.of(namespace, second), Some(id));
-        for sleeper in &mut sleepers {
-            sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
-        }
+        let sleeper = || Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("start sleep");
+        let mut sleeper = other.run(sleeper).expect("enter it");
+        assert_eq!(ids.of(namespace, sleeper.id(), 0), Some(id), "by a thread");
+        ids.forget(namespace);
+        drop(other);
+        assert_eq!(ids.of(namespace, 0, 0), Some(id), "by any process");
+        sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
+        ids.forget(namespace);
+        assert_eq!(ids.of(namespace, here, here), None);
     }
 }
