@@ -215,3 +215,6 @@ fn provide(b: &Builder, event: &Ptr<bpf_sock_ops>) {
         b.call(helper::setsockopt(event, level, option, &value, 4));
     }
 }
+
+#[cfg(test)]
+mod tests;

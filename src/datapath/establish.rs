@@ -95,5 +95,5 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.place(&done);
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

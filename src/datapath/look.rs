@@ -116,5 +116,5 @@ fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     b.place(&unreadable);
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -117,5 +117,5 @@ fn value(b: &Builder, event: &Ptr<bpf_sockopt>, untouched: &Label) -> Reg {
     b.load(first.offset::<i32>(0))
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -270,5 +270,5 @@ fn add(b: &Builder, rule: Ptr<u64>, verdict: &Slot<u64>) {
     b.place(&none);
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -91,5 +91,5 @@ pub(super) fn tell(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, reason: impl Int
     b.place(&nobody);
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -437,6 +437,9 @@ impl Host {
             Helper::RingbufOutput => {
                 assert_eq!(d, 0, "whoever reads is woken");
                 let record = self.memory.read(b, c as usize);
+                if self.map_of(a).capacity == 0 {
+                    return EAGAIN;
+                }
                 match self.map_of(a).def.name {
                     "events" => self.state.events.push(record),
                     "newcomers" => self.state.newcomers.push(record),
