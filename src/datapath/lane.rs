@@ -39,7 +39,7 @@
 use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
 
 use super::count::count;
-use super::counter::Ending;
+use super::counter::{Cause, Ending};
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
@@ -102,8 +102,14 @@ pub(super) fn fell_back(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
 }
 
 /// The socket is out of the socket map. It had received and sent so many segments with data.
+///
+/// While shunt is being stopped it may have been direct: when it comes back, it has to look at the gates first.
 pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
     b.store(lane.at(Lane::mode), Mode::Left as u32);
+    b.store(lane.at(Lane::credit), 0);
+    let why = b.load(lane.at(Lane::why));
+    b.when(why.eq(0), || b.store(lane.at(Lane::why), Cause::Draining as u32));
+    drop(why);
     b.store(lane.at(Lane::segments_in), received);
     b.store(lane.at(Lane::segments_out), sent);
 }
