@@ -152,6 +152,7 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
                 break;
             }
         }
+        w.clear_faults();
         // A peer that another has the memory of, that has no psock, and none at all.
         for case in 0..3 {
             let (client, server) = if case == 2 { w.flow() } else { w.direct_flow() };

@@ -83,7 +83,8 @@ fn a_socket_that_nobody_holds_and_that_nothing_waits_for_is_shown_so() {
     on_every_kernel(|mut w| {
         let (client, _) = flow(&mut w);
         w.set(client, |l| l.socket, 0);
-        w.read(client);
+        w.set(client, |l| l.copied_seq, w.get(client, |l| l.rcv_nxt));
+        w.queue(client, false);
         let end = shown(&mut w, client);
         assert_eq!((end.inode, end.direct_unread, end.tcp_unread), (0, 0, 0));
     });

@@ -35,7 +35,7 @@ fn while_shunt_is_being_stopped_every_message_goes_by_tcp() {
         assert_eq!((lane.mode, lane.credit), (Mode::Tcp as u32, 0));
         w.control(Control { refresh: REFRESH, ..Control::default() });
         assert_eq!(w.send(client, 100), Way::Direct);
-        assert_eq!(w.entered(server)[1..], [(Way::Tcp, 500..600), (Way::Direct, 600..700)]);
+        assert_eq!(w.entered(server)[2..], [(Way::Tcp, 600..700), (Way::Direct, 700..800)]);
     });
 }
 

@@ -512,6 +512,11 @@ impl Host {
             return EEXIST;
         }
         if !exists && map.entries.len() >= map.capacity {
+            if map.def.kind == MapKind::LruHash {
+                map.entries.pop_first();
+                map.entries.insert(key, value);
+                return 0;
+            }
             return E2BIG;
         }
         map.entries.insert(key, value);
