@@ -19,7 +19,7 @@
 //! | `own`, `bucket`, `role` | [`begin`], once | everyone |
 //! | `peer` | `rendezvous`, once | the lane's sender; `look` |
 //! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
-//! | `refresh_at`, `period` | [`begin`], [`turn_to_tcp`], `refresh` | the lane's sender |
+//! | `refresh_at`, `period` | [`begin`], [`put_off_refresh`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
@@ -115,13 +115,16 @@ pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
 }
 
 /// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
-///
-/// The message is a packet that connection tracking sees, so the next refresh is a whole period away.
 pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
     drop(mode);
+    put_off_refresh(b, lane, now);
+}
+
+/// A message goes by TCP, and is seen by connection tracking: the next that has to be is a whole period away.
+pub(super) fn put_off_refresh(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);

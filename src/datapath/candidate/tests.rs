@@ -117,7 +117,7 @@ fn what_hides_in_between_is_no_candidate() {
 #[test]
 fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
     type Make = fn(&mut World, u64);
-    let cases: [(Make, Counter); 10] = [
+    let cases: [(Make, Counter); 11] = [
         (|w, sk| w.set(sk, |l| l.user_data, 1), Counter::Foreign),
         (|w, sk| w.set(sk, |l| l.repair, 1), Counter::Unsuitable),
         (|w, sk| w.set(sk, |l| l.socket, 0), Counter::Unsuitable),
@@ -128,6 +128,7 @@ fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
         (|w, sk| w.set(sk, |l| l.max_pacing_rate, 1_000_000), Counter::Guarded),
         (|w, sk| w.set_optional(sk, |l| l.asks_for_counts, 1), Counter::Guarded),
         (|w, sk| w.blocks(sk, true), Counter::BlockingFile),
+        (|w, sk| w.set(w.get(sk, |l| l.socket), |l| l.socket_file, 0), Counter::Unsuitable),
     ];
     on_every_kernel(|mut w| {
         for (number, (make, outcome)) in cases.into_iter().enumerate() {

@@ -179,13 +179,35 @@ fn a_candidate_waits_while_its_file_blocks_or_a_thread_sleeps_on_it() {
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
         w.waiting(client, &[Waiter::Epoll; 5]);
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking), "more than are looked at");
-        w.waiting(client, &[Waiter::Epoll]);
-        // What cannot be read, behind what is read for mappings: the socket, the file, its flags, and who waits.
-        for read in 4..9 {
-            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
-            assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking), "{read}");
+        w.waiting(client, &[]);
+        assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
+    });
+}
+
+#[test]
+fn a_candidate_waits_while_it_cannot_be_told_who_sleeps_on_it() {
+    on_every_kernel(|mut w| {
+        for waiting in 0..=4 {
+            let (client, _) = w.candidates();
+            w.waiting(client, &vec![Waiter::Epoll; waiting]);
+            // Behind what is read for mappings: the socket, its file, that one's flags; the queue, its head, and of each that waits
+            // who it is, its stack and the next. One that has no stack does not sleep.
+            for read in 4..9 + 3 * waiting as u32 {
+                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+                let is_stack = read > 8 && (read - 9) % 3 == 1;
+                let expected = if is_stack { Wait::Peer } else { Wait::Blocking };
+                assert_eq!(w.enrol(client), Enrolment::Waits(expected), "{waiting} {read}");
+            }
+            assert_eq!((w.pending_faults(), w.enrol(client)), (0, Enrolment::Waits(Wait::Peer)));
         }
-        assert_eq!((w.pending_faults(), w.enrol(client)), (0, Enrolment::Waits(Wait::Peer)));
+        // It is closed meanwhile.
+        for of_file in [true, false] {
+            let (client, _) = w.candidates();
+            let held = w.get(client, |l| l.socket);
+            let at = if of_file { w.at(held, |l| l.socket_file) } else { w.at(client, |l| l.socket) };
+            w.fault(Helper::ProbeReadKernel, 3, Fault::Zeroes(at));
+            assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
+        }
     });
 }
 

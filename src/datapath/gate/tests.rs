@@ -1,4 +1,4 @@
-use super::super::simulation::{BOOKKEEPING, Kernel, Way, World, on_every_kernel};
+use super::super::simulation::{BOOKKEEPING, REFRESH, Way, World, on_every_kernel};
 use super::super::{Counter, Mode};
 use super::{LARGE, LIMIT};
 
@@ -22,7 +22,7 @@ const MOST: u64 = LIMIT as u64;
 fn a_lane_returns_to_direct_once_all_that_it_sent_by_tcp_has_arrived() {
     on_every_kernel(|mut w| {
         let (client, server) = w.flow();
-        w.time_passes(super::super::simulation::REFRESH);
+        w.time_passes(REFRESH);
         assert_eq!(w.send_slowly(client, 1_000), Way::Tcp);
         assert_eq!(w.send_slowly(client, 5), Way::Tcp);
         assert_eq!(w.counted(), [(Counter::ArrivalGate, 1), (Counter::Refresh, 1)]);
@@ -151,27 +151,28 @@ fn an_empty_receiver_lends_half_the_limit() {
 
 #[test]
 fn no_more_is_lent_than_the_buffer_has_beside_twice_the_window_that_was_offered() {
-    let mut w = World::new(Kernel::Full);
-    // Window, bytes of it that have come, and twice what is lent of a buffer of 60,000.
-    for (window, come, limit) in
-        [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000)]
-    {
-        let (client, server) = without_credit(&mut w);
-        w.set(server, |l| l.receive_buffer, 60_000);
-        w.set(server, |l| l.rcv_wnd, window);
-        w.set(server, |l| l.rcv_wup, w.get(server, |l| l.rcv_nxt) - come);
-        assert_eq!(w.send(client, 200), Way::Direct);
-        assert_eq!(credit(&mut w, client), limit / 2 - 200 - BOOKKEEPING, "{window} {come}");
-    }
-    // The window may reach over the end of the sequence numbers, and be larger than the buffer.
-    for (window, way) in [(10_000, Way::Direct), (40_000, Way::Tcp)] {
-        let (client, server) = without_credit(&mut w);
-        w.set(server, |l| l.receive_buffer, 60_000);
-        w.set(server, |l| l.rcv_wnd, window);
-        w.set(server, |l| l.rcv_wup, 0xffff_f000);
-        w.set(server, |l| l.rcv_nxt, 0);
-        assert_eq!(w.send(client, 200), way, "{window}");
-    }
+    on_every_kernel(|mut w| {
+        // Window, bytes of it that have come, and twice what is lent of a buffer of 60,000.
+        for (window, come, limit) in
+            [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000)]
+        {
+            let (client, server) = without_credit(&mut w);
+            w.set(server, |l| l.receive_buffer, 60_000);
+            w.set(server, |l| l.rcv_wnd, window);
+            w.set(server, |l| l.rcv_wup, w.get(server, |l| l.rcv_nxt) - come);
+            assert_eq!(w.send(client, 200), Way::Direct);
+            assert_eq!(credit(&mut w, client), limit / 2 - 200 - BOOKKEEPING, "{window} {come}");
+        }
+        // The window may reach over the end of the sequence numbers, and be larger than the buffer.
+        for (window, way) in [(10_000, Way::Direct), (40_000, Way::Tcp)] {
+            let (client, server) = without_credit(&mut w);
+            w.set(server, |l| l.receive_buffer, 60_000);
+            w.set(server, |l| l.rcv_wnd, window);
+            w.set(server, |l| l.rcv_wup, 0xffff_f000);
+            w.set(server, |l| l.rcv_nxt, 0);
+            assert_eq!(w.send(client, 200), way, "{window}");
+        }
+    });
 }
 
 #[test]

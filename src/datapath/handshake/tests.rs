@@ -125,15 +125,16 @@ fn a_socket_that_is_connected_again_is_taken_out_and_not_considered_a_second_tim
 #[test]
 fn a_marked_socket_that_is_not_shown_is_not_considered_again() {
     on_every_kernel(|mut w| {
-        let hidden = [(Helper::SkStorageGet, 0), (Helper::SkStorageDelete, 0)];
-        for fault in [None].into_iter().chain(hidden.map(Some)) {
-            let (client, _) = w.candidates();
+        for hidden_at in [None, Some(Helper::SkStorageGet), Some(Helper::SkStorageDelete)] {
+            let (client, server) = w.candidates();
             w.counted();
-            if let Some((helper, calls_before)) = fault {
-                w.fault(helper, calls_before, Fault::SocketHidden);
+            for (op, sk) in [(Op::ActiveEstablished, client), (Op::PassiveEstablished, server)] {
+                if let Some(helper) = hidden_at {
+                    w.fault(helper, 0, Fault::SocketHidden);
+                }
+                w.event(Event { shown: hidden_at.is_some(), ..Event::new(op, sk) });
+                assert_eq!((w.counted(), w.callbacks(sk), w.pending_faults()), (vec![], 0, 0));
             }
-            w.event(Event { shown: fault.is_some(), ..Event::new(Op::ActiveEstablished, client) });
-            assert_eq!((w.counted(), w.callbacks(client), w.pending_faults()), (vec![], 0, 0));
         }
     });
 }

@@ -172,6 +172,82 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
         w.counted();
         w.segment(server);
         assert_eq!(w.counted(), [], "another socket map's");
+        // In the middle.
+        w.control(Control { refresh: REFRESH, ..Control::default() });
+        let (_, server) = w.direct_flow();
+        let at = w.at(server, |l| l.user_data);
+        w.fault(Helper::ProbeReadKernel, 3, Fault::Zeroes(at));
+        drain(&mut w);
+        w.segment(server);
+        assert_eq!((w.pending_faults(), w.is_enrolled(server)), (0, true));
+    });
+}
+
+/// A flow in which this end was enrolled first, and has not found its peer.
+fn lonely(w: &mut World, client_first: bool) -> (u64, u64) {
+    let (client, server) = w.candidates();
+    let (first, second) = if client_first { (client, server) } else { (server, client) };
+    for sk in [second, first, second] {
+        w.enrol(sk);
+    }
+    assert_eq!(w.lane(first).unwrap().peer.sk, 0);
+    w.counted();
+    (first, second)
+}
+
+#[test]
+fn whoever_has_not_found_its_peer_looks_for_it_before_it_leaves() {
+    on_every_kernel(|mut w| {
+        for (client_first, case) in [true, false].into_iter().flat_map(|first| (0..6).map(move |case| (first, case))) {
+            for draining in [true, false] {
+                let (own, peer) = lonely(&mut w, client_first);
+                w.users_of_psock(peer, 2);
+                w.edit_lane(peer, |lane| match case {
+                    0 => lane.own.name.own += 1,
+                    1 => lane.own.name.peer += 1,
+                    _ => {}
+                });
+                match case {
+                    2 => w.unmap_lane(peer),
+                    3 => w.evict("rendezvous"),
+                    // With nothing in the way.
+                    4 => w.users_of_psock(peer, 1),
+                    _ => {}
+                }
+                if draining {
+                    drain(&mut w);
+                }
+                w.segment(own);
+                let found = case > 3;
+                assert_eq!(w.lane(own).unwrap().peer.sk != 0, found, "{case}");
+                let stays = if draining { found && case != 4 } else { true };
+                assert_eq!(w.is_enrolled(own), stays, "{case} {draining}");
+                w.control(Control { refresh: REFRESH, ..Control::default() });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_socket_stays_while_it_cannot_be_told_who_sleeps_on_its_peer() {
+    on_every_kernel(|mut w| {
+        for waiting in 0..=4 {
+            for read in 0.. {
+                let mut w = World::new(w.kernel);
+                let (client, server) = w.direct_flow();
+                w.waiting(client, &vec![Waiter::Epoll; waiting]);
+                w.users_of_psock(client, 2);
+                drain(&mut w);
+                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+                w.segment(server);
+                w.control(Control { refresh: REFRESH, ..Control::default() });
+                if w.pending_faults() > 0 {
+                    assert!(read as usize >= 10 + 3 * waiting, "{read} reads");
+                    break;
+                }
+            }
+        }
+        w.time_passes(1);
     });
 }
 

@@ -87,6 +87,9 @@ fn a_socket_that_nobody_holds_and_that_nothing_waits_for_is_shown_so() {
         w.queue(client, false);
         let end = shown(&mut w, client);
         assert_eq!((end.inode, end.direct_unread, end.tcp_unread), (0, 0, 0));
+        w.queue(client, true);
+        w.set(client, |l| l.user_data, 0);
+        assert_eq!(shown(&mut w, client).direct_unread, 0, "it is about to leave");
     });
 }
 

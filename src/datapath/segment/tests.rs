@@ -34,24 +34,32 @@ fn who_only_polls_stays_whether_the_file_blocks_or_not() {
             assert_eq!(w.counted(), []);
             assert_eq!((w.send(client, 1), w.send(server, 1)), (Way::Direct, Way::Direct));
         }
+        let (client, _) = w.direct_flow();
+        w.blocks(client, true);
+        w.segment(client);
+        assert_eq!(w.counted(), [], "nobody has accepted it");
     });
 }
 
 #[test]
 fn what_cannot_be_looked_at_stays() {
     on_every_kernel(|mut w| {
-        // After the peer's cookie and mode: socket, file, its flags; the wait queue and who is in it.
-        for read in 0.. {
-            let (client, _) = waited_for(&mut w, &[Waiter::Thread]);
-            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
-            w.segment(client);
-            if w.pending_faults() > 0 {
-                assert!(read > 15, "{read} reads");
-                break;
+        for waiting in 0..=4 {
+            for read in 0.. {
+                let mut w = World::new(w.kernel);
+                // Enrolled first, it has not found its peer.
+                let (_, server) = w.flow();
+                w.blocks(server, true);
+                w.waiting(server, &vec![Waiter::Epoll; waiting]);
+                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+                w.segment(server);
+                assert_eq!((w.counted(), w.is_enrolled(server)), (vec![], true));
+                if w.pending_faults() > 0 {
+                    assert!(read as usize >= 8 + 3 * waiting, "{read} reads");
+                    break;
+                }
             }
-            w.counted();
         }
-        w.clear_faults();
         for without in ["socket", "file"] {
             let (client, _) = waited_for(&mut w, &[Waiter::Thread]);
             let held = w.get(client, |l| l.socket);

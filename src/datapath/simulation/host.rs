@@ -133,6 +133,8 @@ pub enum Fault {
     Fails,
     /// The context shows no socket any more.
     SocketHidden,
+    /// Somebody sets the eight bytes at this address to zero.
+    Zeroes(u64),
 }
 
 /// What changes while programs run, beside memory.
@@ -310,6 +312,7 @@ impl Host {
             match fault {
                 Fault::Fails => fails = true,
                 Fault::SocketHidden => hides = true,
+                Fault::Zeroes(address) => self.memory.set_number(*address, 8, 0),
             }
             false
         });

@@ -23,6 +23,7 @@ mod model;
 mod stream;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use bpf_asm::{
     __sk_buff, KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length,
@@ -173,12 +174,14 @@ struct Socket {
     spoke: bool,
 }
 
+type Programs = [(ProgramName, Program); ProgramName::ALL.len()];
+
 /// Sockets on a simulated kernel with the datapath attached.
 pub struct World {
     pub kernel: Kernel,
     /// There except while a program runs.
     host: Option<Host>,
-    programs: [(ProgramName, Program); ProgramName::ALL.len()],
+    programs: Programs,
     /// The programs as the interpreter takes them.
     prepared: Vec<Vec<u8>>,
     sockets: BTreeMap<u64, Socket>,
@@ -191,8 +194,11 @@ pub struct World {
 
 impl World {
     pub fn new(kernel: Kernel) -> World {
+        // It takes longer to assemble them than most tests.
+        static ASSEMBLED: [OnceLock<Programs>; Kernel::ALL.len()] = [const { OnceLock::new() }; Kernel::ALL.len()];
         let datapath = Datapath::new(kernel.layout(), Settings { flows: 64, hz: HZ });
-        let programs = datapath.programs().unwrap_or_else(|errors| panic!("{errors}"));
+        let assemble = || datapath.programs().unwrap_or_else(|errors| panic!("{errors}"));
+        let programs = ASSEMBLED[kernel as usize].get_or_init(assemble).clone();
         let host = Host::new(datapath);
         let prepare = |program: &Program| {
             assert!(program.slots() * 2 <= memory::MARKS, "there is no room for the marks");
@@ -236,6 +242,11 @@ impl World {
     pub fn set(&mut self, object: u64, field: impl Fn(&Layout) -> KernelField, content: u64) {
         let host = self.host();
         host.memory.set_member(object, field(&host.datapath.layout), content);
+    }
+
+    /// Where a member of a kernel object is.
+    pub fn at(&self, object: u64, field: impl Fn(&Layout) -> KernelField) -> u64 {
+        object + u64::from(field(&self.host().datapath.layout).offset)
     }
 
     /// Sets a member that only some kernels have.
