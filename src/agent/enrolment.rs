@@ -22,6 +22,8 @@ use crate::host::NamespaceIds;
 const SOON: Duration = Duration::from_micros(100);
 /// The longest pause between two attempts.
 const SELDOM: Duration = Duration::from_secs(2);
+/// The longest pause while something is about to change.
+const OFTEN: Duration = Duration::from_millis(20);
 /// How long the tracepoint stays attached after the last candidate that needs it.
 const LINGER: Duration = Duration::from_secs(2);
 /// After how long a process that could not be examined is examined again.
@@ -47,6 +49,15 @@ struct Waiting {
     newcomer: Newcomer,
     due: Instant,
     pause: Duration,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Enrolled,
+    Waits(Wait),
+    /// It is closed, or left alone.
+    Gone,
 }
 
 /// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it: it costs every receive call of
@@ -93,45 +104,61 @@ impl Enrolment {
             }
         })?;
         let mut history = false;
-        let (due, later): (Vec<_>, Vec<_>) =
+        let (mut due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
         self.waiting = later;
-        for mut waiting in due {
-            let Some(wait) = self.attempt(&waiting.newcomer)? else { continue };
+        while let Some(mut waiting) = due.pop() {
+            let wait = match self.attempt(&waiting.newcomer)? {
+                Outcome::Waits(wait) => wait,
+                Outcome::Gone => continue,
+                Outcome::Enrolled => {
+                    // Its peer has waited for that.
+                    let pair = waiting.newcomer.pair;
+                    let peers = self.waiting.extract_if(.., |other| other.newcomer.pair == pair);
+                    due.extend(peers.map(|peer| Waiting { pause: SOON, ..peer }));
+                    continue;
+                }
+            };
             history |= wait == Wait::History;
+            // A history grows with every read, and a moment without unread bytes comes soon.
+            let grows = matches!(wait, Wait::History | Wait::Unread);
+            waiting.pause = (waiting.pause * 2).min(if grows { OFTEN } else { SELDOM });
             waiting.due = Instant::now() + waiting.pause;
-            waiting.pause = (waiting.pause * 2).min(SELDOM);
             self.waiting.push(waiting);
         }
         self.history.keep(history);
         Ok(())
     }
 
-    /// Runs the program for a candidate: what it waits for, unless it is enrolled or gone.
-    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Option<Wait>> {
+    /// Runs the program for a candidate.
+    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Outcome> {
         let process = newcomer.process.pid;
         let Some(id) = self.namespaces.of(newcomer.netns, newcomer.thread, process) else {
             tracing::debug!(pid = process, netns = newcomer.netns, "left to TCP: its network namespace is not found");
-            return Ok(None);
+            return Ok(Outcome::Gone);
         };
-        let wait = self.run(newcomer, id)?;
-        if wait == Some(Wait::Process) && self.examine(&newcomer.process) {
+        let outcome = self.run(newcomer, id)?;
+        if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {
             return self.run(newcomer, id);
         }
-        Ok(wait)
+        Ok(outcome)
     }
 
-    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Option<Wait>> {
+    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Outcome> {
         let mut packet = [0; RECORD_AT + size_of::<Request>()];
         packet[RECORD_AT..].copy_from_slice(bytes_of(&request(newcomer, namespace)));
         let answer = self.enrol.transform(&mut packet).context("cannot run the program that enrols")?.retval;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer];
-        let wait = waits.into_iter().find(|wait| *wait as u32 == answer);
-        if answer == Answer::Gone as u32 {
-            self.namespaces.forget(newcomer.netns);
-        }
-        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, answer, ?wait, "candidate");
-        Ok(wait)
+        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
+        let outcome = match waits.into_iter().find(|wait| *wait as u32 == answer) {
+            Some(wait) => Outcome::Waits(wait),
+            None if answer == Answer::Enrolled as u32 => Outcome::Enrolled,
+            None => {
+                self.namespaces.forget(newcomer.netns);
+                Outcome::Gone
+            }
+        };
+        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?outcome, "candidate");
+        Ok(outcome)
     }
 
     /// Finds out how a process reads; whether that was possible.

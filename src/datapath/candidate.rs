@@ -141,6 +141,12 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
     b.store(candidate.at(Candidate::sk), b.load(address.place()));
     name_of(b, event, candidate.at(Candidate::name), candidate.at(Candidate::role));
+    {
+        let pair = b.slot::<Isns>();
+        let role = b.load(candidate.at(Candidate::role));
+        rendezvous::pair(b, &candidate.at(Candidate::name), &role, &pair);
+        b.copy(newcomer.at(Newcomer::pair), pair.place());
+    }
     drop(candidate);
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);

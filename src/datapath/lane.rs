@@ -45,7 +45,7 @@ use super::{Datapath, receiver, refresh};
 
 /// How many messages in a row may go by TCP. It costs a socket in the map more than one that is not in it: segments are copied into
 /// other records, and small writes are not joined.
-const FALLBACKS: i32 = 32;
+const FALLBACKS: i32 = 64;
 
 /// A fresh lane, or one of a socket that comes back, goes by TCP. `own` and `peer` are in it already.
 pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {

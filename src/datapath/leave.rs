@@ -15,8 +15,8 @@ use super::counter::{Ending, Outcome};
 use super::event::lane_of;
 use super::peek::peek;
 use super::receiver::{delivered, mode, unread, users_of_psock};
-use super::record::{Control, End, Lane, Mode};
-use super::rendezvous::find_peer;
+use super::record::{Control, End, Isns, Lane, Mode};
+use super::rendezvous::{find_peer, pair};
 use super::waiters::asleep;
 use super::{Datapath, lane};
 
@@ -32,6 +32,14 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop(unread);
     at_rest(b, d, &lane, &stays);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+    // An end that has met nobody is not to be met any more.
+    let known = b.load(lane.at(Lane::peer).at(End::sk));
+    b.when(known.eq(0), || {
+        let at = b.slot::<Isns>();
+        pair(b, &lane.at(Lane::own).at(End::name), &b.load(lane.at(Lane::role)), &at);
+        b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
+    });
+    drop(known);
     let received = b.load(event.at(bpf_sock_ops::data_segs_in));
     let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
     lane::left(b, &lane, &received, &sent);

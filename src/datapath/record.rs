@@ -124,8 +124,8 @@ record! {
         pub sk: u64,
         /// A [`Role`].
         pub role: u32,
-        /// Nothing.
-        pub padding: u32,
+        /// Not 0: it is left alone for good.
+        pub refused: u32,
     }
 }
 
@@ -135,6 +135,8 @@ record! {
     pub struct Newcomer {
         /// Its socket cookie.
         pub cookie: u64,
+        /// Its connection: the client's name.
+        pub pair: Isns,
         /// The process that uses it.
         pub process: Process,
         /// Inode number of its network namespace.
@@ -200,6 +202,8 @@ pub enum Wait {
     Blocking = 3,
     /// The other end cannot be enrolled yet.
     Peer = 4,
+    /// Bytes are unread in TCP's receive queue: some kernels do not count them for FIONREAD once the socket is enrolled.
+    Unread = 5,
 }
 
 /// How a process takes bytes out of its sockets, as the agent found out.

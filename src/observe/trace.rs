@@ -208,6 +208,7 @@ mod tests {
             (Mode::Direct, Counter::Paired, "direct", None),
             (Mode::Tcp, Counter::ArrivalGate, "tcp", Some("arrival_gate")),
             (Mode::Ended, Counter::PeerGone, "ended", Some("peer_gone")),
+            (Mode::Leaving, Counter::Resting, "ended", Some("resting")),
             (Mode::Ended, Counter::Closed, "closed", None),
         ] {
             let event = Event { mode: mode as u32, reason: reason as u32, ..Event::default() };

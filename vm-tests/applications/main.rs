@@ -36,3 +36,4 @@ mod nginx;
 mod postgres;
 mod redis;
 mod sidecars;
+mod splicing;

@@ -1,28 +1,11 @@
 //! Flows are direct in both lanes, however their two ends are joined.
 
-use tcp_shunt::datapath::Meter;
-
-use crate::harness::eventually;
 use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
+use crate::harness::node::Node;
 use crate::harness::pattern::Dice;
 use crate::harness::report::{Mode, canonical};
-use crate::harness::socket::{TcpInfo, option};
-use crate::harness::traffic::{exchange, over_every_path, settle, warm_up};
-
-/// Lets both ends get room for their readers, where programs can make it: where they cannot wake, they cannot.
-fn settle_with_room(pair: &Pair) {
-    settle(pair);
-    if !tcp_shunt::probe::wakes().expect("find out whether programs wake readers") {
-        return;
-    }
-    let room = || [&pair.client, &pair.server].map(|end| option(end, libc::SOL_SOCKET, libc::SO_RCVBUF));
-    eventually("both have room", || {
-        warm_up(pair);
-        room().iter().all(|&bytes| bytes > 192 << 10).then_some(())
-    });
-    warm_up(pair);
-}
+use crate::harness::socket::TcpInfo;
+use crate::harness::traffic::{by_tcp, direct, exchange, over_every_path};
 
 const ROUNDS: u64 = 50;
 const LONGEST: usize = 16 << 10;
@@ -30,17 +13,15 @@ const LONGEST: usize = 16 << 10;
 #[test]
 fn requests_and_responses_are_direct_over_every_path() {
     isolated(|| {
-        let charges = tcp_shunt::probe::meter().expect("find out how bytes are metered") == Meter::Charged;
         let node = Node::start();
         over_every_path(|path| {
             let paired_before = node.stats().counter("paired");
             let direct_before = node.stats().counter("direct_bytes");
             let pair = node.pair(path);
-            settle_with_room(&pair);
+            direct(&node, &pair);
 
             let before = node.stats();
-            let by_tcp = || [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
-            let by_tcp_before = by_tcp();
+            let by_tcp_before = by_tcp(&pair);
             let mut dice = Dice(1);
             let (mut requests, mut responses) = (0, 0);
             for round in 0..ROUNDS {
@@ -49,18 +30,12 @@ fn requests_and_responses_are_direct_over_every_path() {
                 requests += request as u64;
                 responses += response as u64;
             }
-            let [client_by_tcp, server_by_tcp] = by_tcp();
-            let grown = client_by_tcp - by_tcp_before[0] + server_by_tcp - by_tcp_before[1];
+            let grown = by_tcp(&pair) - by_tcp_before;
             // A refresh is one message by TCP, and what follows it before it has been read.
             let after = node.stats();
             let counted = |name| after.counter(name) - before.counter(name);
-            let allowed = if charges {
-                assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
-                counted("refresh") * 2 * LONGEST as u64
-            } else {
-                // Where the sender counts, it cannot tell a reader that keeps up from one that has read nothing.
-                (requests + responses) / 4
-            };
+            assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
+            let allowed = counted("refresh") * 2 * LONGEST as u64;
             assert!(grown <= allowed, "{path}: the kernel sent {grown} bytes by TCP: {after:?}");
 
             let stats = node.stats();
@@ -89,7 +64,7 @@ fn a_flow_that_has_ended_is_no_longer_listed() {
     isolated(|| {
         let node = Node::start();
         let pair = node.pair(crate::harness::path::VETH);
-        warm_up(&pair);
+        direct(&node, &pair);
         let client = pair.client.try_clone().expect("duplicate the client's descriptor");
         assert!(node.flow_of(&client).is_some());
         client.shutdown(std::net::Shutdown::Both).expect("shut down");
@@ -107,7 +82,7 @@ fn two_agents_on_two_cgroups_accelerate_only_their_own_connections() {
             let others = |counter: &str| nodes[1 - turn].stats().counter(counter);
             let before = (others("paired"), others("no_hint"));
             let pair = node.pair(crate::harness::path::VETH);
-            warm_up(&pair);
+            direct(node, &pair);
             exchange(&pair, 2, 1000, 1000);
             let flow = node.flow_of(&pair.client).expect("the flow is listed");
             assert!(flow.client.is_some_and(|end| end.mode == Mode::Direct));

@@ -2,16 +2,15 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{receive_to_end, settle, warm_up};
+use crate::harness::traffic::{direct, receive, receive_to_end, small_talk, wait_within};
 
 /// What the kernel spends on a redirected message besides its bytes (`struct sk_msg` comes from kmalloc-1k).
 const BOOKKEEPING: u64 = 1024;
@@ -36,7 +35,6 @@ impl Buffers {
 
 /// Writes until nothing more is taken; returns how many bytes were.
 fn fill(mut stream: &TcpStream, chunk: usize) -> u64 {
-    stream.set_nonblocking(true).expect("make it non-blocking");
     // No connection of this kind holds as much: then there is no back-pressure.
     const ENDLESS: u64 = 1 << 28;
     let mut taken = 0;
@@ -46,10 +44,8 @@ fn fill(mut stream: &TcpStream, chunk: usize) -> u64 {
             Err(error) => {
                 // Not ENOMEM, nor anything else.
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "after {taken} bytes: {error}");
-                let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
                 // TCP moves bytes on to the receiver for a while: its window grows, its acknowledgements are delayed.
-                let settled = PollTimeout::try_from(Duration::from_secs(1)).expect("a poll timeout");
-                if poll(&mut fds, settled).expect("poll") == 0 {
+                if !wait_within(stream, PollFlags::POLLOUT, Duration::from_secs(1)) {
                     return taken;
                 }
             }
@@ -59,7 +55,7 @@ fn fill(mut stream: &TcpStream, chunk: usize) -> u64 {
 }
 
 #[test]
-fn a_reader_that_does_not_read_is_sent_no_more_than_twice_what_tcp_would_send_it() {
+fn a_reader_that_does_not_read_is_sent_little_more_than_tcp_would_send_it() {
     isolated(|| {
         let node = Node::start();
         for path in [LOOPBACK, VETH] {
@@ -76,19 +72,19 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
     let context = format!("{path}, {buffers:?}, writes of {chunk}");
     let plain = node.pair_outside(path);
     buffers.apply(&plain);
-    warm_up(&plain);
+    small_talk(&plain);
     let receive_buffer = socket2::SockRef::from(&plain.server).recv_buffer_size().expect("ask for SO_RCVBUF") as u64;
     let by_tcp = fill(&plain.client, chunk);
 
     let pair = node.pair(path);
     buffers.apply(&pair);
-    settle(&pair);
+    direct(node, &pair);
     let taken = fill(&pair.client, chunk);
     let lane = node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
     assert!(lane.direct_bytes > 0, "nothing was direct: {context}: {lane:?}");
     eprintln!("{context}: {taken} bytes, {by_tcp} by TCP; {lane:?}");
-    // How far TCP lets a send buffer grow differs by as much from one connection to the next.
-    let allowed = 2 * by_tcp + receive_buffer;
+    // How far TCP lets a send buffer grow differs by some receive buffers from one connection to the next.
+    let allowed = by_tcp * 3 / 2 + receive_buffer;
     assert!(taken <= allowed, "{taken} bytes were taken, {by_tcp} by TCP: {context}");
 
     pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
@@ -103,17 +99,16 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
             for buffers in [Buffers::Kernels, Buffers::Fixed(16 << 10)] {
                 let plain = node.pair_outside(path);
                 buffers.apply(&plain);
-                warm_up(&plain);
+                small_talk(&plain);
                 let by_tcp = fill(&plain.client, 64 << 10);
 
                 let pair = node.pair(path);
                 buffers.apply(&pair);
-                settle(&pair);
+                direct(&node, &pair);
                 let lane = || node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
                 let before = lane().direct_messages;
                 // Enough to overrun any limit that counts payload only by a factor of hundreds, without waiting for TCP to
                 // fill up byte by byte.
-                pair.client.set_nonblocking(true).expect("make it non-blocking");
                 let mut taken = 0;
                 while taken < 100_000 {
                     match (&pair.client).write(&PATTERN.bytes(taken, 1)) {
@@ -127,7 +122,7 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
                 let queued = lane().direct_messages - before;
                 assert!(queued > 0, "nothing was direct: {path}, {buffers:?}: {:?}", lane());
                 let held = queued * (BOOKKEEPING + 1);
-                assert!(held <= 2 * by_tcp, "{queued} messages hold {held} bytes, TCP {by_tcp}: {path}, {buffers:?}");
+                assert!(held <= by_tcp * 3 / 2, "{queued} messages hold {held} bytes, TCP {by_tcp}: {path}, {buffers:?}");
 
                 pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
                 assert_eq!(receive_to_end(&pair.server, PATTERN, 0), (taken, Ok(())), "{path}, {buffers:?}");
@@ -141,15 +136,14 @@ fn a_sender_that_was_held_up_becomes_direct_again_once_everything_is_read() {
     isolated(|| {
         let node = Node::start();
         let pair = node.pair(LOOPBACK);
-        settle(&pair);
+        direct(&node, &pair);
         let taken = fill(&pair.client, 64 << 10);
-        pair.client.set_nonblocking(false).expect("make it blocking");
-        crate::harness::traffic::receive(&pair.server, PATTERN, 0..taken, 64 << 10);
+        receive(&pair.server, PATTERN, 0..taken, 64 << 10);
         let lane = || node.flow_of(&pair.client).and_then(|flow| flow.client).expect("the flow is listed");
         let before = lane();
         assert!(before.tcp_bytes > 1000, "the memory gate never closed: {before:?}");
-        warm_up(&pair);
-        warm_up(&pair);
+        small_talk(&pair);
+        small_talk(&pair);
         let after = lane();
         assert!(after.direct_messages > before.direct_messages, "{before:?} {after:?}");
     });

@@ -1,6 +1,6 @@
 //! Writing to what is closed fails as with TCP.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::pattern::Pattern;
 use crate::harness::thread_state::Thread;
-use crate::harness::traffic::{exchange, expect_end, over_every_path, receive_to_end, send, warm_up};
+use crate::harness::traffic::{
+    direct, exchange, expect_end, over_every_path, read, receive_to_end, send, small_talk, write,
+};
 
 /// Runs `test` with a connection that is direct in both lanes and with one that shunt has nothing to do with: whatever holds
 /// for TCP has to hold for both.
@@ -17,11 +19,11 @@ fn with_and_without_shunt(mut test: impl FnMut(Pair, &Node)) {
     let node = Node::start();
     over_every_path(|path| {
         let outside = node.pair_outside(path);
-        warm_up(&outside);
+        small_talk(&outside);
         test(outside, &node);
         let direct_before = node.stats().counter("direct_messages");
         let inside = node.pair(path);
-        warm_up(&inside);
+        direct(&node, &inside);
         exchange(&inside, 50, 100, 100);
         assert!(node.stats().counter("direct_messages") >= direct_before + 3);
         test(inside, &node);
@@ -64,7 +66,7 @@ fn writes_to_a_peer_that_has_closed_come_to_fail() {
 }
 
 #[test]
-fn a_writer_that_is_blocked_is_told_when_its_reader_goes_away() {
+fn a_writer_that_waits_for_room_is_told_when_its_reader_goes_away() {
     isolated(|| {
         with_and_without_shunt(|Pair { client, server }, _| {
             std::thread::scope(|scope| {
@@ -73,12 +75,12 @@ fn a_writer_that_is_blocked_is_told_when_its_reader_goes_away() {
                 let writer = scope.spawn(move || {
                     tell.send(Thread::current()).expect("tell the thread");
                     loop {
-                        if let Err(error) = (&mut &*client).write(&[7; 64 << 10]) {
+                        if let Err(error) = write(client, &[7; 64 << 10]) {
                             return error.kind();
                         }
                     }
                 });
-                told.recv().expect("the writer's thread").wait_until_blocked_in(libc::SYS_sendto);
+                told.recv().expect("the writer's thread").wait_until_blocked_in(libc::SYS_ppoll);
                 drop(server);
                 let error = writer.join().expect("the writer");
                 assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
@@ -91,20 +93,20 @@ fn a_writer_that_is_blocked_is_told_when_its_reader_goes_away() {
 fn a_reader_that_waits_is_told_when_its_peer_closes_or_shuts_down() {
     isolated(|| {
         with_and_without_shunt(|Pair { client, server }, _| {
-            let blocked = |stream: &TcpStream, end: &dyn Fn()| {
+            let waits = |stream: &TcpStream, end: &dyn Fn()| {
                 std::thread::scope(|scope| {
                     let (tell, told) = std::sync::mpsc::channel();
                     let reader = scope.spawn(move || {
                         tell.send(Thread::current()).expect("tell the thread");
-                        (&mut &*stream).read(&mut [0; 10]).expect("read")
+                        read(stream, &mut [0; 10]).expect("read")
                     });
-                    told.recv().expect("the reader's thread").wait_until_blocked_in(libc::SYS_recvfrom);
+                    told.recv().expect("the reader's thread").wait_until_blocked_in(libc::SYS_ppoll);
                     end();
                     assert_eq!(reader.join().expect("the reader"), 0);
                 });
             };
-            blocked(&server, &|| client.shutdown(Shutdown::Write).expect("shut down"));
-            blocked(&client, &|| server.shutdown(Shutdown::Both).expect("shut down"));
+            waits(&server, &|| client.shutdown(Shutdown::Write).expect("shut down"));
+            waits(&client, &|| server.shutdown(Shutdown::Both).expect("shut down"));
         });
     });
 }
@@ -126,10 +128,7 @@ fn who_shuts_down_and_then_waits_for_the_rest_is_not_woken_for_nothing() {
                     send(&server, rest, 0..20_000, 5_000);
                     server.shutdown(Shutdown::Write).expect("shut down");
                 });
-                let mut all = Vec::new();
-                (&client).read_to_end(&mut all).expect("the rest");
-                rest.check(0, &all);
-                assert_eq!(all.len(), 20_000);
+                assert_eq!(receive_to_end(&client, rest, 0), (20_000, Ok(())));
             });
         });
     });

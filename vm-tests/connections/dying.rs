@@ -25,7 +25,9 @@ use crate::harness::load::under_load;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH, ready_for_tests};
 use crate::harness::pattern::{Dice, Pattern};
-use crate::harness::traffic::{both_ways, exchange, receive, send, settle, warm_up};
+use crate::harness::traffic::{
+    both_ways, direct, direct_all, exchange, receive, send, small_talk, until_direct,
+};
 use crate::harness::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.
@@ -51,7 +53,7 @@ fn agents_that_are_killed_at_any_moment_while_they_take_over_disturb_nobody() {
         let mut node = Node::start();
         let flows: Vec<Pair> = [LOOPBACK, VETH].map(|path| node.pair(path)).into();
         let waiting = node.pair(VETH);
-        settle(&waiting);
+        direct(&node, &waiting);
         send(&waiting.client, THERE, 0..UNREAD, 5_000);
         let services = [LOOPBACK, REDIRECT].map(|path| node.listen(path));
         let agent = &mut node.agent;
@@ -69,10 +71,12 @@ fn agents_that_are_killed_at_any_moment_while_they_take_over_disturb_nobody() {
             load.progress();
         });
         receive(&waiting.server, THERE, 0..UNREAD, 10_000);
-        eventually("one generation is left", || (node.agent.states() == ["running"]).then_some(()));
-        let pair = node.pair(VETH);
-        warm_up(&pair);
-        assert!(node.flow_of(&pair.client).is_some(), "new connections are not accelerated");
+        eventually("one generation is left", || {
+            // A socket leaves at its next segment.
+            flows.iter().chain([&waiting]).for_each(small_talk);
+            (node.agent.states() == ["running"]).then_some(())
+        });
+        direct(&node, &node.pair(VETH));
     });
 }
 
@@ -178,11 +182,11 @@ fn a_take_over_that_the_kernel_refuses_something_leaves_all_flows_as_they_are() 
     isolated(|| {
         let mut node = Node::start();
         let flows: Vec<Pair> = [LOOPBACK, VETH].map(|path| node.pair(path)).into();
-        flows.iter().for_each(settle);
+        direct_all(&node, &flows);
         node.agent.signal(Signal::SIGKILL);
         node.agent.wait();
         let cgroup = node.bed.cgroup().path().to_str().expect("a path in UTF-8");
-        let arguments = ["run", "--replace", "--name", node.agent.name(), "--cgroup", cgroup, "--blocking-readers"];
+        let arguments = ["run", "--replace", "--name", node.agent.name(), "--cgroup", cgroup];
         let refused = with_more_and_more_files(&arguments, |said| {
             assert_eq!(node.agent.states(), ["orphaned"], "{said}");
             let direct = node.stats().counter("direct_messages");
@@ -287,8 +291,8 @@ fn a_cgroup_that_is_removed_under_an_agent_takes_no_flow_with_it() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
         let mut agent = Agent::start(cgroup.path(), &[]);
         let pairs: Vec<Pair> = (0..3).map(|_| pair_in(&cgroup, &namespace)).collect();
+        until_direct(&agent, &pairs);
         for pair in &pairs {
-            settle(pair);
             send(&pair.client, THERE, 0..UNREAD, 5_000);
         }
         drop(cgroup);
@@ -316,13 +320,15 @@ fn a_cgroup_that_is_removed_under_an_agent_takes_no_flow_with_it() {
 fn a_namespace_that_goes_with_its_flows_leaves_nothing_in_the_maps() {
     isolated(|| {
         let mut node = Node::start();
+        // This process is remembered.
+        until_direct(&node.agent, &[node.pair(LOOPBACK)]);
         let before = node.stats();
         for round in 0..20 {
             let namespace = Namespace::new().expect("make a namespace (as root)");
             let pairs: Vec<Pair> = (0..4).map(|_| pair_in(node.bed.cgroup(), &namespace)).collect();
+            until_direct(&node.agent, &pairs);
             drop(namespace);
             for pair in &pairs {
-                warm_up(pair);
                 exchange(pair, round, 1000, 1000);
                 send(&pair.client, THERE, 0..UNREAD, 5_000);
             }

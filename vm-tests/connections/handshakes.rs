@@ -1,6 +1,6 @@
 //! Unusual births of a connection end in a correct flow or in plain TCP (H1, H10).
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -13,18 +13,20 @@ use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH, ready_
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::{TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected};
 use crate::harness::thread_state::Thread;
-use crate::harness::traffic::{both_ways, exchange, receive, receive_to_end};
+use crate::harness::traffic::{
+    both_ways, direct, exchange, read_exactly, receive, receive_to_end, send, small_talk, until_direct, write, write_fully,
+};
 use crate::harness::{eventually, share_of};
 
 /// Numbered records, so that the order of arrival is in the bytes.
-fn number(stream: &mut &TcpStream, number: u32) {
-    stream.write_all(&number.to_be_bytes()).expect("write a number");
+fn number(stream: &TcpStream, number: u32) {
+    write_fully(stream, &number.to_be_bytes()).expect("write a number");
 }
 
-fn expect_numbers(stream: &mut &TcpStream, count: u32) {
+fn expect_numbers(stream: &TcpStream, count: u32) {
     for expected in 0..count {
         let mut bytes = [0; 4];
-        stream.read_exact(&mut bytes).expect("read a number");
+        read_exactly(stream, &mut bytes).expect("read a number");
         assert_eq!(u32::from_be_bytes(bytes), expected, "out of order");
     }
 }
@@ -35,7 +37,7 @@ fn what_a_second_thread_writes_while_connect_completes_is_read_first() {
         let node = Node::start();
         for path in [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }] {
             let service = node.listen(path);
-            for _ in 0..share_of(300) {
+            for round in 0..share_of(300) {
                 let socket = node.in_client(|| unconnected(service.target));
                 let (trying, early_written) = (AtomicBool::new(false), AtomicBool::new(false));
                 let stream = thread::scope(|scope| {
@@ -59,10 +61,15 @@ fn what_a_second_thread_writes_while_connect_completes_is_read_first() {
                     early.join().expect("the early writer");
                     service.accept()
                 });
-                expect_numbers(&mut &stream, 3);
+                expect_numbers(&stream, 3);
+                let pair = Pair { client: TcpStream::from(socket), server: stream };
+                ready_for_tests(&pair.client).expect("set its options");
+                if round % 50 == 0 {
+                    direct(&node, &pair);
+                }
+                exchange(&pair, round as u64, 1000, 1000);
             }
         }
-        assert!(node.stats().counter("paired") > 0);
     });
 }
 
@@ -73,18 +80,20 @@ fn what_is_sent_before_a_deferred_accept_is_read_first() {
         for path in [LOOPBACK, VETH, REDIRECT] {
             let service = node.listen(path);
             set_option(&service.listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30);
-            for _ in 0..share_of(100) {
+            for round in 0..share_of(100) {
                 let client = node.connect(&service);
                 for n in 0..10 {
-                    number(&mut &client, n);
+                    number(&client, n);
                 }
                 let server = service.accept();
-                expect_numbers(&mut &server, 10);
-                exchange(&Pair { client, server }, 15, 1000, 1000);
+                expect_numbers(&server, 10);
+                let pair = Pair { client, server };
+                if round % 20 == 0 {
+                    direct(&node, &pair);
+                }
+                exchange(&pair, 15, 1000, 1000);
             }
         }
-        let stats = node.stats();
-        assert!(stats.counter("direct_messages") > 0, "never became direct: {stats:?}");
     });
 }
 
@@ -110,13 +119,13 @@ fn data_in_the_syn_is_read_first_and_nothing_is_lost_or_reordered() {
                 ready_for_tests(&client).expect("set the client's options");
                 let pair = Pair { client, server: service.accept() };
                 // More follows at once, and an answer that may leave before the handshake is complete.
-                (&pair.client).write_all(&there.bytes(taken, 5000)).expect("write");
+                write_fully(&pair.client, &there.bytes(taken, 5000)).expect("write");
                 let back = Pattern { seed: !seed };
-                (&pair.server).write_all(&back.bytes(0, 3000)).expect("write");
+                write_fully(&pair.server, &back.bytes(0, 3000)).expect("write");
                 receive(&pair.server, there, 0..taken + 5000, 10_000);
                 receive(&pair.client, back, 0..3000, 10_000);
                 in_the_syn += u64::from(TcpInfo::of(&pair.client).syn_data_acknowledged());
-                exchange(&pair, seed, 1000, 1000);
+                (0..3).for_each(|_| exchange(&pair, seed, 1000, 1000));
             }
             assert_eq!(in_the_syn, rounds, "Fast Open was not used");
         }
@@ -149,11 +158,10 @@ fn a_simultaneous_open_is_plain_tcp_and_correct() {
         });
         for stream in [&first, &second] {
             eventually("the connection is established", || stream.peer_addr().ok());
-            stream.set_nonblocking(false).expect("make it blocking");
             ready_for_tests(stream).expect("set its options");
         }
         let pair = Pair { client: first, server: second };
-        exchange(&pair, 16, 1000, 1000);
+        (0..1000).for_each(|_| exchange(&pair, 16, 1000, 1000));
         both_ways(&pair, 16, 4 << 20, 50_000);
         assert_eq!(node.stats().counter("paired"), 0);
     });
@@ -172,7 +180,7 @@ fn a_socket_connected_to_itself_reads_what_it_writes() {
         });
         ready_for_tests(&stream).expect("set its options");
         let pair = Pair { client: stream.try_clone().expect("duplicate the descriptor"), server: stream };
-        for round in 0..20 {
+        for round in 0..1000 {
             exchange(&pair, round, 3000, 3000);
         }
     });
@@ -196,9 +204,9 @@ fn connections_born_from_syn_cookies_are_correct() {
             for round in 0..20 {
                 let pair = Pair { client: node.connect(&service), server: service.accept() };
                 for n in 0..10 {
-                    number(&mut &pair.client, n);
+                    number(&pair.client, n);
                 }
-                expect_numbers(&mut &pair.server, 10);
+                expect_numbers(&pair.server, 10);
                 exchange(&pair, round, 1000, 1000);
                 both_ways(&pair, round, share_of(4 << 20) as u64, 50_000);
             }
@@ -220,47 +228,62 @@ fn syn_cookies_received(namespace: &Namespace) -> u64 {
 }
 
 #[test]
-fn a_reader_that_blocked_before_connect_completed_gets_the_first_bytes_and_all_that_follow() {
+fn a_reader_that_waited_before_connect_completed_gets_the_first_bytes_and_all_that_follow() {
     isolated(|| {
         let node = Node::start();
         for path in [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }] {
-            let service = node.listen(path);
-            let socket = node.in_client(|| unconnected(service.target));
-            // The handshake stands still until the reader waits.
-            deafen(&socket);
-            socket.set_nonblocking(true).expect("make it non-blocking");
-            let error = socket.connect(&service.target.into()).expect_err("it cannot be connected yet");
-            assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "{error}");
-            socket.set_nonblocking(false).expect("make it blocking");
-            let client = TcpStream::from(socket);
-            ready_for_tests(&client).expect("set the client's options");
-            let back = Pattern { seed: 17 };
-            let read = AtomicU64::new(0);
-            thread::scope(|scope| {
-                let (tell, told) = std::sync::mpsc::channel();
-                let (client, read) = (&client, &read);
-                let reader = scope.spawn(move || {
-                    tell.send(Thread::current()).expect("tell the thread");
-                    for at in (0..100_000).step_by(1000) {
-                        receive(client, back, at..at + 1000, 1000);
-                        read.store(at + 1000, Ordering::Release);
-                    }
-                });
-                told.recv().expect("the reader's thread").wait_until_blocked_in(libc::SYS_recvfrom);
-                let_hear(client);
-                let server = service.accept();
-                // One message at a time: each has to be noticed by itself.
-                for at in (0..100_000).step_by(1000) {
-                    (&server).write_all(&back.bytes(at, 1000)).expect("write");
-                    if at < 5000 {
-                        eventually("the reader has read it", || (read.load(Ordering::Acquire) > at).then_some(()));
-                    }
-                }
-                reader.join().expect("the reader");
-            });
+            for waits_in in [libc::SYS_ppoll, libc::SYS_recvfrom] {
+                reader_before_connect(&node, path, waits_in);
+            }
         }
-        assert!(node.stats().counter("paired") > 0);
     });
+}
+
+/// `waits_in` is the call in which the reader waits.
+fn reader_before_connect(node: &Node, path: Path, waits_in: libc::c_long) {
+    let blocking = waits_in == libc::SYS_recvfrom;
+    let service = node.listen(path);
+    let socket = node.in_client(|| unconnected(service.target));
+    // The handshake stands still until the reader waits.
+    deafen(&socket);
+    socket.set_nonblocking(true).expect("make it non-blocking");
+    let error = socket.connect(&service.target.into()).expect_err("it cannot be connected yet");
+    assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "{error}");
+    let client = TcpStream::from(socket);
+    ready_for_tests(&client).expect("set the client's options");
+    client.set_nonblocking(!blocking).expect("make it blocking or not");
+    let back = Pattern { seed: 17 };
+    let read = AtomicU64::new(0);
+    let server = thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (client, read) = (&client, &read);
+        let reader = scope.spawn(move || {
+            tell.send(Thread::current()).expect("tell the thread");
+            for at in (0..100_000).step_by(1000) {
+                receive(client, back, at..at + 1000, 1000);
+                read.store(at + 1000, Ordering::Release);
+            }
+        });
+        told.recv().expect("the reader's thread").wait_until_blocked_in(waits_in);
+        let_hear(client);
+        let server = service.accept();
+        // One message at a time: each has to be noticed by itself.
+        for at in (0..100_000).step_by(1000) {
+            send(&server, back, at..at + 1000, 1000);
+            if at < 5000 {
+                eventually("the reader has read it", || (read.load(Ordering::Acquire) > at).then_some(()));
+            }
+        }
+        reader.join().expect("the reader");
+        server
+    });
+    let pair = Pair { client, server };
+    if blocking {
+        (0..100).for_each(|_| small_talk(&pair));
+        assert!(node.flow_of(&pair.client).is_none(), "enrolled although it blocks");
+    } else {
+        direct(node, &pair);
+    }
 }
 
 #[test]
@@ -271,19 +294,20 @@ fn a_socket_that_is_connected_a_second_time_never_gets_bytes_of_its_first_peer()
             let (first, second) = (node.listen(path), node.listen(path));
             for round in 0..share_of(100) as u64 {
                 let pair = Pair { client: node.connect(&first), server: first.accept() };
-                exchange(&pair, round, 1000, 1000);
-                exchange(&pair, round, 1000, 1000);
+                until_direct(&node.agent, std::slice::from_ref(&pair));
                 let Pair { client, server: old } = pair;
 
                 disconnect(&client);
+                client.set_nonblocking(false).expect("make it blocking");
                 let socket = socket2::Socket::from(client);
                 socket.connect(&second.target.into()).expect("connect again");
+                socket.set_nonblocking(true).expect("make it non-blocking");
                 let again = Pair { client: TcpStream::from(socket), server: second.accept() };
                 // The old peer goes on writing: TCP lets it notice the reset once, then refuses.
-                let refused = (0..10).filter(|_| (&old).write(&[0xee; 1000]).is_err()).count();
+                let refused = (0..10).filter(|_| write(&old, &[0xee; 1000]).is_err()).count();
                 assert!(refused >= 9, "the old peer's writes were taken {} times", 10 - refused);
 
-                exchange(&again, !round, 1000, 1000);
+                (0..20).for_each(|_| small_talk(&again));
                 both_ways(&again, round, 100_000, 5000);
                 drop(again.server);
                 assert_eq!(receive_to_end(&again.client, Pattern { seed: 0 }, 0), (0, Ok(())));

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path as Directory;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use nix::mount::{MsFlags, mount};
@@ -16,10 +17,11 @@ use tcp_shunt::bed::{Bed, cgroup};
 
 use crate::harness::agent::{SHUNT, name_prefix, run};
 use crate::harness::isolation::isolated;
+use crate::harness::eventually;
 use crate::harness::node::Pair;
-use crate::harness::path::VETH;
+use crate::harness::path::{VETH, ready_for_tests};
 use crate::harness::report::Stats;
-use crate::harness::traffic::{exchange, warm_up};
+use crate::harness::traffic::{exchange, small_talk};
 
 #[test]
 fn the_binary_asks_for_no_dynamic_loader() {
@@ -60,14 +62,15 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
         let cgroup_inside = Directory::new("/sys/fs/cgroup").join(below);
         fs::copy(SHUNT, root.path().join("shunt")).expect("copy the binary");
         let name = format!("{}empty", name_prefix(std::process::id()));
-        let ((tell_ready, ready), (tell_done, done)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (tell_ready, ready) = mpsc::channel();
+        let done = &AtomicBool::new(false);
         std::thread::scope(|scope| {
             // Root and mount table of this thread only, and of what it starts.
             let (name, cgroup_inside, root) = (&name, &cgroup_inside, root.path());
             scope.spawn(move || {
                 enter_empty_root(root);
                 let mut agent = Command::new("/shunt")
-                    .args(["run", "--blocking-readers", "--name", name, "--cgroup"])
+                    .args(["run", "--name", name, "--cgroup"])
                     .arg(cgroup_inside)
                     .env_clear()
                     .stdout(Stdio::piped())
@@ -77,16 +80,18 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
                 let first = lines.next().expect("a line").expect("read it");
                 assert!(first.starts_with("ready"), "{first}");
                 tell_ready.send(()).expect("tell that it is ready");
-                done.recv().expect("the traffic is done");
-
-                let mut stats = Command::new("/shunt");
-                // There is no /dev/null here.
-                stats.args(["stats", "--json", "--name", name]).stdin(Stdio::inherit());
-                let output = stats.output().expect("start /shunt");
-                assert!(output.status.success(), "{output:?}");
-                let stats: Stats = serde_json::from_slice(&output.stdout).expect("JSON");
-                assert_eq!(stats.counter("paired"), 1);
-                assert!(stats.counter("direct_messages") >= 3);
+                // Also when something below fails: the traffic ends with it.
+                let done = SetOnDrop(done);
+                eventually("the connection is direct", || {
+                    let mut stats = Command::new("/shunt");
+                    // There is no /dev/null here.
+                    stats.args(["stats", "--json", "--name", name]).stdin(Stdio::inherit());
+                    let output = stats.output().expect("start /shunt");
+                    assert!(output.status.success(), "{output:?}");
+                    let stats: Stats = serde_json::from_slice(&output.stdout).expect("JSON");
+                    (stats.counter("paired") == 1 && stats.counter("direct_messages") >= 100).then_some(())
+                });
+                drop(done);
 
                 kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).expect("send SIGTERM");
                 let status = agent.wait().expect("wait for the agent");
@@ -97,10 +102,14 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
             let target = VETH.target(&listener).expect("an address");
             let client = bed.in_client(|| TcpStream::connect(target)).expect("enter the client").expect("connect");
             let (server, _) = listener.accept().expect("accept");
+            for end in [&client, &server] {
+                ready_for_tests(end).expect("set its options");
+            }
             let pair = Pair { client, server };
-            warm_up(&pair);
+            while !done.load(Ordering::Relaxed) {
+                small_talk(&pair);
+            }
             exchange(&pair, 60, 1000, 1000);
-            tell_done.send(()).expect("tell that the traffic is done");
         });
     });
 }
@@ -111,7 +120,7 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
     assert_eq!(able.status.code(), Some(0), "{able:?}");
     let report: serde_json::Value = serde_json::from_slice(&able.stdout).expect("JSON");
     let answers = report["behaviours"].as_array().expect("behaviours");
-    assert_eq!(answers.len(), tcp_shunt::probe::behaviour::ALL.len());
+    assert_eq!(answers.len(), tcp_shunt::probe::Behaviour::all().count());
     assert!(
         answers.iter().all(|found| found["meaning"].as_str().is_some_and(|meaning| !meaning.is_empty())),
         "{report}"
@@ -124,6 +133,14 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
     let text = String::from_utf8_lossy(&unable.stdout);
     assert!(text.contains("missing  capabilities") && text.contains("run it as root"), "{text}");
     assert!(!text.contains('\x1b') && text.lines().all(|line| line.chars().count() < 80), "{text}");
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn enter_empty_root(root: &Directory) {

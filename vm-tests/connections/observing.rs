@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::harness::agent::SHUNT;
 use crate::harness::eventually;
 use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
+use crate::harness::node::{Node, Pair};
 use crate::harness::path::LOOPBACK;
-use crate::harness::traffic::{settle, warm_up};
+use crate::harness::traffic::{direct, small_talk, until_direct};
 
 /// What `shunt trace` says until it has said enough.
 fn trace_until(node: &Node, options: &[&str], enough: impl Fn(&[Value]) -> bool, work: impl FnOnce()) -> Vec<Value> {
@@ -57,10 +57,10 @@ fn a_trace_tells_of_a_flow_from_its_pairing_to_its_end_and_who_is_behind_it() {
         let seen = trace_until(&node, &[], closed, || {
             let pair = node.pair(LOOPBACK);
             port = pair.client.local_addr().expect("an address").port();
-            settle(&pair);
+            direct(&node, &pair);
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_secs(3) {
-                warm_up(&pair);
+                small_talk(&pair);
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
@@ -94,8 +94,8 @@ fn a_trace_shows_only_what_was_asked_for() {
         let port = service.target.port().to_string();
         let paired = |seen: &[Value]| seen.iter().any(|change| change["event"] == "paired");
         let seen = trace_until(&node, &["--port", &port], paired, || {
-            drop(node.pair(LOOPBACK));
-            drop((node.connect(&service), service.accept()));
+            direct(&node, &node.pair(LOOPBACK));
+            direct(&node, &Pair { client: node.connect(&service), server: service.accept() });
         });
         for change in &seen {
             let of_port = |end: &Value| end.as_str().is_some_and(|end| end.ends_with(&format!(":{port}")));
@@ -127,7 +127,9 @@ fn a_scrape_of_many_flows_counts_them_all_and_the_next_one_does_not_look_again()
         let node = Node::start_with(&["--refresh", "3600", "--metrics", &metrics]);
         let count = crate::harness::share_of(400);
         let service = node.listen(LOOPBACK);
-        let pairs: Vec<_> = (0..count).map(|_| (node.connect(&service), service.accept())).collect();
+        let pair = || Pair { client: node.connect(&service), server: service.accept() };
+        let pairs: Vec<_> = (0..count).map(|_| pair()).collect();
+        until_direct(&node.agent, &pairs);
         let begun = Instant::now();
         let first = scrape(&path);
         let first_took = begun.elapsed();

@@ -1,8 +1,9 @@
 //! Nobody ever reads bytes of a connection that is not theirs (H3).
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tcp_shunt::bed::{Bed, Namespace, link};
 
@@ -13,7 +14,7 @@ use crate::harness::path::{LOOPBACK, ready_for_tests};
 use crate::harness::pattern::Pattern;
 use crate::harness::share_of;
 use crate::harness::socket::{reset, unconnected};
-use crate::harness::traffic::{exchange, receive, send};
+use crate::harness::traffic::{exchange, read_exactly, receive, send, write, write_fully};
 
 /// The same on both sides of the fence, so that every address and port is the same.
 const CLIENT_PORT: u16 = 40_000;
@@ -94,6 +95,7 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
                         let client = node.in_client(|| dial(client_ip, server_ip));
                         Pair { client, server: accept(&listener) }
                     };
+                    let paired = node.stats().counter("paired");
                     let (attacker, victim);
                     if attacker_first {
                         attacker = namespace.run(attack).expect("enter the namespace");
@@ -103,7 +105,8 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
                         attacker = namespace.run(attack).expect("enter the namespace");
                     }
 
-                    for at in (0..50_000).step_by(1000) {
+                    let mut at = 0;
+                    let mut talk = || {
                         send(&victim.client, SECRET, at..at + 1000, 1000);
                         send(&attacker.client, OWN, at..at + 1000, 1000);
                         receive(&victim.server, SECRET, at..at + 1000, 1000);
@@ -112,9 +115,16 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
                         send(&attacker.server, OWN, at..at + 1000, 1000);
                         receive(&victim.client, SECRET, at..at + 1000, 1000);
                         receive(&attacker.client, OWN, at..at + 1000, 1000);
-                    }
+                        at += 1000;
+                    };
+                    // The attacker's own connection is accelerated, so there is something to confuse.
+                    let goal = paired + 1 + u64::from(server_is_on_the_node);
+                    eventually("all are enrolled that could be", || {
+                        talk();
+                        (node.stats().counter("paired") >= goal).then_some(())
+                    });
+                    (0..100).for_each(|_| talk());
                     for mut end in [&attacker.client, &attacker.server, &victim.client, &victim.server] {
-                        end.set_nonblocking(true).expect("make it non-blocking");
                         let more = end.read(&mut [0; 1000]).expect_err("nothing more was sent");
                         assert_eq!(more.kind(), ErrorKind::WouldBlock);
                     }
@@ -125,8 +135,6 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
                 }
             }
         }
-        // The attacker's own connections are accelerated, so there was something to confuse.
-        assert!(node.stats().counter("paired") >= 8);
     });
 }
 
@@ -136,7 +144,9 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
         let node = Node::start();
         node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", "20001 20032").expect("leave few ports");
         let service = node.listen(LOOPBACK);
-        let connections = share_of(6000) as u64;
+        /// In what time most connections are enrolled.
+        const ENROLLED: Duration = Duration::from_millis(3);
+        let connections = share_of(3000) as u64;
         let target = service.target;
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -145,13 +155,15 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
                 for _ in 0..connections {
                     let server = service.accept();
                     let mut nonce = [0; 8];
-                    (&server).read_exact(&mut nonce).expect("read the nonce");
-                    (&server).write_all(&nonce).expect("answer");
+                    while read_exactly(&server, &mut nonce).is_ok() {
+                        // Its client may have gone before.
+                        let _ = write_fully(&server, &nonce);
+                    }
                     old.push_back(server);
                     if old.len() > 200 {
-                        let mut late = old.pop_front().expect("the oldest");
+                        let late = old.pop_front().expect("the oldest");
                         // Its client has gone: this must reach nobody.
-                        let _ = late.write(b"too late");
+                        let _ = write(&late, b"too late");
                     }
                 }
             });
@@ -159,17 +171,20 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
                 for nonce in 0..connections {
                     let client = TcpStream::connect(target).expect("connect");
                     ready_for_tests(&client).expect("set its options");
-                    (&client).write_all(&nonce.to_be_bytes()).expect("ask");
-                    let mut answer = [0; 8];
-                    (&client).read_exact(&mut answer).expect("read the answer");
-                    assert_eq!(u64::from_be_bytes(answer), nonce, "an answer to somebody else");
+                    let begun = Instant::now();
+                    while begun.elapsed() < ENROLLED {
+                        write_fully(&client, &nonce.to_be_bytes()).expect("ask");
+                        let mut answer = [0; 8];
+                        read_exactly(&client, &mut answer).expect("read the answer");
+                        assert_eq!(u64::from_be_bytes(answer), nonce, "an answer to somebody else");
+                    }
                     // A reset frees the port at once, while the server's end is still there.
                     reset(client);
                 }
             });
         });
         let stats = node.stats();
-        assert!(stats.counter("paired") > connections * 99 / 100, "{stats:?}");
+        assert!(stats.counter("paired") > connections / 2, "{stats:?}");
     });
 }
 
@@ -199,7 +214,7 @@ fn exchanges_in_both_tenants_at_once_stay_apart() {
 fn repeat(listener: &TcpListener, tenant: u64, dial: impl Fn() -> TcpStream) {
     for round in 0..share_of(500) as u64 {
         let pair = Pair { client: dial(), server: accept(listener) };
-        for exchange_in_round in 0..3 {
+        for exchange_in_round in 0..30 {
             exchange(&pair, tenant << 32 | round << 8 | exchange_in_round, 700, 900);
         }
         reset(pair.client);

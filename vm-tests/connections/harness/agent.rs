@@ -240,7 +240,7 @@ impl Drop for Agent {
             let _ = self.process.wait();
         }
         if self.pins().exists() {
-            let outcome = run(&["detach", "--name", &self.name, "--wait", "5"]);
+            let outcome = run(&["detach", "--name", &self.name]);
             eprintln!("detach what {} left: {outcome:?}", self.name);
         }
     }

@@ -78,10 +78,14 @@ pub fn test_name<F>() -> &'static str {
 fn clean_up_after(process: u32) {
     if let Ok(Some(bpffs)) = bpffs::find() {
         for name in names_in(&bpffs.join("shunt"), &super::agent::name_prefix(process)) {
-            let arguments = ["detach", "--name", &name, "--wait", "10"];
+            let arguments = ["detach", "--name", &name];
             let outcome = Command::new(env!("CARGO_BIN_EXE_shunt")).args(arguments).output();
             eprintln!("detach {name}, left by the test: {outcome:?}");
         }
+    }
+    let memory = super::memory::group(process);
+    if memory.exists() {
+        eprintln!("remove {}, left by the test: {:?}", memory.display(), fs::remove_dir(&memory));
     }
     if let Ok(home) = cgroup::own() {
         for name in names_in(&home, &format!("shunt-bed-{process}-")) {

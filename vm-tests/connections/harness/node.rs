@@ -41,14 +41,8 @@ impl Node {
         Self::start_on(new_bed(), options)
     }
 
-    /// Starts the agent on a bed in which there may be sockets.
-    pub fn start_on(bed: Bed, options: &[&str]) -> Self {
-        // The sockets of most tests block.
-        Self::start_as_told(bed, &[&["--blocking-readers"], options].concat())
-    }
-
-    /// Starts the agent with these options for `shunt run` and no others.
-    pub fn start_as_told(mut bed: Bed, options: &[&str]) -> Self {
+    /// Starts the agent with these options on a bed in which there may be sockets.
+    pub fn start_on(mut bed: Bed, options: &[&str]) -> Self {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
         Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }
@@ -90,7 +84,7 @@ impl Node {
         self.in_client(|| service.connect())
     }
 
-    /// A connection with both ends inside the cgroup.
+    /// A connection with both ends inside the cgroup, and nothing sent on it.
     pub fn pair(&self, path: Path) -> Pair {
         let service = self.listen(path);
         let client = self.connect(&service);

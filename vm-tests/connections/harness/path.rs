@@ -115,8 +115,9 @@ impl fmt::Display for Path {
     }
 }
 
-/// A connection whose reads and writes fail rather than wait for ever.
+/// A connection that does not block, as shunt wants it; whoever makes it block again waits no longer than [`PATIENCE`].
 pub fn ready_for_tests(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))

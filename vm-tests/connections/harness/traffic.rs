@@ -1,25 +1,97 @@
-//! What applications do with a connection.
+//! What applications do with a connection: its sockets are non-blocking, and they wait by poll(2).
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
 use super::PATIENCE;
-use super::node::Pair;
+use super::agent::Agent;
+use super::node::{Node, Pair};
 use super::path::Path;
 use super::pattern::{Dice, Pattern};
+use super::report::{Flow, Mode, canonical};
+use super::socket::TcpInfo;
+
+/// Waits until poll reports one of `wanted`, an error or a hang-up; `false` when `limit` has passed.
+pub fn wait_within(stream: &TcpStream, wanted: PollFlags, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Not poll(2), which some architectures do not have.
+        match ppoll(&mut [PollFd::new(stream.as_fd(), wanted)], Some(TimeSpec::from_duration(left)), None) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::EINTR) => {}
+            Err(error) => panic!("poll: {error}"),
+        }
+    }
+}
+
+/// Does what would block once it does not: `TimedOut` when [`PATIENCE`] ends.
+pub fn once_ready<T>(
+    stream: &TcpStream,
+    wanted: PollFlags,
+    mut call: impl FnMut(&TcpStream) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match call(stream) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if !wait_within(stream, wanted, PATIENCE) {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// One read, once there is something to read.
+pub fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    once_ready(stream, PollFlags::POLLIN, |mut stream| stream.read(buffer))
+}
+
+/// One write, once there is room.
+pub fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    once_ready(stream, PollFlags::POLLOUT, |mut stream| stream.write(bytes))
+}
+
+/// Writes all of it.
+pub fn write_fully(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match write(stream, bytes)? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
+
+/// Fills the buffer.
+pub fn read_exactly(stream: &TcpStream, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match read(stream, buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            read => buffer = &mut buffer[read..],
+        }
+    }
+    Ok(())
+}
 
 /// Writes `range` of a pattern in chunks of 1 to `longest` bytes.
-pub fn send(mut stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest: usize) {
+pub fn send(stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest: usize) {
     let mut dice = Dice(pattern.seed ^ 1);
     let mut buffer = vec![0; longest];
     let mut at = range.start;
     while at < range.end {
         let length = dice.length(longest).min((range.end - at) as usize);
         pattern.fill(at, &mut buffer[..length]);
-        stream.write_all(&buffer[..length]).unwrap_or_else(|error| panic!("write at byte {at}: {error}"));
+        write_fully(stream, &buffer[..length]).unwrap_or_else(|error| panic!("write at byte {at}: {error}"));
         at += length as u64;
     }
 }
@@ -38,31 +110,6 @@ pub fn receive(stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest:
     }
 }
 
-/// A blocking read that goes on when it was woken for nothing.
-///
-/// `tcp_bpf_recvmsg` (net/ipv4/tcp_bpf.c) answers EAGAIN to a reader of a socket map's member that is woken while there is nothing to
-/// read. `closing` shows the two ways to come by that; the other tests are not about it.
-fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match stream.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Fills the buffer, going on when it was woken for nothing.
-pub fn read_exactly(stream: &TcpStream, mut buffer: &mut [u8]) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match read(stream, buffer)? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            read => buffer = &mut buffer[read..],
-        }
-    }
-    Ok(())
-}
-
 /// Reads to the end of the stream, checking every byte from offset `from` on; returns the offset of the end and how it came.
 pub fn receive_to_end(stream: &TcpStream, pattern: Pattern, from: u64) -> (u64, Result<(), ErrorKind>) {
     let mut buffer = vec![0; 64 << 10];
@@ -79,9 +126,9 @@ pub fn receive_to_end(stream: &TcpStream, pattern: Pattern, from: u64) -> (u64, 
     }
 }
 
-pub fn expect_end(mut stream: &TcpStream) {
+pub fn expect_end(stream: &TcpStream) {
     let mut byte = [0];
-    match stream.read(&mut byte) {
+    match read(stream, &mut byte) {
         Ok(0) => {}
         outcome => panic!("expected the end of the stream: {outcome:?} {byte:02x?}"),
     }
@@ -96,17 +143,59 @@ pub fn exchange(pair: &Pair, nonce: u64, request: usize, response: usize) {
     receive(&pair.client, answer, 0..response as u64, response);
 }
 
-/// Lets a new connection become direct in both lanes: a server's first message may go by TCP.
-pub fn warm_up(pair: &Pair) {
+/// An exchange of small messages.
+pub fn small_talk(pair: &Pair) {
     exchange(pair, 0x77a2, 100, 100);
 }
 
-/// Lets a new connection's first refreshes pass, which come a third of a second after its birth: then both lanes stay direct.
-pub fn settle(pair: &Pair) {
-    thread::sleep(Duration::from_millis(400));
-    for _ in 0..3 {
-        warm_up(pair);
+/// A connection's first refreshes come a third of a second after it was enrolled.
+const FIRST_REFRESH: Duration = Duration::from_millis(400);
+
+/// Uses a connection until both of its lanes are direct, and lets its first refreshes pass: then they stay so.
+pub fn direct(node: &Node, pair: &Pair) {
+    direct_all(node, std::slice::from_ref(pair));
+}
+
+/// [`direct`] for many connections, which takes hardly longer.
+pub fn direct_all(node: &Node, pairs: &[Pair]) {
+    until_direct(&node.agent, pairs);
+    thread::sleep(FIRST_REFRESH);
+    until_direct(&node.agent, pairs);
+}
+
+/// Uses connections until all of their lanes are direct; the first refreshes are yet to come.
+pub fn until_direct(agent: &Agent, pairs: &[Pair]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        pairs.iter().for_each(small_talk);
+        let by_tcp = || pairs.iter().map(by_tcp).sum::<u64>();
+        let before = by_tcp();
+        pairs.iter().for_each(small_talk);
+        let flows = agent.flows();
+        let waiting = pairs.iter().find(|pair| !flows.iter().any(|flow| is_of(flow, pair) && is_direct(flow)));
+        if waiting.is_none() && by_tcp() == before {
+            return;
+        }
+        if Instant::now() > deadline {
+            let flow = waiting.and_then(|pair| flows.iter().find(|flow| is_of(flow, pair)));
+            panic!("not direct after {PATIENCE:?}: {flow:#?}");
+        }
+        thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Bytes that both ends have sent by TCP.
+pub fn by_tcp(pair: &Pair) -> u64 {
+    TcpInfo::of(&pair.client).bytes_sent() + TcpInfo::of(&pair.server).bytes_sent()
+}
+
+fn is_of(flow: &Flow, pair: &Pair) -> bool {
+    let address = canonical(pair.client.local_addr().expect("the client's address"));
+    flow.client.as_ref().is_some_and(|end| canonical(end.local) == address)
+}
+
+fn is_direct(flow: &Flow) -> bool {
+    [&flow.client, &flow.server].iter().all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
 }
 
 /// Sends `length` bytes each way at once, in chunks of at most `longest` bytes.
