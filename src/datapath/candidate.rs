@@ -239,3 +239,6 @@ pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk
     let offered = peek_or_zero(b, sk(), d.layout.rcv_wnd);
     b.when(offered.gt(WINDOW), || clamp(b, d, event, &sk()));
 }
+
+#[cfg(test)]
+mod tests;

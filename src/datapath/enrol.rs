@@ -342,3 +342,6 @@ fn put_into_map(
 
 /// A role is what [`CLIENT_READY`] is shifted by.
 const _: () = assert!(Role::Client as u32 == 0 && Role::Server as u32 == 1);
+
+#[cfg(test)]
+mod tests;

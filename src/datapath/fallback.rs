@@ -45,7 +45,7 @@ impl Fallback {
         b.place(&self.lane);
         add(b, d, self.ending.place(), 1);
         trace::tell(b, d, lane, b.load(self.ending.place()), msg);
-        lane::turn_to_tcp(b, lane, now);
+        lane::put_off_refresh(b, lane, now);
         count(b, d, Cause::Ended);
         b.ret(SK_PASS);
 

@@ -19,7 +19,7 @@
 //! | `own`, `bucket`, `role` | [`begin`], once | everyone |
 //! | `peer` | `rendezvous`, once | the lane's sender; `look` |
 //! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
-//! | `refresh_at`, `period` | [`begin`], [`turn_to_tcp`], `refresh` | the lane's sender |
+//! | `refresh_at`, `period` | [`begin`], [`put_off_refresh`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
@@ -39,7 +39,7 @@
 use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
 
 use super::count::count;
-use super::counter::Ending;
+use super::counter::{Cause, Ending};
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
@@ -102,20 +102,29 @@ pub(super) fn fell_back(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
 }
 
 /// The socket is out of the socket map. It had received and sent so many segments with data.
+///
+/// While shunt is being stopped it may have been direct: when it comes back, it has to look at the gates first.
 pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
     b.store(lane.at(Lane::mode), Mode::Left as u32);
+    b.store(lane.at(Lane::credit), 0);
+    let why = b.load(lane.at(Lane::why));
+    b.when(why.eq(0), || b.store(lane.at(Lane::why), Cause::Draining as u32));
+    drop(why);
     b.store(lane.at(Lane::segments_in), received);
     b.store(lane.at(Lane::segments_out), sent);
 }
 
 /// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
-///
-/// The message is a packet that connection tracking sees, so the next refresh is a whole period away.
 pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
     drop(mode);
+    put_off_refresh(b, lane, now);
+}
+
+/// A message goes by TCP, and is seen by connection tracking: the next that has to be is a whole period away.
+pub(super) fn put_off_refresh(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);

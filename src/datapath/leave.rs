@@ -98,3 +98,6 @@ pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Labe
     b.jump(leaving);
     b.place(&stays);
 }
+
+#[cfg(test)]
+mod tests;

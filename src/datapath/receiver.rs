@@ -177,3 +177,6 @@ fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> 
     b.jump_if(psock.eq(0), unknown);
     psock
 }
+
+#[cfg(test)]
+mod tests;

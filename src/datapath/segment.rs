@@ -58,3 +58,6 @@ fn sleeper(
     trace::tell(b, d, lane, Ending::Sleeper as u32, event);
     b.jump(leaving);
 }
+
+#[cfg(test)]
+mod tests;
