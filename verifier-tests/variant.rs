@@ -19,10 +19,18 @@ struct Feature {
 }
 
 /// Together these have every optional member of [`Layout`].
-const FEATURES: [Feature; 4] = [
+const FEATURES: [Feature; 5] = [
     Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
     Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
     Feature { name: "IPv6", members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6] },
+    Feature {
+        name: "limits of socket memory",
+        members: &[
+            |layout| &mut layout.memory_cgroup,
+            |layout| &mut layout.socket_memory_used,
+            |layout| &mut layout.socket_memory_limit,
+        ],
+    },
     Feature { name: "counts for readers", members: &[|layout| &mut layout.asks_for_counts] },
 ];
 

@@ -116,7 +116,7 @@ mod tests {
         Change {
             time: 10.0,
             event: "tcp",
-            why: Some("order_gate"),
+            why: Some("memory_gate"),
             role: "client",
             local: ([127, 0, 0, 1], 4000).into(),
             remote: ([127, 0, 0, 1], 80).into(),
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_change_is_a_line() {
-        let text = "   0.500000 tcp    order_gate    client 127.0.0.1:4000 > 127.0.0.1:80 curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
+        let text = "   0.500000 tcp    memory_gate   client 127.0.0.1:4000 > 127.0.0.1:80 curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
         assert_eq!(line(&change(), 0.5), text);
     }
 

@@ -93,6 +93,8 @@ counters! {
         ArrivalGate => "arrival_gate",
         /// Messages by TCP: the receiver holds as much as it may.
         MemoryGate => "memory_gate",
+        /// Messages by TCP: the receiver's cgroup is short of socket memory.
+        ShortOfMemory => "short_of_memory",
         /// Messages by TCP to be seen by connection tracking.
         Refresh => "refresh",
         /// Messages by TCP: somebody is inside a call on the receiving socket, and the sender does not wait.
