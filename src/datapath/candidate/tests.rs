@@ -40,10 +40,11 @@ fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
             local_v6: v6(1),
             remote_v6: v6(2),
             thread: of_client.thread,
-            padding: 0,
+            pair: w.candidate(client).unwrap().name,
+            ..Newcomer::default()
         };
         assert_eq!(of_client, expected);
-        assert_eq!(of_server.cookie, w.get(server, |l| l.cookie));
+        assert_eq!((of_server.cookie, of_server.pair), (w.get(server, |l| l.cookie), of_client.pair));
         for (sk, role) in [(client, Role::Client), (server, Role::Server)] {
             let own = w.get(sk, |l| l.write_seq) as u32 - 400;
             let name = Isns { own, peer: w.get(sk, |l| l.rcv_nxt) as u32 - 400 };

@@ -3,6 +3,7 @@ use super::super::simulation::{
     for_each, on_every_kernel,
 };
 use super::super::{Control, Counter, End, Isns, Mode, Reads, Request, Role, Wait};
+use super::super::evidence::READS;
 use super::ALONE;
 
 fn name(w: &mut World, sk: u64) -> Isns {
@@ -95,7 +96,8 @@ fn a_candidate_that_has_become_unsuitable_is_left_alone_and_so_is_its_peer() {
             make(&mut w, server);
             assert_eq!(w.enrol(server), GONE, "{number}");
             assert_eq!(w.counted(), outcome.map(|outcome| (outcome, 1)).as_slice(), "{number}");
-            assert_eq!((w.candidate(server), entry(&mut w, pair)), (None, Some(ALONE as u64)));
+            assert_eq!((w.is_refused(server), entry(&mut w, pair)), (true, Some(ALONE as u64)));
+            assert_eq!((w.enrol(server), w.counted()), (GONE, vec![]), "{number}");
             w.control(Control { refresh: REFRESH, ..Control::default() });
             assert_eq!((w.enrol(client), w.counted()), (GONE, vec![]), "{number}");
         }
@@ -151,13 +153,17 @@ fn a_process_that_may_splice_has_to_show_that_it_received_everything() {
         for spliced in [0, 1] {
             let (client, server) = w.candidates();
             w.reader(Reads::MaySplice);
-            for call in 0..16 {
-                assert_eq!(w.enrol(client), Enrolment::Waits(Wait::History), "{call}");
+            for call in 0..READS {
+                if call == 0 || call == READS - 1 {
+                    assert_eq!(w.enrol(client), Enrolment::Waits(Wait::History), "{call}");
+                }
                 w.send(server, 10);
                 w.receive(client, 10);
             }
-            w.send(server, 1);
-            w.read_up_to(client, spliced);
+            if spliced > 0 {
+                w.send(server, spliced);
+                w.read(client);
+            }
             w.counted();
             let (expected, counted) = match spliced {
                 0 => (Enrolment::Waits(Wait::Peer), vec![]),
@@ -181,6 +187,28 @@ fn a_candidate_waits_while_its_file_blocks_or_a_thread_sleeps_on_it() {
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking), "more than are looked at");
         w.waiting(client, &[]);
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
+    });
+}
+
+#[test]
+fn a_candidate_waits_until_everything_was_read() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.candidates();
+        w.send(server, 10);
+        w.read_up_to(client, 9);
+        assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Unread));
+        w.read(client);
+        assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
+    });
+}
+
+#[test]
+fn a_candidate_that_vanishes_while_it_is_left_alone_is_gone() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.candidates();
+        w.set(client, |l| l.repair, 1);
+        w.fault(Helper::SkStorageGet, 2, Fault::Fails);
+        assert_eq!((w.enrol(client), w.pending_faults()), (GONE, 0));
     });
 }
 
@@ -258,7 +286,7 @@ fn what_the_kernel_does_not_put_into_the_map_is_left_alone() {
             }
         };
         assert_eq!((w.enrol(server), w.counted()), (GONE, vec![(outcome, 1)]));
-        assert!(w.lane(server).is_none() && w.candidate(server).is_none());
+        assert!(w.lane(server).is_none() && w.is_refused(server));
         assert_eq!((w.enrol(client), w.pending_faults()), (GONE, 0), "it would only pay");
     });
 }

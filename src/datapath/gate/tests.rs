@@ -1,4 +1,6 @@
-use super::super::simulation::{BOOKKEEPING, REFRESH, Way, World, on_every_kernel};
+use super::super::simulation::{
+    BOOKKEEPING, Fault, Helper, REFRESH, Way, World, on_every_kernel,
+};
 use super::super::{Counter, Mode};
 use super::{LARGE, LIMIT};
 
@@ -53,14 +55,17 @@ fn a_segment_that_is_between_two_queues_has_not_arrived() {
 }
 
 #[test]
-fn bytes_that_were_unread_when_a_socket_was_enrolled_are_not_overtaken_nor_given_out_twice() {
+fn bytes_that_arrive_while_a_socket_is_enrolled_are_not_overtaken_nor_given_out_twice() {
     on_every_kernel(|mut w| {
         let (client, server) = w.candidates();
         w.send(client, 500);
         w.read_up_to(server, 200);
+        // They have come since it was looked at.
+        w.set(server, |l| l.receive_queue_length, 0);
         for sk in [client, server, client] {
             w.enrol(sk);
         }
+        w.set(server, |l| l.receive_queue_length, 1);
         assert_eq!(w.send(client, 5), Way::Tcp);
         assert_eq!(w.entered(server), [(Way::Tcp, 600..900), (Way::Tcp, 900..905)]);
         assert_eq!(w.send(client, 5), Way::Direct);
@@ -254,5 +259,47 @@ fn a_receiver_that_does_not_read_gets_no_more_than_the_limit() {
         assert_eq!(direct, most);
         assert_eq!(w.counted(), [(Counter::MemoryGate, 1)]);
         assert_eq!(w.read_up_to(server, u64::MAX), (most + 1) * 3_000);
+    });
+}
+
+#[test]
+fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_message() {
+    // Pages that are used, how many may be, and whether a message of ten pages is redirected.
+    for (used, limit, way, looks) in [
+        (0, 1 << 30, Way::Direct, false),
+        (100, 118, Way::Direct, true),
+        (101, 118, Way::Tcp, true),
+    ] {
+        on_every_kernel(|mut w| {
+            if !w.knows(|l| l.memory_cgroup) {
+                return;
+            }
+            let (client, server) = without_credit(&mut w);
+            let cgroup = w.object();
+            w.set_optional(server, |l| l.memory_cgroup, cgroup);
+            w.set_optional(cgroup, |l| l.socket_memory_used, used);
+            w.set_optional(cgroup, |l| l.socket_memory_limit, limit);
+            assert_eq!(w.send(client, 40_960), way, "{used}");
+            assert_eq!(credit(&mut w, client) == 0, looks);
+            let counted: &[(Counter, u64)] = if way == Way::Tcp { &[(Counter::ShortOfMemory, 1)] } else { &[] };
+            assert_eq!(w.counted(), counted);
+        });
+    }
+}
+
+#[test]
+fn a_receiver_whose_limit_cannot_be_looked_at_gets_nothing_directly() {
+    on_every_kernel(|mut w| {
+        // Behind the cookie and the file.
+        for read in 4..7 {
+            let (client, server) = without_credit(&mut w);
+            let cgroup = w.object();
+            w.set_optional(server, |l| l.memory_cgroup, cgroup);
+            w.set_optional(cgroup, |l| l.socket_memory_used, 0);
+            w.set_optional(cgroup, |l| l.socket_memory_limit, 1_000);
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!(w.counted(), [(Counter::LookFailed, 1)], "{read}");
+        }
     });
 }

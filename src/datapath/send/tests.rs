@@ -130,7 +130,7 @@ fn many_messages_by_tcp_in_a_row_send_the_socket_out_of_the_map_and_answers_brin
             assert_eq!(w.send(client, 10), Way::Tcp);
             assert_eq!(w.lane(client).unwrap().mode, expected as u32);
         };
-        for _ in 0..31 {
+        for _ in 0..63 {
             by_tcp(&mut w, Mode::Tcp);
         }
         w.counted();
@@ -159,13 +159,13 @@ fn many_messages_by_tcp_in_a_row_send_the_socket_out_of_the_map_and_answers_brin
 fn a_lane_that_was_direct_in_between_has_not_sent_many_by_tcp_in_a_row_and_one_that_has_ended_does_not_leave() {
     on_every_kernel(|mut w| {
         let (client, server) = w.direct_flow();
-        for _ in 0..40 {
+        for _ in 0..70 {
             w.time_passes(REFRESH);
             assert_eq!((w.send(client, 10), w.send(client, 10)), (Way::Tcp, Way::Direct));
             w.read(server);
         }
         w.edit_lane(client, |lane| {
-            (lane.mode, lane.fallbacks, lane.credit) = (Mode::Ended as u32, 31, 0);
+            (lane.mode, lane.fallbacks, lane.credit) = (Mode::Ended as u32, 63, 0);
             lane.why = Counter::ShutDown as u64;
         });
         w.time_passes(REFRESH);

@@ -64,6 +64,9 @@ impl Kernel {
                 | "f_mapping"
                 | "i_mmap.rb_root.rb_node"
                 | "mm"
+                | "sk_memcg"
+                | "tcpmem.usage.counter"
+                | "tcpmem.max"
                 | "exe_file"
                 | "start_boottime"
                 | "sk_max_pacing_rate"
@@ -101,6 +104,9 @@ impl Kernel {
                 conntrack_established: None,
                 is_mptcp: None,
                 asks_for_counts: None,
+                memory_cgroup: None,
+                socket_memory_used: None,
+                socket_memory_limit: None,
                 local_v6: None,
                 remote_v6: None,
                 ..layout

@@ -327,6 +327,7 @@ impl World {
         }
         self.set_optional(sk, |l| l.is_mptcp, 0);
         self.set_optional(sk, |l| l.asks_for_counts, 0);
+        self.set_optional(sk, |l| l.memory_cgroup, 0);
         let psock = self.object();
         self.host_mut().psocks.insert(sk, psock);
         self.set(psock, |l| l.deferred_length, 0);
@@ -774,7 +775,7 @@ impl World {
         let goes_on = self.lane(sk).is_some_and(|lane| lane.mode != Mode::Left as u32);
         self.know(sk).spoke &= goes_on;
         let result = self.run(ProgramName::Enrol, sk) as u32;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer];
+        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
         if let Some(wait) = waits.into_iter().find(|&wait| wait as u32 == result) {
             return Enrolment::Waits(wait);
         }
@@ -968,6 +969,11 @@ impl World {
     /// What is known of a candidate.
     pub fn candidate(&mut self, sk: u64) -> Option<super::Candidate> {
         self.value_under("candidates", sk)
+    }
+
+    /// Whether a candidate was left alone for good.
+    pub fn is_refused(&mut self, sk: u64) -> bool {
+        self.candidate(sk).is_some_and(|candidate| candidate.refused == 1)
     }
 
     /// Network namespaces in which sockets were looked up since the last time.

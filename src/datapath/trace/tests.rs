@@ -140,7 +140,7 @@ fn all_that_can_be_told(w: &mut World) {
     w.send(client, 10);
 
     let (client, _) = w.direct_flow();
-    for _ in 0..33 {
+    for _ in 0..65 {
         w.time_passes(REFRESH);
         w.send(client, 1);
     }
@@ -150,7 +150,7 @@ fn all_that_can_be_told(w: &mut World) {
 fn all_that_can_be_told_can_be_lost_or_be_of_interest_to_nobody_any_more() {
     on_every_kernel(|w| {
         let mut traced = World::new(w.kernel);
-        traced.trace(100 * REFRESH);
+        traced.trace(200 * REFRESH);
         all_that_can_be_told(&mut traced);
         let told = told(&mut traced);
         for reason in [
@@ -172,7 +172,7 @@ fn all_that_can_be_told_can_be_lost_or_be_of_interest_to_nobody_any_more() {
         assert_eq!(late.told(), []);
 
         let mut full = World::new(w.kernel);
-        full.trace(100 * REFRESH);
+        full.trace(200 * REFRESH);
         full.no_events();
         all_that_can_be_told(&mut full);
         assert_eq!(full.told(), []);
