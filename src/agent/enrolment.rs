@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -38,6 +39,8 @@ pub struct Enrolment {
     readers: TypedMap<Process, u32>,
     examiner: Examiner,
     namespaces: NamespaceIds,
+    /// Whether the numbers of processes that programs tell are this process's, too.
+    sees_processes: bool,
     /// Processes that could not be examined, and when that is tried again.
     unknown: HashMap<Process, Instant>,
     history: History,
@@ -77,6 +80,7 @@ impl Enrolment {
             readers: TypedMap::new(instance.map("readers")?)?,
             examiner: Examiner::default(),
             namespaces: NamespaceIds::new()?,
+            sees_processes: sees_processes(),
             unknown: HashMap::new(),
             history: History { program: reads, attached: None, needed: Instant::now() },
             waiting: Vec::new(),
@@ -168,6 +172,9 @@ impl Enrolment {
 
     /// Finds out how a process reads; whether that was possible.
     fn examine(&mut self, process: &Process) -> bool {
+        if !self.sees_processes {
+            return false;
+        }
         let now = Instant::now();
         if self.unknown.get(process).is_some_and(|again| now < *again) {
             return false;
@@ -192,6 +199,21 @@ impl Enrolment {
             }
         }
     }
+}
+
+/// Whether this process is in the initial PID namespace, whose numbers programs tell: in another one, a number is another process, and
+/// what is found out about that says nothing.
+fn sees_processes() -> bool {
+    /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
+    const INITIAL: u64 = 0xeffffffc;
+    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == INITIAL);
+    if !initial {
+        tracing::warn!(
+            "nothing will be accelerated: the processes of this node cannot be seen from this PID namespace (in Kubernetes: hostPID: \
+             true; with an engine: --pid=host)"
+        );
+    }
+    initial
 }
 
 /// A candidate as a packet to its socket has it.
