@@ -26,6 +26,8 @@ fn a_segment_that_cannot_be_looked_at_or_cut_passes_as_it_is() {
             w.fails(helper);
             assert_eq!((w.verdict(server, read.wrapping_sub(5)), w.pending_faults()), (0, 0));
         }
+        w.fails(Helper::SkbAdjustRoom);
+        assert_eq!(w.verdict(server, read.wrapping_sub(5_000)), 0);
     });
 }
 
