@@ -24,7 +24,7 @@
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
-//! | `fallbacks` | [`become_direct`], [`fell_back`] | [`fell_back`] |
+//! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
 //! | `segments_in`, `segments_out` | [`left`] | `segment` |
 //!
 //! Invariants, which the simulation asserts after every run:
@@ -39,7 +39,7 @@
 use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
 
 use super::count::count;
-use super::counter::{Cause, Ending};
+use super::counter::Ending;
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
@@ -78,7 +78,7 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
 
 /// The gates are open: messages are redirected from here on, as long as credit lasts.
 ///
-/// An atomic operation: a receiver that leaves looks at the mode after it has counted its leaving, and this sender looks at the count
+/// An atomic operation: a receiver that leaves looks at `fallbacks` after it has counted its leaving, and this sender looks at the count
 /// after it has become direct. One of them sees the other.
 pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::mode), Mode::Direct as u32);
@@ -87,11 +87,9 @@ pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::why), 0);
 }
 
-/// A message has gone by TCP. After many in a row the socket leaves, to be a plain one.
-pub(super) fn fell_back(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+/// After many messages in a row that went by TCP the socket leaves, to be a plain one.
+pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let fallbacks = b.load(lane.at(Lane::fallbacks));
-    fallbacks.add(1);
-    b.store(lane.at(Lane::fallbacks), &fallbacks);
     b.when(fallbacks.eq(FALLBACKS), || {
         let mode = b.load(lane.at(Lane::mode));
         b.when(mode.eq(Mode::Tcp as u32), || {
@@ -102,14 +100,8 @@ pub(super) fn fell_back(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
 }
 
 /// The socket is out of the socket map. It had received and sent so many segments with data.
-///
-/// While shunt is being stopped it may have been direct: when it comes back, it has to look at the gates first.
 pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
     b.store(lane.at(Lane::mode), Mode::Left as u32);
-    b.store(lane.at(Lane::credit), 0);
-    let why = b.load(lane.at(Lane::why));
-    b.when(why.eq(0), || b.store(lane.at(Lane::why), Cause::Draining as u32));
-    drop(why);
     b.store(lane.at(Lane::segments_in), received);
     b.store(lane.at(Lane::segments_out), sent);
 }
@@ -120,11 +112,16 @@ pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
     drop(mode);
-    put_off_refresh(b, lane, now);
+    by_tcp(b, lane, now);
 }
 
-/// A message goes by TCP, and is seen by connection tracking: the next that has to be is a whole period away.
-pub(super) fn put_off_refresh(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+/// A message goes by TCP: whoever asks sees that none is on its way directly. Connection tracking sees it, so the next that has to be by
+/// TCP is a whole period away.
+pub(super) fn by_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+    let fallbacks = b.load(lane.at(Lane::fallbacks));
+    fallbacks.add(1);
+    b.store(lane.at(Lane::fallbacks), &fallbacks);
+    drop(fallbacks);
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);
