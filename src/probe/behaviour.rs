@@ -209,22 +209,22 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::FionreadByTcp,
-        need: Need::Decides,
+        need: Need::Required,
         name: "fionread-tcp",
         statement: "FIONREAD counts bytes that came to an enrolled socket by TCP",
         if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
-        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait: leave \
-                 their connections to TCP, or update the kernel.",
+        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait for ever: \
+                 update the kernel.",
         try_out: facility::counts_by_tcp,
     },
     Row {
         behaviour: Behaviour::FionreadDirect,
-        need: Need::Decides,
+        need: Need::Required,
         name: "fionread-direct",
         statement: "FIONREAD counts redirected bytes",
         if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
-        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait: leave \
-                 their connections to TCP, or update the kernel.",
+        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait for ever: \
+                 update the kernel.",
         try_out: facility::counts_redirected,
     },
     Row {
