@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -38,6 +39,8 @@ pub struct Enrolment {
     readers: TypedMap<Process, u32>,
     examiner: Examiner,
     namespaces: NamespaceIds,
+    /// Whether the numbers of processes that programs tell are this process's, too.
+    sees_processes: bool,
     /// Processes that could not be examined, and when that is tried again.
     unknown: HashMap<Process, Instant>,
     history: History,
@@ -77,6 +80,7 @@ impl Enrolment {
             readers: TypedMap::new(instance.map("readers")?)?,
             examiner: Examiner::default(),
             namespaces: NamespaceIds::new()?,
+            sees_processes: sees_processes(),
             unknown: HashMap::new(),
             history: History { program: reads, attached: None, needed: Instant::now() },
             waiting: Vec::new(),
@@ -137,7 +141,15 @@ impl Enrolment {
             tracing::debug!(pid = process, netns = newcomer.netns, "left to TCP: its network namespace is not found");
             return Ok(Outcome::Gone);
         };
-        let outcome = self.run(newcomer, id)?;
+        let mut outcome = self.run(newcomer, id)?;
+        if outcome == Outcome::Gone {
+            // The namespace that had this inode number may have gone, and another have it now.
+            self.namespaces.forget(newcomer.netns);
+            let now = self.namespaces.of(newcomer.netns, newcomer.thread, process);
+            if let Some(other) = now.filter(|now| *now != id) {
+                outcome = self.run(newcomer, other)?;
+            }
+        }
         if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {
             return self.run(newcomer, id);
         }
@@ -152,10 +164,7 @@ impl Enrolment {
         let outcome = match waits.into_iter().find(|wait| *wait as u32 == answer) {
             Some(wait) => Outcome::Waits(wait),
             None if answer == Answer::Enrolled as u32 => Outcome::Enrolled,
-            None => {
-                self.namespaces.forget(newcomer.netns);
-                Outcome::Gone
-            }
+            None => Outcome::Gone,
         };
         tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?outcome, "candidate");
         Ok(outcome)
@@ -163,6 +172,9 @@ impl Enrolment {
 
     /// Finds out how a process reads; whether that was possible.
     fn examine(&mut self, process: &Process) -> bool {
+        if !self.sees_processes {
+            return false;
+        }
         let now = Instant::now();
         if self.unknown.get(process).is_some_and(|again| now < *again) {
             return false;
@@ -187,6 +199,21 @@ impl Enrolment {
             }
         }
     }
+}
+
+/// Whether this process is in the initial PID namespace, whose numbers programs tell: in another one, a number is another process, and
+/// what is found out about that says nothing.
+fn sees_processes() -> bool {
+    /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
+    const INITIAL: u64 = 0xeffffffc;
+    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == INITIAL);
+    if !initial {
+        tracing::warn!(
+            "nothing will be accelerated: the processes of this node cannot be seen from this PID namespace (in Kubernetes: hostPID: \
+             true; with an engine: --pid=host)"
+        );
+    }
+    initial
 }
 
 /// A candidate as a packet to its socket has it.

@@ -119,7 +119,9 @@ impl Agent {
                 config.name
             ),
         };
-        if !config.replace && !pins.generations()?.is_empty() {
+        // It is removed only if there is nothing in it.
+        let left = pins.generations().inspect_err(|_| drop(pins.remove()))?;
+        if !config.replace && !left.is_empty() {
             tracing::info!(name = %config.name, "taking out what a killed agent left");
             report(detach(&pins)?);
             drop(lock);

@@ -50,8 +50,7 @@ const UNAVAILABLE: u8 = 69;
         shunt trace --port 5432               each change of a flow's way, and why\n  \
         shunt stats --json                    every counter, for machines\n\n\
         Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 69 shunt cannot run here \
-        (doctor); 75 stopped before every reader \
-        had read what was redirected to it."
+        (doctor)."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -5,13 +5,13 @@
 //! uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
 //! while its connection is being established, before anything is known of its readers.
 
-use bpf_asm::{Builder, Label, NULL, Place, Ptr, Slot, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Label, NULL, Place, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
 use super::count::count;
 use super::counter::{Outcome, Total};
 use super::event::{BPF_SOCK_OPS_STATE_CB_FLAG, CLIENT, forget, mark, socket_of};
 use super::option::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_WINDOW_CLAMP};
-use super::peek::peek;
+use super::peek::{peek, peek_or_zero};
 use super::receiver::{self, O_NONBLOCK};
 use super::record::{Candidate, Control, Isns, Newcomer, Role};
 use super::{Datapath, evidence, guard, rendezvous};
@@ -31,7 +31,7 @@ const PATIENCE: i32 = 64;
 /// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it.
 const ROOM: u32 = 3 << 19;
 /// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
-const WINDOW: u32 = 1 << 19;
+const WINDOW: i32 = 1 << 19;
 
 /// From which segments with data on a connection is judged: from its first, or from when its socket left the map.
 pub(super) struct Since {
@@ -151,7 +151,7 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);
     drop((lost, newcomer));
-    provide(b, event);
+    provide(b, d, event, || b.load(address.place()));
     mark(b, event, BPF_SOCK_OPS_STATE_CB_FLAG);
     count(b, d, Total::Candidates);
     b.jump(done);
@@ -212,12 +212,33 @@ fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Plac
 ///
 /// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
 /// size itself; then its low-water mark, which is 1 or it would not be a candidate, is put back.
-fn provide(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+fn provide(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: impl Fn() -> Reg) {
     let value = b.slot::<u32>();
-    for (level, option, number) in
-        [(SOL_SOCKET, SO_RCVLOWAT, ROOM), (SOL_SOCKET, SO_RCVLOWAT, 1), (SOL_TCP, TCP_WINDOW_CLAMP, WINDOW)]
-    {
+    for number in [ROOM, 1] {
         b.store(value.place(), number);
-        b.call(helper::setsockopt(event, level, option, &value, 4));
+        b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, &value, 4));
     }
+    clamp(b, d, event, &sk());
 }
+
+/// Has TCP offer no more than half of what the receive buffer of the socket at this address has room for: TCP counts a byte of window
+/// as about two of buffer.
+fn clamp(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: &Reg) {
+    let window = peek_or_zero(b, sk, d.layout.receive_buffer);
+    window.rsh(2);
+    b.when(window.gt(WINDOW), || window.set(WINDOW));
+    let value = b.slot::<u32>();
+    b.store(value.place(), &window);
+    drop(window);
+    b.call(helper::setsockopt(event, SOL_TCP, TCP_WINDOW_CLAMP, &value, 4));
+}
+
+/// Has TCP offer no more, if it does. When it makes the buffer of a busy reader larger it offers half of all of it again
+/// (`tcp_rcvbuf_grow`), and nothing would be left for redirected bytes.
+pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: impl Fn() -> Reg) {
+    let offered = peek_or_zero(b, sk(), d.layout.rcv_wnd);
+    b.when(offered.gt(WINDOW), || clamp(b, d, event, &sk()));
+}
+
+#[cfg(test)]
+mod tests;

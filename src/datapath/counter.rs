@@ -120,6 +120,8 @@ counters! {
         OptionSet => "option_set",
         /// Lanes ended: many messages in a row went by TCP, which does that better on its own.
         Resting => "resting",
+        /// Lanes ended: shunt is being stopped.
+        Stopped => "stopped",
         /// Lanes ended: the peer has left the socket map.
         PeerLeft => "peer_left",
         /// Lanes ended: a thread sleeps in a receive call on the socket.

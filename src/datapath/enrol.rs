@@ -77,6 +77,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.store(address.place(), b.load(candidate.at(Candidate::sk)));
     let at = b.slot::<Isns>();
     pair(&b, &candidate.at(Candidate::name), &b.load(candidate.at(Candidate::role)), &at);
+    // An end whose peer would have the same name.
+    let own = b.load(at.at(Isns::own));
+    b.jump_if(own.eq(b.load(at.at(Isns::peer))), &left_alone);
+    drop(own);
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
     b.jump_if(socket.eq(0), &left_alone);
     let socket = b.keep(socket);
@@ -342,3 +346,6 @@ fn put_into_map(
 
 /// A role is what [`CLIENT_READY`] is shifted by.
 const _: () = assert!(Role::Client as u32 == 0 && Role::Server as u32 == 1);
+
+#[cfg(test)]
+mod tests;

@@ -80,3 +80,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.ret(0);
     b.finish(ProgramType::Tracepoint)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ impl Fallback {
         b.place(&self.lane);
         add(b, d, self.ending.place(), 1);
         trace::tell(b, d, lane, b.load(self.ending.place()), msg);
-        lane::turn_to_tcp(b, lane, now);
+        lane::by_tcp(b, lane, now);
         count(b, d, Cause::Ended);
         b.ret(SK_PASS);
 
@@ -55,7 +55,7 @@ impl Fallback {
         let cause = || b.load(self.cause.place());
         // A lane that has ended says why it has.
         b.when(cause().ne(Cause::Ended as u32), || {
-            lane::fell_back(b, d, lane);
+            lane::rest(b, d, lane);
             let mode = b.load(lane.at(Lane::mode));
             b.when(mode.ge(Mode::Ended as u32), || {
                 trace::tell(b, d, lane, b.load(lane.at(Lane::why)), msg);

@@ -225,3 +225,6 @@ fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
     remaining.sub(amount);
     b.store(left.place(), &remaining);
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,12 +19,12 @@
 //! | `own`, `bucket`, `role` | [`begin`], once | everyone |
 //! | `peer` | `rendezvous`, once | the lane's sender; `look` |
 //! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
-//! | `refresh_at`, `period` | [`begin`], [`turn_to_tcp`], `refresh` | the lane's sender |
+//! | `refresh_at`, `period` | [`begin`], [`put_off_refresh`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
-//! | `fallbacks` | [`become_direct`], [`fell_back`] | [`fell_back`] |
+//! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
 //! | `segments_in`, `segments_out` | [`left`] | `segment` |
 //!
 //! Invariants, which the simulation asserts after every run:
@@ -78,7 +78,7 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
 
 /// The gates are open: messages are redirected from here on, as long as credit lasts.
 ///
-/// An atomic operation: a receiver that leaves looks at the mode after it has counted its leaving, and this sender looks at the count
+/// An atomic operation: a receiver that leaves looks at `fallbacks` after it has counted its leaving, and this sender looks at the count
 /// after it has become direct. One of them sees the other.
 pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::mode), Mode::Direct as u32);
@@ -87,11 +87,9 @@ pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::why), 0);
 }
 
-/// A message has gone by TCP. After many in a row the socket leaves, to be a plain one.
-pub(super) fn fell_back(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+/// After many messages in a row that went by TCP the socket leaves, to be a plain one.
+pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let fallbacks = b.load(lane.at(Lane::fallbacks));
-    fallbacks.add(1);
-    b.store(lane.at(Lane::fallbacks), &fallbacks);
     b.when(fallbacks.eq(FALLBACKS), || {
         let mode = b.load(lane.at(Lane::mode));
         b.when(mode.eq(Mode::Tcp as u32), || {
@@ -109,13 +107,21 @@ pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
 }
 
 /// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
-///
-/// The message is a packet that connection tracking sees, so the next refresh is a whole period away.
 pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
     drop(mode);
+    by_tcp(b, lane, now);
+}
+
+/// A message goes by TCP: whoever asks sees that none is on its way directly. Connection tracking sees it, so the next that has to be by
+/// TCP is a whole period away.
+pub(super) fn by_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+    let fallbacks = b.load(lane.at(Lane::fallbacks));
+    fallbacks.add(1);
+    b.store(lane.at(Lane::fallbacks), &fallbacks);
+    drop(fallbacks);
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);

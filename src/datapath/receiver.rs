@@ -14,6 +14,8 @@ pub(super) const O_NONBLOCK: i32 = 0o4000;
 
 /// Members of another socket's lane.
 const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
+const FALLBACKS: KernelField =
+    KernelField { offset: Lane::fallbacks.offset() as u32, size: 4, signed: false, bitfield: None };
 const DIRECT_MESSAGES: KernelField =
     KernelField { offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
 
@@ -125,6 +127,11 @@ pub(super) fn direct_messages(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) ->
     peek(b, b.load(lane.at(Lane::peer).at(End::lane)), DIRECT_MESSAGES, unknown)
 }
 
+/// How many messages in a row the peer has sent by TCP: 0 if its last one may be on its way directly.
+pub(super) fn fallbacks(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
+    peek(b, b.load(lane.at(Lane::peer).at(End::lane)), FALLBACKS, unknown)
+}
+
 /// The mode of the peer's lane.
 pub(super) fn mode(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
     peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, unknown)
@@ -177,3 +184,6 @@ fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> 
     b.jump_if(psock.eq(0), unknown);
     psock
 }
+
+#[cfg(test)]
+mod tests;

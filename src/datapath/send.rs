@@ -106,3 +106,6 @@ fn look(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, size:
         trace::tell(b, d, lane, Counter::Paired as u32, msg);
     });
 }
+
+#[cfg(test)]
+mod tests;

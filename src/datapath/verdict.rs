@@ -52,3 +52,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.ret(SK_PASS);
     b.finish(ProgramType::SkSkbVerdict)
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ fn trace_until(node: &Node, options: &[&str], enough: impl Fn(&[Value]) -> bool,
 }
 
 #[test]
-fn a_trace_tells_of_a_flow_from_its_pairing_to_its_end_and_who_is_behind_it() {
+fn a_trace_tells_of_a_flow_until_its_end_and_who_is_behind_it() {
     isolated(|| {
         // Each refresh is a change.
         let node = Node::start_with(&["--refresh", "1"]);
@@ -65,8 +65,8 @@ fn a_trace_tells_of_a_flow_from_its_pairing_to_its_end_and_who_is_behind_it() {
             }
         });
         let events: Vec<&str> = seen.iter().filter_map(|change| change["event"].as_str()).collect();
-        assert_eq!(events[0], "paired", "{seen:#?}");
-        assert!(events.contains(&"direct"), "{seen:#?}");
+        assert_eq!(events[0], "direct", "{seen:#?}");
+        assert!(events.contains(&"tcp"), "{seen:#?}");
         assert!(seen.iter().all(|change| change["event"] != "tcp" || change["why"].is_string()), "{seen:#?}");
         let direct = seen.iter().find(|change| change["event"] == "direct").expect("one of them");
         let ends = [&direct["local"], &direct["remote"]].map(|end| end.as_str().unwrap_or_default().to_owned());
@@ -92,8 +92,8 @@ fn a_trace_shows_only_what_was_asked_for() {
         let node = Node::start();
         let service = node.listen(LOOPBACK);
         let port = service.target.port().to_string();
-        let paired = |seen: &[Value]| seen.iter().any(|change| change["event"] == "paired");
-        let seen = trace_until(&node, &["--port", &port], paired, || {
+        let is_direct = |seen: &[Value]| seen.iter().any(|change| change["event"] == "direct");
+        let seen = trace_until(&node, &["--port", &port], is_direct, || {
             direct(&node, &node.pair(LOOPBACK));
             direct(&node, &Pair { client: node.connect(&service), server: service.accept() });
         });

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use tcp_shunt::bed::{Bed, Namespace};
 
 use super::agent::Agent;
+use super::eventually;
 use super::kernel_log::KernelLog;
 use super::path::{Path, ready_for_tests};
 use super::report::{Flow, Stats, canonical};
@@ -100,6 +101,14 @@ impl Node {
 
     pub fn stats(&self) -> Stats {
         self.agent.stats()
+    }
+
+    /// Waits until nothing is left of connections that have closed. What was said at the rendezvous of ends that never met is evicted.
+    pub fn nothing_is_enrolled(&self) {
+        eventually("no socket is enrolled", || {
+            let stats = self.stats();
+            (stats.entries("socks") == 0 && stats.entries("lanes") == 0).then_some(())
+        });
     }
 
     /// The flow whose client has `client`'s address.

@@ -20,10 +20,6 @@ impl Stats {
     pub fn entries(&self, map: &str) -> u64 {
         *self.maps.get(map).unwrap_or_else(|| panic!("no map {map} among {:?}", self.maps))
     }
-
-    pub fn maps(&self) -> &BTreeMap<String, u64> {
-        &self.maps
-    }
 }
 
 #[derive(Debug, Deserialize)]
