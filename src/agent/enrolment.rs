@@ -133,9 +133,9 @@ impl Enrolment {
         };
         let mut attempt = self.run(newcomer, id)?;
         if attempt == Attempt::Over
-            && let Some(other) = self.namespaces.other_than(id, newcomer.netns, newcomer.process.pid)
+            && let Some(now) = self.namespaces.anew(newcomer.netns, newcomer.process.pid)
         {
-            id = other;
+            id = now;
             attempt = self.run(newcomer, id)?;
         }
         if attempt == Attempt::Waits(Wait::Process) && self.examine(&newcomer.process) {

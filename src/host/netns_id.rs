@@ -87,11 +87,11 @@ impl NamespaceIds {
         id
     }
 
-    /// As [`NamespaceIds::of`] when a socket was not found in the namespace with that id: the namespace may have gone, and another be in
-    /// its place, under its inode number or its id. `None` if it is still the same.
-    pub fn other_than(&mut self, id: i32, namespace: u32, pid: u32) -> Option<i32> {
+    /// As [`NamespaceIds::of`] when a socket was not found there: the namespace may have gone, and another have its inode number and even
+    /// its id.
+    pub fn anew(&mut self, namespace: u32, pid: u32) -> Option<i32> {
         self.known.remove(&namespace);
-        self.of(namespace, pid).filter(|now| *now != id)
+        self.of(namespace, pid)
     }
 
     /// Asks whatever can be seen of the namespace: the process itself, its threads, its files, then any other process. One may go while
@@ -193,16 +193,15 @@ mod tests {
         let id = ids.of(namespace, first).expect("an id");
         assert!(id >= 0);
         for pid in [second, std::process::id()] {
-            assert_eq!(ids.other_than(id, namespace, pid), None);
-            assert_eq!(ids.of(namespace, pid), Some(id), "{pid}");
+            assert_eq!(ids.anew(namespace, pid), Some(id), "{pid}");
         }
         for sleeper in &mut sleepers {
             sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
         }
         // Only a file of this process stands for it now.
-        assert_eq!(ids.other_than(OWN, namespace, std::process::id()), Some(id));
+        assert_eq!(ids.anew(namespace, std::process::id()), Some(id));
         drop(other);
-        assert_eq!(ids.other_than(OWN, namespace, std::process::id()), None);
+        assert_eq!(ids.anew(namespace, std::process::id()), None);
         assert_eq!(ids.of(namespace, std::process::id()), None);
     }
 }
