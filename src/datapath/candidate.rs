@@ -28,8 +28,9 @@ const WORTH_IT: i32 = 4;
 /// A connection whose file still blocks after so many segments is left alone for good.
 const PATIENCE: i32 = 64;
 
-/// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it.
-const ROOM: u32 = 3 << 19;
+/// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it. More would be filled by TCP if the reader
+/// does not read.
+const ROOM: u32 = 1 << 20;
 /// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
 const WINDOW: i32 = 1 << 19;
 
@@ -151,7 +152,8 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);
     drop((lost, newcomer));
-    provide(b, d, event, || b.load(address.place()));
+    provide(b, event);
+    keep_room(b, d, event, &b.load(address.place()));
     mark(b, event, BPF_SOCK_OPS_STATE_CB_FLAG);
     count(b, d, Total::Candidates);
     b.jump(done);
@@ -208,22 +210,25 @@ fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Plac
     b.store(name.at(Isns::peer), &peer);
 }
 
-/// Asks TCP to provide room for a reader that falls behind, and to offer no more than a part of it.
+/// Asks TCP to provide room for a reader that falls behind.
 ///
 /// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
 /// size itself; then its low-water mark, which is 1 or it would not be a candidate, is put back.
-fn provide(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: impl Fn() -> Reg) {
+fn provide(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     let value = b.slot::<u32>();
     for number in [ROOM, 1] {
         b.store(value.place(), number);
         b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, &value, 4));
     }
-    clamp(b, d, event, &sk());
 }
 
 /// Has TCP offer no more than half of what the receive buffer of the socket at this address has room for: TCP counts a byte of window
-/// as about two of buffer.
-fn clamp(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: &Reg) {
+/// as up to two of buffer.
+///
+/// It is asked for at each segment, since TCP forgets it when it makes the buffer of a busy reader larger (`tcp_rcvbuf_grow`), and
+/// when it finds that segments take more or less memory than before (`tcp_measure_rcv_mss`). The window itself never shrinks, but is
+/// used up, by messages of a KiB and more: it is rounded up.
+pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: &Reg) {
     let window = peek_or_zero(b, sk, d.layout.receive_buffer);
     window.rsh(2);
     b.when(window.gt(WINDOW), || window.set(WINDOW));
@@ -231,13 +236,6 @@ fn clamp(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: &Reg) {
     b.store(value.place(), &window);
     drop(window);
     b.call(helper::setsockopt(event, SOL_TCP, TCP_WINDOW_CLAMP, &value, 4));
-}
-
-/// Has TCP offer no more, if it does. When it makes the buffer of a busy reader larger it offers half of all of it again
-/// (`tcp_rcvbuf_grow`), and nothing would be left for redirected bytes.
-pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: impl Fn() -> Reg) {
-    let offered = peek_or_zero(b, sk(), d.layout.rcv_wnd);
-    b.when(offered.gt(WINDOW), || clamp(b, d, event, &sk()));
 }
 
 #[cfg(test)]

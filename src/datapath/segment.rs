@@ -30,7 +30,7 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
     b.place(&enrolled);
     let lane = b.keep(lane);
     leave::wanted(b, d, &lane, leaving);
-    candidate::keep_room(b, d, event, || b.load(lane.at(Lane::own).at(End::sk)));
+    candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
     sleeper(b, d, event, &lane, leaving, &done);
     b.place(&done);
 }

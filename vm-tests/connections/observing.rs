@@ -65,8 +65,7 @@ fn a_trace_tells_of_a_flow_until_its_end_and_who_is_behind_it() {
             }
         });
         let events: Vec<&str> = seen.iter().filter_map(|change| change["event"].as_str()).collect();
-        assert_eq!(events[0], "direct", "{seen:#?}");
-        assert!(events.contains(&"tcp"), "{seen:#?}");
+        assert!(events.contains(&"direct") && events.contains(&"tcp"), "{seen:#?}");
         assert!(seen.iter().all(|change| change["event"] != "tcp" || change["why"].is_string()), "{seen:#?}");
         let direct = seen.iter().find(|change| change["event"] == "direct").expect("one of them");
         let ends = [&direct["local"], &direct["remote"]].map(|end| end.as_str().unwrap_or_default().to_owned());
