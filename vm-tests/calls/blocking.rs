@@ -1,4 +1,4 @@
-//! Calls that wait: on sockets that block, which shunt leaves to TCP, and with `--blocking-readers`, which redirects to them.
+//! Calls that wait, on sockets that block, which shunt leaves to TCP.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +11,7 @@ use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::compare::{Blocking, compare, compare_with};
+use crate::compare::compare;
 use crate::harness::node::Pair;
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::set_option;
@@ -54,11 +54,6 @@ fn a_reader_that_sleeps_is_woken_by_bytes() {
     compare(|side, seen| reader_is_woken_by_bytes(&side.blocking_pair(), seen));
 }
 
-#[test]
-fn a_reader_that_sleeps_is_woken_by_redirected_bytes() {
-    compare_with(Blocking::Accelerated, |side, seen| reader_is_woken_by_bytes(&side.blocking_pair(), seen));
-}
-
 fn reader_waits_for_all(pair: &Pair, seen: &mut Seen) {
     each_way(pair, |from, to| {
         note_recv_while(seen, "recv MSG_WAITALL", to, MsgFlags::MSG_WAITALL, |_| {
@@ -73,11 +68,6 @@ fn reader_waits_for_all(pair: &Pair, seen: &mut Seen) {
 #[test]
 fn msg_waitall_waits_for_all() {
     compare(|side, seen| reader_waits_for_all(&side.blocking_pair(), seen));
-}
-
-#[test]
-fn msg_waitall_is_content_with_the_first_redirected_bytes() {
-    compare_with(Blocking::Accelerated, |side, seen| reader_waits_for_all(&side.blocking_pair(), seen));
 }
 
 /// Sends the reader a signal whose handler returns.
@@ -114,11 +104,6 @@ fn a_signal_ends_a_recv_unless_it_is_to_be_restarted() {
     compare(|side, seen| reader_is_interrupted(&side.blocking_pair(), seen));
 }
 
-#[test]
-fn a_signal_ends_a_recv_of_redirected_bytes() {
-    compare_with(Blocking::Accelerated, |side, seen| reader_is_interrupted(&side.blocking_pair(), seen));
-}
-
 const TIMEOUT: Duration = Duration::from_millis(200);
 
 fn reader_has_a_timeout(pair: &Pair, seen: &mut Seen) {
@@ -142,12 +127,6 @@ fn a_receive_timeout_ends_a_recv() {
         note_recv_while(seen, "recv of nothing", &pair.client, MsgFlags::empty(), |_| {});
         seen.note("… waited for its time", started.elapsed() >= TIMEOUT);
     });
-}
-
-/// Who is woken for nothing, as can happen at any time, is answered as after the time-out.
-#[test]
-fn a_receive_timeout_ends_a_recv_of_redirected_bytes() {
-    compare_with(Blocking::Accelerated, |side, seen| reader_has_a_timeout(&side.blocking_pair(), seen));
 }
 
 fn writer_has_a_timeout(pair: &Pair, seen: &mut Seen) {
@@ -177,11 +156,6 @@ fn writer_has_a_timeout(pair: &Pair, seen: &mut Seen) {
 #[test]
 fn a_send_timeout_ends_a_write() {
     compare(|side, seen| writer_has_a_timeout(&side.blocking_pair(), seen));
-}
-
-#[test]
-fn a_send_timeout_ends_a_redirecting_write() {
-    compare_with(Blocking::Accelerated, |side, seen| writer_has_a_timeout(&side.blocking_pair(), seen));
 }
 
 fn reader_has_a_low_water_mark(pair: &Pair, seen: &mut Seen) {
@@ -231,13 +205,6 @@ fn one_thread_sleeps_in_send_while_another_sleeps_in_recv() {
     compare(|side, seen| one_thread_writes_while_another_reads(&side.blocking_pair(), seen));
 }
 
-#[test]
-fn one_thread_sleeps_in_a_redirecting_send_while_another_sleeps_in_recv() {
-    compare_with(Blocking::Accelerated, |side, seen| {
-        one_thread_writes_while_another_reads(&side.blocking_pair(), seen)
-    });
-}
-
 fn reader_is_told_of_the_end(pair: &Pair, seen: &mut Seen) {
     each_way(pair, |from, to| {
         note_recv_while(seen, "recv when the peer shuts down", to, MsgFlags::empty(), |_| {
@@ -249,11 +216,6 @@ fn reader_is_told_of_the_end(pair: &Pair, seen: &mut Seen) {
 #[test]
 fn a_reader_that_sleeps_is_told_of_the_end() {
     compare(|side, seen| reader_is_told_of_the_end(&side.blocking_pair(), seen));
-}
-
-#[test]
-fn a_reader_that_sleeps_on_a_direct_lane_is_told_of_the_end() {
-    compare_with(Blocking::Accelerated, |side, seen| reader_is_told_of_the_end(&side.blocking_pair(), seen));
 }
 
 fn reader_is_shut_down_by_a_thread(pair: &Pair, seen: &mut Seen) {
@@ -275,7 +237,3 @@ fn a_reader_sleeps_on_when_another_thread_shuts_writing_down() {
     compare(|side, seen| reader_is_shut_down_by_a_thread(&side.blocking_pair(), seen));
 }
 
-#[test]
-fn a_reader_of_a_direct_lane_sleeps_on_when_another_thread_shuts_writing_down() {
-    compare_with(Blocking::Accelerated, |side, seen| reader_is_shut_down_by_a_thread(&side.blocking_pair(), seen));
-}

@@ -7,38 +7,22 @@ use rustix::event::PollFlags;
 use crate::differences;
 use crate::harness::eventually;
 use crate::harness::isolation::{isolated_as, test_name};
-use crate::harness::node::{Node, Pair, Service, new_bed};
+use crate::harness::node::{Node, Pair, Service};
 use crate::harness::path::LOOPBACK;
 use crate::harness::report::{End, Mode};
 use crate::harness::socket::{option, unconnected};
-use crate::harness::traffic::{settle, warm_up};
+use crate::harness::traffic::{direct, small_talk};
 use crate::seen::Seen;
 use crate::talk::ready;
 
 /// Runs `script`, the closure of the test function that calls this, over TCP and over shunt, and compares what it saw.
 pub fn compare<F: Fn(&Side, &mut Seen)>(script: F) {
-    compare_with(Blocking::LeftAlone, script);
-}
-
-/// What happens to sockets that block.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Blocking {
-    LeftAlone,
-    /// `shunt run --blocking-readers`.
-    Accelerated,
-}
-
-/// [`compare`] with an agent that does with sockets that block what `blocking` says.
-pub fn compare_with<F: Fn(&Side, &mut Seen)>(blocking: Blocking, script: F) {
     let name = test_name::<F>();
     isolated_as(name, || {
-        let node = match blocking {
-            Blocking::LeftAlone => Node::start_as_told(new_bed(), REFRESH),
-            Blocking::Accelerated => Node::start_with(REFRESH),
-        };
+        let node = Node::start_with(REFRESH);
         let run = |accelerated| {
             let mut seen = Seen::default();
-            script(&Side { node: &node, accelerated, blocking }, &mut seen);
+            script(&Side { node: &node, accelerated }, &mut seen);
             seen.into_lines()
         };
         let by_tcp = run(false);
@@ -73,7 +57,6 @@ fn describe(by_tcp: &[String], expected: &[String], over_shunt: &[String]) -> St
 pub struct Side<'a> {
     node: &'a Node,
     accelerated: bool,
-    blocking: Blocking,
 }
 
 impl Side<'_> {
@@ -93,19 +76,16 @@ impl Side<'_> {
         Pair { client, server }
     }
 
-    /// Blocking ends of a connection that has been used: unless the agent has been told otherwise, it goes by TCP.
+    /// Blocking ends of a connection that has been used: it goes by TCP.
     pub fn blocking_pair(&self) -> Pair {
-        let service = self.listen();
-        let client = self.inside(|| service.connect());
-        let pair = Pair { client, server: service.accept() };
-        match self.blocking {
-            Blocking::Accelerated => self.settle(&pair),
-            Blocking::LeftAlone => {
-                warm_up(&pair);
-                warm_up(&pair);
-                assert!(!self.has_redirected(&pair), "a flow of blocking files is direct");
-            }
+        let pair = self.new_pair();
+        for end in [&pair.client, &pair.server] {
+            end.set_nonblocking(false).expect("make it block");
         }
+        for _ in 0..300 {
+            small_talk(&pair);
+        }
+        assert!(!self.has_redirected(&pair), "a flow of blocking files is direct");
         pair
     }
 
@@ -134,11 +114,7 @@ impl Side<'_> {
 
     /// Uses a connection until it goes where this side's connections go.
     pub fn settle(&self, pair: &Pair) {
-        if !self.accelerated {
-            return warm_up(pair);
-        }
-        settle(pair);
-        self.until_direct(&pair.client, || warm_up(pair));
+        if self.accelerated { direct(self.node, pair) } else { small_talk(pair) }
     }
 
     /// Uses a client's connection until its flow is direct in both lanes, if it is to be.

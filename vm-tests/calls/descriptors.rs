@@ -168,7 +168,7 @@ fn two_listeners_share_a_port() {
             let (whose, server) = accept_of_either(&listeners);
             accepted.insert(whose);
             let pair = Pair { client, server };
-            side.until_direct(&pair.client, || crate::harness::traffic::warm_up(&pair));
+            side.until_direct(&pair.client, || crate::harness::traffic::small_talk(&pair));
             say(&pair.client, number.to_string());
             answered += usize::from(hear(&pair.server, 100) == number.to_string());
         }

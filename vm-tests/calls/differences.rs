@@ -347,53 +347,14 @@ pub const CALLS: &[Call] = &[
         "they count what went by TCP; `shunt flows` has the rest",
     ),
     guarded("blocking `recv`", "blocking::a_reader_that_sleeps_is_woken_by_bytes", BLOCKING_LEFT),
-    same("with `--blocking-readers`: blocking `recv`", "blocking::a_reader_that_sleeps_is_woken_by_redirected_bytes"),
     guarded("blocking `recv` with MSG_WAITALL", "blocking::msg_waitall_waits_for_all", BLOCKING_LEFT),
-    different(
-        "with `--blocking-readers`: blocking `recv` with MSG_WAITALL",
-        "blocking::msg_waitall_is_content_with_the_first_redirected_bytes",
-        &[
-            difference(r#"recv MSG_WAITALL: "helloworld""#, r#"recv MSG_WAITALL: "hello""#, Kernels::All),
-            difference("the rest: EAGAIN", r#"the rest: "world""#, Kernels::All),
-        ],
-        "may return what is there so far, as it may by TCP after a signal; it does not hang",
-    ),
     guarded(
         "a signal during a blocking `recv`, with and without SA_RESTART",
         "blocking::a_signal_ends_a_recv_unless_it_is_to_be_restarted",
         BLOCKING_LEFT,
     ),
-    different(
-        "with `--blocking-readers`: a signal during a blocking `recv`",
-        "blocking::a_signal_ends_a_recv_of_redirected_bytes",
-        &[
-            difference(
-                "recv, interrupted without SA_RESTART: EINTR",
-                "recv, interrupted without SA_RESTART: EAGAIN",
-                Kernels::All,
-            ),
-            difference(
-                r#"recv, interrupted with SA_RESTART: "hello""#,
-                "recv, interrupted with SA_RESTART: EAGAIN",
-                Kernels::All,
-            ),
-            difference("what came with SA_RESTART: EAGAIN", r#"what came with SA_RESTART: "hello""#, Kernels::All),
-        ],
-        "`EAGAIN`: call again",
-    ),
     guarded("SO_RCVTIMEO", "blocking::a_receive_timeout_ends_a_recv", BLOCKING_LEFT),
-    different(
-        "with `--blocking-readers`: SO_RCVTIMEO",
-        "blocking::a_receive_timeout_ends_a_recv_of_redirected_bytes",
-        &[difference(
-            "… MsgFlags(MSG_WAITALL) waited for its time: true",
-            "… MsgFlags(MSG_WAITALL) waited for its time: false",
-            Kernels::All,
-        )],
-        "with MSG_WAITALL, returns what is there so far; may end early, with `EAGAIN`, when woken for nothing",
-    ),
     guarded("SO_SNDTIMEO", "blocking::a_send_timeout_ends_a_write", BLOCKING_LEFT),
-    same("with `--blocking-readers`: SO_SNDTIMEO", "blocking::a_send_timeout_ends_a_redirecting_write"),
     guarded(
         "SO_RCVLOWAT above 1 on a blocking socket",
         "blocking::a_reader_sleeps_below_its_low_water_mark",
@@ -404,41 +365,15 @@ pub const CALLS: &[Call] = &[
         "blocking::one_thread_sleeps_in_send_while_another_sleeps_in_recv",
         BLOCKING_LEFT,
     ),
-    different(
-        "with `--blocking-readers`: a thread blocked in `recv` and one in `send`",
-        "blocking::one_thread_sleeps_in_a_redirecting_send_while_another_sleeps_in_recv",
-        &[
-            difference(r#"recv while a write sleeps: "thanks""#, "recv while a write sleeps: EAGAIN", Kernels::All),
-            difference("the rest: EAGAIN", r#"the rest: "thanks""#, Kernels::All),
-        ],
-        "`EAGAIN` to the reader when the writer may go on: call again",
-    ),
     guarded(
         "the peer's `shutdown` during a blocking `recv`",
         "blocking::a_reader_that_sleeps_is_told_of_the_end",
         BLOCKING_LEFT,
     ),
-    same(
-        "with `--blocking-readers`: the peer's `shutdown` during a blocking `recv`",
-        "blocking::a_reader_that_sleeps_on_a_direct_lane_is_told_of_the_end",
-    ),
     guarded(
         "another thread's `shutdown` during a blocking `recv`",
         "blocking::a_reader_sleeps_on_when_another_thread_shuts_writing_down",
         BLOCKING_LEFT,
-    ),
-    different(
-        "with `--blocking-readers`: another thread's `shutdown` during a blocking `recv`",
-        "blocking::a_reader_of_a_direct_lane_sleeps_on_when_another_thread_shuts_writing_down",
-        &[
-            difference(
-                r#"recv while another thread shuts writing down: "answer""#,
-                "recv while another thread shuts writing down: EAGAIN",
-                Kernels::All,
-            ),
-            difference("the rest: EAGAIN", r#"the rest: "answer""#, Kernels::All),
-        ],
-        "`EAGAIN`: call again",
     ),
     same("`fcntl` of O_NONBLOCK on a connection in use", "descriptors::blocking_can_be_switched_on_and_off"),
     same("descriptors passed by SCM_RIGHTS", "descriptors::a_descriptor_that_is_passed_on_reads_and_writes_there"),

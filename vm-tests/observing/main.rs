@@ -14,7 +14,7 @@ use harness::eventually;
 use harness::isolation::isolated;
 use harness::node::Node;
 use harness::path::LOOPBACK;
-use harness::traffic::settle;
+use harness::traffic::direct;
 use serde_json::Value;
 use tcp_shunt::observe::METRICS;
 
@@ -63,7 +63,7 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
         let port = free_port();
         let node = Node::start_with(&["--refresh", "3600", "--metrics", &format!("127.0.0.1:{port}")]);
         let pair = node.pair(LOOPBACK);
-        settle(&pair);
+        direct(&node, &pair);
 
         let text = get(port, "/metrics", "text/plain").expect("a scrape");
         let mut promtool = tool("promtool", "prometheus")
@@ -156,7 +156,7 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
     isolated(|| {
         let node = Node::start();
         let pair = node.pair(LOOPBACK);
-        settle(&pair);
+        direct(&node, &pair);
         let screen = Screen(format!("shunt-test-{}", std::process::id()));
         checked(screen.run(&["new-session", "-d", "-s", "top", "-x", "80", "-y", "24", "sh"]));
         // Whatever stays on the screen afterwards, and how the terminal is set.
