@@ -192,7 +192,9 @@ impl Model {
                 } else {
                     end.mode = Mode::Leaving;
                 }
-                if end.is_empty() && self.at_rest(&next.ends[own], &next.ends[peer]) {
+                // Another thread's redirect has let go of the lock.
+                let no_other_call = self.trusts_modes || end.redirecting.is_none();
+                if end.is_empty() && no_other_call && self.at_rest(&next.ends[own], &next.ends[peer]) {
                     (next.ends[own].enrolled, next.ends[own].mode) = (false, Mode::Left);
                 }
                 Ok(())
@@ -263,7 +265,7 @@ impl Model {
             if peer.mode >= Mode::Ended || peer.mode == Mode::Tcp && own.mode == Mode::Leaving {
                 return true;
             }
-        } else if peer.by_tcp {
+        } else if peer.by_tcp || !peer.enrolled {
             return true;
         }
         peer.redirecting.is_none() && !peer.reading
