@@ -19,7 +19,7 @@
 //! | `own`, `bucket`, `role` | [`begin`], once | everyone |
 //! | `peer` | `rendezvous`, once | the lane's sender; `look` |
 //! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
-//! | `refresh_at`, `period` | [`begin`], [`put_off_refresh`], `refresh` | the lane's sender |
+//! | `refresh_at`, `period` | [`begin`], [`by_tcp`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |

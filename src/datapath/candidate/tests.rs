@@ -72,6 +72,29 @@ fn a_candidate_gets_room_for_its_reader_a_bounded_window_and_keeps_its_low_water
 }
 
 #[test]
+fn an_enrolled_socket_whose_window_has_grown_is_given_a_bounded_one_again() {
+    on_every_kernel(|mut w| {
+        let most = WINDOW as u64;
+        // The window, the buffer, and what the window is bounded by.
+        let cases = [
+            (most, 64 * most, None),
+            (most + 1, 64 * most, Some(most)),
+            (most + 1, 4 * most, Some(most)),
+            (most + 1, 4 * most - 4, Some(most - 1)),
+        ];
+        for (window, buffer, expected) in cases {
+            let (client, _) = w.flow();
+            w.set(client, |l| l.rcv_wnd, window);
+            w.set(client, |l| l.receive_buffer, buffer);
+            w.segment(client);
+            let expected: Vec<(u64, u64, u64)> = expected.map(|window| (6, 10, window)).into_iter().collect();
+            assert_eq!(w.options(), expected, "{window} {buffer}");
+            assert!(w.is_enrolled(client));
+        }
+    });
+}
+
+#[test]
 fn a_connection_that_does_not_go_on_is_not_considered() {
     for_each(&[(0, 0), (3, 4), (4, 3)], |mut w, (data_in, data_out)| {
         let (client, _) = w.local();

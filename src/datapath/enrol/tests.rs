@@ -74,6 +74,24 @@ fn a_socket_that_is_no_candidate_is_gone() {
 }
 
 #[test]
+fn an_end_that_has_the_name_of_its_peer_is_left_alone() {
+    on_every_kernel(|mut w| {
+        w.reader(Reads::Receives);
+        let (client, server) = w.connection(5_000, 5_000);
+        w.syn(5_000, 5_000);
+        w.establish(client, server);
+        w.goes_on(client, server);
+        let pair = name(&mut w, client);
+        assert_eq!((pair.own, pair), (pair.peer, name(&mut w, server)));
+        w.counted();
+        for sk in [client, server] {
+            assert_eq!((w.enrol(sk), w.counted()), (GONE, vec![]));
+            assert_eq!((w.is_refused(sk), entry(&mut w, pair)), (true, Some(ALONE as u64)));
+        }
+    });
+}
+
+#[test]
 fn a_candidate_that_has_become_unsuitable_is_left_alone_and_so_is_its_peer() {
     type Make = fn(&mut World, u64);
     let cases: [(Make, Option<Counter>); 10] = [

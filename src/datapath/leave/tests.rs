@@ -1,5 +1,7 @@
-use super::super::simulation::{Fault, Helper, REFRESH, Waiter, Way, World, for_each, on_every_kernel};
-use super::super::{Control, Counter, Mode};
+use super::super::simulation::{
+    Enrolment, Event, Fault, Helper, Op, REFRESH, Waiter, Way, World, for_each, on_every_kernel,
+};
+use super::super::{Control, Counter, Mode, Wait};
 
 fn drain(w: &mut World) {
     w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() });
@@ -11,10 +13,6 @@ fn leaves(w: &mut World, sk: u64) {
     });
 }
 
-fn mode(w: &mut World, sk: u64) -> u32 {
-    w.lane(sk).expect("a lane").mode
-}
-
 #[test]
 fn while_shunt_is_being_stopped_both_sockets_leave_with_their_next_segment() {
     on_every_kernel(|mut w| {
@@ -22,8 +20,9 @@ fn while_shunt_is_being_stopped_both_sockets_leave_with_their_next_segment() {
         drain(&mut w);
         for sk in [client, server] {
             w.segment(sk);
-            assert_eq!((w.counted(), w.is_enrolled(sk)), (vec![(Counter::Left, 1)], false));
-            assert_eq!(mode(&mut w, sk), Mode::Left as u32);
+            assert_eq!((w.counted(), w.is_enrolled(sk)), (vec![(Counter::Left, 1), (Counter::Stopped, 1)], false));
+            let lane = w.lane(sk).unwrap();
+            assert_eq!((lane.mode, lane.credit, lane.why), (Mode::Left as u32, 0, Counter::Stopped as u64));
         }
         assert_eq!((w.send(client, 1), w.send(server, 1)), (Way::Tcp, Way::Tcp));
         w.segment(client);
@@ -76,7 +75,8 @@ fn a_socket_stays_while_bytes_wait_for_its_reader() {
         }
         drain(&mut w);
         w.segment(server);
-        assert_eq!((w.counted(), w.is_enrolled(server)), (vec![], true));
+        assert_eq!((w.counted(), w.is_enrolled(server)), (vec![(Counter::Stopped, 1)], true));
+        assert_eq!(w.lane(server).unwrap().mode, Mode::Leaving as u32, "its peer sends it no more");
         w.set(psock, |l| l.deferred_length, 0);
         w.read(server);
         w.segment(server);
@@ -109,28 +109,72 @@ fn a_socket_stays_while_its_peer_is_in_a_call_that_does_not_sleep() {
 }
 
 #[test]
-fn a_socket_that_leaves_by_itself_asks_its_peer_only_while_that_is_direct() {
-    for_each(&[Mode::Direct, Mode::Tcp, Mode::Ended], |mut w, peers| {
-        let (client, server) = w.direct_flow();
-        w.users_of_psock(client, 2);
-        w.edit_lane(client, |lane| {
-            if peers != Mode::Direct {
-                (lane.mode, lane.credit, lane.why) = (peers as u32, 0, Counter::Refresh as u64);
+fn a_peer_whose_last_message_went_by_tcp_has_none_on_its_way_whatever_its_lane_says() {
+    for_each(&[Mode::Direct, Mode::Tcp, Mode::Ended, Mode::Leaving, Mode::Left], |mut w, peers| {
+        for by_tcp in [0, 1] {
+            for draining in [true, false] {
+                let (client, server) = w.direct_flow();
+                w.users_of_psock(client, 2);
+                w.edit_lane(client, |lane| {
+                    lane.fallbacks = by_tcp;
+                    if peers != Mode::Direct {
+                        (lane.mode, lane.credit, lane.why) = (peers as u32, 0, Counter::Refresh as u64);
+                    }
+                });
+                if draining {
+                    drain(&mut w);
+                } else {
+                    leaves(&mut w, server);
+                }
+                w.segment(server);
+                w.control(Control { refresh: REFRESH, ..Control::default() });
+                assert_eq!(w.is_enrolled(server), by_tcp == 0, "{by_tcp} {draining}");
             }
-        });
+        }
+    });
+}
+
+#[test]
+fn each_message_by_tcp_says_so_and_the_first_direct_one_takes_it_back() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        let by_tcp = |w: &mut World| w.lane(client).unwrap().fallbacks;
+        assert_eq!(by_tcp(&mut w), 0);
+        w.time_passes(REFRESH);
+        assert_eq!((w.send(client, 1), by_tcp(&mut w)), (Way::Tcp, 1));
+        w.read(server);
+        assert_eq!((w.send(client, 1), by_tcp(&mut w)), (Way::Direct, 0));
+        // The message that finds the lane's end, and those after it.
         leaves(&mut w, server);
-        w.segment(server);
-        assert_eq!(w.is_enrolled(server), peers == Mode::Direct);
-        if peers == Mode::Tcp {
-            // While shunt is being stopped it does not know.
-            let (client, server) = w.direct_flow();
-            w.users_of_psock(client, 2);
-            w.edit_lane(client, |lane| {
-                (lane.mode, lane.credit, lane.why) = (peers as u32, 0, Counter::Refresh as u64);
-            });
-            drain(&mut w);
+        w.leaves_socket_map(server);
+        for message in 1..4 {
+            assert_eq!((w.send(client, 1), by_tcp(&mut w)), (Way::Tcp, message));
+        }
+    });
+}
+
+#[test]
+fn a_socket_stays_while_another_thread_is_in_a_call_on_it() {
+    // How many hold on to its psock, whether the segment is sent in a call, and whether the socket may leave.
+    let cases =
+        [(1, false, true), (1, true, true), (2, true, true), (2, false, false), (3, true, false), (3, false, false)];
+    on_every_kernel(|mut w| {
+        for (users, in_a_call, may_leave) in cases {
+            let (_, server) = w.direct_flow();
+            leaves(&mut w, server);
+            w.users_of_psock(server, users);
+            w.event(Event { in_a_call, ..Event::new(Op::HdrOptLen, server) });
+            assert_eq!(!w.is_enrolled(server), may_leave, "{users} {in_a_call}");
+        }
+        // It cannot be told.
+        for (helper, fault) in
+            [(Helper::ProbeReadKernel, Fault::SocketHidden), (Helper::SkcToTcpSock, Fault::Fails)]
+        {
+            let (_, server) = w.direct_flow();
+            leaves(&mut w, server);
+            w.fault(helper, 0, fault);
             w.segment(server);
-            assert!(w.is_enrolled(server));
+            assert_eq!((w.pending_faults(), w.is_enrolled(server)), (0, true), "{helper:?}");
         }
     });
 }
@@ -153,7 +197,7 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
             }
         }
         w.clear_faults();
-        // A peer that another has the memory of, that has no psock, and none at all.
+        // A peer that another has the memory of, that has no psock, and one that has been there and cannot be found.
         for case in 0..3 {
             let (client, server) = if case == 2 { w.flow() } else { w.direct_flow() };
             match case {
@@ -163,7 +207,7 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
             }
             drain(&mut w);
             w.segment(server);
-            assert!(!w.is_enrolled(server), "{case}");
+            assert_eq!(w.is_enrolled(server), case == 2, "{case}");
             w.control(Control { refresh: REFRESH, ..Control::default() });
         }
         let (_, server) = w.direct_flow();
@@ -171,15 +215,17 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
         drain(&mut w);
         w.counted();
         w.segment(server);
-        assert_eq!(w.counted(), [], "another socket map's");
-        // In the middle.
-        w.control(Control { refresh: REFRESH, ..Control::default() });
-        let (_, server) = w.direct_flow();
-        let at = w.at(server, |l| l.user_data);
-        w.fault(Helper::ProbeReadKernel, 3, Fault::Zeroes(at));
-        drain(&mut w);
-        w.segment(server);
-        assert_eq!((w.pending_faults(), w.is_enrolled(server)), (0, true));
+        assert_eq!(w.counted(), [(Counter::Stopped, 1)], "another socket map's");
+        // In the middle: before its queue is looked at, and before its users are.
+        for read in [3, 5] {
+            w.control(Control { refresh: REFRESH, ..Control::default() });
+            let (_, server) = w.direct_flow();
+            let at = w.at(server, |l| l.user_data);
+            w.fault(Helper::ProbeReadKernel, read, Fault::Zeroes(at));
+            drain(&mut w);
+            w.segment(server);
+            assert_eq!((w.pending_faults(), w.is_enrolled(server)), (0, true), "{read}");
+        }
     });
 }
 
@@ -220,11 +266,30 @@ fn whoever_has_not_found_its_peer_looks_for_it_before_it_leaves() {
                 w.segment(own);
                 let found = case > 3;
                 assert_eq!(w.lane(own).unwrap().peer.sk != 0, found, "{case}");
-                let stays = if draining { found && case != 4 } else { true };
-                assert_eq!(w.is_enrolled(own), stays, "{case} {draining}");
+                // As long as the other is there and is not found, it may be sending.
+                assert_eq!(w.is_enrolled(own), !draining || case != 4, "{case} {draining}");
                 w.control(Control { refresh: REFRESH, ..Control::default() });
             }
         }
+    });
+}
+
+#[test]
+fn whoever_is_enrolled_alone_leaves_and_is_not_to_be_met_any_more() {
+    for_each(&[true, false], |mut w, client_first| {
+        let (client, server) = w.candidates();
+        let (first, second) = if client_first { (client, server) } else { (server, client) };
+        for sk in [second, first] {
+            w.enrol(sk);
+        }
+        assert_eq!((w.len("rendezvous"), w.is_enrolled(first)), (1, true));
+        w.segment(first);
+        assert!(w.is_enrolled(first), "nobody wants it to");
+        drain(&mut w);
+        w.segment(first);
+        assert_eq!((w.len("rendezvous"), w.is_enrolled(first)), (0, false));
+        w.control(Control { refresh: REFRESH, ..Control::default() });
+        assert_eq!(w.enrol(second), Enrolment::Waits(Wait::Peer));
     });
 }
 

@@ -24,6 +24,8 @@ struct Model {
     forced_out: bool,
     /// A redirect to a socket that is being sent to is not waited for if the sender's lane has ended meanwhile, for whatever reason.
     trusts_modes: bool,
+    /// A socket leaves while another thread is in a redirect from it.
+    leaves_in_calls: bool,
     /// Another thread shuts a socket down while the first is inside a redirect.
     two_threads: bool,
 }
@@ -192,7 +194,9 @@ impl Model {
                 } else {
                     end.mode = Mode::Leaving;
                 }
-                if end.is_empty() && self.at_rest(&next.ends[own], &next.ends[peer]) {
+                // Another thread's redirect has let go of the lock.
+                let no_other_call = self.trusts_modes || self.leaves_in_calls || end.redirecting.is_none();
+                if end.is_empty() && no_other_call && self.at_rest(&next.ends[own], &next.ends[peer]) {
                     (next.ends[own].enrolled, next.ends[own].mode) = (false, Mode::Left);
                 }
                 Ok(())
@@ -263,7 +267,8 @@ impl Model {
             if peer.mode >= Mode::Ended || peer.mode == Mode::Tcp && own.mode == Mode::Leaving {
                 return true;
             }
-        } else if peer.by_tcp {
+        } else if peer.by_tcp || !peer.enrolled {
+            // Of one that has left nothing more can be seen.
             return true;
         }
         peer.redirecting.is_none() && !peer.reading
@@ -372,4 +377,10 @@ fn a_thread_that_shuts_down_while_another_sends_may_send_its_fin_first() {
 #[test]
 fn a_peer_whose_lane_has_ended_may_be_inside_a_redirect() {
     assert_eq!(found(Model { trusts_modes: true, ..Model::default() }), Wrong::Failed);
+}
+
+/// Whoever has left has no psock by which its calls could be seen.
+#[test]
+fn a_socket_that_left_while_another_thread_sends_would_make_that_redirect_fail() {
+    assert_eq!(found(Model { leaves_in_calls: true, ..Model::default() }), Wrong::Failed);
 }
