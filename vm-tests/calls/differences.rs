@@ -110,7 +110,7 @@ const fn difference(by_tcp: &'static str, over_shunt: &'static str, on: Kernels)
 
 const BLOCKING_LEFT: &str = "sockets that block are left to TCP";
 
-const OPTION_LEFT: &str = "whose option is set is left to TCP from then on";
+const OPTION_LEFT: &str = "whose option is set is left to TCP: from the next segment that it sends";
 
 /// Every call, in the order of the document.
 pub const CALLS: &[Call] = &[
@@ -275,8 +275,10 @@ pub const CALLS: &[Call] = &[
         &[
             difference("the client's send: 5", "the client's send: EOPNOTSUPP", Kernels::All),
             difference(r#"arrived of the client: "hello""#, "arrived of the client: EAGAIN", Kernels::All),
+            difference("the server's send: 5", "the server's send: EOPNOTSUPP", Kernels::All),
+            difference(r#"arrived of the server: "hello""#, "arrived of the server: EAGAIN", Kernels::All),
         ],
-        "refused to a client with `EOPNOTSUPP`, as for TLS sockets: send without it, or keep the program out",
+        "refused with `EOPNOTSUPP`, as for TLS sockets: send without it, or keep the program out",
     ),
     different(
         "FIONREAD, SIOCINQ",
@@ -322,16 +324,7 @@ pub const CALLS: &[Call] = &[
         "`setsockopt` and `getsockopt` of keepalive, TCP_USER_TIMEOUT, TCP_NODELAY, buffers and others",
         "options::options_are_what_they_were_set_to",
     ),
-    different(
-        "`getsockopt` of SO_RCVBUF",
-        "options::a_new_receive_buffer_has_its_default_size",
-        &[difference(
-            "the client's SO_RCVBUF is the default: true",
-            "the client's SO_RCVBUF is the default: false",
-            Kernels::All,
-        )],
-        "grows as the reader keeps up, as by TCP, and once before: of a client when it is established, of a server at its first segment",
-    ),
+    same("`getsockopt` of SO_RCVBUF on a new connection", "options::a_new_receive_buffer_has_its_default_size"),
     same("keepalive probes", "options::keepalive_probes_do_not_disturb_a_connection"),
     same(
         "TCP_USER_TIMEOUT of a peer that does not read",

@@ -13,7 +13,7 @@ use crate::compare::compare;
 use crate::harness::node::Pair;
 use crate::harness::socket::set_option;
 use crate::seen::{Seen, text};
-use crate::talk::{delivered, each_way, readiness, ready, say};
+use crate::talk::{delivered, each_way, readiness, ready, say, use_once};
 
 fn note_read(seen: &mut Seen, mut from: &TcpStream, length: usize) {
     let mut buffer = vec![0; length];
@@ -141,6 +141,7 @@ fn note_urgent_byte(pair: &Pair, seen: &mut Seen, inline: i32) {
     };
     each_way(pair, |from, to| {
         set_option(to, libc::SOL_SOCKET, libc::SO_OOBINLINE, inline);
+        use_once(from, to);
         let note_urgent = |seen: &mut Seen, when: &str| {
             let mut byte = [0];
             let outcome = recv(to.as_raw_fd(), &mut byte, MsgFlags::MSG_OOB);
@@ -202,6 +203,7 @@ fn recvmsg_tells_when_bytes_came_and_how_many_are_left() {
         each_way(&side.pair(), |from, to| {
             set_option(to, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
             set_option(to, libc::IPPROTO_TCP, TCP_INQ, 1);
+            use_once(from, to);
             let mut note_recvmsg = |length| {
                 let mut buffer = vec![0; length];
                 let mut control = vec![0; 256];

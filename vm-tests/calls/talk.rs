@@ -1,6 +1,6 @@
 //! Sending so that it has arrived.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -38,6 +38,15 @@ pub fn say(mut from: &TcpStream, text: impl AsRef<[u8]>) {
 pub fn each_way(pair: &Pair, mut script: impl FnMut(&TcpStream, &TcpStream)) {
     script(&pair.client, &pair.server);
     script(&pair.server, &pair.client);
+}
+
+/// Sends something both ways: a socket whose options have changed leaves the socket map with the next segment that it sends.
+pub fn use_once(one: &TcpStream, other: &TcpStream) {
+    for (mut from, mut to) in [(one, other), (other, one), (one, other), (other, one)] {
+        from.write_all(b".").expect("send");
+        ready(&to, PollFlags::IN);
+        to.read_exact(&mut [0]).expect("read what came");
+    }
 }
 
 /// What `poll` finds at once.

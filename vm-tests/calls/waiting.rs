@@ -211,6 +211,13 @@ fn a_half_close_is_seen_as_epollrdhup_before_what_was_sent_is_read() {
 fn nobody_is_woken_below_the_low_water_mark() {
     compare(|side, seen| {
         each_way(&side.pair(), |from, to| {
+            set_option(to, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 2);
+            // As many as it asks for.
+            for (end, other) in [(to, from), (from, to), (to, from)] {
+                say(end, "..");
+                ready(other, PollFlags::IN);
+                take(other, 2);
+            }
             set_option(to, libc::SOL_SOCKET, libc::SO_RCVLOWAT, 8);
             let watch = Watch::of(to, EpollFlags::EPOLLET);
             watch.note(seen, "at first");
