@@ -19,6 +19,9 @@ use super::record::Lane;
 /// and receive buffers. With less, large messages fall to TCP and back all the time.
 const LIMIT: i32 = 7 << 18;
 
+/// The part of the receive buffer that is lent whatever window has been offered: a sixteenth.
+const LENT_IN_ANY_CASE: i32 = 4;
+
 /// Messages from this size on are redirected in any case: TCP has little to join.
 const LARGE: i32 = 32 << 10;
 
@@ -215,7 +218,18 @@ fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>, unknown: 
     drop(window);
 
     let room = peek(b, at(), d.layout.receive_buffer, unknown);
+    // After a bulk transfer the window may be as large as the buffer, and only bytes by TCP take it back: a part of the buffer is lent in
+    // any case, which is less than TCP's own estimate is wrong by.
+    let least = b.slot::<i64>();
+    {
+        let part = b.value(&room);
+        part.rsh(LENT_IN_ANY_CASE);
+        b.store(least.place(), &part);
+    }
     room.sub(b.load(left.place()));
+    let least = b.load(least.place());
+    b.when(room.slt(&least), || room.set(&least));
+    drop(least);
     b.when(room.sgt(LIMIT), || room.set(LIMIT));
     b.store(left.place(), &room);
 }

@@ -126,6 +126,10 @@ record! {
         pub role: u32,
         /// Not 0: it is left alone for good.
         pub refused: u32,
+        /// How often in a row its history has shown bytes that `recvmsg` did not give.
+        pub mismatches: u32,
+        /// Nothing.
+        pub padding: u32,
     }
 }
 
