@@ -55,7 +55,10 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let sk = b.load(event.at(bpf_sock_ops::sk));
     b.jump_if(sk.eq(0), &done);
     let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
-    b.jump_if(known.ne(0), &done);
+    b.when(known.ne(0), || {
+        keep_room(b, d, event, &b.load(known.at(Candidate::sk)));
+        b.jump(&done);
+    });
     drop(known);
     let socket = socket_of(b, event, &done);
     // In a call of the process that holds the lock, not in an interrupt: it is one that uses the socket.
