@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes what install.sh has installed. Connections go on: stopping the service hands them back to TCP.
+# Removes what install.sh has installed. Connections go on: once the service stops they go by TCP.
 #
 #   ./uninstall.sh               keeps a configuration that was changed
 #   ./uninstall.sh --purge       removes that, too
@@ -24,7 +24,7 @@ if [ -d /run/systemd/system ] && systemctl cat shunt.service >/dev/null 2>&1; th
 fi
 if [ -x /usr/local/bin/shunt ] && /usr/local/bin/shunt status --name shunt >/dev/null 2>&1; then
     # What a killed agent left, if there is any: without the binary nobody could take it out.
-    /usr/local/bin/shunt detach --name shunt --wait 60 || fail "instance 'shunt' is still at work, see above; nothing was removed"
+    /usr/local/bin/shunt detach --name shunt || fail "instance 'shunt' is still at work, see above; nothing was removed"
 fi
 
 record=/usr/local/share/shunt/installed

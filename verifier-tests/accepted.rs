@@ -3,6 +3,7 @@
 use bpf_asm::Program;
 use syscalls::LogLevel;
 use tcp_shunt::agent::load::{self, Maps};
+use tcp_shunt::datapath::ProgramName;
 
 use crate::cost::{self, Cost, Costs, Table};
 use crate::variant::{self, Variant};
@@ -39,7 +40,7 @@ fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
 #[test]
 fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
     let (series, costs) = (cost::series(), costs());
-    assert_eq!(costs.len(), 4, "programs: {:?}", costs.keys());
+    assert_eq!(costs.len(), ProgramName::ALL.len(), "programs: {:?}", costs.keys());
     let over: Vec<String> = rows(&costs)
         .filter(|(_, _, cost)| cost.insns > GOAL)
         .map(|(program, variant, cost)| format!("{program} ({variant}): {} instructions, goal {GOAL}", cost.insns))
@@ -86,7 +87,7 @@ fn rows(costs: &Costs) -> impl Iterator<Item = (&String, &String, &Cost)> {
 fn the_agents_own_loader_is_accepted_too() {
     let datapath = variant::usual();
     let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
-    for program in datapath.programs().expect("assemble") {
+    for (_, program) in datapath.programs().expect("assemble") {
         let loaded = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error:#}"));
         assert_eq!(loaded.info().expect("ask").name, program.name().chars().take(15).collect::<String>());
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bpf_asm::{KernelField, Program};
 use tcp_shunt::agent::kernel;
-use tcp_shunt::datapath::{Datapath, Layout, Meter, Settings};
+use tcp_shunt::datapath::{Datapath, Layout, Settings};
 
 /// The jiffies in a second that kernels are built with, the usual one first.
 const HZ: [u32; 4] = [250, 100, 300, 1000];
@@ -23,11 +23,15 @@ const FEATURES: [Feature; 5] = [
     Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
     Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
     Feature { name: "IPv6", members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6] },
-    Feature { name: "counts for readers", members: &[|layout| &mut layout.asks_for_counts] },
     Feature {
-        name: "keepalive defaults",
-        members: &[|layout| &mut layout.keepalive_idle_default, |layout| &mut layout.keepalive_interval_default],
+        name: "limits of socket memory",
+        members: &[
+            |layout| &mut layout.memory_cgroup,
+            |layout| &mut layout.socket_memory_used,
+            |layout| &mut layout.socket_memory_limit,
+        ],
     },
+    Feature { name: "counts for readers", members: &[|layout| &mut layout.asks_for_counts] },
 ];
 
 impl Feature {
@@ -43,7 +47,7 @@ impl Feature {
 
 /// One program for one kind of kernel.
 pub struct Variant {
-    /// What sets this kernel apart from the usual one: all features there, bytes charged, 250 Hz.
+    /// What sets this kernel apart from the usual one: all features there, 250 Hz.
     pub name: String,
     /// The program.
     pub program: Program,
@@ -59,7 +63,7 @@ fn layout() -> Layout {
 
 /// The datapath as the agent assembles it here, where bytes are charged.
 pub fn usual() -> Datapath {
-    Datapath::new(layout(), Settings { flows: FLOWS, meter: Meter::Charged, hz: HZ[0] })
+    Datapath::new(layout(), Settings { flows: FLOWS, hz: HZ[0] })
 }
 
 /// Every program in every variant. Variants whose instructions are the same are one, under the name of the first.
@@ -67,7 +71,7 @@ pub fn all() -> Vec<Variant> {
     let layout = layout();
     let mut variants: Vec<(Vec<u8>, Variant)> = Vec::new();
     for datapath in datapaths(&layout) {
-        for program in datapath.programs().expect("assemble") {
+        for (_, program) in datapath.programs().expect("assemble") {
             let insns = program.relocate(|_| 0).insns;
             if !variants.iter().any(|(known, variant)| *known == insns && variant.program.name() == program.name()) {
                 variants.push((insns, Variant { name: name(&datapath), program }));
@@ -81,20 +85,16 @@ pub fn all() -> Vec<Variant> {
 fn datapaths(layout: &Layout) -> impl Iterator<Item = Datapath> {
     let mut lacking: Vec<u32> = (0..1 << FEATURES.len()).collect();
     lacking.sort_by_key(|set| set.count_ones());
-    let settings = [Meter::Charged, Meter::Counted].into_iter().flat_map(|meter| HZ.map(|hz| (meter, hz)));
     lacking.into_iter().flat_map(move |lacking| {
         let mut layout = layout.clone();
         let lacked = FEATURES.iter().enumerate().filter(|(number, _)| lacking & 1 << number != 0);
         lacked.for_each(|(_, feature)| feature.take_out_of(&mut layout));
-        settings.clone().map(move |(meter, hz)| Datapath::new(layout.clone(), Settings { flows: FLOWS, meter, hz }))
+        HZ.map(|hz| Datapath::new(layout.clone(), Settings { flows: FLOWS, hz }))
     })
 }
 
 fn name(datapath: &Datapath) -> String {
     let mut parts: Vec<String> = Vec::new();
-    if datapath.settings.meter == Meter::Counted {
-        parts.push("counted".into());
-    }
     if datapath.settings.hz != HZ[0] {
         parts.push(format!("{} Hz", datapath.settings.hz));
     }
@@ -105,7 +105,7 @@ fn name(datapath: &Datapath) -> String {
 
 #[test]
 fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
-    let assemble = |datapath: &Datapath| datapath.programs().expect("assemble").map(|p| p.relocate(|_| 0).insns);
+    let assemble = |datapath: &Datapath| datapath.programs().expect("assemble").map(|(_, p)| p.relocate(|_| 0).insns);
     let usual = usual();
     let present: Vec<&Feature> = FEATURES.iter().filter(|feature| feature.is_in(&usual.layout)).collect();
     assert!(!present.is_empty(), "this kernel has no feature that could be missing");
@@ -114,10 +114,9 @@ fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
         feature.take_out_of(&mut without.layout);
         assert_ne!(assemble(&without), assemble(&usual), "no program reads what comes with {}", feature.name);
     }
-    let others = [(Meter::Counted, HZ[0])].into_iter().chain(HZ[1..].iter().map(|hz| (Meter::Charged, *hz)));
-    for (meter, hz) in others {
-        let other = Datapath { settings: Settings { meter, hz, ..usual.settings }, ..usual.clone() };
-        assert_ne!(assemble(&other), assemble(&usual), "{meter:?} at {hz} Hz is as the usual");
+    for hz in &HZ[1..] {
+        let other = Datapath { settings: Settings { hz: *hz, ..usual.settings }, ..usual.clone() };
+        assert_ne!(assemble(&other), assemble(&usual), "{hz} Hz is as the usual");
     }
 }
 
@@ -136,6 +135,6 @@ fn the_features_have_every_optional_member_of_the_layout() {
     };
     let (_, members) = read_without(None);
     let optional = (0..members).filter(|member| read_without(Some(*member)).0).count();
-    // In place of three, the count of those who hold on to a file, the cgroup of a socket and the folder above, older kernels have others.
-    assert_eq!(optional - 3, FEATURES.iter().map(|feature| feature.members.len()).sum::<usize>());
+    // In place of two, the cgroup of a socket and the folder above, older kernels have others.
+    assert_eq!(optional - 2, FEATURES.iter().map(|feature| feature.members.len()).sum::<usize>());
 }

@@ -96,7 +96,8 @@ fn section(program: &Program) -> Result<String, UnitError> {
         ProgramType::Classifier => "tc".to_owned(),
         ProgramType::Xdp => "xdp".to_owned(),
         ProgramType::SockOps => "sockops".to_owned(),
-        ProgramType::SkSkbVerdict => "sk_skb/verdict".to_owned(),
+        // A libbpf that is not of the newest does not know "sk_skb/verdict", which says where it attaches.
+        ProgramType::SkSkbVerdict => "sk_skb".to_owned(),
         ProgramType::SkMsg => "sk_msg".to_owned(),
         ProgramType::Connect4 => "cgroup/connect4".to_owned(),
         ProgramType::SetSockOpt => "cgroup/setsockopt".to_owned(),

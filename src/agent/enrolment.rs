@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -22,6 +23,8 @@ use crate::host::NamespaceIds;
 const SOON: Duration = Duration::from_micros(100);
 /// The longest pause between two attempts.
 const SELDOM: Duration = Duration::from_secs(2);
+/// The longest pause while something is about to change.
+const OFTEN: Duration = Duration::from_millis(20);
 /// How long the tracepoint stays attached after the last candidate that needs it.
 const LINGER: Duration = Duration::from_secs(2);
 /// After how long a process that could not be examined is examined again.
@@ -36,6 +39,8 @@ pub struct Enrolment {
     readers: TypedMap<Process, u32>,
     examiner: Examiner,
     namespaces: NamespaceIds,
+    /// Whether the numbers of processes that programs tell are this process's, too.
+    sees_processes: bool,
     /// Processes that could not be examined, and when that is tried again.
     unknown: HashMap<Process, Instant>,
     history: History,
@@ -49,17 +54,13 @@ struct Waiting {
     pause: Duration,
 }
 
-/// What came of an attempt to enrol a candidate.
+/// What came of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
-    /// It is enrolled.
+enum Outcome {
     Enrolled,
-    /// It is gone, or left alone.
-    Over,
-    /// Its network namespace cannot be seen.
-    Unseen,
-    /// It could not be enrolled yet.
     Waits(Wait),
+    /// It is closed, or left alone.
+    Gone,
 }
 
 /// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it: it costs every receive call of
@@ -79,6 +80,7 @@ impl Enrolment {
             readers: TypedMap::new(instance.map("readers")?)?,
             examiner: Examiner::default(),
             namespaces: NamespaceIds::new()?,
+            sees_processes: sees_processes(),
             unknown: HashMap::new(),
             history: History { program: reads, attached: None, needed: Instant::now() },
             waiting: Vec::new(),
@@ -106,19 +108,26 @@ impl Enrolment {
             }
         })?;
         let mut history = false;
-        let (due, later): (Vec<_>, Vec<_>) =
+        let (mut due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
         self.waiting = later;
-        for mut waiting in due {
-            match self.attempt(&waiting.newcomer)? {
-                Attempt::Enrolled | Attempt::Over => continue,
-                // Whether the socket is still there is not known, either.
-                Attempt::Unseen if waiting.pause == SELDOM => continue,
-                Attempt::Unseen => {}
-                Attempt::Waits(wait) => history |= wait == Wait::History,
-            }
+        while let Some(mut waiting) = due.pop() {
+            let wait = match self.attempt(&waiting.newcomer)? {
+                Outcome::Waits(wait) => wait,
+                Outcome::Gone => continue,
+                Outcome::Enrolled => {
+                    // Its peer has waited for that.
+                    let pair = waiting.newcomer.pair;
+                    let peers = self.waiting.extract_if(.., |other| other.newcomer.pair == pair);
+                    due.extend(peers.map(|peer| Waiting { pause: SOON, ..peer }));
+                    continue;
+                }
+            };
+            history |= wait == Wait::History;
+            // A history grows with every read, and a moment without unread bytes comes soon.
+            let grows = matches!(wait, Wait::History | Wait::Unread);
+            waiting.pause = (waiting.pause * 2).min(if grows { OFTEN } else { SELDOM });
             waiting.due = Instant::now() + waiting.pause;
-            waiting.pause = (waiting.pause * 2).min(SELDOM);
             self.waiting.push(waiting);
         }
         self.history.keep(history);
@@ -126,40 +135,46 @@ impl Enrolment {
     }
 
     /// Runs the program for a candidate.
-    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Attempt> {
-        let Some(mut id) = self.namespaces.of(newcomer.netns, newcomer.process.pid) else {
-            tracing::debug!(pid = newcomer.process.pid, netns = newcomer.netns, "its network namespace cannot be seen");
-            return Ok(Attempt::Unseen);
+    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Outcome> {
+        let process = newcomer.process.pid;
+        let Some(id) = self.namespaces.of(newcomer.netns, newcomer.thread, process) else {
+            tracing::debug!(pid = process, netns = newcomer.netns, "left to TCP: its network namespace is not found");
+            return Ok(Outcome::Gone);
         };
-        let mut attempt = self.run(newcomer, id)?;
-        if attempt == Attempt::Over
-            && let Some(now) = self.namespaces.anew(newcomer.netns, newcomer.process.pid)
-        {
-            id = now;
-            attempt = self.run(newcomer, id)?;
+        let mut outcome = self.run(newcomer, id)?;
+        if outcome == Outcome::Gone {
+            // The namespace that had this inode number may have gone, and another have it now.
+            self.namespaces.forget(newcomer.netns);
+            let now = self.namespaces.of(newcomer.netns, newcomer.thread, process);
+            if let Some(other) = now.filter(|now| *now != id) {
+                outcome = self.run(newcomer, other)?;
+            }
         }
-        if attempt == Attempt::Waits(Wait::Process) && self.examine(&newcomer.process) {
+        if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {
             return self.run(newcomer, id);
         }
-        Ok(attempt)
+        Ok(outcome)
     }
 
-    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Attempt> {
+    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Outcome> {
         let mut packet = [0; RECORD_AT + size_of::<Request>()];
         packet[RECORD_AT..].copy_from_slice(bytes_of(&request(newcomer, namespace)));
         let answer = self.enrol.transform(&mut packet).context("cannot run the program that enrols")?.retval;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer];
-        let attempt = match waits.into_iter().find(|wait| *wait as u32 == answer) {
-            Some(wait) => Attempt::Waits(wait),
-            None if answer == Answer::Enrolled as u32 => Attempt::Enrolled,
-            None => Attempt::Over,
+        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
+        let outcome = match waits.into_iter().find(|wait| *wait as u32 == answer) {
+            Some(wait) => Outcome::Waits(wait),
+            None if answer == Answer::Enrolled as u32 => Outcome::Enrolled,
+            None => Outcome::Gone,
         };
-        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?attempt, "candidate");
-        Ok(attempt)
+        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?outcome, "candidate");
+        Ok(outcome)
     }
 
     /// Finds out how a process reads; whether that was possible.
     fn examine(&mut self, process: &Process) -> bool {
+        if !self.sees_processes {
+            return false;
+        }
         let now = Instant::now();
         if self.unknown.get(process).is_some_and(|again| now < *again) {
             return false;
@@ -184,6 +199,21 @@ impl Enrolment {
             }
         }
     }
+}
+
+/// Whether this process is in the initial PID namespace, whose numbers programs tell: in another one, a number is another process, and
+/// what is found out about that says nothing.
+fn sees_processes() -> bool {
+    /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
+    const INITIAL: u64 = 0xeffffffc;
+    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == INITIAL);
+    if !initial {
+        tracing::warn!(
+            "nothing will be accelerated: the processes of this node cannot be seen from this PID namespace (in Kubernetes: hostPID: \
+             true; with an engine: --pid=host)"
+        );
+    }
+    initial
 }
 
 /// A candidate as a packet to its socket has it.

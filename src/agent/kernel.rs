@@ -8,7 +8,7 @@ use syscalls::Btf;
 
 use crate::datapath::Layout;
 use crate::probe;
-use crate::probe::behaviour::{self, Answer, Behaviour};
+use crate::probe::behaviour::{Answer, Behaviour, Need};
 
 /// Everything about the kernel that programs, guards and defaults are chosen by.
 #[derive(Debug)]
@@ -18,34 +18,55 @@ pub struct Kernel {
     /// Jiffies in a second.
     pub hz: u32,
     /// What it was found to do.
-    behaviours: Vec<(&'static Behaviour, Answer)>,
+    behaviours: Vec<(Behaviour, Answer)>,
 }
 
 impl Kernel {
-    /// Reads the kernel's BTF and tries out how it behaves, in a cgroup and a network namespace of its own: about 50 ms in all, and half a
-    /// second more where programs cannot wake readers.
+    /// Reads the kernel's BTF and tries out how it behaves, in network namespaces of its own: about
+    /// half a second in all.
+    ///
+    /// # Errors
+    /// Names the required behaviours that the kernel lacks, or that cannot be tried out.
     pub fn of_this_machine() -> Result<Kernel> {
         let btf = btf()?;
-        let deciding = behaviour::ALL.iter().filter(|behaviour| behaviour.decides);
+        let deciding = Behaviour::all().filter(|behaviour| behaviour.need() != Need::Informs);
+        let behaviours: Vec<_> =
+            deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
+        require(&behaviours)?;
         Ok(Kernel {
             layout: layout(&btf)?,
             hz: probe::hz().context("cannot find out how long a jiffy is")?,
-            behaviours: deciding.map(|behaviour| (behaviour, behaviour.try_out())).collect(),
+            behaviours,
         })
     }
 
-    /// Whether a behaviour that decides something is known to hold, by its [name](Behaviour::name) or its statement. What could not be
-    /// tried out is not known to.
-    pub fn does(&self, behaviour: &str) -> bool {
-        let mut asked = self.behaviours.iter().filter(|(known, _)| [known.name, known.statement].contains(&behaviour));
-        asked.any(|(_, answer)| answer.is_yes())
+    /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and so is
+    /// not known to, nor is what could not be tried out.
+    pub fn does(&self, behaviour: Behaviour) -> bool {
+        self.behaviours.iter().any(|(known, answer)| *known == behaviour && answer.is_yes())
     }
+}
+
+/// Refuses a kernel that is not known to have every required behaviour, naming all that it lacks.
+fn require(behaviours: &[(Behaviour, Answer)]) -> Result<()> {
+    let lacking: Vec<String> = behaviours
+        .iter()
+        .filter(|(behaviour, answer)| behaviour.is_required() && !answer.is_yes())
+        .map(|(behaviour, answer)| {
+            let (instead, meaning) = (answer.detail().unwrap_or_default(), behaviour.meaning(false));
+            format!("\n  - {behaviour}: {answer} ({instead}). {meaning}")
+        })
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    bail!("shunt cannot run on this kernel, which lacks what it needs:{}", lacking.concat());
 }
 
 /// What it was found to do, in a line.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.behaviours.iter().map(|(behaviour, answer)| format!("{} {answer}", behaviour.name));
+        let words = self.behaviours.iter().map(|(behaviour, answer)| format!("{} {answer}", behaviour.name()));
         f.write_str(&words.collect::<Vec<_>>().join(", "))
     }
 }
@@ -93,13 +114,31 @@ mod tests {
         let begun = std::time::Instant::now();
         let mut kernel = Kernel::of_this_machine().expect("find out about this kernel (as root)");
         eprintln!("{kernel}: found out in {:?}", begun.elapsed());
-        assert!(!kernel.does("mptcp"), "it decides nothing");
+        assert!(kernel.does(Behaviour::Charged));
+        assert!(!kernel.does(Behaviour::Mptcp), "it decides nothing");
         for (behaviour, answer) in &mut kernel.behaviours {
             *answer = Answer::Unknown(anyhow::anyhow!("no"));
-            assert!(behaviour.decides, "{}", behaviour.name);
+            assert!(behaviour.need() != Need::Informs, "{behaviour}");
         }
-        assert!(!kernel.does("charged") && !kernel.does("splice"));
+        assert!(!kernel.does(Behaviour::Charged) && !kernel.does(Behaviour::Splice));
         kernel.behaviours.iter_mut().for_each(|(_, answer)| *answer = Answer::Yes);
-        assert!(kernel.does("splice") && kernel.does("splice(2) moves redirected bytes"));
+        assert!(kernel.does(Behaviour::Splice));
+    }
+
+    #[test]
+    fn a_kernel_that_lacks_required_behaviours_is_refused_with_all_of_them() {
+        let no = || Answer::No("5 bytes of 9".to_owned());
+        let unknown = || Answer::Unknown(anyhow::anyhow!("not permitted"));
+        assert!(require(&[(Behaviour::Order, Answer::Yes), (Behaviour::Splice, no())]).is_ok());
+        let refused = require(&[
+            (Behaviour::Order, no()),
+            (Behaviour::Reset, Answer::Yes),
+            (Behaviour::Leaving, unknown()),
+        ]);
+        let said = refused.expect_err("refused").to_string();
+        for part in [Behaviour::Order.statement(), "5 bytes of 9", "not permitted"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(!said.contains(Behaviour::Reset.statement()), "{said}");
     }
 }

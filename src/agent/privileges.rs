@@ -11,7 +11,8 @@ use rustix::thread::{
 /// Maps, programs and links; reading kernel memory from programs.
 const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 
-/// The descriptors of other processes, by which readers are found, named and woken. Used where it is given, never demanded.
+/// `/proc/PID` of other users' processes, to examine how they read, to name them, and to find who listens. Used where it is given,
+/// never demanded.
 const USED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
 /// Keeps of the calling thread's capabilities those that a running agent uses, and gives up the others with every way to get them

@@ -1,10 +1,13 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Scope};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Error, link};
@@ -169,6 +172,9 @@ fn connect(downstream: &TcpStream) -> io::Result<TcpStream> {
     socket.connect_timeout(&destination.into(), CONNECT_TIMEOUT)?;
     downstream.set_nodelay(true)?;
     socket.set_tcp_nodelay(true)?;
+    // As proxies do, and what is accelerated.
+    downstream.set_nonblocking(true)?;
+    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
@@ -188,9 +194,8 @@ fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
         loop {
             match from.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(length) => to.write_all(&buffer[..length])?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Ok(length) => write_all(&mut to, &buffer[..length])?,
+                Err(error) => wait(error, &from, PollFlags::POLLIN)?,
             }
         }
     };
@@ -204,6 +209,28 @@ fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
         }
     }
     outcome
+}
+
+fn write_all(to: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(error) => wait(error, &*to, PollFlags::POLLOUT)?,
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a socket that was not ready; any other error stays one.
+fn wait(error: io::Error, socket: &TcpStream, events: PollFlags) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock => match poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        },
+        _ => Err(error),
+    }
 }
 
 fn already_gone(error: io::Error) -> io::Result<()> {

@@ -95,7 +95,7 @@ impl Drop for Agent {
 /// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows it.
 fn detach(name: &str) {
     let _ = Command::new(SELF)
-        .args(["detach", "--wait", "1", "--name", name])
+        .args(["detach", "--name", name])
         .process_group(0)
         .stdin(Stdio::inherit())
         .output();

@@ -117,10 +117,11 @@ impl Client {
                 self.arrived(length)?;
                 let now = Instant::now();
                 reads.mark(now);
-                while let Some((_, begun)) =
-                    self.messages.pop_front_if(|(end, _)| *end <= self.received)
+                while let Some((end, begun)) = self.messages.front()
+                    && *end <= self.received
                 {
-                    latency.record(now - begun);
+                    latency.record(now - *begun);
+                    self.messages.pop_front();
                 }
             }
             if written.is_none() && read.is_none() {

@@ -146,19 +146,21 @@ fn settle(transport: Transport, pairs: &[Pair]) -> Result<bool> {
     for _ in 0..EXCHANGES {
         exchange()?;
     }
+    if transport != Transport::Shunt {
+        return Ok(true);
+    }
     let deadline = Instant::now() + SETTLING;
-    while transport == Transport::Shunt {
+    loop {
         let before = Wire::here()?;
         exchange()?;
         if Wire::here()? == before {
-            break;
+            return Ok(true);
         }
         if Instant::now() > deadline {
             return Ok(false);
         }
         sleep(Duration::from_millis(2));
     }
-    Ok(true)
 }
 
 #[cfg(test)]

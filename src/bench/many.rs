@@ -150,13 +150,16 @@ mod tests {
         let mut seen = Vec::new();
         for part in [&b"on"[..], b"e", b".two.", b"x"] {
             send(&pair.near, part).expect("send");
-            messages
-                .wait(|number, message| Ok(seen.push((number, message.to_vec()))))
-                .expect("wait");
+            let keep = |number, message: &[u8]| {
+                seen.push((number, message.to_vec()));
+                Ok(())
+            };
+            messages.wait(keep).expect("wait");
         }
         assert_eq!(seen, [(0, b"one.".to_vec()), (0, b"two.".to_vec())]);
         pair.near.shutdown(std::net::Shutdown::Both).expect("end");
-        let ended = messages.wait(|_, _| Ok(())).expect_err("in the middle of a message");
+        messages.wait(|_, _| Ok(())).expect("the beginning of a message");
+        let ended = messages.wait(|_, _| Ok(())).expect_err("in the middle of it");
         assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -70,5 +70,5 @@ pub(super) const ECHO: &[Metric] =
 pub(super) const MANY: &[Metric] = &[
     metric("requests", "requests", Unit::PerSecond, Shown::Ratio),
     metric("p99_latency", "p99", Unit::Nanoseconds, Shown::Ratio),
-    metric("cpu_per_request", "CPU/request", Unit::Nanoseconds, Shown::Ratio),
+    metric("cpu_per_request", "CPU/req", Unit::Nanoseconds, Shown::Ratio),
 ];

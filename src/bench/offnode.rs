@@ -20,7 +20,7 @@ pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Ou
     })?;
     let direct = outcome.direct.unwrap_or_default();
     ensure!(
-        direct < 0.01,
+        direct < 0.05,
         "{:.0} % of the bytes to a peer elsewhere crossed no interface",
         direct * 100.0
     );

@@ -36,7 +36,7 @@ pub fn table(all: &[Measured]) -> String {
         for measured in group {
             line(&mut text, &row(measured));
             if let Some(remark) = remark(measured) {
-                line(&mut text, &format!("    {remark}"));
+                line(&mut text, &format!("  {remark}"));
             }
         }
     }
@@ -62,7 +62,7 @@ const ALL: [Transport; 3] = [Transport::Tcp, Transport::Shunt, Transport::Unix];
 
 fn columns(label: &str, figures: &[String; 3]) -> String {
     let [tcp, shunt, unix] = figures;
-    format!("  {label:<14}{tcp:>10}{shunt:>10}{unix:>10}")
+    format!("{label:<14}{tcp:>10}{shunt:>10}{unix:>10}")
 }
 
 fn one_metric_headings(table: &mut String) {
@@ -94,9 +94,9 @@ fn several_metrics_headings(table: &mut String, metrics: &[Metric], goals: &[Goa
         match metric.shown {
             Shown::Ratio => {
                 let goal = goals.iter().find(|goal| goal.metric == number);
-                first += &format!("{:>12}", metric.heading);
+                first += &format!("{:>11}", metric.heading);
                 second +=
-                    &format!("{:>12}", goal.map_or_else(String::new, |goal| bound(metrics, goal)));
+                    &format!("{:>11}", goal.map_or_else(String::new, |goal| bound(metrics, goal)));
             }
             Shown::Largest => {
                 first += &format!("{:>16}", metric.heading);
@@ -105,7 +105,7 @@ fn several_metrics_headings(table: &mut String, metrics: &[Metric], goals: &[Goa
             Shown::Elsewhere => {}
         }
     }
-    line(table, &(first + "  direct"));
+    line(table, &(first + " direct"));
     line(table, &second);
 }
 
@@ -119,7 +119,7 @@ fn several_metrics(measured: &Measured) -> String {
                 let marks: String = goals.map(|goal| mark(measured, goal)).collect();
                 let ratio =
                     measured.ratio_to(number, Transport::Tcp).map_or_else(String::new, ratio);
-                row += &format!("{:>12}", ratio + &marks);
+                row += &format!("{:>11}", ratio + &marks);
             }
             Shown::Largest => {
                 for transport in [Transport::Tcp, Transport::Shunt] {
@@ -132,7 +132,7 @@ fn several_metrics(measured: &Measured) -> String {
             Shown::Elsewhere => {}
         }
     }
-    row + &format!("{:>8}", direct(measured))
+    row + &format!("{:>7}", direct(measured))
 }
 
 /// What the figures do not say.

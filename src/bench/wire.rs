@@ -14,9 +14,9 @@ pub struct Wire {
     pub bytes: u64,
 }
 
-/// Ethernet, IPv4, and TCP with the timestamp option: what a packet of an open connection has before
-/// its data.
-const HEADERS: u64 = 14 + 20 + 32;
+/// IPv4, and TCP with the timestamp option: what loopback counts for a packet of an open connection
+/// before its data.
+const HEADERS: u64 = 20 + 32;
 
 impl Wire {
     /// About how many bytes of applications this carried, if all of it was TCP over IPv4.

@@ -9,13 +9,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{DONE, UNAVAILABLE, say, say_in_colour};
-use crate::probe::behaviour::{self, Answer};
+use crate::probe::behaviour::Behaviour;
+use crate::probe::known_bug::{self, KnownBug, Reach};
 use crate::probe::{self, Requirement};
 
 /// Whether shunt can run here, and how this kernel behaves: found out by doing it, with what it means and what to do
 ///
 /// Everything is tried out in a cgroup and network namespaces of its own; nothing stays behind. Exits with 0 when shunt can run here, with
-/// 69 when it cannot. A behaviour that needs a guard is no failure.
+/// 69 when it cannot. A behaviour that needs a guard is no failure, nor is a known bug of this kernel.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt doctor                              before the first run, and after a change of kernels\n  \
@@ -32,6 +33,22 @@ struct Report {
     can_run: bool,
     requirements: Vec<Met>,
     behaviours: Vec<Found>,
+    /// The release of Linux that this kernel was made from, as far as it says.
+    release: String,
+    /// Going by that alone.
+    known_bugs: Vec<Warning>,
+}
+
+/// A known bug of this kernel.
+#[derive(Serialize)]
+struct Warning {
+    id: &'static str,
+    what: &'static str,
+    /// The releases without it.
+    fixed: String,
+    /// Whether shunt can run into it at all.
+    reachable: bool,
+    reach: String,
 }
 
 #[derive(Serialize)]
@@ -45,6 +62,10 @@ struct Met {
 struct Found {
     name: &'static str,
     statement: &'static str,
+    /// Whether shunt refuses a kernel that does not.
+    required: bool,
+    /// Whether that is so here.
+    lacking: bool,
     /// `yes`, `no` or `unknown`.
     answer: String,
     meaning: String,
@@ -65,10 +86,25 @@ impl Doctor {
 impl Report {
     fn of_this_machine() -> Report {
         let requirements: Vec<Met> = probe::requirements().into_iter().map(Met::from).collect();
-        let can_run = requirements.iter().all(|requirement| requirement.met);
+        let allowed = requirements.iter().all(|requirement| requirement.met);
         // What keeps shunt from running keeps these from being tried out.
-        let behaviours = behaviour::ALL.iter().filter(|_| can_run).map(Found::of).collect();
-        Report { can_run, requirements, behaviours }
+        let behaviours: Vec<Found> = Behaviour::all().filter(|_| allowed).map(Found::of).collect();
+        let can_run = allowed && behaviours.iter().all(|found| !found.lacking);
+        let release = known_bug::running();
+        let known_bugs = known_bug::affecting(&release).into_iter().map(Warning::of).collect();
+        Report { can_run, requirements, behaviours, release, known_bugs }
+    }
+}
+
+impl Warning {
+    fn of(bug: &KnownBug) -> Warning {
+        Warning {
+            id: bug.id,
+            what: bug.what,
+            fixed: bug.fixed(),
+            reachable: !matches!(bug.reach, Reach::Never(_)),
+            reach: bug.reach.to_string(),
+        }
     }
 }
 
@@ -83,14 +119,21 @@ impl From<Requirement> for Met {
 }
 
 impl Found {
-    fn of(behaviour: &behaviour::Behaviour) -> Found {
-        let answer = behaviour.try_out();
-        let meaning = match &answer {
-            Answer::Yes => behaviour.if_so.to_owned(),
-            Answer::No => behaviour.if_not.to_owned(),
-            Answer::Unknown(why) => format!("It could not be tried out: {why:#}. Taken as \"no\"."),
+    fn of(behaviour: Behaviour) -> Found {
+        let answer = behaviour.settle();
+        let meaning = behaviour.meaning(answer.is_yes());
+        let meaning = match answer.detail() {
+            Some(detail) => format!("{meaning} ({detail})"),
+            None => meaning.to_owned(),
         };
-        Found { name: behaviour.name, statement: behaviour.statement, answer: answer.to_string(), meaning }
+        Found {
+            name: behaviour.name(),
+            statement: behaviour.statement(),
+            required: behaviour.is_required(),
+            lacking: behaviour.is_required() && !answer.is_yes(),
+            answer: answer.to_string(),
+            meaning,
+        }
     }
 }
 
@@ -101,6 +144,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GOOD: Style = AnsiColor::Green.on_default();
         const BAD: Style = AnsiColor::Red.on_default();
+        const CAREFUL: Style = AnsiColor::Yellow.on_default();
         const HEADING: Style = Style::new().bold();
         const DIM: Style = Style::new().dimmed();
         writeln!(f, "{HEADING}What shunt needs{HEADING:#}")?;
@@ -111,12 +155,26 @@ impl fmt::Display for Report {
         if !self.behaviours.is_empty() {
             writeln!(f, "\n{HEADING}What this kernel does, found out by doing it{HEADING:#}")?;
         }
-        for Found { statement, answer, meaning, .. } in &self.behaviours {
-            writeln!(f, "  {HEADING}{answer:<7}{HEADING:#}  {}", wrapped(statement, 11))?;
+        for Found { statement, answer, meaning, lacking, .. } in &self.behaviours {
+            let style = if *lacking { BAD } else { HEADING };
+            writeln!(f, "  {style}{answer:<7}{style:#}  {}", wrapped(statement, 11))?;
             writeln!(f, "           {DIM}{}{DIM:#}", wrapped(meaning, 11))?;
+        }
+        if !self.known_bugs.is_empty() {
+            writeln!(f, "\n{HEADING}Known bugs of Linux {}{HEADING:#}", self.release)?;
+            writeln!(f, "  {DIM}{}{DIM:#}", wrapped(known_bug::CAVEAT, 2))?;
+        }
+        for Warning { id, what, fixed, reachable, reach } in &self.known_bugs {
+            let style = if *reachable { CAREFUL } else { DIM };
+            writeln!(f, "  {style}warning{style:#}  {}", wrapped(&format!("{id}: {what}"), 11))?;
+            let rest = format!("Fixed in {fixed}; {reach}.");
+            writeln!(f, "           {DIM}{}{DIM:#}", wrapped(&rest, 11))?;
         }
         let (style, verdict) = match self.can_run {
             true => (GOOD, "shunt can run here."),
+            false if self.behaviours.iter().any(|found| found.lacking) => {
+                (BAD, "shunt cannot run on this kernel, which lacks what it needs.")
+            }
             false => (BAD, "shunt cannot run here until what is missing is there."),
         };
         writeln!(f, "\n{style}{verdict}{style:#}")
@@ -147,23 +205,29 @@ fn wrapped(text: &str, indent: usize) -> String {
 mod tests {
     use super::*;
 
+    fn report(can_run: bool, requirements: Vec<Met>, behaviours: Vec<Found>) -> Report {
+        Report { can_run, requirements, behaviours, release: String::new(), known_bugs: Vec::new() }
+    }
+
     fn plain(report: &Report) -> String {
         anstream::adapter::strip_str(&report.to_string()).to_string()
     }
 
     #[test]
     fn every_answer_to_every_behaviour_has_a_meaning_and_fits_a_terminal() {
-        for behaviour in behaviour::ALL {
-            for meaning in [behaviour.if_so, behaviour.if_not] {
-                assert!(meaning.ends_with('.'), "{}: {meaning:?}", behaviour.statement);
+        for behaviour in Behaviour::all() {
+            for holds in [true, false] {
+                let meaning = behaviour.meaning(holds);
+                assert!(meaning.ends_with('.'), "{behaviour}: {meaning:?}");
                 let found = Found {
-                    name: behaviour.name,
-                    statement: behaviour.statement,
+                    name: behaviour.name(),
+                    statement: behaviour.statement(),
+                    required: behaviour.is_required(),
+                    lacking: behaviour.is_required() && !holds,
                     answer: "unknown".into(),
                     meaning: meaning.into(),
                 };
-                let report = Report { can_run: true, requirements: Vec::new(), behaviours: vec![found] };
-                let text = plain(&report);
+                let text = plain(&report(true, Vec::new(), vec![found]));
                 assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
             }
         }
@@ -172,12 +236,42 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_its_remedy() {
         let missing = Met { name: "capabilities", met: false, detail: "run it as root ".repeat(12) };
-        let report = Report { can_run: false, requirements: vec![missing], behaviours: Vec::new() };
-        let text = plain(&report);
+        let text = plain(&report(false, vec![missing], Vec::new()));
         assert!(
             text.contains("missing  capabilities     run it as root run") && text.contains("cannot run here"),
             "{text}"
         );
+        assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
+    }
+
+    #[test]
+    fn a_kernel_that_lacks_what_is_required_is_refused() {
+        let found = |lacking| Found {
+            name: "order",
+            statement: "in order",
+            required: true,
+            lacking,
+            answer: "no".into(),
+            meaning: "Out of order.".into(),
+        };
+        assert!(plain(&report(false, Vec::new(), vec![found(true)])).contains("on this kernel"));
+        assert!(plain(&report(true, Vec::new(), vec![found(false)])).contains("can run here"));
+    }
+
+    #[test]
+    fn known_bugs_are_warned_of_with_their_fixes_and_whether_they_matter() {
+        let known_bugs: Vec<_> = known_bug::ALL.iter().map(Warning::of).collect();
+        let report = Report {
+            can_run: true,
+            requirements: Vec::new(),
+            behaviours: Vec::new(),
+            release: "6.1.0-1-amd64".to_owned(),
+            known_bugs,
+        };
+        let text = plain(&report);
+        for part in ["6.1.0-1-amd64", "CVE-2024-56633", "6.12.5", "can run here", "does not run into"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
         assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use crate::agent::{Name, Pins};
 
@@ -49,8 +50,7 @@ const UNAVAILABLE: u8 = 69;
         shunt trace --port 5432               each change of a flow's way, and why\n  \
         shunt stats --json                    every counter, for machines\n\n\
         Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 69 shunt cannot run here \
-        (doctor); 75 stopped before every reader \
-        had read what was redirected to it."
+        (doctor)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -98,10 +98,17 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// How much is logged: what `RUST_LOG` says, which is a level and nothing finer.
+fn log_level() -> LevelFilter {
+    let level = std::env::var("RUST_LOG").ok();
+    level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO)
+}
+
 /// Parses the arguments of this process and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
+        .with_max_level(log_level())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)

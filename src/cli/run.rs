@@ -20,10 +20,9 @@ use crate::policy::file::{self, File, Settings};
 ///
 /// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP.
 ///
-/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; CAP_SYS_ADMIN if a BPF file system has to be mounted, and CAP_SYS_RESOURCE on
-/// kernels before 5.11 unless the limit of locked memory (`ulimit -l`) is high. Once started it keeps the first three, and CAP_SYS_PTRACE if
-/// it was given: by that it looks at the executables of other users' processes, and names processes in what it shows. Everything else is
-/// given up for good.
+/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system has to be mounted. Once started it keeps
+/// the first three, and CAP_SYS_PTRACE if it was given: by that it looks at the executables of other users' processes, which stay with TCP
+/// otherwise, and names processes in what it shows. Everything else is given up for good.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \

@@ -12,7 +12,7 @@ use super::{DONE, Instance, flows::bytes, say};
 use crate::agent;
 use crate::observe::{Change, Tracing};
 
-/// Follow flows as they happen: when one pairs, each change of a lane's way and why, and when it closes
+/// Follow flows as they happen: each change of a lane's way and why, and when an end closes
 ///
 /// The kernel programs tell of changes only while somebody traces, and of nothing but changes: messages that go the way of the one
 /// before cost nothing. What a reader that falls behind misses is counted and reported.
@@ -21,7 +21,7 @@ use crate::observe::{Change, Tracing};
     shunt trace                         everything, until Ctrl-C\n  \
     shunt trace --port 5432             what has this port at either end\n  \
     shunt trace --comm nginx --json     for machines: one object a line\n\n\
-    EVENT is paired, direct, tcp, ended or closed; WHY is a reason that `shunt stats` explains.")]
+    EVENT is direct, tcp, ended or closed; WHY is a reason that `shunt stats` explains.")]
 pub struct Trace {
     #[command(flatten)]
     instance: Instance,
@@ -116,7 +116,7 @@ mod tests {
         Change {
             time: 10.0,
             event: "tcp",
-            why: Some("order_gate"),
+            why: Some("memory_gate"),
             role: "client",
             local: ([127, 0, 0, 1], 4000).into(),
             remote: ([127, 0, 0, 1], 80).into(),
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_change_is_a_line() {
-        let text = "   0.500000 tcp    order_gate    client 127.0.0.1:4000 > 127.0.0.1:80 curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
+        let text = "   0.500000 tcp    memory_gate   client 127.0.0.1:4000 > 127.0.0.1:80 curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
         assert_eq!(line(&change(), 0.5), text);
     }
 

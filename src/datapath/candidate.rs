@@ -1,7 +1,7 @@
 //! Candidates: connections with both ends here that have shown that they go on.
 //!
-//! A connection that exchanges one message costs more to enrol than it gains. So an end becomes a candidate at the second message
-//! that it sends, if it has received one in between: in the call of the process that sends it, which is when it can be seen who
+//! A connection that exchanges a few messages costs more to enrol than it gains. So an end becomes a candidate when it sends a message
+//! after it has sent and received four: in the call of the process that sends it, which is when it can be seen who
 //! uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
 //! while its connection is being established, before anything is known of its readers.
 
@@ -22,6 +22,9 @@ const BPF_TCP_ESTABLISHED: i32 = 1;
 /// Create the storage if the socket has none (include/uapi/linux/bpf.h).
 pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 
+/// Segments with data in each direction after which it pays to be enrolled.
+const WORTH_IT: i32 = 4;
+
 /// A connection whose file still blocks after so many segments is left alone for good.
 const PATIENCE: i32 = 64;
 
@@ -31,8 +34,14 @@ const ROOM: u32 = 1 << 20;
 /// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
 const WINDOW: i32 = 1 << 19;
 
+/// From which segments with data on a connection is judged: from its first, or from when its socket left the map.
+pub(super) struct Since {
+    pub(super) received: Slot<u32>,
+    pub(super) sent: Slot<u32>,
+}
+
 /// A local connection that is not enrolled is about to send a segment.
-pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, since: &Since) {
     let done = b.label();
     let left_alone = b.label();
     let guarded = b.label();
@@ -40,9 +49,12 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let unsuitable = b.label();
     let blocking = b.label();
 
-    for (exchanged, least) in [(bpf_sock_ops::data_segs_in, 1), (bpf_sock_ops::data_segs_out, 1)] {
+    for (exchanged, since) in
+        [(bpf_sock_ops::data_segs_in, &since.received), (bpf_sock_ops::data_segs_out, &since.sent)]
+    {
         let exchanged = b.load(event.at(exchanged));
-        b.jump_if(exchanged.lt(least), &done);
+        exchanged.sub32(b.load(since.place()));
+        b.jump_if(exchanged.lt(WORTH_IT), &done);
     }
     let state = b.load(event.at(bpf_sock_ops::state));
     b.jump_if(state.ne(BPF_TCP_ESTABLISHED), &done);
@@ -115,6 +127,8 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     let newcomer = b.slot::<Newcomer>();
     b.zero(newcomer.place());
     {
+        let thread = b.call(helper::get_current_task());
+        b.store(newcomer.at(Newcomer::thread), peek(b, thread, d.layout.thread_id, done));
         let process = evidence::caller(b, d, done);
         b.copy(newcomer.at(Newcomer::process), process.place());
         let cookie = b.call(helper::get_socket_cookie(event));
@@ -131,6 +145,12 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
     b.store(candidate.at(Candidate::sk), b.load(address.place()));
     name_of(b, event, candidate.at(Candidate::name), candidate.at(Candidate::role));
+    {
+        let pair = b.slot::<Isns>();
+        let role = b.load(candidate.at(Candidate::role));
+        rendezvous::pair(b, &candidate.at(Candidate::name), &role, &pair);
+        b.copy(newcomer.at(Newcomer::pair), pair.place());
+    }
     drop(candidate);
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);
@@ -231,3 +251,6 @@ pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk
     drop(window);
     b.call(helper::setsockopt(event, SOL_TCP, TCP_WINDOW_CLAMP, &value, 4));
 }
+
+#[cfg(test)]
+mod tests;

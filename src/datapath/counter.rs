@@ -93,6 +93,8 @@ counters! {
         ArrivalGate => "arrival_gate",
         /// Messages by TCP: the receiver holds as much as it may.
         MemoryGate => "memory_gate",
+        /// Messages by TCP: the receiver's cgroup is short of socket memory.
+        ShortOfMemory => "short_of_memory",
         /// Messages by TCP to be seen by connection tracking.
         Refresh => "refresh",
         /// Messages by TCP: somebody is inside a call on the receiving socket, and the sender does not wait.
@@ -116,6 +118,12 @@ counters! {
         ShutDown => "shut_down",
         /// Lanes ended: the application set an option that asks for what only TCP does.
         OptionSet => "option_set",
+        /// Lanes ended: many messages in a row went by TCP, which does that better on its own.
+        Resting => "resting",
+        /// Lanes ended: shunt is being stopped.
+        Stopped => "stopped",
+        /// Lanes ended: the peer has left the socket map.
+        PeerLeft => "peer_left",
         /// Lanes ended: a thread sleeps in a receive call on the socket.
         Sleeper => "sleeper",
     }

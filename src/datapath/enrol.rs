@@ -5,15 +5,15 @@
 //! | is closing, or whose peer will not be enrolled | is left alone |
 //! | has an option set, is mapped, or is used by a process that splices | is left alone |
 //! | is used by a process of which that is not known | waits for the agent, or for its history |
-//! | has a file that blocks, or a thread that sleeps in a call on it | waits |
+//! | has a file that blocks, unread bytes, or a thread that sleeps in a call on it | waits |
 //! | has a peer that waits | waits |
 //! | otherwise | is enrolled |
 //!
 //! The request is a packet with a [`Request`] in it: sockets are found by their addresses and known by their cookie. The result of the
 //! run is an [`Answer`] or a [`Wait`].
 //!
-//! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. Bytes may be unread, even a
-//! part of a segment: see [`super::verdict`].
+//! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. A segment may arrive in
+//! this very moment, and be read in part: see [`super::verdict`].
 
 use bpf_asm::helper::{Arg, Call};
 use bpf_asm::{
@@ -65,7 +65,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         b.jump_if(candidate.eq(0), &release);
         let cookie = b.load(candidate.at(Candidate::cookie));
         b.jump_if(cookie.ne(b.load(request.at(Request::cookie))), &release);
-        drop((candidate, cookie));
+        drop(cookie);
+        let refused = b.load(candidate.at(Candidate::refused));
+        b.jump_if(refused.ne(0), &release);
+        drop((candidate, refused));
     }
     let shown = || b.load(sk.place()).cast::<bpf_sock>();
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
@@ -74,6 +77,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.store(address.place(), b.load(candidate.at(Candidate::sk)));
     let at = b.slot::<Isns>();
     pair(&b, &candidate.at(Candidate::name), &b.load(candidate.at(Candidate::role)), &at);
+    // An end whose peer would have the same name.
+    let own = b.load(at.at(Isns::own));
+    b.jump_if(own.eq(b.load(at.at(Isns::peer))), &left_alone);
+    drop(own);
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
     b.jump_if(socket.eq(0), &left_alone);
     let socket = b.keep(socket);
@@ -109,7 +116,9 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
     b.place(&left_alone);
     alone(&b, d, &at);
-    b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
+    b.when(candidate.ne(0), || b.store(candidate.at(Candidate::refused), 1));
+    drop(candidate);
     b.jump(&release);
 
     b.place(&waiting.label);
@@ -220,7 +229,7 @@ fn polled(
     waiting: &Waiting,
     left_alone: &Label,
 ) {
-    let (blocking, foreign, polled) = (b.label(), b.label(), b.label());
+    let (blocking, foreign, unread, polled) = (b.label(), b.label(), b.label(), b.label());
     let at = || b.load(address.place());
     let user_data = b.load(socket.member(d.layout.user_data));
     b.jump_if(user_data.ne(0), &foreign);
@@ -229,10 +238,15 @@ fn polled(
     flags.and(O_NONBLOCK);
     b.jump_if(flags.eq(0), &blocking);
     drop(flags);
+    let left = b.load(socket.member(d.layout.receive_queue_length));
+    b.jump_if(left.ne(0), &unread);
+    drop(left);
     let asleep = waiters::asleep(b, d, &at(), &blocking, &blocking);
     b.jump_if(b.load(asleep.place()).eq(0), &polled);
     b.place(&blocking);
     waiting.until(b, Wait::Blocking);
+    b.place(&unread);
+    waiting.until(b, Wait::Unread);
     b.place(&foreign);
     count(b, d, Outcome::Foreign);
     b.jump(left_alone);
@@ -332,3 +346,6 @@ fn put_into_map(
 
 /// A role is what [`CLIENT_READY`] is shifted by.
 const _: () = assert!(Role::Client as u32 == 0 && Role::Server as u32 == 1);
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use super::peek::peek;
 use super::record::{Candidate, Process};
 
 /// How often a reader that could splice has to be seen to call `recvmsg`.
-pub(super) const READS: i32 = 16;
+pub(super) const READS: i32 = 256;
 
 /// Who is in a call: the process, by what does not change while it runs one program.
 pub(super) fn caller(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Process> {
@@ -80,3 +80,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.ret(0);
     b.finish(ProgramType::Tracepoint)
 }
+
+#[cfg(test)]
+mod tests;

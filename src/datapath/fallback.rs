@@ -4,7 +4,7 @@ use bpf_asm::{Builder, Label, Ptr, Reg, Slot, sk_msg_md};
 
 use super::count::{add, count};
 use super::counter::{Cause, Ending};
-use super::record::Lane;
+use super::record::{Lane, Mode};
 use super::{Datapath, lane, trace};
 
 /// `enum sk_action` (include/uapi/linux/bpf.h).
@@ -45,7 +45,7 @@ impl Fallback {
         b.place(&self.lane);
         add(b, d, self.ending.place(), 1);
         trace::tell(b, d, lane, b.load(self.ending.place()), msg);
-        lane::turn_to_tcp(b, lane, now);
+        lane::by_tcp(b, lane, now);
         count(b, d, Cause::Ended);
         b.ret(SK_PASS);
 
@@ -55,6 +55,13 @@ impl Fallback {
         let cause = || b.load(self.cause.place());
         // A lane that has ended says why it has.
         b.when(cause().ne(Cause::Ended as u32), || {
+            lane::rest(b, d, lane);
+            let mode = b.load(lane.at(Lane::mode));
+            b.when(mode.ge(Mode::Ended as u32), || {
+                trace::tell(b, d, lane, b.load(lane.at(Lane::why)), msg);
+                b.ret(SK_PASS);
+            });
+            drop(mode);
             let why = b.load(lane.at(Lane::why));
             b.when(why.ne(cause()), || {
                 b.store(lane.at(Lane::why), cause());

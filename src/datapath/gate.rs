@@ -15,9 +15,9 @@ use super::peek::peek;
 use super::receiver::{self, delivered};
 use super::record::Lane;
 
-/// The most redirected bytes, bookkeeping included, that a receiver holds for its reader: about a quarter of what TCP holds in its
-/// send and receive buffers. With less, large messages fall to TCP and back all the time.
-const LIMIT: i32 = 1 << 20;
+/// The most redirected bytes, bookkeeping included, that a receiver holds for its reader: less than half of what TCP holds in its send
+/// and receive buffers. With less, large messages fall to TCP and back all the time.
+const LIMIT: i32 = 7 << 18;
 
 /// Messages from this size on are redirected in any case: TCP has little to join.
 const LARGE: i32 = 32 << 10;
@@ -152,6 +152,49 @@ pub(super) fn memory(
     b.store(lane.at(Lane::bytes_at_look), b.load(lane.at(Lane::direct_bytes)));
 }
 
+/// A receiver whose cgroup limits its socket memory is looked at before each message: a redirect that finds no memory is an error
+/// of its sender (`bpf_tcp_ingress`), which TCP would have sent later.
+pub(super) fn limit(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    size: &Reg,
+    most: &Slot<u64>,
+    fallback: &Fallback,
+) {
+    /// A limit from here on is none: that many pages are more than any machine has.
+    const NO_LIMIT: i32 = 1 << 30;
+    /// Pages that other sockets may take meanwhile, and what is lost by rounding.
+    const SPARE: i32 = 8;
+    const PAGE_BITS: i32 = 12;
+    let l = &d.layout;
+    let (Some(cgroup), Some(used), Some(limit)) =
+        (l.memory_cgroup, l.socket_memory_used, l.socket_memory_limit)
+    else {
+        return;
+    };
+    let (open, unknown) = (b.label(), b.label());
+    let charged = b.slot::<u64>();
+    b.store(charged.place(), peek(b, receiver::sk(b, lane), cgroup, &unknown));
+    b.jump_if(b.load(charged.place()).eq(0), &open);
+    let left = b.slot::<u64>();
+    b.store(left.place(), peek(b, b.load(charged.place()), limit, &unknown));
+    b.jump_if(b.load(left.place()).ge(NO_LIMIT), &open);
+    b.store(most.place(), 0);
+    let wanted = peek(b, b.load(charged.place()), used, &unknown);
+    let pages = b.value(size);
+    pages.rsh(PAGE_BITS);
+    wanted.add(&pages);
+    drop(pages);
+    wanted.add(SPARE);
+    b.jump_if(wanted.le(b.load(left.place())), &open);
+    drop(wanted);
+    fallback.because(b, Cause::ShortOfMemory);
+    b.place(&unknown);
+    fallback.because(b, Cause::LookFailed);
+    b.place(&open);
+}
+
 /// What the receive buffer has beside the window that has been offered to TCP, at most [`LIMIT`].
 ///
 /// The sender's TCP learns nothing of redirected bytes: bytes that it sends into the window that it was offered must find their place,
@@ -182,3 +225,6 @@ fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {
     remaining.sub(amount);
     b.store(left.place(), &remaining);
 }
+
+#[cfg(test)]
+mod tests;

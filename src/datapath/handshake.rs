@@ -183,3 +183,6 @@ fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &L
     b.jump(left_alone);
     b.place(&suitable);
 }
+
+#[cfg(test)]
+mod tests;

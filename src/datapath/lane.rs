@@ -8,7 +8,10 @@
 //!       └──▶ Ended ◀───────┘   end: every further message goes by TCP, the socket stays in the map
 //!              │
 //!              ▼
-//!           Leaving            leave: nothing is redirected to the socket any more, and it leaves the map
+//!           Leaving            leave: nothing is redirected to the socket any more
+//!              │
+//!              ▼
+//!            Left              left: it is out of the map; `enrol` may let the lane begin again
 //! ```
 //!
 //! | field | written by | read by |
@@ -16,11 +19,13 @@
 //! | `own`, `bucket`, `role` | [`begin`], once | everyone |
 //! | `peer` | `rendezvous`, once | the lane's sender; `look` |
 //! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
-//! | `refresh_at`, `period` | [`begin`], [`turn_to_tcp`], `refresh` | the lane's sender |
+//! | `refresh_at`, `period` | [`begin`], [`put_off_refresh`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
+//! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
+//! | `segments_in`, `segments_out` | [`left`] | `segment` |
 //!
 //! Invariants, which the simulation asserts after every run:
 //!
@@ -28,17 +33,26 @@
 //!    are enough. The one exception is the iterator that makes it, before the socket is in the map.
 //! 2. Credit is 0 unless the lane is direct.
 //! 3. `why` is 0 exactly while the lane is direct, or nothing has been sent since it began.
-//! 4. A lane that has ended is never direct again; one that leaves has ended.
+//! 4. A lane that has ended is not direct again before its socket has left the map and has come back.
 //! 5. A direct lane knows its peer, whose name is its own with the halves swapped.
 
 use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
 
+use super::count::count;
 use super::counter::Ending;
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
-/// A fresh lane goes by TCP. `own` is in it already.
+/// How many messages in a row may go by TCP. It costs a socket in the map more than one that is not in it: segments are copied into
+/// other records, and small writes are not joined.
+const FALLBACKS: i32 = 64;
+
+/// A fresh lane, or one of a socket that comes back, goes by TCP. `own` and `peer` are in it already.
 pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
+    b.store(lane.at(Lane::mode), Mode::Tcp as u32);
+    b.store(lane.at(Lane::why), 0);
+    b.store(lane.at(Lane::fallbacks), 0);
+    b.store(lane.at(Lane::received_seen), 0);
     b.store(lane.at(Lane::role), role);
     b.store(lane.at(Lane::smallest), u32::MAX);
     {
@@ -63,19 +77,51 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
 }
 
 /// The gates are open: messages are redirected from here on, as long as credit lasts.
+///
+/// An atomic operation: a receiver that leaves looks at `fallbacks` after it has counted its leaving, and this sender looks at the count
+/// after it has become direct. One of them sees the other.
 pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::mode), Mode::Direct as u32);
+    b.store(lane.at(Lane::fallbacks), 0);
+    b.atomic(AtomicOp::Add, lane.at(Lane::why), &b.value(0));
     b.store(lane.at(Lane::why), 0);
 }
 
+/// After many messages in a row that went by TCP the socket leaves, to be a plain one.
+pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+    let fallbacks = b.load(lane.at(Lane::fallbacks));
+    b.when(fallbacks.eq(FALLBACKS), || {
+        let mode = b.load(lane.at(Lane::mode));
+        b.when(mode.eq(Mode::Tcp as u32), || {
+            leave(b, d, lane, Ending::Resting);
+            count(b, d, Ending::Resting);
+        });
+    });
+}
+
+/// The socket is out of the socket map. It had received and sent so many segments with data.
+pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
+    b.store(lane.at(Lane::mode), Mode::Left as u32);
+    b.store(lane.at(Lane::segments_in), received);
+    b.store(lane.at(Lane::segments_out), sent);
+}
+
 /// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
-///
-/// The message is a packet that connection tracking sees, so the next refresh is a whole period away.
 pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
     drop(mode);
+    by_tcp(b, lane, now);
+}
+
+/// A message goes by TCP: whoever asks sees that none is on its way directly. Connection tracking sees it, so the next that has to be by
+/// TCP is a whole period away.
+pub(super) fn by_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+    let fallbacks = b.load(lane.at(Lane::fallbacks));
+    fallbacks.add(1);
+    b.store(lane.at(Lane::fallbacks), &fallbacks);
+    drop(fallbacks);
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);

@@ -87,6 +87,8 @@ layout! {
         first_thread => "task_struct" "group_leader",
         /// When a thread was started, in nanoseconds since boot.
         started => "task_struct" "start_boottime",
+        /// The number of a thread.
+        thread_id => "task_struct" "pid",
         /// The number of a thread's process.
         process_id => "task_struct" "tgid",
         /// A thread's memory.
@@ -185,6 +187,12 @@ layout! {
     optional {
         /// Connection tracking's time-out of an established connection, in jiffies.
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
+        /// The memory cgroup that a socket's memory is charged to, null if there is none.
+        memory_cgroup => "sock" "sk_memcg",
+        /// Pages of socket memory that are charged to a cgroup (`memory.kmem.tcp.usage_in_bytes` of cgroup v1).
+        socket_memory_used => "mem_cgroup" "tcpmem.usage.counter",
+        /// How many may be (`memory.kmem.tcp.limit_in_bytes`).
+        socket_memory_limit => "mem_cgroup" "tcpmem.max",
         /// `TCP_INQ`: whoever receives is told how much more there is.
         asks_for_counts => "tcp_sock" "recvmsg_inq",
         /// The connection is a subflow of MPTCP.

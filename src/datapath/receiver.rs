@@ -14,6 +14,8 @@ pub(super) const O_NONBLOCK: i32 = 0o4000;
 
 /// Members of another socket's lane.
 const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
+const FALLBACKS: KernelField =
+    KernelField { offset: Lane::fallbacks.offset() as u32, size: 4, signed: false, bitfield: None };
 const DIRECT_MESSAGES: KernelField =
     KernelField { offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
 
@@ -38,16 +40,27 @@ pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &F
     b.place(&same);
 }
 
-/// A message does not wait for whoever is inside a call on the receiving socket: a thread that takes a page fault there may take
-/// its time, and whose thread it is cannot be told.
+/// A message does not wait for a call on the receiving socket that takes its time: a thread that takes a page fault there may hold
+/// the socket's lock for as long as it likes, and whose thread it is cannot be told. Most calls end while this looks.
 ///
 /// A call that begins between this look and the redirect is waited for; security.md says for how long.
 pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    /// How often to look: about two microseconds, which is more than most calls take and less than sending by TCP does.
+    const LOOKS: i32 = 80;
     let unknown = b.label();
     let free = b.label();
+    let again = b.label();
+    let left = b.slot::<u64>();
+    b.store(left.place(), LOOKS);
+    b.place(&again);
     let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
     b.jump_if(owned.eq(0), &free);
     drop(owned);
+    let looks = b.load(left.place());
+    looks.sub(1);
+    b.store(left.place(), &looks);
+    b.jump_if(looks.ne(0), &again);
+    drop(looks);
     fallback.because(b, Cause::ReceiverBusy);
     b.place(&unknown);
     fallback.because(b, Cause::LookFailed);
@@ -92,10 +105,10 @@ pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fall
 
     let gone = b.label();
     let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, &gone);
-    b.jump_if(mode.ne(Mode::Leaving as u32), &open);
+    b.jump_if(mode.lt(Mode::Leaving as u32), &open);
     drop(mode);
     b.place(&gone);
-    fallback.ended(b, lane, Ending::PeerGone);
+    fallback.ended(b, lane, Ending::PeerLeft);
     b.place(&open);
 }
 
@@ -112,6 +125,11 @@ pub(super) fn endings(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) -> Ptr<u64> {
 /// Messages that the receiver has itself redirected.
 pub(super) fn direct_messages(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
     peek(b, b.load(lane.at(Lane::peer).at(End::lane)), DIRECT_MESSAGES, unknown)
+}
+
+/// How many messages in a row the peer has sent by TCP: 0 if its last one may be on its way directly.
+pub(super) fn fallbacks(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
+    peek(b, b.load(lane.at(Lane::peer).at(End::lane)), FALLBACKS, unknown)
 }
 
 /// The mode of the peer's lane.
@@ -166,3 +184,6 @@ fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> 
     b.jump_if(psock.eq(0), unknown);
     psock
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,14 @@ record! {
         pub role: u32,
         /// Jiffies that may pass between two messages sent by TCP.
         pub period: u32,
+        /// Messages by TCP since the lane was last direct.
+        pub fallbacks: u32,
+        /// Segments with data that the socket had received when it left the socket map.
+        pub segments_in: u32,
+        /// Segments with data that the socket had sent when it left the socket map.
+        pub segments_out: u32,
+        /// Nothing.
+        pub padding: u32,
         /// Why the lane is not direct, the index of a [`Cause`](super::Cause) or an [`Ending`](super::Ending); 0 while it is.
         pub why: u64,
     }
@@ -116,8 +124,8 @@ record! {
         pub sk: u64,
         /// A [`Role`].
         pub role: u32,
-        /// Nothing.
-        pub padding: u32,
+        /// Not 0: it is left alone for good.
+        pub refused: u32,
     }
 }
 
@@ -127,6 +135,8 @@ record! {
     pub struct Newcomer {
         /// Its socket cookie.
         pub cookie: u64,
+        /// Its connection: the client's name.
+        pub pair: Isns,
         /// The process that uses it.
         pub process: Process,
         /// Inode number of its network namespace.
@@ -145,6 +155,10 @@ record! {
         pub local_v6: [u8; 16],
         /// Remote IPv6 address.
         pub remote_v6: [u8; 16],
+        /// The thread that was in a call on it, by its number in the initial PID namespace.
+        pub thread: u32,
+        /// Nothing.
+        pub padding: u32,
     }
 }
 
@@ -188,6 +202,8 @@ pub enum Wait {
     Blocking = 3,
     /// The other end cannot be enrolled yet.
     Peer = 4,
+    /// Bytes are unread in TCP's receive queue: some kernels do not count them for FIONREAD once the socket is enrolled.
+    Unread = 5,
 }
 
 /// How a process takes bytes out of its sockets, as the agent found out.
@@ -418,6 +434,8 @@ pub enum Mode {
     Ended = 2,
     /// By TCP for good, in both directions: the socket is to leave the socket map.
     Leaving = 3,
+    /// By TCP: the socket has left the socket map, and may come back.
+    Left = 4,
 }
 
 /// Which end opened the connection.

@@ -46,3 +46,6 @@ fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     }
     b.store(lane.at(Lane::period), b.load(period.place()));
 }
+
+#[cfg(test)]
+mod tests;

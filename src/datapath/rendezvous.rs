@@ -83,3 +83,6 @@ pub(super) fn named(b: &Builder, found: &Slot<End>, name: Place<Isns>, (own, pee
         b.jump_if(theirs.ne(&expected), other);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@ use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper};
 
 use super::counter::Ending;
 use super::receiver::{self, O_NONBLOCK};
-use super::record::{End, Lane};
+use super::candidate::Since;
+use super::record::{End, Lane, Mode};
 use super::{Datapath, candidate, lane, leave, trace, waiters};
 
 /// A marked socket is about to send a segment.
@@ -12,11 +13,21 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
     let done = b.label();
     let sk = b.load(event.at(bpf_sock_ops::sk));
     b.jump_if(sk.eq(0), &done);
+    let since = Since { received: b.slot(), sent: b.slot() };
+    b.store(since.received.place(), 0);
+    b.store(since.sent.place(), 0);
+    let (enrolled, considered) = (b.label(), b.label());
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.when(lane.eq(0), || {
-        candidate::consider(b, d, event);
-        b.jump(&done);
-    });
+    b.jump_if(lane.eq(0), &considered);
+    let mode = b.load(lane.at(Lane::mode));
+    b.jump_if(mode.ne(Mode::Left as u32), &enrolled);
+    drop(mode);
+    b.store(since.received.place(), b.load(lane.at(Lane::segments_in)));
+    b.store(since.sent.place(), b.load(lane.at(Lane::segments_out)));
+    b.place(&considered);
+    candidate::consider(b, d, event, &since);
+    b.jump(&done);
+    b.place(&enrolled);
     let lane = b.keep(lane);
     leave::wanted(b, d, &lane, leaving);
     candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
@@ -47,3 +58,6 @@ fn sleeper(
     trace::tell(b, d, lane, Ending::Sleeper as u32, event);
     b.jump(leaving);
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@
 //!   the receiver's file blocks                        -> TCP
 //!   the lane goes by TCP and the arrival gate is shut -> TCP
 //!   small messages that nothing answers               -> TCP
+//!   the receiver's cgroup is short of memory          -> TCP
 //!   the memory gate is shut                           -> TCP
 //!   otherwise: new credit
 //! the receiver's lane has ended                       -> TCP
@@ -98,9 +99,13 @@ fn look(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, size:
         b.when(mode().ne(Mode::Direct as u32), || gate::arrival(b, d, lane, &written, fallback));
         gate::one_way(b, d, lane, size, (&nagle, &received), &most, fallback);
     }
+    gate::limit(b, d, lane, size, &most, fallback);
     gate::memory(b, d, lane, size, &most, fallback);
     b.when(mode().ne(Mode::Direct as u32), || {
         lane::become_direct(b, lane);
         trace::tell(b, d, lane, Counter::Paired as u32, msg);
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,19 +34,24 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.jump_if(read.sle32(0), &pass);
 
     let left = b.keep(b.value(TIMES));
-    let again = b.label();
+    let (again, rest) = (b.label(), b.label());
     b.place(&again);
-    let cut = b.value(&read);
-    b.when(cut.gt32(AT_ONCE), || cut.set(AT_ONCE));
-    read.sub32(&cut);
-    cut.neg();
-    let refused = b.call(helper::skb_adjust_room(&segment, cut, 0, 0));
+    b.jump_if(read.le32(AT_ONCE), &rest);
+    let refused = b.call(helper::skb_adjust_room(&segment, -AT_ONCE, 0, 0));
     b.jump_if(refused.ne(0), &pass);
     drop(refused);
-    b.jump_if(read.eq(0), &pass);
+    read.sub32(AT_ONCE);
     left.sub(1);
     b.jump_if(left.ne(0), &again);
+    b.jump(&pass);
+    b.place(&rest);
+    let cut = b.value(&read);
+    cut.neg();
+    b.call(helper::skb_adjust_room(&segment, cut, 0, 0));
     b.place(&pass);
     b.ret(SK_PASS);
     b.finish(ProgramType::SkSkbVerdict)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,22 +8,21 @@ use serde::Serialize;
 use super::{MESSAGE, Measured, Outcome, picture};
 use crate::bench::report::{quantity, three_digits};
 use crate::bench::{Quartiles, Unit};
+use crate::datapath::{Counter, Kind};
 
 const HEADING: Style = Style::new().bold();
 const BETTER: Style = AnsiColor::Green.on_default().bold();
 
-/// Why a message went by TCP, in the order in which the reasons are shown.
-const BY_TCP: &[(&str, &str)] = &[
-    ("refresh", "to be seen by connection tracking"),
-    ("order_gate", "bytes sent by TCP before were still unread"),
-    ("reader_gate", "a reader may have slept where only TCP wakes it"),
-    ("memory_gate", "the reader held as much as TCP lets it hold"),
-    ("no_peer", "the other end was not known yet"),
-    ("peer_gone", "the other end was gone"),
-    ("ended", "the other end had closed"),
-    ("draining", "shunt was being stopped"),
-    ("look_failed", "a gate could not be looked at"),
-];
+/// Why messages went by TCP, each with what that means.
+fn causes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    const BEGINNING: &str = "Messages by TCP";
+    let causes = Counter::ALL.iter().filter(|counter| counter.kind() == Kind::Cause);
+    causes.map(|cause| {
+        let meaning = cause.meaning();
+        let rest = meaning.strip_prefix(BEGINNING).unwrap_or(meaning);
+        (cause.name(), rest.trim_start_matches([':', ' ']).trim_end_matches('.'))
+    })
+}
 
 /// The whole report; with colours, which whoever prints it takes out where they are not wanted.
 pub fn text(outcome: &Outcome) -> String {
@@ -91,10 +90,10 @@ fn ways(text: &mut String, outcome: &Outcome) {
     let bytes = quantity(counters.get("direct_bytes") as f64, Unit::Bytes);
     line("messages direct", direct, &format!("{} %, {bytes}", percent(outcome)));
     line("messages by TCP", by_tcp, if by_tcp == 0 { "" } else { "of these:" });
-    for (reason, meaning) in BY_TCP {
-        let count = counters.get(reason);
+    for (cause, meaning) in causes() {
+        let count = counters.get(cause);
         if count > 0 {
-            line(&format!("  {reason}"), count, meaning);
+            line(&format!("  {cause}"), count, meaning);
         }
     }
 }
@@ -105,8 +104,7 @@ fn closing(outcome: &Outcome) -> String {
         "A request through the sidecar took {BETTER}{}{BETTER:#} of its time without shunt, and {} %\n\
          of the messages bypassed the TCP/IP stack. The applications did not change.\n\
          `shunt run` does this for every connection with both ends on this node whose\n\
-         sockets do not block, as those of proxies; and with --blocking-readers, as here,\n\
-         for those that do.",
+         sockets do not block, as those of proxies and of most servers.",
         three_digits(with / without.max(1.0)),
         percent(outcome),
     )
@@ -188,7 +186,7 @@ impl Measured {
 impl Outcome {
     /// Messages that bypassed TCP, and those that did not though their socket was enrolled.
     fn messages(&self) -> (u64, u64) {
-        (self.counters.get("direct_messages"), BY_TCP.iter().map(|(reason, _)| self.counters.get(reason)).sum())
+        (self.counters.get("direct_messages"), causes().map(|(cause, _)| self.counters.get(cause)).sum())
     }
 }
 

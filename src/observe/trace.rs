@@ -206,8 +206,9 @@ mod tests {
         for (mode, reason, name, why) in [
             (Mode::Tcp, Counter::Paired, "paired", None),
             (Mode::Direct, Counter::Paired, "direct", None),
-            (Mode::Tcp, Counter::OrderGate, "tcp", Some("order_gate")),
+            (Mode::Tcp, Counter::ArrivalGate, "tcp", Some("arrival_gate")),
             (Mode::Ended, Counter::PeerGone, "ended", Some("peer_gone")),
+            (Mode::Leaving, Counter::Resting, "ended", Some("resting")),
             (Mode::Ended, Counter::Closed, "closed", None),
         ] {
             let event = Event { mode: mode as u32, reason: reason as u32, ..Event::default() };

@@ -1,44 +1,81 @@
-//! How a kernel behaves towards redirected bytes, and what it can do about them: each behaviour by its name, found out by doing it once.
+//! What a kernel does with enrolled sockets: each behaviour by its name, found out by doing it once.
 //!
-//! The agent chooses by some of them; all of them together, with what they mean, are what `shunt doctor` shows, and a kernel's column in `docs/kernels.md`.
+//! Without a required one shunt does not run: it would have to work around the kernel. The agent
+//! chooses by some of the others; all of them, with what they mean, are what `shunt doctor` shows, and
+//! a kernel's column in `docs/kernels.md`.
 
 use std::fmt;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use bpf_asm::insn::{Alu, AluOp, Call, Compare, Insn, JumpIf, Load, Register, Size, Source, Store, Width};
-use nix::errno::Errno;
-use nix::fcntl::{SpliceFFlags, splice};
-use nix::sys::socket::sockopt::TcpUlp;
-use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto, setsockopt};
-use nix::unistd::pipe;
-use nix::{setsockopt_impl, sockopt_impl};
-use socket2::{Domain, Protocol, Socket, Type};
-use syscalls::{AttachType, Prog, ProgKind, ProgSpec};
+use anyhow::Result;
 
-use super::edge::Edges;
-use super::enrolled::{Enrolled, apart};
-use super::{meter, wake};
-use crate::agent::{kernel, load};
-use crate::bed::Namespace;
+use super::{facility, one_queue};
 
 /// Something that kernels do or do not.
-#[derive(Debug)]
-pub struct Behaviour {
-    /// What logs and machines call it.
-    pub name: &'static str,
-    /// What it is, as a statement that holds or does not.
-    pub statement: &'static str,
-    /// What it means for applications and what to do, if it holds.
-    pub if_so: &'static str,
-    /// The same, if it does not hold.
-    pub if_not: &'static str,
-    /// Whether the agent chooses guards and defaults by it, and so tries it out at each start.
-    pub decides: bool,
-    try_out: fn() -> Result<bool>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Behaviour {
+    /// One stream of both kinds of bytes.
+    Order,
+    /// EOF after the last byte.
+    EndOfStream,
+    /// One direction ends, the other goes on.
+    HalfClose,
+    /// ECONNRESET as over TCP.
+    Reset,
+    /// poll and edge-triggered epoll.
+    Readiness,
+    /// `sk_rmem_alloc` counts redirected bytes.
+    Charged,
+    /// TCP bytes of a receiver that does not read are bounded.
+    Bounded,
+    /// A reader that has made room is sent to at once.
+    WindowUpdates,
+    /// `copied_seq` counts bytes that came by TCP, and no others.
+    Sequence,
+    /// An idle socket leaves the map without loss.
+    Leaving,
+    /// FIONREAD and bytes by TCP.
+    FionreadByTcp,
+    /// FIONREAD and redirected bytes.
+    FionreadDirect,
+    /// FIONREAD and bytes that came before the enrolment.
+    FionreadEarlier,
+    /// TCP_INQ's control message.
+    TcpInq,
+    /// `splice(2)`.
+    Splice,
+    /// TCP_ULP "tls".
+    Ktls,
+    /// Links for sk_msg programs.
+    SkMsgLinks,
+    /// Links for verdicts.
+    VerdictLinks,
+    /// `tp_btf/sock_recv_length`.
+    ReceiveTracepoint,
+    /// An iterator over TCP sockets owns their locks.
+    IteratorLocks,
+    /// An iterator over TCP sockets updates a sockhash.
+    IteratorEnrols,
+    /// The receive buffer bounds redirected bytes.
+    LimitsDirect,
+    /// TCP bytes find room behind redirected ones.
+    FindsRoom,
+    /// Unread bytes survive when their receiver leaves the map.
+    KeepsUnread,
+    /// `close` with unread bytes sends a reset.
+    CloseResets,
+    /// `IPPROTO_MPTCP`.
+    Mptcp,
+}
+
+/// Who asks for a behaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A kernel without it is refused.
+    Required,
+    /// The agent chooses by it, and so tries it out at each start.
+    Decides,
+    /// Only whoever wants to know.
+    Informs,
 }
 
 /// Whether it holds on the running kernel.
@@ -46,20 +83,342 @@ pub struct Behaviour {
 pub enum Answer {
     /// It does.
     Yes,
-    /// It does not.
-    No,
+    /// It does not: what the kernel did instead.
+    No(String),
     /// It could not be tried out here, for this reason.
     Unknown(anyhow::Error),
 }
 
-impl Behaviour {
-    /// Tries it out, as root. Takes up to a second.
-    pub fn try_out(&self) -> Answer {
-        match (self.try_out)() {
-            Ok(true) => Answer::Yes,
-            Ok(false) => Answer::No,
-            Err(error) => Answer::Unknown(error),
+/// What a kernel did instead of what was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Instead(pub String);
+
+/// Returns with what the kernel did instead unless a condition holds.
+macro_rules! holds {
+    ($condition:expr, $($instead:tt)+) => {
+        if !$condition {
+            return Err($crate::probe::behaviour::Instead(format!($($instead)+)).into());
         }
+    };
+}
+pub(super) use holds;
+
+struct Row {
+    behaviour: Behaviour,
+    need: Need,
+    name: &'static str,
+    statement: &'static str,
+    if_so: &'static str,
+    if_not: &'static str,
+    try_out: fn() -> Result<()>,
+}
+
+/// In the order of the enumeration.
+const ROWS: &[Row] = &[
+    Row {
+        behaviour: Behaviour::Order,
+        need: Need::Required,
+        name: "order",
+        statement: "redirected bytes and bytes by TCP are read in the order in which they were sent",
+        if_so: "Messages may go either way.",
+        if_not: "Streams would be out of order: update the kernel.",
+        try_out: one_queue::order,
+    },
+    Row {
+        behaviour: Behaviour::EndOfStream,
+        need: Need::Required,
+        name: "end-of-stream",
+        statement: "the end of a stream comes after its last byte",
+        if_so: "Readers see the end as over TCP.",
+        if_not: "Readers would miss the end or the bytes before it: update the kernel.",
+        try_out: one_queue::end_of_stream,
+    },
+    Row {
+        behaviour: Behaviour::HalfClose,
+        need: Need::Required,
+        name: "half-close",
+        statement: "after one direction has ended the other goes on",
+        if_so: "Connections may be half closed.",
+        if_not: "Answers to a half-closed client would be lost: update the kernel.",
+        try_out: one_queue::half_close,
+    },
+    Row {
+        behaviour: Behaviour::Reset,
+        need: Need::Required,
+        name: "reset",
+        statement: "a reset is seen as over TCP",
+        if_so: "Readers see unread bytes and then ECONNRESET.",
+        if_not: "Readers would take a reset for something else: update the kernel.",
+        try_out: one_queue::reset,
+    },
+    Row {
+        behaviour: Behaviour::Readiness,
+        need: Need::Required,
+        name: "readiness",
+        statement: "each arrival of either kind makes the reader ready (poll, edge-triggered epoll)",
+        if_so: "No reader misses anything.",
+        if_not: "Readers would sleep beside unread bytes: update the kernel.",
+        try_out: one_queue::readiness,
+    },
+    Row {
+        behaviour: Behaviour::Charged,
+        need: Need::Required,
+        name: "charged",
+        statement: "redirected bytes are charged to their receiver",
+        if_so: "A receiver's memory can be limited.",
+        if_not: "A receiver that does not read would take all memory: update the kernel \
+                 (Linux 6.12.8, 6.1.123).",
+        try_out: one_queue::charged,
+    },
+    Row {
+        behaviour: Behaviour::Bounded,
+        need: Need::Required,
+        name: "bounded",
+        statement: "a receiver that does not read bounds what it is sent by TCP",
+        if_so: "TCP's own flow control holds.",
+        if_not: "A receiver that does not read would take all memory: update the kernel.",
+        try_out: one_queue::bounded,
+    },
+    Row {
+        behaviour: Behaviour::WindowUpdates,
+        need: Need::Required,
+        name: "window-updates",
+        statement: "when a full window has been read its sender goes on at once",
+        if_so: "Streams by TCP keep their pace.",
+        if_not: "Streams would stand still for 200 ms again and again: update the kernel.",
+        try_out: one_queue::window,
+    },
+    Row {
+        behaviour: Behaviour::Sequence,
+        need: Need::Required,
+        name: "sequence",
+        statement: "redirected bytes do not count as read from TCP",
+        if_so: "A socket goes on by TCP with the right byte when it leaves the socket map.",
+        if_not: "Bytes would be skipped when a socket leaves the socket map: update the kernel.",
+        try_out: one_queue::sequence,
+    },
+    Row {
+        behaviour: Behaviour::Leaving,
+        need: Need::Required,
+        name: "leaving",
+        statement: "an idle socket leaves the socket map without loss",
+        if_so: "shunt can stop while connections go on.",
+        if_not: "Stopping would break connections: update the kernel.",
+        try_out: one_queue::leaving,
+    },
+    Row {
+        behaviour: Behaviour::FionreadByTcp,
+        need: Need::Required,
+        name: "fionread-tcp",
+        statement: "FIONREAD counts bytes that came to an enrolled socket by TCP",
+        if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
+        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait for ever: \
+                 update the kernel.",
+        try_out: facility::counts_by_tcp,
+    },
+    Row {
+        behaviour: Behaviour::FionreadDirect,
+        need: Need::Required,
+        name: "fionread-direct",
+        statement: "FIONREAD counts redirected bytes",
+        if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
+        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait for ever: \
+                 update the kernel.",
+        try_out: facility::counts_redirected,
+    },
+    Row {
+        behaviour: Behaviour::FionreadEarlier,
+        need: Need::Decides,
+        name: "fionread-earlier",
+        statement: "FIONREAD counts what was unread when a socket was enrolled",
+        if_so: "Sockets may be enrolled with unread bytes.",
+        if_not: "Sockets are enrolled when nothing is unread.",
+        try_out: facility::counts_earlier,
+    },
+    Row {
+        behaviour: Behaviour::TcpInq,
+        need: Need::Decides,
+        name: "tcp-inq",
+        statement: "recvmsg with TCP_INQ says how many bytes are left",
+        if_so: "Sockets that ask for it (gRPC) can be accelerated.",
+        if_not: "Sockets that ask for it (gRPC) are left to TCP.",
+        try_out: facility::tells_what_is_left,
+    },
+    Row {
+        behaviour: Behaviour::Splice,
+        need: Need::Decides,
+        name: "splice",
+        statement: "splice(2) moves bytes of an enrolled socket",
+        if_so: "Programs that splice(2) from sockets can be accelerated.",
+        if_not: "Programs that splice(2) from sockets (HAProxy, Go's io.Copy between connections) \
+                 would read nothing: their connections are left to TCP.",
+        try_out: facility::splices,
+    },
+    Row {
+        behaviour: Behaviour::Ktls,
+        need: Need::Decides,
+        name: "ktls",
+        statement: "kTLS can be turned on for an enrolled socket",
+        if_so: "It is refused on accelerated connections, since redirected bytes would not be \
+                decrypted: programs encrypt by themselves.",
+        if_not: "Programs that turn it on are refused and encrypt by themselves.",
+        try_out: facility::encrypts,
+    },
+    Row {
+        behaviour: Behaviour::SkMsgLinks,
+        need: Need::Decides,
+        name: "links",
+        statement: "sk_msg programs attach by a link",
+        if_so: "Nobody takes the place of the sk_msg program by accident.",
+        if_not: "Any tool with CAP_NET_ADMIN may take the place of the sk_msg program. Nothing to \
+                 do.",
+        try_out: facility::links_sk_msg,
+    },
+    Row {
+        behaviour: Behaviour::VerdictLinks,
+        need: Need::Decides,
+        name: "verdict-links",
+        statement: "verdict programs attach by a link",
+        if_so: "Nobody takes the place of the verdict program by accident.",
+        if_not: "Any tool with CAP_NET_ADMIN may take the place of the verdict program. Nothing to \
+                 do.",
+        try_out: facility::links_verdict,
+    },
+    Row {
+        behaviour: Behaviour::ReceiveTracepoint,
+        need: Need::Decides,
+        name: "receive-tracepoint",
+        statement: "a program attaches to the tracepoint sock_recv_length",
+        if_so: "It can be seen that a reader calls recv and not splice(2).",
+        if_not: "How a reader reads has to be found out otherwise.",
+        try_out: facility::traces_receiving,
+    },
+    Row {
+        behaviour: Behaviour::IteratorLocks,
+        need: Need::Decides,
+        name: "iterator-locks",
+        statement: "an iterator over TCP sockets owns their locks",
+        if_so: "Programs may change what they are shown.",
+        if_not: "A program that put what it is shown into a socket map would lock up a processor: \
+                 connections that are open at the start stay with TCP.",
+        try_out: facility::iterators_lock,
+    },
+    Row {
+        behaviour: Behaviour::IteratorEnrols,
+        need: Need::Decides,
+        name: "iterator-enrols",
+        statement: "an iterator over TCP sockets may update a sockhash",
+        if_so: "Connections that are open at the start can be accelerated.",
+        if_not: "Connections that are open at the start stay with TCP.",
+        try_out: facility::iterators_enrol,
+    },
+    Row {
+        behaviour: Behaviour::LimitsDirect,
+        need: Need::Informs,
+        name: "limits-direct",
+        statement: "the receive buffer bounds redirected bytes that are unread",
+        if_so: "shunt's memory gate is not alone.",
+        if_not: "shunt's memory gate alone bounds them.",
+        try_out: facility::limits_redirected,
+    },
+    Row {
+        behaviour: Behaviour::FindsRoom,
+        need: Need::Informs,
+        name: "finds-room",
+        statement: "a segment finds room behind redirected bytes that fill the receive buffer",
+        if_so: "Nothing depends on it.",
+        if_not: "TCP sends such segments again, 200 ms later: shunt keeps room for them.",
+        try_out: facility::finds_room,
+    },
+    Row {
+        behaviour: Behaviour::KeepsUnread,
+        need: Need::Informs,
+        name: "keeps-unread",
+        statement: "what is unread survives when its receiver leaves the socket map",
+        if_so: "Nothing depends on it.",
+        if_not: "shunt takes sockets out when everything has been read.",
+        try_out: facility::keeps_unread,
+    },
+    Row {
+        behaviour: Behaviour::CloseResets,
+        need: Need::Informs,
+        name: "close-resets",
+        statement: "a close with unread bytes resets the connection",
+        if_so: "Peers see it as over TCP.",
+        if_not: "Peers see an orderly end, until they write.",
+        try_out: facility::close_resets,
+    },
+    Row {
+        behaviour: Behaviour::Mptcp,
+        need: Need::Informs,
+        name: "mptcp",
+        statement: "MPTCP sockets can be made",
+        if_so: "Their connections are left to TCP.",
+        if_not: "There are none.",
+        try_out: facility::has_mptcp,
+    },
+];
+
+impl Behaviour {
+    /// Every behaviour, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Behaviour> {
+        ROWS.iter().map(|row| row.behaviour)
+    }
+
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+
+    /// What logs and machines call it.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What it is, as a statement that holds or does not.
+    pub fn statement(self) -> &'static str {
+        self.row().statement
+    }
+
+    /// Who asks for it.
+    pub fn need(self) -> Need {
+        self.row().need
+    }
+
+    /// Whether a kernel without it is refused.
+    pub fn is_required(self) -> bool {
+        self.need() == Need::Required
+    }
+
+    /// What an answer means for applications, and what to do.
+    pub fn meaning(self, holds: bool) -> &'static str {
+        if holds { self.row().if_so } else { self.row().if_not }
+    }
+
+    /// Tries it out, as root. Takes some milliseconds, and some seconds where it does not hold.
+    pub fn try_out(self) -> Answer {
+        match (self.row().try_out)() {
+            Ok(()) => Answer::Yes,
+            Err(error) => match error.downcast::<Instead>() {
+                Ok(Instead(what)) => Answer::No(what),
+                Err(error) => Answer::Unknown(error),
+            },
+        }
+    }
+
+    /// Tries a required behaviour out a second time before it is said not to hold: on a crowded machine
+    /// something may come late once.
+    pub fn settle(self) -> Answer {
+        match self.try_out() {
+            Answer::No(_) if self.is_required() => self.try_out(),
+            answer => answer,
+        }
+    }
+}
+
+impl fmt::Display for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.statement())
     }
 }
 
@@ -68,288 +427,53 @@ impl Answer {
     pub fn is_yes(&self) -> bool {
         matches!(self, Answer::Yes)
     }
+
+    /// What happened instead, or what kept it from being tried out.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Answer::Yes => None,
+            Answer::No(instead) => Some(instead.clone()),
+            Answer::Unknown(error) => Some(format!("{error:#}")),
+        }
+    }
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Answer::Yes => "yes",
-            Answer::No => "no",
+            Answer::No(_) => "no",
             Answer::Unknown(_) => "unknown",
         })
     }
 }
 
-/// Every behaviour, in the order of the table.
-pub const ALL: &[Behaviour] = &[
-    Behaviour {
-        name: "charged",
-        statement: "redirected bytes are charged to their receiver",
-        if_so: "A reader's receive buffer bounds what it may leave unread, as by TCP.",
-        if_not: "Senders count what is unread, so a slow reader may get less room than by TCP. Nothing to do.",
-        decides: true,
-        try_out: charges,
-    },
-    Behaviour {
-        name: "wakes",
-        statement: "a program that sets SO_RCVLOWAT wakes the reader",
-        if_so: "Programs wake readers, also while no agent runs.",
-        if_not: "The agent wakes readers: keep one running, with CAP_SYS_PTRACE and in the PID namespace of the host (hostPID: true).",
-        decides: true,
-        try_out: wake::wakes,
-    },
-    Behaviour {
-        name: "links",
-        statement: "sk_msg programs attach by a link",
-        if_so: "Nobody takes the place of the sk_msg program by accident.",
-        if_not: "Any tool with CAP_NET_ADMIN may take the place of the sk_msg program. Nothing to do.",
-        decides: true,
-        try_out: links,
-    },
-    Behaviour {
-        name: "overtakes",
-        statement: "redirected bytes overtake what came by TCP before",
-        if_so: "The order gate is needed, and there.",
-        if_not: "The order gate is not needed, and there.",
-        decides: false,
-        try_out: overtakes,
-    },
-    Behaviour {
-        name: "overtakes-deferred",
-        statement: "… what came before a deferred accept",
-        if_so: "As above: the order gate.",
-        if_not: "As above.",
-        decides: false,
-        try_out: overtakes_deferred,
-    },
-    Behaviour {
-        name: "overtakes-fast-open",
-        statement: "… what came in the SYN",
-        if_so: "As above: the order gate.",
-        if_not: "As above.",
-        decides: false,
-        try_out: overtakes_fast_open,
-    },
-    Behaviour {
-        name: "loses-edges",
-        statement: "an edge-triggered reader misses TCP bytes behind redirected ones",
-        if_so: "Such readers are woken once more.",
-        if_not: "There is nothing to wake readers for.",
-        decides: false,
-        try_out: loses_edges,
-    },
-    Behaviour {
-        name: "fionread-direct",
-        statement: "FIONREAD counts redirected bytes",
-        if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
-        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait: leave their connections to TCP, or update the kernel.",
-        decides: true,
-        try_out: counts_redirected,
-    },
-    Behaviour {
-        name: "fionread-tcp",
-        statement: "FIONREAD counts bytes that came to an enrolled socket by TCP",
-        if_so: "Programs that ask how much there is to read see what comes by TCP, too.",
-        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) miss what comes by TCP: leave their connections to TCP, or update the kernel.",
-        decides: true,
-        try_out: counts_by_tcp,
-    },
-    Behaviour {
-        name: "splice",
-        statement: "splice(2) moves redirected bytes",
-        if_so: "Programs that splice(2) from sockets can be accelerated.",
-        if_not: "Programs that splice(2) from sockets (HAProxy with option splice-…) would wait: leave their connections to TCP.",
-        decides: true,
-        try_out: splices,
-    },
-    Behaviour {
-        name: "ktls",
-        statement: "kTLS can be turned on for an enrolled socket",
-        if_so: "It is refused on accelerated connections, since redirected bytes would not be decrypted: programs encrypt by themselves.",
-        if_not: "Programs that turn it on are refused and encrypt by themselves.",
-        decides: true,
-        try_out: encrypts,
-    },
-    Behaviour {
-        name: "iterator-options",
-        statement: "an iterator over TCP sockets may set their options",
-        if_so: "Nothing depends on it.",
-        if_not: "Nothing depends on it.",
-        decides: false,
-        try_out: iterators_set_options,
-    },
-    Behaviour {
-        name: "mptcp",
-        statement: "MPTCP sockets can be made",
-        if_so: "Their connections are left to TCP.",
-        if_not: "There are none.",
-        decides: false,
-        try_out: has_mptcp,
-    },
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn charges() -> Result<bool> {
-    meter()
-}
-
-fn links() -> Result<bool> {
-    apart(|| Ok(Enrolled::over_loopback()?.is_linked()))
-}
-
-/// Whether the second of two messages is read first.
-fn second_is_first(mut pair: Enrolled, first: u8) -> Result<bool> {
-    pair.send_directly(&[first + 1])?;
-    let mut read = [0; 2];
-    pair.receiver.read_exact(&mut read).context("the bytes that were sent cannot be read")?;
-    match read.map(|byte| byte.wrapping_sub(first)) {
-        [0, 1] => Ok(false),
-        [1, 0] => Ok(true),
-        _ => bail!("read {read:?}, which was not sent"),
-    }
-}
-
-fn overtakes() -> Result<bool> {
-    apart(|| {
-        let mut pair = Enrolled::over_loopback()?;
-        pair.send_by_tcp(&[1])?;
-        second_is_first(pair, 1)
-    })
-}
-
-sockopt_impl!(
-    /// The connection is accepted when its first bytes have come, or after so many seconds.
-    DeferAccept, SetOnly, nix::libc::IPPROTO_TCP, nix::libc::TCP_DEFER_ACCEPT, i32
-);
-
-fn overtakes_deferred() -> Result<bool> {
-    apart(|| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on the loopback address")?;
-        setsockopt(&listener, DeferAccept, &10)?;
-        let mut sender = TcpStream::connect(listener.local_addr()?)?;
-        sender.write_all(&[1])?;
-        let (receiver, _) = listener.accept()?;
-        second_is_first(Enrolled::new(sender, receiver)?, 1)
-    })
-}
-
-sockopt_impl!(
-    /// How many connections may wait whose first bytes came in the SYN (RFC 7413).
-    FastOpen, SetOnly, nix::libc::IPPROTO_TCP, nix::libc::TCP_FASTOPEN, i32
-);
-
-fn overtakes_fast_open() -> Result<bool> {
-    /// Client and server, neither asking for a cookie (Documentation/networking/ip-sysctl.rst).
-    const WITHOUT_COOKIES: &str = "519";
-    let namespace = Namespace::new()?;
-    namespace.set_sysctl("net/ipv4/tcp_fastopen", WITHOUT_COOKIES)?;
-    namespace.run(|| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on the loopback address")?;
-        setsockopt(&listener, FastOpen, &1)?;
-        let target = listener.local_addr()?;
-        let sender = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        let flags = MsgFlags::from_bits_retain(nix::libc::MSG_FASTOPEN);
-        sendto(sender.as_raw_fd(), &[1], &SockaddrStorage::from(target), flags).context("cannot send in the SYN")?;
-        let (receiver, _) = listener.accept()?;
-        second_is_first(Enrolled::new(sender.into(), receiver)?, 1)
-    })?
-}
-
-fn loses_edges() -> Result<bool> {
-    const PATIENCE: Duration = Duration::from_millis(500);
-    apart(|| {
-        let mut pair = Enrolled::over_loopback()?;
-        let edges = Edges::of(&pair.receiver)?;
-        pair.send_directly(&[1])?;
-        pair.send_by_tcp(&[2])?;
-        ensure!(edges.take(PATIENCE)?, "bytes made no edge within {PATIENCE:?}");
-        let mut room = [0; 100];
-        let read = pair.receiver.read(&mut room)?;
-        ensure!(read >= 1, "the connection has ended");
-        // A short read. Was that all, or is there an edge for the rest?
-        Ok(read == 1 && !edges.take(PATIENCE)?)
-    })
-}
-
-fn unread(receiver: &TcpStream) -> Result<u64> {
-    rustix::io::ioctl_fionread(receiver).context("FIONREAD is refused")
-}
-
-fn counts_redirected() -> Result<bool> {
-    apart(|| {
-        let mut pair = Enrolled::over_loopback()?;
-        pair.send_directly(&[0; 100])?;
-        Ok(unread(&pair.receiver)? == 100)
-    })
-}
-
-fn counts_by_tcp() -> Result<bool> {
-    apart(|| {
-        let mut pair = Enrolled::over_loopback()?;
-        pair.send_by_tcp(&[0; 100])?;
-        Ok(unread(&pair.receiver)? == 100)
-    })
-}
-
-fn splices() -> Result<bool> {
-    apart(|| {
-        let mut pair = Enrolled::over_loopback()?;
-        pair.send_directly(&[0; 100])?;
-        pair.receiver.set_nonblocking(true)?;
-        let (_out, into) = pipe().context("cannot make a pipe")?;
-        match splice(&pair.receiver, None, &into, None, 100, SpliceFFlags::SPLICE_F_NONBLOCK) {
-            Ok(moved) => Ok(moved == 100),
-            Err(Errno::EAGAIN) => Ok(false),
-            Err(errno) => Err(errno).context("splice is refused"),
+    #[test]
+    fn each_behaviour_has_the_row_at_its_place_and_a_name_of_its_own() {
+        for (place, row) in ROWS.iter().enumerate() {
+            assert_eq!(row.behaviour as usize, place, "{}", row.name);
+            let same = |other: &Row| other.name == row.name || other.statement == row.statement;
+            assert_eq!(ROWS.iter().filter(|other| same(other)).count(), 1, "{}", row.name);
         }
-    })
-}
-
-fn encrypts() -> Result<bool> {
-    apart(|| {
-        let pair = Enrolled::over_loopback()?;
-        Ok(setsockopt(&pair.receiver, TcpUlp::default(), b"tls").is_ok())
-    })
-}
-
-/// A kernel that does not know the helper there refuses to load the program.
-fn iterators_set_options() -> Result<bool> {
-    use Register::{R0, R1, R2, R3, R4, R5, R10};
-    const SOL_SOCKET: i32 = 1;
-    const SO_RCVLOWAT: i32 = 18;
-    const SETSOCKOPT: i32 = 49;
-    let alu = |op, dst, src| Insn::Alu(Alu { width: Width::W64, op, dst, src });
-    let set = |dst, number| alu(AluOp::Mov, dst, Source::Imm(number));
-    let program = [
-        // struct bpf_iter__tcp (net/ipv4/tcp_ipv4.c): the socket comes after `meta`.
-        Insn::Load(Load { size: Size::DW, dst: R1, base: R1, offset: 8 }),
-        Insn::JumpIf(JumpIf { width: Width::W64, compare: Compare::Eq, dst: R1, src: Source::Imm(0), offset: 7 }),
-        Insn::Store(Store { size: Size::W, base: R10, offset: -4, src: Source::Imm(1) }),
-        set(R2, SOL_SOCKET),
-        set(R3, SO_RCVLOWAT),
-        alu(AluOp::Mov, R4, Source::Reg(R10)),
-        alu(AluOp::Add, R4, Source::Imm(-4)),
-        set(R5, 4),
-        Insn::Call(Call::Helper { id: SETSOCKOPT }),
-        set(R0, 0),
-        Insn::Exit,
-    ];
-    let mut bytes = Vec::new();
-    program.iter().for_each(|insn| insn.encode(&mut bytes));
-    let mut spec = ProgSpec::new(ProgKind::TRACING, "shunt_probe", load::LICENSE, &bytes);
-    spec.expected_attach_type = AttachType::TRACE_ITER;
-    spec.attach_btf_id = kernel::btf()?.function("bpf_iter_tcp").context("there is no iterator over TCP sockets")?;
-    match Prog::load(&spec) {
-        Ok(_) => Ok(true),
-        Err(error) if error.errno() == Some(syscalls::Errno::INVAL) => Ok(false),
-        Err(error) => Err(error.into()),
+        assert_eq!(Behaviour::Mptcp as usize + 1, ROWS.len());
     }
-}
 
-fn has_mptcp() -> Result<bool> {
-    match Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(nix::libc::EPROTONOSUPPORT) => Ok(false),
-        Err(error) if error.raw_os_error() == Some(nix::libc::ENOPROTOOPT) => Ok(false),
-        Err(error) => Err(error.into()),
+    #[test]
+    fn this_kernel_has_every_required_behaviour() {
+        for behaviour in Behaviour::all() {
+            let began = std::time::Instant::now();
+            let answer = behaviour.settle();
+            eprintln!(
+                "{:>4} ms {:<8} {behaviour}: {}",
+                began.elapsed().as_millis(),
+                answer.to_string(),
+                answer.detail().unwrap_or_default()
+            );
+            assert!(answer.is_yes() || !behaviour.is_required(), "{behaviour}: {answer:?}");
+        }
     }
 }

@@ -1,121 +1,315 @@
-//! A connection whose two ends are in a socket map, to try out what becomes of redirected bytes.
+//! A connection over loopback whose two ends are in a socket map, each with one queue for both
+//! kinds of bytes: an sk_msg program redirects messages into the peer's ingress queue or lets them
+//! go by TCP, and an sk_skb verdict program moves what comes by TCP to the same queue.
 
-use std::io::Write;
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use bpf_asm::{Builder, MapKind, MapRef, ProgramType, Ptr, helper, sk_msg_md};
+use anyhow::{Context, Result, ensure};
+use bpf_asm::{Builder, MapKind, MapRef, Program, ProgramType, Ptr, helper, sk_msg_md};
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use syscalls::{Attachment, Map, Update};
 
+use super::behaviour::Instead;
 use crate::agent::load;
 use crate::bed::Namespace;
 
 sockopt_impl!(
-    /// `SO_MEMINFO` (include/uapi/linux/sock_diag.h); the first entry is what is charged to the receive side.
+    /// `SO_MEMINFO` (include/uapi/linux/sock_diag.h); the first entry is `sk_rmem_alloc`.
     MemInfo, GetOnly, nix::libc::SOL_SOCKET, nix::libc::SO_MEMINFO, [u32; 9]
 );
 
-/// Where the receiver is in the socket map, and the sender.
-const RECEIVER: u32 = 0;
-const SENDER: u32 = 1;
-
 /// Longer than anything takes that happens at once, also on a crowded machine.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A sender and a receiver.
+/// `SK_PASS` (include/uapi/linux/bpf.h).
+const SK_PASS: i64 = 1;
+
+/// How a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through TCP, and then by the verdict into the receiver's ingress queue.
+    Tcp,
+    /// Redirected into the receiver's ingress queue.
+    Direct,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Way::Tcp => "TCP",
+            Way::Direct => "redirected",
+        })
+    }
+}
+
+/// An end of the connection: its number is its key in the socket map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Client,
+    Server,
+}
+
+impl End {
+    pub const BOTH: [End; 2] = [End::Client, End::Server];
+
+    pub fn peer(self) -> End {
+        match self {
+            End::Client => End::Server,
+            End::Server => End::Client,
+        }
+    }
+
+    fn key(self) -> u32 {
+        self as u32
+    }
+}
+
+/// The two ends, none of which blocks.
 pub struct Enrolled {
-    pub sender: TcpStream,
-    pub receiver: TcpStream,
-    /// Whether the sender's messages are redirected.
-    direct: Map,
-    /// What keeps them enrolled.
-    _sockets: Map,
-    attachment: Attachment,
+    /// By [`End`]. Gone when closed.
+    ends: [Option<TcpStream>; 2],
+    /// How messages go from now on.
+    way: Map,
+    sockets: Map,
+    sk_msg: Attachment,
+    /// None where both kinds of bytes have a queue of their own.
+    verdict: Option<Attachment>,
+}
+
+/// A connection over the loopback address of the calling thread's namespace, not enrolled. Neither
+/// end blocks or delays small segments.
+pub fn connection() -> Result<[TcpStream; 2]> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .context("cannot listen on the loopback address")?;
+    let client = TcpStream::connect(listener.local_addr()?)
+        .context("cannot connect over the loopback address")?;
+    let (server, _) = listener.accept()?;
+    for end in [&client, &server] {
+        end.set_nodelay(true)?;
+        end.set_nonblocking(true)?;
+    }
+    Ok([client, server])
+}
+
+/// The maps of [`programs`].
+fn maps() -> (MapRef<u32, u32>, MapRef<u32, u32>) {
+    (MapRef::new("probe", MapKind::SockMap, 2), MapRef::new("probe_way", MapKind::Array, 1))
+}
+
+/// The sk_msg program, which sends from `client_port` to the server and from elsewhere to the
+/// client, and the verdict.
+fn programs(client_port: u16) -> Result<(Program, Program)> {
+    const INGRESS: i64 = 1;
+    let (sockets, way) = maps();
+    let b = Builder::new("shunt_probe");
+    let msg = b.keep(b.context::<sk_msg_md>());
+    let chosen: Ptr<u32> = b.map_value(&way, 0);
+    let redirects = b.load(chosen.at_all());
+    b.when(redirects.ne(0), || {
+        let port = b.load(msg.at(sk_msg_md::local_port));
+        let redirect = |to: End| {
+            b.call(helper::msg_redirect_map(&msg, &sockets, i64::from(to.key()), INGRESS));
+        };
+        b.when_else(
+            port.eq(i32::from(client_port)),
+            || redirect(End::Server),
+            || redirect(End::Client),
+        );
+    });
+    drop(redirects);
+    b.ret(SK_PASS);
+    let sk_msg = b.finish(ProgramType::SkMsg)?;
+    let b = Builder::new("shunt_probe");
+    b.ret(SK_PASS);
+    Ok((sk_msg, b.finish(ProgramType::SkSkbVerdict)?))
 }
 
 impl Enrolled {
-    /// A connection over the loopback address of the calling thread's namespace.
+    /// A new [`connection`], enrolled.
     pub fn over_loopback() -> Result<Enrolled> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on the loopback address")?;
-        let sender = TcpStream::connect(listener.local_addr()?).context("cannot connect over the loopback address")?;
-        let (receiver, _) = listener.accept()?;
-        Enrolled::new(sender, receiver)
+        Enrolled::of(connection()?)
     }
 
-    /// The two ends of a connection.
-    pub fn new(sender: TcpStream, receiver: TcpStream) -> Result<Enrolled> {
-        const SK_PASS: i64 = 1;
-        const INGRESS: i64 = 1;
-        let sockets: MapRef<u32, u32> = MapRef::new("probe", MapKind::SockMap, 2);
-        let direct: MapRef<u32, u32> = MapRef::new("probe_direct", MapKind::Array, 1);
-        let b = Builder::new("shunt_probe");
-        let msg = b.keep(b.context::<sk_msg_md>());
-        let way: Ptr<u32> = b.map_value(&direct, 0);
-        let redirects = b.load(way.at_all());
-        b.when(redirects.ne(0), || {
-            b.call(helper::msg_redirect_map(&msg, &sockets, RECEIVER, INGRESS));
-        });
-        drop(redirects);
-        b.ret(SK_PASS);
-
-        let maps = load::maps(&[sockets.def(), direct.def()])?;
-        let program = load::program(&b.finish(ProgramType::SkMsg)?, &maps)?;
-        let Ok([(_, sockets), (_, direct)]) = <[_; 2]>::try_from(maps) else { bail!("two maps were asked for") };
-        let attachment = Attachment::of_sk_msg(&program, &sockets)?;
-        for (index, socket) in [(RECEIVER, &receiver), (SENDER, &sender)] {
-            let fd = socket.as_raw_fd().cast_unsigned();
-            sockets
-                .update(&index.to_ne_bytes(), &fd.to_ne_bytes(), Update::ANY)
-                .context("the kernel refuses a TCP socket in a sockmap")?;
-        }
-        sender.set_nodelay(true)?;
-        receiver.set_read_timeout(Some(PATIENCE))?;
-        Ok(Enrolled { sender, receiver, direct, _sockets: sockets, attachment })
+    /// The two ends of a connection, the client's first.
+    pub fn of(ends: [TcpStream; 2]) -> Result<Enrolled> {
+        Enrolled::with(ends, true)
     }
 
-    /// Redirects a message into the receiver's queue.
-    pub fn send_directly(&mut self, message: &[u8]) -> Result<()> {
-        self.send(message, true)?;
-        // The send has queued it; whether it arrived there is seen by its being readable.
-        let begun = Instant::now();
-        let readable = self.receiver.peek(&mut [0]).is_ok_and(|bytes| bytes > 0);
-        ensure!(readable, "redirected bytes did not arrive within {:?}", begun.elapsed());
+    /// The two ends of a connection, where only redirected bytes go to the ingress queue.
+    #[cfg(test)]
+    pub fn with_two_queues(ends: [TcpStream; 2]) -> Result<Enrolled> {
+        Enrolled::with(ends, false)
+    }
+
+    fn with([client, server]: [TcpStream; 2], one_queue: bool) -> Result<Enrolled> {
+        let (sockets, way) = maps();
+        let (sk_msg, verdict) = programs(client.local_addr()?.port())?;
+        let mut maps = load::maps(&[sockets.def(), way.def()])?;
+        let sk_msg = load::program(&sk_msg, &maps)?;
+        let verdict = load::program(&verdict, &maps)?;
+        let (_, way) = maps.pop().context("two maps were asked for")?;
+        let (_, sockets) = maps.pop().context("two maps were asked for")?;
+        let enrolled = Enrolled {
+            ends: [Some(client), Some(server)],
+            sk_msg: Attachment::of_sk_msg(&sk_msg, &sockets)?,
+            verdict: one_queue
+                .then(|| Attachment::of_sk_skb_verdict(&verdict, &sockets))
+                .transpose()?,
+            way,
+            sockets,
+        };
+        End::BOTH.iter().try_for_each(|end| enrolled.put_in(*end))?;
+        Ok(enrolled)
+    }
+
+    /// Puts an end into the socket map.
+    pub fn put_in(&self, end: End) -> Result<()> {
+        let fd = self.end(end).as_raw_fd().cast_unsigned();
+        self.sockets
+            .update(&end.key().to_ne_bytes(), &fd.to_ne_bytes(), Update::ANY)
+            .context("the kernel refuses a TCP socket in a sockmap with both programs")
+    }
+
+    /// Takes an end out of the socket map.
+    pub fn take_out(&self, end: End) -> Result<()> {
+        self.sockets
+            .delete(&end.key().to_ne_bytes())
+            .context("a TCP socket cannot be taken out of a sockmap")?;
         Ok(())
     }
 
-    /// Sends a message by TCP and waits until it has arrived.
-    pub fn send_by_tcp(&mut self, message: &[u8]) -> Result<()> {
-        let before = self.charged()?;
-        self.send(message, false)?;
-        let deadline = Instant::now() + PATIENCE;
-        while self.charged()? <= before {
-            ensure!(Instant::now() < deadline, "bytes sent by TCP did not arrive within {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(1));
+    /// The socket of an end that is open.
+    pub fn end(&self, end: End) -> &TcpStream {
+        match &self.ends[end as usize] {
+            Some(socket) => socket,
+            None => unreachable!("{end:?} has been closed"),
+        }
+    }
+
+    /// Closes an end.
+    pub fn close(&mut self, end: End) {
+        self.ends[end as usize] = None;
+    }
+
+    /// Decides how messages go from now on, of both ends.
+    pub fn goes(&self, way: Way) -> Result<()> {
+        let redirects = u32::from(way == Way::Direct);
+        Ok(self.way.update(&0u32.to_ne_bytes(), &redirects.to_ne_bytes(), Update::ANY)?)
+    }
+
+    /// Sends a message that finds room, and waits until it is in the peer's queue, as the order of
+    /// what goes different ways demands.
+    pub fn send(&self, from: End, way: Way, message: &[u8]) -> Result<()> {
+        self.goes(way)?;
+        let before = self.charged(from.peer())?;
+        let mut socket = self.end(from);
+        let sent = socket.write(message).map_err(|error| {
+            Instead(format!("a message of {} bytes is refused: {error}", message.len()))
+        })?;
+        if sent != message.len() {
+            return Err(Instead(format!("{sent} of {} bytes were taken", message.len())).into());
+        }
+        if way == Way::Tcp {
+            let deadline = Instant::now() + PATIENCE;
+            while self.charged(from.peer())? <= before {
+                if Instant::now() >= deadline {
+                    return Err(Instead("what was sent by TCP did not arrive".to_owned()).into());
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
         }
         Ok(())
     }
 
-    fn send(&mut self, message: &[u8], direct: bool) -> Result<()> {
-        self.direct.update(&0u32.to_ne_bytes(), &u32::from(direct).to_ne_bytes(), Update::ANY)?;
-        Ok(self.sender.write_all(message)?)
+    /// Bytes of memory that are charged to an end's receive side.
+    pub fn charged(&self, end: End) -> Result<u32> {
+        Ok(getsockopt(self.end(end), MemInfo)?[0])
     }
 
-    /// Bytes of memory that are charged to the receiver.
-    pub fn charged(&self) -> Result<u32> {
-        Ok(getsockopt(&self.receiver, MemInfo)?[0])
+    /// What FIONREAD says; a count that the kernel takes for negative is more than 2^31.
+    pub fn unread(&self, end: End) -> Result<u64> {
+        rustix::io::ioctl_fionread(self.end(end)).context("FIONREAD is refused")
     }
 
-    /// Whether the program is attached by a link.
-    pub fn is_linked(&self) -> bool {
-        matches!(self.attachment, Attachment::Link(_))
+    /// Whether the sk_msg program and the verdict are attached by links.
+    pub fn are_linked(&self) -> [bool; 2] {
+        let is_link = |attachment: &Attachment| matches!(attachment, Attachment::Link(_));
+        [is_link(&self.sk_msg), self.verdict.as_ref().is_some_and(is_link)]
     }
 }
 
-/// Does something in a namespace of its own where that is allowed: the machine's own loopback may be filtered.
+/// Bytes that tell where in a stream they belong: `count` of them from the place `from` on.
+pub fn stream(from: usize, count: usize) -> Vec<u8> {
+    (from..from + count).map(|place| (place ^ (place >> 8) ^ (place >> 16)) as u8).collect()
+}
+
+/// What `socket` is ready for of `events`, or has to say of errors, within `patience`.
+pub fn ready(socket: impl AsFd, events: PollFlags, patience: Duration) -> Result<PollFlags> {
+    let mut socket = [PollFd::from_borrowed_fd(socket.as_fd(), events)];
+    let timeout = Timespec::try_from(patience).context("a time too long to wait")?;
+    poll(&mut socket, Some(&timeout)).context("cannot poll")?;
+    Ok(socket[0].revents())
+}
+
+/// Reads `count` bytes as they come.
+pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    while filled < count {
+        ensure_readable(socket, || format!("{} of {count} bytes can be read", filled))?;
+        match socket.read(&mut bytes[filled..]) {
+            Ok(0) => {
+                return Err(Instead(format!("the end came after {filled} of {count} bytes")).into());
+            }
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                return Err(Instead(format!("readable, but read said: {error}")).into());
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+fn ensure_readable(socket: &TcpStream, otherwise: impl Fn() -> String) -> Result<()> {
+    let events = ready(socket, PollFlags::IN, PATIENCE)?;
+    if events.is_empty() { Err(Instead(otherwise()).into()) } else { Ok(()) }
+}
+
+/// Reads the end of the stream, which has to be all that there is.
+pub fn receive_end(mut socket: &TcpStream) -> Result<()> {
+    ensure_readable(socket, || "the end is not reported".to_owned())?;
+    // It stays.
+    for _ in 0..2 {
+        match socket.read(&mut [0; 16]) {
+            Ok(0) => {}
+            Ok(read) => return Err(Instead(format!("{read} bytes instead of the end")).into()),
+            Err(error) => return Err(Instead(format!("{error} instead of the end")).into()),
+        }
+    }
+    Ok(())
+}
+
+/// Sends by plain TCP, or whatever way is chosen, in pieces that find room while `to` reads.
+pub fn transfer(from: &TcpStream, to: &TcpStream, bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut received = Vec::with_capacity(bytes.len());
+    for piece in bytes.chunks(16 << 10) {
+        let mut writer = from;
+        let sent = writer.write(piece).context("cannot send")?;
+        ensure!(sent == piece.len(), "{sent} of {} bytes found room", piece.len());
+        received.extend(receive(to, piece.len())?);
+    }
+    Ok(received)
+}
+
+/// Does something in a namespace of its own where that is allowed: the machine's own loopback may be
+/// filtered.
 pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     match Namespace::new() {
         Ok(namespace) => namespace.run(work)?,

@@ -42,8 +42,6 @@ open_enum! {
         CGROUP_SETSOCKOPT = 22,
         /// sk_msg on a sockmap or sockhash.
         SK_MSG_VERDICT = 7,
-        /// sk_skb on a sockmap or sockhash: a verdict on each segment that arrives, without a parser.
-        SK_SKB_VERDICT = 38,
         /// Tracing: a raw tracepoint by BTF.
         TRACE_RAW_TP = 23,
         /// Tracing: at the entry of a kernel function.
@@ -54,6 +52,8 @@ open_enum! {
         TRACE_ITER = 28,
         /// XDP on a network device.
         XDP = 37,
+        /// sk_skb on a sockmap or sockhash, for whole segments: no parser cuts them into messages.
+        SK_SKB_VERDICT = 38,
     }
 }
 

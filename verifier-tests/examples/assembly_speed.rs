@@ -9,18 +9,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tcp_shunt::agent::kernel;
-use tcp_shunt::datapath::{Datapath, Meter, Settings};
+use tcp_shunt::datapath::{Datapath, Settings};
 
 /// Time to measure for.
 const BUDGET: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let layout = kernel::layout(&kernel::btf()?)?;
-    let datapath = Datapath::new(layout, Settings { flows: 65_536, meter: Meter::Charged, hz: 250 });
+    let datapath = Datapath::new(layout, Settings { flows: 65_536, hz: 250 });
     let assemble = || -> Result<(usize, usize), Box<dyn Error>> {
         let programs = datapath.programs()?;
-        let slots = programs.iter().map(|program| program.slots()).sum();
-        Ok((slots, programs.iter().map(|program| program.relocate(|_| 3).insns.len()).sum()))
+        let slots = programs.iter().map(|(_, program)| program.slots()).sum();
+        Ok((slots, programs.iter().map(|(_, program)| program.relocate(|_| 3).insns.len()).sum()))
     };
     let (slots, bytes) = assemble()?;
     let (start, mut times) = (Instant::now(), Vec::new());

@@ -87,10 +87,11 @@ fn shunts_programs_come_back_from_text_and_from_their_logs() {
             let plain = Style::default();
             assert_eq!(disassemble(&read, &plain), disassemble(&unit, &plain), "{what}");
             assert_eq!(read.sections[0].references, unit.sections[0].references, "{what}");
-            assert!(!unit.sections[0].references.is_empty());
+            assert_eq!(unit.sections[0].references.is_empty(), program.maps().is_empty());
         }
         let (_, log) =
             verifier::load(&program, &maps, LogLevel::DETAILED).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(same(&what, &log, &unit.sections[0].code) > 100, "{what}: few instructions in\n{log}");
+        let few = 100.min(program.slots() / 2);
+        assert!(same(&what, &log, &unit.sections[0].code) > few, "{what}: few instructions in\n{log}");
     }
 }

@@ -1,5 +1,6 @@
 //! curl and wrk, which speak to servers of every other kind here, too.
 
+use std::ffi::OsStr;
 use std::fs;
 
 use crate::harness::isolation::isolated;
@@ -9,10 +10,17 @@ use crate::stage::{Host, Stage, same_over_both};
 
 /// Has wrk send requests over eight connections for a second: every one has to be answered well.
 pub fn load(stage: &Stage, url: &str) {
-    let report = stage.run(Host::Client, command("wrk", ["-d1s", "-c8", "-t1", url]));
+    wrk(stage, ["-d1s", "-c8", "-t1", url]);
+}
+
+/// Runs wrk: every request has to be answered well.
+pub fn wrk<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S>) {
+    let wrk = command("wrk", arguments);
+    let what = format!("{wrk:?}");
+    let report = stage.run(Host::Client, wrk);
     assert!(report.contains("Requests/sec"), "{report}");
     for complaint in ["Socket errors", "Non-2xx"] {
-        assert!(!report.contains(complaint), "{url}: {report}");
+        assert!(!report.contains(complaint), "{what}: {report}");
     }
 }
 
@@ -44,6 +52,6 @@ fn curl_and_wrk_are_answered_direct() {
                 }
             }
         });
-        toll.assert_direct(0.8);
+        toll.assert_direct(5000, 0.8);
     });
 }

@@ -104,6 +104,6 @@ fn two_envoys_pass_bodies_on_whole_and_direct_plain_and_by_tls() {
                 stage.run(Host::Client, go_echo(&echo, "client", address))
             })
         });
-        toll.assert_direct(0.7);
+        toll.assert_direct(10_000, 0.8);
     });
 }

@@ -26,13 +26,16 @@ mod sidecar;
 #[path = "../mesh/steady.rs"]
 mod steady;
 
+mod apache;
 mod clients;
 mod envoy;
 mod haproxy;
 mod iperf3;
 mod languages;
 mod memcached;
+mod nats;
 mod nginx;
 mod postgres;
 mod redis;
 mod sidecars;
+mod splicing;

@@ -14,6 +14,6 @@ fn memcached_gives_back_what_it_was_given() {
             client.args(["10.77.0.2", "11211"]);
             stage.run(Host::Client, client)
         });
-        toll.assert_direct(0.2);
+        toll.assert_direct(5000, 0.5);
     });
 }

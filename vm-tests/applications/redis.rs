@@ -37,6 +37,6 @@ fn redis_counts_every_command_of_its_benchmark_and_keeps_values_whole() {
                 ask(stage, &["strlen", "key:__rand_int__"]),
             ]
         });
-        toll.assert_direct(0.9);
+        toll.assert_direct(50_000, 0.9);
     });
 }

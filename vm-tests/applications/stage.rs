@@ -122,15 +122,7 @@ impl Drop for Stage {
 
 /// Does a job over plain TCP and accelerated, wants the same result of both, and returns what the second one cost.
 pub fn same_over_both<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
-    compare(|cgroup| Agent::start(cgroup, &[]), job)
-}
-
-/// The same with an agent that accelerates blocking readers, too.
-pub fn same_over_both_also_blocking<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
-    compare(|cgroup| Agent::start(cgroup, &["--blocking-readers"]), job)
-}
-
-fn compare<T: PartialEq + Debug>(start: fn(&Path) -> Agent, job: impl Fn(&Stage) -> T) -> Toll {
+    let start: fn(&Path) -> Agent = |cgroup| Agent::start(cgroup, &[]);
     let [(plain, _), (accelerated, toll)] = [None, Some(start)].map(|start| {
         let stage = Stage::new(start);
         let wire = stage.wire();

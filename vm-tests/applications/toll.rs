@@ -4,24 +4,9 @@ use std::fmt;
 use std::fs;
 
 use tcp_shunt::bed::Namespace;
+use tcp_shunt::datapath::{Counter, Kind};
 
 use crate::harness::report::Stats;
-
-/// The counters of messages by TCP.
-const BY_TCP: &[&str] = &[
-    "blocking",
-    "guarded",
-    "excluded",
-    "no_peer",
-    "order_gate",
-    "reader_gate",
-    "memory_gate",
-    "refresh",
-    "peer_gone",
-    "ended",
-    "draining",
-    "look_failed",
-];
 
 /// What a job cost.
 pub struct Toll {
@@ -33,62 +18,73 @@ pub struct Toll {
 
 impl Toll {
     pub fn direct(&self) -> u64 {
-        self.counter("direct_messages")
+        self.counter(Counter::DirectMessages)
     }
 
-    pub fn counter(&self, name: &str) -> u64 {
-        self.stats.as_ref().map_or(0, |stats| stats.counter(name))
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.stats.as_ref().map_or(0, |stats| stats.counter(counter.name()))
     }
 
-    /// The part of all messages of connections on the node that were direct.
+    /// The part of the messages of enrolled sockets that was direct.
     pub fn share(&self) -> f64 {
-        let by_tcp: u64 = BY_TCP.iter().map(|name| self.counter(name)).sum();
-        self.direct() as f64 / (self.direct() + by_tcp).max(1) as f64
+        let causes = Counter::ALL.iter().filter(|counter| counter.kind() == Kind::Cause);
+        let by_tcp: u64 = causes.map(|&cause| self.counter(cause)).sum();
+        part(self.direct(), by_tcp)
     }
 
-    /// At least this share of all messages was direct.
-    #[track_caller]
-    pub fn assert_direct(&self, least: f64) {
-        assert!(self.counter("paired") > 0, "nothing was paired: {self}");
-        assert!(self.share() >= least, "only {self}");
+    /// The part of all bytes, those of connections that were not enrolled too, that was direct.
+    pub fn share_of_bytes(&self) -> f64 {
+        part(self.counter(Counter::DirectBytes), self.wire)
     }
 
-    /// The same, where the kernel does what the program relies on; elsewhere it is left alone.
+    /// At least so many messages were direct, and at least this share of those of enrolled sockets.
     #[track_caller]
-    pub fn assert_direct_unless_excluded(&self, least: f64) {
-        if self.counter("excluded") > 0 {
-            assert_eq!(self.direct(), 0, "{self}");
-        } else {
-            self.assert_direct(least);
-        }
+    pub fn assert_direct(&self, messages: u64, share: f64) {
+        assert!(self.direct() >= messages, "only {} messages direct: {self}", self.direct());
+        assert!(self.share() >= share, "only {self}");
     }
 
-    /// The program's sockets are of a kind that is left to TCP.
+    /// Nothing was enrolled.
     #[track_caller]
-    pub fn assert_left_alone(&self) {
-        assert_eq!(self.direct(), 0, "{self}");
-        assert!(self.counter("blocking") > 0, "{self}");
+    pub fn assert_untouched(&self) {
+        assert_eq!((self.direct(), self.counter(Counter::Paired)), (0, 0), "{self}");
     }
+
+    /// Nothing was enrolled, and this outcome says why.
+    #[track_caller]
+    pub fn assert_left_alone(&self, why: Counter) {
+        self.assert_untouched();
+        assert!(self.counter(why) > 0, "{self}");
+    }
+}
+
+fn part(direct: u64, rest: u64) -> f64 {
+    direct as f64 / (direct + rest).max(1) as f64
 }
 
 impl fmt::Display for Toll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} % of the messages direct; {} bytes passed interfaces;", self.share() * 100.0, self.wire)?;
-        for name in ["paired", "direct_messages", "direct_bytes"].iter().chain(BY_TCP).chain(&["wake_armed", "woken"]) {
-            if self.counter(name) > 0 {
-                write!(f, " {name} {}", self.counter(name))?;
+        let [messages, bytes] = [self.share(), self.share_of_bytes()].map(|share| share * 100.0);
+        write!(f, "{messages:.1} % of the messages of enrolled sockets direct, ")?;
+        write!(f, "{bytes:.1} % of all bytes; {} bytes passed interfaces;", self.wire)?;
+        for &counter in Counter::ALL {
+            if self.counter(counter) > 0 {
+                write!(f, " {} {}", counter.name(), self.counter(counter))?;
             }
         }
         Ok(())
     }
 }
 
-/// The bytes that a namespace's interfaces have received since they were made (proc_pid_net(5), `net/dev`).
+/// The bytes that a namespace's interfaces have received since they were made (proc_pid_net(5),
+/// `net/dev`).
 pub fn received(namespace: &Namespace) -> u64 {
-    let table = namespace
-        .run(|| fs::read_to_string("/proc/thread-self/net/dev").expect("read the table of interfaces"))
-        .expect("enter the namespace");
+    let read = || fs::read_to_string("/proc/thread-self/net/dev").expect("read the interfaces");
+    let table = namespace.run(read).expect("enter the namespace");
     // Two lines of headings; then `name: bytes packets …`.
-    let bytes = |line: &str| line.split_once(':')?.1.split_whitespace().next()?.parse::<u64>().ok();
-    table.lines().skip(2).map(|line| bytes(line).unwrap_or_else(|| panic!("not an interface: {line}"))).sum()
+    let bytes = |line: &str| {
+        line.split_once(':')?.1.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let of = |line| bytes(line).unwrap_or_else(|| panic!("not an interface: {line}"));
+    table.lines().skip(2).map(of).sum()
 }

@@ -1,6 +1,7 @@
 //! The calls, the test that compares each, and what is different about some.
 
-use tcp_shunt::probe::behaviour::{self, Answer};
+use tcp_shunt::probe::Behaviour;
+use tcp_shunt::probe::behaviour::Answer;
 
 use crate::seen::LACKING;
 
@@ -30,26 +31,23 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy)]
 pub enum Kernels {
     All,
-    /// Those of which this statement of [`behaviour::ALL`] holds.
-    That(&'static str),
-    /// Those of which it does not.
-    ThatDoNot(&'static str),
+    /// Those of which this does not hold.
+    ThatDoNot(Behaviour),
 }
 
 impl Kernels {
-    /// Whether a kernel is one of them that answers to a statement what `answer` says.
-    pub fn include(self, answer: impl Fn(&str) -> bool) -> bool {
+    /// Whether a kernel is one of them of which holds what `answer` says.
+    pub fn include(self, answer: impl Fn(Behaviour) -> bool) -> bool {
         match self {
             Kernels::All => true,
-            Kernels::That(statement) => answer(statement),
-            Kernels::ThatDoNot(statement) => !answer(statement),
+            Kernels::ThatDoNot(behaviour) => !answer(behaviour),
         }
     }
 }
 
 impl Call {
-    /// How it stands on a kernel that answers to a statement what `answer` says.
-    pub fn standing(&self, answer: impl Fn(&str) -> bool) -> &'static str {
+    /// How it stands on a kernel of which holds what `answer` says.
+    pub fn standing(&self, answer: impl Fn(Behaviour) -> bool) -> &'static str {
         if self.differences.iter().any(|difference| difference.on.include(&answer)) {
             "different"
         } else if self.guard.is_empty() {
@@ -75,13 +73,12 @@ impl Call {
     }
 }
 
-/// What the running kernel answers to a statement.
-fn running_kernel(statement: &str) -> bool {
-    let behaviour = behaviour::ALL.iter().find(|behaviour| behaviour.statement == statement);
-    match behaviour.unwrap_or_else(|| panic!("no behaviour {statement:?}")).try_out() {
+/// Whether the running kernel has a behaviour.
+fn running_kernel(behaviour: Behaviour) -> bool {
+    match behaviour.try_out() {
         Answer::Yes => true,
-        Answer::No => false,
-        Answer::Unknown(error) => panic!("{statement}: {error:#}"),
+        Answer::No(_) => false,
+        Answer::Unknown(error) => panic!("{behaviour}: {error:#}"),
     }
 }
 
@@ -114,8 +111,6 @@ const fn difference(by_tcp: &'static str, over_shunt: &'static str, on: Kernels)
 const BLOCKING_LEFT: &str = "sockets that block are left to TCP";
 
 const OPTION_LEFT: &str = "whose option is set is left to TCP from then on";
-
-const WAKES: &str = "a program that sets SO_RCVLOWAT wakes the reader";
 
 /// Every call, in the order of the document.
 pub const CALLS: &[Call] = &[
@@ -184,49 +179,31 @@ pub const CALLS: &[Call] = &[
         ],
         "bytes arrive at once instead of together with what follows; the stream is the same",
     ),
-    // Where programs wake readers nobody has seen a socket that was still enrolled when it sent its first message after the option.
-    different(
+    guarded(
         "`send` with MSG_ZEROCOPY",
         "sending::zero_copy_sending_says_when_the_buffer_may_be_used_again",
-        &[
-            difference(
-                "poll of the client, 0: PollFlags(OUT | ERR)",
-                "poll of the client, 0: PollFlags(OUT)",
-                Kernels::ThatDoNot(WAKES),
-            ),
-            difference(
-                "completion to the client, 0: (true, 0, 0)",
-                "completion to the client, 0: EAGAIN",
-                Kernels::ThatDoNot(WAKES),
-            ),
-            difference(
-                "completion to the client, 1: (true, 1, 1)",
-                "completion to the client, 1: (true, 0, 0)",
-                Kernels::ThatDoNot(WAKES),
-            ),
-        ],
-        "whose option is set is left to TCP from then on; where it is different, a client's first message has no completion",
+        OPTION_LEFT,
     ),
     different(
         "`splice` from a socket",
         "splicing::splice_moves_bytes_out_of_a_socket",
         &[
-            difference("splice 5: 5", "splice 5: EAGAIN", Kernels::ThatDoNot("splice(2) moves redirected bytes")),
+            difference("splice 5: 5", "splice 5: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
             difference(
                 r#"from the pipe: "hello""#,
                 "from the pipe: EAGAIN",
-                Kernels::ThatDoNot("splice(2) moves redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::Splice),
             ),
-            difference("splice 100: 6", "splice 100: EAGAIN", Kernels::ThatDoNot("splice(2) moves redirected bytes")),
+            difference("splice 100: 6", "splice 100: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
             difference(
                 r#"from the pipe: " world""#,
                 "from the pipe: EAGAIN",
-                Kernels::ThatDoNot("splice(2) moves redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::Splice),
             ),
             difference(
                 "read: EAGAIN",
                 r#"read: "hello world""#,
-                Kernels::ThatDoNot("splice(2) moves redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::Splice),
             ),
         ],
         "it sees nothing, and `read` does: keep the program out",
@@ -239,14 +216,14 @@ pub const CALLS: &[Call] = &[
         "`tee` of what `splice` moved from a socket",
         "splicing::tee_copies_what_came_out_of_a_socket",
         &[
-            difference("splice: 5", "splice: EAGAIN", Kernels::ThatDoNot("splice(2) moves redirected bytes")),
-            difference("tee: 5", "tee: EAGAIN", Kernels::ThatDoNot("splice(2) moves redirected bytes")),
+            difference("splice: 5", "splice: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
+            difference("tee: 5", "tee: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
             difference(
                 r#"from the pipe: "hello""#,
                 "from the pipe: EAGAIN",
-                Kernels::ThatDoNot("splice(2) moves redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::Splice),
             ),
-            difference("read: EAGAIN", r#"read: "hello""#, Kernels::ThatDoNot("splice(2) moves redirected bytes")),
+            difference("read: EAGAIN", r#"read: "hello""#, Kernels::ThatDoNot(Behaviour::Splice)),
         ],
         "as `splice` from a socket",
     ),
@@ -308,17 +285,17 @@ pub const CALLS: &[Call] = &[
             difference(
                 "FIONREAD of a message: 6",
                 "FIONREAD of a message: 0",
-                Kernels::ThatDoNot("FIONREAD counts redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::FionreadDirect),
             ),
             difference(
                 "FIONREAD of two messages: 11",
                 "FIONREAD of two messages: 0",
-                Kernels::ThatDoNot("FIONREAD counts redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::FionreadDirect),
             ),
             difference(
                 "FIONREAD of the rest: 7",
                 "FIONREAD of the rest: 0",
-                Kernels::ThatDoNot("FIONREAD counts redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::FionreadDirect),
             ),
         ],
         "0 for redirected bytes: read until `EAGAIN`, or keep the program out",
@@ -330,12 +307,12 @@ pub const CALLS: &[Call] = &[
             difference(
                 "FIONREAD counts all that has arrived: true",
                 "FIONREAD counts all that has arrived: false",
-                Kernels::ThatDoNot("FIONREAD counts redirected bytes"),
+                Kernels::ThatDoNot(Behaviour::FionreadDirect),
             ),
             difference(
                 "FIONREAD counts all that has arrived: true",
                 "FIONREAD counts all that has arrived: false",
-                Kernels::ThatDoNot("FIONREAD counts bytes that came to an enrolled socket by TCP"),
+                Kernels::ThatDoNot(Behaviour::FionreadByTcp),
             ),
         ],
         "either kind is left out: read until `EAGAIN`, or keep the program out",
@@ -351,7 +328,7 @@ pub const CALLS: &[Call] = &[
         &[difference(
             "the client's SO_RCVBUF is the default: true",
             "the client's SO_RCVBUF is the default: false",
-            Kernels::That(WAKES),
+            Kernels::All,
         )],
         "grows as the reader keeps up, as by TCP, and once before: of a client when it is established, of a server at its first segment",
     ),

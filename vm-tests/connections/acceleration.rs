@@ -13,7 +13,6 @@ const LONGEST: usize = 16 << 10;
 #[test]
 fn requests_and_responses_are_direct_over_every_path() {
     isolated(|| {
-        let charges = tcp_shunt::probe::meter().expect("find out how bytes are metered");
         let node = Node::start();
         over_every_path(|path| {
             let paired_before = node.stats().counter("paired");
@@ -35,13 +34,8 @@ fn requests_and_responses_are_direct_over_every_path() {
             // A refresh is one message by TCP, and what follows it before it has been read.
             let after = node.stats();
             let counted = |name| after.counter(name) - before.counter(name);
-            let allowed = if charges {
-                assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
-                counted("refresh") * 2 * LONGEST as u64
-            } else {
-                // Where the sender counts, it cannot tell a reader that keeps up from one that has read nothing.
-                (requests + responses) / 4
-            };
+            assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
+            let allowed = counted("refresh") * 2 * LONGEST as u64;
             assert!(grown <= allowed, "{path}: the kernel sent {grown} bytes by TCP: {after:?}");
 
             let stats = node.stats();

@@ -47,7 +47,7 @@ const LONG: u64 = 50;
 
 fn ask(client: TcpStream, number: usize) {
     if number as u64 % LONG == 0 {
-        for _ in 0..100 {
+        for _ in 0..300 {
             send(&client, REQUEST, 0..100, 100);
             receive(&client, RESPONSE, 0..100, 100);
         }

@@ -120,7 +120,7 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
     assert_eq!(able.status.code(), Some(0), "{able:?}");
     let report: serde_json::Value = serde_json::from_slice(&able.stdout).expect("JSON");
     let answers = report["behaviours"].as_array().expect("behaviours");
-    assert_eq!(answers.len(), tcp_shunt::probe::behaviour::ALL.len());
+    assert_eq!(answers.len(), tcp_shunt::probe::Behaviour::all().count());
     assert!(
         answers.iter().all(|found| found["meaning"].as_str().is_some_and(|meaning| !meaning.is_empty())),
         "{report}"

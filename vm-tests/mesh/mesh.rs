@@ -68,5 +68,5 @@ impl Mesh {
 }
 
 fn agent(cgroup: &Path) -> Agent {
-    Agent::start(cgroup, &["--config", concat!(env!("CARGO_MANIFEST_DIR"), "/vm-tests/mesh/shunt.toml")])
+    Agent::start(cgroup, &[])
 }

@@ -148,7 +148,16 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     for tests in &config.tests {
         eprintln!("building {}", tests.name);
         let binary = Binary::build(tests)?;
-        load.tasks.extend(binary.tests.iter().map(|test| Task {
+        // Each beginning is that of a test: a name that is not one any more would run nothing, without a word.
+        for beginning in &tests.only {
+            ensure!(
+                binary.tests.iter().any(|test| test.starts_with(beginning)),
+                "kernels.toml: no test of {} begins with {beginning:?}",
+                tests.name
+            );
+        }
+        let wanted = binary.tests.iter().filter(|test| filter.is_some() || tests.runs(test));
+        load.tasks.extend(wanted.map(|test| Task {
             name: format!("{}::{test}", tests.name),
             program: binary.path.clone(),
             arguments: [test, "--exact", "--test-threads=1"].map(str::to_owned).to_vec(),

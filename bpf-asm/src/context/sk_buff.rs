@@ -2,7 +2,7 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that sees packets (socket filter, classifier, sk_skb). Which fields may be read depends on the kind of
+    /// The context of a program that sees packets (socket filter, classifier, sk_skb), up to its socket. Which fields may be read depends on the kind of
     /// program. The bytes themselves are reached by [`skb_load_bytes`](crate::helper::skb_load_bytes) and
     /// [`skb_store_bytes`](crate::helper::skb_store_bytes).
     #[allow(non_camel_case_types)]
@@ -69,11 +69,5 @@ crate::record! {
         pub gso_segs: u32,
         /// Its socket; null if it has none.
         pub sk: Address<bpf_sock>,
-        /// Bytes of one of its segments.
-        pub gso_size: u32,
-        /// What kind of time `tstamp` is, in the first byte.
-        pub tstamp_type: u32,
-        /// When the device received it.
-        pub hwtstamp: u64,
     }
 }

@@ -114,6 +114,7 @@ fn every_kind_of_program_is_known_by_its_section() {
         (answer("classifier", ProgramType::Classifier, |b| drop(b.context::<__sk_buff>()), 0), "sched_cls"),
         (answer("frames", ProgramType::Xdp, |b| drop(b.context::<xdp_md>()), 2), "xdp"),
         (answer("events", ProgramType::SockOps, |b| drop(b.context::<bpf_sock_ops>()), 1), "sock_ops"),
+        (answer("segments", ProgramType::SkSkbVerdict, |b| drop(b.context::<__sk_buff>()), 1), "sk_skb"),
         (answer("messages", ProgramType::SkMsg, |b| drop(b.context::<sk_msg_md>()), 1), "sk_msg"),
         (answer("options", ProgramType::SetSockOpt, |b| drop(b.context::<bpf_sockopt>()), 1), "cgroup_sockopt"),
         (answer("dials", ProgramType::Connect4, |b| drop(b.context::<bpf_sock_addr>()), 1), "cgroup_sock_addr"),

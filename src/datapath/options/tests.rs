@@ -1,10 +1,9 @@
-use super::super::simulation::{Fault, Helper, Way, World, on_every_kernel};
-use super::super::{Mode, Reason, Wake};
+use super::super::simulation::{Helper, Way, World, on_every_kernel};
+use super::super::{Counter, Mode};
 use super::*;
 
 /// The option is set by the kernel, from what the application gave.
 const BY_THE_KERNEL: (bool, i32) = (true, 0);
-const BY_US: (bool, i32) = (true, DONE);
 const REFUSED: bool = false;
 
 fn set(w: &mut World, sk: u64, level: i32, name: i32, value: i32) -> (bool, i32) {
@@ -21,10 +20,16 @@ fn an_option_that_asks_for_what_only_tcp_does_ends_both_lanes() {
             w.read(client);
             w.read(server);
             assert_eq!(set(&mut w, server, level, name, harmless + 1), BY_THE_KERNEL);
+            assert_eq!(set(&mut w, server, level, name, harmless + 1), BY_THE_KERNEL);
             assert_eq!((w.send(client, 10), w.send(server, 10)), (Way::Tcp, Way::Tcp), "{level} {name}");
-            assert_eq!(w.counted(), [(Reason::Ended, 2)]);
+            assert_eq!(
+                w.counted(),
+                [(Counter::Ended, 2), (Counter::OptionSet, 1), (Counter::PeerLeft, 1)],
+                "{level} {name}"
+            );
             let lane = w.lane(server).unwrap();
-            assert_eq!((lane.guarded, lane.credit, lane.mode), (1, 0, Mode::Ended as u32));
+            assert_eq!((lane.credit, lane.mode), (0, Mode::Leaving as u32));
+            assert_eq!(w.lane(client).unwrap().mode, Mode::Ended as u32);
         }
     });
 }
@@ -39,9 +44,6 @@ fn other_options_and_other_sockets_are_the_kernel_s() {
         let stranger = w.socket(1, 2);
         for (level, name) in [
             (SOL_SOCKET, SO_RCVLOWAT),
-            (SOL_SOCKET, SO_KEEPALIVE),
-            (SOL_TCP, TCP_KEEPIDLE),
-            (SOL_TCP, TCP_KEEPINTVL),
             (SOL_TCP, TCP_ULP),
         ] {
             assert_eq!(set(&mut w, stranger, level, name, 100), BY_THE_KERNEL, "{level} {name}");
@@ -54,10 +56,7 @@ fn other_options_and_other_sockets_are_the_kernel_s() {
 fn a_value_that_is_too_short_is_the_kernel_s_to_refuse() {
     on_every_kernel(|mut w| {
         let (client, server) = w.direct_flow();
-        w.edit_lane(server, |lane| lane.wake = Wake::Armed as u32);
-        for (level, name) in
-            [(SOL_SOCKET, SO_RCVLOWAT), (SOL_SOCKET, SO_KEEPALIVE), (SOL_TCP, TCP_KEEPIDLE), (SOL_TCP, TCP_KEEPINTVL)]
-        {
+        for (level, name) in [(SOL_SOCKET, SO_RCVLOWAT), (SOL_TCP, TCP_INQ)] {
             assert_eq!(w.set_option(server, level, name, &[100, 0, 0]), BY_THE_KERNEL, "{level} {name}");
         }
         assert_eq!(w.send(client, 10), Way::Direct);
@@ -72,34 +71,7 @@ fn a_protocol_above_tcp_is_refused_while_the_socket_is_enrolled() {
         assert_eq!(w.send(client, 10), Way::Direct, "it goes on as it was");
         w.set(server, |l| l.user_data, 0);
         assert_eq!(w.set_option(server, SOL_TCP, TCP_ULP, b"tls"), BY_THE_KERNEL, "it has left");
-        w.fault(Helper::ProbeReadKernel, 0, Fault::Fails);
+        w.fails(Helper::ProbeReadKernel);
         assert_eq!(w.set_option(server, SOL_TCP, TCP_ULP, b"tls"), BY_THE_KERNEL, "it is gone");
-    });
-}
-
-#[test]
-fn keepalive_settings_are_noted_while_the_timer_is_borrowed() {
-    on_every_kernel(|mut w| {
-        let (_, server) = w.direct_flow();
-        let settings = [
-            (SOL_SOCKET, SO_KEEPALIVE, 7, Lane::keepalive_on, 1),
-            (SOL_SOCKET, SO_KEEPALIVE, 0, Lane::keepalive_on, 0),
-            (SOL_TCP, TCP_KEEPIDLE, 1, Lane::keepalive_idle, 1),
-            (SOL_TCP, TCP_KEEPIDLE, 32_767, Lane::keepalive_idle, 32_767),
-            (SOL_TCP, TCP_KEEPINTVL, 5, Lane::keepalive_interval, 5),
-        ];
-        for (level, name, value, ..) in settings {
-            assert_eq!(set(&mut w, server, level, name, value), BY_THE_KERNEL, "nothing is borrowed");
-        }
-        w.edit_lane(server, |lane| lane.wake = Wake::Armed as u32);
-        for (level, name, value, field, noted) in settings {
-            assert_eq!(set(&mut w, server, level, name, value), BY_US, "{level} {name} {value}");
-            let lane = w.lane(server).unwrap();
-            let at = field.offset();
-            assert_eq!(bytemuck::bytes_of(&lane)[at..at + 4], i32::to_le_bytes(noted), "{level} {name} {value}");
-        }
-        for (name, value) in [(TCP_KEEPIDLE, 0), (TCP_KEEPIDLE, 32_768), (TCP_KEEPINTVL, -1), (TCP_KEEPINTVL, 40_000)] {
-            assert_eq!(set(&mut w, server, SOL_TCP, name, value), BY_THE_KERNEL, "{name} {value}");
-        }
     });
 }

@@ -1,9 +1,9 @@
 use super::super::simulation::{Event, Fault, Helper, Op, REFRESH, World, on_every_kernel};
-use super::super::{Comm, Control, Isns, Ports, Prefix, Reason, rules, verdict};
+use super::super::{Comm, Control, Counter, Isns, Ports, Prefix, rules, ruling};
 use super::DEPTH;
 
-const INCLUDED: u64 = verdict::INCLUDED;
-const EXCLUDED: u64 = verdict::EXCLUDED;
+const INCLUDED: u64 = ruling::INCLUDED;
+const EXCLUDED: u64 = ruling::EXCLUDED;
 
 const PAIR: Isns = Isns { own: 101, peer: 201 };
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
@@ -71,22 +71,27 @@ impl Ends {
     }
 
     /// The client connects, the listener answers, both are established. What was counted.
-    fn establish(&self, w: &mut World) -> Vec<(Reason, u64)> {
+    fn establish(&self, w: &mut World) -> Vec<(Counter, u64)> {
         w.counted();
         w.caller(&comm("client").name, THREAD);
         w.event(Event::new(Op::TcpConnect, self.client));
         w.syn_with(self.request, 100, 200);
         w.establish(self.client, self.server);
-        w.counted()
+        let counted = w.counted();
+        for sk in [self.client, self.server] {
+            assert_eq!(w.callbacks(sk) != 0, counted == ACCELERATED);
+        }
+        counted
     }
 }
 
-const ACCELERATED: &[(Reason, u64)] = &[(Reason::Paired, 1)];
-/// Nor is the server's end enrolled, of course.
-const LEFT_ALONE: &[(Reason, u64)] = &[(Reason::NoClient, 1), (Reason::Excluded, 1)];
+/// Both ends are marked.
+const ACCELERATED: &[(Counter, u64)] = &[];
+/// Nor is the server's end, of course.
+const LEFT_ALONE: &[(Counter, u64)] = &[(Counter::NoClient, 1), (Counter::Excluded, 1)];
 
 /// What is counted of a connection with these rules.
-fn counted(w: &mut World, kinds: u32, put: impl FnOnce(&mut World)) -> Vec<(Reason, u64)> {
+fn counted(w: &mut World, kinds: u32, put: impl FnOnce(&mut World)) -> Vec<(Counter, u64)> {
     let ends = Ends::new(w);
     rules_are(w, kinds);
     put(w);
@@ -310,11 +315,11 @@ fn a_listeners_end_that_cannot_be_looked_at_is_excluded() {
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
             w.syn_with(ends.request, 100, 200);
             if w.pending_faults() > 0 {
-                assert_eq!(w.entries::<u64>("rendezvous"), [(PAIR, 0)]);
+                assert_eq!(w.entries::<u64>("hints"), [(PAIR, 0)]);
                 assert!(read > FIRST + 9, "{read} reads");
                 break;
             }
-            assert_eq!(w.entries::<u64>("rendezvous"), [(PAIR, EXCLUDED)], "{read}");
+            assert_eq!(w.entries::<u64>("hints"), [(PAIR, EXCLUDED)], "{read}");
         }
         w.time_passes(1);
     });
@@ -336,12 +341,12 @@ fn a_client_that_cannot_be_looked_at_is_not_accelerated() {
                 break;
             }
             match w.counted().as_slice() {
-                [(Reason::Excluded, 1)] => {
-                    assert!(w.lane(ends.client).is_none());
+                [(Counter::Excluded, 1)] => {
+                    assert_eq!(w.callbacks(ends.client), 0);
                     excluded += 1;
                 }
                 // What is asked before and after.
-                _ => assert_eq!(w.lane(ends.client).is_some(), excluded > 0, "{read}"),
+                _ => assert_eq!(w.callbacks(ends.client) != 0, excluded > 0, "{read}"),
             }
         }
         assert!(excluded > 9, "{excluded}");
@@ -361,7 +366,7 @@ fn a_client_that_is_hidden_while_it_is_judged_is_excluded() {
             w.syn_with(ends.request, 100, 200);
             w.fault(Helper::ProbeReadKernel, read, Fault::SocketHidden);
             w.event(Event::new(Op::ActiveEstablished, ends.client));
-            excluded += u32::from(w.counted() == [(Reason::Excluded, 1)]);
+            excluded += u32::from(w.counted() == [(Counter::Excluded, 1)]);
         }
         assert!(excluded > 0);
         w.time_passes(1);

@@ -1,116 +1,93 @@
-use super::super::Control;
-use super::super::simulation::{Event, FIN_WAIT1, Fault, Helper, Op, REFRESH, World, on_every_kernel};
+use super::super::simulation::{Event, Fault, Helper, Op, Waiter, Way, World, for_each, on_every_kernel};
+use super::super::{Counter, Mode};
 
-/// `SO_RCVLOWAT`: level, name, value.
-fn low_water(value: u64) -> (u64, u64, u64) {
-    (1, 18, value)
-}
-
-/// A flow whose client has sent a message by TCP, which its server has read.
-fn used(w: &mut World) -> (u64, u64) {
-    let (client, server) = w.flow();
-    w.options();
-    w.set(client, |l| l.write_seq, w.get(client, |l| l.write_seq) + 1);
-    w.set(server, |l| l.rcv_nxt, w.get(server, |l| l.rcv_nxt) + 1);
-    w.read(server);
+/// A flow whose client's file blocks, which these wait for.
+fn waited_for(w: &mut World, waiters: &[Waiter]) -> (u64, u64) {
+    let (client, server) = w.direct_flow();
+    w.blocks(client, true);
+    w.waiting(client, waiters);
     (client, server)
 }
 
 #[test]
-fn a_client_gets_room_for_its_reader_when_it_is_enrolled_and_keeps_its_low_water_mark() {
+fn a_thread_that_sleeps_on_a_socket_that_has_come_to_block_sends_it_out_of_the_map() {
     on_every_kernel(|mut w| {
-        let (client, _) = w.connection(1, 2);
-        w.syn(1, 2);
-        w.event(Event::new(Op::ActiveEstablished, client));
-        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
-        assert_eq!(w.get(client, |l| l.low_water), 1);
-        w.set(client, |l| l.write_seq, 3);
+        let (client, server) = waited_for(&mut w, &[Waiter::Epoll, Waiter::Thread]);
         w.segment(client);
-        assert_eq!(w.options(), [], "once");
+        assert_eq!(w.counted(), [(Counter::Left, 1), (Counter::Sleeper, 1)]);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.mode, lane.why), (Mode::Left as u32, Counter::Sleeper as u64));
+        assert!(!w.is_enrolled(client));
+        assert_eq!(w.send(server, 1), Way::Tcp);
     });
 }
 
 #[test]
-fn a_client_that_is_nobody_s_or_no_tcp_socket_gets_no_room() {
-    on_every_kernel(|mut w| {
-        let (client, _) = w.connection(1, 2);
-        w.syn(1, 2);
-        w.set(client, |l| l.socket, 0);
-        w.control(Control { refresh: REFRESH, blocking_readers: 1, ..Control::default() });
-        w.event(Event::new(Op::ActiveEstablished, client));
-        for failing in [Fault::Fails, Fault::SocketHidden] {
-            let isn = w.now() as u32;
-            w.time_passes(9);
-            let (client, _) = w.connection(isn, 2);
-            w.syn(isn, 2);
-            match failing {
-                // The second time: the first is to see whether it is suitable.
-                Fault::Fails => w.fault(Helper::SkcToTcpSock, 1, failing),
-                Fault::SocketHidden => w.fault(Helper::SockHashUpdate, 0, failing),
-            }
-            w.event(Event::new(Op::ActiveEstablished, client));
-            assert_eq!((w.lane(client).unwrap().roomy, w.pending_faults()), (0, 0));
+fn who_only_polls_stays_whether_the_file_blocks_or_not() {
+    for_each(&[Waiter::Epoll, Waiter::BelowItsStack, Waiter::AboveItsStack], |mut w, waiter| {
+        for waiting in 0..=5 {
+            let (client, server) = waited_for(&mut w, &vec![waiter; waiting]);
+            w.segment(client);
+            w.blocks(client, false);
+            w.waiting(client, &[Waiter::Thread]);
+            w.segment(client);
+            assert_eq!(w.counted(), []);
+            assert_eq!((w.send(client, 1), w.send(server, 1)), (Way::Direct, Way::Direct));
         }
-        assert_eq!(w.options(), []);
+        let (client, _) = w.direct_flow();
+        w.blocks(client, true);
+        w.segment(client);
+        assert_eq!(w.counted(), [], "nobody has accepted it");
     });
 }
 
 #[test]
-fn a_server_that_has_sent_or_received_gets_room_for_its_reader_once_and_keeps_its_low_water_mark() {
+fn what_cannot_be_looked_at_stays() {
     on_every_kernel(|mut w| {
-        let (_, server) = used(&mut w);
-        w.set(server, |l| l.low_water, 33);
-        w.segment(server);
-        assert_eq!(w.options(), [low_water(196_608), low_water(33)]);
-        assert_eq!(w.get(server, |l| l.low_water), 33);
-        w.segment(server);
-        assert_eq!(w.options(), []);
-
-        let (_, server) = w.flow();
-        w.options();
-        w.set(server, |l| l.write_seq, w.get(server, |l| l.write_seq) + 1);
-        w.segment(server);
-        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
+        for waiting in 0..=4 {
+            for read in 0.. {
+                let mut w = World::new(w.kernel);
+                // Enrolled first, it has not found its peer.
+                let (_, server) = w.flow();
+                w.blocks(server, true);
+                w.waiting(server, &vec![Waiter::Epoll; waiting]);
+                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+                w.segment(server);
+                assert_eq!((w.counted(), w.is_enrolled(server)), (vec![], true));
+                if w.pending_faults() > 0 {
+                    assert!(read as usize >= 8 + 3 * waiting, "{read} reads");
+                    break;
+                }
+            }
+        }
+        for without in ["socket", "file"] {
+            let (client, _) = waited_for(&mut w, &[Waiter::Thread]);
+            let held = w.get(client, |l| l.socket);
+            if without == "socket" {
+                w.set(client, |l| l.socket, 0);
+            } else {
+                w.set(held, |l| l.socket_file, 0);
+            }
+            w.segment(client);
+            assert_eq!(w.counted(), []);
+        }
     });
 }
 
 #[test]
-fn an_unused_or_a_closing_server_gets_no_room() {
+fn a_segment_of_a_socket_that_is_not_shown_changes_nothing() {
     on_every_kernel(|mut w| {
-        let (_, unused) = w.flow();
-        w.options();
-        w.segment(unused);
-        let (_, closing) = used(&mut w);
-        w.event(Event { state: FIN_WAIT1, ..Event::new(Op::HdrOptLen, closing) });
-        assert_eq!(w.options(), []);
-        w.segment(closing);
-        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
-    });
-}
-
-#[test]
-fn a_socket_that_has_not_been_accepted_gets_its_room_later() {
-    on_every_kernel(|mut w| {
-        let (_, server) = used(&mut w);
-        let held = w.get(server, |l| l.socket);
-        w.set(server, |l| l.socket, 0);
-        w.segment(server);
-        assert_eq!(w.options(), []);
-        w.set(server, |l| l.socket, held);
-        w.segment(server);
-        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
-    });
-}
-
-#[test]
-fn a_reader_that_has_not_read_what_came_gets_its_room_later() {
-    on_every_kernel(|mut w| {
-        let (_, server) = used(&mut w);
-        w.set(server, |l| l.rcv_nxt, w.get(server, |l| l.rcv_nxt) + 1);
-        w.segment(server);
-        assert_eq!(w.options(), []);
-        w.read(server);
-        w.segment(server);
-        assert_eq!(w.options(), [low_water(196_608), low_water(1)]);
+        let (client, server) = waited_for(&mut w, &[Waiter::Thread]);
+        w.event(Event { shown: false, ..Event::new(Op::HdrOptLen, client) });
+        assert_eq!(w.counted(), []);
+        w.edit_lane(client, |lane| {
+            (lane.mode, lane.credit, lane.why) = (Mode::Leaving as u32, 0, Counter::Sleeper as u64);
+        });
+        w.fault(Helper::SkStorageGet, 0, Fault::SocketHidden);
+        w.segment(client);
+        w.fault(Helper::SkStorageGet, 1, Fault::Fails);
+        w.segment(client);
+        assert_eq!((w.counted(), w.pending_faults()), (vec![], 0));
+        assert_eq!(w.send(server, 1), Way::Direct, "it does not know yet");
     });
 }

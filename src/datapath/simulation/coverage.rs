@@ -62,9 +62,9 @@ fn every_branch_is_taken_both_ways_by_some_test() {
 
     let mut missing = String::new();
     for kernel in Kernel::ALL {
-        let settings = Settings { flows: 64, meter: kernel.meter(), hz: super::HZ };
+        let settings = Settings { flows: 64, hz: super::HZ };
         let programs = Datapath::new(kernel.layout(), settings).programs().unwrap();
-        for program in &programs {
+        for (_, program) in &programs {
             let bytes = program.for_rbpf(|_| 0);
             let lines: BTreeMap<usize, String> =
                 program.insns().map(|(slot, insn, at)| (slot, format!("{insn}  ; {at}"))).collect();

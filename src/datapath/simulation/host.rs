@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bpf_asm::{MapDef, MapKind, bpf_sock_ops};
 
 use super::memory::Memory;
-use crate::datapath::{Datapath, Fins, Reason};
+use crate::datapath::{Counter, Datapath, Endings};
 
 thread_local! {
     /// Helpers are plain functions: this is how they reach the host that a program runs on.
@@ -27,8 +27,9 @@ pub enum Helper {
     GetSocketCookie = 46,
     Setsockopt = 49,
     SockOpsCbFlagsSet = 59,
-    SockHashUpdate = 70,
+    SkbAdjustRoom = 50,
     MsgRedirectHash = 71,
+    SkLookupTcp = 84,
     SkRelease = 86,
     SkStorageGet = 107,
     SkStorageDelete = 108,
@@ -59,8 +60,9 @@ table!(
     GetSocketCookie,
     Setsockopt,
     SockOpsCbFlagsSet,
-    SockHashUpdate,
+    SkbAdjustRoom,
     MsgRedirectHash,
+    SkLookupTcp,
     SkRelease,
     SkStorageGet,
     SkStorageDelete,
@@ -90,13 +92,11 @@ const SK_DROP: i64 = 0;
 const SK_PASS: i64 = 1;
 
 const SOL_SOCKET: u64 = 1;
-const SO_KEEPALIVE: u64 = 9;
 const SO_RCVLOWAT: u64 = 18;
 const SOL_TCP: u64 = 6;
-const TCP_KEEPIDLE: u64 = 4;
-const TCP_KEEPINTVL: u64 = 5;
-const SOCK_KEEPOPEN: u64 = 1 << 3;
-const KEEPALIVE_MAX_SECONDS: u64 = 32_767;
+const TCP_WINDOW_CLAMP: u64 = 10;
+/// The most that `sk_skb_adjust_room` cuts off at once.
+const CUT_AT_ONCE: i32 = 0xfff;
 
 /// A map. Values are addresses: of a value, of a socket in a socket map.
 #[derive(Clone)]
@@ -133,6 +133,8 @@ pub enum Fault {
     Fails,
     /// The context shows no socket any more.
     SocketHidden,
+    /// Somebody sets the eight bytes at this address to zero.
+    Zeroes(u64),
 }
 
 /// What changes while programs run, beside memory.
@@ -145,13 +147,18 @@ pub struct State {
     pub redirected: Option<u64>,
     /// Options that were set: level, name, value.
     pub options: Vec<(u64, u64, u64)>,
-    pub released: Vec<u64>,
+    /// Sockets that a program has looked up and not given back.
+    pub held: Vec<u64>,
+    /// Network namespaces in which sockets were looked up.
+    pub looked_in: Vec<i64>,
+    /// Bytes that were cut off the segment.
+    pub cut: u32,
     /// Counters cannot be looked up: nothing may depend on them.
     pub counters_missing: bool,
     /// Records in the ring buffer.
     pub events: Vec<Vec<u8>>,
-    /// Names that programs told an agent of.
-    pub armed: Vec<Vec<u8>>,
+    /// New candidates that the agent was told of.
+    pub newcomers: Vec<Vec<u8>>,
     /// Bytes of a classifier's packet.
     pub packet: u64,
 }
@@ -164,11 +171,17 @@ pub struct Host {
     pub datapath: Datapath,
     pub counters: u64,
     pub control: u64,
-    pub fins: u64,
+    pub endings: u64,
     pub ports: u64,
     /// The thread that is in a call.
     pub caller: u64,
     pub tracer: u64,
+    /// What the kernel allocates for a socket that is put into a socket map.
+    pub psocks: BTreeMap<u64, u64>,
+    /// Sockets by address tuple.
+    pub tuples: BTreeMap<Vec<u8>, u64>,
+    /// Where the context shows a socket.
+    pub shown_at: u64,
 }
 
 impl Host {
@@ -179,9 +192,9 @@ impl Host {
             memory.write(address, &vec![0; size]);
             address
         };
-        let counters = array(&mut memory, Reason::ALL.len() * 8);
+        let counters = array(&mut memory, Counter::ALL.len() * 8);
         let control = array(&mut memory, datapath.maps.control.def().value_size as usize);
-        let fins = array(&mut memory, datapath.maps.fins.def().value_size as usize);
+        let endings = array(&mut memory, size_of::<Endings>());
         let ports = array(&mut memory, datapath.maps.ports.def().value_size as usize);
         let tracer = array(&mut memory, datapath.maps.tracer.def().value_size as usize);
         let maps = datapath
@@ -194,13 +207,29 @@ impl Host {
             faults: Vec::new(),
             redirected: None,
             options: Vec::new(),
-            released: Vec::new(),
+            held: Vec::new(),
+            looked_in: Vec::new(),
+            cut: 0,
             counters_missing: false,
             events: Vec::new(),
-            armed: Vec::new(),
+            newcomers: Vec::new(),
             packet: 0,
         };
-        Host { memory, state, jiffies: 0, datapath, counters, control, fins, ports, caller: 0, tracer }
+        Host {
+            memory,
+            state,
+            jiffies: 0,
+            datapath,
+            counters,
+            control,
+            endings,
+            ports,
+            caller: 0,
+            tracer,
+            psocks: BTreeMap::new(),
+            tuples: BTreeMap::new(),
+            shown_at: bpf_sock_ops::sk.offset() as u64,
+        }
     }
 
     /// Runs `program` with this host behind its helpers.
@@ -215,7 +244,7 @@ impl Host {
         let maps = &self.datapath.maps;
         for (of_one, value) in [
             (maps.control.def(), self.control),
-            (maps.fins.def(), self.fins),
+            (maps.endings.def(), self.endings),
             (maps.ports.def(), self.ports),
             (maps.tracer.def(), self.tracer),
         ] {
@@ -245,18 +274,20 @@ impl Host {
             .iter()
             .flat_map(|map| map.entries.iter().map(move |entry| (map, entry)))
             .map(|(map, (key, &value))| {
-                (map.def.name, key.clone(), self.memory.read(value, map.def.value_size as usize))
+                // Of a socket map the socket itself counts.
+                let size = if map.def.kind == MapKind::SockHash { 0 } else { map.def.value_size as usize };
+                (map.def.name, key.clone(), self.memory.read(value, size))
             })
             .collect();
-        let fins = self.memory.read(self.fins, size_of::<Fins>());
+        let endings = self.memory.read(self.endings, size_of::<Endings>());
         (
             entries,
-            fins,
+            endings,
             self.state.events.clone(),
-            self.state.armed.clone(),
+            self.state.newcomers.clone(),
             self.state.redirected,
             self.state.options.clone(),
-            self.state.released.clone(),
+            (self.state.held.clone(), self.state.looked_in.clone(), self.state.cut),
         )
     }
 
@@ -281,11 +312,12 @@ impl Host {
             match fault {
                 Fault::Fails => fails = true,
                 Fault::SocketHidden => hides = true,
+                Fault::Zeroes(address) => self.memory.set_number(*address, 8, 0),
             }
             false
         });
         if hides {
-            self.memory.set_number(self.memory.addresses.context + bpf_sock_ops::sk.offset() as u64, 8, 0);
+            self.memory.set_number(self.memory.addresses.context + self.shown_at, 8, 0);
         }
         (if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) }) as u64
     }
@@ -293,9 +325,9 @@ impl Host {
     /// What the kernel answers when a helper cannot do its work.
     fn failure(&mut self, helper: Helper, [to, size, ..]: [u64; 5]) -> i64 {
         match helper {
-            Helper::MapLookupElem | Helper::SkStorageGet | Helper::SkcToTcpSock => 0,
+            Helper::MapLookupElem | Helper::SkStorageGet | Helper::SkcToTcpSock | Helper::SkLookupTcp => 0,
             Helper::MsgRedirectHash => SK_DROP,
-            Helper::MapUpdateElem | Helper::SockHashUpdate => ENOMEM,
+            Helper::MapUpdateElem | Helper::SkbAdjustRoom => ENOMEM,
             Helper::ProbeReadKernel | Helper::ProbeReadKernelStr => {
                 self.memory.write(to, &vec![0; size as usize]);
                 EFAULT
@@ -314,7 +346,26 @@ impl Host {
             Helper::MapUpdateElem => self.update(a, b, c, d),
             Helper::MapDeleteElem => {
                 let key = self.key(a, b);
-                self.map_of(a).entries.remove(&key).map_or(ENOENT, |_| 0)
+                let Some(value) = self.map_of(a).entries.remove(&key) else { return ENOENT };
+                if self.map_of(a).def.kind == MapKind::SockHash {
+                    self.memory.set_member(value, self.datapath.layout.user_data, 0);
+                }
+                0
+            }
+            Helper::SkbAdjustRoom => {
+                let cut = -(b as i32);
+                assert!((1..=CUT_AT_ONCE).contains(&cut) && c == 0 && d == 0, "cuts {cut}");
+                self.state.cut += cut as u32;
+                0
+            }
+            Helper::SkLookupTcp => {
+                self.state.looked_in.push(d as i64);
+                let tuple = self.memory.read(b, c as usize);
+                let found = self.tuples.get(&tuple).copied().unwrap_or(0);
+                if found != 0 {
+                    self.state.held.push(found);
+                }
+                found as i64
             }
             Helper::SkbLoadBytes => {
                 let bytes = self.memory.read(self.state.packet + b, d as usize);
@@ -335,11 +386,6 @@ impl Host {
                 self.memory.set_number(a + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64, 4, b);
                 0
             }
-            Helper::SockHashUpdate => {
-                let sk = self.socket(a);
-                let key = self.key(b, c);
-                self.insert(b, key, sk, d)
-            }
             Helper::MsgRedirectHash => {
                 assert_eq!(d, BPF_F_INGRESS, "a redirect goes into the receiver's queue");
                 let key = self.key(b, c);
@@ -347,7 +393,8 @@ impl Host {
                 if self.state.redirected.is_some() { SK_PASS } else { SK_DROP }
             }
             Helper::SkRelease => {
-                self.state.released.push(a);
+                let held = self.state.held.iter().position(|&held| held == a);
+                self.state.held.remove(held.expect("it gives back what it has looked up"));
                 0
             }
             Helper::SkStorageGet => {
@@ -393,9 +440,12 @@ impl Host {
             Helper::RingbufOutput => {
                 assert_eq!(d, 0, "whoever reads is woken");
                 let record = self.memory.read(b, c as usize);
+                if self.map_of(a).capacity == 0 {
+                    return EAGAIN;
+                }
                 match self.map_of(a).def.name {
                     "events" => self.state.events.push(record),
-                    "armed" => self.state.armed.push(record),
+                    "newcomers" => self.state.newcomers.push(record),
                     other => panic!("{other} is no ring buffer"),
                 }
                 0
@@ -424,22 +474,38 @@ impl Host {
         let counters = self.datapath.maps.counters.def().name;
         if self.map_of(map).def.name == counters {
             let index = u64::from_le_bytes([key[0], key[1], key[2], key[3], 0, 0, 0, 0]);
-            let inside = index < Reason::ALL.len() as u64 && !self.state.counters_missing;
+            let inside = index < Counter::ALL.len() as u64 && !self.state.counters_missing;
             return if inside { self.counters + index * 8 } else { 0 };
         }
         let map = self.map_of(map);
         if map.def.kind == MapKind::LpmTrie {
             return map.longest_prefix(&key);
         }
-        map.entries.get(&key).copied().unwrap_or(0)
+        let found = map.entries.get(&key).copied().unwrap_or(0);
+        if found != 0 && map.def.kind == MapKind::SockHash {
+            self.state.held.push(found);
+        }
+        found
     }
 
     fn update(&mut self, map: u64, key: u64, value: u64, flags: u64) -> i64 {
         let key = self.key(map, key);
+        if self.map_of(map).def.kind == MapKind::SockHash {
+            return self.enrol(map, key, value, flags);
+        }
         let size = self.map_of(map).def.value_size as usize;
         let address = self.memory.place(size);
         self.memory.write(address, &self.memory.read(value, size));
         self.insert(map, key, address, flags)
+    }
+
+    fn enrol(&mut self, map: u64, key: Vec<u8>, sk: u64, flags: u64) -> i64 {
+        let refused = self.insert(map, key, sk, flags);
+        if refused == 0 {
+            // Two tags of three.
+            self.memory.set_member(sk, self.datapath.layout.user_data, self.psocks[&sk] | 3);
+        }
+        refused
     }
 
     fn insert(&mut self, map: u64, key: Vec<u8>, value: u64, flags: u64) -> i64 {
@@ -449,6 +515,11 @@ impl Host {
             return EEXIST;
         }
         if !exists && map.entries.len() >= map.capacity {
+            if map.def.kind == MapKind::LruHash {
+                map.entries.pop_first();
+                map.entries.insert(key, value);
+                return 0;
+            }
             return E2BIG;
         }
         map.entries.insert(key, value);
@@ -459,18 +530,16 @@ impl Host {
         let sk = self.socket(context);
         self.state.options.push((level, name, value));
         let layout = &self.datapath.layout;
-        let (field, content) = match (level, name) {
-            (SOL_TCP, TCP_KEEPIDLE | TCP_KEEPINTVL) if !(1..=KEEPALIVE_MAX_SECONDS).contains(&value) => return EINVAL,
-            (SOL_TCP, TCP_KEEPIDLE) => (layout.keepalive_idle, value * u64::from(self.datapath.settings.hz)),
-            (SOL_TCP, TCP_KEEPINTVL) => (layout.keepalive_interval, value * u64::from(self.datapath.settings.hz)),
-            (SOL_SOCKET, SO_RCVLOWAT) => (layout.low_water, value),
-            (SOL_SOCKET, SO_KEEPALIVE) => {
-                let others = self.memory.member(sk, layout.flags) & !SOCK_KEEPOPEN;
-                (layout.flags, others | if value == 0 { 0 } else { SOCK_KEEPOPEN })
+        match (level, name) {
+            (SOL_SOCKET, SO_RCVLOWAT) => {
+                self.memory.set_member(sk, layout.low_water, value);
+                // TCP provides for it (`tcp_set_rcvlowat`).
+                let buffer = self.memory.member(sk, layout.receive_buffer).max(2 * value);
+                self.memory.set_member(sk, layout.receive_buffer, buffer);
             }
+            (SOL_TCP, TCP_WINDOW_CLAMP) => {}
             _ => panic!("level {level} option {name} is not simulated"),
-        };
-        self.memory.set_member(sk, field, content);
+        }
         0
     }
 }

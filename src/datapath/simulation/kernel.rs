@@ -5,26 +5,25 @@ use std::convert::Infallible;
 
 use bpf_asm::KernelField;
 
-use crate::datapath::layout::Holders;
-use crate::datapath::{Layout, Meter};
+use crate::datapath::Layout;
 
 /// What the programs are assembled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// Charges redirected bytes and has every feature that may be compiled out.
+    /// Has every feature that may be compiled out.
     Full,
-    /// Does not charge redirected bytes, and has none of them.
+    /// Has none of them.
     Bare,
 }
 
 /// Bytes of every structure.
-pub const STRUCTURE: usize = 1024;
+pub const STRUCTURE: usize = 1280;
 
 /// The bit that stands for all flags that ask for what only TCP does.
 pub const SOCK_ZEROCOPY: u32 = 20;
 
 /// Members of `struct tcp_sock` come after those of `struct sock`, with which it begins.
-const AFTER_SOCK: u32 = 512;
+const AFTER_SOCK: u32 = 768;
 
 /// Those of a request socket come after what it has in common with a socket, too.
 const AFTER_REQUEST: u32 = AFTER_SOCK + 24;
@@ -32,15 +31,11 @@ const AFTER_REQUEST: u32 = AFTER_SOCK + 24;
 /// Where the context of a sock_ops program keeps its socket: behind what programs may see.
 const BEHIND_CONTEXT: u32 = size_of::<bpf_asm::bpf_sock_ops>() as u32;
 
+/// Where a segment has what programs do not see of it.
+const BEHIND_SEGMENT: u32 = size_of::<bpf_asm::__sk_buff>() as u32;
+
 impl Kernel {
     pub const ALL: [Kernel; 2] = [Kernel::Full, Kernel::Bare];
-
-    pub fn meter(self) -> Meter {
-        match self {
-            Kernel::Full => Meter::Charged,
-            Kernel::Bare => Meter::Counted,
-        }
-    }
 
     /// Members one after the other, with gaps, and bit-fields in the middle of their byte.
     pub fn layout(self) -> Layout {
@@ -50,6 +45,8 @@ impl Kernel {
                 "tcp_sock" | "request_sock" => AFTER_SOCK,
                 "tcp_request_sock" => AFTER_REQUEST,
                 "bpf_sock_ops_kern" => BEHIND_CONTEXT,
+                "sk_buff" => BEHIND_SEGMENT,
+                "tcp_skb_cb" => 0,
                 _ => 24,
             };
             let end = ends.entry(structure.to_owned()).or_insert(first);
@@ -64,7 +61,15 @@ impl Kernel {
                 | "bytes_sent"
                 | "sk_socket"
                 | "file"
-                | "f_ref.refcnt.counter"
+                | "f_mapping"
+                | "i_mmap.rb_root.rb_node"
+                | "mm"
+                | "sk_memcg"
+                | "tcpmem.usage.counter"
+                | "tcpmem.max"
+                | "exe_file"
+                | "start_boottime"
+                | "sk_max_pacing_rate"
                 | "sk_wq"
                 | "wait.head"
                 | "entry"
@@ -83,6 +88,8 @@ impl Kernel {
                 | "__sk_common.skc_v6_daddr" => (8, None),
                 "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => (2, None),
                 "__sk_common.skc_state" => (1, None),
+                "nonagle" => (1, Some((3, 4))),
+                "repair" => (1, Some((6, 1))),
                 "is_mptcp" => (1, Some((5, 1))),
                 "recvmsg_inq" => (1, Some((2, 1))),
                 _ => (4, None),
@@ -94,14 +101,14 @@ impl Kernel {
         match self {
             Kernel::Full => layout,
             Kernel::Bare => Layout {
-                file_holders: Holders { of_one: 1, ..layout.file_holders },
                 conntrack_established: None,
                 is_mptcp: None,
                 asks_for_counts: None,
+                memory_cgroup: None,
+                socket_memory_used: None,
+                socket_memory_limit: None,
                 local_v6: None,
                 remote_v6: None,
-                keepalive_idle_default: None,
-                keepalive_interval_default: None,
                 ..layout
             },
         }

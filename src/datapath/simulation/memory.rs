@@ -8,13 +8,13 @@ use bpf_asm::KernelField;
 use super::interpreter::{Addresses, FRAME_AND_ASIDE};
 
 /// Bytes; a test makes a few dozen objects.
-const SIZE: usize = 320 * 1024;
+const SIZE: usize = 640 * 1024;
 
 /// Bytes for the marks of a run: two for each instruction.
-pub const MARKS: usize = 4 * 1024;
+pub const MARKS: usize = 8 * 1024;
 
 /// Bytes of a context: the largest, and the kernel's own part behind it.
-pub const CONTEXT: usize = size_of::<bpf_asm::bpf_sock_ops>() + 8;
+pub const CONTEXT: usize = size_of::<bpf_asm::bpf_sock_ops>() + 64;
 
 /// What memory holds before anybody writes to it: a read of a wrong offset or size shows.
 const UNWRITTEN: u8 = 0xa5;

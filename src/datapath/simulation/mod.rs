@@ -6,28 +6,41 @@
 //! | [`memory`] | kernel memory, in which every address is checked |
 //! | [`host`] | maps and helpers; any call of a helper can be made to fail |
 //! | [`interpreter`] | rbpf, which must be told what the kernel does otherwise |
+//! | [`stream`] | the bytes between two sockets, and in which order they come |
 //! | [`coverage`] | which ways of which branches no test has taken |
+//! | [`model`] | not the programs but their protocol: every interleaving of two ends, the agent and the kernel |
 //!
 //! A [`World`] holds sockets and tells programs what happens to them. Each run is made twice from the same state, at first without
-//! counters: whether something is counted must not matter to anything.
+//! counters: whether something is counted must not matter to anything. After each run the invariants of [`super::lane`] are
+//! asserted.
 
 mod coverage;
 mod host;
 mod interpreter;
 mod kernel;
 mod memory;
+mod model;
+mod stream;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use bpf_asm::{KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md};
+use bpf_asm::{
+    __sk_buff, KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length,
+};
 use bytemuck::Pod;
 
 pub use host::{Fault, Helper};
 pub use kernel::{Kernel, SOCK_ZEROCOPY};
+pub use stream::Way;
 
-use super::{Control, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Ports, Reason, Settings, Tracer};
+use super::{
+    Answer, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer,
+    Ports, Process, ProgramName, Reads, Request, Settings, Tracer, Wait,
+};
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
+use stream::{Piece, Stream};
 
 /// Jiffies in a second of every simulated kernel.
 pub const HZ: u32 = 250;
@@ -44,13 +57,6 @@ pub const REFRESH: u32 = 10_000;
 /// The first number that contexts show of addresses, which is the family.
 pub const ADDRESSES: u64 = 0x1_0000;
 
-/// Which way a message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    Direct,
-    Tcp,
-}
-
 /// Who waits for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiter {
@@ -61,23 +67,6 @@ pub enum Waiter {
     /// Names something whose stack does not hold its place.
     BelowItsStack,
     AboveItsStack,
-}
-
-/// What a client's socket and file say of its callers.
-#[derive(Clone, Copy, Debug)]
-pub struct Callers {
-    /// `connect` has told the application so.
-    pub connected: bool,
-    pub nonblocking: bool,
-    /// How many hold on to the file, the descriptor among them.
-    pub holders: u64,
-}
-
-impl Default for Callers {
-    /// One thread, back from `connect`.
-    fn default() -> Callers {
-        Callers { connected: true, nonblocking: true, holders: 1 }
-    }
 }
 
 /// Events of sock_ops (include/uapi/linux/bpf.h).
@@ -103,6 +92,11 @@ pub const CLOSE: u32 = 7;
 pub const CLOSE_WAIT: u32 = 8;
 pub const LAST_ACK: u32 = 9;
 
+/// Callbacks that a socket has asked for (include/uapi/linux/bpf.h).
+pub const RTO_CALLBACK: u64 = 1;
+pub const STATE_CALLBACK: u64 = 4;
+pub const SEGMENT_CALLBACK: u64 = 64;
+
 /// An event as sock_ops shows it.
 pub struct Event {
     pub op: Op,
@@ -116,6 +110,8 @@ pub struct Event {
     pub tcp_flags: u32,
     /// What the context says the socket's state is.
     pub state: u32,
+    /// Whether it happens in a call on the socket.
+    pub in_a_call: bool,
 }
 
 impl Event {
@@ -125,9 +121,22 @@ impl Event {
             Op::PassiveEstablished => 0x10,
             _ => 0,
         };
-        Event { op, sk, shown: true, is_fullsock: 1, args: [0; 2], tcp_flags, state: ESTABLISHED }
+        let (shown, is_fullsock) = (true, 1);
+        Event { op, sk, shown, is_fullsock, args: [0; 2], tcp_flags, state: ESTABLISHED, in_a_call: true }
     }
 }
+
+/// What becomes of a candidate that the agent wants to enrol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enrolment {
+    Waits(Wait),
+    Answered(Answer),
+}
+
+/// It is enrolled.
+pub const ENROLLED: Enrolment = Enrolment::Answered(Answer::Enrolled);
+/// It is not a candidate any more.
+pub const GONE: Enrolment = Enrolment::Answered(Answer::Gone);
 
 /// A test on each kernel.
 pub fn on_every_kernel(test: impl Fn(World)) {
@@ -137,58 +146,79 @@ pub fn on_every_kernel(test: impl Fn(World)) {
     }
 }
 
+/// A test on each kernel with each of these, which it is told apart by.
+pub fn for_each<T: Clone + std::fmt::Debug>(cases: &[T], test: impl Fn(World, T)) {
+    for kernel in Kernel::ALL {
+        for case in cases {
+            eprintln!("on {kernel:?}: {case:?}");
+            test(World::new(kernel), case.clone());
+        }
+    }
+}
+
+/// What TCP knows of a socket, and the simulation.
+#[derive(Clone, Default)]
+struct Socket {
+    is_client: bool,
+    /// Its first sequence numbers, its own first.
+    first: (u32, u32),
+    peer: Option<u64>,
+    callbacks: u64,
+    /// Segments with data that came and went, and all that went.
+    data_segs_in: u32,
+    data_segs_out: u32,
+    segs_out: u32,
+    /// What it has been sent.
+    stream: Stream,
+    /// Whether the sk_msg program has run for it since its lane began.
+    spoke: bool,
+}
+
+type Programs = [(ProgramName, Program); ProgramName::ALL.len()];
+
 /// Sockets on a simulated kernel with the datapath attached.
 pub struct World {
     pub kernel: Kernel,
     /// There except while a program runs.
     host: Option<Host>,
-    programs: [Program; 4],
+    programs: Programs,
     /// The programs as the interpreter takes them.
-    prepared: [Vec<u8>; 4],
-    /// Who is whose peer in truth.
-    peers: BTreeMap<u64, u64>,
+    prepared: Vec<Vec<u8>>,
+    sockets: BTreeMap<u64, Socket>,
     /// What was read of the counters.
     counted: BTreeMap<usize, u64>,
     next_cookie: u64,
-    /// What the next event's socket has chosen before.
-    callbacks: u64,
     /// Of every socket that no other was asked for.
     pub namespace: u64,
 }
 
-/// The programs in the order of [`Datapath::programs`].
-#[derive(Clone, Copy)]
-enum Which {
-    Establish,
-    Send,
-    Options,
-    Look,
-}
-
 impl World {
     pub fn new(kernel: Kernel) -> World {
-        let settings = Settings { flows: 64, meter: kernel.meter(), hz: HZ };
-        let datapath = Datapath::new(kernel.layout(), settings);
-        let programs = datapath.programs().unwrap_or_else(|errors| panic!("{errors}"));
+        // It takes longer to assemble them than most tests.
+        static ASSEMBLED: [OnceLock<Programs>; Kernel::ALL.len()] = [const { OnceLock::new() }; Kernel::ALL.len()];
+        let datapath = Datapath::new(kernel.layout(), Settings { flows: 64, hz: HZ });
+        let assemble = || datapath.programs().unwrap_or_else(|errors| panic!("{errors}"));
+        let programs = ASSEMBLED[kernel as usize].get_or_init(assemble).clone();
         let host = Host::new(datapath);
-        let prepared = programs
-            .each_ref()
-            .map(|program| interpreter::prepare(&program.for_rbpf(|map| host.handle(map)), host.memory.addresses));
-        assert!(programs.iter().all(|program| program.slots() * 2 <= memory::MARKS), "there is no room for the marks");
+        let prepare = |program: &Program| {
+            assert!(program.slots() * 2 <= memory::MARKS, "there is no room for the marks");
+            interpreter::prepare(&program.for_rbpf(|map| host.handle(map)), host.memory.addresses)
+        };
+        let prepared = programs.iter().map(|(_, program)| prepare(program)).collect();
         let mut world = World {
             kernel,
             host: Some(host),
             programs,
             prepared,
-            peers: BTreeMap::new(),
+            sockets: BTreeMap::new(),
             counted: BTreeMap::new(),
             next_cookie: 1,
-            callbacks: 0,
             namespace: 0,
         };
         world.namespace = world.new_namespace();
         world.host_mut().jiffies = 1_000_000;
-        world.control(Control { draining: 0, refresh: REFRESH, ..Control::default() });
+        world.control(Control { refresh: REFRESH, ..Control::default() });
+        world.caller(b"an-application\0\0", b"its-thread\0\0\0\0\0\0");
         world
     }
 
@@ -214,6 +244,11 @@ impl World {
         host.memory.set_member(object, field(&host.datapath.layout), content);
     }
 
+    /// Where a member of a kernel object is.
+    pub fn at(&self, object: u64, field: impl Fn(&Layout) -> KernelField) -> u64 {
+        object + u64::from(field(&self.host().datapath.layout).offset)
+    }
+
     /// Sets a member that only some kernels have.
     pub fn set_optional(&mut self, object: u64, field: impl Fn(&Layout) -> Option<KernelField>, content: u64) {
         if let Some(field) = field(&self.host().datapath.layout) {
@@ -235,27 +270,39 @@ impl World {
         self.host_mut().memory.unmap(object);
     }
 
+    /// From now on nothing of the lane of this socket can be read by its address.
+    pub fn unmap_lane(&mut self, sk: u64) {
+        let lane = self.lane_address(sk);
+        self.unmap(lane);
+    }
+
+    /// Somebody else has a socket under this name.
+    pub fn take_name(&mut self, name: Isns) {
+        let sk = self.socket(1, 2);
+        self.host_mut().map("socks").entries.insert(bytemuck::bytes_of(&name).to_vec(), sk);
+    }
+
     pub fn new_namespace(&mut self) -> u64 {
         let namespace = self.object();
         self.set(namespace, |l| l.namespace_inode, 4_026_531_840);
         // So long that it never is the least.
         self.set_optional(namespace, |l| l.conntrack_established, 432_000 * u64::from(HZ));
-        self.set_optional(namespace, |l| l.keepalive_idle_default, 7_200 * u64::from(HZ));
-        self.set_optional(namespace, |l| l.keepalive_interval_default, 75 * u64::from(HZ));
         namespace
     }
 
-    /// An established socket with its two first sequence numbers, its own first.
+    /// An established socket with its two first sequence numbers, its own first. Its file does not block, and it sends small
+    /// messages at once (`TCP_NODELAY`).
     pub fn socket(&mut self, own: u32, peer: u32) -> u64 {
         let sk = self.object();
         let cookie = self.next_cookie;
         self.next_cookie += 1;
         let namespace = self.namespace;
-        let psock = self.object();
         let held = self.object();
         for (field, content) in [
             ((|l| l.cookie) as fn(&Layout) -> KernelField, cookie),
             (|l| l.namespace, namespace),
+            (|l| l.state, ESTABLISHED.into()),
+            (|l| l.family, 2),
             (|l| l.receive_allocated, 0),
             (|l| l.receive_buffer, RECEIVE_BUFFER),
             (|l| l.rcv_wup, peer.into()),
@@ -263,41 +310,51 @@ impl World {
             (|l| l.lock_owned, 0),
             (|l| l.wait_queue, 0),
             (|l| l.low_water, 1),
+            (|l| l.peek_offset, -1_i32 as u32 as u64),
+            (|l| l.timestamping, 0),
+            (|l| l.max_pacing_rate, u64::MAX),
+            (|l| l.repair, 0),
+            (|l| l.nagle, 1),
+            (|l| l.receive_queue_length, 0),
             (|l| l.socket, held),
             (|l| l.flags, 0),
             (|l| l.write_seq, own.into()),
             (|l| l.copied_seq, peer.into()),
             (|l| l.rcv_nxt, peer.into()),
-            (|l| l.keepalive_idle, 0),
-            (|l| l.keepalive_interval, 0),
-            // Two tags of three.
-            (|l| l.user_data, psock | 3),
+            (|l| l.user_data, 0),
         ] {
             self.set(sk, field, content);
         }
         self.set_optional(sk, |l| l.is_mptcp, 0);
         self.set_optional(sk, |l| l.asks_for_counts, 0);
-        self.queue(sk, false);
+        self.set_optional(sk, |l| l.memory_cgroup, 0);
+        let psock = self.object();
+        self.host_mut().psocks.insert(sk, psock);
+        self.set(psock, |l| l.deferred_length, 0);
         self.users_of_psock(sk, 1);
-        let file = self.object();
+        let (file, contents) = (self.object(), self.object());
         self.set(held, |l| l.socket_file, file);
-        self.callers(sk, Callers::default());
+        self.set(file, |l| l.file_mapping, contents);
+        self.set(contents, |l| l.mappings, 0);
+        self.blocks(sk, false);
+        self.sockets.insert(sk, Socket { first: (own, peer), ..Socket::default() });
+        self.show_queue(sk);
         sk
     }
 
-    /// Who may be in a call on a socket.
-    pub fn callers(&mut self, sk: u64, Callers { connected, nonblocking, holders }: Callers) {
-        let held = self.get(sk, |l| l.socket);
-        self.set(held, |l| l.socket_state, if connected { 3 } else { 2 });
-        let file = self.get(held, |l| l.socket_file);
-        self.set(file, |l| l.file_flags, if nonblocking { 0o4002 } else { 2 });
-        let holds = u64::from(self.kernel == Kernel::Bare) + holders - 1;
-        self.set(file, |l| l.file_holders.field, holds);
+    /// Whether the file of a socket blocks.
+    pub fn blocks(&mut self, sk: u64, blocks: bool) {
+        self.set(self.file(sk), |l| l.file_flags, if blocks { 2 } else { 0o4002 });
+    }
+
+    /// The open file of a socket.
+    pub fn file(&self, sk: u64) -> u64 {
+        self.get(self.get(sk, |l| l.socket), |l| l.socket_file)
     }
 
     /// How many hold on to a socket's psock: the socket map is one.
     pub fn users_of_psock(&mut self, sk: u64, users: u64) {
-        self.set(self.psock(sk), |l| l.direct_users, users);
+        self.set(self.psock(sk), |l| l.psock_users, users);
     }
 
     /// Makes these wait for a socket, in this order.
@@ -325,33 +382,31 @@ impl World {
         self.host().memory.set_number(previous, 8, head);
     }
 
-    fn psock(&self, sk: u64) -> u64 {
-        self.get(sk, |l| l.user_data) & !7
-    }
-
-    /// Makes a socket's direct queue empty or not.
-    pub fn queue(&mut self, sk: u64, holds: bool) {
-        let psock = self.psock(sk);
-        let head = psock + u64::from(self.host().datapath.layout.direct_queue.offset);
-        self.set(psock, |l| l.direct_queue, if holds { psock + 512 } else { head });
+    /// What the kernel allocates for a socket while it is in the socket map.
+    pub fn psock(&self, sk: u64) -> u64 {
+        self.host().psocks[&sk]
     }
 
     /// The two sockets of a connection, client first, of which shunt knows nothing yet.
     pub fn connection(&mut self, client_isn: u32, server_isn: u32) -> (u64, u64) {
-        let client = self.socket(client_isn + 1, server_isn + 1);
-        let server = self.socket(server_isn + 1, client_isn + 1);
-        self.peers.extend([(client, server), (server, client)]);
+        let client = self.socket(client_isn.wrapping_add(1), server_isn.wrapping_add(1));
+        let server = self.socket(server_isn.wrapping_add(1), client_isn.wrapping_add(1));
+        self.know(client).peer = Some(server);
+        self.know(client).is_client = true;
+        self.know(server).peer = Some(client);
         (client, server)
     }
 
-    /// A paired flow, client first.
-    pub fn flow(&mut self) -> (u64, u64) {
+    fn know(&mut self, sk: u64) -> &mut Socket {
+        self.sockets.get_mut(&sk).expect("a socket of the simulation")
+    }
+
+    /// A connection with both ends here, whose handshake was seen.
+    pub fn local(&mut self) -> (u64, u64) {
         let isn = 7_000 * self.next_cookie as u32;
         let (client, server) = self.connection(isn, isn + 1_000);
         self.syn(isn, isn + 1_000);
-        self.counted();
         self.establish(client, server);
-        assert_eq!(self.counted(), [(Reason::Paired, 1)]);
         (client, server)
     }
 
@@ -361,47 +416,85 @@ impl World {
         self.event(Event::new(Op::PassiveEstablished, server));
     }
 
+    /// A connection both ends of which are candidates and have a process that calls `recvmsg`, client first.
+    pub fn candidates(&mut self) -> (u64, u64) {
+        self.reader(Reads::Receives);
+        let (client, server) = self.local();
+        self.goes_on(client, server);
+        (client, server)
+    }
+
+    /// As many messages each way as it takes to be worth it, and a segment of each end.
+    pub fn goes_on(&mut self, client: u64, server: u64) {
+        for _ in 0..4 {
+            for (sender, receiver) in [(client, server), (server, client)] {
+                self.send(sender, 100);
+                self.read(receiver);
+            }
+        }
+        self.segment(client);
+        self.segment(server);
+    }
+
+    /// A paired flow, client first, of which nothing has been sent since.
+    pub fn flow(&mut self) -> (u64, u64) {
+        let (client, server) = self.candidates();
+        assert_eq!(self.enrol(client), Enrolment::Waits(Wait::Peer));
+        assert_eq!(self.enrol(server), ENROLLED);
+        assert_eq!(self.enrol(client), ENROLLED);
+        self.counted();
+        self.newcomers();
+        self.options();
+        (client, server)
+    }
+
+    /// A paired flow each end of which has sent a message of 100 bytes directly, which was read, and one for the sake of connection
+    /// tracking, so that no refresh is near; client first.
+    pub fn direct_flow(&mut self) -> (u64, u64) {
+        let (client, server) = self.flow();
+        self.time_passes(HZ);
+        for (sender, receiver) in [(client, server), (server, client)] {
+            assert_eq!(self.send(sender, 100), Way::Tcp);
+            assert_eq!(self.send(sender, 100), Way::Direct);
+            self.read(receiver);
+        }
+        self.counted();
+        (client, server)
+    }
+
     /// The life of a connection of which both ends do all that they can, shunt willing or not.
     pub fn story(&mut self, client: u64, server: u64) {
         self.establish(client, server);
-        for _ in 0..2 {
+        for _ in 0..5 {
             for (sender, receiver) in [(client, server), (server, client)] {
                 self.send(sender, 100);
                 self.segment(receiver);
-                self.send(sender, 1);
-                self.read_direct(receiver);
-                self.segment(receiver);
-                self.read(receiver);
-                self.segment(receiver);
+                self.send_slowly(sender, 1);
+                self.send(sender, 40_000);
+                self.receive(receiver, 30);
+                self.segment(sender);
+                self.receive(receiver, 50_000);
+            }
+            for sk in [client, server, client] {
+                self.enrol(sk);
             }
             self.time_passes(REFRESH);
         }
         self.state_becomes(client, FIN_WAIT1);
+        self.send(server, 5);
+        self.control(Control { draining: 1, refresh: REFRESH, ..Control::default() });
+        self.send(server, 5);
+        self.read(client);
+        for sk in [client, server] {
+            self.segment(sk);
+        }
         self.state_becomes(server, LAST_ACK);
         self.state_becomes(server, CLOSE);
         self.state_becomes(client, CLOSE);
-        self.leaves_socket_map(client);
-        self.leaves_socket_map(server);
-    }
-
-    /// A paired flow in which each end has sent and read messages, so that both lanes are direct and no refresh is near, and a
-    /// segment; client first.
-    pub fn direct_flow(&mut self) -> (u64, u64) {
-        let (client, server) = self.flow();
-        self.time_passes(HZ);
-        assert_eq!(self.send(client, 100), Way::Tcp);
-        self.read(server);
-        assert_eq!(self.send(client, 100), Way::Direct);
-        assert_eq!(self.send(server, 100), Way::Tcp);
-        self.read(client);
-        assert_eq!(self.send(server, 100), Way::Direct);
         for sk in [client, server] {
-            self.read(sk);
-            self.segment(sk);
+            assert!(self.know(sk).stream.is_read(), "a byte was lost");
+            self.leaves_socket_map(sk);
         }
-        self.counted();
-        self.options();
-        (client, server)
     }
 
     // What happens to sockets.
@@ -420,9 +513,18 @@ impl World {
         request
     }
 
-    pub fn event(&mut self, Event { op, sk, shown, is_fullsock, args, tcp_flags, state }: Event) {
-        let context = self.new_context();
-        let memory = &self.host().memory;
+    pub fn event(&mut self, event: Event) {
+        let Event { op, sk, shown, is_fullsock, args, tcp_flags, state, in_a_call } = event;
+        let context = self.new_context(bpf_sock_ops::sk.offset());
+        let known = self.sockets.get(&sk).cloned().unwrap_or_default();
+        let (snd_una, rcv_nxt) = if is_fullsock == 0 {
+            (0, 0)
+        } else {
+            self.set(sk, |l| l.lock_owned, u64::from(in_a_call));
+            (self.get(sk, |l| l.write_seq), self.get(sk, |l| l.rcv_nxt))
+        };
+        let acked = (snd_una as u32).wrapping_sub(known.first.0) + u32::from(known.is_client);
+        let received = (rcv_nxt as u32).wrapping_sub(known.first.1);
         let numbers = [
             (bpf_sock_ops::op.offset(), 4, op as u64),
             (bpf_sock_ops::args.offset(), 4, args[0].into()),
@@ -431,24 +533,33 @@ impl World {
             (bpf_sock_ops::sk.offset(), 8, if shown { sk } else { 0 }),
             (bpf_sock_ops::skb_tcp_flags.offset(), 4, tcp_flags.into()),
             (bpf_sock_ops::state.offset(), 4, state.into()),
-            (bpf_sock_ops::bpf_sock_ops_cb_flags.offset(), 4, self.callbacks),
+            (bpf_sock_ops::bpf_sock_ops_cb_flags.offset(), 4, known.callbacks),
+            (bpf_sock_ops::snd_nxt.offset(), 4, snd_una),
+            (bpf_sock_ops::snd_una.offset(), 4, snd_una),
+            (bpf_sock_ops::rcv_nxt.offset(), 4, rcv_nxt),
+            (bpf_sock_ops::bytes_acked.offset(), 8, acked.into()),
+            (bpf_sock_ops::bytes_received.offset(), 8, received.into()),
+            (bpf_sock_ops::data_segs_in.offset(), 4, known.data_segs_in.into()),
+            (bpf_sock_ops::data_segs_out.offset(), 4, known.data_segs_out.into()),
+            (bpf_sock_ops::segs_out.offset(), 4, known.segs_out.into()),
             (size_of::<bpf_sock_ops>(), 8, sk),
         ];
         self.show_addresses(context + bpf_sock_ops::family.offset() as u64);
-        for (offset, size, number) in numbers {
-            memory.set_number(context + offset as u64, size, number);
-        }
-        if matches!(op, Op::ActiveEstablished | Op::PassiveEstablished) {
-            let numbers = [
-                (bpf_sock_ops::snd_nxt.offset(), self.get(sk, |l| l.write_seq)),
-                (bpf_sock_ops::rcv_nxt.offset(), self.get(sk, |l| l.rcv_nxt)),
-            ];
-            for (offset, number) in numbers {
-                self.host().memory.set_number(context + offset as u64, 4, number);
-            }
-        }
-        let result = self.run(Which::Establish);
+        self.fill_context(&numbers);
+        let queued = self.sockets.get(&sk).is_some_and(|socket| !socket.stream.is_queue_empty());
+        let was_enrolled = self.is_enrolled(sk);
+        let result = self.run(ProgramName::Establish, sk);
         assert_eq!(result, 1, "sock_ops has no objection, ever");
+        if is_fullsock == 0 {
+            return;
+        }
+        if matches!(op, Op::HdrOptLen | Op::State) && was_enrolled && !self.is_enrolled(sk) {
+            assert!(!queued, "unread bytes went with the queue");
+        }
+        self.set(sk, |l| l.lock_owned, 0);
+        let at = context + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64;
+        let chosen = self.host().memory.number(at, 4);
+        self.know(sk).callbacks = chosen;
     }
 
     /// Contexts show addresses from the family on, in one order: 13 words, each with its own number.
@@ -458,106 +569,235 @@ impl World {
         }
     }
 
-    /// The callbacks that the last event chose for its socket.
-    pub fn callbacks(&self) -> u64 {
-        let host = self.host();
-        host.memory.number(host.memory.addresses.context + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64, 4)
+    /// The callbacks that a socket has asked for.
+    pub fn callbacks(&mut self, sk: u64) -> u64 {
+        self.know(sk).callbacks
     }
 
-    /// The callbacks that the next event's socket has.
-    pub fn set_callbacks(&mut self, callbacks: u64) {
-        self.callbacks = callbacks;
+    pub fn set_callbacks(&mut self, sk: u64, callbacks: u64) {
+        self.know(sk).callbacks = callbacks;
     }
 
+    /// How many segments with data came and went, and how many went in all.
+    pub fn set_segments(&mut self, sk: u64, data_in: u32, data_out: u32, out: u32) {
+        let socket = self.know(sk);
+        (socket.data_segs_in, socket.data_segs_out, socket.segs_out) = (data_in, data_out, out);
+    }
+
+    /// A socket changes its state, which is an event if it has asked for that.
     pub fn state_becomes(&mut self, sk: u64, state: u32) {
-        self.event(Event { args: [1, state], ..Event::new(Op::State, sk) });
+        self.set(sk, |l| l.state, state.into());
+        if self.callbacks(sk) & STATE_CALLBACK != 0 {
+            self.event(Event { args: [1, state], state, ..Event::new(Op::State, sk) });
+        }
     }
 
     /// An application sets an option of a socket to these bytes. Whether it may, and how many of them the kernel is to take itself: 0
     /// for what the application gave, -1 for nothing.
     pub fn set_option(&mut self, sk: u64, level: i32, name: i32, value: &[u8]) -> (bool, i32) {
         let given = self.host_mut().memory.place(value.len());
-        let context = self.new_context();
-        let memory = &self.host().memory;
-        memory.write(given, value);
-        let numbers = [
+        self.host().memory.write(given, value);
+        let context = self.new_context(bpf_sockopt::sk.offset());
+        self.fill_context(&[
             (bpf_sockopt::sk.offset(), 8, sk),
             (bpf_sockopt::optval.offset(), 8, given),
             (bpf_sockopt::optval_end.offset(), 8, given + value.len() as u64),
             (bpf_sockopt::level.offset(), 4, level as u64),
             (bpf_sockopt::optname.offset(), 4, name as u64),
             (bpf_sockopt::optlen.offset(), 4, value.len() as u64),
-        ];
-        for (offset, size, number) in numbers {
-            memory.set_number(context + offset as u64, size, number);
-        }
-        let allowed = self.run(Which::Options);
+        ]);
+        let allowed = self.run(ProgramName::Options, sk);
         assert!(allowed <= 1, "it answers {allowed}");
         (allowed == 1, self.host().memory.number(context + bpf_sockopt::optlen.offset() as u64, 4) as i32)
     }
 
-    /// An enrolled socket sends a segment.
+    /// A socket sends a segment in a call, which is an event if it has asked for that.
     pub fn segment(&mut self, sk: u64) {
-        self.event(Event::new(Op::HdrOptLen, sk));
+        if self.callbacks(sk) & SEGMENT_CALLBACK != 0 {
+            self.event(Event::new(Op::HdrOptLen, sk));
+        }
     }
 
-    /// A socket sends a message, which reaches its peer's queue: the one or the other.
-    pub fn send(&mut self, sk: u64, size: u32) -> Way {
-        let context = self.new_context();
-        let memory = &self.host().memory;
-        memory.set_number(context + sk_msg_md::size.offset() as u64, 4, size.into());
-        memory.set_number(context + sk_msg_md::sk.offset() as u64, 8, sk);
-        self.show_addresses(context + sk_msg_md::family.offset() as u64);
-        let verdict = self.run(Which::Send);
-        assert_eq!(verdict, 1, "a message always passes");
+    /// Whether a socket is in the socket map.
+    pub fn is_enrolled(&mut self, sk: u64) -> bool {
+        self.enrolled().iter().any(|&(_, enrolled)| enrolled == sk)
+    }
 
-        let receiver = self.peers.get(&sk).copied();
-        match self.host().state.redirected {
-            Some(redirected) => {
-                assert_eq!(Some(redirected), receiver, "a message reached a stranger");
-                self.queue(redirected, true);
-                if self.kernel == Kernel::Full {
-                    let held = self.get(redirected, |l| l.receive_allocated);
-                    self.set(redirected, |l| l.receive_allocated, held + u64::from(size));
-                }
-                Way::Direct
-            }
-            None => {
-                if sk != 0 {
-                    self.set(sk, |l| l.write_seq, self.get(sk, |l| l.write_seq) + u64::from(size));
-                }
-                if let Some(receiver) = receiver {
-                    let next = self.get(receiver, |l| l.rcv_nxt) + u64::from(size);
-                    self.set(receiver, |l| l.rcv_nxt, next);
-                    self.set(receiver, |l| l.rcv_wup, next);
-                }
-                Way::Tcp
+    /// The sk_msg program is asked about a message. The receiver that it is redirected to.
+    pub fn message(&mut self, sk: u64, size: u32) -> Option<u64> {
+        let context = self.new_context(sk_msg_md::sk.offset());
+        self.fill_context(&[
+            (sk_msg_md::size.offset(), 4, size.into()),
+            (sk_msg_md::sk.offset(), 8, sk),
+        ]);
+        self.show_addresses(context + sk_msg_md::family.offset() as u64);
+        if let Some(socket) = self.sockets.get_mut(&sk) {
+            socket.spoke = true;
+        }
+        let verdict = self.run(ProgramName::Send, sk);
+        assert_eq!(verdict, 1, "a message always passes");
+        self.host().state.redirected
+    }
+
+    /// A socket sends a message, which has reached its peer when this returns.
+    pub fn send(&mut self, sk: u64, size: u32) -> Way {
+        let way = self.send_slowly(sk, size);
+        if let Some(receiver) = self.know(sk).peer {
+            self.arrives(receiver);
+        }
+        way
+    }
+
+    /// The same, but by TCP it is on its way until [`World::arrives`].
+    pub fn send_slowly(&mut self, sk: u64, size: u32) -> Way {
+        let redirected = if self.is_enrolled(sk) { self.message(sk, size) } else { None };
+        let receiver = self.know(sk).peer;
+        if let Some(redirected) = redirected {
+            assert_eq!(Some(redirected), receiver, "a message reached a stranger");
+            let bytes = self.know(redirected).stream.write(size);
+            self.know(redirected).stream.queue(Piece { bytes, first: None });
+            self.show_queue(redirected);
+            return Way::Direct;
+        }
+        let first = self.get(sk, |l| l.write_seq) as u32;
+        self.set(sk, |l| l.write_seq, u64::from(first.wrapping_add(size)));
+        self.know(sk).data_segs_out += 1;
+        self.know(sk).segs_out += 1;
+        if let Some(receiver) = receiver {
+            let bytes = self.know(receiver).stream.write(size);
+            self.know(receiver).stream.on_their_way.push_back(Piece { bytes, first: Some(first) });
+        }
+        Way::Tcp
+    }
+
+    /// What was sent to a socket by TCP arrives.
+    pub fn arrives(&mut self, sk: u64) {
+        while let Some(piece) = self.know(sk).stream.on_their_way.pop_front() {
+            let next = piece.first.expect("a segment").wrapping_add(piece.size());
+            self.set(sk, |l| l.rcv_nxt, next.into());
+            self.set(sk, |l| l.rcv_wup, next.into());
+            self.know(sk).data_segs_in += 1;
+            self.know(sk).stream.received.push_back(piece);
+            if self.is_enrolled(sk) {
+                self.judge_received(sk);
             }
         }
+        self.show_queue(sk);
+    }
+
+    /// Every segment in TCP's receive queue goes to the verdict program, and from there into the ingress queue.
+    fn judge_received(&mut self, sk: u64) {
+        while let Some(mut piece) = self.know(sk).stream.received.pop_front() {
+            let cut = self.verdict(sk, piece.first.expect("a segment"));
+            piece.cut(cut);
+            self.know(sk).stream.queue(piece);
+        }
+    }
+
+    /// The verdict program is asked about a segment whose first byte has this number. How much of it is cut off.
+    pub fn verdict(&mut self, sk: u64, first: u32) -> u32 {
+        let context = self.new_context(__sk_buff::sk.offset());
+        self.fill_context(&[(__sk_buff::sk.offset(), 8, sk)]);
+        self.set(context, |l| l.segment_sequence, first.into());
+        assert_eq!(self.run(ProgramName::Verdict, sk), 1, "a segment always passes");
+        self.host().state.cut
+    }
+
+    /// Shows programs how full a socket's queues are.
+    fn show_queue(&mut self, sk: u64) {
+        let stream = &self.sockets[&sk].stream;
+        let (unread, received, queued) = (stream.unread(), stream.received.len(), !stream.is_queue_empty());
+        self.set(sk, |l| l.receive_allocated, unread);
+        self.set(sk, |l| l.receive_queue_length, received as u64);
+        self.queue(sk, queued);
+    }
+
+    /// Makes a socket's ingress queue look empty or not.
+    pub fn queue(&mut self, sk: u64, holds: bool) {
+        let psock = self.psock(sk);
+        let head = psock + u64::from(self.host().datapath.layout.ingress_queue.offset);
+        self.set(psock, |l| l.ingress_queue, if holds { psock + 512 } else { head });
     }
 
     /// A socket's reader reads all that there is.
     pub fn read(&mut self, sk: u64) {
-        self.set(sk, |l| l.copied_seq, self.get(sk, |l| l.rcv_nxt));
-        self.read_direct(sk);
+        self.read_up_to(sk, u64::MAX);
     }
 
-    /// A socket's reader reads all that was redirected.
-    pub fn read_direct(&mut self, sk: u64) {
-        self.set(sk, |l| l.receive_allocated, 0);
-        self.queue(sk, false);
+    /// A socket's reader reads at most so many bytes. How many it has got.
+    pub fn read_up_to(&mut self, sk: u64, most: u64) -> u64 {
+        if self.is_enrolled(sk) {
+            self.judge_received(sk);
+        }
+        let (read, of_tcp) = self.know(sk).stream.read(most);
+        let copied = self.get(sk, |l| l.copied_seq) as u32;
+        self.set(sk, |l| l.copied_seq, copied.wrapping_add(of_tcp).into());
+        self.show_queue(sk);
+        read
+    }
+
+    /// The same by `recvmsg`, which the tracepoint sees.
+    pub fn receive(&mut self, sk: u64, most: u64) -> u64 {
+        let read = self.read_up_to(sk, most);
+        self.reads(sk, read as i64, 0);
+        read
+    }
+
+    /// The tracepoint sees `recvmsg` return.
+    pub fn reads(&mut self, sk: u64, result: i64, flags: u64) {
+        self.new_context(sock_recv_length::sk.offset());
+        self.fill_context(&[
+            (sock_recv_length::sk.offset(), 8, sk),
+            (sock_recv_length::ret.offset(), 8, result as u64),
+            (sock_recv_length::flags.offset(), 8, flags),
+        ]);
+        assert_eq!(self.run(ProgramName::Reads, sk), 0);
+    }
+
+    /// All that has entered a socket's ingress queue, in that order: by which way, and which bytes of those sent to it.
+    pub fn entered(&mut self, sk: u64) -> Vec<(Way, std::ops::Range<u64>)> {
+        self.know(sk).stream.entered.clone()
+    }
+
+    /// The agent asks for a candidate to be enrolled.
+    pub fn enrol(&mut self, sk: u64) -> Enrolment {
+        let cookie = self.get(sk, |l| l.cookie);
+        self.enrol_by(sk, Request { cookie, netns: u32::MAX, family: 2, ..Request::default() })
+    }
+
+    /// The agent asks for the socket at this address to be enrolled, which the kernel finds by the request's tuple.
+    pub fn enrol_by(&mut self, sk: u64, mut request: Request) -> Enrolment {
+        request.tuple = std::array::from_fn(|word| sk as u32 + word as u32);
+        let tuple: &[u8] = bytemuck::bytes_of(&request.tuple);
+        let tuple = tuple[..if request.family == 2 { 12 } else { 36 }].to_vec();
+        self.host_mut().tuples.insert(tuple, sk);
+        self.packet(bytemuck::bytes_of(&request), size_of::<Request>());
+        let goes_on = self.lane(sk).is_some_and(|lane| lane.mode != Mode::Left as u32);
+        self.know(sk).spoke &= goes_on;
+        let result = self.run(ProgramName::Enrol, sk) as u32;
+        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
+        if let Some(wait) = waits.into_iter().find(|&wait| wait as u32 == result) {
+            return Enrolment::Waits(wait);
+        }
+        if result == Answer::Enrolled as u32 { ENROLLED } else { GONE }
     }
 
     /// What the program that looks at a socket says of the one with this name.
     pub fn look(&mut self, name: Isns) -> Option<FlowEnd> {
-        let packet = self.host_mut().memory.place(super::RECORD_AT + size_of::<FlowEnd>());
-        self.host_mut().state.packet = packet;
-        let record = packet + super::RECORD_AT as u64;
-        self.host().memory.write(record, bytemuck::bytes_of(&name));
-        self.new_context();
-        let found = self.run(Which::Look);
+        let record = self.packet(bytemuck::bytes_of(&name), size_of::<FlowEnd>());
+        let found = self.run(ProgramName::Look, 0);
         assert!(found <= 1, "looking gave {found}");
         (found == 1).then(|| bytemuck::pod_read_unaligned(&self.host().memory.read(record, size_of::<FlowEnd>())))
+    }
+
+    /// A packet with a record of at least this size.
+    fn packet(&mut self, record: &[u8], size: usize) -> u64 {
+        let packet = self.host_mut().memory.place(super::RECORD_AT + size);
+        self.host_mut().state.packet = packet;
+        let at = packet + super::RECORD_AT as u64;
+        self.host().memory.write(at, record);
+        self.new_context(__sk_buff::sk.offset());
+        at
     }
 
     pub fn time_passes(&mut self, jiffies: u32) {
@@ -613,6 +853,7 @@ impl World {
     /// Takes a socket out of the socket map, as the kernel does when it closes.
     pub fn leaves_socket_map(&mut self, sk: u64) {
         self.host_mut().map("socks").entries.retain(|_, &mut enrolled| enrolled != sk);
+        self.set(sk, |l| l.user_data, 0);
     }
 
     pub fn put<V: Pod>(&mut self, map: &str, key: Isns, value: V) {
@@ -642,7 +883,34 @@ impl World {
             self.host().memory.write(task + at, name);
             self.set(task, |l| l.first_thread, first);
         }
+        let memory = self.object();
+        self.set(memory, |l| l.image, 0xffff_8880_0000_0000 ^ first);
+        self.set(first, |l| l.started, 1_000_000_000 + first);
+        self.set(first, |l| l.process_id, 4_711);
+        self.set(first, |l| l.memory, memory);
         self.host_mut().caller = other;
+    }
+
+    /// The first thread of the process that makes the next calls.
+    pub fn first_thread(&self) -> u64 {
+        self.get(self.host().caller, |l| l.first_thread)
+    }
+
+    /// The process that makes the next calls.
+    pub fn process(&self) -> Process {
+        let first = self.first_thread();
+        Process {
+            started: self.get(first, |l| l.started),
+            image: self.get(self.get(first, |l| l.memory), |l| l.image),
+            pid: self.get(first, |l| l.process_id) as u32,
+            padding: 0,
+        }
+    }
+
+    /// The agent has found out how the process that makes the next calls reads.
+    pub fn reader(&mut self, reads: Reads) {
+        let process = self.process();
+        self.put_under("readers", process, reads as u32);
     }
 
     /// Gives a socket or a request socket IPv4 addresses, its own first.
@@ -677,15 +945,40 @@ impl World {
         self.fault(helper, 0, Fault::Fails);
     }
 
+    /// From now on the tracer's ring buffer is full.
+    pub fn no_events(&mut self) {
+        self.host_mut().map("events").capacity = 0;
+    }
+
+    /// What has not failed will not.
+    pub fn clear_faults(&mut self) {
+        self.host_mut().state.faults.clear();
+    }
+
     /// Faults that have not happened.
     pub fn pending_faults(&self) -> usize {
         self.host().state.faults.len()
     }
 
-    /// Readers that an agent was told of since the last time.
-    pub fn armed(&mut self) -> Vec<Isns> {
-        let names = std::mem::take(&mut self.host_mut().state.armed);
-        names.iter().map(|name| bytemuck::pod_read_unaligned(name)).collect()
+    /// Candidates that the agent was told of since the last time.
+    pub fn newcomers(&mut self) -> Vec<Newcomer> {
+        let records = std::mem::take(&mut self.host_mut().state.newcomers);
+        records.iter().map(|record| bytemuck::pod_read_unaligned(record)).collect()
+    }
+
+    /// What is known of a candidate.
+    pub fn candidate(&mut self, sk: u64) -> Option<super::Candidate> {
+        self.value_under("candidates", sk)
+    }
+
+    /// Whether a candidate was left alone for good.
+    pub fn is_refused(&mut self, sk: u64) -> bool {
+        self.candidate(sk).is_some_and(|candidate| candidate.refused == 1)
+    }
+
+    /// Network namespaces in which sockets were looked up since the last time.
+    pub fn looked_in(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.host_mut().state.looked_in)
     }
 
     /// Socket options set since the last time: level, name, value.
@@ -693,10 +986,15 @@ impl World {
         std::mem::take(&mut self.host_mut().state.options)
     }
 
+    /// How often this was counted in all.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.host().memory.number(self.host().counters + counter as u64 * 8, 8)
+    }
+
     /// Everything that was counted since the last time.
-    pub fn counted(&mut self) -> Vec<(Reason, u64)> {
+    pub fn counted(&mut self) -> Vec<(Counter, u64)> {
         let mut counted = Vec::new();
-        for (index, &reason) in Reason::ALL.iter().enumerate() {
+        for (index, &reason) in Counter::ALL.iter().enumerate() {
             let total = self.host().memory.number(self.host().counters + index as u64 * 8, 8);
             let before = self.counted.insert(index, total).unwrap_or(0);
             if total != before {
@@ -725,16 +1023,27 @@ impl World {
 
     // Running.
 
-    /// A context full of zeros.
-    fn new_context(&mut self) -> u64 {
+    /// A context full of zeros, which shows a socket there.
+    fn new_context(&mut self, shown_at: usize) -> u64 {
+        self.host_mut().shown_at = shown_at as u64;
         let memory = &self.host().memory;
         memory.write(memory.addresses.context, &[0; memory::CONTEXT]);
         memory.addresses.context
     }
 
-    fn run(&mut self, which: Which) -> u64 {
+    /// Numbers of the context: where, how many bytes, and what.
+    fn fill_context(&self, numbers: &[(usize, usize, u64)]) {
+        let memory = &self.host().memory;
+        for &(offset, size, number) in numbers {
+            memory.set_number(memory.addresses.context + offset as u64, size, number);
+        }
+    }
+
+    /// Runs a program for an event, a message or an option of this socket.
+    fn run(&mut self, which: ProgramName, sk: u64) -> u64 {
+        let lanes = self.lanes();
         let (memory, state) = (self.host().memory.snapshot(), self.host().state.clone());
-        let counters = (self.host().counters, Reason::ALL.len() * 8);
+        let counters = (self.host().counters, Counter::ALL.len() * 8);
         let before = self.host().memory.read(counters.0, counters.1);
 
         self.host_mut().state.counters_missing = true;
@@ -746,23 +1055,56 @@ impl World {
         let with = (self.run_once(which), self.host().visible());
         assert_eq!(without.0, with.0, "counting has changed the result");
         assert!(without.1 == with.1, "counting has changed what happens:\n{:?}\n{:?}", without.1, with.1);
+        assert!(self.host().state.held.is_empty(), "a socket that was looked up is not given back");
+        self.check(&lanes, which, sk);
         with.0
     }
 
-    fn run_once(&mut self, which: Which) -> u64 {
+    fn run_once(&mut self, which: ProgramName) -> u64 {
         let mut host = self.host.take().expect("no program runs");
         host.state.redirected = None;
-        host.state.released.clear();
+        host.state.cut = 0;
         host.memory.prepare_run();
-        let (range, prepared) = (host.memory.range(), &self.prepared[which as usize]);
+        let index = self.programs.iter().position(|&(name, _)| name == which).expect("every program");
+        let (range, prepared) = (host.memory.range(), &self.prepared[index]);
         let (host, result) = host.running(|| interpreter::run(prepared, range, HELPERS));
-        coverage::note(self.kernel, &self.programs[which as usize], &host.memory.marks());
+        coverage::note(self.kernel, &self.programs[index].1, &host.memory.marks());
         self.host = Some(host);
         result
     }
 
-    /// Sockets that the last run looked up and gave back.
-    pub fn released(&self) -> &[u64] {
-        &self.host().state.released
+    /// Every lane, by its socket.
+    fn lanes(&mut self) -> BTreeMap<u64, Lane> {
+        let entries = self.host_mut().map("lanes").entries.clone();
+        let read = |at: u64| bytemuck::pod_read_unaligned(&self.host().memory.read(at, size_of::<Lane>()));
+        entries
+            .iter()
+            .map(|(key, &at)| (u64::from_le_bytes(key.as_slice().try_into().expect("a socket")), read(at)))
+            .collect()
+    }
+
+    /// Asserts the invariants of [`super::super::lane`].
+    fn check(&mut self, before: &BTreeMap<u64, Lane>, which: ProgramName, of: u64) {
+        let after = self.lanes();
+        let is_direct = |lane: &Lane| lane.mode == Mode::Direct as u32;
+        for (&sk, lane) in &after {
+            assert!(is_direct(lane) || lane.credit == 0, "{which:?}: credit that cannot be spent: {lane:?}");
+            let silent = !self.know(sk).spoke && lane.mode == Mode::Tcp as u32;
+            let expected = is_direct(lane) || silent;
+            assert_eq!(lane.why == 0, expected, "{which:?}: it does not say why it is not direct: {lane:?}");
+            if is_direct(lane) {
+                let swapped = Isns { own: lane.own.name.peer, peer: lane.own.name.own };
+                assert!(lane.peer.sk != 0 && lane.peer.name == swapped, "{which:?}: no peer: {lane:?}");
+            }
+        }
+        let strangers = |lanes: &BTreeMap<u64, Lane>| -> Vec<(u64, Lane)> {
+            lanes.iter().filter(|&(&sk, _)| sk != of).map(|(&sk, &lane)| (sk, lane)).collect()
+        };
+        assert_eq!(strangers(before), strangers(&after), "{which:?} has changed a lane of another socket");
+        if let (Some(before), Some(after)) = (before.get(&of), after.get(&of)) {
+            let is_final = before.mode >= Mode::Ended as u32;
+            let comes_back = before.mode == Mode::Left as u32 && which == ProgramName::Enrol;
+            assert!(!is_final || comes_back || after.mode >= before.mode, "it had ended: {after:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 use super::super::simulation::{
-    ADDRESSES, CLOSE, Callers, FIN_WAIT1, Fault, HZ, Helper, LAST_ACK, REFRESH, Waiter, Way, World, on_every_kernel,
+    ADDRESSES, CLOSE, FIN_WAIT1, Fault, HZ, Helper, LAST_ACK, REFRESH, Waiter, Way, World, on_every_kernel,
 };
-use super::super::{Event, Mode, Reason, Role};
+use super::super::{Counter, Event, Mode, Role};
 
 /// What happened, in short.
 fn told(w: &mut World) -> Vec<(u32, u32, u32)> {
@@ -16,26 +16,26 @@ fn each_change_of_a_lane_is_told_once_with_its_reason() {
     on_every_kernel(|mut w| {
         w.trace(10 * REFRESH);
         let (client, server) = w.flow();
-        assert_eq!(told(&mut w), [(SERVER, Mode::Tcp as u32, Reason::Paired as u32)]);
-        w.time_passes(REFRESH + HZ);
-        for _ in 0..3 {
-            assert_eq!(w.send(client, 10), Way::Tcp);
+        assert_eq!(told(&mut w), []);
+        w.time_passes(REFRESH);
+        for way in [Way::Tcp, Way::Tcp, Way::Tcp] {
+            assert_eq!(w.send_slowly(client, 10), way);
         }
-        let first_ones = told(&mut w);
-        assert_eq!(first_ones[..1], [(CLIENT, Mode::Tcp as u32, Reason::Refresh as u32)]);
-        assert_eq!(first_ones[1..], [(CLIENT, Mode::Tcp as u32, Reason::OrderGate as u32)]);
-        w.read(server);
+        let arrival = (CLIENT, Mode::Tcp as u32, Counter::ArrivalGate as u32);
+        assert_eq!(told(&mut w), [(CLIENT, Mode::Tcp as u32, Counter::Refresh as u32), arrival]);
+        w.arrives(server);
         for _ in 0..3 {
             assert_eq!(w.send(client, 10), Way::Direct);
         }
-        assert_eq!(told(&mut w), [(CLIENT, Mode::Direct as u32, Reason::Paired as u32)]);
+        assert_eq!(told(&mut w), [(CLIENT, Mode::Direct as u32, Counter::Paired as u32)]);
 
         w.state_becomes(client, FIN_WAIT1);
         w.state_becomes(client, CLOSE);
-        let ended = (CLIENT, Mode::Ended as u32, Reason::Ended as u32);
-        assert_eq!(told(&mut w), [ended, (CLIENT, Mode::Ended as u32, Reason::Closed as u32)]);
+        let of = |role, reason| (role, Mode::Ended as u32, reason as u32);
+        let ended = [of(CLIENT, Counter::ShutDown), of(CLIENT, Counter::Closed)];
+        assert_eq!(told(&mut w), ended);
         w.state_becomes(server, LAST_ACK);
-        assert_eq!(told(&mut w), [(SERVER, Mode::Ended as u32, Reason::Ended as u32)]);
+        assert_eq!(told(&mut w), [of(SERVER, Counter::ShutDown)]);
     });
 }
 
@@ -56,7 +56,7 @@ fn what_is_told_names_the_socket_and_its_addresses_and_counts_what_went_directly
             cookie: lane.own.cookie,
             direct_messages: 1,
             direct_bytes: 100,
-            reason: Reason::Closed as u32,
+            reason: Counter::Closed as u32,
             mode: Mode::Ended as u32,
             role: CLIENT,
             family: word(0),
@@ -77,12 +77,16 @@ fn nobody_is_told_who_does_not_trace_or_no_longer() {
     on_every_kernel(|mut w| {
         let (client, server) = w.connection(5, 6);
         w.syn(5, 6);
+        w.reader(super::super::Reads::Receives);
         w.story(client, server);
         assert_eq!(w.told(), []);
 
+        w.control(super::super::Control { refresh: REFRESH, ..Default::default() });
         w.trace(HZ);
         w.time_passes(HZ);
-        w.flow();
+        let (client, _) = w.direct_flow();
+        w.time_passes(REFRESH);
+        w.send(client, 1);
         assert_eq!(w.told(), []);
     });
 }
@@ -90,17 +94,15 @@ fn nobody_is_told_who_does_not_trace_or_no_longer() {
 #[test]
 fn what_does_not_fit_is_counted_and_makes_no_difference_to_the_message() {
     on_every_kernel(|mut w| {
-        let (client, server) = w.direct_flow();
+        let (client, _) = w.direct_flow();
         w.trace(10 * REFRESH);
         w.time_passes(REFRESH);
-        w.read(server);
         w.fails(Helper::RingbufOutput);
         assert_eq!(w.send(client, 10), Way::Tcp);
-        assert_eq!(w.counted(), [(Reason::Refresh, 1), (Reason::TraceLost, 1)]);
-        w.read(server);
-        w.fails(Helper::RingbufOutput);
+        assert_eq!(w.counted(), [(Counter::Refresh, 1), (Counter::TraceLost, 1)]);
+        w.fault(Helper::RingbufOutput, 0, Fault::Fails);
         assert_eq!(w.send(client, 10), Way::Direct);
-        assert_eq!(w.counted(), [(Reason::TraceLost, 1)]);
+        assert_eq!(w.counted(), [(Counter::TraceLost, 1)]);
         assert_eq!(w.told(), []);
     });
 }
@@ -108,44 +110,58 @@ fn what_does_not_fit_is_counted_and_makes_no_difference_to_the_message() {
 #[test]
 fn the_reason_of_a_lane_that_goes_by_tcp_is_kept_until_it_is_direct_again() {
     on_every_kernel(|mut w| {
-        let (client, server) = w.direct_flow();
+        let (client, _) = w.direct_flow();
         assert_eq!(w.lane(client).unwrap().why, 0);
         w.time_passes(REFRESH);
         w.send(client, 10);
-        assert_eq!(w.lane(client).unwrap().why, Reason::Refresh as u64);
-        w.read(server);
+        assert_eq!(w.lane(client).unwrap().why, Counter::Refresh as u64);
         w.send(client, 10);
         assert_eq!(w.lane(client).unwrap().why, 0);
     });
 }
 
-/// Two flows in which all that can be told happens: the second one's client falls asleep over its blocking file.
+/// Flows in which all that can be told happens: one whose client falls asleep over its blocking file, one whose server is gone, one
+/// that rests.
 fn all_that_can_be_told(w: &mut World) {
     let (client, server) = w.connection(5, 6);
     w.syn(5, 6);
+    w.reader(super::super::Reads::Receives);
     w.story(client, server);
+    w.control(super::super::Control { refresh: REFRESH, ..Default::default() });
 
-    let (client, server) = w.connection(7, 8);
-    w.syn(7, 8);
-    w.establish(client, server);
-    let blocking = Callers { nonblocking: false, ..Callers::default() };
-    w.callers(client, blocking);
+    let (client, server) = w.direct_flow();
+    w.blocks(client, true);
     w.waiting(client, &[Waiter::Thread]);
     w.segment(client);
-    assert_eq!(w.lane(client).unwrap().why, Reason::Blocking as u64);
     w.send(server, 10);
+
+    let (client, server) = w.direct_flow();
+    w.leaves_socket_map(server);
+    w.send(client, 10);
+
+    let (client, _) = w.direct_flow();
+    for _ in 0..65 {
+        w.time_passes(REFRESH);
+        w.send(client, 1);
+    }
 }
 
 #[test]
 fn all_that_can_be_told_can_be_lost_or_be_of_interest_to_nobody_any_more() {
     on_every_kernel(|w| {
         let mut traced = World::new(w.kernel);
-        traced.trace(10 * REFRESH);
+        traced.trace(200 * REFRESH);
         all_that_can_be_told(&mut traced);
         let told = told(&mut traced);
-        for reason in
-            [Reason::Paired, Reason::Refresh, Reason::OrderGate, Reason::Ended, Reason::Closed, Reason::Blocking]
-        {
+        for reason in [
+            Counter::Paired,
+            Counter::Refresh,
+            Counter::ShutDown,
+            Counter::Closed,
+            Counter::Sleeper,
+            Counter::PeerGone,
+            Counter::Resting,
+        ] {
             assert!(told.iter().any(|&(_, _, told)| told == reason as u32), "{reason:?}: {told:?}");
         }
 
@@ -156,12 +172,10 @@ fn all_that_can_be_told_can_be_lost_or_be_of_interest_to_nobody_any_more() {
         assert_eq!(late.told(), []);
 
         let mut full = World::new(w.kernel);
-        full.trace(10 * REFRESH);
-        for event in 0..100 {
-            full.fault(Helper::RingbufOutput, event, Fault::Fails);
-        }
+        full.trace(200 * REFRESH);
+        full.no_events();
         all_that_can_be_told(&mut full);
         assert_eq!(full.told(), []);
-        assert_eq!(100 - full.pending_faults(), told.len());
+        assert_eq!(full.total(Counter::TraceLost), told.len() as u64);
     });
 }

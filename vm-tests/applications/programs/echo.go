@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	clients  = 4
-	requests = 30
-	longest  = 400_000
-	largest  = 8 << 20
+	clients = 4
+	small   = 1500
+	large   = 20
+	longest = 400_000
+	largest = 8 << 20
+	again   = 500
 )
 
 func main() {
@@ -50,14 +52,12 @@ func main() {
 func talk(seed int64, url string) []byte {
 	dice := rand.New(rand.NewSource(seed))
 	sum := sha256.New()
-	for request := 0; request <= requests; request++ {
-		length := 1 + dice.Intn(longest)
-		if request == requests {
-			length = largest
-		}
+	// A connection of its own.
+	client := http.Client{Transport: &http.Transport{}}
+	for request, length := range lengths(dice) {
 		body := make([]byte, length)
 		dice.Read(body)
-		answer, err := http.Post(url, "application/octet-stream", bytes.NewReader(body))
+		answer, err := client.Post(url, "application/octet-stream", bytes.NewReader(body))
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -72,4 +72,19 @@ func talk(seed int64, url string) []byte {
 		sum.Write(got)
 	}
 	return sum.Sum(nil)
+}
+
+// Of the bodies: many small ones, some large ones, and small ones again.
+func lengths(dice *rand.Rand) (all []int) {
+	for i := 0; i < small; i++ {
+		all = append(all, 1+dice.Intn(1000))
+	}
+	for i := 0; i < large; i++ {
+		all = append(all, 1+dice.Intn(longest))
+	}
+	all = append(all, largest)
+	for i := 0; i < again; i++ {
+		all = append(all, 1+dice.Intn(1000))
+	}
+	return all
 }

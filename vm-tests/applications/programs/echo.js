@@ -2,7 +2,7 @@
 const http = require("node:http");
 const { createHash } = require("node:crypto");
 
-const CLIENTS = 4, REQUESTS = 30, LONGEST = 400_000, LARGEST = 8 << 20;
+const CLIENTS = 4, SMALL = 1500, LARGE = 20, LONGEST = 400_000, LARGEST = 8 << 20, AGAIN = 500;
 const [role, host, port] = process.argv.slice(2);
 
 function body(seed, length) {
@@ -13,6 +13,12 @@ function body(seed, length) {
     bytes[at] = state >>> 16;
   }
   return bytes;
+}
+
+// Of a body: many are small, then some large, and small again.
+function length(request, number) {
+  if (request === SMALL + LARGE) return LARGEST;
+  return 1 + (number % (request >= SMALL && request < SMALL + LARGE ? LONGEST : 1000));
 }
 
 function exchange(agent, bytes) {
@@ -32,9 +38,9 @@ function exchange(agent, bytes) {
 async function talk(client) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   const digest = createHash("sha256");
-  for (let request = 0; request <= REQUESTS; request++) {
-    const seed = client * 1000 + request;
-    const bytes = body(seed, request === REQUESTS ? LARGEST : 1 + ((seed * 7919 * 13) % LONGEST));
+  for (let request = 0; request <= SMALL + LARGE + AGAIN; request++) {
+    const seed = client * 10_000 + request;
+    const bytes = body(seed, length(request, seed * 7919 * 13));
     const answer = await exchange(agent, bytes);
     if (!answer.equals(bytes)) throw new Error(`request ${request} was answered with other bytes`);
     digest.update(answer);

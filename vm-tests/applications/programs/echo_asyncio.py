@@ -4,7 +4,7 @@ import hashlib
 import random
 import sys
 
-CLIENTS, REQUESTS, LONGEST, LARGEST = 4, 30, 400_000, 8 << 20
+CLIENTS, SMALL, LARGE, LONGEST, LARGEST, AGAIN = 4, 1500, 20, 400_000, 8 << 20, 500
 
 
 async def echo(reader, writer):
@@ -14,11 +14,19 @@ async def echo(reader, writer):
     writer.close()
 
 
+def lengths(dice):
+    """Of the bodies: many small ones, some large ones, and small ones again."""
+    yield from (dice.randint(1, 1000) for _ in range(SMALL))
+    yield from (dice.randint(1, LONGEST) for _ in range(LARGE))
+    yield LARGEST
+    yield from (dice.randint(1, 1000) for _ in range(AGAIN))
+
+
 async def talk(seed, host, port):
     reader, writer = await asyncio.open_connection(host, port)
     dice, digest = random.Random(seed), hashlib.sha256()
-    for request in range(REQUESTS + 1):
-        body = dice.randbytes(LARGEST if request == REQUESTS else dice.randint(1, LONGEST))
+    for request, length in enumerate(lengths(dice)):
+        body = dice.randbytes(length)
         writer.write(body)
         answer = await reader.readexactly(len(body))
         assert answer == body, f"request {request} was answered with other bytes"

@@ -4,7 +4,7 @@ import hashlib
 import random
 import sys
 
-CLIENTS, VALUES, LONGEST = 4, 150, 200_000
+CLIENTS, VALUES, LONGEST, SMALL = 4, 150, 200_000, 1500
 
 
 async def talk(seed, host, port):
@@ -31,6 +31,14 @@ async def talk(seed, host, port):
             assert got == want, f"value {n} came back as something else"
             digest.update(got)
         await sending
+    # One at a time.
+    for n in range(SMALL):
+        small = b"%d-%d" % (seed, n)
+        writer.write(b"set small-%d 0 0 %d\r\n%b\r\n" % (seed, len(small), small))
+        assert await reader.readline() == b"STORED\r\n"
+        writer.write(b"get small-%d\r\n" % seed)
+        want = b"VALUE small-%d 0 %d\r\n%b\r\nEND\r\n" % (seed, len(small), small)
+        assert await reader.readexactly(len(want)) == want
     writer.close()
     return digest.hexdigest()
 

@@ -83,6 +83,10 @@ fn clean_up_after(process: u32) {
             eprintln!("detach {name}, left by the test: {outcome:?}");
         }
     }
+    let memory = super::memory::group(process);
+    if memory.exists() {
+        eprintln!("remove {}, left by the test: {:?}", memory.display(), fs::remove_dir(&memory));
+    }
     if let Ok(home) = cgroup::own() {
         for name in names_in(&home, &format!("shunt-bed-{process}-")) {
             eprintln!("remove the cgroup {name}, left by the test: {:?}", fs::remove_dir(home.join(&name)));

@@ -3,6 +3,8 @@
 //! The byte at each offset of a pattern follows from its seed, so a reader checks everything it reads against what was sent
 //! without either being kept, and a wrong byte is reported with its place: sharper than comparing hashes at the end.
 
+use std::sync::OnceLock;
+
 /// An endless sequence of bytes that differs with its seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Pattern {
@@ -50,6 +52,58 @@ impl Pattern {
     }
 }
 
+/// A pattern that is compared as fast as memory is: for tests whose readers must not be slow.
+///
+/// It repeats after a prime number of bytes, so that a chunk that is lost or doubled is found out
+/// unless it is a multiple of that.
+#[derive(Debug, Clone, Copy)]
+pub struct Tape {
+    pub seed: u64,
+}
+
+impl Tape {
+    const LOOP: usize = 1_000_003;
+    /// The longest part that can be asked for.
+    pub const LONGEST: usize = 1 << 20;
+
+    pub fn bytes(self, offset: u64, length: usize) -> &'static [u8] {
+        static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+        let bytes = BYTES.get_or_init(|| {
+            let mut bytes = Pattern { seed: 0x7a9e }.bytes(0, Self::LOOP);
+            bytes.extend_from_within(..);
+            bytes.extend_from_within(..Self::LONGEST - Self::LOOP);
+            bytes
+        });
+        let whole = u128::from(offset) + u128::from(mix(self.seed));
+        let start = (whole % Self::LOOP as u128) as usize;
+        &bytes[start..start + length]
+    }
+
+    /// Fails at the first byte that does not belong at its place.
+    #[track_caller]
+    pub fn check(self, offset: u64, bytes: &[u8]) {
+        for (part, at) in bytes.chunks(Self::LONGEST).zip((offset..).step_by(Self::LONGEST)) {
+            let expected = self.bytes(at, part.len());
+            if expected != part {
+                let mut both = expected.iter().zip(part);
+                let place = both.position(|(expected, byte)| expected != byte).expect("a byte");
+                let mut eights = self.bytes(0, Self::LONGEST).windows(8);
+                let whence = eights.position(|eight| part[place..].starts_with(eight));
+                panic!(
+                    "byte {} of tape {} is wrong: expected {:02x?}, read {:02x?}, which belongs at \
+                     {whence:?} and every {} bytes (chunk of {} bytes from {at})",
+                    at + place as u64,
+                    self.seed,
+                    &expected[place..expected.len().min(place + 16)],
+                    &part[place..part.len().min(place + 16)],
+                    Self::LOOP,
+                    part.len(),
+                );
+            }
+        }
+    }
+}
+
 /// Random choices that are the same in every run.
 #[derive(Debug, Clone)]
 pub struct Dice(pub u64);
@@ -89,4 +143,20 @@ fn a_pattern_is_the_same_however_it_is_cut_and_a_moved_byte_is_found() {
     pattern.check(3, &whole[3..]);
     let moved = std::panic::catch_unwind(|| pattern.check(3, &whole[4..]));
     assert!(moved.is_err());
+}
+
+#[test]
+fn a_tape_is_the_same_however_it_is_cut_and_a_moved_byte_is_found() {
+    let tape = Tape { seed: 7 };
+    let around_the_end = Tape::LOOP as u64 - 50;
+    for start in [0, 1, around_the_end] {
+        for cut in 0..100 {
+            let rest = tape.bytes(start + cut as u64, 100 - cut);
+            assert_eq!([tape.bytes(start, cut), rest].concat(), tape.bytes(start, 100));
+        }
+    }
+    let long = tape.bytes(3, Tape::LONGEST).repeat(1);
+    tape.check(3, &long);
+    assert!(std::panic::catch_unwind(|| tape.check(4, &long)).is_err());
+    assert_ne!(tape.bytes(0, 16), Tape { seed: 8 }.bytes(0, 16));
 }

@@ -45,7 +45,7 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_sequence().expect("a list").iter().map(|one| one.as_str().expect("text").to_owned()).collect()
 }
 
-const COMPONENTS: [&[&str]; 3] = [&[], &["localhost-seccomp"], &["localhost-seccomp", "see-processes"]];
+const COMPONENTS: [&[&str]; 2] = [&[], &["localhost-seccomp"]];
 
 #[test]
 fn every_manifest_keeps_to_the_schemas_of_kubernetes() {
@@ -69,14 +69,10 @@ fn the_container_is_not_privileged_and_gets_what_it_needs_and_no_more() {
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(strings(&context["capabilities"]["drop"]), ["ALL"]);
-        let sees_processes = components.contains(&"see-processes");
-        let expected: &[&str] = if sees_processes {
-            &["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"]
-        } else {
-            &["BPF", "NET_ADMIN", "PERFMON"]
-        };
-        assert_eq!(strings(&context["capabilities"]["add"]), expected);
-        assert_eq!(pod["hostPID"].as_bool().unwrap_or(false), sees_processes);
+        let capabilities = strings(&context["capabilities"]["add"]);
+        assert_eq!(capabilities, ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"]);
+        // Whom it does not see it cannot examine.
+        assert_eq!(pod["hostPID"], true);
         assert!(pod["hostNetwork"].is_null() && pod["hostIPC"].is_null());
         assert_eq!(pod["automountServiceAccountToken"], false);
         let profile = if components.is_empty() { "RuntimeDefault" } else { "Localhost" };
@@ -218,7 +214,7 @@ fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves
             agent.wait().expect("reap the agent");
             let _ = reader.join();
             let detached = run(Command::new("/shunt")
-                .args(["detach", "--bpffs=/host/bpf", "--wait=30", &format!("--name={name}")])
+                .args(["detach", "--bpffs=/host/bpf", &format!("--name={name}")])
                 .env_clear()
                 .stdin(Stdio::inherit()));
             (first, answers, detached)

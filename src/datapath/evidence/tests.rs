@@ -1,0 +1,43 @@
+use super::super::simulation::{Fault, Helper, on_every_kernel};
+
+const MSG_PEEK: u64 = 2;
+
+#[test]
+fn what_recvmsg_gives_the_reader_of_a_candidate_is_counted_from_the_first_call_on() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.candidates();
+        let read = w.get(client, |l| l.copied_seq) as u32;
+        w.send(server, 30);
+        assert_eq!((w.receive(client, 10), w.receive(client, 20)), (10, 20));
+        // Nothing is taken by these.
+        w.reads(client, 5, MSG_PEEK);
+        w.reads(client, 0, 0);
+        w.reads(client, -11, 0);
+        let candidate = w.candidate(client).unwrap();
+        assert_eq!((candidate.received, candidate.reads, candidate.read_from), (30, 2, read));
+    });
+}
+
+#[test]
+fn other_sockets_and_no_socket_are_of_no_interest() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.local();
+        w.reads(client, 5, 0);
+        w.reads(0, 5, 0);
+        assert_eq!(w.len("candidates"), 0);
+    });
+}
+
+#[test]
+fn a_history_does_not_begin_with_a_call_whose_socket_cannot_be_looked_at() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.candidates();
+        w.fails(Helper::SkcToTcpSock);
+        w.reads(client, 5, 0);
+        w.fault(Helper::SkStorageGet, 0, Fault::SocketHidden);
+        w.reads(client, 5, 0);
+        assert_eq!((w.candidate(client).unwrap().reads, w.pending_faults()), (0, 0));
+        w.reads(client, 5, 0);
+        assert_eq!(w.candidate(client).unwrap().reads, 1);
+    });
+}

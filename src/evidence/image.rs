@@ -1,0 +1,447 @@
+//! One ELF file: what of it bears on splice, read in bounded pieces.
+//!
+//! The files belong to others, who may have made them to waste our memory: sizes in headers are
+//! believed only up to a budget, and code is handed out in chunks.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use object::LittleEndian;
+use object::elf;
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
+use object::read::{ReadCache, ReadCacheOps, ReadRef};
+
+/// Why a file is no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A script, an archive, a device.
+    #[error("not an ELF file")]
+    NotElf,
+    /// A header or a table that is not as it should be.
+    #[error("malformed ELF file: {0}")]
+    Malformed(&'static str),
+    /// Of a class, a byte order or a machine whose code is not read here.
+    #[error("not a 64-bit program for x86-64 or arm64")]
+    Machine,
+    /// There are no section headers: a packer or a stripper has hidden what is in it.
+    #[error("it has no section headers, as packed executables have none")]
+    NoSections,
+    /// More than will be read.
+    #[error("its code or its tables are too large to be read")]
+    TooLarge,
+    /// The kernel's answer.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Where the bytes of a file come from.
+pub trait ReadAt {
+    /// How many there are.
+    fn size(&self) -> io::Result<u64>;
+    /// Fills the buffer from this offset on.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+impl ReadAt for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).ok();
+        let end = start.and_then(|start| start.checked_add(buffer.len()));
+        let bytes = start.zip(end).and_then(|(start, end)| self.get(start..end));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// The instruction sets that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// x86-64.
+    X86_64,
+    /// arm64.
+    Aarch64,
+}
+
+/// A part of the file that is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it is loaded.
+    pub address: u64,
+    /// Where it lies in the file.
+    pub offset: u64,
+    /// How much of it lies in the file.
+    pub size: u64,
+    /// Whether it is code.
+    pub executable: bool,
+}
+
+/// How an object refers to a function that is elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Import {
+    /// The dynamic linker must find it.
+    Strong,
+    /// It does without.
+    Weak,
+}
+
+/// What was read of an ELF file.
+pub struct Image<'a> {
+    content: &'a dyn ReadAt,
+    /// The instruction set.
+    pub machine: Machine,
+    /// Everything that is loaded from the file.
+    pub segments: Vec<Segment>,
+    /// It was linked by Go: it has a section that Go's linker writes.
+    pub go: bool,
+    /// No library is loaded for it: it has its own libc, or none.
+    pub alone: bool,
+    /// It is libc: it defines `splice` and starts programs.
+    pub libc: bool,
+    /// It defines Python's entry points.
+    pub python: bool,
+    /// How it imports `splice`.
+    pub splice: Option<Import>,
+    /// Addresses of pointers to libc's `syscall`, which the dynamic linker fills in.
+    pub syscall: Vec<u64>,
+    /// The same of `dlsym` and `dlvsym`.
+    pub dlsym: Vec<u64>,
+}
+
+/// How much of a file's headers and tables is read at most. Symbols, names and relocations of
+/// LLVM's library are 30 MB.
+const TABLES: u64 = 128 << 20;
+/// How much code is read at most.
+const CODE: u64 = 1 << 30;
+
+/// How many addresses of one thing are kept.
+const MOST_ADDRESSES: usize = 64;
+/// The longest name that is looked for: `__libc_start_main`.
+const LONGEST_NAME: usize = 17;
+
+type Header = elf::FileHeader64<LittleEndian>;
+const LE: LittleEndian = LittleEndian;
+
+impl<'a> Image<'a> {
+    /// Reads the headers and the dynamic symbols.
+    pub fn read(content: &'a dyn ReadAt) -> Result<Self, Error> {
+        let size = content.size()?;
+        let mut identification = [0; 20];
+        if size < 64 {
+            return Err(Error::NotElf);
+        }
+        content.read_exact_at(&mut identification, 0)?;
+        let machine = match identification {
+            [0x7f, b'E', b'L', b'F', 2, 1, .., 62, 0] => Machine::X86_64,
+            [0x7f, b'E', b'L', b'F', 2, 1, .., 183, 0] => Machine::Aarch64,
+            [0x7f, b'E', b'L', b'F', ..] => return Err(Error::Machine),
+            _ => return Err(Error::NotElf),
+        };
+        let failure = Cell::new(None);
+        let cache = ReadCache::new(Positioned { content, size, at: 0, failure: &failure });
+        let left = Cell::new(TABLES);
+        let data = Bounded { cache: &cache, left: &left };
+        let read = Self::parse(content, machine, data);
+        match (failure.take(), left.get()) {
+            // A disk that fails is not the file's fault.
+            (Some(failure), _) => Err(Error::Io(failure)),
+            (None, 0) => Err(Error::TooLarge),
+            (None, _) => read,
+        }
+    }
+
+    fn parse<'d>(
+        content: &'a dyn ReadAt,
+        machine: Machine,
+        data: impl ReadRef<'d>,
+    ) -> Result<Self, Error> {
+        fn or<T, E>(what: &'static str) -> impl Fn(E) -> Error {
+            move |_| Error::Malformed(what)
+        }
+        let header = Header::parse(data).map_err(or::<(), _>("header"))?;
+        let programs = header.program_headers(LE, data).map_err(or::<(), _>("program headers"))?;
+        let sections = header.sections(LE, data).map_err(or::<(), _>("sections"))?;
+        if sections.len() <= 1 {
+            return Err(Error::NoSections);
+        }
+
+        let segments: Vec<_> = programs
+            .iter()
+            .filter(|program| program.p_type(LE) == elf::PT_LOAD)
+            .map(|program| Segment {
+                address: program.p_vaddr(LE),
+                offset: program.p_offset(LE),
+                size: program.p_filesz(LE),
+                executable: program.p_flags(LE).contains(elf::PF_X),
+            })
+            .collect();
+        let code = segments.iter().filter(|segment| segment.executable);
+        match code.fold(0, |sum: u64, segment| sum.saturating_add(segment.size)) {
+            0 => return Err(Error::Malformed("no code")),
+            1..=CODE => {}
+            _ => return Err(Error::TooLarge),
+        }
+
+        let mut image = Self {
+            content,
+            machine,
+            segments,
+            go: false,
+            alone: true,
+            libc: false,
+            python: false,
+            splice: None,
+            syscall: Vec::new(),
+            dlsym: Vec::new(),
+        };
+        let (mut syscall, mut dlsym) = (None, [None; 2]);
+        let (mut splices, mut starts, mut dynamic_symbols) = (false, false, false);
+        for section in sections.iter() {
+            let name = sections.section_name(LE, section).map_err(or::<(), _>("section name"))?;
+            image.go |= [&b".go."[..], b".note.go.", b".gopclntab", b".data.rel.ro.gopclntab"]
+                .iter()
+                .any(|of_go| name.starts_with(of_go));
+            if section.sh_type(LE) != elf::SHT_DYNSYM {
+                continue;
+            }
+            dynamic_symbols = true;
+            let symbols: &[elf::Sym64<LittleEndian>] =
+                section.data_as_array(LE, data).map_err(or::<(), _>("dynamic symbols"))?;
+            let strings = sections
+                .section(section.link(LE))
+                .and_then(|strings| strings.data(LE, data))
+                .map_err(or::<(), _>("names of dynamic symbols"))?;
+            for (index, symbol) in symbols.iter().enumerate() {
+                let name = strings.get(symbol.st_name(LE) as usize..).unwrap_or_default();
+                // No name that matters is longer, and none may cost more.
+                let name = &name[..name.len().min(LONGEST_NAME + 1)];
+                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+                let import = (symbol.st_shndx(LE) == elf::SHN_UNDEF).then(|| {
+                    let weak = symbol.st_bind() == elf::STB_WEAK;
+                    if weak { Import::Weak } else { Import::Strong }
+                });
+                match (name, import) {
+                    (b"splice", Some(import)) => image.splice = Some(import),
+                    (b"splice", None) => splices = true,
+                    (b"syscall", Some(_)) => syscall = Some(index),
+                    (b"dlsym", Some(_)) => dlsym[0] = Some(index),
+                    (b"dlvsym", Some(_)) => dlsym[1] = Some(index),
+                    (b"__libc_start_main" | b"__libc_init", None) => starts = true,
+                    (b"Py_BytesMain" | b"Py_Initialize", None) => image.python = true,
+                    _ => {}
+                }
+            }
+        }
+        image.libc = splices && starts;
+
+        for program in programs {
+            if let Some(entries) = program.dynamic(LE, data).map_err(or::<(), _>("dynamic"))? {
+                let needs = |entry: &elf::Dyn64<LittleEndian>| entry.d_tag(LE) == elf::DT_NEEDED;
+                image.alone &= !entries.iter().any(needs);
+                if !dynamic_symbols {
+                    return Err(Error::Malformed("dynamic, but without a section that says so"));
+                }
+            }
+        }
+        if syscall.is_some() || dlsym != [None; 2] {
+            for section in sections.iter() {
+                let relocations = section.rela(LE, data).map_err(or::<(), _>("relocations"))?;
+                for relocation in relocations.map_or(&[][..], |(relocations, _)| relocations) {
+                    let symbol = Some(relocation.r_sym(LE, false) as usize);
+                    let slots = if symbol == syscall {
+                        &mut image.syscall
+                    } else if dlsym.contains(&symbol) {
+                        &mut image.dlsym
+                    } else {
+                        continue;
+                    };
+                    // The linker makes one or two, for calls and for the address.
+                    if slots.len() < MOST_ADDRESSES {
+                        slots.push(relocation.r_offset(LE));
+                    }
+                }
+            }
+        }
+        Ok(image)
+    }
+
+    /// An image of nothing but code, which is loaded at 0x1000.
+    #[cfg(test)]
+    pub(super) fn of_code(machine: Machine, content: &'a Vec<u8>) -> Self {
+        let size = content.len() as u64;
+        Self {
+            content,
+            machine,
+            segments: vec![Segment { address: 0x1000, offset: 0, size, executable: true }],
+            go: false,
+            alone: false,
+            libc: false,
+            python: false,
+            splice: None,
+            syscall: Vec::new(),
+            dlsym: Vec::new(),
+        }
+    }
+
+    /// Reads up to so many bytes of a segment's code that will lie at this address. Fewer at its
+    /// end, none where there is no code.
+    pub fn code_at(&self, address: u64, size: usize) -> Vec<u8> {
+        let found = self.segments.iter().find_map(|segment| {
+            let into = address.checked_sub(segment.address)?;
+            let size = segment.size.checked_sub(into)?.min(size as u64) as usize;
+            (segment.executable && size > 0).then_some((segment.offset.checked_add(into)?, size))
+        });
+        let Some((offset, size)) = found else { return Vec::new() };
+        let mut bytes = vec![0; size];
+        match self.content.read_exact_at(&mut bytes, offset) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Shows a segment chunk by chunk, with the address of each, until one has what is looked for.
+    /// Chunks start at multiples of 16 from the start of the segment and overlap by `overlap`
+    /// bytes, so that whatever is not longer than that is seen whole.
+    pub fn any_chunk(
+        &self,
+        segment: &Segment,
+        overlap: usize,
+        mut has: impl FnMut(u64, &[u8]) -> bool,
+    ) -> Result<bool, Error> {
+        let mut buffer = vec![0; CHUNK + overlap];
+        let mut done = 0;
+        while done < segment.size {
+            let size = (segment.size - done).min(buffer.len() as u64) as usize;
+            let chunk = &mut buffer[..size];
+            let (Some(offset), Some(address)) =
+                (segment.offset.checked_add(done), segment.address.checked_add(done))
+            else {
+                return Err(Error::Malformed("a segment that wraps around"));
+            };
+            self.content.read_exact_at(chunk, offset).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => Error::Malformed("a segment beyond the end"),
+                _ => Error::Io(error),
+            })?;
+            if has(address, chunk) {
+                return Ok(true);
+            }
+            done += CHUNK as u64;
+        }
+        Ok(false)
+    }
+
+    /// The addresses at which the file has these bytes, wherever it is loaded.
+    pub fn addresses_of(&self, bytes: &[u8]) -> Result<Vec<u64>, Error> {
+        let finder = memchr::memmem::Finder::new(bytes);
+        let mut addresses = Vec::new();
+        for segment in &self.segments {
+            if segment.size > CODE {
+                return Err(Error::TooLarge);
+            }
+            self.any_chunk(segment, bytes.len(), |address, chunk| {
+                addresses.extend(finder.find_iter(chunk).map(|at| address.wrapping_add(at as u64)));
+                addresses.dedup();
+                addresses.truncate(MOST_ADDRESSES);
+                addresses.len() == MOST_ADDRESSES
+            })?;
+        }
+        Ok(addresses)
+    }
+
+    /// Whether all of a range will be code.
+    pub fn is_code(&self, range: Range<u64>) -> bool {
+        self.segments.iter().filter(|segment| segment.executable).any(|segment| {
+            let end = segment.address.saturating_add(segment.size);
+            segment.address <= range.start && range.end <= end
+        })
+    }
+}
+
+/// How much is read at a time: what stays in a cache of the processor.
+const CHUNK: usize = 1 << 18;
+
+/// A position in the content, for [`ReadCache`].
+struct Positioned<'a> {
+    content: &'a dyn ReadAt,
+    size: u64,
+    at: u64,
+    failure: &'a Cell<Option<io::Error>>,
+}
+
+impl ReadCacheOps for Positioned<'_> {
+    fn len(&mut self) -> Result<u64, ()> {
+        Ok(self.size)
+    }
+
+    fn seek(&mut self, to: u64) -> Result<u64, ()> {
+        self.at = to;
+        Ok(to)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
+        let size = self.size.saturating_sub(self.at).min(buffer.len() as u64) as usize;
+        self.read_exact(&mut buffer[..size])?;
+        Ok(size)
+    }
+
+    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
+        self.content.read_exact_at(buffer, self.at).map_err(|error| {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                self.failure.set(Some(error));
+            }
+        })?;
+        self.at = self.at.saturating_add(buffer.len() as u64);
+        Ok(())
+    }
+}
+
+/// Reads that end when the budget does.
+#[derive(Clone, Copy)]
+struct Bounded<'a> {
+    cache: &'a ReadCache<Positioned<'a>>,
+    left: &'a Cell<u64>,
+}
+
+impl Bounded<'_> {
+    /// Takes from the budget, and leaves nothing of it when it is not enough.
+    fn spend(&self, size: u64) -> Result<(), ()> {
+        let left = self.left.get().checked_sub(size).filter(|left| *left > 0);
+        self.left.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(())
+    }
+}
+
+impl<'a> ReadRef<'a> for Bounded<'a> {
+    fn len(self) -> Result<u64, ()> {
+        self.cache.len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
+        // What lies beyond the end of the file costs nothing, and is malformed rather than large.
+        if offset.checked_add(size).is_none_or(|end| end > self.cache.len().unwrap_or(0)) {
+            return Err(());
+        }
+        self.spend(size)?;
+        self.cache.read_bytes_at(offset, size)
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
+        self.spend(range.end.saturating_sub(range.start).min(4096))?;
+        self.cache.read_bytes_at_until(range, delimiter)
+    }
+}

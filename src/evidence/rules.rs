@@ -1,0 +1,129 @@
+//! What one file says about how its process can read.
+
+use std::fmt;
+
+use memchr::memmem;
+
+use super::Reads;
+use super::code::{self, Proof};
+use super::image::{Error, Image, Import, ReadAt};
+
+/// What was found in a file. Displayed, it is the reason that an operator reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Nothing that could splice, or libc, which only does it for those who call it.
+    Nothing,
+    /// A dynamic symbol that must be found.
+    Imports,
+    /// A dynamic symbol that may be missing.
+    ImportsWeakly,
+    /// Python, whose programs can all call `os.splice`, and hardly any does.
+    Python,
+    /// A Go program that contains the system call: `io.Copy` between connections uses it.
+    Go,
+    /// Other code with the system call in it.
+    Calls,
+    /// The name is given to `dlsym`.
+    LooksUp,
+    /// The name is in the metadata of a .NET assembly.
+    Names,
+}
+
+impl Evidence {
+    /// How a process with such a file can read.
+    pub fn reads(self) -> Reads {
+        match self {
+            Self::Nothing => Reads::Receives,
+            Self::Imports => Reads::Splices,
+            Self::ImportsWeakly
+            | Self::Python
+            | Self::Go
+            | Self::Calls
+            | Self::LooksUp
+            | Self::Names => Reads::MaySplice,
+        }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "cannot call splice",
+            Self::Imports => "imports splice",
+            Self::ImportsWeakly => "imports splice if there is one",
+            Self::Python => "Python, which has os.splice",
+            Self::Go => "a Go program that contains the system call splice",
+            Self::Calls => "contains the system call splice",
+            Self::LooksUp => "looks splice up by dlsym",
+            Self::Names => "a .NET assembly that names splice",
+        })
+    }
+}
+
+/// Judges a file by its content.
+///
+/// 1. libc, which defines `splice` and starts programs, says nothing.
+/// 2. Who imports `splice` is written to use it, except for Python, which offers it to scripts, and
+///    for who can do without it.
+/// 3. Code that makes the system call itself, or by libc's `syscall`. In an image without libraries
+///    a load of the number into the kernel's register is enough.
+/// 4. Code that looks `splice` up by `dlsym`.
+pub fn judge(content: &dyn ReadAt) -> Result<Evidence, Error> {
+    let image = match Image::read(content) {
+        Err(Error::NotElf) if is_assembly(content)? => return judge_assembly(content),
+        image => image?,
+    };
+    if image.libc {
+        return Ok(Evidence::Nothing);
+    }
+    match image.splice {
+        Some(_) if image.python => return Ok(Evidence::Python),
+        Some(Import::Strong) => return Ok(Evidence::Imports),
+        Some(Import::Weak) => return Ok(Evidence::ImportsWeakly),
+        None => {}
+    }
+    let proof = if image.go || image.alone { Proof::Load } else { Proof::Call };
+    if code::makes_splice_call(&image, proof)? {
+        return Ok(if image.go { Evidence::Go } else { Evidence::Calls });
+    }
+    if !image.dlsym.is_empty() {
+        let names = image.addresses_of(NAME)?.into_iter();
+        let names: Vec<_> = names.map(|address| address.wrapping_add(1)).collect();
+        if !names.is_empty() && code::looks_up(&image, &names)? {
+            return Ok(Evidence::LooksUp);
+        }
+    }
+    Ok(Evidence::Nothing)
+}
+
+/// The name as a whole string.
+const NAME: &[u8] = b"\0splice\0";
+
+/// A portable executable: .NET maps its assemblies as code when they were compiled ahead of time.
+fn is_assembly(content: &dyn ReadAt) -> Result<bool, Error> {
+    let mut magic = [0; 2];
+    Ok(content.size()? >= 64 && {
+        content.read_exact_at(&mut magic, 0)?;
+        magic == *b"MZ"
+    })
+}
+
+/// An assembly's functions of other libraries (P/Invoke) stand in it by name.
+fn judge_assembly(content: &dyn ReadAt) -> Result<Evidence, Error> {
+    const LARGEST: u64 = 1 << 30;
+    let size = content.size()?;
+    if size > LARGEST {
+        return Err(Error::TooLarge);
+    }
+    let mut buffer = vec![0; (1 << 20) + NAME.len()];
+    let mut at = 0;
+    while at < size {
+        let chunk = (size - at).min(buffer.len() as u64) as usize;
+        content.read_exact_at(&mut buffer[..chunk], at)?;
+        if memmem::find(&buffer[..chunk], NAME).is_some() {
+            return Ok(Evidence::Names);
+        }
+        at += 1 << 20;
+    }
+    Ok(Evidence::Nothing)
+}

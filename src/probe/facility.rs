@@ -1,0 +1,373 @@
+//! What else a kernel does for enrolled sockets, or for those who look after them. shunt runs where
+//! it does not, too, and says what that means.
+
+use std::io::{ErrorKind, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bpf_asm::{
+    Address, Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg,
+    bpf_iter_meta, helper, sock,
+};
+use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
+use nix::sys::socket::sockopt::TcpUlp;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use nix::unistd::pipe;
+use nix::{setsockopt_impl, sockopt_impl};
+use rustix::event::PollFlags;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, btf};
+
+use super::behaviour::{Instead, holds};
+use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
+use crate::agent::{kernel, load};
+
+/// FIONREAD of a socket that was sent 100 bytes one way.
+fn counts(way: Way) -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        pair.send(End::Client, way, &[0; 100])?;
+        let unread = pair.unread(End::Server)?;
+        holds!(unread == 100, "FIONREAD says {unread} of 100 bytes");
+        Ok(())
+    })
+}
+
+/// FIONREAD counts unread bytes that came by TCP.
+pub fn counts_by_tcp() -> Result<()> {
+    counts(Way::Tcp)
+}
+
+/// FIONREAD counts unread redirected bytes.
+pub fn counts_redirected() -> Result<()> {
+    counts(Way::Direct)
+}
+
+/// FIONREAD counts bytes that had come, and were unread, before the enrolment.
+pub fn counts_earlier() -> Result<()> {
+    apart(|| {
+        let ends = connection()?;
+        (&ends[0]).write_all(&[0; 100])?;
+        ready(&ends[1], PollFlags::IN, PATIENCE)?;
+        let pair = Enrolled::of(ends)?;
+        let unread = pair.unread(End::Server)?;
+        holds!(unread == 100, "FIONREAD says {unread} of 100 bytes");
+        Ok(())
+    })
+}
+
+/// `TCP_INQ`, and the type of its control message (include/uapi/linux/tcp.h).
+const TCP_INQ: i32 = 36;
+
+sockopt_impl!(
+    /// Each `recvmsg` says how many bytes are left unread.
+    Inq, SetOnly, nix::libc::IPPROTO_TCP, TCP_INQ, i32
+);
+
+/// `recvmsg` with TCP_INQ says how many bytes are left.
+pub fn tells_what_is_left() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        let server = pair.end(End::Server);
+        setsockopt(server, Inq, &1).context("TCP_INQ is refused")?;
+        pair.send(End::Client, Way::Direct, &[0; 100])?;
+        pair.send(End::Client, Way::Tcp, &[0; 100])?;
+        let (mut room, mut control) = ([0; 50], [0; 256]);
+        let mut slices = [IoSliceMut::new(&mut room)];
+        let flags = MsgFlags::empty();
+        let message = recvmsg::<()>(server.as_raw_fd(), &mut slices, Some(&mut control), flags)
+            .context("recvmsg is refused")?;
+        let mut left = None;
+        for message in message.cmsgs().context("the control messages cannot be read")? {
+            if let ControlMessageOwned::Unknown(message) = message {
+                let header = message.cmsg_header;
+                let bytes =
+                    message.data_bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+                if (header.cmsg_level, header.cmsg_type) == (nix::libc::IPPROTO_TCP, TCP_INQ) {
+                    left = bytes;
+                }
+            }
+        }
+        let said = left.map_or("nothing".to_owned(), |left| left.to_string());
+        holds!(left == Some(150), "of 150 bytes that are left it says {said}");
+        Ok(())
+    })
+}
+
+/// `splice` moves bytes of either kind into a pipe.
+pub fn splices() -> Result<()> {
+    apart(|| {
+        for way in [Way::Tcp, Way::Direct] {
+            let pair = Enrolled::over_loopback()?;
+            pair.send(End::Client, way, &[0; 100])?;
+            let (_out, into) = pipe().context("cannot make a pipe")?;
+            let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+            match splice(pair.end(End::Server), None, &into, None, 100, flags) {
+                Ok(moved) => holds!(moved == 100, "splice moves {moved} of 100 {way} bytes"),
+                Err(Errno::EAGAIN) => holds!(false, "splice does not see {way} bytes"),
+                Err(errno) => return Err(errno).context("splice is refused"),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// kTLS is turned on for an enrolled socket.
+pub fn encrypts() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        let turned_on = setsockopt(pair.end(End::Server), TcpUlp::default(), b"tls");
+        let said = turned_on.err().map_or("yes".to_owned(), |errno| errno.to_string());
+        holds!(turned_on.is_ok(), "setsockopt says {said}");
+        Ok(())
+    })
+}
+
+/// A close with unread bytes resets the connection.
+pub fn close_resets() -> Result<()> {
+    apart(|| {
+        for way in [Way::Tcp, Way::Direct] {
+            let mut pair = Enrolled::over_loopback()?;
+            pair.send(End::Client, way, &[0; 100])?;
+            pair.close(End::Server);
+            let mut client = pair.end(End::Client);
+            ready(client, PollFlags::IN, PATIENCE)?;
+            let seen = client.read(&mut [0]).map_err(|error| error.kind());
+            let reset = seen == Err(ErrorKind::ConnectionReset);
+            let said = seen.map_or_else(|kind| kind.to_string(), |read| format!("{read} bytes"));
+            holds!(reset, "with unread {way} bytes, the peer reads: {said}");
+        }
+        Ok(())
+    })
+}
+
+/// What is unread when a socket is taken out of the map can still be read.
+pub fn keeps_unread() -> Result<()> {
+    apart(|| {
+        for way in [Way::Tcp, Way::Direct] {
+            let pair = Enrolled::over_loopback()?;
+            pair.send(End::Client, way, &[0; 100])?;
+            pair.take_out(End::Server)?;
+            let mut server = pair.end(End::Server);
+            ready(server, PollFlags::IN, Duration::from_millis(20))?;
+            let seen = server.read(&mut [0; 200]).map_err(|error| error.kind());
+            let read = seen.as_ref().copied().unwrap_or(0);
+            holds!(read == 100, "{read} of 100 {way} bytes can be read");
+        }
+        Ok(())
+    })
+}
+
+/// Redirects until the kernel refuses or `enough` have been taken.
+fn flood(pair: &Enrolled, enough: impl Fn(usize) -> Result<bool>) -> Result<usize> {
+    pair.goes(Way::Direct)?;
+    let mut client = pair.end(End::Client);
+    let mut sent = 0;
+    while !enough(sent)? {
+        match client.write(&stream(sent, 16 << 10)) {
+            Ok(written) => sent += written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOMEM) => break,
+            Err(error) => return Err(error).context("cannot send"),
+        }
+    }
+    Ok(sent)
+}
+
+/// The receive buffer bounds redirected bytes that are unread.
+pub fn limits_redirected() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        let buffer = SockRef::from(pair.end(End::Server)).recv_buffer_size()?;
+        let sent = flood(&pair, |sent| Ok(sent >= 4 * buffer))?;
+        holds!(sent < 4 * buffer, "{sent} bytes find room in a receive buffer of {buffer}");
+        Ok(())
+    })
+}
+
+/// A segment finds room behind redirected bytes that fill the receive buffer.
+pub fn finds_room() -> Result<()> {
+    const WHILE: Duration = Duration::from_millis(30);
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        let buffer = SockRef::from(pair.end(End::Server)).recv_buffer_size()?;
+        let sent = flood(&pair, |_| Ok(pair.charged(End::Server)? as usize > buffer))?;
+        let before = pair.charged(End::Server)?;
+        pair.goes(Way::Tcp)?;
+        let mut client = pair.end(End::Client);
+        client.write_all(&stream(sent, 100))?;
+        std::thread::sleep(WHILE);
+        let arrived = pair.charged(End::Server)? > before;
+        let received = receive(pair.end(End::Server), sent + 100)?;
+        holds!(received == stream(0, sent + 100), "it is lost for good");
+        holds!(arrived, "it is dropped, and TCP sends it again");
+        Ok(())
+    })
+}
+
+/// The sk_msg program is attached by a link.
+pub fn links_sk_msg() -> Result<()> {
+    let [sk_msg, _] = apart(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
+    holds!(sk_msg, "BPF_LINK_CREATE is refused");
+    Ok(())
+}
+
+/// The verdict is attached by a link.
+pub fn links_verdict() -> Result<()> {
+    let [_, verdict] = apart(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
+    holds!(verdict, "BPF_LINK_CREATE is refused");
+    Ok(())
+}
+
+/// A program attaches to the tracepoint of `recvmsg`.
+pub fn traces_receiving() -> Result<()> {
+    let b = Builder::new("shunt_probe");
+    b.ret(0);
+    let image = b.finish(ProgramType::SocketFilter)?.relocate(|_| -1);
+    let mut spec = ProgSpec::new(ProgKind::TRACING, "shunt_probe", load::LICENSE, &image.insns);
+    spec.expected_attach_type = AttachType::TRACE_RAW_TP;
+    // What a tracepoint's programs are handed is described by a typedef of this name.
+    let described = kernel::btf()?.find(btf::Kind::Typedef, "btf_trace_sock_recv_length");
+    holds!(described.is_ok(), "there is no such tracepoint");
+    spec.attach_btf_id = described?;
+    let attached = Prog::load(&spec).and_then(|program| Link::to_traced(&program));
+    holds!(attached.is_ok(), "{:#}", attached.map(|_| ()).expect_err("it is not attached"));
+    Ok(())
+}
+
+bpf_asm::record! {
+    /// The context of an iterator over TCP sockets (net/ipv4/tcp_ipv4.c), up to the socket.
+    #[allow(non_camel_case_types)]
+    struct bpf_iter__tcp {
+        meta: Address<bpf_iter_meta>,
+        sk_common: Address<sock>,
+    }
+}
+
+/// What an iterator over TCP sockets found.
+struct Pass {
+    /// Whether it saw the socket that it was to look for.
+    seen: bool,
+    /// Whether it held the socket's lock.
+    locked: bool,
+    /// What the helper answered that was to enrol the socket; none if it was not called.
+    enrolled: Option<i32>,
+    /// Where the socket was to be enrolled.
+    sockets: Map,
+}
+
+/// Words in which the program leaves what it found.
+const SEEN: u32 = 0;
+const LOCKED: u32 = 1;
+const CALLED: u32 = 2;
+const ANSWER: u32 = 3;
+
+/// Looks for the socket at a port; the program enrols it only where it holds the lock, since an update
+/// takes the lock's spinlock (`sock_map_update_elem`, net/core/sock_map.c), which an iterator that
+/// does not *own* the lock may be holding (`lock_sock_fast`): it would wait for itself for ever.
+fn pass(port: u16, enrols: bool) -> Result<Pass> {
+    const BPF_MAP_UPDATE_ELEM: i32 = 2;
+    const BPF_NOEXIST: i64 = 1;
+    let btf = kernel::btf()?;
+    let member = |path: &str, size| -> Result<KernelField> {
+        let offset = btf.member("tcp_sock", path)?.offset;
+        Ok(KernelField { offset, size, signed: false, bitfield: None })
+    };
+    let num = member("inet_conn.icsk_inet.sk.__sk_common.skc_num", 2)?;
+    let owned = member("inet_conn.icsk_inet.sk.sk_lock.owned", 4)?;
+
+    let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
+    let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
+    let b = Builder::new("shunt_probe");
+    let context = b.context::<bpf_iter__tcp>();
+    let sk = b.keep(b.load(context.at(bpf_iter__tcp::sk_common)));
+    drop(context);
+    let done = b.label();
+    b.jump_if(sk.eq(0), &done);
+    let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
+    b.jump_if(socket.eq(0), &done);
+    b.jump_if(b.load(socket.member(num)).ne(i32::from(port)), &done);
+    let entry = |index: u32| -> Ptr<u32> { b.map_value(&found, 4 * index) };
+    b.store(entry(SEEN).at_all(), 1);
+    b.jump_if(b.load(socket.member(owned)).eq(0), &done);
+    drop(socket);
+    b.store(entry(LOCKED).at_all(), 1);
+    if enrols {
+        let key = b.slot::<u32>();
+        b.store(key.place(), 0);
+        let call = vec![Arg::from(&sockets), Arg::from(&key), Arg::from(&sk), BPF_NOEXIST.into()];
+        let answer = b.call(Call::<Reg>::raw(BPF_MAP_UPDATE_ELEM, call));
+        b.store(entry(ANSWER).at_all(), &answer);
+        drop(answer);
+        b.store(entry(CALLED).at_all(), 1);
+    }
+    b.place(&done);
+    b.ret(0);
+
+    let defs = if enrols { vec![found.def(), sockets.def()] } else { vec![found.def()] };
+    let mut maps = load::maps(&defs)?;
+    if !enrols {
+        maps.extend(load::maps(&[sockets.def()])?);
+    }
+    let program = b.finish(ProgramType::Iterator)?;
+    let target = btf.function("bpf_iter_tcp").context("there is no iterator over TCP sockets")?;
+    let loaded = load::submit(&program, &maps, |spec| {
+        let mut spec = spec.clone();
+        spec.attach_btf_id = target;
+        Prog::load(&spec)
+    });
+    let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
+    std::io::copy(&mut Iter::new(&loaded, None)?, &mut std::io::sink())?;
+    let (_, sockets) = maps.pop().context("two maps were asked for")?;
+    let (_, found) = maps.pop().context("two maps were asked for")?;
+    let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
+    let found = |index: u32| -> Result<i32> {
+        let word = value[4 * index as usize..].first_chunk().context("an entry has four words")?;
+        Ok(i32::from_ne_bytes(*word))
+    };
+    Ok(Pass {
+        seen: found(SEEN)? != 0,
+        locked: found(LOCKED)? != 0,
+        enrolled: (found(CALLED)? != 0).then_some(found(ANSWER)?),
+        sockets,
+    })
+}
+
+/// An iterator over TCP sockets owns the lock of the socket that it shows to its program.
+pub fn iterators_lock() -> Result<()> {
+    apart(|| {
+        let [client, _server] = connection()?;
+        let pass = pass(client.local_addr()?.port(), false)?;
+        holds!(pass.seen, "it does not show an established socket");
+        holds!(pass.locked, "it holds no more than the lock's spinlock");
+        Ok(())
+    })
+}
+
+/// An iterator over TCP sockets puts one into a sockhash.
+pub fn iterators_enrol() -> Result<()> {
+    apart(|| {
+        let [client, _server] = connection()?;
+        let pass = pass(client.local_addr()?.port(), true)?;
+        holds!(pass.seen, "it does not show an established socket");
+        holds!(pass.locked, "it holds no more than the lock's spinlock, so it is not tried");
+        holds!(pass.enrolled == Some(0), "the helper answers {:?}", pass.enrolled);
+        pass.sockets.delete(&0u32.to_ne_bytes()).context("the socket is not in the map")?;
+        Ok(())
+    })
+}
+
+/// There are MPTCP sockets.
+pub fn has_mptcp() -> Result<()> {
+    match Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
+        Ok(socket) => drop(socket.as_fd()),
+        Err(error) => {
+            let lacking = [nix::libc::EPROTONOSUPPORT, nix::libc::ENOPROTOOPT].map(Some);
+            holds!(!lacking.contains(&error.raw_os_error()), "socket says: {error}");
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}

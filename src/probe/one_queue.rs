@@ -1,0 +1,394 @@
+//! What shunt needs of a kernel: that redirected bytes and bytes that came by TCP make one stream,
+//! in one queue, with everything that TCP promises. Each is done once.
+//!
+//! A kernel that does otherwise is told by [`Instead`], anything that keeps it from being tried out
+//! by any other error.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::event::PollFlags;
+use socket2::SockRef;
+
+use super::behaviour::holds;
+use super::enrolled::{
+    End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, receive_end, stream, transfer,
+};
+
+/// Ways that turn both ways, at once and after a while.
+const TURNS: [Way; 12] = [
+    Way::Tcp,
+    Way::Direct,
+    Way::Tcp,
+    Way::Tcp,
+    Way::Direct,
+    Way::Direct,
+    Way::Direct,
+    Way::Tcp,
+    Way::Direct,
+    Way::Tcp,
+    Way::Tcp,
+    Way::Direct,
+];
+
+/// Sends [`TURNS`] from an end and reads some of it in between, the rest at the end.
+fn mix(pair: &Enrolled, from: End) -> Result<()> {
+    let to = pair.end(from.peer());
+    let (mut sent, mut received) = (0, Vec::new());
+    for (number, way) in TURNS.into_iter().enumerate() {
+        let size = [1, 700, 4096, 9000][number % 4];
+        pair.send(from, way, &stream(sent, size))?;
+        sent += size;
+        if number % 3 == 2 {
+            received.extend(receive(to, (sent - received.len()) / 2)?);
+        }
+    }
+    received.extend(receive(to, sent - received.len())?);
+    let wrong = received.iter().zip(stream(0, sent)).position(|(got, sent)| *got != sent);
+    holds!(wrong.is_none(), "the stream is wrong from byte {} on", wrong.unwrap_or_default());
+    Ok(())
+}
+
+/// Redirected bytes and bytes that came by TCP are read in the order in which they were sent; also
+/// what came before the enrolment, whether it has been read or not.
+pub fn order() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        End::BOTH.into_iter().try_for_each(|from| mix(&pair, from))?;
+
+        let ends = connection()?;
+        let mut client = &ends[0];
+        client.write_all(&stream(0, 100))?;
+        holds!(
+            ready(&ends[1], PollFlags::IN, PATIENCE)? == PollFlags::IN,
+            "a byte did not arrive by plain TCP"
+        );
+        let pair = Enrolled::of(ends)?;
+        pair.send(End::Client, Way::Tcp, &stream(100, 100))?;
+        pair.send(End::Client, Way::Direct, &stream(200, 100))?;
+        let received = receive(pair.end(End::Server), 300)?;
+        holds!(received == stream(0, 300), "what came before the enrolment is read out of order");
+        Ok(())
+    })
+}
+
+/// The end of the stream comes after its last byte.
+pub fn end_of_stream() -> Result<()> {
+    const UNREAD: [&[Way]; 4] =
+        [&[Way::Direct, Way::Tcp], &[Way::Tcp, Way::Direct], &[Way::Direct], &[]];
+    apart(|| {
+        for unread in UNREAD {
+            for closes in [false, true] {
+                let mut pair = Enrolled::over_loopback()?;
+                for (number, way) in unread.iter().enumerate() {
+                    pair.send(End::Client, *way, &stream(number * 100, 100))?;
+                }
+                match closes {
+                    true => pair.close(End::Client),
+                    false => pair.end(End::Client).shutdown(Shutdown::Write)?,
+                }
+                let server = pair.end(End::Server);
+                let hung_up = ready(server, PollFlags::RDHUP, PATIENCE)?;
+                holds!(hung_up.contains(PollFlags::RDHUP), "the end makes no POLLRDHUP");
+                let received = receive(server, unread.len() * 100)?;
+                holds!(received == stream(0, unread.len() * 100), "the last bytes are wrong");
+                receive_end(server)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// After one direction has ended the other goes on.
+pub fn half_close() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        pair.send(End::Client, Way::Direct, b"request")?;
+        pair.end(End::Client).shutdown(Shutdown::Write)?;
+        holds!(receive(pair.end(End::Server), 7)? == b"request", "the request is wrong");
+        receive_end(pair.end(End::Server))?;
+        mix(&pair, End::Server)?;
+        pair.send(End::Server, Way::Tcp, b"by TCP")?;
+        pair.send(End::Server, Way::Direct, b"direct")?;
+        pair.end(End::Server).shutdown(Shutdown::Write)?;
+        holds!(receive(pair.end(End::Client), 12)? == b"by TCPdirect", "the answer is wrong");
+        receive_end(pair.end(End::Client))
+    })
+}
+
+/// What a reader sees of a peer that resets the connection with bytes unread.
+fn seen_of_reset(mut socket: &TcpStream) -> Result<Vec<String>> {
+    let events = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
+    let deadline = Instant::now() + PATIENCE;
+    while !ready(socket, events, PATIENCE)?.contains(PollFlags::HUP) {
+        holds!(Instant::now() < deadline, "a reset makes no POLLHUP");
+    }
+    let mut seen = vec![format!("{:?}", ready(socket, events, PATIENCE)?)];
+    let mut bytes = 0;
+    loop {
+        let mut room = [0; 1000];
+        match socket.read(&mut room) {
+            Ok(0) => seen.push(format!("{bytes} bytes, the end")),
+            Ok(read) => {
+                bytes += read;
+                continue;
+            }
+            Err(error) => seen.push(format!("{bytes} bytes, {:?}", error.kind())),
+        }
+        if seen.len() == 3 {
+            break;
+        }
+    }
+    seen.push(format!("{:?}", socket.write(b"late").map_err(|error| error.kind())));
+    Ok(seen)
+}
+
+/// A reset is seen as over TCP.
+pub fn reset() -> Result<()> {
+    const UNREAD: [&[Way]; 3] = [&[Way::Direct, Way::Tcp], &[Way::Tcp, Way::Direct], &[]];
+    apart(|| {
+        for unread in UNREAD {
+            let [mut client, server] = connection()?;
+            for _ in unread {
+                client.write_all(&[0; 100])?;
+            }
+            ready(&server, PollFlags::IN, Duration::from_millis(1))?;
+            SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+            drop(client);
+            let by_tcp = seen_of_reset(&server)?;
+
+            let mut pair = Enrolled::over_loopback()?;
+            for way in unread {
+                pair.send(End::Client, *way, &[0; 100])?;
+            }
+            SockRef::from(pair.end(End::Client)).set_linger(Some(Duration::ZERO))?;
+            pair.close(End::Client);
+            let enrolled = seen_of_reset(pair.end(End::Server))?;
+            holds!(enrolled == by_tcp, "a reset is seen as {enrolled:?}, over TCP {by_tcp:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Edge-triggered epoll on one socket.
+pub struct Edges(Epoll);
+
+impl Edges {
+    pub fn of(socket: &TcpStream) -> Result<Edges> {
+        let epoll =
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll instance")?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+        epoll.add(socket.as_fd(), event).context("cannot wait for a socket")?;
+        Ok(Edges(epoll))
+    }
+
+    /// Takes an edge; whether one came in this time.
+    pub fn take(&self, patience: Duration) -> Result<bool> {
+        let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::MAX);
+        let mut room = [EpollEvent::empty()];
+        Ok(self.0.wait(&mut room, timeout).context("cannot wait for an edge")? > 0)
+    }
+}
+
+/// Each arrival of either kind makes the reader ready, whatever it has left unread.
+pub fn readiness() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        for from in End::BOTH {
+            let reader = pair.end(from.peer());
+            let edges = Edges::of(reader)?;
+            for reads in [false, true] {
+                for way in TURNS {
+                    pair.send(from, way, b"ab")?;
+                    holds!(edges.take(PATIENCE)?, "the arrival of {way} bytes makes no edge");
+                    let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
+                    holds!(polled == PollFlags::IN, "{way} bytes are not polled");
+                    // A short read is taken for the last one by many event loops.
+                    if reads {
+                        holds!(receive(reader, 2)? == b"ab", "other bytes than were sent");
+                        let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
+                        holds!(polled.is_empty(), "readable with nothing to read");
+                    }
+                }
+                if !reads {
+                    receive(reader, 2 * TURNS.len())?;
+                }
+                while edges.take(Duration::ZERO)? {}
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Unread redirected bytes are charged to their receiver, and let go of when they are read.
+pub fn charged() -> Result<()> {
+    const BYTES: usize = 4096;
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        let before = pair.charged(End::Server)?;
+        pair.send(End::Client, Way::Direct, &[0; BYTES])?;
+        let charged = pair.charged(End::Server)?.saturating_sub(before);
+        holds!(charged as usize >= BYTES, "{charged} bytes are charged for {BYTES}");
+        receive(pair.end(End::Server), BYTES)?;
+        let left = pair.charged(End::Server)?;
+        holds!(left == before, "{left} bytes stay charged after all were read, {before} before");
+        Ok(())
+    })
+}
+
+/// Writes until nothing more finds room for a while.
+fn fill(mut socket: &TcpStream, sent: &mut usize, most: usize) -> Result<()> {
+    const WHILE: Duration = Duration::from_millis(20);
+    while *sent < most {
+        match socket.write(&stream(*sent, 16 << 10)) {
+            Ok(written) => *sent += written,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if ready(socket, PollFlags::OUT, WHILE)?.is_empty() {
+                    break;
+                }
+            }
+            Err(error) => return Err(error).context("cannot send"),
+        }
+    }
+    Ok(())
+}
+
+/// Much more than the buffers have room for.
+const PLENTY: usize = 16 << 20;
+
+/// A pair whose client has a small send buffer, so that not much fills everything.
+fn small() -> Result<Enrolled> {
+    let ends = connection()?;
+    SockRef::from(&ends[0]).set_send_buffer_size(64 << 10)?;
+    Enrolled::of(ends)
+}
+
+/// A receiver that does not read bounds what is sent to it by TCP, and loses nothing of it.
+pub fn bounded() -> Result<()> {
+    apart(|| {
+        let pair = small()?;
+        let mut sent = 0;
+        pair.goes(Way::Tcp)?;
+        fill(pair.end(End::Client), &mut sent, PLENTY)?;
+        holds!(sent < PLENTY, "{sent} bytes are taken for a receiver that reads nothing");
+        let received = receive(pair.end(End::Server), sent)?;
+        holds!(received == stream(0, sent), "of {sent} unread bytes some are wrong");
+        Ok(())
+    })
+}
+
+/// When a receiver has read a full window its sender goes on at once, and not when TCP sends again
+/// what it takes for lost, which is after 200 ms at the earliest.
+pub fn window() -> Result<()> {
+    const ROUNDS: usize = 4;
+    const STALL: Duration = Duration::from_millis(150);
+    apart(|| {
+        let pair = small()?;
+        let (client, server) = (pair.end(End::Client), pair.end(End::Server));
+        let mut stalls = Vec::new();
+        let (mut sent, mut received) = (0, 0);
+        for _ in 0..ROUNDS {
+            // Few enough to find room beside the window that has been offered.
+            pair.send(End::Client, Way::Direct, &stream(sent, 2000))?;
+            sent += 2000;
+            pair.goes(Way::Tcp)?;
+            fill(client, &mut sent, PLENTY)?;
+            let mut stall = Duration::ZERO;
+            while received < sent {
+                let waits = Instant::now();
+                let bytes = receive(server, 1)?;
+                stall = stall.max(waits.elapsed());
+                holds!(bytes == stream(received, 1), "byte {received} is wrong");
+                received += 1;
+                let mut room = vec![0; 64 << 10];
+                let mut reader = server;
+                let Ok(read) = reader.read(&mut room) else { continue };
+                holds!(room[..read] == stream(received, read), "wrong after byte {received}");
+                received += read;
+            }
+            stalls.push(stall);
+        }
+        let late = stalls.iter().filter(|stall| **stall >= STALL).count();
+        holds!(late <= ROUNDS / 2, "the sender stood still for {stalls:?}");
+        Ok(())
+    })
+}
+
+/// FIONREAD, which is `rcv_nxt - copied_seq` on some kernels, is never negative, and is 0 when
+/// everything has been read; a socket that has been taken out of the map goes on with the right byte.
+pub fn sequence() -> Result<()> {
+    apart(|| {
+        let pair = Enrolled::over_loopback()?;
+        for _ in 0..2 {
+            for (from, way) in [
+                (End::Client, Way::Direct),
+                (End::Client, Way::Tcp),
+                (End::Server, Way::Tcp),
+                (End::Server, Way::Direct),
+            ] {
+                pair.send(from, way, &[0; 1000])?;
+                let unread = pair.unread(from.peer())?;
+                holds!(unread <= 1000, "FIONREAD says {unread} of 1000 unread bytes");
+                receive(pair.end(from.peer()), 600)?;
+                let unread = pair.unread(from.peer())?;
+                holds!(unread <= 400, "FIONREAD says {unread} of 400 unread bytes");
+                receive(pair.end(from.peer()), 400)?;
+                let unread = pair.unread(from.peer())?;
+                holds!(unread == 0, "FIONREAD says {unread} when everything has been read");
+            }
+            End::BOTH.into_iter().try_for_each(|end| pair.take_out(end))?;
+            for from in End::BOTH {
+                let (from, to) = (pair.end(from), pair.end(from.peer()));
+                let received = transfer(from, to, &stream(0, 100_000))?;
+                holds!(received == stream(0, 100_000), "after it left the map a stream is wrong");
+            }
+            End::BOTH.into_iter().try_for_each(|end| pair.put_in(end))?;
+        }
+        Ok(())
+    })
+}
+
+/// A socket that is taken out of the map with nothing unread loses nothing of what is sent to it
+/// afterwards, or while its peer is still in the map.
+pub fn leaving() -> Result<()> {
+    apart(|| {
+        for first in End::BOTH {
+            let pair = Enrolled::over_loopback()?;
+            let edges = [Edges::of(pair.end(End::Client))?, Edges::of(pair.end(End::Server))?];
+            End::BOTH.into_iter().try_for_each(|from| mix(&pair, from))?;
+            pair.goes(Way::Tcp)?;
+            for leaver in [first, first.peer()] {
+                pair.take_out(leaver)?;
+                for from in End::BOTH {
+                    while edges[from.peer() as usize].take(Duration::ZERO)? {}
+                    let mut socket = pair.end(from);
+                    socket.write_all(b"after")?;
+                    let told = edges[from.peer() as usize].take(PATIENCE)?;
+                    holds!(told, "what {from:?} sent after {leaver:?} had left makes no edge");
+                    let received = receive(pair.end(from.peer()), 5)?;
+                    holds!(received == b"after", "what {from:?} sent afterwards is wrong");
+                }
+            }
+            pair.end(End::Client).shutdown(Shutdown::Write)?;
+            receive_end(pair.end(End::Server))?;
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::behaviour::Instead;
+
+    #[test]
+    fn two_queues_are_told_from_one() {
+        let mixed = apart(|| mix(&Enrolled::with_two_queues(connection()?)?, End::Client));
+        let error = mixed.expect_err("redirected bytes overtake what came by TCP");
+        assert!(error.is::<Instead>(), "{error:#}");
+    }
+}
