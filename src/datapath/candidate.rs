@@ -67,7 +67,10 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sin
     let sk = b.load(event.at(bpf_sock_ops::sk));
     b.jump_if(sk.eq(0), &done);
     let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
-    b.jump_if(known.ne(0), &done);
+    b.when(known.ne(0), || {
+        keep_room(b, d, event, &b.load(known.at(Candidate::sk)));
+        b.jump(&done);
+    });
     drop(known);
     let socket = socket_of(b, event, &done);
     // In a call of the process that holds the lock, not in an interrupt: it is one that uses the socket.
@@ -217,13 +220,24 @@ fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Plac
     b.store(name.at(Isns::peer), &peer);
 }
 
+/// An enrolled socket sends its FIN, perhaps since it is closed by one who has not read everything. TCP would reset such a connection, but
+/// sees nothing of what is in the ingress queue, and its window stays shut if that is full: a sender that waits for room would only be told
+/// when the connection is forgotten. So the FIN comes with a window, and what is sent into it is answered with a reset.
+pub(super) fn open_window(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+    ask_for(b, event, 4 * ROOM);
+}
+
 /// Asks TCP to provide room for a reader that falls behind.
 ///
 /// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
 /// size itself; then its low-water mark, which is 1 or it would not be a candidate, is put back.
 fn provide(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+    ask_for(b, event, ROOM);
+}
+
+fn ask_for(b: &Builder, event: &Ptr<bpf_sock_ops>, room: u32) {
     let value = b.slot::<u32>();
-    for number in [ROOM, 1] {
+    for number in [room, 1] {
         b.store(value.place(), number);
         b.call(helper::setsockopt(event, SOL_SOCKET, SO_RCVLOWAT, &value, 4));
     }

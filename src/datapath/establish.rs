@@ -6,7 +6,7 @@ use super::count::{add, count};
 use super::counter::{Ending, Total};
 use super::event::lane_of;
 use super::record::{Lane, Mode};
-use super::{Datapath, handshake, lane, leave, policy, segment, trace};
+use super::{Datapath, candidate, handshake, lane, leave, policy, segment, trace};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -75,6 +75,7 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop(ending);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || {
+        candidate::open_window(b, event);
         lane::end(b, &lane, Ending::ShutDown);
         count(b, d, Ending::ShutDown);
         trace::tell(b, d, &lane, Ending::ShutDown as u32, event);
