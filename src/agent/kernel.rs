@@ -30,8 +30,7 @@ impl Kernel {
     pub fn of_this_machine() -> Result<Kernel> {
         let btf = btf()?;
         let deciding = Behaviour::all().filter(|behaviour| behaviour.need() != Need::Informs);
-        let behaviours: Vec<_> =
-            deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
+        let behaviours: Vec<_> = deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
         require(&behaviours)?;
         Ok(Kernel {
             layout: layout(&btf)?,
@@ -130,11 +129,8 @@ mod tests {
         let no = || Answer::No("5 bytes of 9".to_owned());
         let unknown = || Answer::Unknown(anyhow::anyhow!("not permitted"));
         assert!(require(&[(Behaviour::Order, Answer::Yes), (Behaviour::Splice, no())]).is_ok());
-        let refused = require(&[
-            (Behaviour::Order, no()),
-            (Behaviour::Reset, Answer::Yes),
-            (Behaviour::Leaving, unknown()),
-        ]);
+        let refused =
+            require(&[(Behaviour::Order, no()), (Behaviour::Reset, Answer::Yes), (Behaviour::Leaving, unknown())]);
         let said = refused.expect_err("refused").to_string();
         for part in [Behaviour::Order.statement(), "5 bytes of 9", "not permitted"] {
             assert!(said.contains(part), "{said}");

@@ -31,9 +31,9 @@ pub use pins::{Lock, Pins};
 
 use crate::bed::cgroup;
 use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
+use crate::policy::Policy;
 use crate::policy::file::File as ConfigurationFile;
 use crate::policy::tables::Tables;
-use crate::policy::Policy;
 use crate::probe;
 use drain::Drain;
 use enrolment::Enrolment;
@@ -141,17 +141,7 @@ impl Agent {
                 generation.remove()?;
             }
         }
-        Ok(Agent {
-            instance,
-            config: config.clone(),
-            cgroup,
-            kernel,
-            signals,
-            rules,
-            enrolment,
-            older,
-            _lock: lock,
-        })
+        Ok(Agent { instance, config: config.clone(), cgroup, kernel, signals, rules, enrolment, older, _lock: lock })
     }
 
     /// What runs where, in a line.
@@ -308,12 +298,7 @@ fn finish(pins: &Pins, drains: Vec<Drain>) -> Result<usize> {
 
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
 /// new one.
-fn install(
-    pins: &Pins,
-    config: &Config,
-    kernel: &Kernel,
-    target: &Target,
-) -> Result<(Instance, Rules, Enrolment)> {
+fn install(pins: &Pins, config: &Config, kernel: &Kernel, target: &Target) -> Result<(Instance, Rules, Enrolment)> {
     let settings = Settings { flows: config.flows, hz: kernel.hz };
     let datapath = Datapath::new(kernel.layout.clone(), settings);
     let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);

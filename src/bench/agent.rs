@@ -37,8 +37,7 @@ impl Agent {
     /// Starts one under a name that begins with `purpose` and is free, and waits until it is attached.
     pub fn start(purpose: &str, cgroup: &Path, options: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name =
-            format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(SELF);
         command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", &name]).args(options);
         match Process::start(command, START) {
@@ -94,11 +93,7 @@ impl Drop for Agent {
 
 /// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows it.
 fn detach(name: &str) {
-    let _ = Command::new(SELF)
-        .args(["detach", "--name", name])
-        .process_group(0)
-        .stdin(Stdio::inherit())
-        .output();
+    let _ = Command::new(SELF).args(["detach", "--name", name]).process_group(0).stdin(Stdio::inherit()).output();
 }
 
 /// The agent's counters, by the names of their reasons.
@@ -143,15 +138,11 @@ impl Process {
         command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C at the terminal is for the parent alone, which stops the child when it has closed its connections.
         command.process_group(0);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let (output, log) = (child.stdout.take(), child.stderr.take());
         let mut process = Self { child, log: None };
-        let (output, log) =
-            output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;
-        process.log =
-            Some(thread::Builder::new().name("agent-log".into()).spawn(|| last_lines(log))?);
+        let (output, log) = output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;
+        process.log = Some(thread::Builder::new().name("agent-log".into()).spawn(|| last_lines(log))?);
         let (tell, told) = mpsc::channel();
         thread::Builder::new().name("agent-output".into()).spawn(move || {
             let mut output = BufReader::new(output);
@@ -197,10 +188,7 @@ impl Process {
                 None if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
                 None => {
                     self.kill();
-                    bail!(
-                        "it was still running {limit:?} after SIGTERM; its last words: {}",
-                        self.last_words()
-                    )
+                    bail!("it was still running {limit:?} after SIGTERM; its last words: {}", self.last_words())
                 }
             }
         };
@@ -262,13 +250,10 @@ mod tests {
             ("echo slow >&2; exec sleep 10", Duration::from_millis(300), &["not ready", "slow"]),
         ];
         for (script, limit, expected) in cases {
-            let error =
-                Process::start(shell(script), limit).expect_err("it is not ready").to_string();
+            let error = Process::start(shell(script), limit).expect_err("it is not ready").to_string();
             assert!(expected.iter().all(|words| error.contains(words)), "{script}: {error}");
         }
-        let mut process =
-            Process::start(shell("echo ready; echo lost >&2; sleep 0.1; exit 75"), SOON)
-                .expect("start");
+        let mut process = Process::start(shell("echo ready; echo lost >&2; sleep 0.1; exit 75"), SOON).expect("start");
         thread::sleep(Duration::from_millis(300));
         let error = process.stop(SOON).expect_err("it failed").to_string();
         assert!(error.contains("75") && error.contains("lost"), "{error}");
@@ -283,13 +268,9 @@ mod tests {
 
     #[test]
     fn counters_are_read_by_name_and_what_is_not_there_is_zero() {
-        let json =
-            br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"hints": 1}}"#;
+        let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"hints": 1}}"#;
         let counters = Counters::parse(json).expect("as shunt stats prints it");
-        assert_eq!(
-            (counters.get("paired"), counters.get("refresh"), counters.get("new_in_2030")),
-            (12, 3, 0)
-        );
+        assert_eq!((counters.get("paired"), counters.get("refresh"), counters.get("new_in_2030")), (12, 3, 0));
         assert_eq!(counters.since(&Counters::default(), "paired"), 12);
         assert_eq!(Counters::default().since(&counters, "paired"), 0);
         Counters::parse(b"{}").expect_err("no counters");

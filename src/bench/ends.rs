@@ -71,9 +71,7 @@ mod tests {
         const BUSY: Duration = Duration::from_millis(30);
         let busy = || {
             let begin = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)?;
-            while clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)?
-                < begin + BUSY
-            {}
+            while clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)? < begin + BUSY {}
             thread::sleep(Duration::from_millis(100));
             Ok(())
         };

@@ -64,11 +64,7 @@ impl Lab {
 
     /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the cgroup
     /// its maker is in.
-    pub(super) fn making<T>(
-        &self,
-        transport: Transport,
-        work: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn making<T>(&self, transport: Transport, work: impl FnOnce() -> Result<T>) -> Result<T> {
         if transport != Transport::Shunt {
             return work();
         }
@@ -98,8 +94,7 @@ impl Lab {
             Transport::Tcp | Transport::Shunt => Ok(Pair::tcp()?),
             Transport::Unix => Ok(Pair::unix()?),
         };
-        let pairs =
-            self.making(transport, || (0..count).map(|_| make()).collect::<Result<Vec<_>>>())?;
+        let pairs = self.making(transport, || (0..count).map(|_| make()).collect::<Result<Vec<_>>>())?;
         let settled = settle(transport, &pairs)?;
         Ok(Outcome { settled, ..measure(&pairs)? })
     }
@@ -114,11 +109,7 @@ impl Lab {
     }
 
     /// The time of `operation`, which passes `bytes` bytes each time.
-    pub(super) fn time(
-        &self,
-        bytes: usize,
-        mut operation: impl FnMut() -> std::io::Result<()>,
-    ) -> Result<Outcome> {
+    pub(super) fn time(&self, bytes: usize, mut operation: impl FnMut() -> std::io::Result<()>) -> Result<Outcome> {
         let (time, direct) = self.watch(|| {
             let mut operations = 0;
             let time = super::traffic::time(self.slice, || {
@@ -172,8 +163,7 @@ mod tests {
     #[test]
     fn what_a_connection_carries_by_tcp_is_seen_and_what_a_unix_socket_carries_is_not() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
-        let settled =
-            |transport, pair: Pair| settle(transport, slice::from_ref(&pair)).expect("exchange");
+        let settled = |transport, pair: Pair| settle(transport, slice::from_ref(&pair)).expect("exchange");
         namespace
             .run(|| {
                 // As if the agent never made it direct.

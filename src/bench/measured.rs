@@ -46,11 +46,7 @@ impl Measured {
     }
 
     /// A metric's figures on a transport, in the order of the rounds; `None` for one that stalled.
-    pub fn samples(
-        &self,
-        metric: usize,
-        transport: Transport,
-    ) -> impl Iterator<Item = Option<f64>> {
+    pub fn samples(&self, metric: usize, transport: Transport) -> impl Iterator<Item = Option<f64>> {
         self.of(transport).iter().map(move |run| run.as_ref()?.figures.get(metric).copied())
     }
 
@@ -148,8 +144,7 @@ mod tests {
     #[test]
     fn a_goal_is_met_up_to_its_bound_and_undecided_without_figures() {
         use Bound::{AtLeast, AtMost};
-        let measured =
-            measured(&[(Transport::Tcp, &[Some(10.0)]), (Transport::Shunt, &[Some(5.0)])]);
+        let measured = measured(&[(Transport::Tcp, &[Some(10.0)]), (Transport::Shunt, &[Some(5.0)])]);
         for (to, bound, met) in [
             (Some(Transport::Tcp), AtMost(0.5), Some(true)),
             (Some(Transport::Tcp), AtMost(0.49), Some(false)),

@@ -66,9 +66,7 @@ pub struct Plan {
 
 impl Plan {
     fn cases(&self) -> Result<Vec<&'static Case>> {
-        let chosen = |case: &&Case| {
-            self.only.is_empty() || self.only.iter().any(|wanted| case.is_meant_by(wanted))
-        };
+        let chosen = |case: &&Case| self.only.is_empty() || self.only.iter().any(|wanted| case.is_meant_by(wanted));
         let cases: Vec<_> = CASES.iter().filter(chosen).collect();
         ensure!(
             !cases.is_empty() && self.rounds > 0,
@@ -80,11 +78,7 @@ impl Plan {
 
 /// Measures what `plan` says, and gives the cases in the order of [`CASES`]. `progress` hears which
 /// round and case comes next.
-pub fn measure(
-    plan: &Plan,
-    interrupt: &Interrupt,
-    progress: &(dyn Fn(usize, &Case) + Sync),
-) -> Result<Vec<Measured>> {
+pub fn measure(plan: &Plan, interrupt: &Interrupt, progress: &(dyn Fn(usize, &Case) + Sync)) -> Result<Vec<Measured>> {
     let cases = plan.cases()?;
     let lab = Lab::new(plan.slice)?;
     let measured: Result<_> = lab.inside_namespace(|| {
@@ -103,20 +97,13 @@ pub fn measure(
     Ok(measured)
 }
 
-fn one_round(
-    lab: &Lab,
-    interrupt: &Interrupt,
-    round: usize,
-    measured: &mut Measured,
-) -> Result<()> {
+fn one_round(lab: &Lab, interrupt: &Interrupt, round: usize, measured: &mut Measured) -> Result<()> {
     let case = measured.case;
     for transport in rotated(case.transports, round) {
         interrupt.check()?;
         let outcome = match (case.measure)(lab, transport) {
             Err(error) if patience::is_stall(&error) => None,
-            outcome => Some(
-                outcome.with_context(|| format!("{} {} by {transport}", case.name, case.size))?,
-            ),
+            outcome => Some(outcome.with_context(|| format!("{} {} by {transport}", case.name, case.size))?),
         };
         measured.add(transport, outcome);
     }
@@ -136,10 +123,7 @@ mod tests {
     #[test]
     fn every_transport_runs_once_in_each_round_and_begins_equally_often() {
         let order = |round| rotated(&[1, 2, 3], round).collect::<Vec<_>>();
-        assert_eq!(
-            [order(0), order(1), order(2), order(3)],
-            [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]
-        );
+        assert_eq!([order(0), order(1), order(2), order(3)], [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
         assert_eq!(rotated::<u8>(&[], 5).count(), 0);
     }
 

@@ -281,8 +281,7 @@ mod tests {
         let time = time(Duration::from_millis(300), || {
             let interrupt = !interrupted && start.elapsed() > Duration::from_millis(100);
             interrupted |= interrupt;
-            let nap =
-                if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) };
+            let nap = if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) };
             thread::sleep(nap);
             Ok(())
         });

@@ -36,10 +36,7 @@ impl Sub for Wire {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self {
-            packets: self.packets.saturating_sub(earlier.packets),
-            bytes: self.bytes.saturating_sub(earlier.bytes),
-        }
+        Self { packets: self.packets.saturating_sub(earlier.packets), bytes: self.bytes.saturating_sub(earlier.bytes) }
     }
 }
 
@@ -49,8 +46,7 @@ fn parse(text: &str) -> Option<Wire> {
     let mut wire = Wire::default();
     for line in text.lines().skip(2) {
         let (name, columns) = line.split_once(':')?;
-        let columns =
-            columns.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+        let columns = columns.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
         let [bytes, packets, .., sent_bytes, sent_packets, _, _, _, _, _, _] = columns[..] else {
             return None;
         };
@@ -93,8 +89,7 @@ mod tests {
             .run(|| {
                 let before = Wire::here().expect("count");
                 let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-                let mut client = TcpStream::connect(listener.local_addr().expect("an address"))
-                    .expect("connect");
+                let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
                 let (mut server, _) = listener.accept().expect("accept");
                 client.write_all(&[0; 1000]).expect("send");
                 server.read_exact(&mut [0; 1000]).expect("receive");

@@ -49,8 +49,7 @@ fn existing(wanted: &str) -> Result<String, String> {
         return Ok(wanted.to_owned());
     }
     let name = wanted.split('/').next().unwrap_or_default();
-    let sizes: Vec<_> =
-        CASES.iter().filter(|case| case.name == name).map(bench::Case::key).collect();
+    let sizes: Vec<_> = CASES.iter().filter(|case| case.name == name).map(bench::Case::key).collect();
     let known = if sizes.is_empty() {
         let mut names: Vec<_> = CASES.iter().map(|case| case.name.to_owned()).collect();
         names.dedup();
@@ -73,13 +72,7 @@ impl Bench {
         let shown = io::stderr().is_terminal();
         let progress = |round: usize, case: &bench::Case| {
             if shown {
-                eprint!(
-                    "\r\x1b[Kround {} of {}: {} {}",
-                    round + 1,
-                    plan.rounds,
-                    case.name,
-                    case.size
-                );
+                eprint!("\r\x1b[Kround {} of {}: {} {}", round + 1, plan.rounds, case.name, case.size);
             }
         };
         let measured = bench::measure(&plan, &interrupt, &progress);
@@ -93,19 +86,12 @@ impl Bench {
             }
             outcome => outcome?,
         };
-        let report = if self.json {
-            report::json(plan.rounds, &measured)? + "\n"
-        } else {
-            report::table(&measured)
-        };
+        let report = if self.json { report::json(plan.rounds, &measured)? + "\n" } else { report::table(&measured) };
         say(report)?;
         if let Some(path) = &self.html {
             let page = html::page(&machine()?, plan.rounds, &measured);
             fs::write(path, page).with_context(|| {
-                format!(
-                    "cannot write the page to {}; choose a file that can be written",
-                    path.display()
-                )
+                format!("cannot write the page to {}; choose a file that can be written", path.display())
             })?;
         }
         Ok(DONE)
@@ -113,10 +99,7 @@ impl Bench {
 }
 
 fn machine() -> anyhow::Result<html::Machine> {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
-        .context("cannot read the kernel's release from /proc")?;
-    Ok(html::Machine {
-        kernel: kernel.trim().to_owned(),
-        processors: thread::available_parallelism()?.get(),
-    })
+    let kernel =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release from /proc")?;
+    Ok(html::Machine { kernel: kernel.trim().to_owned(), processors: thread::available_parallelism()?.get() })
 }

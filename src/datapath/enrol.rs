@@ -182,8 +182,7 @@ fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, le
     guard::options(b, d, socket, &guarded);
     guard::mapped(b, d, &b.load(at.place()), &mapped);
     b.jump(&suitable);
-    for (label, outcome) in
-        [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
+    for (label, outcome) in [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
     {
         b.place(&label);
         count(b, d, outcome);
@@ -330,13 +329,7 @@ fn introduce(
 }
 
 /// Puts the socket into the socket map under its name.
-fn put_into_map(
-    b: &Builder,
-    d: &Datapath,
-    lane: &Ptr<Lane>,
-    shown: &dyn Fn() -> Ptr<bpf_sock>,
-    left_alone: &Label,
-) {
+fn put_into_map(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() -> Ptr<bpf_sock>, left_alone: &Label) {
     /// `bpf_map_update_elem`, whose value for a socket map is a socket.
     const MAP_UPDATE_ELEM: i32 = 2;
     let name: Arg = lane.at(Lane::own).at(End::name).into();

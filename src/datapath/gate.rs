@@ -95,14 +95,7 @@ pub(super) fn one_way(
 /// those sent are still queued is not known, but they are the last ones: if all unread bytes were sent since the receiver was last looked
 /// at, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the unread bytes
 /// divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
-pub(super) fn memory(
-    b: &Builder,
-    d: &Datapath,
-    lane: &Ptr<Lane>,
-    size: &Reg,
-    most: &Slot<u64>,
-    fallback: &Fallback,
-) {
+pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, most: &Slot<u64>, fallback: &Fallback) {
     let unknown = b.label();
     let known = b.label();
     let empty = b.label();
@@ -157,23 +150,14 @@ pub(super) fn memory(
 
 /// A receiver whose cgroup limits its socket memory is looked at before each message: a redirect that finds no memory is an error
 /// of its sender (`bpf_tcp_ingress`), which TCP would have sent later.
-pub(super) fn limit(
-    b: &Builder,
-    d: &Datapath,
-    lane: &Ptr<Lane>,
-    size: &Reg,
-    most: &Slot<u64>,
-    fallback: &Fallback,
-) {
+pub(super) fn limit(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, most: &Slot<u64>, fallback: &Fallback) {
     /// A limit from here on is none: that many pages are more than any machine has.
     const NO_LIMIT: i32 = 1 << 30;
     /// Pages that other sockets may take meanwhile, and what is lost by rounding.
     const SPARE: i32 = 8;
     const PAGE_BITS: i32 = 12;
     let l = &d.layout;
-    let (Some(cgroup), Some(used), Some(limit)) =
-        (l.memory_cgroup, l.socket_memory_used, l.socket_memory_limit)
-    else {
+    let (Some(cgroup), Some(used), Some(limit)) = (l.memory_cgroup, l.socket_memory_used, l.socket_memory_limit) else {
         return;
     };
     let (open, unknown) = (b.label(), b.label());

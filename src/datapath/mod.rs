@@ -44,8 +44,8 @@ mod leave;
 mod look;
 mod map;
 mod option;
-mod packet;
 mod options;
+mod packet;
 mod peek;
 mod policy;
 mod receiver;
@@ -64,11 +64,11 @@ use bpf_asm::{BuildErrors, Program};
 
 pub use counter::{Cause, Counter, Ending, Kind, Outcome, Total};
 pub use layout::Layout;
-pub use packet::RECORD_AT;
 pub use map::{Maps, RULES};
+pub use packet::RECORD_AT;
 pub use record::{
-    ABI, About, Answer, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer, PORTS_PER_BYTE, Ports, Prefix,
-    Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
+    ABI, About, Answer, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer,
+    PORTS_PER_BYTE, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
 };
 
 /// What programs are assembled for, beside the kernel's layout.

@@ -4,8 +4,8 @@
 use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot};
 
 use super::Datapath;
-use super::fallback::Fallback;
 use super::counter::{Cause, Ending};
+use super::fallback::Fallback;
 use super::peek::peek;
 use super::record::{End, Endings, Lane, Mode};
 

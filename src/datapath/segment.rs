@@ -2,9 +2,9 @@
 
 use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper};
 
+use super::candidate::Since;
 use super::counter::Ending;
 use super::receiver::{self, O_NONBLOCK};
-use super::candidate::Since;
 use super::record::{End, Lane, Mode};
 use super::{Datapath, candidate, lane, leave, trace, waiters};
 
@@ -37,14 +37,7 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
 
 /// A thread sleeps on an enrolled socket, whose file an application has made to block: it has to find TCP's own receive function the next
 /// time, since that of enrolled sockets may answer `EAGAIN`.
-fn sleeper(
-    b: &Builder,
-    d: &Datapath,
-    event: &Ptr<bpf_sock_ops>,
-    lane: &Ptr<Lane>,
-    leaving: &Label,
-    done: &Label,
-) {
+fn sleeper(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, leaving: &Label, done: &Label) {
     let sk = || b.load(lane.at(Lane::own).at(End::sk));
     let flags = receiver::file_flags(b, d, &sk(), done);
     flags.and(O_NONBLOCK);

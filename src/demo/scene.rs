@@ -116,8 +116,8 @@ impl Scene {
     /// Sends as much as goes through one connection for `length`, straight to the server.
     pub fn bulk(&self, side: Side, length: Duration, measured: &mut Measured) -> Result<()> {
         for client in self.connect(side, side.ports().bulk, 1)? {
-            let (bytes, time) = traffic::send_bulk(&client, traffic::BULK, length, |_| {})
-                .context("the bulk transfer failed")?;
+            let (bytes, time) =
+                traffic::send_bulk(&client, traffic::BULK, length, |_| {}).context("the bulk transfer failed")?;
             measured.throughputs.push(bytes as f64 / time.as_secs_f64());
         }
         Ok(())

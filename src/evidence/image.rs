@@ -165,17 +165,13 @@ impl<'a> Image<'a> {
         }
     }
 
-    fn parse<'d>(
-        content: &'a dyn ReadAt,
-        machine: Machine,
-        data: impl ReadRef<'d>,
-    ) -> Result<Self, Error> {
-        fn or<T, E>(what: &'static str) -> impl Fn(E) -> Error {
+    fn parse<'d>(content: &'a dyn ReadAt, machine: Machine, data: impl ReadRef<'d>) -> Result<Self, Error> {
+        fn or<E>(what: &'static str) -> impl Fn(E) -> Error {
             move |_| Error::Malformed(what)
         }
-        let header = Header::parse(data).map_err(or::<(), _>("header"))?;
-        let programs = header.program_headers(LE, data).map_err(or::<(), _>("program headers"))?;
-        let sections = header.sections(LE, data).map_err(or::<(), _>("sections"))?;
+        let header = Header::parse(data).map_err(or("header"))?;
+        let programs = header.program_headers(LE, data).map_err(or("program headers"))?;
+        let sections = header.sections(LE, data).map_err(or("sections"))?;
         if sections.len() <= 1 {
             return Err(Error::NoSections);
         }
@@ -212,7 +208,7 @@ impl<'a> Image<'a> {
         let (mut syscall, mut dlsym) = (None, [None; 2]);
         let (mut splices, mut starts, mut dynamic_symbols) = (false, false, false);
         for section in sections.iter() {
-            let name = sections.section_name(LE, section).map_err(or::<(), _>("section name"))?;
+            let name = sections.section_name(LE, section).map_err(or("section name"))?;
             image.go |= [&b".go."[..], b".note.go.", b".gopclntab", b".data.rel.ro.gopclntab"]
                 .iter()
                 .any(|of_go| name.starts_with(of_go));
@@ -221,11 +217,11 @@ impl<'a> Image<'a> {
             }
             dynamic_symbols = true;
             let symbols: &[elf::Sym64<LittleEndian>] =
-                section.data_as_array(LE, data).map_err(or::<(), _>("dynamic symbols"))?;
+                section.data_as_array(LE, data).map_err(or("dynamic symbols"))?;
             let strings = sections
                 .section(section.link(LE))
                 .and_then(|strings| strings.data(LE, data))
-                .map_err(or::<(), _>("names of dynamic symbols"))?;
+                .map_err(or("names of dynamic symbols"))?;
             for (index, symbol) in symbols.iter().enumerate() {
                 let name = strings.get(symbol.st_name(LE) as usize..).unwrap_or_default();
                 // No name that matters is longer, and none may cost more.
@@ -250,7 +246,7 @@ impl<'a> Image<'a> {
         image.libc = splices && starts;
 
         for program in programs {
-            if let Some(entries) = program.dynamic(LE, data).map_err(or::<(), _>("dynamic"))? {
+            if let Some(entries) = program.dynamic(LE, data).map_err(or("dynamic"))? {
                 let needs = |entry: &elf::Dyn64<LittleEndian>| entry.d_tag(LE) == elf::DT_NEEDED;
                 image.alone &= !entries.iter().any(needs);
                 if !dynamic_symbols {
@@ -260,7 +256,7 @@ impl<'a> Image<'a> {
         }
         if syscall.is_some() || dlsym != [None; 2] {
             for section in sections.iter() {
-                let relocations = section.rela(LE, data).map_err(or::<(), _>("relocations"))?;
+                let relocations = section.rela(LE, data).map_err(or("relocations"))?;
                 for relocation in relocations.map_or(&[][..], |(relocations, _)| relocations) {
                     let symbol = Some(relocation.r_sym(LE, false) as usize);
                     let slots = if symbol == syscall {
@@ -328,8 +324,7 @@ impl<'a> Image<'a> {
         while done < segment.size {
             let size = (segment.size - done).min(buffer.len() as u64) as usize;
             let chunk = &mut buffer[..size];
-            let (Some(offset), Some(address)) =
-                (segment.offset.checked_add(done), segment.address.checked_add(done))
+            let (Some(offset), Some(address)) = (segment.offset.checked_add(done), segment.address.checked_add(done))
             else {
                 return Err(Error::Malformed("a segment that wraps around"));
             };

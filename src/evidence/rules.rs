@@ -35,12 +35,9 @@ impl Evidence {
         match self {
             Self::Nothing => Reads::Receives,
             Self::Imports => Reads::Splices,
-            Self::ImportsWeakly
-            | Self::Python
-            | Self::Go
-            | Self::Calls
-            | Self::LooksUp
-            | Self::Names => Reads::MaySplice,
+            Self::ImportsWeakly | Self::Python | Self::Go | Self::Calls | Self::LooksUp | Self::Names => {
+                Reads::MaySplice
+            }
         }
     }
 }

@@ -146,7 +146,8 @@ mod tests {
         // No process is in it, but this one has a descriptor of it.
         let other = Namespace::new().expect("make a namespace (as root)");
         let here = std::process::id();
-        let namespace = other.run(|| inode(Path::new("/proc/thread-self/ns/net"))).expect("enter it").expect("a number") as u32;
+        let namespace =
+            other.run(|| inode(Path::new("/proc/thread-self/ns/net"))).expect("enter it").expect("a number") as u32;
         let id = ids.of(namespace, here, here).expect("an id");
         assert!(id >= 0);
         ids.forget(namespace);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Process, Processes, Workload, Workloads};
 use crate::agent::Instance;
-use crate::datapath::{FlowEnd, Mode, Counter, Role};
+use crate::datapath::{Counter, FlowEnd, Mode, Role};
 
 /// A connection with at least one end enrolled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -12,7 +12,7 @@ use syscalls::{Map, RingBuf, TypedMap, Update};
 use super::flow::address;
 use super::{Observer, Process, Workload};
 use crate::agent::Instance;
-use crate::datapath::{Event, Mode, Counter, Role, Tracer};
+use crate::datapath::{Counter, Event, Mode, Role, Tracer};
 
 /// For how long a tracer says that it reads. One that was killed is forgotten after that.
 const PROMISE: Duration = Duration::from_secs(3);

@@ -93,7 +93,7 @@ mod tests {
 
     fn policy(include: &str, exclude: &str) -> Policy {
         let rules = |text: &str| toml::from_str(text).expect("rules");
-        Policy { include: rules(include), exclude: rules(exclude), ..Policy::default() }
+        Policy { include: rules(include), exclude: rules(exclude) }
     }
 
     fn of_port(tables: &Tables, port: usize) -> u64 {

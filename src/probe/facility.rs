@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Address, Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg,
-    bpf_iter_meta, helper, sock,
+    Address, Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter_meta, helper, sock,
 };
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
@@ -77,14 +76,13 @@ pub fn tells_what_is_left() -> Result<()> {
         let (mut room, mut control) = ([0; 50], [0; 256]);
         let mut slices = [IoSliceMut::new(&mut room)];
         let flags = MsgFlags::empty();
-        let message = recvmsg::<()>(server.as_raw_fd(), &mut slices, Some(&mut control), flags)
-            .context("recvmsg is refused")?;
+        let message =
+            recvmsg::<()>(server.as_raw_fd(), &mut slices, Some(&mut control), flags).context("recvmsg is refused")?;
         let mut left = None;
         for message in message.cmsgs().context("the control messages cannot be read")? {
             if let ControlMessageOwned::Unknown(message) = message {
                 let header = message.cmsg_header;
-                let bytes =
-                    message.data_bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+                let bytes = message.data_bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
                 if (header.cmsg_level, header.cmsg_type) == (nix::libc::IPPROTO_TCP, TCP_INQ) {
                     left = bytes;
                 }

@@ -155,14 +155,7 @@ pub const ALL: &[KnownBug] = &[
         what: "A send of a large message that fails half-way can return a wrong number.",
         reach: Reach::Ordinary,
         since: &[v(4, 17, 0)],
-        fixed: &[
-            v(5, 10, 226),
-            v(5, 15, 167),
-            v(6, 1, 110),
-            v(6, 6, 51),
-            v(6, 10, 10),
-            v(6, 11, 0),
-        ],
+        fixed: &[v(5, 10, 226), v(5, 15, 167), v(6, 1, 110), v(6, 6, 51), v(6, 10, 10), v(6, 11, 0)],
     },
     // CVE. "sock_map: Add a cond_resched() in sock_hash_free()".
     KnownBug {
@@ -170,15 +163,7 @@ pub const ALL: &[KnownBug] = &[
         what: "Freeing a large sockhash keeps a processor busy so long that the kernel warns.",
         reach: Reach::Ordinary,
         since: &[v(5, 8, 0)],
-        fixed: &[
-            v(5, 10, 227),
-            v(5, 15, 168),
-            v(6, 1, 113),
-            v(6, 6, 54),
-            v(6, 10, 13),
-            v(6, 11, 2),
-            v(6, 12, 0),
-        ],
+        fixed: &[v(5, 10, 227), v(5, 15, 168), v(6, 1, 113), v(6, 6, 54), v(6, 10, 13), v(6, 11, 2), v(6, 12, 0)],
     },
     // CVE. "tcp_bpf: Fix the sk_mem_uncharge logic in tcp_bpf_sendmsg".
     KnownBug {
@@ -230,15 +215,7 @@ pub const ALL: &[KnownBug] = &[
         what: "A program that corks messages leaks socket memory when the kernel is short of it.",
         reach: Reach::Never("shunt corks nothing"),
         since: &[v(4, 17, 0)],
-        fixed: &[
-            v(5, 10, 245),
-            v(5, 15, 194),
-            v(6, 1, 153),
-            v(6, 6, 107),
-            v(6, 12, 48),
-            v(6, 16, 8),
-            v(6, 17, 0),
-        ],
+        fixed: &[v(5, 10, 245), v(5, 15, 194), v(6, 1, 153), v(6, 6, 107), v(6, 12, 48), v(6, 16, 8), v(6, 17, 0)],
     },
     // ChangeLog-6.1.159, -6.12.60; in mainline by 6.18.
     KnownBug {
@@ -461,10 +438,7 @@ mod tests {
     fn distributions_that_keep_a_number_say_elsewhere_what_their_kernel_was_made_from() {
         let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-20)";
         assert_eq!(made_from("", debian), Some("6.1.192-3"));
-        assert_eq!(
-            made_from("Ubuntu 6.8.0-31.31-generic 6.8.1\n", "#31-Ubuntu SMP"),
-            Some("6.8.1")
-        );
+        assert_eq!(made_from("Ubuntu 6.8.0-31.31-generic 6.8.1\n", "#31-Ubuntu SMP"), Some("6.8.1"));
         assert_eq!(made_from("", "#1 SMP PREEMPT_DYNAMIC @0"), None);
         assert!(Version::of_release(&running()).is_some(), "{:?}", running());
     }
@@ -472,8 +446,7 @@ mod tests {
     #[test]
     fn a_bug_is_there_from_its_first_release_until_its_series_or_mainline_is_fixed() {
         let has = |release: &str| ids(release).contains(&"CVE-2024-39500");
-        let (with, without) =
-            (["5.13", "5.15.161", "6.1.94", "6.8.12", "6.9.5"], ["5.10.1", "5.15.162", "6.1.95"]);
+        let (with, without) = (["5.13", "5.15.161", "6.1.94", "6.8.12", "6.9.5"], ["5.10.1", "5.15.162", "6.1.95"]);
         assert!(with.iter().all(|release| has(release)));
         assert!(!without.iter().chain(&["6.9.6", "6.10", "6.12.1", "7.3.4"]).any(|r| has(r)));
     }

@@ -82,9 +82,7 @@ pub fn received(namespace: &Namespace) -> u64 {
     let read = || fs::read_to_string("/proc/thread-self/net/dev").expect("read the interfaces");
     let table = namespace.run(read).expect("enter the namespace");
     // Two lines of headings; then `name: bytes packets …`.
-    let bytes = |line: &str| {
-        line.split_once(':')?.1.split_whitespace().next()?.parse::<u64>().ok()
-    };
+    let bytes = |line: &str| line.split_once(':')?.1.split_whitespace().next()?.parse::<u64>().ok();
     let of = |line| bytes(line).unwrap_or_else(|| panic!("not an interface: {line}"));
     table.lines().skip(2).map(of).sum()
 }

@@ -236,4 +236,3 @@ fn reader_is_shut_down_by_a_thread(pair: &Pair, seen: &mut Seen) {
 fn a_reader_sleeps_on_when_another_thread_shuts_writing_down() {
     compare(|side, seen| reader_is_shut_down_by_a_thread(&side.blocking_pair(), seen));
 }
-

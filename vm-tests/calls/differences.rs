@@ -189,22 +189,10 @@ pub const CALLS: &[Call] = &[
         "splicing::splice_moves_bytes_out_of_a_socket",
         &[
             difference("splice 5: 5", "splice 5: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
-            difference(
-                r#"from the pipe: "hello""#,
-                "from the pipe: EAGAIN",
-                Kernels::ThatDoNot(Behaviour::Splice),
-            ),
+            difference(r#"from the pipe: "hello""#, "from the pipe: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
             difference("splice 100: 6", "splice 100: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
-            difference(
-                r#"from the pipe: " world""#,
-                "from the pipe: EAGAIN",
-                Kernels::ThatDoNot(Behaviour::Splice),
-            ),
-            difference(
-                "read: EAGAIN",
-                r#"read: "hello world""#,
-                Kernels::ThatDoNot(Behaviour::Splice),
-            ),
+            difference(r#"from the pipe: " world""#, "from the pipe: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
+            difference("read: EAGAIN", r#"read: "hello world""#, Kernels::ThatDoNot(Behaviour::Splice)),
         ],
         "it sees nothing, and `read` does: keep the program out",
     ),
@@ -218,11 +206,7 @@ pub const CALLS: &[Call] = &[
         &[
             difference("splice: 5", "splice: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
             difference("tee: 5", "tee: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
-            difference(
-                r#"from the pipe: "hello""#,
-                "from the pipe: EAGAIN",
-                Kernels::ThatDoNot(Behaviour::Splice),
-            ),
+            difference(r#"from the pipe: "hello""#, "from the pipe: EAGAIN", Kernels::ThatDoNot(Behaviour::Splice)),
             difference("read: EAGAIN", r#"read: "hello""#, Kernels::ThatDoNot(Behaviour::Splice)),
         ],
         "as `splice` from a socket",

@@ -48,7 +48,9 @@ fn table() -> Vec<String> {
         let cells: Vec<&str> = names
             .iter()
             .map(|name| {
-                call.standing(|behaviour| kernels.answer(name, behaviour.statement()).is_some_and(|answer| answer == "yes"))
+                call.standing(|behaviour| {
+                    kernels.answer(name, behaviour.statement()).is_some_and(|answer| answer == "yes")
+                })
             })
             .collect();
         format!("| {} | {} | {}{} |", call.name, cells.join(" | "), call.guard, call.remedy)

@@ -140,7 +140,10 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
                 let queued = lane().direct_messages - before;
                 assert!(queued > 0, "nothing was direct: {path}, {buffers:?}: {:?}", lane());
                 let held = queued * (BOOKKEEPING + 1);
-                assert!(held <= by_tcp * 3 / 2, "{queued} messages hold {held} bytes, TCP {by_tcp}: {path}, {buffers:?}");
+                assert!(
+                    held <= by_tcp * 3 / 2,
+                    "{queued} messages hold {held} bytes, TCP {by_tcp}: {path}, {buffers:?}"
+                );
 
                 pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
                 assert_eq!(receive_to_end(&pair.server, PATTERN, 0), (taken, Ok(())), "{path}, {buffers:?}");

@@ -25,9 +25,7 @@ use crate::harness::load::under_load;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH, ready_for_tests};
 use crate::harness::pattern::{Dice, Pattern};
-use crate::harness::traffic::{
-    both_ways, direct, direct_all, exchange, receive, send, small_talk, until_direct,
-};
+use crate::harness::traffic::{both_ways, direct, direct_all, exchange, receive, send, small_talk, until_direct};
 use crate::harness::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.

@@ -53,8 +53,7 @@ fn a_receiver_that_is_short_of_socket_memory_is_not_its_senders_error() {
                 ground.warm(&pair);
                 memory.limit(limit);
                 let pattern = Tape { seed: limit };
-                let (sent, errors) =
-                    send_for(&pair.client, pattern, size, Duration::from_millis(500));
+                let (sent, errors) = send_for(&pair.client, pattern, size, Duration::from_millis(500));
                 assert!(
                     errors.is_empty(),
                     "limit {limit}, messages of {size} over {:?}: {} errors, the first {:?}; {sent} bytes",
@@ -81,8 +80,7 @@ struct PartlyBad {
 
 impl PartlyBad {
     fn new(good: usize, bad: usize) -> Self {
-        let (kinds, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (kinds, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, where the kernel likes.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), good + bad, kinds, flags, -1, 0) };
         assert_ne!(at, libc::MAP_FAILED);
@@ -116,14 +114,11 @@ impl Drop for PartlyBad {
 fn a_send_from_memory_that_ends_says_how_much_was_sent_or_that_nothing_was() {
     isolated(|| {
         over_tcp_and_shunt(|ground| {
-            for (good, bad) in
-                [(4096, 4096), (4096, 1 << 20), (64 << 10, 4096), (256 << 10, 64 << 10)]
-            {
+            for (good, bad) in [(4096, 4096), (4096, 1 << 20), (64 << 10, 4096), (256 << 10, 64 << 10)] {
                 let pair = ground.open_direct(LOOPBACK);
                 let memory = PartlyBad::new(good, bad);
                 let sent = memory.send(&pair.client);
-                let context =
-                    format!("{good} good and {bad} bad bytes over {:?}: {sent:?}", ground.carrier);
+                let context = format!("{good} good and {bad} bad bytes over {:?}: {sent:?}", ground.carrier);
                 let length = match sent {
                     Ok(length) if length > 0 && length <= good => length,
                     Err(Errno::EFAULT) => 0,
@@ -150,10 +145,7 @@ fn call(what: &str, stream: &TcpStream) -> String {
         "peek" => recv(stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK),
         "SO_ERROR" => {
             let error = SockRef::from(stream).take_error().expect("SO_ERROR");
-            return format!(
-                "SO_ERROR: {:?}",
-                error.and_then(|error| error.raw_os_error()).map(Errno::from_raw)
-            );
+            return format!("SO_ERROR: {:?}", error.and_then(|error| error.raw_os_error()).map(Errno::from_raw));
         }
         "shutdown" => {
             let outcome = SockRef::from(stream).shutdown(Shutdown::Write);

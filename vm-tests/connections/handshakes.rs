@@ -14,7 +14,8 @@ use crate::harness::pattern::Pattern;
 use crate::harness::socket::{TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected};
 use crate::harness::thread_state::Thread;
 use crate::harness::traffic::{
-    both_ways, direct, exchange, read_exactly, receive, receive_to_end, send, small_talk, until_direct, write, write_fully,
+    both_ways, direct, exchange, read_exactly, receive, receive_to_end, send, small_talk, until_direct, write,
+    write_fully,
 };
 use crate::harness::{eventually, share_of};
 

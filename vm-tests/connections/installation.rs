@@ -16,8 +16,8 @@ use nix::unistd::{Pid, chdir, chroot};
 use tcp_shunt::bed::{Bed, cgroup};
 
 use crate::harness::agent::{SHUNT, name_prefix, run};
-use crate::harness::isolation::isolated;
 use crate::harness::eventually;
+use crate::harness::isolation::isolated;
 use crate::harness::node::Pair;
 use crate::harness::path::{VETH, ready_for_tests};
 use crate::harness::report::Stats;

@@ -10,9 +10,7 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{REDIRECT, REDIRECTED, ready_for_tests};
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::unconnected;
-use crate::harness::traffic::{
-    by_tcp, direct_all, exchange, expect_end, receive, send, until_direct, write_fully,
-};
+use crate::harness::traffic::{by_tcp, direct_all, exchange, expect_end, receive, send, until_direct, write_fully};
 use crate::harness::{eventually, share_of};
 
 #[test]
@@ -103,7 +101,8 @@ impl Talk {
         let pattern = Pattern { seed: round };
         // One message of one size: nothing but a refresh goes by TCP.
         let pass = |from: &TcpStream, to| {
-            write_fully(from, &pattern.bytes(0, 1000)).unwrap_or_else(|error| panic!("{self:?}, round {round}: {error}"));
+            write_fully(from, &pattern.bytes(0, 1000))
+                .unwrap_or_else(|error| panic!("{self:?}, round {round}: {error}"));
             receive(to, pattern, 0..1000, 1000);
         };
         if !matches!(self, Talk::ServerOnly) {

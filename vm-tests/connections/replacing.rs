@@ -11,7 +11,9 @@ use crate::harness::load::under_load;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
 use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{both_ways, by_tcp, direct, direct_all, exchange, receive, send, small_talk, until_direct};
+use crate::harness::traffic::{
+    both_ways, by_tcp, direct, direct_all, exchange, receive, send, small_talk, until_direct,
+};
 use crate::harness::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.
@@ -52,7 +54,8 @@ fn of_another_version(agent: &Agent, generation: u32) {
 /// The programs that are attached by links, which are those that are pinned.
 fn attached(agent: &Agent, generation: u32) -> Vec<u32> {
     let dir = agent.pins().join(generation.to_string());
-    let pinned = ["establish", "options", "send", "verdict"].map(|name| (dir.join(format!("link_{name}")), dir.join(name)));
+    let pinned =
+        ["establish", "options", "send", "verdict"].map(|name| (dir.join(format!("link_{name}")), dir.join(name)));
     // Not every kernel has links for programs of socket maps.
     let by_link = pinned.iter().filter(|(link, _)| link.exists());
     let programs = by_link.map(|(link, program)| {
@@ -87,7 +90,11 @@ fn agents_that_replace_each_other_under_load_disturb_no_flow_and_miss_no_connect
             load.progress();
         });
         let stats = node.stats();
-        assert_eq!((stats.counter("no_hint"), stats.counter("no_client")), (0, 0), "connections were missed: {stats:?}");
+        assert_eq!(
+            (stats.counter("no_hint"), stats.counter("no_client")),
+            (0, 0),
+            "connections were missed: {stats:?}"
+        );
         for pair in &waiting {
             receive(&pair.server, THERE, 0..UNREAD, 10_000);
         }

@@ -18,8 +18,8 @@ use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
 use crate::harness::pattern::{Dice, Pattern};
 use crate::harness::socket::reset;
 use crate::harness::traffic::{
-    both_ways, direct, expect_end, once_ready, over_every_path, read_exactly, receive, receive_to_end,
-    send, until_direct, write,
+    both_ways, direct, expect_end, once_ready, over_every_path, read_exactly, receive, receive_to_end, send,
+    until_direct, write,
 };
 use crate::harness::{PATIENCE, share_of};
 

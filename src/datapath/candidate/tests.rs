@@ -1,9 +1,8 @@
+use super::super::rendezvous::ALONE;
 use super::super::simulation::{
-    CLOSE_WAIT, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, World, for_each,
-    on_every_kernel,
+    CLOSE_WAIT, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, World, for_each, on_every_kernel,
 };
 use super::super::{Candidate, Control, Counter, Isns, Newcomer, Role};
-use super::super::rendezvous::ALONE;
 use super::{PATIENCE, ROOM, WINDOW};
 
 const ALONE_ENTRY: u64 = ALONE as u64;
@@ -170,10 +169,8 @@ fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
                 }
                 assert_eq!(w.counted(), [(outcome, 1)], "{number}");
                 assert_eq!((w.candidate(sk), w.callbacks(sk)), (None, 0));
-                let name = Isns {
-                    own: w.get(client, |l| l.write_seq) as u32,
-                    peer: w.get(client, |l| l.rcv_nxt) as u32,
-                };
+                let name =
+                    Isns { own: w.get(client, |l| l.write_seq) as u32, peer: w.get(client, |l| l.rcv_nxt) as u32 };
                 assert_eq!(w.value_under::<Isns, u64>("rendezvous", name), Some(ALONE_ENTRY), "{number}");
             }
         }

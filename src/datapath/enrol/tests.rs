@@ -1,9 +1,9 @@
+use super::super::evidence::READS;
 use super::super::simulation::{
-    CLOSE_WAIT, ENROLLED, Enrolment, Fault, GONE, Helper, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World,
-    for_each, on_every_kernel,
+    CLOSE_WAIT, ENROLLED, Enrolment, Fault, GONE, Helper, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World, for_each,
+    on_every_kernel,
 };
 use super::super::{Control, Counter, End, Isns, Mode, Reads, Request, Role, Wait};
-use super::super::evidence::READS;
 use super::ALONE;
 
 fn name(w: &mut World, sk: u64) -> Isns {

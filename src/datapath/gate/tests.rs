@@ -1,6 +1,4 @@
-use super::super::simulation::{
-    BOOKKEEPING, Fault, Helper, REFRESH, Way, World, on_every_kernel,
-};
+use super::super::simulation::{BOOKKEEPING, Fault, Helper, REFRESH, Way, World, on_every_kernel};
 use super::super::{Counter, Mode};
 use super::{LARGE, LIMIT};
 
@@ -158,8 +156,7 @@ fn an_empty_receiver_lends_half_the_limit() {
 fn no_more_is_lent_than_the_buffer_has_beside_twice_the_window_that_was_offered() {
     on_every_kernel(|mut w| {
         // Window, bytes of it that have come, and twice what is lent of a buffer of 60,000.
-        for (window, come, limit) in
-            [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000)]
+        for (window, come, limit) in [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000)]
         {
             let (client, server) = without_credit(&mut w);
             w.set(server, |l| l.receive_buffer, 60_000);
@@ -265,11 +262,9 @@ fn a_receiver_that_does_not_read_gets_no_more_than_the_limit() {
 #[test]
 fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_message() {
     // Pages that are used, how many may be, and whether a message of ten pages is redirected.
-    for (used, limit, way, looks) in [
-        (0, 1 << 30, Way::Direct, false),
-        (100, 118, Way::Direct, true),
-        (101, 118, Way::Tcp, true),
-    ] {
+    for (used, limit, way, looks) in
+        [(0, 1 << 30, Way::Direct, false), (100, 118, Way::Direct, true), (101, 118, Way::Tcp, true)]
+    {
         on_every_kernel(|mut w| {
             if !w.knows(|l| l.memory_cgroup) {
                 return;

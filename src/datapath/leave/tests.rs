@@ -167,9 +167,7 @@ fn a_socket_stays_while_another_thread_is_in_a_call_on_it() {
             assert_eq!(!w.is_enrolled(server), may_leave, "{users} {in_a_call}");
         }
         // It cannot be told.
-        for (helper, fault) in
-            [(Helper::ProbeReadKernel, Fault::SocketHidden), (Helper::SkcToTcpSock, Fault::Fails)]
-        {
+        for (helper, fault) in [(Helper::ProbeReadKernel, Fault::SocketHidden), (Helper::SkcToTcpSock, Fault::Fails)] {
             let (_, server) = w.direct_flow();
             leaves(&mut w, server);
             w.fault(helper, 0, fault);
@@ -324,9 +322,6 @@ fn a_socket_that_has_left_is_counted_when_it_closes() {
         w.segment(client);
         w.counted();
         w.state_becomes(client, super::super::simulation::CLOSE);
-        assert_eq!(
-            w.counted(),
-            [(Counter::DirectMessages, 1), (Counter::DirectBytes, 100), (Counter::Closed, 1)]
-        );
+        assert_eq!(w.counted(), [(Counter::DirectMessages, 1), (Counter::DirectBytes, 100), (Counter::Closed, 1)]);
     });
 }

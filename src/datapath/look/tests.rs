@@ -35,8 +35,7 @@ fn name(w: &mut World, sk: u64) -> Isns {
 
 fn shown(w: &mut World, sk: u64) -> FlowEnd {
     let name = name(w, sk);
-    let end = w.look(name).expect("an enrolled socket");
-    end
+    w.look(name).expect("an enrolled socket")
 }
 
 #[test]

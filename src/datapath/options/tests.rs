@@ -42,10 +42,7 @@ fn other_options_and_other_sockets_are_the_kernel_s() {
             assert_eq!(set(&mut w, client, level, name, 100), BY_THE_KERNEL, "{level} {name}");
         }
         let stranger = w.socket(1, 2);
-        for (level, name) in [
-            (SOL_SOCKET, SO_RCVLOWAT),
-            (SOL_TCP, TCP_ULP),
-        ] {
+        for (level, name) in [(SOL_SOCKET, SO_RCVLOWAT), (SOL_TCP, TCP_ULP)] {
             assert_eq!(set(&mut w, stranger, level, name, 100), BY_THE_KERNEL, "{level} {name}");
         }
         assert_eq!((w.send(client, 10), w.send(server, 10)), (Way::Direct, Way::Direct));

@@ -34,12 +34,9 @@ fn a_fresh_lane_looks_for_its_period_soon_unless_the_agent_allows_less() {
 
 #[test]
 fn the_period_is_a_third_of_the_shorter_conntrack_time_out_of_both_ends() {
-    for (own, peer, period) in [
-        (900, 1_200, 300),
-        (1_200, 901, 300),
-        (90_000, 90_000, REFRESH),
-        (30_000, 90_000, REFRESH),
-    ] {
+    for (own, peer, period) in
+        [(900, 1_200, 300), (1_200, 901, 300), (90_000, 90_000, REFRESH), (30_000, 90_000, REFRESH)]
+    {
         let mut w = World::new(Kernel::Full);
         let (client, server) = w.direct_flow();
         let elsewhere = w.new_namespace();
@@ -56,8 +53,7 @@ fn the_period_is_a_third_of_the_shorter_conntrack_time_out_of_both_ends() {
 #[test]
 fn a_namespace_that_cannot_be_read_does_not_shorten_the_period() {
     // Namespace and time-out of the sender, then of the receiver.
-    for (unreadable, period) in
-        [(vec![0], 200), (vec![1], 200), (vec![2], 100), (vec![3], 100), (vec![0, 1], REFRESH)]
+    for (unreadable, period) in [(vec![0], 200), (vec![1], 200), (vec![2], 100), (vec![3], 100), (vec![0, 1], REFRESH)]
     {
         let mut w = World::new(Kernel::Full);
         let (client, server) = w.direct_flow();

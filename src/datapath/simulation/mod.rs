@@ -25,9 +25,7 @@ mod stream;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use bpf_asm::{
-    __sk_buff, KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length,
-};
+use bpf_asm::{__sk_buff, KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length};
 use bytemuck::Pod;
 
 pub use host::{Fault, Helper};
@@ -35,8 +33,8 @@ pub use kernel::{Kernel, SOCK_ZEROCOPY};
 pub use stream::Way;
 
 use super::{
-    Answer, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer,
-    Ports, Process, ProgramName, Reads, Request, Settings, Tracer, Wait,
+    Answer, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Ports, Process,
+    ProgramName, Reads, Request, Settings, Tracer, Wait,
 };
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
@@ -626,10 +624,7 @@ impl World {
     /// The sk_msg program is asked about a message. The receiver that it is redirected to.
     pub fn message(&mut self, sk: u64, size: u32) -> Option<u64> {
         let context = self.new_context(sk_msg_md::sk.offset());
-        self.fill_context(&[
-            (sk_msg_md::size.offset(), 4, size.into()),
-            (sk_msg_md::sk.offset(), 8, sk),
-        ]);
+        self.fill_context(&[(sk_msg_md::size.offset(), 4, size.into()), (sk_msg_md::sk.offset(), 8, sk)]);
         self.show_addresses(context + sk_msg_md::family.offset() as u64);
         if let Some(socket) = self.sockets.get_mut(&sk) {
             socket.spoke = true;

@@ -69,7 +69,9 @@ impl Stream {
     pub fn read(&mut self, most: u64) -> (u64, u32) {
         let (mut read, mut of_tcp) = (0, 0);
         for queue in [&mut self.queue, &mut self.received] {
-            while read < most && let Some(piece) = queue.front() {
+            while read < most
+                && let Some(piece) = queue.front()
+            {
                 assert!(piece.bytes.contains(&self.read), "bytes are read in another order");
                 let taken = (most - read).min(piece.bytes.end - self.read);
                 read += taken;

@@ -191,8 +191,7 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
         }
         let flows = node.agent.flows();
         let by_tcp = || -> u64 {
-            let sent =
-                |pair: &Pair| [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
+            let sent = |pair: &Pair| [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
             pairs.iter().flat_map(sent).sum()
         };
         if pairs.iter().all(|pair| is_direct(&flows, pair)) {
@@ -205,10 +204,7 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
         assert!(
             Instant::now() < deadline,
             "not direct after {PATIENCE:?}: {:?}",
-            pairs
-                .iter()
-                .find(|pair| !is_direct(&flows, pair))
-                .and_then(|pair| node.flow_of(&pair.client))
+            pairs.iter().find(|pair| !is_direct(&flows, pair)).and_then(|pair| node.flow_of(&pair.client))
         );
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -218,22 +214,16 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
 fn is_direct(flows: &[Flow], pair: &Pair) -> bool {
     use super::report::canonical;
     let local = canonical(pair.client.local_addr().expect("the client's address"));
-    let flow = flows
-        .iter()
-        .find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == local));
+    let flow = flows.iter().find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == local));
     flow.is_some_and(|flow| {
-        [&flow.client, &flow.server]
-            .iter()
-            .all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
+        [&flow.client, &flow.server].iter().all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
     })
 }
 
 /// A request and a response of a few bytes.
 pub fn small_talk(pair: &Pair) {
     let (ask, answer) = (Tape { seed: 1 }, Tape { seed: 2 });
-    for (from, to, pattern) in
-        [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)]
-    {
+    for (from, to, pattern) in [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)] {
         put(from, pattern.bytes(0, 8));
         pattern.check(0, &take(to, 8));
     }
@@ -271,11 +261,7 @@ pub fn put(mut stream: &TcpStream, mut bytes: &[u8]) {
 
 /// One read into `buffer`, once there is something to read. `None` when there is nothing for
 /// `limit`.
-pub fn read_within(
-    mut stream: &TcpStream,
-    buffer: &mut [u8],
-    limit: Duration,
-) -> Option<io::Result<usize>> {
+pub fn read_within(mut stream: &TcpStream, buffer: &mut [u8], limit: Duration) -> Option<io::Result<usize>> {
     let deadline = Instant::now() + limit;
     loop {
         match stream.read(buffer) {
@@ -356,8 +342,5 @@ pub fn take_pattern(stream: &TcpStream, pattern: Tape, length: u64, read: usize)
 /// On a crowded machine TCP has longer ones once in a while: measure again before you believe one.
 pub fn assert_no_gap(what: &str, shunt: Duration, tcp: Duration) {
     let allowed = (tcp * 3 + Duration::from_millis(100)).max(Duration::from_millis(200));
-    assert!(
-        shunt <= allowed,
-        "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}"
-    );
+    assert!(shunt <= allowed, "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}");
 }

@@ -155,7 +155,7 @@ fn a_tape_is_the_same_however_it_is_cut_and_a_moved_byte_is_found() {
             assert_eq!([tape.bytes(start, cut), rest].concat(), tape.bytes(start, 100));
         }
     }
-    let long = tape.bytes(3, Tape::LONGEST).repeat(1);
+    let long = tape.bytes(3, Tape::LONGEST).to_vec();
     tape.check(3, &long);
     assert!(std::panic::catch_unwind(|| tape.check(4, &long)).is_err());
     assert_ne!(tape.bytes(0, 16), Tape { seed: 8 }.bytes(0, 16));
