@@ -137,7 +137,8 @@ fn tokio_streams_echo() {
                 stage.at(Host::Client, talk)
             })
         });
-        toll.assert_direct(5000, 0.6);
+        // Its copy sends 8 MB in messages of 8 KB, which go by TCP while more is on its way.
+        toll.assert_direct(5000, 0.3);
     });
 }
 
@@ -167,10 +168,10 @@ async fn tokio_clients(server: SocketAddr, count: u64) -> Vec<(u64, usize)> {
             let (mut reader, mut writer) = stream.into_split();
             let mut dice = Dice(seed + 1);
             let mut echoed = 0;
-            for request in 0..1531 {
+            for request in 0..3531 {
                 let length = match request {
-                    ..1000 | 1031.. => dice.length(1000),
-                    1030 => 8 << 20,
+                    ..3000 | 3031.. => dice.length(1000),
+                    3030 => 8 << 20,
                     _ => dice.length(200_000),
                 };
                 let mut body = vec![0; length];
