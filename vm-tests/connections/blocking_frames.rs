@@ -43,7 +43,7 @@ fn write_frames(stream: &TcpStream, until: Instant) -> u64 {
     while Instant::now() < until {
         for pause in [true, false] {
             let half = PATTERN.bytes(at, FRAME / 2);
-            let mut part = &half[..];
+            let mut part = half;
             while !part.is_empty() {
                 let sent = send(stream.as_raw_fd(), part, MsgFlags::MSG_NOSIGNAL).expect("send a part of a frame");
                 part = &part[sent..];

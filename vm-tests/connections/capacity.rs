@@ -46,7 +46,7 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
 const LONG: u64 = 50;
 
 fn ask(client: TcpStream, number: usize) {
-    if number as u64 % LONG == 0 {
+    if (number as u64).is_multiple_of(LONG) {
         for _ in 0..300 {
             send(&client, REQUEST, 0..100, 100);
             receive(&client, RESPONSE, 0..100, 100);

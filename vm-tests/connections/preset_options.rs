@@ -34,8 +34,16 @@ impl Set {
             Set::BeforeConnect | Set::OnTheListener => {
                 let pair = ground.open_prepared(
                     LOOPBACK,
-                    &|client| (self == Set::BeforeConnect).then(|| option(client)).unwrap_or_default(),
-                    &|listener| (self == Set::OnTheListener).then(|| option(listener)).unwrap_or_default(),
+                    &|client| {
+                        if self == Set::BeforeConnect {
+                            option(client);
+                        }
+                    },
+                    &|listener| {
+                        if self == Set::OnTheListener {
+                            option(listener);
+                        }
+                    },
                 );
                 ground.warm_in_vain(&pair);
                 pair
