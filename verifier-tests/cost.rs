@@ -136,13 +136,14 @@ pub fn is_of_the_matrix() -> bool {
     std::env::var_os(SERIES).is_some()
 }
 
-/// The series of the running kernel: what the kernel matrix calls it, or `6.18` of `6.18.44-cloud-amd64`.
+/// The series of the running kernel: what the kernel matrix calls it, or `machine 6.18` of `6.18.44-cloud-amd64`, which may be built with
+/// other options than the matrix' kernel of that series, and need other variants.
 pub fn series() -> String {
     if let Ok(series) = std::env::var(SERIES) {
         return series;
     }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
-    release.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+    format!("machine {}", release.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join("."))
 }
 
 #[test]

@@ -80,10 +80,8 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sin
 
     let user_data = b.load(socket.member(d.layout.user_data));
     b.when(user_data.ne(0), || {
-        let sk = b.load(event.at(bpf_sock_ops::sk));
-        b.jump_if(sk.eq(0), &done);
         // shunt's own: it has just been enrolled, or has left during a call that still holds its psock.
-        let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+        let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
         b.jump_if(lane.ne(0), &done);
         b.jump(&foreign);
     });

@@ -46,7 +46,7 @@ pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &F
 /// A call that begins between this look and the redirect is waited for; security.md says for how long.
 pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     /// How often to look: about two microseconds, which is more than most calls take and less than sending by TCP does.
-    const LOOKS: i32 = 80;
+    const LOOKS: i32 = 72;
     let unknown = b.label();
     let free = b.label();
     let again = b.label();
