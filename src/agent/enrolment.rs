@@ -61,6 +61,8 @@ enum Outcome {
     Waits(Wait),
     /// It is closed, or left alone.
     Gone,
+    /// Its network namespace is not found.
+    Hidden,
 }
 
 /// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it: it costs every receive call of
@@ -113,8 +115,11 @@ impl Enrolment {
         self.waiting = later;
         while let Some(mut waiting) = due.pop() {
             let wait = match self.attempt(&waiting.newcomer)? {
-                Outcome::Waits(wait) => wait,
+                Outcome::Waits(wait) => Some(wait),
                 Outcome::Gone => continue,
+                // Whether the socket is still there is not known, either.
+                Outcome::Hidden if waiting.pause >= SELDOM => continue,
+                Outcome::Hidden => None,
                 Outcome::Enrolled => {
                     // Its peer has waited for that.
                     let pair = waiting.newcomer.pair;
@@ -123,9 +128,9 @@ impl Enrolment {
                     continue;
                 }
             };
-            history |= wait == Wait::History;
+            history |= wait == Some(Wait::History);
             // A history grows with every read, and a moment without unread bytes comes soon.
-            let grows = matches!(wait, Wait::History | Wait::Unread);
+            let grows = matches!(wait, Some(Wait::History | Wait::Unread));
             waiting.pause = (waiting.pause * 2).min(if grows { OFTEN } else { SELDOM });
             waiting.due = Instant::now() + waiting.pause;
             self.waiting.push(waiting);
@@ -137,17 +142,17 @@ impl Enrolment {
     /// Runs the program for a candidate.
     fn attempt(&mut self, newcomer: &Newcomer) -> Result<Outcome> {
         let process = newcomer.process.pid;
-        let Some(id) = self.namespaces.of(newcomer.netns, newcomer.thread, process) else {
-            tracing::debug!(pid = process, netns = newcomer.netns, "left to TCP: its network namespace is not found");
-            return Ok(Outcome::Gone);
+        let Some(mut id) = self.namespaces.of(newcomer.netns, newcomer.thread, process) else {
+            tracing::debug!(pid = process, netns = newcomer.netns, "its network namespace is not found");
+            return Ok(Outcome::Hidden);
         };
         let mut outcome = self.run(newcomer, id)?;
         if outcome == Outcome::Gone {
-            // The namespace that had this inode number may have gone, and another have it now.
+            // The namespace that had this inode number may have gone, and another have it now, even with the same id.
             self.namespaces.forget(newcomer.netns);
-            let now = self.namespaces.of(newcomer.netns, newcomer.thread, process);
-            if let Some(other) = now.filter(|now| *now != id) {
-                outcome = self.run(newcomer, other)?;
+            if let Some(now) = self.namespaces.of(newcomer.netns, newcomer.thread, process) {
+                id = now;
+                outcome = self.run(newcomer, id)?;
             }
         }
         if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {

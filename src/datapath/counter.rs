@@ -131,9 +131,9 @@ counters! {
     Total {
         /// Changes of lanes that were not traced: the ring buffer of `shunt trace` was full.
         TraceLost => "trace_lost",
-        /// Messages redirected by sockets that have closed.
+        /// Messages redirected by sockets that have closed or left.
         DirectMessages => "direct_messages",
-        /// Bytes redirected by sockets that have closed.
+        /// Bytes redirected by sockets that have closed or left.
         DirectBytes => "direct_bytes",
         /// Enrolled sockets that have closed.
         Closed => "closed",

@@ -2,7 +2,7 @@
 
 use bpf_asm::{BuildErrors, Builder, Label, Program, ProgramType, Ptr, bpf_sock_ops};
 
-use super::count::{add, count};
+use super::count::count;
 use super::counter::{Ending, Total};
 use super::event::lane_of;
 use super::record::{Lane, Mode};
@@ -74,8 +74,10 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.jump_if(ending.eq(0), &done);
     drop(ending);
     let mode = b.load(lane.at(Lane::mode));
+    b.when(mode.ne(Mode::Left as u32), || candidate::open_window(b, event));
+    drop(mode);
+    let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || {
-        candidate::open_window(b, event);
         lane::end(b, &lane, Ending::ShutDown);
         count(b, d, Ending::ShutDown);
         trace::tell(b, d, &lane, Ending::ShutDown as u32, event);
@@ -85,13 +87,7 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.jump_if(to.ne(BPF_TCP_CLOSE), &done);
     drop(to);
     trace::tell(b, d, &lane, Total::Closed as u32, event);
-    for (total, of_lane) in [(Total::DirectMessages, Lane::direct_messages), (Total::DirectBytes, Lane::direct_bytes)] {
-        let index = b.slot::<u32>();
-        b.store(index.place(), total as u32);
-        let amount = b.keep(b.load(lane.at(of_lane)));
-        add(b, d, index.place(), &amount);
-    }
-    lane::totalled(b, &lane);
+    lane::total(b, d, &lane);
     count(b, d, Total::Closed);
     b.place(&done);
 }

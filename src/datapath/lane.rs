@@ -20,8 +20,8 @@
 //! | `peer` | `rendezvous`, once | the lane's sender; `look` |
 //! | `mode`, `why`, `credit` | the transitions below | the lane's sender, `look`; `mode` also the peer's sender |
 //! | `refresh_at`, `period` | [`begin`], [`by_tcp`], `refresh` | the lane's sender |
-//! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`totalled`] | the lane's sender, `look`; the first also the peer's sender |
-//! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`totalled`] | `gate::memory` |
+//! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`total`] | the lane's sender, `look`; the first also the peer's sender |
+//! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`total`] | `gate::memory` |
 //! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
 //! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
@@ -38,8 +38,8 @@
 
 use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
 
-use super::count::count;
-use super::counter::Ending;
+use super::count::{add, count};
+use super::counter::{Ending, Total};
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
@@ -177,8 +177,14 @@ fn redirected(b: &Builder, lane: &Ptr<Lane>, change: impl Fn(&Reg, &Reg), size: 
     b.store(lane.at(Lane::direct_bytes), &bytes);
 }
 
-/// What it has redirected is in the totals: it counts from nothing again.
-pub(super) fn totalled(b: &Builder, lane: &Ptr<Lane>) {
+/// What it has redirected goes into the totals, and it counts from nothing again: its socket closes, or is not seen in the map any more.
+pub(super) fn total(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+    for (total, of_lane) in [(Total::DirectMessages, Lane::direct_messages), (Total::DirectBytes, Lane::direct_bytes)] {
+        let index = b.slot::<u32>();
+        b.store(index.place(), total as u32);
+        let amount = b.keep(b.load(lane.at(of_lane)));
+        add(b, d, index.place(), &amount);
+    }
     for count in [
         Lane::direct_messages,
         Lane::direct_bytes,

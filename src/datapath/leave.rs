@@ -44,7 +44,9 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let received = b.load(event.at(bpf_sock_ops::data_segs_in));
     let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
     lane::left(b, &lane, &received, &sent);
-    drop((received, sent, lane));
+    drop((received, sent));
+    lane::total(b, d, &lane);
+    drop(lane);
     count(b, d, Outcome::Left);
     b.place(&stays);
 }

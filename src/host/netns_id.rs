@@ -25,7 +25,7 @@ const RTGENMSG: [u8; 4] = [0; 4];
 const OWN: i32 = -1;
 
 /// After how long a namespace that was not found is looked for again.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The ids that the namespace of this process has for others.
 pub struct NamespaceIds {
@@ -109,7 +109,12 @@ fn descriptor(namespace: &File) -> [u8; 4] {
 /// descriptor of it, or has given it a name as ip(8) and container runtimes do.
 fn find(namespace: u32, thread: u32, process: u32) -> Option<File> {
     let of_process = |number: u32| PathBuf::from(format!("/proc/{number}/ns/net"));
-    let is_it = |path: &PathBuf| inode(path) == Some(namespace.into());
+    let open = |path: PathBuf| {
+        // Most of what is asked about is another namespace: that is found out without opening it.
+        inode(&path).filter(|number| *number == u64::from(namespace))?;
+        // A thread may have ended, or gone elsewhere, by now: then there are others.
+        File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace)))
+    };
     let likely = [of_process(thread), of_process(process)].into_iter();
     let threads = entries(&format!("/proc/{process}/task")).map(|task| task.join("ns/net"));
     let link = format!("net:[{namespace}]");
@@ -117,8 +122,7 @@ fn find(namespace: u32, thread: u32, process: u32) -> Option<File> {
         .filter(move |fd| fs::read_link(fd).is_ok_and(|to| to.as_os_str() == link.as_str()));
     let named = entries("/run/netns").chain(entries("/run/docker/netns"));
     let others = entries("/proc").map(|entry| entry.join("ns/net"));
-    let found = likely.chain(threads).chain(descriptors).chain(named).chain(others).find(is_it)?;
-    File::open(found).ok()
+    likely.chain(threads).chain(descriptors).chain(named).chain(others).find_map(open)
 }
 
 /// What lies in a folder; nothing if it cannot be listed.

@@ -35,7 +35,7 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
         let all = (each * services.len()) as u64;
         let (candidates, paired) = (grown("candidates"), grown("paired"));
         println!("{candidates} candidates and {paired} pairs of {all} connections");
-        assert!(paired > all / LONG / 2, "{paired} of {all} were paired");
+        assert!(paired > all / LONG / 4, "{paired} of {all} were paired");
         assert!(candidates < all / 4, "{candidates} candidates of {all} connections that hardly go on");
         assert_eq!((grown("no_hint"), grown("no_client")), (0, 0));
         node.nothing_is_enrolled();

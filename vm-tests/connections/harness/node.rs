@@ -111,6 +111,11 @@ impl Node {
         });
     }
 
+    /// Bytes that were redirected, by whatever connection: one that goes by TCP for long is not listed any more.
+    pub fn redirected(&self) -> u64 {
+        self.stats().counter("direct_bytes")
+    }
+
     /// The flow whose client has `client`'s address.
     pub fn flow_of(&self, client: &TcpStream) -> Option<Flow> {
         let address = canonical(client.local_addr().expect("the client's address"));
