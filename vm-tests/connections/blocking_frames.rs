@@ -106,7 +106,11 @@ impl Drop for ShutDownOnDrop<'_> {
 fn blocking(ground: Ground) -> Pair {
     let service = ground.listen(LOOPBACK);
     let client = ground.in_client(|| service.connect());
-    Pair { client, server: service.accept() }
+    let server = service.accept();
+    for end in [&client, &server] {
+        end.set_nonblocking(false).expect("make a socket blocking");
+    }
+    Pair { client, server }
 }
 
 /// Q9.

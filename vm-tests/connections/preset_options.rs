@@ -51,11 +51,15 @@ impl Set {
             Set::OnTheClientLater => {
                 let pair = ground.open_direct(LOOPBACK);
                 option(&pair.client);
+                // It counts from the next segment that the socket sends.
+                small_talk(&pair);
                 pair
             }
             Set::OnTheServerLater => {
                 let pair = ground.open_direct(LOOPBACK);
                 option(&pair.server);
+                // It counts from the next segment that the socket sends.
+                small_talk(&pair);
                 pair
             }
         }
