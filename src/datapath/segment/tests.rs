@@ -14,7 +14,7 @@ fn a_thread_that_sleeps_on_a_socket_that_has_come_to_block_sends_it_out_of_the_m
     on_every_kernel(|mut w| {
         let (client, server) = waited_for(&mut w, &[Waiter::Epoll, Waiter::Thread]);
         w.segment(client);
-        assert_eq!(w.counted(), [(Counter::Left, 1), (Counter::Sleeper, 1)]);
+        assert_eq!(w.decided(), [(Counter::Left, 1), (Counter::Sleeper, 1)]);
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.mode, lane.why), (Mode::Left as u32, Counter::Sleeper as u64));
         assert!(!w.is_enrolled(client));

@@ -999,6 +999,13 @@ impl World {
         counted
     }
 
+    /// [`counted`](World::counted) without how much was redirected.
+    pub fn decided(&mut self) -> Vec<(Counter, u64)> {
+        let mut counted = self.counted();
+        counted.retain(|(counter, _)| ![Counter::DirectMessages, Counter::DirectBytes].contains(counter));
+        counted
+    }
+
     /// Somebody says that he will trace for so many jiffies.
     pub fn trace(&mut self, jiffies: u32) {
         let until = self.now_ns() + u64::from(jiffies) * 1_000_000_000 / u64::from(HZ);
