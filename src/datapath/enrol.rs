@@ -38,6 +38,8 @@ const EEXIST: i32 = -17;
 /// How often in a row a history has to show bytes that `recvmsg` did not give: calls that go on at the moment of the look are not seen
 /// again and again.
 const MISMATCHES: i32 = 16;
+/// Instead of a count: the history has matched.
+const NONE_AT_LAST: i32 = -1;
 
 /// Where those go that wait, and what for.
 struct Waiting {
@@ -208,7 +210,10 @@ fn reads(
     b.jump_if(how.eq(Reads::Receives as u32), &receives);
     b.jump_if(how.ne(Reads::MaySplice as u32), &splices);
     drop(how);
-    // The history.
+    // The history, which is not looked at again once it has shown that: it goes on only as long as somebody needs it.
+    let mismatches = b.load(candidate.at(Candidate::mismatches));
+    b.jump_if(mismatches.eq32(NONE_AT_LAST), &receives);
+    drop(mismatches);
     let reads = b.load(candidate.at(Candidate::reads));
     b.when(reads.lt(evidence::READS), || waiting.until(b, Wait::History));
     drop(reads);
@@ -216,7 +221,7 @@ fn reads(
     taken.sub32(b.load(candidate.at(Candidate::read_from)));
     let received = b.load(candidate.at(Candidate::received));
     b.when(taken.eq32(&received), || {
-        b.store(candidate.at(Candidate::mismatches), 0);
+        b.store(candidate.at(Candidate::mismatches), NONE_AT_LAST);
         b.jump(&receives);
     });
     drop((taken, received));

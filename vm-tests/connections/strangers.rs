@@ -145,8 +145,8 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
         node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", "20001 20032").expect("leave few ports");
         let service = node.listen(LOOPBACK);
         /// In what time most connections are enrolled.
-        const ENROLLED: Duration = Duration::from_millis(5);
-        let connections = share_of(3000) as u64;
+        const ENROLLED: Duration = Duration::from_millis(40);
+        let connections = share_of(500) as u64;
         let target = service.target;
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -184,7 +184,7 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
             });
         });
         let stats = node.stats();
-        assert!(stats.counter("paired") > connections / 10, "{stats:?}");
+        assert!(stats.counter("paired") > connections / 4, "{stats:?}");
     });
 }
 
