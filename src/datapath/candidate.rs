@@ -9,12 +9,11 @@ use bpf_asm::{Builder, Label, NULL, Place, Ptr, Reg, Slot, bpf_sock_ops, helper}
 
 use super::count::count;
 use super::counter::{Outcome, Total};
-use super::event::{BPF_SOCK_OPS_STATE_CB_FLAG, CLIENT, forget, mark, socket_of};
+use super::event::{BPF_SOCK_OPS_STATE_CB_FLAG, CLIENT, forget, mark, sk_of, socket_of};
 use super::option::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_WINDOW_CLAMP};
-use super::peek::{peek, peek_or_zero};
-use super::receiver::{self, O_NONBLOCK};
-use super::record::{Candidate, Control, Isns, Newcomer, Role};
-use super::{Datapath, evidence, guard, rendezvous};
+use super::peek::{copy_v6, peek, peek_or_zero};
+use super::record::{Candidate, Isns, Newcomer, Role};
+use super::{Datapath, control, evidence, guard, receiver, rendezvous};
 
 /// State of a connection (include/uapi/linux/bpf.h).
 const BPF_TCP_ESTABLISHED: i32 = 1;
@@ -59,14 +58,8 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sin
     let state = b.load(event.at(bpf_sock_ops::state));
     b.jump_if(state.ne(BPF_TCP_ESTABLISHED), &done);
     drop(state);
-    {
-        let control = b.map_value(&d.maps.control, 0);
-        let draining = b.load(control.at(Control::draining));
-        b.jump_if(draining.ne(0), &done);
-    }
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
-    let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
+    b.jump_if(control::draining(b, d).ne(0), &done);
+    let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk_of(b, event, &done), NULL, 0));
     b.when(known.ne(0), || {
         keep_room(b, d, event, &b.load(known.at(Candidate::sk)));
         b.jump(&done);
@@ -90,10 +83,7 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sin
     guard::options(b, d, &socket, &guarded);
     let address = b.slot::<u64>();
     b.store(address.place(), peek(b, event, d.layout.context_sk, &done));
-    let flags = receiver::file_flags(b, d, &b.load(address.place()), &unsuitable);
-    flags.and(O_NONBLOCK);
-    b.jump_if(flags.eq(0), &blocking);
-    drop(flags);
+    b.jump_if(receiver::nonblocking(b, d, &b.load(address.place()), &unsuitable).eq(0), &blocking);
     drop(socket);
     become_candidate(b, d, event, &address, &done);
     b.jump(&done);
@@ -141,8 +131,7 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     }
     where_it_is(b, d, address, &newcomer, done);
 
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), done);
+    let sk = sk_of(b, event, done);
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.jump_if(candidate.eq(0), &no_memory);
     let candidate = b.keep(candidate);
@@ -167,9 +156,7 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     b.jump(done);
 
     b.place(&unheard);
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), done);
-    b.call(helper::sk_storage_delete(&d.maps.candidates, sk));
+    b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, done)));
     b.place(&no_memory);
     count(b, d, Outcome::NoMemory);
 }
@@ -191,9 +178,7 @@ fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newco
     }
     for (field, to) in [(l.local_v6, Newcomer::local_v6), (l.remote_v6, Newcomer::remote_v6)] {
         if let Some(field) = field {
-            let from = at();
-            from.add(field.offset);
-            b.call(helper::probe_read_kernel(into.at(to), 16, from));
+            copy_v6(b, at(), field, into.at(to));
         }
     }
 }

@@ -24,10 +24,9 @@ use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::count::count;
 use super::counter::Outcome;
 use super::packet::request;
-use super::receiver::{self, O_NONBLOCK};
-use super::record::{self, Candidate, Control, End, Isns, Lane, Reads, Request, Role, Wait};
+use super::record::{self, Candidate, End, Isns, Lane, Reads, Request, Role, Wait};
 use super::rendezvous::{ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair};
-use super::{Datapath, evidence, guard, lane, waiters};
+use super::{Datapath, control, evidence, guard, lane, receiver, waiters};
 
 /// State of a connection (include/net/tcp_states.h).
 const TCP_ESTABLISHED: i32 = 1;
@@ -170,9 +169,7 @@ fn goes_on(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, left_alone: &Label
     let state = b.load(socket.member(d.layout.state));
     b.jump_if(state.ne(TCP_ESTABLISHED), left_alone);
     drop(state);
-    let control = b.map_value(&d.maps.control, 0);
-    let draining = b.load(control.at(Control::draining));
-    b.jump_if(draining.ne(0), left_alone);
+    b.jump_if(control::draining(b, d).ne(0), left_alone);
 }
 
 /// Nothing asks for what only TCP does.
@@ -251,10 +248,7 @@ fn polled(
     let user_data = b.load(socket.member(d.layout.user_data));
     b.jump_if(user_data.ne(0), &foreign);
     drop(user_data);
-    let flags = receiver::file_flags(b, d, &at(), &blocking);
-    flags.and(O_NONBLOCK);
-    b.jump_if(flags.eq(0), &blocking);
-    drop(flags);
+    b.jump_if(receiver::nonblocking(b, d, &at(), &blocking).eq(0), &blocking);
     let left = b.load(socket.member(d.layout.receive_queue_length));
     b.jump_if(left.ne(0), &unread);
     drop(left);

@@ -1,6 +1,6 @@
 //! The socket of a sock_ops event, and its lane.
 
-use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper, tcp_sock};
+use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock, bpf_sock_ops, helper, tcp_sock};
 
 use super::Datapath;
 use super::record::Lane;
@@ -18,20 +18,23 @@ pub(super) const CLIENT: i32 = BPF_SOCK_OPS_RTO_CB_FLAG;
 /// All that shunt asks for.
 pub(super) const CALLBACKS: i32 = LOCAL | CLIENT | BPF_SOCK_OPS_STATE_CB_FLAG;
 
-/// The lane of the event's socket; jumps to `none` if the context shows no socket or it has no lane.
-pub(super) fn lane_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Lane> {
+/// The event's socket; jumps to `none` if the context shows none.
+pub(super) fn sk_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<bpf_sock> {
     let sk = b.load(event.at(bpf_sock_ops::sk));
     b.jump_if(sk.eq(0), none);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+    sk
+}
+
+/// The lane of the event's socket; jumps to `none` if the context shows no socket or it has no lane.
+pub(super) fn lane_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Lane> {
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, none), NULL, 0));
     b.jump_if(lane.eq(0), none);
     b.keep(lane)
 }
 
 /// The event's socket, with its members at hand; jumps to `none` if the context shows no socket or not a TCP socket.
 pub(super) fn socket_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<tcp_sock> {
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), none);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
+    let socket = b.call(helper::skc_to_tcp_sock(sk_of(b, event, none)));
     b.jump_if(socket.eq(0), none);
     b.keep(socket)
 }

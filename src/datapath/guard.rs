@@ -9,7 +9,7 @@
 //! *Readers that do not call `recvmsg`*: `splice(2)` and `TCP_ZEROCOPY_RECEIVE` look into TCP's receive queue, which is empty once a
 //! socket is enrolled. The latter begins with a mapping of the socket, which is looked for; for the former see [`super::evidence`].
 
-use bpf_asm::{Builder, Label, Ptr, tcp_sock};
+use bpf_asm::{Builder, KernelField, Label, Ptr, tcp_sock};
 
 use super::Datapath;
 use super::peek::peek;
@@ -17,25 +17,18 @@ use super::receiver;
 
 /// Jumps to `asks` if the socket has an option set that asks for what only TCP does.
 pub(super) fn options(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, asks: &Label) {
-    let flags = b.load(socket.member(d.layout.flags));
-    flags.and(b.value(d.layout.guarded_flags));
+    let l = &d.layout;
+    let set = |field: KernelField| b.load(socket.member(field));
+    let flags = set(l.flags);
+    flags.and(b.value(l.guarded_flags));
     b.jump_if(flags.ne(0), asks);
     drop(flags);
-    let low_water = b.load(socket.member(d.layout.low_water));
-    b.jump_if(low_water.gt32(1), asks);
-    drop(low_water);
-    let peek_offset = b.load(socket.member(d.layout.peek_offset));
-    b.jump_if(peek_offset.sge32(0), asks);
-    drop(peek_offset);
-    let stamps = b.load(socket.member(d.layout.timestamping));
-    b.jump_if(stamps.ne32(0), asks);
-    drop(stamps);
-    let rate = b.load(socket.member(d.layout.max_pacing_rate));
-    b.jump_if(rate.ne(-1), asks);
-    drop(rate);
-    if let Some(field) = d.layout.asks_for_counts {
-        let counts = b.load(socket.member(field));
-        b.jump_if(counts.ne(0), asks);
+    b.jump_if(set(l.low_water).gt32(1), asks);
+    b.jump_if(set(l.peek_offset).sge32(0), asks);
+    b.jump_if(set(l.timestamping).ne32(0), asks);
+    b.jump_if(set(l.max_pacing_rate).ne(-1), asks);
+    if let Some(counts) = l.asks_for_counts {
+        b.jump_if(set(counts).ne(0), asks);
     }
 }
 

@@ -8,16 +8,15 @@
 //!
 //! A mark is a callback flag: it costs the connection no memory, and an unmarked one nothing.
 
-use bpf_asm::{Builder, Field, Label, NULL, Ptr, Slot, bpf_sock, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Field, Label, NULL, Ptr, Slot, bpf_sock_ops, helper};
 
-use super::Datapath;
 use super::count::count;
 use super::counter::Outcome;
-use super::event::{CLIENT, LOCAL, forget, mark};
+use super::event::{CLIENT, LOCAL, forget, mark, sk_of};
 use super::peek::peek;
-use super::policy;
-use super::record::{Control, End, Isns, Lane, ruling};
+use super::record::{End, Isns, Lane, ruling};
 use super::rendezvous::BPF_ANY;
+use super::{Datapath, control, policy};
 
 /// In a note: the client has come.
 const CLIENT_SEEN: u64 = 4;
@@ -137,20 +136,13 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
     flags.and(LOCAL);
     b.jump_if(flags.eq(0), &fresh);
     drop(flags);
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), left_alone);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, left_alone), NULL, 0));
     b.when(lane.ne(0), || {
         b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
     });
     drop(lane);
-    let socket = || b.load(event.at(bpf_sock_ops::sk));
-    let delete = |sk: Ptr<bpf_sock>, what: &dyn Fn(Ptr<bpf_sock>)| {
-        b.jump_if(sk.eq(0), left_alone);
-        what(sk);
-    };
-    delete(socket(), &|sk| drop(b.call(helper::sk_storage_delete(&d.maps.lanes, sk))));
-    delete(socket(), &|sk| drop(b.call(helper::sk_storage_delete(&d.maps.candidates, sk))));
+    b.call(helper::sk_storage_delete(&d.maps.lanes, sk_of(b, event, left_alone)));
+    b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, left_alone)));
     count(b, d, Outcome::Reused);
     b.jump(left_alone);
     b.place(&fresh);
@@ -161,10 +153,7 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
 fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &Label) {
     let unsuitable = b.label();
     let suitable = b.label();
-    let control = b.map_value(&d.maps.control, 0);
-    let draining = b.load(control.at(Control::draining));
-    b.jump_if(draining.ne(0), left_alone);
-    drop((control, draining));
+    b.jump_if(control::draining(b, d).ne(0), left_alone);
 
     let flags = b.load(event.at(bpf_sock_ops::skb_tcp_flags));
     flags.and(SYN_ACK);

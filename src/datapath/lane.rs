@@ -30,7 +30,7 @@
 //! Invariants, which the simulation asserts after every run:
 //!
 //! 1. A lane is changed under the lock of its own socket only, in its sk_msg, sock_ops or setsockopt program: plain loads and stores
-//!    are enough. The one exception is the iterator that makes it, before the socket is in the map.
+//!    are enough. The one exception is `enrol`, which makes it before the socket is in the map.
 //! 2. Credit is 0 unless the lane is direct.
 //! 3. `why` is 0 exactly while the lane is direct, or nothing has been sent since it began.
 //! 4. A lane that has ended is not direct again before its socket has left the map and has come back.

@@ -13,12 +13,11 @@ use bpf_asm::{Builder, Label, Ptr, Reg, Slot, bpf_sock_ops, helper};
 use super::count::count;
 use super::counter::{Ending, Outcome};
 use super::event::{lane_of, socket_of};
-use super::peek::peek;
-use super::receiver::{delivered, fallbacks, mode, unread, users_of_psock};
-use super::record::{Control, End, Isns, Lane, Mode};
+use super::receiver::{delivered, fallbacks, mode, same, sk, unread, users_of_psock};
+use super::record::{End, Isns, Lane, Mode};
 use super::rendezvous::{find_peer, pair};
 use super::waiters::asleep;
-use super::{Datapath, lane};
+use super::{Datapath, control, lane};
 
 /// Takes an event's socket out, if nothing can be on its way to it and nothing waits to be read.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -85,16 +84,13 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     }
     b.jump(&at_rest);
     b.place(&met);
-    let peer = || b.load(lane.at(Lane::peer).at(End::sk));
-    let cookie = peek(b, peer(), d.layout.cookie, &at_rest);
-    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), &at_rest);
-    drop(cookie);
+    same(b, d, lane, &at_rest);
     // Only the peer's own sk_msg program says so, and becomes direct again only if it has not seen that this lane leaves.
     let by_tcp = fallbacks(b, lane, &at_rest);
     b.jump_if(by_tcp.ne(0), &at_rest);
     drop(by_tcp);
-    let asleep = asleep(b, d, &peer(), perhaps, perhaps);
-    let users = users_of_psock(b, d, &peer(), &at_rest);
+    let asleep = asleep(b, d, &sk(b, lane), perhaps, perhaps);
+    let users = users_of_psock(b, d, &sk(b, lane), &at_rest);
     b.jump_if(users.gt(b.load(asleep.place())), perhaps);
     b.place(&at_rest);
 }
@@ -109,19 +105,13 @@ pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Labe
     let own = b.load(lane.at(Lane::mode));
     b.jump_if(own.eq(Mode::Leaving as u32), leaving);
     drop(own);
-    let control = b.map_value(&d.maps.control, 0);
-    let draining = b.load(control.at(Control::draining));
-    drop(control);
-    b.when(draining.ne(0), || {
+    b.when(control::draining(b, d).ne(0), || {
         lane::leave(b, d, lane, Ending::Stopped);
         count(b, d, Ending::Stopped);
         b.jump(leaving);
     });
-    drop(draining);
     find_peer(b, d, lane, &stays);
-    let cookie = peek(b, b.load(lane.at(Lane::peer).at(End::sk)), d.layout.cookie, &stays);
-    b.jump_if(cookie.ne(b.load(lane.at(Lane::peer).at(End::cookie))), &stays);
-    drop(cookie);
+    same(b, d, lane, &stays);
     let peers = mode(b, lane, &stays);
     b.jump_if(peers.lt(Mode::Leaving as u32), &stays);
     drop(peers);

@@ -10,7 +10,7 @@ use bpf_asm::{
 };
 
 use super::packet::{RECORD_AT, request};
-use super::peek::peek;
+use super::peek::{copy_v6, peek};
 use super::receiver;
 use super::record::{End, FlowEnd, Isns, Lane};
 use super::{Datapath, policy};
@@ -104,9 +104,7 @@ fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     show(l.folder_inode, &folder, &|value| b.store(end.at(FlowEnd::cgroup), value));
     for (field, into) in [(l.local_v6, FlowEnd::local_v6), (l.remote_v6, FlowEnd::remote_v6)] {
         if let Some(field) = field {
-            let from = b.value(sk);
-            from.add(field.offset);
-            b.call(helper::probe_read_kernel(end.at(into), 16, from));
+            copy_v6(b, sk, field, end.at(into));
         }
     }
     let unreadable = b.label();

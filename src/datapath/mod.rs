@@ -22,12 +22,14 @@
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! They stand on [`lane`] (every transition of a lane), [`event`] (the socket of a sock_ops event), [`receiver`] (what a sender sees of
-//! the other socket), [`waiters`] (who sleeps on a socket), [`fallback`] (to TCP), [`guard`], [`count`] and [`peek`].
+//! the other socket), [`waiters`] (who sleeps on a socket), [`fallback`] (to TCP), [`control`] (what the agent tells them),
+//! [`guard`], [`count`] and [`peek`].
 //!
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
 //! ([`Settings`]) and handed on.
 
 mod candidate;
+mod control;
 mod count;
 mod counter;
 mod enrol;

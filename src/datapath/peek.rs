@@ -1,6 +1,6 @@
 //! Reading kernel objects that the verifier knows nothing about, by address.
 
-use bpf_asm::{Builder, KernelField, Label, Operand, Reg, Slot, helper};
+use bpf_asm::{Builder, KernelField, Label, Operand, Place, Reg, Slot, helper};
 
 // A member is read into the low bytes of a zeroed 64-bit slot.
 #[cfg(target_endian = "big")]
@@ -26,10 +26,13 @@ pub(super) fn peek_record<T: bpf_asm::FieldType>(
     into: &Slot<T>,
     failed: &Label,
 ) {
-    let from = b.value(object);
-    from.add(offset as i64);
-    let refused = b.call(helper::probe_read_kernel(into, size_of::<T>() as i32, from));
-    b.jump_if(refused.ne(0), failed);
+    b.jump_if(copy(b, object, offset as i64, into.place(), size_of::<T>() as i32).ne(0), failed);
+}
+
+/// Copies the IPv6 address that is `field` of the object at address `object`. What the helper answers: 0 unless no memory is there.
+#[track_caller]
+pub(super) fn copy_v6<T>(b: &Builder, object: impl Into<Operand>, field: KernelField, into: Place<T>) -> Reg {
+    copy(b, object, field.offset.into(), into, 16)
 }
 
 /// The same as [`peek`], but 0 where no memory is: the kernel leaves zeroes there.
@@ -43,10 +46,15 @@ pub(super) fn peek_or_zero(b: &Builder, object: impl Into<Operand>, field: Kerne
 fn read(b: &Builder, object: impl Into<Operand>, field: KernelField) -> (Slot<u64>, Reg) {
     let value = b.slot::<u64>();
     b.store(value.place(), 0);
-    let from = b.value(object);
-    from.add(i64::from(field.offset));
-    let refused = b.call(helper::probe_read_kernel(&value, i32::from(field.size), from));
+    let refused = copy(b, object, field.offset.into(), value.place(), field.size.into());
     (value, refused)
+}
+
+#[track_caller]
+fn copy<T>(b: &Builder, object: impl Into<Operand>, offset: i64, into: Place<T>, size: i32) -> Reg {
+    let from = b.value(object);
+    from.add(offset);
+    b.call(helper::probe_read_kernel(into, size, from))
 }
 
 #[track_caller]

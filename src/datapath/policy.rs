@@ -11,15 +11,13 @@
 use bpf_asm::{Builder, EndianBits, Label, MapRef, NULL, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
 use super::Datapath;
+use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::count::count;
 use super::counter::Outcome;
-use super::peek::peek;
+use super::event::sk_of;
+use super::peek::{copy_v6, peek};
 use super::record::{Comm, Control, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
-
-/// Create the storage if the socket has none (include/uapi/linux/bpf.h).
-const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
-/// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
-const BPF_ANY: i32 = 0;
+use super::rendezvous::BPF_ANY;
 
 /// Kernels before 5.16 keep two flags in the address of a socket's cgroup.
 pub(super) const CGROUP_ADDRESS: i32 = !3;
@@ -61,8 +59,7 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.store(verdict.place(), ruling::EXCLUDED as i32);
     b.place(&found);
 
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
+    let sk = sk_of(b, event, &done);
     let said = b.load(verdict.place());
     b.when(said.eq(0), || {
         // Another process may have begun to connect with it before.
@@ -127,8 +124,7 @@ pub(super) fn judge_client(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>,
     of_kind(rules::ADDRESSES, &|| by_addresses(b, d, &client, &verdict, &excluded));
     of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &client, &verdict, &excluded));
     of_kind(rules::PROCESSES, &|| {
-        let sk = b.load(event.at(bpf_sock_ops::sk));
-        b.jump_if(sk.eq(0), &excluded);
+        let sk = sk_of(b, event, &excluded);
         add(b, b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, 0)), &verdict);
     });
 
@@ -193,10 +189,7 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
         let address = b.slot::<Prefix>();
         b.store(address.at(Prefix::length), 128);
         if let Some(v6) = v6 {
-            let from = b.load(sk.place());
-            from.add(i64::from(v6.offset));
-            let refused = b.call(helper::probe_read_kernel(address.at(Prefix::address), 16, from));
-            b.jump_if(refused.ne(0), unknown);
+            b.jump_if(copy_v6(b, b.load(sk.place()), v6, address.at(Prefix::address)).ne(0), unknown);
         } else {
             let v4 = peek(b, b.load(sk.place()), v4, unknown);
             b.store(address.at(Prefix::address).index(3), &v4);

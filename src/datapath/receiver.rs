@@ -10,7 +10,7 @@ use super::peek::peek;
 use super::record::{End, Endings, Lane, Mode};
 
 /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
-pub(super) const O_NONBLOCK: i32 = 0o4000;
+const O_NONBLOCK: i32 = 0o4000;
 
 /// Members of another socket's lane.
 const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
@@ -29,15 +29,18 @@ pub(super) fn sk(b: &Builder, lane: &Ptr<Lane>) -> Reg {
 
 /// The memory at the receiver's address still is the receiver; the lane ends otherwise.
 pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
-    let gone = b.label();
-    let same = b.label();
-    let found = peek(b, sk(b, lane), d.layout.cookie, &gone);
-    let expected = b.load(lane.at(Lane::peer).at(End::cookie));
-    b.jump_if(found.eq(&expected), &same);
-    drop((found, expected));
+    let (gone, there) = (b.label(), b.label());
+    same(b, d, lane, &gone);
+    b.jump(&there);
     b.place(&gone);
     fallback.ended(b, lane, Ending::PeerGone);
-    b.place(&same);
+    b.place(&there);
+}
+
+/// Jumps to `gone` unless the memory at the receiver's address still is the receiver.
+pub(super) fn same(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, gone: &Label) {
+    let found = peek(b, sk(b, lane), d.layout.cookie, gone);
+    b.jump_if(found.ne(b.load(lane.at(Lane::peer).at(End::cookie))), gone);
 }
 
 /// A message does not wait for a call on the receiving socket that takes its time: a thread that takes a page fault there may hold
@@ -72,18 +75,18 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallb
 pub(super) fn blocks(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     let blocks = b.label();
     let fine = b.label();
-    let flags = file_flags(b, d, &sk(b, lane), &blocks);
-    b.jump_if(flags.has(O_NONBLOCK), &fine);
-    drop(flags);
+    b.jump_if(nonblocking(b, d, &sk(b, lane), &blocks).ne(0), &fine);
     b.place(&blocks);
     fallback.because(b, Cause::Blocking);
     b.place(&fine);
 }
 
-/// The flags of the file that an application has of the socket at this address. Jumps to `none` without a file.
-pub(super) fn file_flags(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
+/// Whether calls on the socket at this address do not block: 0 if its file says nothing of it. Jumps to `none` without a file.
+pub(super) fn nonblocking(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
     let file = file(b, d, sk, none);
-    peek(b, file, d.layout.file_flags, none)
+    let flags = peek(b, file, d.layout.file_flags, none);
+    flags.and(O_NONBLOCK);
+    flags
 }
 
 /// The address of the file that an application has of the socket at this address. Jumps to `none` without one.
@@ -104,7 +107,7 @@ pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fall
     drop(counted);
 
     let gone = b.label();
-    let mode = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, &gone);
+    let mode = mode(b, lane, &gone);
     b.jump_if(mode.lt(Mode::Leaving as u32), &open);
     drop(mode);
     b.place(&gone);

@@ -1,24 +1,21 @@
 //! A local connection sends a segment: its socket is considered, or is on its way out. A direct lane sends none.
 
-use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops};
 
 use super::candidate::Since;
 use super::counter::Ending;
-use super::receiver::{self, O_NONBLOCK};
+use super::event::lane_of;
 use super::record::{End, Lane, Mode};
-use super::{Datapath, candidate, lane, leave, trace, waiters};
+use super::{Datapath, candidate, lane, leave, receiver, trace, waiters};
 
 /// A marked socket is about to send a segment.
 pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
     let done = b.label();
-    let sk = b.load(event.at(bpf_sock_ops::sk));
-    b.jump_if(sk.eq(0), &done);
     let since = Since { received: b.slot(), sent: b.slot() };
     b.store(since.received.place(), 0);
     b.store(since.sent.place(), 0);
     let (enrolled, considered) = (b.label(), b.label());
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), &considered);
+    let lane = lane_of(b, d, event, &considered);
     let mode = b.load(lane.at(Lane::mode));
     b.jump_if(mode.ne(Mode::Left as u32), &enrolled);
     drop(mode);
@@ -28,7 +25,6 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
     candidate::consider(b, d, event, &since);
     b.jump(&done);
     b.place(&enrolled);
-    let lane = b.keep(lane);
     leave::wanted(b, d, &lane, leaving);
     candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
     sleeper(b, d, event, &lane, leaving, &done);
@@ -39,10 +35,7 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
 /// time, since that of enrolled sockets may answer `EAGAIN`.
 fn sleeper(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, leaving: &Label, done: &Label) {
     let sk = || b.load(lane.at(Lane::own).at(End::sk));
-    let flags = receiver::file_flags(b, d, &sk(), done);
-    flags.and(O_NONBLOCK);
-    b.jump_if(flags.ne(0), done);
-    drop(flags);
+    b.jump_if(receiver::nonblocking(b, d, &sk(), done).ne(0), done);
     let asleep = waiters::asleep(b, d, &sk(), done, done);
     b.jump_if(b.load(asleep.place()).eq(0), done);
     drop(asleep);

@@ -24,8 +24,8 @@ use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, Ptr, Reg, helper
 
 use super::counter::{Cause, Counter, Ending};
 use super::fallback::{Fallback, SK_PASS};
-use super::record::{Control, End, Lane, Mode};
-use super::{Datapath, gate, lane, receiver, refresh, rendezvous, trace};
+use super::record::{End, Lane, Mode};
+use super::{Datapath, control, gate, lane, receiver, refresh, rendezvous, trace};
 
 /// The redirect goes into the other socket's ingress queue (include/uapi/linux/bpf.h).
 const BPF_F_INGRESS: i32 = 1;
@@ -42,11 +42,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
     let fallback = Fallback::new(&b);
     let now = b.keep(b.call(helper::jiffies64()));
-    {
-        let control = b.map_value(&d.maps.control, 0);
-        let draining = b.load(control.at(Control::draining));
-        b.when(draining.ne(0), || fallback.because(&b, Cause::Draining));
-    }
+    b.when(control::draining(&b, d).ne(0), || fallback.because(&b, Cause::Draining));
     let size = b.keep(b.load(msg.at(sk_msg_md::size)));
     let refresh_at = b.load(lane.at(Lane::refresh_at));
     b.when(now.ge(&refresh_at), || refresh::due(&b, d, &lane, &fallback));

@@ -1,0 +1,11 @@
+//! What the agent tells every program.
+
+use bpf_asm::{Builder, Reg};
+
+use super::Datapath;
+use super::record::Control;
+
+/// Whether shunt is being stopped: 0 if not.
+pub(super) fn draining(b: &Builder, d: &Datapath) -> Reg {
+    b.load(b.map_value(&d.maps.control, 0).at(Control::draining))
+}
