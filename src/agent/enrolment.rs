@@ -16,7 +16,7 @@ use syscalls::{Link, Prog, RingBuf, TypedMap, Update};
 
 use super::Instance;
 use crate::datapath::{Answer, Newcomer, Process, RECORD_AT, Reads, Request, Wait};
-use crate::evidence::{self, Examiner, Finding};
+use crate::evidence::{Examiner, Finding};
 use crate::host::NamespaceIds;
 
 /// Between two attempts for a candidate, at first.
@@ -188,7 +188,7 @@ impl Enrolment {
             Ok(finding) => {
                 report(process, &finding);
                 self.unknown.remove(process);
-                self.readers.update(process, &(reads(finding.reads) as u32), Update::ANY).is_ok()
+                self.readers.update(process, &(finding.reads as u32), Update::ANY).is_ok()
             }
             Err(error) => {
                 if self.unknown.len() >= REMEMBERED {
@@ -240,22 +240,14 @@ fn request(newcomer: &Newcomer, namespace: i32) -> Request {
     Request { cookie: newcomer.cookie, netns: namespace.cast_unsigned(), family, tuple, padding: 0 }
 }
 
-fn reads(found: evidence::Reads) -> Reads {
-    match found {
-        evidence::Reads::Receives => Reads::Receives,
-        evidence::Reads::MaySplice => Reads::MaySplice,
-        evidence::Reads::Splices => Reads::Splices,
-    }
-}
-
 fn report(process: &Process, finding: &Finding) {
     let because = &finding.because;
     match finding.reads {
-        evidence::Reads::Receives => tracing::debug!(pid = process.pid, "reads by recvmsg: {because}"),
-        evidence::Reads::MaySplice => {
+        Reads::Receives => tracing::debug!(pid = process.pid, "reads by recvmsg: {because}"),
+        Reads::MaySplice => {
             tracing::debug!(pid = process.pid, "direct once it has shown that it does not splice: {because}");
         }
-        evidence::Reads::Splices => tracing::info!(pid = process.pid, "left to TCP: {because}"),
+        Reads::Splices => tracing::info!(pid = process.pid, "left to TCP: {because}"),
     }
 }
 

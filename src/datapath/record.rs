@@ -210,15 +210,16 @@ pub enum Wait {
     Unread = 5,
 }
 
-/// How a process takes bytes out of its sockets, as the agent found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a process takes bytes out of its sockets, as the agent found out. Of several findings about a process the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Reads {
-    /// Only by `recvmsg` and its relatives.
+    /// By `recvmsg` and its relatives only: nothing that it has mapped can call `splice(2)`.
     Receives = 1,
-    /// It could call `splice(2)`.
+    /// It could call `splice(2)`, and only its history tells whether it does: most Go programs, Python, static programs that contain
+    /// the system call.
     MaySplice = 2,
-    /// It is written to splice.
+    /// It is written to splice: it imports `splice` from libc, or has mapped a socket. It stays with TCP.
     Splices = 3,
 }
 

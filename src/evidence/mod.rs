@@ -51,22 +51,7 @@ use std::path::{Path, PathBuf};
 
 use mapping::Mapping;
 
-/// How a process can take bytes out of its sockets. Zero is left free for "not known yet", so that
-/// a map of the kernel can hold this number.
-///
-/// Later variants are stronger: a process is what the strongest of its files says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u32)]
-pub enum Reads {
-    /// By `recvmsg` and its relatives only: nothing that it has mapped can call `splice(2)`.
-    Receives = 1,
-    /// It could call `splice(2)`, and only its history tells whether it does: most Go programs,
-    /// Python, static programs that contain the system call.
-    MaySplice = 2,
-    /// It is written to splice: it imports `splice` from libc, or has mapped a socket. It stays
-    /// with TCP.
-    Splices = 3,
-}
+pub use crate::datapath::Reads;
 
 /// What was found about a process or a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
