@@ -13,12 +13,11 @@ use socket2::SockRef;
 use crate::harness::isolation::isolated;
 use crate::harness::memory::{PLENTY, SocketMemory};
 use crate::harness::node::Pair;
-use crate::harness::nonblocking::{
-    Ground, HANG, over_tcp_and_shunt, put, same_over_tcp_and_shunt, take, take_to_end, wait_for,
-};
+use crate::harness::nonblocking::{Ground, HANG, over_tcp_and_shunt, put, same_over_tcp_and_shunt, take, take_to_end};
 use crate::harness::path::{LOOPBACK, VETH};
 use crate::harness::pattern::Tape;
 use crate::harness::socket::reset;
+use crate::harness::traffic::wait_within;
 
 /// Sends as much as is taken within `time`; returns how much, and every error but EAGAIN.
 fn send_for(stream: &TcpStream, pattern: Tape, size: usize, time: Duration) -> (u64, Vec<Errno>) {
@@ -28,7 +27,7 @@ fn send_for(stream: &TcpStream, pattern: Tape, size: usize, time: Duration) -> (
             Ok(0) => panic!("a send of {size} bytes returned 0"),
             Ok(length) => sent += length as u64,
             Err(Errno::EAGAIN) => {
-                wait_for(stream, PollFlags::POLLOUT, Duration::from_millis(20));
+                wait_within(stream, PollFlags::POLLOUT, Duration::from_millis(20));
             }
             Err(error) => {
                 errors.push(error);
@@ -177,7 +176,7 @@ fn answers(ground: Ground, sequences: &[&[&str]], leave: impl Fn(Pair) -> TcpStr
     for path in [LOOPBACK, VETH] {
         for calls in sequences {
             let client = leave(ground.open_direct(path));
-            assert!(wait_for(&client, PollFlags::POLLIN, HANG), "the client is not told");
+            assert!(wait_within(&client, PollFlags::POLLIN, HANG), "the client is not told");
             std::thread::sleep(Duration::from_millis(20));
             all.push(calls.iter().map(|what| call(what, &client)).collect());
         }
@@ -229,7 +228,7 @@ fn a_peer_that_left_bytes_unread_is_at_its_end_and_the_second_send_fails() {
         over_tcp_and_shunt(|ground| {
             let all = answers(ground, &[calls], |Pair { client, server }| {
                 put(&client, b"nobody reads this");
-                assert!(wait_for(&server, PollFlags::POLLIN, HANG), "it has not arrived");
+                assert!(wait_within(&server, PollFlags::POLLIN, HANG), "it has not arrived");
                 drop(server);
                 client
             });
@@ -252,7 +251,7 @@ fn bytes_that_arrived_before_a_reset_are_read_or_lost_as_over_tcp() {
         same_over_tcp_and_shunt(|ground| {
             answers(ground, &AFTER_A_RESET, |Pair { client, server }| {
                 put(&server, b"the last words");
-                assert!(wait_for(&client, PollFlags::POLLIN, HANG), "they have not arrived");
+                assert!(wait_within(&client, PollFlags::POLLIN, HANG), "they have not arrived");
                 reset(server);
                 std::thread::sleep(Duration::from_millis(20));
                 client

@@ -9,10 +9,11 @@ use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{HANG, over_tcp_and_shunt, put_pattern, small_talk, wait_for};
+use crate::harness::nonblocking::{HANG, over_tcp_and_shunt, put_pattern, small_talk};
 use crate::harness::path::{LOOPBACK, VETH};
 use crate::harness::pattern::Tape;
 use crate::harness::share_of;
+use crate::harness::traffic::wait_within;
 
 const PATTERN: Tape = Tape { seed: 90 };
 
@@ -37,7 +38,7 @@ fn read_what_is_there(mut stream: &TcpStream, at: u64, length: usize) {
 fn read_until_nothing_is_there(stream: &TcpStream) -> u64 {
     let mut at = 0;
     loop {
-        assert!(wait_for(stream, PollFlags::POLLIN, HANG), "nothing to read for {HANG:?} at byte {at}");
+        assert!(wait_within(stream, PollFlags::POLLIN, HANG), "nothing to read for {HANG:?} at byte {at}");
         match available(stream) {
             0 => break,
             length => {

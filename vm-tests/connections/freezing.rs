@@ -12,8 +12,9 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::harness::isolation::isolated;
 use crate::harness::memory_fault::{Filler, Hole};
 use crate::harness::node::Pair;
-use crate::harness::nonblocking::{over_tcp_and_shunt, put, take, wait_for};
+use crate::harness::nonblocking::{over_tcp_and_shunt, put, take};
 use crate::harness::path::{LOOPBACK, Path, VETH};
+use crate::harness::traffic::wait_within;
 
 /// How long the receiver holds its socket.
 const HELD: Duration = Duration::from_secs(2);
@@ -53,7 +54,7 @@ fn senders_do_not_wait(path: Path) {
         let pair = ground.open_settled(path);
         let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
         put(&pair.client, b"M1M1");
-        assert!(wait_for(&pair.server, PollFlags::POLLIN, AT_ONCE), "the first message has not arrived");
+        assert!(wait_within(&pair.server, PollFlags::POLLIN, AT_ONCE), "the first message has not arrived");
         std::thread::scope(|scope| {
             let (pair, hole) = (&pair, &hole);
             let filler = Filler(hole);

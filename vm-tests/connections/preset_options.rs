@@ -15,6 +15,7 @@ use crate::harness::nonblocking::{
 use crate::harness::path::LOOPBACK;
 use crate::harness::pattern::Tape;
 use crate::harness::socket::set_option;
+use crate::harness::traffic::wait_within;
 
 /// When an option is set, and at which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +107,7 @@ fn a_socket_with_a_peek_offset_peeks_on_from_where_it_was() {
         whenever_it_is_set(libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0, |own, peer, context| {
             for _ in 0..3 {
                 put(peer, b"abcdefgh");
-                assert!(
-                    crate::harness::nonblocking::wait_for(own, nix::poll::PollFlags::POLLIN, HANG),
-                    "{context}: nothing to read"
-                );
+                assert!(wait_within(own, nix::poll::PollFlags::POLLIN, HANG), "{context}: nothing to read");
                 let peeked = [peek(own), peek(own)].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 assert_eq!(peeked, ["abcd", "efgh"], "{context}");
                 assert_eq!(take(own, 8), b"abcdefgh", "{context}");
@@ -180,7 +178,7 @@ fn a_socket_that_asks_for_receive_timestamps_gets_them_with_every_message() {
                 std::thread::sleep(Duration::from_millis(100));
                 for _ in 0..3 {
                     put(peer, b"1234");
-                    assert!(crate::harness::nonblocking::wait_for(own, nix::poll::PollFlags::POLLIN, HANG));
+                    assert!(wait_within(own, nix::poll::PollFlags::POLLIN, HANG));
                     assert_eq!(with_control_data(own, 0), (1, 1), "{context}, option {name}");
                 }
             });
@@ -247,11 +245,7 @@ fn sockets_with_other_options_from_before_go_on_as_over_tcp() {
                     }
                     if name == libc::SO_RCVLOWAT {
                         put(peer, &[8; 99]);
-                        let early = crate::harness::nonblocking::wait_for(
-                            own,
-                            nix::poll::PollFlags::POLLIN,
-                            Duration::from_millis(50),
-                        );
+                        let early = wait_within(own, nix::poll::PollFlags::POLLIN, Duration::from_millis(50));
                         assert!(!early, "{context}: readable below the mark");
                         put(peer, &[8]);
                         assert_eq!(take(own, 100), [8; 100], "{context}");

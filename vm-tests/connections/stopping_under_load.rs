@@ -15,9 +15,10 @@ use crate::harness::agent::{Agent, run};
 use crate::harness::isolation::isolated;
 use crate::harness::memory_fault::{Filler, Hole};
 use crate::harness::node::{Node, Pair, new_bed};
-use crate::harness::nonblocking::{Carrier, Ground, HANG, put, read_within, small_talk, take, wait_for};
+use crate::harness::nonblocking::{Carrier, Ground, HANG, put, read_within, small_talk, take};
 use crate::harness::path::{LOOPBACK, VETH};
 use crate::harness::pattern::Tape;
+use crate::harness::traffic::wait_within;
 
 /// How long the receiver holds its socket: longer than an agent looks for what is unread.
 const HELD: Duration = Duration::from_millis(1500);
@@ -34,7 +35,7 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
     let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
     if call == Call::Receive {
         put(&pair.client, b"M1M1");
-        assert!(wait_for(&pair.server, PollFlags::POLLIN, HANG), "the first message has not arrived");
+        assert!(wait_within(&pair.server, PollFlags::POLLIN, HANG), "the first message has not arrived");
     }
     std::thread::scope(|scope| {
         let hole = &hole;

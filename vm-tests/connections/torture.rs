@@ -16,9 +16,10 @@ use nix::unistd::{read, write};
 
 use crate::harness::isolation::isolated;
 use crate::harness::node::Pair;
-use crate::harness::nonblocking::{Ground, HANG, over_tcp_and_shunt, wait_for};
+use crate::harness::nonblocking::{Ground, HANG, over_tcp_and_shunt};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
 use crate::harness::pattern::{Dice, Tape};
+use crate::harness::traffic::wait_within;
 
 /// Sends a part of a pattern by one call or another; returns how much was taken.
 fn send_some(stream: &TcpStream, bytes: &[u8], dice: &mut Dice) -> Result<usize, Errno> {
@@ -53,7 +54,7 @@ fn sender(stream: &TcpStream, pattern: Tape, until: Instant) -> u64 {
                 Ok(0) => panic!("a send of {} bytes at {sent} returned 0", length - at),
                 Ok(taken) => (at, sent) = (at + taken, sent + taken as u64),
                 Err(Errno::EAGAIN) => {
-                    assert!(wait_for(stream, PollFlags::POLLOUT, HANG), "no room for {HANG:?} at byte {sent}");
+                    assert!(wait_within(stream, PollFlags::POLLOUT, HANG), "no room for {HANG:?} at byte {sent}");
                 }
                 Err(error) => panic!("send at byte {sent}: {error}"),
             }
@@ -93,7 +94,7 @@ impl Waiting {
     fn wait(&self, stream: &TcpStream) -> Option<Come> {
         let flags = match self {
             Self::Poll => {
-                return wait_for(stream, PollFlags::POLLIN, HANG).then_some(Come::Something);
+                return wait_within(stream, PollFlags::POLLIN, HANG).then_some(Come::Something);
             }
             Self::Level(epoll) | Self::Edge(epoll) => {
                 let limit = EpollTimeout::try_from(HANG).expect("a timeout");

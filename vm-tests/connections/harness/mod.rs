@@ -32,6 +32,21 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Runs a part of a test, and says which one it was if it fails.
+pub fn naming(part: String, test: impl FnOnce()) {
+    struct OnFailure(String);
+
+    impl Drop for OnFailure {
+        fn drop(&mut self) {
+            eprintln!("failed {}", self.0);
+        }
+    }
+
+    let on_failure = OnFailure(part);
+    test();
+    std::mem::forget(on_failure);
+}
+
 /// `count`, or the share of it that `SHUNT_TEST_SHARE` (0 to 1) asks for.
 pub fn share_of(count: usize) -> usize {
     let Ok(text) = std::env::var("SHUNT_TEST_SHARE") else { return count };

@@ -7,18 +7,17 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use socket2::Socket;
 
-use super::PATIENCE;
+use super::naming;
 use super::node::{Node, Pair, Service, new_bed};
 use super::path::{Path, ready_for_tests};
 use super::pattern::Tape;
-use super::report::{Flow, Mode};
-use super::socket::{TcpInfo, unconnected};
+use super::socket::unconnected;
+use super::traffic::{FIRST_REFRESH, until_direct, wait_within};
 
 /// After this a stream that ought to move counts as hanging.
 pub const HANG: Duration = Duration::from_secs(10);
@@ -47,9 +46,7 @@ pub fn over_tcp_and_shunt(test: impl FnMut(Ground)) {
 pub fn over_tcp_and_shunt_with(options: &[&str], mut test: impl FnMut(Ground)) {
     let node = Node::start_on(new_bed(), options);
     for carrier in [Carrier::Tcp, Carrier::Shunt] {
-        let on_failure = Announcement(carrier);
-        test(Ground { node: &node, carrier });
-        std::mem::forget(on_failure);
+        naming(format!("over {carrier:?}"), || test(Ground { node: &node, carrier }));
     }
 }
 
@@ -63,14 +60,6 @@ pub fn same_over_tcp_and_shunt<T: PartialEq + fmt::Debug>(mut test: impl FnMut(G
             Some(by_tcp) => assert_eq!(&result, by_tcp, "shunt on the left, TCP on the right"),
         }
     });
-}
-
-struct Announcement(Carrier);
-
-impl Drop for Announcement {
-    fn drop(&mut self) {
-        eprintln!("failed over {:?}", self.0);
-    }
 }
 
 impl Ground<'_> {
@@ -130,7 +119,7 @@ impl Ground<'_> {
         });
         let (server, _) = listening.listener.accept().expect("accept");
         server.set_nonblocking(true).expect("make it non-blocking");
-        assert!(wait_for(&client, PollFlags::POLLOUT, HANG), "the connection is not established");
+        assert!(wait_within(&client, PollFlags::POLLOUT, HANG), "the connection is not established");
         for end in [&client, &server] {
             ready_for_tests(end).expect("set its options");
         }
@@ -151,17 +140,16 @@ impl Ground<'_> {
 
     /// The same for many connections at once, which takes hardly longer.
     pub fn warm_all(self, pairs: &[Pair]) {
-        match (self.carrier, pairs) {
-            (Carrier::Shunt, [pair]) => direct(self.node, pair),
-            (Carrier::Shunt, pairs) => direct_all(self.node, pairs),
-            (Carrier::Tcp, pairs) => pairs.iter().for_each(small_talk),
+        match self.carrier {
+            Carrier::Shunt => until_direct(&self.node.agent, pairs),
+            Carrier::Tcp => pairs.iter().for_each(small_talk),
         }
     }
 
     /// [`Ground::open_direct`], and past the refreshes that come early in a connection's life.
     pub fn open_settled(self, path: Path) -> Pair {
         let pair = self.open_direct(path);
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(FIRST_REFRESH);
         self.warm(&pair);
         pair
     }
@@ -176,71 +164,12 @@ impl Ground<'_> {
     }
 }
 
-/// Exchanges small requests and responses until both lanes of the connection are direct and nothing
-/// of the last ones went by TCP; fails after [`PATIENCE`].
-pub fn direct(node: &Node, pair: &Pair) {
-    direct_all(node, std::slice::from_ref(pair));
-}
-
-/// [`direct`] for many connections, which takes hardly longer.
-pub fn direct_all(node: &Node, pairs: &[Pair]) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        for _ in 0..4 {
-            pairs.iter().for_each(small_talk);
-        }
-        let flows = node.agent.flows();
-        let by_tcp = || -> u64 {
-            let sent = |pair: &Pair| [&pair.client, &pair.server].map(|end| TcpInfo::of(end).bytes_sent());
-            pairs.iter().flat_map(sent).sum()
-        };
-        if pairs.iter().all(|pair| is_direct(&flows, pair)) {
-            let before = by_tcp();
-            pairs.iter().for_each(small_talk);
-            if by_tcp() == before {
-                return;
-            }
-        }
-        assert!(
-            Instant::now() < deadline,
-            "not direct after {PATIENCE:?}: {:?}",
-            pairs.iter().find(|pair| !is_direct(&flows, pair)).and_then(|pair| node.flow_of(&pair.client))
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Whether both lanes of the connection are direct.
-fn is_direct(flows: &[Flow], pair: &Pair) -> bool {
-    use super::report::canonical;
-    let local = canonical(pair.client.local_addr().expect("the client's address"));
-    let flow = flows.iter().find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == local));
-    flow.is_some_and(|flow| {
-        [&flow.client, &flow.server].iter().all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
-    })
-}
-
 /// A request and a response of a few bytes.
 pub fn small_talk(pair: &Pair) {
     let (ask, answer) = (Tape { seed: 1 }, Tape { seed: 2 });
     for (from, to, pattern) in [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)] {
         put(from, pattern.bytes(0, 8));
         pattern.check(0, &take(to, 8));
-    }
-}
-
-/// Waits until poll reports one of `events`, an error or a hang-up; `false` when `limit` has
-/// passed.
-pub fn wait_for(stream: &TcpStream, events: PollFlags, limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).expect("a poll timeout");
-        match poll(&mut [PollFd::new(stream.as_fd(), events)], left) {
-            Ok(count) => return count > 0,
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => panic!("poll: {error}"),
-        }
     }
 }
 
@@ -251,7 +180,7 @@ pub fn put(mut stream: &TcpStream, mut bytes: &[u8]) {
             Ok(0) => panic!("a write of {} bytes returned 0", bytes.len()),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let room = wait_for(stream, PollFlags::POLLOUT, HANG);
+                let room = wait_within(stream, PollFlags::POLLOUT, HANG);
                 assert!(room, "no room for {HANG:?}, {} bytes are left to write", bytes.len());
             }
             Err(error) => panic!("write: {error}, {} bytes are left to write", bytes.len()),
@@ -267,7 +196,7 @@ pub fn read_within(mut stream: &TcpStream, buffer: &mut [u8], limit: Duration) -
         match stream.read(buffer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() || !wait_for(stream, PollFlags::POLLIN, left) {
+                if left.is_zero() || !wait_within(stream, PollFlags::POLLIN, left) {
                     return None;
                 }
             }

@@ -11,13 +11,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::PATIENCE;
 use super::agent::Agent;
 use super::node::{Node, Pair};
 use super::path::Path;
 use super::pattern::{Dice, Pattern};
 use super::report::{Flow, Mode, canonical};
 use super::socket::TcpInfo;
+use super::{PATIENCE, naming};
 
 /// Waits until poll reports one of `wanted`, an error or a hang-up; `false` when `limit` has passed.
 pub fn wait_within(stream: &TcpStream, wanted: PollFlags, limit: Duration) -> bool {
@@ -149,7 +149,7 @@ pub fn small_talk(pair: &Pair) {
 }
 
 /// A connection's first refreshes come a third of a second after it was enrolled.
-const FIRST_REFRESH: Duration = Duration::from_millis(400);
+pub const FIRST_REFRESH: Duration = Duration::from_millis(400);
 
 /// Uses a connection until both of its lanes are direct, and lets its first refreshes pass: then they stay so.
 pub fn direct(node: &Node, pair: &Pair) {
@@ -212,16 +212,6 @@ pub fn both_ways(pair: &Pair, seed: u64, length: u64, longest: usize) {
 /// Runs `test` for every path, naming the path when it fails.
 pub fn over_every_path(mut test: impl FnMut(Path)) {
     for path in Path::all() {
-        let on_failure = Announcement(path);
-        test(path);
-        std::mem::forget(on_failure);
-    }
-}
-
-struct Announcement(Path);
-
-impl Drop for Announcement {
-    fn drop(&mut self) {
-        eprintln!("failed on {}", self.0);
+        naming(format!("on {path}"), || test(path));
     }
 }
