@@ -78,7 +78,7 @@ fn connect(stage: &Stage, host: Host, ip: Ipv4Addr) -> TcpStream {
         TcpStream::from(socket)
     });
     let room = nix::poll::PollFlags::POLLOUT;
-    assert!(crate::harness::nonblocking::wait_for(&stream, room, HANG), "not connected");
+    assert!(crate::harness::traffic::wait_within(&stream, room, HANG), "not connected");
     ready_for_tests(&stream).expect("set its options");
     stream
 }
