@@ -19,6 +19,8 @@ use crate::datapath::{Answer, Newcomer, Process, RECORD_AT, Reads, Request, Wait
 use crate::evidence::{Examiner, Finding};
 use crate::host::NamespaceIds;
 
+/// How long a candidate waits for its first attempt: most connections that end soon have ended then, and cost no more.
+const FIRST: Duration = Duration::from_millis(1);
 /// Between two attempts for a candidate, at first.
 const SOON: Duration = Duration::from_micros(100);
 /// The longest pause between two attempts.
@@ -45,6 +47,8 @@ pub struct Enrolment {
     unknown: HashMap<Process, Instant>,
     history: History,
     waiting: Vec<Waiting>,
+    /// When newcomers were last taken in.
+    taken: Instant,
 }
 
 /// A candidate that waits.
@@ -86,29 +90,39 @@ impl Enrolment {
             unknown: HashMap::new(),
             history: History { program: reads, attached: None, needed: Instant::now() },
             waiting: Vec::new(),
+            taken: Instant::now(),
         })
     }
 
-    /// What becomes readable when there is a candidate.
-    pub fn newcomers(&self) -> BorrowedFd<'_> {
-        self.newcomers.as_fd()
+    /// What becomes readable when there is a candidate: not to be looked at so soon after the last ones were taken in. Where
+    /// connections come one after the other, the agent does not wake up for each.
+    pub fn newcomers(&self) -> Option<BorrowedFd<'_>> {
+        (self.taken.elapsed() >= FIRST).then(|| self.newcomers.as_fd())
     }
 
-    /// How long until somebody's next attempt is due, at most `longest`.
+    /// How long until somebody's next attempt is due or newcomers are to be looked at, at most `longest`.
     pub fn period(&self, longest: Duration) -> Duration {
-        let due = self.waiting.iter().map(|waiting| waiting.due).min();
-        due.map_or(longest, |due| due.saturating_duration_since(Instant::now()).min(longest))
+        let now = Instant::now();
+        let look = Some(self.taken + FIRST).filter(|look| *look > now);
+        let due = self.waiting.iter().map(|waiting| waiting.due).chain(look).min();
+        due.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
     /// Takes in newcomers, and makes every attempt that is due.
     pub fn step(&mut self) -> Result<()> {
         let now = Instant::now();
-        let waiting = &mut self.waiting;
-        self.newcomers.drain(|record| {
-            if let Ok(newcomer) = bytemuck::try_pod_read_unaligned(record) {
-                waiting.push(Waiting { newcomer, due: now, pause: SOON });
+        if now >= self.taken + FIRST {
+            let before = self.waiting.len();
+            let waiting = &mut self.waiting;
+            self.newcomers.drain(|record| {
+                if let Ok(newcomer) = bytemuck::try_pod_read_unaligned(record) {
+                    waiting.push(Waiting { newcomer, due: now + FIRST, pause: SOON });
+                }
+            })?;
+            if self.waiting.len() > before {
+                self.taken = now;
             }
-        })?;
+        }
         let mut history = false;
         let (mut due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
@@ -142,19 +156,11 @@ impl Enrolment {
     /// Runs the program for a candidate.
     fn attempt(&mut self, newcomer: &Newcomer) -> Result<Outcome> {
         let process = newcomer.process.pid;
-        let Some(mut id) = self.namespaces.of(newcomer.netns, newcomer.thread, process) else {
+        let Some(id) = self.namespaces.of(newcomer.netns_cookie, newcomer.netns, newcomer.thread, process) else {
             tracing::debug!(pid = process, netns = newcomer.netns, "its network namespace is not found");
             return Ok(Outcome::Hidden);
         };
-        let mut outcome = self.run(newcomer, id)?;
-        if outcome == Outcome::Gone {
-            // The namespace that had this inode number may have gone, and another have it now, even with the same id.
-            self.namespaces.forget(newcomer.netns);
-            if let Some(now) = self.namespaces.of(newcomer.netns, newcomer.thread, process) {
-                id = now;
-                outcome = self.run(newcomer, id)?;
-            }
-        }
+        let outcome = self.run(newcomer, id)?;
         if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {
             return self.run(newcomer, id);
         }

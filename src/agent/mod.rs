@@ -174,7 +174,7 @@ impl Agent {
             if !self.older.is_empty() {
                 period = period.min(Drain::PAUSE);
             }
-            match self.signals.wait(period, Some(self.enrolment.newcomers()))? {
+            match self.signals.wait(period, self.enrolment.newcomers())? {
                 Some(Request::Reload) if self.config.file.is_some() => self.reload()?,
                 Some(_) => break,
                 None => {}

@@ -1,15 +1,15 @@
 //! Candidates: connections with both ends here that have shown that they go on.
 //!
 //! A connection that exchanges a few messages costs more to enrol than it gains. So an end becomes a candidate when it sends a message
-//! after it has sent and received four: in the call of the process that sends it, which is when it can be seen who
+//! after it has shown that it goes on (see [`super::watch`]): in the call of the process that sends it, which is when it can be seen who
 //! uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
 //! while its connection is being established, before anything is known of its readers.
 
-use bpf_asm::{Builder, Label, NULL, Place, Ptr, Reg, Slot, bpf_sock_ops, helper};
+use bpf_asm::{Builder, Label, NULL, Operand, Place, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
 use super::count::count;
 use super::counter::{Outcome, Total};
-use super::event::{BPF_SOCK_OPS_STATE_CB_FLAG, CLIENT, forget, mark, sk_of, socket_of};
+use super::event::{CLIENT, STATES, forget, mark, sk_of, socket_of};
 use super::option::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_WINDOW_CLAMP};
 use super::peek::{copy_v6, peek, peek_or_zero};
 use super::record::{Candidate, Isns, Newcomer, Role};
@@ -21,9 +21,6 @@ const BPF_TCP_ESTABLISHED: i32 = 1;
 /// Create the storage if the socket has none (include/uapi/linux/bpf.h).
 pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 
-/// Segments with data in each direction after which it pays to be enrolled.
-const WORTH_IT: i32 = 4;
-
 /// A connection whose file still blocks after so many segments is left alone for good.
 const PATIENCE: i32 = 64;
 
@@ -32,35 +29,28 @@ const PATIENCE: i32 = 64;
 const ROOM: u32 = 1 << 20;
 /// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
 const WINDOW: i32 = 1 << 19;
+/// What TCP begins with: as large as a window can be (`TCP_MAX_WSCALE`).
+pub(super) const ANY_WINDOW: i32 = 0xffff << 14;
 
-/// From which segments with data on a connection is judged: from its first, or from when its socket left the map.
-pub(super) struct Since {
-    pub(super) received: Slot<u32>,
-    pub(super) sent: Slot<u32>,
-}
-
-/// A local connection that is not enrolled is about to send a segment.
-pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, since: &Since) {
+/// A local connection that goes on and is not enrolled is about to send a segment.
+pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let left_alone = b.label();
     let guarded = b.label();
     let foreign = b.label();
     let unsuitable = b.label();
     let blocking = b.label();
+    let refused_before = b.label();
 
-    for (exchanged, since) in
-        [(bpf_sock_ops::data_segs_in, &since.received), (bpf_sock_ops::data_segs_out, &since.sent)]
-    {
-        let exchanged = b.load(event.at(exchanged));
-        exchanged.sub32(b.load(since.place()));
-        b.jump_if(exchanged.lt(WORTH_IT), &done);
-    }
     let state = b.load(event.at(bpf_sock_ops::state));
     b.jump_if(state.ne(BPF_TCP_ESTABLISHED), &done);
     drop(state);
     b.jump_if(control::draining(b, d).ne(0), &done);
     let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk_of(b, event, &done), NULL, 0));
     b.when(known.ne(0), || {
+        let refused = b.load(known.at(Candidate::refused));
+        b.jump_if(refused.ne(0), &refused_before);
+        drop(refused);
         keep_room(b, d, event, &b.load(known.at(Candidate::sk)));
         b.jump(&done);
     });
@@ -86,6 +76,11 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sin
     b.jump_if(receiver::nonblocking(b, d, &b.load(address.place()), &unsuitable).eq(0), &blocking);
     drop(socket);
     become_candidate(b, d, event, &address, &done);
+    b.jump(&done);
+
+    b.place(&refused_before);
+    window_of(b, event, ANY_WINDOW);
+    forget(b, event);
     b.jump(&done);
 
     b.place(&blocking);
@@ -151,7 +146,7 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     drop((lost, newcomer));
     provide(b, event);
     keep_room(b, d, event, &b.load(address.place()));
-    mark(b, event, BPF_SOCK_OPS_STATE_CB_FLAG);
+    mark(b, event, STATES);
     count(b, d, Total::Candidates);
     b.jump(done);
 
@@ -165,8 +160,10 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
 fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newcomer>, unknown: &Label) {
     let at = || b.load(address.place());
     let l = &d.layout;
-    let namespace = peek(b, at(), l.namespace, unknown);
-    b.store(into.at(Newcomer::netns), peek(b, namespace, l.namespace_inode, unknown));
+    let namespace = b.slot::<u64>();
+    b.store(namespace.place(), peek(b, at(), l.namespace, unknown));
+    b.store(into.at(Newcomer::netns), peek(b, b.load(namespace.place()), l.namespace_inode, unknown));
+    b.store(into.at(Newcomer::netns_cookie), peek(b, b.load(namespace.place()), l.namespace_cookie, unknown));
     for (field, to) in [
         (l.family, Newcomer::family),
         (l.local_port, Newcomer::local_port),
@@ -236,9 +233,13 @@ pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk
     let window = peek_or_zero(b, sk, d.layout.receive_buffer);
     window.rsh(2);
     b.when(window.gt(WINDOW), || window.set(WINDOW));
+    window_of(b, event, &window);
+}
+
+/// Has TCP offer no more than this.
+pub(super) fn window_of(b: &Builder, event: &Ptr<bpf_sock_ops>, most: impl Into<Operand>) {
     let value = b.slot::<u32>();
-    b.store(value.place(), &window);
-    drop(window);
+    b.store(value.place(), most);
     b.call(helper::setsockopt(event, SOL_TCP, TCP_WINDOW_CLAMP, &value, 4));
 }
 

@@ -99,7 +99,7 @@ counters! {
         Refresh => "refresh",
         /// Messages by TCP: somebody is inside a call on the receiving socket, and the sender does not wait.
         ReceiverBusy => "receiver_busy",
-        /// Messages by TCP: small ones in one direction without TCP_NODELAY, which TCP joins.
+        /// Messages by TCP: many small ones that nothing answers, which TCP joins.
         OneWay => "one_way",
         /// Messages by TCP: the receiver's file blocks.
         Blocking => "blocking",

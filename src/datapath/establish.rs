@@ -6,7 +6,7 @@ use super::count::count;
 use super::counter::{Ending, Total};
 use super::event::lane_of;
 use super::record::{Lane, Mode};
-use super::{Datapath, candidate, handshake, lane, leave, policy, segment, trace};
+use super::{Datapath, candidate, handshake, lane, leave, policy, segment, trace, watch};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -18,6 +18,7 @@ const BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: i32 = 4;
 const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: i32 = 5;
 const BPF_SOCK_OPS_STATE_CB: i32 = 10;
 const BPF_SOCK_OPS_TCP_LISTEN_CB: i32 = 11;
+const BPF_SOCK_OPS_RTT_CB: i32 = 12;
 const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
 
 /// States (include/uapi/linux/bpf.h).
@@ -33,8 +34,9 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
     let event = b.keep(b.context::<bpf_sock_ops>());
     let leaving = b.label();
-    let cases: [(i32, Case); 7] = [
+    let cases: [(i32, Case); 8] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
+        (BPF_SOCK_OPS_RTT_CB, |b, d, event, _| watch::round_trip(b, d, event)),
         (BPF_SOCK_OPS_STATE_CB, |b, d, event, _| state_changed(b, d, event)),
         (BPF_SOCK_OPS_RWND_INIT, |b, d, event, _| handshake::hint(b, d, event)),
         (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| handshake::client_established(b, d, event)),

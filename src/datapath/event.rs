@@ -1,22 +1,30 @@
 //! The socket of a sock_ops event, and its lane.
 
-use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock, bpf_sock_ops, helper, tcp_sock};
+use bpf_asm::{Builder, Label, NULL, Ptr, Reg, bpf_sock, bpf_sock_ops, helper, tcp_sock};
 
 use super::Datapath;
 use super::record::Lane;
 
 /// Callbacks that a socket can ask for (include/uapi/linux/bpf.h).
-pub(super) const BPF_SOCK_OPS_RTO_CB_FLAG: i32 = 1 << 0;
-pub(super) const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
-pub(super) const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
+const BPF_SOCK_OPS_RTO_CB_FLAG: i32 = 1 << 0;
+const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
+const BPF_SOCK_OPS_RTT_CB_FLAG: i32 = 1 << 3;
+const BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG: i32 = 1 << 5;
+const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
 
-/// What marks a connection with both ends here: the program is called for each segment that the socket sends.
-pub(super) const LOCAL: i32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
-/// What marks its client. Callback flags are the only memory that a socket has without an allocation; the callback itself, at a
-/// retransmission time-out, does nothing.
+/// The program is called about once in a round trip.
+pub(super) const ROUND_TRIPS: i32 = BPF_SOCK_OPS_RTT_CB_FLAG;
+/// The program is called for each segment that the socket sends, and at each write, when TCP asks how large a segment may be.
+pub(super) const SEGMENTS: i32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+/// The program is called when the socket changes its state.
+pub(super) const STATES: i32 = BPF_SOCK_OPS_STATE_CB_FLAG;
+/// What marks a connection with both ends here. Callback flags are the only memory that a socket has without an allocation; the callback
+/// itself, at an option that the kernel does not know, does nothing.
+pub(super) const LOCAL: i32 = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG;
+/// What marks its client. The callback itself, at a retransmission time-out, does nothing.
 pub(super) const CLIENT: i32 = BPF_SOCK_OPS_RTO_CB_FLAG;
 /// All that shunt asks for.
-pub(super) const CALLBACKS: i32 = LOCAL | CLIENT | BPF_SOCK_OPS_STATE_CB_FLAG;
+const CALLBACKS: i32 = LOCAL | CLIENT | ROUND_TRIPS | SEGMENTS | STATES;
 
 /// The event's socket; jumps to `none` if the context shows none.
 pub(super) fn sk_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<bpf_sock> {
@@ -39,16 +47,23 @@ pub(super) fn socket_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) ->
     b.keep(socket)
 }
 
-/// Asks for these callbacks of shunt's, beside those that other programs have asked for.
-pub(super) fn mark(b: &Builder, event: &Ptr<bpf_sock_ops>, callbacks: i32) {
-    let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    flags.or(callbacks);
-    b.call(helper::sock_ops_cb_flags_set(event, flags));
+/// Sets these flags, beside those that are set.
+pub(super) fn mark(b: &Builder, event: &Ptr<bpf_sock_ops>, flags: i32) {
+    change(b, event, |set| set.or(flags));
 }
 
-/// The socket is of no interest any more: its segments cost nothing from here on.
+/// Takes these flags away.
+pub(super) fn unmark(b: &Builder, event: &Ptr<bpf_sock_ops>, flags: i32) {
+    change(b, event, |set| set.and(!flags));
+}
+
+/// The socket is of no interest any more: it costs nothing from here on.
 pub(super) fn forget(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+    unmark(b, event, CALLBACKS);
+}
+
+fn change(b: &Builder, event: &Ptr<bpf_sock_ops>, change: impl FnOnce(&Reg)) {
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    flags.and(!CALLBACKS);
+    change(&flags);
     b.call(helper::sock_ops_cb_flags_set(event, flags));
 }

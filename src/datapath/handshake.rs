@@ -12,7 +12,7 @@ use bpf_asm::{Builder, Field, Label, NULL, Ptr, Slot, bpf_sock_ops, helper};
 
 use super::count::count;
 use super::counter::Outcome;
-use super::event::{CLIENT, LOCAL, forget, mark, sk_of};
+use super::event::{CLIENT, LOCAL, ROUND_TRIPS, forget, mark, sk_of};
 use super::peek::peek;
 use super::record::{End, Isns, Lane, ruling};
 use super::rendezvous::BPF_ANY;
@@ -76,10 +76,10 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     seen.or(CLIENT_SEEN as i32);
     b.store(note.at_all(), &seen);
     drop((seen, note, pair));
-    mark(b, event, LOCAL | CLIENT);
+    mark(b, event, LOCAL | CLIENT | ROUND_TRIPS);
     b.jump(&done);
     b.place(&left_alone);
-    unmark(b, event);
+    forget_the_last(b, event);
     b.place(&done);
 }
 
@@ -98,14 +98,14 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     drop(seen);
     b.call(helper::map_delete_elem(&d.maps.hints, &pair));
     suitable(b, d, event, &left_alone);
-    mark(b, event, LOCAL);
+    mark(b, event, LOCAL | ROUND_TRIPS);
     b.jump(&done);
 
     b.place(&elsewhere);
     b.call(helper::map_delete_elem(&d.maps.hints, &pair));
     count(b, d, Outcome::NoClient);
     b.place(&left_alone);
-    unmark(b, event);
+    forget_the_last(b, event);
     b.place(&done);
 }
 
@@ -123,7 +123,7 @@ fn pair(
 }
 
 /// A socket that is connected a second time may still be marked by its first connection.
-fn unmark(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+fn forget_the_last(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
     b.when(flags.has(LOCAL), || forget(b, event));
 }

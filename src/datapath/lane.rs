@@ -22,10 +22,11 @@
 //! | `refresh_at`, `period` | [`begin`], [`by_tcp`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`total`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`total`] | `gate::memory` |
-//! | `answers_seen`, `received_seen` | `gate::one_way` | `gate::one_way` |
+//! | `answers_seen`, `received_seen`, `unanswered_at` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
 //! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
-//! | `segments_in`, `segments_out` | [`left`] | `segment` |
+//! | `segments_in`, `segments_out` | [`left`] | `watch` |
+//! | `rests` | [`rest`] | `watch` |
 //!
 //! Invariants, which the simulation asserts after every run:
 //!
@@ -93,6 +94,10 @@ pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     b.when(fallbacks.eq(FALLBACKS), || {
         let mode = b.load(lane.at(Lane::mode));
         b.when(mode.eq(Mode::Tcp as u32), || {
+            let rests = b.load(lane.at(Lane::rests));
+            rests.add(1);
+            b.store(lane.at(Lane::rests), &rests);
+            drop(rests);
             leave(b, d, lane, Ending::Resting);
             count(b, d, Ending::Resting);
         });

@@ -117,8 +117,6 @@ layout! {
         max_pacing_rate => "sock" "sk_max_pacing_rate",
         /// Whether the connection is being repaired (`TCP_REPAIR`).
         repair => "tcp_sock" "repair",
-        /// `TCP_NODELAY` and `TCP_CORK`, bits of `TCP_NAGLE_*`.
-        nagle => "tcp_sock" "nonagle",
         /// Flag bits of `enum sock_flags`.
         flags => "sock" "__sk_common.skc_flags",
         /// The socket's `struct sk_psock` while it is enrolled, tagged in its low bits.
@@ -183,6 +181,8 @@ layout! {
         socket_inode => "socket_alloc" "vfs_inode.i_ino",
         /// Inode number of a network namespace.
         namespace_inode => "net" "ns.inum",
+        /// A network namespace's cookie, which no other ever has.
+        namespace_cookie => "net" "net_cookie",
     }
     optional {
         /// Connection tracking's time-out of an established connection, in jiffies.

@@ -10,9 +10,10 @@
 
 use bpf_asm::{Builder, Label, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
+use super::candidate::{self, ANY_WINDOW};
 use super::count::count;
 use super::counter::{Ending, Outcome};
-use super::event::{lane_of, socket_of};
+use super::event::{SEGMENTS, lane_of, socket_of, unmark};
 use super::receiver::{delivered, fallbacks, mode, same, sk, unread, users_of_psock};
 use super::record::{End, Isns, Lane, Mode};
 use super::rendezvous::{find_peer, pair};
@@ -46,6 +47,8 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop((received, sent));
     lane::total(b, d, &lane);
     drop(lane);
+    candidate::window_of(b, event, ANY_WINDOW);
+    unmark(b, event, SEGMENTS);
     count(b, d, Outcome::Left);
     b.place(&stays);
 }

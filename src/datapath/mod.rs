@@ -61,6 +61,7 @@ mod simulation;
 mod trace;
 mod verdict;
 mod waiters;
+mod watch;
 
 use bpf_asm::{BuildErrors, Program};
 

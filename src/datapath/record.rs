@@ -82,8 +82,10 @@ record! {
         pub segments_in: u32,
         /// Segments with data that the socket had sent when it left the socket map.
         pub segments_out: u32,
-        /// Nothing.
-        pub padding: u32,
+        /// How often the socket has left the socket map because its messages went by TCP.
+        pub rests: u32,
+        /// When small messages were last let through unanswered, in jiffies.
+        pub unanswered_at: u64,
         /// Why the lane is not direct, the index of a [`Cause`](super::Cause) or an [`Ending`](super::Ending); 0 while it is.
         pub why: u64,
     }
@@ -139,6 +141,8 @@ record! {
     pub struct Newcomer {
         /// Its socket cookie.
         pub cookie: u64,
+        /// The cookie of its network namespace.
+        pub netns_cookie: u64,
         /// Its connection: the client's name.
         pub pair: Isns,
         /// The process that uses it.

@@ -1,33 +1,30 @@
-//! A local connection sends a segment: its socket is considered, or is on its way out. A direct lane sends none.
+//! A local connection that goes on sends a segment: its socket is considered, or is on its way out. A direct lane sends none.
 
 use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops};
 
-use super::candidate::Since;
 use super::counter::Ending;
-use super::event::lane_of;
+use super::event::{LOCAL, lane_of};
 use super::record::{End, Lane, Mode};
 use super::{Datapath, candidate, lane, leave, receiver, trace, waiters};
 
 /// A marked socket is about to send a segment.
 pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
-    let done = b.label();
-    let since = Since { received: b.slot(), sent: b.slot() };
-    b.store(since.received.place(), 0);
-    b.store(since.sent.place(), 0);
-    let (enrolled, considered) = (b.label(), b.label());
-    let lane = lane_of(b, d, event, &considered);
-    let mode = b.load(lane.at(Lane::mode));
-    b.jump_if(mode.ne(Mode::Left as u32), &enrolled);
-    drop(mode);
-    b.store(since.received.place(), b.load(lane.at(Lane::segments_in)));
-    b.store(since.sent.place(), b.load(lane.at(Lane::segments_out)));
+    let (done, considered) = (b.label(), b.label());
+    let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
+    flags.and(LOCAL);
+    b.jump_if(flags.eq(0), &done);
+    drop(flags);
+    {
+        let lane = lane_of(b, d, event, &considered);
+        let mode = b.load(lane.at(Lane::mode));
+        b.jump_if(mode.eq(Mode::Left as u32), &considered);
+        drop(mode);
+        leave::wanted(b, d, &lane, leaving);
+        candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
+        sleeper(b, d, event, &lane, leaving, &done);
+    }
     b.place(&considered);
-    candidate::consider(b, d, event, &since);
-    b.jump(&done);
-    b.place(&enrolled);
-    leave::wanted(b, d, &lane, leaving);
-    candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
-    sleeper(b, d, event, &lane, leaving, &done);
+    candidate::consider(b, d, event);
     b.place(&done);
 }
 

@@ -50,7 +50,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
     let cost = lane::cost(&b, d, &size);
     let credit = b.load(lane.at(Lane::credit));
-    b.when(credit.lt(&cost), || look(&b, d, &msg, &lane, &size, &fallback));
+    b.when(credit.lt(&cost), || look(&b, d, &msg, &lane, (&size, &now), &fallback));
     drop((credit, cost));
     receiver::ended(&b, d, &lane, &fallback);
     receiver::busy(&b, d, &lane, &fallback);
@@ -69,7 +69,14 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 }
 
 /// Looks at the receiver, and gives the lane new credit if the gates are open.
-fn look(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
+fn look(
+    b: &Builder,
+    d: &Datapath,
+    msg: &Ptr<sk_msg_md>,
+    lane: &Ptr<Lane>,
+    (size, now): (&Reg, &Reg),
+    fallback: &Fallback,
+) {
     let mode = || b.load(lane.at(Lane::mode));
     b.when(mode().ge(Mode::Ended as u32), || fallback.because(b, Cause::Ended));
     let (alone, known) = (b.label(), b.label());
@@ -87,13 +94,11 @@ fn look(b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, size:
         b.when(socket.eq(0), || fallback.because(b, Cause::LookFailed));
         let written = b.slot::<u32>();
         let received = b.slot::<u32>();
-        let nagle = b.slot::<u32>();
         b.store(written.place(), b.load(socket.member(d.layout.write_seq)));
         b.store(received.place(), b.load(socket.member(d.layout.rcv_nxt)));
-        b.store(nagle.place(), b.load(socket.member(d.layout.nagle)));
         drop(socket);
         b.when(mode().ne(Mode::Direct as u32), || gate::arrival(b, d, lane, &written, fallback));
-        gate::one_way(b, d, lane, size, (&nagle, &received), &most, fallback);
+        gate::one_way(b, d, lane, (size, now), &received, &most, fallback);
     }
     gate::limit(b, d, lane, size, &most, fallback);
     gate::memory(b, d, lane, size, &most, fallback);

@@ -27,12 +27,16 @@ const OWN: i32 = -1;
 /// After how long a namespace that was not found is looked for again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How many ids are remembered, of namespaces that may have gone.
+const REMEMBERED: usize = 4096;
+
 /// The ids that the namespace of this process has for others.
 pub struct NamespaceIds {
     socket: Socket,
     own: u64,
-    known: HashMap<u32, i32>,
-    hidden: HashMap<u32, Instant>,
+    /// By the cookies of the namespaces: an inode number is given to another as soon as a namespace has gone.
+    known: HashMap<u64, i32>,
+    hidden: HashMap<u64, Instant>,
 }
 
 impl NamespaceIds {
@@ -46,30 +50,28 @@ impl NamespaceIds {
         Ok(NamespaceIds { socket, own, known: HashMap::new(), hidden: HashMap::new() })
     }
 
-    /// The id of the namespace with this inode number, one of whose sockets is used by this thread of this process; `None` if it
-    /// cannot be found.
-    pub fn of(&mut self, namespace: u32, thread: u32, process: u32) -> Option<i32> {
-        if u64::from(namespace) == self.own {
+    /// The id of the namespace with this cookie and this inode number, one of whose sockets is used by this thread of this process;
+    /// `None` if it cannot be found. If it has gone, its number may be that of another, and so may its id.
+    pub fn of(&mut self, cookie: u64, inode: u32, thread: u32, process: u32) -> Option<i32> {
+        if u64::from(inode) == self.own {
             return Some(OWN);
         }
-        if let Some(id) = self.known.get(&namespace) {
+        if let Some(id) = self.known.get(&cookie) {
             return Some(*id);
         }
-        if self.hidden.get(&namespace).is_some_and(|again| Instant::now() < *again) {
+        if self.hidden.get(&cookie).is_some_and(|again| Instant::now() < *again) {
             return None;
         }
-        let Some(id) = find(namespace, thread, process).and_then(|found| self.id(&found)) else {
+        let Some(id) = find(inode, thread, process).and_then(|found| self.id(&found)) else {
             self.hidden.retain(|_, again| Instant::now() < *again);
-            self.hidden.insert(namespace, Instant::now() + AGAIN);
+            self.hidden.insert(cookie, Instant::now() + AGAIN);
             return None;
         };
-        self.known.insert(namespace, id);
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert(cookie, id);
         Some(id)
-    }
-
-    /// The namespace with this inode number may have gone, and another be in its place.
-    pub fn forget(&mut self, namespace: u32) {
-        self.known.remove(&namespace);
     }
 
     fn id(&mut self, namespace: &File) -> Option<i32> {
@@ -146,23 +148,21 @@ mod tests {
     fn a_namespace_has_one_id_wherever_it_is_found() {
         let mut ids = NamespaceIds::new().expect("a netlink socket");
         let own = inode(Path::new("/proc/self/ns/net")).expect("a namespace") as u32;
-        assert_eq!(ids.of(own, 0, 0), Some(OWN));
+        assert_eq!(ids.of(1, own, 0, 0), Some(OWN));
         // No process is in it, but this one has a descriptor of it.
         let other = Namespace::new().expect("make a namespace (as root)");
         let here = std::process::id();
         let namespace =
             other.run(|| inode(Path::new("/proc/thread-self/ns/net"))).expect("enter it").expect("a number") as u32;
-        let id = ids.of(namespace, here, here).expect("an id");
+        let id = ids.of(2, namespace, here, here).expect("an id");
         assert!(id >= 0);
-        ids.forget(namespace);
         let sleeper = || Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("start sleep");
         let mut sleeper = other.run(sleeper).expect("enter it");
-        assert_eq!(ids.of(namespace, sleeper.id(), 0), Some(id), "by a thread");
-        ids.forget(namespace);
+        assert_eq!(ids.of(3, namespace, sleeper.id(), 0), Some(id), "by a thread");
         drop(other);
-        assert_eq!(ids.of(namespace, 0, 0), Some(id), "by any process");
+        assert_eq!(ids.of(4, namespace, 0, 0), Some(id), "by any process");
         sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
-        ids.forget(namespace);
-        assert_eq!(ids.of(namespace, here, here), None);
+        assert_eq!(ids.of(5, namespace, here, here), None, "another namespace that has its number");
+        assert_eq!(ids.of(2, namespace, here, here), Some(id), "it is not looked for again");
     }
 }

@@ -1,6 +1,7 @@
 use super::super::rendezvous::ALONE;
 use super::super::simulation::{
-    CLOSE_WAIT, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, World, for_each, on_every_kernel,
+    CLOSE_WAIT, Event, Fault, GONE, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK, World,
+    for_each, on_every_kernel,
 };
 use super::super::{Candidate, Control, Counter, Isns, Newcomer, Role};
 use super::{PATIENCE, ROOM, WINDOW};
@@ -11,6 +12,7 @@ const ALONE_ENTRY: u64 = ALONE as u64;
 fn about_to_be(w: &mut World) -> (u64, u64) {
     let (client, server) = w.local();
     w.set_segments(client, 4, 4, 9);
+    w.round_trip(client);
     (client, server)
 }
 
@@ -31,6 +33,7 @@ fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
             cookie: w.get(client, |l| l.cookie),
             process: w.process(),
             netns: 4_026_531_840,
+            netns_cookie: 11,
             family: 2,
             local_port: 40_000,
             remote_port: 80,
@@ -95,12 +98,31 @@ fn an_enrolled_socket_is_given_a_bounded_window_at_each_segment() {
 }
 
 #[test]
-fn a_connection_that_does_not_go_on_is_not_considered() {
-    for_each(&[(0, 0), (3, 4), (4, 3)], |mut w, (data_in, data_out)| {
-        let (client, _) = w.local();
-        w.set_segments(client, data_in, data_out, 9);
+fn a_segment_of_a_socket_that_is_not_marked_is_not_considered() {
+    on_every_kernel(|mut w| {
+        let (client, _) = about_to_be(&mut w);
+        let callbacks = w.callbacks(client);
+        w.set_callbacks(client, callbacks & !UNKNOWN_OPTION_CALLBACK);
         w.segment(client);
         assert_eq!((w.counted(), w.len("candidates")), (vec![], 0));
+        w.set_callbacks(client, callbacks);
+        w.segment(client);
+        assert_eq!(w.counted(), [(Counter::Candidates, 1)]);
+    });
+}
+
+#[test]
+fn a_candidate_that_was_refused_is_forgotten_at_its_next_segment_with_all_of_its_window() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.candidates();
+        w.set(client, |l| l.low_water, 2);
+        assert_eq!(w.enrol(client), GONE);
+        w.options();
+        w.counted();
+        w.segment(client);
+        assert_eq!((w.callbacks(client), w.options()), (0, vec![(6, 10, 0xffff << 14)]));
+        w.segment(client);
+        assert_eq!((w.options(), w.counted()), (vec![], vec![]));
     });
 }
 
@@ -162,6 +184,7 @@ fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
                 let (client, server) = w.local();
                 let sk = if at_the_client { client } else { server };
                 w.set_segments(sk, 4, 4, PATIENCE as u32);
+                w.round_trip(sk);
                 make(&mut w, sk);
                 w.segment(sk);
                 if number == 8 && !w.knows(|l| l.asks_for_counts) {

@@ -95,7 +95,7 @@ fn a_direct_lane_stays_direct_whatever_the_sequence_numbers_say() {
 
 /// The ways of messages of this size to a receiver that reads and does not answer, the sender's numbers having been seen.
 fn unanswered(w: &mut World, client: u64, server: u64, size: u32) -> Vec<Way> {
-    (0..40)
+    (0..super::UNANSWERED + 40)
         .map(|_| {
             let way = w.send(client, size);
             w.read(server);
@@ -109,7 +109,6 @@ fn small_messages_that_nothing_answers_stay_with_tcp_which_may_join_them() {
     on_every_kernel(|mut w| {
         let (client, server) = w.flow();
         w.set(server, |l| l.receive_buffer, 8 << 20);
-        w.set(client, |l| l.nagle, 0);
         let ways = unanswered(&mut w, client, server, 10);
         assert_eq!(ways.iter().filter(|way| **way == Way::Direct).count(), super::UNANSWERED as usize);
         assert_eq!(w.counted()[0].0, Counter::OneWay);
@@ -117,19 +116,18 @@ fn small_messages_that_nothing_answers_stay_with_tcp_which_may_join_them() {
 }
 
 #[test]
-fn an_answer_of_either_way_a_large_message_or_tcp_nodelay_keeps_them_direct() {
+fn an_answer_of_either_way_a_large_message_or_a_jiffy_that_has_passed_keeps_them_direct() {
     on_every_kernel(|w| {
         for case in 0..4 {
             let mut w = World::new(w.kernel);
             let (client, server) = w.flow();
             w.set(server, |l| l.receive_buffer, 8 << 20);
-            w.set(client, |l| l.nagle, 0);
             unanswered(&mut w, client, server, 10);
             let mut size = 10;
             match case {
                 0 => assert_eq!(w.send(server, 1), Way::Direct),
                 1 => w.set(client, |l| l.rcv_nxt, 77),
-                2 => w.set(client, |l| l.nagle, 1),
+                2 => w.time_passes(1),
                 _ => size = LARGE as u32,
             }
             // It has left or is about to; a fresh lane decides.
@@ -145,10 +143,20 @@ fn an_answer_of_either_way_a_large_message_or_tcp_nodelay_keeps_them_direct() {
 fn an_empty_receiver_lends_half_the_limit() {
     on_every_kernel(|mut w| {
         let (client, _) = without_credit(&mut w);
-        assert_eq!(w.send(client, 200), Way::Direct);
-        assert_eq!(credit(&mut w, client), MOST / 2 - 200 - BOOKKEEPING);
+        let size = LARGE as u32;
+        assert_eq!(w.send(client, size), Way::Direct);
+        assert_eq!(credit(&mut w, client), MOST / 2 - u64::from(size) - BOOKKEEPING);
         let lane = w.lane(client).unwrap();
-        assert_eq!((lane.smallest, lane.messages_at_empty), (200, 1));
+        assert_eq!((lane.smallest, lane.messages_at_empty), (size, 1));
+    });
+}
+
+#[test]
+fn for_small_messages_no_more_is_lent_than_may_go_unanswered() {
+    on_every_kernel(|mut w| {
+        let (client, _) = without_credit(&mut w);
+        assert_eq!(w.send(client, 200), Way::Direct);
+        assert_eq!(credit(&mut w, client), (super::UNANSWERED as u64 - 1) * (200 + BOOKKEEPING));
     });
 }
 
@@ -162,8 +170,8 @@ fn no_more_is_lent_than_the_buffer_has_beside_twice_the_window_that_was_offered(
             w.set(server, |l| l.receive_buffer, 60_000);
             w.set(server, |l| l.rcv_wnd, window);
             w.set(server, |l| l.rcv_wup, w.get(server, |l| l.rcv_nxt) - come);
-            assert_eq!(w.send(client, 200), Way::Direct);
-            assert_eq!(credit(&mut w, client), limit / 2 - 200 - BOOKKEEPING, "{window} {come}");
+            assert_eq!(w.send(client, 1_000), Way::Direct);
+            assert_eq!(credit(&mut w, client), limit / 2 - 1_000 - BOOKKEEPING, "{window} {come}");
         }
         // The window may reach over the end of the sequence numbers, and be larger than the buffer, a sixteenth of which is lent in any case.
         for (window, size, way) in [(10_000, 200, Way::Direct), (40_000, 200, Way::Direct), (40_000, 3750, Way::Tcp)] {
@@ -208,9 +216,9 @@ fn unread_messages_count_with_their_bookkeeping() {
             assert_eq!(w.send(client, 100), Way::Direct);
         }
         w.edit_lane(client, |lane| lane.credit = 0);
-        assert_eq!(w.send(client, 50), Way::Direct);
+        assert_eq!(w.send(client, LARGE as u32), Way::Direct);
         let left = MOST - 3 * (100 + BOOKKEEPING);
-        assert_eq!(credit(&mut w, client), left / 2 - 50 - BOOKKEEPING);
+        assert_eq!(credit(&mut w, client), left / 2 - LARGE as u64 - BOOKKEEPING);
     });
 }
 
@@ -236,11 +244,11 @@ fn as_many_messages_count_as_can_be_unread() {
                 (lane.smallest, lane.credit) = (smallest, 0);
             });
             w.set(server, |l| l.receive_allocated, unread);
-            assert_eq!(w.send(client, 100), Way::Direct);
+            assert_eq!(w.send(client, LARGE as u32), Way::Direct);
             let left = MOST - unread - queued * BOOKKEEPING;
-            assert_eq!(credit(&mut w, client), left / 2 - 100 - BOOKKEEPING, "{unread} {smallest}");
+            assert_eq!(credit(&mut w, client), left / 2 - LARGE as u64 - BOOKKEEPING, "{unread} {smallest}");
             let lane = w.lane(client).unwrap();
-            let before_this = (lane.direct_messages - 1, lane.direct_bytes - 100);
+            let before_this = (lane.direct_messages - 1, lane.direct_bytes - LARGE as u64);
             assert_eq!((lane.messages_at_look, lane.bytes_at_look), before_this);
         }
     });
@@ -249,13 +257,19 @@ fn as_many_messages_count_as_can_be_unread() {
 #[test]
 fn a_receiver_that_does_not_read_gets_no_more_than_the_limit() {
     on_every_kernel(|mut w| {
-        let (client, server) = w.flow();
-        w.set(server, |l| l.receive_buffer, 8 << 20);
-        let most = MOST / (3_000 + BOOKKEEPING);
-        let direct = (0..most + 10).take_while(|_| w.send(client, 3_000) == Way::Direct).count() as u64;
-        assert_eq!(direct, most);
-        assert_eq!(w.counted(), [(Counter::MemoryGate, 1)]);
-        assert_eq!(w.read_up_to(server, u64::MAX), (most + 1) * 3_000);
+        for size in [3_000, LARGE as u64] {
+            let (client, server) = without_credit(&mut w);
+            let most = MOST / (size + BOOKKEEPING);
+            let mut direct = 0;
+            while w.send(client, size as u32) == Way::Direct {
+                direct += 1;
+                // Small ones are not sent all at once.
+                w.time_passes(1);
+            }
+            assert_eq!(direct, most);
+            assert_eq!(w.counted(), [(Counter::MemoryGate, 1)]);
+            assert_eq!(w.read_up_to(server, u64::MAX), (most + 1) * size);
+        }
     });
 }
 
@@ -285,8 +299,8 @@ fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_mes
 #[test]
 fn a_receiver_whose_limit_cannot_be_looked_at_gets_nothing_directly() {
     on_every_kernel(|mut w| {
-        // Behind the cookie and the file.
-        for read in 4..7 {
+        // Behind the cookie, the file, and the count of answers.
+        for read in 4..8 {
             let (client, server) = without_credit(&mut w);
             let cgroup = w.object();
             w.set_optional(server, |l| l.memory_cgroup, cgroup);

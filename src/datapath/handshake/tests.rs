@@ -1,10 +1,12 @@
 use super::super::simulation::{
-    Event, Fault, Helper, Op, REFRESH, RTO_CALLBACK, SEGMENT_CALLBACK, World, for_each, on_every_kernel,
+    Event, Fault, Helper, Op, REFRESH, ROUND_TRIP_CALLBACK, RTO_CALLBACK, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK,
+    World, for_each, on_every_kernel,
 };
 use super::super::{Control, Counter, Isns};
 
 const PAIR: Isns = Isns { own: 101, peer: 201 };
-const CLIENT_MARK: u64 = SEGMENT_CALLBACK | RTO_CALLBACK;
+const SERVER_MARK: u64 = UNKNOWN_OPTION_CALLBACK | ROUND_TRIP_CALLBACK;
+const CLIENT_MARK: u64 = SERVER_MARK | RTO_CALLBACK;
 
 /// A connection whose SYN has reached a listener here.
 fn hinted(w: &mut World) -> (u64, u64) {
@@ -22,9 +24,9 @@ fn a_connection_with_both_ends_here_is_marked_at_both_and_nothing_is_left_of_the
     on_every_kernel(|mut w| {
         let ends = hinted(&mut w);
         assert_eq!(w.entries::<u64>("hints"), [(PAIR, 0)]);
-        w.set_callbacks(ends.0, 8);
+        w.set_callbacks(ends.0, SEGMENT_CALLBACK);
         w.establish(ends.0, ends.1);
-        assert_eq!(marks(&mut w, ends), (CLIENT_MARK | 8, SEGMENT_CALLBACK));
+        assert_eq!(marks(&mut w, ends), (CLIENT_MARK | SEGMENT_CALLBACK, SERVER_MARK));
         assert_eq!((w.counted(), w.len("hints")), (vec![], 0));
         assert_eq!(w.options(), [], "it costs nothing but the mark");
     });

@@ -60,7 +60,6 @@ fn what_cannot_be_looked_at_is_left_to_tcp() {
     on_every_kernel(|mut w| {
         for read in 0.. {
             let (client, server) = w.flow();
-            w.set(client, |l| l.nagle, 0);
             // So that there is something to look at in the memory gate.
             w.queue(server, true);
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);

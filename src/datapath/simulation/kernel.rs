@@ -88,7 +88,6 @@ impl Kernel {
                 | "__sk_common.skc_v6_daddr" => (8, None),
                 "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => (2, None),
                 "__sk_common.skc_state" => (1, None),
-                "nonagle" => (1, Some((3, 4))),
                 "repair" => (1, Some((6, 1))),
                 "is_mptcp" => (1, Some((5, 1))),
                 "recvmsg_inq" => (1, Some((2, 1))),

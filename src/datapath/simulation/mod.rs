@@ -79,6 +79,7 @@ pub enum Op {
     ActiveEstablished = 4,
     PassiveEstablished = 5,
     State = 10,
+    RoundTrip = 12,
     HdrOptLen = 14,
 }
 
@@ -93,6 +94,8 @@ pub const LAST_ACK: u32 = 9;
 /// Callbacks that a socket has asked for (include/uapi/linux/bpf.h).
 pub const RTO_CALLBACK: u64 = 1;
 pub const STATE_CALLBACK: u64 = 4;
+pub const ROUND_TRIP_CALLBACK: u64 = 8;
+pub const UNKNOWN_OPTION_CALLBACK: u64 = 32;
 pub const SEGMENT_CALLBACK: u64 = 64;
 
 /// An event as sock_ops shows it.
@@ -283,13 +286,13 @@ impl World {
     pub fn new_namespace(&mut self) -> u64 {
         let namespace = self.object();
         self.set(namespace, |l| l.namespace_inode, 4_026_531_840);
+        self.set(namespace, |l| l.namespace_cookie, 11);
         // So long that it never is the least.
         self.set_optional(namespace, |l| l.conntrack_established, 432_000 * u64::from(HZ));
         namespace
     }
 
-    /// An established socket with its two first sequence numbers, its own first. Its file does not block, and it sends small
-    /// messages at once (`TCP_NODELAY`).
+    /// An established socket with its two first sequence numbers, its own first. Its file does not block.
     pub fn socket(&mut self, own: u32, peer: u32) -> u64 {
         let sk = self.object();
         let cookie = self.next_cookie;
@@ -312,7 +315,6 @@ impl World {
             (|l| l.timestamping, 0),
             (|l| l.max_pacing_rate, u64::MAX),
             (|l| l.repair, 0),
-            (|l| l.nagle, 1),
             (|l| l.receive_queue_length, 0),
             (|l| l.socket, held),
             (|l| l.flags, 0),
@@ -422,7 +424,7 @@ impl World {
         (client, server)
     }
 
-    /// As many messages each way as it takes to be worth it, and a segment of each end.
+    /// As many messages each way as it takes to be worth it, a round trip, and a segment of each end.
     pub fn goes_on(&mut self, client: u64, server: u64) {
         for _ in 0..4 {
             for (sender, receiver) in [(client, server), (server, client)] {
@@ -430,8 +432,10 @@ impl World {
                 self.read(receiver);
             }
         }
-        self.segment(client);
-        self.segment(server);
+        for sk in [client, server] {
+            self.round_trip(sk);
+            self.segment(sk);
+        }
     }
 
     /// A paired flow, client first, of which nothing has been sent since.
@@ -468,6 +472,7 @@ impl World {
                 self.send(sender, 100);
                 self.segment(receiver);
                 self.send_slowly(sender, 1);
+                self.round_trip(receiver);
                 self.send(sender, 40_000);
                 self.receive(receiver, 30);
                 self.segment(sender);
@@ -607,6 +612,13 @@ impl World {
         let allowed = self.run(ProgramName::Options, sk);
         assert!(allowed <= 1, "it answers {allowed}");
         (allowed == 1, self.host().memory.number(context + bpf_sockopt::optlen.offset() as u64, 4) as i32)
+    }
+
+    /// TCP has measured a round trip of a socket's, which is an event if it has asked for that.
+    pub fn round_trip(&mut self, sk: u64) {
+        if self.callbacks(sk) & ROUND_TRIP_CALLBACK != 0 {
+            self.event(Event { in_a_call: false, ..Event::new(Op::RoundTrip, sk) });
+        }
     }
 
     /// A socket sends a segment in a call, which is an event if it has asked for that.

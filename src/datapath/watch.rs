@@ -1,0 +1,56 @@
+//! A connection with both ends here is watched until it has shown that it goes on.
+//!
+//! The program is called about once in a round trip (`BPF_SOCK_OPS_RTT_CB`), which costs a stream next to nothing. Once both ends have sent
+//! a few segments with data, it asks to be called for each segment that the socket sends: see [`super::segment`].
+
+use bpf_asm::{Builder, Ptr, bpf_sock_ops};
+
+use super::Datapath;
+use super::event::{LOCAL, SEGMENTS, lane_of, mark};
+use super::record::{Lane, Mode};
+
+/// Segments with data in each direction after which it pays to be enrolled.
+const WORTH_IT: i32 = 4;
+
+/// How often that number is doubled at most.
+const DOUBLED: i32 = 12;
+
+/// TCP has measured a round trip.
+pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
+    let (done, judged) = (b.label(), b.label());
+    let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
+    flags.and(LOCAL | SEGMENTS);
+    // Others may have asked for these callbacks, too.
+    b.jump_if(flags.ne(LOCAL), &done);
+    drop(flags);
+    let enough = b.slot::<u64>();
+    b.store(enough.place(), WORTH_IT);
+    let (received, sent) = (b.slot::<u32>(), b.slot::<u32>());
+    b.store(received.place(), 0);
+    b.store(sent.place(), 0);
+    {
+        // A socket that has left the map is judged by what comes from there on, and each time it takes twice as much.
+        let lane = lane_of(b, d, event, &judged);
+        let mode = b.load(lane.at(Lane::mode));
+        b.jump_if(mode.ne(Mode::Left as u32), &done);
+        drop(mode);
+        b.store(received.place(), b.load(lane.at(Lane::segments_in)));
+        b.store(sent.place(), b.load(lane.at(Lane::segments_out)));
+        let rests = b.load(lane.at(Lane::rests));
+        b.when(rests.gt(DOUBLED), || rests.set(DOUBLED));
+        let more = b.value(WORTH_IT);
+        more.lsh(&rests);
+        b.store(enough.place(), &more);
+    }
+    b.place(&judged);
+    for (exchanged, since) in [(bpf_sock_ops::data_segs_in, &received), (bpf_sock_ops::data_segs_out, &sent)] {
+        let exchanged = b.load(event.at(exchanged));
+        exchanged.sub32(b.load(since.place()));
+        b.jump_if(exchanged.lt(b.load(enough.place())), &done);
+    }
+    mark(b, event, SEGMENTS);
+    b.place(&done);
+}
+
+#[cfg(test)]
+mod tests;
