@@ -167,16 +167,25 @@ pub fn direct_all(node: &Node, pairs: &[Pair]) {
 pub fn until_direct(agent: &Agent, pairs: &[Pair]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        pairs.iter().for_each(small_talk);
+        // This program could splice: it has to be seen to read 256 times.
+        for _ in 0..16 {
+            pairs.iter().for_each(small_talk);
+        }
         let by_tcp = || pairs.iter().map(by_tcp).sum::<u64>();
         let before = by_tcp();
         pairs.iter().for_each(small_talk);
+        let late = Instant::now() > deadline;
+        // Asking the agent takes much longer than talking.
+        if by_tcp() > before && !late {
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        }
         let flows = agent.flows();
         let waiting = pairs.iter().find(|pair| !flows.iter().any(|flow| is_of(flow, pair) && is_direct(flow)));
         if waiting.is_none() && by_tcp() == before {
             return;
         }
-        if Instant::now() > deadline {
+        if late {
             let flow = waiting.and_then(|pair| flows.iter().find(|flow| is_of(flow, pair)));
             panic!("not direct after {PATIENCE:?}: {flow:#?}");
         }
