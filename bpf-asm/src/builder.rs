@@ -20,7 +20,8 @@ use std::rc::{Rc, Weak};
 use crate::condition::{Condition, Question};
 use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
 use crate::insn::{
-    Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, Minimum, Register, Source, Wide, WideSource, Width,
+    Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, MayGoto, Minimum, Register, Source, Wide,
+    WideSource, Width,
 };
 use crate::label::{Label, LabelId, LabelState};
 use crate::map::{MapDef, MapRef};
@@ -223,6 +224,33 @@ impl Builder {
     #[track_caller]
     pub fn jump_if(&self, condition: Condition, label: &Label) {
         self.branch(&condition.0, true, label, Caller::caller());
+    }
+
+    /// Goes on at the label, out of a loop, once the kernel has had enough of it: after 8 Mi rounds, and from Linux 6.15 on after a quarter
+    /// of a second (`BPF_MAX_LOOPS`, `BPF_MAX_TIMED_LOOPS`, include/linux/bpf_verifier.h).
+    ///
+    /// The verifier does not follow each round of a loop that has one: what changes in it counts as unknown, and two rounds tell it all.
+    /// Linux 6.9.
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, ProgramType};
+    ///
+    /// let b = Builder::new("count");
+    /// let (again, enough) = (b.label(), b.label());
+    /// let left = b.value(1_000);
+    /// b.place(&again);
+    /// b.may_goto(&enough);
+    /// left.sub(1);
+    /// b.jump_if(left.ne(0), &again);
+    /// b.place(&enough);
+    /// b.ret(0);
+    /// let program = b.finish(ProgramType::SocketFilter)?;
+    /// assert!(program.to_string().contains("may_goto"));
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
+    #[track_caller]
+    pub fn may_goto(&self, label: &Label) {
+        self.emit_jump(Insn::MayGoto(MayGoto { offset: 0 }), &[], label, Caller::caller());
     }
 
     /// Does `then` if the condition holds.

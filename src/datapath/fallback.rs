@@ -55,7 +55,7 @@ impl Fallback {
         let cause = || b.load(self.cause.place());
         // A lane that has ended says why it has.
         b.when(cause().ne(Cause::Ended as u32), || {
-            lane::rest(b, d, lane);
+            lane::rest(b, d, lane, &self.cause);
             let mode = b.load(lane.at(Lane::mode));
             b.when(mode.ge(Mode::Ended as u32), || {
                 trace::tell(b, d, lane, b.load(lane.at(Lane::why)), msg);

@@ -25,8 +25,9 @@ const LENT_IN_ANY_CASE: i32 = 4;
 /// Messages from this size on are redirected in any case: TCP has little to join.
 const LARGE: i32 = 32 << 10;
 
-/// How many small messages may go unanswered in a jiffy before TCP may join them.
-const UNANSWERED: i32 = 32;
+/// How many bytes of small messages, bookkeeping included, may go unanswered in a jiffy before TCP may join them: more than most answers
+/// are long.
+const UNANSWERED: i32 = 512 << 10;
 
 /// A lane that goes by TCP stays there until everything that its sender ever sent by TCP is in the receiver's ingress queue.
 ///
@@ -53,7 +54,6 @@ pub(super) fn arrival(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, written: &Slo
 /// the sender's socket has received.
 pub(super) fn one_way(
     b: &Builder,
-    d: &Datapath,
     lane: &Ptr<Lane>,
     (size, now): (&Reg, &Reg),
     received: &Slot<u32>,
@@ -65,11 +65,7 @@ pub(super) fn one_way(
     let unknown = b.label();
     b.store(most.place(), LIMIT);
     b.jump_if(size.ge(LARGE), &open);
-
-    let few = lane::cost(b, d, size);
-    few.mul(UNANSWERED);
-    b.store(most.place(), &few);
-    drop(few);
+    b.store(most.place(), UNANSWERED);
     let answers = receiver::direct_messages(b, lane, &unknown);
     // One branch for the three, not one each: the verifier would follow the rest from every one of them.
     let news = b.value(&answers);
@@ -99,9 +95,9 @@ pub(super) fn one_way(
 /// the window that it has offered to TCP. What is left of that is the lane's new credit, and at most `most`.
 ///
 /// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
-/// those sent are still queued is not known, but they are the last ones: if all unread bytes were sent since the receiver was last looked
-/// at, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the unread bytes
-/// divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
+/// those sent are still queued is not known, but they are the last ones: if all unread bytes were sent since one of the last two looks
+/// at the receiver, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the
+/// unread bytes divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
 pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, most: &Slot<u64>, fallback: &Fallback) {
     let unknown = b.label();
     let known = b.label();
@@ -112,21 +108,27 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mo
     let unread = peek(b, receiver::sk(b, lane), d.layout.receive_allocated, &unknown);
     b.jump_if(unread.eq(0), &empty);
     take(b, &left, &unread);
-    let sent = b.load(lane.at(Lane::direct_bytes));
-    sent.sub(b.load(lane.at(Lane::bytes_at_look)));
     let queued = b.load(lane.at(Lane::direct_messages));
-    b.when_else(
-        sent.ge(&unread),
-        || queued.sub(b.load(lane.at(Lane::messages_at_look))),
-        || {
-            queued.sub(b.load(lane.at(Lane::messages_at_empty)));
-            // unread / smallest + 1: the first of them may have been read in part.
-            unread.div(b.load(lane.at(Lane::smallest)));
-            unread.add(1);
-            b.when(unread.lt(&queued), || queued.set(&unread));
-        },
-    );
-    drop((sent, unread));
+    let counted = b.label();
+    for (messages, bytes) in
+        [(Lane::messages_at_look, Lane::bytes_at_look), (Lane::messages_at_look_before, Lane::bytes_at_look_before)]
+    {
+        let older = b.label();
+        let sent = b.load(lane.at(Lane::direct_bytes));
+        sent.sub(b.load(lane.at(bytes)));
+        b.jump_if(sent.lt(&unread), &older);
+        drop(sent);
+        queued.sub(b.load(lane.at(messages)));
+        b.jump(&counted);
+        b.place(&older);
+    }
+    queued.sub(b.load(lane.at(Lane::messages_at_empty)));
+    // unread / smallest + 1: the first of them may have been read in part.
+    unread.div(b.load(lane.at(Lane::smallest)));
+    unread.add(1);
+    b.when(unread.lt(&queued), || queued.set(&unread));
+    drop(unread);
+    b.place(&counted);
     queued.mul(d.bookkeeping());
     take(b, &left, &queued);
     drop(queued);
@@ -151,8 +153,13 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mo
     drop(cost);
     b.store(lane.at(Lane::credit), &left);
     drop(left);
-    b.store(lane.at(Lane::messages_at_look), b.load(lane.at(Lane::direct_messages)));
-    b.store(lane.at(Lane::bytes_at_look), b.load(lane.at(Lane::direct_bytes)));
+    for (before, last, now) in [
+        (Lane::messages_at_look_before, Lane::messages_at_look, Lane::direct_messages),
+        (Lane::bytes_at_look_before, Lane::bytes_at_look, Lane::direct_bytes),
+    ] {
+        b.store(lane.at(before), b.load(lane.at(last)));
+        b.store(lane.at(last), b.load(lane.at(now)));
+    }
 }
 
 /// A receiver whose cgroup limits its socket memory is looked at before each message: a redirect that finds no memory is an error

@@ -26,7 +26,8 @@
 //! | `endings` | `receiver::ended` | `receiver::ended` |
 //! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
 //! | `segments_in`, `segments_out` | [`left`] | `watch` |
-//! | `rests` | [`rest`] | `watch` |
+//! | `times_left`, `rests_until` | [`left`] | [`left`], `watch` |
+//! | `looking`, `contended` | `receiver::busy` | the same; `looking` also the peer's sender |
 //!
 //! Invariants, which the simulation asserts after every run:
 //!
@@ -37,16 +38,21 @@
 //! 4. A lane that has ended is not direct again before its socket has left the map and has come back.
 //! 5. A direct lane knows its peer, whose name is its own with the halves swapped.
 
-use bpf_asm::{AtomicOp, Builder, Ptr, Reg, helper};
+use bpf_asm::{AtomicOp, Builder, Ptr, Reg, Slot, helper};
 
 use super::count::{add, count};
-use super::counter::{Ending, Total};
+use super::counter::{Cause, Ending, Total};
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
 /// How many messages in a row may go by TCP. It costs a socket in the map more than one that is not in it: segments are copied into
 /// other records, and small writes are not joined.
 const FALLBACKS: i32 = 64;
+/// The same while the peer is not known: it is about to be enrolled.
+const FALLBACKS_ALONE: i32 = 4096;
+
+/// How often a rest becomes twice as long: it is more than an hour then.
+const DOUBLED: i32 = 12;
 
 /// A fresh lane, or one of a socket that comes back, goes by TCP. `own` and `peer` are in it already.
 pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
@@ -54,6 +60,7 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
     b.store(lane.at(Lane::why), 0);
     b.store(lane.at(Lane::fallbacks), 0);
     b.store(lane.at(Lane::received_seen), 0);
+    b.store(lane.at(Lane::contended), 0);
     b.store(lane.at(Lane::role), role);
     b.store(lane.at(Lane::smallest), u32::MAX);
     {
@@ -89,26 +96,44 @@ pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
 }
 
 /// After many messages in a row that went by TCP the socket leaves, to be a plain one.
-pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
+pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, cause: &Slot<u32>) {
+    let enough = b.value(FALLBACKS);
+    b.when(b.load(cause.place()).eq(Cause::NoPeer as u32), || enough.set(FALLBACKS_ALONE));
     let fallbacks = b.load(lane.at(Lane::fallbacks));
-    b.when(fallbacks.eq(FALLBACKS), || {
+    b.when(fallbacks.ge(&enough), || {
         let mode = b.load(lane.at(Lane::mode));
         b.when(mode.eq(Mode::Tcp as u32), || {
-            let rests = b.load(lane.at(Lane::rests));
-            rests.add(1);
-            b.store(lane.at(Lane::rests), &rests);
-            drop(rests);
             leave(b, d, lane, Ending::Resting);
             count(b, d, Ending::Resting);
         });
     });
 }
 
-/// The socket is out of the socket map. It had received and sent so many segments with data.
-pub(super) fn left(b: &Builder, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
+/// This message, which goes by TCP, is one too many: the socket leaves.
+pub(super) fn rest_now(b: &Builder, lane: &Ptr<Lane>) {
+    b.store(lane.at(Lane::fallbacks), FALLBACKS - 1);
+}
+
+/// The socket is out of the socket map. It had received and sent so many segments with data, and is left alone for a second; for twice as
+/// long each time.
+pub(super) fn left(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
     b.store(lane.at(Lane::mode), Mode::Left as u32);
     b.store(lane.at(Lane::segments_in), received);
     b.store(lane.at(Lane::segments_out), sent);
+    let until = b.slot::<u64>();
+    {
+        let times = b.load(lane.at(Lane::times_left));
+        b.when(times.gt(DOUBLED), || times.set(DOUBLED));
+        let rest = b.value(d.settings.hz);
+        rest.lsh(&times);
+        b.store(until.place(), &rest);
+        drop(rest);
+        times.add(1);
+        b.store(lane.at(Lane::times_left), &times);
+    }
+    let now = b.call(helper::jiffies64());
+    now.add(b.load(until.place()));
+    b.store(lane.at(Lane::rests_until), &now);
 }
 
 /// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
@@ -196,6 +221,8 @@ pub(super) fn total(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
         Lane::messages_at_empty,
         Lane::messages_at_look,
         Lane::bytes_at_look,
+        Lane::messages_at_look_before,
+        Lane::bytes_at_look_before,
         Lane::answers_seen,
     ] {
         b.store(lane.at(count), 0);

@@ -43,7 +43,7 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop(known);
     let received = b.load(event.at(bpf_sock_ops::data_segs_in));
     let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
-    lane::left(b, &lane, &received, &sent);
+    lane::left(b, d, &lane, &received, &sent);
     drop((received, sent));
     lane::total(b, d, &lane);
     drop(lane);

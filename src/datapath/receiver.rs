@@ -3,11 +3,11 @@
 
 use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot};
 
-use super::Datapath;
 use super::counter::{Cause, Ending};
 use super::fallback::Fallback;
 use super::peek::peek;
 use super::record::{End, Endings, Lane, Mode};
+use super::{Datapath, lane as lane_of_sender};
 
 /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
 const O_NONBLOCK: i32 = 0o4000;
@@ -16,6 +16,8 @@ const O_NONBLOCK: i32 = 0o4000;
 const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
 const FALLBACKS: KernelField =
     KernelField { offset: Lane::fallbacks.offset() as u32, size: 4, signed: false, bitfield: None };
+const LOOKING: KernelField =
+    KernelField { offset: Lane::looking.offset() as u32, size: 4, signed: false, bitfield: None };
 const DIRECT_MESSAGES: KernelField =
     KernelField { offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
 
@@ -46,28 +48,78 @@ pub(super) fn same(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, gone: &Label) {
 /// A message does not wait for a call on the receiving socket that takes its time: a thread that takes a page fault there may hold
 /// the socket's lock for as long as it likes, and whose thread it is cannot be told. Most calls end while this looks.
 ///
-/// A call that begins between this look and the redirect is waited for; security.md says for how long.
-pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
-    /// How often to look: about two microseconds, which is more than most calls take and less than sending by TCP does.
-    const LOOKS: i32 = 72;
-    let unknown = b.label();
-    let free = b.label();
-    let again = b.label();
-    let left = b.slot::<u64>();
-    b.store(left.place(), LOOKS);
+/// A call that itself looks here, to send in the other direction, takes no page fault before it lets go of the lock: each would wait for
+/// the other otherwise. A call that begins between this look and the redirect is waited for; security.md says for how long.
+pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
+    /// How often to look: about ten microseconds, which is more than most calls take, and about what a message by TCP costs both ends.
+    const LOOKS: i32 = 200;
+    /// Once more for every so many bytes of the message, which take as long by TCP: some seven microseconds for as many as count.
+    const BYTES_BITS: i32 = 9;
+    const AT_MOST: i32 = 64 << 10;
+    let (unknown, free, in_use, open) = (b.label(), b.label(), b.label(), b.label());
+    let (again, enough) = (b.label(), b.label());
+    let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
+    b.jump_if(owned.ne(0), &in_use);
+    drop(owned);
+    let contended = b.load(lane.at(Lane::contended));
+    b.jump_if(contended.eq(0), &open);
+    contended.sub(1);
+    b.store(lane.at(Lane::contended), &contended);
+    drop(contended);
+    b.jump(&open);
+
+    b.place(&in_use);
+    contend(b, lane, size, fallback);
+    {
+        let looks = b.value(size);
+        b.when(looks.gt(AT_MOST), || looks.set(AT_MOST));
+        looks.rsh(BYTES_BITS);
+        looks.add(LOOKS);
+        b.store(lane.at(Lane::looking), &looks);
+    }
     b.place(&again);
+    b.may_goto(&enough);
+    let looking = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), LOOKING, &unknown);
+    b.jump_if(looking.ne(0), &free);
+    drop(looking);
     let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
     b.jump_if(owned.eq(0), &free);
     drop(owned);
-    let looks = b.load(left.place());
+    // Counted in the lane, not in a register: of that the verifier would know too much to leave the loop alone.
+    let looks = b.load(lane.at(Lane::looking));
     looks.sub(1);
-    b.store(left.place(), &looks);
-    b.jump_if(looks.ne(0), &again);
+    b.store(lane.at(Lane::looking), &looks);
+    b.jump_if(looks.ne32(0), &again);
     drop(looks);
+    b.place(&enough);
+    b.store(lane.at(Lane::looking), 0);
     fallback.because(b, Cause::ReceiverBusy);
     b.place(&unknown);
+    b.store(lane.at(Lane::looking), 0);
     fallback.because(b, Cause::LookFailed);
     b.place(&free);
+    b.store(lane.at(Lane::looking), 0);
+    b.place(&open);
+}
+
+/// Two that are both at work all the time, on one connection, wait for its locks more than a redirect saves: by TCP, what comes while a
+/// socket is in use is put aside. So if that happens at more than a third of the messages, the sockets leave the map.
+fn contend(b: &Builder, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
+    /// Smaller messages cost more by TCP than that.
+    const LARGE: i32 = 4 << 10;
+    const MORE: i32 = 2;
+    const TOO_MUCH: i32 = 128;
+    let small = b.label();
+    b.jump_if(size.lt(LARGE), &small);
+    let contended = b.load(lane.at(Lane::contended));
+    contended.add(MORE);
+    b.store(lane.at(Lane::contended), &contended);
+    b.when(contended.ge(TOO_MUCH), || {
+        b.store(lane.at(Lane::contended), 0);
+        lane_of_sender::rest_now(b, lane);
+        fallback.because(b, Cause::ReceiverBusy);
+    });
+    b.place(&small);
 }
 
 /// Nothing is redirected to a socket whose file blocks: a thread that sleeps in a receive call of enrolled sockets may be answered

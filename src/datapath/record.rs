@@ -66,6 +66,10 @@ record! {
         pub messages_at_look: u64,
         /// `direct_bytes` when the receiver was last looked at.
         pub bytes_at_look: u64,
+        /// `direct_messages` when it was looked at before.
+        pub messages_at_look_before: u64,
+        /// `direct_bytes` when it was looked at before.
+        pub bytes_at_look_before: u64,
         /// `direct_messages` of the peer's lane when its answers were last looked for.
         pub answers_seen: u64,
         /// `rcv_nxt` of this end when answers were last looked for.
@@ -82,10 +86,17 @@ record! {
         pub segments_in: u32,
         /// Segments with data that the socket had sent when it left the socket map.
         pub segments_out: u32,
-        /// How often the socket has left the socket map because its messages went by TCP.
-        pub rests: u32,
+        /// How often the socket has left the socket map.
+        pub times_left: u32,
+        /// Until when it is not looked at again, in jiffies.
+        pub rests_until: u64,
         /// When small messages were last let through unanswered, in jiffies.
         pub unanswered_at: u64,
+        /// How often the sk_msg program is still going to look whether the receiver's socket is in use. 0 while it does not look; otherwise
+        /// whoever is in a call on this socket will not be for long.
+        pub looking: u32,
+        /// How often of late the receiver's socket was in use when there was a message for it, see [`super::receiver`].
+        pub contended: u32,
         /// Why the lane is not direct, the index of a [`Cause`](super::Cause) or an [`Ending`](super::Ending); 0 while it is.
         pub why: u64,
     }

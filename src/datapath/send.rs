@@ -8,15 +8,18 @@
 //!   the lane has ended                                -> TCP
 //!   the peer is not known yet, or is gone             -> TCP
 //!   the receiver's file blocks                        -> TCP
+//! somebody is in a call on the receiver for long      -> TCP
+//! unless credit covers the message:
 //!   the lane goes by TCP and the arrival gate is shut -> TCP
 //!   small messages that nothing answers               -> TCP
 //!   the receiver's cgroup is short of memory          -> TCP
 //!   the memory gate is shut                           -> TCP
 //!   otherwise: new credit
 //! the receiver's lane has ended                       -> TCP
-//! somebody is in a call on the receiver               -> TCP
 //! otherwise                                           -> redirect
 //! ```
+//!
+//! Who is in a call is looked at before the gates: what was sent by TCP to a socket that is in use arrives when that call ends.
 //!
 //! The verdict is always `SK_PASS`: a message without a redirect goes by TCP, and so does one whose redirect failed.
 
@@ -48,12 +51,15 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.when(now.ge(&refresh_at), || refresh::due(&b, d, &lane, &fallback));
     drop(refresh_at);
 
-    let cost = lane::cost(&b, d, &size);
-    let credit = b.load(lane.at(Lane::credit));
-    b.when(credit.lt(&cost), || look(&b, d, &msg, &lane, (&size, &now), &fallback));
-    drop((credit, cost));
+    let without_credit = |then: &dyn Fn()| {
+        let cost = lane::cost(&b, d, &size);
+        let credit = b.load(lane.at(Lane::credit));
+        b.when(credit.lt(&cost), then);
+    };
+    without_credit(&|| look(&b, d, &lane, &fallback));
+    receiver::busy(&b, d, &lane, &size, &fallback);
+    without_credit(&|| gates(&b, d, &msg, &lane, (&size, &now), &fallback));
     receiver::ended(&b, d, &lane, &fallback);
-    receiver::busy(&b, d, &lane, &fallback);
     lane::spend(&b, d, &lane, &size);
     let verdict =
         b.call(helper::msg_redirect_hash(&msg, &d.maps.socks, lane.at(Lane::peer).at(End::name), BPF_F_INGRESS));
@@ -68,17 +74,11 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.finish(ProgramType::SkMsg)
 }
 
-/// Looks at the receiver, and gives the lane new credit if the gates are open.
-fn look(
-    b: &Builder,
-    d: &Datapath,
-    msg: &Ptr<sk_msg_md>,
-    lane: &Ptr<Lane>,
-    (size, now): (&Reg, &Reg),
-    fallback: &Fallback,
-) {
-    let mode = || b.load(lane.at(Lane::mode));
-    b.when(mode().ge(Mode::Ended as u32), || fallback.because(b, Cause::Ended));
+/// Looks whether there is a receiver.
+fn look(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
+    let mode = b.load(lane.at(Lane::mode));
+    b.when(mode.ge(Mode::Ended as u32), || fallback.because(b, Cause::Ended));
+    drop(mode);
     let (alone, known) = (b.label(), b.label());
     rendezvous::find_peer(b, d, lane, &alone);
     b.jump(&known);
@@ -87,7 +87,18 @@ fn look(
     b.place(&known);
     receiver::identity(b, d, lane, fallback);
     receiver::blocks(b, d, lane, fallback);
+}
 
+/// Gives the lane new credit if the gates are open.
+fn gates(
+    b: &Builder,
+    d: &Datapath,
+    msg: &Ptr<sk_msg_md>,
+    lane: &Ptr<Lane>,
+    (size, now): (&Reg, &Reg),
+    fallback: &Fallback,
+) {
+    let mode = || b.load(lane.at(Lane::mode));
     let most = b.slot::<u64>();
     {
         let socket = b.call(helper::skc_to_tcp_sock(b.load(msg.at(sk_msg_md::sk))));
@@ -98,7 +109,7 @@ fn look(
         b.store(received.place(), b.load(socket.member(d.layout.rcv_nxt)));
         drop(socket);
         b.when(mode().ne(Mode::Direct as u32), || gate::arrival(b, d, lane, &written, fallback));
-        gate::one_way(b, d, lane, (size, now), &received, &most, fallback);
+        gate::one_way(b, lane, (size, now), &received, &most, fallback);
     }
     gate::limit(b, d, lane, size, &most, fallback);
     gate::memory(b, d, lane, size, &most, fallback);

@@ -3,7 +3,7 @@
 //! The program is called about once in a round trip (`BPF_SOCK_OPS_RTT_CB`), which costs a stream next to nothing. Once both ends have sent
 //! a few segments with data, it asks to be called for each segment that the socket sends: see [`super::segment`].
 
-use bpf_asm::{Builder, Ptr, bpf_sock_ops};
+use bpf_asm::{Builder, Ptr, bpf_sock_ops, helper};
 
 use super::Datapath;
 use super::event::{LOCAL, SEGMENTS, lane_of, mark};
@@ -11,9 +11,6 @@ use super::record::{Lane, Mode};
 
 /// Segments with data in each direction after which it pays to be enrolled.
 const WORTH_IT: i32 = 4;
-
-/// How often that number is doubled at most.
-const DOUBLED: i32 = 12;
 
 /// TCP has measured a round trip.
 pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -23,30 +20,25 @@ pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     // Others may have asked for these callbacks, too.
     b.jump_if(flags.ne(LOCAL), &done);
     drop(flags);
-    let enough = b.slot::<u64>();
-    b.store(enough.place(), WORTH_IT);
     let (received, sent) = (b.slot::<u32>(), b.slot::<u32>());
     b.store(received.place(), 0);
     b.store(sent.place(), 0);
     {
-        // A socket that has left the map is judged by what comes from there on, and each time it takes twice as much.
+        // A socket that has left the map rests for a while, and is judged by what has come since it left.
         let lane = lane_of(b, d, event, &judged);
         let mode = b.load(lane.at(Lane::mode));
         b.jump_if(mode.ne(Mode::Left as u32), &done);
         drop(mode);
         b.store(received.place(), b.load(lane.at(Lane::segments_in)));
         b.store(sent.place(), b.load(lane.at(Lane::segments_out)));
-        let rests = b.load(lane.at(Lane::rests));
-        b.when(rests.gt(DOUBLED), || rests.set(DOUBLED));
-        let more = b.value(WORTH_IT);
-        more.lsh(&rests);
-        b.store(enough.place(), &more);
+        let now = b.call(helper::jiffies64());
+        b.jump_if(now.lt(b.load(lane.at(Lane::rests_until))), &done);
     }
     b.place(&judged);
     for (exchanged, since) in [(bpf_sock_ops::data_segs_in, &received), (bpf_sock_ops::data_segs_out, &sent)] {
         let exchanged = b.load(event.at(exchanged));
         exchanged.sub32(b.load(since.place()));
-        b.jump_if(exchanged.lt(b.load(enough.place())), &done);
+        b.jump_if(exchanged.lt(WORTH_IT), &done);
     }
     mark(b, event, SEGMENTS);
     b.place(&done);

@@ -116,6 +116,7 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
                     match (i16::try_from(distance), &mut insn) {
                         (Ok(offset), Insn::Jump(jump)) => jump.offset = offset,
                         (Ok(offset), Insn::JumpIf(jump)) => jump.offset = offset,
+                        (Ok(offset), Insn::MayGoto(jump)) => jump.offset = offset,
                         (Ok(_), _) => {}
                         (Err(_), _) => report(ErrorKind::JumpRange { distance }, step.at),
                     }

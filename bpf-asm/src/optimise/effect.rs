@@ -100,7 +100,7 @@ pub(super) fn effect(step: &Step) -> Effect {
             };
             Effect::does(Registers::arguments(passed), Registers::TEMPORARY)
         }
-        Insn::Jump(_) => Effect::does(Registers::NONE, Registers::NONE),
+        Insn::Jump(_) | Insn::MayGoto(_) => Effect::does(Registers::NONE, Registers::NONE),
         Insn::JumpIf(jump) => Effect::does(of(jump.dst).with(of_source(jump.src)), Registers::NONE),
         Insn::Exit => Effect::does(of(Register::R0), Registers::NONE),
         // What the builder does not write may do anything.

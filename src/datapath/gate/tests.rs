@@ -93,9 +93,12 @@ fn a_direct_lane_stays_direct_whatever_the_sequence_numbers_say() {
 
 // Small messages in one direction.
 
+/// How many messages of ten bytes may go unanswered.
+const MOST_UNANSWERED: u64 = super::UNANSWERED as u64 / (10 + BOOKKEEPING);
+
 /// The ways of messages of this size to a receiver that reads and does not answer, the sender's numbers having been seen.
 fn unanswered(w: &mut World, client: u64, server: u64, size: u32) -> Vec<Way> {
-    (0..super::UNANSWERED + 40)
+    (0..MOST_UNANSWERED + 40)
         .map(|_| {
             let way = w.send(client, size);
             w.read(server);
@@ -110,7 +113,7 @@ fn small_messages_that_nothing_answers_stay_with_tcp_which_may_join_them() {
         let (client, server) = w.flow();
         w.set(server, |l| l.receive_buffer, 8 << 20);
         let ways = unanswered(&mut w, client, server, 10);
-        assert_eq!(ways.iter().filter(|way| **way == Way::Direct).count(), super::UNANSWERED as usize);
+        assert_eq!(ways.iter().filter(|way| **way == Way::Direct).count(), MOST_UNANSWERED as usize);
         assert_eq!(w.counted()[0].0, Counter::OneWay);
     });
 }
@@ -156,7 +159,7 @@ fn for_small_messages_no_more_is_lent_than_may_go_unanswered() {
     on_every_kernel(|mut w| {
         let (client, _) = without_credit(&mut w);
         assert_eq!(w.send(client, 200), Way::Direct);
-        assert_eq!(credit(&mut w, client), (super::UNANSWERED as u64 - 1) * (200 + BOOKKEEPING));
+        assert_eq!(credit(&mut w, client), super::UNANSWERED as u64 - 200 - BOOKKEEPING);
     });
 }
 
@@ -225,22 +228,27 @@ fn unread_messages_count_with_their_bookkeeping() {
 #[test]
 fn as_many_messages_count_as_can_be_unread() {
     on_every_kernel(|mut w| {
-        // Unread bytes; messages and bytes since the last look; the smallest since the queue was empty, ten messages ago; how many
-        // count.
-        for (unread, (messages, bytes), smallest, queued) in [
-            (400, (4, 400), 1, 4),
-            (1, (4, 400), 1, 4),
-            (150, (0, 0), 100, 2),
-            (900, (0, 0), 100, 10),
-            (900, (0, 0), 1, 10),
+        // Unread bytes; messages since the last look, and since the one before; the smallest since the queue was empty, ten messages ago;
+        // how many count.
+        for (unread, last, before, smallest, queued) in [
+            (400, 4, 6, 1, 4),
+            (1, 4, 6, 1, 4),
+            (401, 4, 6, 1, 6),
+            (600, 4, 6, 1, 6),
+            (601, 4, 6, 100, 7),
+            (150, 0, 0, 100, 2),
+            (900, 0, 0, 100, 10),
+            (900, 0, 0, 1, 10),
         ] {
             let (client, server) = without_credit(&mut w);
             for _ in 0..10 {
                 w.send(client, 100);
             }
             w.edit_lane(client, |lane| {
-                lane.messages_at_look = lane.direct_messages - messages;
-                lane.bytes_at_look = lane.direct_bytes - bytes;
+                lane.messages_at_look = lane.direct_messages - last;
+                lane.bytes_at_look = lane.direct_bytes - 100 * last;
+                lane.messages_at_look_before = lane.direct_messages - before;
+                lane.bytes_at_look_before = lane.direct_bytes - 100 * before;
                 (lane.smallest, lane.credit) = (smallest, 0);
             });
             w.set(server, |l| l.receive_allocated, unread);
@@ -250,6 +258,8 @@ fn as_many_messages_count_as_can_be_unread() {
             let lane = w.lane(client).unwrap();
             let before_this = (lane.direct_messages - 1, lane.direct_bytes - LARGE as u64);
             assert_eq!((lane.messages_at_look, lane.bytes_at_look), before_this);
+            assert_eq!(lane.messages_at_look_before, before_this.0 - last);
+            assert_eq!(lane.bytes_at_look_before, before_this.1 - 100 * last);
         }
     });
 }
@@ -299,8 +309,8 @@ fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_mes
 #[test]
 fn a_receiver_whose_limit_cannot_be_looked_at_gets_nothing_directly() {
     on_every_kernel(|mut w| {
-        // Behind the cookie, the file, and the count of answers.
-        for read in 4..8 {
+        // Behind the cookie, the file, the lock, and the count of answers.
+        for read in 5..9 {
             let (client, server) = without_credit(&mut w);
             let cgroup = w.object();
             w.set_optional(server, |l| l.memory_cgroup, cgroup);

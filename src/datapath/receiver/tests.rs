@@ -34,9 +34,65 @@ fn a_message_does_not_wait_for_a_call_on_its_receiver() {
         assert_eq!(w.counted(), [(Counter::ReceiverBusy, 1)]);
         w.set(server, |l| l.lock_owned, 0);
         assert_eq!(w.send(client, 10), Way::Direct);
+        // A call that ends while the sender looks: at its third look at the lock.
+        w.set(server, |l| l.lock_owned, 1);
+        let lock = w.at(server, |l| l.lock_owned);
+        w.fault(Helper::ProbeReadKernel, 5, Fault::Zeroes(lock));
+        assert_eq!((w.send(client, 10), w.counted()), (Way::Direct, vec![]));
         w.fails(Helper::ProbeReadKernel);
         assert_eq!(w.send(client, 10), Way::Tcp);
         assert_eq!(w.counted(), [(Counter::LookFailed, 1)]);
+    });
+}
+
+#[test]
+fn two_that_send_to_each_other_do_not_wait_for_one_another() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.set(server, |l| l.lock_owned, 1);
+        w.edit_lane(server, |lane| lane.looking = 7);
+        assert_eq!(w.send(client, 10), Way::Direct);
+        w.set(server, |l| l.receive_buffer, 8 << 20);
+        assert_eq!(w.send(client, 100_000), Way::Direct);
+        w.edit_lane(server, |lane| lane.looking = 0);
+        assert_eq!(w.lane(client).unwrap().looking, 0, "it looks no more");
+        // Of the receiver's lane, and of its lock the second time.
+        for read in [1, 2] {
+            let (client, server) = w.direct_flow();
+            w.set(server, |l| l.lock_owned, 1);
+            w.counted();
+            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+            assert_eq!(w.send(client, 10), Way::Tcp);
+            assert_eq!((w.counted(), w.lane(client).unwrap().looking), (vec![(Counter::LookFailed, 1)], 0));
+        }
+    });
+}
+
+#[test]
+fn two_that_are_at_work_on_one_connection_all_the_time_rest() {
+    on_every_kernel(|mut w| {
+        // Which of its messages find the receiver in use, and how many it then takes until it rests.
+        for (in_use, small, rests) in
+            [([true; 3], false, Some(64)), ([true; 3], true, None), ([true, false, false], false, None)]
+        {
+            let (client, server) = w.direct_flow();
+            w.set(server, |l| l.receive_buffer, 8 << 20);
+            let size = if small { 4_095 } else { 4_096 };
+            let rested = (1..=200).find(|message| {
+                w.set(server, |l| l.lock_owned, u64::from(in_use[message % 3]));
+                // The call ends before the sender has looked for long.
+                w.edit_lane(server, |lane| lane.looking = 1);
+                let way = w.send(client, size);
+                w.edit_lane(server, |lane| lane.looking = 0);
+                w.set(server, |l| l.lock_owned, 0);
+                w.read(server);
+                w.time_passes(1);
+                way == Way::Tcp
+            });
+            assert_eq!(rested, rests, "{in_use:?} {small}");
+            let mode = w.lane(client).unwrap().mode;
+            assert_eq!(mode, if rests.is_some() { Mode::Leaving } else { Mode::Direct } as u32);
+        }
     });
 }
 
@@ -99,7 +155,8 @@ fn an_ending_of_another_flow_in_the_same_bucket_makes_no_difference() {
         assert_eq!(w.send(client, 10), Way::Direct);
         // That it cannot be found out makes one.
         w.edit_lane(client, |lane| lane.endings += 1);
-        w.fails(Helper::ProbeReadKernel);
+        // Behind the receiver's lock.
+        w.fault(Helper::ProbeReadKernel, 1, Fault::Fails);
         assert_eq!(w.send(client, 10), Way::Tcp);
         assert_eq!(w.counted(), [(Counter::Ended, 1), (Counter::PeerLeft, 1)]);
     });

@@ -1,10 +1,11 @@
 //! Programs as rbpf's interpreter can run them.
 //!
-//! The bytes are rewritten on the way, for four reasons:
+//! The bytes are rewritten on the way, for five reasons:
 //!
 //! * rbpf knows no atomic additions: each becomes a load, an addition and a store;
 //! * it compares 64 bits with a negative immediate as if that were unsigned: the immediate goes through a register;
 //! * helpers of the kernel destroy r1 to r5, those of rbpf leave them alone: they are overwritten after each call;
+//! * it knows no `may_goto`, which is left out: no loop goes on for so long;
 //! * both ways of every conditional jump leave a mark, so that a test can say which were never taken.
 //!
 //! The context and the stack frame lie in the simulation's memory, where every access is checked.
@@ -76,6 +77,7 @@ impl Insn {
     const JUMP: u8 = 0x05;
     const CALL: u8 = 0x85;
     const EXIT: u8 = 0x95;
+    const MAY_GOTO: u8 = 0xe5;
     const ATOMIC_ADD: u8 = 0xdb;
     /// In a conditional jump: compares with a register.
     const WITH_REGISTER: u8 = 0x08;
@@ -91,7 +93,7 @@ impl Insn {
     }
 
     fn is_conditional(self) -> bool {
-        matches!(self.op & 7, 5 | 6) && !matches!(self.op, Insn::JUMP | Insn::CALL | Insn::EXIT)
+        matches!(self.op & 7, 5 | 6) && !matches!(self.op, Insn::JUMP | Insn::CALL | Insn::EXIT | Insn::MAY_GOTO)
     }
 
     /// What rbpf compares wrongly: equality and unsigned order of 64 bits with a negative number.
@@ -139,6 +141,7 @@ impl Rewriter {
                     }
                 }
                 Insn::JUMP => this.jump(target),
+                Insn::MAY_GOTO => {}
                 Insn::ATOMIC_ADD if insn.imm == 0 => this.add(insn),
                 _ if insn.is_conditional() => this.branch(slot, insn, target),
                 _ => this.emit(insn),

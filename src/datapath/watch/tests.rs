@@ -1,5 +1,5 @@
 use super::super::simulation::{
-    Event, Op, ROUND_TRIP_CALLBACK, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK, World, for_each, on_every_kernel,
+    Event, HZ, Op, ROUND_TRIP_CALLBACK, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK, World, for_each, on_every_kernel,
 };
 use super::super::{Counter, Mode};
 
@@ -51,6 +51,7 @@ fn what_a_socket_has_exchanged_before_it_left_the_map_does_not_count() {
         w.read(client);
         w.segment(client);
         assert!(!w.is_enrolled(client) && !asks_for_segments(&mut w, client));
+        w.time_passes(HZ);
         w.round_trip(client);
         assert!(!asks_for_segments(&mut w, client));
         for _ in 0..4 {
@@ -66,19 +67,22 @@ fn what_a_socket_has_exchanged_before_it_left_the_map_does_not_count() {
 }
 
 #[test]
-fn each_time_that_a_socket_has_left_since_it_went_by_tcp_it_takes_twice_as_many() {
-    for_each(&[(1, 8), (2, 16), (12, 4 << 12), (40, 4 << 12)], |mut w, (rests, enough)| {
-        let (client, _) = w.direct_flow();
-        let callbacks = w.callbacks(client);
-        w.set_callbacks(client, callbacks & !SEGMENT_CALLBACK);
+fn a_socket_that_has_left_is_let_alone_for_a_second_and_each_time_for_twice_as_long() {
+    for_each(&[(0, HZ), (1, HZ * 2), (2, HZ * 4), (12, HZ << 12), (40, HZ << 12)], |mut w, (times, rest)| {
+        let (client, server) = w.direct_flow();
         w.edit_lane(client, |lane| {
-            (lane.mode, lane.credit, lane.why) = (Mode::Left as u32, 0, Counter::Resting as u64);
-            (lane.rests, lane.segments_in, lane.segments_out) = (rests, 0, 0);
+            (lane.mode, lane.credit, lane.why) = (Mode::Leaving as u32, 0, Counter::Resting as u64);
+            lane.times_left = times;
         });
-        w.set_segments(client, enough - 1, enough, 9);
+        w.send(server, 1);
+        w.read(client);
+        w.segment(client);
+        assert!(!w.is_enrolled(client));
+        w.set_segments(client, 100, 100, 200);
+        w.time_passes(rest - 1);
         w.round_trip(client);
         assert!(!asks_for_segments(&mut w, client));
-        w.set_segments(client, enough, enough, 9);
+        w.time_passes(1);
         w.round_trip(client);
         assert!(asks_for_segments(&mut w, client));
     });
