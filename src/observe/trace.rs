@@ -22,7 +22,7 @@ const PROMISE: Duration = Duration::from_secs(3);
 pub struct Change {
     /// When, in seconds since 1970.
     pub time: f64,
-    /// `paired`, `direct`, `tcp`, `ended` or `closed`: what has become of the lane.
+    /// `direct`, `tcp`, `ended` or `closed`: what has become of the lane.
     pub event: &'static str,
     /// Why, by the name in `shunt stats`; not for a lane that has become direct.
     pub why: Option<&'static str>,
@@ -178,7 +178,6 @@ fn describe(event: &Event, boot: f64) -> Change {
     let (name, why) = match reason {
         Some(Counter::Closed) => ("closed", None),
         _ if event.mode == Mode::Direct as u32 => ("direct", None),
-        Some(Counter::Paired) => ("paired", None),
         _ if event.mode == Mode::Tcp as u32 => ("tcp", reason),
         _ => ("ended", reason),
     };
@@ -204,7 +203,6 @@ mod tests {
     #[test]
     fn an_event_is_named_by_what_has_become_of_the_lane() {
         for (mode, reason, name, why) in [
-            (Mode::Tcp, Counter::Paired, "paired", None),
             (Mode::Direct, Counter::Paired, "direct", None),
             (Mode::Tcp, Counter::ArrivalGate, "tcp", Some("arrival_gate")),
             (Mode::Ended, Counter::PeerGone, "ended", Some("peer_gone")),
