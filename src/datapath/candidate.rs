@@ -30,7 +30,7 @@ const ROOM: u32 = 1 << 20;
 /// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
 const WINDOW: i32 = 1 << 19;
 /// What TCP begins with: as large as a window can be (`TCP_MAX_WSCALE`).
-pub(super) const ANY_WINDOW: i32 = 0xffff << 14;
+const ANY_WINDOW: i32 = 0xffff << 14;
 
 /// A local connection that goes on and is not enrolled is about to send a segment.
 pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -237,7 +237,7 @@ pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk
 }
 
 /// Has TCP offer no more than this.
-pub(super) fn window_of(b: &Builder, event: &Ptr<bpf_sock_ops>, most: impl Into<Operand>) {
+fn window_of(b: &Builder, event: &Ptr<bpf_sock_ops>, most: impl Into<Operand>) {
     let value = b.slot::<u32>();
     b.store(value.place(), most);
     b.call(helper::setsockopt(event, SOL_TCP, TCP_WINDOW_CLAMP, &value, 4));

@@ -2,7 +2,7 @@
 
 use bpf_asm::{Builder, Label, Ptr, Reg, Slot, sk_msg_md};
 
-use super::count::{add, count};
+use super::count::add;
 use super::counter::{Cause, Ending};
 use super::record::{Lane, Mode};
 use super::{Datapath, lane, trace};
@@ -45,13 +45,10 @@ impl Fallback {
         b.place(&self.lane);
         add(b, d, self.ending.place(), 1);
         trace::tell(b, d, lane, b.load(self.ending.place()), msg);
-        lane::by_tcp(b, lane, now);
-        count(b, d, Cause::Ended);
-        b.ret(SK_PASS);
-
+        b.store(self.cause.place(), Cause::Ended as u32);
         b.place(&self.message);
         add(b, d, self.cause.place(), 1);
-        lane::turn_to_tcp(b, lane, now);
+        lane::turn_to_tcp(b, d, lane, now);
         let cause = || b.load(self.cause.place());
         // A lane that has ended says why it has.
         b.when(cause().ne(Cause::Ended as u32), || {

@@ -54,6 +54,7 @@ pub(super) fn arrival(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, written: &Slo
 /// the sender's socket has received.
 pub(super) fn one_way(
     b: &Builder,
+    d: &Datapath,
     lane: &Ptr<Lane>,
     (size, now): (&Reg, &Reg),
     received: &Slot<u32>,
@@ -65,7 +66,6 @@ pub(super) fn one_way(
     let unknown = b.label();
     b.store(most.place(), LIMIT);
     b.jump_if(size.ge(LARGE), &open);
-    b.store(most.place(), UNANSWERED);
     let answers = receiver::direct_messages(b, lane, &unknown);
     // One branch for the three, not one each: the verifier would follow the rest from every one of them.
     let news = b.value(&answers);
@@ -79,13 +79,26 @@ pub(super) fn one_way(
     news.or(&by_tcp);
     drop(by_tcp);
     b.jump_if(news.ne(0), &answered);
-    drop(news);
+    drop((news, answers));
+    let left = b.value(UNANSWERED);
+    left.sub(b.load(lane.at(Lane::direct_bytes)));
+    left.add(b.load(lane.at(Lane::bytes_at_answer)));
+    let messages = b.load(lane.at(Lane::direct_messages));
+    messages.sub(b.load(lane.at(Lane::messages_at_answer)));
+    messages.mul(d.bookkeeping());
+    left.sub(&messages);
+    drop(messages);
+    b.store(most.place(), &left);
+    b.jump_if(left.sge(lane::cost(b, d, size)), &open);
+    drop(left);
     fallback.because(b, Cause::OneWay);
     b.place(&unknown);
     fallback.because(b, Cause::LookFailed);
     b.place(&answered);
-    b.store(lane.at(Lane::answers_seen), &answers);
-    drop(answers);
+    b.store(most.place(), UNANSWERED);
+    b.store(lane.at(Lane::answers_seen), receiver::direct_messages(b, lane, &unknown));
+    b.store(lane.at(Lane::messages_at_answer), b.load(lane.at(Lane::direct_messages)));
+    b.store(lane.at(Lane::bytes_at_answer), b.load(lane.at(Lane::direct_bytes)));
     b.store(lane.at(Lane::received_seen), b.load(received.place()));
     b.store(lane.at(Lane::unanswered_at), now);
     b.place(&open);

@@ -22,7 +22,7 @@
 //! | `refresh_at`, `period` | [`begin`], [`by_tcp`], `refresh` | the lane's sender |
 //! | `direct_messages`, `direct_bytes` | [`spend`], [`unspend`], [`total`] | the lane's sender, `look`; the first also the peer's sender |
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`total`] | `gate::memory` |
-//! | `answers_seen`, `received_seen`, `unanswered_at` | `gate::one_way` | `gate::one_way` |
+//! | `answers_seen`, `received_seen`, `unanswered_at`, `…_at_answer` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
 //! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
 //! | `segments_in`, `segments_out` | [`left`] | `watch` |
@@ -137,21 +137,26 @@ pub(super) fn left(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, received: &Reg, 
 }
 
 /// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
-pub(super) fn turn_to_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+pub(super) fn turn_to_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
     drop(mode);
-    by_tcp(b, lane, now);
+    by_tcp(b, d, lane, now);
 }
 
-/// A message goes by TCP: whoever asks sees that none is on its way directly. Connection tracking sees it, so the next that has to be by
-/// TCP is a whole period away.
-pub(super) fn by_tcp(b: &Builder, lane: &Ptr<Lane>, now: &Reg) {
+/// A message goes by TCP: whoever asks sees that none is on its way directly. That is not said while another thread is in a call on the
+/// socket: it may be in a redirect. Connection tracking sees the message, so the next that has to be by TCP is a whole period away.
+pub(super) fn by_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
+    let others = b.label();
+    let users = receiver::users_of_psock(b, d, &b.load(lane.at(Lane::own).at(End::sk)), &others);
+    b.jump_if(users.gt(1), &others);
+    drop(users);
     let fallbacks = b.load(lane.at(Lane::fallbacks));
     fallbacks.add(1);
     b.store(lane.at(Lane::fallbacks), &fallbacks);
     drop(fallbacks);
+    b.place(&others);
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);
@@ -224,6 +229,8 @@ pub(super) fn total(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
         Lane::messages_at_look_before,
         Lane::bytes_at_look_before,
         Lane::answers_seen,
+        Lane::messages_at_answer,
+        Lane::bytes_at_answer,
     ] {
         b.store(lane.at(count), 0);
     }

@@ -10,7 +10,6 @@
 
 use bpf_asm::{Builder, Label, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
-use super::candidate::{self, ANY_WINDOW};
 use super::count::count;
 use super::counter::{Ending, Outcome};
 use super::event::{SEGMENTS, lane_of, socket_of, unmark};
@@ -47,7 +46,6 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop((received, sent));
     lane::total(b, d, &lane);
     drop(lane);
-    candidate::window_of(b, event, ANY_WINDOW);
     unmark(b, event, SEGMENTS);
     count(b, d, Outcome::Left);
     b.place(&stays);

@@ -72,6 +72,10 @@ record! {
         pub bytes_at_look_before: u64,
         /// `direct_messages` of the peer's lane when its answers were last looked for.
         pub answers_seen: u64,
+        /// `direct_messages` when there was last an answer.
+        pub messages_at_answer: u64,
+        /// `direct_bytes` when there was last an answer.
+        pub bytes_at_answer: u64,
         /// `rcv_nxt` of this end when answers were last looked for.
         pub received_seen: u32,
         /// A [`Mode`].
@@ -80,7 +84,7 @@ record! {
         pub role: u32,
         /// Jiffies that may pass between two messages sent by TCP.
         pub period: u32,
-        /// Messages by TCP since the lane was last direct.
+        /// Messages by TCP since the lane was last direct, but for those sent while another thread was in a call on the socket.
         pub fallbacks: u32,
         /// Segments with data that the socket had received when it left the socket map.
         pub segments_in: u32,

@@ -109,7 +109,7 @@ fn gates(
         b.store(received.place(), b.load(socket.member(d.layout.rcv_nxt)));
         drop(socket);
         b.when(mode().ne(Mode::Direct as u32), || gate::arrival(b, d, lane, &written, fallback));
-        gate::one_way(b, lane, (size, now), &received, &most, fallback);
+        gate::one_way(b, d, lane, (size, now), &received, &most, fallback);
     }
     gate::limit(b, d, lane, size, &most, fallback);
     gate::memory(b, d, lane, size, &most, fallback);

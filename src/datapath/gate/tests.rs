@@ -119,6 +119,20 @@ fn small_messages_that_nothing_answers_stay_with_tcp_which_may_join_them() {
 }
 
 #[test]
+fn unanswered_are_only_those_since_the_last_answer_however_often_the_receiver_is_looked_at() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.flow();
+        w.set(server, |l| l.receive_buffer, 8 << 20);
+        for message in 0..MOST_UNANSWERED + 10 {
+            w.edit_lane(client, |lane| lane.credit = 0);
+            let way = if message < MOST_UNANSWERED { Way::Direct } else { Way::Tcp };
+            assert_eq!(w.send(client, 10), way, "{message} of {MOST_UNANSWERED}");
+            w.read(server);
+        }
+    });
+}
+
+#[test]
 fn an_answer_of_either_way_a_large_message_or_a_jiffy_that_has_passed_keeps_them_direct() {
     on_every_kernel(|w| {
         for case in 0..4 {
@@ -309,8 +323,8 @@ fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_mes
 #[test]
 fn a_receiver_whose_limit_cannot_be_looked_at_gets_nothing_directly() {
     on_every_kernel(|mut w| {
-        // Behind the cookie, the file, the lock, and the count of answers.
-        for read in 5..9 {
+        // Behind the cookie, the file, the lock, and the counts of answers.
+        for read in 5..10 {
             let (client, server) = without_credit(&mut w);
             let cgroup = w.object();
             w.set_optional(server, |l| l.memory_cgroup, cgroup);

@@ -154,6 +154,30 @@ fn each_message_by_tcp_says_so_and_the_first_direct_one_takes_it_back() {
 }
 
 #[test]
+fn a_message_by_tcp_says_nothing_while_another_thread_may_be_in_a_redirect() {
+    on_every_kernel(|mut w| {
+        for (users, fallbacks) in [(1, 1), (2, 1), (3, 0), (9, 0)] {
+            let (client, _) = w.direct_flow();
+            w.users_of_psock(client, users);
+            w.time_passes(REFRESH);
+            assert_eq!(w.send(client, 1), Way::Tcp);
+            assert_eq!(w.lane(client).unwrap().fallbacks, fallbacks, "{users}");
+        }
+        // It cannot be told.
+        for case in 0..3 {
+            let (client, _) = w.direct_flow();
+            drain(&mut w);
+            match case {
+                0 => w.set(client, |l| l.user_data, 0),
+                read => w.fault(Helper::ProbeReadKernel, read - 1, Fault::Fails),
+            }
+            assert_eq!((w.send(client, 1), w.lane(client).unwrap().fallbacks), (Way::Tcp, 0), "{case}");
+            w.control(Control { refresh: REFRESH, ..Control::default() });
+        }
+    });
+}
+
+#[test]
 fn a_socket_stays_while_another_thread_is_in_a_call_on_it() {
     // How many hold on to its psock, whether the segment is sent in a call, and whether the socket may leave.
     let cases =

@@ -26,6 +26,8 @@ struct Model {
     trusts_modes: bool,
     /// A socket leaves while another thread is in a redirect from it.
     leaves_in_calls: bool,
+    /// A message by TCP says that nothing is on its way directly, although another thread is in a redirect.
+    speaks_for_others: bool,
     /// Another thread shuts a socket down while the first is inside a redirect.
     two_threads: bool,
 }
@@ -159,6 +161,12 @@ impl Model {
                 }
                 next.ends[peer].ingress.push_back(message);
                 next.ends[peer].event = true;
+                Ok(())
+            });
+        }
+        if self.speaks_for_others && !idle && !end.by_tcp {
+            step("another thread sends by TCP", &|next| {
+                next.ends[own].by_tcp = true;
                 Ok(())
             });
         }
@@ -383,4 +391,10 @@ fn a_peer_whose_lane_has_ended_may_be_inside_a_redirect() {
 #[test]
 fn a_socket_that_left_while_another_thread_sends_would_make_that_redirect_fail() {
     assert_eq!(found(Model { leaves_in_calls: true, ..Model::default() }), Wrong::Failed);
+}
+
+/// One socket, two threads that send: the second says nothing of the first.
+#[test]
+fn a_thread_that_sends_by_tcp_does_not_know_whether_another_is_inside_a_redirect() {
+    assert_eq!(found(Model { speaks_for_others: true, ..Model::default() }), Wrong::Failed);
 }
