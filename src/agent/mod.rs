@@ -141,7 +141,10 @@ impl Agent {
                 generation.remove()?;
             }
         }
-        Ok(Agent { instance, config: config.clone(), cgroup, kernel, signals, rules, enrolment, older, _lock: lock })
+        let agent =
+            Agent { instance, config: config.clone(), cgroup, kernel, signals, rules, enrolment, older, _lock: lock };
+        agent.tell_of_older()?;
+        Ok(agent)
     }
 
     /// What runs where, in a line.
@@ -207,8 +210,21 @@ impl Agent {
         self.stop()
     }
 
+    /// Tells the programs whether there are others beside them.
+    fn tell_of_older(&self) -> Result<()> {
+        let older = u32::from(!self.older.is_empty());
+        let control = self.instance.control()?;
+        if control.older != older {
+            self.instance.set_control(Control { older, ..control })?;
+        }
+        Ok(())
+    }
+
     /// Goes on with what an agent of another version left.
     fn drain_older(&mut self) -> Result<()> {
+        if self.older.is_empty() {
+            return Ok(());
+        }
         for drain in std::mem::take(&mut self.older) {
             if drain.remaining()? > 0 {
                 self.older.push(drain);
@@ -217,7 +233,7 @@ impl Agent {
             drain.remove()?;
             tracing::info!("nothing is left of the version before");
         }
-        Ok(())
+        self.tell_of_older()
     }
 
     /// Leaves everything as it is to whoever waits for it; the lock goes with this value.
@@ -366,7 +382,7 @@ fn attach(
     instance.set_control(Control {
         draining: 0,
         refresh: refresh(config, datapath.settings.hz),
-        reserved: 0,
+        older: u32::from(pins.generations()?.iter().any(|other| other != generation)),
         // Until others take their place.
         rules: instance.control()?.rules,
     })?;

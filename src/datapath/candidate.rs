@@ -66,6 +66,9 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         // shunt's own: it has just been enrolled, or has left during a call that still holds its psock.
         let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
         b.jump_if(lane.ne(0), &done);
+        drop(lane);
+        // Or of the version before, whose program still needs these callbacks to take it out.
+        b.jump_if(control::older(b, d).ne(0), &done);
         b.jump(&foreign);
     });
     drop(user_data);

@@ -9,3 +9,8 @@ use super::record::Control;
 pub(super) fn draining(b: &Builder, d: &Datapath) -> Reg {
     b.load(b.map_value(&d.maps.control, 0).at(Control::draining))
 }
+
+/// Whether what another version has enrolled drains beside this one: 0 if not.
+pub(super) fn older(b: &Builder, d: &Datapath) -> Reg {
+    b.load(b.map_value(&d.maps.control, 0).at(Control::older))
+}

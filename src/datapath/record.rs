@@ -263,8 +263,8 @@ record! {
         pub draining: u32,
         /// The longest time between two messages that a lane sends by TCP, in jiffies.
         pub refresh: u32,
-        /// Nothing any more.
-        pub reserved: u32,
+        /// Not 0: what another version has enrolled drains beside this one.
+        pub older: u32,
         /// Which kinds of rules there are: bits of [`rules`].
         pub rules: u32,
     }

@@ -202,6 +202,21 @@ fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
 }
 
 #[test]
+fn a_socket_that_the_version_before_may_have_enrolled_keeps_its_callbacks_while_that_drains() {
+    on_every_kernel(|mut w| {
+        let (client, _) = about_to_be(&mut w);
+        let callbacks = w.callbacks(client);
+        w.set(client, |l| l.user_data, 1);
+        w.control(Control { older: 1, refresh: REFRESH, ..Control::default() });
+        w.segment(client);
+        assert_eq!((w.counted(), w.callbacks(client), w.candidate(client)), (vec![], callbacks, None));
+        w.control(Control { refresh: REFRESH, ..Control::default() });
+        w.segment(client);
+        assert_eq!((w.counted(), w.callbacks(client)), (vec![(Counter::Foreign, 1)], 0));
+    });
+}
+
+#[test]
 fn flags_that_ask_for_nothing_are_in_nobody_s_way() {
     on_every_kernel(|mut w| {
         let (client, _) = about_to_be(&mut w);
