@@ -36,7 +36,7 @@ const EEXIST: i32 = -17;
 
 /// How often in a row a history has to show bytes that `recvmsg` did not give: calls that go on at the moment of the look are not seen
 /// again and again.
-const MISMATCHES: i32 = 16;
+const MISMATCHES: i32 = 64;
 /// Instead of a count: the history has matched.
 const NONE_AT_LAST: i32 = -1;
 

@@ -185,7 +185,7 @@ fn a_process_that_may_splice_has_to_show_that_it_received_everything() {
             w.counted();
             if spliced > 0 {
                 // A call that goes on looks like that, too, but not again and again.
-                for _ in 1..16 {
+                for _ in 1..super::MISMATCHES {
                     let waits = Enrolment::Waits(Wait::History);
                     assert_eq!((w.enrol(client), w.counted()), (waits, vec![]));
                 }
