@@ -51,6 +51,9 @@ const FALLBACKS: i32 = 64;
 /// The same while the peer is not known: it is about to be enrolled.
 const FALLBACKS_ALONE: i32 = 4096;
 
+/// How high [`Lane::contended`] may rise.
+pub(super) const CONTENDED: i32 = 128;
+
 /// How often a rest becomes twice as long: it is more than an hour then.
 const DOUBLED: i32 = 12;
 
@@ -95,23 +98,25 @@ pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::why), 0);
 }
 
-/// After many messages in a row that went by TCP the socket leaves, to be a plain one.
+/// After many messages in a row that went by TCP, or once the receiver's lock was contended too often, the socket leaves, to be a plain
+/// one.
 pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, cause: &Slot<u32>) {
+    let (rests, stays) = (b.label(), b.label());
+    let contended = b.load(lane.at(Lane::contended));
+    b.jump_if(contended.ge(CONTENDED), &rests);
+    drop(contended);
     let enough = b.value(FALLBACKS);
     b.when(b.load(cause.place()).eq(Cause::NoPeer as u32), || enough.set(FALLBACKS_ALONE));
     let fallbacks = b.load(lane.at(Lane::fallbacks));
-    b.when(fallbacks.ge(&enough), || {
-        let mode = b.load(lane.at(Lane::mode));
-        b.when(mode.eq(Mode::Tcp as u32), || {
-            leave(b, d, lane, Ending::Resting);
-            count(b, d, Ending::Resting);
-        });
+    b.jump_if(fallbacks.lt(&enough), &stays);
+    drop((fallbacks, enough));
+    b.place(&rests);
+    let mode = b.load(lane.at(Lane::mode));
+    b.when(mode.eq(Mode::Tcp as u32), || {
+        leave(b, d, lane, Ending::Resting);
+        count(b, d, Ending::Resting);
     });
-}
-
-/// This message, which goes by TCP, is one too many: the socket leaves.
-pub(super) fn rest_now(b: &Builder, lane: &Ptr<Lane>) {
-    b.store(lane.at(Lane::fallbacks), FALLBACKS - 1);
+    b.place(&stays);
 }
 
 /// The socket is out of the socket map. It had received and sent so many segments with data, and is left alone for a second; for twice as

@@ -3,11 +3,12 @@
 
 use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot};
 
+use super::Datapath;
 use super::counter::{Cause, Ending};
 use super::fallback::Fallback;
+use super::lane::CONTENDED;
 use super::peek::peek;
 use super::record::{End, Endings, Lane, Mode};
-use super::{Datapath, lane as lane_of_sender};
 
 /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
 const O_NONBLOCK: i32 = 0o4000;
@@ -108,17 +109,12 @@ fn contend(b: &Builder, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
     /// Smaller messages cost more by TCP than that.
     const LARGE: i32 = 4 << 10;
     const MORE: i32 = 2;
-    const TOO_MUCH: i32 = 128;
     let small = b.label();
     b.jump_if(size.lt(LARGE), &small);
     let contended = b.load(lane.at(Lane::contended));
     contended.add(MORE);
     b.store(lane.at(Lane::contended), &contended);
-    b.when(contended.ge(TOO_MUCH), || {
-        b.store(lane.at(Lane::contended), 0);
-        lane_of_sender::rest_now(b, lane);
-        fallback.because(b, Cause::ReceiverBusy);
-    });
+    b.when(contended.ge(CONTENDED), || fallback.because(b, Cause::ReceiverBusy));
     b.place(&small);
 }
 

@@ -97,6 +97,20 @@ fn two_that_are_at_work_on_one_connection_all_the_time_rest() {
 }
 
 #[test]
+fn a_contended_lane_does_not_speak_for_another_thread_that_may_be_in_a_redirect() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.direct_flow();
+        w.set(server, |l| l.receive_buffer, 8 << 20);
+        w.set(server, |l| l.lock_owned, 1);
+        w.users_of_psock(client, 3);
+        w.edit_lane(client, |lane| lane.contended = 127);
+        assert_eq!(w.send(client, 4_096), Way::Tcp);
+        let lane = w.lane(client).unwrap();
+        assert_eq!((lane.mode, lane.fallbacks), (Mode::Leaving as u32, 0));
+    });
+}
+
+#[test]
 fn nothing_is_redirected_to_a_socket_whose_file_blocks_or_that_has_none() {
     for_each(&["blocks", "no file", "no socket"], |mut w, case| {
         let (client, server) = without_credit(&mut w);
