@@ -47,8 +47,8 @@ pub struct Enrolment {
     unknown: HashMap<Process, Instant>,
     history: History,
     waiting: Vec<Waiting>,
-    /// When newcomers were last taken in.
-    taken: Instant,
+    /// When the ring buffer may be read again.
+    next_read: Instant,
 }
 
 /// A candidate that waits.
@@ -90,38 +90,35 @@ impl Enrolment {
             unknown: HashMap::new(),
             history: History { program: reads, attached: None, needed: Instant::now() },
             waiting: Vec::new(),
-            taken: Instant::now(),
+            next_read: Instant::now(),
         })
     }
 
-    /// What becomes readable when there is a candidate: not to be looked at so soon after the last ones were taken in. Where
-    /// connections come one after the other, the agent does not wake up for each.
+    /// What becomes readable when there is a candidate; `None` for a while after it was read. Where connections come one after the
+    /// other, the agent does not wake up for each.
     pub fn newcomers(&self) -> Option<BorrowedFd<'_>> {
-        (self.taken.elapsed() >= FIRST).then(|| self.newcomers.as_fd())
+        (Instant::now() >= self.next_read).then(|| self.newcomers.as_fd())
     }
 
-    /// How long until somebody's next attempt is due or newcomers are to be looked at, at most `longest`.
+    /// The time-out until the next attempt is due, or the ring buffer may be read again: at most `longest`.
     pub fn period(&self, longest: Duration) -> Duration {
         let now = Instant::now();
-        let look = Some(self.taken + FIRST).filter(|look| *look > now);
-        let due = self.waiting.iter().map(|waiting| waiting.due).chain(look).min();
+        let read = Some(self.next_read).filter(|read| *read > now);
+        let due = self.waiting.iter().map(|waiting| waiting.due).chain(read).min();
         due.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
     /// Takes in newcomers, and makes every attempt that is due.
     pub fn step(&mut self) -> Result<()> {
         let now = Instant::now();
-        if now >= self.taken + FIRST {
-            let before = self.waiting.len();
-            let waiting = &mut self.waiting;
+        if now >= self.next_read {
+            let (waiting, next_read) = (&mut self.waiting, &mut self.next_read);
             self.newcomers.drain(|record| {
                 if let Ok(newcomer) = bytemuck::try_pod_read_unaligned(record) {
+                    *next_read = now + FIRST;
                     waiting.push(Waiting { newcomer, due: now + FIRST, pause: SOON });
                 }
             })?;
-            if self.waiting.len() > before {
-                self.taken = now;
-            }
         }
         let mut history = false;
         let (mut due, later): (Vec<_>, Vec<_>) =

@@ -207,7 +207,7 @@ fn reads(
     b.jump_if(how.eq(Reads::Receives as u32), &receives);
     b.jump_if(how.ne(Reads::MaySplice as u32), &splices);
     drop(how);
-    // The history, which is not looked at again once it has shown that: it goes on only as long as somebody needs it.
+    // A history that has matched once counts for good: the tracepoint may be detached since, and its counts stale.
     let mismatches = b.load(candidate.at(Candidate::mismatches));
     b.jump_if(mismatches.eq32(NONE_AT_LAST), &receives);
     drop(mismatches);

@@ -66,9 +66,10 @@ pub(super) fn one_way(
     let unknown = b.label();
     b.store(most.place(), LIMIT);
     b.jump_if(size.ge(LARGE), &open);
-    let answers = receiver::direct_messages(b, lane, &unknown);
+    let answers = b.slot::<u64>();
+    b.store(answers.place(), receiver::direct_messages(b, lane, &unknown));
     // One branch for the three, not one each: the verifier would follow the rest from every one of them.
-    let news = b.value(&answers);
+    let news = b.load(answers.place());
     news.xor(b.load(lane.at(Lane::answers_seen)));
     let passed = b.value(now);
     passed.xor(b.load(lane.at(Lane::unanswered_at)));
@@ -79,7 +80,7 @@ pub(super) fn one_way(
     news.or(&by_tcp);
     drop(by_tcp);
     b.jump_if(news.ne(0), &answered);
-    drop((news, answers));
+    drop(news);
     let left = b.value(UNANSWERED);
     left.sub(b.load(lane.at(Lane::direct_bytes)));
     left.add(b.load(lane.at(Lane::bytes_at_answer)));
@@ -96,7 +97,7 @@ pub(super) fn one_way(
     fallback.because(b, Cause::LookFailed);
     b.place(&answered);
     b.store(most.place(), UNANSWERED);
-    b.store(lane.at(Lane::answers_seen), receiver::direct_messages(b, lane, &unknown));
+    b.store(lane.at(Lane::answers_seen), b.load(answers.place()));
     b.store(lane.at(Lane::messages_at_answer), b.load(lane.at(Lane::direct_messages)));
     b.store(lane.at(Lane::bytes_at_answer), b.load(lane.at(Lane::direct_bytes)));
     b.store(lane.at(Lane::received_seen), b.load(received.place()));

@@ -150,8 +150,8 @@ pub(super) fn turn_to_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg
     by_tcp(b, d, lane, now);
 }
 
-/// A message goes by TCP: whoever asks sees that none is on its way directly. That is not said while another thread is in a call on the
-/// socket: it may be in a redirect. Connection tracking sees the message, so the next that has to be by TCP is a whole period away.
+/// A message goes by TCP: a count above 0 tells the peer that no redirect is in flight. It does not rise while another thread is in a call
+/// on the socket, which may be a redirect. Connection tracking sees the message, so the next that has to be by TCP is a whole period away.
 pub(super) fn by_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
     let others = b.label();
     let users = receiver::users_of_psock(b, d, &b.load(lane.at(Lane::own).at(End::sk)), &others);

@@ -96,8 +96,8 @@ record! {
         pub rests_until: u64,
         /// When small messages were last let through unanswered, in jiffies.
         pub unanswered_at: u64,
-        /// How often the sk_msg program is still going to look whether the receiver's socket is in use. 0 while it does not look; otherwise
-        /// whoever is in a call on this socket will not be for long.
+        /// Looks at the receiver's socket lock that the sk_msg program has left before it gives up. 0 while it does not look; otherwise the
+        /// owner of this socket's lock is that program's caller, and lets go of it without a page fault.
         pub looking: u32,
         /// How often of late the receiver's socket was in use when there was a message for it, see [`super::receiver`].
         pub contended: u32,

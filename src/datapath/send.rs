@@ -8,7 +8,7 @@
 //!   the lane has ended                                -> TCP
 //!   the peer is not known yet, or is gone             -> TCP
 //!   the receiver's file blocks                        -> TCP
-//! somebody is in a call on the receiver for long      -> TCP
+//! the receiver's socket lock stays held               -> TCP
 //! unless credit covers the message:
 //!   the lane goes by TCP and the arrival gate is shut -> TCP
 //!   small messages that nothing answers               -> TCP

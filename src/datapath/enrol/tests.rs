@@ -196,7 +196,7 @@ fn a_process_that_may_splice_has_to_show_that_it_received_everything() {
             };
             assert_eq!((w.enrol(client), w.counted()), (expected, counted));
             if spliced == 0 {
-                // Nobody may count any more while it waits for its peer.
+                // The tracepoint may be detached while it waits for its peer.
                 w.send(server, 10);
                 w.read(client);
                 for _ in 0..20 {
