@@ -70,8 +70,20 @@ fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
             }
         }
     }
-    let expected =
-        ["About", "Candidate", "Comm", "Control", "Endings", "Isns", "Lane", "Ports", "Prefix", "Process", "Tracer"];
+    let expected = [
+        "About",
+        "Candidate",
+        "Comm",
+        "Control",
+        "Endings",
+        "Isns",
+        "Lane",
+        "Pass",
+        "Ports",
+        "Prefix",
+        "Process",
+        "Tracer",
+    ];
     assert_eq!(records.keys().copied().collect::<Vec<_>>(), expected, "records in maps");
     assert!(records["Lane"] > 20, "only {} fields of Lane were looked at", records["Lane"]);
 }

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use bpf_asm::{KernelField, Program};
 use tcp_shunt::agent::kernel;
-use tcp_shunt::datapath::{Datapath, Layout, Settings};
+use tcp_shunt::datapath::{Datapath, Layout, Passes, Settings};
+use tcp_shunt::probe;
 
 /// The jiffies in a second that kernels are built with, the usual one first.
 const HZ: [u32; 4] = [250, 100, 300, 1000];
@@ -61,9 +62,15 @@ fn layout() -> Layout {
     LAYOUT.clone()
 }
 
+/// With the program that enrols which this kernel takes.
+fn settings(hz: u32) -> Settings {
+    static PASSES: LazyLock<Passes> = LazyLock::new(probe::passes);
+    Settings { flows: FLOWS, hz, passes: *PASSES }
+}
+
 /// The datapath as the agent assembles it here, where bytes are charged.
 pub fn usual() -> Datapath {
-    Datapath::new(layout(), Settings { flows: FLOWS, hz: HZ[0] })
+    Datapath::new(layout(), settings(HZ[0]))
 }
 
 /// Every program in every variant. Variants whose instructions are the same are one, under the name of the first.
@@ -89,7 +96,7 @@ fn datapaths(layout: &Layout) -> impl Iterator<Item = Datapath> {
         let mut layout = layout.clone();
         let lacked = FEATURES.iter().enumerate().filter(|(number, _)| lacking & 1 << number != 0);
         lacked.for_each(|(_, feature)| feature.take_out_of(&mut layout));
-        HZ.map(|hz| Datapath::new(layout.clone(), Settings { flows: FLOWS, hz }))
+        HZ.map(|hz| Datapath::new(layout.clone(), settings(hz)))
     })
 }
 

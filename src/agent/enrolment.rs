@@ -1,32 +1,28 @@
 //! Enrols the candidates that the programs find, and finds out how the processes that use them read.
 //!
-//! A program tells of a connection that has become a candidate. The agent runs the program that enrols for it, and as long as that says
-//! what it waits for, again: once the process is examined, when no thread sleeps on the socket, when its peer is ready, when it has a history. It does so
-//! ever more seldom, so that those who wait for good cost little.
+//! A program tells the agent of a connection that has become a candidate. The agent examines its process and runs the program that enrols,
+//! for all candidates; that says when it is to be run again. Passes take a small part of a processor, however many candidates there are.
 
 use std::collections::HashMap;
-use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bytemuck::bytes_of;
+use nix::time::{ClockId, clock_gettime};
 use syscalls::{Link, Prog, RingBuf, TypedMap, Update};
 
 use super::Instance;
-use crate::datapath::{Answer, Newcomer, Process, RECORD_AT, Reads, Request, Wait};
+use super::candidates::Candidates;
+use crate::datapath::{Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
-use crate::host::NamespaceIds;
 
-/// How long a candidate waits for its first attempt: most connections that end soon have ended then, and cost no more.
-const FIRST: Duration = Duration::from_millis(1);
-/// Between two attempts for a candidate, at first.
-const SOON: Duration = Duration::from_micros(100);
-/// The longest pause between two attempts.
-const SELDOM: Duration = Duration::from_secs(2);
-/// The longest pause while something is about to change.
-const OFTEN: Duration = Duration::from_millis(20);
+/// After how long the ring buffer may be read again: where connections come one after the other, the agent does not wake up for each.
+const READ_AGAIN: Duration = Duration::from_millis(1);
+/// How many times as long as a pass has taken of a processor there is none after it.
+const SHARE: u32 = 20;
+/// How many passes follow each other at once, for the peers of those that were enrolled.
+const AT_ONCE: u32 = 4;
 /// How long the tracepoint stays attached after the last candidate that needs it.
 const LINGER: Duration = Duration::from_secs(2);
 /// After how long a process that could not be examined is examined again.
@@ -36,37 +32,19 @@ const REMEMBERED: usize = 4096;
 
 /// Enrols candidates.
 pub struct Enrolment {
-    enrol: Prog,
+    candidates: Candidates,
     newcomers: RingBuf,
     readers: TypedMap<Process, u32>,
     examiner: Examiner,
-    namespaces: NamespaceIds,
     /// Whether the numbers of processes that programs tell are this process's, too.
     sees_processes: bool,
     /// Processes that could not be examined, and when that is tried again.
     unknown: HashMap<Process, Instant>,
     history: History,
-    waiting: Vec<Waiting>,
+    /// When the next pass is due, if there is a candidate.
+    due: Option<Instant>,
     /// When the ring buffer may be read again.
     next_read: Instant,
-}
-
-/// A candidate that waits.
-struct Waiting {
-    newcomer: Newcomer,
-    due: Instant,
-    pause: Duration,
-}
-
-/// What came of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Enrolled,
-    Waits(Wait),
-    /// It is closed, or left alone.
-    Gone,
-    /// Its network namespace is not found.
-    Hidden,
 }
 
 /// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it: it costs every receive call of
@@ -78,120 +56,90 @@ struct History {
 }
 
 impl Enrolment {
-    /// Of the candidates of this instance. `reads` is the program at the tracepoint, where the kernel has that.
-    pub fn new(instance: &Instance, enrol: Prog, reads: Option<Prog>) -> Result<Enrolment> {
+    /// Of the candidates of this instance, at which its program gets like this. `reads` is the program at the tracepoint, where the
+    /// kernel has that.
+    pub fn new(instance: &Instance, enrol: Prog, passes: Passes, reads: Option<Prog>) -> Result<Enrolment> {
         Ok(Enrolment {
-            enrol,
+            candidates: Candidates::new(instance, enrol, passes)?,
             newcomers: RingBuf::new(instance.map("newcomers")?).context("cannot be told of candidates")?,
             readers: TypedMap::new(instance.map("readers")?)?,
             examiner: Examiner::default(),
-            namespaces: NamespaceIds::new()?,
             sees_processes: sees_processes(),
             unknown: HashMap::new(),
             history: History { program: reads, attached: None, needed: Instant::now() },
-            waiting: Vec::new(),
+            // Those that another agent has left.
+            due: Some(Instant::now()),
             next_read: Instant::now(),
         })
     }
 
-    /// What becomes readable when there is a candidate; `None` for a while after it was read. Where connections come one after the
-    /// other, the agent does not wake up for each.
+    /// What becomes readable when there is a candidate; `None` for a while after it was read.
     pub fn newcomers(&self) -> Option<BorrowedFd<'_>> {
         (Instant::now() >= self.next_read).then(|| self.newcomers.as_fd())
     }
 
-    /// The time-out until the next attempt is due, or the ring buffer may be read again: at most `longest`.
+    /// The time-out until the next pass is due, or the ring buffer may be read again: at most `longest`.
     pub fn period(&self, longest: Duration) -> Duration {
         let now = Instant::now();
         let read = Some(self.next_read).filter(|read| *read > now);
-        let due = self.waiting.iter().map(|waiting| waiting.due).chain(read).min();
+        let due = self.due.into_iter().chain(read).min();
         due.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
-    /// Takes in newcomers, and makes every attempt that is due.
+    /// Takes in newcomers, and makes the pass that is due.
     pub fn step(&mut self) -> Result<()> {
         let now = Instant::now();
         if now >= self.next_read {
-            let (waiting, next_read) = (&mut self.waiting, &mut self.next_read);
-            self.newcomers.drain(|record| {
-                if let Ok(newcomer) = bytemuck::try_pod_read_unaligned(record) {
-                    *next_read = now + FIRST;
-                    waiting.push(Waiting { newcomer, due: now + FIRST, pause: SOON });
-                }
-            })?;
+            self.take_in(now)?;
         }
-        let mut history = false;
-        let (mut due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.due <= now);
-        self.waiting = later;
-        while let Some(mut waiting) = due.pop() {
-            let wait = match self.attempt(&waiting.newcomer)? {
-                Outcome::Waits(wait) => Some(wait),
-                Outcome::Gone => continue,
-                // Whether the socket is still there is not known, either.
-                Outcome::Hidden if waiting.pause >= SELDOM => continue,
-                Outcome::Hidden => None,
-                Outcome::Enrolled => {
-                    // Its peer has waited for that.
-                    let pair = waiting.newcomer.pair;
-                    let peers = self.waiting.extract_if(.., |other| other.newcomer.pair == pair);
-                    due.extend(peers.map(|peer| Waiting { pause: SOON, ..peer }));
-                    continue;
-                }
-            };
-            history |= wait == Some(Wait::History);
-            // A history grows with every read, and a moment without unread bytes comes soon.
-            let grows = matches!(wait, Some(Wait::History | Wait::Unread));
-            waiting.pause = (waiting.pause * 2).min(if grows { OFTEN } else { SELDOM });
-            waiting.due = Instant::now() + waiting.pause;
-            self.waiting.push(waiting);
+        if self.due.is_none_or(|due| now < due) {
+            self.history.keep(false);
+            return Ok(());
         }
-        self.history.keep(history);
+        let began = clock(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+        let mut found = Pass::default();
+        for _ in 0..AT_ONCE {
+            found = self.candidates.pass()?;
+            if found.enrolled == 0 {
+                break;
+            }
+        }
+        let took = clock(ClockId::CLOCK_THREAD_CPUTIME_ID)?.saturating_sub(began);
+        let end = Instant::now();
+        self.due = after_boot(found.due, end)?.map(|due| due.max(end + took * SHARE));
+        self.history.keep(found.histories > 0);
         Ok(())
     }
 
-    /// Runs the program for a candidate.
-    fn attempt(&mut self, newcomer: &Newcomer) -> Result<Outcome> {
-        let process = newcomer.process.pid;
-        let Some(id) = self.namespaces.of(newcomer.netns_cookie, newcomer.netns, newcomer.thread, process) else {
-            tracing::debug!(pid = process, netns = newcomer.netns, "its network namespace is not found");
-            return Ok(Outcome::Hidden);
-        };
-        let outcome = self.run(newcomer, id)?;
-        if outcome == Outcome::Waits(Wait::Process) && self.examine(&newcomer.process) {
-            return self.run(newcomer, id);
+    /// Reads the ring buffer. By the time that it may be read again, the first attempts of those that it has told of are due.
+    fn take_in(&mut self, now: Instant) -> Result<()> {
+        let mut newcomers: Vec<Newcomer> = Vec::new();
+        self.newcomers.drain(|record| newcomers.extend(bytemuck::try_pod_read_unaligned::<Newcomer>(record)))?;
+        if newcomers.is_empty() {
+            return Ok(());
         }
-        Ok(outcome)
+        for newcomer in newcomers {
+            if self.readers.lookup(&newcomer.process)?.is_none() {
+                self.examine(&newcomer.process)?;
+            }
+            self.candidates.add(newcomer);
+        }
+        self.next_read = now + READ_AGAIN;
+        self.due = Some(self.due.map_or(self.next_read, |due| due.min(self.next_read)));
+        Ok(())
     }
 
-    fn run(&mut self, newcomer: &Newcomer, namespace: i32) -> Result<Outcome> {
-        let mut packet = [0; RECORD_AT + size_of::<Request>()];
-        packet[RECORD_AT..].copy_from_slice(bytes_of(&request(newcomer, namespace)));
-        let answer = self.enrol.transform(&mut packet).context("cannot run the program that enrols")?.retval;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
-        let outcome = match waits.into_iter().find(|wait| *wait as u32 == answer) {
-            Some(wait) => Outcome::Waits(wait),
-            None if answer == Answer::Enrolled as u32 => Outcome::Enrolled,
-            None => Outcome::Gone,
-        };
-        tracing::trace!(cookie = newcomer.cookie, pid = newcomer.process.pid, ?outcome, "candidate");
-        Ok(outcome)
-    }
-
-    /// Finds out how a process reads; whether that was possible.
-    fn examine(&mut self, process: &Process) -> bool {
-        if !self.sees_processes {
-            return false;
-        }
+    /// Finds out how a process reads, if that is possible.
+    fn examine(&mut self, process: &Process) -> Result<()> {
         let now = Instant::now();
-        if self.unknown.get(process).is_some_and(|again| now < *again) {
-            return false;
+        if !self.sees_processes || self.unknown.get(process).is_some_and(|again| now < *again) {
+            return Ok(());
         }
         match self.examiner.examine(process.pid) {
             Ok(finding) => {
                 report(process, &finding);
                 self.unknown.remove(process);
-                self.readers.update(process, &(finding.reads as u32), Update::ANY).is_ok()
+                self.readers.update(process, &(finding.reads as u32), Update::ANY)?;
             }
             Err(error) => {
                 if self.unknown.len() >= REMEMBERED {
@@ -203,10 +151,23 @@ impl Enrolment {
                         "left to TCP: it cannot be found out how this process reads its sockets: {error}"
                     );
                 }
-                false
             }
         }
+        Ok(())
     }
+}
+
+/// A time that programs have told, in nanoseconds of `CLOCK_MONOTONIC`, by the clock that says `now`; none for the end of time.
+fn after_boot(time: u64, now: Instant) -> Result<Option<Instant>> {
+    if time == u64::MAX {
+        return Ok(None);
+    }
+    let since_boot = clock(ClockId::CLOCK_MONOTONIC)?;
+    Ok(Some(now + Duration::from_nanos(time).saturating_sub(since_boot)))
+}
+
+fn clock(id: ClockId) -> Result<Duration> {
+    Ok(clock_gettime(id).context("cannot ask what time it is")?.into())
 }
 
 /// Whether this process is in the initial PID namespace, whose numbers programs tell: in another one, a number is another process, and
@@ -222,25 +183,6 @@ fn sees_processes() -> bool {
         );
     }
     initial
-}
-
-/// A candidate as a packet to its socket has it.
-fn request(newcomer: &Newcomer, namespace: i32) -> Request {
-    const AF_INET: u32 = libc::AF_INET as u32;
-    const AF_INET6: u32 = libc::AF_INET6 as u32;
-    let mut tuple = [0; 9];
-    let ports = [newcomer.remote_port as u16, (newcomer.local_port as u16).to_be()];
-    let ports = bytemuck::cast(ports);
-    let mapped = Ipv6Addr::from(newcomer.local_v6).to_ipv4_mapped().is_some();
-    let family = if newcomer.family == AF_INET || mapped { AF_INET } else { AF_INET6 };
-    if family == AF_INET {
-        tuple[..3].copy_from_slice(&[newcomer.remote_v4, newcomer.local_v4, ports]);
-    } else {
-        tuple[..4].copy_from_slice(&bytemuck::cast::<_, [u32; 4]>(newcomer.remote_v6));
-        tuple[4..8].copy_from_slice(&bytemuck::cast::<_, [u32; 4]>(newcomer.local_v6));
-        tuple[8] = ports;
-    }
-    Request { cookie: newcomer.cookie, netns: namespace.cast_unsigned(), family, tuple, padding: 0 }
 }
 
 fn report(process: &Process, finding: &Finding) {
@@ -283,28 +225,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_candidate_is_asked_for_as_a_packet_to_its_socket_has_it() {
-        let newcomer = Newcomer {
-            cookie: 7,
-            family: libc::AF_INET as u32,
-            local_port: 80,
-            remote_port: u32::from(0x1234u16.to_be()),
-            local_v4: u32::from_ne_bytes([10, 0, 0, 1]),
-            remote_v4: u32::from_ne_bytes([10, 0, 0, 2]),
-            ..Newcomer::default()
-        };
-        let asked = request(&newcomer, -1);
-        assert_eq!((asked.cookie, asked.netns, asked.family), (7, u32::MAX, libc::AF_INET as u32));
-        assert_eq!(bytes_of(&asked.tuple)[..12], [10, 0, 0, 2, 10, 0, 0, 1, 0x12, 0x34, 0, 80]);
-
-        let v6 = |last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).octets();
-        let newcomer = Newcomer { family: libc::AF_INET6 as u32, local_v6: v6(1), remote_v6: v6(2), ..newcomer };
-        let asked = request(&newcomer, 3);
-        assert_eq!((asked.netns, asked.family), (3, libc::AF_INET6 as u32));
-        assert_eq!(bytes_of(&asked.tuple), [&v6(2)[..], &v6(1), &[0x12, 0x34, 0, 80]].concat());
-
-        let mapped = |last| std::net::Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
-        let newcomer = Newcomer { local_v6: mapped(1), remote_v6: mapped(2), ..newcomer };
-        assert_eq!(bytes_of(&request(&newcomer, 3).tuple)[..8], [10, 0, 0, 2, 10, 0, 0, 1]);
+    fn a_time_that_has_passed_is_now_and_the_end_of_time_is_none() {
+        let now = Instant::now();
+        assert_eq!(after_boot(u64::MAX, now).unwrap(), None);
+        assert_eq!(after_boot(1, now).unwrap(), Some(now));
+        let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+        let later = after_boot((since_boot + Duration::from_secs(5)).as_nanos() as u64, now).unwrap().unwrap() - now;
+        assert!(later <= Duration::from_secs(5) && later > Duration::from_secs(4), "{later:?}");
     }
 }

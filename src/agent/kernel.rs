@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bpf_asm::KernelField;
 use syscalls::Btf;
 
-use crate::datapath::Layout;
+use crate::datapath::{Layout, Passes};
 use crate::probe;
 use crate::probe::behaviour::{Answer, Behaviour, Need};
 
@@ -37,6 +37,11 @@ impl Kernel {
             hz: probe::hz().context("cannot find out how long a jiffy is")?,
             behaviours,
         })
+    }
+
+    /// How the program that enrols gets at candidates here.
+    pub fn passes(&self) -> Passes {
+        if self.does(Behaviour::StorageIteratorEnrols) { Passes::Iterator } else { Passes::Classifier }
     }
 
     /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and so is

@@ -1,5 +1,6 @@
 //! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes it away without losing a byte.
 
+mod candidates;
 mod drain;
 mod enrolment;
 mod generation;
@@ -109,7 +110,7 @@ impl Agent {
         let lock = match pins.take()? {
             Some(lock) => lock,
             None if config.replace => {
-                probe::rehearse(kernel.layout.clone(), kernel.hz)
+                probe::rehearse(kernel.layout.clone(), kernel.hz, kernel.passes())
                     .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
                 pins.take_over(PATIENCE)?
             }
@@ -315,7 +316,7 @@ fn finish(pins: &Pins, drains: Vec<Drain>) -> Result<usize> {
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
 /// new one.
 fn install(pins: &Pins, config: &Config, kernel: &Kernel, target: &Target) -> Result<(Instance, Rules, Enrolment)> {
-    let settings = Settings { flows: config.flows, hz: kernel.hz };
+    let settings = Settings { flows: config.flows, hz: kernel.hz, passes: kernel.passes() };
     let datapath = Datapath::new(kernel.layout.clone(), settings);
     let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);
     let generations = pins.generations()?;
@@ -402,7 +403,7 @@ fn attach(
     rules.note_listeners()?;
     let reads = programs.remove(&ProgramName::Reads);
     let enrol = programs.remove(&ProgramName::Enrol).context("program 'enrol'")?;
-    let enrolment = Enrolment::new(&instance, enrol, reads)?;
+    let enrolment = Enrolment::new(&instance, enrol, datapath.settings.passes, reads)?;
     Ok((instance, rules, enrolment))
 }
 

@@ -24,6 +24,11 @@ pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 /// A connection whose file still blocks after so many segments is left alone for good.
 const PATIENCE: i32 = 64;
 
+/// How long a candidate waits for its first attempt, in nanoseconds: most connections that end soon have ended then, and cost no more.
+pub(super) const FIRST: i32 = 1_000_000;
+/// Between the first two attempts, in nanoseconds; each pause is twice the one before.
+pub(super) const SOON: i32 = 100_000;
+
 /// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it. More would be filled by TCP if the reader
 /// does not read.
 const ROOM: u32 = 1 << 20;
@@ -82,6 +87,7 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.jump(&done);
 
     b.place(&refused_before);
+    b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, &done)));
     window_of(b, event, ANY_WINDOW);
     forget(b, event);
     b.jump(&done);
@@ -137,13 +143,11 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
     b.store(candidate.at(Candidate::sk), b.load(address.place()));
     name_of(b, event, candidate.at(Candidate::name), candidate.at(Candidate::role));
-    {
-        let pair = b.slot::<Isns>();
-        let role = b.load(candidate.at(Candidate::role));
-        rendezvous::pair(b, &candidate.at(Candidate::name), &role, &pair);
-        b.copy(newcomer.at(Newcomer::pair), pair.place());
-    }
-    drop(candidate);
+    b.store(candidate.at(Candidate::pause), SOON / 2);
+    let due = b.call(helper::ktime_get_ns());
+    due.add(FIRST);
+    b.store(candidate.at(Candidate::due), &due);
+    drop((due, candidate));
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);
     drop((lost, newcomer));

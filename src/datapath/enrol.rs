@@ -1,4 +1,4 @@
-//! Enrolment: a program that the agent runs for a candidate that it was told of.
+//! Enrolment: a program that the agent runs over all candidates, pass after pass.
 //!
 //! | a candidate that | then |
 //! |---|---|
@@ -9,24 +9,28 @@
 //! | has a peer that waits | waits |
 //! | otherwise | is enrolled |
 //!
-//! The request is a packet with a [`Request`] in it: sockets are found by their addresses and known by their cookie. The result of the
-//! run is an [`Answer`] or a [`Wait`].
+//! One that waits is tried again ever more seldom, or as soon as its peer is ready, and is no candidate any more when it has waited for
+//! long: its next segment makes it one again. So a pass costs what is at work, not what is open. What a pass has found is in [`Pass`].
+//!
+//! It is an iterator over the storage of candidates, or a classifier that is run for one after the other ([`Passes`]): its packet is a
+//! [`Request`], by which the socket is found, and its result is 1 as long as that is a candidate.
 //!
 //! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. A segment may arrive in
 //! this very moment, and be read in part: see [`super::verdict`].
 
 use bpf_asm::helper::{Arg, Call};
 use bpf_asm::{
-    __sk_buff, BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_sock, helper, tcp_sock,
+    __sk_buff, BuildErrors, Builder, Label, NULL, Place, Program, ProgramType, Ptr, Reg, Slot,
+    bpf_iter__bpf_sk_storage_map, bpf_sock, helper, tcp_sock,
 };
 
-use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
+use super::candidate::{BPF_SK_STORAGE_GET_F_CREATE, SOON};
 use super::count::count;
 use super::counter::Outcome;
 use super::packet::request;
-use super::record::{self, Candidate, End, Isns, Lane, Reads, Request, Role, Wait};
+use super::record::{Candidate, End, Isns, Lane, Pass, Reads, Request, Role, Wait};
 use super::rendezvous::{ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair};
-use super::{Datapath, control, evidence, guard, lane, receiver, waiters};
+use super::{Datapath, Passes, control, evidence, guard, lane, receiver, waiters};
 
 /// State of a connection (include/net/tcp_states.h).
 const TCP_ESTABLISHED: i32 = 1;
@@ -39,6 +43,11 @@ const EEXIST: i32 = -17;
 const MISMATCHES: i32 = 64;
 /// Instead of a count: the history has matched.
 const NONE_AT_LAST: i32 = -1;
+
+/// The longest pause between two attempts, in nanoseconds: one who has waited for that long and still waits is no candidate any more.
+const SELDOM: i32 = 1_600_000_000;
+/// The longest pause while a history grows.
+const OFTEN: i32 = 20_000_000;
 
 /// Where those go that wait, and what for.
 struct Waiting {
@@ -55,33 +64,37 @@ impl Waiting {
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_enrol");
-    let packet = b.context::<__sk_buff>();
-    let (gone, release, left_alone) = (b.label(), b.label(), b.label());
+    let (none, done, left_alone) = (b.label(), b.label(), b.label());
     let waiting = Waiting { label: b.label(), wait: b.slot() };
-    // The result, and the socket, which is needed for longer than there are registers.
-    let (answer, sk, address) = (b.slot::<u64>(), b.slot::<u64>(), b.slot::<u64>());
-    b.store(answer.place(), record::Answer::Gone as u32);
-    {
-        let request = request::<Request>(&b, &packet, &gone);
-        b.store(sk.place(), find(&b, &packet, &request, &gone));
-        drop(packet);
-        let shown = || b.load(sk.place()).cast::<bpf_sock>();
-        let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
-        b.jump_if(candidate.eq(0), &release);
-        let cookie = b.load(candidate.at(Candidate::cookie));
-        b.jump_if(cookie.ne(b.load(request.at(Request::cookie))), &release);
-        drop(cookie);
-        let refused = b.load(candidate.at(Candidate::refused));
-        b.jump_if(refused.ne(0), &release);
-        drop((candidate, refused));
-    }
+    // What is needed for longer than there are registers; and whether the socket is a candidate at the end.
+    let (sk, address, remains) = (b.slot::<u64>(), b.slot::<u64>(), b.slot::<u64>());
+    let asked_for = match d.settings.passes {
+        Passes::Iterator => {
+            let context = b.context::<bpf_iter__bpf_sk_storage_map>();
+            let next = b.load(context.at(bpf_iter__bpf_sk_storage_map::sk));
+            // The last call is for none.
+            b.jump_if(next.eq(0), &none);
+            b.store(sk.place(), &next);
+            None
+        }
+        Passes::Classifier => Some(asked_for(&b, &sk, &remains, &none)),
+    };
     let shown = || b.load(sk.place()).cast::<bpf_sock>();
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
-    b.jump_if(candidate.eq(0), &release);
+    b.jump_if(candidate.eq(0), &done);
     let candidate = b.keep(candidate);
+    if let Some(request) = asked_for {
+        // Another connection may have its addresses by now.
+        let cookie = b.load(candidate.at(Candidate::cookie));
+        b.jump_if(cookie.ne(b.load(request.at(Request::cookie))), &done);
+    }
+    let refused = b.load(candidate.at(Candidate::refused));
+    b.jump_if(refused.ne(0), &done);
+    drop(refused);
     b.store(address.place(), b.load(candidate.at(Candidate::sk)));
     let at = b.slot::<Isns>();
     pair(&b, &candidate.at(Candidate::name), &b.load(candidate.at(Candidate::role)), &at);
+    is_due(&b, d, &candidate, &at, &remains, &done);
     // An end whose peer would have the same name.
     let own = b.load(at.at(Isns::own));
     b.jump_if(own.eq(b.load(at.at(Isns::peer))), &left_alone);
@@ -108,6 +121,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     introduce(&b, d, &candidate, &lane, &peer, &address);
     drop((candidate, peer));
     put_into_map(&b, d, &lane, &shown, &left_alone);
+    is_still_there(&b, d, &lane, &shown, &done);
 
     let entry = b.slot::<u64>();
     b.store(entry.place(), &lane);
@@ -116,23 +130,41 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.when(known.ne(0), || count(&b, d, Outcome::Paired));
     drop((known, lane));
     b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
-    b.store(answer.place(), record::Answer::Enrolled as u32);
-    b.jump(&release);
+    add_to(&b, b.map_value(&d.maps.pass, 0).at(Pass::enrolled));
+    b.jump(&done);
 
     b.place(&left_alone);
     alone(&b, d, &at);
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
     b.when(candidate.ne(0), || b.store(candidate.at(Candidate::refused), 1));
     drop(candidate);
-    b.jump(&release);
+    b.jump(&done);
 
     b.place(&waiting.label);
-    b.store(answer.place(), b.load(waiting.wait.place()));
-    b.place(&release);
-    b.call(helper::sk_release(shown()));
-    b.place(&gone);
-    b.ret(b.load(answer.place()));
-    b.finish(ProgramType::Classifier)
+    try_again(&b, d, &waiting.wait, &at, &shown, &remains, &done);
+    b.place(&done);
+    match d.settings.passes {
+        Passes::Iterator => {
+            b.place(&none);
+            b.ret(0);
+            b.finish(ProgramType::Iterator)
+        }
+        Passes::Classifier => {
+            b.call(helper::sk_release(shown()));
+            b.place(&none);
+            b.ret(b.load(remains.place()));
+            b.finish(ProgramType::Classifier)
+        }
+    }
+}
+
+/// Puts the socket that the packet asks for into `sk`; jumps to `none` if there is none.
+fn asked_for(b: &Builder, sk: &Slot<u64>, remains: &Slot<u64>, none: &Label) -> Slot<Request> {
+    let packet = b.keep(b.context::<__sk_buff>());
+    b.store(remains.place(), 0);
+    let request = request::<Request>(b, &packet, none);
+    b.store(sk.place(), find(b, &packet, &request, none));
+    request
 }
 
 /// The socket that packets of a connection go to; jumps to `none` if there is none.
@@ -162,6 +194,129 @@ fn find(b: &Builder, packet: &Ptr<__sk_buff>, request: &Slot<Request>, none: &La
     look_up(V6);
     b.place(&found);
     b.load(sk.place()).cast()
+}
+
+/// Adds one to a number of [`Pass`].
+fn add_to(b: &Builder, number: Place<u32>) {
+    let more = b.load(number.clone());
+    more.add(1);
+    b.store(number, &more);
+}
+
+/// The pass will have to be followed by another one then.
+fn soonest(b: &Builder, d: &Datapath, due: &Reg) {
+    let first = || b.map_value(&d.maps.pass, 0).at(Pass::due);
+    b.when(due.lt(b.load(first())), || b.store(first(), due));
+}
+
+/// The candidate's next attempt is due, or its peer is ready, or never will be. Jumps to `not_yet` otherwise.
+fn is_due(
+    b: &Builder,
+    d: &Datapath,
+    candidate: &Ptr<Candidate>,
+    at: &Slot<Isns>,
+    remains: &Slot<u64>,
+    not_yet: &Label,
+) {
+    let (due, by_time) = (b.label(), b.label());
+    let wait = b.load(candidate.at(Candidate::wait));
+    b.jump_if(wait.ne(Wait::Peer as u32), &by_time);
+    drop(wait);
+    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+    b.jump_if(entry.eq(0), &by_time);
+    let own = ready_bit(b, candidate);
+    b.when(own.ne(b.load(entry.at_all())), || {
+        // The moment may not be right, but will come soon.
+        b.store(candidate.at(Candidate::pause), SOON / 2);
+        b.jump(&due);
+    });
+    drop((entry, own));
+
+    b.place(&by_time);
+    let now = b.call(helper::ktime_get_ns());
+    b.jump_if(now.ge(b.load(candidate.at(Candidate::due))), &due);
+    drop(now);
+    let wait = b.load(candidate.at(Candidate::wait));
+    b.when(wait.eq(Wait::History as u32), || add_to(b, b.map_value(&d.maps.pass, 0).at(Pass::histories)));
+    drop(wait);
+    soonest(b, d, &b.load(candidate.at(Candidate::due)));
+    b.store(remains.place(), 1);
+    b.jump(not_yet);
+    b.place(&due);
+}
+
+/// What this end leaves at the rendezvous when it could be enrolled.
+fn ready_bit(b: &Builder, candidate: &Ptr<Candidate>) -> Reg {
+    let bit = b.load(candidate.at(Candidate::role));
+    bit.add(CLIENT_READY);
+    bit
+}
+
+/// The candidate waits: says when it is due again, or that it is none any more. Both ends are told apart by their bits at the
+/// rendezvous, and what is left there of one that is no candidate would mislead its peer.
+fn try_again(
+    b: &Builder,
+    d: &Datapath,
+    wait: &Slot<u32>,
+    at: &Slot<Isns>,
+    shown: &dyn Fn() -> Ptr<bpf_sock>,
+    remains: &Slot<u64>,
+    done: &Label,
+) {
+    let gives_up = b.label();
+    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
+    b.jump_if(candidate.eq(0), done);
+    let candidate = b.keep(candidate);
+    b.store(candidate.at(Candidate::wait), b.load(wait.place()));
+    let pause = b.keep(b.load(candidate.at(Candidate::pause)));
+    pause.lsh(1);
+    let history = b.load(wait.place());
+    b.when(history.eq(Wait::History as u32), || {
+        add_to(b, b.map_value(&d.maps.pass, 0).at(Pass::histories));
+        let reads = b.load(candidate.at(Candidate::reads));
+        b.when(reads.ne(b.load(candidate.at(Candidate::reads_seen))), || {
+            b.store(candidate.at(Candidate::reads_seen), &reads);
+            b.when(pause.gt(OFTEN), || pause.set(OFTEN));
+        });
+    });
+    drop(history);
+    b.jump_if(pause.gt(SELDOM), &gives_up);
+    b.store(candidate.at(Candidate::pause), &pause);
+    let due = b.call(helper::ktime_get_ns());
+    due.add(&pause);
+    drop(pause);
+    b.store(candidate.at(Candidate::due), &due);
+    soonest(b, d, &due);
+    drop((due, candidate));
+    b.store(remains.place(), 1);
+    b.jump(done);
+
+    b.place(&gives_up);
+    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+    b.when(entry.ne(0), || {
+        let said = b.load(entry.at_all());
+        b.when(said.lt(ALONE), || {
+            b.call(helper::map_delete_elem(&d.maps.rendezvous, at));
+        });
+    });
+    drop(entry);
+    b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+}
+
+/// Nobody holds the socket while the pass goes on: it may have been freed since this program was called, and its memory given to a new
+/// connection. That one is taken out at once.
+fn is_still_there(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() -> Ptr<bpf_sock>, done: &Label) {
+    let (another, same) = (b.label(), b.label());
+    let socket = b.call(helper::skc_to_tcp_sock(shown()));
+    b.jump_if(socket.eq(0), &another);
+    let cookie = b.load(socket.member(d.layout.cookie));
+    b.jump_if(cookie.eq(b.load(lane.at(Lane::own).at(End::cookie))), &same);
+    drop((socket, cookie));
+    b.place(&another);
+    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+    b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
+    b.jump(done);
+    b.place(&same);
 }
 
 /// The connection goes on, and so does shunt.
@@ -276,11 +431,7 @@ fn meet(
 ) {
     let (enrolled, ambiguous, met) = (b.label(), b.label(), b.label());
     let ready = b.slot::<u64>();
-    {
-        let own = b.load(candidate.at(Candidate::role));
-        own.add(CLIENT_READY);
-        b.store(ready.place(), &own);
-    }
+    b.store(ready.place(), ready_bit(b, candidate));
     let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
     b.when(entry.eq(0), || {
         b.call(helper::map_update_elem(&d.maps.rendezvous, at, &ready, BPF_NOEXIST));

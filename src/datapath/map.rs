@@ -3,7 +3,7 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::counter::Counter;
-use super::record::{About, Candidate, Comm, Control, Endings, Isns, Lane, Ports, Prefix, Process, Tracer};
+use super::record::{About, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Tracer};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -63,6 +63,8 @@ pub struct Maps {
     pub events: MapRef<(), ()>,
     /// New candidates, each a [`Newcomer`](super::Newcomer), for the agent.
     pub newcomers: MapRef<(), ()>,
+    /// What the last pass over the candidates has found; one entry.
+    pub pass: MapRef<u32, Pass>,
     /// What the agent tells whoever opens its pins; one entry.
     pub about: MapRef<u32, About>,
 }
@@ -89,12 +91,13 @@ impl Maps {
             tracer: MapRef::new("tracer", MapKind::Array, 1),
             events: MapRef::ring_buffer("events", EVENTS),
             newcomers: MapRef::ring_buffer("newcomers", NEWCOMERS),
+            pass: MapRef::new("pass", MapKind::Array, 1),
             about: MapRef::new("about", MapKind::Array, 1),
         }
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 19] {
+    pub fn all(&self) -> [&MapDef; 20] {
         [
             self.hints.def(),
             self.rendezvous.def(),
@@ -114,6 +117,7 @@ impl Maps {
             self.tracer.def(),
             self.events.def(),
             self.newcomers.def(),
+            self.pass.def(),
             self.about.def(),
         ]
     }

@@ -9,7 +9,7 @@
 //! | [`handshake`] | | which connections have both ends here |
 //! | [`segment`] | | at each segment of such a connection |
 //! | [`candidate`] | | is it worth enrolling, and who uses it |
-//! | [`enrol`] | classifier, run on demand | puts candidates into the socket map, if there is evidence of how they are read |
+//! | [`enrol`] | iterator, or classifier run on demand | puts candidates into the socket map, if there is evidence of how they are read |
 //! | [`evidence`] | tracepoint | how a process reads its sockets |
 //! | [`rendezvous`] | | how the two ends of a flow find each other |
 //! | [`verdict`] | sk_skb | segments go into the same queue as redirected messages |
@@ -70,8 +70,8 @@ pub use layout::Layout;
 pub use map::{Maps, RULES};
 pub use packet::RECORD_AT;
 pub use record::{
-    ABI, About, Answer, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer,
-    PORTS_PER_BYTE, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
+    ABI, About, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer, PORTS_PER_BYTE,
+    Pass, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
 };
 
 /// What programs are assembled for, beside the kernel's layout.
@@ -81,6 +81,18 @@ pub struct Settings {
     pub flows: u32,
     /// Jiffies in a second.
     pub hz: u32,
+    /// How the program that enrols gets at candidates.
+    pub passes: Passes,
+}
+
+/// How the program that enrols gets at candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Passes {
+    /// It is an iterator over their storage.
+    Iterator,
+    /// It is a classifier that is run for one after the other: some kernels, hardened ones, refuse such iterators even to root. Newer
+    /// kernels (7.3) refuse classifiers that update a socket map.
+    Classifier,
 }
 
 /// The whole datapath for one kernel and one configuration.
@@ -143,7 +155,7 @@ pub enum ProgramName {
     Verdict,
     /// setsockopt: options that the ingress queue cannot do justice to.
     Options,
-    /// Classifier: puts candidates into the socket map.
+    /// Iterator, or classifier where the kernel refuses that: puts candidates into the socket map.
     Enrol,
     /// Tracepoint: what `recvmsg` gives to the readers of candidates.
     Reads,

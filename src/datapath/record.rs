@@ -145,6 +145,14 @@ record! {
         pub refused: u32,
         /// How often in a row its history has shown bytes that `recvmsg` did not give.
         pub mismatches: u32,
+        /// A [`Wait`], what it waited for last; 0 before its first attempt.
+        pub wait: u32,
+        /// When the next attempt to enrol it is due, in nanoseconds of `CLOCK_MONOTONIC`.
+        pub due: u64,
+        /// Between the last attempt and the next, in nanoseconds.
+        pub pause: u64,
+        /// `reads` at the last attempt.
+        pub reads_seen: u32,
         /// Nothing.
         pub padding: u32,
     }
@@ -158,8 +166,6 @@ record! {
         pub cookie: u64,
         /// The cookie of its network namespace.
         pub netns_cookie: u64,
-        /// Its connection: the client's name.
-        pub pair: Isns,
         /// The process that uses it.
         pub process: Process,
         /// Inode number of its network namespace.
@@ -186,7 +192,8 @@ record! {
 }
 
 record! {
-    /// What the program that enrols is asked for: a connection as a packet to its socket has it.
+    /// What the program that enrols is asked for where it cannot go over the candidates by itself: a connection as a packet to its
+    /// socket has it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Request {
         /// The socket's cookie.
@@ -203,14 +210,17 @@ record! {
     }
 }
 
-/// What the program that enrols answers, if the candidate does not wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Answer {
-    /// There is no such socket, or it is not a candidate any more.
-    Gone = 100,
-    /// It is enrolled.
-    Enrolled = 101,
+record! {
+    /// What one pass over the candidates has found. The agent empties it before.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Pass {
+        /// When the first of those that wait is due, in nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` if none waits.
+        pub due: u64,
+        /// How many were enrolled.
+        pub enrolled: u32,
+        /// How many wait for their history.
+        pub histories: u32,
+    }
 }
 
 /// What a candidate waits for.
@@ -444,7 +454,7 @@ record! {
 
 /// Version of what programs keep in maps: of the records in this file and of what they mean. An agent that takes over from another puts
 /// its programs on the same maps if this is the same, and lets the older drain beside them otherwise.
-pub const ABI: u32 = 5;
+pub const ABI: u32 = 6;
 
 /// Which way a lane's next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

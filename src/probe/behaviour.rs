@@ -55,6 +55,8 @@ pub enum Behaviour {
     IteratorLocks,
     /// An iterator over TCP sockets updates a sockhash.
     IteratorEnrols,
+    /// An iterator over socket storage updates a sockhash.
+    StorageIteratorEnrols,
     /// The receive buffer bounds redirected bytes.
     LimitsDirect,
     /// TCP bytes find room behind redirected ones.
@@ -312,6 +314,16 @@ const ROWS: &[Row] = &[
         if_so: "Connections that are open at the start can be accelerated.",
         if_not: "Connections that are open at the start stay with TCP.",
         try_out: facility::iterators_enrol,
+    },
+    Row {
+        behaviour: Behaviour::StorageIteratorEnrols,
+        need: Need::Decides,
+        name: "storage-iterator-enrols",
+        statement: "an iterator over socket storage may update a sockhash",
+        if_so: "Connections are enrolled by one pass over all that wait for it.",
+        if_not: "Connections are enrolled one after the other by a classifier, which the verifier has to accept (that of Linux \
+                 7.3 does not).",
+        try_out: facility::storage_iterators_enrol,
     },
     Row {
         behaviour: Behaviour::LimitsDirect,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Address, Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter_meta, helper, sock,
+    Address, Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map,
+    bpf_iter_meta, helper, sock,
 };
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
@@ -17,7 +18,7 @@ use nix::unistd::pipe;
 use nix::{setsockopt_impl, sockopt_impl};
 use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, btf};
+use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, Update, btf};
 
 use super::behaviour::{Instead, holds};
 use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
@@ -353,6 +354,40 @@ pub fn iterators_enrol() -> Result<()> {
         holds!(pass.locked, "it holds no more than the lock's spinlock, so it is not tried");
         holds!(pass.enrolled == Some(0), "the helper answers {:?}", pass.enrolled);
         pass.sockets.delete(&0u32.to_ne_bytes()).context("the socket is not in the map")?;
+        Ok(())
+    })
+}
+
+/// An iterator over socket storage puts a socket into a sockhash.
+pub fn storage_iterators_enrol() -> Result<()> {
+    const BPF_MAP_UPDATE_ELEM: i32 = 2;
+    const BPF_NOEXIST: i64 = 1;
+    const BPF_F_NO_PREALLOC: u32 = 1;
+    apart(|| {
+        let [client, _server] = connection()?;
+        let storage: MapRef<i32, u64> = MapRef::new("probe_storage", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC);
+        let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
+        let b = Builder::new("shunt_probe");
+        let context = b.context::<bpf_iter__bpf_sk_storage_map>();
+        let sk = b.keep(b.load(context.at(bpf_iter__bpf_sk_storage_map::sk)));
+        drop(context);
+        let done = b.label();
+        b.jump_if(sk.eq(0), &done);
+        let key = b.slot::<u32>();
+        b.store(key.place(), 0);
+        let call = vec![Arg::from(&sockets), Arg::from(&key), Arg::from(&sk), BPF_NOEXIST.into()];
+        b.call(Call::<Reg>::raw(BPF_MAP_UPDATE_ELEM, call));
+        b.place(&done);
+        b.ret(0);
+        let maps = load::maps(&[storage.def(), sockets.def()])?;
+        let program = b.finish(ProgramType::Iterator)?;
+        let loaded: syscalls::Result<Prog> = load::submit(&program, &maps, |spec| Prog::load(spec));
+        let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
+        let (storage, sockets) = (&maps[0].1, &maps[1].1);
+        let fd = client.as_raw_fd().to_ne_bytes();
+        storage.update(&fd, &0u64.to_ne_bytes(), Update::ANY).context("a socket gets no storage")?;
+        std::io::copy(&mut Iter::new(&loaded, Some(storage))?, &mut std::io::sink())?;
+        holds!(sockets.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
     })
 }

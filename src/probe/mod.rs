@@ -11,3 +11,10 @@ mod requirement;
 pub use behaviour::Behaviour;
 pub use hz::hz;
 pub use requirement::{Requirement, rehearse, require, requirements};
+
+use crate::datapath::Passes;
+
+/// How the program that enrols gets at candidates on this machine's kernel.
+pub fn passes() -> Passes {
+    if Behaviour::StorageIteratorEnrols.settle().is_yes() { Passes::Iterator } else { Passes::Classifier }
+}

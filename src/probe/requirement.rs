@@ -8,7 +8,7 @@ use syscalls::cap::{Capabilities, Capability};
 
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
-use crate::datapath::{Datapath, Layout, ProgramName, Settings};
+use crate::datapath::{Datapath, Layout, Passes, ProgramName, Settings};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]
@@ -98,12 +98,12 @@ fn bpf_file_system() -> Result<String, String> {
 }
 
 fn rehearsed() -> Result<()> {
-    rehearse(kernel::layout(&kernel::btf()?)?, super::hz()?)
+    rehearse(kernel::layout(&kernel::btf()?)?, super::hz()?, super::passes())
 }
 
 /// Makes the maps of a small datapath for this kernel and loads its programs: nothing is pinned or attached, so they are gone at once.
-pub fn rehearse(layout: Layout, hz: u32) -> Result<()> {
-    let datapath = Datapath::new(layout, Settings { flows: 1, hz });
+pub fn rehearse(layout: Layout, hz: u32, passes: Passes) -> Result<()> {
+    let datapath = Datapath::new(layout, Settings { flows: 1, hz, passes });
     let maps = load::maps(&datapath.maps.all())?;
     for (name, program) in datapath.programs()? {
         let loaded = load::program(&program, &maps);

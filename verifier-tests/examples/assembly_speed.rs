@@ -9,14 +9,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tcp_shunt::agent::kernel;
-use tcp_shunt::datapath::{Datapath, Settings};
+use tcp_shunt::datapath::{Datapath, Passes, Settings};
 
 /// Time to measure for.
 const BUDGET: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let layout = kernel::layout(&kernel::btf()?)?;
-    let datapath = Datapath::new(layout, Settings { flows: 65_536, hz: 250 });
+    let datapath = Datapath::new(layout, Settings { flows: 65_536, hz: 250, passes: Passes::Iterator });
     let assemble = || -> Result<(usize, usize), Box<dyn Error>> {
         let programs = datapath.programs()?;
         let slots = programs.iter().map(|(_, program)| program.slots()).sum();

@@ -1,10 +1,10 @@
 use super::super::rendezvous::ALONE;
 use super::super::simulation::{
-    CLOSE_WAIT, Event, Fault, GONE, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK, World,
-    for_each, on_every_kernel,
+    CLOSE_WAIT, Enrolment, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK,
+    World, for_each, on_every_kernel,
 };
 use super::super::{Candidate, Control, Counter, Isns, Newcomer, Role};
-use super::{PATIENCE, ROOM, WINDOW};
+use super::{FIRST, PATIENCE, ROOM, SOON, WINDOW};
 
 const ALONE_ENTRY: u64 = ALONE as u64;
 
@@ -42,17 +42,16 @@ fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
             local_v6: v6(1),
             remote_v6: v6(2),
             thread: of_client.thread,
-            pair: w.candidate(client).unwrap().name,
             ..Newcomer::default()
         };
         assert_eq!(of_client, expected);
-        assert_eq!((of_server.cookie, of_server.pair), (w.get(server, |l| l.cookie), of_client.pair));
+        assert_eq!(of_server.cookie, w.get(server, |l| l.cookie));
         for (sk, role) in [(client, Role::Client), (server, Role::Server)] {
             let own = w.get(sk, |l| l.write_seq) as u32 - 400;
             let name = Isns { own, peer: w.get(sk, |l| l.rcv_nxt) as u32 - 400 };
             let (cookie, process) = (w.get(sk, |l| l.cookie), w.process());
-            let role = role as u32;
-            let expected = Candidate { name, cookie, process, sk, role, ..Candidate::default() };
+            let (role, pause, due) = (role as u32, SOON as u64 / 2, w.now_ns() + FIRST as u64);
+            let expected = Candidate { name, cookie, process, sk, role, pause, due, ..Candidate::default() };
             assert_eq!(w.candidate(sk), Some(expected));
             assert_eq!(w.callbacks(sk) & STATE_CALLBACK, STATE_CALLBACK);
         }
@@ -116,11 +115,12 @@ fn a_candidate_that_was_refused_is_forgotten_at_its_next_segment_with_all_of_its
     on_every_kernel(|mut w| {
         let (client, _) = w.candidates();
         w.set(client, |l| l.low_water, 2);
-        assert_eq!(w.enrol(client), GONE);
+        assert_eq!(w.enrol(client), Enrolment::Gone);
         w.options();
         w.counted();
         w.segment(client);
         assert_eq!((w.callbacks(client), w.options()), (0, vec![(6, 10, 0xffff << 14)]));
+        assert_eq!(w.candidate(client), None);
         w.segment(client);
         assert_eq!((w.options(), w.counted()), (vec![], vec![]));
     });
@@ -159,6 +159,14 @@ fn what_hides_in_between_is_no_candidate() {
             assert_eq!((w.counted(), w.pending_faults()), (vec![], 0));
             assert_eq!(w.candidate(client), None);
         }
+        // One that was refused.
+        let (client, _) = w.candidates();
+        w.set(client, |l| l.low_water, 2);
+        assert_eq!(w.enrol(client), Enrolment::Gone);
+        let callbacks = w.callbacks(client);
+        w.fault(Helper::SkStorageGet, 1, Fault::SocketHidden);
+        w.segment(client);
+        assert_eq!((w.pending_faults(), w.callbacks(client), w.is_refused(client)), (0, callbacks, true));
     });
 }
 

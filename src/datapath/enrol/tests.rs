@@ -1,10 +1,10 @@
+use super::super::candidate::FIRST;
 use super::super::evidence::READS;
 use super::super::simulation::{
-    CLOSE_WAIT, ENROLLED, Enrolment, Fault, GONE, Helper, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World, for_each,
-    on_every_kernel,
+    CLOSE_WAIT, Enrolment, Fault, Helper, Kernel, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World, for_each, on_every_kernel,
 };
-use super::super::{Control, Counter, End, Isns, Mode, Reads, Request, Role, Wait};
-use super::ALONE;
+use super::super::{Control, Counter, End, Isns, Mode, Pass, Reads, Request, Role, Wait};
+use super::{ALONE, OFTEN, SELDOM};
 
 fn name(w: &mut World, sk: u64) -> Isns {
     w.candidate(sk).expect("a candidate").name
@@ -25,7 +25,7 @@ fn both_ends_are_enrolled_once_both_can_be_and_find_each_other() {
         assert_eq!(w.enrol(first), Enrolment::Waits(Wait::Peer));
         assert_eq!(w.enrol(first), Enrolment::Waits(Wait::Peer));
         assert_eq!(entry(&mut w, pair), Some(if client_first { 1 } else { 2 }));
-        assert_eq!((w.enrol(second), w.enrol(first)), (ENROLLED, ENROLLED));
+        assert_eq!((w.enrol(second), w.enrol(first)), (Enrolment::Enrolled, Enrolment::Enrolled));
         assert_eq!(w.counted(), [(Counter::Paired, 1)]);
         assert_eq!(entry(&mut w, pair), Some(w.lane_address(first)));
         for (sk, other, role) in [(client, server, Role::Client), (server, client, Role::Server)] {
@@ -38,7 +38,7 @@ fn both_ends_are_enrolled_once_both_can_be_and_find_each_other() {
             };
             assert_eq!((lane.own, lane.role, lane.mode), (own, role as u32, Mode::Tcp as u32));
             assert_eq!(lane.peer.sk, if sk == first { other } else { 0 });
-            assert_eq!((w.candidate(sk), w.enrol(sk)), (None, GONE));
+            assert_eq!((w.candidate(sk), w.enrol(sk)), (None, Enrolment::Gone));
         }
         assert_eq!((w.send(second, 1), w.send(first, 1)), (Way::Direct, Way::Direct));
         assert_eq!(w.len("rendezvous"), 0);
@@ -46,30 +46,36 @@ fn both_ends_are_enrolled_once_both_can_be_and_find_each_other() {
 }
 
 #[test]
-fn a_socket_is_found_by_its_tuple_in_its_namespace_and_known_by_its_cookie() {
+fn a_classifier_finds_a_socket_by_its_tuple_in_its_namespace_and_knows_it_by_its_cookie() {
     for_each(&[(2, u32::MAX, -1), (10, 7, 7)], |mut w, (family, netns, looked_in)| {
+        if w.kernel == Kernel::Full {
+            return;
+        }
         let (client, _) = w.candidates();
         let cookie = w.get(client, |l| l.cookie);
         let request = Request { cookie, netns, family, ..Request::default() };
-        assert_eq!(w.enrol_by(client, request), Enrolment::Waits(Wait::Peer));
+        assert_ne!(w.pass_by(client, request).due, u64::MAX);
         assert_eq!(w.looked_in(), [looked_in]);
-        assert_eq!(w.enrol_by(client, Request { cookie: cookie + 1, ..request }), GONE);
-        w.fails(Helper::SkLookupTcp);
-        assert_eq!(w.enrol_by(client, request), GONE);
-        w.fails(Helper::SkbLoadBytes);
-        assert_eq!(w.enrol_by(client, request), GONE);
+        assert_eq!(w.pass_by(client, Request { cookie: cookie + 1, ..request }).due, u64::MAX);
+        for helper in [Helper::SkLookupTcp, Helper::SkbLoadBytes, Helper::SkStorageGet] {
+            w.fails(helper);
+            assert_eq!((w.pass_by(client, request).due, w.pending_faults()), (u64::MAX, 0));
+        }
+        assert!(w.candidate(client).is_some());
     });
 }
 
 #[test]
 fn a_socket_that_is_no_candidate_is_gone() {
     on_every_kernel(|mut w| {
+        let nothing = Pass { due: u64::MAX, ..Pass::default() };
         let (client, _) = w.local();
-        assert_eq!(w.enrol(client), GONE);
+        assert_eq!(w.pass(client), nothing);
         let (client, _) = w.candidates();
-        w.fault(Helper::SkStorageGet, 1, Fault::Fails);
-        assert_eq!(w.enrol(client), GONE);
+        w.fails(Helper::SkStorageGet);
+        assert_eq!((w.pass(client), w.pending_faults()), (nothing, 0));
         assert!(w.candidate(client).is_some());
+        assert_eq!(w.pass(0), nothing, "the last call of a pass");
     });
 }
 
@@ -85,7 +91,7 @@ fn an_end_that_has_the_name_of_its_peer_is_left_alone() {
         assert_eq!((pair.own, pair), (pair.peer, name(&mut w, server)));
         w.counted();
         for sk in [client, server] {
-            assert_eq!((w.enrol(sk), w.counted()), (GONE, vec![]));
+            assert_eq!((w.enrol(sk), w.counted()), (Enrolment::Gone, vec![]));
             assert_eq!((w.is_refused(sk), entry(&mut w, pair)), (true, Some(ALONE as u64)));
         }
     });
@@ -112,12 +118,12 @@ fn a_candidate_that_has_become_unsuitable_is_left_alone_and_so_is_its_peer() {
             w.counted();
             let pair = name(&mut w, client);
             make(&mut w, server);
-            assert_eq!(w.enrol(server), GONE, "{number}");
+            assert_eq!(w.enrol(server), Enrolment::Gone, "{number}");
             assert_eq!(w.counted(), outcome.map(|outcome| (outcome, 1)).as_slice(), "{number}");
             assert_eq!((w.is_refused(server), entry(&mut w, pair)), (true, Some(ALONE as u64)));
-            assert_eq!((w.enrol(server), w.counted()), (GONE, vec![]), "{number}");
+            assert_eq!((w.enrol(server), w.counted()), (Enrolment::Gone, vec![]), "{number}");
             w.control(Control { refresh: REFRESH, ..Control::default() });
-            assert_eq!((w.enrol(client), w.counted()), (GONE, vec![]), "{number}");
+            assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![]), "{number}");
         }
     });
 }
@@ -128,7 +134,7 @@ fn a_socket_that_asks_for_counts_is_left_alone_where_the_kernel_knows_them() {
         let (client, _) = w.candidates();
         w.set_optional(client, |l| l.asks_for_counts, 1);
         let known = w.knows(|l| l.asks_for_counts);
-        assert_eq!(w.enrol(client) == GONE, known);
+        assert_eq!(w.enrol(client) == Enrolment::Gone, known);
     });
 }
 
@@ -148,7 +154,7 @@ fn a_mapped_socket_and_one_of_which_that_cannot_be_told_is_left_alone() {
                 2 => w.set(w.get(client, |l| l.socket), |l| l.socket_file, 0),
                 read => w.fault(Helper::ProbeReadKernel, read - 3, Fault::Fails),
             }
-            assert_eq!((w.enrol(client), w.counted()), (GONE, vec![(Counter::Splices, 1)]), "{case}");
+            assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Splices, 1)]), "{case}");
         }
     });
 }
@@ -161,7 +167,7 @@ fn a_candidate_waits_until_the_agent_knows_how_its_process_reads() {
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Process));
         w.reader(Reads::Splices);
         w.counted();
-        assert_eq!((w.enrol(client), w.counted()), (GONE, vec![(Counter::Splices, 1)]));
+        assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Splices, 1)]));
     });
 }
 
@@ -192,7 +198,7 @@ fn a_process_that_may_splice_has_to_show_that_it_received_everything() {
             }
             let (expected, counted) = match spliced {
                 0 => (Enrolment::Waits(Wait::Peer), vec![]),
-                _ => (GONE, vec![(Counter::Splices, 1)]),
+                _ => (Enrolment::Gone, vec![(Counter::Splices, 1)]),
             };
             assert_eq!((w.enrol(client), w.counted()), (expected, counted));
             if spliced == 0 {
@@ -240,8 +246,13 @@ fn a_candidate_that_vanishes_while_it_is_left_alone_is_gone() {
     on_every_kernel(|mut w| {
         let (client, _) = w.candidates();
         w.set(client, |l| l.repair, 1);
-        w.fault(Helper::SkStorageGet, 2, Fault::Fails);
-        assert_eq!((w.enrol(client), w.pending_faults()), (GONE, 0));
+        w.fault(Helper::SkStorageGet, 1, Fault::Fails);
+        assert_eq!((w.enrol(client), w.pending_faults()), (Enrolment::NotTried, 0));
+        // While it is told to wait.
+        let (client, _) = w.candidates();
+        w.blocks(client, true);
+        w.fault(Helper::SkStorageGet, 1, Fault::Fails);
+        assert_eq!((w.enrol(client), w.pending_faults()), (Enrolment::NotTried, 0));
     });
 }
 
@@ -278,7 +289,7 @@ fn a_lane_that_is_not_the_peer_s_is_not_believed() {
         for case in 0..4 {
             let (client, server) = w.candidates();
             assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
-            assert_eq!(w.enrol(server), ENROLLED);
+            assert_eq!(w.enrol(server), Enrolment::Enrolled);
             w.counted();
             match case {
                 0 => w.edit_lane(server, |lane| lane.own.name.own += 1),
@@ -287,7 +298,7 @@ fn a_lane_that_is_not_the_peer_s_is_not_believed() {
                 2 => w.fault(Helper::MapLookupElem, 2, Fault::Fails),
                 _ => w.unmap_lane(server),
             }
-            assert_eq!((w.enrol(client), w.counted()), (GONE, vec![(Counter::Ambiguous, 1)]), "{case}");
+            assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Ambiguous, 1)]), "{case}");
             assert_eq!(w.pending_faults(), 0);
         }
     });
@@ -301,7 +312,7 @@ fn what_the_kernel_does_not_put_into_the_map_is_left_alone() {
         w.counted();
         let outcome = match case {
             "no memory" => {
-                w.fault(Helper::SkStorageGet, 2, Fault::Fails);
+                w.fault(Helper::SkStorageGet, 1, Fault::Fails);
                 Counter::NoMemory
             }
             "refused" => {
@@ -318,8 +329,163 @@ fn what_the_kernel_does_not_put_into_the_map_is_left_alone() {
                 Counter::SocksFull
             }
         };
-        assert_eq!((w.enrol(server), w.counted()), (GONE, vec![(outcome, 1)]));
+        assert_eq!((w.enrol(server), w.counted()), (Enrolment::Gone, vec![(outcome, 1)]));
         assert!(w.lane(server).is_none() && w.is_refused(server));
-        assert_eq!((w.enrol(client), w.pending_faults()), (GONE, 0), "it would only pay");
+        assert_eq!((w.enrol(client), w.pending_faults()), (Enrolment::Gone, 0), "it would only pay");
+    });
+}
+
+#[test]
+fn an_attempt_is_due_some_time_after_the_one_before_and_ever_later() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.candidates();
+        w.waiting(client, &[Waiter::Thread]);
+        assert_eq!(w.candidate(client).unwrap().due, w.now_ns() + FIRST as u64);
+        assert_eq!(w.pass(client), Pass { due: w.now_ns() + FIRST as u64, ..Pass::default() });
+        assert_eq!(w.candidate(client).unwrap().wait, 0, "it was not tried");
+        w.time_passes(1);
+        let mut pause = 100_000;
+        while pause <= SELDOM as u64 {
+            let due = w.now_ns() + pause;
+            assert_eq!(w.pass(client), Pass { due, ..Pass::default() });
+            let candidate = w.candidate(client).unwrap();
+            assert_eq!((candidate.due, candidate.pause, candidate.wait), (due, pause, Wait::Blocking as u32));
+            w.edit_candidate(client, |candidate| candidate.due = 0);
+            pause *= 2;
+        }
+        assert_eq!((w.pass(client).due, w.candidate(client)), (u64::MAX, None), "it has waited for long");
+        w.segment(client);
+        assert!(w.candidate(client).is_some());
+    });
+}
+
+#[test]
+fn a_candidate_whose_peer_is_ready_or_never_will_be_is_due_at_once() {
+    for_each(&["ready", "enrolled", "alone"], |mut w, case| {
+        let (client, server) = w.candidates();
+        assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
+        let due = w.candidate(client).unwrap().due;
+        assert_eq!(w.pass(client), Pass { due, ..Pass::default() });
+        match case {
+            "ready" => {
+                let pair = name(&mut w, client);
+                w.put("rendezvous", pair, 3_u64);
+            }
+            "enrolled" => assert_eq!(w.enrol(server), Enrolment::Enrolled),
+            _ => {
+                w.set(server, |l| l.repair, 1);
+                assert_eq!(w.enrol(server), Enrolment::Gone);
+            }
+        }
+        let found = w.pass(client);
+        assert_eq!((found.enrolled, w.is_refused(client)), (u32::from(case != "alone"), case == "alone"));
+    });
+}
+
+#[test]
+fn a_candidate_whose_entry_at_the_rendezvous_was_evicted_waits_until_it_is_due() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.candidates();
+        assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
+        w.evict("rendezvous");
+        let due = w.candidate(client).unwrap().due;
+        assert_eq!((w.pass(client).due, w.len("rendezvous")), (due, 0));
+        assert_eq!((w.enrol(client), w.len("rendezvous")), (Enrolment::Waits(Wait::Peer), 1));
+    });
+}
+
+#[test]
+fn while_a_history_grows_it_is_looked_at_often() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.candidates();
+        w.reader(Reads::MaySplice);
+        for round in 0..20 {
+            w.send(server, 10);
+            w.receive(client, 10);
+            w.edit_candidate(client, |candidate| candidate.due = 0);
+            w.pass(client);
+            let candidate = w.candidate(client).unwrap();
+            assert_eq!(candidate.wait, Wait::History as u32);
+            assert_eq!(candidate.pause, (100_000 << round).min(OFTEN as u64));
+            let found = w.pass(client);
+            assert_eq!((found.histories, found.due), (1, w.candidate(client).unwrap().due), "it is not due");
+        }
+        let mut attempts = 0;
+        while w.candidate(client).is_some() {
+            w.edit_candidate(client, |candidate| candidate.due = 0);
+            assert_eq!(w.pass(client).histories, 1);
+            attempts += 1;
+        }
+        assert_eq!(attempts, 7, "it does not grow any more");
+    });
+}
+
+#[test]
+fn what_one_has_left_at_the_rendezvous_goes_with_it_when_it_has_waited_for_long() {
+    for_each(&["ready", "nothing", "enrolled", "alone"], |mut w, case| {
+        let (client, server) = w.candidates();
+        let pair = name(&mut w, client);
+        let expected = match case {
+            "ready" => {
+                w.enrol(client);
+                None
+            }
+            "nothing" => None,
+            "enrolled" => {
+                w.enrol(client);
+                w.enrol(server);
+                Some(w.lane_address(server))
+            }
+            _ => {
+                w.put("rendezvous", pair, ALONE as u64);
+                Some(ALONE as u64)
+            }
+        };
+        w.blocks(client, true);
+        w.edit_candidate(client, |candidate| (candidate.due, candidate.pause) = (0, SELDOM as u64));
+        assert_eq!((w.pass(client).due, w.candidate(client)), (u64::MAX, None));
+        assert_eq!(entry(&mut w, pair), expected);
+    });
+}
+
+#[test]
+fn a_socket_whose_memory_was_given_to_another_while_the_program_ran_is_taken_out_again() {
+    on_every_kernel(|mut w| {
+        for case in 0..2 {
+            let (client, server) = w.candidates();
+            w.enrol(client);
+            let pair = name(&mut w, client);
+            w.counted();
+            if case == 0 {
+                let cookie = w.at(server, |l| l.cookie);
+                w.fault(Helper::MapUpdateElem, 0, Fault::Zeroes(cookie));
+            } else {
+                w.fault(Helper::SkcToTcpSock, 1, Fault::Fails);
+            }
+            w.edit_candidate(server, |candidate| candidate.due = 0);
+            assert_eq!((w.pass(server).enrolled, w.counted(), w.pending_faults()), (0, vec![], 0));
+            assert!(w.lane(server).is_none() && !w.is_enrolled(server));
+            assert_eq!(entry(&mut w, pair), Some(3));
+        }
+    });
+}
+
+#[test]
+fn a_pass_says_when_the_first_of_those_that_wait_is_due() {
+    for_each(&[true, false], |mut w, tried| {
+        let (first, _) = w.candidates();
+        w.time_passes(1);
+        let (second, _) = w.candidates();
+        if tried {
+            for sk in [first, second] {
+                w.waiting(sk, &[Waiter::Thread]);
+            }
+            w.edit_candidate(first, |candidate| candidate.due = 0);
+            w.edit_candidate(second, |candidate| (candidate.due, candidate.pause) = (0, 1_000_000));
+        }
+        let found = w.pass_over(&[first, second]);
+        let due = [first, second].map(|sk| w.candidate(sk).unwrap().due);
+        assert_eq!((found.due, due[0] < due[1]), (due[0], true));
+        assert_eq!(w.pass_over(&[second, first]).due, due[0]);
     });
 }

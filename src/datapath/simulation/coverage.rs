@@ -13,7 +13,7 @@ use bpf_asm::Program;
 
 use super::interpreter::conditional_jumps;
 use super::kernel::Kernel;
-use crate::datapath::{Datapath, Settings};
+use crate::datapath::Datapath;
 
 /// Names the file in the process that notes.
 const FILE: &str = "SHUNT_DATAPATH_COVERAGE";
@@ -62,7 +62,7 @@ fn every_branch_is_taken_both_ways_by_some_test() {
 
     let mut missing = String::new();
     for kernel in Kernel::ALL {
-        let settings = Settings { flows: 64, hz: super::HZ };
+        let settings = kernel.settings();
         let programs = Datapath::new(kernel.layout(), settings).programs().unwrap();
         for (_, program) in &programs {
             let bytes = program.for_rbpf(|_| 0);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bpf_asm::{MapDef, MapKind, bpf_sock_ops};
 
 use super::memory::Memory;
-use crate::datapath::{Counter, Datapath, Endings};
+use crate::datapath::{Counter, Datapath, Endings, Pass};
 
 thread_local! {
     /// Helpers are plain functions: this is how they reach the host that a program runs on.
@@ -176,6 +176,7 @@ pub struct Host {
     /// The thread that is in a call.
     pub caller: u64,
     pub tracer: u64,
+    pub pass: u64,
     /// What the kernel allocates for a socket that is put into a socket map.
     pub psocks: BTreeMap<u64, u64>,
     /// Sockets by address tuple.
@@ -197,6 +198,7 @@ impl Host {
         let endings = array(&mut memory, size_of::<Endings>());
         let ports = array(&mut memory, datapath.maps.ports.def().value_size as usize);
         let tracer = array(&mut memory, datapath.maps.tracer.def().value_size as usize);
+        let pass = array(&mut memory, size_of::<Pass>());
         let maps = datapath
             .maps
             .all()
@@ -226,6 +228,7 @@ impl Host {
             ports,
             caller: 0,
             tracer,
+            pass,
             psocks: BTreeMap::new(),
             tuples: BTreeMap::new(),
             shown_at: bpf_sock_ops::sk.offset() as u64,
@@ -247,6 +250,7 @@ impl Host {
             (maps.endings.def(), self.endings),
             (maps.ports.def(), self.ports),
             (maps.tracer.def(), self.tracer),
+            (maps.pass.def(), self.pass),
         ] {
             if def.name == of_one.name {
                 return value;
@@ -279,10 +283,10 @@ impl Host {
                 (map.def.name, key.clone(), self.memory.read(value, size))
             })
             .collect();
-        let endings = self.memory.read(self.endings, size_of::<Endings>());
+        let of_one = [(self.endings, size_of::<Endings>()), (self.pass, size_of::<Pass>())];
         (
             entries,
-            endings,
+            of_one.map(|(value, size)| self.memory.read(value, size)),
             self.state.events.clone(),
             self.state.newcomers.clone(),
             self.state.redirected,

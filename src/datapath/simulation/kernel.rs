@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use bpf_asm::KernelField;
 
-use crate::datapath::Layout;
+use crate::datapath::{Layout, Passes, Settings};
 
 /// What the programs are assembled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,12 @@ const BEHIND_SEGMENT: u32 = size_of::<bpf_asm::__sk_buff>() as u32;
 
 impl Kernel {
     pub const ALL: [Kernel; 2] = [Kernel::Full, Kernel::Bare];
+
+    /// What is decided by what the kernel does: the full one takes iterators over storage.
+    pub fn settings(self) -> Settings {
+        let passes = if self == Kernel::Full { Passes::Iterator } else { Passes::Classifier };
+        Settings { flows: 64, hz: super::HZ, passes }
+    }
 
     /// Members one after the other, with gaps, and bit-fields in the middle of their byte.
     pub fn layout(self) -> Layout {

@@ -25,7 +25,10 @@ mod stream;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use bpf_asm::{__sk_buff, KernelField, Program, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length};
+use bpf_asm::{
+    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_sock_ops, bpf_sockopt, sk_msg_md,
+    sock_recv_length,
+};
 use bytemuck::Pod;
 
 pub use host::{Fault, Helper};
@@ -33,8 +36,8 @@ pub use kernel::{Kernel, SOCK_ZEROCOPY};
 pub use stream::Way;
 
 use super::{
-    Answer, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Ports, Process,
-    ProgramName, Reads, Request, Settings, Tracer, Wait,
+    Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Pass, Passes, Ports,
+    Process, ProgramName, Reads, Request, Tracer, Wait,
 };
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
@@ -127,17 +130,16 @@ impl Event {
     }
 }
 
-/// What becomes of a candidate that the agent wants to enrol.
+/// What becomes of a candidate when its next attempt is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enrolment {
+    Enrolled,
     Waits(Wait),
-    Answered(Answer),
+    /// It is a candidate still, and nothing was found out.
+    NotTried,
+    /// It is no candidate, or not any more.
+    Gone,
 }
-
-/// It is enrolled.
-pub const ENROLLED: Enrolment = Enrolment::Answered(Answer::Enrolled);
-/// It is not a candidate any more.
-pub const GONE: Enrolment = Enrolment::Answered(Answer::Gone);
 
 /// A test on each kernel.
 pub fn on_every_kernel(test: impl Fn(World)) {
@@ -197,7 +199,7 @@ impl World {
     pub fn new(kernel: Kernel) -> World {
         // It takes longer to assemble them than most tests.
         static ASSEMBLED: [OnceLock<Programs>; Kernel::ALL.len()] = [const { OnceLock::new() }; Kernel::ALL.len()];
-        let datapath = Datapath::new(kernel.layout(), Settings { flows: 64, hz: HZ });
+        let datapath = Datapath::new(kernel.layout(), kernel.settings());
         let assemble = || datapath.programs().unwrap_or_else(|errors| panic!("{errors}"));
         let programs = ASSEMBLED[kernel as usize].get_or_init(assemble).clone();
         let host = Host::new(datapath);
@@ -442,8 +444,8 @@ impl World {
     pub fn flow(&mut self) -> (u64, u64) {
         let (client, server) = self.candidates();
         assert_eq!(self.enrol(client), Enrolment::Waits(Wait::Peer));
-        assert_eq!(self.enrol(server), ENROLLED);
-        assert_eq!(self.enrol(client), ENROLLED);
+        assert_eq!(self.enrol(server), Enrolment::Enrolled);
+        assert_eq!(self.enrol(client), Enrolment::Enrolled);
         self.counted();
         self.newcomers();
         self.options();
@@ -766,27 +768,85 @@ impl World {
         self.know(sk).stream.entered.clone()
     }
 
-    /// The agent asks for a candidate to be enrolled.
+    /// A pass for which this candidate is due, and which is the first.
     pub fn enrol(&mut self, sk: u64) -> Enrolment {
-        let cookie = self.get(sk, |l| l.cookie);
-        self.enrol_by(sk, Request { cookie, netns: u32::MAX, family: 2, ..Request::default() })
+        self.edit_candidate(sk, |candidate| (candidate.due, candidate.pause) = (0, 1));
+        let found = self.pass(sk);
+        match self.candidate(sk) {
+            _ if found.enrolled > 0 => Enrolment::Enrolled,
+            Some(candidate) if candidate.refused == 0 => {
+                let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
+                let wait = waits.into_iter().find(|&wait| wait as u32 == candidate.wait);
+                wait.map_or(Enrolment::NotTried, Enrolment::Waits)
+            }
+            _ => Enrolment::Gone,
+        }
     }
 
-    /// The agent asks for the socket at this address to be enrolled, which the kernel finds by the request's tuple.
-    pub fn enrol_by(&mut self, sk: u64, mut request: Request) -> Enrolment {
+    /// A pass comes to this socket, and finds this.
+    pub fn pass(&mut self, sk: u64) -> Pass {
+        self.pass_over(&[sk])
+    }
+
+    /// A pass comes to these sockets, and finds this.
+    pub fn pass_over(&mut self, sks: &[u64]) -> Pass {
+        let nothing = Pass { due: u64::MAX, ..Pass::default() };
+        sks.iter().fold(nothing, |found, &sk| self.visit(found, sk))
+    }
+
+    /// A pass that has found this so far comes to a socket.
+    fn visit(&mut self, found: Pass, sk: u64) -> Pass {
+        match self.host().datapath.settings.passes {
+            Passes::Iterator => {
+                self.new_context(bpf_iter__bpf_sk_storage_map::sk.offset());
+                self.fill_context(&[(bpf_iter__bpf_sk_storage_map::sk.offset(), 8, sk)]);
+                self.run_pass(found, sk)
+            }
+            Passes::Classifier => {
+                let cookie = if sk == 0 { 0 } else { self.get(sk, |l| l.cookie) };
+                self.visit_by(found, sk, Request { cookie, netns: u32::MAX, family: 2, ..Request::default() })
+            }
+        }
+    }
+
+    /// A pass comes to the socket at this address, which the kernel finds by the request's tuple.
+    pub fn pass_by(&mut self, sk: u64, request: Request) -> Pass {
+        self.visit_by(Pass { due: u64::MAX, ..Pass::default() }, sk, request)
+    }
+
+    fn visit_by(&mut self, found: Pass, sk: u64, mut request: Request) -> Pass {
         request.tuple = std::array::from_fn(|word| sk as u32 + word as u32);
         let tuple: &[u8] = bytemuck::bytes_of(&request.tuple);
         let tuple = tuple[..if request.family == 2 { 12 } else { 36 }].to_vec();
         self.host_mut().tuples.insert(tuple, sk);
         self.packet(bytemuck::bytes_of(&request), size_of::<Request>());
-        let goes_on = self.lane(sk).is_some_and(|lane| lane.mode != Mode::Left as u32);
-        self.know(sk).spoke &= goes_on;
-        let result = self.run(ProgramName::Enrol, sk) as u32;
-        let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
-        if let Some(wait) = waits.into_iter().find(|&wait| wait as u32 == result) {
-            return Enrolment::Waits(wait);
+        self.run_pass(found, sk)
+    }
+
+    fn run_pass(&mut self, before: Pass, sk: u64) -> Pass {
+        if sk != 0 {
+            let goes_on = self.lane(sk).is_some_and(|lane| lane.mode != Mode::Left as u32);
+            self.know(sk).spoke &= goes_on;
         }
-        if result == Answer::Enrolled as u32 { ENROLLED } else { GONE }
+        let host = self.host();
+        host.memory.write(host.pass, bytemuck::bytes_of(&before));
+        let result = self.run(ProgramName::Enrol, sk);
+        let host = self.host();
+        let found: Pass = bytemuck::pod_read_unaligned(&host.memory.read(host.pass, size_of::<Pass>()));
+        if self.host().datapath.settings.passes == Passes::Iterator {
+            assert_eq!(result, 0, "or it would be called for this one again");
+        } else if before.due == u64::MAX {
+            assert_eq!(result, u64::from(found.due != u64::MAX), "{found:?}");
+        }
+        found
+    }
+
+    /// Changes what is known of a socket, if it is a candidate.
+    pub fn edit_candidate(&mut self, sk: u64, edit: impl FnOnce(&mut super::Candidate)) {
+        let Some(mut candidate) = self.candidate(sk) else { return };
+        edit(&mut candidate);
+        let at = self.host_mut().map("candidates").entries[sk.to_le_bytes().as_slice()];
+        self.host().memory.write(at, bytemuck::bytes_of(&candidate));
     }
 
     /// What the program that looks at a socket says of the one with this name.

@@ -1,0 +1,129 @@
+//! Passes over the candidates by the program that enrols: by its iterator, or one candidate after the other.
+
+use std::io::Read;
+use std::net::Ipv6Addr;
+
+use anyhow::{Context, Result};
+use bytemuck::bytes_of;
+use syscalls::{Iter, Link, Prog, TypedMap, Update};
+
+use super::Instance;
+use crate::datapath::{Newcomer, Pass, Passes, RECORD_AT, Request};
+use crate::host::NamespaceIds;
+
+/// The candidates of an instance.
+pub struct Candidates {
+    ways: Ways,
+    /// What the last pass has found.
+    found: TypedMap<u32, Pass>,
+}
+
+/// How the program gets at them.
+enum Ways {
+    /// It goes over them.
+    Iterator(Link),
+    /// It is run for each of those that are known.
+    Classifier { enrol: Prog, namespaces: NamespaceIds, known: Vec<Newcomer> },
+}
+
+impl Candidates {
+    /// Those of this instance, whose program is of this kind.
+    pub fn new(instance: &Instance, enrol: Prog, passes: Passes) -> Result<Candidates> {
+        let ways = match passes {
+            Passes::Iterator => {
+                let link = Link::to_iter(&enrol, Some(&instance.map("candidates")?));
+                Ways::Iterator(link.context("cannot go over the candidates")?)
+            }
+            Passes::Classifier => Ways::Classifier { enrol, namespaces: NamespaceIds::new()?, known: Vec::new() },
+        };
+        Ok(Candidates { ways, found: TypedMap::new(instance.map("pass")?)? })
+    }
+
+    /// One more.
+    pub fn add(&mut self, newcomer: Newcomer) {
+        match &mut self.ways {
+            Ways::Iterator(_) => {}
+            Ways::Classifier { known, .. } => known.push(newcomer),
+        }
+    }
+
+    /// Runs the program for all of them: what it has found.
+    pub fn pass(&mut self) -> Result<Pass> {
+        const FAILED: &str = "cannot run the program that enrols";
+        self.found.update(&0, &Pass { due: u64::MAX, ..Pass::default() }, Update::ANY)?;
+        match &mut self.ways {
+            Ways::Iterator(link) => {
+                let written = Iter::of_link(link).context(FAILED)?.read_to_end(&mut Vec::new());
+                written.context(FAILED)?;
+            }
+            Ways::Classifier { enrol, namespaces, known } => {
+                for newcomer in std::mem::take(known) {
+                    let process = newcomer.process.pid;
+                    let of = (newcomer.netns_cookie, newcomer.netns, newcomer.thread, process);
+                    let Some(id) = namespaces.of(of.0, of.1, of.2, of.3) else {
+                        tracing::debug!(pid = process, netns = newcomer.netns, "its network namespace is not found");
+                        continue;
+                    };
+                    let mut packet = [0; RECORD_AT + size_of::<Request>()];
+                    packet[RECORD_AT..].copy_from_slice(bytes_of(&request(&newcomer, id)));
+                    if enrol.transform(&mut packet).context(FAILED)?.retval == 1 {
+                        known.push(newcomer);
+                    }
+                }
+            }
+        }
+        let found = self.found.lookup(&0)?.context("an array has its entries")?;
+        tracing::trace!(?found, "candidates");
+        Ok(found)
+    }
+}
+
+/// A candidate as a packet to its socket has it.
+fn request(newcomer: &Newcomer, namespace: i32) -> Request {
+    const AF_INET: u32 = libc::AF_INET as u32;
+    const AF_INET6: u32 = libc::AF_INET6 as u32;
+    let mut tuple = [0; 9];
+    let ports = [newcomer.remote_port as u16, (newcomer.local_port as u16).to_be()];
+    let ports = bytemuck::cast(ports);
+    let mapped = Ipv6Addr::from(newcomer.local_v6).to_ipv4_mapped().is_some();
+    let family = if newcomer.family == AF_INET || mapped { AF_INET } else { AF_INET6 };
+    if family == AF_INET {
+        tuple[..3].copy_from_slice(&[newcomer.remote_v4, newcomer.local_v4, ports]);
+    } else {
+        tuple[..4].copy_from_slice(&bytemuck::cast::<_, [u32; 4]>(newcomer.remote_v6));
+        tuple[4..8].copy_from_slice(&bytemuck::cast::<_, [u32; 4]>(newcomer.local_v6));
+        tuple[8] = ports;
+    }
+    Request { cookie: newcomer.cookie, netns: namespace.cast_unsigned(), family, tuple, padding: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_is_asked_for_as_a_packet_to_its_socket_has_it() {
+        let newcomer = Newcomer {
+            cookie: 7,
+            family: libc::AF_INET as u32,
+            local_port: 80,
+            remote_port: u32::from(0x1234u16.to_be()),
+            local_v4: u32::from_ne_bytes([10, 0, 0, 1]),
+            remote_v4: u32::from_ne_bytes([10, 0, 0, 2]),
+            ..Newcomer::default()
+        };
+        let asked = request(&newcomer, -1);
+        assert_eq!((asked.cookie, asked.netns, asked.family), (7, u32::MAX, libc::AF_INET as u32));
+        assert_eq!(bytes_of(&asked.tuple)[..12], [10, 0, 0, 2, 10, 0, 0, 1, 0x12, 0x34, 0, 80]);
+
+        let v6 = |last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).octets();
+        let newcomer = Newcomer { family: libc::AF_INET6 as u32, local_v6: v6(1), remote_v6: v6(2), ..newcomer };
+        let asked = request(&newcomer, 3);
+        assert_eq!((asked.netns, asked.family), (3, libc::AF_INET6 as u32));
+        assert_eq!(bytes_of(&asked.tuple), [&v6(2)[..], &v6(1), &[0x12, 0x34, 0, 80]].concat());
+
+        let mapped = |last| std::net::Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets();
+        let newcomer = Newcomer { local_v6: mapped(1), remote_v6: mapped(2), ..newcomer };
+        assert_eq!(bytes_of(&request(&newcomer, 3).tuple)[..8], [10, 0, 0, 2, 10, 0, 0, 1]);
+    }
+}
