@@ -381,7 +381,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
         b.ret(0);
         let maps = load::maps(&[storage.def(), sockets.def()])?;
         let program = b.finish(ProgramType::Iterator)?;
-        let loaded: syscalls::Result<Prog> = load::submit(&program, &maps, |spec| Prog::load(spec));
+        let loaded: syscalls::Result<Prog> = load::submit(&program, &maps, Prog::load);
         let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
         let (storage, sockets) = (&maps[0].1, &maps[1].1);
         let fd = client.as_raw_fd().to_ne_bytes();

@@ -295,7 +295,7 @@ fn a_lane_that_is_not_the_peer_s_is_not_believed() {
                 0 => w.edit_lane(server, |lane| lane.own.name.own += 1),
                 1 => w.edit_lane(server, |lane| lane.own.name.peer += 1),
                 // At the second look it is gone, or cannot be read.
-                2 => w.fault(Helper::MapLookupElem, 2, Fault::Fails),
+                2 => w.fault(Helper::MapLookupElem, 3, Fault::Fails),
                 _ => w.unmap_lane(server),
             }
             assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Ambiguous, 1)]), "{case}");
@@ -442,6 +442,7 @@ fn what_one_has_left_at_the_rendezvous_goes_with_it_when_it_has_waited_for_long(
             }
         };
         w.blocks(client, true);
+        assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
         w.edit_candidate(client, |candidate| (candidate.due, candidate.pause) = (0, SELDOM as u64));
         assert_eq!((w.pass(client).due, w.candidate(client)), (u64::MAX, None));
         assert_eq!(entry(&mut w, pair), expected);
