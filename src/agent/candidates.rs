@@ -58,10 +58,9 @@ impl Candidates {
             }
             Ways::Classifier { enrol, namespaces, known } => {
                 for newcomer in std::mem::take(known) {
-                    let process = newcomer.process.pid;
-                    let of = (newcomer.netns_cookie, newcomer.netns, newcomer.thread, process);
-                    let Some(id) = namespaces.of(of.0, of.1, of.2, of.3) else {
-                        tracing::debug!(pid = process, netns = newcomer.netns, "its network namespace is not found");
+                    let Newcomer { netns_cookie, netns, thread, process, .. } = newcomer;
+                    let Some(id) = namespaces.of(netns_cookie, netns, thread, process.pid) else {
+                        tracing::debug!(pid = process.pid, netns, "its network namespace is not found");
                         continue;
                     };
                     let mut packet = [0; RECORD_AT + size_of::<Request>()];

@@ -19,7 +19,7 @@ use crate::evidence::{Examiner, Finding};
 
 /// After how long the ring buffer may be read again: where connections come one after the other, the agent does not wake up for each.
 const READ_AGAIN: Duration = Duration::from_millis(1);
-/// How many times as long as a pass has taken of a processor there is none after it.
+/// The pause after a pass is at least this many times the CPU time that the pass took.
 const SHARE: u32 = 20;
 /// How many passes follow each other at once, for the peers of those that were enrolled.
 const AT_ONCE: u32 = 4;

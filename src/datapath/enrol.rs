@@ -158,7 +158,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     }
 }
 
-/// Puts the socket that the packet asks for into `sk`; jumps to `none` if there is none.
+/// Looks up the socket that the packet names and stores its pointer in `sk`; jumps to `none` if the lookup fails.
 fn asked_for(b: &Builder, sk: &Slot<u64>, remains: &Slot<u64>, none: &Label) -> Slot<Request> {
     let packet = b.keep(b.context::<__sk_buff>());
     b.store(remains.place(), 0);
@@ -252,8 +252,8 @@ fn ready_bit(b: &Builder, candidate: &Ptr<Candidate>) -> Reg {
     bit
 }
 
-/// The candidate waits: says when it is due again, or that it is none any more. Both ends are told apart by their bits at the
-/// rendezvous, and what is left there of one that is no candidate would mislead its peer.
+/// Back-off: doubles the candidate's pause, or deletes the candidate once that exceeds [`SELDOM`], and its ready bit with it: the peer
+/// would be enrolled alone.
 fn try_again(
     b: &Builder,
     d: &Datapath,
@@ -303,8 +303,8 @@ fn try_again(
     b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
 }
 
-/// Nobody holds the socket while the pass goes on: it may have been freed since this program was called, and its memory given to a new
-/// connection. That one is taken out at once.
+/// An iterator over storage holds no reference to the socket, whose memory may be reused under RCU (`SLAB_TYPESAFE_BY_RCU`): if the
+/// cookie has changed, another connection's socket was enrolled, and is deleted from the socket map at once.
 fn is_still_there(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() -> Ptr<bpf_sock>, done: &Label) {
     let (another, same) = (b.label(), b.label());
     let socket = b.call(helper::skc_to_tcp_sock(shown()));

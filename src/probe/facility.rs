@@ -263,12 +263,19 @@ const LOCKED: u32 = 1;
 const CALLED: u32 = 2;
 const ANSWER: u32 = 3;
 
+/// Writes a `bpf_map_update_elem` that puts a socket into a sockhash under 0: what the helper answers.
+fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
+    const BPF_MAP_UPDATE_ELEM: i32 = 2;
+    const BPF_NOEXIST: i64 = 1;
+    let key = b.slot::<u32>();
+    b.store(key.place(), 0);
+    b.call(Call::raw(BPF_MAP_UPDATE_ELEM, vec![sockets.into(), (&key).into(), sk, BPF_NOEXIST.into()]))
+}
+
 /// Looks for the socket at a port; the program enrols it only where it holds the lock, since an update
 /// takes the lock's spinlock (`sock_map_update_elem`, net/core/sock_map.c), which an iterator that
 /// does not *own* the lock may be holding (`lock_sock_fast`): it would wait for itself for ever.
 fn pass(port: u16, enrols: bool) -> Result<Pass> {
-    const BPF_MAP_UPDATE_ELEM: i32 = 2;
-    const BPF_NOEXIST: i64 = 1;
     let btf = kernel::btf()?;
     let member = |path: &str, size| -> Result<KernelField> {
         let offset = btf.member("tcp_sock", path)?.offset;
@@ -294,10 +301,7 @@ fn pass(port: u16, enrols: bool) -> Result<Pass> {
     drop(socket);
     b.store(entry(LOCKED).at_all(), 1);
     if enrols {
-        let key = b.slot::<u32>();
-        b.store(key.place(), 0);
-        let call = vec![Arg::from(&sockets), Arg::from(&key), Arg::from(&sk), BPF_NOEXIST.into()];
-        let answer = b.call(Call::<Reg>::raw(BPF_MAP_UPDATE_ELEM, call));
+        let answer = put(&b, &sockets, Arg::from(&sk));
         b.store(entry(ANSWER).at_all(), &answer);
         drop(answer);
         b.store(entry(CALLED).at_all(), 1);
@@ -360,8 +364,6 @@ pub fn iterators_enrol() -> Result<()> {
 
 /// An iterator over socket storage puts a socket into a sockhash.
 pub fn storage_iterators_enrol() -> Result<()> {
-    const BPF_MAP_UPDATE_ELEM: i32 = 2;
-    const BPF_NOEXIST: i64 = 1;
     const BPF_F_NO_PREALLOC: u32 = 1;
     apart(|| {
         let [client, _server] = connection()?;
@@ -373,10 +375,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
         drop(context);
         let done = b.label();
         b.jump_if(sk.eq(0), &done);
-        let key = b.slot::<u32>();
-        b.store(key.place(), 0);
-        let call = vec![Arg::from(&sockets), Arg::from(&key), Arg::from(&sk), BPF_NOEXIST.into()];
-        b.call(Call::<Reg>::raw(BPF_MAP_UPDATE_ELEM, call));
+        put(&b, &sockets, Arg::from(&sk));
         b.place(&done);
         b.ret(0);
         let maps = load::maps(&[storage.def(), sockets.def()])?;

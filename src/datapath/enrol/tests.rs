@@ -47,10 +47,8 @@ fn both_ends_are_enrolled_once_both_can_be_and_find_each_other() {
 
 #[test]
 fn a_classifier_finds_a_socket_by_its_tuple_in_its_namespace_and_knows_it_by_its_cookie() {
-    for_each(&[(2, u32::MAX, -1), (10, 7, 7)], |mut w, (family, netns, looked_in)| {
-        if w.kernel == Kernel::Full {
-            return;
-        }
+    for (family, netns, looked_in) in [(2, u32::MAX, -1), (10, 7, 7)] {
+        let mut w = World::new(Kernel::Bare);
         let (client, _) = w.candidates();
         let cookie = w.get(client, |l| l.cookie);
         let request = Request { cookie, netns, family, ..Request::default() };
@@ -62,7 +60,7 @@ fn a_classifier_finds_a_socket_by_its_tuple_in_its_namespace_and_knows_it_by_its
             assert_eq!((w.pass_by(client, request).due, w.pending_faults()), (u64::MAX, 0));
         }
         assert!(w.candidate(client).is_some());
-    });
+    }
 }
 
 #[test]
