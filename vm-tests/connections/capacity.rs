@@ -35,7 +35,7 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
         let all = (each * services.len()) as u64;
         let (candidates, paired) = (grown("candidates"), grown("paired"));
         println!("{candidates} candidates and {paired} pairs of {all} connections");
-        assert!(paired > all / LONG / 4, "{paired} of {all} were paired");
+        assert!(paired > all / LONG / 2, "{paired} of {all} were paired");
         assert!(candidates < all / 4, "{candidates} candidates of {all} connections that hardly go on");
         assert_eq!((grown("no_hint"), grown("no_client")), (0, 0));
         node.nothing_is_enrolled();
@@ -43,11 +43,13 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
 }
 
 /// One of so many connections goes on, so that it is enrolled.
-const LONG: u64 = 50;
+const LONG: u64 = 200;
+/// For so many requests: this process could splice, and shows by 256 reads at each end that it does not.
+const REQUESTS: usize = 1200;
 
 fn ask(client: TcpStream, number: usize) {
     if (number as u64).is_multiple_of(LONG) {
-        for _ in 0..300 {
+        for _ in 0..REQUESTS {
             send(&client, REQUEST, 0..100, 100);
             receive(&client, RESPONSE, 0..100, 100);
         }
