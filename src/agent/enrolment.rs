@@ -14,7 +14,7 @@ use syscalls::{Link, Prog, RingBuf, TypedMap, Update};
 
 use super::Instance;
 use super::candidates::Candidates;
-use crate::datapath::{Newcomer, Pass, Passes, Process, Reads};
+use crate::datapath::{Control, Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
 
 /// After how long the ring buffer may be read again: where connections come one after the other, the agent does not wake up for each.
@@ -52,7 +52,11 @@ pub struct Enrolment {
 struct History {
     program: Option<Prog>,
     attached: Option<Link>,
+    /// Whether the last pass has found a candidate that needs it.
+    is_needed: bool,
+    /// When it was last needed.
     needed: Instant,
+    control: TypedMap<u32, Control>,
 }
 
 impl Enrolment {
@@ -66,7 +70,13 @@ impl Enrolment {
             examiner: Examiner::default(),
             sees_processes: sees_processes(),
             unknown: HashMap::new(),
-            history: History { program: reads, attached: None, needed: Instant::now() },
+            history: History {
+                program: reads,
+                attached: None,
+                is_needed: false,
+                needed: Instant::now(),
+                control: TypedMap::new(instance.map("control")?)?,
+            },
             // Those that another agent has left.
             due: Some(Instant::now()),
             next_read: Instant::now(),
@@ -93,8 +103,7 @@ impl Enrolment {
             self.take_in(now)?;
         }
         if self.due.is_none_or(|due| now < due) {
-            self.history.keep(false);
-            return Ok(());
+            return self.history.keep();
         }
         let began = clock(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
         let mut found = Pass::default();
@@ -107,8 +116,8 @@ impl Enrolment {
         let took = clock(ClockId::CLOCK_THREAD_CPUTIME_ID)?.saturating_sub(began);
         let end = Instant::now();
         self.due = after_boot(found.due, end)?.map(|due| due.max(end + took * SHARE));
-        self.history.keep(found.histories > 0);
-        Ok(())
+        self.history.is_needed = found.histories > 0;
+        self.history.keep()
     }
 
     /// Reads the ring buffer. By the time that it may be read again, the first attempts of those that it has told of are due.
@@ -197,19 +206,23 @@ fn report(process: &Process, finding: &Finding) {
 }
 
 impl History {
-    /// Attaches the tracepoint if it is needed, and detaches it some time after it was.
-    fn keep(&mut self, needed: bool) {
-        if !needed {
+    /// Attaches the tracepoint if it is needed, and detaches it some time after it was: what it misses would count as spliced, so between
+    /// two passes, however far apart, it stays as the last one has found.
+    fn keep(&mut self) -> Result<()> {
+        if !self.is_needed {
             if self.attached.is_some() && self.needed.elapsed() > LINGER {
                 self.attached = None;
             }
-            return;
+            return Ok(());
         }
         self.needed = Instant::now();
         if self.attached.is_some() {
-            return;
+            return Ok(());
         }
-        let Some(program) = &self.program else { return };
+        let Some(program) = &self.program else { return Ok(()) };
+        // Histories that began while it was attached before, or by another agent, begin anew.
+        let control = self.control.lookup(&0)?.context("an array has its entries")?;
+        self.control.update(&0, &Control { tracings: control.tracings.wrapping_add(1).max(1), ..control }, Update::ANY)?;
         match Link::to_traced(program) {
             Ok(link) => self.attached = Some(link),
             Err(error) => {
@@ -217,6 +230,7 @@ impl History {
                 self.program = None;
             }
         }
+        Ok(())
     }
 }
 

@@ -384,8 +384,8 @@ fn attach(
         draining: 0,
         refresh: refresh(config, datapath.settings.hz),
         older: u32::from(pins.generations()?.iter().any(|other| other != generation)),
-        // Until others take their place.
-        rules: instance.control()?.rules,
+        // Its rules stay until others take their place.
+        ..instance.control()?
     })?;
     let rules = Rules::install(&instance, Tables::new(&config.policy))?;
     let program = |name: ProgramName| programs.get(&name).with_context(|| format!("program '{}'", name.pin()));

@@ -14,3 +14,8 @@ pub(super) fn draining(b: &Builder, d: &Datapath) -> Reg {
 pub(super) fn older(b: &Builder, d: &Datapath) -> Reg {
     b.load(b.map_value(&d.maps.control, 0).at(Control::older))
 }
+
+/// How often the tracepoint at receive calls has been attached.
+pub(super) fn tracings(b: &Builder, d: &Datapath) -> Reg {
+    b.load(b.map_value(&d.maps.control, 0).at(Control::tracings))
+}

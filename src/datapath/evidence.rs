@@ -7,9 +7,9 @@
 
 use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Slot, helper, sock_recv_length};
 
-use super::Datapath;
 use super::peek::peek;
 use super::record::{Candidate, Process};
+use super::{Datapath, control};
 
 /// How often a reader that could splice has to be seen to call `recvmsg`.
 pub(super) const READS: i32 = 256;
@@ -35,7 +35,7 @@ pub(super) fn caller(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Process
 const MSG_PEEK: i32 = 2;
 
 /// The program at the tracepoint `sock_recv_length`: counts what `recvmsg` gives to the reader of a candidate, from the first call that
-/// it sees.
+/// it sees since the tracepoint was attached.
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_reads");
     let call = b.keep(b.context::<sock_recv_length>());
@@ -54,9 +54,9 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     drop(flags);
 
     let begun = b.label();
-    let reads = b.load(candidate.at(Candidate::reads));
-    b.jump_if(reads.ne(0), &begun);
-    drop(reads);
+    let tracing = control::tracings(&b, d);
+    b.jump_if(tracing.eq(b.load(candidate.at(Candidate::tracing))), &begun);
+    drop(tracing);
     let sk = b.load(call.at(sock_recv_length::sk));
     b.jump_if(sk.eq(0), &done);
     let socket = b.call(helper::skc_to_tcp_sock(sk));
@@ -66,6 +66,9 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     from.sub32(b.load(call.at(sock_recv_length::ret)));
     b.store(candidate.at(Candidate::read_from), &from);
     drop(from);
+    b.store(candidate.at(Candidate::received), 0);
+    b.store(candidate.at(Candidate::reads), 0);
+    b.store(candidate.at(Candidate::tracing), control::tracings(&b, d));
 
     b.place(&begun);
     let received = b.load(candidate.at(Candidate::received));

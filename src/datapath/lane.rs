@@ -24,7 +24,7 @@
 //! | `smallest`, `…_at_empty`, `…_at_look` | [`begin`], [`spend`], `gate::memory`, [`total`] | `gate::memory` |
 //! | `answers_seen`, `received_seen`, `unanswered_at`, `…_at_answer` | `gate::one_way` | `gate::one_way` |
 //! | `endings` | `receiver::ended` | `receiver::ended` |
-//! | `fallbacks` | [`begin`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
+//! | `fallbacks` | [`begin`], [`has_met`], [`become_direct`], [`by_tcp`] | [`rest`]; the peer that leaves |
 //! | `segments_in`, `segments_out` | [`left`] | `watch` |
 //! | `times_left`, `rests_until` | [`left`] | [`left`], `watch` |
 //! | `looking`, `contended` | `receiver::busy` | the same; `looking` also the peer's sender |
@@ -96,6 +96,11 @@ pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::fallbacks), 0);
     b.atomic(AtomicOp::Add, lane.at(Lane::why), &b.value(0));
     b.store(lane.at(Lane::why), 0);
+}
+
+/// The lane knows its peer from here on. What went by TCP while it waited is no reason to rest.
+pub(super) fn has_met(b: &Builder, lane: &Ptr<Lane>) {
+    b.store(lane.at(Lane::fallbacks), 0);
 }
 
 /// After many messages in a row that went by TCP, or once the receiver's lock was contended too often, the socket leaves, to be a plain

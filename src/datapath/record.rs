@@ -131,11 +131,11 @@ record! {
         pub cookie: u64,
         /// The process that uses it.
         pub process: Process,
-        /// Bytes that `recvmsg` gave to its readers since it became a candidate.
+        /// Bytes that `recvmsg` gave to its readers since its history began.
         pub received: u64,
-        /// `copied_seq` when it became a candidate.
+        /// `copied_seq` when its history began.
         pub read_from: u32,
-        /// Calls of `recvmsg` since it became a candidate.
+        /// Calls of `recvmsg` since its history began.
         pub reads: u32,
         /// Address of its `struct sock`.
         pub sk: u64,
@@ -153,8 +153,8 @@ record! {
         pub pause: u64,
         /// `reads` at the last attempt.
         pub reads_seen: u32,
-        /// Nothing.
-        pub padding: u32,
+        /// `tracings` of [`Control`] when its history began.
+        pub tracing: u32,
     }
 }
 
@@ -277,6 +277,10 @@ record! {
         pub older: u32,
         /// Which kinds of rules there are: bits of [`rules`].
         pub rules: u32,
+        /// How often the tracepoint at receive calls has been attached: a history that began before the last time has a hole.
+        pub tracings: u32,
+        /// Nothing.
+        pub padding: u32,
     }
 }
 

@@ -13,9 +13,9 @@
 
 use bpf_asm::{Builder, Field, Label, Place, Ptr, Reg, Slot, helper};
 
-use super::Datapath;
 use super::peek::peek_record;
 use super::record::{End, Isns, Lane, Role};
+use super::{Datapath, lane};
 
 /// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
 pub(super) const BPF_ANY: i32 = 0;
@@ -51,6 +51,7 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &L
     named(b, &other, lane.at(Lane::own).at(End::name), PEERS, unknown);
     b.copy(lane.at(Lane::peer), other.place());
     b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
+    lane::has_met(b, lane);
     b.place(&known);
 }
 

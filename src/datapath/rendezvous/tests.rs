@@ -1,5 +1,5 @@
 use super::super::simulation::{Fault, Helper, Way, World, on_every_kernel};
-use super::super::{Counter, Isns};
+use super::super::{Counter, Isns, Mode};
 
 /// A flow whose server has not looked for its client; and the name that both meet under.
 fn met(w: &mut World) -> (u64, u64, Isns) {
@@ -54,5 +54,21 @@ fn the_client_that_was_enrolled_first_meets_under_the_same_name() {
         w.fault(Helper::MapLookupElem, 0, Fault::Fails);
         assert_eq!((w.send(client, 1), w.send(client, 1)), (Way::Tcp, Way::Direct));
         assert_eq!(w.counted(), [(Counter::NoPeer, 1)]);
+    });
+}
+
+#[test]
+fn what_went_by_tcp_before_an_end_knew_its_peer_is_no_reason_to_rest() {
+    on_every_kernel(|mut w| {
+        let (client, server, pair) = met(&mut w);
+        let client = w.lane_address(client);
+        w.evict("rendezvous");
+        for _ in 0..100 {
+            assert_eq!(w.send_slowly(server, 1), Way::Tcp);
+        }
+        w.put("rendezvous", pair, client);
+        // The client is found, but not all that was sent has arrived.
+        assert_eq!((w.send_slowly(server, 1), w.lane(server).unwrap().mode), (Way::Tcp, Mode::Tcp as u32));
+        assert_ne!(w.lane(server).unwrap().peer.sk, 0);
     });
 }

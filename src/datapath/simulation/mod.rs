@@ -877,7 +877,9 @@ impl World {
 
     // What the programs know.
 
+    /// The agent tells the programs this, and has attached the tracepoint at least once.
     pub fn control(&mut self, control: Control) {
+        let control = Control { tracings: control.tracings.max(1), ..control };
         let host = self.host();
         host.memory.write(host.control, bytemuck::bytes_of(&control));
     }
