@@ -11,12 +11,13 @@ use crate::variant;
 /// The files that each program is written in, beside those that it shares with others.
 fn files(program: ProgramName) -> &'static [&'static str] {
     match program {
-        ProgramName::Establish => &["establish.rs", "handshake.rs", "candidate.rs", "leave.rs"],
+        ProgramName::Establish => &["establish.rs", "handshake.rs", "candidate.rs", "leave.rs", "proof.rs"],
         ProgramName::Send => &["send.rs", "gate.rs", "receiver.rs", "lane.rs", "fallback.rs"],
         ProgramName::Verdict => &["verdict.rs"],
         ProgramName::Enrol => &["enrol.rs", "guard.rs", "waiters.rs"],
         ProgramName::Reads => &["evidence.rs"],
         ProgramName::Options => &["options.rs"],
+        ProgramName::Adopt => &["adopt.rs", "look.rs"],
         ProgramName::Look => &["look.rs"],
     }
 }

@@ -9,7 +9,7 @@ mod sockopt;
 mod tracepoint;
 mod xdp;
 
-pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter_meta};
+pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__tcp, bpf_iter_meta};
 pub use sk_buff::__sk_buff;
 pub use sk_msg::sk_msg_md;
 pub use sock_addr::bpf_sock_addr;

@@ -1,5 +1,6 @@
 //! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes it away without losing a byte.
 
+mod adoption;
 mod candidates;
 mod drain;
 mod enrolment;
@@ -25,6 +26,7 @@ use anyhow::{Context, Result, bail};
 use syscalls::object::LinkTarget;
 use syscalls::{AttachType, Attachment, Link, Map, Prog};
 
+pub use adoption::{Adopted, adopt};
 pub use generation::Generation;
 pub use instance::{Instance, MapFill};
 pub use name::{BadName, Name};

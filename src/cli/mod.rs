@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::agent::{Name, Pins};
 
+mod adopt;
 mod asm;
 mod bench;
 mod check_config;
@@ -66,6 +67,7 @@ enum Command {
     Flows(flows::Flows),
     Top(top::Top),
     Trace(trace::Trace),
+    Adopt(adopt::Adopt),
     Detach(detach::Detach),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Flows(command) => command.run(),
         Command::Top(command) => command.run(),
         Command::Trace(command) => command.run(),
+        Command::Adopt(command) => command.run(),
         Command::Detach(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Demo(command) => command.run(),

@@ -139,6 +139,10 @@ counters! {
         Closed => "closed",
         /// Sockets that became candidates for enrolment.
         Candidates => "candidates",
+        /// Ends of connections that were open before shunt was, and have proved to belong together.
+        Adopted => "adopted",
+        /// Ends of connections that were open before, left to TCP: whoever has the other end's numbers here is not the other end.
+        Unproven => "unproven",
     }
 }
 

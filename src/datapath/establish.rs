@@ -6,7 +6,7 @@ use super::count::count;
 use super::counter::{Ending, Total};
 use super::event::lane_of;
 use super::record::{Lane, Mode};
-use super::{Datapath, candidate, handshake, lane, leave, policy, segment, trace, watch};
+use super::{Datapath, candidate, handshake, lane, leave, policy, proof, segment, trace, watch};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -19,7 +19,9 @@ const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: i32 = 5;
 const BPF_SOCK_OPS_STATE_CB: i32 = 10;
 const BPF_SOCK_OPS_TCP_LISTEN_CB: i32 = 11;
 const BPF_SOCK_OPS_RTT_CB: i32 = 12;
+const BPF_SOCK_OPS_PARSE_HDR_OPT_CB: i32 = 13;
 const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
+const BPF_SOCK_OPS_WRITE_HDR_OPT_CB: i32 = 15;
 
 /// States (include/uapi/linux/bpf.h).
 const BPF_TCP_FIN_WAIT1: i32 = 4;
@@ -34,7 +36,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
     let event = b.keep(b.context::<bpf_sock_ops>());
     let leaving = b.label();
-    let cases: [(i32, Case); 8] = [
+    let cases: [(i32, Case); 10] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
         (BPF_SOCK_OPS_RTT_CB, |b, d, event, _| watch::round_trip(b, d, event)),
         (BPF_SOCK_OPS_STATE_CB, |b, d, event, _| state_changed(b, d, event)),
@@ -43,6 +45,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| handshake::server_established(b, d, event)),
         (BPF_SOCK_OPS_TCP_CONNECT_CB, |b, d, event, _| policy::connecting(b, d, event)),
         (BPF_SOCK_OPS_TCP_LISTEN_CB, |b, d, event, _| policy::listening(b, d, event)),
+        (BPF_SOCK_OPS_PARSE_HDR_OPT_CB, |b, d, event, _| proof::hear(b, d, event)),
+        (BPF_SOCK_OPS_WRITE_HDR_OPT_CB, |b, d, event, _| proof::say(b, d, event)),
     ];
     for (op, case) in cases {
         let found = b.load(event.at(bpf_sock_ops::op));

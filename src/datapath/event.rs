@@ -9,6 +9,7 @@ use super::record::Lane;
 const BPF_SOCK_OPS_RTO_CB_FLAG: i32 = 1 << 0;
 const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
 const BPF_SOCK_OPS_RTT_CB_FLAG: i32 = 1 << 3;
+const BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG: i32 = 1 << 4;
 const BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG: i32 = 1 << 5;
 const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
 
@@ -21,10 +22,13 @@ pub(super) const STATES: i32 = BPF_SOCK_OPS_STATE_CB_FLAG;
 /// What marks a connection with both ends here. Callback flags are the only memory that a socket has without an allocation; the callback
 /// itself, at an option that the kernel does not know, does nothing.
 pub(super) const LOCAL: i32 = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG;
+/// What marks a connection that was open before, until its ends have proved that they belong together: the program is called for each
+/// segment that comes. Whoever finds it marked without an [`Adoption`](super::record::Adoption) makes nothing of it.
+pub(super) const UNPROVEN: i32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
 /// What marks its client. The callback itself, at a retransmission time-out, does nothing.
 pub(super) const CLIENT: i32 = BPF_SOCK_OPS_RTO_CB_FLAG;
 /// All that shunt asks for.
-const CALLBACKS: i32 = LOCAL | CLIENT | ROUND_TRIPS | SEGMENTS | STATES;
+const CALLBACKS: i32 = LOCAL | UNPROVEN | CLIENT | ROUND_TRIPS | SEGMENTS | STATES;
 
 /// The event's socket; jumps to `none` if the context shows none.
 pub(super) fn sk_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<bpf_sock> {
@@ -60,6 +64,14 @@ pub(super) fn unmark(b: &Builder, event: &Ptr<bpf_sock_ops>, flags: i32) {
 /// The socket is of no interest any more: it costs nothing from here on.
 pub(super) fn forget(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     unmark(b, event, CALLBACKS);
+}
+
+/// What is marked as unproven is local.
+pub(super) fn proven(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+    change(b, event, |set| {
+        set.or(LOCAL);
+        set.and(!UNPROVEN);
+    });
 }
 
 fn change(b: &Builder, event: &Ptr<bpf_sock_ops>, change: impl FnOnce(&Reg)) {

@@ -12,7 +12,7 @@ use bpf_asm::{Builder, Field, Label, NULL, Ptr, Slot, bpf_sock_ops, helper};
 
 use super::count::count;
 use super::counter::Outcome;
-use super::event::{CLIENT, LOCAL, ROUND_TRIPS, forget, mark, sk_of};
+use super::event::{CLIENT, LOCAL, ROUND_TRIPS, UNPROVEN, forget, mark, sk_of};
 use super::peek::peek;
 use super::record::{End, Isns, Lane, ruling};
 use super::rendezvous::BPF_ANY;
@@ -125,7 +125,7 @@ fn pair(
 /// A socket that is connected a second time may still be marked by its first connection.
 fn forget_the_last(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    b.when(flags.has(LOCAL), || forget(b, event));
+    b.when(flags.has(LOCAL | UNPROVEN), || forget(b, event));
 }
 
 /// A socket that had a flow before (`connect` to `AF_UNSPEC`, then a new connection) is taken out: its old peer, which may not have
@@ -133,7 +133,7 @@ fn forget_the_last(b: &Builder, event: &Ptr<bpf_sock_ops>) {
 fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &Label) {
     let fresh = b.label();
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    flags.and(LOCAL);
+    flags.and(LOCAL | UNPROVEN);
     b.jump_if(flags.eq(0), &fresh);
     drop(flags);
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, left_alone), NULL, 0));
@@ -143,6 +143,7 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
     drop(lane);
     b.call(helper::sk_storage_delete(&d.maps.lanes, sk_of(b, event, left_alone)));
     b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, left_alone)));
+    b.call(helper::sk_storage_delete(&d.maps.adoptions, sk_of(b, event, left_alone)));
     count(b, d, Outcome::Reused);
     b.jump(left_alone);
     b.place(&fresh);

@@ -153,6 +153,14 @@ layout! {
         rcv_wup => "tcp_sock" "rcv_wup",
         /// Bytes of the last window that was offered, from `rcv_wup` on.
         rcv_wnd => "tcp_sock" "rcv_wnd",
+        /// Sequence number of the first byte that has not been acknowledged.
+        snd_una => "tcp_sock" "snd_una",
+        /// Bytes that have been acknowledged, a client's SYN among them.
+        bytes_acked => "tcp_sock" "bytes_acked",
+        /// Bytes that have been received.
+        bytes_received => "tcp_sock" "bytes_received",
+        /// Callbacks that the socket asks for.
+        callback_flags => "tcp_sock" "bpf_sock_ops_cb_flags",
         /// Bytes sent by TCP.
         bytes_sent => "tcp_sock" "bytes_sent",
         /// Address family.

@@ -60,8 +60,8 @@ fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
     b.copy(end.at(FlowEnd::why), lane.at(Lane::why));
 }
 
-/// What the socket itself says. A member that cannot be read is shown as zero.
-fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
+/// What the socket at this address itself says. A member that cannot be read is shown as zero.
+pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     let show = |field: KernelField, object: &dyn Fn(&bpf_asm::Label) -> Reg, into: &dyn Fn(&Reg)| {
         let unreadable = b.label();
         let object = object(&unreadable);

@@ -3,7 +3,7 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::counter::Counter;
-use super::record::{About, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Tracer};
+use super::record::{About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Tracer};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
@@ -18,6 +18,8 @@ pub const RULES: u32 = 4096;
 const LISTENERS: u32 = 16_384;
 /// Bytes of the ring buffer: two thousand changes that a tracer may fall behind.
 const EVENTS: u32 = 256 << 10;
+/// Ends of open connections that are adopted in one go; more are, in several.
+pub const ADOPTEES: u32 = 65_536;
 /// Processes of which is known how they read; the least recently used are asked for again.
 const READERS: u32 = 16_384;
 /// Bytes of the ring buffer for new candidates: two thousand that the agent may fall behind.
@@ -37,6 +39,10 @@ pub struct Maps {
     pub lanes: MapRef<i32, Lane>,
     /// Every socket that waits to be enrolled.
     pub candidates: MapRef<i32, Candidate>,
+    /// Open connections that are to be adopted, by cookie, while the program goes over them that begins it.
+    pub adoptees: MapRef<u64, Adoption>,
+    /// Every socket that is being adopted.
+    pub adoptions: MapRef<i32, Adoption>,
     /// How processes read: a [`Reads`](super::Reads) each.
     pub readers: MapRef<Process, u32>,
     /// Which lanes have ended; one entry.
@@ -78,6 +84,8 @@ impl Maps {
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             candidates: MapRef::new("candidates", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
+            adoptees: MapRef::new("adoptees", MapKind::Hash, ADOPTEES).flags(BPF_F_NO_PREALLOC),
+            adoptions: MapRef::new("adoptions", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             readers: MapRef::new("readers", MapKind::LruHash, READERS),
             endings: MapRef::new("endings", MapKind::Array, 1),
             counters: MapRef::new("counters", MapKind::PerCpuArray, Counter::ALL.len() as u32),
@@ -97,13 +105,15 @@ impl Maps {
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 20] {
+    pub fn all(&self) -> [&MapDef; 22] {
         [
             self.hints.def(),
             self.rendezvous.def(),
             self.socks.def(),
             self.lanes.def(),
             self.candidates.def(),
+            self.adoptees.def(),
+            self.adoptions.def(),
             self.readers.def(),
             self.endings.def(),
             self.counters.def(),

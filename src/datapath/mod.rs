@@ -10,6 +10,8 @@
 //! | [`segment`] | | at each segment of such a connection |
 //! | [`candidate`] | | is it worth enrolling, and who uses it |
 //! | [`enrol`] | iterator, or classifier run on demand | puts candidates into the socket map, if there is evidence of how they are read |
+//! | [`adopt`] | iterator, run at the start | marks connections that were open before |
+//! | [`proof`] | | that two such ends belong together |
 //! | [`evidence`] | tracepoint | how a process reads its sockets |
 //! | [`rendezvous`] | | how the two ends of a flow find each other |
 //! | [`verdict`] | sk_skb | segments go into the same queue as redirected messages |
@@ -28,6 +30,7 @@
 //! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
 //! ([`Settings`]) and handed on.
 
+mod adopt;
 mod candidate;
 mod control;
 mod count;
@@ -50,6 +53,7 @@ mod options;
 mod packet;
 mod peek;
 mod policy;
+mod proof;
 mod receiver;
 mod record;
 mod refresh;
@@ -67,10 +71,10 @@ use bpf_asm::{BuildErrors, Program};
 
 pub use counter::{Cause, Counter, Ending, Kind, Outcome, Total};
 pub use layout::Layout;
-pub use map::{Maps, RULES};
+pub use map::{ADOPTEES, Maps, RULES};
 pub use packet::RECORD_AT;
 pub use record::{
-    ABI, About, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer, PORTS_PER_BYTE,
+    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer, PORTS_PER_BYTE,
     Pass, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
 };
 
@@ -141,6 +145,7 @@ impl Datapath {
             ProgramName::Enrol => enrol::program(self),
             ProgramName::Reads => evidence::program(self),
             ProgramName::Options => options::program(self),
+            ProgramName::Adopt => adopt::program(self),
             ProgramName::Look => look::program(self),
         }
     }
@@ -159,6 +164,8 @@ pub enum ProgramName {
     Enrol,
     /// Tracepoint: what `recvmsg` gives to the readers of candidates.
     Reads,
+    /// Iterator: shows connections that were open before, and marks them.
+    Adopt,
     /// Classifier: shows one enrolled socket.
     Look,
     /// sock_ops: the events of a connection.
@@ -167,12 +174,13 @@ pub enum ProgramName {
 
 impl ProgramName {
     /// Every one, in the order in which they are attached: with the last, connections begin to be noticed.
-    pub const ALL: [ProgramName; 7] = [
+    pub const ALL: [ProgramName; 8] = [
         ProgramName::Send,
         ProgramName::Verdict,
         ProgramName::Options,
         ProgramName::Enrol,
         ProgramName::Reads,
+        ProgramName::Adopt,
         ProgramName::Look,
         ProgramName::Establish,
     ];
@@ -185,6 +193,7 @@ impl ProgramName {
             ProgramName::Options => "options",
             ProgramName::Enrol => "enrol",
             ProgramName::Reads => "reads",
+            ProgramName::Adopt => "adopt",
             ProgramName::Look => "look",
             ProgramName::Establish => "establish",
         }

@@ -159,6 +159,35 @@ record! {
 }
 
 record! {
+    /// How far the adoption of an end has come, kept in socket storage, and before that by cookie for the program that begins it.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Adoption {
+        /// The number that this end's segments carry.
+        pub says: u64,
+        /// The number that its peer's segments carry.
+        pub hears: u64,
+        /// A [`Role`].
+        pub role: u32,
+        /// Bits of [`heard`].
+        pub heard: u32,
+        /// Segments that have carried its number since `heard` last changed.
+        pub segments: u32,
+        /// Nothing.
+        pub padding: u32,
+    }
+}
+
+/// What is known of the way between two ends that are adopted, as bits of [`Adoption::heard`].
+pub mod heard {
+    /// The peer's number has come: its segments come here.
+    pub const PEER: u32 = 1;
+    /// The peer has said that this end's number has come to it.
+    pub const BACK: u32 = 2;
+    /// Both.
+    pub const BOTH: u32 = PEER | BACK;
+}
+
+record! {
     /// A new candidate, as the agent is told of it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Newcomer {

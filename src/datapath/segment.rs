@@ -3,17 +3,19 @@
 use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops};
 
 use super::counter::Ending;
-use super::event::{LOCAL, lane_of};
+use super::event::{LOCAL, UNPROVEN, lane_of};
 use super::record::{End, Lane, Mode};
-use super::{Datapath, candidate, lane, leave, receiver, trace, waiters};
+use super::{Datapath, candidate, lane, leave, proof, receiver, trace, waiters};
 
 /// A marked socket is about to send a segment.
 pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
-    let (done, considered) = (b.label(), b.label());
+    let (done, local, considered) = (b.label(), b.label(), b.label());
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    flags.and(LOCAL);
-    b.jump_if(flags.eq(0), &done);
+    b.jump_if(flags.has(LOCAL), &local);
+    b.when(flags.has(UNPROVEN), || proof::make_room(b, d, event));
     drop(flags);
+    b.jump(&done);
+    b.place(&local);
     {
         let lane = lane_of(b, d, event, &considered);
         let mode = b.load(lane.at(Lane::mode));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Address, Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map,
-    bpf_iter_meta, helper, sock,
+    Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map,
+    bpf_iter__tcp, helper,
 };
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
@@ -234,15 +234,6 @@ pub fn traces_receiving() -> Result<()> {
     let attached = Prog::load(&spec).and_then(|program| Link::to_traced(&program));
     holds!(attached.is_ok(), "{:#}", attached.map(|_| ()).expect_err("it is not attached"));
     Ok(())
-}
-
-bpf_asm::record! {
-    /// The context of an iterator over TCP sockets (net/ipv4/tcp_ipv4.c), up to the socket.
-    #[allow(non_camel_case_types)]
-    struct bpf_iter__tcp {
-        meta: Address<bpf_iter_meta>,
-        sk_common: Address<sock>,
-    }
 }
 
 /// What an iterator over TCP sockets found.

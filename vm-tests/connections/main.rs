@@ -9,6 +9,7 @@
 mod harness;
 
 mod acceleration;
+mod adoption;
 mod backpressure;
 mod blocking;
 mod blocking_frames;

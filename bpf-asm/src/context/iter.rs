@@ -38,4 +38,13 @@ crate::record! {
         /// The socket; null after the last, and for an empty entry.
         pub sk: Address<sock>,
     }
+
+    /// The context of an iterator over TCP sockets of a network namespace, up to the socket. Since 5.8.
+    #[allow(non_camel_case_types)]
+    pub struct bpf_iter__tcp {
+        /// Where the reading is.
+        pub meta: Address<bpf_iter_meta>,
+        /// The socket, whose lock is held if it is a full socket; null after the last.
+        pub sk_common: Address<sock>,
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use tcp_shunt::bed::{Bed, Namespace};
+use tcp_shunt::bed::Bed;
 
 use super::agent::Agent;
 use super::eventually;
@@ -43,10 +43,16 @@ impl Node {
     }
 
     /// Starts the agent with these options on a bed in which there may be sockets.
-    pub fn start_on(mut bed: Bed, options: &[&str]) -> Self {
+    pub fn start_on(bed: Bed, options: &[&str]) -> Self {
+        Self::start_after(bed, options, |_| ()).0
+    }
+
+    /// The same, after `before`.
+    pub fn start_after<T>(mut bed: Bed, options: &[&str], before: impl FnOnce(&Bed) -> T) -> (Self, T) {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
-        Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }
+        let there = before(&bed);
+        (Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }, there)
     }
 
     /// Runs `work` in the client's namespace and in the cgroup.
@@ -64,20 +70,14 @@ impl Node {
         self.bed.client().run(work).expect("enter the client's namespace")
     }
 
-    fn home_of_the_listener(&self, path: Path) -> &Namespace {
-        if path.stays_at_the_client() { self.bed.client() } else { self.bed.server() }
-    }
-
     /// A listener inside the cgroup.
     pub fn listen(&self, path: Path) -> Service {
-        let bind = || path.bind();
-        let bound = if path.stays_at_the_client() { self.in_client(bind) } else { self.in_server(bind) };
-        service(path, bound)
+        listen_on(&self.bed, path)
     }
 
     /// A listener that shunt has nothing to do with, as if on another node.
     pub fn listen_outside(&self, path: Path) -> Service {
-        service(path, self.home_of_the_listener(path).run(|| path.bind()).expect("enter the listener's namespace"))
+        listen_outside_of(&self.bed, path)
     }
 
     /// A client inside the cgroup.
@@ -87,9 +87,7 @@ impl Node {
 
     /// A connection with both ends inside the cgroup, and nothing sent on it.
     pub fn pair(&self, path: Path) -> Pair {
-        let service = self.listen(path);
-        let client = self.connect(&service);
-        Pair { client, server: service.accept() }
+        pair_on(&self.bed, path)
     }
 
     /// The same connection without shunt.
@@ -142,6 +140,26 @@ impl Service {
 
 pub fn new_bed() -> Bed {
     Bed::new().expect("make a bed (as root, with cgroup v2)")
+}
+
+/// A listener inside the cgroup of a bed.
+pub fn listen_on(bed: &Bed, path: Path) -> Service {
+    let bind = || path.bind();
+    let bound = if path.stays_at_the_client() { bed.in_client(bind) } else { bed.in_server(bind) };
+    service(path, bound.expect("enter the listener's namespace"))
+}
+
+/// A listener outside of it.
+pub fn listen_outside_of(bed: &Bed, path: Path) -> Service {
+    let home = if path.stays_at_the_client() { bed.client() } else { bed.server() };
+    service(path, home.run(|| path.bind()).expect("enter the listener's namespace"))
+}
+
+/// A connection with both ends inside the cgroup of a bed, and nothing sent on it.
+pub fn pair_on(bed: &Bed, path: Path) -> Pair {
+    let service = listen_on(bed, path);
+    let client = bed.in_client(|| service.connect()).expect("enter the client");
+    Pair { client, server: service.accept() }
 }
 
 pub fn service(path: Path, bound: std::io::Result<TcpListener>) -> Service {

@@ -1,0 +1,308 @@
+//! Adopts connections that were open before: finds out which of them have both ends here, and has them marked.
+//!
+//! This waits for locks of sockets, which other processes may hold for long, and enters network namespaces, which takes CAP_SYS_ADMIN: so it
+//! is done by a process of its own, `shunt adopt`, never by the agent.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use syscalls::{Iter, Link, Prog, TypedMap, Update};
+
+use super::Instance;
+use crate::bed::cgroup;
+use crate::datapath::{
+    ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role, rules, ruling,
+};
+use crate::host::{Netns, network_namespaces};
+use crate::observe::Processes;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Adopted {
+    /// Network namespaces that were looked through.
+    pub namespaces: usize,
+    /// Those that may not be entered: it takes CAP_SYS_ADMIN.
+    pub closed: usize,
+    /// Open connections of this node, each end counted, that nobody had marked.
+    pub ends: usize,
+    /// Connections with both ends here.
+    pub local: usize,
+    /// Those that rules exclude, or that have an end outside the cgroup.
+    pub excluded: usize,
+    /// Those that are marked: they are accelerated once their segments have proved that the two ends belong together.
+    pub marked: usize,
+}
+
+/// Adopts what is open, on the instance's cgroup and by its rules.
+///
+/// # Errors
+/// If the kernel refuses the reading, or the instance has no program for it: see `shunt doctor`.
+pub fn adopt(instance: &Instance) -> Result<Adopted> {
+    let program = Prog::open_pinned(&instance.generation().path(ProgramName::Adopt.pin()))
+        .context("this instance cannot adopt open connections: its kernel has refused the program (see its log)")?;
+    let link = Link::to_iter(&program, None).context("cannot go over TCP sockets")?;
+    let home = Netns::current().context("cannot open the own network namespace")?;
+    let outcome = adopt_by(instance, &link);
+    home.enter().context("cannot go back to the own network namespace")?;
+    outcome
+}
+
+fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
+    let namespaces = network_namespaces();
+    let mut found = Adopted::default();
+    let mut ends: Vec<FlowEnd> = Vec::new();
+    for netns in namespaces.values() {
+        if netns.enter().is_err() {
+            found.closed += 1;
+            continue;
+        }
+        found.namespaces += 1;
+        ends.extend(read(link)?);
+    }
+    found.ends = ends.len();
+    let pairs = pairs(&ends);
+    found.local = pairs.len();
+    let judge = Judge::new(instance)?;
+    let (marked, excluded): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|&(client, server)| judge.allows(&ends[client], &ends[server]));
+    found.excluded = excluded.len();
+
+    let adoptees: TypedMap<u64, Adoption> = TypedMap::new(instance.map("adoptees")?)?;
+    for some in marked.chunks(ADOPTEES as usize / 2) {
+        let mut places = HashSet::new();
+        for &(client, server) in some {
+            let (client, server) = (&ends[client], &ends[server]);
+            let (says, hears) = (number()?, number()?);
+            for (end, says, hears, role) in [(client, says, hears, Role::Client), (server, hears, says, Role::Server)] {
+                let adoption = Adoption { says, hears, role: role as u32, ..Adoption::default() };
+                adoptees.update(&end.own.cookie, &adoption, Update::ANY)?;
+                places.insert(u64::from(end.netns));
+            }
+        }
+        for place in places {
+            if namespaces.get(&place).is_some_and(|netns| netns.enter().is_ok()) {
+                read(link)?;
+            }
+        }
+        let mut left = HashSet::new();
+        for cookie in adoptees.map().keys() {
+            let cookie: u64 = bytemuck::pod_read_unaligned(&cookie?);
+            adoptees.delete(&cookie)?;
+            left.insert(cookie);
+        }
+        let is_marked = |end: usize| !left.contains(&ends[end].own.cookie);
+        found.marked += some.iter().filter(|(client, server)| is_marked(*client) && is_marked(*server)).count();
+    }
+    Ok(found)
+}
+
+/// The program goes over the sockets of the namespace that this thread is in: those that it shows.
+fn read(link: &Link) -> Result<Vec<FlowEnd>> {
+    let mut shown = Vec::new();
+    Iter::of_link(link)?.read_to_end(&mut shown).context("cannot go over TCP sockets")?;
+    Ok(shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect())
+}
+
+fn number() -> Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("the kernel has no random numbers")?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Who claims to be one end of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+enum Claim {
+    #[default]
+    Nobody,
+    One(usize),
+    Several,
+}
+
+impl Claim {
+    fn add(&mut self, end: usize) {
+        *self = if matches!(self, Claim::Nobody) { Claim::One(end) } else { Claim::Several };
+    }
+}
+
+/// Which ends are those of one connection, the client's first. Two that claim the same are none: one of them is an impostor.
+fn pairs(ends: &[FlowEnd]) -> Vec<(usize, usize)> {
+    let mut claims: HashMap<Isns, (Claim, Claim)> = HashMap::new();
+    for (number, end) in ends.iter().enumerate() {
+        let name = end.own.name;
+        // Which of the two an end is cannot be seen. By a client's name is a connection known; its own number was told less one.
+        let as_client = Isns { own: name.own.wrapping_add(1), peer: name.peer };
+        let as_server = Isns { own: name.peer, peer: name.own };
+        claims.entry(as_client).or_default().0.add(number);
+        claims.entry(as_server).or_default().1.add(number);
+    }
+    let met: Vec<_> = claims
+        .into_values()
+        .filter_map(|claims| match claims {
+            (Claim::One(client), Claim::One(server)) if client != server => Some((client, server)),
+            _ => None,
+        })
+        .collect();
+    // Nobody has two peers.
+    let mut times: HashMap<usize, u32> = HashMap::new();
+    met.iter().flat_map(|&(client, server)| [client, server]).for_each(|end| *times.entry(end).or_default() += 1);
+    met.into_iter().filter(|(client, server)| times[client] == 1 && times[server] == 1).collect()
+}
+
+/// Says of a connection whether it is to be accelerated: what [`crate::datapath`] finds out of new ones when they are established, from the
+/// same maps.
+struct Judge {
+    kinds: u32,
+    ports: Box<Ports>,
+    addresses: TypedMap<Prefix, u64>,
+    processes: TypedMap<Comm, u64>,
+    cgroups: TypedMap<u64, u64>,
+    folders: Folders,
+    holders: Processes,
+}
+
+impl Judge {
+    fn new(instance: &Instance) -> Result<Judge> {
+        let kinds = instance.control()?.rules;
+        let about = instance.about()?;
+        let cgroup = &about.cgroup[..(about.cgroup_len as usize).min(about.cgroup.len())];
+        let ports: TypedMap<u32, Ports> = TypedMap::new(instance.map("ports")?)?;
+        Ok(Judge {
+            kinds,
+            ports: Box::new(ports.lookup(&0)?.context("an array has its entries")?),
+            addresses: TypedMap::new(instance.map("addresses")?)?,
+            processes: TypedMap::new(instance.map("processes")?)?,
+            cgroups: TypedMap::new(instance.map("cgroups")?)?,
+            folders: Folders::below(Path::new(std::ffi::OsStr::from_bytes(cgroup)))?,
+            holders: if kinds & rules::PROCESSES == 0 { Processes::default() } else { Processes::now() },
+        })
+    }
+
+    fn allows(&self, client: &FlowEnd, server: &FlowEnd) -> bool {
+        if !self.folders.hold(client.cgroup) || !self.folders.hold(server.cgroup) {
+            return false;
+        }
+        let Some(said) = self.said_of(client, server) else { return false };
+        said & ruling::EXCLUDED == 0 && (said & ruling::INCLUDED != 0 || self.kinds & rules::ONLY_INCLUDED == 0)
+    }
+
+    /// What the rules say of either end; none if it cannot be found out.
+    fn said_of(&self, client: &FlowEnd, server: &FlowEnd) -> Option<u64> {
+        let mut said = 0;
+        if self.kinds & rules::PORTS != 0 {
+            let dialled = (client.remote_port as u16).swap_bytes();
+            said |= self.of_port(dialled) | self.of_port(server.local_port as u16);
+        }
+        for end in [client, server] {
+            if self.kinds & rules::ADDRESSES != 0 {
+                said |= self.of_address(end.local_v6, end.local_v4) | self.of_address(end.remote_v6, end.remote_v4);
+            }
+            if self.kinds & rules::CGROUPS != 0 {
+                said |= self.of_cgroup(end.cgroup)?;
+            }
+            if self.kinds & rules::PROCESSES != 0 {
+                let name = self.holders.holding(end.inode)?.name.bytes();
+                let mut comm = Comm::default();
+                comm.name.iter_mut().take(15).zip(name).for_each(|(to, from)| *to = from);
+                said |= self.processes.lookup(&comm).ok()?.unwrap_or_default();
+            }
+        }
+        Some(said)
+    }
+
+    fn of_port(&self, port: u16) -> u64 {
+        let four = bytemuck::bytes_of(&*self.ports)[usize::from(port) / PORTS_PER_BYTE];
+        u64::from(four >> (usize::from(port) % PORTS_PER_BYTE * 2)) & ruling::ALL
+    }
+
+    /// An IPv4 address counts as the IPv6 address that it is mapped to.
+    fn of_address(&self, v6: [u8; 16], v4: u32) -> u64 {
+        let octets = if v6 == [0; 16] { Ipv4Addr::from(v4.to_ne_bytes()).to_ipv6_mapped().octets() } else { v6 };
+        let prefix = Prefix { length: 128, address: bytemuck::pod_read_unaligned(&octets) };
+        self.addresses.lookup(&prefix).ok().flatten().unwrap_or_default()
+    }
+
+    /// The nearest cgroup above that there is a rule for says everything.
+    fn of_cgroup(&self, cgroup: u64) -> Option<u64> {
+        let folder = self.folders.known.get(&cgroup)?;
+        for above in folder.ancestors() {
+            let Ok(about) = std::fs::metadata(above) else { return Some(0) };
+            if let Some(said) = self.cgroups.lookup(&about.ino()).ok()? {
+                return Some(said);
+            }
+            if above == self.folders.root {
+                break;
+            }
+        }
+        Some(0)
+    }
+}
+
+/// The cgroups of an instance, by the inode numbers of their folders.
+struct Folders {
+    root: PathBuf,
+    /// Every socket is in it.
+    is_whole: bool,
+    known: HashMap<u64, PathBuf>,
+}
+
+impl Folders {
+    fn below(cgroup: &Path) -> Result<Folders> {
+        let root = cgroup::root()?;
+        let mut folders = Folders { is_whole: cgroup == root, root, known: HashMap::new() };
+        folders.add(cgroup);
+        Ok(folders)
+    }
+
+    /// One that goes meanwhile has no sockets.
+    fn add(&mut self, folder: &Path) {
+        let Ok(about) = std::fs::metadata(folder) else { return };
+        let Entry::Vacant(place) = self.known.entry(about.ino()) else { return };
+        place.insert(folder.to_owned());
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !self.known.contains_key(&entry.ino()) {
+                self.add(&entry.path());
+            }
+        }
+    }
+
+    fn hold(&self, cgroup: u64) -> bool {
+        self.is_whole || self.known.contains_key(&cgroup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(own: u32, peer: u32) -> FlowEnd {
+        let mut end = FlowEnd::default();
+        end.own.name = Isns { own, peer };
+        end
+    }
+
+    #[test]
+    fn the_ends_of_a_connection_are_those_that_have_each_others_numbers() {
+        // A client's own number is told less one.
+        let ends = [end(100, 501), end(7, 8), end(501, 101), end(u32::MAX, 9), end(9, 0)];
+        let mut found = pairs(&ends);
+        found.sort();
+        assert_eq!(found, [(0, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn two_that_claim_to_be_the_same_end_are_none_and_nobody_has_two_peers() {
+        let (client, server) = (end(100, 501), end(501, 101));
+        assert_eq!(pairs(&[client, server, server]), []);
+        assert_eq!(pairs(&[client, client, server]), []);
+        // Its own peer.
+        assert_eq!(pairs(&[end(100, 101)]), []);
+        // The first is the server of the second and the client of the third.
+        assert_eq!(pairs(&[end(10, 20), end(19, 10), end(20, 11)]), []);
+    }
+}

@@ -1,0 +1,64 @@
+//! `shunt adopt`
+
+use std::io::BufRead;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{DONE, Instance, say};
+use crate::agent::{self, Adopted};
+
+/// Accelerate connections that were open before `shunt run`
+///
+/// `shunt run` does this when it starts, when it takes over and when its rules are read again, if it may: by hand it is only needed where the
+/// agent has no CAP_SYS_ADMIN, which it takes to look into the network namespaces of other pods.
+///
+/// A connection is marked if both of its ends are open here, in the instance's cgroup, and no rule excludes it. Its next segments in each
+/// direction carry a random number in an option of their TCP headers, which has to come out at the other end: then the connection is
+/// accelerated like one that is new. Connections that are at rest stay as they are until they go on.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    shunt adopt                               those of the instance 'shunt'\n  \
+    shunt adopt --name pods --json            for machines")]
+pub struct Adopt {
+    #[command(flatten)]
+    instance: Instance,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+    /// Again for each line that is read from standard input, until that ends; for the agent
+    #[arg(long, hide = true)]
+    on_request: bool,
+}
+
+impl Adopt {
+    pub fn run(self) -> Result<ExitCode> {
+        let instance = agent::Instance::open(self.instance.pins()?)?;
+        let mut requests = std::io::stdin().lock().lines();
+        loop {
+            let adopted = agent::adopt(&instance)?;
+            if self.json || self.on_request {
+                say(format_args!("{}\n", serde_json::to_string(&adopted)?))?;
+            } else {
+                say(told(&adopted))?;
+            }
+            if !self.on_request || requests.next().is_none_or(|line| line.is_err()) {
+                return Ok(DONE);
+            }
+        }
+    }
+}
+
+fn told(adopted: &Adopted) -> String {
+    let Adopted { namespaces, closed, ends, local, excluded, marked } = adopted;
+    let mut text = format!(
+        "{marked} of {local} open connections with both ends here are marked; they are accelerated when they go on\n\
+         {excluded} are excluded by a rule, or have an end outside the cgroup\n\
+         looked at {ends} ends in {namespaces} network namespaces\n"
+    );
+    if *closed > 0 {
+        text += &format!("{closed} network namespaces could not be entered: that takes CAP_SYS_ADMIN\n");
+    }
+    text
+}

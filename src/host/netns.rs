@@ -1,0 +1,111 @@
+//! Every network namespace of this node: those of processes, those that a process holds open, and those that are mounted, as `ip netns`
+//! does it (include/uapi/linux/nsfs.h).
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+}
+
+impl Netns {
+    /// That of the calling thread.
+    ///
+    /// # Errors
+    /// If proc is not mounted.
+    pub fn current() -> std::io::Result<Netns> {
+        Ok(Netns { file: File::open("/proc/thread-self/ns/net")? })
+    }
+
+    /// The calling thread is in this namespace from here on.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN, in this namespace's user namespace too, unless the thread is in there already.
+    pub fn enter(&self) -> nix::Result<()> {
+        let entered = setns(&self.file, CloneFlags::CLONE_NEWNET);
+        if entered.is_err() && Netns::current().is_ok_and(|current| current.is(self)) { Ok(()) } else { entered }
+    }
+
+    fn is(&self, other: &Netns) -> bool {
+        let identity = |netns: &Netns| netns.file.metadata().map(|about| (about.dev(), about.ino())).ok();
+        identity(self).is_some() && identity(self) == identity(other)
+    }
+}
+
+/// All of them, by inode number. What this process may not look at is left out.
+pub fn all() -> HashMap<u64, Netns> {
+    let mut found = HashMap::new();
+    let mut add = |path: &Path, inode: Option<u64>| {
+        if inode.is_some_and(|inode| found.contains_key(&inode)) {
+            return;
+        }
+        let Ok(file) = File::open(path) else { return };
+        if let Ok(about) = file.metadata() {
+            found.entry(about.ino()).or_insert(Netns { file });
+        }
+    };
+    for mounted in fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().filter_map(mounted) {
+        add(Path::new(mounted), None);
+    }
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
+            continue;
+        }
+        let own = entry.path().join("ns/net");
+        let files = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten().map(|file| file.path());
+        for path in std::iter::once(own).chain(files) {
+            let target = fs::read_link(&path).ok();
+            if let Some(inode) = target.as_deref().and_then(Path::to_str).and_then(inode) {
+                add(&path, Some(inode));
+            }
+        }
+    }
+    found
+}
+
+/// Of a line of mountinfo that shows a network namespace: where it is mounted.
+fn mounted(line: &str) -> Option<&str> {
+    let mut fields = line.split(' ').skip(3);
+    let (root, place) = (fields.next()?, fields.next()?);
+    inode(root).map(|_| place)
+}
+
+/// `net:[4026531840]`
+fn inode(target: &str) -> Option<u64> {
+    target.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bed::Namespace;
+
+    #[test]
+    fn a_namespace_that_no_thread_is_in_is_found_by_who_holds_it_open() {
+        let held = Namespace::new().expect("make a namespace (as root)");
+        let inode = |netns: &Netns| netns.file.metadata().expect("ask").ino();
+        let there = held.run(|| inode(&Netns::current().expect("its namespace"))).expect("run inside");
+        let (own, all) = (inode(&Netns::current().expect("a namespace")), all());
+        assert!(all.contains_key(&own) && all.contains_key(&there));
+        let entered = std::thread::spawn(move || {
+            all[&there].enter().expect("enter (as root)");
+            inode(&Netns::current().expect("a namespace"))
+        });
+        assert_eq!(entered.join().expect("the thread"), there);
+    }
+
+    #[test]
+    fn a_mounted_namespace_is_a_line_of_mountinfo() {
+        let line = "79 30 0:4 net:[4026532345] /run/netns/blue rw shared:44 - nsfs nsfs rw";
+        assert_eq!(mounted(line), Some("/run/netns/blue"));
+        for other in ["79 30 0:4 / /proc rw - proc proc rw", "79 30 0:4 mnt:[4026532345] /x rw - nsfs nsfs rw", "79", ""] {
+            assert_eq!(mounted(other), None);
+        }
+    }
+}
