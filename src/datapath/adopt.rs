@@ -35,29 +35,23 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     }
     let shown = || b.load(sk.place()).cast::<sock>();
     b.jump_if(control::draining(&b, d).ne(0), &done);
-    let cookie = b.slot::<u64>();
-    {
-        let socket = b.call(helper::skc_to_tcp_sock(shown()));
-        b.jump_if(socket.eq(0), &done);
-        let socket = b.keep(socket);
-        unknown_so_far(&b, d, &socket, &done);
-        b.store(cookie.place(), b.call(helper::get_socket_cookie(&socket)));
-    }
-    let adoptee = b.call(helper::map_lookup_elem(&d.maps.adoptees, &cookie));
-    b.jump_if(adoptee.eq(0), &asked_about);
-    let adoptee = b.keep(adoptee);
-    begin(&b, d, &shown, &adoptee, &done);
-    drop(adoptee);
-    b.call(helper::map_delete_elem(&d.maps.adoptees, &cookie));
-    b.jump(&done);
-
-    b.place(&asked_about);
-    let end = b.slot::<FlowEnd>();
-    b.zero(end.place());
-    b.store(end.at(FlowEnd::own).at(End::cookie), b.load(cookie.place()));
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
     b.jump_if(socket.eq(0), &done);
     let socket = b.keep(socket);
+    unmarked(&b, d, &socket, &done);
+    let end = b.slot::<FlowEnd>();
+    b.zero(end.place());
+    let cookie = || end.at(FlowEnd::own).at(End::cookie);
+    b.store(cookie(), b.call(helper::get_socket_cookie(&socket)));
+    let adoptee = b.call(helper::map_lookup_elem(&d.maps.adoptees, cookie()));
+    b.jump_if(adoptee.eq(0), &asked_about);
+    let adoptee = b.keep(adoptee);
+    begin(&b, d, &shown, &socket, &adoptee, &done);
+    drop(adoptee);
+    b.call(helper::map_delete_elem(&d.maps.adoptees, cookie()));
+    b.jump(&done);
+
+    b.place(&asked_about);
     name(&b, d, &socket, &end);
     drop(socket);
     let address = b.keep(b.load(sk.place()));
@@ -72,7 +66,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 }
 
 /// An open connection that neither this nor another instance has marked, and that may be enrolled. Jumps to `not` otherwise.
-fn unknown_so_far(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not: &Label) {
+fn unmarked(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not: &Label) {
     let state = b.load(socket.member(d.layout.state));
     b.jump_if(state.ne(TCP_ESTABLISHED), not);
     drop(state);
@@ -100,7 +94,14 @@ fn name(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, end: &Slot<FlowEnd>) 
 }
 
 /// Marks the socket, whose segments are to prove from here on that its peer is the right one. Jumps to `done` if that is not possible.
-fn begin(b: &Builder, d: &Datapath, shown: &dyn Fn() -> Ptr<sock>, adoptee: &Ptr<Adoption>, done: &Label) {
+fn begin(
+    b: &Builder,
+    d: &Datapath,
+    shown: &dyn Fn() -> Ptr<sock>,
+    socket: &Ptr<tcp_sock>,
+    adoptee: &Ptr<Adoption>,
+    done: &Label,
+) {
     let adoption =
         b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.jump_if(adoption.eq(0), done);
@@ -111,14 +112,11 @@ fn begin(b: &Builder, d: &Datapath, shown: &dyn Fn() -> Ptr<sock>, adoptee: &Ptr
     let role = b.load(adoptee.at(Adoption::role));
     b.when(role.eq(Role::Client as u32), || b.store(flags.place(), UNPROVEN | SEGMENTS | CLIENT));
     drop(role);
-    {
-        let socket = b.call(helper::skc_to_tcp_sock(shown()));
-        b.jump_if(socket.eq(0), done);
-        // Others may have asked for callbacks, too.
-        let set = b.load(socket.member(d.layout.callback_flags));
-        set.or(b.load(flags.place()));
-        b.store(flags.place(), &set);
-    }
+    // Others may have asked for callbacks, too.
+    let set = b.load(socket.member(d.layout.callback_flags));
+    set.or(b.load(flags.place()));
+    b.store(flags.place(), &set);
+    drop(set);
     let refused = b.call(helper::setsockopt(shown(), SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
     b.when(refused.ne(0), || {
         b.call(helper::sk_storage_delete(&d.maps.adoptions, shown()));

@@ -37,6 +37,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let sk = b.keep(b.load(lane.at(Lane::own).at(End::sk)));
     drop(lane);
     of_socket(&b, d, &sk, &end);
+    unread(&b, d, &sk, &end);
     drop(sk);
     b.call(helper::skb_store_bytes(&packet, RECORD_AT as i32, &end, size_of::<FlowEnd>() as i32, 0));
     b.store(result.place(), 1);
@@ -107,6 +108,10 @@ pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>
             copy_v6(b, sk, field, end.at(into));
         }
     }
+}
+
+/// Whether redirected bytes wait to be read. None if the socket is not enrolled any more.
+fn unread(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     let unreadable = b.label();
     let unread = receiver::unread(b, d, sk, &unreadable);
     b.when(unread.ne(0), || b.store(end.at(FlowEnd::direct_unread), 1));

@@ -127,12 +127,13 @@ fn a_socket_that_is_connected_again_is_taken_out_and_not_considered_a_second_tim
 #[test]
 fn a_marked_socket_that_is_not_shown_is_not_considered_again() {
     on_every_kernel(|mut w| {
-        for hidden_at in [None, Some(Helper::SkStorageGet), Some(Helper::SkStorageDelete)] {
+        let calls = [(Helper::SkStorageGet, 0), (Helper::SkStorageDelete, 0), (Helper::SkStorageDelete, 1)];
+        for hidden_at in std::iter::once(None).chain(calls.map(Some)) {
             let (client, server) = w.candidates();
             w.counted();
             for (op, sk) in [(Op::ActiveEstablished, client), (Op::PassiveEstablished, server)] {
-                if let Some(helper) = hidden_at {
-                    w.fault(helper, 0, Fault::SocketHidden);
+                if let Some((helper, before)) = hidden_at {
+                    w.fault(helper, before, Fault::SocketHidden);
                 }
                 w.event(Event { shown: hidden_at.is_some(), ..Event::new(op, sk) });
                 assert_eq!((w.counted(), w.callbacks(sk), w.pending_faults()), (vec![], 0, 0));

@@ -36,8 +36,12 @@ pub enum Helper {
     ProbeReadKernel = 113,
     ProbeReadKernelStr = 115,
     Jiffies64 = 118,
+    SeqWrite = 127,
     RingbufOutput = 130,
     SkcToTcpSock = 137,
+    LoadHdrOpt = 142,
+    StoreHdrOpt = 143,
+    ReserveHdrOpt = 144,
 }
 
 macro_rules! table {
@@ -69,7 +73,11 @@ table!(
     ProbeReadKernel,
     ProbeReadKernelStr,
     Jiffies64,
+    SeqWrite,
     RingbufOutput,
+    LoadHdrOpt,
+    StoreHdrOpt,
+    ReserveHdrOpt,
     SkcToTcpSock
 );
 
@@ -84,6 +92,8 @@ const ENOMEM: i64 = -12;
 const EFAULT: i64 = -14;
 const EEXIST: i64 = -17;
 const EINVAL: i64 = -22;
+const ENOSPC: i64 = -28;
+const ENOMSG: i64 = -42;
 
 const BPF_NOEXIST: u64 = 1;
 const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
@@ -95,6 +105,7 @@ const SOL_SOCKET: u64 = 1;
 const SO_RCVLOWAT: u64 = 18;
 const SOL_TCP: u64 = 6;
 const TCP_WINDOW_CLAMP: u64 = 10;
+const TCP_BPF_SOCK_OPS_CB_FLAGS: u64 = 1008;
 /// The most that `sk_skb_adjust_room` cuts off at once.
 const CUT_AT_ONCE: i32 = 0xfff;
 
@@ -161,6 +172,13 @@ pub struct State {
     pub newcomers: Vec<Vec<u8>>,
     /// Bytes of a classifier's packet.
     pub packet: u64,
+    /// What an iterator has written.
+    pub output: Vec<u8>,
+    /// The option of the TCP header that has come.
+    pub option_in: Vec<u8>,
+    /// Room that was made for an option of the next header, and the option.
+    pub room: u64,
+    pub option_out: Vec<u8>,
 }
 
 /// The simulated kernel.
@@ -216,6 +234,10 @@ impl Host {
             events: Vec::new(),
             newcomers: Vec::new(),
             packet: 0,
+            output: Vec::new(),
+            option_in: Vec::new(),
+            room: 0,
+            option_out: Vec::new(),
         };
         Host {
             memory,
@@ -292,6 +314,7 @@ impl Host {
             self.state.redirected,
             self.state.options.clone(),
             (self.state.held.clone(), self.state.looked_in.clone(), self.state.cut),
+            (self.state.output.clone(), self.state.room, self.state.option_out.clone()),
         )
     }
 
@@ -382,8 +405,14 @@ impl Host {
                 0
             }
             Helper::GetSocketCookie => {
-                let sk = self.socket(a);
+                let sk = if a == self.memory.addresses.context { self.socket(a) } else { a };
                 self.memory.member(sk, self.datapath.layout.cookie) as i64
+            }
+            Helper::Setsockopt if c == TCP_BPF_SOCK_OPS_CB_FLAGS => {
+                assert_eq!((b, e), (SOL_TCP, 4));
+                let flags = self.memory.number(d, 4);
+                self.memory.set_member(a, self.datapath.layout.callback_flags, flags);
+                0
             }
             Helper::Setsockopt => self.set_option(a, [b, c], self.memory.number(d, e as usize)),
             Helper::SockOpsCbFlagsSet => {
@@ -455,6 +484,32 @@ impl Host {
                 0
             }
             Helper::SkcToTcpSock => a as i64,
+            Helper::SeqWrite => {
+                let record = self.memory.read(b, c as usize);
+                self.state.output.extend(record);
+                0
+            }
+            Helper::LoadHdrOpt => {
+                let wanted = self.memory.read(b, c as usize);
+                assert_eq!((wanted[0], wanted[1]), (254, 6), "an experimental option is found by six bytes");
+                let came = self.state.option_in.clone();
+                if came.len() < 6 || came[0] != wanted[0] || came[2..6] != wanted[2..6] {
+                    return ENOMSG;
+                }
+                self.memory.write(b, &came[..came.len().min(c as usize)]);
+                if came.len() > c as usize { ENOSPC } else { came.len() as i64 }
+            }
+            Helper::StoreHdrOpt => {
+                let option = self.memory.read(b, c as usize);
+                assert_eq!((u64::from(option[1]), c), (self.state.room, self.state.room), "it fills the room");
+                self.state.option_out = option;
+                0
+            }
+            Helper::ReserveHdrOpt => {
+                assert_eq!(c, 0);
+                self.state.room = b;
+                0
+            }
         }
     }
 

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bpf_asm::{
-    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_sock_ops, bpf_sockopt, sk_msg_md,
+    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__tcp, bpf_sock_ops, bpf_sockopt, sk_msg_md,
     sock_recv_length,
 };
 use bytemuck::Pod;
@@ -36,7 +36,7 @@ pub use kernel::{Kernel, SOCK_ZEROCOPY};
 pub use stream::Way;
 
 use super::{
-    Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Pass, Passes, Ports,
+    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Pass, Passes, Ports,
     Process, ProgramName, Reads, Request, Tracer, Wait,
 };
 use host::{HELPERS, Host};
@@ -83,7 +83,9 @@ pub enum Op {
     PassiveEstablished = 5,
     State = 10,
     RoundTrip = 12,
+    ParseHdrOpt = 13,
     HdrOptLen = 14,
+    WriteHdrOpt = 15,
 }
 
 /// States (include/net/tcp_states.h).
@@ -98,6 +100,7 @@ pub const LAST_ACK: u32 = 9;
 pub const RTO_CALLBACK: u64 = 1;
 pub const STATE_CALLBACK: u64 = 4;
 pub const ROUND_TRIP_CALLBACK: u64 = 8;
+pub const ANY_HEADER_CALLBACK: u64 = 16;
 pub const UNKNOWN_OPTION_CALLBACK: u64 = 32;
 pub const SEGMENT_CALLBACK: u64 = 64;
 
@@ -628,6 +631,66 @@ impl World {
         if self.callbacks(sk) & SEGMENT_CALLBACK != 0 {
             self.event(Event::new(Op::HdrOptLen, sk));
         }
+    }
+
+    /// A socket sends a segment that carries whatever option its program has made room for, and it arrives. That option.
+    pub fn segment_to(&mut self, sk: u64, receiver: u64) -> Vec<u8> {
+        self.host_mut().state.room = 0;
+        self.host_mut().state.option_out.clear();
+        self.segment(sk);
+        if self.host().state.room > 0 {
+            self.event(Event::new(Op::WriteHdrOpt, sk));
+        }
+        let option = self.host().state.option_out.clone();
+        self.option_comes(receiver, &option);
+        option
+    }
+
+    /// A segment with this option comes, which is an event if the socket has asked for that.
+    pub fn option_comes(&mut self, sk: u64, option: &[u8]) {
+        self.host_mut().state.option_in = option.to_vec();
+        let asked_for = if option.is_empty() { 0 } else { UNKNOWN_OPTION_CALLBACK };
+        if self.callbacks(sk) & (ANY_HEADER_CALLBACK | asked_for) != 0 {
+            self.event(Event { in_a_call: false, ..Event::new(Op::ParseHdrOpt, sk) });
+        }
+    }
+
+    /// The program that goes over all sockets comes to this one: what it shows of it.
+    pub fn adopt(&mut self, sk: u64) -> Option<FlowEnd> {
+        let meta = self.object();
+        self.host_mut().state.output.clear();
+        self.new_context(bpf_iter__tcp::sk_common.offset());
+        self.fill_context(&[(bpf_iter__tcp::meta.offset(), 8, meta), (bpf_iter__tcp::sk_common.offset(), 8, sk)]);
+        if sk != 0 {
+            let known = self.know(sk).clone();
+            let (una, next) = (self.get(sk, |l| l.write_seq), self.get(sk, |l| l.rcv_nxt));
+            let acked = (una as u32).wrapping_sub(known.first.0) + u32::from(known.is_client);
+            for (field, content) in [
+                ((|l| l.snd_una) as fn(&Layout) -> KernelField, una),
+                (|l| l.bytes_acked, acked.into()),
+                (|l| l.bytes_received, (next as u32).wrapping_sub(known.first.1).into()),
+                (|l| l.callback_flags, known.callbacks),
+            ] {
+                self.set(sk, field, content);
+            }
+        }
+        assert_eq!(self.run(ProgramName::Adopt, sk), 0, "or it would be called for this one again");
+        if sk != 0 {
+            self.know(sk).callbacks = self.get(sk, |l| l.callback_flags);
+        }
+        let output = &self.host().state.output;
+        (!output.is_empty()).then(|| bytemuck::pod_read_unaligned(output))
+    }
+
+    /// The agent has this socket adopted.
+    pub fn adoptee(&mut self, sk: u64, adoption: Adoption) {
+        let cookie = self.get(sk, |l| l.cookie);
+        self.put_under("adoptees", cookie, adoption);
+    }
+
+    /// How far the adoption of a socket has come.
+    pub fn adoption(&mut self, sk: u64) -> Option<Adoption> {
+        self.value_under("adoptions", sk)
     }
 
     /// Whether a socket is in the socket map.
