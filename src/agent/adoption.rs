@@ -46,6 +46,10 @@ pub struct Adopted {
 pub fn adopt(instance: &Instance) -> Result<Adopted> {
     let program = Prog::open_pinned(&instance.generation().path(ProgramName::Adopt.pin()))
         .context("this instance cannot adopt open connections: its kernel has refused the program (see its log)")?;
+    let pins = instance.pins();
+    let _lock = pins.lock_adoption(instance.generation())?.with_context(|| {
+        format!("another process adopts connections into instance '{}', or waits for the lock of a socket", pins.name())
+    })?;
     let link = Link::to_iter(&program, None).context("cannot go over TCP sockets")?;
     let home = Netns::current().context("cannot open the own network namespace")?;
     let outcome = adopt_by(instance, &link);
@@ -55,6 +59,9 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
 
 fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
     let namespaces = network_namespaces();
+    let adoptees: TypedMap<u64, Adoption> = TypedMap::new(instance.map("adoptees")?)?;
+    // Of one who was killed.
+    take_all(&adoptees)?;
     let mut found = Adopted::default();
     let mut ends: Vec<FlowEnd> = Vec::new();
     for netns in namespaces.values() {
@@ -73,7 +80,6 @@ fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
         pairs.into_iter().partition(|&(client, server)| judge.allows(&ends[client], &ends[server]));
     found.excluded = excluded.len();
 
-    let adoptees: TypedMap<u64, Adoption> = TypedMap::new(instance.map("adoptees")?)?;
     for some in marked.chunks(ADOPTEES as usize / 2) {
         let mut places = HashSet::new();
         for &(client, server) in some {
@@ -90,12 +96,7 @@ fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
                 read(link)?;
             }
         }
-        let mut left = HashSet::new();
-        for cookie in adoptees.map().keys() {
-            let cookie: u64 = bytemuck::pod_read_unaligned(&cookie?);
-            adoptees.delete(&cookie)?;
-            left.insert(cookie);
-        }
+        let left = take_all(&adoptees)?;
         let is_marked = |end: usize| !left.contains(&ends[end].own.cookie);
         found.marked += some.iter().filter(|(client, server)| is_marked(*client) && is_marked(*server)).count();
     }
@@ -109,6 +110,17 @@ fn read(link: &Link) -> Result<Vec<FlowEnd>> {
     Ok(shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect())
 }
 
+/// Empties the map: the cookies of those who were in it.
+fn take_all(adoptees: &TypedMap<u64, Adoption>) -> Result<HashSet<u64>> {
+    let keys: Vec<Vec<u8>> = adoptees.map().keys().collect::<Result<_, _>>()?;
+    let cookies: HashSet<u64> = keys.iter().map(|key| bytemuck::pod_read_unaligned(key)).collect();
+    for cookie in &cookies {
+        adoptees.delete(cookie)?;
+    }
+    Ok(cookies)
+}
+
+/// 64 random bits, which nobody can guess.
 fn number() -> Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("the kernel has no random numbers")?;

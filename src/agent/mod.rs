@@ -1,5 +1,6 @@
 //! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes it away without losing a byte.
 
+mod adopter;
 mod adoption;
 mod candidates;
 mod drain;
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, bail};
 use syscalls::object::LinkTarget;
 use syscalls::{AttachType, Attachment, Link, Map, Prog};
 
+pub use adopter::Adopter;
 pub use adoption::{Adopted, adopt};
 pub use generation::Generation;
 pub use instance::{Instance, MapFill};
@@ -87,6 +89,7 @@ pub struct Agent {
     signals: Signals,
     rules: Rules,
     enrolment: Enrolment,
+    adopter: Option<Adopter>,
     /// Generations that an agent of another version left, which pair no flow any more.
     older: Vec<Drain>,
     _lock: Lock,
@@ -144,8 +147,10 @@ impl Agent {
                 generation.remove()?;
             }
         }
+        let config = config.clone();
+        let adopter = None;
         let agent =
-            Agent { instance, config: config.clone(), cgroup, kernel, signals, rules, enrolment, older, _lock: lock };
+            Agent { instance, config, cgroup, kernel, signals, rules, enrolment, adopter, older, _lock: lock };
         agent.tell_of_older()?;
         Ok(agent)
     }
@@ -158,6 +163,11 @@ impl Agent {
             self.cgroup.display(),
             self.instance.pins().dir().display()
         )
+    }
+
+    /// Has open connections adopted by this process, now and whenever the rules are read again.
+    pub fn adopt_by(&mut self, adopter: Option<Adopter>) {
+        self.adopter = adopter;
     }
 
     /// What it has pinned.
@@ -286,7 +296,11 @@ impl Agent {
 
     fn apply(&mut self, policy: &Policy) -> Result<()> {
         self.rules.replace(&self.instance, Tables::new(policy))?;
-        self.rules.note_listeners()
+        self.rules.note_listeners()?;
+        if let Some(adopter) = &mut self.adopter {
+            adopter.again();
+        }
+        Ok(())
     }
 }
 

@@ -180,6 +180,11 @@ impl Pins {
         lock(&self.dir)
     }
 
+    /// Takes the right to adopt connections into a generation, or says `None` when another process does that.
+    pub fn lock_adoption(&self, generation: &Generation) -> Result<Option<Lock>> {
+        lock(generation.dir())
+    }
+
     /// Whether somebody keeps the instance: its agent, or a command that takes it away.
     pub fn is_kept(&self) -> Result<bool> {
         Ok(try_lock(&self.dir)?.is_none())

@@ -15,13 +15,26 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN)
 /// never demanded.
 const USED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
+/// `setns`, and the maps of an instance; `/proc/PID/fd` of other users' processes.
+const LOOKING: CapabilitySet =
+    CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE).union(CapabilitySet::DAC_READ_SEARCH);
+
 /// Keeps of the calling thread's capabilities those that a running agent uses, and gives up the others with every way to get them
 /// back: the bounding set is emptied where that is allowed, and `no_new_privs` is set. Threads that are started from here on have no more.
 ///
 /// Returns the names of those that are kept.
 pub fn give_up() -> Result<Vec<String>> {
     let held = capabilities(None).context("cannot ask for the capabilities of this process")?;
-    let keep = kept(held.permitted);
+    keep(held, kept(held.permitted))
+}
+
+/// The same for a process that adopts open connections: it enters the network namespaces of others, and looks who holds their sockets.
+pub fn give_up_all_but_looking() -> Result<Vec<String>> {
+    let held = capabilities(None).context("cannot ask for the capabilities of this process")?;
+    keep(held, held.permitted & LOOKING)
+}
+
+fn keep(held: CapabilitySets, keep: CapabilitySet) -> Result<Vec<String>> {
     if held.effective.contains(CapabilitySet::SETPCAP) {
         empty_bounding_set().context("cannot empty the bounding set of capabilities")?;
     }

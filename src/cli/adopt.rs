@@ -3,11 +3,11 @@
 use std::io::BufRead;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{DONE, Instance, say};
-use crate::agent::{self, Adopted};
+use crate::agent::{self, Adopted, privileges};
 
 /// Accelerate connections that were open before `shunt run`
 ///
@@ -35,17 +35,35 @@ pub struct Adopt {
 impl Adopt {
     pub fn run(self) -> Result<ExitCode> {
         let instance = agent::Instance::open(self.instance.pins()?)?;
-        let mut requests = std::io::stdin().lock().lines();
-        loop {
-            let adopted = agent::adopt(&instance)?;
-            if self.json || self.on_request {
-                say(format_args!("{}\n", serde_json::to_string(&adopted)?))?;
-            } else {
-                say(told(&adopted))?;
-            }
-            if !self.on_request || requests.next().is_none_or(|line| line.is_err()) {
-                return Ok(DONE);
-            }
+        if self.on_request {
+            return on_request(&instance);
+        }
+        let adopted = agent::adopt(&instance)?;
+        if self.json {
+            say(format_args!("{}\n", serde_json::to_string(&adopted)?))?;
+        } else {
+            say(told(&adopted))?;
+        }
+        Ok(DONE)
+    }
+}
+
+/// Once, and again for each line of standard input. What the agent's log has to say of it is said in a line.
+fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
+    privileges::give_up_all_but_looking()?;
+    let mut requests = std::io::stdin().lock().lines();
+    loop {
+        let Adopted { namespaces, closed, local, excluded, marked, .. } =
+            agent::adopt(instance).context("connections that are open already stay with TCP")?;
+        tracing::info!(local, excluded, marked, namespaces, "looked for open connections with both ends here");
+        if closed > 0 {
+            tracing::warn!(
+                "open connections in {closed} network namespaces stay with TCP: entering these takes CAP_SYS_ADMIN (restart their clients, \
+                 or run `shunt adopt` with it)"
+            );
+        }
+        if requests.next().is_none_or(|line| line.is_err()) {
+            return Ok(DONE);
         }
     }
 }

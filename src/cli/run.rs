@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::DONE;
-use crate::agent::{Agent, Config, Ended, Name, privileges};
+use crate::agent::{Adopter, Agent, Config, Ended, Name, privileges};
 use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
@@ -19,6 +19,9 @@ use crate::policy::file::{self, File, Settings};
 /// Prints one line that begins with "ready" when everything is attached; logs go to stderr.
 ///
 /// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP.
+///
+/// Connections that are open already are accelerated as well, as `shunt adopt --help` describes. A process of its own looks for them, which
+/// keeps CAP_SYS_ADMIN to enter their network namespaces.
 ///
 /// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system has to be mounted. Once started it keeps
 /// the first three, and CAP_SYS_PTRACE if it was given: by that it looks at the executables of other users' processes, which stay with TCP
@@ -104,7 +107,8 @@ impl Run {
         let config = self.config()?;
         // A place that is taken is known before anything is attached; unless the agent has it that is to hand over.
         let before = metrics.as_ref().filter(|_| !config.replace).map(Responder::bind).transpose()?;
-        let agent = Agent::start(&config)?;
+        let mut agent = Agent::start(&config)?;
+        agent.adopt_by(Adopter::start(&config.name, config.bpffs.as_deref()));
         let responder = match before {
             Some(responder) => Some(responder),
             None => metrics.as_ref().map(Responder::bind_after_another).transpose()?,

@@ -1,6 +1,5 @@
 //! Connections that were open before shunt was are accelerated, too.
 
-use crate::harness::agent::run;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair, new_bed, pair_on};
 use crate::harness::path::Path;
@@ -16,7 +15,6 @@ fn connections_over_every_path_that_were_open_before_become_direct() {
             }
             pairs
         });
-        println!("{:?}", run(&["adopt", "--name", node.agent.name()]));
         until_direct(&node.agent, &pairs);
         for pair in &pairs {
             exchange(pair, 2, 5000, 7000);

@@ -1,0 +1,49 @@
+//! The process that adopts open connections for the agent: see [`super::adoption`].
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::Name;
+
+/// A running `shunt adopt --on-request`. It ends with this value, or soon after this process has.
+pub struct Adopter {
+    process: Child,
+}
+
+impl Adopter {
+    /// Starts it, with the privileges of this process, which may give them up afterwards. It begins at once.
+    ///
+    /// Without it nothing but adoption is missing: what fails is logged.
+    pub fn start(name: &Name, bpffs: Option<&Path>) -> Option<Adopter> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(["adopt", "--on-request", "--name"]).arg(name.as_ref());
+        if let Some(bpffs) = bpffs {
+            command.arg("--bpffs").arg(bpffs);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        match command.spawn() {
+            Ok(process) => Some(Adopter { process }),
+            Err(error) => {
+                tracing::warn!("connections that are open already stay with TCP: cannot start `shunt adopt`: {error}");
+                None
+            }
+        }
+    }
+
+    /// Asks it to look again: the rules have changed. One that is still at work, or that has ended, will not be asked twice.
+    pub fn again(&mut self) {
+        if let Some(requests) = &mut self.process.stdin {
+            // A pipe holds thousands of these.
+            let _ = requests.write_all(b"\n");
+        }
+    }
+}
+
+impl Drop for Adopter {
+    /// Nobody waits for it: another process may hold the lock of a socket that it waits for, and then it cannot even be killed.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.try_wait();
+    }
+}
