@@ -123,7 +123,8 @@ fn take_all(adoptees: &TypedMap<u64, Adoption>) -> Result<HashSet<u64>> {
 /// 64 random bits, which nobody can guess.
 fn number() -> Result<u64> {
     let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("the kernel has no random numbers")?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("the kernel has no random numbers")?;
     Ok(u64::from_ne_bytes(bytes))
 }
 

@@ -222,7 +222,11 @@ impl History {
         let Some(program) = &self.program else { return Ok(()) };
         // Histories that began while it was attached before, or by another agent, begin anew.
         let control = self.control.lookup(&0)?.context("an array has its entries")?;
-        self.control.update(&0, &Control { tracings: control.tracings.wrapping_add(1).max(1), ..control }, Update::ANY)?;
+        self.control.update(
+            &0,
+            &Control { tracings: control.tracings.wrapping_add(1).max(1), ..control },
+            Update::ANY,
+        )?;
         match Link::to_traced(program) {
             Ok(link) => self.attached = Some(link),
             Err(error) => {

@@ -149,8 +149,7 @@ impl Agent {
         }
         let config = config.clone();
         let adopter = None;
-        let agent =
-            Agent { instance, config, cgroup, kernel, signals, rules, enrolment, adopter, older, _lock: lock };
+        let agent = Agent { instance, config, cgroup, kernel, signals, rules, enrolment, adopter, older, _lock: lock };
         agent.tell_of_older()?;
         Ok(agent)
     }

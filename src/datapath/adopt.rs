@@ -11,7 +11,10 @@
 //! The kernel holds the lock of a socket while the program looks at it, for which it waits: another process may make that take long. So
 //! the agent leaves the reading to a process of its own.
 
-use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, bpf_iter_meta, helper, sock, tcp_sock};
+use bpf_asm::{
+    BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, bpf_iter_meta, helper, sock,
+    tcp_sock,
+};
 
 use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::event::{CLIENT, LOCAL, SEGMENTS, UNPROVEN};
@@ -102,8 +105,7 @@ fn begin(
     adoptee: &Ptr<Adoption>,
     done: &Label,
 ) {
-    let adoption =
-        b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.jump_if(adoption.eq(0), done);
     b.copy(adoption.at_all(), adoptee.at_all());
     drop(adoption);

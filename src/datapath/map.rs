@@ -3,7 +3,9 @@
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::counter::Counter;
-use super::record::{About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Tracer};
+use super::record::{
+    About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Tracer,
+};
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;

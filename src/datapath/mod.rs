@@ -74,8 +74,8 @@ pub use layout::Layout;
 pub use map::{ADOPTEES, Maps, RULES};
 pub use packet::RECORD_AT;
 pub use record::{
-    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer, PORTS_PER_BYTE,
-    Pass, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
+    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer,
+    PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
 };
 
 /// What programs are assembled for, beside the kernel's layout.

@@ -104,7 +104,9 @@ mod tests {
     fn a_mounted_namespace_is_a_line_of_mountinfo() {
         let line = "79 30 0:4 net:[4026532345] /run/netns/blue rw shared:44 - nsfs nsfs rw";
         assert_eq!(mounted(line), Some("/run/netns/blue"));
-        for other in ["79 30 0:4 / /proc rw - proc proc rw", "79 30 0:4 mnt:[4026532345] /x rw - nsfs nsfs rw", "79", ""] {
+        for other in
+            ["79 30 0:4 / /proc rw - proc proc rw", "79 30 0:4 mnt:[4026532345] /x rw - nsfs nsfs rw", "79", ""]
+        {
             assert_eq!(mounted(other), None);
         }
     }

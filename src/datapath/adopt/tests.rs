@@ -1,6 +1,6 @@
 use super::super::simulation::{
-    ANY_HEADER_CALLBACK, CLOSE_WAIT, Fault, Helper, RTO_CALLBACK, SEGMENT_CALLBACK, STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK,
-    World, on_every_kernel,
+    ANY_HEADER_CALLBACK, CLOSE_WAIT, Fault, Helper, RTO_CALLBACK, SEGMENT_CALLBACK, STATE_CALLBACK,
+    UNKNOWN_OPTION_CALLBACK, World, on_every_kernel,
 };
 use super::super::{Adoption, Control, Counter, Isns, Role};
 

@@ -36,8 +36,8 @@ pub use kernel::{Kernel, SOCK_ZEROCOPY};
 pub use stream::Way;
 
 use super::{
-    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Pass, Passes, Ports,
-    Process, ProgramName, Reads, Request, Tracer, Wait,
+    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Pass, Passes,
+    Ports, Process, ProgramName, Reads, Request, Tracer, Wait,
 };
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
