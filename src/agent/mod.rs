@@ -27,7 +27,6 @@ use anyhow::{Context, Result, bail};
 use syscalls::object::LinkTarget;
 use syscalls::{AttachType, Attachment, Link, Map, Prog};
 
-pub use adopter::Adopter;
 pub use adoption::{Adopted, adopt};
 pub use generation::Generation;
 pub use instance::{Instance, MapFill};
@@ -40,6 +39,8 @@ use crate::policy::Policy;
 use crate::policy::file::File as ConfigurationFile;
 use crate::policy::tables::Tables;
 use crate::probe;
+use crate::probe::behaviour::Behaviour;
+use adopter::Adopter;
 use drain::Drain;
 use enrolment::Enrolment;
 use kernel::Kernel;
@@ -164,9 +165,18 @@ impl Agent {
         )
     }
 
-    /// Has open connections adopted by this process, now and whenever the rules are read again.
-    pub fn adopt_by(&mut self, adopter: Option<Adopter>) {
-        self.adopter = adopter;
+    /// Has open connections adopted by a process of its own, now and whenever the rules are read again. It gets the privileges that this
+    /// process has now.
+    pub fn adopt(&mut self) {
+        let can = self.kernel.does(Behaviour::IteratorMarks)
+            && self.instance.generation().path(ProgramName::Adopt.pin()).exists();
+        if !can {
+            tracing::info!(
+                "connections that are open already stay with TCP: this kernel does not let them be found (`shunt doctor`)"
+            );
+            return;
+        }
+        self.adopter = Adopter::start(&self.config.name, self.config.bpffs.as_deref());
     }
 
     /// What it has pinned.
@@ -379,13 +389,12 @@ fn attach(
     let load = |name: ProgramName| load::program(&datapath.program(name)?, &maps);
     let mut programs = BTreeMap::new();
     for name in ProgramName::ALL {
-        let loaded = match load(name) {
-            // Without it, programs that could splice stay with TCP.
-            Err(error) if name == ProgramName::Reads => {
-                tracing::warn!("programs that could splice stay with TCP: {error:#}");
+        let loaded = match (load(name), name.without()) {
+            (Err(error), Some(without)) => {
+                tracing::warn!("{without}: {error:#}");
                 continue;
             }
-            loaded => loaded?,
+            (loaded, _) => loaded?,
         };
         generation.pin_program(name.pin(), &loaded)?;
         programs.insert(name, loaded);

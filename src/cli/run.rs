@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::DONE;
-use crate::agent::{Adopter, Agent, Config, Ended, Name, privileges};
+use crate::agent::{Agent, Config, Ended, Name, privileges};
 use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
@@ -108,7 +108,7 @@ impl Run {
         // A place that is taken is known before anything is attached; unless the agent has it that is to hand over.
         let before = metrics.as_ref().filter(|_| !config.replace).map(Responder::bind).transpose()?;
         let mut agent = Agent::start(&config)?;
-        agent.adopt_by(Adopter::start(&config.name, config.bpffs.as_deref()));
+        agent.adopt();
         let responder = match before {
             Some(responder) => Some(responder),
             None => metrics.as_ref().map(Responder::bind_after_another).transpose()?,

@@ -185,6 +185,15 @@ impl ProgramName {
         ProgramName::Establish,
     ];
 
+    /// What is missing where the kernel refuses it; none if nothing works without it.
+    pub fn without(self) -> Option<&'static str> {
+        match self {
+            ProgramName::Reads => Some("programs that could splice stay with TCP"),
+            ProgramName::Adopt => Some("connections that were open before stay with TCP"),
+            _ => None,
+        }
+    }
+
     /// The name of its pin.
     pub fn pin(self) -> &'static str {
         match self {

@@ -51,10 +51,8 @@ pub enum Behaviour {
     VerdictLinks,
     /// `tp_btf/sock_recv_length`.
     ReceiveTracepoint,
-    /// An iterator over TCP sockets owns their locks.
-    IteratorLocks,
-    /// An iterator over TCP sockets updates a sockhash.
-    IteratorEnrols,
+    /// An iterator over TCP sockets asks for their callbacks.
+    IteratorMarks,
     /// An iterator over socket storage updates a sockhash.
     StorageIteratorEnrols,
     /// The receive buffer bounds redirected bytes.
@@ -297,23 +295,13 @@ const ROWS: &[Row] = &[
         try_out: facility::traces_receiving,
     },
     Row {
-        behaviour: Behaviour::IteratorLocks,
+        behaviour: Behaviour::IteratorMarks,
         need: Need::Decides,
-        name: "iterator-locks",
-        statement: "an iterator over TCP sockets owns their locks",
-        if_so: "Programs may change what they are shown.",
-        if_not: "A program that put what it is shown into a socket map would lock up a processor: \
-                 connections that are open at the start stay with TCP.",
-        try_out: facility::iterators_lock,
-    },
-    Row {
-        behaviour: Behaviour::IteratorEnrols,
-        need: Need::Decides,
-        name: "iterator-enrols",
-        statement: "an iterator over TCP sockets may update a sockhash",
-        if_so: "Connections that are open at the start can be accelerated.",
-        if_not: "Connections that are open at the start stay with TCP.",
-        try_out: facility::iterators_enrol,
+        name: "iterator-marks",
+        statement: "an iterator over TCP sockets owns their locks and asks for their callbacks",
+        if_so: "Connections that were open before the start are accelerated, too.",
+        if_not: "Connections that were open before the start stay with TCP.",
+        try_out: facility::iterators_mark,
     },
     Row {
         behaviour: Behaviour::StorageIteratorEnrols,

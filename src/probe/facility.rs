@@ -18,7 +18,7 @@ use nix::unistd::pipe;
 use nix::{setsockopt_impl, sockopt_impl};
 use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, Update, btf};
+use syscalls::{AttachType, Iter, Link, Prog, ProgKind, ProgSpec, Update, btf};
 
 use super::behaviour::{Instead, holds};
 use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
@@ -236,24 +236,6 @@ pub fn traces_receiving() -> Result<()> {
     Ok(())
 }
 
-/// What an iterator over TCP sockets found.
-struct Pass {
-    /// Whether it saw the socket that it was to look for.
-    seen: bool,
-    /// Whether it held the socket's lock.
-    locked: bool,
-    /// What the helper answered that was to enrol the socket; none if it was not called.
-    enrolled: Option<i32>,
-    /// Where the socket was to be enrolled.
-    sockets: Map,
-}
-
-/// Words in which the program leaves what it found.
-const SEEN: u32 = 0;
-const LOCKED: u32 = 1;
-const CALLED: u32 = 2;
-const ANSWER: u32 = 3;
-
 /// Writes a `bpf_map_update_elem` that puts a socket into a sockhash under 0: what the helper answers.
 fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     const BPF_MAP_UPDATE_ELEM: i32 = 2;
@@ -263,92 +245,66 @@ fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     b.call(Call::raw(BPF_MAP_UPDATE_ELEM, vec![sockets.into(), (&key).into(), sk, BPF_NOEXIST.into()]))
 }
 
-/// Looks for the socket at a port; the program enrols it only where it holds the lock, since an update
-/// takes the lock's spinlock (`sock_map_update_elem`, net/core/sock_map.c), which an iterator that
-/// does not *own* the lock may be holding (`lock_sock_fast`): it would wait for itself for ever.
-fn pass(port: u16, enrols: bool) -> Result<Pass> {
-    let btf = kernel::btf()?;
-    let member = |path: &str, size| -> Result<KernelField> {
-        let offset = btf.member("tcp_sock", path)?.offset;
-        Ok(KernelField { offset, size, signed: false, bitfield: None })
-    };
-    let num = member("inet_conn.icsk_inet.sk.__sk_common.skc_num", 2)?;
-    let owned = member("inet_conn.icsk_inet.sk.sk_lock.owned", 4)?;
-
-    let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
-    let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
-    let b = Builder::new("shunt_probe");
-    let context = b.context::<bpf_iter__tcp>();
-    let sk = b.keep(b.load(context.at(bpf_iter__tcp::sk_common)));
-    drop(context);
-    let done = b.label();
-    b.jump_if(sk.eq(0), &done);
-    let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
-    b.jump_if(socket.eq(0), &done);
-    b.jump_if(b.load(socket.member(num)).ne(i32::from(port)), &done);
-    let entry = |index: u32| -> Ptr<u32> { b.map_value(&found, 4 * index) };
-    b.store(entry(SEEN).at_all(), 1);
-    b.jump_if(b.load(socket.member(owned)).eq(0), &done);
-    drop(socket);
-    b.store(entry(LOCKED).at_all(), 1);
-    if enrols {
-        let answer = put(&b, &sockets, Arg::from(&sk));
-        b.store(entry(ANSWER).at_all(), &answer);
-        drop(answer);
-        b.store(entry(CALLED).at_all(), 1);
-    }
-    b.place(&done);
-    b.ret(0);
-
-    let defs = if enrols { vec![found.def(), sockets.def()] } else { vec![found.def()] };
-    let mut maps = load::maps(&defs)?;
-    if !enrols {
-        maps.extend(load::maps(&[sockets.def()])?);
-    }
-    let program = b.finish(ProgramType::Iterator)?;
-    let target = btf.function("bpf_iter_tcp").context("there is no iterator over TCP sockets")?;
-    let loaded = load::submit(&program, &maps, |spec| {
-        let mut spec = spec.clone();
-        spec.attach_btf_id = target;
-        Prog::load(&spec)
-    });
-    let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
-    std::io::copy(&mut Iter::new(&loaded, None)?, &mut std::io::sink())?;
-    let (_, sockets) = maps.pop().context("two maps were asked for")?;
-    let (_, found) = maps.pop().context("two maps were asked for")?;
-    let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
-    let found = |index: u32| -> Result<i32> {
-        let word = value[4 * index as usize..].first_chunk().context("an entry has four words")?;
-        Ok(i32::from_ne_bytes(*word))
-    };
-    Ok(Pass {
-        seen: found(SEEN)? != 0,
-        locked: found(LOCKED)? != 0,
-        enrolled: (found(CALLED)? != 0).then_some(found(ANSWER)?),
-        sockets,
-    })
-}
-
-/// An iterator over TCP sockets owns the lock of the socket that it shows to its program.
-pub fn iterators_lock() -> Result<()> {
+/// An iterator over TCP sockets owns the lock of the socket that it shows to its program, which asks for callbacks of it there.
+///
+/// Only under the lock: programs that are called change the same flags without an atomic operation.
+pub fn iterators_mark() -> Result<()> {
+    /// Words in which the program leaves what it found.
+    const SEEN: u32 = 0;
+    const LOCKED: u32 = 1;
+    const MARKED: u32 = 2;
+    /// include/uapi/linux/bpf.h
+    const SOL_TCP: i32 = 6;
+    const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
+    const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
     apart(|| {
         let [client, _server] = connection()?;
-        let pass = pass(client.local_addr()?.port(), false)?;
-        holds!(pass.seen, "it does not show an established socket");
-        holds!(pass.locked, "it holds no more than the lock's spinlock");
-        Ok(())
-    })
-}
+        let btf = kernel::btf()?;
+        let member = |path: &str, size| -> Result<KernelField> {
+            let offset = btf.member("tcp_sock", path)?.offset;
+            Ok(KernelField { offset, size, signed: false, bitfield: None })
+        };
+        let num = member("inet_conn.icsk_inet.sk.__sk_common.skc_num", 2)?;
+        let owned = member("inet_conn.icsk_inet.sk.sk_lock.owned", 4)?;
+        let callbacks = member("bpf_sock_ops_cb_flags", 1)?;
 
-/// An iterator over TCP sockets puts one into a sockhash.
-pub fn iterators_enrol() -> Result<()> {
-    apart(|| {
-        let [client, _server] = connection()?;
-        let pass = pass(client.local_addr()?.port(), true)?;
-        holds!(pass.seen, "it does not show an established socket");
-        holds!(pass.locked, "it holds no more than the lock's spinlock, so it is not tried");
-        holds!(pass.enrolled == Some(0), "the helper answers {:?}", pass.enrolled);
-        pass.sockets.delete(&0u32.to_ne_bytes()).context("the socket is not in the map")?;
+        let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
+        let b = Builder::new("shunt_probe");
+        let context = b.context::<bpf_iter__tcp>();
+        let sk = b.keep(b.load(context.at(bpf_iter__tcp::sk_common)));
+        drop(context);
+        let done = b.label();
+        b.jump_if(sk.eq(0), &done);
+        let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
+        b.jump_if(socket.eq(0), &done);
+        b.jump_if(b.load(socket.member(num)).ne(i32::from(client.local_addr()?.port())), &done);
+        let entry = |index: u32| -> Ptr<u32> { b.map_value(&found, 4 * index) };
+        b.store(entry(SEEN).at_all(), 1);
+        b.jump_if(b.load(socket.member(owned)).eq(0), &done);
+        b.store(entry(LOCKED).at_all(), 1);
+        let flags = b.slot::<u32>();
+        b.store(flags.place(), BPF_SOCK_OPS_STATE_CB_FLAG);
+        b.call(helper::setsockopt(&sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
+        b.store(entry(MARKED).at_all(), b.load(socket.member(callbacks)));
+        b.place(&done);
+        b.ret(0);
+
+        let maps = load::maps(&[found.def()])?;
+        let program = b.finish(ProgramType::Iterator)?;
+        let target = btf.function("bpf_iter_tcp").context("there is no iterator over TCP sockets")?;
+        let loaded = load::submit(&program, &maps, |spec| {
+            let mut spec = spec.clone();
+            spec.attach_btf_id = target;
+            Prog::load(&spec)
+        });
+        let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
+        std::io::copy(&mut Iter::new(&loaded, None)?, &mut std::io::sink())?;
+        let (_, found) = maps.first().context("a map was asked for")?;
+        let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
+        let found = |index: u32| value.chunks_exact(4).nth(index as usize).is_some_and(|word| word != [0; 4]);
+        holds!(found(SEEN), "it does not show an established socket");
+        holds!(found(LOCKED), "it holds no more than the lock's spinlock");
+        holds!(found(MARKED), "the kernel does not take the flags");
         Ok(())
     })
 }

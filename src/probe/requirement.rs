@@ -8,7 +8,7 @@ use syscalls::cap::{Capabilities, Capability};
 
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
-use crate::datapath::{Datapath, Layout, Passes, ProgramName, Settings};
+use crate::datapath::{Datapath, Layout, Passes, Settings};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]
@@ -107,8 +107,7 @@ pub fn rehearse(layout: Layout, hz: u32, passes: Passes) -> Result<()> {
     let maps = load::maps(&datapath.maps.all())?;
     for (name, program) in datapath.programs()? {
         let loaded = load::program(&program, &maps);
-        // Without it, programs that could splice stay with TCP.
-        if name != ProgramName::Reads {
+        if name.without().is_none() {
             loaded?;
         }
     }

@@ -45,7 +45,7 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_sequence().expect("a list").iter().map(|one| one.as_str().expect("text").to_owned()).collect()
 }
 
-const COMPONENTS: [&[&str]; 2] = [&[], &["localhost-seccomp"]];
+const COMPONENTS: [&[&str]; 3] = [&[], &["localhost-seccomp"], &["adopt", "localhost-seccomp"]];
 
 #[test]
 fn every_manifest_keeps_to_the_schemas_of_kubernetes() {
@@ -69,8 +69,9 @@ fn the_container_is_not_privileged_and_gets_what_it_needs_and_no_more() {
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["readOnlyRootFilesystem"], true);
         assert_eq!(strings(&context["capabilities"]["drop"]), ["ALL"]);
-        let capabilities = strings(&context["capabilities"]["add"]);
-        assert_eq!(capabilities, ["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"]);
+        let mut expected = vec!["BPF", "NET_ADMIN", "PERFMON", "SYS_PTRACE"];
+        expected.extend(components.contains(&"adopt").then_some("SYS_ADMIN"));
+        assert_eq!(strings(&context["capabilities"]["add"]), expected);
         // Whom it does not see it cannot examine.
         assert_eq!(pod["hostPID"], true);
         assert!(pod["hostNetwork"].is_null() && pod["hostIPC"].is_null());
@@ -165,7 +166,7 @@ fn get(at: SocketAddr, path: &str) -> String {
 
 #[test]
 fn the_container_starts_with_the_localhost_profile_answers_its_probes_and_leaves_its_datapath_to_the_next() {
-    let pod = pod(&rendered(&["localhost-seccomp"]));
+    let pod = pod(&rendered(&["adopt", "localhost-seccomp"]));
     let container = &pod["containers"][0];
     let allowed = strings(&container["securityContext"]["capabilities"]["add"]);
     let capabilities = allowed.iter().map(|name| capability(name)).collect();
