@@ -31,9 +31,9 @@ pub struct Adopted {
     pub closed: usize,
     /// Open connections of this node, each end counted, that nobody had marked.
     pub ends: usize,
-    /// Connections with both ends here.
+    /// Connections with both ends here, in the instance's cgroup.
     pub local: usize,
-    /// Those that rules exclude, or that have an end outside the cgroup.
+    /// Those that rules exclude.
     pub excluded: usize,
     /// Those that are marked: they are accelerated once their segments have proved that the two ends belong together.
     pub marked: usize,
@@ -73,9 +73,10 @@ fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
         ends.extend(read(link)?);
     }
     found.ends = ends.len();
-    let pairs = pairs(&ends);
-    found.local = pairs.len();
     let judge = Judge::new(instance)?;
+    let mut pairs = pairs(&ends);
+    pairs.retain(|&(client, server)| [client, server].iter().all(|&end| judge.folders.hold(ends[end].cgroup)));
+    found.local = pairs.len();
     let (marked, excluded): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|&(client, server)| judge.allows(&ends[client], &ends[server]));
     found.excluded = excluded.len();
@@ -197,9 +198,6 @@ impl Judge {
     }
 
     fn allows(&self, client: &FlowEnd, server: &FlowEnd) -> bool {
-        if !self.folders.hold(client.cgroup) || !self.folders.hold(server.cgroup) {
-            return false;
-        }
         let Some(said) = self.said_of(client, server) else { return false };
         said & ruling::EXCLUDED == 0 && (said & ruling::INCLUDED != 0 || self.kinds & rules::ONLY_INCLUDED == 0)
     }

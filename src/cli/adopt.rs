@@ -72,7 +72,7 @@ fn told(adopted: &Adopted) -> String {
     let Adopted { namespaces, closed, ends, local, excluded, marked } = adopted;
     let mut text = format!(
         "{marked} of {local} open connections with both ends here are marked; they are accelerated when they go on\n\
-         {excluded} are excluded by a rule, or have an end outside the cgroup\n\
+         {excluded} are excluded by rules\n\
          looked at {ends} ends in {namespaces} network namespaces\n"
     );
     if *closed > 0 {

@@ -143,7 +143,6 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
     drop(lane);
     b.call(helper::sk_storage_delete(&d.maps.lanes, sk_of(b, event, left_alone)));
     b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, left_alone)));
-    b.call(helper::sk_storage_delete(&d.maps.adoptions, sk_of(b, event, left_alone)));
     count(b, d, Outcome::Reused);
     b.jump(left_alone);
     b.place(&fresh);

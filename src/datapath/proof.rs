@@ -17,10 +17,10 @@ use super::record::{Adoption, heard};
 use super::{Datapath, event};
 
 /// The kind of an experimental option (RFC 6994), which the kernel looks up by the first six bytes.
-const EXPERIMENT: i32 = 254;
-const FOUND_BY: i32 = 6;
-/// Tells ours from others, half by half: "shunt" in no registry.
-const EXID: [i32; 2] = [0x7348, 0x756e];
+const EXPERIMENT: u8 = 254;
+const FOUND_BY: u8 = 6;
+/// Tells ours from others; in no registry.
+const EXID: [u8; 4] = *b"shun";
 
 /// Segments that carry an end's number at most, until the peer has answered.
 const PATIENCE: i32 = 64;
@@ -30,20 +30,21 @@ const ECHOES: i32 = 4;
 record! {
     /// The option.
     pub struct Mark {
-        /// [`EXPERIMENT`].
-        pub kind: u8,
-        /// Its length, this byte and the one before included.
-        pub length: u8,
-        /// [`EXID`].
-        pub exid: [u16; 2],
-        /// Whether the peer's number has come: 0 or 1.
-        pub heard: u16,
+        /// In this order: [`EXPERIMENT`]; the length of the option; [`EXID`]; and whether the peer's number has come, 0 or 1, in two bytes.
+        pub head: u64,
         /// The number.
         pub number: u64,
     }
 }
 
-const LENGTH: i32 = size_of::<Mark>() as i32;
+const LENGTH: u8 = size_of::<Mark>() as u8;
+/// Where the last two bytes of the head are.
+const HEARD_SHIFT: i32 = 48;
+
+/// The head of an option of this length, which has heard nothing.
+const fn head(length: u8) -> u64 {
+    u64::from_le_bytes([EXPERIMENT, length, EXID[0], EXID[1], EXID[2], EXID[3], 0, 0])
+}
 
 /// The kernel asks how long the options of a segment will be: a socket that is being adopted makes room for its number. Of the last of
 /// these segments on it is local.
@@ -68,7 +69,7 @@ pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.call(helper::sk_storage_delete(&d.maps.adoptions, sk_of(b, event, &done)));
     b.jump(&done);
     b.place(&room);
-    b.call(helper::reserve_hdr_opt(event, LENGTH, 0));
+    b.call(helper::reserve_hdr_opt(event, i32::from(LENGTH), 0));
     b.place(&done);
 }
 
@@ -79,46 +80,42 @@ pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.jump_if(adoption.eq(0), &done);
     let adoption = b.keep(adoption);
     let mark = b.slot::<Mark>();
-    b.zero(mark.place());
-    b.store(mark.at(Mark::kind), EXPERIMENT);
-    b.store(mark.at(Mark::length), LENGTH);
-    for (half, content) in EXID.into_iter().enumerate() {
-        b.store(mark.at(Mark::exid).index(half), content);
-    }
-    let heard = b.load(adoption.at(Adoption::heard));
-    heard.and(heard::PEER as i32);
-    b.store(mark.at(Mark::heard), &heard);
-    drop(heard);
+    let whole = b.load(adoption.at(Adoption::heard));
+    whole.and(heard::PEER as i32);
+    whole.lsh(HEARD_SHIFT);
+    whole.or(b.value(head(LENGTH)));
+    b.store(mark.at(Mark::head), &whole);
+    drop(whole);
     b.store(mark.at(Mark::number), b.load(adoption.at(Adoption::says)));
     let segments = b.load(adoption.at(Adoption::segments));
     segments.add(1);
     b.store(adoption.at(Adoption::segments), &segments);
     drop((segments, adoption));
-    b.call(helper::store_hdr_opt(event, &mark, LENGTH, 0));
+    b.call(helper::store_hdr_opt(event, &mark, i32::from(LENGTH), 0));
     b.place(&done);
 }
 
-/// A segment has come with an option that the kernel does not know.
+/// A segment has come. Sockets that are not being adopted are told of unknown options, too, and make nothing of them.
 pub(super) fn hear(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, &done), NULL, 0));
     b.jump_if(adoption.eq(0), &done);
     let adoption = b.keep(adoption);
     let mark = b.slot::<Mark>();
-    b.zero(mark.place());
-    b.store(mark.at(Mark::kind), EXPERIMENT);
-    b.store(mark.at(Mark::length), FOUND_BY);
-    for (half, content) in EXID.into_iter().enumerate() {
-        b.store(mark.at(Mark::exid).index(half), content);
-    }
-    let length = b.call(helper::load_hdr_opt(event, &mark, LENGTH, 0));
-    b.jump_if(length.ne(LENGTH), &done);
-    drop(length);
+    b.store(mark.at(Mark::head), head(FOUND_BY));
+    b.store(mark.at(Mark::number), 0);
+    // One branch for the two.
+    let wrong = b.call(helper::load_hdr_opt(event, &mark, i32::from(LENGTH), 0));
+    wrong.xor(i32::from(LENGTH));
     let number = b.load(mark.at(Mark::number));
-    b.jump_if(number.ne(b.load(adoption.at(Adoption::hears))), &done);
+    number.xor(b.load(adoption.at(Adoption::hears)));
+    wrong.or(&number);
     drop(number);
+    b.jump_if(wrong.ne(0), &done);
+    drop(wrong);
     // The peer's bit, and the other if the peer has heard this end.
-    let known = b.load(mark.at(Mark::heard));
+    let known = b.load(mark.at(Mark::head));
+    known.rsh(HEARD_SHIFT);
     known.and(1);
     const { assert!(heard::PEER == 1 && heard::BACK == 2) };
     known.lsh(1);

@@ -54,7 +54,7 @@ fn the_option_is_an_experimental_one_with_the_ends_number_and_whether_it_has_hea
     on_every_kernel(|mut w| {
         let (client, server) = adopted(&mut w);
         let option = w.segment_to(client, server);
-        assert_eq!((option[0], option[1]), (254, LENGTH as u8));
+        assert_eq!((option[0], option[1]), (254, LENGTH));
         assert_eq!((option[6..8].to_vec(), &option[8..]), (vec![0, 0], &CLIENTS.to_le_bytes()[..]));
         let answer = w.segment_to(server, client);
         assert_eq!((answer[6..8].to_vec(), &answer[8..]), (vec![1, 0], &SERVERS.to_le_bytes()[..]));
@@ -128,7 +128,6 @@ fn a_socket_that_is_connected_again_while_it_is_adopted_is_left_alone() {
     on_every_kernel(|mut w| {
         let (client, _) = adopted(&mut w);
         w.event(Event::new(Op::ActiveEstablished, client));
-        assert_eq!((w.callbacks(client), w.adoption(client)), (0, None));
-        assert_eq!(w.counted(), [(Counter::Reused, 1)]);
+        assert_eq!((w.callbacks(client), w.counted()), (0, vec![(Counter::Reused, 1)]));
     });
 }
