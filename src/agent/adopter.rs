@@ -1,6 +1,7 @@
 //! The process that adopts open connections for the agent: see [`super::adoption`].
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -17,7 +18,7 @@ impl Adopter {
     /// Without it nothing but adoption is missing: what fails is logged.
     pub fn start(name: &Name, bpffs: Option<&Path>) -> Option<Adopter> {
         let mut command = Command::new("/proc/self/exe");
-        command.args(["adopt", "--on-request", "--name"]).arg(name.as_ref());
+        command.arg0("shunt").args(["adopt", "--on-request", "--name"]).arg(name.as_ref());
         if let Some(bpffs) = bpffs {
             command.arg("--bpffs").arg(bpffs);
         }

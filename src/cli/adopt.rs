@@ -50,6 +50,8 @@ impl Adopt {
 
 /// Once, and again for each line of standard input. What the agent's log has to say of it is said in a line.
 fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
+    // It is started by a link that says nothing of it.
+    let _ = rustix::thread::set_name(c"shunt-adopt");
     privileges::give_up_all_but_looking()?;
     let mut requests = std::io::stdin().lock().lines();
     loop {
