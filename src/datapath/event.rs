@@ -66,10 +66,10 @@ pub(super) fn forget(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     unmark(b, event, CALLBACKS);
 }
 
-/// What is marked as unproven is local.
+/// What is marked as unproven is local, as after a handshake.
 pub(super) fn proven(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     change(b, event, |set| {
-        set.or(LOCAL);
+        set.or(LOCAL | ROUND_TRIPS);
         set.and(!UNPROVEN);
     });
 }

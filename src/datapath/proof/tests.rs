@@ -1,6 +1,6 @@
 use super::super::simulation::{
-    ANY_HEADER_CALLBACK, Enrolment, Event, Fault, Helper, Op, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK, Way, World,
-    on_every_kernel,
+    ANY_HEADER_CALLBACK, Enrolment, Event, Fault, HZ, Helper, Op, REFRESH, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK,
+    Way, World, on_every_kernel,
 };
 use super::super::{Adoption, Counter, Reads, Role, Wait};
 use super::LENGTH;
@@ -46,6 +46,21 @@ fn ends_whose_numbers_come_out_at_each_other_are_local_and_paired_as_any_other()
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Peer));
         assert_eq!((w.enrol(server), w.enrol(client)), (Enrolment::Enrolled, Enrolment::Enrolled));
         assert_eq!((w.send(server, 10), w.send(client, 10)), (Way::Direct, Way::Direct));
+
+        // Also when it comes back after a rest.
+        for _ in 0..64 {
+            w.time_passes(REFRESH);
+            w.send(client, 10);
+        }
+        w.send(server, 10);
+        w.read(client);
+        w.read(server);
+        w.segment(client);
+        w.segment(server);
+        assert_eq!(w.len("socks"), 0);
+        w.time_passes(HZ);
+        w.goes_on(client, server);
+        assert_eq!(w.newcomers().len(), 4, "each end has been a candidate twice");
     });
 }
 
