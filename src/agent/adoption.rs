@@ -1,7 +1,8 @@
 //! Adopts connections that were open before: finds out which of them have both ends here, and has them marked.
 //!
-//! This waits for locks of sockets, which other processes may hold for long, and enters network namespaces, which takes CAP_SYS_ADMIN: so it
-//! is done by a process of its own, `shunt adopt`, never by the agent.
+//! This waits for locks of sockets, which other processes may hold for as long as they like, and enters network namespaces, which takes
+//! CAP_SYS_ADMIN: so it is done by a process of its own, `shunt adopt`, never by the agent, and there by a thread for each namespace. Who
+//! holds a socket keeps the others of that namespace from being adopted, and nobody else's.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -10,6 +11,9 @@ use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use syscalls::{Iter, Link, Prog, TypedMap, Update};
@@ -29,6 +33,8 @@ pub struct Adopted {
     pub namespaces: usize,
     /// Those that may not be entered: it takes CAP_SYS_ADMIN.
     pub closed: usize,
+    /// Those in which somebody holds the lock of a socket, in a call that does not end.
+    pub held: usize,
     /// Open connections of this node, each end counted, that nobody had marked.
     pub ends: usize,
     /// Connections with both ends here, in the instance's cgroup.
@@ -48,29 +54,25 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
         .context("this instance cannot adopt open connections: its kernel has refused the program (see its log)")?;
     let pins = instance.pins();
     let _lock = pins.lock_adoption(instance.generation())?.with_context(|| {
-        format!("another process adopts connections into instance '{}', or waits for the lock of a socket", pins.name())
+        format!("another process adopts connections into instance '{}' just now: try again", pins.name())
     })?;
-    let link = Link::to_iter(&program, None).context("cannot go over TCP sockets")?;
-    let home = Netns::current().context("cannot open the own network namespace")?;
-    let outcome = adopt_by(instance, &link);
-    home.enter().context("cannot go back to the own network namespace")?;
-    outcome
-}
-
-fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
-    let namespaces = network_namespaces();
+    let link = Arc::new(Link::to_iter(&program, None).context("cannot go over TCP sockets")?);
+    let namespaces: Vec<(u64, Arc<Netns>)> =
+        network_namespaces().into_iter().map(|(inode, netns)| (inode, Arc::new(netns))).collect();
     let adoptees: TypedMap<u64, Adoption> = TypedMap::new(instance.map("adoptees")?)?;
     // Of one who was killed.
     take_all(&adoptees)?;
     let mut found = Adopted::default();
     let mut ends: Vec<FlowEnd> = Vec::new();
-    for netns in namespaces.values() {
-        if netns.enter().is_err() {
-            found.closed += 1;
-            continue;
+    for reading in read_all(&link, namespaces.iter().map(|(_, netns)| netns))? {
+        match reading {
+            Reading::Shown(shown) => {
+                found.namespaces += 1;
+                ends.extend(shown);
+            }
+            Reading::Closed => found.closed += 1,
+            Reading::Held => found.held += 1,
         }
-        found.namespaces += 1;
-        ends.extend(read(link)?);
     }
     found.ends = ends.len();
     let judge = Judge::new(instance)?;
@@ -92,16 +94,51 @@ fn adopt_by(instance: &Instance, link: &Link) -> Result<Adopted> {
                 places.insert(u64::from(end.netns));
             }
         }
-        for place in places {
-            if namespaces.get(&place).is_some_and(|netns| netns.enter().is_ok()) {
-                read(link)?;
-            }
-        }
+        let places = namespaces.iter().filter(|(inode, _)| places.contains(inode));
+        read_all(&link, places.map(|(_, netns)| netns))?;
         let left = take_all(&adoptees)?;
         let is_marked = |end: usize| !left.contains(&ends[end].own.cookie);
         found.marked += some.iter().filter(|(client, server)| is_marked(*client) && is_marked(*server)).count();
     }
     Ok(found)
+}
+
+/// What came of going over the sockets of a namespace.
+enum Reading {
+    /// All that the program has shown.
+    Shown(Vec<FlowEnd>),
+    /// It may not be entered.
+    Closed,
+    /// It did not end: a socket is held. The thread goes on when it is let go.
+    Held,
+}
+
+/// The program goes over the sockets of these namespaces, at the same time.
+fn read_all<'n>(link: &Arc<Link>, namespaces: impl Iterator<Item = &'n Arc<Netns>>) -> Result<Vec<Reading>> {
+    /// Locks of sockets are held for microseconds, or by somebody who means it.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    /// How many namespaces at once.
+    const AT_ONCE: usize = 32;
+    let namespaces: Vec<&Arc<Netns>> = namespaces.collect();
+    let mut readings = Vec::new();
+    for some in namespaces.chunks(AT_ONCE) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut told = Vec::new();
+        for &netns in some {
+            let (netns, link) = (Arc::clone(netns), Arc::clone(link));
+            let (tell, reading) = mpsc::channel();
+            let read = move || {
+                tell.send(if netns.enter().is_ok() { read(&link).map(Reading::Shown) } else { Ok(Reading::Closed) })
+            };
+            thread::Builder::new().name("shunt-adopt".into()).spawn(read).context("cannot start a thread")?;
+            told.push(reading);
+        }
+        for reading in told {
+            let left = deadline.saturating_duration_since(Instant::now());
+            readings.push(reading.recv_timeout(left).unwrap_or(Ok(Reading::Held))?);
+        }
+    }
+    Ok(readings)
 }
 
 /// The program goes over the sockets of the namespace that this thread is in: those that it shows.

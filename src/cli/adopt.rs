@@ -55,13 +55,19 @@ fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
     privileges::give_up_all_but_looking()?;
     let mut requests = std::io::stdin().lock().lines();
     loop {
-        let Adopted { namespaces, closed, local, excluded, marked, .. } =
+        let Adopted { namespaces, closed, held, local, excluded, marked, .. } =
             agent::adopt(instance).context("connections that are open already stay with TCP")?;
         tracing::info!(local, excluded, marked, namespaces, "looked for open connections with both ends here");
         if closed > 0 {
             tracing::warn!(
                 "open connections in {closed} network namespaces stay with TCP: entering these takes CAP_SYS_ADMIN (restart their clients, \
                  or run `shunt adopt` with it)"
+            );
+        }
+        if held > 0 {
+            tracing::warn!(
+                "open connections in {held} network namespaces stay with TCP: some process there is in a call that holds a socket and does \
+                 not end (`shunt adopt` tries again)"
             );
         }
         if requests.next().is_none_or(|line| line.is_err()) {
@@ -71,7 +77,7 @@ fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
 }
 
 fn told(adopted: &Adopted) -> String {
-    let Adopted { namespaces, closed, ends, local, excluded, marked } = adopted;
+    let Adopted { namespaces, closed, held, ends, local, excluded, marked } = adopted;
     let mut text = format!(
         "{marked} of {local} open connections with both ends here are marked; they are accelerated when they go on\n\
          {excluded} are excluded by rules\n\
@@ -79,6 +85,10 @@ fn told(adopted: &Adopted) -> String {
     );
     if *closed > 0 {
         text += &format!("{closed} network namespaces could not be entered: that takes CAP_SYS_ADMIN\n");
+    }
+    if *held > 0 {
+        text +=
+            &format!("{held} were left out: some process there is in a call that holds a socket and does not end\n");
     }
     text
 }

@@ -5,8 +5,9 @@
 //! to see it. An end says so in its own segments, and so each learns that both numbers have come. From then on it is watched like any
 //! other.
 //!
-//! An end that has sent its number many times and has not been answered is left alone: its peer is elsewhere, and somebody here has chosen
-//! the same sequence numbers.
+//! An end that has sent its number many times, and for seconds, and has not been answered is left alone: its peer is elsewhere, and somebody
+//! here has chosen the same sequence numbers. The time counts since a busy end sends very much before its peer is marked, too; the number
+//! of segments, since one at rest sends nothing for long.
 
 use bpf_asm::{Builder, NULL, Ptr, bpf_sock_ops, helper, record};
 
@@ -22,8 +23,10 @@ const FOUND_BY: u8 = 6;
 /// Tells ours from others; in no registry.
 const EXID: [u8; 4] = *b"shun";
 
-/// Segments that carry an end's number at most, until the peer has answered.
+/// Segments that carry an end's number before it is asked how long that goes on.
 const PATIENCE: i32 = 64;
+/// How long it then goes on at most until the peer has answered, in seconds.
+const SECONDS: u32 = 5;
 /// Segments that carry it after that: so that the peer learns of it.
 const ECHOES: i32 = 4;
 
@@ -52,17 +55,24 @@ pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let (proven, room, over, done) = (b.label(), b.label(), b.label(), b.label());
     let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, &done), NULL, 0));
     b.jump_if(adoption.eq(0), &done);
-    let segments = b.load(adoption.at(Adoption::segments));
-    let heard = b.load(adoption.at(Adoption::heard));
-    drop(adoption);
-    b.jump_if(heard.eq(heard::BOTH as i32), &proven);
-    b.jump_if(segments.lt(PATIENCE), &room);
+    let adoption = b.keep(adoption);
+    let segments = || b.load(adoption.at(Adoption::segments));
+    b.jump_if(b.load(adoption.at(Adoption::heard)).eq(heard::BOTH as i32), &proven);
+    b.jump_if(segments().lt(PATIENCE), &room);
+    let now = b.call(helper::jiffies64());
+    let until = b.load(adoption.at(Adoption::until));
+    b.jump_if(now.lt(&until), &room);
+    b.when(until.eq(0), || {
+        now.add(d.settings.hz * SECONDS);
+        b.store(adoption.at(Adoption::until), &now);
+        b.jump(&room);
+    });
+    drop((now, until));
     count(b, d, Total::Unproven);
     forget(b, event);
     b.jump(&over);
     b.place(&proven);
-    b.jump_if(segments.lt(ECHOES), &room);
-    drop((segments, heard));
+    b.jump_if(segments().lt(ECHOES), &room);
     count(b, d, Total::Adopted);
     event::proven(b, event);
     b.place(&over);

@@ -174,6 +174,8 @@ record! {
         pub segments: u32,
         /// Nothing.
         pub padding: u32,
+        /// When it is given up, in jiffies; 0 while too few segments have carried its number for that.
+        pub until: u64,
     }
 }
 

@@ -89,9 +89,14 @@ fn an_end_whose_peers_number_does_not_come_is_left_to_tcp() {
             w.option_comes(other, option);
             assert_eq!(w.adoption(other).unwrap().heard, 0);
         }
-        for _ in 0..64 {
-            assert_ne!(w.segment_to(other, server), NOTHING);
+        // Many segments in a short time, and few for a long time.
+        for pause in [0, 5 * HZ - 1] {
+            w.time_passes(pause);
+            for _ in 0..65 {
+                assert_ne!(w.segment_to(other, server), NOTHING);
+            }
         }
+        w.time_passes(1);
         w.counted();
         assert_eq!(w.segment_to(other, server), NOTHING);
         assert_eq!((w.callbacks(other), w.adoption(other)), (0, None));
@@ -127,9 +132,10 @@ fn a_mark_without_an_adoption_and_a_socket_that_is_not_shown_come_to_nothing() {
             w.fault(Helper::SkStorageGet, 0, Fault::Fails);
             w.event(Event::new(op, client));
         }
-        for _ in 0..63 {
+        for _ in 0..64 {
             assert_ne!(w.segment_to(client, server), NOTHING);
         }
+        w.time_passes(5 * HZ);
         w.fault(Helper::SkStorageGet, 0, Fault::SocketHidden);
         assert_eq!(w.segment_to(client, server), NOTHING);
         w.option_comes(server, &option);
