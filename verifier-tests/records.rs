@@ -72,6 +72,7 @@ fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
     }
     let expected = [
         "About",
+        "Adoption",
         "Candidate",
         "Comm",
         "Control",

@@ -20,7 +20,7 @@ use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::event::{CLIENT, LOCAL, SEGMENTS, UNPROVEN};
 use super::option::{SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS};
 use super::record::{Adoption, End, FlowEnd, Isns, Role};
-use super::{Datapath, control, guard, look};
+use super::{Datapath, control, guard, look, proof};
 
 /// State of a connection (include/net/tcp_states.h).
 const TCP_ESTABLISHED: i32 = 1;
@@ -107,8 +107,12 @@ fn begin(
 ) {
     let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.jump_if(adoption.eq(0), done);
+    let adoption = b.keep(adoption);
     b.copy(adoption.at_all(), adoptee.at_all());
-    drop(adoption);
+    let until = b.call(helper::jiffies64());
+    until.add(d.settings.hz * proof::SECONDS);
+    b.store(adoption.at(Adoption::until), &until);
+    drop((until, adoption));
     let flags = b.slot::<u32>();
     b.store(flags.place(), UNPROVEN | SEGMENTS);
     let role = b.load(adoptee.at(Adoption::role));

@@ -49,6 +49,12 @@ const SELDOM: i32 = 1_600_000_000;
 /// The longest pause while a history grows.
 const OFTEN: i32 = 20_000_000;
 
+/// The longest pause while the peer is enrolled, in nanoseconds: an end that is alone only pays, and a busy one has unread bytes nearly
+/// always.
+const HURRY: i32 = 1_600_000;
+/// How often one that waits is tried in such a hurry.
+const HURRIES: i32 = 1_024;
+
 /// Where those go that wait, and what for.
 struct Waiting {
     label: Label,
@@ -280,6 +286,7 @@ fn try_again(
         });
     });
     drop(history);
+    hurry(b, d, &candidate, at, &pause);
     b.jump_if(pause.gt(SELDOM), &gives_up);
     b.store(candidate.at(Candidate::pause), &pause);
     let due = b.call(helper::ktime_get_ns());
@@ -301,6 +308,22 @@ fn try_again(
     });
     drop(entry);
     b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+}
+
+/// Shortens the pause of one whose peer is enrolled.
+fn hurry(b: &Builder, d: &Datapath, candidate: &Ptr<Candidate>, at: &Slot<Isns>, pause: &Reg) {
+    let patient = b.label();
+    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+    b.jump_if(entry.eq(0), &patient);
+    b.jump_if(b.load(entry.at_all()).le(ALONE), &patient);
+    drop(entry);
+    let hurried = b.load(candidate.at(Candidate::hurried));
+    b.jump_if(hurried.ge(HURRIES), &patient);
+    hurried.add(1);
+    b.store(candidate.at(Candidate::hurried), &hurried);
+    drop(hurried);
+    b.when(pause.gt(HURRY), || pause.set(HURRY));
+    b.place(&patient);
 }
 
 /// An iterator over storage holds no reference to the socket, whose memory may be reused under RCU (`SLAB_TYPESAFE_BY_RCU`): if the

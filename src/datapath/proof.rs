@@ -5,9 +5,8 @@
 //! to see it. An end says so in its own segments, and so each learns that both numbers have come. From then on it is watched like any
 //! other.
 //!
-//! An end that has sent its number many times, and for seconds, and has not been answered is left alone: its peer is elsewhere, and somebody
-//! here has chosen the same sequence numbers. The time counts since a busy end sends very much before its peer is marked, too; the number
-//! of segments, since one at rest sends nothing for long.
+//! An end that has sent its number many times and has not been answered is left alone: its peer is elsewhere, and somebody here has chosen
+//! the same sequence numbers. But not in the first seconds: a busy end sends very much before its peer is marked, too.
 
 use bpf_asm::{Builder, NULL, Ptr, bpf_sock_ops, helper, record};
 
@@ -23,10 +22,10 @@ const FOUND_BY: u8 = 6;
 /// Tells ours from others; in no registry.
 const EXID: [u8; 4] = *b"shun";
 
-/// Segments that carry an end's number before it is asked how long that goes on.
-const PATIENCE: i32 = 64;
-/// How long it then goes on at most until the peer has answered, in seconds.
-const SECONDS: u32 = 5;
+/// Segments that carry an end's number at least, unless the peer answers.
+const PATIENCE: i32 = 512;
+/// After how many seconds an end may be given up.
+pub(super) const SECONDS: u32 = 5;
 /// Segments that carry it after that: so that the peer learns of it.
 const ECHOES: i32 = 4;
 
@@ -55,24 +54,21 @@ pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let (proven, room, over, done) = (b.label(), b.label(), b.label(), b.label());
     let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, &done), NULL, 0));
     b.jump_if(adoption.eq(0), &done);
-    let adoption = b.keep(adoption);
-    let segments = || b.load(adoption.at(Adoption::segments));
-    b.jump_if(b.load(adoption.at(Adoption::heard)).eq(heard::BOTH as i32), &proven);
-    b.jump_if(segments().lt(PATIENCE), &room);
+    let echoes = b.load(adoption.at(Adoption::echoes));
+    b.jump_if(echoes.ge(ECHOES), &proven);
+    drop(echoes);
+    let segments = b.load(adoption.at(Adoption::segments));
+    b.jump_if(segments.lt(PATIENCE), &room);
+    drop(segments);
+    let until = b.keep(b.load(adoption.at(Adoption::until)));
+    drop(adoption);
     let now = b.call(helper::jiffies64());
-    let until = b.load(adoption.at(Adoption::until));
     b.jump_if(now.lt(&until), &room);
-    b.when(until.eq(0), || {
-        now.add(d.settings.hz * SECONDS);
-        b.store(adoption.at(Adoption::until), &now);
-        b.jump(&room);
-    });
     drop((now, until));
     count(b, d, Total::Unproven);
     forget(b, event);
     b.jump(&over);
     b.place(&proven);
-    b.jump_if(segments().lt(ECHOES), &room);
     count(b, d, Total::Adopted);
     event::proven(b, event);
     b.place(&over);
@@ -100,7 +96,15 @@ pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let segments = b.load(adoption.at(Adoption::segments));
     segments.add(1);
     b.store(adoption.at(Adoption::segments), &segments);
-    drop((segments, adoption));
+    drop(segments);
+    // One if both bits are set.
+    const { assert!(heard::BOTH == 3) };
+    let echoes = b.load(adoption.at(Adoption::heard));
+    echoes.add(1);
+    echoes.rsh(2);
+    echoes.add(b.load(adoption.at(Adoption::echoes)));
+    b.store(adoption.at(Adoption::echoes), &echoes);
+    drop((echoes, adoption));
     b.call(helper::store_hdr_opt(event, &mark, i32::from(LENGTH), 0));
     b.place(&done);
 }
@@ -131,12 +135,7 @@ pub(super) fn hear(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     known.lsh(1);
     known.or(heard::PEER as i32);
     known.or(b.load(adoption.at(Adoption::heard)));
-    let new = b.value(&known);
-    new.xor(b.load(adoption.at(Adoption::heard)));
-    b.jump_if(new.eq(0), &done);
-    drop(new);
     b.store(adoption.at(Adoption::heard), &known);
-    b.store(adoption.at(Adoption::segments), 0);
     b.place(&done);
 }
 

@@ -155,6 +155,10 @@ record! {
         pub reads_seen: u32,
         /// `tracings` of [`Control`] when its history began.
         pub tracing: u32,
+        /// Attempts while its peer was enrolled already.
+        pub hurried: u32,
+        /// Nothing.
+        pub padding: u32,
     }
 }
 
@@ -170,11 +174,11 @@ record! {
         pub role: u32,
         /// Bits of [`heard`].
         pub heard: u32,
-        /// Segments that have carried its number since `heard` last changed.
+        /// Segments that have carried its number.
         pub segments: u32,
-        /// Nothing.
-        pub padding: u32,
-        /// When it is given up, in jiffies; 0 while too few segments have carried its number for that.
+        /// Those since both numbers are known to have come.
+        pub echoes: u32,
+        /// Before this it is not given up, in jiffies.
         pub until: u64,
     }
 }

@@ -1,5 +1,5 @@
 use super::super::simulation::{
-    ANY_HEADER_CALLBACK, CLOSE_WAIT, Fault, Helper, RTO_CALLBACK, SEGMENT_CALLBACK, STATE_CALLBACK,
+    ANY_HEADER_CALLBACK, CLOSE_WAIT, Fault, HZ, Helper, RTO_CALLBACK, SEGMENT_CALLBACK, STATE_CALLBACK,
     UNKNOWN_OPTION_CALLBACK, World, on_every_kernel,
 };
 use super::super::{Adoption, Control, Counter, Isns, Role};
@@ -88,7 +88,8 @@ fn an_end_that_is_to_be_adopted_is_marked_with_its_role_and_keeps_what_others_ha
         assert!(w.adopt(client).is_none() && w.adopt(server).is_none(), "they are not shown");
         assert_eq!(w.callbacks(client), UNPROVEN | RTO_CALLBACK | STATE_CALLBACK);
         assert_eq!(w.callbacks(server), UNPROVEN);
-        assert_eq!((w.adoption(client), w.len("adoptees")), (Some(adoption), 0), "the agent sees that it is done");
+        let begun = Adoption { until: w.now() + u64::from(5 * HZ), ..adoption };
+        assert_eq!((w.adoption(client), w.len("adoptees")), (Some(begun), 0), "the agent sees that it is done");
     });
 }
 

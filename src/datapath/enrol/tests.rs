@@ -4,7 +4,7 @@ use super::super::simulation::{
     CLOSE_WAIT, Enrolment, Fault, Helper, Kernel, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World, for_each, on_every_kernel,
 };
 use super::super::{Control, Counter, End, Isns, Mode, Pass, Reads, Request, Role, Wait};
-use super::{ALONE, OFTEN, SELDOM};
+use super::{ALONE, HURRIES, HURRY, OFTEN, SELDOM};
 
 fn name(w: &mut World, sk: u64) -> Isns {
     w.candidate(sk).expect("a candidate").name
@@ -419,6 +419,30 @@ fn while_a_history_grows_it_is_looked_at_often() {
 }
 
 #[test]
+fn one_whose_peer_is_enrolled_is_tried_often_for_a_while() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.candidates();
+        for sk in [server, client] {
+            w.enrol(sk);
+        }
+        assert!(w.is_enrolled(client));
+        w.set(server, |l| l.receive_queue_length, 1);
+        let waits = |w: &mut World, pause| {
+            w.edit_candidate(server, |candidate| (candidate.due, candidate.pause) = (0, pause));
+            w.pass(server);
+            w.candidate(server).map(|candidate| candidate.pause)
+        };
+        // It had waited for its peer.
+        assert_eq!(waits(&mut w, 800_000), Some(100_000));
+        assert_eq!(waits(&mut w, 100_000), Some(200_000));
+        for _ in 2..HURRIES {
+            assert_eq!(waits(&mut w, HURRY as u64), Some(HURRY as u64));
+        }
+        assert_eq!(waits(&mut w, HURRY as u64), Some(2 * HURRY as u64));
+    });
+}
+
+#[test]
 fn what_one_has_left_at_the_rendezvous_goes_with_it_when_it_has_waited_for_long() {
     for_each(&["ready", "nothing", "enrolled", "alone"], |mut w, case| {
         let (client, server) = w.candidates();
@@ -441,7 +465,9 @@ fn what_one_has_left_at_the_rendezvous_goes_with_it_when_it_has_waited_for_long(
         };
         w.blocks(client, true);
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
-        w.edit_candidate(client, |candidate| (candidate.due, candidate.pause) = (0, SELDOM as u64));
+        w.edit_candidate(client, |candidate| {
+            (candidate.due, candidate.pause, candidate.hurried) = (0, SELDOM as u64, HURRIES as u32);
+        });
         assert_eq!((w.pass(client).due, w.candidate(client)), (u64::MAX, None));
         assert_eq!(entry(&mut w, pair), expected);
     });

@@ -89,14 +89,11 @@ fn an_end_whose_peers_number_does_not_come_is_left_to_tcp() {
             w.option_comes(other, option);
             assert_eq!(w.adoption(other).unwrap().heard, 0);
         }
-        // Many segments in a short time, and few for a long time.
-        for pause in [0, 5 * HZ - 1] {
-            w.time_passes(pause);
-            for _ in 0..65 {
-                assert_ne!(w.segment_to(other, server), NOTHING);
-            }
+        // Few segments for a long time, and many until then.
+        w.time_passes(5 * HZ);
+        for _ in 0..512 {
+            assert_ne!(w.segment_to(other, server), NOTHING);
         }
-        w.time_passes(1);
         w.counted();
         assert_eq!(w.segment_to(other, server), NOTHING);
         assert_eq!((w.callbacks(other), w.adoption(other)), (0, None));
@@ -111,10 +108,9 @@ fn one_that_has_been_heard_and_hears_nothing_back_goes_on_for_a_while() {
         for _ in 0..20 {
             w.segment_to(client, server);
         }
-        // A number that comes again is no news.
         assert_eq!((w.adoption(server).unwrap().heard, w.adoption(client).unwrap().segments), (1, 20));
         w.segment_to(server, client);
-        assert_eq!((w.adoption(client).unwrap().heard, w.adoption(client).unwrap().segments), (3, 0));
+        assert_eq!((w.adoption(client).unwrap().heard, w.adoption(client).unwrap().echoes), (3, 0));
         for _ in 0..4 {
             assert_ne!(w.segment_to(client, server), NOTHING);
         }
@@ -132,7 +128,7 @@ fn a_mark_without_an_adoption_and_a_socket_that_is_not_shown_come_to_nothing() {
             w.fault(Helper::SkStorageGet, 0, Fault::Fails);
             w.event(Event::new(op, client));
         }
-        for _ in 0..64 {
+        for _ in 0..600 {
             assert_ne!(w.segment_to(client, server), NOTHING);
         }
         w.time_passes(5 * HZ);
