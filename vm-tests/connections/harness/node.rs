@@ -52,7 +52,10 @@ impl Node {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
         let there = before(&bed);
-        (Self { agent: Agent::start(bed.cgroup().path(), options), bed, log }, there)
+        let agent = Agent::start(bed.cgroup().path(), options);
+        // What is left alone from here on is not taken for one that was open before.
+        agent.has_logged("looked for open connections", 1);
+        (Self { agent, bed, log }, there)
     }
 
     /// Runs `work` in the client's namespace and in the cgroup.
