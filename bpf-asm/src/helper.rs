@@ -231,9 +231,10 @@ helpers! {
     136 skc_to_tcp6_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp6_sock>;
     /// A socket as `struct tcp_sock`, or null. Since 5.9.
     137 skc_to_tcp_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp_sock>;
-    /// Finds an option in a TCP header: `option` begins with its kind and a length: 0 for any option of the kind, or how long the
-    /// beginning is that has to match, which is 4 or 6 for kinds 253 and 254 (RFC 6994). Writes the whole option to `option`, at most
-    /// `size` bytes, and returns its length; negative if there is none. Since 5.10.
+    /// Finds an option in a TCP header: `option` begins with its kind and a length: 0 for any
+    /// option of the kind, or how long the beginning is that has to match, which is 4 or 6 for
+    /// kinds 253 and 254 (RFC 6994). Writes the whole option to `option`, at most `size` bytes, and
+    /// returns its length, or a negative errno: -42 (ENOMSG) if there is none. Since 5.10.
     142 load_hdr_opt(context: impl Into<Arg>, option: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Appends an option to the TCP header that is about to be sent. Since 5.10.
     143 store_hdr_opt(context: impl Into<Arg>, #[reads(size)] option: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;

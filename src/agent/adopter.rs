@@ -13,7 +13,8 @@ pub struct Adopter {
 }
 
 impl Adopter {
-    /// Starts it, with the privileges of this process, which may give them up afterwards. It begins at once.
+    /// Starts it, with the privileges of this process, which may give them up afterwards. It begins
+    /// at once.
     ///
     /// Without it nothing but adoption is missing: what fails is logged.
     pub fn start(name: &Name, bpffs: Option<&Path>) -> Option<Adopter> {
@@ -32,7 +33,8 @@ impl Adopter {
         }
     }
 
-    /// Asks it to look again: the rules have changed. One that is still at work, or that has ended, will not be asked twice.
+    /// Asks it to look again: the rules have changed. One that is still at work, or that has ended,
+    /// will not be asked twice.
     pub fn again(&mut self) {
         if let Some(requests) = &mut self.process.stdin {
             // A pipe holds thousands of these.
@@ -42,7 +44,8 @@ impl Adopter {
 }
 
 impl Drop for Adopter {
-    /// Nobody waits for it: another process may hold the lock of a socket that it waits for, and then it cannot even be killed.
+    /// Nobody waits for it: another process may hold the lock of a socket that it waits for, and
+    /// then it cannot even be killed.
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.try_wait();

@@ -1,11 +1,14 @@
-//! Adopts connections that were open before: finds out which of them have both ends here, and has them marked.
+//! Adopts connections that were open before: finds out which of them have both ends here, and has
+//! them marked.
 //!
-//! This waits for locks of sockets, which other processes may hold for as long as they like, and enters network namespaces, which takes
-//! CAP_SYS_ADMIN: so it is done by a process of its own, `shunt adopt`, never by the agent, and there by a thread for each namespace. Who
-//! holds a socket keeps the others of that namespace from being adopted, and nobody else's.
+//! This waits for locks of sockets, which other processes may hold for as long as they like, and
+//! enters network namespaces, which takes CAP_SYS_ADMIN: so it is done by a process of its own,
+//! `shunt adopt`, never by the agent, and there by a thread for each namespace. Who holds a socket
+//! keeps the others of that namespace from being adopted, and nobody else's.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
@@ -41,7 +44,8 @@ pub struct Adopted {
     pub local: usize,
     /// Those that rules exclude.
     pub excluded: usize,
-    /// Those that are marked: they are accelerated once their segments have proved that the two ends belong together.
+    /// Those that are marked: they are accelerated once their segments have proved that the two
+    /// ends belong together.
     pub marked: usize,
 }
 
@@ -181,12 +185,14 @@ impl Claim {
     }
 }
 
-/// Which ends are those of one connection, the client's first. Two that claim the same are none: one of them is an impostor.
+/// Which ends are those of one connection, the client's first. Two that claim the same are none:
+/// one of them is an impostor.
 fn pairs(ends: &[FlowEnd]) -> Vec<(usize, usize)> {
     let mut claims: HashMap<Isns, (Claim, Claim)> = HashMap::new();
     for (number, end) in ends.iter().enumerate() {
         let name = end.own.name;
-        // Which of the two an end is cannot be seen. By a client's name is a connection known; its own number was told less one.
+        // Which of the two an end is cannot be seen. By a client's name is a connection known; its
+        // own number was told less one.
         let as_client = Isns { own: name.own.wrapping_add(1), peer: name.peer };
         let as_server = Isns { own: name.peer, peer: name.own };
         claims.entry(as_client).or_default().0.add(number);
@@ -205,8 +211,8 @@ fn pairs(ends: &[FlowEnd]) -> Vec<(usize, usize)> {
     met.into_iter().filter(|(client, server)| times[client] == 1 && times[server] == 1).collect()
 }
 
-/// Says of a connection whether it is to be accelerated: what [`crate::datapath`] finds out of new ones when they are established, from the
-/// same maps.
+/// Says of a connection whether it is to be accelerated: what [`crate::datapath`] finds out of new
+/// ones when they are established, from the same maps.
 struct Judge {
     kinds: u32,
     ports: Box<Ports>,
@@ -221,7 +227,6 @@ impl Judge {
     fn new(instance: &Instance) -> Result<Judge> {
         let kinds = instance.control()?.rules;
         let about = instance.about()?;
-        let cgroup = &about.cgroup[..(about.cgroup_len as usize).min(about.cgroup.len())];
         let ports: TypedMap<u32, Ports> = TypedMap::new(instance.map("ports")?)?;
         Ok(Judge {
             kinds,
@@ -229,7 +234,7 @@ impl Judge {
             addresses: TypedMap::new(instance.map("addresses")?)?,
             processes: TypedMap::new(instance.map("processes")?)?,
             cgroups: TypedMap::new(instance.map("cgroups")?)?,
-            folders: Folders::below(Path::new(std::ffi::OsStr::from_bytes(cgroup)))?,
+            folders: Folders::below(Path::new(OsStr::from_bytes(about.cgroup_path())), kinds & rules::CGROUPS != 0)?,
             holders: if kinds & rules::PROCESSES == 0 { Processes::default() } else { Processes::now() },
         })
     }
@@ -254,10 +259,8 @@ impl Judge {
                 said |= self.of_cgroup(end.cgroup)?;
             }
             if self.kinds & rules::PROCESSES != 0 {
-                let name = self.holders.holding(end.inode)?.name.bytes();
-                let mut comm = Comm::default();
-                comm.name.iter_mut().take(15).zip(name).for_each(|(to, from)| *to = from);
-                said |= self.processes.lookup(&comm).ok()?.unwrap_or_default();
+                let holder = self.holders.holding(end.inode)?;
+                said |= self.processes.lookup(&Comm::of(&holder.name)).ok()?.unwrap_or_default();
             }
         }
         Some(said)
@@ -300,10 +303,14 @@ struct Folders {
 }
 
 impl Folders {
-    fn below(cgroup: &Path) -> Result<Folders> {
+    /// A cgroup and all below it. Those of the whole node are only listed if there are rules for
+    /// some.
+    fn below(cgroup: &Path, has_rules: bool) -> Result<Folders> {
         let root = cgroup::root()?;
         let mut folders = Folders { is_whole: cgroup == root, root, known: HashMap::new() };
-        folders.add(cgroup);
+        if has_rules || !folders.is_whole {
+            folders.add(cgroup);
+        }
         Ok(folders)
     }
 

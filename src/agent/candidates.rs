@@ -1,4 +1,5 @@
-//! Passes over the candidates by the program that enrols: by its iterator, or one candidate after the other.
+//! Passes over the candidates by the program that enrols: by its iterator, or one candidate after
+//! the other.
 
 use std::io::Read;
 use std::net::Ipv6Addr;

@@ -1,7 +1,8 @@
 //! Enrols the candidates that the programs find, and finds out how the processes that use them read.
 //!
-//! A program tells the agent of a connection that has become a candidate. The agent examines its process and runs the program that enrols,
-//! for all candidates; that says when it is to be run again. Passes take a small part of a processor, however many candidates there are.
+//! A program tells the agent of a connection that has become a candidate. The agent examines its
+//! process and runs the program that enrols, for all candidates; that says when it is to be run
+//! again. Passes take a small part of a processor, however many candidates there are.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +18,8 @@ use super::candidates::Candidates;
 use crate::datapath::{Control, Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
 
-/// After how long the ring buffer may be read again: where connections come one after the other, the agent does not wake up for each.
+/// After how long the ring buffer may be read again: where connections come one after the other,
+/// the agent does not wake up for each.
 const READ_AGAIN: Duration = Duration::from_millis(1);
 /// The pause after a pass is at least this many times the CPU time that the pass took.
 const SHARE: u32 = 20;
@@ -60,8 +62,8 @@ struct History {
 }
 
 impl Enrolment {
-    /// Of the candidates of this instance, at which its program gets like this. `reads` is the program at the tracepoint, where the
-    /// kernel has that.
+    /// Of the candidates of this instance, at which its program gets like this. `reads` is the
+    /// program at the tracepoint, where the kernel has that.
     pub fn new(instance: &Instance, enrol: Prog, passes: Passes, reads: Option<Prog>) -> Result<Enrolment> {
         Ok(Enrolment {
             candidates: Candidates::new(instance, enrol, passes)?,
@@ -88,7 +90,8 @@ impl Enrolment {
         (Instant::now() >= self.next_read).then(|| self.newcomers.as_fd())
     }
 
-    /// The time-out until the next pass is due, or the ring buffer may be read again: at most `longest`.
+    /// The time-out until the next pass is due, or the ring buffer may be read again: at most
+    /// `longest`.
     pub fn period(&self, longest: Duration) -> Duration {
         let now = Instant::now();
         let read = Some(self.next_read).filter(|read| *read > now);
@@ -120,7 +123,8 @@ impl Enrolment {
         self.history.keep()
     }
 
-    /// Reads the ring buffer. By the time that it may be read again, the first attempts of those that it has told of are due.
+    /// Reads the ring buffer. By the time that it may be read again, the first attempts of those
+    /// that it has told of are due.
     fn take_in(&mut self, now: Instant) -> Result<()> {
         let mut newcomers: Vec<Newcomer> = Vec::new();
         self.newcomers.drain(|record| newcomers.extend(bytemuck::try_pod_read_unaligned::<Newcomer>(record)))?;
@@ -166,7 +170,8 @@ impl Enrolment {
     }
 }
 
-/// A time that programs have told, in nanoseconds of `CLOCK_MONOTONIC`, by the clock that says `now`; none for the end of time.
+/// A time that programs have told, in nanoseconds of `CLOCK_MONOTONIC`, by the clock that says
+/// `now`; none for the end of time.
 fn after_boot(time: u64, now: Instant) -> Result<Option<Instant>> {
     if time == u64::MAX {
         return Ok(None);
@@ -206,8 +211,9 @@ fn report(process: &Process, finding: &Finding) {
 }
 
 impl History {
-    /// Attaches the tracepoint if it is needed, and detaches it some time after it was: what it misses would count as spliced, so between
-    /// two passes, however far apart, it stays as the last one has found.
+    /// Attaches the tracepoint if it is needed, and detaches it some time after it was: what it
+    /// misses would count as spliced, so between two passes, however far apart, it stays as the
+    /// last one has found.
     fn keep(&mut self) -> Result<()> {
         if !self.is_needed {
             if self.attached.is_some() && self.needed.elapsed() > LINGER {

@@ -165,8 +165,8 @@ impl Agent {
         )
     }
 
-    /// Has open connections adopted by a process of its own, now and whenever the rules are read again. It gets the privileges that this
-    /// process has now.
+    /// Has open connections adopted by a process of its own, now and whenever the rules are read
+    /// again. It gets the privileges that this process has now.
     pub fn adopt(&mut self) {
         let can = self.kernel.does(Behaviour::IteratorMarks)
             && self.instance.generation().path(ProgramName::Adopt.pin()).exists();

@@ -180,7 +180,8 @@ impl Pins {
         lock(&self.dir)
     }
 
-    /// Takes the right to adopt connections into a generation, or says `None` when another process does that.
+    /// Takes the right to adopt connections into a generation, or says `None` when another process
+    /// does that.
     pub fn lock_adoption(&self, generation: &Generation) -> Result<Option<Lock>> {
         lock(generation.dir())
     }

@@ -28,7 +28,8 @@ pub fn give_up() -> Result<Vec<String>> {
     keep(held, kept(held.permitted))
 }
 
-/// The same for a process that adopts open connections: it enters the network namespaces of others, and looks who holds their sockets.
+/// The same for a process that adopts open connections: it enters the network namespaces of others,
+/// and looks who holds their sockets.
 pub fn give_up_all_but_looking() -> Result<Vec<String>> {
     let held = capabilities(None).context("cannot ask for the capabilities of this process")?;
     keep(held, held.permitted & LOOKING)

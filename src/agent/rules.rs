@@ -84,9 +84,7 @@ impl Rules {
         }
         let found = observe::listeners();
         for listener in &found.listeners {
-            let mut comm = Comm::default();
-            comm.name.iter_mut().take(15).zip(listener.process.bytes()).for_each(|(to, from)| *to = from);
-            self.listeners.update(&listener.cookie, &comm, Update::ANY)?;
+            self.listeners.update(&listener.cookie, &Comm::of(&listener.process), Update::ANY)?;
         }
         if found.hidden > 0 {
             tracing::warn!(

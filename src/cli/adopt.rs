@@ -11,12 +11,14 @@ use crate::agent::{self, Adopted, privileges};
 
 /// Accelerate connections that were open before `shunt run`
 ///
-/// `shunt run` does this when it starts, when it takes over and when its rules are read again, if it may: by hand it is only needed where the
-/// agent has no CAP_SYS_ADMIN, which it takes to look into the network namespaces of other pods.
+/// `shunt run` does this when it starts, when it takes over and when its rules are read again, if
+/// it may: by hand it is only needed where the agent has no CAP_SYS_ADMIN, which it takes to look
+/// into the network namespaces of other pods.
 ///
-/// A connection is marked if both of its ends are open here, in the instance's cgroup, and no rule excludes it. Its next segments in each
-/// direction carry a random number in an option of their TCP headers, which has to come out at the other end: then the connection is
-/// accelerated like one that is new. Connections that are at rest stay as they are until they go on.
+/// A connection is marked if both of its ends are open here, in the instance's cgroup, and no rule
+/// excludes it. Its next segments in each direction carry a random number in an option of their TCP
+/// headers, which has to come out at the other end: then the connection is accelerated like one
+/// that is new. Connections that are at rest stay as they are until they go on.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt adopt                               those of the instance 'shunt'\n  \
@@ -48,7 +50,8 @@ impl Adopt {
     }
 }
 
-/// Once, and again for each line of standard input. What the agent's log has to say of it is said in a line.
+/// Once, and again for each line of standard input. What the agent's log has to say of it is said
+/// in a line.
 fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
     // It is started by a link that says nothing of it.
     let _ = rustix::thread::set_name(c"shunt-adopt");

@@ -20,8 +20,8 @@ use crate::policy::file::{self, File, Settings};
 ///
 /// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP.
 ///
-/// Connections that are open already are accelerated as well, as `shunt adopt --help` describes. A process of its own looks for them, which
-/// keeps CAP_SYS_ADMIN to enter their network namespaces.
+/// Connections that are open already are accelerated as well, as `shunt adopt --help` describes. A
+/// process of its own looks for them, which keeps CAP_SYS_ADMIN to enter their network namespaces.
 ///
 /// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system has to be mounted. Once started it keeps
 /// the first three, and CAP_SYS_PTRACE if it was given: by that it looks at the executables of other users' processes, which stay with TCP

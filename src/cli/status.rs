@@ -104,7 +104,6 @@ fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
 fn complete(instance: Instance, alive: bool) -> Result<InstanceStatus> {
     let about = instance.about()?;
     let draining = instance.control()?.draining != 0;
-    let cgroup = &about.cgroup[..(about.cgroup_len as usize).min(about.cgroup.len())];
     Ok(InstanceStatus {
         name: instance.pins().name().to_string(),
         generation: instance.generation().number(),
@@ -115,7 +114,7 @@ fn complete(instance: Instance, alive: bool) -> Result<InstanceStatus> {
         },
         pid: about.pid,
         started: about.started,
-        cgroup: String::from_utf8_lossy(cgroup).into_owned(),
+        cgroup: String::from_utf8_lossy(about.cgroup_path()).into_owned(),
         pins: instance.generation().dir().to_owned(),
         flow_ends: instance.ends()?.len(),
     })

@@ -1,15 +1,16 @@
 //! Adoption: connections that were open before shunt was there.
 //!
-//! The program goes over all TCP sockets of a network namespace, twice. The first time it shows the agent every connection that nobody has
-//! marked, with its name, which can be told at any time: the sequence numbers with which a connection began are those of now without what
-//! has been acknowledged and received since. The agent finds those of which both ends are here, and the second time the program marks
-//! these, as [`super::handshake`] would have done.
+//! The program goes over all TCP sockets of a network namespace, twice. The first time it shows the
+//! agent every connection that nobody has marked, with its name, which can be told at any time: the
+//! sequence numbers with which a connection began are those of now without what has been
+//! acknowledged and received since. The agent finds those of which both ends are here, and the
+//! second time the program marks these, as [`super::handshake`] would have done.
 //!
-//! Equal numbers are no proof: whoever may use `TCP_REPAIR` in a namespace of its own chooses them. So the ends have to prove that they
-//! belong together, see [`super::proof`].
+//! Equal numbers are no proof: whoever may use `TCP_REPAIR` in a namespace of its own chooses them.
+//! So the ends have to prove that they belong together, see [`super::proof`].
 //!
-//! The kernel holds the lock of a socket while the program looks at it, for which it waits: another process may make that take long. So
-//! the agent leaves the reading to a process of its own.
+//! The kernel holds the lock of a socket while the program looks at it, for which it waits: another
+//! process may make that take long. So the agent leaves the reading to a process of its own.
 
 use bpf_asm::{
     BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, bpf_iter_meta, helper, sock,
@@ -68,7 +69,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.finish(ProgramType::Iterator)
 }
 
-/// An open connection that neither this nor another instance has marked, and that may be enrolled. Jumps to `not` otherwise.
+/// An open connection that neither this nor another instance has marked, and that may be enrolled.
+/// Jumps to `not` otherwise.
 fn unmarked(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not: &Label) {
     let state = b.load(socket.member(d.layout.state));
     b.jump_if(state.ne(TCP_ESTABLISHED), not);
@@ -85,8 +87,8 @@ fn unmarked(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not: &Label) {
     guard::repaired(b, d, socket, not);
 }
 
-/// The name of the end, as if it was the server's: a client's own number is one more, since its SYN counts as acknowledged and a server's
-/// does not (`tcp_snd_una_update`).
+/// The name of the end, as if it was the server's: a client's own number is one more, since its SYN
+/// counts as acknowledged and a server's does not (`tcp_snd_una_update`).
 fn name(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, end: &Slot<FlowEnd>) {
     let l = &d.layout;
     for (now, since, into) in [(l.snd_una, l.bytes_acked, Isns::own), (l.rcv_nxt, l.bytes_received, Isns::peer)] {
@@ -96,7 +98,8 @@ fn name(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, end: &Slot<FlowEnd>) 
     }
 }
 
-/// Marks the socket, whose segments are to prove from here on that its peer is the right one. Jumps to `done` if that is not possible.
+/// Marks the socket, whose segments are to prove from here on that its peer is the right one. Jumps
+/// to `done` if that is not possible.
 fn begin(
     b: &Builder,
     d: &Datapath,

@@ -24,7 +24,8 @@ pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 /// A connection whose file still blocks after so many segments is left alone for good.
 const PATIENCE: i32 = 64;
 
-/// How long a candidate waits for its first attempt, in nanoseconds: most connections that end soon have ended then, and cost no more.
+/// How long a candidate waits for its first attempt, in nanoseconds: most connections that end soon
+/// have ended then, and cost no more.
 pub(super) const FIRST: i32 = 1_000_000;
 /// Between the first two attempts, in nanoseconds; each pause is twice the one before.
 pub(super) const SOON: i32 = 100_000;

@@ -141,7 +141,7 @@ counters! {
         Candidates => "candidates",
         /// Ends of connections that were open before shunt was, and have proved to belong together.
         Adopted => "adopted",
-        /// Ends of connections that were open before, left to TCP: whoever has the other end's numbers here is not the other end.
+        /// Ends of connections that were open before, left to TCP: their peer did not answer with its number.
         Unproven => "unproven",
     }
 }

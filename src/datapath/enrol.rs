@@ -9,11 +9,13 @@
 //! | has a peer that waits | waits |
 //! | otherwise | is enrolled |
 //!
-//! One that waits is tried again ever more seldom, or as soon as its peer is ready, and is no candidate any more when it has waited for
-//! long: its next segment makes it one again. So a pass costs what is at work, not what is open. What a pass has found is in [`Pass`].
+//! One that waits is tried again ever more seldom, or as soon as its peer is ready, and is no
+//! candidate any more when it has waited for long: its next segment makes it one again. So a pass
+//! costs what is at work, not what is open. What a pass has found is in [`Pass`].
 //!
-//! It is an iterator over the storage of candidates, or a classifier that is run for one after the other ([`Passes`]): its packet is a
-//! [`Request`], by which the socket is found, and its result is 1 as long as that is a candidate.
+//! It is an iterator over the storage of candidates, or a classifier that is run for one after the
+//! other ([`Passes`]): its packet is a [`Request`], by which the socket is found, and its result is
+//! 1 as long as that is a candidate.
 //!
 //! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. A segment may arrive in
 //! this very moment, and be read in part: see [`super::verdict`].
@@ -44,13 +46,14 @@ const MISMATCHES: i32 = 64;
 /// Instead of a count: the history has matched.
 const NONE_AT_LAST: i32 = -1;
 
-/// The longest pause between two attempts, in nanoseconds: one who has waited for that long and still waits is no candidate any more.
+/// The longest pause between two attempts, in nanoseconds: one who has waited for that long and
+/// still waits is no candidate any more.
 const SELDOM: i32 = 1_600_000_000;
 /// The longest pause while a history grows.
 const OFTEN: i32 = 20_000_000;
 
-/// The longest pause while the peer is enrolled, in nanoseconds: an end that is alone only pays, and a busy one has unread bytes nearly
-/// always.
+/// The longest pause while the peer is enrolled, in nanoseconds: an end that is alone only pays,
+/// and a busy one has unread bytes nearly always.
 const HURRY: i32 = 1_600_000;
 /// How often one that waits is tried in such a hurry.
 const HURRIES: i32 = 1_024;
@@ -72,7 +75,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_enrol");
     let (none, done, left_alone) = (b.label(), b.label(), b.label());
     let waiting = Waiting { label: b.label(), wait: b.slot() };
-    // What is needed for longer than there are registers; and whether the socket is a candidate at the end.
+    // What is needed for longer than there are registers; and whether the socket is a candidate at
+    // the end.
     let (sk, address, remains) = (b.slot::<u64>(), b.slot::<u64>(), b.slot::<u64>());
     let asked_for = match d.settings.passes {
         Passes::Iterator => {
@@ -164,7 +168,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     }
 }
 
-/// Looks up the socket that the packet names and stores its pointer in `sk`; jumps to `none` if the lookup fails.
+/// Looks up the socket that the packet names and stores its pointer in `sk`; jumps to `none` if the
+/// lookup fails.
 fn asked_for(b: &Builder, sk: &Slot<u64>, remains: &Slot<u64>, none: &Label) -> Slot<Request> {
     let packet = b.keep(b.context::<__sk_buff>());
     b.store(remains.place(), 0);
@@ -215,7 +220,8 @@ fn soonest(b: &Builder, d: &Datapath, due: &Reg) {
     b.when(due.lt(b.load(first())), || b.store(first(), due));
 }
 
-/// The candidate's next attempt is due, or its peer is ready, or never will be. Jumps to `not_yet` otherwise.
+/// The candidate's next attempt is due, or its peer is ready, or never will be. Jumps to `not_yet`
+/// otherwise.
 fn is_due(
     b: &Builder,
     d: &Datapath,
@@ -258,8 +264,8 @@ fn ready_bit(b: &Builder, candidate: &Ptr<Candidate>) -> Reg {
     bit
 }
 
-/// Back-off: doubles the candidate's pause, or deletes the candidate once that exceeds [`SELDOM`], and its ready bit with it: the peer
-/// would be enrolled alone.
+/// Back-off: doubles the candidate's pause, or deletes the candidate once that exceeds [`SELDOM`],
+/// and its ready bit with it: the peer would be enrolled alone.
 fn try_again(
     b: &Builder,
     d: &Datapath,
@@ -326,8 +332,9 @@ fn hurry(b: &Builder, d: &Datapath, candidate: &Ptr<Candidate>, at: &Slot<Isns>,
     b.place(&patient);
 }
 
-/// An iterator over storage holds no reference to the socket, whose memory may be reused under RCU (`SLAB_TYPESAFE_BY_RCU`): if the
-/// cookie has changed, another connection's socket was enrolled, and is deleted from the socket map at once.
+/// An iterator over storage holds no reference to the socket, whose memory may be reused under RCU
+/// (`SLAB_TYPESAFE_BY_RCU`): if the cookie has changed, another connection's socket was enrolled,
+/// and is deleted from the socket map at once.
 fn is_still_there(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() -> Ptr<bpf_sock>, done: &Label) {
     let (another, same) = (b.label(), b.label());
     let socket = b.call(helper::skc_to_tcp_sock(shown()));

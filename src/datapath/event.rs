@@ -22,8 +22,9 @@ pub(super) const STATES: i32 = BPF_SOCK_OPS_STATE_CB_FLAG;
 /// What marks a connection with both ends here. Callback flags are the only memory that a socket has without an allocation; the callback
 /// itself, at an option that the kernel does not know, does nothing.
 pub(super) const LOCAL: i32 = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG;
-/// What marks a connection that was open before, until its ends have proved that they belong together: the program is called for each
-/// segment that comes. Whoever finds it marked without an [`Adoption`](super::record::Adoption) makes nothing of it.
+/// What marks a connection that was open before, until its ends have proved that they belong
+/// together: the program is called for each segment that comes. Whoever finds it marked without an
+/// [`Adoption`](super::record::Adoption) makes nothing of it.
 pub(super) const UNPROVEN: i32 = BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG;
 /// What marks its client. The callback itself, at a retransmission time-out, does nothing.
 pub(super) const CLIENT: i32 = BPF_SOCK_OPS_RTO_CB_FLAG;

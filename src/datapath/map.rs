@@ -41,7 +41,8 @@ pub struct Maps {
     pub lanes: MapRef<i32, Lane>,
     /// Every socket that waits to be enrolled.
     pub candidates: MapRef<i32, Candidate>,
-    /// Open connections that are to be adopted, by cookie, while the program goes over them that begins it.
+    /// Open connections that are to be adopted, by cookie, while the program goes over them that
+    /// begins it.
     pub adoptees: MapRef<u64, Adoption>,
     /// Every socket that is being adopted.
     pub adoptions: MapRef<i32, Adoption>,

@@ -1,14 +1,16 @@
 //! The proof that two ends which are adopted belong together.
 //!
-//! The agent gives each end two random numbers: one that its own segments carry, in an option of their TCP headers, and one that its
-//! peer's segments carry. Who receives its peer's number is where the peer's segments arrive, whatever NAT lies between; nobody else gets
-//! to see it. An end says so in its own segments, and so each learns that both numbers have come. From then on it is watched like any
-//! other.
+//! The agent gives each end two random numbers: one that its own segments carry, in an option of
+//! their TCP headers, and one that its peer's segments carry. Who receives its peer's number is
+//! where the peer's segments arrive, whatever NAT lies between; nobody else gets to see it. An end
+//! says so in its own segments, and so each learns that both numbers have come. From then on it is
+//! watched like any other.
 //!
-//! An end that has sent its number many times and has not been answered is left alone: its peer is elsewhere, and somebody here has chosen
-//! the same sequence numbers. But not in the first seconds: a busy end sends very much before its peer is marked, too.
+//! An end that has sent its number many times and has not been answered is left alone: its peer is
+//! elsewhere, and somebody here has chosen the same sequence numbers. But not in the first seconds:
+//! a busy end sends very much before its peer is marked, too.
 
-use bpf_asm::{Builder, NULL, Ptr, bpf_sock_ops, helper, record};
+use bpf_asm::{Builder, Label, NULL, Ptr, bpf_sock_ops, helper, record};
 
 use super::count::count;
 use super::counter::Total;
@@ -32,7 +34,8 @@ const ECHOES: i32 = 4;
 record! {
     /// The option.
     pub struct Mark {
-        /// In this order: [`EXPERIMENT`]; the length of the option; [`EXID`]; and whether the peer's number has come, 0 or 1, in two bytes.
+        /// In this order: [`EXPERIMENT`]; the length of the option; [`EXID`]; and whether the
+        /// peer's number has come, 0 or 1, in two bytes.
         pub head: u64,
         /// The number.
         pub number: u64,
@@ -48,12 +51,19 @@ const fn head(length: u8) -> u64 {
     u64::from_le_bytes([EXPERIMENT, length, EXID[0], EXID[1], EXID[2], EXID[3], 0, 0])
 }
 
-/// The kernel asks how long the options of a segment will be: a socket that is being adopted makes room for its number. Of the last of
-/// these segments on it is local.
+/// How far the adoption of the event's socket has come; jumps to `none` if the context shows no
+/// socket or it is not being adopted.
+fn adoption_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Adoption> {
+    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, none), NULL, 0));
+    b.jump_if(adoption.eq(0), none);
+    adoption
+}
+
+/// The kernel asks how long the options of a segment will be: a socket that is being adopted makes
+/// room for its number. Of the last of these segments on it is local.
 pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let (proven, room, over, done) = (b.label(), b.label(), b.label(), b.label());
-    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, &done), NULL, 0));
-    b.jump_if(adoption.eq(0), &done);
+    let adoption = adoption_of(b, d, event, &done);
     let echoes = b.load(adoption.at(Adoption::echoes));
     b.jump_if(echoes.ge(ECHOES), &proven);
     drop(echoes);
@@ -82,9 +92,7 @@ pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 /// The kernel asks for the options that room was made for.
 pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
-    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, &done), NULL, 0));
-    b.jump_if(adoption.eq(0), &done);
-    let adoption = b.keep(adoption);
+    let adoption = b.keep(adoption_of(b, d, event, &done));
     let mark = b.slot::<Mark>();
     let whole = b.load(adoption.at(Adoption::heard));
     whole.and(heard::PEER as i32);
@@ -109,12 +117,11 @@ pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.place(&done);
 }
 
-/// A segment has come. Sockets that are not being adopted are told of unknown options, too, and make nothing of them.
+/// A segment has come. Sockets that are not being adopted are told of unknown options, too, and
+/// make nothing of them.
 pub(super) fn hear(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
-    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, &done), NULL, 0));
-    b.jump_if(adoption.eq(0), &done);
-    let adoption = b.keep(adoption);
+    let adoption = b.keep(adoption_of(b, d, event, &done));
     let mark = b.slot::<Mark>();
     b.store(mark.at(Mark::head), head(FOUND_BY));
     b.store(mark.at(Mark::number), 0);

@@ -163,7 +163,8 @@ record! {
 }
 
 record! {
-    /// How far the adoption of an end has come, kept in socket storage, and before that by cookie for the program that begins it.
+    /// How far the adoption of an end has come, kept in socket storage, and before that by cookie
+    /// for the program that begins it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Adoption {
         /// The number that this end's segments carry.
@@ -227,8 +228,8 @@ record! {
 }
 
 record! {
-    /// What the program that enrols is asked for where it cannot go over the candidates by itself: a connection as a packet to its
-    /// socket has it.
+    /// What the program that enrols is asked for where it cannot go over the candidates by itself:
+    /// a connection as a packet to its socket has it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Request {
         /// The socket's cookie.
@@ -249,7 +250,8 @@ record! {
     /// What one pass over the candidates has found. The agent empties it before.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Pass {
-        /// When the first of those that wait is due, in nanoseconds of `CLOCK_MONOTONIC`; `u64::MAX` if none waits.
+        /// When the first of those that wait is due, in nanoseconds of `CLOCK_MONOTONIC`;
+        /// `u64::MAX` if none waits.
         pub due: u64,
         /// How many were enrolled.
         pub enrolled: u32,
@@ -312,7 +314,8 @@ record! {
         pub older: u32,
         /// Which kinds of rules there are: bits of [`rules`].
         pub rules: u32,
-        /// How often the tracepoint at receive calls has been attached: a history that began before the last time has a hole.
+        /// How often the tracepoint at receive calls has been attached: a history that began before
+        /// the last time has a hole.
         pub tracings: u32,
         /// Nothing.
         pub padding: u32,
@@ -372,6 +375,15 @@ record! {
     pub struct Comm {
         /// At most 15 bytes, then zeroes.
         pub name: [u8; 16],
+    }
+}
+
+impl Comm {
+    /// A name as the kernel keeps it: cut off after 15 bytes.
+    pub fn of(name: &str) -> Comm {
+        let mut comm = Comm::default();
+        comm.name.iter_mut().take(15).zip(name.bytes()).for_each(|(to, from)| *to = from);
+        comm
     }
 }
 
@@ -488,6 +500,13 @@ record! {
         pub cgroup_len: u32,
         /// Path of the cgroup as the agent saw it.
         pub cgroup: [u8; 256],
+    }
+}
+
+impl About {
+    /// The path of the cgroup.
+    pub fn cgroup_path(&self) -> &[u8] {
+        &self.cgroup[..(self.cgroup_len as usize).min(self.cgroup.len())]
     }
 }
 

@@ -1,5 +1,5 @@
-//! Every network namespace of this node: those of processes, those that a process holds open, and those that are mounted, as `ip netns`
-//! does it (include/uapi/linux/nsfs.h).
+//! Every network namespace of this node: those of processes, those that a process holds open, and
+//! those that are mounted, as `ip netns` does it (include/uapi/linux/nsfs.h).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
+
+use super::entries;
 
 /// A network namespace, held open.
 #[derive(Debug)]
@@ -26,7 +28,8 @@ impl Netns {
     /// The calling thread is in this namespace from here on.
     ///
     /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN, in this namespace's user namespace too, unless the thread is in there already.
+    /// `EPERM` without CAP_SYS_ADMIN, in this namespace's user namespace too, unless the thread is
+    /// in there already.
     pub fn enter(&self) -> nix::Result<()> {
         let entered = setns(&self.file, CloneFlags::CLONE_NEWNET);
         if entered.is_err() && Netns::current().is_ok_and(|current| current.is(self)) { Ok(()) } else { entered }
@@ -53,13 +56,9 @@ pub fn all() -> HashMap<u64, Netns> {
     for mounted in fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().filter_map(mounted) {
         add(Path::new(mounted), None);
     }
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
-            continue;
-        }
-        let own = entry.path().join("ns/net");
-        let files = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten().map(|file| file.path());
-        for path in std::iter::once(own).chain(files) {
+    // What is no process has neither.
+    for process in entries("/proc") {
+        for path in std::iter::once(process.join("ns/net")).chain(entries(process.join("fd"))) {
             let target = fs::read_link(&path).ok();
             if let Some(inode) = target.as_deref().and_then(Path::to_str).and_then(inode) {
                 add(&path, Some(inode));

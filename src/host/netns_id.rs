@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
 
+use super::entries;
 use crate::bed::Error;
 use crate::bed::netlink::{Attributes, Request, Socket, attribute};
 
@@ -118,18 +119,13 @@ fn find(namespace: u32, thread: u32, process: u32) -> Option<File> {
         File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace)))
     };
     let likely = [of_process(thread), of_process(process)].into_iter();
-    let threads = entries(&format!("/proc/{process}/task")).map(|task| task.join("ns/net"));
+    let threads = entries(format!("/proc/{process}/task")).map(|task| task.join("ns/net"));
     let link = format!("net:[{namespace}]");
-    let descriptors = entries(&format!("/proc/{process}/fd"))
+    let descriptors = entries(format!("/proc/{process}/fd"))
         .filter(move |fd| fs::read_link(fd).is_ok_and(|to| to.as_os_str() == link.as_str()));
     let named = entries("/run/netns").chain(entries("/run/docker/netns"));
     let others = entries("/proc").map(|entry| entry.join("ns/net"));
     likely.chain(threads).chain(descriptors).chain(named).chain(others).find_map(open)
-}
-
-/// What lies in a folder; nothing if it cannot be listed.
-fn entries(folder: &str) -> impl Iterator<Item = PathBuf> + use<> {
-    fs::read_dir(folder).into_iter().flatten().map_while(Result::ok).map(|entry| entry.path())
 }
 
 /// The inode number of a network namespace.

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::datapath::Comm;
+
 /// Why a rule is none, and what one looks like.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is no {expected}")]
@@ -129,11 +131,7 @@ const PROCESS: &str = "name of a process: allowed are 1 to 15 bytes without \"/\
 impl Process {
     /// The name as the kernel keeps it.
     pub fn bytes(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        for (to, from) in bytes.iter_mut().take(15).zip(self.0.bytes()) {
-            *to = from;
-        }
-        bytes
+        Comm::of(&self.0).name
     }
 }
 

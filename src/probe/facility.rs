@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Arg, Builder, Call, KernelField, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map,
-    bpf_iter__tcp, helper,
+    Arg, Builder, Call, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map, bpf_iter__tcp, helper,
 };
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
@@ -18,7 +17,7 @@ use nix::unistd::pipe;
 use nix::{setsockopt_impl, sockopt_impl};
 use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use syscalls::{AttachType, Iter, Link, Prog, ProgKind, ProgSpec, Update, btf};
+use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, Update, btf};
 
 use super::behaviour::{Instead, holds};
 use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
@@ -236,7 +235,8 @@ pub fn traces_receiving() -> Result<()> {
     Ok(())
 }
 
-/// Writes a `bpf_map_update_elem` that puts a socket into a sockhash under 0: what the helper answers.
+/// Writes a `bpf_map_update_elem` that puts a socket into a sockhash under 0: what the helper
+/// answers.
 fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     const BPF_MAP_UPDATE_ELEM: i32 = 2;
     const BPF_NOEXIST: i64 = 1;
@@ -245,7 +245,17 @@ fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     b.call(Call::raw(BPF_MAP_UPDATE_ELEM, vec![sockets.into(), (&key).into(), sk, BPF_NOEXIST.into()]))
 }
 
-/// An iterator over TCP sockets owns the lock of the socket that it shows to its program, which asks for callbacks of it there.
+/// Has an iterator, over a map if it takes one, go over everything.
+fn go_over(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()> {
+    let program = program.finish(ProgramType::Iterator)?;
+    let loaded: syscalls::Result<Prog> = load::submit(&program, maps, Prog::load);
+    let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
+    std::io::copy(&mut Iter::new(&loaded, over)?, &mut std::io::sink())?;
+    Ok(())
+}
+
+/// An iterator over TCP sockets owns the lock of the socket that it shows to its program, which
+/// asks for callbacks of it there.
 ///
 /// Only under the lock: programs that are called change the same flags without an atomic operation.
 pub fn iterators_mark() -> Result<()> {
@@ -259,15 +269,7 @@ pub fn iterators_mark() -> Result<()> {
     const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
     apart(|| {
         let [client, _server] = connection()?;
-        let btf = kernel::btf()?;
-        let member = |path: &str, size| -> Result<KernelField> {
-            let offset = btf.member("tcp_sock", path)?.offset;
-            Ok(KernelField { offset, size, signed: false, bitfield: None })
-        };
-        let num = member("inet_conn.icsk_inet.sk.__sk_common.skc_num", 2)?;
-        let owned = member("inet_conn.icsk_inet.sk.sk_lock.owned", 4)?;
-        let callbacks = member("bpf_sock_ops_cb_flags", 1)?;
-
+        let layout = kernel::layout(&kernel::btf()?)?;
         let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
         let b = Builder::new("shunt_probe");
         let context = b.context::<bpf_iter__tcp>();
@@ -277,28 +279,20 @@ pub fn iterators_mark() -> Result<()> {
         b.jump_if(sk.eq(0), &done);
         let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
         b.jump_if(socket.eq(0), &done);
-        b.jump_if(b.load(socket.member(num)).ne(i32::from(client.local_addr()?.port())), &done);
+        b.jump_if(b.load(socket.member(layout.local_port)).ne(i32::from(client.local_addr()?.port())), &done);
         let entry = |index: u32| -> Ptr<u32> { b.map_value(&found, 4 * index) };
         b.store(entry(SEEN).at_all(), 1);
-        b.jump_if(b.load(socket.member(owned)).eq(0), &done);
+        b.jump_if(b.load(socket.member(layout.lock_owned)).eq(0), &done);
         b.store(entry(LOCKED).at_all(), 1);
         let flags = b.slot::<u32>();
         b.store(flags.place(), BPF_SOCK_OPS_STATE_CB_FLAG);
         b.call(helper::setsockopt(&sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
-        b.store(entry(MARKED).at_all(), b.load(socket.member(callbacks)));
+        b.store(entry(MARKED).at_all(), b.load(socket.member(layout.callback_flags)));
         b.place(&done);
         b.ret(0);
 
         let maps = load::maps(&[found.def()])?;
-        let program = b.finish(ProgramType::Iterator)?;
-        let target = btf.function("bpf_iter_tcp").context("there is no iterator over TCP sockets")?;
-        let loaded = load::submit(&program, &maps, |spec| {
-            let mut spec = spec.clone();
-            spec.attach_btf_id = target;
-            Prog::load(&spec)
-        });
-        let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
-        std::io::copy(&mut Iter::new(&loaded, None)?, &mut std::io::sink())?;
+        go_over(b, &maps, None)?;
         let (_, found) = maps.first().context("a map was asked for")?;
         let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
         let found = |index: u32| value.chunks_exact(4).nth(index as usize).is_some_and(|word| word != [0; 4]);
@@ -326,13 +320,10 @@ pub fn storage_iterators_enrol() -> Result<()> {
         b.place(&done);
         b.ret(0);
         let maps = load::maps(&[storage.def(), sockets.def()])?;
-        let program = b.finish(ProgramType::Iterator)?;
-        let loaded: syscalls::Result<Prog> = load::submit(&program, &maps, Prog::load);
-        let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
         let (storage, sockets) = (&maps[0].1, &maps[1].1);
         let fd = client.as_raw_fd().to_ne_bytes();
         storage.update(&fd, &0u64.to_ne_bytes(), Update::ANY).context("a socket gets no storage")?;
-        std::io::copy(&mut Iter::new(&loaded, Some(storage))?, &mut std::io::sink())?;
+        go_over(b, &maps, Some(storage))?;
         holds!(sockets.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
     })

@@ -16,5 +16,5 @@ use crate::datapath::Passes;
 
 /// How the program that enrols gets at candidates on this machine's kernel.
 pub fn passes() -> Passes {
-    if Behaviour::StorageIteratorEnrols.settle().is_yes() { Passes::Iterator } else { Passes::Classifier }
+    Passes::where_iterators_enrol(Behaviour::StorageIteratorEnrols.settle().is_yes())
 }

@@ -1,4 +1,5 @@
-//! Connections that were open before shunt was are accelerated, too, and only if their ends belong together.
+//! Connections that were open before shunt was are accelerated, too, and only if their ends belong
+//! together.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -12,13 +13,13 @@ use nix::sys::signal::Signal;
 use socket2::{Domain, Protocol, Socket, Type};
 use tcp_shunt::bed::Bed;
 
-use crate::harness::eventually;
 use crate::harness::isolation::isolated;
 use crate::harness::memory_fault::{Filler, Hole};
 use crate::harness::node::{Node, Pair, listen_outside_of, new_bed, pair_on, service};
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::socket::{option, set_option};
-use crate::harness::traffic::{both_ways, by_tcp, exchange, small_talk, until_direct};
+use crate::harness::traffic::{both_ways, by_tcp, exchange, small_talk, until_direct, write_fully};
+use crate::harness::{SetOnDrop, eventually};
 
 const OPTIONS: [&str; 2] = ["--refresh", "3600"];
 
@@ -40,15 +41,6 @@ fn connections_over_every_path_that_were_open_before_become_direct() {
     });
 }
 
-/// Says so when it is dropped, also where a test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn connections_that_are_full_of_bytes_both_ways_lose_and_reorder_nothing_while_they_are_adopted() {
     isolated(|| {
@@ -57,7 +49,7 @@ fn connections_that_are_full_of_bytes_both_ways_lose_and_reorder_nothing_while_t
             [LOOPBACK, VETH].into_iter().flat_map(|path| [pair_on(&bed, path), pair_on(&bed, path)]).collect();
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            let _stop = Stop(&stop);
+            let _stop = SetOnDrop(&stop);
             for (number, pair) in pairs.iter().enumerate() {
                 let stop = &stop;
                 scope.spawn(move || {
@@ -104,7 +96,8 @@ fn numbers(stream: &TcpStream) -> (i32, i32) {
     (own, peer)
 }
 
-/// A socket that says it is the server of this client: made by TCP_REPAIR with the numbers that the server has.
+/// A socket that says it is the server of this client: made by TCP_REPAIR with the numbers that the
+/// server has.
 fn impostor(victim: &TcpStream) -> Socket {
     let (own, peer) = numbers(victim);
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("make a socket");
@@ -213,13 +206,14 @@ fn one_who_holds_a_socket_keeps_neither_other_namespaces_from_being_adopted_nor_
         let elsewhere = elsewhere.expect("enter the server");
         let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
         exchange(&held, 1, 100, 100);
-        crate::harness::traffic::write_fully(&held.client, b"M1M1").expect("write");
+        write_fully(&held.client, b"M1M1").expect("write");
         thread::scope(|scope| {
             let (held, hole) = (&held, &hole);
             let filler = Filler(hole);
             scope.spawn(|| {
                 let (fd, page) = (held.server.as_raw_fd(), hole.pointer() as usize);
-                // SAFETY: the page is mapped and writable, and belongs to the kernel until the call returns.
+                // SAFETY: the page is mapped and writable, and belongs to the kernel until the call
+                // returns.
                 unsafe { libc::recv(fd, page as *mut libc::c_void, 4, 0) }
             });
             hole.wait_until_touched();

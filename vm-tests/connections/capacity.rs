@@ -44,7 +44,8 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
 
 /// One of so many connections goes on, so that it is enrolled.
 const LONG: u64 = 200;
-/// For so many requests: this process could splice, and shows by 256 reads at each end that it does not.
+/// For so many requests: this process could splice, and shows by 256 reads at each end that it does
+/// not.
 const REQUESTS: usize = 1200;
 
 fn ask(client: TcpStream, number: usize) {

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chdir, chroot};
 use tcp_shunt::bed::{Bed, cgroup};
 
+use crate::harness::SetOnDrop;
 use crate::harness::agent::{SHUNT, name_prefix, run};
 use crate::harness::eventually;
 use crate::harness::isolation::isolated;
@@ -133,14 +134,6 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
     let text = String::from_utf8_lossy(&unable.stdout);
     assert!(text.contains("missing  capabilities") && text.contains("run it as root"), "{text}");
     assert!(!text.contains('\x1b') && text.lines().all(|line| line.chars().count() < 80), "{text}");
-}
-
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn enter_empty_root(root: &Directory) {

@@ -12,7 +12,7 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
 use crate::harness::traffic::{both_ways, by_tcp, direct, direct_all, exchange, receive, receive_to_end, send};
-use crate::harness::{eventually, share_of};
+use crate::harness::{SetOnDrop, eventually, share_of};
 
 const PATHS: [Path; 4] = [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
 /// Less than a receiver lets a lane redirect in any case.
@@ -158,14 +158,6 @@ fn a_killed_agent_disturbs_no_traffic_and_detach_removes_what_it_left_without_lo
             both_ways(pair, 25, 1 << 20, 50_000);
         }
     });
-}
-
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 
+use crate::harness::SetOnDrop;
 use crate::harness::agent::{Agent, run};
 use crate::harness::isolation::isolated;
 use crate::harness::memory_fault::{Filler, Hole};
@@ -174,12 +175,4 @@ fn talk(pair: &Pair, stop: &AtomicBool) -> u64 {
         let there = scope.spawn(|| one_way(&pair.client, &pair.server, there));
         one_way(&pair.server, &pair.client, back) + there.join().expect("the other way")
     })
-}
-
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

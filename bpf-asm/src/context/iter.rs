@@ -39,7 +39,8 @@ crate::record! {
         pub sk: Address<sock>,
     }
 
-    /// The context of an iterator over TCP sockets of a network namespace, up to the socket. Since 5.8.
+    /// The context of an iterator over TCP sockets of a network namespace, up to the socket. Since
+    /// 5.8.
     #[allow(non_camel_case_types)]
     pub struct bpf_iter__tcp {
         /// Where the reading is.

@@ -633,7 +633,8 @@ impl World {
         }
     }
 
-    /// A socket sends a segment that carries whatever option its program has made room for, and it arrives. That option.
+    /// A socket sends a segment that carries whatever option its program has made room for, and it
+    /// arrives. That option.
     pub fn segment_to(&mut self, sk: u64, receiver: u64) -> Vec<u8> {
         self.host_mut().state.room = 0;
         self.host_mut().state.option_out.clear();

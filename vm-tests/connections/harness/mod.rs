@@ -15,6 +15,7 @@ pub mod socket;
 pub mod thread_state;
 pub mod traffic;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long something that happens at once on an idle machine may take on a slow and crowded one.
@@ -29,6 +30,15 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sets its flag when it is dropped, so that threads which look at it end also where a test fails.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
