@@ -13,8 +13,7 @@
 //! process may make that take long. So the agent leaves the reading to a process of its own.
 
 use bpf_asm::{
-    BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, bpf_iter_meta, helper, sock,
-    tcp_sock,
+    BuildErrors, Builder, Label, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, bpf_iter_meta, helper, sock, tcp_sock,
 };
 
 use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
@@ -108,14 +107,18 @@ fn begin(
     adoptee: &Ptr<Adoption>,
     done: &Label,
 ) {
-    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
-    b.jump_if(adoption.eq(0), done);
-    let adoption = b.keep(adoption);
-    b.copy(adoption.at_all(), adoptee.at_all());
-    let until = b.call(helper::jiffies64());
-    until.add(d.settings.hz * proof::SECONDS);
-    b.store(adoption.at(Adoption::until), &until);
-    drop((until, adoption));
+    {
+        // Whole, from the moment that a segment can find it.
+        let adoption = b.slot::<Adoption>();
+        b.copy(adoption.place(), adoptee.at_all());
+        let until = b.call(helper::jiffies64());
+        until.add(d.settings.hz * proof::SECONDS);
+        b.store(adoption.at(Adoption::until), &until);
+        drop(until);
+        b.call(helper::sk_storage_delete(&d.maps.adoptions, shown()));
+        let stored = b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), &adoption, BPF_SK_STORAGE_GET_F_CREATE));
+        b.jump_if(stored.eq(0), done);
+    }
     let flags = b.slot::<u32>();
     b.store(flags.place(), UNPROVEN | SEGMENTS);
     let role = b.load(adoptee.at(Adoption::role));

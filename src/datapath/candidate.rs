@@ -122,6 +122,9 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 }
 
 /// Notes what has to be known to enrol the socket, and tells the agent. If that is not possible, the next segment tries again.
+///
+/// A pass may come to a candidate as soon as it is one, however far its sender has come: all of it
+/// has to be said by then, and the low-water mark has to be back.
 fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, address: &Slot<u64>, done: &Label) {
     let (no_memory, unheard) = (b.label(), b.label());
     let newcomer = b.slot::<Newcomer>();
@@ -135,25 +138,28 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
         b.store(newcomer.at(Newcomer::cookie), &cookie);
     }
     where_it_is(b, d, address, &newcomer, done);
+    provide(b, event);
+    keep_room(b, d, event, &b.load(address.place()));
 
-    let sk = sk_of(b, event, done);
-    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
-    b.jump_if(candidate.eq(0), &no_memory);
-    let candidate = b.keep(candidate);
-    b.copy(candidate.at(Candidate::process), newcomer.at(Newcomer::process));
-    b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
-    b.store(candidate.at(Candidate::sk), b.load(address.place()));
-    name_of(b, event, candidate.at(Candidate::name), candidate.at(Candidate::role));
-    b.store(candidate.at(Candidate::pause), SOON / 2);
-    let due = b.call(helper::ktime_get_ns());
-    due.add(FIRST);
-    b.store(candidate.at(Candidate::due), &due);
-    drop((due, candidate));
+    {
+        let candidate = b.slot::<Candidate>();
+        b.zero(candidate.place());
+        b.copy(candidate.at(Candidate::process), newcomer.at(Newcomer::process));
+        b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
+        b.store(candidate.at(Candidate::sk), b.load(address.place()));
+        name_of(b, event, candidate.at(Candidate::name), candidate.at(Candidate::role));
+        b.store(candidate.at(Candidate::pause), SOON / 2);
+        let due = b.call(helper::ktime_get_ns());
+        due.add(FIRST);
+        b.store(candidate.at(Candidate::due), &due);
+        drop(due);
+        let sk = sk_of(b, event, done);
+        let stored = b.call(helper::sk_storage_get(&d.maps.candidates, sk, &candidate, BPF_SK_STORAGE_GET_F_CREATE));
+        b.jump_if(stored.eq(0), &no_memory);
+    }
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);
     drop((lost, newcomer));
-    provide(b, event);
-    keep_room(b, d, event, &b.load(address.place()));
     mark(b, event, STATES);
     count(b, d, Total::Candidates);
     b.jump(done);
@@ -172,6 +178,7 @@ fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newco
     b.store(namespace.place(), peek(b, at(), l.namespace, unknown));
     b.store(into.at(Newcomer::netns), peek(b, b.load(namespace.place()), l.namespace_inode, unknown));
     b.store(into.at(Newcomer::netns_cookie), peek(b, b.load(namespace.place()), l.namespace_cookie, unknown));
+    // The socket is there: its namespace has been read.
     for (field, to) in [
         (l.family, Newcomer::family),
         (l.local_port, Newcomer::local_port),
@@ -179,7 +186,7 @@ fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newco
         (l.local_v4, Newcomer::local_v4),
         (l.remote_v4, Newcomer::remote_v4),
     ] {
-        b.store(into.at(to), peek(b, at(), field, unknown));
+        b.store(into.at(to), peek_or_zero(b, at(), field));
     }
     for (field, to) in [(l.local_v6, Newcomer::local_v6), (l.remote_v6, Newcomer::remote_v6)] {
         if let Some(field) = field {

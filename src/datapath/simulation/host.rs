@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bpf_asm::{MapDef, MapKind, bpf_sock_ops};
 
-use super::memory::Memory;
+use super::memory::{Memory, Snapshot};
 use crate::datapath::{Counter, Datapath, Endings, Pass};
 
 thread_local! {
@@ -201,6 +201,8 @@ pub struct Host {
     pub tuples: BTreeMap<Vec<u8>, u64>,
     /// Where the context shows a socket.
     pub shown_at: u64,
+    /// What another processor would have seen after each call of a helper, if that is asked for.
+    pub moments: Option<Vec<(Snapshot, State)>>,
 }
 
 impl Host {
@@ -254,6 +256,7 @@ impl Host {
             psocks: BTreeMap::new(),
             tuples: BTreeMap::new(),
             shown_at: bpf_sock_ops::sk.offset() as u64,
+            moments: None,
         }
     }
 
@@ -346,7 +349,11 @@ impl Host {
         if hides {
             self.memory.set_number(self.memory.addresses.context + self.shown_at, 8, 0);
         }
-        (if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) }) as u64
+        let result = if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) };
+        if let Some(moments) = &mut self.moments {
+            moments.push((self.memory.snapshot(), self.state.clone()));
+        }
+        result as u64
     }
 
     /// What the kernel answers when a helper cannot do its work.
@@ -439,8 +446,9 @@ impl Host {
                 if d & BPF_SK_STORAGE_GET_F_CREATE == 0 {
                     return 0;
                 }
+                let initial = if c == 0 { vec![0; size] } else { self.memory.read(c, size) };
                 let value = self.memory.object(size);
-                self.memory.write(value, &vec![0; size]);
+                self.memory.write(value, &initial);
                 self.map_of(a).entries.insert(key, value);
                 value as i64
             }

@@ -847,6 +847,22 @@ impl World {
         }
     }
 
+    /// Does something, and then `look`s at the world as another processor would have seen it in the
+    /// middle of that, after each call of a helper. It goes on from the end of it.
+    pub fn in_the_middle(&mut self, act: impl FnOnce(&mut World), mut look: impl FnMut(&mut World)) {
+        self.host_mut().moments = Some(Vec::new());
+        act(self);
+        let moments = self.host_mut().moments.take().expect("they were asked for");
+        let end = (self.host().memory.snapshot(), self.host().state.clone());
+        for (memory, state) in moments {
+            self.host_mut().memory.restore(memory);
+            self.host_mut().state = state;
+            look(self);
+        }
+        self.host_mut().memory.restore(end.0);
+        self.host_mut().state = end.1;
+    }
+
     /// A pass comes to this socket, and finds this.
     pub fn pass(&mut self, sk: u64) -> Pass {
         self.pass_over(&[sk])
