@@ -10,7 +10,7 @@ use crate::variant::{self, Variant};
 use crate::verifier;
 
 /// The most instructions that the verifier may have to process for any program.
-const GOAL: u32 = 4000;
+const GOAL: u32 = 5000;
 
 /// A program is loaded so often, since the time of a single load is mostly noise.
 const LOADS: usize = 5;

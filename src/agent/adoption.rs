@@ -8,10 +8,8 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
 use std::io::Read;
 use std::net::Ipv4Addr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -234,7 +232,7 @@ impl Judge {
             addresses: TypedMap::new(instance.map("addresses")?)?,
             processes: TypedMap::new(instance.map("processes")?)?,
             cgroups: TypedMap::new(instance.map("cgroups")?)?,
-            folders: Folders::below(Path::new(OsStr::from_bytes(about.cgroup_path())), kinds & rules::CGROUPS != 0)?,
+            folders: Folders::below(about.cgroup_path(), kinds & rules::CGROUPS != 0)?,
             holders: if kinds & rules::PROCESSES == 0 { Processes::default() } else { Processes::now() },
         })
     }

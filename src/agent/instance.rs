@@ -26,17 +26,6 @@ pub struct Instance {
 const ANSWER: usize = 1024;
 const _: () = assert!(size_of::<FlowEnd>() <= ANSWER);
 
-/// How many entries each map holds that could hold on to something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct MapFill {
-    /// Clients that wait for their server.
-    pub rendezvous: usize,
-    /// Enrolled sockets.
-    pub socks: usize,
-    /// Sockets with a lane.
-    pub lanes: usize,
-}
-
 impl Instance {
     /// Opens the generation that pairs flows.
     pub fn open(pins: Pins) -> Result<Instance> {
@@ -107,17 +96,14 @@ impl Instance {
         Ok(self.counters.lookup(&(counter.into() as u32))?.unwrap_or_default().iter().sum())
     }
 
-    /// How full the maps are.
-    pub fn fill(&self) -> Result<MapFill> {
-        let count = |map: &Map| -> Result<usize> {
-            let mut entries = 0;
-            for key in map.keys() {
-                key?;
-                entries += 1;
-            }
-            Ok(entries)
-        };
-        Ok(MapFill { rendezvous: count(&self.rendezvous)?, socks: count(&self.socks)?, lanes: self.ends()?.len() })
+    /// How many connections have an entry at the rendezvous.
+    pub fn at_rendezvous(&self) -> Result<usize> {
+        let mut entries = 0;
+        for key in self.rendezvous.keys() {
+            key?;
+            entries += 1;
+        }
+        Ok(entries)
     }
 
     /// Every enrolled socket.

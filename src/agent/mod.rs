@@ -10,26 +10,26 @@ mod instance;
 pub mod kernel;
 pub mod load;
 mod name;
+pub mod neighbours;
 mod pins;
 pub mod privileges;
+mod refusals;
 mod rules;
 mod signal;
+pub mod target;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use syscalls::object::LinkTarget;
-use syscalls::{AttachType, Attachment, Link, Map, Prog};
+use syscalls::{Attachment, Map, Prog};
 
 pub use adoption::{Adopted, adopt};
 pub use generation::Generation;
-pub use instance::{Instance, MapFill};
+pub use instance::Instance;
 pub use name::{BadName, Name};
 pub use pins::{Lock, Pins};
 
@@ -44,8 +44,10 @@ use adopter::Adopter;
 use drain::Drain;
 use enrolment::Enrolment;
 use kernel::Kernel;
+use refusals::Refusals;
 use rules::Rules;
 use signal::{Request, Signals};
+use target::Target;
 
 /// What `shunt run` is told.
 #[derive(Clone, Debug)]
@@ -85,10 +87,11 @@ pub enum Ended {
 pub struct Agent {
     instance: Instance,
     config: Config,
-    cgroup: PathBuf,
+    target: Target,
     kernel: Kernel,
     signals: Signals,
     rules: Rules,
+    refusals: Refusals,
     enrolment: Enrolment,
     adopter: Option<Adopter>,
     /// Generations that an agent of another version left, which pair no flow any more.
@@ -107,6 +110,7 @@ impl Agent {
             None => cgroup::root()?,
         };
         let target = Target::open(&cgroup)?;
+        neighbours::expect_none(&config.name, target.path(), config.bpffs.as_deref())?;
         // Before another agent is asked to hand over.
         let kernel = Kernel::of_this_machine()?;
         tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
@@ -150,7 +154,19 @@ impl Agent {
         }
         let config = config.clone();
         let adopter = None;
-        let agent = Agent { instance, config, cgroup, kernel, signals, rules, enrolment, adopter, older, _lock: lock };
+        let agent = Agent {
+            instance,
+            config,
+            target,
+            kernel,
+            signals,
+            rules,
+            refusals: Refusals::default(),
+            enrolment,
+            adopter,
+            older,
+            _lock: lock,
+        };
         agent.tell_of_older()?;
         Ok(agent)
     }
@@ -160,7 +176,7 @@ impl Agent {
         format!(
             "'{}' on {}, pinned in {}",
             self.config.name,
-            self.cgroup.display(),
+            self.target.path().display(),
             self.instance.pins().dir().display()
         )
     }
@@ -189,7 +205,7 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         /// How often the host's connection tracking is asked for its time-out.
         const LOOK: Duration = Duration::from_secs(15);
-        /// How soon rules by cgroup follow one that is made again.
+        /// How soon a cgroup that is made again is followed, and what is left to TCP is said.
         const FOLLOW: Duration = Duration::from_secs(1);
         let (mut looked, mut followed) = (Instant::now(), Instant::now());
         loop {
@@ -210,6 +226,10 @@ impl Agent {
             if followed.elapsed() >= FOLLOW {
                 followed = Instant::now();
                 self.rules.find_cgroups()?;
+                self.refusals.say(&self.instance)?;
+                if self.target.follow(&self.instance)? {
+                    self.adopt_again();
+                }
             }
             self.enrolment.step()?;
             self.drain_older()?;
@@ -306,10 +326,15 @@ impl Agent {
     fn apply(&mut self, policy: &Policy) -> Result<()> {
         self.rules.replace(&self.instance, Tables::new(policy))?;
         self.rules.note_listeners()?;
+        self.adopt_again();
+        Ok(())
+    }
+
+    /// There may be open connections that are to be accelerated now.
+    fn adopt_again(&mut self) {
         if let Some(adopter) = &mut self.adopter {
             adopter.again();
         }
-        Ok(())
     }
 }
 
@@ -403,7 +428,7 @@ fn attach(
         generation.pin_maps(&maps)?;
     }
     let instance = Instance::open_generation(pins.clone(), generation.clone())?;
-    instance.set_about(about(&target.path))?;
+    instance.set_about(about(target.path()))?;
     instance.set_control(Control {
         draining: 0,
         refresh: refresh(config, datapath.settings.hz),
@@ -417,12 +442,7 @@ fn attach(
         .context("cannot attach the sk_msg program")?;
     attach_to_socks(&instance, "link_verdict", program(ProgramName::Verdict)?, Attachment::of_sk_skb_verdict)
         .context("cannot attach the verdict program")?;
-    let options = program(ProgramName::Options)?;
-    attach_to_cgroup(&instance, "link_options", options, AttachType::CGROUP_SETSOCKOPT, &target.dir)
-        .with_context(|| format!("cannot attach the program for socket options to {}", target.path.display()))?;
-    let establish = program(ProgramName::Establish)?;
-    attach_to_cgroup(&instance, "link_establish", establish, AttachType::CGROUP_SOCK_OPS, &target.dir)
-        .with_context(|| format!("cannot attach the sock_ops program to {}", target.path.display()))?;
+    target.attach(&instance)?;
     // After the programs are attached, so that each listener is seen by them or by this.
     rules.note_listeners()?;
     let reads = programs.remove(&ProgramName::Reads);
@@ -446,44 +466,6 @@ fn attach_to_socks(
         instance.generation().pin_link(link, &attached)?;
     }
     Ok(())
-}
-
-/// `link` is the name of its pin.
-fn attach_to_cgroup(
-    instance: &Instance,
-    link: &str,
-    program: &Prog,
-    attach_type: AttachType,
-    cgroup: &File,
-) -> Result<()> {
-    if let Some(attached) = instance.generation().link(link)?
-        && matches!(attached.info()?.target, LinkTarget::Cgroup { id, .. } if id == cgroup.metadata()?.ino())
-    {
-        return Ok(attached.update(program)?);
-    }
-    // Nothing is attached yet, or it is to another cgroup, or to one that is gone.
-    instance.generation().pin_link(link, &Link::to_cgroup(program, cgroup.as_fd(), attach_type)?)
-}
-
-/// The cgroup whose sockets are accelerated.
-struct Target {
-    path: PathBuf,
-    dir: File,
-}
-
-impl Target {
-    fn open(dir: &Path) -> Result<Target> {
-        let opened = File::open(dir).with_context(|| format!("cannot open the cgroup {}", dir.display()))?;
-        let magic = nix::sys::statfs::fstatfs(&opened).with_context(|| format!("cannot look at {}", dir.display()))?;
-        if magic.filesystem_type() != nix::sys::statfs::CGROUP2_SUPER_MAGIC {
-            bail!(
-                "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
-                dir.display(),
-                cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
-            );
-        }
-        Ok(Target { path: dir.to_owned(), dir: opened })
-    }
 }
 
 fn about(cgroup: &Path) -> About {

@@ -38,9 +38,7 @@ impl Agent {
     pub fn start(purpose: &str, cgroup: &Path, options: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut command = Command::new(SELF);
-        command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", &name]).args(options);
-        match Process::start(command, START) {
+        match Process::start(run(&name, cgroup, options), START) {
             Ok(process) => Ok(Self { name, process }),
             Err(error) => {
                 // It may have come as far as pinning something.
@@ -52,16 +50,64 @@ impl Agent {
 
     /// What it has counted so far, as `shunt stats --json` tells it.
     pub fn counters(&self) -> Result<Counters> {
+        Ok(self.stats()?.counters)
+    }
+
+    /// How many sockets are enrolled.
+    pub fn enrolled(&self) -> Result<u64> {
+        Ok(self.stats()?.maps.socks)
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        let output = self.command("stats --json")?;
+        serde_json::from_slice(&output).context("`shunt stats --json` cannot be understood")
+    }
+
+    /// What a command says about it.
+    pub fn command(&self, words: &str) -> Result<Vec<u8>> {
         let output = Command::new(SELF)
-            .args(["stats", "--json", "--name", &self.name])
+            .args(words.split(' '))
+            .args(["--name", &self.name])
             // As for the agent: Ctrl-C is for this process alone, and there may be no /dev/null.
             .process_group(0)
             .stdin(Stdio::inherit())
             .output()
-            .context("cannot start `shunt stats`")?;
+            .with_context(|| format!("cannot start `shunt {words}`"))?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`shunt stats` failed: {}", said.trim());
-        Counters::parse(&output.stdout).context("`shunt stats --json` cannot be understood")
+        ensure!(output.status.success(), "`shunt {words}` failed: {}", said.trim());
+        Ok(output.stdout)
+    }
+
+    /// The agent that takes over from this one.
+    pub fn replaced(&self, cgroup: &Path, options: &[&str]) -> Result<Self> {
+        let options = [options, &["--replace"]].concat();
+        let process = Process::start(run(&self.name, cgroup, &options), START).context("the agent was not replaced")?;
+        Ok(Self { name: self.name.clone(), process })
+    }
+
+    /// Processor time that it has taken so far.
+    pub fn processor_time(&self) -> Result<Duration> {
+        /// In a second (`USER_HZ`, include/asm-generic/param.h).
+        const TICKS: u64 = 100;
+        let stat = self.shown("stat")?;
+        // After the name, which may have spaces in it: the state, and eleven fields later utime and stime.
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(11));
+        let ticks: u64 = fields.into_iter().flatten().take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 1000 / TICKS))
+    }
+
+    /// Memory that it has, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let status = self.shown("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse::<u64>().ok());
+        Ok(number.context("the kernel does not say how much memory the agent has")? * 1024)
+    }
+
+    /// What `/proc` shows of it.
+    fn shown(&self, file: &str) -> Result<String> {
+        let path = format!("/proc/{}/{file}", self.process.child.id());
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
 
     /// Where one of its kernel objects is pinned.
@@ -91,9 +137,27 @@ impl Drop for Agent {
     }
 }
 
+fn run(name: &str, cgroup: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(SELF);
+    command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", name]).args(options);
+    command
+}
+
 /// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows it.
 fn detach(name: &str) {
     let _ = Command::new(SELF).args(["detach", "--name", name]).process_group(0).stdin(Stdio::inherit()).output();
+}
+
+/// What is read of `shunt stats --json`.
+#[derive(Deserialize)]
+struct Stats {
+    counters: Counters,
+    maps: Maps,
+}
+
+#[derive(Deserialize)]
+struct Maps {
+    socks: u64,
 }
 
 /// The agent's counters, by the names of their reasons.
@@ -102,14 +166,6 @@ fn detach(name: &str) {
 pub struct Counters(BTreeMap<String, u64>);
 
 impl Counters {
-    fn parse(json: &[u8]) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Stats {
-            counters: Counters,
-        }
-        Ok(serde_json::from_slice::<Stats>(json)?.counters)
-    }
-
     /// One counter; what does not exist was never counted.
     pub fn get(&self, reason: &str) -> u64 {
         self.0.get(reason).copied().unwrap_or_default()
@@ -268,11 +324,12 @@ mod tests {
 
     #[test]
     fn counters_are_read_by_name_and_what_is_not_there_is_zero() {
-        let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"hints": 1}}"#;
-        let counters = Counters::parse(json).expect("as shunt stats prints it");
+        let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"socks": 24, "lanes": 24}}"#;
+        let Stats { counters, maps } = serde_json::from_slice(json).expect("as shunt stats prints it");
+        assert_eq!(maps.socks, 24);
         assert_eq!((counters.get("paired"), counters.get("refresh"), counters.get("new_in_2030")), (12, 3, 0));
         assert_eq!(counters.since(&Counters::default(), "paired"), 12);
         assert_eq!(Counters::default().since(&counters, "paired"), 0);
-        Counters::parse(b"{}").expect_err("no counters");
+        assert!(serde_json::from_slice::<Stats>(b"{}").is_err(), "no counters");
     }
 }

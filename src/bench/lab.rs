@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -35,11 +36,16 @@ pub struct Lab {
 impl Lab {
     /// `slice` is how long one run lasts.
     pub fn new(slice: Duration) -> Result<Self> {
+        Self::with(slice, &[])
+    }
+
+    /// The same with an agent that has these options.
+    pub(super) fn with(slice: Duration, options: &[&str]) -> Result<Self> {
         let namespace = Namespace::new()?;
         // Closed connections of many short runs wait here side by side.
         namespace.set_sysctl("net/ipv4/tcp_max_tw_buckets", "1000000")?;
         let cgroup = Cgroup::new()?;
-        let agent = Agent::start("bench", cgroup.path(), &[])?;
+        let agent = Agent::start("bench", cgroup.path(), options)?;
         Ok(Self { agent, cgroup, namespace, slice })
     }
 
@@ -60,6 +66,10 @@ impl Lab {
 
     pub(super) fn agent(&self) -> &Agent {
         &self.agent
+    }
+
+    pub(super) fn cgroup(&self) -> &Path {
+        self.cgroup.path()
     }
 
     /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the cgroup

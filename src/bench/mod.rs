@@ -35,6 +35,7 @@ mod program;
 mod quartiles;
 pub mod report;
 mod roundtrip;
+mod scale;
 mod stream;
 pub mod traffic;
 mod unread;
@@ -52,6 +53,7 @@ pub use measured::Measured;
 pub use metric::{Metric, Shown, Unit};
 pub use pair::Transport;
 pub use quartiles::Quartiles;
+pub use scale::{Scale, Taken, scale};
 
 /// How much to measure.
 #[derive(Clone, Debug)]

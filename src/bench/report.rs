@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Goal, Latency, Measured, Metric, Quartiles, Shown, Transport, Unit};
+use super::{Goal, Latency, Measured, Metric, Quartiles, Scale, Shown, Taken, Transport, Unit};
 
 /// The tables, one for each name of a case. Ratios stand with half the distance between their
 /// quartiles, so that noise is seen.
@@ -40,6 +40,30 @@ pub fn table(all: &[Measured]) -> String {
             }
         }
     }
+    text
+}
+
+/// What was measured with many connections.
+pub fn scale(measured: &Scale) -> String {
+    const KIB: f64 = 1024.0;
+    let Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes } = measured;
+    let mut text = String::new();
+    line(&mut text, &format!("{flows} connections, {enrolled} ends enrolled"));
+    line(&mut text, &format!("{:<28}{:>10}{:>10}", "", "time", "CPU"));
+    for Taken { what, seconds, processor } in commands {
+        let processor = processor.map_or_else(String::new, |seconds| format!("{seconds:.3} s"));
+        line(&mut text, &format!("{what:<28}{:>10}{processor:>10}", format!("{seconds:.3} s")));
+    }
+    line(&mut text, &format!("{:<28}{:>10}{:>10}", "the agent, idle", "", format!("{idle_percent:.1} %")));
+    line(
+        &mut text,
+        &format!(
+            "kernel memory of a connection: {:.1} KiB by TCP, {:.1} KiB direct",
+            tcp_bytes / KIB,
+            shunt_bytes / KIB
+        ),
+    );
+    line(&mut text, &format!("memory of the agent: {:.1} MiB", *agent_bytes as f64 / KIB / KIB));
     text
 }
 

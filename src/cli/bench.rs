@@ -25,6 +25,7 @@ pub(super) const INTERRUPTED: u8 = 130;
     shunt bench --quick                       everything, in less than a minute\n  \
     shunt bench --only roundtrip,stream/16B   some cases, thoroughly\n  \
     shunt bench --json > figures.json         every figure of every round\n  \
+    shunt bench --flows 200000                with many open connections\n  \
     shunt bench --html report.html            charts as well, in one file for a browser")]
 pub struct Bench {
     /// How often everything is measured [default: 7, with --quick 3]
@@ -39,6 +40,10 @@ pub struct Bench {
     /// Every figure of every round, for machines
     #[arg(long)]
     json: bool,
+    /// Measure instead what commands, the agent and the kernel need when so many connections are open; 200000 take two minutes and
+    /// some GiB
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with_all = ["rounds", "only", "quick", "html"])]
+    flows: Option<u32>,
     /// Write charts and figures to a page for the browser too; it needs nothing but this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -62,30 +67,42 @@ fn existing(wanted: &str) -> Result<String, String> {
 
 impl Bench {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        let interrupt = Interrupt::on_signals()?;
+        let outcome = match self.flows {
+            Some(flows) => self.scale(flows as usize, &interrupt),
+            None => self.cases(&interrupt),
+        };
+        match outcome {
+            Err(error) if error.is::<bench::interrupt::Interrupted>() => {
+                eprintln!("shunt: interrupted; nothing is left behind");
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+            outcome => outcome.map(|()| DONE),
+        }
+    }
+
+    fn scale(&self, flows: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let line = Line::new();
+        let measured = bench::scale(flows, interrupt, &|what| line.say(what));
+        drop(line);
+        let measured = measured?;
+        say(if self.json { serde_json::to_string(&measured)? + "\n" } else { report::scale(&measured) })
+    }
+
+    fn cases(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         let (rounds, slice) = if self.quick { (3, 50) } else { (7, 125) };
         let plan = Plan {
             rounds: self.rounds.map_or(rounds, usize::from),
             slice: Duration::from_millis(slice),
-            only: self.only,
+            only: self.only.clone(),
         };
-        let interrupt = Interrupt::on_signals()?;
-        let shown = io::stderr().is_terminal();
+        let line = Line::new();
         let progress = |round: usize, case: &bench::Case| {
-            if shown {
-                eprint!("\r\x1b[Kround {} of {}: {} {}", round + 1, plan.rounds, case.name, case.size);
-            }
+            line.say(&format!("round {} of {}: {} {}", round + 1, plan.rounds, case.name, case.size));
         };
-        let measured = bench::measure(&plan, &interrupt, &progress);
-        if shown {
-            eprint!("\r\x1b[K");
-        }
-        let measured = match measured {
-            Err(error) if error.is::<bench::interrupt::Interrupted>() => {
-                eprintln!("shunt: interrupted; nothing is left behind");
-                return Ok(ExitCode::from(INTERRUPTED));
-            }
-            outcome => outcome?,
-        };
+        let measured = bench::measure(&plan, interrupt, &progress);
+        drop(line);
+        let measured = measured?;
         let report = if self.json { report::json(plan.rounds, &measured)? + "\n" } else { report::table(&measured) };
         say(report)?;
         if let Some(path) = &self.html {
@@ -94,7 +111,30 @@ impl Bench {
                 format!("cannot write the page to {}; choose a file that can be written", path.display())
             })?;
         }
-        Ok(DONE)
+        Ok(())
+    }
+}
+
+/// A line on a terminal that says what goes on, and is gone when that has ended.
+struct Line {
+    shown: bool,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line { shown: io::stderr().is_terminal() }
+    }
+
+    fn say(&self, what: &str) {
+        if self.shown {
+            eprint!("\r\x1b[K{what}");
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.say("");
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Programs {
 impl Programs {
     pub fn run(self) -> Result<ExitCode> {
         let layout = kernel::layout(&kernel::btf()?)?;
-        let datapath = Datapath::new(layout, Settings { flows: 65_536, hz: probe::hz()?, passes: probe::passes() });
+        let datapath = Datapath::new(layout, Settings { flows: 262_144, hz: probe::hz()?, passes: probe::passes() });
         let programs = datapath.programs()?.map(|(_, program)| program);
         if self.disassemble {
             for program in &programs {

@@ -46,7 +46,7 @@ pub struct Run {
     /// The cgroup (v2) whose sockets are accelerated, with all below it [default: the root, found in the mount table]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
-    /// The most connections that can be accelerated at once; more go by TCP [default: 65536]
+    /// The most connections that can be accelerated at once; more go by TCP [default: 262144]
     #[arg(long, value_name = "N", value_parser = within(file::MAX_FLOWS))]
     max_flows: Option<u32>,
     /// The longest time between two messages that each direction sends by TCP, so that connection tracking does not forget a NAT hop
@@ -73,7 +73,7 @@ impl Run {
     /// What is said on the command line counts before what the file says.
     fn config(self) -> Result<Config> {
         const NAME: &str = "shunt";
-        const FLOWS: u32 = 65_536;
+        const FLOWS: u32 = 262_144;
         const REFRESH: u32 = 60;
         let path =
             self.config.as_deref().map(std::path::absolute).transpose().context("cannot find the working directory")?;

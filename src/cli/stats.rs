@@ -43,8 +43,8 @@ impl Stats {
         }
         let fill = stats.maps;
         say(format_args!(
-            "{table}\nmaps: {} sockets enrolled, {} lanes, {} connections at the rendezvous\n",
-            fill.socks, fill.lanes, fill.rendezvous
+            "{table}\nmaps: {} sockets enrolled, {} connections at the rendezvous\n",
+            fill.socks, fill.rendezvous
         ))?;
         Ok(DONE)
     }

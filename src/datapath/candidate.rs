@@ -12,8 +12,8 @@ use super::counter::{Outcome, Total};
 use super::event::{CLIENT, STATES, forget, mark, sk_of, socket_of};
 use super::option::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_WINDOW_CLAMP};
 use super::peek::{copy_v6, peek, peek_or_zero};
-use super::record::{Candidate, Isns, Newcomer, Role};
-use super::{Datapath, control, evidence, guard, receiver, rendezvous};
+use super::record::{Candidate, Isns, Newcomer, Refusal, Role};
+use super::{Datapath, caller, control, guard, receiver, refusal, rendezvous};
 
 /// State of a connection (include/uapi/linux/bpf.h).
 const BPF_TCP_ESTABLISHED: i32 = 1;
@@ -93,6 +93,7 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     forget(b, event);
     b.jump(&done);
 
+    let why = b.slot::<Refusal>();
     b.place(&blocking);
     let segments = b.load(event.at(bpf_sock_ops::segs_out));
     b.jump_if(segments.lt(PATIENCE), &done);
@@ -106,7 +107,7 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         if let Some(label) = label {
             b.place(label);
         }
-        count(b, d, outcome);
+        b.store(why.at(Refusal::outcome), outcome as u32);
         b.jump(&left_alone);
     }
     b.place(&left_alone);
@@ -118,6 +119,8 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     rendezvous::pair(b, &name.place(), &b.load(role.place()), &pair);
     rendezvous::alone(b, d, &pair);
     forget(b, event);
+    b.copy(why.at(Refusal::program), caller::name(b, d, &done).place());
+    refusal::count(b, d, &why);
     b.place(&done);
 }
 
@@ -127,12 +130,15 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 /// has to be said by then, and the low-water mark has to be back.
 fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, address: &Slot<u64>, done: &Label) {
     let (no_memory, unheard) = (b.label(), b.label());
+    let candidate = b.slot::<Candidate>();
+    b.zero(candidate.place());
+    b.copy(candidate.at(Candidate::program), caller::name(b, d, done).place());
     let newcomer = b.slot::<Newcomer>();
     b.zero(newcomer.place());
     {
         let thread = b.call(helper::get_current_task());
-        b.store(newcomer.at(Newcomer::thread), peek(b, thread, d.layout.thread_id, done));
-        let process = evidence::caller(b, d, done);
+        b.store(newcomer.at(Newcomer::thread), peek_or_zero(b, thread, d.layout.thread_id));
+        let process = caller::process(b, d, done);
         b.copy(newcomer.at(Newcomer::process), process.place());
         let cookie = b.call(helper::get_socket_cookie(event));
         b.store(newcomer.at(Newcomer::cookie), &cookie);
@@ -142,8 +148,6 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     keep_room(b, d, event, &b.load(address.place()));
 
     {
-        let candidate = b.slot::<Candidate>();
-        b.zero(candidate.place());
         b.copy(candidate.at(Candidate::process), newcomer.at(Newcomer::process));
         b.copy(candidate.at(Candidate::cookie), newcomer.at(Newcomer::cookie));
         b.store(candidate.at(Candidate::sk), b.load(address.place()));
@@ -157,6 +161,7 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
         let stored = b.call(helper::sk_storage_get(&d.maps.candidates, sk, &candidate, BPF_SK_STORAGE_GET_F_CREATE));
         b.jump_if(stored.eq(0), &no_memory);
     }
+    drop(candidate);
     let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
     b.jump_if(lost.ne(0), &unheard);
     drop((lost, newcomer));

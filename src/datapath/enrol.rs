@@ -30,9 +30,9 @@ use super::candidate::{BPF_SK_STORAGE_GET_F_CREATE, SOON};
 use super::count::count;
 use super::counter::Outcome;
 use super::packet::request;
-use super::record::{Candidate, End, Isns, Lane, Pass, Reads, Request, Role, Wait};
+use super::record::{Candidate, End, Isns, Lane, Pass, Reads, Refusal, Request, Role, Wait};
 use super::rendezvous::{ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair};
-use super::{Datapath, Passes, control, evidence, guard, lane, receiver, waiters};
+use super::{Datapath, Passes, arrived, control, evidence, guard, lane, receiver, refusal, waiters};
 
 /// State of a connection (include/net/tcp_states.h).
 const TCP_ESTABLISHED: i32 = 1;
@@ -58,6 +58,24 @@ const HURRY: i32 = 1_600_000;
 /// How often one that waits is tried in such a hurry.
 const HURRIES: i32 = 1_024;
 
+/// Instead of an outcome: the connection ends, or the other end is alone.
+const NO_REASON: i32 = 0;
+const _: () = assert!(Outcome::Paired as i32 == NO_REASON);
+
+/// Where those go that are left to TCP, and why.
+struct LeftAlone {
+    label: Label,
+    why: Slot<Refusal>,
+}
+
+impl LeftAlone {
+    /// For a reason that the operator is told.
+    fn because(&self, b: &Builder, outcome: Outcome) {
+        b.store(self.why.at(Refusal::outcome), outcome as u32);
+        b.jump(&self.label);
+    }
+}
+
 /// Where those go that wait, and what for.
 struct Waiting {
     label: Label,
@@ -73,7 +91,8 @@ impl Waiting {
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_enrol");
-    let (none, done, left_alone) = (b.label(), b.label(), b.label());
+    let (none, done) = (b.label(), b.label());
+    let left_alone = LeftAlone { label: b.label(), why: b.slot() };
     let waiting = Waiting { label: b.label(), wait: b.slot() };
     // What is needed for longer than there are registers; and whether the socket is a candidate at
     // the end.
@@ -89,6 +108,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         }
         Passes::Classifier => Some(asked_for(&b, &sk, &remains, &none)),
     };
+    b.zero(left_alone.why.place());
     let shown = || b.load(sk.place()).cast::<bpf_sock>();
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
     b.jump_if(candidate.eq(0), &done);
@@ -107,10 +127,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     is_due(&b, d, &candidate, &at, &remains, &done);
     // An end whose peer would have the same name.
     let own = b.load(at.at(Isns::own));
-    b.jump_if(own.eq(b.load(at.at(Isns::peer))), &left_alone);
+    b.jump_if(own.eq(b.load(at.at(Isns::peer))), &left_alone.label);
     drop(own);
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
-    b.jump_if(socket.eq(0), &left_alone);
+    b.jump_if(socket.eq(0), &left_alone.label);
     let socket = b.keep(socket);
 
     goes_on(&b, d, &socket, &left_alone);
@@ -123,13 +143,12 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     meet(&b, d, &candidate, &at, &peer, &waiting, &left_alone);
 
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
-    b.when(lane.eq(0), || {
-        count(&b, d, Outcome::NoMemory);
-        b.jump(&left_alone);
-    });
+    b.when(lane.eq(0), || left_alone.because(&b, Outcome::NoMemory));
     let lane = b.keep(lane);
     introduce(&b, d, &candidate, &lane, &peer, &address);
     drop((candidate, peer));
+    let no_memory = b.label();
+    arrived::begin(&b, d, &lane, shown(), &no_memory);
     put_into_map(&b, d, &lane, &shown, &left_alone);
     is_still_there(&b, d, &lane, &shown, &done);
 
@@ -143,11 +162,20 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     add_to(&b, b.map_value(&d.maps.pass, 0).at(Pass::enrolled));
     b.jump(&done);
 
-    b.place(&left_alone);
+    b.place(&no_memory);
+    b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
+    left_alone.because(&b, Outcome::NoMemory);
+    b.place(&left_alone.label);
     alone(&b, d, &at);
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
-    b.when(candidate.ne(0), || b.store(candidate.at(Candidate::refused), 1));
+    b.jump_if(candidate.eq(0), &done);
+    b.store(candidate.at(Candidate::refused), 1);
+    b.copy(left_alone.why.at(Refusal::program), candidate.at(Candidate::program));
     drop(candidate);
+    let why = b.load(left_alone.why.at(Refusal::outcome));
+    b.jump_if(why.eq(NO_REASON), &done);
+    drop(why);
+    refusal::count(&b, d, &left_alone.why);
     b.jump(&done);
 
     b.place(&waiting.label);
@@ -344,21 +372,22 @@ fn is_still_there(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() 
     drop((socket, cookie));
     b.place(&another);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+    arrived::end(b, d, lane);
     b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
     b.jump(done);
     b.place(&same);
 }
 
 /// The connection goes on, and so does shunt.
-fn goes_on(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, left_alone: &Label) {
+fn goes_on(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, left_alone: &LeftAlone) {
     let state = b.load(socket.member(d.layout.state));
-    b.jump_if(state.ne(TCP_ESTABLISHED), left_alone);
+    b.jump_if(state.ne(TCP_ESTABLISHED), &left_alone.label);
     drop(state);
-    b.jump_if(control::draining(b, d).ne(0), left_alone);
+    b.jump_if(control::draining(b, d).ne(0), &left_alone.label);
 }
 
 /// Nothing asks for what only TCP does.
-fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, left_alone: &Label) {
+fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, left_alone: &LeftAlone) {
     let (guarded, unsuitable, mapped, suitable) = (b.label(), b.label(), b.label(), b.label());
     let at = b.slot::<u64>();
     b.store(at.place(), address);
@@ -369,8 +398,7 @@ fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, le
     for (label, outcome) in [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
     {
         b.place(&label);
-        count(b, d, outcome);
-        b.jump(left_alone);
+        left_alone.because(b, outcome);
     }
     b.place(&suitable);
 }
@@ -382,7 +410,7 @@ fn reads(
     candidate: &Ptr<Candidate>,
     socket: &Ptr<tcp_sock>,
     waiting: &Waiting,
-    left_alone: &Label,
+    left_alone: &LeftAlone,
 ) {
     let (receives, splices) = (b.label(), b.label());
     let known = b.call(helper::map_lookup_elem(&d.maps.readers, candidate.at(Candidate::process)));
@@ -414,8 +442,7 @@ fn reads(
     b.when(mismatches.lt(MISMATCHES), || waiting.until(b, Wait::History));
     drop(mismatches);
     b.place(&splices);
-    count(b, d, Outcome::Splices);
-    b.jump(left_alone);
+    left_alone.because(b, Outcome::Splices);
     b.place(&receives);
 }
 
@@ -426,7 +453,7 @@ fn polled(
     socket: &Ptr<tcp_sock>,
     address: &Slot<u64>,
     waiting: &Waiting,
-    left_alone: &Label,
+    left_alone: &LeftAlone,
 ) {
     let (blocking, foreign, unread, polled) = (b.label(), b.label(), b.label(), b.label());
     let at = || b.load(address.place());
@@ -444,8 +471,7 @@ fn polled(
     b.place(&unread);
     waiting.until(b, Wait::Unread);
     b.place(&foreign);
-    count(b, d, Outcome::Foreign);
-    b.jump(left_alone);
+    left_alone.because(b, Outcome::Foreign);
     b.place(&polled);
 }
 
@@ -457,7 +483,7 @@ fn meet(
     at: &Slot<Isns>,
     peer: &Slot<End>,
     waiting: &Waiting,
-    left_alone: &Label,
+    left_alone: &LeftAlone,
 ) {
     let (enrolled, ambiguous, met) = (b.label(), b.label(), b.label());
     let ready = b.slot::<u64>();
@@ -468,7 +494,7 @@ fn meet(
         waiting.until(b, Wait::Peer);
     });
     let said = b.load(entry.at_all());
-    b.jump_if(said.eq(ALONE), left_alone);
+    b.jump_if(said.eq(ALONE), &left_alone.label);
     b.jump_if(said.gt(ALONE), &enrolled);
     said.or(b.load(ready.place()));
     b.store(entry.at_all(), &said);
@@ -485,8 +511,7 @@ fn meet(
     named(b, peer, candidate.at(Candidate::name), PEERS, &ambiguous);
     b.jump(&met);
     b.place(&ambiguous);
-    count(b, d, Outcome::Ambiguous);
-    b.jump(left_alone);
+    left_alone.because(b, Outcome::Ambiguous);
     b.place(&met);
 }
 
@@ -509,24 +534,27 @@ fn introduce(
 }
 
 /// Puts the socket into the socket map under its name.
-fn put_into_map(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() -> Ptr<bpf_sock>, left_alone: &Label) {
+fn put_into_map(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    shown: &dyn Fn() -> Ptr<bpf_sock>,
+    left_alone: &LeftAlone,
+) {
     /// `bpf_map_update_elem`, whose value for a socket map is a socket.
     const MAP_UPDATE_ELEM: i32 = 2;
     let name: Arg = lane.at(Lane::own).at(End::name).into();
     let arguments = vec![(&d.maps.socks).into(), name, shown().into(), BPF_NOEXIST.into()];
     let refused: Call<Reg> = Call::raw(MAP_UPDATE_ELEM, arguments);
-    let refused = b.call(refused);
+    let refused = b.keep(b.call(refused));
     b.when(refused.ne(0), || {
         let full = b.label();
-        let taken_out = b.label();
-        b.jump_if(refused.ne(EEXIST), &full);
-        count(b, d, Outcome::Ambiguous);
-        b.jump(&taken_out);
-        b.place(&full);
-        count(b, d, Outcome::SocksFull);
-        b.place(&taken_out);
+        arrived::end(b, d, lane);
         b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
-        b.jump(left_alone);
+        b.jump_if(refused.ne(EEXIST), &full);
+        left_alone.because(b, Outcome::Ambiguous);
+        b.place(&full);
+        left_alone.because(b, Outcome::SocksFull);
     });
 }
 

@@ -6,7 +6,7 @@ use super::count::count;
 use super::counter::{Ending, Total};
 use super::event::lane_of;
 use super::record::{Lane, Mode};
-use super::{Datapath, candidate, handshake, lane, leave, policy, proof, segment, trace, watch};
+use super::{Datapath, arrived, candidate, handshake, lane, leave, policy, proof, segment, trace, watch};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -94,6 +94,7 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop(to);
     trace::tell(b, d, &lane, Total::Closed as u32, event);
     lane::total(b, d, &lane);
+    arrived::end(b, d, &lane);
     count(b, d, Total::Closed);
     b.place(&done);
 }

@@ -5,31 +5,13 @@
 //! executable; a process that could splice, such as every Go program, has to show by its history on this very connection that it does
 //! not: what `recvmsg` gave it (`tp_btf/sock_recv_length`) is all that TCP has seen it take. What is not known stays with TCP.
 
-use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Slot, helper, sock_recv_length};
+use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, helper, sock_recv_length};
 
-use super::peek::peek;
-use super::record::{Candidate, Process};
+use super::record::Candidate;
 use super::{Datapath, control};
 
 /// How often a reader that could splice has to be seen to call `recvmsg`.
 pub(super) const READS: i32 = 256;
-
-/// Who is in a call: the process, by what does not change while it runs one program.
-pub(super) fn caller(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Process> {
-    let process = b.slot::<Process>();
-    b.zero(process.place());
-    let first = b.slot::<u64>();
-    let thread = b.call(helper::get_current_task());
-    b.store(first.place(), peek(b, thread, d.layout.first_thread, unknown));
-    let first = || b.load(first.place());
-    b.store(process.at(Process::started), peek(b, first(), d.layout.started, unknown));
-    b.store(process.at(Process::pid), peek(b, first(), d.layout.process_id, unknown));
-    let memory = peek(b, first(), d.layout.memory, unknown);
-    // A thread of the kernel has none.
-    b.jump_if(memory.eq(0), unknown);
-    b.store(process.at(Process::image), peek(b, memory, d.layout.image, unknown));
-    process
-}
 
 /// `MSG_PEEK` (include/linux/socket.h).
 const MSG_PEEK: i32 = 2;

@@ -16,7 +16,7 @@ use super::event::{CLIENT, LOCAL, ROUND_TRIPS, UNPROVEN, forget, mark, sk_of};
 use super::peek::peek;
 use super::record::{End, Isns, Lane, ruling};
 use super::rendezvous::BPF_ANY;
-use super::{Datapath, control, policy};
+use super::{Datapath, arrived, control, policy};
 
 /// In a note: the client has come.
 const CLIENT_SEEN: u64 = 4;
@@ -138,9 +138,10 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
     drop(flags);
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, left_alone), NULL, 0));
     b.when(lane.ne(0), || {
+        let lane = b.keep(lane);
         b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+        arrived::end(b, d, &lane);
     });
-    drop(lane);
     b.call(helper::sk_storage_delete(&d.maps.lanes, sk_of(b, event, left_alone)));
     b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, left_alone)));
     count(b, d, Outcome::Reused);

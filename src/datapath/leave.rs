@@ -17,7 +17,7 @@ use super::receiver::{delivered, fallbacks, mode, same, sk, unread, users_of_pso
 use super::record::{End, Isns, Lane, Mode};
 use super::rendezvous::{find_peer, pair};
 use super::waiters::asleep;
-use super::{Datapath, control, lane};
+use super::{Datapath, arrived, control, lane};
 
 /// Takes an event's socket out, if nothing can be on its way to it and nothing waits to be read.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -32,6 +32,7 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     no_other_call(b, d, event, &b.load(at.place()), &stays);
     at_rest(b, d, &lane, &stays);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+    arrived::end(b, d, &lane);
     // An end that has met nobody is not to be met any more.
     let known = b.load(lane.at(Lane::peer).at(End::sk));
     b.when(known.eq(0), || {

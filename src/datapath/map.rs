@@ -4,7 +4,7 @@ use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::counter::Counter;
 use super::record::{
-    About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Tracer,
+    About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Refusal, Tracer,
 };
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
@@ -12,6 +12,9 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// Connections whose SYN has reached a listener here and whose handshake goes on, or comes to nothing.
 const HANDSHAKES: u32 = 16_384;
+
+/// Connections whose ends look for each other, or of which one has none to look for.
+const MEETING: u32 = 65_536;
 
 /// How many rules of each kind there can be; ports have one entry for all of them.
 pub const RULES: u32 = 4096;
@@ -24,6 +27,8 @@ const EVENTS: u32 = 256 << 10;
 pub const ADOPTEES: u32 = 65_536;
 /// Processes of which is known how they read; the least recently used are asked for again.
 const READERS: u32 = 16_384;
+/// Reasons and programs for which connections were left to TCP; the least recent are forgotten.
+const REFUSALS: u32 = 1024;
 /// Bytes of the ring buffer for new candidates: two thousand that the agent may fall behind.
 const NEWCOMERS: u32 = 256 << 10;
 
@@ -39,6 +44,8 @@ pub struct Maps {
     pub socks: MapRef<Isns, u32>,
     /// Every enrolled socket's lane.
     pub lanes: MapRef<i32, Lane>,
+    /// Up to which sequence number TCP's bytes are in the queue of every enrolled socket, by its cookie.
+    pub arrived: MapRef<u64, u32>,
     /// Every socket that waits to be enrolled.
     pub candidates: MapRef<i32, Candidate>,
     /// Open connections that are to be adopted, by cookie, while the program goes over them that
@@ -48,6 +55,8 @@ pub struct Maps {
     pub adoptions: MapRef<i32, Adoption>,
     /// How processes read: a [`Reads`](super::Reads) each.
     pub readers: MapRef<Process, u32>,
+    /// How many ends of connections were left to TCP, by reason and program.
+    pub refusals: MapRef<Refusal, u64>,
     /// Which lanes have ended; one entry.
     pub endings: MapRef<u32, Endings>,
     /// One number per [`Counter`] and CPU.
@@ -83,13 +92,15 @@ impl Maps {
     pub const fn new(flows: u32) -> Maps {
         Maps {
             hints: MapRef::new("hints", MapKind::LruHash, HANDSHAKES),
-            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, flows),
+            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, if flows < MEETING { flows } else { MEETING }),
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
+            arrived: MapRef::new("arrived", MapKind::Hash, flows.saturating_mul(2)).flags(BPF_F_NO_PREALLOC),
             candidates: MapRef::new("candidates", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             adoptees: MapRef::new("adoptees", MapKind::Hash, ADOPTEES).flags(BPF_F_NO_PREALLOC),
             adoptions: MapRef::new("adoptions", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             readers: MapRef::new("readers", MapKind::LruHash, READERS),
+            refusals: MapRef::new("refusals", MapKind::LruHash, REFUSALS),
             endings: MapRef::new("endings", MapKind::Array, 1),
             counters: MapRef::new("counters", MapKind::PerCpuArray, Counter::ALL.len() as u32),
             control: MapRef::new("control", MapKind::Array, 1),
@@ -108,16 +119,18 @@ impl Maps {
     }
 
     /// Each map's definition, in the order in which they are made.
-    pub fn all(&self) -> [&MapDef; 22] {
+    pub fn all(&self) -> [&MapDef; 24] {
         [
             self.hints.def(),
             self.rendezvous.def(),
             self.socks.def(),
             self.lanes.def(),
+            self.arrived.def(),
             self.candidates.def(),
             self.adoptees.def(),
             self.adoptions.def(),
             self.readers.def(),
+            self.refusals.def(),
             self.endings.def(),
             self.counters.def(),
             self.control.def(),

@@ -31,6 +31,8 @@
 //! ([`Settings`]) and handed on.
 
 mod adopt;
+mod arrived;
+mod caller;
 mod candidate;
 mod control;
 mod count;
@@ -57,6 +59,7 @@ mod proof;
 mod receiver;
 mod record;
 mod refresh;
+mod refusal;
 mod rendezvous;
 mod segment;
 mod send;
@@ -75,7 +78,7 @@ pub use map::{ADOPTEES, Maps, RULES};
 pub use packet::RECORD_AT;
 pub use record::{
     ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer,
-    PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Request, Role, Tracer, Wait, rules, ruling,
+    PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Refusal, Request, Role, Tracer, Wait, rules, ruling,
 };
 
 /// What programs are assembled for, beside the kernel's layout.

@@ -10,14 +10,14 @@
 
 use bpf_asm::{Builder, EndianBits, Label, MapRef, NULL, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
-use super::Datapath;
 use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::count::count;
 use super::counter::Outcome;
 use super::event::sk_of;
 use super::peek::{copy_v6, peek};
-use super::record::{Comm, Control, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
+use super::record::{Control, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
 use super::rendezvous::BPF_ANY;
+use super::{Datapath, caller};
 
 /// Kernels before 5.16 keep two flags in the address of a socket's cgroup.
 pub(super) const CGROUP_ADDRESS: i32 = !3;
@@ -32,7 +32,7 @@ pub(super) fn listening(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let number = b.call(helper::get_socket_cookie(event));
     b.store(cookie.place(), &number);
     drop(number);
-    let name = name_of_caller(b, d, &unknown);
+    let name = caller::name(b, d, &unknown);
     b.call(helper::map_update_elem(&d.maps.listeners, &cookie, &name, BPF_ANY));
     b.place(&unknown);
 }
@@ -51,7 +51,7 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let verdict = b.slot::<u64>();
     b.store(verdict.place(), 0);
     {
-        let name = name_of_caller(b, d, &unknown);
+        let name = caller::name(b, d, &unknown);
         look_up(b, &d.maps.processes, &name, &verdict);
     }
     b.jump(&found);
@@ -233,18 +233,6 @@ fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unk
     b.jump_if(left.ne(0), &next);
     b.jump(unknown);
     b.place(&judged);
-}
-
-/// The name of the process that is in a call.
-fn name_of_caller(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Comm> {
-    let name = b.slot::<Comm>();
-    b.zero(name.place());
-    let thread = b.call(helper::get_current_task());
-    let first = peek(b, thread, d.layout.first_thread, unknown);
-    first.add(i64::from(d.layout.thread_name.offset));
-    let length = b.call(helper::probe_read_kernel_str(&name, size_of::<Comm>() as i32, first));
-    b.jump_if(length.slt(0), unknown);
-    name
 }
 
 fn look_up<K: bpf_asm::FieldType>(b: &Builder, map: &MapRef<K, u64>, key: &Slot<K>, verdict: &Slot<u64>) {

@@ -3,6 +3,10 @@
 //! Programs of two versions share maps only if their [`ABI`] is the same. [`About`], [`Control`], [`FlowEnd`] and the counters are also
 //! read across versions, to show and to drain what another one left: they only grow, at their ends.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use bpf_asm::record;
 
 record! {
@@ -131,6 +135,8 @@ record! {
         pub cookie: u64,
         /// The process that uses it.
         pub process: Process,
+        /// The name of that process.
+        pub program: Comm,
         /// Bytes that `recvmsg` gave to its readers since its history began.
         pub received: u64,
         /// `copied_seq` when its history began.
@@ -388,6 +394,17 @@ impl Comm {
 }
 
 record! {
+    /// Ends of connections that are left to TCP for the same reason, of programs of one name.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable, Hash, PartialOrd, Ord)]
+    pub struct Refusal {
+        /// The name of the process.
+        pub program: Comm,
+        /// An [`Outcome`](super::Outcome), by its number as a counter.
+        pub outcome: u32,
+    }
+}
+
+record! {
     /// Somebody traces.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Tracer {
@@ -505,14 +522,14 @@ record! {
 
 impl About {
     /// The path of the cgroup.
-    pub fn cgroup_path(&self) -> &[u8] {
-        &self.cgroup[..(self.cgroup_len as usize).min(self.cgroup.len())]
+    pub fn cgroup_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.cgroup[..(self.cgroup_len as usize).min(self.cgroup.len())]))
     }
 }
 
 /// Version of what programs keep in maps: of the records in this file and of what they mean. An agent that takes over from another puts
 /// its programs on the same maps if this is the same, and lets the older drain beside them otherwise.
-pub const ABI: u32 = 6;
+pub const ABI: u32 = 7;
 
 /// Which way a lane's next message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

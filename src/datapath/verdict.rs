@@ -3,14 +3,15 @@
 //! That is what makes one queue of two: the kernel takes the segment out of TCP's receive queue at the moment of its arrival
 //! (`sk_psock_verdict_data_ready`), and reads are served in the order of arrival (`tcp_bpf_recvmsg_parser`).
 //!
-//! A segment that was in TCP's queue when the socket was enrolled comes here with the first that arrives, or with the first read. It
-//! comes whole (`tcp_read_skb`), although TCP's own receive function may have given out a part of it: that part is cut off.
+//! A segment comes whole (`tcp_read_skb`), although a part of it may have come before, and that is cut off: of one that was in TCP's
+//! queue when the socket was enrolled what TCP's own receive function has given out, and of one that is sent again what has arrived
+//! ([`super::arrived`]). None comes of which nothing is new: TCP drops those (`tcp_data_queue`, `tcp_ofo_queue`).
 
 use bpf_asm::{__sk_buff, BuildErrors, Builder, Program, ProgramType, helper};
 
-use super::Datapath;
 use super::fallback::SK_PASS;
 use super::peek::peek;
+use super::{Datapath, arrived};
 
 /// How many bytes the kernel cuts off at once (`sk_skb_adjust_room`).
 const AT_ONCE: i32 = 0xfff;
@@ -26,11 +27,16 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let socket = b.call(helper::skc_to_tcp_sock(sk));
     b.jump_if(socket.eq(0), &pass);
     let read = b.keep(b.load(socket.member(d.layout.copied_seq)));
+    let cookie = b.slot::<u64>();
+    b.store(cookie.place(), b.load(socket.member(d.layout.cookie)));
     drop(socket);
-    let first = peek(&b, &segment, d.layout.segment_sequence, &pass);
+    let first = b.keep(peek(&b, &segment, d.layout.segment_sequence, &pass));
+    let length = b.keep(b.load(segment.at(__sk_buff::len)));
+    arrived::advance(&b, d, cookie.place(), &read, &first, &length);
+    drop(length);
     read.sub32(&first);
     drop(first);
-    // A segment that begins behind what has been read, as all but the first few do.
+    // A segment that begins behind what has come before, as nearly all do.
     b.jump_if(read.sle32(0), &pass);
 
     let left = b.keep(b.value(TIMES));

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use syscalls::Prog;
 
+use super::Summary;
 use crate::agent::{Instance, Pins};
-use crate::datapath::{Counter, Kind, Mode, Role};
+use crate::datapath::{Counter, Kind};
 
 /// How old what sockets say may be.
 const FRESH: Duration = Duration::from_secs(5);
@@ -61,12 +62,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
 struct Looked {
     at: Option<Instant>,
     took: Duration,
-    sockets: usize,
-    flows: usize,
-    /// By [`Mode`].
-    lanes: [usize; 3],
-    direct_messages: u64,
-    direct_bytes: u64,
+    sum: Summary,
 }
 
 /// Collects the metrics of one instance.
@@ -101,8 +97,8 @@ impl Collector {
         text.metric("shunt_build_info", &[(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)]);
         text.metric("shunt_start_time_seconds", &[(&[], about.started as f64)]);
         text.metric("shunt_draining", &[(&[], f64::from(u8::from(self.is_draining()?)))]);
-        text.metric("shunt_flows", &[(&[], looked.flows as f64)]);
-        let [tcp, direct, ended] = looked.lanes.map(|lanes| lanes as f64);
+        text.metric("shunt_flows", &[(&[], looked.sum.flows as f64)]);
+        let [tcp, direct, ended] = looked.sum.lanes.map(|lanes| lanes as f64);
         text.metric(
             "shunt_lanes",
             &[(&[("mode", "direct")], direct), (&[("mode", "tcp")], tcp), (&[("mode", "ended")], ended)],
@@ -122,10 +118,10 @@ impl Collector {
         }
         text.metric(
             "shunt_messages",
-            &[(&[("way", "direct")], looked.direct_messages as f64), (&[("way", "tcp")], by_tcp as f64)],
+            &[(&[("way", "direct")], looked.sum.direct_messages as f64), (&[("way", "tcp")], by_tcp as f64)],
         );
-        text.metric("shunt_direct_bytes", &[(&[], looked.direct_bytes as f64)]);
-        text.metric("shunt_map_entries", &[(&[("map", "socks")], looked.sockets as f64)]);
+        text.metric("shunt_direct_bytes", &[(&[], looked.sum.direct_bytes as f64)]);
+        text.metric("shunt_map_entries", &[(&[("map", "socks")], looked.sum.sockets as f64)]);
         text.metric("shunt_map_max_entries", &[(&[("map", "socks")], f64::from(self.instance.socks().max_entries()))]);
 
         let mut runs = Vec::new();
@@ -153,22 +149,11 @@ impl Collector {
             return Ok(*looked);
         }
         let begun = Instant::now();
-        let ends = self.instance.ends()?;
-        let mut now = Looked { at: Some(begun), sockets: ends.len(), ..Looked::default() };
-        for end in &ends {
-            now.flows += usize::from(end.role == Role::Client as u32);
-            if let Some(lanes) = now.lanes.get_mut(end.mode.min(Mode::Ended as u32) as usize) {
-                *lanes += 1;
-            }
-            now.direct_messages += end.direct_messages;
-            now.direct_bytes += end.direct_bytes;
-        }
-        // A socket that closes in between is in both or, before it is counted, in neither: a counter must not go back.
-        now.direct_messages += self.instance.counter(Counter::DirectMessages)?;
-        now.direct_bytes += self.instance.counter(Counter::DirectBytes)?;
-        now.direct_messages = now.direct_messages.max(looked.direct_messages);
-        now.direct_bytes = now.direct_bytes.max(looked.direct_bytes);
-        now.took = begun.elapsed();
+        let mut sum = Summary::of(&self.instance)?;
+        // What was in both a socket and the counter is in one of them now: a counter must not go back.
+        sum.direct_messages = sum.direct_messages.max(looked.sum.direct_messages);
+        sum.direct_bytes = sum.direct_bytes.max(looked.sum.direct_bytes);
+        let now = Looked { at: Some(begun), took: begun.elapsed(), sum };
         *looked = now;
         Ok(now)
     }

@@ -5,8 +5,18 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::agent::{Instance, MapFill};
+use super::Summary;
+use crate::agent::Instance;
 use crate::datapath::Counter;
+
+/// How many entries each map holds that could hold on to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MapFill {
+    /// Connections of which one end waits for the other, or is left alone.
+    pub rendezvous: usize,
+    /// Enrolled sockets.
+    pub socks: usize,
+}
 
 /// Every counter, and how full the maps are.
 #[derive(Clone, Debug, Serialize)]
@@ -25,9 +35,9 @@ pub fn stats(instance: &Instance) -> Result<Stats> {
     for &reason in Counter::ALL {
         counters.insert(reason.name(), instance.counter(reason)?);
     }
-    for end in instance.ends()? {
-        *counters.entry(Counter::DirectMessages.name()).or_default() += end.direct_messages;
-        *counters.entry(Counter::DirectBytes.name()).or_default() += end.direct_bytes;
-    }
-    Ok(Stats { name: instance.pins().name().to_string(), counters, maps: instance.fill()? })
+    let sum = Summary::of(instance)?;
+    counters.insert(Counter::DirectMessages.name(), sum.direct_messages);
+    counters.insert(Counter::DirectBytes.name(), sum.direct_bytes);
+    let maps = MapFill { rendezvous: instance.at_rendezvous()?, socks: sum.sockets };
+    Ok(Stats { name: instance.pins().name().to_string(), counters, maps })
 }

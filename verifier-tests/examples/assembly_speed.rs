@@ -16,7 +16,7 @@ const BUDGET: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let layout = kernel::layout(&kernel::btf()?)?;
-    let datapath = Datapath::new(layout, Settings { flows: 65_536, hz: 250, passes: Passes::Iterator });
+    let datapath = Datapath::new(layout, Settings { flows: 262_144, hz: 250, passes: Passes::Iterator });
     let assemble = || -> Result<(usize, usize), Box<dyn Error>> {
         let programs = datapath.programs()?;
         let slots = programs.iter().map(|(_, program)| program.slots()).sum();

@@ -33,6 +33,8 @@ mod preset_options;
 mod privileges;
 mod readiness;
 mod replacing;
+mod retransmissions;
+mod status;
 mod stopping;
 mod stopping_under_load;
 mod strangers;

@@ -12,12 +12,12 @@ use nix::sys::signal::Signal;
 
 use crate::harness::agent::run;
 use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
+use crate::harness::node::Node;
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
 use crate::harness::share_of;
 use crate::harness::socket::TcpInfo;
-use crate::harness::traffic::{direct, exchange, send, small_talk, wait_within};
+use crate::harness::traffic::{direct, exchange, fill, send, small_talk, wait_within};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;
@@ -87,22 +87,6 @@ impl Reader {
     }
 }
 
-/// Sends to a server that does not read, directly until its memory is full, then by TCP. Returns the bytes sent.
-fn mix(node: &Node, pair: &Pair) -> u64 {
-    let redirected = node.redirected();
-    let by_tcp = || TcpInfo::of(&pair.client).bytes_sent();
-    let by_tcp_before = by_tcp();
-    let mut sent = 0;
-    while by_tcp() == by_tcp_before {
-        match (&pair.client).write(&PATTERN.bytes(sent, WRITE)) {
-            Ok(written) => sent += written as u64,
-            Err(error) => panic!("after {sent} bytes, none by TCP: {error}"),
-        }
-    }
-    assert!(node.redirected() > redirected, "nothing was direct");
-    sent
-}
-
 #[test]
 fn every_kind_of_reader_is_told_of_direct_bytes_and_of_those_that_came_by_tcp_behind_them() {
     isolated(|| {
@@ -111,7 +95,7 @@ fn every_kind_of_reader_is_told_of_direct_bytes_and_of_those_that_came_by_tcp_be
             for reader in READERS {
                 let pair = node.pair(path);
                 direct(&node, &pair);
-                let sent = mix(&node, &pair);
+                let sent = fill(&node, &pair, PATTERN);
                 let worst = reader.read(&pair.server, sent, READ);
                 assert!(worst < STALL, "{path}: {reader:?} stalled for {worst:?}");
                 exchange(&pair, 31, 1000, 1000);
@@ -130,14 +114,12 @@ fn every_kind_of_reader_gets_a_stream_whose_messages_go_either_way() {
                 for most in [1000, READ] {
                     let pair = node.pair(path);
                     direct(&node, &pair);
-                    let sent = mix(&node, &pair);
+                    let sent = fill(&node, &pair, PATTERN);
                     let length = sent + share_of(24 << 20) as u64;
-                    let redirected = node.redirected();
                     thread::scope(|scope| {
                         scope.spawn(|| send(&pair.client, PATTERN, sent..length, 200_000));
                         reader.read(&pair.server, length, most);
                     });
-                    assert!(node.redirected() > redirected, "{path}: {reader:?}: nothing was direct again");
                 }
             }
         }
@@ -169,7 +151,7 @@ fn readers_are_told_when_the_agent_has_been_killed() {
         let mixed = READERS.map(|reader| {
             let pair = node.pair(VETH);
             direct(&node, &pair);
-            let sent = mix(&node, &pair);
+            let sent = fill(&node, &pair, PATTERN);
             (reader, pair, sent)
         });
         node.agent.signal(Signal::SIGKILL);

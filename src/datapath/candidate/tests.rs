@@ -3,7 +3,7 @@ use super::super::simulation::{
     CLOSE_WAIT, Enrolment, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK,
     World, for_each, on_every_kernel,
 };
-use super::super::{Candidate, Control, Counter, Isns, Newcomer, Role};
+use super::super::{Candidate, Comm, Control, Counter, Isns, Newcomer, Refusal, Role};
 use super::{FIRST, PATIENCE, ROOM, SOON, WINDOW};
 
 const ALONE_ENTRY: u64 = ALONE as u64;
@@ -49,9 +49,9 @@ fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
         for (sk, role) in [(client, Role::Client), (server, Role::Server)] {
             let own = w.get(sk, |l| l.write_seq) as u32 - 400;
             let name = Isns { own, peer: w.get(sk, |l| l.rcv_nxt) as u32 - 400 };
-            let (cookie, process) = (w.get(sk, |l| l.cookie), w.process());
+            let (cookie, process, program) = (w.get(sk, |l| l.cookie), w.process(), Comm::of("an-application"));
             let (role, pause, due) = (role as u32, SOON as u64 / 2, w.now_ns() + FIRST as u64);
-            let expected = Candidate { name, cookie, process, sk, role, pause, due, ..Candidate::default() };
+            let expected = Candidate { name, cookie, process, program, sk, role, pause, due, ..Candidate::default() };
             assert_eq!(w.candidate(sk), Some(expected));
             assert_eq!(w.callbacks(sk) & STATE_CALLBACK, STATE_CALLBACK);
         }
@@ -234,6 +234,31 @@ fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
 }
 
 #[test]
+fn what_is_left_alone_is_counted_by_reason_and_program() {
+    on_every_kernel(|mut w| {
+        let refuse = |w: &mut World, unreadable: Option<Helper>| {
+            let (client, _) = about_to_be(w);
+            w.set(client, |l| l.low_water, 2);
+            if let Some(helper) = unreadable {
+                w.fails(helper);
+            }
+            w.segment(client);
+            assert_eq!(w.callbacks(client), 0);
+        };
+        let refusal = Refusal { program: Comm::of("an-application"), outcome: Counter::Guarded as u32 };
+        for times in 1..=2_u64 {
+            refuse(&mut w, None);
+            assert_eq!(w.value_under("refusals", refusal), Some(times));
+        }
+        w.counted();
+        for helper in [Helper::ProbeReadKernel, Helper::ProbeReadKernelStr] {
+            refuse(&mut w, Some(helper));
+            assert_eq!((w.counted(), w.len("refusals")), (vec![], 1), "the name of its process");
+        }
+    });
+}
+
+#[test]
 fn a_socket_that_the_version_before_may_have_enrolled_keeps_its_callbacks_while_that_drains() {
     on_every_kernel(|mut w| {
         let (client, _) = about_to_be(&mut w);
@@ -297,7 +322,13 @@ fn a_candidate_that_the_agent_does_not_hear_of_or_that_has_no_room_is_none_until
 #[test]
 fn a_candidate_of_which_something_cannot_be_read_is_none() {
     on_every_kernel(|mut w| {
-        const BEFORE: u32 = 13;
+        let (client, _) = about_to_be(&mut w);
+        w.fails(Helper::ProbeReadKernelStr);
+        w.segment(client);
+        assert_eq!((w.candidate(client), w.counted()), (None, vec![]), "the name of its process");
+        // Where its socket is, that this has a file which does not block, the name of its process
+        // and that this has memory of its own, and its namespace. The rest is there, then.
+        let needed = [0, 1, 2, 3, 4, 6, 9, 11, 12, 13];
         for read in 0.. {
             let (client, _) = about_to_be(&mut w);
             w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
@@ -306,9 +337,7 @@ fn a_candidate_of_which_something_cannot_be_read_is_none() {
                 assert!(read > 14, "{read} reads");
                 break;
             }
-            // Once its namespace has been read, the socket is there.
-            let is_candidate = w.candidate(client).is_some();
-            assert_eq!(is_candidate, read >= BEFORE, "{read}");
+            assert_eq!(w.candidate(client).is_none(), needed.contains(&read), "{read}");
             w.counted();
         }
     });

@@ -304,7 +304,7 @@ fn a_lane_that_is_not_the_peer_s_is_not_believed() {
 
 #[test]
 fn what_the_kernel_does_not_put_into_the_map_is_left_alone() {
-    for_each(&["no memory", "refused", "taken", "full"], |mut w, case| {
+    for_each(&["no memory", "hidden", "no memory for what has arrived", "refused", "taken", "full"], |mut w, case| {
         let (client, server) = w.candidates();
         w.enrol(client);
         w.counted();
@@ -313,8 +313,16 @@ fn what_the_kernel_does_not_put_into_the_map_is_left_alone() {
                 w.fault(Helper::SkStorageGet, 1, Fault::Fails);
                 Counter::NoMemory
             }
-            "refused" => {
+            "hidden" => {
+                w.fault(Helper::SkcToTcpSock, 1, Fault::Fails);
+                Counter::NoMemory
+            }
+            "no memory for what has arrived" => {
                 w.fault(Helper::MapUpdateElem, 0, Fault::Fails);
+                Counter::NoMemory
+            }
+            "refused" => {
+                w.fault(Helper::MapUpdateElem, 1, Fault::Fails);
                 Counter::SocksFull
             }
             "taken" => {
@@ -483,9 +491,9 @@ fn a_socket_whose_memory_was_given_to_another_while_the_program_ran_is_taken_out
             w.counted();
             if case == 0 {
                 let cookie = w.at(server, |l| l.cookie);
-                w.fault(Helper::MapUpdateElem, 0, Fault::Zeroes(cookie));
+                w.fault(Helper::MapUpdateElem, 1, Fault::Zeroes(cookie));
             } else {
-                w.fault(Helper::SkcToTcpSock, 1, Fault::Fails);
+                w.fault(Helper::SkcToTcpSock, 2, Fault::Fails);
             }
             w.edit_candidate(server, |candidate| candidate.due = 0);
             assert_eq!((w.pass(server).enrolled, w.counted(), w.pending_faults()), (0, vec![], 0));

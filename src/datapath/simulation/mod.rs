@@ -761,16 +761,23 @@ impl World {
     /// Every segment in TCP's receive queue goes to the verdict program, and from there into the ingress queue.
     fn judge_received(&mut self, sk: u64) {
         while let Some(mut piece) = self.know(sk).stream.received.pop_front() {
-            let cut = self.verdict(sk, piece.first.expect("a segment"));
+            let length = (piece.bytes.end - piece.bytes.start) as u32;
+            let cut = self.verdict_on(sk, piece.first.expect("a segment"), length);
             piece.cut(cut);
             self.know(sk).stream.queue(piece);
         }
     }
 
-    /// The verdict program is asked about a segment whose first byte has this number. How much of it is cut off.
+    /// The verdict program is asked about a segment whose first byte has this number, and of which nothing is new. How much of it is cut
+    /// off.
     pub fn verdict(&mut self, sk: u64, first: u32) -> u32 {
+        self.verdict_on(sk, first, 0)
+    }
+
+    /// The verdict program is asked about a segment of so many bytes, the first of which has this number. How much of it is cut off.
+    pub fn verdict_on(&mut self, sk: u64, first: u32, length: u32) -> u32 {
         let context = self.new_context(__sk_buff::sk.offset());
-        self.fill_context(&[(__sk_buff::sk.offset(), 8, sk)]);
+        self.fill_context(&[(__sk_buff::sk.offset(), 8, sk), (__sk_buff::len.offset(), 4, length.into())]);
         self.set(context, |l| l.segment_sequence, first.into());
         assert_eq!(self.run(ProgramName::Verdict, sk), 1, "a segment always passes");
         self.host().state.cut

@@ -1,4 +1,4 @@
-use super::super::simulation::{Helper, Way, on_every_kernel};
+use super::super::simulation::{CLOSE, Helper, Way, on_every_kernel};
 use super::{AT_ONCE, TIMES};
 
 #[test]
@@ -13,6 +13,43 @@ fn what_was_read_of_a_segment_is_cut_off_and_no_byte_more() {
         assert_eq!(w.verdict(server, read.wrapping_add(1)), 0);
         let most = once * TIMES as u32;
         assert_eq!(w.verdict(server, read.wrapping_sub(most + 1)), most, "no segment is so long");
+    });
+}
+
+#[test]
+fn what_has_arrived_before_is_cut_off_whether_it_was_read_or_not() {
+    on_every_kernel(|mut w| {
+        // Also across the end of the sequence numbers.
+        for read in [5_000, u32::MAX - 1_200] {
+            let (_, server) = w.flow();
+            w.set(server, |l| l.copied_seq, read.into());
+            w.put_under("arrived", w.get(server, |l| l.cookie), read);
+            assert_eq!(w.verdict_on(server, read, 1_000), 0);
+            // Sent again, with more.
+            assert_eq!(w.verdict_on(server, read.wrapping_add(600), 1_000), 400);
+            assert_eq!(w.verdict_on(server, read.wrapping_add(1_600), 10), 0);
+            // Some of it has been read since.
+            w.set(server, |l| l.copied_seq, read.wrapping_add(800).into());
+            assert_eq!(w.verdict_on(server, read.wrapping_add(700), 1_000), 910);
+            // All of it, and nobody has noted the last.
+            w.set(server, |l| l.copied_seq, read.wrapping_add(1_720).into());
+            assert_eq!(w.verdict_on(server, read.wrapping_add(1_700), 100), 20);
+            // Nothing is known but what has been read.
+            w.fails(Helper::MapLookupElem);
+            assert_eq!(w.verdict_on(server, read.wrapping_add(1_700), 100), 20);
+        }
+    });
+}
+
+#[test]
+fn a_socket_that_leaves_or_closes_leaves_nothing_of_what_has_arrived() {
+    on_every_kernel(|mut w| {
+        let (client, server) = w.flow();
+        assert_eq!(w.len("arrived"), 2);
+        for (sk, left) in [(client, 1), (server, 0)] {
+            w.state_becomes(sk, CLOSE);
+            assert_eq!(w.len("arrived"), left);
+        }
     });
 }
 

@@ -138,10 +138,12 @@ impl Agent {
 
     /// Waits until it has logged a line with these words `times` times.
     pub fn has_logged(&self, words: &str, times: usize) {
-        eventually("the agent has logged it", || {
-            let log = self.log.lock().expect("the log");
-            (log.iter().filter(|line| line.contains(words)).count() >= times).then_some(())
-        });
+        eventually("the agent has logged it", || (self.logged(words) >= times).then_some(()));
+    }
+
+    /// How many lines with these words it has logged.
+    pub fn logged(&self, words: &str) -> usize {
+        self.log.lock().expect("the log").iter().filter(|line| line.contains(words)).count()
     }
 
     /// What it tells systemd next.

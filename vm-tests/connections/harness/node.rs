@@ -108,7 +108,7 @@ impl Node {
     pub fn nothing_is_enrolled(&self) {
         eventually("no socket is enrolled", || {
             let stats = self.stats();
-            (stats.entries("socks") == 0 && stats.entries("lanes") == 0).then_some(())
+            (stats.entries("socks") == 0).then_some(())
         });
     }
 

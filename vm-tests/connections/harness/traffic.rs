@@ -193,6 +193,25 @@ pub fn until_direct(agent: &Agent, pairs: &[Pair]) {
     }
 }
 
+/// Bytes of each message by which [`fill`] does so: more than those that TCP might join.
+pub const FILLING: usize = 40_000;
+
+/// Sends to a server that does not read, directly until its memory is full, then by TCP. Returns the bytes sent.
+pub fn fill(node: &Node, pair: &Pair, pattern: Pattern) -> u64 {
+    let redirected = node.redirected();
+    let by_tcp = || TcpInfo::of(&pair.client).bytes_sent();
+    let by_tcp_before = by_tcp();
+    let mut sent = 0;
+    while by_tcp() == by_tcp_before {
+        match (&pair.client).write(&pattern.bytes(sent, FILLING)) {
+            Ok(written) => sent += written as u64,
+            Err(error) => panic!("after {sent} bytes, none by TCP: {error}"),
+        }
+    }
+    assert!(node.redirected() > redirected, "nothing was direct");
+    sent
+}
+
 /// Bytes that both ends have sent by TCP.
 pub fn by_tcp(pair: &Pair) -> u64 {
     TcpInfo::of(&pair.client).bytes_sent() + TcpInfo::of(&pair.server).bytes_sent()

@@ -1,0 +1,62 @@
+//! Instances side by side: on cgroups that lie in each other, both would see the same connections,
+//! and take them from each other.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::{Instance, Name, Pins, target};
+
+/// Another instance, and its cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its name.
+    pub name: Name,
+    /// The folder of its cgroup, as its agent saw it.
+    pub cgroup: PathBuf,
+}
+
+/// The other instances whose cgroup is this one, or lies in it or around it. Those that cannot be
+/// opened are left out: one may end at any time.
+pub fn neighbours(name: &Name, cgroup: &Path, bpffs: Option<&Path>) -> Result<Vec<Neighbour>> {
+    let around: Vec<u64> = fs::canonicalize(cgroup)
+        .into_iter()
+        .flat_map(|folder| folder.ancestors().filter_map(identity).collect::<Vec<_>>())
+        .collect();
+    let mut found = Vec::new();
+    for pins in Pins::all(bpffs)?.into_iter().filter(|pins| pins.name() != name) {
+        let name = pins.name().clone();
+        let Ok((other, id)) = attached(pins) else { continue };
+        let inside = other.starts_with(cgroup) && identity(&other) == Some(id);
+        if id != 0 && (around.contains(&id) || inside) {
+            found.push(Neighbour { name, cgroup: other });
+        }
+    }
+    Ok(found)
+}
+
+/// Fails if there is one.
+pub fn expect_none(name: &Name, cgroup: &Path, bpffs: Option<&Path>) -> Result<()> {
+    if let Some(Neighbour { name, cgroup: other }) = neighbours(name, cgroup, bpffs)?.first() {
+        bail!(
+            "instance '{name}' is at work on {}, and would see the same connections as one on {}: stop it first, or if its agent is \
+             dead take it away with `shunt detach --name {name}`; `shunt status` shows it",
+            other.display(),
+            cgroup.display()
+        );
+    }
+    Ok(())
+}
+
+/// The folder and the identity of an instance's cgroup.
+fn attached(pins: Pins) -> Result<(PathBuf, u64)> {
+    let instance = Instance::open(pins)?;
+    Ok((instance.about()?.cgroup_path().to_owned(), target::attached_to(&instance)?))
+}
+
+/// A cgroup is known by the inode number of its folder.
+fn identity(folder: &Path) -> Option<u64> {
+    fs::metadata(folder).ok().map(|about| about.ino())
+}

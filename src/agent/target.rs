@@ -1,0 +1,108 @@
+//! The cgroup whose sockets are accelerated, and what is attached to it.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
+use syscalls::object::{LinkInfo, LinkTarget};
+use syscalls::{AttachType, Link, Prog};
+
+use super::Instance;
+use crate::bed::cgroup;
+use crate::datapath::ProgramName;
+
+/// What is attached: the pin of the link, the program, and where. With the last connections are
+/// noticed.
+const ATTACHED: [(&str, ProgramName, AttachType); 2] = [
+    ("link_options", ProgramName::Options, AttachType::CGROUP_SETSOCKOPT),
+    ("link_establish", ProgramName::Establish, AttachType::CGROUP_SOCK_OPS),
+];
+
+/// A cgroup of version 2.
+pub struct Target {
+    path: PathBuf,
+    dir: File,
+    /// Whether the log says that it is gone.
+    is_gone: bool,
+}
+
+impl Target {
+    /// The cgroup with this folder.
+    pub fn open(path: &Path) -> Result<Target> {
+        let dir = File::open(path).with_context(|| format!("cannot open the cgroup {}", path.display()))?;
+        let about = fstatfs(&dir).with_context(|| format!("cannot look at {}", path.display()))?;
+        if about.filesystem_type() != CGROUP2_SUPER_MAGIC {
+            bail!(
+                "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
+                path.display(),
+                cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
+            );
+        }
+        Ok(Target { path: path.to_owned(), dir, is_gone: false })
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Attaches the programs that are pinned, in the place of those that are attached.
+    pub fn attach(&self, instance: &Instance) -> Result<()> {
+        let id = self.dir.metadata()?.ino();
+        for (pin, program, attach_type) in ATTACHED {
+            let what = || format!("cannot attach the program '{}' to {}", program.pin(), self.path.display());
+            let generation = instance.generation();
+            let program = Prog::open_pinned(&generation.path(program.pin())).with_context(what)?;
+            match generation.link(pin).with_context(what)? {
+                Some(link) if is_to(&link, id)? => link.update(&program).with_context(what)?,
+                // None yet, or one to another cgroup, or to one that is gone.
+                _ => {
+                    let link = Link::to_cgroup(&program, self.dir.as_fd(), attach_type).with_context(what)?;
+                    generation.pin_link(pin, &link)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees whether the folder is another cgroup by now, and attaches the programs to that: whether
+    /// it was.
+    pub fn follow(&mut self, instance: &Instance) -> Result<bool> {
+        let Ok(there) = fs::metadata(&self.path) else {
+            if !self.is_gone {
+                self.is_gone = true;
+                tracing::warn!(
+                    "{} is gone: nothing is accelerated until it is made again, or another agent runs on another cgroup",
+                    self.path.display()
+                );
+            }
+            return Ok(false);
+        };
+        if there.ino() == self.dir.metadata()?.ino() {
+            return Ok(false);
+        }
+        // It may be gone again.
+        let Ok(made) = Target::open(&self.path) else { return Ok(false) };
+        *self = made;
+        self.attach(instance)?;
+        tracing::info!("{} has been made again: goes on with the new one", self.path.display());
+        Ok(true)
+    }
+}
+
+/// The identity of the cgroup that an instance is attached to, 0 if that is gone: the inode number
+/// of its folder.
+pub fn attached_to(instance: &Instance) -> Result<u64> {
+    let (pin, ..) = ATTACHED[ATTACHED.len() - 1];
+    Ok(match instance.generation().link(pin)?.map(|link| link.info()).transpose()? {
+        Some(LinkInfo { target: LinkTarget::Cgroup { id, .. }, .. }) => id,
+        _ => 0,
+    })
+}
+
+fn is_to(link: &Link, cgroup: u64) -> Result<bool> {
+    Ok(matches!(link.info()?.target, LinkTarget::Cgroup { id, .. } if id == cgroup))
+}

@@ -1,0 +1,233 @@
+//! How shunt does with many open connections: what its commands take, what its agent takes while
+//! nothing happens, and the memory that a connection takes.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::time::TimeValLike;
+use serde::Serialize;
+
+use super::pair::{Listener, Pair, Transport};
+use super::traffic::pass;
+use super::wire::Wire;
+use super::{Interrupt, Lab};
+
+/// Connections to one listener: fewer than there are ports for its clients.
+const TO_ONE: usize = 20_000;
+/// Connections that are opened and used together.
+const BATCH: usize = 2_000;
+/// Messages in each direction after which a connection is worth being accelerated.
+const EXCHANGES: usize = 8;
+/// More reads than a program that could splice has to be seen to make.
+const READS: usize = 300;
+/// How long the agent may take to make a batch direct.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How long the idle agent is watched.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long closed sockets take to be freed.
+const FREED: Duration = Duration::from_secs(2);
+/// What else this process has open.
+const OTHER_FILES: u64 = 1_024;
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub struct Scale {
+    /// Connections that were open.
+    pub flows: usize,
+    /// Ends of them that were enrolled.
+    pub enrolled: u64,
+    /// What each command took.
+    pub commands: Vec<Taken>,
+    /// Share of a processor that the agent took while nothing happened, in per cent.
+    pub idle_percent: f64,
+    /// Kernel memory of a connection by TCP, both of its ends, in bytes.
+    pub tcp_bytes: f64,
+    /// The same of one that is direct.
+    pub shunt_bytes: f64,
+    /// Memory of the agent, in bytes.
+    pub agent_bytes: u64,
+}
+
+/// What one command took.
+#[derive(Debug, Serialize)]
+pub struct Taken {
+    /// The command.
+    pub what: &'static str,
+    /// From its start to its end, in seconds.
+    pub seconds: f64,
+    /// Processor time, its own and the kernel's for it, in seconds; not known of what the agent does for it.
+    pub processor: Option<f64>,
+}
+
+/// Measures with so many open connections. `progress` hears how far it has come.
+pub fn scale(flows: usize, interrupt: &Interrupt, progress: &(dyn Fn(&str) + Sync)) -> Result<Scale> {
+    allow_files(2 * flows as u64 + OTHER_FILES)?;
+    let folder = std::env::temp_dir().join(format!("shunt-scale-{}", std::process::id()));
+    fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let socket = folder.join("metrics");
+    let endpoint = format!("unix:{}", socket.display());
+    let most = flows.to_string();
+    let options = ["--max-flows", &most, "--metrics", &endpoint];
+    let outcome = Lab::with(Duration::from_millis(1), &options).and_then(|lab| {
+        let measured = lab.inside_namespace(|| measure(&lab, flows, &options, &socket, interrupt, progress))?;
+        let closed = lab.close();
+        let measured = measured?;
+        closed?;
+        Ok(measured)
+    });
+    let _ = fs::remove_dir_all(&folder);
+    outcome
+}
+
+fn measure(
+    lab: &Lab,
+    flows: usize,
+    options: &[&str],
+    metrics: &Path,
+    interrupt: &Interrupt,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Scale> {
+    let free = free_memory()?;
+    let by_tcp = open(lab, Transport::Tcp, flows, interrupt, progress)?;
+    let tcp_bytes = free.saturating_sub(free_memory()?) as f64 / flows as f64;
+    for pair in by_tcp {
+        // Without waiting for those that come late, which would take memory.
+        pair.near.set_linger(Some(Duration::ZERO))?;
+    }
+    sleep(FREED);
+    let free = free_memory()?;
+    let pairs = open(lab, Transport::Shunt, flows, interrupt, progress)?;
+    let shunt_bytes = free.saturating_sub(free_memory()?) as f64 / flows as f64;
+
+    progress("what commands take");
+    let agent = lab.agent();
+    let enrolled = agent.enrolled()?;
+    let mut commands = Vec::new();
+    for what in ["status", "stats", "stats --json", "flows", "flows --json"] {
+        interrupt.check()?;
+        commands.push(taken(what, || agent.command(what).map(drop))?);
+    }
+    commands.push(Taken { processor: None, ..taken("a scrape of the metrics", || scrape(metrics))? });
+    progress("what the agent takes");
+    let before = agent.processor_time()?;
+    sleep(IDLE);
+    let idle_percent = (agent.processor_time()? - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    let agent_bytes = agent.memory()?;
+    let mut successor = None;
+    let replaced = taken("run --replace", || {
+        successor = Some(agent.replaced(lab.cgroup(), options)?);
+        Ok(())
+    })?;
+    commands.push(Taken { processor: None, ..replaced });
+    let successor = successor.context("the agent was replaced")?;
+    commands.push(Taken { processor: None, ..taken("a stop", || successor.stop())? });
+    drop(pairs);
+    Ok(Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes })
+}
+
+fn taken(what: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Taken> {
+    let (began, before) = (Instant::now(), of_children()?);
+    work()?;
+    Ok(Taken { what, seconds: began.elapsed().as_secs_f64(), processor: Some(of_children()? - before) })
+}
+
+/// Processor time of the processes that this one has waited for, in seconds.
+fn of_children() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
+}
+
+fn open(
+    lab: &Lab,
+    transport: Transport,
+    flows: usize,
+    interrupt: &Interrupt,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Vec<Pair>> {
+    let mut pairs: Vec<Pair> = Vec::with_capacity(flows);
+    while pairs.len() < flows {
+        let listener = lab.making(transport, || Ok(Listener::new()?))?;
+        let full = flows.min(pairs.len() + TO_ONE);
+        while pairs.len() < full {
+            interrupt.check()?;
+            progress(&format!("{} of {flows} connections by {transport}", pairs.len()));
+            let first = pairs.len();
+            lab.making(transport, || {
+                while pairs.len() < full.min(first + BATCH) {
+                    let near = listener.connect()?;
+                    pairs.push(Pair { near, far: listener.accept()? });
+                }
+                Ok(())
+            })?;
+            settle(transport, &pairs[first..])?;
+        }
+    }
+    Ok(pairs)
+}
+
+/// Uses connections until they are direct, if they can be, as long as [`SETTLING`].
+///
+/// This program could splice, and has to be seen to read often on each of them: so it reads byte by
+/// byte.
+fn settle(transport: Transport, pairs: &[Pair]) -> Result<()> {
+    let mut greeting = [0x5a; 64];
+    for _ in 0..EXCHANGES {
+        for Pair { near, far } in pairs {
+            pass(near, far, &mut greeting)?;
+            pass(far, near, &mut greeting)?;
+        }
+    }
+    if transport != Transport::Shunt {
+        return Ok(());
+    }
+    let mut byte = [0];
+    let deadline = Instant::now() + SETTLING;
+    while Instant::now() < deadline {
+        let before = Wire::here()?;
+        for Pair { near, far } in pairs {
+            for (mut from, mut to) in [(near, far), (far, near)] {
+                from.write_all(&[0x5a; READS])?;
+                for _ in 0..READS {
+                    to.read_exact(&mut byte)?;
+                }
+            }
+        }
+        if Wire::here()? == before {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the metrics as Prometheus does.
+fn scrape(socket: &Path) -> Result<()> {
+    let mut stream = UnixStream::connect(socket).context("cannot connect to the agent's metrics")?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: shunt\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "the metrics are refused: {:?}", answer.lines().next());
+    Ok(())
+}
+
+fn allow_files(files: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft >= files {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files))
+        .with_context(|| format!("this process may not open {files} files: raise fs.nr_open, or measure fewer flows"))
+}
+
+/// Memory that nobody uses.
+fn free_memory() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
+    let number = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse::<u64>().ok());
+    Ok(number.context("/proc/meminfo does not say how much memory is free")? * 1024)
+}
