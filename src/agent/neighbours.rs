@@ -21,10 +21,7 @@ pub struct Neighbour {
 /// The other instances whose cgroup is this one, or lies in it or around it. Those that cannot be
 /// opened are left out: one may end at any time.
 pub fn neighbours(name: &Name, cgroup: &Path, bpffs: Option<&Path>) -> Result<Vec<Neighbour>> {
-    let around: Vec<u64> = fs::canonicalize(cgroup)
-        .into_iter()
-        .flat_map(|folder| folder.ancestors().filter_map(identity).collect::<Vec<_>>())
-        .collect();
+    let around = around(cgroup);
     let mut found = Vec::new();
     for pins in Pins::all(bpffs)?.into_iter().filter(|pins| pins.name() != name) {
         let name = pins.name().clone();
@@ -48,6 +45,13 @@ pub fn expect_none(name: &Name, cgroup: &Path, bpffs: Option<&Path>) -> Result<(
         );
     }
     Ok(())
+}
+
+/// The identities of a cgroup and of all around it, as far up as they can be seen.
+fn around(cgroup: &Path) -> Vec<u64> {
+    let (Ok(folder), Ok(about)) = (fs::canonicalize(cgroup), fs::metadata(cgroup)) else { return Vec::new() };
+    let folders = folder.ancestors().map_while(|folder| fs::metadata(folder).ok());
+    folders.take_while(|above| above.dev() == about.dev()).map(|above| above.ino()).collect()
 }
 
 /// The folder and the identity of an instance's cgroup.

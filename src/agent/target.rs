@@ -25,8 +25,8 @@ const ATTACHED: [(&str, ProgramName, AttachType); 2] = [
 pub struct Target {
     path: PathBuf,
     dir: File,
-    /// Whether the log says that it is gone.
-    is_gone: bool,
+    /// What was wrong when it was last looked at.
+    wrong: String,
 }
 
 impl Target {
@@ -41,7 +41,7 @@ impl Target {
                 cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
             );
         }
-        Ok(Target { path: path.to_owned(), dir, is_gone: false })
+        Ok(Target { path: path.to_owned(), dir, wrong: String::new() })
     }
 
     /// Its folder.
@@ -69,27 +69,33 @@ impl Target {
     }
 
     /// Sees whether the folder is another cgroup by now, and attaches the programs to that: whether
-    /// it was.
+    /// it was. What fails is tried again the next time.
     pub fn follow(&mut self, instance: &Instance) -> Result<bool> {
         let Ok(there) = fs::metadata(&self.path) else {
-            if !self.is_gone {
-                self.is_gone = true;
-                tracing::warn!(
-                    "{} is gone: nothing is accelerated until it is made again, or another agent runs on another cgroup",
-                    self.path.display()
-                );
-            }
+            self.warn("is gone: nothing is accelerated until it is made again".into());
             return Ok(false);
         };
         if there.ino() == self.dir.metadata()?.ino() {
             return Ok(false);
         }
-        // It may be gone again.
-        let Ok(made) = Target::open(&self.path) else { return Ok(false) };
-        *self = made;
-        self.attach(instance)?;
+        let attached = Target::open(&self.path).and_then(|made| made.attach(instance).map(|()| made));
+        match attached {
+            Ok(made) => *self = made,
+            Err(error) => {
+                self.warn(format!("has been made again, and nothing is accelerated in there: {error:#}"));
+                return Ok(false);
+            }
+        }
         tracing::info!("{} has been made again: goes on with the new one", self.path.display());
         Ok(true)
+    }
+
+    /// Says it once.
+    fn warn(&mut self, wrong: String) {
+        if self.wrong != wrong {
+            tracing::warn!("{} {wrong}", self.path.display());
+            self.wrong = wrong;
+        }
     }
 }
 
