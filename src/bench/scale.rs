@@ -30,8 +30,6 @@ const READS: usize = 300;
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long the idle agent is watched.
 const IDLE: Duration = Duration::from_secs(5);
-/// How long closed sockets take to be freed.
-const FREED: Duration = Duration::from_secs(2);
 /// What else this process has open.
 const OTHER_FILES: u64 = 1_024;
 
@@ -67,7 +65,7 @@ pub struct Taken {
 
 /// Measures with so many open connections. `progress` hears how far it has come.
 pub fn scale(flows: usize, interrupt: &Interrupt, progress: &(dyn Fn(&str) + Sync)) -> Result<Scale> {
-    allow_files(2 * flows as u64 + OTHER_FILES)?;
+    allow_files(4 * flows as u64 + OTHER_FILES)?;
     let folder = std::env::temp_dir().join(format!("shunt-scale-{}", std::process::id()));
     fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let socket = folder.join("metrics");
@@ -93,17 +91,15 @@ fn measure(
     interrupt: &Interrupt,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Scale> {
-    let free = free_memory()?;
+    let before = free_memory()?;
     let by_tcp = open(lab, Transport::Tcp, flows, interrupt, progress)?;
-    let tcp_bytes = free.saturating_sub(free_memory()?) as f64 / flows as f64;
-    for pair in by_tcp {
-        // Without waiting for those that come late, which would take memory.
-        pair.near.set_linger(Some(Duration::ZERO))?;
-    }
-    sleep(FREED);
-    let free = free_memory()?;
+    let between = free_memory()?;
+    // Beside those: what closed sockets leave would be taken again.
     let pairs = open(lab, Transport::Shunt, flows, interrupt, progress)?;
-    let shunt_bytes = free.saturating_sub(free_memory()?) as f64 / flows as f64;
+    let after = free_memory()?;
+    let of_each = |before: u64, after: u64| before.saturating_sub(after) as f64 / flows as f64;
+    let (tcp_bytes, shunt_bytes) = (of_each(before, between), of_each(between, after));
+    drop(by_tcp);
 
     progress("what commands take");
     let agent = lab.agent();

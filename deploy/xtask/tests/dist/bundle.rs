@@ -10,7 +10,7 @@ use xtask::bundle;
 use crate::tool::{both, run, shunt, succeed, tool};
 
 /// The unpacked bundle of the real binary; made once.
-fn unpacked() -> &'static Path {
+pub fn unpacked() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("make a folder");

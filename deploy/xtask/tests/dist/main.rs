@@ -1,5 +1,6 @@
 //! What is handed to operators, judged by the tools that they have: kubectl, systemd, man, the shells, sha256sum, a chroot.
 
+mod booted;
 mod bundle;
 mod confined;
 mod docs;
