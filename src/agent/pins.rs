@@ -1,10 +1,9 @@
 //! An instance's folder in the BPF file system: what outlives the agent, and who may change it.
 //!
 //! ```text
-//! <bpffs>/shunt/NAME/1/         rendezvous socks lanes fins counters control about    the maps
-//!                               ports addresses processes cgroups listeners clients   the rules, and who is who
-//!                               establish send options look                           the programs
-//!                               link_establish link_send link_options                 the attachments
+//! <bpffs>/shunt/NAME/1/         rendezvous socks lanes counters control about …      the maps
+//!                               establish send verdict options look …               the programs
+//!                               link_establish link_send link_verdict link_options  the attachments
 //!                    2/         see `generation`
 //!                    successor/
 //! ```
@@ -24,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Generation, Name};
 use crate::bed::bpffs;
@@ -48,7 +48,7 @@ impl Pins {
     /// The folder of `name` below `mount_point`, or below the bpffs of the mount table; one is mounted if there is none.
     pub fn new(name: &Name, mount_point: Option<&Path>) -> Result<Pins> {
         let mount_point = match mount_point {
-            Some(dir) => dir.to_owned(),
+            Some(dir) => given(dir)?,
             None => bpffs::find_or_mount()?,
         };
         Ok(Pins { name: name.clone(), dir: mount_point.join(FOLDER).join(name.as_ref()) })
@@ -56,30 +56,29 @@ impl Pins {
 
     /// The folder of `name`, which has to be there.
     pub fn existing(name: &Name, mount_point: Option<&Path>) -> Result<Pins> {
-        let mount_point = match mount_point {
-            Some(dir) => Some(dir.to_owned()),
-            None => bpffs::find()?,
+        let Some(mount_point) = mount_point.map_or_else(|| Ok(bpffs::find()?), |dir| given(dir).map(Some))? else {
+            bail!(
+                "no instance named '{name}' here: no BPF file system is mounted; `shunt run --name {name}` starts one"
+            );
         };
-        let pins = mount_point.map(|dir| Pins { name: name.clone(), dir: dir.join(FOLDER).join(name.as_ref()) });
-        match pins {
-            Some(pins) if pins.dir.is_dir() => Ok(pins),
-            _ => bail!(
+        let pins = Pins { name: name.clone(), dir: mount_point.join(FOLDER).join(name.as_ref()) };
+        match fs::metadata(&pins.dir) {
+            Ok(_) => Ok(pins),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
                 "no instance named '{name}' here: `shunt status` lists what runs, `shunt run --name {name}` starts one"
             ),
+            Err(error) => Err(error).with_context(|| hidden(&pins.dir)),
         }
     }
 
     /// Every instance below `mount_point` or the bpffs of the mount table, by name.
     pub fn all(mount_point: Option<&Path>) -> Result<Vec<Pins>> {
-        let mount_point = match mount_point {
-            Some(dir) => Some(dir.to_owned()),
-            None => bpffs::find()?,
-        };
+        let mount_point = mount_point.map_or_else(|| Ok(bpffs::find()?), |dir| given(dir).map(Some))?;
         let Some(folder) = mount_point.map(|dir| dir.join(FOLDER)) else { return Ok(Vec::new()) };
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", folder.display())),
+            Err(error) => return Err(error).with_context(|| hidden(&folder)),
         };
         let mut all = Vec::new();
         for entry in entries {
@@ -208,6 +207,23 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// The mount point that the operator has given: a folder of anything else cannot hold pins.
+fn given(dir: &Path) -> Result<PathBuf> {
+    let about = statfs(dir).with_context(|| format!("cannot look at {}, which --bpffs names", dir.display()))?;
+    if about.filesystem_type() != BPF_FS_MAGIC {
+        bail!(
+            "{0} is no BPF file system: `findmnt -t bpf` says where one is mounted, `mount -t bpf bpf {0}` mounts one there; \
+             without --bpffs shunt finds or mounts it",
+            dir.display()
+        );
+    }
+    Ok(dir.to_owned())
+}
+
+fn hidden(dir: &Path) -> String {
+    format!("cannot look into {}; what runs here can be seen by root", dir.display())
 }
 
 /// Locks a folder. Others look at locks by taking them for a moment, so it is asked for more than once.

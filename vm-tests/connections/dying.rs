@@ -268,6 +268,38 @@ fn a_bpffs_that_cannot_be_written_is_told_and_nothing_is_attached() {
     });
 }
 
+#[test]
+fn a_folder_that_is_no_bpffs_is_refused_and_nothing_is_made_in_it() {
+    isolated(|| {
+        let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2)");
+        let path = cgroup.path().to_str().expect("a path in UTF-8");
+        let dir = tempfile::tempdir().expect("make a directory");
+        let missing = dir.path().join("missing");
+        for (place, why) in [(dir.path(), "is no BPF file system"), (&missing, "No such file or directory")] {
+            let place = place.to_str().expect("a path in UTF-8");
+            for command in [&["run", "--cgroup", path][..], &["stats"], &["status"], &["detach"]] {
+                let said = attempt(shunt(&[command, &["--bpffs", place]].concat())).expect("it is refused");
+                assert!(said.contains(place) && said.contains(why), "{command:?}: {said}");
+            }
+        }
+        assert!(!missing.exists());
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list it").count(), 0);
+        assert_eq!(attached_to(cgroup.path()), 0);
+    });
+}
+
+/// As somebody who is not root.
+#[test]
+fn who_may_not_look_into_the_folder_of_pins_is_told_so() {
+    isolated(|| {
+        let node = Node::start();
+        let mut command = shunt(&["stats", "--name", node.agent.name()]);
+        command.uid(65_534);
+        let said = attempt(command).expect("it is refused");
+        assert!(said.contains("Permission denied") && said.contains("root"), "{said}");
+    });
+}
+
 fn pair_in(cgroup: &Cgroup, namespace: &Namespace) -> Pair {
     let connect = || {
         cgroup.enter().expect("enter the cgroup");
