@@ -1,25 +1,25 @@
 //! Answers `GET /metrics` and `GET /healthz`, and nothing else, over HTTP/1.1.
 //!
 //! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few seconds and a few kilobytes to ask, and
-//! not more than a few may do so at once: others are turned away before anything is read.
+//! there are places for a few at once. If all are taken, whoever has kept one longest without asking, or without taking its answer,
+//! loses it to who comes: slow clients cannot keep a liveness probe out, which asks at once.
 
 use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::{Collector, Format};
 
-/// How many may ask at once.
+/// How many may ask, or take their answers, at once.
 const AT_ONCE: usize = 8;
 /// How long a question may take, and how long taking an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl Responder {
     /// Answers from now on, in threads of its own, as long as the process lives.
     pub fn serve(&self, collector: Collector) -> Result<()> {
         let collector = Arc::new(collector);
-        let answer = move |asking: Box<dyn Asking>| match answer(asking, &*collector) {
+        let answer = move |asking: Box<dyn Asking>, seat: &Seat| match answer(asking, seat, &*collector) {
             Ok(()) => {}
             Err(error) => tracing::debug!("a scrape came to nothing: {error}"),
         };
@@ -147,6 +147,10 @@ impl Drop for Responder {
 /// Somebody who has connected.
 trait Asking: Read + Write + Send {
     fn patience(&self, read: Duration, write: Duration) -> std::io::Result<()>;
+    /// The same connection once more.
+    fn again(&self) -> std::io::Result<Box<dyn Asking>>;
+    /// Ends it: who reads or writes is told.
+    fn hang_up(&self);
 }
 
 macro_rules! asking {
@@ -155,6 +159,15 @@ macro_rules! asking {
             fn patience(&self, read: Duration, write: Duration) -> std::io::Result<()> {
                 self.set_read_timeout(Some(read))?;
                 self.set_write_timeout(Some(write))
+            }
+
+            fn again(&self) -> std::io::Result<Box<dyn Asking>> {
+                Ok(Box::new(self.try_clone()?))
+            }
+
+            fn hang_up(&self) {
+                // It may have ended by itself.
+                let _ = self.shutdown(Shutdown::Both);
             }
         })*
     };
@@ -178,13 +191,72 @@ impl Source for Collector {
     }
 }
 
-/// Lets connections be answered, each in a thread, no more than [`AT_ONCE`].
+/// Who is being answered.
+#[derive(Clone, Default)]
+struct Places(Arc<Mutex<Taken>>);
+
+#[derive(Default)]
+struct Taken {
+    /// In the order in which they came.
+    places: Vec<Place>,
+    next: u64,
+}
+
+struct Place {
+    number: u64,
+    stream: Box<dyn Asking>,
+    /// It has asked, and the answer is not ready yet: the agent keeps it waiting, not it the agent.
+    is_served: bool,
+}
+
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // What a thread that failed left is as good as any.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for who comes, if there is one, or one can be had.
+    fn take(&self, stream: &dyn Asking) -> Option<Seat> {
+        let stream = stream.again().ok()?;
+        let mut taken = self.taken();
+        if taken.places.len() >= AT_ONCE {
+            let oldest = taken.places.iter().position(|place| !place.is_served)?;
+            taken.places.remove(oldest).stream.hang_up();
+        }
+        let number = taken.next;
+        taken.next += 1;
+        taken.places.push(Place { number, stream, is_served: false });
+        Some(Seat { places: self.clone(), number })
+    }
+}
+
+/// A place of somebody, free again when this is dropped.
+struct Seat {
+    places: Places,
+    number: u64,
+}
+
+impl Seat {
+    fn is_served(&self, is_served: bool) {
+        if let Some(place) = self.places.taken().places.iter_mut().find(|place| place.number == self.number) {
+            place.is_served = is_served;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.places.taken().places.retain(|place| place.number != self.number);
+    }
+}
+
+/// Lets connections be answered, each in a thread.
 fn accept(
     mut next: impl FnMut() -> std::io::Result<Box<dyn Asking>> + Send + 'static,
-    answer: impl Fn(Box<dyn Asking>) + Send + Sync + 'static,
+    answer: impl Fn(Box<dyn Asking>, &Seat) + Send + Sync + 'static,
 ) -> Result<()> {
     let answer = Arc::new(answer);
-    let asking = Arc::new(AtomicUsize::new(0));
+    let places = Places::default();
     let thread = std::thread::Builder::new().name("metrics".into());
     thread.spawn(move || {
         loop {
@@ -197,27 +269,24 @@ fn accept(
                     continue;
                 }
             };
-            if asking.load(Ordering::Relaxed) >= AT_ONCE {
-                continue;
-            }
-            asking.fetch_add(1, Ordering::Relaxed);
-            let (answer, done) = (Arc::clone(&answer), Arc::clone(&asking));
-            let started = std::thread::Builder::new().name("scrape".into()).spawn(move || {
-                answer(stream);
-                done.fetch_sub(1, Ordering::Relaxed);
-            });
-            if started.is_err() {
-                asking.fetch_sub(1, Ordering::Relaxed);
-            }
+            let Some(seat) = places.take(&*stream) else { continue };
+            let answer = Arc::clone(&answer);
+            // Without a thread it is turned away.
+            let _ = std::thread::Builder::new().name("scrape".into()).spawn(move || answer(stream, &seat));
         }
     })?;
     Ok(())
 }
 
 /// Reads a question and answers it.
-fn answer(mut stream: Box<dyn Asking>, source: &dyn Source) -> std::io::Result<()> {
+fn answer(mut stream: Box<dyn Asking>, seat: &Seat, source: &dyn Source) -> std::io::Result<()> {
     let (status, content_type, body, with_body) = match read_head(&mut *stream)? {
-        Head::Complete(head) => respond(&head, source),
+        Head::Complete(head) => {
+            seat.is_served(true);
+            let answer = respond(&head, source);
+            seat.is_served(false);
+            answer
+        }
         Head::TooLong => ("431 Request Header Fields Too Large", PLAIN, "the request is too long\n".into(), true),
         Head::Late => ("408 Request Timeout", PLAIN, "the request took too long\n".into(), true),
         Head::Gone => return Ok(()),
@@ -374,7 +443,7 @@ mod tests {
         let listener = listener.try_clone().expect("one more descriptor");
         accept(
             move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>),
-            |asking| drop(answer(asking, &Fixed { draining: Ok(false) })),
+            |asking, seat| drop(answer(asking, seat, &Fixed { draining: Ok(false) })),
         )
         .expect("answer");
         let Endpoint::Tcp(address) = *responder.endpoint() else { panic!("an address") };
@@ -398,20 +467,17 @@ mod tests {
         assert!(ask(address, b"\xff\xfe\0\r\n\r\n").starts_with("HTTP/1.1 400"));
         drop(TcpStream::connect(address).expect("connect and go"));
 
-        // A few that never ask: others are still answered.
+        // More than there are places for that never ask: others are still answered, each time.
         let begun = Instant::now();
         let mut idle: Vec<TcpStream> =
-            (0..AT_ONCE - 2).map(|_| TcpStream::connect(address).expect("connect")).collect();
-        let mut answer = ask(address, b"GET /healthz HTTP/1.1\r\n\r\n");
-        while answer.is_empty() && begun.elapsed() < PATIENCE / 2 {
-            // Turned away: those from before the idle ones are still being let go of.
-            answer = ask(address, b"GET /healthz HTTP/1.1\r\n\r\n");
+            (0..AT_ONCE * 4).map(|_| TcpStream::connect(address).expect("connect")).collect();
+        for _ in 0..AT_ONCE * 2 {
+            let answer = ask(address, b"GET /healthz HTTP/1.1\r\n\r\n");
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
         }
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
         assert!(begun.elapsed() < PATIENCE / 2, "it waited for those that do not ask");
-
         // One sends a byte now and then: that gains it nothing.
-        let slow = idle.first_mut().expect("one of them");
+        let slow = idle.last_mut().expect("one of them");
         let mut said = Vec::new();
         while begun.elapsed() < PATIENCE * 2 && slow.write_all(b"G").is_ok() && said.is_empty() {
             slow.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
@@ -423,14 +489,14 @@ mod tests {
             }
         }
         assert!(begun.elapsed() < PATIENCE + PATIENCE / 2, "a byte now and then has bought time");
+        assert!(said.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&said));
 
-        // Too many at once: some are turned away, and when they have gone it goes on.
-        let crowd: Vec<TcpStream> = (0..AT_ONCE * 4).map(|_| TcpStream::connect(address).expect("connect")).collect();
-        drop((crowd, idle));
-        let begun = Instant::now();
-        while !ask(address, b"GET /healthz HTTP/1.1\r\n\r\n").ends_with("ok\n") {
-            assert!(begun.elapsed() < PATIENCE * 2, "it does not recover");
-        }
+        // Those that have asked and take nothing of the answer cannot keep their places either.
+        let mut greedy: Vec<TcpStream> =
+            (0..AT_ONCE * 2).map(|_| TcpStream::connect(address).expect("connect")).collect();
+        greedy.iter_mut().for_each(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap_or_default());
+        assert!(ask(address, b"GET /healthz HTTP/1.1\r\n\r\n").ends_with("ok\n"));
+        drop(greedy);
     }
 
     #[test]
