@@ -56,7 +56,7 @@ pub struct Run {
     /// When stopped, leave the datapath at work for the next agent instead of taking it away; `shunt detach` does that
     #[arg(long)]
     keep: bool,
-    /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and /healthz: ADDRESS:PORT or unix:PATH
+    /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and probes at /livez and /healthz: ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "WHERE")]
     metrics: Option<Endpoint>,
     /// Take over from an agent of this name, running or dead: its flows go on, new ones are accelerated all the time, and a running agent

@@ -1,4 +1,4 @@
-//! Answers `GET /metrics` and `GET /healthz`, and nothing else, over HTTP/1.1.
+//! Answers `GET /metrics`, `GET /livez` and `GET /healthz`, and nothing else, over HTTP/1.1.
 //!
 //! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few seconds and a few kilobytes to ask, and
 //! there are places for a few at once. If all are taken, whoever has kept one longest without asking, or without taking its answer,
@@ -370,12 +370,14 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
                 Err(error) => failed(error),
             }
         }
+        // That it answers is the answer; it costs the same however many flows are open.
+        Some("/livez") => ("200 OK", PLAIN, "ok\n".into(), with_body),
         Some("/healthz") => match source.is_draining() {
             Ok(false) => ("200 OK", PLAIN, "ok\n".into(), with_body),
             Ok(true) => ("503 Service Unavailable", PLAIN, "draining\n".into(), with_body),
             Err(error) => failed(error),
         },
-        _ => ("404 Not Found", PLAIN, "there are /metrics and /healthz\n".into(), with_body),
+        _ => ("404 Not Found", PLAIN, "there are /metrics, /livez and /healthz\n".into(), with_body),
     }
 }
 
@@ -416,6 +418,7 @@ mod tests {
     fn health_is_that_of_the_instance() {
         for (draining, status) in [(Ok(false), "200"), (Ok(true), "503"), (Err(()), "500")] {
             assert_eq!(&respond("GET /healthz HTTP/1.1", &Fixed { draining }).0[..3], status);
+            assert_eq!(&respond("GET /livez HTTP/1.1", &Fixed { draining }).0[..3], "200");
         }
     }
 

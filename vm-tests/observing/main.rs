@@ -76,7 +76,9 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
         promtool.stdin.take().expect("its stdin").write_all(text.as_bytes()).expect("write to it");
         assert_eq!(checked(promtool.wait_with_output().expect("its end")), "");
         assert!(get(port, "/metrics", "application/openmetrics-text").expect("a scrape").ends_with("# EOF\n"));
-        assert_eq!(get(port, "/healthz", "*/*").as_deref(), Some("ok\n"));
+        for probe in ["/healthz", "/livez"] {
+            assert_eq!(get(port, probe, "*/*").as_deref(), Some("ok\n"));
+        }
 
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("prometheus.yml");
