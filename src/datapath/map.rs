@@ -13,6 +13,9 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 /// Connections whose SYN has reached a listener here and whose handshake goes on, or comes to nothing.
 const HANDSHAKES: u32 = 16_384;
 
+/// Sockets that are about to be enrolled are noted before the socket map has them, or has no room for them.
+const AHEAD: u32 = 16;
+
 /// Connections whose ends look for each other, or of which one has none to look for.
 const MEETING: u32 = 65_536;
 
@@ -95,7 +98,8 @@ impl Maps {
             rendezvous: MapRef::new("rendezvous", MapKind::LruHash, if flows < MEETING { flows } else { MEETING }),
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
-            arrived: MapRef::new("arrived", MapKind::Hash, flows.saturating_mul(2)).flags(BPF_F_NO_PREALLOC),
+            arrived: MapRef::new("arrived", MapKind::Hash, flows.saturating_mul(2).saturating_add(AHEAD))
+                .flags(BPF_F_NO_PREALLOC),
             candidates: MapRef::new("candidates", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             adoptees: MapRef::new("adoptees", MapKind::Hash, ADOPTEES).flags(BPF_F_NO_PREALLOC),
             adoptions: MapRef::new("adoptions", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::agent::{Agent, run};
+use crate::harness::agent::run;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
@@ -219,15 +219,17 @@ fn what_a_killed_agent_left_is_refused_or_taken_over_but_never_lost() {
         let pairs = flows_with_unread_bytes(&node);
         node.agent.signal(Signal::SIGKILL);
         node.agent.wait();
-        // Another agent under another name on the same cgroup must not disturb them, either.
-        let mut other = Agent::start(node.bed.cgroup().path(), &[]);
+        // Another agent under another name on the same cgroup would disturb them.
+        let cgroup = node.bed.cgroup().path().to_str().expect("text");
+        let other = run(&["run", "--name", "another", "--cgroup", cgroup]);
+        let said = String::from_utf8_lossy(&other.stderr);
+        assert!(other.status.code() == Some(1) && said.contains(node.agent.name()), "{other:?}");
         let young = node.pair(VETH);
         both_ways(&young, 28, 1 << 20, 50_000);
         drop(young);
         for pair in &pairs {
             read_the_rest(pair, UNREAD);
         }
-        other.stop();
         let detached = run(&["detach", "--name", node.agent.name()]);
         assert_eq!(detached.status.code(), Some(0), "{detached:?}");
     });
