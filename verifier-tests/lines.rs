@@ -18,6 +18,7 @@ fn files(program: ProgramName) -> &'static [&'static str] {
         ProgramName::Reads => &["evidence.rs"],
         ProgramName::Options => &["options.rs"],
         ProgramName::Adopt => &["adopt.rs", "look.rs"],
+        ProgramName::Show => &["look.rs"],
         ProgramName::Look => &["look.rs"],
     }
 }

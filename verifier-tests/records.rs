@@ -83,6 +83,7 @@ fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
         "Ports",
         "Prefix",
         "Process",
+        "Refusal",
         "Tracer",
     ];
     assert_eq!(records.keys().copied().collect::<Vec<_>>(), expected, "records in maps");

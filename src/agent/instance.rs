@@ -2,12 +2,15 @@
 //!
 //! Also an instance that another version of shunt runs: the records that are read here only grow at their ends.
 
+use std::collections::HashSet;
+use std::io::Read;
+
 use anyhow::{Context, Result};
 use bytemuck::{Pod, Zeroable};
-use syscalls::{Map, PerCpuMap, Prog, Update};
+use syscalls::{Iter, Link, Map, PerCpuMap, Prog, Update};
 
 use super::{Generation, Pins};
-use crate::datapath::{About, Control, Counter, FlowEnd, Isns, RECORD_AT};
+use crate::datapath::{ABI, About, Control, Counter, FlowEnd, Isns, ProgramName, RECORD_AT};
 
 /// The maps and programs of one generation of an instance, open.
 pub struct Instance {
@@ -108,12 +111,35 @@ impl Instance {
 
     /// Every enrolled socket.
     pub fn ends(&self) -> Result<Vec<FlowEnd>> {
+        if let Some(ends) = self.shown_ends()? {
+            return Ok(ends);
+        }
         let mut ends = Vec::new();
         for name in self.socks.keys() {
             // Sockets come and go while this goes on.
             ends.extend(self.end(&bytemuck::pod_read_unaligned(&name?))?);
         }
         Ok(ends)
+    }
+
+    /// The same in one go, if the kernel lets programs go over socket maps, and the records are of this version.
+    fn shown_ends(&self) -> Result<Option<Vec<FlowEnd>>> {
+        let path = self.generation.path(ProgramName::Show.pin());
+        if self.about()?.abi != ABI || !path.exists() {
+            return Ok(None);
+        }
+        let Ok(link) = Prog::open_pinned(&path).and_then(|show| Link::to_iter(&show, Some(&self.socks))) else {
+            return Ok(None);
+        };
+        let mut shown = Vec::new();
+        Iter::of_link(&link)?.read_to_end(&mut shown).context("cannot go over the enrolled sockets")?;
+        let mut ends: Vec<FlowEnd> =
+            shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect();
+        // Whenever the kernel's buffer is full, the sockets of the bucket that it has come to are shown again
+        // (`sock_hash_seq_start`).
+        let mut seen = HashSet::with_capacity(ends.len());
+        ends.retain(|end| seen.insert(end.own.cookie));
+        Ok(Some(ends))
     }
 
     /// The enrolled socket of this name, if there is one.

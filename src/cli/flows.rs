@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 
 use super::table::Table;
 use super::{DONE, Instance, say};
 use crate::agent;
 use crate::datapath::Counter;
-use crate::observe::{self, FlowSide};
+use crate::observe::{self, Flow, FlowSide};
 
 /// Each open flow: who talks to whom, which way, and how much went directly and by TCP
 ///
@@ -31,6 +32,15 @@ pub struct Flows {
     /// For machines; with --watch one object a line
     #[arg(long)]
     json: bool,
+}
+
+/// The same for machines.
+#[derive(Serialize)]
+struct Report<'a> {
+    name: &'a str,
+    flows: Vec<Flow>,
+    /// Connections that were left to TCP by rules since the start.
+    excluded: u64,
 }
 
 impl Flows {
@@ -53,11 +63,8 @@ impl Flows {
         let flows = observe::flows(instance)?;
         let excluded = instance.counter(Counter::Excluded)?;
         if self.json {
-            let name = instance.pins().name().to_string();
-            return say(format_args!(
-                "{}\n",
-                serde_json::json!({ "name": name, "flows": flows, "excluded": excluded })
-            ));
+            let name = instance.pins().name().as_ref();
+            return say(serde_json::to_string(&Report { name, flows, excluded })? + "\n");
         }
         let mut table = Table::new(&["CLIENT", "SERVER", "TO SERVER", "TO CLIENT"]);
         for flow in &flows {

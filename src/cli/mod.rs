@@ -1,7 +1,7 @@
 //! The command line: a file per command. What they do is in the modules beside this one; here it is asked for and shown.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -158,7 +158,9 @@ fn say_in_colour(text: impl Display) -> Result<()> {
     said(write_to(anstream::stdout().lock(), text))
 }
 
-fn write_to(mut out: impl Write, text: impl Display) -> std::io::Result<()> {
+fn write_to(out: impl Write, text: impl Display) -> std::io::Result<()> {
+    // Standard output is flushed at each line.
+    let mut out = BufWriter::new(out);
     write!(out, "{text}")?;
     out.flush()
 }

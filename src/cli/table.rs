@@ -1,6 +1,6 @@
 //! Tables as commands print them: columns as wide as their widest cell, two spaces between.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// A table with a heading.
 pub struct Table {
@@ -34,18 +34,21 @@ impl fmt::Display for Table {
             cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut line = String::new();
         for row in &self.rows {
-            let mut line = String::new();
+            line.clear();
             for (column, cell) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[column] - cell.chars().count());
-                let (before, after) =
-                    if self.right.contains(&column) { (pad.as_str(), "") } else { ("", pad.as_str()) };
-                line.push_str(before);
-                line.push_str(cell);
-                line.push_str(after);
-                line.push_str("  ");
+                let width = widths[column];
+                // Into a string: never fails.
+                let _ = if self.right.contains(&column) {
+                    write!(line, "{cell:>width$}  ")
+                } else {
+                    write!(line, "{cell:<width$}  ")
+                };
             }
-            writeln!(f, "{}", line.trim_end())?;
+            line.truncate(line.trim_end().len());
+            line.push('\n');
+            f.write_str(&line)?;
         }
         Ok(())
     }

@@ -158,6 +158,7 @@ impl Datapath {
             ProgramName::Options => options::program(self),
             ProgramName::Adopt => adopt::program(self),
             ProgramName::Look => look::program(self),
+            ProgramName::Show => look::iterator(self),
         }
     }
 }
@@ -179,13 +180,15 @@ pub enum ProgramName {
     Adopt,
     /// Classifier: shows one enrolled socket.
     Look,
+    /// Iterator: shows all of them.
+    Show,
     /// sock_ops: the events of a connection.
     Establish,
 }
 
 impl ProgramName {
     /// Every one, in the order in which they are attached: with the last, connections begin to be noticed.
-    pub const ALL: [ProgramName; 8] = [
+    pub const ALL: [ProgramName; 9] = [
         ProgramName::Send,
         ProgramName::Verdict,
         ProgramName::Options,
@@ -193,6 +196,7 @@ impl ProgramName {
         ProgramName::Reads,
         ProgramName::Adopt,
         ProgramName::Look,
+        ProgramName::Show,
         ProgramName::Establish,
     ];
 
@@ -201,6 +205,7 @@ impl ProgramName {
         match self {
             ProgramName::Reads => Some("programs that could splice stay with TCP"),
             ProgramName::Adopt => Some("connections that were open before stay with TCP"),
+            ProgramName::Show => Some("with many connections, what shows them takes longer"),
             _ => None,
         }
     }
@@ -215,6 +220,7 @@ impl ProgramName {
             ProgramName::Reads => "reads",
             ProgramName::Adopt => "adopt",
             ProgramName::Look => "look",
+            ProgramName::Show => "show",
             ProgramName::Establish => "establish",
         }
     }

@@ -1,7 +1,10 @@
 //! Which process holds a socket: the kernel shows the socket's inode number among the files of the process.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
+
+use nix::fcntl::readlinkat;
 
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -15,45 +18,49 @@ pub struct Process {
 /// The processes that hold sockets, as far as this process may see them.
 #[derive(Debug, Default)]
 pub struct Processes {
-    by_inode: HashMap<u64, (Process, i32)>,
+    all: Vec<Process>,
+    /// The number of a process in that list, and its descriptor.
+    by_inode: HashMap<u64, (usize, i32)>,
 }
 
 impl Processes {
     /// Looks through `/proc`. Processes that go while it looks, or that it may not look into, are left out.
     pub fn now() -> Processes {
-        let mut by_inode = HashMap::new();
+        let mut found = Processes::default();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            let Ok(files) = fs::read_dir(entry.path().join("fd")) else { continue };
-            let mut name = None;
+            let folder = entry.path().join("fd");
+            let (Ok(files), Ok(folder)) = (fs::read_dir(&folder), fs::File::open(&folder)) else { continue };
+            let mut number = None;
             for file in files.flatten() {
-                let target = fs::read_link(file.path()).ok();
-                let Some(inode) = target.as_deref().and_then(|path| path.to_str()).and_then(socket_inode) else {
-                    continue;
-                };
-                let name = name.get_or_insert_with(|| {
-                    fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim_end().to_owned()
-                });
+                let target = readlinkat(&folder, file.file_name().as_os_str()).ok();
+                let Some(inode) = target.as_deref().and_then(OsStr::to_str).and_then(socket_inode) else { continue };
                 let Some(fd) = file.file_name().to_str().and_then(|number| number.parse().ok()) else { continue };
-                by_inode.entry(inode).or_insert_with(|| (Process { pid, name: name.clone() }, fd));
+                let number = *number.get_or_insert_with(|| {
+                    let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+                    found.all.push(Process { pid, name: name.trim_end().to_owned() });
+                    found.all.len() - 1
+                });
+                found.by_inode.entry(inode).or_insert((number, fd));
             }
         }
-        Processes { by_inode }
+        found
     }
 
     /// The first process found that holds the socket with this inode number.
     pub fn holding(&self, inode: u64) -> Option<&Process> {
-        self.by_inode.get(&inode).map(|(process, _)| process)
+        self.by_inode.get(&inode).and_then(|(number, _)| self.all.get(*number))
     }
 
     /// Every socket: a process that holds it, and its descriptor there.
     pub fn sockets(&self) -> impl Iterator<Item = (&Process, i32)> {
-        self.by_inode.values().map(|(process, fd)| (process, *fd))
+        self.by_inode.values().filter_map(|(number, fd)| Some((self.all.get(*number)?, *fd)))
     }
 
     /// The number of that process, and its descriptor of the socket.
     pub fn descriptor(&self, inode: u64) -> Option<(u32, i32)> {
-        self.by_inode.get(&inode).map(|(process, fd)| (process.pid, *fd))
+        let (number, fd) = self.by_inode.get(&inode)?;
+        Some((self.all.get(*number)?.pid, *fd))
     }
 }
 

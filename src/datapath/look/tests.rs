@@ -33,9 +33,20 @@ fn name(w: &mut World, sk: u64) -> Isns {
     w.lane(sk).expect("a lane").own.name
 }
 
+/// What is shown of a socket, whichever way.
 fn shown(w: &mut World, sk: u64) -> FlowEnd {
     let name = name(w, sk);
-    w.look(name).expect("an enrolled socket")
+    let looked = w.look(name);
+    assert_eq!(w.show(sk), looked);
+    looked.expect("an enrolled socket")
+}
+
+#[test]
+fn after_the_last_socket_and_for_one_without_a_lane_nothing_is_shown() {
+    on_every_kernel(|mut w| {
+        let (client, _) = w.candidates();
+        assert_eq!((w.show(0), w.show(client)), (None, None));
+    });
 }
 
 #[test]
@@ -127,11 +138,14 @@ fn a_member_that_cannot_be_read_is_shown_as_zero_and_spoils_no_other() {
         let whole = shown(&mut w, client);
         let mut reads = 0;
         loop {
+            let name = name(&mut w, client);
             w.fault(Helper::ProbeReadKernel, reads, Fault::Fails);
-            let end = shown(&mut w, client);
+            let end = w.look(name).expect("an enrolled socket");
             if w.pending_faults() > 0 {
                 break;
             }
+            w.fault(Helper::ProbeReadKernel, reads, Fault::Fails);
+            assert_eq!(w.show(client), Some(end), "{reads}");
             let different = |end: &FlowEnd| {
                 [
                     end.tcp_bytes != whole.tcp_bytes,

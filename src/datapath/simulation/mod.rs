@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bpf_asm::{
-    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__tcp, bpf_sock_ops, bpf_sockopt, sk_msg_md,
-    sock_recv_length,
+    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__tcp, bpf_sock_ops,
+    bpf_sockopt, sk_msg_md, sock_recv_length,
 };
 use bytemuck::Pod;
 
@@ -934,6 +934,17 @@ impl World {
         edit(&mut candidate);
         let at = self.host_mut().map("candidates").entries[sk.to_le_bytes().as_slice()];
         self.host().memory.write(at, bytemuck::bytes_of(&candidate));
+    }
+
+    /// What the program that goes over the socket map says of this socket; 0 is none, after the last.
+    pub fn show(&mut self, sk: u64) -> Option<FlowEnd> {
+        let meta = self.object();
+        self.host_mut().state.output.clear();
+        self.new_context(bpf_iter__sockmap::sk.offset());
+        self.fill_context(&[(bpf_iter__sockmap::meta.offset(), 8, meta), (bpf_iter__sockmap::sk.offset(), 8, sk)]);
+        assert_eq!(self.run(ProgramName::Show, sk), 0, "or it would be called for this one again");
+        let output = &self.host().state.output;
+        (!output.is_empty()).then(|| bytemuck::pod_read_unaligned(output))
     }
 
     /// What the program that looks at a socket says of the one with this name.
