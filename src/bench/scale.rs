@@ -217,7 +217,12 @@ fn allow_files(files: u64) -> Result<()> {
         return Ok(());
     }
     setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files))
-        .with_context(|| format!("this process may not open {files} files: raise fs.nr_open, or measure fewer flows"))
+        .with_context(|| {
+            format!(
+                "this process may not open {files} files: raise its hard limit (`ulimit -Hn`) or give it CAP_SYS_RESOURCE, and raise \
+                 fs.nr_open where that is less; or measure fewer flows"
+            )
+        })
 }
 
 /// Memory that nobody uses.
