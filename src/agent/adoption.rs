@@ -8,7 +8,6 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::io::Read;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -17,9 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use syscalls::{Iter, Link, Prog, TypedMap, Update};
+use syscalls::{Link, Prog, TypedMap, Update};
 
 use super::Instance;
+use super::instance::shown_by;
 use crate::bed::cgroup;
 use crate::datapath::{
     ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role, rules, ruling,
@@ -145,9 +145,7 @@ fn read_all<'n>(link: &Arc<Link>, namespaces: impl Iterator<Item = &'n Arc<Netns
 
 /// The program goes over the sockets of the namespace that this thread is in: those that it shows.
 fn read(link: &Link) -> Result<Vec<FlowEnd>> {
-    let mut shown = Vec::new();
-    Iter::of_link(link)?.read_to_end(&mut shown).context("cannot go over TCP sockets")?;
-    Ok(shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect())
+    shown_by(link).context("cannot go over TCP sockets")
 }
 
 /// Empties the map: the cookies of those who were in it.

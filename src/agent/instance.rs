@@ -131,10 +131,7 @@ impl Instance {
         let Ok(link) = Prog::open_pinned(&path).and_then(|show| Link::to_iter(&show, Some(&self.socks))) else {
             return Ok(None);
         };
-        let mut shown = Vec::new();
-        Iter::of_link(&link)?.read_to_end(&mut shown).context("cannot go over the enrolled sockets")?;
-        let mut ends: Vec<FlowEnd> =
-            shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect();
+        let mut ends = shown_by(&link).context("cannot go over the enrolled sockets")?;
         // Whenever the kernel's buffer is full, the sockets of the bucket that it has come to are shown again
         // (`sock_hash_seq_start`).
         let mut seen = HashSet::with_capacity(ends.len());
@@ -157,6 +154,13 @@ impl Instance {
         }
         self.generation.remove()
     }
+}
+
+/// What an iterator that shows sockets writes, in one reading of it.
+pub(super) fn shown_by(link: &Link) -> Result<Vec<FlowEnd>> {
+    let mut shown = Vec::new();
+    Iter::of_link(link)?.read_to_end(&mut shown)?;
+    Ok(shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect())
 }
 
 /// The value of a map's only entry.

@@ -56,7 +56,7 @@ impl Pins {
 
     /// The folder of `name`, which has to be there.
     pub fn existing(name: &Name, mount_point: Option<&Path>) -> Result<Pins> {
-        let Some(mount_point) = mount_point.map_or_else(|| Ok(bpffs::find()?), |dir| given(dir).map(Some))? else {
+        let Some(mount_point) = mounted(mount_point)? else {
             bail!(
                 "no instance named '{name}' here: no BPF file system is mounted; `shunt run --name {name}` starts one"
             );
@@ -73,8 +73,7 @@ impl Pins {
 
     /// Every instance below `mount_point` or the bpffs of the mount table, by name.
     pub fn all(mount_point: Option<&Path>) -> Result<Vec<Pins>> {
-        let mount_point = mount_point.map_or_else(|| Ok(bpffs::find()?), |dir| given(dir).map(Some))?;
-        let Some(folder) = mount_point.map(|dir| dir.join(FOLDER)) else { return Ok(Vec::new()) };
+        let Some(folder) = mounted(mount_point)?.map(|dir| dir.join(FOLDER)) else { return Ok(Vec::new()) };
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -206,6 +205,14 @@ impl Pins {
             let _ = fs::remove_dir(folder);
         }
         Ok(())
+    }
+}
+
+/// The mount point that is given, or the one of the mount table, if there is one.
+fn mounted(mount_point: Option<&Path>) -> Result<Option<PathBuf>> {
+    match mount_point {
+        Some(dir) => Ok(Some(given(dir)?)),
+        None => Ok(bpffs::find()?),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
-use syscalls::object::{LinkInfo, LinkTarget};
+use syscalls::object::LinkTarget;
 use syscalls::{AttachType, Link, Prog};
 
 use super::Instance;
@@ -57,7 +57,7 @@ impl Target {
             let generation = instance.generation();
             let program = Prog::open_pinned(&generation.path(program.pin())).with_context(what)?;
             match generation.link(pin).with_context(what)? {
-                Some(link) if is_to(&link, id)? => link.update(&program).with_context(what)?,
+                Some(link) if cgroup_of(&link)? == id => link.update(&program).with_context(what)?,
                 // None yet, or one to another cgroup, or to one that is gone.
                 _ => {
                     let link = Link::to_cgroup(&program, self.dir.as_fd(), attach_type).with_context(what)?;
@@ -102,13 +102,14 @@ impl Target {
 /// The identity of the cgroup that an instance is attached to, 0 if that is gone: the inode number
 /// of its folder.
 pub fn attached_to(instance: &Instance) -> Result<u64> {
-    let (pin, ..) = ATTACHED[ATTACHED.len() - 1];
-    Ok(match instance.generation().link(pin)?.map(|link| link.info()).transpose()? {
-        Some(LinkInfo { target: LinkTarget::Cgroup { id, .. }, .. }) => id,
-        _ => 0,
-    })
+    let [.., (pin, ..)] = ATTACHED;
+    instance.generation().link(pin)?.map_or(Ok(0), |link| cgroup_of(&link))
 }
 
-fn is_to(link: &Link, cgroup: u64) -> Result<bool> {
-    Ok(matches!(link.info()?.target, LinkTarget::Cgroup { id, .. } if id == cgroup))
+/// The identity of the cgroup that a link is attached to, 0 if that is gone.
+fn cgroup_of(link: &Link) -> Result<u64> {
+    Ok(match link.info()?.target {
+        LinkTarget::Cgroup { id, .. } => id,
+        _ => 0,
+    })
 }

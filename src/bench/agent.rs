@@ -98,10 +98,7 @@ impl Agent {
 
     /// Memory that it has, in bytes.
     pub fn memory(&self) -> Result<u64> {
-        let status = self.shown("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse::<u64>().ok());
-        Ok(number.context("the kernel does not say how much memory the agent has")? * 1024)
+        bytes_of(&self.shown("status")?, "VmRSS").context("the kernel does not say how much memory the agent has")
     }
 
     /// What `/proc` shows of it.
@@ -146,6 +143,12 @@ fn run(name: &str, cgroup: &Path, options: &[&str]) -> Command {
 /// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows it.
 fn detach(name: &str) {
     let _ = Command::new(SELF).args(["detach", "--name", name]).process_group(0).stdin(Stdio::inherit()).output();
+}
+
+/// The bytes that a line `NAME: NUMBER kB` of a file in `/proc` tells.
+pub(super) fn bytes_of(text: &str, name: &str) -> Option<u64> {
+    let number = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(number.trim().split(' ').next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// What is read of `shunt stats --json`.

@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 use serde::Serialize;
 
+use super::agent::bytes_of;
 use super::pair::{Listener, Pair, Transport};
 use super::traffic::pass;
 use super::wire::Wire;
@@ -225,10 +226,8 @@ fn allow_files(files: u64) -> Result<()> {
         })
 }
 
-/// Memory that nobody uses.
+/// Free memory of the machine, in bytes.
 fn free_memory() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
-    let number = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse::<u64>().ok());
-    Ok(number.context("/proc/meminfo does not say how much memory is free")? * 1024)
+    bytes_of(&text, "MemFree").context("/proc/meminfo does not say how much memory is free")
 }

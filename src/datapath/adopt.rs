@@ -12,9 +12,7 @@
 //! The kernel holds the lock of a socket while the program looks at it, for which it waits: another
 //! process may make that take long. So the agent leaves the reading to a process of its own.
 
-use bpf_asm::{
-    BuildErrors, Builder, Label, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, bpf_iter_meta, helper, sock, tcp_sock,
-};
+use bpf_asm::{BuildErrors, Builder, Label, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, helper, sock, tcp_sock};
 
 use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::event::{CLIENT, LOCAL, SEGMENTS, UNPROVEN};
@@ -60,9 +58,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let address = b.keep(b.load(sk.place()));
     look::of_socket(&b, d, &address, &end);
     drop(address);
-    let meta = b.load(context.at(bpf_iter__tcp::meta));
-    let output = b.load(meta.at(bpf_iter_meta::seq));
-    b.call(helper::seq_write(output, &end, size_of::<FlowEnd>() as i32));
+    look::write(&b, &b.load(context.at(bpf_iter__tcp::meta)), &end);
     b.place(&done);
     b.ret(0);
     b.finish(ProgramType::Iterator)

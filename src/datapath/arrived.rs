@@ -3,8 +3,9 @@
 //!
 //! A segment may carry bytes that have come before: what is sent again need not be cut where it was
 //! cut the first time. TCP queues such a segment whole, and its own receive function skips what it
-//! has given out already. In the queue of an enrolled socket nobody does, so the verdict program cuts
-//! that off, and has to know how much. Socket storage is out of its reach; a hash map is not.
+//! has given out already. The receive function of enrolled sockets does not (`tcp_bpf_recvmsg_parser`),
+//! so the verdict program cuts that off, and has to know how much. Its type may not use socket storage
+//! (`sk_skb_func_proto`), so a hash map by socket cookie says it.
 
 use bpf_asm::{Builder, Label, Place, Ptr, Reg, bpf_sock, helper};
 
@@ -37,9 +38,9 @@ fn cookie(lane: &Ptr<Lane>) -> Place<u64> {
 /// this cookie. `from` is up to where the reader has read, and becomes up to where bytes have come
 /// before: in the queue there may be more.
 pub(super) fn advance(b: &Builder, d: &Datapath, cookie: Place<u64>, from: &Reg, first: &Reg, length: &Reg) {
-    let (unknown, read, older) = (b.label(), b.label(), b.label());
+    let (read, done) = (b.label(), b.label());
     let arrived = b.call(helper::map_lookup_elem(&d.maps.arrived, cookie));
-    b.jump_if(arrived.eq(0), &unknown);
+    b.jump_if(arrived.eq(0), &done);
     let ahead = b.load(arrived.at_all());
     ahead.sub32(from);
     b.jump_if(ahead.sle32(0), &read);
@@ -50,9 +51,8 @@ pub(super) fn advance(b: &Builder, d: &Datapath, cookie: Place<u64>, from: &Reg,
     end.add32(length);
     let further = b.value(&end);
     further.sub32(b.load(arrived.at_all()));
-    b.jump_if(further.sle32(0), &older);
+    b.jump_if(further.sle32(0), &done);
     b.store(arrived.at_all(), &end);
     drop((end, further));
-    b.place(&older);
-    b.place(&unknown);
+    b.place(&done);
 }

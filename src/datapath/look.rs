@@ -58,12 +58,16 @@ pub(super) fn iterator(d: &Datapath) -> Result<Program, BuildErrors> {
     let lane = b.keep(lane);
     let end = b.slot::<FlowEnd>();
     of_enrolled(&b, d, lane, &end);
-    let meta = b.load(context.at(bpf_iter__sockmap::meta));
-    let output = b.load(meta.at(bpf_iter_meta::seq));
-    b.call(helper::seq_write(output, &end, size_of::<FlowEnd>() as i32));
+    write(&b, &b.load(context.at(bpf_iter__sockmap::meta)), &end);
     b.place(&done);
     b.ret(0);
     b.finish(ProgramType::Iterator)
+}
+
+/// Writes a record to whoever reads from the iterator.
+pub(super) fn write(b: &Builder, meta: &Ptr<bpf_iter_meta>, end: &Slot<FlowEnd>) {
+    let output = b.load(meta.at(bpf_iter_meta::seq));
+    b.call(helper::seq_write(output, end, size_of::<FlowEnd>() as i32));
 }
 
 /// The enrolled socket with this lane.

@@ -1,8 +1,8 @@
 //! Answers `GET /metrics`, `GET /livez` and `GET /healthz`, and nothing else, over HTTP/1.1.
 //!
 //! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few seconds and a few kilobytes to ask, and
-//! there are places for a few at once. If all are taken, whoever has kept one longest without asking, or without taking its answer,
-//! loses it to who comes: slow clients cannot keep a liveness probe out, which asks at once.
+//! a few connections are served at once. A further one closes the oldest that has not sent its request, or does not read its response:
+//! slow clients cannot starve a liveness probe, which sends its request at once.
 
 use std::fmt;
 use std::fs;
@@ -230,7 +230,7 @@ impl Places {
     }
 }
 
-/// A place of somebody, free again when this is dropped.
+/// The slot of a connection, released when this is dropped.
 struct Seat {
     places: Places,
     number: u64,

@@ -288,7 +288,7 @@ fn a_folder_that_is_no_bpffs_is_refused_and_nothing_is_made_in_it() {
     });
 }
 
-/// As somebody who is not root.
+/// As an unprivileged user.
 #[test]
 fn who_may_not_look_into_the_folder_of_pins_is_told_so() {
     isolated(|| {

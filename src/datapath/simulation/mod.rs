@@ -936,7 +936,7 @@ impl World {
         self.host().memory.write(at, bytemuck::bytes_of(&candidate));
     }
 
-    /// What the program that goes over the socket map says of this socket; 0 is none, after the last.
+    /// What the iterator over the socket map shows of this socket; 0 is the null pointer of its last call.
     pub fn show(&mut self, sk: u64) -> Option<FlowEnd> {
         let meta = self.object();
         self.host_mut().state.output.clear();

@@ -31,7 +31,7 @@ fn what_has_arrived_before_is_cut_off_whether_it_was_read_or_not() {
             // Some of it has been read since.
             w.set(server, |l| l.copied_seq, read.wrapping_add(800).into());
             assert_eq!(w.verdict_on(server, read.wrapping_add(700), 1_000), 910);
-            // All of it, and nobody has noted the last.
+            // All of it, also bytes that `arrived` does not have.
             w.set(server, |l| l.copied_seq, read.wrapping_add(1_720).into());
             assert_eq!(w.verdict_on(server, read.wrapping_add(1_700), 100), 20);
             // Nothing is known but what has been read.
