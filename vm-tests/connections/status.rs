@@ -1,7 +1,7 @@
 //! What an operator is told: what is left to TCP, and what is wrong with the place that an instance has.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -72,6 +72,24 @@ fn what_is_left_to_tcp_is_told_with_its_reason_and_its_program_and_logged_once()
     });
 }
 
+/// A cgroup in another one, which could not be removed before it.
+struct Inside(PathBuf);
+
+impl Inside {
+    fn of(cgroup: &Path) -> Inside {
+        let inside = cgroup.join("inside");
+        fs::create_dir(&inside).expect("make a cgroup");
+        Inside(inside)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // Whatever made the test fail is more important.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
 #[test]
 fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_why() {
     isolated(|| {
@@ -85,14 +103,13 @@ fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_wh
             assert!(said.contains("would see the same connections") && said.contains("shunt detach --name"), "{said}");
             said.into_owned()
         };
-        let inside = cgroup.join("inside");
-        fs::create_dir(&inside).expect("make a cgroup");
-        for overlapping in [&cgroup, &inside, &cgroup.join(".")] {
+        let inside = Inside::of(&cgroup);
+        for overlapping in [&cgroup, &inside.0, &cgroup.join(".")] {
             assert!(refused(overlapping).contains(&name), "{overlapping:?}");
         }
         // Here other tests have theirs, too.
         refused(cgroup.parent().expect("one above"));
-        fs::remove_dir(&inside).expect("remove it");
+        drop(inside);
         let pair = node.pair(LOOPBACK);
         direct(&node, &pair);
         // What a dead agent has left is at work, too.
