@@ -193,6 +193,9 @@ pub const CASES: &[Case] = &[
     stream_of("1 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, KIB, true)),
     stream_of("8 KiB", NO_UNIX, |lab, via| stream::measure(lab, via, 8 * KIB, false)),
     stream_of("8 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, 8 * KIB, true)),
+    // As TLS writes.
+    stream_of("16 KiB", NO_UNIX, |lab, via| stream::measure(lab, via, 16 * KIB, false)),
+    stream_of("16 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, 16 * KIB, true)),
     stream_of("64 KiB", NO_UNIX, |lab, via| stream::measure(lab, via, 64 * KIB, false)),
     stream_of("64 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, 64 * KIB, true)),
     echo_of("2k/20k/8K", |lab, via| echo::measure(lab, via, load(2_000, 20_000, 8))),

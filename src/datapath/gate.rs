@@ -22,8 +22,8 @@ const LIMIT: i32 = 7 << 18;
 /// The part of the receive buffer that is lent whatever window has been offered: a sixteenth.
 const LENT_IN_ANY_CASE: i32 = 4;
 
-/// Messages from this size on are redirected in any case: TCP has little to join.
-const LARGE: i32 = 32 << 10;
+/// Messages from this size on are redirected in any case: TCP has little to join. What TLS writes is one of them: a record of 16 KiB.
+const LARGE: i32 = 16 << 10;
 
 /// How many bytes of small messages, bookkeeping included, may go unanswered in a jiffy before TCP may join them: more than most answers
 /// are long.

@@ -29,7 +29,7 @@ use anyhow::Result;
 use clap::Parser;
 use tcp_shunt::bench::Interrupt;
 
-use load::Load;
+use load::{Bodies, Load};
 use mesh::{Kind, Mesh};
 use meter::Meter;
 use report::{Measured, Sample};
@@ -58,6 +58,12 @@ struct Arguments {
     /// Requests a second, a load for each number
     #[arg(long, value_delimiter = ',', default_values_t = [1000])]
     rate: Vec<u32>,
+    /// Sizes of answers, and over how many connections they are asked for
+    #[arg(long, value_name = "SIZE@CONNECTIONS", value_delimiter = ',', default_values = ["100KiB@8", "10MiB@1"])]
+    answers: Vec<Bodies>,
+    /// Sizes of uploads, and over how many connections they come
+    #[arg(long, value_name = "SIZE@CONNECTIONS", value_delimiter = ',', default_values = ["1MiB@1", "1MiB@4"])]
+    uploads: Vec<Bodies>,
     /// Workers of each sidecar and of the service
     #[arg(long, default_value_t = 2)]
     workers: usize,
@@ -73,7 +79,10 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let interrupt = Interrupt::on_signals()?;
     let connections = arguments.connections.iter().copied().map(Load::Connections);
-    let loads: Vec<Load> = connections.chain(arguments.rate.iter().copied().map(Load::Rate)).collect();
+    let rates = arguments.rate.iter().copied().map(Load::Rate);
+    let answers = arguments.answers.iter().copied().map(Load::Answer);
+    let uploads = arguments.uploads.iter().copied().map(Load::Upload);
+    let loads: Vec<Load> = connections.chain(rates).chain(answers).chain(uploads).collect();
     let mut all = Vec::new();
     for &mesh in &arguments.meshes {
         all.extend(loads.iter().map(|&load| Measured { mesh, load, tcp: Vec::new(), shunt: Vec::new() }));
@@ -103,7 +112,8 @@ fn main() -> Result<()> {
 
 /// All loads, one after the other, in one mesh.
 fn measure(loads: &mut [Measured], arguments: &Arguments, accelerated: bool, interrupt: &Interrupt) -> Result<()> {
-    let running = Mesh::start(loads[0].mesh, arguments.workers, accelerated);
+    let sizes: Vec<_> = arguments.answers.iter().map(|answer| answer.size).collect();
+    let running = Mesh::start(loads[0].mesh, arguments.workers, accelerated, &sizes);
     for measured in loads {
         interrupt.check()?;
         measured.load.run(&running.stage, WARM_UP);

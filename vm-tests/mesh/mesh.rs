@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -12,6 +13,11 @@ use crate::{rules, sidecar};
 
 /// The port that the service listens at.
 pub const PORT: u16 = 8080;
+
+/// The directory of the service with a file for each size of an answer, whose name is that size in bytes.
+pub const ANSWERS: &str = "answers";
+/// The path that bodies are sent to.
+pub const UPLOADS: &str = "uploads";
 
 /// What stands between the client and the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -45,12 +51,20 @@ pub struct Mesh {
 
 impl Mesh {
     /// Makes new pods and starts everything in them; with an agent, it runs before.
-    pub fn start(kind: Kind, workers: usize, accelerated: bool) -> Self {
+    /// `answers`: the sizes of the files that are asked for.
+    pub fn start(kind: Kind, workers: usize, accelerated: bool, answers: &[ByteSize]) -> Self {
         let stage = Stage::new(accelerated.then_some(agent));
+        std::fs::create_dir(stage.file(ANSWERS)).expect("make a directory for the answers");
+        for size in answers {
+            let content = vec![b'x'; size.as_u64() as usize];
+            stage.write(&format!("{ANSWERS}/{}", size.as_u64()), content);
+        }
         let configuration = include_str!("nginx.conf")
             .replace("WORKERS", &workers.to_string())
             .replace("DIR", stage.directory().to_str().expect("a path in UTF-8"))
             .replace("PORT", &PORT.to_string())
+            .replace("ANSWERS", ANSWERS)
+            .replace("UPLOADS", UPLOADS)
             .replace("KILOBYTE", &"x".repeat(1024));
         let configuration = stage.write("nginx.conf", configuration);
         let nginx = command("nginx", ["-p".as_ref(), stage.directory(), "-c".as_ref(), configuration.as_path()]);

@@ -1,3 +1,12 @@
+-- Requests with a body of so many bytes, as the first argument says.
+function init(args)
+   local body = tonumber(args[1])
+   if body > 0 then
+      wrk.method = "POST"
+      wrk.body = string.rep("x", body)
+   end
+end
+
 -- One line of JSON behind wrk's own report. Durations are in microseconds.
 function done(summary, latency)
    local e = summary.errors
