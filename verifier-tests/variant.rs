@@ -130,14 +130,14 @@ fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
 /// A member is optional if the layout can be read without it.
 #[test]
 fn the_features_have_every_optional_member_of_the_layout() {
-    let field = KernelField { offset: 0, size: 8, signed: false, bitfield: None };
+    let field = KernelField { structure: 0, offset: 0, size: 8, signed: false, bitfield: None };
     let read_without = |missing: Option<usize>| {
         let mut asked = 0;
         let member = |_: &str, _: &str| {
             asked += 1;
             if missing == Some(asked - 1) { Err(()) } else { Ok(field) }
         };
-        let read = Layout::read(member, |_| Ok(0), |_| None).is_ok();
+        let read = Layout::read(member, |_| Ok(0), |_| Ok(0), |_| None).is_ok();
         (read, asked)
     };
     let (_, members) = read_without(None);

@@ -92,7 +92,7 @@ impl<T> At<T> for &Ptr<T> {}
 /// A call with its arguments, to be made by [`Builder::call`](crate::Builder::call).
 #[must_use = "nothing is called until Builder::call takes it"]
 pub struct Call<R> {
-    pub(crate) id: i32,
+    pub(crate) function: crate::insn::Call,
     pub(crate) args: Vec<Arg>,
     result: PhantomData<fn() -> R>,
 }
@@ -100,7 +100,15 @@ pub struct Call<R> {
 impl<R> Call<R> {
     /// A call of any helper by its number, with up to five arguments.
     pub fn raw(id: i32, args: Vec<Arg>) -> Self {
-        Call { id, args, result: PhantomData }
+        Call { function: crate::insn::Call::Helper { id }, args, result: PhantomData }
+    }
+
+    /// A call of any function that the kernel offers to programs (a kfunc), by its id in the kernel's own BTF, with up to five
+    /// arguments. See [`crate::kfunc`]. Since 5.13.
+    pub fn kernel(id: u32, args: Vec<Arg>) -> Self {
+        // Ids stand in an immediate, whose sign means nothing.
+        let function = crate::insn::Call::Kernel { id: id as i32, btf: 0 };
+        Call { function, args, result: PhantomData }
     }
 }
 

@@ -92,6 +92,7 @@ mod error;
 mod flow;
 pub mod helper;
 pub mod insn;
+pub mod kfunc;
 mod label;
 pub mod log;
 mod map;

@@ -140,6 +140,8 @@ impl<T: FieldType> Slot<T> {
 /// Where a member of a kernel structure lies, as the running kernel's BTF tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelField {
+    /// The structure, by its id in the kernel's own BTF; 0 if it is not known.
+    pub structure: u32,
     /// Bytes from the structure's start; for a bit-field, those of its storage.
     pub offset: u32,
     /// Bytes that a load reads: 1, 2, 4 or 8.

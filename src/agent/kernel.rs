@@ -88,6 +88,7 @@ pub fn layout(btf: &Btf) -> Result<Layout> {
     Layout::read(
         |structure, path| member(btf, structure, path),
         |structure| Ok(btf.size_of(structure)?),
+        |name| Ok(btf.function(name)?),
         |name| btf.enumerator(name).ok(),
     )
 }
@@ -106,7 +107,7 @@ fn member(btf: &Btf, structure: &str, path: &str) -> Result<KernelField> {
         // What is larger than a register is only ever read by address.
         None => (member.size.min(8) as u8, None),
     };
-    Ok(KernelField { offset: member.offset, size, signed: false, bitfield })
+    Ok(KernelField { structure: member.structure, offset: member.offset, size, signed: false, bitfield })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::record::{Comm, Process};
 /// The first thread of the process, which stands for it.
 fn first_thread(b: &Builder, d: &Datapath) -> Reg {
     let thread = b.call(helper::get_current_task());
-    peek_or_zero(b, thread, d.layout.first_thread)
+    peek_or_zero(b, d, thread, d.layout.first_thread)
 }
 
 /// The process, by what does not change while it runs one program. Jumps to `none` in a thread of the kernel.
@@ -20,11 +20,11 @@ pub(super) fn process(b: &Builder, d: &Datapath, none: &Label) -> Slot<Process> 
     let first = b.slot::<u64>();
     b.store(first.place(), first_thread(b, d));
     let first = || b.load(first.place());
-    b.store(process.at(Process::started), peek_or_zero(b, first(), d.layout.started));
-    b.store(process.at(Process::pid), peek_or_zero(b, first(), d.layout.process_id));
-    let memory = peek_or_zero(b, first(), d.layout.memory);
+    b.store(process.at(Process::started), peek_or_zero(b, d, first(), d.layout.started));
+    b.store(process.at(Process::pid), peek_or_zero(b, d, first(), d.layout.process_id));
+    let memory = peek_or_zero(b, d, first(), d.layout.memory);
     b.jump_if(memory.eq(0), none);
-    b.store(process.at(Process::image), peek_or_zero(b, memory, d.layout.image));
+    b.store(process.at(Process::image), peek_or_zero(b, d, memory, d.layout.image));
     process
 }
 

@@ -137,7 +137,7 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
     b.zero(newcomer.place());
     {
         let thread = b.call(helper::get_current_task());
-        b.store(newcomer.at(Newcomer::thread), peek_or_zero(b, thread, d.layout.thread_id));
+        b.store(newcomer.at(Newcomer::thread), peek_or_zero(b, d, thread, d.layout.thread_id));
         let process = caller::process(b, d, done);
         b.copy(newcomer.at(Newcomer::process), process.place());
         let cookie = b.call(helper::get_socket_cookie(event));
@@ -191,7 +191,7 @@ fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newco
         (l.local_v4, Newcomer::local_v4),
         (l.remote_v4, Newcomer::remote_v4),
     ] {
-        b.store(into.at(to), peek_or_zero(b, at(), field));
+        b.store(into.at(to), peek_or_zero(b, d, at(), field));
     }
     for (field, to) in [(l.local_v6, Newcomer::local_v6), (l.remote_v6, Newcomer::remote_v6)] {
         if let Some(field) = field {
@@ -250,7 +250,7 @@ fn ask_for(b: &Builder, event: &Ptr<bpf_sock_ops>, room: u32) {
 /// when it finds that segments take more or less memory than before (`tcp_measure_rcv_mss`). The window itself never shrinks, but is
 /// used up, by messages of a KiB and more: it is rounded up.
 pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: &Reg) {
-    let window = peek_or_zero(b, sk, d.layout.receive_buffer);
+    let window = peek_or_zero(b, d, sk, d.layout.receive_buffer);
     window.rsh(2);
     b.when(window.gt(WINDOW), || window.set(WINDOW));
     window_of(b, event, &window);

@@ -464,7 +464,7 @@ fn polled(
     let left = b.load(socket.member(d.layout.receive_queue_length));
     b.jump_if(left.ne(0), &unread);
     drop(left);
-    let asleep = waiters::asleep(b, d, &at(), &blocking, &blocking);
+    let asleep = waiters::asleep(b, d, &at(), &blocking);
     b.jump_if(b.load(asleep.place()).eq(0), &polled);
     b.place(&blocking);
     waiting.until(b, Wait::Blocking);

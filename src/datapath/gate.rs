@@ -5,13 +5,13 @@
 //! The sender is the lane's only producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at
 //! again (the memory gate).
 
-use bpf_asm::{Builder, Label, Ptr, Reg, Slot};
+use bpf_asm::{Builder, Ptr, Reg, Slot};
 
 use super::Datapath;
 use super::counter::Cause;
 use super::fallback::Fallback;
 use super::lane;
-use super::peek::peek;
+use super::peek::peek_or_zero;
 use super::receiver::{self, delivered};
 use super::record::Lane;
 
@@ -37,7 +37,7 @@ pub(super) fn arrival(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, written: &Slo
     let open = b.label();
     let shut = b.label();
     let unknown = b.label();
-    let arrived = peek(b, receiver::sk(b, lane), d.layout.rcv_nxt, &unknown);
+    let arrived = peek_or_zero(b, d, receiver::sk(b, lane), d.layout.rcv_nxt);
     b.jump_if(arrived.ne32(b.load(written.place())), &shut);
     drop(arrived);
     delivered(b, d, &receiver::sk(b, lane), &shut, &unknown);
@@ -113,13 +113,12 @@ pub(super) fn one_way(
 /// at the receiver, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the
 /// unread bytes divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
 pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, most: &Slot<u64>, fallback: &Fallback) {
-    let unknown = b.label();
     let known = b.label();
     let empty = b.label();
     let left = b.slot::<i64>();
-    room(b, d, lane, &left, &unknown);
+    room(b, d, lane, &left);
 
-    let unread = peek(b, receiver::sk(b, lane), d.layout.receive_allocated, &unknown);
+    let unread = peek_or_zero(b, d, receiver::sk(b, lane), d.layout.receive_allocated);
     b.jump_if(unread.eq(0), &empty);
     take(b, &left, &unread);
     let queued = b.load(lane.at(Lane::direct_messages));
@@ -147,9 +146,6 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mo
     take(b, &left, &queued);
     drop(queued);
     b.jump(&known);
-
-    b.place(&unknown);
-    fallback.because(b, Cause::LookFailed);
 
     b.place(&empty);
     b.store(lane.at(Lane::messages_at_empty), b.load(lane.at(Lane::direct_messages)));
@@ -188,15 +184,15 @@ pub(super) fn limit(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mos
     let (Some(cgroup), Some(used), Some(limit)) = (l.memory_cgroup, l.socket_memory_used, l.socket_memory_limit) else {
         return;
     };
-    let (open, unknown) = (b.label(), b.label());
+    let open = b.label();
     let charged = b.slot::<u64>();
-    b.store(charged.place(), peek(b, receiver::sk(b, lane), cgroup, &unknown));
+    b.store(charged.place(), peek_or_zero(b, d, receiver::sk(b, lane), cgroup));
     b.jump_if(b.load(charged.place()).eq(0), &open);
     let left = b.slot::<u64>();
-    b.store(left.place(), peek(b, b.load(charged.place()), limit, &unknown));
+    b.store(left.place(), peek_or_zero(b, d, b.load(charged.place()), limit));
     b.jump_if(b.load(left.place()).ge(NO_LIMIT), &open);
     b.store(most.place(), 0);
-    let wanted = peek(b, b.load(charged.place()), used, &unknown);
+    let wanted = peek_or_zero(b, d, b.load(charged.place()), used);
     let pages = b.value(size);
     pages.rsh(PAGE_BITS);
     wanted.add(&pages);
@@ -205,8 +201,6 @@ pub(super) fn limit(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mos
     b.jump_if(wanted.le(b.load(left.place())), &open);
     drop(wanted);
     fallback.because(b, Cause::ShortOfMemory);
-    b.place(&unknown);
-    fallback.because(b, Cause::LookFailed);
     b.place(&open);
 }
 
@@ -214,22 +208,22 @@ pub(super) fn limit(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mos
 ///
 /// The sender's TCP learns nothing of redirected bytes: bytes that it sends into the window that it was offered must find their place,
 /// or they are dropped and sent again a retransmission time-out later. TCP counts a byte of window as about two of buffer.
-fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>, unknown: &Label) {
+fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     let at = || receiver::sk(b, lane);
     let offered = b.slot::<u32>();
-    b.store(offered.place(), peek(b, at(), d.layout.rcv_wup, unknown));
-    let window = peek(b, at(), d.layout.rcv_wnd, unknown);
+    b.store(offered.place(), peek_or_zero(b, d, at(), d.layout.rcv_wup));
+    let window = peek_or_zero(b, d, at(), d.layout.rcv_wnd);
     window.add32(b.load(offered.place()));
     b.store(offered.place(), &window);
     drop(window);
-    let window = peek(b, at(), d.layout.rcv_nxt, unknown);
+    let window = peek_or_zero(b, d, at(), d.layout.rcv_nxt);
     window.neg32();
     window.add32(b.load(offered.place()));
     window.lsh(1);
     b.store(left.place(), &window);
     drop(window);
 
-    let room = peek(b, at(), d.layout.receive_buffer, unknown);
+    let room = peek_or_zero(b, d, at(), d.layout.receive_buffer);
     // After a bulk transfer the window may be as large as the buffer, and only bytes by TCP take it back: a part of the buffer is lent in
     // any case, which is less than TCP's own estimate is wrong by.
     let least = b.slot::<i64>();

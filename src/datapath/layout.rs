@@ -21,6 +21,8 @@ macro_rules! layout {
         pub struct Layout {
             $($(#[doc = $doc])+ pub $name: KernelField,)+
             $($(#[doc = $odoc])+ pub $oname: Option<KernelField>,)+
+            /// The kernel's function that shows an address as that of a structure, by its id.
+            pub rdonly_cast: u32,
             /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
             pub sk_msg_size: u32,
             /// A socket's `struct cgroup`, with tags in its low bits before 5.16.
@@ -34,15 +36,16 @@ macro_rules! layout {
         }
 
         impl Layout {
-            /// Asks `member(structure, path)` for every member, `size_of("sk_msg")` for the bookkeeping of one message, and
-            /// `enumerator(name)` for flags, of which kernels have more or fewer.
+            /// Asks `member(structure, path)` for every member, `size_of("sk_msg")` for the bookkeeping of one message,
+            /// `function(name)` for the id of a function, and `enumerator(name)` for flags, of which kernels have more or fewer.
             ///
             /// # Errors
-            /// The first required member or size that cannot be found. The optional ones belong to kernel features that may be
+            /// The first required member, size or function that cannot be found. The optional ones belong to kernel features that may be
             /// compiled out.
             pub fn read<E>(
                 mut member: impl FnMut(&str, &str) -> Result<KernelField, E>,
                 size_of: impl FnOnce(&str) -> Result<u32, E>,
+                function: impl FnOnce(&str) -> Result<u32, E>,
                 enumerator: impl Fn(&str) -> Option<i64>,
             ) -> Result<Layout, E> {
                 let cgroup = match member("sock", "sk_cgrp_data.cgroup") {
@@ -58,13 +61,14 @@ macro_rules! layout {
                 let control_block = member("sk_buff", "cb")?;
                 let sequence = member("tcp_skb_cb", "seq")?;
                 let segment_sequence =
-                    KernelField { offset: control_block.offset + sequence.offset, ..sequence };
+                    KernelField { structure: control_block.structure, offset: control_block.offset + sequence.offset, ..sequence };
                 Ok(Layout {
                     segment_sequence,
                     cgroup,
                     folder_above,
                     $($name: member($structure, $path)?,)+
                     $($oname: member($ostructure, $opath).ok(),)+
+                    rdonly_cast: function("bpf_rdonly_cast")?,
                     sk_msg_size: size_of("sk_msg")?,
                     guarded_flags: guarded_flags(enumerator),
                 })
@@ -135,6 +139,8 @@ layout! {
         waiters => "socket_wq" "wait.head",
         /// From one that waits to its place in the list.
         waiter_place => "wait_queue_entry" "entry",
+        /// The first in a list, or the next.
+        first => "list_head" "next",
         /// Who is to be woken: the thread that sleeps, for one that sleeps.
         waiter_private => "wait_queue_entry" "private",
         /// Lowest address of a thread's kernel stack.

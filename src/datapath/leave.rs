@@ -91,7 +91,7 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     let by_tcp = fallbacks(b, lane, &at_rest);
     b.jump_if(by_tcp.ne(0), &at_rest);
     drop(by_tcp);
-    let asleep = asleep(b, d, &sk(b, lane), perhaps, perhaps);
+    let asleep = asleep(b, d, &sk(b, lane), perhaps);
     let users = users_of_psock(b, d, &sk(b, lane), &at_rest);
     b.jump_if(users.gt(b.load(asleep.place())), perhaps);
     b.place(&at_rest);

@@ -1,12 +1,14 @@
 //! Reading kernel objects that the verifier knows nothing about, by address.
 
-use bpf_asm::{Builder, KernelField, Label, Operand, Place, Reg, Slot, helper};
+use bpf_asm::{Builder, Dyn, KernelField, Label, Operand, Place, Ptr, Reg, Slot, helper, kfunc};
+
+use super::Datapath;
 
 // A member is read into the low bytes of a zeroed 64-bit slot.
 #[cfg(target_endian = "big")]
 compile_error!("the programs are written for little-endian machines");
 
-/// Reads `field` of the object at address `object` into a temporary register. Jumps to `failed` where no memory is.
+/// Reads `field` of the object at address `object` into a temporary register, by a call. Jumps to `failed` where no memory is.
 ///
 /// What is read may belong to another object by then: the caller checks whose it is.
 #[track_caller]
@@ -35,11 +37,13 @@ pub(super) fn copy_v6<T>(b: &Builder, object: impl Into<Operand>, field: KernelF
     copy(b, object, field.offset.into(), into, 16)
 }
 
-/// The same as [`peek`], but 0 where no memory is: the kernel leaves zeroes there.
+/// The same as [`peek`], but 0 where no memory is, and a load instead of a call: for where 0 is answer enough.
+///
+/// The memory of a socket stays mapped, whoever has it by then, so 0 stands for no single member of one whose cookie is right.
 #[track_caller]
-pub(super) fn peek_or_zero(b: &Builder, object: impl Into<Operand>, field: KernelField) -> Reg {
-    let (value, _) = read(b, object, field);
-    member(b, &value, field)
+pub(super) fn peek_or_zero(b: &Builder, d: &Datapath, object: impl Into<Operand>, field: KernelField) -> Reg {
+    let object: Ptr<Dyn> = b.call(kfunc::rdonly_cast(d.layout.rdonly_cast, object.into(), field.structure));
+    b.load(object.member(field))
 }
 
 #[track_caller]

@@ -7,23 +7,21 @@ use super::Datapath;
 use super::counter::{Cause, Ending};
 use super::fallback::Fallback;
 use super::lane::CONTENDED;
-use super::peek::peek;
+use super::peek::{peek, peek_or_zero};
 use super::record::{End, Endings, Lane, Mode};
 
 /// `O_NONBLOCK` (include/uapi/asm-generic/fcntl.h).
 const O_NONBLOCK: i32 = 0o4000;
 
 /// Members of another socket's lane.
-const MODE: KernelField = KernelField { offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
+const MODE: KernelField =
+    KernelField { structure: 0, offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
 const FALLBACKS: KernelField =
-    KernelField { offset: Lane::fallbacks.offset() as u32, size: 4, signed: false, bitfield: None };
+    KernelField { structure: 0, offset: Lane::fallbacks.offset() as u32, size: 4, signed: false, bitfield: None };
 const LOOKING: KernelField =
-    KernelField { offset: Lane::looking.offset() as u32, size: 4, signed: false, bitfield: None };
+    KernelField { structure: 0, offset: Lane::looking.offset() as u32, size: 4, signed: false, bitfield: None };
 const DIRECT_MESSAGES: KernelField =
-    KernelField { offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
-
-/// The pointer at the beginning of a `struct list_head`.
-pub(super) const FIRST: KernelField = KernelField { offset: 0, size: 8, signed: false, bitfield: None };
+    KernelField { structure: 0, offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
 
 /// The address of the receiver's `struct sock`.
 pub(super) fn sk(b: &Builder, lane: &Ptr<Lane>) -> Reg {
@@ -42,7 +40,7 @@ pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &F
 
 /// Jumps to `gone` unless the memory at the receiver's address still is the receiver.
 pub(super) fn same(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, gone: &Label) {
-    let found = peek(b, sk(b, lane), d.layout.cookie, gone);
+    let found = peek_or_zero(b, d, sk(b, lane), d.layout.cookie);
     b.jump_if(found.ne(b.load(lane.at(Lane::peer).at(End::cookie))), gone);
 }
 
@@ -59,7 +57,7 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     const AT_MOST: i32 = 64 << 10;
     let (unknown, free, in_use, open) = (b.label(), b.label(), b.label(), b.label());
     let (again, enough) = (b.label(), b.label());
-    let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
+    let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
     b.jump_if(owned.ne(0), &in_use);
     drop(owned);
     let contended = b.load(lane.at(Lane::contended));
@@ -83,7 +81,7 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     let looking = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), LOOKING, &unknown);
     b.jump_if(looking.ne(0), &free);
     drop(looking);
-    let owned = peek(b, sk(b, lane), d.layout.lock_owned, &unknown);
+    let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
     b.jump_if(owned.eq(0), &free);
     drop(owned);
     // Counted in the lane, not in a register: of that the verifier would know too much to leave the loop alone.
@@ -132,16 +130,16 @@ pub(super) fn blocks(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fal
 /// Whether calls on the socket at this address do not block: 0 if its file says nothing of it. Jumps to `none` without a file.
 pub(super) fn nonblocking(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
     let file = file(b, d, sk, none);
-    let flags = peek(b, file, d.layout.file_flags, none);
+    let flags = peek_or_zero(b, d, file, d.layout.file_flags);
     flags.and(O_NONBLOCK);
     flags
 }
 
 /// The address of the file that an application has of the socket at this address. Jumps to `none` without one.
 pub(super) fn file(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
-    let socket = peek(b, sk, d.layout.socket, none);
+    let socket = peek_or_zero(b, d, sk, d.layout.socket);
     b.jump_if(socket.eq(0), none);
-    let file = peek(b, socket, d.layout.socket_file, none);
+    let file = peek_or_zero(b, d, socket, d.layout.socket_file);
     b.jump_if(file.eq(0), none);
     file
 }
@@ -193,11 +191,11 @@ pub(super) fn mode(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
 pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unknown: &Label) {
     let at = b.slot::<u64>();
     b.store(at.place(), sk);
-    let left = peek(b, b.load(at.place()), d.layout.receive_queue_length, unknown);
+    let left = peek_or_zero(b, d, b.load(at.place()), d.layout.receive_queue_length);
     b.jump_if(left.ne(0), unread);
     drop(left);
     let deferred = psock(b, d, b.load(at.place()), unknown);
-    let deferred = peek(b, deferred, d.layout.deferred_length, unknown);
+    let deferred = peek_or_zero(b, d, deferred, d.layout.deferred_length);
     b.jump_if(deferred.ne(0), unread);
 }
 
@@ -206,23 +204,23 @@ pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unk
 pub(super) fn unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
     let queue = psock(b, d, sk, unknown);
     queue.add(d.layout.ingress_queue.offset);
-    let (head, first) = list(b, queue, unknown);
+    let (head, first) = list(b, d, queue);
     first.sub(b.load(head.place()));
     first
 }
 
 /// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
 pub(super) fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
-    let users = peek(b, psock(b, d, sk, unknown), d.layout.psock_users, unknown);
+    let users = peek_or_zero(b, d, psock(b, d, sk, unknown), d.layout.psock_users);
     users.sub(1);
     users
 }
 
 /// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to.
-pub(super) fn list(b: &Builder, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
+pub(super) fn list(b: &Builder, d: &Datapath, at: Reg) -> (Slot<u64>, Reg) {
     let head = b.slot::<u64>();
     b.store(head.place(), &at);
-    let first = peek(b, at, FIRST, unknown);
+    let first = peek_or_zero(b, d, at, d.layout.first);
     (head, first)
 }
 
@@ -230,7 +228,7 @@ pub(super) fn list(b: &Builder, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
 fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> Reg {
     /// Tags in the low bits of `sk_user_data` (`SK_USER_DATA_*`, include/net/sock.h).
     const POINTER: i32 = !7;
-    let psock = peek(b, sk, d.layout.user_data, unknown);
+    let psock = peek_or_zero(b, d, sk, d.layout.user_data);
     psock.and(POINTER);
     b.jump_if(psock.eq(0), unknown);
     psock

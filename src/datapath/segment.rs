@@ -35,7 +35,7 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
 fn sleeper(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, leaving: &Label, done: &Label) {
     let sk = || b.load(lane.at(Lane::own).at(End::sk));
     b.jump_if(receiver::nonblocking(b, d, &sk(), done).ne(0), done);
-    let asleep = waiters::asleep(b, d, &sk(), done, done);
+    let asleep = waiters::asleep(b, d, &sk(), done);
     b.jump_if(b.load(asleep.place()).eq(0), done);
     drop(asleep);
     lane::leave(b, d, lane, Ending::Sleeper);

@@ -3,12 +3,12 @@
 use bpf_asm::{Builder, Label, Reg, Slot};
 
 use super::Datapath;
-use super::peek::{peek, peek_or_zero};
-use super::receiver::{FIRST, list};
+use super::peek::peek_or_zero;
+use super::receiver::list;
 
 /// Counts the threads that sleep on the socket at this address; jumps to `many` if more wait for it, in whatever way, than are
 /// looked at.
-pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown: &Label) -> Slot<u64> {
+pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<u64> {
     /// How many of those that wait are looked at.
     const MOST: usize = 4;
     /// 64 KiB are more than any kernel's `THREAD_SIZE`. What lies so close above a stack and names its thread is on that stack.
@@ -17,11 +17,11 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown:
     let asleep = b.slot::<u64>();
     b.store(asleep.place(), 0);
     let counted = b.label();
-    let queue = peek(b, sk, d.layout.wait_queue, unknown);
+    let queue = peek_or_zero(b, d, sk, d.layout.wait_queue);
     // A socket that was not accepted yet has none.
     b.jump_if(queue.eq(0), &counted);
     queue.add(d.layout.waiters.offset);
-    let (head, first) = list(b, queue, unknown);
+    let (head, first) = list(b, d, queue);
     let place = b.slot::<u64>();
     b.store(place.place(), first);
 
@@ -29,10 +29,10 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown:
         let entry = b.load(place.place());
         b.jump_if(entry.eq(b.load(head.place())), &counted);
         entry.sub(d.layout.waiter_place.offset);
-        let thread = peek(b, entry, d.layout.waiter_private, unknown);
+        let thread = peek_or_zero(b, d, entry, d.layout.waiter_private);
         // epoll and poll name no thread here, or nothing that has a stack around this entry. There is no branch in this: the verifier
         // would follow every combination of them.
-        let stack = peek_or_zero(b, thread, d.layout.thread_stack);
+        let stack = peek_or_zero(b, d, thread, d.layout.thread_stack);
         let more = b.load(place.place());
         more.sub(&stack);
         drop(stack);
@@ -42,7 +42,7 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label, unknown:
         more.add(b.load(asleep.place()));
         b.store(asleep.place(), &more);
         drop(more);
-        b.store(place.place(), peek(b, b.load(place.place()), FIRST, unknown));
+        b.store(place.place(), peek_or_zero(b, d, b.load(place.place()), d.layout.first));
     }
     b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);
     b.place(&counted);

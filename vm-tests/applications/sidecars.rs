@@ -7,7 +7,7 @@ use crate::meter::Meter;
 
 /// Packets for each request on each leg, when the sidecars have their connections.
 fn packets_per_request(accelerated: bool) -> Vec<f64> {
-    let mesh = Mesh::start(Kind::Mtls, 1, accelerated);
+    let mesh = Mesh::start(Kind::Mtls, 1, accelerated, &[]);
     Load::Connections(4).run(&mesh.stage, 1);
     let before = Meter::read(&mesh.stage);
     let answers = Load::Connections(4).run(&mesh.stage, 2);

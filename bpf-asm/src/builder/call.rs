@@ -19,12 +19,12 @@ struct Move<'a> {
 }
 
 impl Builder {
-    /// Calls a helper of the kernel. Afterwards only kept values, slots and the result can be read.
+    /// Calls a helper of the kernel, or another of its functions. Afterwards only kept values, slots and the result can be read.
     #[track_caller]
     pub fn call<R: Held>(&self, call: Call<R>) -> R {
         let at = Caller::caller();
         let link = Link::Helper { arguments: call.args.len() };
-        R::from_value(self.emit_call(CallInsn::Helper { id: call.id }, link, &call.args, at))
+        R::from_value(self.emit_call(call.function, link, &call.args, at))
     }
 
     /// Writes a call with its arguments; gives its result.

@@ -116,7 +116,13 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             let Some(base) = take(&mut held.values, n) else { return };
             let base: Ptr<Pair> = base.cast();
             let bitfield = (choices.of(2) == 0).then_some((choices.of(256) as u8, choices.of(256) as u8));
-            let field = KernelField { offset: number as u32, size: choices.of(256) as u8, signed: m > 6, bitfield };
+            let field = KernelField {
+                structure: 0,
+                offset: number as u32,
+                size: choices.of(256) as u8,
+                signed: m > 6,
+                bitfield,
+            };
             held.values.push(b.load(base.member(field)));
             held.values.push(base.into_reg());
         }

@@ -1,4 +1,5 @@
-use bpf_asm::{Arg, Builder, Call, Reg};
+use bpf_asm::insn::{self, Insn};
+use bpf_asm::{Arg, Builder, Call, KernelField, Ptr, Reg, kfunc, sock};
 
 use crate::machine::{DIGITS, finish, run};
 
@@ -43,4 +44,24 @@ fn addresses_are_computed_after_their_registers_have_moved() {
     let sum = b.call(Call::<Reg>::raw(DIGITS, args));
     b.ret(&sum);
     assert_eq!(run(&finish(b), &mut []) / 10_000, 23_06_10);
+}
+
+/// As one of a helper: the temporaries are lost, and r0 has the result.
+#[test]
+fn a_function_of_the_kernel_is_called_by_its_id_and_gives_a_pointer_to_load_from() {
+    const CAST: u32 = 0x8000_0007;
+    let b = Builder::new("arguments");
+    let address = b.value(4096);
+    let seen: Ptr<sock> = b.call(kfunc::rdonly_cast(CAST, &address, 55));
+    let field = KernelField { structure: 55, offset: 12, size: 4, signed: false, bitfield: None };
+    b.ret(b.load(seen.member(field)));
+    let program = finish(b);
+    let text: Vec<String> = program.insns().map(|(_, insn, _)| insn.to_string()).collect();
+    assert_eq!(
+        text,
+        ["r1 = 4096", "r2 = 55", "call kernel-function#-2147483641", "r1 = *(u32 *)(r0 +12)", "r0 = r1", "exit"],
+        "{program}"
+    );
+    let call = Insn::Call(insn::Call::Kernel { id: CAST as i32, btf: 0 });
+    assert!(program.insns().any(|(_, insn, _)| insn == call));
 }

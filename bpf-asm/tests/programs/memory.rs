@@ -90,7 +90,7 @@ fn members_known_at_run_time_are_loaded_with_shift_mask_and_sign() {
         for signed in [false, true] {
             for shift in 0..bits {
                 for width in 1..=bits - shift {
-                    let field = KernelField { offset: 8, size, signed, bitfield: Some((shift, width)) };
+                    let field = KernelField { structure: 0, offset: 8, size, signed, bitfield: Some((shift, width)) };
                     let b = Builder::new("member");
                     let value = b.load(b.context::<Large>().member(field));
                     b.ret(&value);

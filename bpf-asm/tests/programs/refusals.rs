@@ -159,6 +159,7 @@ fn every_error_is_told_at_once_with_its_line() {
     let b = Builder::new("many");
     let value = b.value(1);
     let pointer = b.keep(b.value(0)).cast::<Pair>();
+    let word = KernelField { structure: 0, offset: 0, size: 4, signed: false, bitfield: None };
     let first = line!() + 1;
     value.lsh(64);
     value.lsh32(32);
@@ -168,9 +169,9 @@ fn every_error_is_told_at_once_with_its_line() {
     b.store(pointer.at(Pair::b), -(1i64 << 31) - 1);
     let _ = b.load(pointer.offset::<u64>(32768));
     let _ = b.load(pointer.offset::<u64>(-32769));
-    let _ = b.load(pointer.member(KernelField { offset: 0, size: 3, signed: false, bitfield: None }));
-    let _ = b.load(pointer.member(KernelField { offset: 0, size: 4, signed: false, bitfield: Some((30, 3)) }));
-    b.store(pointer.member(KernelField { offset: 0, size: 4, signed: false, bitfield: Some((0, 3)) }), 1);
+    let _ = b.load(pointer.member(KernelField { size: 3, ..word }));
+    let _ = b.load(pointer.member(KernelField { bitfield: Some((30, 3)), ..word }));
+    b.store(pointer.member(KernelField { bitfield: Some((0, 3)), ..word }), 1);
     b.atomic(bpf_asm::AtomicOp::Add, pointer.offset::<u16>(0), &value);
     let _ = pointer.offset::<[u8; 4]>(0).index(4);
     b.ret(&value);

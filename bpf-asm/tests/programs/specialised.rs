@@ -61,7 +61,7 @@ fn a_branch_of_rust_that_is_not_taken_emits_nothing() {
 
     let counting = program(Settings { count: true, ..NOTHING });
     assert!(counting.slots() > program(NOTHING).slots() && counting.maps() == [*COUNTERS.def()], "{counting}");
-    let member = KernelField { offset: 4, size: 4, signed: false, bitfield: None };
+    let member = KernelField { structure: 0, offset: 4, size: 4, signed: false, bitfield: None };
     assert_eq!(program(Settings { member: Some(member), ..NOTHING }).slots(), program(NOTHING).slots() + 2);
 }
 

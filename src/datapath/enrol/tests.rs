@@ -150,7 +150,8 @@ fn a_mapped_socket_and_one_of_which_that_cannot_be_told_is_left_alone() {
                 0 => mapped(&mut w, client),
                 1 => w.set(client, |l| l.socket, 0),
                 2 => w.set(w.get(client, |l| l.socket), |l| l.socket_file, 0),
-                read => w.fault(Helper::ProbeReadKernel, read - 3, Fault::Fails),
+                read @ (3 | 4) => w.fault(Helper::RdonlyCast, read - 3, Fault::Fails),
+                read => w.fault(Helper::ProbeReadKernel, read - 5, Fault::Fails),
             }
             assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Splices, 1)]), "{case}");
         }
@@ -261,11 +262,11 @@ fn a_candidate_waits_while_it_cannot_be_told_who_sleeps_on_it() {
             let (client, _) = w.candidates();
             w.waiting(client, &vec![Waiter::Epoll; waiting]);
             // Behind what is read for mappings: the socket, its file, that one's flags; the queue, its head, and of each that waits
-            // who it is, its stack and the next. One that has no stack does not sleep.
-            for read in 4..9 + 3 * waiting as u32 {
-                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
-                let is_stack = read > 8 && (read - 9) % 3 == 1;
-                let expected = if is_stack { Wait::Peer } else { Wait::Blocking };
+            // who it is, its stack and the next. A socket without a queue was not accepted yet; one that is nobody, or has no stack, does
+            // not sleep.
+            for read in 2..7 + 3 * waiting as u32 {
+                w.fault(Helper::RdonlyCast, read, Fault::Fails);
+                let expected = if read < 5 || read % 3 == 0 { Wait::Blocking } else { Wait::Peer };
                 assert_eq!(w.enrol(client), Enrolment::Waits(expected), "{waiting} {read}");
             }
             assert_eq!((w.pending_faults(), w.enrol(client)), (0, Enrolment::Waits(Wait::Peer)));
@@ -275,7 +276,7 @@ fn a_candidate_waits_while_it_cannot_be_told_who_sleeps_on_it() {
             let (client, _) = w.candidates();
             let held = w.get(client, |l| l.socket);
             let at = if of_file { w.at(held, |l| l.socket_file) } else { w.at(client, |l| l.socket) };
-            w.fault(Helper::ProbeReadKernel, 3, Fault::Zeroes(at));
+            w.fault(Helper::RdonlyCast, 2, Fault::Zeroes(at));
             assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
         }
     });

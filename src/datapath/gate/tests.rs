@@ -1,4 +1,4 @@
-use super::super::simulation::{BOOKKEEPING, Fault, Helper, REFRESH, Way, World, on_every_kernel};
+use super::super::simulation::{BOOKKEEPING, REFRESH, Way, World, on_every_kernel};
 use super::super::{Counter, Mode};
 use super::{LARGE, LIMIT};
 
@@ -318,21 +318,4 @@ fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_mes
             assert_eq!(w.counted(), counted);
         });
     }
-}
-
-#[test]
-fn a_receiver_whose_limit_cannot_be_looked_at_gets_nothing_directly() {
-    on_every_kernel(|mut w| {
-        // Behind the cookie, the file, the lock, and the count of answers.
-        for read in 5..9 {
-            let (client, server) = without_credit(&mut w);
-            let cgroup = w.object();
-            w.set_optional(server, |l| l.memory_cgroup, cgroup);
-            w.set_optional(cgroup, |l| l.socket_memory_used, 0);
-            w.set_optional(cgroup, |l| l.socket_memory_limit, 1_000);
-            w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
-            assert_eq!(w.send(client, 10), Way::Tcp);
-            assert_eq!(w.counted(), [(Counter::LookFailed, 1)], "{read}");
-        }
-    });
 }

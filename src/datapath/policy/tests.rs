@@ -241,7 +241,7 @@ fn a_listener_is_noted_by_its_cookie_with_the_name_of_the_first_thread() {
 #[test]
 fn what_listens_without_being_noted_is_excluded_where_there_are_rules_by_process() {
     on_every_kernel(|mut w| {
-        for helper in [Helper::ProbeReadKernel, Helper::ProbeReadKernelStr] {
+        for helper in [Helper::RdonlyCast, Helper::ProbeReadKernelStr] {
             let mut w = World::new(w.kernel);
             let ends = Ends::new(&mut w);
             w.evict("listeners");
@@ -258,7 +258,7 @@ fn what_listens_without_being_noted_is_excluded_where_there_are_rules_by_process
 #[test]
 fn a_client_whose_process_cannot_be_seen_is_excluded() {
     on_every_kernel(|mut w| {
-        for helper in [Helper::ProbeReadKernel, Helper::ProbeReadKernelStr] {
+        for helper in [Helper::RdonlyCast, Helper::ProbeReadKernelStr] {
             let mut w = World::new(w.kernel);
             let ends = Ends::new(&mut w);
             rules_are(&mut w, rules::PROCESSES);

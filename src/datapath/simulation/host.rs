@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bpf_asm::{MapDef, MapKind, bpf_sock_ops};
 
+use super::kernel::STRUCTURE_ID;
 use super::memory::{Memory, Snapshot};
 use crate::datapath::{Counter, Datapath, Endings, Pass};
 
@@ -42,6 +43,8 @@ pub enum Helper {
     LoadHdrOpt = 142,
     StoreHdrOpt = 143,
     ReserveHdrOpt = 144,
+    /// No helper, but `bpf_rdonly_cast`: a number that no helper has.
+    RdonlyCast = 100_000,
 }
 
 macro_rules! table {
@@ -78,6 +81,7 @@ table!(
     LoadHdrOpt,
     StoreHdrOpt,
     ReserveHdrOpt,
+    RdonlyCast,
     SkcToTcpSock
 );
 
@@ -366,6 +370,7 @@ impl Host {
                 self.memory.write(to, &vec![0; size as usize]);
                 EFAULT
             }
+            Helper::RdonlyCast => self.memory.zeroes as i64,
             Helper::SkbLoadBytes => EFAULT,
             Helper::Setsockopt => EINVAL,
             Helper::RingbufOutput => EAGAIN,
@@ -455,6 +460,10 @@ impl Host {
             Helper::SkStorageDelete => {
                 let key = b.to_le_bytes();
                 self.map_of(a).entries.remove(key.as_slice()).map_or(ENOENT, |_| 0)
+            }
+            Helper::RdonlyCast => {
+                assert_eq!(b, u64::from(STRUCTURE_ID), "a structure of the kernel");
+                if self.memory.is_mapped(a, 1) { a as i64 } else { self.failure(helper, arguments) }
             }
             Helper::ProbeReadKernel => {
                 if !self.memory.is_mapped(c, b as usize) {

@@ -1,10 +1,11 @@
 //! Programs as rbpf's interpreter can run them.
 //!
-//! The bytes are rewritten on the way, for five reasons:
+//! The bytes are rewritten on the way, for six reasons:
 //!
 //! * rbpf knows no atomic additions: each becomes a load, an addition and a store;
 //! * it compares 64 bits with a negative immediate as if that were unsigned: the immediate goes through a register;
 //! * helpers of the kernel destroy r1 to r5, those of rbpf leave them alone: they are overwritten after each call;
+//! * it knows no functions of the kernel by BTF id: they are helpers of that number;
 //! * it knows no `may_goto`, which is left out: no loop goes on for so long;
 //! * both ways of every conditional jump leave a mark, so that a test can say which were never taken.
 //!
@@ -76,6 +77,8 @@ impl Insn {
     const MOVE_NUMBER: u8 = 0xb7;
     const JUMP: u8 = 0x05;
     const CALL: u8 = 0x85;
+    /// In a call: a function of the kernel by BTF id.
+    const KERNEL: u8 = 2;
     const EXIT: u8 = 0x95;
     const MAY_GOTO: u8 = 0xe5;
     const ATOMIC_ADD: u8 = 0xdb;
@@ -135,7 +138,7 @@ impl Rewriter {
                     this.emit(slots.next().expect("a second half").1);
                 }
                 Insn::CALL => {
-                    this.emit(insn);
+                    this.emit(Insn { src: if insn.src == Insn::KERNEL { 0 } else { insn.src }, ..insn });
                     for register in 1..=5 {
                         this.emit(Insn { op: Insn::MOVE_NUMBER, dst: register, src: 0, off: 0, imm: -0x5a5a });
                     }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use bpf_asm::KernelField;
 
+use super::host::Helper;
 use crate::datapath::{Layout, Passes, Settings};
 
 /// What the programs are assembled for.
@@ -18,6 +19,9 @@ pub enum Kernel {
 
 /// Bytes of every structure.
 pub const STRUCTURE: usize = 1280;
+
+/// The BTF id of them all.
+pub const STRUCTURE_ID: u32 = 77;
 
 /// The bit that stands for all flags that ask for what only TCP does.
 pub const SOCK_ZEROCOPY: u32 = 20;
@@ -52,7 +56,7 @@ impl Kernel {
                 "tcp_request_sock" => AFTER_REQUEST,
                 "bpf_sock_ops_kern" => BEHIND_CONTEXT,
                 "sk_buff" => BEHIND_SEGMENT,
-                "tcp_skb_cb" => 0,
+                "tcp_skb_cb" | "list_head" => 0,
                 _ => 24,
             };
             let end = ends.entry(structure.to_owned()).or_insert(first);
@@ -80,6 +84,7 @@ impl Kernel {
                 | "wait.head"
                 | "entry"
                 | "private"
+                | "next"
                 | "stack"
                 | "group_leader"
                 | "comm"
@@ -99,10 +104,10 @@ impl Kernel {
                 "recvmsg_inq" => (1, Some((2, 1))),
                 _ => (4, None),
             };
-            Ok(KernelField { offset, size, signed: false, bitfield })
+            Ok(KernelField { structure: STRUCTURE_ID, offset, size, signed: false, bitfield })
         };
         let flag = |name: &str| (name == "SOCK_ZEROCOPY").then_some(SOCK_ZEROCOPY.into());
-        let Ok(layout) = Layout::read(member, |_| Ok(280), flag);
+        let Ok(layout) = Layout::read(member, |_| Ok(280), |_| Ok(Helper::RdonlyCast as u32), flag);
         match self {
             Kernel::Full => layout,
             Kernel::Bare => Layout {

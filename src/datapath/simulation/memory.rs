@@ -6,6 +6,7 @@ use std::ops::Range;
 use bpf_asm::KernelField;
 
 use super::interpreter::{Addresses, FRAME_AND_ASIDE};
+use super::kernel::STRUCTURE;
 
 /// Bytes; a test makes a few dozen objects.
 const SIZE: usize = 640 * 1024;
@@ -26,7 +27,9 @@ pub struct Memory {
     used: usize,
     /// What every run uses again.
     pub addresses: Addresses,
-    /// What `bpf_probe_read_kernel` finds.
+    /// What a structure's members are loaded from where no memory is.
+    pub zeroes: u64,
+    /// What can be read by address.
     objects: Vec<Range<u64>>,
 }
 
@@ -44,6 +47,7 @@ impl Memory {
             // The first bytes stay free: an address just below an object belongs to nobody.
             used: 64,
             addresses: Addresses { context: 0, frame: 0, marks: 0 },
+            zeroes: 0,
             objects: Vec::new(),
         };
         memory.addresses = Addresses {
@@ -51,6 +55,8 @@ impl Memory {
             frame: memory.place(FRAME_AND_ASIDE),
             marks: memory.place(MARKS),
         };
+        memory.zeroes = memory.place(STRUCTURE);
+        memory.write(memory.zeroes, &[0; STRUCTURE]);
         memory
     }
 

@@ -11,6 +11,8 @@ const MAX_VISITS: u32 = 1 << 16;
 /// A member of a structure, as it lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
+    /// The structure that it is counted from.
+    pub structure: u32,
     /// Bits from the start of the structure.
     pub bit_offset: u32,
     /// Bytes from the start of the structure; for a bit-field of the byte that holds its first bit.
@@ -42,7 +44,8 @@ impl Btf {
     /// [`BtfError::NoType`] for `root`, [`BtfError::Path`] for `path`; others for BTF that does not hold together.
     pub fn member(&self, root: &str, path: &str) -> BtfResult<Member> {
         let at_path = |problem| BtfError::Path { root: root.into(), path: path.into(), problem };
-        let mut place = Place { type_id: self.root(root)?, bit_offset: 0, bitfield_width: None };
+        let structure = self.root(root)?;
+        let mut place = Place { type_id: structure, bit_offset: 0, bitfield_width: None };
         for step in path.split('.') {
             let (name, indices) = parse_step(step).map_err(at_path)?;
             let parent = self.peel(place.type_id)?;
@@ -73,6 +76,7 @@ impl Btf {
         let id = place.type_id;
         let size = self.size_of_id(id)?;
         Ok(Member {
+            structure,
             bit_offset: place.bit_offset,
             offset: place.bit_offset / 8,
             size,
