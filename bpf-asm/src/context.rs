@@ -9,7 +9,7 @@ mod sockopt;
 mod tracepoint;
 mod xdp;
 
-pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__tcp, bpf_iter_meta};
+pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp, bpf_iter_meta};
 pub use sk_buff::__sk_buff;
 pub use sk_msg::sk_msg_md;
 pub use sock_addr::bpf_sock_addr;
@@ -38,6 +38,12 @@ opaque! {
     tcp6_sock,
     /// The kernel's `struct seq_file`: the reader of an iterator.
     seq_file,
+    /// The kernel's `struct file`: an open file.
+    file,
+    /// The kernel's `struct socket`: what an application holds of a socket.
+    socket,
+    /// The kernel's `struct task_struct`: a thread.
+    task_struct,
     /// The kernel's `struct bpf_map`.
     bpf_map,
     /// Bytes that end where another field says.

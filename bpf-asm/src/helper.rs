@@ -248,6 +248,8 @@ helpers! {
     143 store_hdr_opt(context: impl Into<Arg>, #[reads(size)] option: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Reserves so many bytes in the TCP header that is about to be sent; `flags` is 0. Since 5.10.
     144 reserve_hdr_opt(context: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// The socket behind an open file, or null if it is not one. Since 5.11.
+    162 sock_from_file(file: impl Into<Arg>) -> Ptr<crate::context::socket>;
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Passes over the candidates by the program that enrols: by its iterator, or one candidate after
-//! the other.
+//! Passes over the candidates by the program that enrols: by its iterator over all of them, by one over
+//! the files of each of their processes, or one candidate after the other.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Read;
 use std::net::Ipv6Addr;
 
@@ -19,10 +21,15 @@ pub struct Candidates {
     found: TypedMap<u32, Pass>,
 }
 
+/// Instead of the number of a process: the files of all.
+const EVERYBODY: u32 = 0;
+
 /// How the program gets at them.
 enum Ways {
     /// It goes over them.
     Iterator(Link),
+    /// It goes over the open files of each of their processes, as long as it finds one that waits.
+    Files { enrol: Prog, processes: HashMap<u32, Link> },
     /// It is run for each of those that are known.
     Classifier { enrol: Prog, namespaces: NamespaceIds, known: Vec<Newcomer> },
 }
@@ -35,6 +42,11 @@ impl Candidates {
                 let link = Link::to_iter(&enrol, Some(&instance.map("candidates")?));
                 Ways::Iterator(link.context("cannot go over the candidates")?)
             }
+            Passes::Files => {
+                // Those that another agent has left may be anybody's.
+                let all = Link::to_iter(&enrol, None).context("cannot go over open files")?;
+                Ways::Files { enrol, processes: HashMap::from([(EVERYBODY, all)]) }
+            }
             Passes::Classifier => Ways::Classifier { enrol, namespaces: NamespaceIds::new()?, known: Vec::new() },
         };
         Ok(Candidates { ways, found: TypedMap::new(instance.map("pass")?)? })
@@ -44,6 +56,15 @@ impl Candidates {
     pub fn add(&mut self, newcomer: Newcomer) {
         match &mut self.ways {
             Ways::Iterator(_) => {}
+            Ways::Files { enrol, processes } => {
+                let process = newcomer.process.pid;
+                if let Entry::Vacant(unknown) = processes.entry(process) {
+                    match Link::to_iter_of_process(enrol, process) {
+                        Ok(link) => drop(unknown.insert(link)),
+                        Err(error) => tracing::debug!(pid = process, "cannot go over its files: {error}"),
+                    }
+                }
+            }
             Ways::Classifier { known, .. } => known.push(newcomer),
         }
     }
@@ -51,11 +72,31 @@ impl Candidates {
     /// Runs the program for all of them: what it has found.
     pub fn pass(&mut self) -> Result<Pass> {
         const FAILED: &str = "cannot run the program that enrols";
-        self.found.update(&0, &Pass { due: u64::MAX, ..Pass::default() }, Update::ANY)?;
-        match &mut self.ways {
-            Ways::Iterator(link) => {
-                let written = Iter::of_link(link).context(FAILED)?.read_to_end(&mut Vec::new());
-                written.context(FAILED)?;
+        const NOTHING: Pass = Pass { due: u64::MAX, enrolled: 0, histories: 0 };
+        let Candidates { ways, found } = self;
+        found.update(&0, &NOTHING, Update::ANY)?;
+        match ways {
+            Ways::Iterator(link) => go_over(link).context(FAILED)?,
+            Ways::Files { processes, .. } => {
+                let mut all = NOTHING;
+                let mut gone = Vec::new();
+                for (process, link) in &*processes {
+                    found.update(&0, &NOTHING, Update::ANY)?;
+                    let read = go_over(link);
+                    let of_this = found.lookup(&0)?.context("an array has its entries")?;
+                    if read.is_err() || of_this.due == u64::MAX {
+                        gone.push(*process);
+                    }
+                    all = Pass {
+                        due: all.due.min(of_this.due),
+                        enrolled: all.enrolled + of_this.enrolled,
+                        histories: all.histories + of_this.histories,
+                    };
+                }
+                for process in gone {
+                    processes.remove(&process);
+                }
+                found.update(&0, &all, Update::ANY)?;
             }
             Ways::Classifier { enrol, namespaces, known } => {
                 for newcomer in std::mem::take(known) {
@@ -72,10 +113,16 @@ impl Candidates {
                 }
             }
         }
-        let found = self.found.lookup(&0)?.context("an array has its entries")?;
+        let found = found.lookup(&0)?.context("an array has its entries")?;
         tracing::trace!(?found, "candidates");
         Ok(found)
     }
+}
+
+/// Runs an iterator to its end.
+fn go_over(link: &Link) -> Result<()> {
+    Iter::of_link(link)?.read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 /// A candidate as a packet to its socket has it.

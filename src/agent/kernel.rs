@@ -41,7 +41,7 @@ impl Kernel {
 
     /// How the program that enrols gets at candidates here.
     pub fn passes(&self) -> Passes {
-        Passes::where_iterators_enrol(self.does(Behaviour::StorageIteratorEnrols))
+        probe::passes_where(|behaviour| self.does(behaviour))
     }
 
     /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and so is

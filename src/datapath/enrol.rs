@@ -13,9 +13,9 @@
 //! candidate any more when it has waited for long: its next segment makes it one again. So a pass
 //! costs what is at work, not what is open. What a pass has found is in [`Pass`].
 //!
-//! It is an iterator over the storage of candidates, or a classifier that is run for one after the
-//! other ([`Passes`]): its packet is a [`Request`], by which the socket is found, and its result is
-//! 1 as long as that is a candidate.
+//! It is an iterator over the storage of candidates, or over the open files of their processes, or a
+//! classifier that is run for one after the other ([`Passes`]): its packet is a [`Request`], by which
+//! the socket is found, and its result is 1 as long as that is a candidate.
 //!
 //! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. A segment may arrive in
 //! this very moment, and be read in part: see [`super::verdict`].
@@ -23,7 +23,7 @@
 use bpf_asm::helper::{Arg, Call};
 use bpf_asm::{
     __sk_buff, BuildErrors, Builder, Label, NULL, Place, Program, ProgramType, Ptr, Reg, Slot,
-    bpf_iter__bpf_sk_storage_map, bpf_sock, helper, tcp_sock,
+    bpf_iter__bpf_sk_storage_map, bpf_iter__task_file, bpf_sock, helper, tcp_sock,
 };
 
 use super::candidate::{BPF_SK_STORAGE_GET_F_CREATE, SOON};
@@ -106,6 +106,18 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
             b.store(sk.place(), &next);
             None
         }
+        Passes::Files => {
+            let context = b.context::<bpf_iter__task_file>();
+            let file = b.load(context.at(bpf_iter__task_file::file));
+            // The last call is for none.
+            b.jump_if(file.eq(0), &none);
+            let socket = b.call(helper::sock_from_file(file));
+            b.jump_if(socket.eq(0), &none);
+            let behind = b.load(socket.member(d.layout.socket_sk));
+            b.jump_if(behind.eq(0), &none);
+            b.store(sk.place(), &behind);
+            None
+        }
         Passes::Classifier => Some(asked_for(&b, &sk, &remains, &none)),
     };
     b.zero(left_alone.why.place());
@@ -182,7 +194,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     try_again(&b, d, &waiting.wait, &at, &shown, &remains, &done);
     b.place(&done);
     match d.settings.passes {
-        Passes::Iterator => {
+        Passes::Iterator | Passes::Files => {
             b.place(&none);
             b.ret(0);
             b.finish(ProgramType::Iterator)

@@ -183,6 +183,8 @@ layout! {
         remote_v4 => "sock" "__sk_common.skc_daddr",
         /// The `struct socket` that an application holds, null once it is closed.
         socket => "sock" "sk_socket",
+        /// The `struct sock` of a `struct socket`.
+        socket_sk => "socket" "sk",
         /// The open file of a `struct socket`.
         socket_file => "socket" "file",
         /// The contents of an open file.

@@ -97,17 +97,12 @@ pub struct Settings {
 pub enum Passes {
     /// It is an iterator over their storage.
     Iterator,
+    /// It is an iterator over the open files of the processes that use them: since 7.0, the kernel may crash in the former.
+    Files,
     /// It is a classifier that is run for one after the other: some kernels, hardened ones, refuse
     /// such iterators even to root. Newer kernels (7.3) refuse classifiers that update a socket
     /// map.
     Classifier,
-}
-
-impl Passes {
-    /// On a kernel where iterators over storage update a socket map, or do not.
-    pub fn where_iterators_enrol(they_do: bool) -> Passes {
-        if they_do { Passes::Iterator } else { Passes::Classifier }
-    }
 }
 
 /// The whole datapath for one kernel and one configuration.

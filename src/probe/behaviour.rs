@@ -55,6 +55,8 @@ pub enum Behaviour {
     IteratorMarks,
     /// An iterator over socket storage updates a sockhash.
     StorageIteratorEnrols,
+    /// An iterator over open files updates a sockhash.
+    FileIteratorEnrols,
     /// The receive buffer bounds redirected bytes.
     LimitsDirect,
     /// TCP bytes find room behind redirected ones.
@@ -307,11 +309,20 @@ const ROWS: &[Row] = &[
         behaviour: Behaviour::StorageIteratorEnrols,
         need: Need::Decides,
         name: "storage-iterator-enrols",
-        statement: "an iterator over socket storage may update a sockhash",
+        statement: "an iterator over socket storage may update a sockhash, and does not crash",
         if_so: "Connections are enrolled by one pass over all that wait for it.",
-        if_not: "Connections are enrolled one after the other by a classifier, which the verifier has to accept (that of Linux \
-                 7.3 does not).",
+        if_not: "Connections are enrolled by passes over the open files of their processes, or one after the other.",
         try_out: facility::storage_iterators_enrol,
+    },
+    Row {
+        behaviour: Behaviour::FileIteratorEnrols,
+        need: Need::Decides,
+        name: "file-iterator-enrols",
+        statement: "an iterator over the open files of a process may update a sockhash",
+        if_so: "Connections can be enrolled by passes over the open files of their processes.",
+        if_not: "Where iterators over socket storage do not enrol either, connections are enrolled one after the other by a \
+                 classifier, which the verifier has to accept (that of Linux 7.3 does not).",
+        try_out: facility::file_iterators_enrol,
     },
     Row {
         behaviour: Behaviour::LimitsDirect,

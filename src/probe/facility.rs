@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Arg, Builder, Call, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map, bpf_iter__tcp, helper,
+    Arg, Builder, Call, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map, bpf_iter__task_file,
+    bpf_iter__tcp, helper,
 };
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
@@ -21,6 +22,7 @@ use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, Update, bt
 
 use super::behaviour::{Instead, holds};
 use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
+use super::known_bug;
 use crate::agent::{kernel, load};
 
 /// FIONREAD of a socket that was sent 100 bytes one way.
@@ -306,6 +308,9 @@ pub fn iterators_mark() -> Result<()> {
 /// An iterator over socket storage puts a socket into a sockhash.
 pub fn storage_iterators_enrol() -> Result<()> {
     const BPF_F_NO_PREALLOC: u32 = 1;
+    // Not to be tried out.
+    let release = known_bug::running();
+    holds!(!known_bug::storage_iterators_crash(&release), "it may crash Linux {release}");
     apart(|| {
         let [client, _server] = connection()?;
         let storage: MapRef<i32, u64> = MapRef::new("probe_storage", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC);
@@ -325,6 +330,37 @@ pub fn storage_iterators_enrol() -> Result<()> {
         storage.update(&fd, &0u64.to_ne_bytes(), Update::ANY).context("a socket gets no storage")?;
         go_over(b, &maps, Some(storage))?;
         holds!(sockets.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
+        Ok(())
+    })
+}
+
+/// An iterator over the open files of this process puts a socket into a sockhash.
+pub fn file_iterators_enrol() -> Result<()> {
+    apart(|| {
+        let [client, _server] = connection()?;
+        let layout = kernel::layout(&kernel::btf()?)?;
+        let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
+        let b = Builder::new("shunt_probe");
+        let context = b.keep(b.context::<bpf_iter__task_file>());
+        let done = b.label();
+        let file = b.load(context.at(bpf_iter__task_file::file));
+        b.jump_if(file.eq(0), &done);
+        b.jump_if(b.load(context.at(bpf_iter__task_file::fd)).ne(client.as_raw_fd()), &done);
+        let socket = b.call(helper::sock_from_file(file));
+        b.jump_if(socket.eq(0), &done);
+        let sk = b.load(socket.member(layout.socket_sk));
+        b.jump_if(sk.eq(0), &done);
+        put(&b, &sockets, Arg::from(&sk));
+        b.place(&done);
+        b.ret(0);
+        let maps = load::maps(&[sockets.def()])?;
+        let program = b.finish(ProgramType::Iterator)?;
+        let loaded: syscalls::Result<Prog> = load::submit(&program, &maps, Prog::load);
+        let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
+        let link = Link::to_iter_of_process(&loaded, std::process::id());
+        let link = link.map_err(|error| Instead(format!("it does not go over one process: {error}")))?;
+        std::io::copy(&mut Iter::of_link(&link)?, &mut std::io::sink())?;
+        holds!(maps[0].1.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
     })
 }

@@ -1,4 +1,5 @@
-//! What this machine lets us do and how its kernel behaves, found out by asking and by trying, never by version number.
+//! What this machine lets us do and how its kernel behaves, found out by asking and by trying, and by version number only where
+//! trying could crash it.
 
 pub mod behaviour;
 mod enrolled;
@@ -16,5 +17,34 @@ use crate::datapath::Passes;
 
 /// How the program that enrols gets at candidates on this machine's kernel.
 pub fn passes() -> Passes {
-    Passes::where_iterators_enrol(Behaviour::StorageIteratorEnrols.settle().is_yes())
+    passes_where(|behaviour| behaviour.settle().is_yes())
+}
+
+/// The same, where it is known whether a behaviour holds.
+///
+/// Iterators over files stand in for those over storage only where these may crash: a pass of them takes longer, and whoever refuses the
+/// latter to root may refuse them, too.
+pub fn passes_where(does: impl Fn(Behaviour) -> bool) -> Passes {
+    if does(Behaviour::StorageIteratorEnrols) {
+        Passes::Iterator
+    } else if known_bug::storage_iterators_crash(&known_bug::running()) && does(Behaviour::FileIteratorEnrols) {
+        Passes::Files
+    } else {
+        Passes::Classifier
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iterators_over_files_stand_in_only_where_those_over_storage_may_crash() {
+        let where_it_does = |one: Behaviour| passes_where(|behaviour| behaviour == one);
+        assert_eq!(where_it_does(Behaviour::StorageIteratorEnrols), Passes::Iterator);
+        assert_eq!(where_it_does(Behaviour::Order), Passes::Classifier);
+        let crashes = known_bug::storage_iterators_crash(&known_bug::running());
+        let over_files = if crashes { Passes::Files } else { Passes::Classifier };
+        assert_eq!(where_it_does(Behaviour::FileIteratorEnrols), over_files);
+    }
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use syscalls::cap::{Capabilities, Capability};
 
-use super::known_bug;
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
 use crate::datapath::{Datapath, Layout, Passes, Settings};
@@ -25,7 +24,6 @@ pub fn requirements() -> Vec<Requirement> {
     let mut all = vec![
         Requirement { name: "capabilities", met: capabilities() },
         Requirement { name: "lockdown", met: lockdown() },
-        Requirement { name: "kernel", met: stable() },
         Requirement { name: "kernel BTF", met: told(btf()) },
         Requirement { name: "cgroup v2", met: told(cgroup::root().map(|root| root.display().to_string())) },
         Requirement { name: "BPF file system", met: bpf_file_system() },
@@ -42,7 +40,7 @@ pub fn requirements() -> Vec<Requirement> {
 
 /// Refuses, naming everything that is missing at once, when this process or this kernel cannot run the datapath.
 pub fn require() -> Result<()> {
-    let missing: Vec<String> = [capabilities(), lockdown(), stable()].into_iter().filter_map(Result::err).collect();
+    let missing: Vec<String> = [capabilities(), lockdown()].into_iter().filter_map(Result::err).collect();
     if missing.is_empty() { Ok(()) } else { bail!("shunt cannot run here:\n  - {}", missing.join("\n  - ")) }
 }
 
@@ -66,16 +64,6 @@ fn capabilities() -> Result<String, String> {
          (systemd: AmbientCapabilities=, Kubernetes: securityContext.capabilities.add)",
         list(&missing)
     ))
-}
-
-fn stable() -> Result<String, String> {
-    let release = known_bug::running();
-    if known_bug::crashes(&release) {
-        return Err(format!(
-            "Linux {release} may crash under shunt: Linux 7.3 has met a null pointer while connections closed; use Linux 6.12 or 6.18"
-        ));
-    }
-    Ok(format!("Linux {release}"))
 }
 
 fn lockdown() -> Result<String, String> {

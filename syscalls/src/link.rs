@@ -74,13 +74,28 @@ impl Link {
     /// # Errors
     /// `EINVAL` if `prog` is no iterator, if it takes a map and has none, or the map is of another type.
     pub fn to_iter(prog: &Prog, map: Option<&Map>) -> Result<Self> {
-        let target = uapi::IterLinkInfo { map_fd: map.map_or(0, |m| uapi::fd(m.as_fd())) };
+        let target = map.map(|map| uapi::IterLinkInfo { map_fd: uapi::fd(map.as_fd()) });
+        Self::to_iter_over(prog, target.as_ref().map_or(&[], bytemuck::bytes_of))
+    }
+
+    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over what belongs to one process (`task`, `task_file`, `task_vma`), by its number in
+    /// the caller's PID namespace. Since 6.1.
+    ///
+    /// # Errors
+    /// `EINVAL` if `prog` is no such iterator; `ESRCH` or `ENOENT` if there is no such process.
+    pub fn to_iter_of_process(prog: &Prog, process: u32) -> Result<Self> {
+        let target = uapi::IterTaskInfo { pid: process, ..uapi::IterTaskInfo::zeroed() };
+        Self::to_iter_over(prog, bytemuck::bytes_of(&target))
+    }
+
+    /// `target` is a `union bpf_iter_link_info`, or empty.
+    fn to_iter_over(prog: &Prog, target: &[u8]) -> Result<Self> {
         let mut attr = uapi::LinkCreate::zeroed();
         attr.prog_fd = uapi::fd(prog.as_fd());
         attr.attach_type = AttachType::TRACE_ITER.raw();
-        if map.is_some() {
-            attr.iter_info = uapi::addr(bytemuck::bytes_of(&target));
-            attr.iter_info_len = size_of_val(&target) as u32;
+        if !target.is_empty() {
+            attr.iter_info = uapi::addr(target);
+            attr.iter_info_len = target.len() as u32;
         }
         // SAFETY: the iterator's argument is valid for its length; answers with a new descriptor.
         let fd = unsafe { uapi::LINK_CREATE.call_fd(&mut attr) }

@@ -307,6 +307,13 @@ layouts! {
         map_fd: u32 = 0,
     }
 
+    /// `union bpf_iter_link_info`, the variant of threads: one, all of a process, or all of that of a pidfd
+    struct IterTaskInfo: 12 {
+        tid: u32 = 0,
+        pid: u32 = 4,
+        pid_fd: u32 = 8,
+    }
+
     /// `struct bpf_prog_info`
     struct ProgInfo: 232 {
         kind: u32 = 0,
@@ -459,6 +466,7 @@ mod tests {
             "EnableStats" => ("bpf_attr", "enable_stats."),
             "IterCreate" => ("bpf_attr", "iter_create."),
             "IterLinkInfo" => ("bpf_iter_link_info", "map."),
+            "IterTaskInfo" => ("bpf_iter_link_info", "task."),
             "ProgInfo" => ("bpf_prog_info", ""),
             "LineInfo" => ("bpf_line_info", ""),
             "MapInfo" => ("bpf_map_info", ""),

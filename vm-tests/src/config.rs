@@ -180,7 +180,7 @@ mod tests {
     fn the_configuration_of_this_package_has_every_supported_series() {
         let config = Config::read(None).expect("valid");
         let series: Vec<_> = config.kernels.iter().map(|kernel| kernel.series.as_str()).collect();
-        assert_eq!(series, ["6.12", "6.18"]);
+        assert_eq!(series, ["6.12", "6.18", "7"]);
     }
 
     /// Keys that are commented out in kernels.toml are said to show defaults.

@@ -1,4 +1,4 @@
-use super::{bpf_map, bpf_sock, packet, seq_file, sock};
+use super::{bpf_map, bpf_sock, file, packet, seq_file, sock, task_struct};
 use crate::record::Address;
 
 crate::record! {
@@ -47,5 +47,20 @@ crate::record! {
         pub meta: Address<bpf_iter_meta>,
         /// The socket, whose lock is held if it is a full socket; null after the last.
         pub sk_common: Address<sock>,
+    }
+
+    /// The context of an iterator over the open files of all processes, or of one. Since 5.8; of one since 6.1.
+    #[allow(non_camel_case_types)]
+    pub struct bpf_iter__task_file {
+        /// Where the reading is.
+        pub meta: Address<bpf_iter_meta>,
+        /// The thread; null after the last.
+        pub task: Address<task_struct>,
+        /// The descriptor.
+        pub fd: u32,
+        /// Nothing.
+        pub padding: u32,
+        /// The open file, which stays open meanwhile; null after the last.
+        pub file: Address<file>,
     }
 }

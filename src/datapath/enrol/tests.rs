@@ -64,6 +64,24 @@ fn a_classifier_finds_a_socket_by_its_tuple_in_its_namespace_and_knows_it_by_its
 }
 
 #[test]
+fn an_iterator_over_files_passes_over_what_is_no_socket_or_is_closed() {
+    let mut w = World::new(Kernel::Newest);
+    let nothing = Pass { due: u64::MAX, ..Pass::default() };
+    let (client, _) = w.candidates();
+    let file = w.file(client);
+    assert_ne!(w.visit_file(nothing, client, file).due, u64::MAX);
+    // After the last file, and one that is no socket.
+    let other = w.object();
+    for file in [0, other] {
+        assert_eq!(w.visit_file(nothing, client, file), nothing);
+    }
+    // It is being closed.
+    w.set(w.get(client, |l| l.socket), |l| l.socket_sk, 0);
+    assert_eq!(w.visit_file(nothing, client, file), nothing);
+    assert!(w.candidate(client).is_some());
+}
+
+#[test]
 fn a_socket_that_is_no_candidate_is_gone() {
     on_every_kernel(|mut w| {
         let nothing = Pass { due: u64::MAX, ..Pass::default() };

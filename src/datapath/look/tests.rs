@@ -58,7 +58,7 @@ fn an_enrolled_socket_is_shown_with_its_lane_and_its_members() {
         let v6 = |byte: u8, last: u8| {
             let mut address = [byte; 16];
             address[8..].fill(last);
-            if w.kernel == Kernel::Full { address } else { [0; 16] }
+            if w.kernel == Kernel::Bare { [0; 16] } else { address }
         };
         let expected = FlowEnd {
             own: lane.own,

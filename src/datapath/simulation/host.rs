@@ -40,6 +40,7 @@ pub enum Helper {
     SeqWrite = 127,
     RingbufOutput = 130,
     SkcToTcpSock = 137,
+    SockFromFile = 162,
     LoadHdrOpt = 142,
     StoreHdrOpt = 143,
     ReserveHdrOpt = 144,
@@ -82,7 +83,8 @@ table!(
     StoreHdrOpt,
     ReserveHdrOpt,
     RdonlyCast,
-    SkcToTcpSock
+    SkcToTcpSock,
+    SockFromFile
 );
 
 fn call(helper: Helper, arguments: [u64; 5]) -> u64 {
@@ -203,6 +205,8 @@ pub struct Host {
     pub psocks: BTreeMap<u64, u64>,
     /// Sockets by address tuple.
     pub tuples: BTreeMap<Vec<u8>, u64>,
+    /// What is behind open files: a `struct socket`.
+    pub files: BTreeMap<u64, u64>,
     /// Where the context shows a socket.
     pub shown_at: u64,
     /// What another processor would have seen after each call of a helper, if that is asked for.
@@ -259,6 +263,7 @@ impl Host {
             pass,
             psocks: BTreeMap::new(),
             tuples: BTreeMap::new(),
+            files: BTreeMap::new(),
             shown_at: bpf_sock_ops::sk.offset() as u64,
             moments: None,
         }
@@ -437,6 +442,7 @@ impl Host {
                 self.state.redirected = self.map_of(b).entries.get(&key).copied();
                 if self.state.redirected.is_some() { SK_PASS } else { SK_DROP }
             }
+            Helper::SockFromFile => self.files.get(&a).copied().unwrap_or(0) as i64,
             Helper::SkRelease => {
                 let held = self.state.held.iter().position(|&held| held == a);
                 self.state.held.remove(held.expect("it gives back what it has looked up"));

@@ -1,4 +1,4 @@
-//! The two kernels that the tests know, with structures that no real kernel has.
+//! The kernels that the tests know, with structures that no real kernel has.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,6 +15,8 @@ pub enum Kernel {
     Full,
     /// Has none of them.
     Bare,
+    /// As the first, but candidates are found by the files of their processes.
+    Newest,
 }
 
 /// Bytes of every structure.
@@ -39,11 +41,15 @@ const BEHIND_CONTEXT: u32 = size_of::<bpf_asm::bpf_sock_ops>() as u32;
 const BEHIND_SEGMENT: u32 = size_of::<bpf_asm::__sk_buff>() as u32;
 
 impl Kernel {
-    pub const ALL: [Kernel; 2] = [Kernel::Full, Kernel::Bare];
+    pub const ALL: [Kernel; 3] = [Kernel::Full, Kernel::Bare, Kernel::Newest];
 
-    /// What is decided by what the kernel does: the full one takes iterators over storage.
+    /// What is decided by what the kernel does.
     pub fn settings(self) -> Settings {
-        let passes = if self == Kernel::Full { Passes::Iterator } else { Passes::Classifier };
+        let passes = match self {
+            Kernel::Full => Passes::Iterator,
+            Kernel::Bare => Passes::Classifier,
+            Kernel::Newest => Passes::Files,
+        };
         Settings { flows: 64, hz: super::HZ, passes }
     }
 
@@ -109,7 +115,7 @@ impl Kernel {
         let flag = |name: &str| (name == "SOCK_ZEROCOPY").then_some(SOCK_ZEROCOPY.into());
         let Ok(layout) = Layout::read(member, |_| Ok(280), |_| Ok(Helper::RdonlyCast as u32), flag);
         match self {
-            Kernel::Full => layout,
+            Kernel::Full | Kernel::Newest => layout,
             Kernel::Bare => Layout {
                 conntrack_established: None,
                 is_mptcp: None,

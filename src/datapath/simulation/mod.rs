@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bpf_asm::{
-    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__tcp, bpf_sock_ops,
-    bpf_sockopt, sk_msg_md, sock_recv_length,
+    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file,
+    bpf_iter__tcp, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length,
 };
 use bytemuck::Pod;
 
@@ -339,6 +339,8 @@ impl World {
         self.users_of_psock(sk, 1);
         let (file, contents) = (self.object(), self.object());
         self.set(held, |l| l.socket_file, file);
+        self.set(held, |l| l.socket_sk, sk);
+        self.host_mut().files.insert(file, held);
         self.set(file, |l| l.file_mapping, contents);
         self.set(contents, |l| l.mappings, 0);
         self.blocks(sk, false);
@@ -889,6 +891,11 @@ impl World {
                 self.fill_context(&[(bpf_iter__bpf_sk_storage_map::sk.offset(), 8, sk)]);
                 self.run_pass(found, sk)
             }
+            Passes::Files => {
+                let file = self.host().files.iter().find(|&(_, &held)| self.get(held, |l| l.socket_sk) == sk);
+                let file = file.map_or(0, |(&file, _)| file);
+                self.visit_file(found, sk, file)
+            }
             Passes::Classifier => {
                 let cookie = if sk == 0 { 0 } else { self.get(sk, |l| l.cookie) };
                 self.visit_by(found, sk, Request { cookie, netns: u32::MAX, family: 2, ..Request::default() })
@@ -899,6 +906,13 @@ impl World {
     /// A pass comes to the socket at this address, which the kernel finds by the request's tuple.
     pub fn pass_by(&mut self, sk: u64, request: Request) -> Pass {
         self.visit_by(Pass { due: u64::MAX, ..Pass::default() }, sk, request)
+    }
+
+    /// A pass that has found this so far comes to an open file.
+    pub fn visit_file(&mut self, found: Pass, sk: u64, file: u64) -> Pass {
+        self.new_context(bpf_iter__task_file::file.offset());
+        self.fill_context(&[(bpf_iter__task_file::file.offset(), 8, file)]);
+        self.run_pass(found, sk)
     }
 
     fn visit_by(&mut self, found: Pass, sk: u64, mut request: Request) -> Pass {
@@ -920,7 +934,7 @@ impl World {
         let result = self.run(ProgramName::Enrol, sk);
         let host = self.host();
         let found: Pass = bytemuck::pod_read_unaligned(&host.memory.read(host.pass, size_of::<Pass>()));
-        if self.host().datapath.settings.passes == Passes::Iterator {
+        if self.host().datapath.settings.passes != Passes::Classifier {
             assert_eq!(result, 0, "or it would be called for this one again");
         } else if before.due == u64::MAX {
             assert_eq!(result, u64::from(found.due != u64::MAX), "{found:?}");
