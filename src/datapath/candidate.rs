@@ -89,7 +89,7 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 
     b.place(&refused_before);
     b.call(helper::sk_storage_delete(&d.maps.candidates, sk_of(b, event, &done)));
-    window_of(b, event, ANY_WINDOW);
+    give_window_back(b, event);
     forget(b, event);
     b.jump(&done);
 
@@ -254,6 +254,11 @@ pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk
     window.rsh(2);
     b.when(window.gt(WINDOW), || window.set(WINDOW));
     window_of(b, event, &window);
+}
+
+/// Lets TCP offer what it does without shunt: the socket is no candidate any more, or has left.
+pub(super) fn give_window_back(b: &Builder, event: &Ptr<bpf_sock_ops>) {
+    window_of(b, event, ANY_WINDOW);
 }
 
 /// Has TCP offer no more than this.

@@ -17,7 +17,7 @@ use super::receiver::{delivered, fallbacks, mode, same, sk, unread, users_of_pso
 use super::record::{End, Isns, Lane, Mode};
 use super::rendezvous::{find_peer, pair};
 use super::waiters::asleep;
-use super::{Datapath, arrived, control, lane};
+use super::{Datapath, arrived, candidate, control, lane};
 
 /// Takes an event's socket out, if nothing can be on its way to it and nothing waits to be read.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -47,6 +47,7 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     drop((received, sent));
     lane::total(b, d, &lane);
     drop(lane);
+    candidate::give_window_back(b, event);
     unmark(b, event, SEGMENTS);
     count(b, d, Outcome::Left);
     b.place(&stays);

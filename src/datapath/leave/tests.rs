@@ -18,8 +18,10 @@ fn while_shunt_is_being_stopped_both_sockets_leave_with_their_next_segment() {
     on_every_kernel(|mut w| {
         let (client, server) = w.direct_flow();
         drain(&mut w);
+        w.options();
         for sk in [client, server] {
             w.segment(sk);
+            assert_eq!(w.options(), [(6, 10, 0xffff << 14)], "its window is TCP's own again");
             assert_eq!((w.decided(), w.is_enrolled(sk)), (vec![(Counter::Left, 1), (Counter::Stopped, 1)], false));
             let lane = w.lane(sk).unwrap();
             assert_eq!((lane.mode, lane.credit, lane.why), (Mode::Left as u32, 0, Counter::Stopped as u64));
