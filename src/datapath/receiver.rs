@@ -204,7 +204,7 @@ pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unk
 pub(super) fn unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
     let queue = psock(b, d, sk, unknown);
     queue.add(d.layout.ingress_queue.offset);
-    let (head, first) = list(b, d, queue);
+    let (head, first) = list(b, d, queue, unknown);
     first.sub(b.load(head.place()));
     first
 }
@@ -216,11 +216,12 @@ pub(super) fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Labe
     users
 }
 
-/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to.
-pub(super) fn list(b: &Builder, d: &Datapath, at: Reg) -> (Slot<u64>, Reg) {
+/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to: a number,
+/// which a load would not give, since the verifier knows that it is a pointer, and older ones let nobody count with that (6.12).
+pub(super) fn list(b: &Builder, d: &Datapath, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
     let head = b.slot::<u64>();
     b.store(head.place(), &at);
-    let first = peek_or_zero(b, d, at, d.layout.first);
+    let first = peek(b, at, d.layout.first, unknown);
     (head, first)
 }
 

@@ -3,11 +3,11 @@
 use bpf_asm::{Builder, Label, Reg, Slot};
 
 use super::Datapath;
-use super::peek::peek_or_zero;
+use super::peek::{peek, peek_or_zero};
 use super::receiver::list;
 
 /// Counts the threads that sleep on the socket at this address; jumps to `many` if more wait for it, in whatever way, than are
-/// looked at.
+/// looked at, or the list cannot be read.
 pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<u64> {
     /// How many of those that wait are looked at.
     const MOST: usize = 4;
@@ -21,7 +21,7 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
     // A socket that was not accepted yet has none.
     b.jump_if(queue.eq(0), &counted);
     queue.add(d.layout.waiters.offset);
-    let (head, first) = list(b, d, queue);
+    let (head, first) = list(b, d, queue, many);
     let place = b.slot::<u64>();
     b.store(place.place(), first);
 
@@ -42,7 +42,7 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
         more.add(b.load(asleep.place()));
         b.store(asleep.place(), &more);
         drop(more);
-        b.store(place.place(), peek_or_zero(b, d, b.load(place.place()), d.layout.first));
+        b.store(place.place(), peek(b, b.load(place.place()), d.layout.first, many));
     }
     b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);
     b.place(&counted);

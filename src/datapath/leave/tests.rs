@@ -216,7 +216,7 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
             w.control(Control { refresh: REFRESH, ..Control::default() });
             stayed += u32::from(w.is_enrolled(server));
             if w.pending_faults() > 0 {
-                assert!(read > 12 && stayed > 7, "{read} reads, {stayed}");
+                assert!(read > 11 && stayed > 4, "{read} reads, {stayed}");
                 break;
             }
         }
@@ -329,8 +329,8 @@ fn a_socket_stays_while_the_lane_of_its_peer_cannot_be_looked_at() {
                 assert!(read > 0 && !w.is_enrolled(server), "{read} reads");
                 break;
             }
-            // First its mode; then how many messages it has sent by TCP, which who is gone does not say.
-            assert_eq!(w.is_enrolled(server), read == 0, "{read}");
+            // First its mode, and the queue of its own; then how many messages the peer has sent by TCP, which who is gone does not say.
+            assert_eq!(w.is_enrolled(server), read < 2, "{read}");
         }
     });
 }
@@ -338,18 +338,20 @@ fn a_socket_stays_while_the_lane_of_its_peer_cannot_be_looked_at() {
 #[test]
 fn a_socket_stays_while_it_cannot_be_told_who_sleeps_on_its_peer() {
     on_every_kernel(|mut w| {
-        for waiting in 0..=4 {
+        for (waiting, helper, least) in
+            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 10 + 2 * n), (n, Helper::ProbeReadKernel, 3 + n)])
+        {
             for read in 0.. {
                 let mut w = World::new(w.kernel);
                 let (client, server) = w.direct_flow();
                 w.waiting(client, &vec![Waiter::Epoll; waiting]);
                 w.users_of_psock(client, 2);
                 drain(&mut w);
-                w.fault(Helper::RdonlyCast, read, Fault::Fails);
+                w.fault(helper, read, Fault::Fails);
                 w.segment(server);
                 w.control(Control { refresh: REFRESH, ..Control::default() });
                 if w.pending_faults() > 0 {
-                    assert!(read as usize >= 10 + 3 * waiting, "{read} reads");
+                    assert!(read as usize >= least, "{waiting} {helper:?}: {read} reads");
                     break;
                 }
             }
