@@ -216,8 +216,7 @@ pub(super) fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Labe
     users
 }
 
-/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to: a number,
-/// which a load would not give, since the verifier knows that it is a pointer, and older ones let nobody count with that (6.12).
+/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to.
 pub(super) fn list(b: &Builder, d: &Datapath, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
     let head = b.slot::<u64>();
     b.store(head.place(), &at);
@@ -229,7 +228,7 @@ pub(super) fn list(b: &Builder, d: &Datapath, at: Reg, unknown: &Label) -> (Slot
 fn psock(b: &Builder, d: &Datapath, sk: impl Into<Operand>, unknown: &Label) -> Reg {
     /// Tags in the low bits of `sk_user_data` (`SK_USER_DATA_*`, include/net/sock.h).
     const POINTER: i32 = !7;
-    let psock = peek_or_zero(b, d, sk, d.layout.user_data);
+    let psock = peek(b, sk, d.layout.user_data, unknown);
     psock.and(POINTER);
     b.jump_if(psock.eq(0), unknown);
     psock

@@ -3,11 +3,11 @@
 use bpf_asm::{Builder, Label, Reg, Slot};
 
 use super::Datapath;
-use super::peek::{peek, peek_or_zero};
+use super::peek::{peek, probe_or_zero};
 use super::receiver::list;
 
 /// Counts the threads that sleep on the socket at this address; jumps to `many` if more wait for it, in whatever way, than are
-/// looked at, or the list cannot be read.
+/// looked at, or it cannot be told.
 pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<u64> {
     /// How many of those that wait are looked at.
     const MOST: usize = 4;
@@ -17,7 +17,7 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
     let asleep = b.slot::<u64>();
     b.store(asleep.place(), 0);
     let counted = b.label();
-    let queue = peek_or_zero(b, d, sk, d.layout.wait_queue);
+    let queue = peek(b, sk, d.layout.wait_queue, many);
     // A socket that was not accepted yet has none.
     b.jump_if(queue.eq(0), &counted);
     queue.add(d.layout.waiters.offset);
@@ -29,10 +29,10 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
         let entry = b.load(place.place());
         b.jump_if(entry.eq(b.load(head.place())), &counted);
         entry.sub(d.layout.waiter_place.offset);
-        let thread = peek_or_zero(b, d, entry, d.layout.waiter_private);
+        let thread = peek(b, entry, d.layout.waiter_private, many);
         // epoll and poll name no thread here, or nothing that has a stack around this entry. There is no branch in this: the verifier
         // would follow every combination of them.
-        let stack = peek_or_zero(b, d, thread, d.layout.thread_stack);
+        let stack = probe_or_zero(b, thread, d.layout.thread_stack);
         let more = b.load(place.place());
         more.sub(&stack);
         drop(stack);

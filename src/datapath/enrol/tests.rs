@@ -279,17 +279,17 @@ fn a_candidate_waits_while_it_cannot_be_told_who_sleeps_on_it() {
         for waiting in 0..=4 {
             let (client, _) = w.candidates();
             w.waiting(client, &vec![Waiter::Epoll; waiting]);
-            // Behind what is read for mappings: the socket, its file, that one's flags; the queue, and of each that waits who it is and
-            // its stack; by a call its head, and the next of each. A socket without a queue was not accepted yet; one that is nobody, or has no stack, does
-            // not sleep.
-            for read in 2..6 + 2 * waiting as u32 {
+            // Behind what is read for mappings: the socket, its file, that one's flags; by calls the queue, its head, and of each that
+            // waits who it is, its stack and the next. One that has no stack does not sleep.
+            for read in 2..5 {
                 w.fault(Helper::RdonlyCast, read, Fault::Fails);
-                let expected = if read < 5 { Wait::Blocking } else { Wait::Peer };
-                assert_eq!(w.enrol(client), Enrolment::Waits(expected), "{waiting} {read}");
-            }
-            for read in 2..3 + waiting as u32 {
-                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
                 assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking), "{waiting} {read}");
+            }
+            for read in 2..4 + 3 * waiting as u32 {
+                w.fault(Helper::ProbeReadKernel, read, Fault::Fails);
+                let is_stack = read > 3 && (read - 4) % 3 == 1;
+                let expected = if is_stack { Wait::Peer } else { Wait::Blocking };
+                assert_eq!(w.enrol(client), Enrolment::Waits(expected), "{waiting} {read}");
             }
             assert_eq!((w.pending_faults(), w.enrol(client)), (0, Enrolment::Waits(Wait::Peer)));
         }

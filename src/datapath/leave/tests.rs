@@ -171,7 +171,8 @@ fn a_message_by_tcp_says_nothing_while_another_thread_may_be_in_a_redirect() {
             drain(&mut w);
             match case {
                 0 => w.set(client, |l| l.user_data, 0),
-                read => w.fault(Helper::RdonlyCast, read - 1, Fault::Fails),
+                1 => w.fails(Helper::ProbeReadKernel),
+                _ => w.fails(Helper::RdonlyCast),
             }
             assert_eq!((w.send(client, 1), w.lane(client).unwrap().fallbacks), (Way::Tcp, 0), "{case}");
             w.control(Control { refresh: REFRESH, ..Control::default() });
@@ -216,7 +217,7 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
             w.control(Control { refresh: REFRESH, ..Control::default() });
             stayed += u32::from(w.is_enrolled(server));
             if w.pending_faults() > 0 {
-                assert!(read > 11 && stayed > 4, "{read} reads, {stayed}");
+                assert!(read > 4 && stayed > 1, "{read} reads, {stayed}");
                 break;
             }
         }
@@ -241,11 +242,11 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
         w.segment(server);
         assert_eq!(w.counted(), [(Counter::Stopped, 1)], "another socket map's");
         // In the middle: before its queue is looked at, and before its users are.
-        for read in [3, 4] {
+        for read in [1, 3] {
             w.control(Control { refresh: REFRESH, ..Control::default() });
             let (_, server) = w.direct_flow();
             let at = w.at(server, |l| l.user_data);
-            w.fault(Helper::RdonlyCast, read, Fault::Zeroes(at));
+            w.fault(Helper::ProbeReadKernel, read, Fault::Zeroes(at));
             drain(&mut w);
             w.segment(server);
             assert_eq!((w.pending_faults(), w.is_enrolled(server)), (0, true), "{read}");
@@ -329,8 +330,11 @@ fn a_socket_stays_while_the_lane_of_its_peer_cannot_be_looked_at() {
                 assert!(read > 0 && !w.is_enrolled(server), "{read} reads");
                 break;
             }
-            // First its mode, and the queue of its own; then how many messages the peer has sent by TCP, which who is gone does not say.
-            assert_eq!(w.is_enrolled(server), read < 2, "{read}");
+            // Behind its mode, and four reads of the own psock and queue: how many messages it has sent by TCP, which who is gone does not
+            // say.
+            if read <= 5 {
+                assert_eq!(w.is_enrolled(server), read < 5, "{read}");
+            }
         }
     });
 }
@@ -339,7 +343,7 @@ fn a_socket_stays_while_the_lane_of_its_peer_cannot_be_looked_at() {
 fn a_socket_stays_while_it_cannot_be_told_who_sleeps_on_its_peer() {
     on_every_kernel(|mut w| {
         for (waiting, helper, least) in
-            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 10 + 2 * n), (n, Helper::ProbeReadKernel, 3 + n)])
+            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 5), (n, Helper::ProbeReadKernel, 5 + 3 * n)])
         {
             for read in 0.. {
                 let mut w = World::new(w.kernel);

@@ -45,7 +45,7 @@ fn who_only_polls_stays_whether_the_file_blocks_or_not() {
 fn what_cannot_be_looked_at_stays() {
     on_every_kernel(|mut w| {
         for (waiting, helper, least) in
-            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 6 + 2 * n), (n, Helper::ProbeReadKernel, 1 + n)])
+            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 3), (n, Helper::ProbeReadKernel, 2 + 3 * n)])
         {
             for read in 0.. {
                 let mut w = World::new(w.kernel);
