@@ -39,16 +39,18 @@ pub(super) fn copy_v6<T>(b: &Builder, object: impl Into<Operand>, field: KernelF
 
 /// The same as [`peek`], but 0 where no memory is, and a load instead of a call: for where 0 is answer enough.
 ///
-/// What the verifier finds to be a pointer stays one: it can be compared and read from. To count with it, [`peek`] gives a number.
+/// A member that is a pointer in the kernel's BTF is loaded as a pointer, with which the verifier
+/// allows no arithmetic; [`peek`] and [`probe_or_zero`] give a scalar.
 ///
-/// The memory of a socket stays mapped, whoever has it by then, so 0 stands for no single member of one whose cookie is right.
+/// Slab memory stays mapped after a socket is freed, so no single member of a socket whose cookie was
+/// right reads as 0 because of a fault.
 #[track_caller]
 pub(super) fn peek_or_zero(b: &Builder, d: &Datapath, object: impl Into<Operand>, field: KernelField) -> Reg {
     let object: Ptr<Dyn> = b.call(kfunc::rdonly_cast(d.layout.rdonly_cast, object.into(), field.structure));
     b.load(object.member(field))
 }
 
-/// The same by a call: a number also where the verifier knows of a pointer, with which it lets nobody count.
+/// The same by `bpf_probe_read_kernel`: a scalar also where the member is a pointer.
 #[track_caller]
 pub(super) fn probe_or_zero(b: &Builder, object: impl Into<Operand>, field: KernelField) -> Reg {
     let (value, _) = read(b, object, field);

@@ -14,14 +14,14 @@ use super::record::{End, Endings, Lane, Mode};
 const O_NONBLOCK: i32 = 0o4000;
 
 /// Members of another socket's lane.
-const MODE: KernelField =
-    KernelField { structure: 0, offset: Lane::mode.offset() as u32, size: 4, signed: false, bitfield: None };
-const FALLBACKS: KernelField =
-    KernelField { structure: 0, offset: Lane::fallbacks.offset() as u32, size: 4, signed: false, bitfield: None };
-const LOOKING: KernelField =
-    KernelField { structure: 0, offset: Lane::looking.offset() as u32, size: 4, signed: false, bitfield: None };
-const DIRECT_MESSAGES: KernelField =
-    KernelField { structure: 0, offset: Lane::direct_messages.offset() as u32, size: 8, signed: false, bitfield: None };
+const MODE: KernelField = of_lane(Lane::mode.offset(), 4);
+const FALLBACKS: KernelField = of_lane(Lane::fallbacks.offset(), 4);
+const LOOKING: KernelField = of_lane(Lane::looking.offset(), 4);
+const DIRECT_MESSAGES: KernelField = of_lane(Lane::direct_messages.offset(), 8);
+
+const fn of_lane(offset: usize, size: u8) -> KernelField {
+    KernelField { structure: 0, offset: offset as u32, size, signed: false, bitfield: None }
+}
 
 /// The address of the receiver's `struct sock`.
 pub(super) fn sk(b: &Builder, lane: &Ptr<Lane>) -> Reg {

@@ -26,7 +26,8 @@ record! {
 record! {
     /// One end of a flow: who it is and where its `struct sock` lies.
     ///
-    /// The address is only ever read where a fault reads as nothing ([`super::peek`]), and believed only while the cookie found there is this one.
+    /// The address is only ever read where a fault reads as nothing ([`super::peek`]), and believed only
+    /// while the cookie found there is this one.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct End {
         /// The name it is enrolled under.

@@ -249,11 +249,15 @@ fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
 
 /// Has an iterator, over a map if it takes one, go over everything.
 fn go_over(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()> {
+    std::io::copy(&mut Iter::new(&iterator(program, maps)?, over)?, &mut std::io::sink())?;
+    Ok(())
+}
+
+/// Loads an iterator.
+fn iterator(program: Builder, maps: &load::Maps) -> Result<Prog> {
     let program = program.finish(ProgramType::Iterator)?;
     let loaded: syscalls::Result<Prog> = load::submit(&program, maps, Prog::load);
-    let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
-    std::io::copy(&mut Iter::new(&loaded, over)?, &mut std::io::sink())?;
-    Ok(())
+    Ok(loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?)
 }
 
 /// An iterator over TCP sockets owns the lock of the socket that it shows to its program, which
@@ -354,10 +358,7 @@ pub fn file_iterators_enrol() -> Result<()> {
         b.place(&done);
         b.ret(0);
         let maps = load::maps(&[sockets.def()])?;
-        let program = b.finish(ProgramType::Iterator)?;
-        let loaded: syscalls::Result<Prog> = load::submit(&program, &maps, Prog::load);
-        let loaded = loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?;
-        let link = Link::to_iter_of_process(&loaded, std::process::id());
+        let link = Link::to_iter_of_process(&iterator(b, &maps)?, std::process::id());
         let link = link.map_err(|error| Instead(format!("it does not go over one process: {error}")))?;
         std::io::copy(&mut Iter::of_link(&link)?, &mut std::io::sink())?;
         holds!(maps[0].1.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");

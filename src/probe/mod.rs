@@ -22,8 +22,8 @@ pub fn passes() -> Passes {
 
 /// The same, where it is known whether a behaviour holds.
 ///
-/// Iterators over files stand in for those over storage only where these may crash: a pass of them takes longer, and whoever refuses the
-/// latter to root may refuse them, too.
+/// The iterator over open files (`task_file`) is used only where the one over socket storage may crash
+/// the kernel: its pass takes longer, and a kernel that refuses one iterator may refuse the other.
 pub fn passes_where(does: impl Fn(Behaviour) -> bool) -> Passes {
     if does(Behaviour::StorageIteratorEnrols) {
         Passes::Iterator
