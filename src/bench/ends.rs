@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use super::pair::Pair;
+use super::placement::Placement;
 
 /// What both ends came to.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(super) struct Both<N, F> {
     pub cpu: Duration,
 }
 
-/// Runs `near` on this thread and `far` on another. The connections are shut down when `near` ends,
+/// Runs `near` on this thread and `far` on another, on a processor each if there are two. The connections are shut down when `near` ends,
 /// also when it fails: `far` then sees their end.
 pub(super) fn work<N, F: Send>(
     pairs: &[Pair],
@@ -26,8 +27,12 @@ pub(super) fn work<N, F: Send>(
     far: impl FnOnce() -> io::Result<F> + Send,
 ) -> io::Result<Both<N, F>> {
     thread::scope(|scope| {
-        let far = scope.spawn(|| timed(far));
-        let near = timed(near);
+        let placement = Placement::here()?;
+        let far = scope.spawn(move || {
+            let _placed = placement.far()?;
+            timed(far)
+        });
+        let near = placement.near().map_err(io::Error::from).and_then(|_placed| timed(near));
         for pair in pairs {
             // The peer of a connection that failed may have ended it already.
             let _ = pair.near.shutdown(Shutdown::Both);

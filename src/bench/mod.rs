@@ -31,6 +31,7 @@ mod pair;
 mod patience;
 mod pattern;
 mod pingpong;
+mod placement;
 mod program;
 mod quartiles;
 pub mod report;
