@@ -1,8 +1,10 @@
 //! Candidates: connections with both ends here that have shown that they go on.
 //!
-//! A connection that exchanges a few messages costs more to enrol than it gains. So an end becomes a candidate when it sends a message
-//! after it has shown that it goes on (see [`super::watch`]): in the call of the process that sends it, which is when it can be seen who
-//! uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
+//! To be enrolled costs a connection about as much as ten round trips. One that does all it has to do
+//! at once and ends would never earn that. So an end that converses (see [`super::watch`]) becomes a
+//! candidate when it sends a message after a pause, which makes the cost a hundredth of what it has
+//! lived, or when it has exchanged very much: in the call of the process that sends, which is when it
+//! can be seen who uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
 //! while its connection is being established, before anything is known of its readers.
 
 use bpf_asm::{Builder, Label, NULL, Operand, Place, Ptr, Reg, Slot, bpf_sock_ops, helper};
@@ -20,6 +22,9 @@ const BPF_TCP_ESTABLISHED: i32 = 1;
 
 /// Create the storage if the socket has none (include/uapi/linux/bpf.h).
 pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
+
+/// Segments with data in each direction of a connection that makes no pause.
+const WORTH_IT: i32 = 32;
 
 /// A connection whose file still blocks after so many segments is left alone for good.
 const PATIENCE: i32 = 64;
@@ -62,6 +67,14 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     });
     drop(known);
     let socket = socket_of(b, event, &done);
+    let pause = b.call(helper::jiffies64());
+    pause.sub32(b.load(socket.member(d.layout.sent_last)));
+    b.when(pause.eq(0), || {
+        for exchanged in [bpf_sock_ops::data_segs_in, bpf_sock_ops::data_segs_out] {
+            b.jump_if(b.load(event.at(exchanged)).lt(WORTH_IT), &done);
+        }
+    });
+    drop(pause);
     // In a call of the process that holds the lock, not in an interrupt: it is one that uses the socket.
     let owned = b.load(socket.member(d.layout.lock_owned));
     b.jump_if(owned.eq(0), &done);

@@ -165,6 +165,8 @@ layout! {
         bytes_acked => "tcp_sock" "bytes_acked",
         /// Bytes that have been received.
         bytes_received => "tcp_sock" "bytes_received",
+        /// When data was sent the last time, or the connection was established, in jiffies.
+        sent_last => "tcp_sock" "lsndtime",
         /// Callbacks that the socket asks for.
         callback_flags => "tcp_sock" "bpf_sock_ops_cb_flags",
         /// Bytes sent by TCP.

@@ -1,7 +1,9 @@
-//! A connection with both ends here is watched until it has shown that it goes on.
+//! A connection with both ends here is watched until it converses.
 //!
-//! The program is called about once in a round trip (`BPF_SOCK_OPS_RTT_CB`), which costs a stream next to nothing. Once both ends have sent
-//! a few segments with data, it asks to be called for each segment that the socket sends: see [`super::segment`].
+//! The program is called about once in a round trip (`BPF_SOCK_OPS_RTT_CB`), which costs a stream
+//! next to nothing. Once both ends have sent segments with data twice, it asks to be called for each
+//! segment that the socket sends: see [`super::segment`], and [`super::candidate`] for what else it
+//! takes to be enrolled.
 
 use bpf_asm::{Builder, Ptr, bpf_sock_ops, helper};
 
@@ -9,8 +11,8 @@ use super::Datapath;
 use super::event::{LOCAL, SEGMENTS, lane_of, mark};
 use super::record::{Lane, Mode};
 
-/// Segments with data in each direction after which it pays to be enrolled.
-const WORTH_IT: i32 = 4;
+/// Segments with data in each direction.
+const CONVERSES: i32 = 2;
 
 /// TCP has measured a round trip.
 pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
@@ -38,7 +40,7 @@ pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     for (exchanged, since) in [(bpf_sock_ops::data_segs_in, &received), (bpf_sock_ops::data_segs_out, &sent)] {
         let exchanged = b.load(event.at(exchanged));
         exchanged.sub32(b.load(since.place()));
-        b.jump_if(exchanged.lt(WORTH_IT), &done);
+        b.jump_if(exchanged.lt(CONVERSES), &done);
     }
     mark(b, event, SEGMENTS);
     b.place(&done);

@@ -1,5 +1,7 @@
 //! Flows are direct in both lanes, however their two ends are joined.
 
+use std::time::Duration;
+
 use crate::harness::isolation::isolated;
 use crate::harness::node::Node;
 use crate::harness::pattern::Dice;
@@ -56,6 +58,35 @@ fn requests_and_responses_are_direct_over_every_path() {
             }
             assert_eq!(client.netns == server.netns, path.stays_at_the_client());
         });
+    });
+}
+
+#[test]
+fn a_connection_that_pauses_between_its_messages_is_a_candidate_with_the_fourth_each_way() {
+    isolated(|| {
+        let node = Node::start();
+        let pair = node.pair(crate::harness::path::VETH);
+        for round in 0..4 {
+            // Several ticks of any kernel's clock.
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(round >= 2 || node.stats().counter("candidates") == 0, "after {round} exchanges");
+            exchange(&pair, round, 1, 1);
+        }
+        assert_eq!(node.stats().counter("candidates"), 2);
+    });
+}
+
+#[test]
+fn a_connection_that_ends_after_a_few_messages_without_a_pause_is_no_candidate() {
+    isolated(|| {
+        let node = Node::start();
+        for _ in 0..20 {
+            let pair = node.pair(crate::harness::path::LOOPBACK);
+            (0..4).for_each(|round| exchange(&pair, round, 1, 1));
+        }
+        // A tick may fall between two messages, more often on a machine that is slow.
+        let candidates = node.stats().counter("candidates");
+        assert!(candidates <= 30, "{candidates} of 40 ends");
     });
 }
 

@@ -17,6 +17,22 @@ fn about_to_be(w: &mut World) -> (u64, u64) {
 }
 
 #[test]
+fn an_end_that_makes_no_pause_is_a_candidate_after_thirty_two_segments_each_way() {
+    let cases = [(0, 2, 2, false), (0, 31, 32, false), (0, 32, 31, false), (0, 32, 32, true), (1, 2, 2, true)];
+    for_each(&cases, |mut w, (pause, data_in, data_out, worth_it)| {
+        let ends: [u64; 2] = w.local().into();
+        for sk in ends {
+            w.set_segments(sk, data_in, data_out, 64);
+            w.round_trip(sk);
+            let last = w.now() as u32 - pause;
+            w.set(sk, |l| l.sent_last, last.into());
+            w.segment(sk);
+            assert_eq!(w.candidate(sk).is_some(), worth_it);
+        }
+    });
+}
+
+#[test]
 fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
     on_every_kernel(|mut w| {
         let (client, server) = w.local();
