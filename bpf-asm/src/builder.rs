@@ -27,7 +27,7 @@ use crate::label::{Label, LabelId, LabelState};
 use crate::map::{MapDef, MapRef};
 use crate::program::{Program, ProgramType};
 use crate::record::{FieldType, Record, Type};
-use crate::stack::{Frame, Touch};
+use crate::stack::{Access, Frame, Touch};
 use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
 use crate::{flow, optimise};
 
@@ -332,12 +332,12 @@ impl Builder {
     }
 
     fn end(self, kind: ProgramType, optimised: bool) -> Result<Program, BuildErrors> {
-        let mut core = self.core();
-        let core = &mut *core;
-        lines::check_ends(core);
+        let core = &*self.core();
+        // Whoever has a clone may finish it as well, and hears the same.
+        let mut errors = core.errors.clone();
+        errors.extend(lines::ends(core));
         // Without a register of its own a value shares one, and every complaint about that would be noise.
-        let enough_registers = !core.errors.iter().any(|error| matches!(error.kind, ErrorKind::OutOfRegisters { .. }));
-        let mut errors = std::mem::take(&mut core.errors);
+        let enough_registers = !errors.iter().any(|error| matches!(error.kind, ErrorKind::OutOfRegisters { .. }));
         if enough_registers {
             errors.extend(flow::check(core));
         }
@@ -677,6 +677,8 @@ impl Core {
         if function.holds.is_some()
             && let Some(line) = function.lines.last_mut()
         {
+            let escaping = touches.iter().filter(|touch| touch.access == Access::Escapes);
+            escaping.for_each(|touch| function.frame.escape(&touch.slot));
             line.touches = touches;
         }
     }

@@ -118,9 +118,10 @@ pub fn name(id: i32) -> &'static str {
 }
 
 /// Helpers as C declares them. Memory that one only reads or only writes is marked: all of the place, or as many bytes as
-/// another argument says. A helper that writes writes all of it, also when it fails (kernel `ARG_PTR_TO_UNINIT_MEM`).
+/// another argument says. A helper that writes writes all of it, also when it fails (kernel `ARG_PTR_TO_UNINIT_MEM`). Of memory
+/// that is not marked it reads and writes any of it, and none of them gives an address of it back.
 macro_rules! helpers {
-    (@accessed $arg:ident) => { $arg };
+    (@accessed $arg:ident) => { $arg.accessed(Access::Lent, None) };
     (@accessed $arg:ident, reads) => { $arg.accessed(Access::Reads, None) };
     (@accessed $arg:ident, reads, $bytes:ident) => { $arg.accessed(Access::Reads, Some(&$bytes)) };
     (@accessed $arg:ident, writes, $bytes:ident) => { $arg.accessed(Access::Writes, Some(&$bytes)) };

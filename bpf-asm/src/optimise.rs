@@ -20,7 +20,7 @@ mod moves;
 mod results;
 
 use crate::flow::graph::{Graph, goes_on};
-use crate::stack::{Access, Bytes};
+use crate::stack::Bytes;
 use crate::step::{Step, keep};
 
 /// Rounds in which known numbers decide branches, and decided branches make more numbers known. Each has something to do
@@ -32,7 +32,7 @@ pub(crate) fn function(steps: &mut Vec<Step>) {
     // A slot whose address is known somewhere may be reached from anywhere, also by accesses that no longer look like it
     // once the address is a number.
     let mut reached = Bytes::default();
-    for touch in steps.iter().flat_map(|step| &step.touches).filter(|touch| touch.access == Access::Escapes) {
+    for touch in steps.iter().flat_map(|step| &step.touches).filter(|touch| touch.access.is_by_address()) {
         reached.add(touch.bytes.clone());
     }
     for _ in 0..ROUNDS {

@@ -64,7 +64,7 @@ impl SlotClaim {
         let inside = |offset: i64| usize::try_from(offset.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size);
         let bytes = match access {
             // From one byte whoever has its address reaches the others.
-            Access::Escapes => 0..slot.size,
+            access if access.is_by_address() => 0..slot.size,
             _ => inside(offset)..inside(offset.saturating_add_unsigned(size as u64)),
         };
         Touch { slot, bytes: slot.start() + bytes.start..slot.start() + bytes.end, access }

@@ -20,11 +20,14 @@ pub(crate) struct Frame {
 }
 
 struct Claim {
+    number: u32,
     /// Bytes below the frame's end at which it starts.
     depth: usize,
     size: usize,
     at: Location,
     alive: Weak<()>,
+    /// Whether somebody may have its address for as long as the function runs.
+    escaped: bool,
 }
 
 /// A slot's place in its frame.
@@ -48,9 +51,9 @@ impl SlotBytes {
 }
 
 impl Frame {
-    /// The highest free bytes of this size. They stay taken while `alive` does.
+    /// The highest free bytes of this size. They stay taken while `alive` does, and for good once their address escapes.
     pub(crate) fn claim(&mut self, size: usize, alive: &Rc<()>, at: Location) -> Result<SlotBytes, ErrorKind> {
-        self.claims.retain(|claim| claim.alive.strong_count() > 0);
+        self.claims.retain(|claim| claim.escaped || claim.alive.strong_count() > 0);
         self.claims.sort_by_key(|claim| claim.depth);
         let needed = size.next_multiple_of(ALIGNMENT);
         let mut top = 0;
@@ -64,10 +67,17 @@ impl Frame {
         if depth > FRAME {
             return Err(ErrorKind::OutOfStack { size, holders: self.claims.iter().map(|claim| claim.at).collect() });
         }
-        self.claims.push(Claim { depth, size: needed, at, alive: Rc::downgrade(alive) });
+        let number = self.count;
+        self.claims.push(Claim { number, depth, size: needed, at, alive: Rc::downgrade(alive), escaped: false });
         self.depth = self.depth.max(depth);
         self.count += 1;
-        Ok(SlotBytes { number: self.count - 1, at, offset: -(depth as i64), size })
+        Ok(SlotBytes { number, at, offset: -(depth as i64), size })
+    }
+
+    /// The address of a slot goes somewhere, from where nobody can call it back.
+    pub(crate) fn escape(&mut self, slot: &SlotBytes) {
+        let escaped = self.claims.iter_mut().filter(|claim| claim.number == slot.number);
+        escaped.for_each(|claim| claim.escaped = true);
     }
 }
 
@@ -88,8 +98,17 @@ pub(crate) enum Access {
     May,
     /// All of them get a new content.
     Writes,
+    /// Whoever is called reads and writes any of them, and knows no address of them afterwards.
+    Lent,
     /// Their address goes somewhere: from here on whoever has it reads and writes them.
     Escapes,
+}
+
+impl Access {
+    /// Whether all of them may be read and written by somebody who has their address.
+    pub(crate) fn is_by_address(self) -> bool {
+        matches!(self, Access::Lent | Access::Escapes)
+    }
 }
 
 /// A set of bytes of a frame.

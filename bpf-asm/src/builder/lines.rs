@@ -18,23 +18,22 @@ pub(crate) struct Resolved {
     pub(crate) maps: Vec<MapDef>,
 }
 
-/// Reports functions that do not end, that nothing calls, or that the kernel could not name.
-pub(super) fn check_ends(core: &mut Core) {
+/// Functions that do not end, that nothing calls, or that the kernel could not name.
+pub(super) fn ends(core: &Core) -> Vec<BuildError> {
     let mut found = Vec::new();
     for function in &core.functions {
         if let Some(end) = function.falls_off() {
-            found.push((ErrorKind::FallsOff { function: function.name.clone() }, end));
+            found.push(BuildError { at: end, kind: ErrorKind::FallsOff { function: function.name.clone() } });
         }
         if !function.called {
-            found.push((ErrorKind::NeverCalled { function: function.name.clone() }, function.at));
+            let kind = ErrorKind::NeverCalled { function: function.name.clone() };
+            found.push(BuildError { at: function.at, kind });
         }
         if !is_name(&function.name) {
-            found.push((ErrorKind::Name { name: function.name.clone() }, function.at));
+            found.push(BuildError { at: function.at, kind: ErrorKind::Name { name: function.name.clone() } });
         }
     }
-    for (kind, at) in found {
-        core.report(kind, at);
-    }
+    found
 }
 
 /// The lines that need more than the stated minimum.

@@ -78,7 +78,8 @@ impl Builder {
         }
     }
 
-    /// Bytes of the stack frame for a `T`, at a multiple of 8; they are free again when the slot is dropped.
+    /// Bytes of the stack frame for a `T`, at a multiple of 8; they are free again when the slot is dropped, unless somebody
+    /// may have their address.
     #[track_caller]
     pub fn slot<T: FieldType>(&self) -> Slot<T> {
         let at = Caller::caller();
@@ -96,7 +97,8 @@ impl Builder {
         Slot { place: Place::new(Base::Frame(claim), slot.offset, Shape::of::<T>()) }
     }
 
-    /// A pointer to a place.
+    /// A pointer to a place. A slot whose address is taken keeps its bytes for the rest of the function, also when it is
+    /// dropped: the pointer may be anywhere by then.
     #[track_caller]
     pub fn address_of<T>(&self, place: Place<T>) -> Ptr<T> {
         let at = Caller::caller();

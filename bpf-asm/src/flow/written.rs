@@ -30,7 +30,8 @@ impl Holders {
 
     /// Whoever has a slot's address may have written all of it.
     fn run(&mut self, line: &Line) {
-        for touch in line.touches.iter().filter(|touch| matches!(touch.access, Access::Writes | Access::Escapes)) {
+        for touch in line.touches.iter().filter(|touch| touch.access == Access::Writes || touch.access.is_by_address())
+        {
             let bytes = self.at(&touch.bytes);
             self.0.get_mut(bytes).into_iter().for_each(|bytes| bytes.fill(touch.slot.number));
         }

@@ -1,6 +1,6 @@
-use bpf_asm::{AtomicOp, Builder, KernelField, record};
+use bpf_asm::{AtomicOp, Builder, Call, KernelField, helper, record};
 
-use crate::machine::{finish, run};
+use crate::machine::{DIGITS, finish, run};
 
 record! {
     struct Mixed { byte: u8, signed_byte: i8, half: u16, word: u32, double: u64, signed_word: i32, tail: [u8; 4] }
@@ -80,6 +80,60 @@ fn slots_keep_their_content_through_calls_of_each_other_and_are_used_again() {
     let value = b.load(first.place());
     b.ret(&value);
     assert_eq!(run(&finish(b), &mut []), 1);
+}
+
+/// An address keeps its bytes, whatever becomes of the slot: a second slot would share them.
+#[test]
+fn a_slot_whose_address_is_known_is_not_used_again() {
+    let b = Builder::new("address");
+    let slot = b.slot::<u64>();
+    b.store(slot.place(), 1);
+    let address = b.keep(b.address_of(slot.place()));
+    drop(slot);
+    let other = b.slot::<u64>();
+    b.store(other.place(), 2);
+    b.ret(b.load(address.at_all()));
+    assert_eq!(run(&finish(b), &mut []), 1);
+}
+
+/// A function may give the address back, and so may what a call by number reaches.
+#[test]
+fn a_slot_whose_address_is_passed_to_a_function_is_not_used_again() {
+    type Pass = fn(&Builder, &bpf_asm::Slot<u64>) -> bpf_asm::Reg;
+    let passes: [Pass; 3] = [
+        |b, slot| {
+            let same = b.function("same", |[address]: [bpf_asm::Reg; 1]| b.ret(&address));
+            b.call_local(&same, [slot.into()])
+        },
+        |b, slot| b.call(Call::raw(DIGITS, vec![slot.into()])),
+        |b, slot| b.call(Call::kernel(7, vec![slot.into()])),
+    ];
+    for pass in passes {
+        let b = Builder::new("address");
+        let slot = b.slot::<u64>();
+        b.store(slot.place(), 1);
+        let address = b.keep(pass(&b, &slot)).cast::<u64>();
+        drop(slot);
+        let other = b.slot::<u64>();
+        b.store(other.place(), 2);
+        b.ret(b.load(address.at_all()));
+        let text = finish(b).to_string();
+        assert!(text.contains("*(u64 *)(r10 -8) = 1") && text.contains("*(u64 *)(r10 -16) = 2"), "{text}");
+    }
+}
+
+/// The helpers that are known by name give no address of memory back that they are handed.
+#[test]
+fn a_slot_that_was_lent_to_a_helper_is_used_again() {
+    let b = Builder::new("lent");
+    let context = b.context::<bpf_asm::bpf_sock_ops>();
+    for _ in 0..100 {
+        let option = b.slot::<[u8; 16]>();
+        b.zero(option.place());
+        let _ = b.call(helper::load_hdr_opt(&context, &option, 16, 0));
+    }
+    b.ret(0);
+    assert!(b.finish(bpf_asm::ProgramType::SockOps).is_ok());
 }
 
 #[test]

@@ -41,6 +41,20 @@ fn a_lost_value_cannot_be_passed_even_where_it_already_lies() {
     assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
 }
 
+/// A clone writes the same program, so it finishes no better, and with the same words.
+#[test]
+fn a_clone_of_a_refused_program_is_refused_as_well() {
+    let b = Builder::new("clone");
+    let slot = b.slot::<[u64; 65]>();
+    b.store(slot.place().index(0), 0);
+    let _never_called = b.function("never", |[]: [Reg; 0]| b.ret(0));
+    b.ret(0);
+    let clone = b.clone();
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the slot is too large");
+    assert!(matches!(errors.errors()[0].kind, ErrorKind::OutOfStack { .. }), "{errors}");
+    assert_eq!(clone.finish(ProgramType::SocketFilter).expect_err("the slot is still too large"), errors);
+}
+
 #[test]
 fn a_value_made_on_one_path_cannot_be_read_after_the_paths_have_joined() {
     let b = Builder::new("joined");
