@@ -1,7 +1,7 @@
 //! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that made it, and the agent's error
 //! shows that line and all that the kernel said.
 
-use bpf_asm::{AtomicOp, Builder, MapKind, MapRef, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, sk_msg_md};
+use bpf_asm::{Builder, MapKind, MapRef, Modify, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, sk_msg_md};
 use syscalls::{Errno, Error};
 use tcp_shunt::agent::load::{self, Maps, Rejected};
 
@@ -139,7 +139,7 @@ fn unchecked_null(b: &Builder) -> u32 {
 }
 
 fn behind_a_value(b: &Builder) -> u32 {
-    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    let number: Ptr<u64> = b.map_value(&NUMBER);
     let (line, _) = (line!(), b.load(number.offset::<u64>(8)));
     b.ret(0);
     line
@@ -148,7 +148,7 @@ fn behind_a_value(b: &Builder) -> u32 {
 fn unbounded_index(b: &Builder) -> u32 {
     let index = b.call(helper::get_prandom_u32());
     index.and(0xff);
-    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    let number: Ptr<u64> = b.map_value(&NUMBER);
     number.advance(&index);
     let (line, _) = (line!(), b.load(number.at_all()));
     b.ret(0);
@@ -180,7 +180,7 @@ fn wrong_map(b: &Builder) -> u32 {
 }
 
 fn short_buffer(b: &Builder) -> u32 {
-    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    let number: Ptr<u64> = b.map_value(&NUMBER);
     let (line, _) = (line!(), b.call(helper::probe_read_kernel(&number, 16, NULL)));
     b.ret(0);
     line
@@ -214,7 +214,7 @@ fn behind_the_context(b: &Builder) -> u32 {
 fn atomic_context(b: &Builder) -> u32 {
     let event = b.context::<bpf_sock_ops>();
     let one = b.value(1);
-    let (line, ()) = (line!(), b.atomic(AtomicOp::Add, event.at(bpf_sock_ops::reply), &one));
+    let (line, ()) = (line!(), b.atomic(Modify::Add, event.at(bpf_sock_ops::reply), &one));
     b.ret(1);
     line
 }
@@ -289,7 +289,7 @@ fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
 #[test]
 fn a_map_that_was_not_made_is_refused_before_any_path_is_followed() {
     let b = Builder::new("no_map");
-    let number: Ptr<u64> = b.map_value(&NUMBER, 0);
+    let number: Ptr<u64> = b.map_value(&NUMBER);
     b.ret(b.load(number.at_all()));
     let program = b.finish(ProgramType::SocketFilter).expect("maps come in later");
     let (text, error) = refused("a map is missing", &program, &Maps::new());

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bpf_asm::{AtomicOp, BuildErrors, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr};
+use bpf_asm::{BuildErrors, Builder, MapKind, MapRef, Modify, Program, ProgramType, Ptr, bpf_sock_addr};
 use syscalls::{AttachType, Link, TypedMap};
 
 /// How many connections were refused.
@@ -30,8 +30,8 @@ fn program(ports: &[u16]) -> Result<Program, BuildErrors> {
     b.ret(1);
     if !ports.is_empty() {
         b.place(&refuse);
-        let refused: Ptr<u64> = b.map_value(&REFUSED, 0);
-        b.atomic(AtomicOp::Add, refused.at_all(), &b.value(1));
+        let refused = b.map_value(&REFUSED);
+        b.atomic(Modify::Add, refused.at_all(), &b.value(1));
         b.ret(0);
     }
     b.finish(ProgramType::Connect4)

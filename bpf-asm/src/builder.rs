@@ -3,11 +3,16 @@
 //! While lines are written, the builder only keeps track of which registers are free and whether the next line can run.
 //! Whether every value that is read is still there is decided at the end, over all paths at once: see `flow`.
 
+mod atomic;
 mod call;
+mod far;
 mod function;
 mod lines;
 mod memory;
+mod packet;
+mod raw;
 
+pub use atomic::{Fetch, Modify};
 pub use function::Function;
 pub(crate) use lines::Resolved;
 #[cfg(feature = "elf")]
@@ -20,16 +25,18 @@ use std::rc::{Rc, Weak};
 use crate::condition::{Condition, Question};
 use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
 use crate::insn::{
-    Alu, AluOp, ByteOrder, Endian, EndianBits, Insn, Jump, JumpIf, MayGoto, Minimum, Register, Source, Wide,
-    WideSource, Width,
+    Alu, AluOp, ByteOrder, Endian, EndianBits, Extension, Insn, Jump, JumpIf, JumpLong, MayGoto, Minimum, Register,
+    SignExtend, Source, Wide, WideSource, Width,
 };
 use crate::label::{Label, LabelId, LabelState};
-use crate::map::{MapDef, MapRef};
+use crate::map::{MapDef, MapKind, MapRef};
 use crate::program::{Program, ProgramType};
-use crate::record::{FieldType, Record, Type};
+use crate::record::{Field, FieldType, Record, Type};
 use crate::stack::{Access, Frame, Touch};
 use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
 use crate::{flow, optimise};
+
+const JUMP_LONG: Insn = Insn::JumpLong(JumpLong { offset: 0 });
 
 /// Writes one program.
 ///
@@ -250,7 +257,7 @@ impl Builder {
     /// ```
     #[track_caller]
     pub fn may_goto(&self, label: &Label) {
-        self.emit_jump(Insn::MayGoto(MayGoto { offset: 0 }), &[], label, Caller::caller());
+        self.write_jump(Insn::MayGoto(MayGoto { offset: 0 }), &[], label, Caller::caller());
     }
 
     /// Does `then` if the condition holds.
@@ -299,22 +306,49 @@ impl Builder {
             }
             Operand::Value(value) if value.register == Register::R0 => Some(value),
             Operand::Value(value) => {
-                self.emit(alu_mov(Register::R0, Source::Reg(value.register)), &[value], None, at);
+                self.write(alu_mov(Register::R0, Source::Reg(value.register)), &[value], None, at);
                 None
             }
         };
-        self.emit(Insn::Exit, returned.as_slice(), None, at);
+        self.write(Insn::Exit, returned.as_slice(), None, at);
         self.core().function().holds = None;
     }
 
-    /// A pointer into the first value of an array map, `offset` bytes from its start.
+    /// A pointer to the first value of an array map, which is always there. Linux 5.2.
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, MapKind, MapRef, ProgramType, record};
+    ///
+    /// record! {
+    ///     pub struct Limits { bytes: u64, packets: u64 }
+    /// }
+    /// const LIMITS: MapRef<u32, Limits> = MapRef::new("limits", MapKind::Array, 1);
+    ///
+    /// let b = Builder::new("limits");
+    /// let limits = b.map_value(&LIMITS);
+    /// b.ret(b.load(limits.at(Limits::packets)));
+    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("r1 = map[name:limits][0]+0"));
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
     #[track_caller]
-    pub fn map_value<K: FieldType, V: FieldType, T>(&self, map: &MapRef<K, V>, offset: u32) -> Ptr<T> {
-        let at = Caller::caller();
+    pub fn map_value<K, V: FieldType>(&self, map: &MapRef<K, V>) -> Ptr<V> {
+        self.into_value_of(map.def(), 0, Caller::caller())
+    }
+
+    /// A pointer to a field of the first value of an array map.
+    #[track_caller]
+    pub fn map_value_at<K, V: FieldType, T>(&self, map: &MapRef<K, V>, field: Field<V, T>) -> Ptr<T> {
+        self.into_value_of(map.def(), field.offset as u32, Caller::caller())
+    }
+
+    fn into_value_of<T>(&self, map: &MapDef, offset: u32, at: Location) -> Ptr<T> {
+        if map.kind != MapKind::Array {
+            self.report(ErrorKind::MapValue { map: map.name, kind: map.kind }, at);
+        }
         let value = self.temporary(at);
-        let index = self.map(*map.def(), at);
+        let index = self.map(*map, at);
         let insn = Insn::Wide(Wide { dst: value.register, source: WideSource::MapValue { fd: 0, offset } });
-        self.emit_linked(insn, &[], Some(&value), Link::Map(index), at);
+        self.write_linked(insn, &[], Some(&value), Link::Map(index), at);
         Ptr::from_value(value)
     }
 
@@ -345,6 +379,9 @@ impl Builder {
         let mut functions = lines::bind(core, &mut errors);
         if errors.is_empty() && optimised {
             functions.iter_mut().for_each(optimise::function);
+        }
+        if JUMP_LONG.since().within(core.minimum) {
+            functions.iter_mut().for_each(far::lengthen);
         }
         let lines = lines::lay_out(core, &functions, &mut errors);
         if !errors.is_empty() {
@@ -402,11 +439,11 @@ impl Builder {
         Value { builder: self.clone(), id, register, alive }
     }
 
-    pub(crate) fn emit(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, at: Location) {
-        self.emit_linked(insn, reads, writes, Link::None, at);
+    fn write(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, at: Location) {
+        self.write_linked(insn, reads, writes, Link::None, at);
     }
 
-    fn emit_linked(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, link: Link, at: Location) {
+    fn write_linked(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, link: Link, at: Location) {
         if !reads.iter().chain(&writes).all(|value| self.same(&value.builder)) {
             return self.report(ErrorKind::OtherBuilder, at);
         }
@@ -416,7 +453,7 @@ impl Builder {
     }
 
     fn mov(&self, to: &Value, from: Source, reads: &[&Value], at: Location) {
-        self.emit(alu_mov(to.register, from), reads, Some(to), at);
+        self.write(alu_mov(to.register, from), reads, Some(to), at);
     }
 
     /// Gives a value a new content.
@@ -427,7 +464,7 @@ impl Builder {
                 Ok(imm) => self.mov(value, Source::Imm(imm), &[], at),
                 Err(_) => {
                     let source = WideSource::Imm(*imm as u64);
-                    self.emit(Insn::Wide(Wide { dst: value.register, source }), &[], Some(value), at);
+                    self.write(Insn::Wide(Wide { dst: value.register, source }), &[], Some(value), at);
                 }
             },
         }
@@ -439,7 +476,7 @@ impl Builder {
             Ok(imm) => alu_mov(dst, Source::Imm(imm)),
             Err(_) => Insn::Wide(Wide { dst, source: WideSource::Imm(imm as u64) }),
         };
-        self.emit(insn, &[], None, at);
+        self.write(insn, &[], None, at);
     }
 
     /// An operand as an instruction of this width takes it, and the value that stands behind it.
@@ -477,7 +514,9 @@ impl Builder {
                 let bits = if width == Width::W64 { 64 } else { 32 };
                 Operand::Imm(self.number("a shift", imm, 0, bits - 1, at))
             }
-            (AluOp::Div | AluOp::Mod, Operand::Imm(0)) => Operand::Imm(self.number("a division", 0, 1, i64::MAX, at)),
+            (AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod, Operand::Imm(0)) => {
+                Operand::Imm(self.number("a division", 0, 1, i64::MAX, at))
+            }
             (_, right) => right,
         };
         let (src, behind) = self.source(&right, width, at);
@@ -485,11 +524,16 @@ impl Builder {
         if op != AluOp::Mov {
             reads.push(value);
         }
-        self.emit(Insn::Alu(Alu { width, op, dst: value.register, src }), &reads, Some(value), at);
+        self.write(Insn::Alu(Alu { width, op, dst: value.register, src }), &reads, Some(value), at);
+    }
+
+    pub(crate) fn extend(&self, value: &Value, extension: Extension, at: Location) {
+        let insn = SignExtend { extension, dst: value.register, src: value.register };
+        self.write(Insn::SignExtend(insn), &[value], Some(value), at);
     }
 
     pub(crate) fn endian(&self, value: &Value, order: ByteOrder, bits: EndianBits, at: Location) {
-        self.emit(Insn::Endian(Endian { order, bits, dst: value.register }), &[value], Some(value), at);
+        self.write(Insn::Endian(Endian { order, bits, dst: value.register }), &[value], Some(value), at);
     }
 
     fn new_label(&self, at: Location) -> Label {
@@ -507,15 +551,15 @@ impl Builder {
     }
 
     fn jump_to(&self, label: &Label, at: Location) {
-        self.emit_jump(Insn::Jump(Jump { offset: 0 }), &[], label, at);
+        self.write_jump(Insn::Jump(Jump { offset: 0 }), &[], label, at);
         self.core().function().holds = None;
     }
 
-    fn emit_jump(&self, insn: Insn, reads: &[&Value], label: &Label, at: Location) {
+    fn write_jump(&self, insn: Insn, reads: &[&Value], label: &Label, at: Location) {
         if !self.same(&label.builder) {
             return self.report(ErrorKind::OtherBuilder, at);
         }
-        self.emit_linked(insn, reads, None, Link::Label(label.id), at);
+        self.write_linked(insn, reads, None, Link::Label(label.id), at);
         self.core().bring(label.id, at);
     }
 
@@ -529,11 +573,11 @@ impl Builder {
                 let jump =
                     |compare| Insn::JumpIf(JumpIf { width: *width, compare, dst: left.register, src, offset: 0 });
                 match (answer, compare.negated()) {
-                    (true, _) => self.emit_jump(jump(*compare), &reads, label, at),
-                    (false, Some(negated)) => self.emit_jump(jump(negated), &reads, label, at),
+                    (true, _) => self.write_jump(jump(*compare), &reads, label, at),
+                    (false, Some(negated)) => self.write_jump(jump(negated), &reads, label, at),
                     (false, None) => {
                         let past = self.new_label(at);
-                        self.emit_jump(jump(*compare), &reads, &past, at);
+                        self.write_jump(jump(*compare), &reads, &past, at);
                         self.jump_to(label, at);
                         self.place_label(&past, at);
                     }

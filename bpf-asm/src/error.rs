@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::insn::{Insn, Minimum, Register, Since};
+use crate::map::MapKind;
 
 /// The Rust file, line and column that wrote an instruction or made a value.
 pub type Location = &'static std::panic::Location<'static>;
@@ -143,7 +144,7 @@ pub enum ErrorKind {
     },
     /// A jump longer than an instruction can express.
     #[error(
-        "the jump goes {distance} instructions far, allowed is -32768 to 32767; put shared code nearer or into a function"
+        "the jump goes {distance} instructions far, allowed is -32768 to 32767 below Linux 6.6 (v4); put shared code nearer or into a function, or raise the minimum"
     )]
     JumpRange {
         /// The distance in instruction slots.
@@ -184,6 +185,34 @@ pub enum ErrorKind {
     /// The context was asked for when r1 no longer held it.
     #[error("the context is no longer in r1; take it once, as the program's first step, and keep it")]
     ContextGone,
+    /// The context is not where loads from the packet look for it.
+    #[error("loads from the packet want the context in r6, and it is in {register}; take it before any value is kept")]
+    ContextElsewhere {
+        /// The register that holds it.
+        register: Register,
+    },
+    /// An instruction by itself that counts instructions.
+    #[error(
+        "`{insn}` counts instructions, and how many there will be is known only at the end; use a label or a function"
+    )]
+    Distance {
+        /// The instruction.
+        insn: Insn,
+    },
+    /// An instruction by itself that leaves nothing in a register.
+    #[error("`{insn}` changes no register, so there is no value; write it with emit()")]
+    NoResult {
+        /// The instruction.
+        insn: Insn,
+    },
+    /// A register is asked for that a value has.
+    #[error("{register} holds the value made at {value}; drop that value, or use emit() to give it a new content")]
+    RegisterTaken {
+        /// The register.
+        register: Register,
+        /// Where the value was made.
+        value: Location,
+    },
     /// A width that the operation does not have.
     #[error("{what} works on {allowed} bytes, not on {given}")]
     Width {
@@ -212,6 +241,14 @@ pub enum ErrorKind {
     MapConflict {
         /// The map's name.
         map: &'static str,
+    },
+    /// The value of a map that has no address.
+    #[error("the map `{map}` is of kind {kind:?}, and only values of an Array have an address; look the value up")]
+    MapValue {
+        /// The map's name.
+        map: &'static str,
+        /// Its kind.
+        kind: MapKind,
     },
     /// More arguments than a call can carry.
     #[error("a call carries at most 5 arguments, not {given}")]

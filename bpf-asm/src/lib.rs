@@ -86,6 +86,7 @@ pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
+mod effect;
 #[cfg(feature = "elf")]
 pub mod elf;
 mod error;
@@ -107,7 +108,7 @@ mod value;
 
 #[cfg(feature = "btf")]
 pub use btf::{BtfImage, MapTypes, MapsBtf};
-pub use builder::{Builder, Function};
+pub use builder::{Builder, Fetch, Function, Modify};
 pub use condition::Condition;
 pub use context::{
     __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp, bpf_iter_meta,
@@ -116,10 +117,10 @@ pub use context::{
 };
 pub use error::{BuildError, BuildErrors, ErrorKind, Location};
 pub use helper::{Arg, At, Call, NULL};
-pub use insn::{AtomicOp, EndianBits};
+pub use insn::EndianBits;
 pub use label::Label;
 pub use map::{MapDef, MapKind, MapRef};
 pub use place::{Dyn, KernelField, Place, Slot};
 pub use program::{AttachesTo, Image, Program, ProgramType};
-pub use record::{Address, Field, FieldInfo, FieldType, Record, Scalar, Type};
+pub use record::{Address, Field, FieldInfo, FieldType, Record, Scalar, Signed, Type};
 pub use value::{Operand, Ptr, Reg};

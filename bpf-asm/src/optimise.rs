@@ -2,7 +2,6 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`effect`] | what an instruction reads and writes |
 //! | [`constants`] | numbers and frame addresses that are known when the program is assembled |
 //! | [`jumps`] | jumps that lead to jumps, to the next instruction, or past one; code that nothing leads to |
 //! | [`live`] | what may still be read |
@@ -13,7 +12,6 @@
 //! outcome is not known, bounds, checks for null; only what is kept in registers and slots without being read.
 
 mod constants;
-mod effect;
 mod jumps;
 mod live;
 mod moves;

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use crate::insn::SignedSize;
+
 /// A structure that programs reach by field; made by [`record!`](crate::record).
 pub trait Record: FieldType {
     /// The name, as BTF shows it.
@@ -73,6 +75,25 @@ pub trait FieldType: Copy + 'static {
 pub trait Scalar {
     /// What a load gives: a [`Reg`](crate::Reg), or a [`Ptr`](crate::Ptr) for an [`Address`].
     type Loaded: crate::value::Held;
+}
+
+/// A number whose sign one load extends: `i8`, `i16` or `i32`.
+pub trait Signed: Scalar {
+    /// Bytes.
+    #[doc(hidden)]
+    const SIZE: SignedSize;
+}
+
+impl Signed for i8 {
+    const SIZE: SignedSize = SignedSize::B;
+}
+
+impl Signed for i16 {
+    const SIZE: SignedSize = SignedSize::H;
+}
+
+impl Signed for i32 {
+    const SIZE: SignedSize = SignedSize::W;
 }
 
 macro_rules! integers {

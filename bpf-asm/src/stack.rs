@@ -20,11 +20,11 @@ pub(crate) struct Frame {
 }
 
 struct Claim {
-    number: u32,
+    slot: SlotBytes,
     /// Bytes below the frame's end at which it starts.
     depth: usize,
+    /// Bytes taken.
     size: usize,
-    at: Location,
     alive: Weak<()>,
     /// Whether somebody may have its address for as long as the function runs.
     escaped: bool,
@@ -65,18 +65,27 @@ impl Frame {
         }
         let depth = top.saturating_add(needed);
         if depth > FRAME {
-            return Err(ErrorKind::OutOfStack { size, holders: self.claims.iter().map(|claim| claim.at).collect() });
+            return Err(ErrorKind::OutOfStack {
+                size,
+                holders: self.claims.iter().map(|claim| claim.slot.at).collect(),
+            });
         }
-        let number = self.count;
-        self.claims.push(Claim { number, depth, size: needed, at, alive: Rc::downgrade(alive), escaped: false });
+        let slot = SlotBytes { number: self.count, at, offset: -(depth as i64), size };
+        self.claims.push(Claim { slot, depth, size: needed, alive: Rc::downgrade(alive), escaped: false });
         self.depth = self.depth.max(depth);
         self.count += 1;
-        Ok(SlotBytes { number, at, offset: -(depth as i64), size })
+        Ok(slot)
+    }
+
+    /// The slots whose bytes are taken.
+    pub(crate) fn live(&self) -> Vec<SlotBytes> {
+        let live = |claim: &&Claim| claim.escaped || claim.alive.strong_count() > 0;
+        self.claims.iter().filter(live).map(|claim| claim.slot).collect()
     }
 
     /// The address of a slot goes somewhere, from where nobody can call it back.
     pub(crate) fn escape(&mut self, slot: &SlotBytes) {
-        let escaped = self.claims.iter_mut().filter(|claim| claim.number == slot.number);
+        let escaped = self.claims.iter_mut().filter(|claim| claim.slot.number == slot.number);
         escaped.for_each(|claim| claim.escaped = true);
     }
 }
@@ -88,6 +97,13 @@ pub(crate) struct Touch {
     /// Bytes of the frame, counted from r10 - 512.
     pub(crate) bytes: Range<usize>,
     pub(crate) access: Access,
+}
+
+impl Touch {
+    /// What happens to all of a slot.
+    pub(crate) fn all(slot: SlotBytes, access: Access) -> Touch {
+        Touch { slot, bytes: slot.start()..slot.start() + slot.size, access }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

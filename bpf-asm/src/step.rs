@@ -1,7 +1,8 @@
 //! Steps: the lines of a function once its labels are numbers.
 
+use crate::effect::{Effect, effect};
 use crate::error::Location;
-use crate::insn::Insn;
+use crate::insn::{Insn, Register};
 use crate::stack::Touch;
 
 /// One instruction.
@@ -33,6 +34,15 @@ pub(crate) enum Target {
 }
 
 impl Step {
+    /// What it does to registers.
+    pub(crate) fn effect(&self) -> Effect {
+        let passed = match self.target {
+            Target::Helper { arguments } | Target::Function { arguments, .. } => arguments,
+            _ => Register::ARGUMENTS.len(),
+        };
+        effect(&self.insn, passed)
+    }
+
     /// The step that this one jumps to.
     pub(crate) fn jump(&self) -> Option<usize> {
         match self.target {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::builder::Builder;
 use crate::condition::Condition;
-use crate::insn::{AluOp, ByteOrder, Compare, EndianBits, Register, Width};
+use crate::insn::{AluOp, ByteOrder, Compare, EndianBits, Extension, Register, Width};
 use crate::place::{Base, KernelField, Place};
 use crate::record::{Field, FieldType};
 use crate::{Dyn, place::Shape};
@@ -166,6 +166,12 @@ impl Reg {
         div div32 Div,
         /// `self %= right`, unsigned; modulo a register that is zero leaves self, modulo the number 0 is an error.
         rem rem32 Mod,
+        /// `self /= right`, signed and towards zero; by a register that is zero gives 0, by the number 0 is an error.
+        /// Linux 6.6 (v4).
+        sdiv sdiv32 Sdiv,
+        /// `self %= right`, signed, with the sign of self; modulo a register that is zero leaves self, modulo the number 0 is
+        /// an error. Linux 6.6 (v4).
+        srem srem32 Smod,
         /// `self |= right`
         or or32 Or,
         /// `self &= right`
@@ -204,6 +210,23 @@ impl Reg {
     #[track_caller]
     pub fn to_le(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Little, bits, std::panic::Location::caller());
+    }
+
+    /// Turns the bytes of the lower bits round, whatever the host's order; the other bits become zero. Linux 6.6 (v4).
+    #[track_caller]
+    pub fn swap_bytes(&self, bits: EndianBits) {
+        self.0.builder.endian(&self.0, ByteOrder::Swapped, bits, std::panic::Location::caller());
+    }
+
+    /// Extends the sign of the lower 8, 16 or 32 bits. Linux 6.6 (v4); two shifts do the same before.
+    #[track_caller]
+    pub fn extend(&self, extension: Extension) {
+        self.0.builder.extend(&self.0, extension, std::panic::Location::caller());
+    }
+
+    /// The register that it is in, for [`Builder::emit`].
+    pub fn register(&self) -> Register {
+        self.0.register
     }
 
     comparisons! { 0:
@@ -256,6 +279,11 @@ impl<R> Ptr<R> {
     /// A field of what it points to.
     pub fn at<T: FieldType>(&self, field: Field<R, T>) -> Place<T> {
         self.offset(field.offset as i64)
+    }
+
+    /// The register that it is in, for [`Builder::emit`].
+    pub fn register(&self) -> Register {
+        self.value.register
     }
 
     /// All of what it points to.

@@ -7,15 +7,15 @@ use super::record::Control;
 
 /// Whether shunt is being stopped: 0 if not.
 pub(super) fn draining(b: &Builder, d: &Datapath) -> Reg {
-    b.load(b.map_value(&d.maps.control, 0).at(Control::draining))
+    b.load(b.map_value(&d.maps.control).at(Control::draining))
 }
 
 /// Whether what another version has enrolled drains beside this one: 0 if not.
 pub(super) fn older(b: &Builder, d: &Datapath) -> Reg {
-    b.load(b.map_value(&d.maps.control, 0).at(Control::older))
+    b.load(b.map_value(&d.maps.control).at(Control::older))
 }
 
 /// How often the tracepoint at receive calls has been attached.
 pub(super) fn tracings(b: &Builder, d: &Datapath) -> Reg {
-    b.load(b.map_value(&d.maps.control, 0).at(Control::tracings))
+    b.load(b.map_value(&d.maps.control).at(Control::tracings))
 }

@@ -1,6 +1,6 @@
 //! Counting.
 
-use bpf_asm::{AtomicOp, Builder, Operand, Place, helper};
+use bpf_asm::{Builder, Modify, Operand, Place, helper};
 
 use super::Datapath;
 use super::counter::Counter;
@@ -21,6 +21,6 @@ pub(super) fn add(b: &Builder, d: &Datapath, index: Place<u32>, amount: impl Int
     let counter = b.call(helper::map_lookup_elem(&d.maps.counters, index));
     b.when(counter.ne(0), || {
         let amount = b.value(amount);
-        b.atomic(AtomicOp::Add, counter.offset::<u64>(0), &amount);
+        b.atomic(Modify::Add, counter.offset::<u64>(0), &amount);
     });
 }

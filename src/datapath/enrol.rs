@@ -171,7 +171,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.when(known.ne(0), || count(&b, d, Outcome::Paired));
     drop((known, lane));
     b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
-    add_to(&b, b.map_value(&d.maps.pass, 0).at(Pass::enrolled));
+    add_to(&b, b.map_value(&d.maps.pass).at(Pass::enrolled));
     b.jump(&done);
 
     b.place(&no_memory);
@@ -256,7 +256,7 @@ fn add_to(b: &Builder, number: Place<u32>) {
 
 /// The pass will have to be followed by another one then.
 fn soonest(b: &Builder, d: &Datapath, due: &Reg) {
-    let first = || b.map_value(&d.maps.pass, 0).at(Pass::due);
+    let first = || b.map_value(&d.maps.pass).at(Pass::due);
     b.when(due.lt(b.load(first())), || b.store(first(), due));
 }
 
@@ -289,7 +289,7 @@ fn is_due(
     b.jump_if(now.ge(b.load(candidate.at(Candidate::due))), &due);
     drop(now);
     let wait = b.load(candidate.at(Candidate::wait));
-    b.when(wait.eq(Wait::History as u32), || add_to(b, b.map_value(&d.maps.pass, 0).at(Pass::histories)));
+    b.when(wait.eq(Wait::History as u32), || add_to(b, b.map_value(&d.maps.pass).at(Pass::histories)));
     drop(wait);
     soonest(b, d, &b.load(candidate.at(Candidate::due)));
     b.store(remains.place(), 1);
@@ -324,7 +324,7 @@ fn try_again(
     pause.lsh(1);
     let history = b.load(wait.place());
     b.when(history.eq(Wait::History as u32), || {
-        add_to(b, b.map_value(&d.maps.pass, 0).at(Pass::histories));
+        add_to(b, b.map_value(&d.maps.pass).at(Pass::histories));
         let reads = b.load(candidate.at(Candidate::reads));
         b.when(reads.ne(b.load(candidate.at(Candidate::reads_seen))), || {
             b.store(candidate.at(Candidate::reads_seen), &reads);

@@ -38,7 +38,7 @@
 //! 4. A lane that has ended is not direct again before its socket has left the map and has come back.
 //! 5. A direct lane knows its peer, whose name is its own with the halves swapped.
 
-use bpf_asm::{AtomicOp, Builder, Ptr, Reg, Slot, helper};
+use bpf_asm::{Builder, Modify, Ptr, Reg, Slot, helper};
 
 use super::count::{add, count};
 use super::counter::{Cause, Ending, Total};
@@ -76,7 +76,7 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
     }
     // The first refresh looks for the period that its namespaces allow.
     {
-        let control = b.map_value(&d.maps.control, 0);
+        let control = b.map_value(&d.maps.control);
         let longest = b.load(control.at(Control::refresh));
         let period = b.value(refresh::shortest_period(d));
         b.when(longest.lt(&period), || period.set(&longest));
@@ -94,7 +94,7 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
 pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::mode), Mode::Direct as u32);
     b.store(lane.at(Lane::fallbacks), 0);
-    b.atomic(AtomicOp::Add, lane.at(Lane::why), &b.value(0));
+    b.atomic(Modify::Add, lane.at(Lane::why), &b.value(0));
     b.store(lane.at(Lane::why), 0);
 }
 
@@ -186,7 +186,7 @@ pub(super) fn end(b: &Builder, lane: &Ptr<Lane>, why: Ending) {
 pub(super) fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, why: Ending) {
     end(b, lane, why);
     b.store(lane.at(Lane::mode), Mode::Leaving as u32);
-    b.atomic(AtomicOp::Add, receiver::endings(b, d, lane).at_all(), &b.value(1));
+    b.atomic(Modify::Add, receiver::endings(b, d, lane).at_all(), &b.value(1));
 }
 
 /// What a message takes of the credit: its bytes, and what the kernel allocates to queue it.

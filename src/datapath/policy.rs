@@ -43,7 +43,7 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let unknown = b.label();
     let found = b.label();
     {
-        let control = b.map_value(&d.maps.control, 0);
+        let control = b.map_value(&d.maps.control);
         let kinds = b.load(control.at(Control::rules));
         kinds.and(rules::PROCESSES as i32);
         b.jump_if(kinds.eq(0), &done);
@@ -145,7 +145,7 @@ pub(super) fn judge_client(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>,
 /// Which kinds of rules there are.
 fn kinds(b: &Builder, d: &Datapath) -> Slot<u32> {
     let kinds = b.slot::<u32>();
-    let control = b.map_value(&d.maps.control, 0);
+    let control = b.map_value(&d.maps.control);
     b.store(kinds.place(), b.load(control.at(Control::rules)));
     kinds
 }
@@ -162,7 +162,7 @@ fn when(b: &Builder, kinds: &Slot<u32>, kind: u32, then: &dyn Fn()) {
 
 /// By the port that the connection is to: the one that was dialled or the one that is listened at.
 fn by_port(b: &Builder, d: &Datapath, port: Reg, verdict: &Slot<u64>) {
-    let four: Ptr<u8> = b.map_value(&d.maps.ports, 0);
+    let four: Ptr<u8> = b.map_value(&d.maps.ports).cast();
     let index = b.value(&port);
     index.rsh(PORTS_PER_BYTE.ilog2() as i32);
     // It is in there; the verifier wants to see it.

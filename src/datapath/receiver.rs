@@ -163,12 +163,12 @@ pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fall
 
 /// The count of a lane's bucket in [`Endings`].
 pub(super) fn endings(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) -> Ptr<u64> {
-    let count = b.map_value(&d.maps.endings, 0);
+    let count = b.map_value(&d.maps.endings);
     let bucket = b.load(lane.at(Lane::bucket));
     // It is in there; the verifier wants to see it.
     bucket.and((size_of::<Endings>() - size_of::<u64>()) as i32);
     count.advance(&bucket);
-    count
+    count.cast()
 }
 
 /// Messages that the receiver has itself redirected.

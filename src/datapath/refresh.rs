@@ -27,7 +27,7 @@ pub(super) fn shortest_period(d: &Datapath) -> u32 {
 fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let period = b.slot::<u32>();
     {
-        let control = b.map_value(&d.maps.control, 0);
+        let control = b.map_value(&d.maps.control);
         b.store(period.place(), b.load(control.at(Control::refresh)));
     }
     if let Some(timeout) = d.layout.conntrack_established {

@@ -1,7 +1,7 @@
 //! Ends of connections that are left to TCP for good, counted by reason and program: for the operator,
 //! who can do something about most of them.
 
-use bpf_asm::{AtomicOp, Builder, Slot, helper};
+use bpf_asm::{Builder, Modify, Slot, helper};
 
 use super::Datapath;
 use super::count::add;
@@ -15,7 +15,7 @@ pub(super) fn count(b: &Builder, d: &Datapath, refusal: &Slot<Refusal>) {
     let times = b.call(helper::map_lookup_elem(&d.maps.refusals, refusal));
     b.when(times.ne(0), || {
         let one = b.value(1);
-        b.atomic(AtomicOp::Add, times.offset::<u64>(0), &one);
+        b.atomic(Modify::Add, times.offset::<u64>(0), &one);
         drop(one);
         b.jump(&counted);
     });

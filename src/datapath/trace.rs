@@ -60,7 +60,7 @@ pub(super) fn tell(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, reason: impl Int
     let nobody = b.label();
     let event = b.slot::<Event>();
     b.store(event.at(Event::reason), reason);
-    let until = || b.load(b.map_value(&d.maps.tracer, 0).at(Tracer::until));
+    let until = || b.load(b.map_value(&d.maps.tracer).at(Tracer::until));
     // Asking what time it is costs more than all the rest.
     b.jump_if(until().eq(0), &nobody);
     let now = b.call(helper::ktime_get_ns());

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bpf_asm::{Builder, MapKind, MapRef, Program, ProgramType, Ptr, helper, sk_msg_md};
+use bpf_asm::{Builder, MapKind, MapRef, Program, ProgramType, helper, sk_msg_md};
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -107,7 +107,7 @@ fn programs(client_port: u16) -> Result<(Program, Program)> {
     let (sockets, way) = maps();
     let b = Builder::new("shunt_probe");
     let msg = b.keep(b.context::<sk_msg_md>());
-    let chosen: Ptr<u32> = b.map_value(&way, 0);
+    let chosen = b.map_value(&way);
     let redirects = b.load(chosen.at_all());
     b.when(redirects.ne(0), || {
         let port = b.load(msg.at(sk_msg_md::local_port));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Arg, Builder, Call, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_iter__bpf_sk_storage_map, bpf_iter__task_file,
+    Arg, Builder, Call, MapKind, MapRef, ProgramType, Reg, bpf_iter__bpf_sk_storage_map, bpf_iter__task_file,
     bpf_iter__tcp, helper,
 };
 use nix::errno::Errno;
@@ -266,9 +266,9 @@ fn iterator(program: Builder, maps: &load::Maps) -> Result<Prog> {
 /// Only under the lock: programs that are called change the same flags without an atomic operation.
 pub fn iterators_mark() -> Result<()> {
     /// Words in which the program leaves what it found.
-    const SEEN: u32 = 0;
-    const LOCKED: u32 = 1;
-    const MARKED: u32 = 2;
+    const SEEN: usize = 0;
+    const LOCKED: usize = 1;
+    const MARKED: usize = 2;
     /// include/uapi/linux/bpf.h
     const SOL_TCP: i32 = 6;
     const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
@@ -286,14 +286,14 @@ pub fn iterators_mark() -> Result<()> {
         let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
         b.jump_if(socket.eq(0), &done);
         b.jump_if(b.load(socket.member(layout.local_port)).ne(i32::from(client.local_addr()?.port())), &done);
-        let entry = |index: u32| -> Ptr<u32> { b.map_value(&found, 4 * index) };
-        b.store(entry(SEEN).at_all(), 1);
+        let entry = |index: usize| b.map_value(&found).at_all().index(index);
+        b.store(entry(SEEN), 1);
         b.jump_if(b.load(socket.member(layout.lock_owned)).eq(0), &done);
-        b.store(entry(LOCKED).at_all(), 1);
+        b.store(entry(LOCKED), 1);
         let flags = b.slot::<u32>();
         b.store(flags.place(), BPF_SOCK_OPS_STATE_CB_FLAG);
         b.call(helper::setsockopt(&sk, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
-        b.store(entry(MARKED).at_all(), b.load(socket.member(layout.callback_flags)));
+        b.store(entry(MARKED), b.load(socket.member(layout.callback_flags)));
         b.place(&done);
         b.ret(0);
 
@@ -301,7 +301,7 @@ pub fn iterators_mark() -> Result<()> {
         go_over(b, &maps, None)?;
         let (_, found) = maps.first().context("a map was asked for")?;
         let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
-        let found = |index: u32| value.chunks_exact(4).nth(index as usize).is_some_and(|word| word != [0; 4]);
+        let found = |index: usize| value.chunks_exact(4).nth(index).is_some_and(|word| word != [0; 4]);
         holds!(found(SEEN), "it does not show an established socket");
         holds!(found(LOCKED), "it holds no more than the lock's spinlock");
         holds!(found(MARKED), "the kernel does not take the flags");

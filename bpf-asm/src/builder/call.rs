@@ -24,14 +24,14 @@ impl Builder {
     pub fn call<R: Held>(&self, call: Call<R>) -> R {
         let at = Caller::caller();
         let link = Link::Helper { arguments: call.args.len() };
-        R::from_value(self.emit_call(call.function, link, &call.args, at))
+        R::from_value(self.write_call(call.function, link, &call.args, at))
     }
 
     /// Writes a call with its arguments; gives its result.
-    pub(super) fn emit_call(&self, insn: CallInsn, link: Link, args: &[Arg], at: Location) -> Value {
+    pub(super) fn write_call(&self, insn: CallInsn, link: Link, args: &[Arg], at: Location) -> Value {
         let in_place = self.pass(args, at);
         let reads: Vec<&Value> = in_place.iter().collect();
-        self.emit_linked(Insn::Call(insn), &reads, None, link, at);
+        self.write_linked(Insn::Call(insn), &reads, None, link, at);
         let touches = args.iter().filter_map(|arg| self.handed_over(arg, insn, at)).collect();
         self.core().touching(touches);
         self.core().lose_temporaries();
@@ -86,7 +86,7 @@ impl Builder {
                 ArgSource::Map(def) => {
                     let index = self.map(*def, at);
                     let insn = Insn::Wide(Wide { dst: to, source: WideSource::Map { fd: 0 } });
-                    self.emit_linked(insn, &[], None, Link::Map(index), at);
+                    self.write_linked(insn, &[], None, Link::Map(index), at);
                 }
             }
         }
@@ -104,11 +104,11 @@ impl Builder {
             match ready {
                 Some(n) => {
                     let Move { to, from, value } = waiting.swap_remove(n);
-                    self.emit(alu_mov(to, Source::Reg(from)), value.as_slice(), None, at);
+                    self.write(alu_mov(to, Source::Reg(from)), value.as_slice(), None, at);
                 }
                 None => {
                     let Move { from, value, .. } = waiting[0];
-                    self.emit(alu_mov(Register::R0, Source::Reg(from)), value.as_slice(), None, at);
+                    self.write(alu_mov(Register::R0, Source::Reg(from)), value.as_slice(), None, at);
                     for wait in waiting.iter_mut().filter(|wait| wait.from == from) {
                         *wait = Move { from: Register::R0, value: None, ..*wait };
                     }
@@ -123,7 +123,7 @@ impl Builder {
         };
         if imm != 0 {
             let add = Alu { width: Width::W64, op: AluOp::Add, dst: to, src: Source::Imm(imm) };
-            self.emit(Insn::Alu(add), &[], None, at);
+            self.write(Insn::Alu(add), &[], None, at);
         }
     }
 }

@@ -56,6 +56,6 @@ impl Builder {
             self.report(ErrorKind::OtherBuilder, at);
             Link::None
         };
-        Reg(self.emit_call(CallInsn::Local { offset: 0 }, link, &args, at))
+        Reg(self.write_call(CallInsn::Local { offset: 0 }, link, &args, at))
     }
 }

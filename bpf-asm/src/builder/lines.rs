@@ -113,6 +113,8 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
                 Target::Step(target) => {
                     let distance = slots[index].get(target).map_or(0, |target| distance(*target));
                     match (i16::try_from(distance), &mut insn) {
+                        // As many slots as there can be, and more, are within its reach.
+                        (_, Insn::JumpLong(jump)) => jump.offset = distance as i32,
                         (Ok(offset), Insn::Jump(jump)) => jump.offset = offset,
                         (Ok(offset), Insn::JumpIf(jump)) => jump.offset = offset,
                         (Ok(offset), Insn::MayGoto(jump)) => jump.offset = offset,

@@ -1,13 +1,13 @@
-//! Loads, stores, copies, slots and atomics.
+//! Loads, stores, copies and slots.
 
 use std::panic::Location as Caller;
 use std::rc::Rc;
 
 use super::{Builder, alu_mov};
 use crate::error::{ErrorKind, Location};
-use crate::insn::{AluOp, Atomic, AtomicOp, Insn, Load, Register, Size, Source, Store, Width};
+use crate::insn::{AluOp, Insn, Load, LoadSigned, Size, Source, Store, Width};
 use crate::place::{Base, KernelField, Place, Shape, Slot, SlotClaim};
-use crate::record::{FieldType, Scalar};
+use crate::record::{FieldType, Scalar, Signed};
 use crate::stack::{Access, SlotBytes};
 use crate::value::{Held, Operand, Ptr, Reg, Value};
 
@@ -17,20 +17,49 @@ impl Builder {
     pub fn load<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
         let at = Caller::caller();
         let value = self.temporary(at);
-        let Shape { size, signed, bits } = place.shape;
-        let Some(load_size) = self.size("a load", size, at) else { return T::Loaded::from_value(value) };
-        self.load_from(&place.base, place.offset, load_size, &value, at);
+        let Some(size) = self.size("a load", place.shape.size, at) else { return T::Loaded::from_value(value) };
+        self.load_from(&place.base, place.offset, size, &value, at);
+        self.cut(&value, place.shape, at);
+        T::Loaded::from_value(value)
+    }
+
+    /// Loads a signed number by one instruction, where [`Builder::load`] takes three. Linux 6.6 (v4).
+    ///
+    /// ```
+    /// bpf_asm::record! { struct Change { by: i32, signed: u32 } }
+    /// use bpf_asm::{Builder, ProgramType};
+    ///
+    /// let b = Builder::new("change");
+    /// let change = b.context::<Change>();
+    /// b.ret(b.load_signed(change.at(Change::by)));
+    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("= *(s32 *)(r6 +0)"));
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
+    #[track_caller]
+    pub fn load_signed<T: Signed>(&self, place: Place<T>) -> Reg {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        self.check_frame(&place.base, at);
+        let (base, offset) = (place.base.register(), self.offset(place.offset, at));
+        let insn = LoadSigned { size: T::SIZE, dst: value.register, base, offset };
+        self.write(Insn::LoadSigned(insn), place.base.value().as_slice(), Some(&value), at);
+        self.touch(&place.base, place.offset, place.shape.size, &[Access::Reads]);
+        Reg(value)
+    }
+
+    /// Cuts what was loaded to the bits of a bit-field, and extends its sign.
+    pub(super) fn cut(&self, value: &Value, shape: Shape, at: Location) {
+        let Shape { size, signed, bits } = shape;
         let (shift, width) = bits.unwrap_or((0, (size * 8) as u8));
         if bits.is_some() || signed && width < 64 {
             let left = 64 - i64::from(shift) - i64::from(width);
             let right = if signed { AluOp::Arsh } else { AluOp::Rsh };
             for (op, by) in [(AluOp::Lsh, left), (right, 64 - i64::from(width))] {
                 if by != 0 {
-                    self.alu(&value, Width::W64, op, Operand::Imm(by), at);
+                    self.alu(value, Width::W64, op, Operand::Imm(by), at);
                 }
             }
         }
-        T::Loaded::from_value(value)
     }
 
     /// Stores a number or a value at a place, as wide as the place's type. A number must fit the type's bits, with or
@@ -105,87 +134,12 @@ impl Builder {
         let value = self.temporary(at);
         self.check_frame(&place.base, at);
         let base = place.base.register();
-        self.emit(alu_mov(value.register, Source::Reg(base)), place.base.value().as_slice(), Some(&value), at);
+        self.write(alu_mov(value.register, Source::Reg(base)), place.base.value().as_slice(), Some(&value), at);
         self.touch(&place.base, place.offset, place.shape.size, &[Access::Escapes]);
         if place.offset != 0 {
             self.alu(&value, Width::W64, AluOp::Add, Operand::Imm(place.offset), at);
         }
         Ptr::from_value(value)
-    }
-
-    /// Changes 4 or 8 bytes of memory in one step, without looking at what was there: [`AtomicOp::Add`],
-    /// [`AtomicOp::Or`], [`AtomicOp::And`] or [`AtomicOp::Xor`]. With another operation this is [`Builder::fetch`], and
-    /// the operand gets the old content.
-    #[track_caller]
-    pub fn atomic<T: Scalar>(&self, op: AtomicOp, place: Place<T>, operand: &Reg) {
-        self.atomically(op, &place, &operand.0, Caller::caller());
-    }
-
-    /// Changes 4 or 8 bytes of memory in one step; the operand's register then holds what was there.
-    /// An operation that does not fetch is made one that does; [`AtomicOp::CompareExchange`] has its own method, and
-    /// here is an [`AtomicOp::Exchange`].
-    #[track_caller]
-    pub fn fetch<T: Scalar>(&self, op: AtomicOp, place: Place<T>, operand: Reg) -> Reg {
-        let op = match op {
-            AtomicOp::Add => AtomicOp::FetchAdd,
-            AtomicOp::Or => AtomicOp::FetchOr,
-            AtomicOp::And => AtomicOp::FetchAnd,
-            AtomicOp::Xor => AtomicOp::FetchXor,
-            AtomicOp::CompareExchange => AtomicOp::Exchange,
-            fetching => fetching,
-        };
-        self.atomically(op, &place, &operand.0, Caller::caller());
-        operand
-    }
-
-    /// Stores `new` if `expected` is there, in one step; gives what was there.
-    #[track_caller]
-    pub fn compare_exchange<T: Scalar>(&self, place: Place<T>, expected: impl Into<Operand>, new: &Reg) -> Reg {
-        let at = Caller::caller();
-        let expected = expected.into();
-        // The instruction compares with r0, which must then be neither the pointer nor the new content.
-        let new = self.out_of_r0(&new.0, at);
-        let base = match &place.base {
-            Base::Value(value) => Base::Value(self.out_of_r0(value, at)),
-            frame => frame.clone(),
-        };
-        let place = Place::<T>::new(base, place.offset, place.shape);
-        let there = self.value_in(Register::R0, at);
-        self.set(&there, &expected, at);
-        self.atomically(AtomicOp::CompareExchange, &place, &new, at);
-        // The instruction writes r0 as well: the same value with a new content.
-        self.core().result(&there);
-        Reg(there)
-    }
-
-    fn out_of_r0(&self, value: &Value, at: Location) -> Value {
-        if value.register != Register::R0 {
-            return value.clone();
-        }
-        let register = self.core().free_register("temporary", &Register::ARGUMENTS, at);
-        let copy = self.value_in(register, at);
-        self.mov(&copy, Source::Reg(value.register), &[value], at);
-        copy
-    }
-
-    fn atomically<T>(&self, op: AtomicOp, place: &Place<T>, operand: &Value, at: Location) {
-        let width = match place.shape {
-            Shape { size: 4, bits: None, .. } => Width::W32,
-            Shape { size: 8, bits: None, .. } => Width::W64,
-            Shape { size, .. } => {
-                let kind = ErrorKind::Width { what: "an atomic operation", given: size, allowed: "4 or 8" };
-                return self.report(kind, at);
-            }
-        };
-        let fetches = !matches!(op, AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor);
-        let offset = self.offset(place.offset, at);
-        self.check_frame(&place.base, at);
-        let mut reads = vec![operand];
-        reads.extend(place.base.value());
-        let insn = Atomic { width, op, base: place.base.register(), offset, src: operand.register };
-        let writes = (fetches && op != AtomicOp::CompareExchange).then_some(operand);
-        self.emit(Insn::Atomic(insn), &reads, writes, at);
-        self.touch(&place.base, place.offset, place.shape.size, &[Access::Reads, Access::Writes]);
     }
 
     /// How a member of a kernel structure is loaded.
@@ -204,7 +158,7 @@ impl Builder {
     fn load_from(&self, base: &Base, offset: i64, size: Size, to: &Value, at: Location) {
         self.check_frame(base, at);
         let insn = Load { size, dst: to.register, base: base.register(), offset: self.offset(offset, at) };
-        self.emit(Insn::Load(insn), base.value().as_slice(), Some(to), at);
+        self.write(Insn::Load(insn), base.value().as_slice(), Some(to), at);
         self.touch(base, offset, size.bytes(), &[Access::Reads]);
     }
 
@@ -212,12 +166,12 @@ impl Builder {
         self.check_frame(base, at);
         let reads: Vec<&Value> = behind.into_iter().chain(base.value()).collect();
         let insn = Store { size, base: base.register(), offset: self.offset(offset, at), src };
-        self.emit(Insn::Store(insn), &reads, None, at);
+        self.write(Insn::Store(insn), &reads, None, at);
         self.touch(base, offset, size.bytes(), &[Access::Writes]);
     }
 
     /// Notes what the line just written does to memory, if that is a slot.
-    fn touch(&self, base: &Base, offset: i64, size: usize, accesses: &[Access]) {
+    pub(super) fn touch(&self, base: &Base, offset: i64, size: usize, accesses: &[Access]) {
         if let Base::Frame(claim) = base {
             self.core().touching(accesses.iter().map(|access| claim.touch(offset, size, *access)).collect());
         }
@@ -234,14 +188,14 @@ impl Builder {
         }
     }
 
-    fn offset(&self, offset: i64, at: Location) -> i16 {
+    pub(super) fn offset(&self, offset: i64, at: Location) -> i16 {
         i16::try_from(offset).unwrap_or_else(|_| {
             self.report(ErrorKind::OffsetRange { offset }, at);
             0
         })
     }
 
-    fn size(&self, what: &'static str, bytes: usize, at: Location) -> Option<Size> {
+    pub(super) fn size(&self, what: &'static str, bytes: usize, at: Location) -> Option<Size> {
         let size = Size::of_bytes(bytes);
         if size.is_none() {
             self.report(ErrorKind::Width { what, given: bytes, allowed: "1, 2, 4 or 8" }, at);

@@ -5,9 +5,10 @@
 
 use super::graph::{Block, Graph};
 use crate::builder::{Core, FunctionState, Line};
+use crate::effect::effect;
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::helper;
-use crate::insn::{Call, Insn, Register};
+use crate::insn::{Call, Insn};
 use crate::value::ValueId;
 
 /// What a register holds.
@@ -71,29 +72,14 @@ fn missing(core: &Core, function: usize, value: ValueId, before: &Contents) -> O
 
 /// What a line does to the registers.
 fn run(core: &Core, line: &Line, contents: &mut Contents) {
-    if let Insn::Call(call) = line.insn {
-        let name = match call {
-            Call::Helper { id } => helper::name(id),
-            _ => "the call",
-        };
-        for register in Register::TEMPORARY {
-            contents[usize::from(register.number())] = Content::Lost { call: name, by: line.at };
-        }
-    }
-    let target = match line.insn {
-        Insn::Alu(alu) => Some(alu.dst),
-        Insn::Endian(endian) => Some(endian.dst),
-        Insn::SignExtend(extend) => Some(extend.dst),
-        Insn::AddressSpaceCast(cast) => Some(cast.dst),
-        Insn::LoadSigned(load) => Some(load.dst),
-        Insn::LoadAcquire(load) => Some(load.dst),
-        Insn::Packet(_) => Some(Register::R0),
-        Insn::Load(load) => Some(load.dst),
-        Insn::Wide(wide) => Some(wide.dst),
-        _ => None,
+    let left = match line.insn {
+        Insn::Call(Call::Helper { id }) => Content::Lost { call: helper::name(id), by: line.at },
+        Insn::Call(_) => Content::Lost { call: "the call", by: line.at },
+        Insn::Packet(_) => Content::Lost { call: "the load from the packet", by: line.at },
+        _ => Content::Passing(line.at),
     };
-    if let Some(register) = target {
-        contents[usize::from(register.number())] = Content::Passing(line.at);
+    for register in effect(&line.insn, 0).changes.numbers() {
+        contents[register] = left;
     }
     if let Some(value) = line.writes {
         contents[usize::from(core.values[value].register.number())] = Content::Value(value);

@@ -1,6 +1,5 @@
 //! Numbers and addresses in the frame that are known when the program is assembled.
 
-use super::effect::effect;
 use super::graph;
 use crate::insn::{
     Alu, AluOp, Atomic, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Wide, WideSource, Width,
@@ -57,7 +56,7 @@ impl Registers {
             Insn::Wide(Wide { source: WideSource::Imm(number), .. }) => Known::Number(number),
             _ => Known::Nothing,
         };
-        for register in effect(step).changes.numbers() {
+        for register in step.effect().changes.numbers() {
             self.0[register] = result;
         }
     }
@@ -87,6 +86,15 @@ fn computed(op: AluOp, width: Width, left: u64, right: Option<u64>) -> Option<u6
         AluOp::Mul => left.wrapping_mul(right),
         AluOp::Div => left.checked_div(right).unwrap_or(0),
         AluOp::Mod => left.checked_rem(right).unwrap_or(left),
+        AluOp::Sdiv | AluOp::Smod => {
+            let (left, right) = (signed(left, width), signed(right, width));
+            match (op, right) {
+                (AluOp::Sdiv, 0) => 0,
+                (AluOp::Sdiv, _) => left.wrapping_div(right) as u64,
+                (_, 0) => left as u64,
+                _ => left.wrapping_rem(right) as u64,
+            }
+        }
         AluOp::Or => left | right,
         AluOp::And => left & right,
         AluOp::Xor => left ^ right,
@@ -102,12 +110,16 @@ fn computed(op: AluOp, width: Width, left: u64, right: Option<u64>) -> Option<u6
     Some(truncated(result, width))
 }
 
-/// Whether a comparison of known numbers holds.
-fn holds(compare: Compare, width: Width, left: u64, right: u64) -> bool {
-    let signed = |number: u64| match width {
+fn signed(number: u64, width: Width) -> i64 {
+    match width {
         Width::W32 => i64::from(number as i32),
         Width::W64 => number as i64,
-    };
+    }
+}
+
+/// Whether a comparison of known numbers holds.
+fn holds(compare: Compare, width: Width, left: u64, right: u64) -> bool {
+    let signed = |number: u64| signed(number, width);
     match compare {
         Compare::Eq => left == right,
         Compare::Ne => left != right,
@@ -271,7 +283,7 @@ fn arithmetic(alu: Alu, known: &Registers) -> Fate {
         (AluOp::Mod, Some(_)) => imm(right - 1).map(|mask| with(AluOp::And, mask)),
         (AluOp::Mul | AluOp::And, None) if right == 0 => Some(with(AluOp::Mov, 0)),
         // The verifier wants no such immediates; of registers they mean something.
-        (AluOp::Div | AluOp::Mod, None) if right == 0 => None,
+        (AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod, None) if right == 0 => None,
         (AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, _) if right >= bits => None,
         _ => imm(right).map(|imm| with(op, imm)),
     };

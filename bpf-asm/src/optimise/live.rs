@@ -1,6 +1,6 @@
 //! What may still be read: registers, and bytes of slots.
 
-use super::effect::{Registers, effect};
+use crate::effect::Registers;
 use crate::flow::graph::Graph;
 use crate::insn::Insn;
 use crate::stack::{Access, Bytes, Touch};
@@ -16,7 +16,7 @@ impl Live {
     /// Whether nobody reads what a step does, given what may be read after it. Bytes that are `reached` by their address may
     /// be read by anybody.
     pub(super) fn is_dead(&self, step: &Step, reached: &Bytes) -> bool {
-        let effect = effect(step);
+        let effect = step.effect();
         if effect.pure {
             return !effect.changes.meets(self.registers);
         }
@@ -33,7 +33,7 @@ impl Live {
     /// one, and only a store to all eight makes it forget what was there before, so that it can recognise a state that it
     /// has seen. (Without such stores shunt's program for each message is 3 % shorter and takes 18 % more verification.)
     pub(super) fn before(&mut self, step: &Step) {
-        let effect = effect(step);
+        let effect = step.effect();
         self.registers = self.registers.without(effect.replaces).with(effect.reads);
         let stores = |touch: &&Touch| touch.access == Access::Writes && matches!(step.insn, Insn::Store(_));
         for touch in step.touches.iter().filter(stores) {

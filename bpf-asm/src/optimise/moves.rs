@@ -6,8 +6,8 @@
 //! r3 = r1
 //! ```
 
-use super::effect::{Registers, effect};
 use super::live::Live;
+use crate::effect::Registers;
 use crate::flow::graph::Graph;
 use crate::insn::{Alu, AluOp, AtomicOp, Insn, Register, Source, Width};
 use crate::stack::Bytes;
@@ -60,7 +60,7 @@ fn made_at(steps: &[Step], gone: &[bool], start: usize, moved: usize, src: Regis
     let (of_src, of_dst) = (Registers::of(src), Registers::of(dst));
     for number in (start..moved).rev().filter(|number| !gone[*number]) {
         let step = &steps[number];
-        let effect = effect(step);
+        let effect = step.effect();
         let makes = effect.changes.has(src)
             && match step.insn {
                 Insn::Alu(alu) => alu.op == AluOp::Mov,

@@ -85,8 +85,8 @@ fn a_program_with_a_map_and_a_function_runs_and_names_its_lines_and_fields() {
 #[test]
 fn a_value_that_is_addressed_directly_is_a_section_of_variables() {
     let b = Builder::new("sum");
-    let total: Ptr<Traffic> = b.map_value(&TOTAL, 0);
-    let last: Ptr<u16> = b.map_value(&TOTAL, Traffic::last.index::<1>().offset() as u32);
+    let total: Ptr<Traffic> = b.map_value(&TOTAL);
+    let last: Ptr<u16> = b.map_value_at(&TOTAL, Traffic::last.index::<1>());
     b.store(last.at_all(), 9);
     drop(last);
     let packets = b.load(total.at(Traffic::packets));

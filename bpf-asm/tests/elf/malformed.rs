@@ -23,7 +23,7 @@ fn written() -> Vec<u8> {
     let key = b.slot::<u32>();
     b.store(key.place(), 1);
     drop(b.call(helper::map_lookup_elem(&VALUES, &key)));
-    let state = b.map_value::<_, _, u64>(&STATE, 0);
+    let state = b.map_value(&STATE);
     let number = b.load(state.at_all());
     drop(state);
     b.ret(b.call_local(&twice, [(&number).into()]));

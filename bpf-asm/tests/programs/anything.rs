@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use bpf_asm::insn::{Call as CallInsn, Insn, Register};
-use bpf_asm::{Arg, AtomicOp, Builder, Call, Condition, KernelField, Label, Operand, ProgramType, Ptr, Reg, Slot};
+use bpf_asm::{Arg, Builder, Call, Condition, Fetch, KernelField, Label, Operand, ProgramType, Ptr, Reg, Slot};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
@@ -96,7 +96,7 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             let (Some(base), Some(value)) = (take(&mut held.values, n), take(&mut held.values, m)) else { return };
             let base: Ptr<Pair> = base.cast();
             held.values.push(b.compare_exchange(base.at(Pair::b), 1, &value));
-            held.values.push(b.fetch(AtomicOp::Add, base.offset::<u64>(if wild { number } else { 0 }), value));
+            held.values.push(b.fetch(Fetch::Add, base.offset::<u64>(if wild { number } else { 0 }), value));
         }
         9 => held.values.push(b.context::<Pair>().into_reg()),
         10 => {

@@ -10,6 +10,7 @@ record! {
 }
 
 const LANES: MapRef<Key, Lane> = MapRef::new("lanes", MapKind::Hash, 10);
+const STATE: MapRef<u32, Lane> = MapRef::new("state", MapKind::Array, 1);
 const SOCKS: MapRef<u64, u32> = MapRef::new("socks", MapKind::SockHash, 10);
 
 fn words(bytes: &[u8]) -> Vec<u32> {
@@ -123,13 +124,13 @@ fn maps_are_names_until_they_are_relocated() {
     b.zero(key.place());
     let lane = b.call(helper::map_lookup_elem(&LANES, &key));
     b.when(lane.eq(0), || b.ret(0));
-    let _value: Ptr<u32> = b.map_value(&LANES, 16);
+    let _value: Ptr<u64> = b.map_value_at(&STATE, Lane::sent.index::<1>());
     let _again = b.call(helper::map_delete_elem(&LANES, &key));
     b.ret(0);
     let program = finish(b);
-    assert_eq!(program.maps(), [*LANES.def()]);
+    assert_eq!(program.maps(), [*LANES.def(), *STATE.def()]);
     let text = program.to_string();
-    assert!(text.contains("r1 = map[name:lanes]\n") && text.contains("= map[name:lanes][0]+16\n"), "{text}");
+    assert!(text.contains("r1 = map[name:lanes]\n") && text.contains("= map[name:state][0]+16\n"), "{text}");
     assert!(text.contains("call bpf_map_lookup_elem#1\n") && text.contains("*(u64 *)(r10 -8) = 0\n"), "{text}");
     assert!(text.contains(concat!("; ", file!(), ":")), "{text}");
 

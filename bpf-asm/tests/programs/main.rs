@@ -6,6 +6,7 @@ mod arithmetic;
 mod branches;
 mod choices;
 mod description;
+mod forms;
 mod functions;
 mod machine;
 mod memory;

@@ -1,4 +1,4 @@
-use bpf_asm::{AtomicOp, Builder, Call, KernelField, helper, record};
+use bpf_asm::{Builder, Call, Fetch, KernelField, Modify, helper, record};
 
 use crate::machine::{DIGITS, finish, run};
 
@@ -202,8 +202,8 @@ fn atomics_take_the_width_of_their_field() {
     let b = Builder::new("atomic");
     let large = b.context::<Large>();
     let one = b.value(1);
-    b.atomic(AtomicOp::Add, large.at(Large::first), &one);
-    let one = b.fetch(AtomicOp::Or, large.at(Large::last), one);
+    b.atomic(Modify::Add, large.at(Large::first), &one);
+    let one = b.fetch(Fetch::Or, large.at(Large::last), one);
     b.ret(&one);
     let text = finish(b).to_string();
     assert!(text.contains("lock *(u64 *)(r6 +0) += r1"), "{text}");

@@ -1,5 +1,5 @@
 use bpf_asm::insn::{Isa, Kernel, Minimum};
-use bpf_asm::{AtomicOp, Builder, ErrorKind, ProgramType};
+use bpf_asm::{Builder, ErrorKind, Fetch, ProgramType};
 
 bpf_asm::record! {
     struct Counter { sum: u64 }
@@ -11,7 +11,7 @@ fn fetching(minimum: Minimum) -> (u32, Result<bpf_asm::Program, bpf_asm::BuildEr
     b.minimum(minimum);
     let counter = b.context::<Counter>();
     let one = b.value(1);
-    let (line, old) = (line!(), b.fetch(AtomicOp::Add, counter.at(Counter::sum), one));
+    let (line, old) = (line!(), b.fetch(Fetch::Add, counter.at(Counter::sum), one));
     b.ret(&old);
     (line, b.finish(ProgramType::SocketFilter))
 }

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd};
 
 use bpf_asm::{
-    __sk_buff, AtomicOp, Builder, Condition, Function, MapKind, MapRef, Operand, Program, ProgramType, Ptr, Reg, Slot,
-    helper, record,
+    __sk_buff, Builder, Condition, Fetch, Function, MapKind, MapRef, Modify, Operand, Program, ProgramType, Ptr, Reg,
+    Slot, helper, record,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -190,8 +190,8 @@ impl Writer<'_> {
             14 => b.zero(self.slots[self.of(3)].place()),
             _ if self.packet.is_some() => {
                 let value = self.read();
-                b.atomic(AtomicOp::Add, memory.at(Memory::words).index(3), &value);
-                self.write(b.fetch(AtomicOp::Xor, memory.at(Memory::words).index(2), value));
+                b.atomic(Modify::Add, memory.at(Memory::words).index(3), &value);
+                self.write(b.fetch(Fetch::Xor, memory.at(Memory::words).index(2), value));
             }
             _ => {}
         }
@@ -225,7 +225,7 @@ fn program(choices: Vec<u32>, packet: bool) -> [Program; 2] {
         b.ret(&number);
     });
     let packet = packet.then(|| b.context::<__sk_buff>());
-    let memory = b.keep(b.map_value(&MEMORY, 0));
+    let memory = b.keep(b.map_value(&MEMORY));
     let kept = [1, 2].map(|number| b.keep(b.value(number)));
     let slots = [3, 4, 5].map(|number| {
         let slot = b.slot();

@@ -1,3 +1,4 @@
+use bpf_asm::insn::{Isa, Minimum};
 use bpf_asm::{Arg, Builder, Call, ErrorKind, KernelField, Label, MapKind, MapRef, ProgramType, Reg, helper, record};
 
 record! {
@@ -186,7 +187,7 @@ fn every_error_is_told_at_once_with_its_line() {
     let _ = b.load(pointer.member(KernelField { size: 3, ..word }));
     let _ = b.load(pointer.member(KernelField { bitfield: Some((30, 3)), ..word }));
     b.store(pointer.member(KernelField { bitfield: Some((0, 3)), ..word }), 1);
-    b.atomic(bpf_asm::AtomicOp::Add, pointer.offset::<u16>(0), &value);
+    b.atomic(bpf_asm::Modify::Add, pointer.offset::<u16>(0), &value);
     let _ = pointer.offset::<[u8; 4]>(0).index(4);
     b.ret(&value);
     let errors = refused(b);
@@ -266,9 +267,10 @@ fn code_that_can_never_run_is_reported_once_for_each_stretch() {
 }
 
 #[test]
-fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
-    let jump_over = |lines: i64| {
+fn a_jump_that_does_not_fit_is_refused_where_no_longer_one_may_be_used() {
+    let jump_over = |lines: i64, minimum: Minimum| {
         let b = Builder::new("far");
+        b.minimum(minimum);
         let (value, far) = (b.value(1), b.label());
         b.jump_if(value.eq(1), &far);
         for _ in 0..lines {
@@ -278,11 +280,13 @@ fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
         b.ret(0);
         b
     };
-    assert!(jump_over(32767).finish_as_written(ProgramType::SocketFilter).is_ok());
-    assert!(matches!(only(jump_over(32768)), (_, ErrorKind::JumpRange { distance: 32768 })));
+    assert!(jump_over(32767, Isa::V3.into()).finish_as_written(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(only(jump_over(32768, Isa::V3.into())), (_, ErrorKind::JumpRange { distance: 32768 })));
+    assert!(jump_over(32768, Minimum::default()).finish_as_written(ProgramType::SocketFilter).is_ok());
 
-    let jump_back = |lines: i64| {
+    let jump_back = |lines: i64, minimum: Minimum| {
         let b = Builder::new("far");
+        b.minimum(minimum);
         let (value, far) = (b.value(1), b.label());
         b.place(&far);
         for _ in 0..lines {
@@ -292,8 +296,9 @@ fn a_jump_that_does_not_fit_is_refused_and_the_longest_that_fits_is_not() {
         b.ret(0);
         b
     };
-    assert!(jump_back(32767).finish_as_written(ProgramType::SocketFilter).is_ok());
-    assert!(matches!(only(jump_back(32768)), (_, ErrorKind::JumpRange { distance: -32769 })));
+    assert!(jump_back(32767, Isa::V3.into()).finish_as_written(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(only(jump_back(32768, Isa::V3.into())), (_, ErrorKind::JumpRange { distance: -32769 })));
+    assert!(jump_back(32768, Minimum::default()).finish_as_written(ProgramType::SocketFilter).is_ok());
 }
 
 #[test]
@@ -366,8 +371,8 @@ fn a_map_has_one_definition_and_a_call_five_arguments() {
     let b = Builder::new("maps");
     let small: MapRef<u32, u64> = MapRef::new("map", MapKind::Array, 1);
     let large: MapRef<u32, u64> = MapRef::new("map", MapKind::Array, 2);
-    let _first: bpf_asm::Ptr<u64> = b.map_value(&small, 0);
-    let _second: bpf_asm::Ptr<u64> = b.map_value(&large, 0);
+    let _first: bpf_asm::Ptr<u64> = b.map_value(&small);
+    let _second: bpf_asm::Ptr<u64> = b.map_value(&large);
     let _ = b.call(Call::<Reg>::raw(1, vec![Arg::from(0); 6]));
     b.ret(0);
     let errors = refused(b);

@@ -1,20 +1,17 @@
 //! What an instruction reads and writes.
 
-use crate::insn::{AluOp, AtomicOp, Insn, Register, Source};
-use crate::step::{Step, Target};
+use crate::insn::{AluOp, AtomicOp, Call, Insn, Register, Source};
 
 /// A set of registers, a bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Registers(u16);
+pub(crate) struct Registers(u16);
 
 impl Registers {
-    pub(super) const NONE: Registers = Registers(0);
-    const ALL: Registers = Registers(0x7ff);
-
+    pub(crate) const NONE: Registers = Registers(0);
     /// r0 to r5, which calls destroy.
-    const TEMPORARY: Registers = Registers(0x3f);
+    pub(crate) const TEMPORARY: Registers = Registers(0x3f);
 
-    pub(super) fn of(register: Register) -> Registers {
+    pub(crate) fn of(register: Register) -> Registers {
         Registers(1 << register.number())
     }
 
@@ -30,38 +27,38 @@ impl Registers {
         }
     }
 
-    pub(super) fn with(self, other: Registers) -> Registers {
+    pub(crate) fn with(self, other: Registers) -> Registers {
         Registers(self.0 | other.0)
     }
 
-    pub(super) fn without(self, other: Registers) -> Registers {
+    pub(crate) fn without(self, other: Registers) -> Registers {
         Registers(self.0 & !other.0)
     }
 
     /// Their numbers.
-    pub(super) fn numbers(self) -> impl Iterator<Item = usize> {
+    pub(crate) fn numbers(self) -> impl Iterator<Item = usize> {
         (0..11).filter(move |number| self.0 >> number & 1 != 0)
     }
 
-    pub(super) fn has(self, register: Register) -> bool {
+    pub(crate) fn has(self, register: Register) -> bool {
         self.0 >> register.number() & 1 != 0
     }
 
-    pub(super) fn meets(self, other: Registers) -> bool {
+    pub(crate) fn meets(self, other: Registers) -> bool {
         self.0 & other.0 != 0
     }
 }
 
 /// What an instruction does to registers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Effect {
-    pub(super) reads: Registers,
+pub(crate) struct Effect {
+    pub(crate) reads: Registers,
     /// Registers that may have another content afterwards.
-    pub(super) changes: Registers,
+    pub(crate) changes: Registers,
     /// Of those, the ones whose earlier content is lost in any case.
-    pub(super) replaces: Registers,
+    pub(crate) replaces: Registers,
     /// Whether it does nothing but to give registers a content.
-    pub(super) pure: bool,
+    pub(crate) pure: bool,
 }
 
 impl Effect {
@@ -76,15 +73,27 @@ impl Effect {
     }
 }
 
-pub(super) fn effect(step: &Step) -> Effect {
+/// What an instruction does, given how many arguments a call passes.
+pub(crate) fn effect(insn: &Insn, passed: usize) -> Effect {
     let (of, of_source) = (Registers::of, Registers::of_source);
-    match step.insn {
+    match *insn {
         Insn::Alu(alu) if alu.op == AluOp::Mov => Effect::makes(alu.dst, of_source(alu.src)),
+        Insn::Alu(alu) if alu.op == AluOp::Neg => Effect::makes(alu.dst, of(alu.dst)),
         Insn::Alu(alu) => Effect::makes(alu.dst, of(alu.dst).with(of_source(alu.src))),
         Insn::Endian(endian) => Effect::makes(endian.dst, of(endian.dst)),
+        Insn::SignExtend(extend) => Effect::makes(extend.dst, of(extend.src)),
+        Insn::AddressSpaceCast(cast) => Effect::makes(cast.dst, of(cast.src)),
         Insn::Load(load) => Effect::makes(load.dst, of(load.base)),
+        Insn::LoadSigned(load) => Effect::makes(load.dst, of(load.base)),
+        Insn::LoadAcquire(load) => Effect::does(of(load.base), of(load.dst)),
+        // Behind the packet's end the program returns.
+        Insn::Packet(packet) => {
+            let index = packet.index.map_or(Registers::NONE, of);
+            Effect::does(of(Register::R6).with(index), Registers::TEMPORARY)
+        }
         Insn::Wide(wide) => Effect::makes(wide.dst, Registers::NONE),
         Insn::Store(store) => Effect::does(of(store.base).with(of_source(store.src)), Registers::NONE),
+        Insn::StoreRelease(store) => Effect::does(of(store.base).with(of(store.src)), Registers::NONE),
         Insn::Atomic(atomic) => {
             let reads = of(atomic.base).with(of(atomic.src));
             match atomic.op {
@@ -93,17 +102,16 @@ pub(super) fn effect(step: &Step) -> Effect {
                 _ => Effect::does(reads, of(atomic.src)),
             }
         }
-        Insn::Call(_) => {
-            let passed = match step.target {
-                Target::Helper { arguments } | Target::Function { arguments, .. } => arguments,
-                _ => Register::ARGUMENTS.len(),
+        Insn::Call(call) => {
+            let callee = match call {
+                Call::Register(register) => of(register),
+                _ => Registers::NONE,
             };
-            Effect::does(Registers::arguments(passed), Registers::TEMPORARY)
+            Effect::does(Registers::arguments(passed).with(callee), Registers::TEMPORARY)
         }
-        Insn::Jump(_) | Insn::MayGoto(_) => Effect::does(Registers::NONE, Registers::NONE),
+        Insn::Jump(_) | Insn::JumpLong(_) | Insn::MayGoto(_) => Effect::does(Registers::NONE, Registers::NONE),
+        Insn::JumpRegister(jump) => Effect::does(of(jump.target), Registers::NONE),
         Insn::JumpIf(jump) => Effect::does(of(jump.dst).with(of_source(jump.src)), Registers::NONE),
         Insn::Exit => Effect::does(of(Register::R0), Registers::NONE),
-        // What the builder does not write may do anything.
-        _ => Effect { reads: Registers::ALL, changes: Registers::ALL, replaces: Registers::NONE, pure: false },
     }
 }

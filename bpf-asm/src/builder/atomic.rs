@@ -1,0 +1,173 @@
+//! Memory that others use at the same time: changes in one step, and loads and stores that keep an order.
+
+use std::panic::Location as Caller;
+
+use super::Builder;
+use crate::error::{ErrorKind, Location};
+use crate::insn::{Atomic, AtomicOp, Insn, LoadAcquire, Register, Source, StoreRelease, Width};
+use crate::place::{Base, Place, Shape};
+use crate::record::Scalar;
+use crate::stack::Access;
+use crate::value::{Held, Operand, Reg, Value};
+
+/// How [`Builder::atomic`] changes memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Modify {
+    /// `*p += operand`
+    Add,
+    /// `*p |= operand`; Linux 5.12 (v3), as all but the addition.
+    Or,
+    /// `*p &= operand`
+    And,
+    /// `*p ^= operand`
+    Xor,
+}
+
+/// How [`Builder::fetch`] changes memory whose old content it gives. Linux 5.12 (v3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fetch {
+    /// `*p += operand`
+    Add,
+    /// `*p |= operand`
+    Or,
+    /// `*p &= operand`
+    And,
+    /// `*p ^= operand`
+    Xor,
+    /// `*p = operand`
+    Exchange,
+}
+
+impl Builder {
+    /// Changes 4 or 8 bytes of memory in one step, without looking at what was there. [`Builder::fetch`] tells that.
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, MapKind, MapRef, Modify, ProgramType};
+    ///
+    /// const PACKETS: MapRef<u32, u64> = MapRef::new("packets", MapKind::Array, 1);
+    ///
+    /// let b = Builder::new("count");
+    /// b.atomic(Modify::Add, b.map_value(&PACKETS).at_all(), &b.value(1));
+    /// b.ret(0);
+    /// let program = b.finish(ProgramType::SocketFilter)?;
+    /// assert!(program.to_string().contains("lock *(u64 *)(r1 +0) += r2"), "{program}");
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
+    ///
+    /// An operation that gives the old content is another type's:
+    ///
+    /// ```compile_fail
+    /// # use bpf_asm::{Builder, Fetch, MapKind, MapRef};
+    /// # const PACKETS: MapRef<u32, u64> = MapRef::new("packets", MapKind::Array, 1);
+    /// # let b = Builder::new("count");
+    /// b.atomic(Fetch::Exchange, b.map_value(&PACKETS).at_all(), &b.value(1));
+    /// ```
+    #[track_caller]
+    pub fn atomic<T: Scalar>(&self, how: Modify, place: Place<T>, operand: &Reg) {
+        let op = match how {
+            Modify::Add => AtomicOp::Add,
+            Modify::Or => AtomicOp::Or,
+            Modify::And => AtomicOp::And,
+            Modify::Xor => AtomicOp::Xor,
+        };
+        self.atomically(op, &place, &operand.0, Caller::caller());
+    }
+
+    /// Changes 4 or 8 bytes of memory in one step; the operand's register then holds what was there.
+    /// [`Builder::compare_exchange`] has its own method, since it takes two operands.
+    #[track_caller]
+    pub fn fetch<T: Scalar>(&self, how: Fetch, place: Place<T>, operand: Reg) -> Reg {
+        let op = match how {
+            Fetch::Add => AtomicOp::FetchAdd,
+            Fetch::Or => AtomicOp::FetchOr,
+            Fetch::And => AtomicOp::FetchAnd,
+            Fetch::Xor => AtomicOp::FetchXor,
+            Fetch::Exchange => AtomicOp::Exchange,
+        };
+        self.atomically(op, &place, &operand.0, Caller::caller());
+        operand
+    }
+
+    /// Stores `new` if `expected` is there, in one step; gives what was there.
+    #[track_caller]
+    pub fn compare_exchange<T: Scalar>(&self, place: Place<T>, expected: impl Into<Operand>, new: &Reg) -> Reg {
+        let at = Caller::caller();
+        let expected = expected.into();
+        // The instruction compares with r0, which must then be neither the pointer nor the new content.
+        let new = self.out_of_r0(&new.0, at);
+        let base = match &place.base {
+            Base::Value(value) => Base::Value(self.out_of_r0(value, at)),
+            frame => frame.clone(),
+        };
+        let place = Place::<T>::new(base, place.offset, place.shape);
+        let there = self.value_in(Register::R0, at);
+        self.set(&there, &expected, at);
+        self.atomically(AtomicOp::CompareExchange, &place, &new, at);
+        // The instruction writes r0 as well: the same value with a new content.
+        self.core().result(&there);
+        Reg(there)
+    }
+
+    /// Loads as [`Builder::load`] does, before everything that follows: what a
+    /// [`store_release`](Builder::store_release) of another CPU stored is seen together with all that CPU stored before it.
+    /// Linux 6.15 (v4).
+    #[track_caller]
+    pub fn load_acquire<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        let Some(size) = self.size("a load", place.shape.size, at) else { return T::Loaded::from_value(value) };
+        self.check_frame(&place.base, at);
+        let (base, offset) = (place.base.register(), self.offset(place.offset, at));
+        let insn = LoadAcquire { size, dst: value.register, base, offset };
+        self.write(Insn::LoadAcquire(insn), place.base.value().as_slice(), Some(&value), at);
+        self.touch(&place.base, place.offset, size.bytes(), &[Access::Reads]);
+        self.cut(&value, place.shape, at);
+        T::Loaded::from_value(value)
+    }
+
+    /// Stores the lower bits of a value, as wide as the place's type, after everything that went before. Linux 6.15 (v4).
+    #[track_caller]
+    pub fn store_release<T: Scalar>(&self, place: Place<T>, content: &Reg) {
+        let at = Caller::caller();
+        if place.shape.bits.is_some() {
+            return self.report(ErrorKind::BitfieldStore, at);
+        }
+        let Some(size) = self.size("a store", place.shape.size, at) else { return };
+        self.check_frame(&place.base, at);
+        let (base, offset) = (place.base.register(), self.offset(place.offset, at));
+        let reads: Vec<&Value> = std::iter::once(&content.0).chain(place.base.value()).collect();
+        let insn = StoreRelease { size, base, offset, src: content.0.register };
+        self.write(Insn::StoreRelease(insn), &reads, None, at);
+        self.touch(&place.base, place.offset, size.bytes(), &[Access::Writes]);
+    }
+
+    fn out_of_r0(&self, value: &Value, at: Location) -> Value {
+        if value.register != Register::R0 {
+            return value.clone();
+        }
+        let register = self.core().free_register("temporary", &Register::ARGUMENTS, at);
+        let copy = self.value_in(register, at);
+        self.mov(&copy, Source::Reg(value.register), &[value], at);
+        copy
+    }
+
+    fn atomically<T>(&self, op: AtomicOp, place: &Place<T>, operand: &Value, at: Location) {
+        let width = match place.shape {
+            Shape { size: 4, bits: None, .. } => Width::W32,
+            Shape { size: 8, bits: None, .. } => Width::W64,
+            Shape { size, .. } => {
+                let kind = ErrorKind::Width { what: "an atomic operation", given: size, allowed: "4 or 8" };
+                return self.report(kind, at);
+            }
+        };
+        let fetches = !matches!(op, AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor);
+        let offset = self.offset(place.offset, at);
+        self.check_frame(&place.base, at);
+        let mut reads = vec![operand];
+        reads.extend(place.base.value());
+        let insn = Atomic { width, op, base: place.base.register(), offset, src: operand.register };
+        let writes = (fetches && op != AtomicOp::CompareExchange).then_some(operand);
+        self.write(Insn::Atomic(insn), &reads, writes, at);
+        self.touch(&place.base, place.offset, place.shape.size, &[Access::Reads, Access::Writes]);
+    }
+}

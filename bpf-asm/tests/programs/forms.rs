@@ -1,0 +1,244 @@
+//! What the builder writes for each form that has a method of its own, and instructions by themselves.
+
+use bpf_asm::insn::{self, Alu, AluOp, Extension, Insn, Isa, Load, PacketSize, Register, Size, Source, Width};
+use bpf_asm::{__sk_buff, Builder, Call, EndianBits, ErrorKind, MapKind, MapRef, ProgramType, Ptr, Reg, record};
+
+use crate::machine::{finish, run};
+
+record! {
+    struct Numbers { byte: i8, flag: u8, half: i16, word: i32, double: u64 }
+}
+
+fn refused(b: Builder) -> Vec<ErrorKind> {
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    errors.errors().iter().map(|error| error.kind.clone()).collect()
+}
+
+#[test]
+fn forms_of_version_4_are_written_as_they_are_named() {
+    type Write = fn(&Builder, &Ptr<Numbers>, &Reg);
+    let forms: [(Write, &str); 16] = [
+        (|_, _, value| value.sdiv(-3), "r1 s/= -3"),
+        (|_, _, value| value.sdiv32(3), "w1 s/= 3"),
+        (|_, _, value| value.srem(3), "r1 s%= 3"),
+        (|_, _, value| value.srem32(value), "w1 s%= w1"),
+        (|_, _, value| value.extend(Extension::ByteTo32), "w1 = (s8)w1"),
+        (|_, _, value| value.extend(Extension::WordTo64), "r1 = (s32)r1"),
+        (|_, _, value| value.swap_bytes(EndianBits::B16), "r1 = bswap16 r1"),
+        (|_, _, value| value.swap_bytes(EndianBits::B64), "r1 = bswap64 r1"),
+        (|b, numbers, _| drop(b.load_signed(numbers.at(Numbers::byte))), "r2 = *(s8 *)(r6 +0)"),
+        (|b, numbers, _| drop(b.load_signed(numbers.at(Numbers::half))), "r2 = *(s16 *)(r6 +2)"),
+        (|b, numbers, _| drop(b.load_signed(numbers.at(Numbers::word))), "r2 = *(s32 *)(r6 +4)"),
+        (|b, numbers, _| drop(b.load_acquire(numbers.at(Numbers::flag))), "r2 = load_acquire((u8 *)(r6 +1))"),
+        (|b, numbers, _| drop(b.load_acquire(numbers.at(Numbers::double))), "r2 = load_acquire((u64 *)(r6 +8))"),
+        (|b, numbers, value| b.store_release(numbers.at(Numbers::half), value), "store_release((u16 *)(r6 +2), r1)"),
+        (|b, numbers, value| b.store_release(numbers.at(Numbers::word), value), "store_release((u32 *)(r6 +4), r1)"),
+        (|b, numbers, _| drop(b.load_packet(numbers, PacketSize::B, 14)), "r0 = *(u8 *)skb[14]"),
+    ];
+    for (write, text) in forms {
+        let written = |minimum: Option<Isa>| {
+            let b = Builder::new("form");
+            minimum.into_iter().for_each(|minimum| b.minimum(minimum));
+            let numbers = b.context::<Numbers>();
+            let value = b.value(7);
+            write(&b, &numbers, &value);
+            b.ret(0);
+            b.finish_as_written(ProgramType::SocketFilter)
+        };
+        let program = written(None).unwrap_or_else(|errors| panic!("{errors}"));
+        let insns: Vec<String> = program.insns().map(|(_, insn, _)| insn.to_string()).collect();
+        assert_eq!(insns[2], text, "{program}");
+        let new = program.requires().isa > Isa::V3;
+        assert_eq!(written(Some(Isa::V3)).is_err(), new, "{program}");
+        assert_eq!(new, !text.contains("skb["), "{program}");
+    }
+}
+
+/// The sign is extended behind it: there is no form that does both.
+#[test]
+fn a_load_in_order_extends_the_sign_of_its_field() {
+    let b = Builder::new("ordered");
+    let numbers = b.context::<Numbers>();
+    b.ret(b.load_acquire(numbers.at(Numbers::half)));
+    let insns: Vec<String> = finish(b).insns().map(|(_, insn, _)| insn.to_string()).collect();
+    assert_eq!(insns[1..4], ["r1 = load_acquire((u16 *)(r6 +2))", "r1 <<= 48", "r1 s>>= 48"]);
+}
+
+#[test]
+fn signed_divisions_by_known_numbers_are_computed_as_the_instruction_set_says() {
+    let cases: [(i64, i64, i64, i64); 5] = [
+        (-13, 3, -4, -1),
+        (-13, -3, 4, -1),
+        (13, -3, -4, 1),
+        (i64::from(i32::MIN), -1, -i64::from(i32::MIN), 0),
+        (-13, 0, 0, -13),
+    ];
+    for (left, right, quotient, remainder) in cases {
+        for (expected, divide) in [(quotient, Reg::sdiv as fn(&Reg, Reg)), (remainder, Reg::srem)] {
+            let b = Builder::new("divide");
+            let value = b.value(left);
+            divide(&value, b.value(right));
+            b.ret(&value);
+            let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+            assert!(!program.to_string().contains(" s"), "{program}");
+            assert_eq!(run(&program, &mut []), expected as u64, "{left} and {right}");
+        }
+    }
+    let b = Builder::new("halves");
+    let (value, zero) = (b.value(i64::from(i32::MIN)), b.value(-1));
+    value.sdiv32(&zero);
+    b.ret(&value);
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(run(&program, &mut []), 0x8000_0000, "{program}");
+}
+
+#[test]
+fn a_load_from_the_packet_wants_the_context_in_r6_and_takes_temporaries() {
+    let b = Builder::new("packet");
+    let _kept = b.keep(b.value(1));
+    let b = Builder::new("elsewhere");
+    let context = b.value(1).cast::<__sk_buff>();
+    drop(b.load_packet(&context, PacketSize::B, 0));
+    b.ret(0);
+    assert_eq!(refused(b), [ErrorKind::ContextElsewhere { register: Register::R1 }]);
+
+    let b = Builder::new("lost");
+    let packet = b.context::<__sk_buff>();
+    let index = b.value(3);
+    let loaded = b.load_packet(&packet, PacketSize::W, &index);
+    loaded.add(&index);
+    b.ret(&loaded);
+    let errors = refused(b);
+    assert!(matches!(errors[..], [ErrorKind::Clobbered { call: "the load from the packet", .. }]), "{errors:?}");
+}
+
+#[test]
+fn an_instruction_by_itself_gives_a_value_a_new_content() {
+    let b = Builder::new("raw");
+    let value = b.value(20);
+    let half = Insn::Alu(Alu { width: Width::W64, op: AluOp::Rsh, dst: value.register(), src: Source::Imm(1) });
+    b.emit(half);
+    b.emit(half);
+    b.ret(&value);
+    assert_eq!(run(&finish(b), &mut []), 5);
+
+    let b = Builder::new("raw");
+    let context = b.context::<Numbers>();
+    let load = Load { size: Size::DW, dst: Register::R3, base: context.register(), offset: 8 };
+    let loaded = b.emit_value(Insn::Load(load));
+    loaded.add(1);
+    b.ret(&loaded);
+    assert_eq!(run(&finish(b), &mut [[0; 8], 41u64.to_le_bytes()].concat()), 42);
+}
+
+#[test]
+fn an_instruction_by_itself_reads_only_what_is_there() {
+    let b = Builder::new("raw");
+    let value = b.value(20);
+    drop(b.call(Call::<Reg>::raw(118, vec![])));
+    b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Add, dst: value.register(), src: Source::Imm(1) }));
+    b.ret(&value);
+    // Nobody has said that r1 is the lost value's; but whoever reads that value is told.
+    assert!(matches!(refused(b)[..], [ErrorKind::Overwritten { .. }]));
+
+    let b = Builder::new("raw");
+    let value = b.value(20);
+    b.emit(Insn::Call(insn::Call::Helper { id: 118 }));
+    b.ret(&value);
+    assert!(matches!(refused(b)[..], [ErrorKind::Clobbered { call: "bpf_jiffies64", .. }]));
+}
+
+/// What it does to the frame nobody else sees.
+#[test]
+fn an_instruction_by_itself_that_reads_r10_may_reach_every_slot() {
+    let b = Builder::new("raw");
+    let slot = b.slot::<u64>();
+    b.store(slot.place(), 42);
+    let value = b.value(0);
+    let load = Load { size: Size::DW, dst: value.register(), base: Register::R10, offset: -8 };
+    b.emit(Insn::Load(load));
+    drop(slot);
+    let other = b.slot::<u64>();
+    b.store(other.place(), 7);
+    b.emit(Insn::Load(load));
+    b.ret(&value);
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(run(&program, &mut []), 42, "{program}");
+}
+
+#[test]
+fn an_instruction_by_itself_neither_counts_instructions_nor_takes_a_register() {
+    let counting = [
+        Insn::Jump(insn::Jump { offset: 1 }),
+        Insn::JumpLong(insn::JumpLong { offset: 1 }),
+        Insn::MayGoto(insn::MayGoto { offset: 1 }),
+        Insn::Call(insn::Call::Local { offset: 1 }),
+    ];
+    for counts in counting {
+        let b = Builder::new("raw");
+        b.emit(counts);
+        b.ret(0);
+        assert_eq!(refused(b), [ErrorKind::Distance { insn: counts }]);
+    }
+    let b = Builder::new("raw");
+    let value = b.value(1);
+    let _taken =
+        b.emit_value(Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst: value.register(), src: Source::Imm(2) }));
+    b.ret(&value);
+    assert!(refused(b).iter().any(|kind| matches!(kind, ErrorKind::RegisterTaken { register: Register::R1, .. })));
+    let b = Builder::new("raw");
+    let _nothing = b.emit_value(Insn::Exit);
+    assert!(matches!(refused(b)[0], ErrorKind::NoResult { insn: Insn::Exit }));
+}
+
+/// Jumps become long ones where nothing shorter reaches; what is inserted for them makes others far.
+#[test]
+fn a_far_jump_is_a_long_one() {
+    for condition in ["eq", "has", "may_goto", "always"] {
+        let b = Builder::new("far");
+        let (value, far) = (b.value(5), b.label());
+        match condition {
+            "eq" => b.jump_if(value.eq(5), &far),
+            "has" => b.jump_if(value.has(4), &far),
+            "may_goto" => b.may_goto(&far),
+            _ => b.when(value.eq(5), || b.jump(&far)),
+        }
+        (0..32770).for_each(|_| value.add(1));
+        b.place(&far);
+        b.ret(&value);
+        let program = finish(b);
+        let insns: Vec<String> = program.insns().map(|(_, insn, _)| insn.to_string()).take(4).collect();
+        let expected: &[&str] = match condition {
+            "eq" => &["if r1 != 0x5 goto pc+1", "gotol pc+32770", "r1 += 1"],
+            "has" => &["if r1 & 0x4 goto pc+1", "goto pc+1", "gotol pc+32770"],
+            "may_goto" => &["may_goto pc+1", "goto pc+1", "gotol pc+32770"],
+            _ => &["if r1 != 0x5 goto pc+1", "gotol pc+32770", "r1 += 1"],
+        };
+        assert_eq!(insns[1..], *expected);
+    }
+    // Each of these jumps reaches, until the first is made longer.
+    let b = Builder::new("far");
+    let (value, near, far) = (b.value(5), b.label(), b.label());
+    b.jump_if(value.eq(1), &far);
+    b.jump_if(value.eq(2), &near);
+    (0..32767).for_each(|_| value.add(1));
+    b.jump_if(value.eq(3), &far);
+    b.place(&near);
+    value.add(1);
+    b.place(&far);
+    b.ret(&value);
+    let text: Vec<String> = finish(b).insns().map(|(_, insn, _)| insn.to_string()).collect();
+    assert_eq!(
+        text[1..6],
+        ["if r1 != 0x1 goto pc+1", "gotol pc+32771", "if r1 != 0x2 goto pc+1", "gotol pc+32768", "r1 += 1"]
+    );
+}
+
+#[test]
+fn only_an_array_has_values_with_addresses() {
+    const HASH: MapRef<u32, u64> = MapRef::new("hash", MapKind::Hash, 1);
+    let b = Builder::new("address");
+    drop(b.map_value(&HASH));
+    b.ret(0);
+    assert_eq!(refused(b), [ErrorKind::MapValue { map: "hash", kind: MapKind::Hash }]);
+}
