@@ -14,8 +14,8 @@ pub(crate) fn object_name(name: &str) -> [u8; LEN] {
 }
 
 /// The text of a NUL-padded name that the kernel gave.
-pub(crate) fn text(name: &[u8; LEN]) -> String {
-    let end = name.iter().position(|&b| b == 0).unwrap_or(LEN);
+pub(crate) fn text(name: &[u8]) -> String {
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
 

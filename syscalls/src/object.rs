@@ -158,6 +158,8 @@ pub struct BtfInfo {
     pub size: u32,
     /// Whether it belongs to the kernel or a module.
     pub is_kernel: bool,
+    /// `vmlinux` or the module's name; empty if it is a program's.
+    pub name: String,
 }
 
 open_enum! {
@@ -261,10 +263,14 @@ pub(crate) fn link_info(fd: BorrowedFd<'_>) -> Result<LinkInfo> {
 }
 
 pub(crate) fn btf_info(fd: BorrowedFd<'_>) -> Result<BtfInfo> {
+    // A module's name has at most 55 bytes (`MODULE_NAME_LEN`).
+    let mut name = [0; 64];
     let mut raw = uapi::BtfInfo::zeroed();
-    // SAFETY: the structure of BTF, with null and zero for the buffers it can name.
+    raw.name = uapi::addr_mut(&mut name);
+    raw.name_len = name.len() as u32;
+    // SAFETY: the structure of BTF; the buffer for the name is as long as said, and there is none for the data.
     unsafe { info_into(fd, "BTF", &mut raw) }?;
-    Ok(BtfInfo { id: raw.id, size: raw.btf_size, is_kernel: raw.kernel_btf != 0 })
+    Ok(BtfInfo { id: raw.id, size: raw.btf_size, is_kernel: raw.kernel_btf != 0, name: name::text(&name) })
 }
 
 pub(crate) fn btf_data(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {

@@ -11,12 +11,14 @@
 //! format is that of Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
 
 mod error;
+mod functions;
 mod layout;
 mod member;
 
 pub(crate) mod blob;
 
 pub use error::{BtfError, PathProblem};
+pub use functions::{KernelFunction, KernelFunctions};
 pub use layout::Kind;
 pub use member::Member;
 

@@ -62,6 +62,10 @@ pub struct MapSpec<'a> {
     /// `map_extra`, what a type wants beside: hash functions of a Bloom filter (since Linux 5.16), the address of an arena
     /// in user space (6.9).
     pub extra: u64,
+    /// The NUMA node that it is to be on; `BPF_F_NUMA_NODE` is added to the flags.
+    pub numa_node: Option<u32>,
+    /// What the maps in a map of maps are like.
+    pub inner: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> MapSpec<'a> {
@@ -69,12 +73,25 @@ impl<'a> MapSpec<'a> {
     pub const NO_PREALLOC: u32 = 1;
     /// `BPF_F_NO_COMMON_LRU`: an LRU list for each CPU.
     pub const NO_COMMON_LRU: u32 = 2;
+    /// `BPF_F_NUMA_NODE`: the map is on the node of [`MapSpec::numa_node`].
+    pub const NUMA_NODE: u32 = 1 << 2;
     /// `BPF_F_RDONLY_PROG`: programs may read but not write.
     pub const RDONLY_PROG: u32 = 1 << 7;
 
     /// A map with nothing but what all have.
     pub fn new(kind: MapKind, name: &'a str, key_size: u32, value_size: u32, max_entries: u32) -> Self {
-        Self { kind, name, key_size, value_size, max_entries, flags: 0, btf: None, extra: 0 }
+        Self {
+            kind,
+            name,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            btf: None,
+            extra: 0,
+            numa_node: None,
+            inner: None,
+        }
     }
 }
 
@@ -102,6 +119,11 @@ impl Map {
         attr.max_entries = spec.max_entries;
         attr.map_flags = spec.flags;
         attr.map_extra = spec.extra;
+        if let Some(node) = spec.numa_node {
+            attr.numa_node = node;
+            attr.map_flags |= MapSpec::NUMA_NODE;
+        }
+        attr.inner_map_fd = spec.inner.map_or(0, uapi::fd);
         attr.map_name = name::object_name(spec.name);
         if let Some(btf) = &spec.btf {
             attr.btf_fd = uapi::fd(btf.fd);
