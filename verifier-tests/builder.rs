@@ -1,11 +1,11 @@
 //! What the builder can write beside shunt's own programs: the kernel takes it, and it computes what it says.
 
 use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, Width};
-use bpf_asm::{__sk_buff, Builder, EndianBits, Fetch, MapKind, MapRef, Modify, Program, ProgramType, record};
-use syscalls::{LogLevel, Prog};
-use tcp_shunt::agent::load;
-
-use crate::verifier;
+use bpf_asm::{
+    __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program, ProgramType, Ptr, Reg,
+    helper, record,
+};
+use syscalls::Prog;
 
 /// The type is one for experiments: of a known protocol, the kernel wants the headers.
 const PACKET: [u8; 32] = [
@@ -13,13 +13,15 @@ const PACKET: [u8; 32] = [
     28, 29, 30, 31,
 ];
 
+/// The loader that the crate's users copy.
+#[path = "../bpf-asm/examples/load/mod.rs"]
+mod load;
+
 /// Loads a program with maps of its own.
 fn loaded(program: &Program) -> Prog {
-    let maps: Vec<_> = program.maps().iter().collect();
-    let maps = load::maps(&maps).expect("make the maps, as root");
-    let (loaded, _) = verifier::load(program, &maps, LogLevel::BASIC)
-        .unwrap_or_else(|error| panic!("{}: {error}\n{program}", program.name()));
-    loaded
+    let name = program.name();
+    let maps = load::maps(program).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"));
+    load::program(program, &maps).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"))
 }
 
 /// What a program of this type returns for [`PACKET`], optimised or not.
@@ -157,4 +159,246 @@ fn far_jumps_arrive() {
         b.ret(&length);
     });
     assert_eq!(result, 18);
+}
+
+#[test]
+fn functions_are_called_back_by_helpers() {
+    const LOOPED: MapRef<u32, u64> = MapRef::new("looped", MapKind::Array, 4);
+    let result = returned(ProgramType::SocketFilter, |b| {
+        let add = b.function("add", |[index, sum]: [Reg; 2]| {
+            let sum = sum.cast::<u64>();
+            let new = b.load(sum.at_all());
+            new.add(&index);
+            b.store(sum.at_all(), &new);
+            b.ret(0);
+        });
+        let one_more = b.function("one_more", |[_map, _key, value, count]: [Reg; 4]| {
+            let (value, count) = (value.cast::<u64>(), count.cast::<u64>());
+            b.atomic(Modify::Add, value.at_all(), &b.value(1));
+            let new = b.load(count.at_all());
+            new.add(100);
+            b.store(count.at_all(), &new);
+            b.ret(0);
+        });
+        let sum = b.slot::<u64>();
+        b.store(sum.place(), 0);
+        b.call(helper::bpf_loop(5, &add, &sum, 0));
+        b.call(helper::for_each_map_elem(&LOOPED, &one_more, &sum, 0));
+        // By a value that holds the address, as for a helper that this crate does not know.
+        let address = b.address_of_function(&add);
+        b.call(Call::<Reg>::raw(181, vec![3.into(), address.into(), (&sum).into(), 0.into()]));
+        b.ret(b.load(sum.place()));
+    });
+    assert_eq!(result, 10 + 400 + 3);
+}
+
+record! {
+    /// As BTF names it, from which the kernel knows it.
+    #[allow(non_camel_case_types)]
+    struct bpf_timer { opaque: [u64; 2] }
+    struct Timed { timer: bpf_timer, count: u64 }
+}
+
+#[test]
+fn a_timer_calls_back() {
+    const TIMED: MapRef<u32, Timed> = MapRef::new("timed", MapKind::Array, 1);
+    let b = Builder::new("timer");
+    let due = b.function("due", |[_map, _key, value]: [Reg; 3]| {
+        b.atomic(Modify::Add, value.cast::<Timed>().at(Timed::count), &b.value(1));
+        b.ret(0);
+    });
+    let key = b.slot::<u32>();
+    b.store(key.place(), 0);
+    let timed = b.keep(b.call(helper::map_lookup_elem(&TIMED, &key)));
+    b.when(timed.eq(0), || b.ret(1));
+    b.call(helper::timer_init(timed.at(Timed::timer), &TIMED, 1));
+    b.call(helper::timer_set_callback(timed.at(Timed::timer), &due));
+    b.ret(b.call(helper::timer_start(timed.at(Timed::timer), 0, 0)));
+    let program = b.finish(ProgramType::Classifier).unwrap_or_else(|errors| panic!("{errors}"));
+    let maps = load::maps(&program).expect("make the maps, as root");
+    let prog = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error}\n{program}"));
+    assert_eq!(prog.test_run(&PACKET, 1).expect("run it").retval, 0);
+    let count = || maps[0].lookup(&0u32.to_ne_bytes()).expect("read the map").expect("an array has its values")[16];
+    let start = std::time::Instant::now();
+    while count() == 0 {
+        assert!(start.elapsed().as_secs() < 10, "the timer has not called");
+        std::thread::yield_now();
+    }
+    assert_eq!(count(), 1);
+}
+
+#[test]
+fn functions_of_the_kernel_are_called_by_name() {
+    let result = returned(ProgramType::Classifier, |b| {
+        b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]));
+        b.call(Call::<Reg>::named("bpf_rcu_read_unlock", vec![]));
+        b.ret(5);
+    });
+    assert_eq!(result, 5);
+
+    let b = Builder::new("unknown");
+    b.call(Call::<Reg>::named("bpf_no_such_function", vec![]));
+    b.ret(0);
+    let program = b.finish(ProgramType::Classifier).unwrap_or_else(|errors| panic!("{errors}"));
+    let error = load::program(&program, &[]).expect_err("there is no such function").to_string();
+    assert!(error.contains("`bpf_no_such_function`") && error.contains("modules"), "{error}");
+
+    // One that nobody has looked up is refused.
+    let image = program.relocate(|_| -1);
+    let spec = syscalls::ProgSpec::new(syscalls::ProgKind::from_raw(3), "unknown", c"GPL", &image.insns);
+    assert!(Prog::load(&spec).is_err());
+}
+
+#[test]
+fn read_only_data_is_there_and_cannot_be_changed() {
+    let result = returned(ProgramType::SocketFilter, |b| {
+        let name = b.slot::<[u8; 8]>();
+        b.zero(name.place());
+        b.store(name.place().index(0), b'h');
+        b.store(name.place().index(1), b'i');
+        let same = b.keep(b.call(helper::strncmp(&name, 8, &b.string("hi"))));
+        let numbers = b.bytes(&[7u32.to_ne_bytes(), 9u32.to_ne_bytes()].concat()).cast::<[u32; 2]>();
+        same.lsh(8);
+        same.add(b.load(numbers.at_all().index(1)));
+        b.ret(&same);
+    });
+    assert_eq!(result, 9);
+
+    let b = Builder::new("writes");
+    b.store(b.string("hi").at_all(), 0);
+    b.ret(0);
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    let maps = load::maps(&program).expect("make the maps, as root");
+    let error = load::program(&program, &maps).expect_err("it writes to what is read-only").to_string();
+    assert!(error.contains("write into map forbidden"), "{error}");
+}
+
+record! {
+    /// An address and how many of its bits count.
+    struct Prefix { bits: u32, address: u32 }
+}
+
+/// Each kind that says how it is made can be made, and is used by a program where there is one that needs no device.
+#[test]
+fn maps_of_every_kind_are_made_with_their_attributes() {
+    const NO_PREALLOC: u32 = 1;
+    const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
+    const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 2);
+    let maps: [(MapDef, &str); 29] = [
+        (*MapRef::<u32, u64>::new("hash", MapKind::Hash, 4).def(), "hash"),
+        (*MapRef::<u32, u64>::new("array", MapKind::Array, 4).numa_node(0).def(), "array"),
+        (*MapRef::<u32, u32>::new("progs", MapKind::ProgArray, 4).def(), "prog_array"),
+        (*MapRef::<u32, u32>::new("perf", MapKind::PerfEventArray, 4).def(), "perf_event_array"),
+        (*MapRef::<u32, u64>::new("phash", MapKind::PerCpuHash, 4).def(), "percpu_hash"),
+        (*MapRef::<u32, u64>::new("parray", MapKind::PerCpuArray, 4).def(), "percpu_array"),
+        (*MapRef::<u32, [u64; 16]>::new("stacks", MapKind::StackTrace, 4).def(), "stack_trace"),
+        (*MapRef::<u32, u32>::new("cgroups", MapKind::CgroupArray, 4).def(), "cgroup_array"),
+        (*MapRef::<u32, u64>::new("lru", MapKind::LruHash, 4).def(), "lru_hash"),
+        (*MapRef::<u32, u64>::new("plru", MapKind::LruPerCpuHash, 4).def(), "lru_percpu_hash"),
+        (*MapRef::<Prefix, u64>::new("lpm", MapKind::LpmTrie, 4).flags(NO_PREALLOC).def(), "lpm_trie"),
+        (*OUTER.def(), "array_of_maps"),
+        (*MapRef::<u64, u32>::new("maps", MapKind::HashOfMaps, 4).inner(INNER.def()).def(), "hash_of_maps"),
+        (*MapRef::<u32, u32>::new("devs", MapKind::DevMap, 4).def(), "devmap"),
+        (*MapRef::<u32, u64>::new("socks", MapKind::SockMap, 4).def(), "sockmap"),
+        (*MapRef::<u32, u32>::new("cpus", MapKind::CpuMap, 1).def(), "cpumap"),
+        (*MapRef::<u32, u32>::new("xsks", MapKind::XskMap, 4).def(), "xskmap"),
+        (*MapRef::<u64, u64>::new("sockets", MapKind::SockHash, 4).def(), "sockhash"),
+        (*MapRef::<u32, u64>::new("reuse", MapKind::ReusePortSockArray, 4).def(), "reuseport_sockarray"),
+        (*MapRef::<(), u64>::keyless("queue", MapKind::Queue, 4).def(), "queue"),
+        (*MapRef::<(), u64>::keyless("stack", MapKind::Stack, 4).def(), "stack"),
+        (*MapRef::<u32, u64>::new("sk", MapKind::SkStorage, 0).flags(NO_PREALLOC).def(), "sk_storage"),
+        (*MapRef::<u32, u32>::new("devhash", MapKind::DevMapHash, 4).def(), "devmap_hash"),
+        (*MapRef::ring_buffer("ring", 4096).def(), "ringbuf"),
+        (*MapRef::<u32, u64>::new("tasks", MapKind::TaskStorage, 0).flags(NO_PREALLOC).def(), "task_storage"),
+        (*MapRef::<(), u64>::keyless("bloom", MapKind::BloomFilter, 4).extra(3).def(), "bloom_filter"),
+        (*MapRef::<u32, u64>::new("cgrps", MapKind::CgrpStorage, 0).flags(NO_PREALLOC).def(), "cgrp_storage"),
+        (*MapRef::arena("arena", 2).extra(1 << 44).def(), "arena"),
+        // By its number, as one would write a kind that has no name here: an LRU hash.
+        (*MapRef::<u32, u64>::new("other", MapKind::Other(9), 4).def(), "lru_hash"),
+    ];
+    for (def, name) in maps {
+        // A program that does nothing but name it.
+        let b = Builder::new("names");
+        let map: MapRef<(), ()> = MapRef::described(def);
+        b.call(Call::<Reg>::raw(5, vec![Arg::from(&map)]));
+        b.ret(0);
+        let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+        let made = load::maps(&program).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let info = made[0].info().expect("ask about the map");
+        // To maps of devices the kernel adds that programs do not write to them.
+        let sizes = (info.kind.raw(), info.key_size, info.value_size, info.flags & def.flags);
+        assert_eq!(sizes, (def.kind.number(), def.key_size, def.value_size, def.flags), "{name}");
+        load::program(&program, &made).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn maps_without_keys_and_maps_of_maps_are_used() {
+    const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
+    const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 1);
+    const QUEUE: MapRef<(), u64> = MapRef::keyless("queue", MapKind::Queue, 4);
+    const SEEN: MapRef<(), u64> = MapRef::keyless("seen", MapKind::BloomFilter, 4);
+    let result = returned(ProgramType::SocketFilter, |b| {
+        let value = b.slot::<u64>();
+        b.store(value.place(), 40);
+        b.call(helper::map_push_elem(&QUEUE, &value, 0));
+        b.call(helper::map_push_elem(&SEEN, &value, 0));
+        let unseen = b.keep(b.call(helper::map_peek_elem(&SEEN, &value)));
+        b.store(value.place(), 0);
+        b.call(helper::map_pop_elem(&QUEUE, &value));
+        unseen.add(b.load(value.place()));
+        let key = b.slot::<u32>();
+        b.store(key.place(), 0);
+        let inner = b.call(helper::map_lookup_elem(&OUTER, &key));
+        // Nobody has put a map there.
+        b.when(inner.ne(0), || {
+            let there: Ptr<u64> = b.call(Call::raw(1, vec![inner.into(), (&key).into()]));
+            b.when(there.ne(0), || b.ret(b.load(there.at_all())));
+            b.ret(1);
+        });
+        unseen.add(2);
+        b.ret(&unseen);
+    });
+    assert_eq!(result, 42);
+}
+
+#[test]
+fn types_are_named_or_given_by_their_numbers() {
+    let result = returned(ProgramType::Other { number: 1, attach_type: 0 }, |b| b.ret(3));
+    assert_eq!(result, 3);
+    let kinds = [
+        ProgramType::Kprobe,
+        ProgramType::PlainTracepoint,
+        ProgramType::Xdp,
+        ProgramType::PerfEvent,
+        ProgramType::CgroupIngress,
+        ProgramType::CgroupEgress,
+        ProgramType::SockCreate,
+        ProgramType::PostBind4,
+        ProgramType::PostBind6,
+        ProgramType::CgroupDevice,
+        ProgramType::RawTracepoint,
+        ProgramType::Bind4,
+        ProgramType::Bind6,
+        ProgramType::Connect6,
+        ProgramType::SendMsg4,
+        ProgramType::SendMsg6,
+        ProgramType::RecvMsg4,
+        ProgramType::RecvMsg6,
+        ProgramType::GetPeerName4,
+        ProgramType::GetPeerName6,
+        ProgramType::GetSockName4,
+        ProgramType::GetSockName6,
+        ProgramType::SkReuseport,
+        ProgramType::FlowDissector,
+        ProgramType::Sysctl,
+        ProgramType::GetSockOpt,
+        ProgramType::SkLookup,
+    ];
+    for kind in kinds {
+        let b = Builder::new("typed");
+        b.ret(i32::from(kind != ProgramType::FlowDissector));
+        let info = loaded(&b.finish(kind).unwrap_or_else(|errors| panic!("{errors}"))).info().expect("ask");
+        assert_eq!(info.kind.raw(), kind.number(), "{kind:?}");
+    }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bpf_asm::{BuildErrors, Builder, MapKind, MapRef, Modify, Program, ProgramType, Ptr, bpf_sock_addr};
+use bpf_asm::{BuildErrors, Builder, MapKind, MapRef, Modify, Program, ProgramType, bpf_sock_addr};
 use syscalls::{AttachType, Link, TypedMap};
 
 /// How many connections were refused.

@@ -5,6 +5,7 @@
 
 mod atomic;
 mod call;
+mod data;
 mod far;
 mod function;
 mod lines;
@@ -61,6 +62,10 @@ pub(crate) struct Core {
     pub(crate) values: Vec<ValueState>,
     pub(crate) labels: Vec<LabelState>,
     pub(crate) maps: Vec<MapDef>,
+    /// The functions of the kernel that are called by name.
+    pub(crate) kernel_functions: Vec<String>,
+    /// The read-only data.
+    pub(crate) data: Vec<u8>,
     /// What the program has to run on.
     minimum: Minimum,
     errors: Vec<BuildError>,
@@ -133,6 +138,13 @@ pub(crate) enum Link {
     },
     /// A call of a function of this program.
     Function(usize),
+    /// A load of the address of a function of this program.
+    Address(usize),
+    /// A call of a function of the kernel by its name.
+    Kernel {
+        name: usize,
+        arguments: usize,
+    },
     /// The map that a wide load is about.
     Map(usize),
 }
@@ -154,6 +166,8 @@ impl Builder {
                 values: Vec::new(),
                 labels: Vec::new(),
                 maps: Vec::new(),
+                kernel_functions: Vec::new(),
+                data: Vec::new(),
                 minimum: Minimum::default(),
                 errors: Vec::new(),
             })),
@@ -332,16 +346,16 @@ impl Builder {
     /// ```
     #[track_caller]
     pub fn map_value<K, V: FieldType>(&self, map: &MapRef<K, V>) -> Ptr<V> {
-        self.into_value_of(map.def(), 0, Caller::caller())
+        self.value_of(map.def(), 0, Caller::caller())
     }
 
     /// A pointer to a field of the first value of an array map.
     #[track_caller]
     pub fn map_value_at<K, V: FieldType, T>(&self, map: &MapRef<K, V>, field: Field<V, T>) -> Ptr<T> {
-        self.into_value_of(map.def(), field.offset as u32, Caller::caller())
+        self.value_of(map.def(), field.offset as u32, Caller::caller())
     }
 
-    fn into_value_of<T>(&self, map: &MapDef, offset: u32, at: Location) -> Ptr<T> {
+    fn value_of<T>(&self, map: &MapDef, offset: u32, at: Location) -> Ptr<T> {
         if map.kind != MapKind::Array {
             self.report(ErrorKind::MapValue { map: map.name, kind: map.kind }, at);
         }
@@ -616,6 +630,14 @@ impl Builder {
 }
 
 impl Core {
+    /// The number of a function of the kernel by its name.
+    fn kernel_function(&mut self, name: String) -> usize {
+        self.kernel_functions.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.kernel_functions.push(name);
+            self.kernel_functions.len() - 1
+        })
+    }
+
     fn current(&self) -> usize {
         self.open.last().copied().unwrap_or(0)
     }

@@ -50,6 +50,7 @@ pub use error::{ReadError, UnitError, WriteError};
 pub use read::read;
 pub use write::write;
 
+use crate::map::MapDef;
 use crate::program::{Program, ProgramType};
 use crate::record::Type;
 use crate::text::Unit;
@@ -72,6 +73,7 @@ const BTF_EXT: &str = ".BTF.ext";
 pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     let mut joined = Unit { license: Some(license.to_owned()), ..Unit::default() };
     for program in programs {
+        check(program)?;
         let Unit { maps, sections, .. } = Unit::from(*program);
         for map in maps {
             match joined.maps.iter().find(|known| known.name == map.name) {
@@ -89,27 +91,79 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     Ok(joined)
 }
 
+/// Whether an object has a place for all that the program is.
+fn check(program: &Program) -> Result<(), UnitError> {
+    let name = || program.name().to_owned();
+    if program.read_only().is_some() {
+        return Err(UnitError::Missing { program: name(), what: "read-only data" });
+    }
+    if !program.kernel_functions().is_empty() {
+        return Err(UnitError::Missing { program: name(), what: "functions of the kernel by name" });
+    }
+    let more = |map: &MapDef| map.numa_node.is_some() || map.extra != 0 || map.inner.is_some();
+    if program.maps().iter().any(more) {
+        return Err(UnitError::Missing { program: name(), what: "maps with a NUMA node, `map_extra` or an inner map" });
+    }
+    Ok(())
+}
+
 /// The section from whose name libbpf takes the program's type and where it attaches.
 fn section(program: &Program) -> Result<String, UnitError> {
+    let unknown = || UnitError::Iterator { program: program.name().to_owned() };
+    let of_context = |kind: &str| match program.context {
+        Some(Type::Record { name, .. }) => Ok(format!("{kind}/{name}")),
+        _ => Err(unknown()),
+    };
     Ok(match program.kind() {
         ProgramType::SocketFilter => "socket".to_owned(),
+        ProgramType::Kprobe => "kprobe".to_owned(),
         ProgramType::Classifier => "tc".to_owned(),
+        ProgramType::PlainTracepoint => "tracepoint".to_owned(),
         ProgramType::Xdp => "xdp".to_owned(),
+        ProgramType::PerfEvent => "perf_event".to_owned(),
+        ProgramType::CgroupIngress => "cgroup_skb/ingress".to_owned(),
+        ProgramType::CgroupEgress => "cgroup_skb/egress".to_owned(),
+        ProgramType::SockCreate => "cgroup/sock_create".to_owned(),
+        ProgramType::PostBind4 => "cgroup/post_bind4".to_owned(),
+        ProgramType::PostBind6 => "cgroup/post_bind6".to_owned(),
         ProgramType::SockOps => "sockops".to_owned(),
         // A libbpf that is not of the newest does not know "sk_skb/verdict", which says where it attaches.
         ProgramType::SkSkbVerdict => "sk_skb".to_owned(),
+        ProgramType::CgroupDevice => "cgroup/dev".to_owned(),
         ProgramType::SkMsg => "sk_msg".to_owned(),
+        ProgramType::RawTracepoint => "raw_tp".to_owned(),
+        ProgramType::Bind4 => "cgroup/bind4".to_owned(),
+        ProgramType::Bind6 => "cgroup/bind6".to_owned(),
         ProgramType::Connect4 => "cgroup/connect4".to_owned(),
+        ProgramType::Connect6 => "cgroup/connect6".to_owned(),
+        ProgramType::SendMsg4 => "cgroup/sendmsg4".to_owned(),
+        ProgramType::SendMsg6 => "cgroup/sendmsg6".to_owned(),
+        ProgramType::RecvMsg4 => "cgroup/recvmsg4".to_owned(),
+        ProgramType::RecvMsg6 => "cgroup/recvmsg6".to_owned(),
+        ProgramType::GetPeerName4 => "cgroup/getpeername4".to_owned(),
+        ProgramType::GetPeerName6 => "cgroup/getpeername6".to_owned(),
+        ProgramType::GetSockName4 => "cgroup/getsockname4".to_owned(),
+        ProgramType::GetSockName6 => "cgroup/getsockname6".to_owned(),
+        ProgramType::SkReuseport => "sk_reuseport".to_owned(),
+        ProgramType::FlowDissector => "flow_dissector".to_owned(),
+        ProgramType::Sysctl => "cgroup/sysctl".to_owned(),
+        ProgramType::GetSockOpt => "cgroup/getsockopt".to_owned(),
         ProgramType::SetSockOpt => "cgroup/setsockopt".to_owned(),
-        ProgramType::Tracepoint => match program.context {
-            Some(Type::Record { name, .. }) => format!("tp_btf/{name}"),
-            _ => return Err(UnitError::Iterator { program: program.name().to_owned() }),
-        },
+        ProgramType::Tracepoint => of_context("tp_btf")?,
+        ProgramType::Entry => of_context("fentry")?,
+        ProgramType::Exit => of_context("fexit")?,
+        ProgramType::ModifyReturn => of_context("fmod_ret")?,
+        ProgramType::Lsm => of_context("lsm")?,
+        ProgramType::LsmCgroup => of_context("lsm_cgroup")?,
+        ProgramType::SkLookup => "sk_lookup".to_owned(),
+        ProgramType::Syscall => "syscall".to_owned(),
+        ProgramType::Netfilter => "netfilter".to_owned(),
         ProgramType::Iterator => match program.context {
             Some(Type::Record { name, .. }) if name.starts_with("bpf_iter__") => {
                 format!("iter/{}", name.trim_start_matches("bpf_iter__"))
             }
-            _ => return Err(UnitError::Iterator { program: program.name().to_owned() }),
+            _ => return Err(unknown()),
         },
+        kind => return Err(UnitError::Type { program: program.name().to_owned(), number: kind.number() }),
     })
 }

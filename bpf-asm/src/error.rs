@@ -250,6 +250,14 @@ pub enum ErrorKind {
         /// Its kind.
         kind: MapKind,
     },
+    /// More read-only data than a map's value can have.
+    #[error("the read-only data has {given} bytes with this, and a map's value has {most} at most")]
+    ReadOnlyData {
+        /// Bytes of all.
+        given: usize,
+        /// Bytes that there can be.
+        most: usize,
+    },
     /// More arguments than a call can carry.
     #[error("a call carries at most 5 arguments, not {given}")]
     TooManyArguments {

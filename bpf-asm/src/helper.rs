@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 
+use crate::builder::{Builder, Function};
 use crate::map::{MapDef, MapRef};
 use crate::place::{Base, Place, Slot};
 use crate::record::FieldType;
@@ -25,6 +26,7 @@ pub(crate) enum ArgSource {
     Value(Value),
     Address { base: Base, offset: i64, memory: Memory },
     Map(MapDef),
+    Function { builder: Builder, index: usize },
 }
 
 /// What is done to memory whose address is passed.
@@ -89,10 +91,15 @@ impl<T> At<T> for Place<T> {}
 impl<T: FieldType> At<T> for &Slot<T> {}
 impl<T> At<T> for &Ptr<T> {}
 
+/// The id of a function of the kernel that nobody has looked up: no kernel has it.
+const UNRESOLVED: i32 = -1;
+
 /// A call with its arguments, to be made by [`Builder::call`](crate::Builder::call).
 #[must_use = "nothing is called until Builder::call takes it"]
 pub struct Call<R> {
     pub(crate) function: crate::insn::Call,
+    /// The name of a function of the kernel whose id is not known yet.
+    pub(crate) name: Option<String>,
     pub(crate) args: Vec<Arg>,
     result: PhantomData<fn() -> R>,
 }
@@ -100,7 +107,7 @@ pub struct Call<R> {
 impl<R> Call<R> {
     /// A call of any helper by its number, with up to five arguments.
     pub fn raw(id: i32, args: Vec<Arg>) -> Self {
-        Call { function: crate::insn::Call::Helper { id }, args, result: PhantomData }
+        Call { function: crate::insn::Call::Helper { id }, name: None, args, result: PhantomData }
     }
 
     /// A call of any function that the kernel offers to programs (a kfunc), by its id in the kernel's own BTF, with up to five
@@ -108,7 +115,34 @@ impl<R> Call<R> {
     pub fn kernel(id: u32, args: Vec<Arg>) -> Self {
         // Ids stand in an immediate, whose sign means nothing.
         let function = crate::insn::Call::Kernel { id: id as i32, btf: 0 };
-        Call { function, args, result: PhantomData }
+        Call { function, name: None, args, result: PhantomData }
+    }
+
+    /// A call of any function that the kernel or one of its modules offers to programs (a kfunc), by its name, with up to
+    /// five arguments. [`Program::resolve`](crate::Program::resolve) asks for its id before the program is loaded. Since
+    /// 5.13.
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, Call, KernelFunction, ProgramType, Reg};
+    ///
+    /// let b = Builder::new("locked");
+    /// b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]));
+    /// b.call(Call::<Reg>::named("bpf_rcu_read_unlock", vec![]));
+    /// b.ret(0);
+    /// let mut program = b.finish(ProgramType::Classifier)?;
+    /// assert_eq!(program.kernel_functions(), ["bpf_rcu_read_lock", "bpf_rcu_read_unlock"]);
+    /// // `syscalls::btf::KernelFunctions` knows those of the running kernel.
+    /// program.resolve(|name| match name {
+    ///     "bpf_rcu_read_lock" => Ok(KernelFunction { id: 41, btf: 0 }),
+    ///     "bpf_rcu_read_unlock" => Ok(KernelFunction { id: 43, btf: 0 }),
+    ///     other => Err(format!("there is no {other}")),
+    /// })?;
+    /// assert!(program.to_string().contains("call kernel-function#43"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn named(name: &str, args: Vec<Arg>) -> Self {
+        let function = crate::insn::Call::Kernel { id: UNRESOLVED, btf: 0 };
+        Call { function, name: Some(name.to_owned()), args, result: PhantomData }
     }
 }
 
@@ -164,10 +198,17 @@ helpers! {
     8 get_smp_processor_id() -> Reg;
     /// Writes `size` bytes into a packet at `offset`; `flags` 1 mends its checksum. Since 4.1.
     9 skb_store_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, #[reads(size)] from: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Goes on with another program of a [`ProgArray`](crate::MapKind::ProgArray) and does not come back, unless there is none under the
+    /// index. Since 4.2.
+    12 tail_call<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, index: impl Into<Arg>) -> Reg;
     /// Thread group in the upper 32 bits, thread in the lower. Since 4.2.
     14 get_current_pid_tgid() -> Reg;
     /// The name of the current task into `size` bytes. Since 4.2.
     16 get_current_comm(#[writes(size)] buffer: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// Sends `size` bytes to the perf event of a CPU; `flags` is its number, 0xffffffff for this one's. Since 4.4.
+    25 perf_event_output<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, flags: impl Into<Arg>, #[reads(size)] data: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
+    /// The number of the present stack in a [`StackTrace`](crate::MapKind::StackTrace); `flags` 256 for that of user space. Since 4.6.
+    27 get_stackid<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, flags: impl Into<Arg>) -> Reg;
     /// The address of the current task's `struct task_struct`. Since 4.8.
     35 get_current_task() -> Reg;
     /// A number that a socket has for its life, 0 if it has none yet and cannot get one. Takes the context or, in
@@ -180,6 +221,8 @@ helpers! {
     /// Makes a packet longer or shorter by a number of bytes at its beginning; in sk_skb, `mode` and `flags` are 0 and the number is
     /// at most 4095. Since 4.13; in sk_skb since 5.10.
     50 skb_adjust_room(context: impl Into<Arg>, difference: impl Into<Arg>, mode: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Sends a packet to the device, CPU or socket under a key of a map; `flags` is what to return if there is none. In XDP. Since 4.14.
+    51 redirect_map<K, V>(map: &MapRef<K, V>, key: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Puts the context's socket into a sockmap; in sock_ops. Since 4.14.
     53 sock_map_update<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, #[reads] key: impl At<u32>, flags: impl Into<Arg>) -> Reg;
     /// Reads a socket option of the context's socket. Since 4.15.
@@ -206,6 +249,12 @@ helpers! {
     84 sk_lookup_tcp(context: impl Into<Arg>, #[reads(size)] tuple: impl Into<Arg>, size: impl Into<Arg>, netns: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<crate::context::bpf_sock>;
     /// Gives back a socket that a lookup gave. Since 4.20.
     86 sk_release(sk: impl Into<Arg>) -> Reg;
+    /// Puts a value into a queue, a stack or a Bloom filter; `flags` 2 makes room by dropping the oldest. Since 4.20.
+    87 map_push_elem<K, V>(map: &MapRef<K, V>, #[reads] value: impl At<V>, flags: impl Into<Arg>) -> Reg;
+    /// Takes a value out of a queue or stack; -2 (ENOENT) if it is empty. Since 4.20.
+    88 map_pop_elem<K, V>(map: &MapRef<K, V>, value: impl At<V>) -> Reg;
+    /// Copies the next value of a queue or stack; of a Bloom filter, 0 if the value may have been put in. Since 4.20.
+    89 map_peek_elem<K, V>(map: &MapRef<K, V>, value: impl At<V>) -> Reg;
     /// Takes a `bpf_spin_lock` in a map's value. Since 5.1.
     93 spin_lock(lock: impl Into<Arg>) -> Reg;
     /// Gives it back. Since 5.1.
@@ -249,8 +298,38 @@ helpers! {
     143 store_hdr_opt(context: impl Into<Arg>, #[reads(size)] option: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
     /// Reserves so many bytes in the TCP header that is about to be sent; `flags` is 0. Since 5.10.
     144 reserve_hdr_opt(context: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// A thread's own value, or null; `flags` 1 creates it, from `initial` or zeroed. Since 5.11.
+    156 task_storage_get<K, V>(map: &MapRef<K, V>, task: impl Into<Arg>, #[reads] initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
+    /// The current task's `struct task_struct`, whose members can be loaded. Since 5.11.
+    158 get_current_task_btf() -> Ptr<crate::context::task_struct>;
     /// The socket behind an open file, or null if it is not one. Since 5.11.
     162 sock_from_file(file: impl Into<Arg>) -> Ptr<crate::context::socket>;
+    /// Calls `callback(map, key, value, context)` for each entry, until it returns 1. Returns how many it has seen. Since 5.13.
+    164 for_each_map_elem<K, V>(map: &MapRef<K, V>, callback: &Function<4>, context: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Makes a `bpf_timer` in a map's value ready; `clock` is 1 for the monotonic one. Since 5.15.
+    169 timer_init<K, V>(timer: impl Into<Arg>, map: &MapRef<K, V>, clock: impl Into<Arg>) -> Reg;
+    /// What a timer calls when it is due: `callback(map, key, value)`, which returns 0. Since 5.15.
+    170 timer_set_callback(timer: impl Into<Arg>, callback: &Function<3>) -> Reg;
+    /// Starts a timer that is due in so many nanoseconds. Since 5.15.
+    171 timer_start(timer: impl Into<Arg>, nanoseconds: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
+    /// Stops a timer; 1 if it was running. Since 5.15.
+    172 timer_cancel(timer: impl Into<Arg>) -> Reg;
+    /// Compares `size` bytes at most with a string that is read-only data, as C's `strncmp`. Since 5.17.
+    182 strncmp(#[reads(size)] bytes: impl Into<Arg>, size: impl Into<Arg>, string: impl Into<Arg>) -> Reg;
+}
+
+/// Calls `callback(index, context)` so many times, until it returns 1. Returns how many times it has called, which is at most
+/// 8 Mi. Since 5.17.
+///
+/// Helper 181.
+pub fn bpf_loop(
+    times: impl Into<Arg>,
+    callback: &Function<2>,
+    context: impl Into<Arg>,
+    flags: impl Into<Arg>,
+) -> Call<Reg> {
+    let context = context.into().accessed(Access::Lent, None);
+    Call::raw(181, vec![times.into(), callback.into(), context, flags.into()])
 }
 
 #[cfg(test)]

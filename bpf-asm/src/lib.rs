@@ -121,6 +121,6 @@ pub use insn::EndianBits;
 pub use label::Label;
 pub use map::{MapDef, MapKind, MapRef};
 pub use place::{Dyn, KernelField, Place, Slot};
-pub use program::{AttachesTo, Image, Program, ProgramType};
+pub use program::{AttachesTo, Image, KernelFunction, Program, ProgramType, READ_ONLY};
 pub use record::{Address, Field, FieldInfo, FieldType, Record, Scalar, Signed, Type};
 pub use value::{Operand, Ptr, Reg};

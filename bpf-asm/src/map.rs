@@ -6,43 +6,148 @@ use crate::record::{FieldType, Type};
 
 /// The kinds of maps (`enum bpf_map_type`, UAPI `linux/bpf.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
+#[non_exhaustive]
 pub enum MapKind {
     /// Keys to values.
-    Hash = 1,
+    Hash,
     /// Index to value.
-    Array = 2,
+    Array,
+    /// Index to program, for tail calls; keys and values have 4 bytes. Since 4.2.
+    ProgArray,
+    /// CPU to perf event, for records to user space; keys and values have 4 bytes. Since 4.3.
+    PerfEventArray,
     /// Keys to a value per CPU.
-    PerCpuHash = 5,
+    PerCpuHash,
     /// Index to a value per CPU.
-    PerCpuArray = 6,
+    PerCpuArray,
+    /// Number to the addresses of a stack, 8 bytes each. Since 4.6.
+    StackTrace,
+    /// Index to cgroup; keys and values have 4 bytes. Since 4.8.
+    CgroupArray,
     /// Keys to values; the least recently used go first.
-    LruHash = 9,
+    LruHash,
     /// The same with a value per CPU.
-    LruPerCpuHash = 10,
-    /// Longest prefix match.
-    LpmTrie = 11,
+    LruPerCpuHash,
+    /// Longest prefix match: a key begins with the number of bits that count, a `u32`; wants `BPF_F_NO_PREALLOC`. Since
+    /// 4.11.
+    LpmTrie,
+    /// Index to map, whose like is `inner`. Since 4.12.
+    ArrayOfMaps,
+    /// Keys to maps, whose like is `inner`. Since 4.12.
+    HashOfMaps,
+    /// Index to network device, for XDP. Since 4.14.
+    DevMap,
     /// Index to socket.
-    SockMap = 15,
+    SockMap,
+    /// CPU to a queue of packets, for XDP. Since 4.15.
+    CpuMap,
+    /// Index to XDP socket. Since 4.18.
+    XskMap,
     /// Keys to sockets.
-    SockHash = 18,
+    SockHash,
+    /// A value for each cgroup that the program is attached to; of the old sort, with the cgroup in the key. Since 4.19.
+    CgroupStorage,
+    /// Index to socket of a reuseport group. Since 4.19.
+    ReusePortSockArray,
+    /// As `CgroupStorage` with a value per CPU. Since 4.20.
+    PerCpuCgroupStorage,
+    /// Values, first in first out; no keys. Since 4.20.
+    Queue,
+    /// Values, last in first out; no keys. Since 4.20.
+    Stack,
     /// A value in each socket; since 5.2.
-    SkStorage = 24,
+    SkStorage,
+    /// Keys to network devices, for XDP. Since 5.4.
+    DevMapHash,
+    /// The functions that stand for a structure of the kernel. Since 5.6.
+    StructOps,
     /// Records to user space in order; since 5.8.
-    RingBuf = 27,
+    RingBuf,
+    /// A value in each inode. Since 5.10.
+    InodeStorage,
+    /// A value in each thread. Since 5.11.
+    TaskStorage,
+    /// Whether a value may have been there; no keys, and in `extra` how many hash functions, 5 for 0. Since 5.16.
+    BloomFilter,
+    /// Records from user space in order. Since 6.1.
+    UserRingBuf,
+    /// A value in each cgroup. Since 6.2.
+    CgrpStorage,
+    /// Pages that programs and user space share: `max_entries` says how many, `extra` where user space wants them. Since
+    /// 6.9.
+    Arena,
+    /// Any kind by its number.
+    Other(u32),
 }
 
 impl MapKind {
+    /// All that have a name.
+    pub const ALL: [MapKind; 33] = [
+        MapKind::Hash,
+        MapKind::Array,
+        MapKind::ProgArray,
+        MapKind::PerfEventArray,
+        MapKind::PerCpuHash,
+        MapKind::PerCpuArray,
+        MapKind::StackTrace,
+        MapKind::CgroupArray,
+        MapKind::LruHash,
+        MapKind::LruPerCpuHash,
+        MapKind::LpmTrie,
+        MapKind::ArrayOfMaps,
+        MapKind::HashOfMaps,
+        MapKind::DevMap,
+        MapKind::SockMap,
+        MapKind::CpuMap,
+        MapKind::XskMap,
+        MapKind::SockHash,
+        MapKind::CgroupStorage,
+        MapKind::ReusePortSockArray,
+        MapKind::PerCpuCgroupStorage,
+        MapKind::Queue,
+        MapKind::Stack,
+        MapKind::SkStorage,
+        MapKind::DevMapHash,
+        MapKind::StructOps,
+        MapKind::RingBuf,
+        MapKind::InodeStorage,
+        MapKind::TaskStorage,
+        MapKind::BloomFilter,
+        MapKind::UserRingBuf,
+        MapKind::CgrpStorage,
+        MapKind::Arena,
+    ];
+
     /// The number that `BPF_MAP_CREATE` takes.
     pub fn number(self) -> u32 {
-        self as u32
+        match self {
+            MapKind::Other(number) => number,
+            // The kernel numbers them in this order, from 1.
+            named => MapKind::ALL.into_iter().zip(1..).find(|(kind, _)| *kind == named).map_or(0, |(_, number)| number),
+        }
     }
 
     /// Whether the kernel takes the types of key and value for this kind.
     pub fn has_btf(self) -> bool {
-        !matches!(self, MapKind::SockMap | MapKind::SockHash | MapKind::RingBuf)
+        matches!(
+            self,
+            MapKind::Hash
+                | MapKind::Array
+                | MapKind::PerCpuHash
+                | MapKind::PerCpuArray
+                | MapKind::LruHash
+                | MapKind::LruPerCpuHash
+                | MapKind::LpmTrie
+                | MapKind::SkStorage
+                | MapKind::InodeStorage
+                | MapKind::TaskStorage
+                | MapKind::CgrpStorage
+        )
     }
 }
+
+/// `BPF_F_RDONLY_PROG`: programs may read it and not write to it.
+pub(crate) const RDONLY_PROG: u32 = 1 << 7;
 
 /// Everything needed to create a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +168,12 @@ pub struct MapDef {
     pub max_entries: u32,
     /// `BPF_F_*` flags for `BPF_MAP_CREATE`.
     pub flags: u32,
+    /// The NUMA node that it is to be on, with `BPF_F_NUMA_NODE` among the flags.
+    pub numa_node: Option<u32>,
+    /// What the kind wants beside (`map_extra`): hash functions of a Bloom filter, the address of an arena.
+    pub extra: u64,
+    /// What the maps in a map of maps are like.
+    pub inner: Option<&'static MapDef>,
 }
 
 /// A map by name and by the types of its keys and values.
@@ -97,12 +208,40 @@ impl<K: FieldType, V: FieldType> MapRef<K, V> {
             value_size: size_of::<V>() as u32,
             max_entries,
             flags: 0,
+            numa_node: None,
+            extra: 0,
+            inner: None,
         };
         MapRef { def, of: PhantomData }
     }
 }
 
+impl MapRef<u32, u32> {
+    /// A map from `u32` to maps like this one. Looking one up gives a pointer to a map, for helpers by [`Call::raw`].
+    ///
+    /// [`Call::raw`]: crate::Call::raw
+    pub const fn array_of_maps(name: &'static str, inner: &'static MapDef, max_entries: u32) -> Self {
+        MapRef::new(name, MapKind::ArrayOfMaps, max_entries).inner(inner)
+    }
+}
+
+impl<V: FieldType> MapRef<(), V> {
+    /// A map of values without keys: a queue, a stack or a Bloom filter.
+    pub const fn keyless(name: &'static str, kind: MapKind, max_entries: u32) -> Self {
+        let def = MapDef { key: None, key_size: 0, ..*MapRef::<u32, V>::new(name, kind, max_entries).def() };
+        MapRef { def, of: PhantomData }
+    }
+}
+
 impl MapRef<(), ()> {
+    /// An arena of this many pages, which user space sees at the address `extra`; `BPF_F_MMAPABLE` is among its flags.
+    /// Since 6.9.
+    pub const fn arena(name: &'static str, pages: u32) -> Self {
+        const MMAPABLE: u32 = 1 << 10;
+        let ring = *MapRef::ring_buffer(name, pages).def();
+        MapRef { def: MapDef { kind: MapKind::Arena, flags: MMAPABLE, ..ring }, of: PhantomData }
+    }
+
     /// A ring buffer of this many bytes, a power of two and a multiple of the page size.
     pub const fn ring_buffer(name: &'static str, bytes: u32) -> Self {
         let def = MapDef {
@@ -114,20 +253,63 @@ impl MapRef<(), ()> {
             value_size: 0,
             max_entries: bytes,
             flags: 0,
+            numa_node: None,
+            extra: 0,
+            inner: None,
         };
         MapRef { def, of: PhantomData }
     }
 }
 
 impl<K, V> MapRef<K, V> {
+    /// A map of which only this is known; `K` and `V` are not compared with it.
+    pub const fn described(def: MapDef) -> Self {
+        MapRef { def, of: PhantomData }
+    }
+
     /// The same map with these `BPF_F_*` flags.
     pub const fn flags(mut self, flags: u32) -> Self {
         self.def.flags = flags;
         self
     }
 
+    /// The same map on a NUMA node.
+    pub const fn numa_node(mut self, node: u32) -> Self {
+        const NUMA_NODE: u32 = 1 << 2;
+        self.def.numa_node = Some(node);
+        self.def.flags |= NUMA_NODE;
+        self
+    }
+
+    /// The same map with this `map_extra`.
+    pub const fn extra(mut self, extra: u64) -> Self {
+        self.def.extra = extra;
+        self
+    }
+
+    /// The same map of maps that are like this one.
+    pub const fn inner(mut self, inner: &'static MapDef) -> Self {
+        self.def.inner = Some(inner);
+        self
+    }
+
     /// What is needed to create it.
     pub const fn def(&self) -> &MapDef {
         &self.def
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_the_numbers_of_the_kernel() {
+        let numbers = MapKind::ALL.map(MapKind::number);
+        assert!(numbers.into_iter().eq(1..=33));
+        // Some that would betray a gap: `enum bpf_map_type`.
+        let known = [(MapKind::LpmTrie, 11), (MapKind::SockHash, 18), (MapKind::SkStorage, 24), (MapKind::Arena, 33)];
+        assert!(known.iter().all(|(kind, number)| kind.number() == *number));
+        assert_eq!(MapKind::Other(34).number(), 34);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::builder::{Core, Resolved};
 use crate::error::Location;
-use crate::insn::{Insn, Since, Wide, WideSource};
+use crate::insn::{Call, Insn, Since, Wide, WideSource};
 use crate::map::MapDef;
 use crate::record::Type;
 
@@ -14,54 +14,163 @@ use crate::record::Type;
 pub enum ProgramType {
     /// On packets of a socket; the kind that any kernel can run for a test.
     SocketFilter,
+    /// At any instruction of the kernel, with its registers. Since 4.1.
+    Kprobe,
     /// On packets of a device (tc); of the kinds that the kernel runs on demand, the one that may look up sockets.
     Classifier,
+    /// At a tracepoint, whose arguments lie as its `format` in tracefs says. Since 4.7.
+    PlainTracepoint,
     /// On packets that a device has just received, before anything is allocated for them.
     Xdp,
+    /// On samples of a perf event. Since 4.9.
+    PerfEvent,
+    /// On packets that sockets of a cgroup receive. Since 4.10.
+    CgroupIngress,
+    /// On packets that sockets of a cgroup send. Since 4.10.
+    CgroupEgress,
+    /// On each socket that a process in a cgroup makes. Since 4.10.
+    SockCreate,
+    /// After each `bind` of an IPv4 socket by a process in a cgroup. Since 4.17.
+    PostBind4,
+    /// The same for IPv6.
+    PostBind6,
     /// On events of TCP sockets in a cgroup.
     SockOps,
     /// On segments that arrive at sockets of a sockmap, whole (`BPF_SK_SKB_VERDICT`). Since 5.13.
     SkSkbVerdict,
+    /// On each use of a device by a process in a cgroup. Since 4.15.
+    CgroupDevice,
     /// On messages sent through sockets of a sockmap.
     SkMsg,
+    /// At a tracepoint, with its arguments as 64-bit words. Since 4.17.
+    RawTracepoint,
+    /// On each `bind` of an IPv4 socket by a process in a cgroup. Since 4.17.
+    Bind4,
+    /// The same for IPv6.
+    Bind6,
     /// On each `connect` of an IPv4 socket by a process in a cgroup.
     Connect4,
+    /// The same for IPv6.
+    Connect6,
+    /// On each `sendmsg` of an unconnected UDP socket for IPv4 by a process in a cgroup. Since 4.18.
+    SendMsg4,
+    /// The same for IPv6.
+    SendMsg6,
+    /// On each `recvmsg` of a UDP socket for IPv4 by a process in a cgroup. Since 5.2.
+    RecvMsg4,
+    /// The same for IPv6.
+    RecvMsg6,
+    /// On each `getpeername` of an IPv4 socket by a process in a cgroup. Since 5.8.
+    GetPeerName4,
+    /// The same for IPv6.
+    GetPeerName6,
+    /// On each `getsockname` of an IPv4 socket by a process in a cgroup. Since 5.8.
+    GetSockName4,
+    /// The same for IPv6.
+    GetSockName6,
+    /// On the choice of a socket of a reuseport group. Since 4.19.
+    SkReuseport,
+    /// On packets whose flow is looked for. Since 4.20.
+    FlowDissector,
+    /// On each use of a sysctl by a process in a cgroup. Since 5.2.
+    Sysctl,
+    /// On each `getsockopt` by a process in a cgroup. Since 5.3.
+    GetSockOpt,
     /// On each `setsockopt` by a process in a cgroup.
     SetSockOpt,
-    /// On the elements of an iterator.
-    Iterator,
     /// At a tracepoint, whose arguments are known by BTF (`tp_btf`). Since 5.5.
     Tracepoint,
+    /// At the beginning of a function of the kernel (`fentry`). Since 5.5.
+    Entry,
+    /// At the end of a function of the kernel (`fexit`), with its result. Since 5.5.
+    Exit,
+    /// Before a function of the kernel that lets itself be replaced so (`fmod_ret`): 0 lets it run. Since 5.7.
+    ModifyReturn,
+    /// On the elements of an iterator.
+    Iterator,
+    /// A function that stands for one of a structure of the kernel. Since 5.6.
+    StructOps,
+    /// In the place of a function of another program. Since 5.6.
+    Extension,
+    /// At a hook of the security modules: 0 lets it go on, a negative errno refuses. Since 5.7.
+    Lsm,
+    /// The same for processes in a cgroup: 1 lets it go on. Since 6.0.
+    LsmCgroup,
+    /// On the search for the socket that a packet is for. Since 5.9.
+    SkLookup,
+    /// Called by user space alone (`BPF_PROG_RUN`). Since 5.14.
+    Syscall,
+    /// At a hook of netfilter. Since 6.4.
+    Netfilter,
+    /// Any type by its numbers.
+    Other {
+        /// The number of the type (`enum bpf_prog_type`).
+        number: u32,
+        /// Where it attaches (`enum bpf_attach_type`); 0 where the type says all.
+        attach_type: u32,
+    },
 }
 
 impl ProgramType {
     /// The number of the type (`enum bpf_prog_type`).
     pub fn number(self) -> u32 {
-        match self {
-            ProgramType::SocketFilter => 1,
-            ProgramType::Classifier => 3,
-            ProgramType::Xdp => 6,
-            ProgramType::SockOps => 13,
-            ProgramType::SkSkbVerdict => 14,
-            ProgramType::SkMsg => 16,
-            ProgramType::Connect4 => 18,
-            ProgramType::SetSockOpt => 25,
-            ProgramType::Iterator | ProgramType::Tracepoint => 26,
-        }
+        self.numbers().0
     }
 
     /// Where it attaches (`enum bpf_attach_type`), 0 where the type says all.
     pub fn attach_type(self) -> u32 {
+        self.numbers().1
+    }
+
+    /// The type, and where it attaches.
+    fn numbers(self) -> (u32, u32) {
         match self {
-            ProgramType::SocketFilter | ProgramType::Classifier => 0,
-            ProgramType::SockOps => 3,
-            ProgramType::SkMsg => 7,
-            ProgramType::Connect4 => 10,
-            ProgramType::SetSockOpt => 22,
-            ProgramType::Tracepoint => 23,
-            ProgramType::Iterator => 28,
-            ProgramType::Xdp => 37,
-            ProgramType::SkSkbVerdict => 38,
+            ProgramType::SocketFilter => (1, 0),
+            ProgramType::Kprobe => (2, 0),
+            ProgramType::Classifier => (3, 0),
+            ProgramType::PlainTracepoint => (5, 0),
+            ProgramType::Xdp => (6, 37),
+            ProgramType::PerfEvent => (7, 0),
+            ProgramType::CgroupIngress => (8, 0),
+            ProgramType::CgroupEgress => (8, 1),
+            ProgramType::SockCreate => (9, 2),
+            ProgramType::PostBind4 => (9, 12),
+            ProgramType::PostBind6 => (9, 13),
+            ProgramType::SockOps => (13, 3),
+            ProgramType::SkSkbVerdict => (14, 38),
+            ProgramType::CgroupDevice => (15, 6),
+            ProgramType::SkMsg => (16, 7),
+            ProgramType::RawTracepoint => (17, 0),
+            ProgramType::Bind4 => (18, 8),
+            ProgramType::Bind6 => (18, 9),
+            ProgramType::Connect4 => (18, 10),
+            ProgramType::Connect6 => (18, 11),
+            ProgramType::SendMsg4 => (18, 14),
+            ProgramType::SendMsg6 => (18, 15),
+            ProgramType::RecvMsg4 => (18, 19),
+            ProgramType::RecvMsg6 => (18, 20),
+            ProgramType::GetPeerName4 => (18, 29),
+            ProgramType::GetPeerName6 => (18, 30),
+            ProgramType::GetSockName4 => (18, 31),
+            ProgramType::GetSockName6 => (18, 32),
+            ProgramType::SkReuseport => (21, 39),
+            ProgramType::FlowDissector => (22, 17),
+            ProgramType::Sysctl => (23, 18),
+            ProgramType::GetSockOpt => (25, 21),
+            ProgramType::SetSockOpt => (25, 22),
+            ProgramType::Tracepoint => (26, 23),
+            ProgramType::Entry => (26, 24),
+            ProgramType::Exit => (26, 25),
+            ProgramType::ModifyReturn => (26, 26),
+            ProgramType::Iterator => (26, 28),
+            ProgramType::StructOps => (27, 0),
+            ProgramType::Extension => (28, 0),
+            ProgramType::Lsm => (29, 27),
+            ProgramType::LsmCgroup => (29, 43),
+            ProgramType::SkLookup => (30, 36),
+            ProgramType::Syscall => (31, 0),
+            ProgramType::Netfilter => (32, 45),
+            ProgramType::Other { number, attach_type } => (number, attach_type),
         }
     }
 }
@@ -69,7 +178,8 @@ impl ProgramType {
 /// A type of the kernel's BTF that a program attaches to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachesTo {
-    /// A function: the one that an iterator's context is declared by (`DEFINE_BPF_ITER_FUNC`).
+    /// A function: the one whose beginning or end it is, the hook of the security modules (`bpf_lsm_NAME`), or the one that
+    /// an iterator's context is declared by (`DEFINE_BPF_ITER_FUNC`).
     Function(String),
     /// A typedef: that of a tracepoint's probe (`btf_trace_NAME`).
     Typedef(String),
@@ -85,6 +195,8 @@ pub struct Program {
     pub(crate) lines: Vec<ProgramLine>,
     pub(crate) functions: Vec<FunctionStart>,
     maps: Vec<MapDef>,
+    kernel_functions: Vec<String>,
+    data: Vec<u8>,
 }
 
 /// One instruction and where it comes from.
@@ -96,6 +208,8 @@ pub(crate) struct ProgramLine {
     pub(crate) slot: usize,
     /// The map that it loads.
     pub(crate) map: Option<usize>,
+    /// The function of the kernel that it calls by name.
+    pub(crate) kernel: Option<usize>,
 }
 
 /// Where a function begins.
@@ -103,6 +217,18 @@ pub(crate) struct ProgramLine {
 pub(crate) struct FunctionStart {
     pub(crate) name: String,
     pub(crate) slot: usize,
+}
+
+/// The name of the map that holds a program's read-only data, in its only value.
+pub const READ_ONLY: &str = ".rodata";
+
+/// What the name of a function of the kernel stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KernelFunction {
+    /// The id of the function in the BTF of the kernel, or in that of a module.
+    pub id: u32,
+    /// Which BTF: 0 for the kernel's, else the place of the module's in the `fd_array` that the program is loaded with.
+    pub btf: i16,
 }
 
 /// The bytes of a program with its maps' descriptors in them, as `BPF_PROG_LOAD` takes them.
@@ -114,8 +240,9 @@ pub struct Image {
 
 impl Program {
     pub(crate) fn new(core: &Core, kind: ProgramType, resolved: Resolved) -> Self {
-        let Resolved { lines, functions, maps } = resolved;
-        Program { name: core.name.clone(), kind, context: core.context, lines, functions, maps }
+        let Resolved { lines, functions, maps, kernel_functions } = resolved;
+        let (name, data) = (core.name.clone(), core.data.clone());
+        Program { name, kind, context: core.context, lines, functions, maps, kernel_functions, data }
     }
 
     /// The name that it was built under.
@@ -137,6 +264,10 @@ impl Program {
                 name.strip_prefix("bpf_iter__").map(|target| AttachesTo::Function(format!("bpf_iter_{target}")))
             }
             ProgramType::Tracepoint => Some(AttachesTo::Typedef(format!("btf_trace_{name}"))),
+            ProgramType::Entry | ProgramType::Exit | ProgramType::ModifyReturn => {
+                Some(AttachesTo::Function(name.to_owned()))
+            }
+            ProgramType::Lsm | ProgramType::LsmCgroup => Some(AttachesTo::Function(format!("bpf_lsm_{name}"))),
             _ => None,
         }
     }
@@ -144,6 +275,34 @@ impl Program {
     /// The maps that it uses, each once.
     pub fn maps(&self) -> &[MapDef] {
         &self.maps
+    }
+
+    /// What has to be in the map [`READ_ONLY`] before the program is loaded: one value, which is then frozen
+    /// (`BPF_MAP_FREEZE`). `None` if the program has no such map.
+    pub fn read_only(&self) -> Option<&[u8]> {
+        self.maps.iter().any(|map| map.name == READ_ONLY).then_some(&self.data)
+    }
+
+    /// The functions of the kernel that it calls by name, each once.
+    pub fn kernel_functions(&self) -> &[String] {
+        &self.kernel_functions
+    }
+
+    /// Puts in the numbers of the functions of the kernel that it calls by name, each of which is asked for once. A
+    /// program is loaded after this; a call without number is refused by every kernel.
+    ///
+    /// # Errors
+    /// The first error of `find`; the program is as it was.
+    pub fn resolve<E>(&mut self, find: impl FnMut(&str) -> Result<KernelFunction, E>) -> Result<(), E> {
+        let found: Vec<KernelFunction> =
+            self.kernel_functions.iter().map(String::as_str).map(find).collect::<Result<_, _>>()?;
+        for line in &mut self.lines {
+            if let Some(KernelFunction { id, btf }) = line.kernel.map(|name| found[name]) {
+                // Ids stand in an immediate, whose sign means nothing.
+                line.insn = Insn::Call(Call::Kernel { id: id as i32, btf });
+            }
+        }
+        Ok(())
     }
 
     /// The number of instruction slots.

@@ -13,6 +13,8 @@ pub(crate) struct Step {
     pub(crate) target: Target,
     /// The map that it loads.
     pub(crate) map: Option<usize>,
+    /// The function of the kernel that it calls by name.
+    pub(crate) kernel: Option<usize>,
     pub(crate) touches: Vec<Touch>,
 }
 
@@ -20,6 +22,10 @@ pub(crate) struct Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     None,
+    /// A load of the address of a function of the program.
+    Address {
+        called: usize,
+    },
     /// A jump to a step of the same function.
     Step(usize),
     /// A call of a helper, with so many arguments.

@@ -26,7 +26,7 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
     let make = |(def, types): (&&MapDef, &Option<btf::MapTypes>)| {
         let mut spec =
             MapSpec::new(MapKind::from_raw(def.kind.number()), def.name, def.key_size, def.value_size, def.max_entries);
-        spec.flags = def.flags;
+        (spec.flags, spec.numa_node, spec.extra) = (def.flags, def.numa_node, def.extra);
         spec.btf = object.as_ref().zip(types.as_ref()).map(|(object, types)| MapBtf {
             fd: object.as_fd(),
             key_type_id: types.key,

@@ -23,7 +23,11 @@ impl Builder {
     #[track_caller]
     pub fn call<R: Held>(&self, call: Call<R>) -> R {
         let at = Caller::caller();
-        let link = Link::Helper { arguments: call.args.len() };
+        let arguments = call.args.len();
+        let link = match call.name {
+            Some(name) => Link::Kernel { name: self.core().kernel_function(name), arguments },
+            None => Link::Helper { arguments },
+        };
         R::from_value(self.write_call(call.function, link, &call.args, at))
     }
 
@@ -70,7 +74,7 @@ impl Builder {
                     self.check_frame(base, at);
                     moves.push(Move { to, from: base.register(), value: base.value() });
                 }
-                ArgSource::Imm(_) | ArgSource::Map(_) => {}
+                ArgSource::Imm(_) | ArgSource::Map(_) | ArgSource::Function { .. } => {}
             }
         }
         let in_place =
@@ -83,6 +87,7 @@ impl Builder {
                 ArgSource::Value(_) => {}
                 ArgSource::Address { offset, .. } => self.add(to, *offset, at),
                 ArgSource::Imm(imm) => self.load_number(to, *imm, at),
+                ArgSource::Function { builder, index } => self.load_address(to, None, builder, *index, at),
                 ArgSource::Map(def) => {
                     let index = self.map(*def, at);
                     let insn = Insn::Wide(Wide { dst: to, source: WideSource::Map { fd: 0 } });

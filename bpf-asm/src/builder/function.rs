@@ -3,10 +3,10 @@
 use std::panic::Location as Caller;
 
 use super::{Builder, FunctionState, Link};
-use crate::error::ErrorKind;
-use crate::helper::Arg;
-use crate::insn::{Call as CallInsn, Register};
-use crate::value::Reg;
+use crate::error::{ErrorKind, Location};
+use crate::helper::{Arg, ArgSource};
+use crate::insn::{Call as CallInsn, Insn, Register, Wide, WideSource};
+use crate::value::{Reg, Value};
 
 /// A function that a program can call, with `N` arguments; made by [`Builder::function`].
 pub struct Function<const N: usize> {
@@ -45,6 +45,55 @@ impl Builder {
         Function { builder: self.clone(), index }
     }
 
+    /// The address of a function of this program, for helpers that call it back; [`Arg`] has the same from a
+    /// `&`[`Function`]. Linux 5.13.
+    ///
+    /// The frame of a function that the kernel calls back counts to that of its caller, which is looked at by the verifier
+    /// alone: it depends on the helper.
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, ProgramType, Reg, helper};
+    ///
+    /// let b = Builder::new("sum");
+    /// let add = b.function("add", |[index, sum]: [Reg; 2]| {
+    ///     let sum = sum.cast::<u64>();
+    ///     let new = b.load(sum.at_all());
+    ///     new.add(&index);
+    ///     b.store(sum.at_all(), &new);
+    ///     b.ret(0);
+    /// });
+    /// let sum = b.slot::<u64>();
+    /// b.store(sum.place(), 0);
+    /// b.call(helper::bpf_loop(10, &add, &sum, 0));
+    /// b.ret(b.load(sum.place()));
+    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("r2 = subprog["));
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
+    #[track_caller]
+    pub fn address_of_function<const N: usize>(&self, function: &Function<N>) -> Reg {
+        let at = Caller::caller();
+        let value = self.temporary(at);
+        self.load_address(value.register, Some(&value), &function.builder, function.index, at);
+        Reg(value)
+    }
+
+    /// Loads the address of a function into a register.
+    pub(super) fn load_address(
+        &self,
+        dst: Register,
+        value: Option<&Value>,
+        builder: &Builder,
+        function: usize,
+        at: Location,
+    ) {
+        if !self.same(builder) {
+            return self.report(ErrorKind::OtherBuilder, at);
+        }
+        self.core().functions[function].called = true;
+        let insn = Insn::Wide(Wide { dst, source: WideSource::Function { offset: 0 } });
+        self.write_linked(insn, &[], value, Link::Address(function), at);
+    }
+
     /// Calls a function of this program; gives its result. As with helpers, only kept values and slots survive.
     #[track_caller]
     pub fn call_local<const N: usize>(&self, function: &Function<N>, args: [Arg; N]) -> Reg {
@@ -57,5 +106,11 @@ impl Builder {
             Link::None
         };
         Reg(self.write_call(CallInsn::Local { offset: 0 }, link, &args, at))
+    }
+}
+
+impl<const N: usize> From<&Function<N>> for Arg {
+    fn from(function: &Function<N>) -> Self {
+        Arg(ArgSource::Function { builder: function.builder.clone(), index: function.index })
     }
 }

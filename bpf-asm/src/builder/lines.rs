@@ -2,7 +2,7 @@
 
 use super::{Core, Line, Link};
 use crate::error::{BuildError, ErrorKind, Location};
-use crate::insn::{Call, Insn, Minimum};
+use crate::insn::{Call, Insn, Minimum, WideSource};
 use crate::map::MapDef;
 use crate::program::{FunctionStart, ProgramLine};
 use crate::step::{Step, Target};
@@ -16,6 +16,8 @@ pub(crate) struct Resolved {
     pub(crate) functions: Vec<FunctionStart>,
     /// The maps that some line loads.
     pub(crate) maps: Vec<MapDef>,
+    /// The functions of the kernel that some line calls by name.
+    pub(crate) kernel_functions: Vec<String>,
 }
 
 /// Functions that do not end, that nothing calls, or that the kernel could not name.
@@ -54,7 +56,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> {
     let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
     let mut step = |line: &Line| {
-        let mut map = None;
+        let (mut map, mut kernel) = (None, None);
         let target = match line.link {
             Link::None => Target::None,
             Link::Map(known) => {
@@ -62,6 +64,11 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
                 Target::None
             }
             Link::Helper { arguments } => Target::Helper { arguments },
+            Link::Kernel { name, arguments } => {
+                kernel = Some(name);
+                Target::Helper { arguments }
+            }
+            Link::Address(called) => Target::Address { called },
             Link::Function(called) => Target::Function { called, arguments: core.functions[called].arguments.len() },
             Link::Label(label) => {
                 let label = &core.labels[label];
@@ -74,7 +81,7 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
                 }
             }
         };
-        Step { insn: line.insn, at: line.at, target, map, touches: line.touches.clone() }
+        Step { insn: line.insn, at: line.at, target, map, kernel, touches: line.touches.clone() }
     };
     core.functions.iter().map(|function| function.lines.iter().map(&mut step).collect()).collect()
 }
@@ -104,6 +111,7 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
     let mut lines = Vec::with_capacity(next);
     let mut maps: Vec<MapDef> = Vec::new();
     let mut used: Vec<Option<usize>> = vec![None; core.maps.len()];
+    let mut kernel_functions: Vec<String> = Vec::new();
     for &index in &order {
         for (step, &slot) in steps[index].iter().zip(&slots[index]) {
             let distance = |target: usize| target as i64 - slot as i64 - 1;
@@ -122,34 +130,44 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
                         (Err(_), _) => report(ErrorKind::JumpRange { distance }, step.at),
                     }
                 }
-                Target::Function { called, .. } => {
+                Target::Function { called, .. } | Target::Address { called } => {
                     let distance = slots[called].first().map_or(0, |start| distance(*start));
                     match i32::try_from(distance) {
-                        Ok(offset) => insn = Insn::Call(Call::Local { offset }),
+                        Ok(offset) => match &mut insn {
+                            Insn::Wide(wide) => wide.source = WideSource::Function { offset },
+                            _ => insn = Insn::Call(Call::Local { offset }),
+                        },
                         Err(_) => report(ErrorKind::JumpRange { distance }, step.at),
                     }
                 }
             }
             let map = step.map.map(|map| {
                 *used[map].get_or_insert_with(|| {
-                    maps.push(core.maps[map]);
+                    maps.push(core.finished_map(map));
                     maps.len() - 1
                 })
             });
-            lines.push(ProgramLine { insn, at: step.at, slot, map });
+            let kernel = step.kernel.map(|name| {
+                let name = &core.kernel_functions[name];
+                kernel_functions.iter().position(|known| known == name).unwrap_or_else(|| {
+                    kernel_functions.push(name.clone());
+                    kernel_functions.len() - 1
+                })
+            });
+            lines.push(ProgramLine { insn, at: step.at, slot, map, kernel });
         }
     }
-    Resolved { lines, functions, maps }
+    Resolved { lines, functions, maps, kernel_functions }
 }
 
-/// The functions that some call leads to, the program first and then the latest first.
+/// The functions that some call or address leads to, the program first and then the latest first.
 fn called(steps: &[Vec<Step>]) -> Vec<usize> {
     let mut found = vec![false; steps.len()];
     let mut waiting = vec![0];
     while let Some(index) = waiting.pop() {
         if !std::mem::replace(&mut found[index], true) {
             waiting.extend(steps[index].iter().filter_map(|step| match step.target {
-                Target::Function { called, .. } => Some(called),
+                Target::Function { called, .. } | Target::Address { called } => Some(called),
                 _ => None,
             }));
         }

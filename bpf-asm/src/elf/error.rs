@@ -10,11 +10,27 @@ pub enum UnitError {
         /// The map's name.
         map: String,
     },
-    /// Which iterator a program is for cannot be seen.
-    #[error("`{program}` does not take its context, from which libbpf could be told what it goes over")]
+    /// What a program attaches to cannot be seen.
+    #[error("`{program}` does not take its context, from which libbpf could be told what it goes over or attaches to")]
     Iterator {
         /// The program's name.
         program: String,
+    },
+    /// No section's name stands for the program's type.
+    #[error("`{program}` is of type {number}, for which libbpf knows no section")]
+    Type {
+        /// The program's name.
+        program: String,
+        /// The number of its type.
+        number: u32,
+    },
+    /// The program has something that is not written to objects.
+    #[error("`{program}` has {what}, which this crate does not write to objects; load it by Program::relocate")]
+    Missing {
+        /// The program's name.
+        program: String,
+        /// What it has.
+        what: &'static str,
     },
 }
 

@@ -3,12 +3,42 @@
 use bpf_asm::elf::{self, UnitError, WriteError};
 use bpf_asm::insn::decode;
 use bpf_asm::text::{self, Function, Line, Map, Reference, Section, Target, Unit};
-use bpf_asm::{Builder, MapKind, MapRef, ProgramType, helper};
+use bpf_asm::{Builder, Call, MapKind, MapRef, ProgramType, Reg, helper};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn assemble(source: &str) -> Unit {
     text::assemble("test.s", source).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Nothing of a program is left out without a word.
+#[test]
+fn a_program_that_an_object_has_no_place_for_is_refused() {
+    const ARENA: MapRef<(), ()> = MapRef::arena("arena", 1).extra(1 << 44);
+    const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
+    const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 1);
+    const NODE: MapRef<u32, u64> = MapRef::new("node", MapKind::Array, 1).numa_node(0);
+    type Write = fn(&Builder);
+    let programs: [(Write, &str); 5] = [
+        (|b| drop(b.call(helper::trace_printk(b.string("x"), 2, 0, 0, 0))), "read-only data"),
+        (|b| drop(b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]))), "functions of the kernel"),
+        (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&ARENA).into()]))), "`map_extra`"),
+        (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&OUTER).into()]))), "inner map"),
+        (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&NODE).into()]))), "NUMA node"),
+    ];
+    for (write, what) in programs {
+        let b = Builder::new("missing");
+        write(&b);
+        b.ret(0);
+        let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+        let error = elf::unit("GPL", &[&program]).expect_err(what);
+        assert!(matches!(error, UnitError::Missing { .. }) && error.to_string().contains(what), "{error}");
+    }
+    let b = Builder::new("other");
+    b.ret(0);
+    let program = b.finish(ProgramType::Other { number: 99, attach_type: 0 }).expect("any number will do");
+    let error = elf::unit("GPL", &[&program]).expect_err("libbpf knows no section");
+    assert!(matches!(error, UnitError::Type { number: 99, .. }), "{error}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What the builder writes for each form that has a method of its own, and instructions by themselves.
 
 use bpf_asm::insn::{self, Alu, AluOp, Extension, Insn, Isa, Load, PacketSize, Register, Size, Source, Width};
-use bpf_asm::{__sk_buff, Builder, Call, EndianBits, ErrorKind, MapKind, MapRef, ProgramType, Ptr, Reg, record};
+use bpf_asm::{
+    __sk_buff, AttachesTo, Builder, Call, EndianBits, ErrorKind, KernelFunction, MapKind, MapRef, ProgramType, Ptr,
+    READ_ONLY, Reg, helper, record,
+};
 
 use crate::machine::{finish, run};
 
@@ -232,6 +235,109 @@ fn a_far_jump_is_a_long_one() {
         text[1..6],
         ["if r1 != 0x1 goto pc+1", "gotol pc+32771", "if r1 != 0x2 goto pc+1", "gotol pc+32768", "r1 += 1"]
     );
+}
+
+#[test]
+fn what_a_program_attaches_to_is_known_by_its_context() {
+    record! {
+        /// The arguments of the function of this name.
+        #[allow(non_camel_case_types)]
+        struct file_open { file: u64, result: u64 }
+    }
+    let function = |name: &str| Some(AttachesTo::Function(name.to_owned()));
+    let kinds = [
+        (ProgramType::Entry, function("file_open")),
+        (ProgramType::Exit, function("file_open")),
+        (ProgramType::ModifyReturn, function("file_open")),
+        (ProgramType::Lsm, function("bpf_lsm_file_open")),
+        (ProgramType::LsmCgroup, function("bpf_lsm_file_open")),
+        (ProgramType::Tracepoint, Some(AttachesTo::Typedef("btf_trace_file_open".to_owned()))),
+        (ProgramType::Kprobe, None),
+        (ProgramType::Other { number: 26, attach_type: 24 }, None),
+    ];
+    for (kind, target) in kinds {
+        let b = Builder::new("attached");
+        let arguments = b.context::<file_open>();
+        b.ret(b.load(arguments.at(file_open::file)));
+        assert_eq!(b.finish(kind).unwrap_or_else(|errors| panic!("{errors}")).attaches_to(), target, "{kind:?}");
+    }
+}
+
+/// The address leads past other functions, and the function that only an address leads to is laid out.
+#[test]
+fn the_address_of_a_function_is_counted_in_instructions() {
+    let b = Builder::new("callbacks");
+    let each = b.function("each", |[_index, _context]: [Reg; 2]| b.ret(0));
+    let other = b.function("other", |[]: [Reg; 0]| b.ret(1));
+    drop(b.call(helper::bpf_loop(3, &each, 0, 0)));
+    b.ret(b.call_local(&other, []));
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    let loads = program.insns().filter_map(|(slot, insn, _)| match insn {
+        Insn::Wide(insn::Wide { source: insn::WideSource::Function { offset }, .. }) => {
+            Some((slot as i64 + 1 + i64::from(offset)) as usize)
+        }
+        _ => None,
+    });
+    let (text, target) = (program.to_string(), loads.collect::<Vec<_>>());
+    let lines: Vec<&str> = text.lines().collect();
+    let each = lines.iter().position(|line| *line == "each:").expect("the function");
+    assert!(lines[each + 2].trim_start().starts_with(&format!("{}: ", target[0])), "{text}");
+
+    let (b, c) = (Builder::new("one"), Builder::new("other"));
+    let each = c.function("each", |[_index, _context]: [Reg; 2]| c.ret(0));
+    drop(b.call(helper::bpf_loop(3, &each, 0, 0)));
+    b.ret(0);
+    assert_eq!(refused(b), [ErrorKind::OtherBuilder]);
+}
+
+#[test]
+fn read_only_data_is_there_once_and_in_a_map_of_its_own() {
+    let b = Builder::new("data");
+    let written = b.keep(b.string("one"));
+    written.advance(b.string("a second").into_reg());
+    written.advance(b.string("one").into_reg());
+    b.ret(written);
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(program.read_only(), Some(&b"one\0\0\0\0\0a second\0"[..]));
+    let [map] = program.maps() else { panic!("{:?}", program.maps()) };
+    let what = (map.name, map.kind, map.key_size, map.value_size, map.max_entries, map.flags);
+    assert_eq!(what, (READ_ONLY, MapKind::Array, 4, 17, 1, 1 << 7));
+    assert_eq!(program.to_string().matches("map[name:.rodata][0]+0").count(), 2, "{program}");
+    assert_eq!(program.to_string().matches("map[name:.rodata][0]+8").count(), 1, "{program}");
+
+    // Nobody reads it, so nobody has to make it.
+    let b = Builder::new("unread");
+    drop(b.string("one"));
+    b.ret(0);
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((program.read_only(), program.maps().len()), (None, 0));
+
+    let b = Builder::new("large");
+    drop(b.bytes(&vec![1; 4 << 20]));
+    drop(b.bytes(&[2]));
+    b.ret(0);
+    assert!(matches!(refused(b)[..], [ErrorKind::ReadOnlyData { given: 4_194_305, .. }]));
+}
+
+#[test]
+fn functions_of_the_kernel_are_asked_for_once_by_name() {
+    let b = Builder::new("named");
+    (0..2).for_each(|_| drop(b.call(Call::<Reg>::named("first", vec![]))));
+    drop(b.call(Call::<Reg>::named("second", vec![1.into()])));
+    b.ret(0);
+    let mut program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(program.to_string().contains("call kernel-function#-1"), "{program}");
+    assert_eq!(program.clone().resolve(|name| Err::<KernelFunction, _>(name.to_owned())), Err("first".to_owned()));
+    let mut asked = Vec::new();
+    let find = |name: &str| {
+        asked.push(name.to_owned());
+        Ok::<_, ()>(KernelFunction { id: 100 + asked.len() as u32, btf: asked.len() as i16 - 1 })
+    };
+    program.resolve(find).expect("all are found");
+    assert_eq!(asked, ["first", "second"]);
+    let text = program.to_string();
+    assert_eq!(text.matches("call kernel-function#101\n").count(), 2, "{text}");
+    assert!(text.contains("call kernel-function#102, btf 1\n"), "{text}");
 }
 
 #[test]
