@@ -106,8 +106,8 @@ fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
         b.store_release(numbers.at(Numbers::double), &b.value(40));
         b.atomic(Modify::Add, numbers.at(Numbers::double), &b.value(5));
         let old = b.keep(b.fetch(Fetch::Exchange, numbers.at(Numbers::double), b.value(7)));
-        old.add(&b.load_acquire(numbers.at(Numbers::double)));
-        old.add(&b.load_acquire(numbers.at(Numbers::half)));
+        old.add(b.load_acquire(numbers.at(Numbers::double)));
+        old.add(b.load_acquire(numbers.at(Numbers::half)));
         b.ret(&old);
     });
     assert_eq!(result, 45 + 7 - 3);
@@ -116,7 +116,8 @@ fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
 #[test]
 fn bytes_of_a_packet_are_loaded_the_old_way() {
     // A filter sees what is behind the Ethernet header.
-    let loads: [(fn(&Builder, &bpf_asm::Ptr<__sk_buff>) -> bpf_asm::Reg, u32); 3] = [
+    type Load = fn(&Builder, &Ptr<__sk_buff>) -> Reg;
+    let loads: [(Load, u32); 3] = [
         (|b, packet| b.load_packet(packet, PacketSize::H, 1), 0x92a3),
         (|b, packet| b.load_packet(packet, PacketSize::W, b.value(0)), 0x8192_a3b4),
         (|b, packet| b.load_packet(packet, PacketSize::B, 100), 0),
@@ -256,7 +257,7 @@ fn read_only_data_is_there_and_cannot_be_changed() {
         b.zero(name.place());
         b.store(name.place().index(0), b'h');
         b.store(name.place().index(1), b'i');
-        let same = b.keep(b.call(helper::strncmp(&name, 8, &b.string("hi"))));
+        let same = b.keep(b.call(helper::strncmp(&name, 8, b.string("hi"))));
         let numbers = b.bytes(&[7u32.to_ne_bytes(), 9u32.to_ne_bytes()].concat()).cast::<[u32; 2]>();
         same.lsh(8);
         same.add(b.load(numbers.at_all().index(1)));
