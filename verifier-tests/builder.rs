@@ -1,9 +1,11 @@
 //! What the builder can write beside shunt's own programs: the kernel takes it, and it computes what it says.
 
 use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, Width};
+#[cfg(target_arch = "x86_64")]
+use bpf_asm::pt_regs;
 use bpf_asm::{
     __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program, ProgramType, Ptr, Reg,
-    helper, record,
+    bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sockopt, helper, record,
 };
 use syscalls::Prog;
 
@@ -401,5 +403,81 @@ fn types_are_named_or_given_by_their_numbers() {
         b.ret(i32::from(kind != ProgramType::FlowDissector));
         let info = loaded(&b.finish(kind).unwrap_or_else(|errors| panic!("{errors}"))).info().expect("ask");
         assert_eq!(info.kind.raw(), kind.number(), "{kind:?}");
+    }
+}
+
+/// Each context, as far as its programs may read it: the verifier knows the fields by offset and width.
+#[test]
+fn fields_of_contexts_are_read() {
+    let socket = |b: &Builder, sk: Ptr<bpf_sock>| {
+        let sk = b.keep(sk);
+        b.when(sk.eq(0), || b.ret(1));
+        b.load(sk.at(bpf_sock::socket_type)).add(b.load(sk.at(bpf_sock::protocol)));
+        b.load(sk.at(bpf_sock::dst_port)).add(b.load(sk.at(bpf_sock::rx_queue_mapping)));
+    };
+    let programs: [(ProgramType, &dyn Fn(&Builder)); 8] = [
+        (ProgramType::Classifier, &|b| {
+            let packet = b.context::<__sk_buff>();
+            let sum = b.load(packet.at(__sk_buff::gso_size));
+            sum.add(b.load(packet.at(__sk_buff::tstamp_type)));
+            sum.add(b.load(packet.at(__sk_buff::hwtstamp)));
+            sum.add(b.load(packet.at(__sk_buff::tc_classid)));
+            let (start, end) =
+                (b.load(packet.at(__sk_buff::data)).cast::<[u8; 14]>(), b.load(packet.at(__sk_buff::data_end)));
+            let behind = b.value(&start);
+            behind.add(14);
+            b.when(behind.le(&end), || drop(b.load(start.at_all().index(13))));
+            let sk = b.load(packet.at(__sk_buff::sk));
+            b.when(sk.eq(0), || b.ret(1));
+            socket(b, b.call(helper::sk_fullsock(&sk)));
+        }),
+        (ProgramType::Connect4, &|b| {
+            let call = b.context::<bpf_sock_addr>();
+            b.load(call.at(bpf_sock_addr::socket_type)).add(b.load(call.at(bpf_sock_addr::protocol)));
+            b.store(call.at(bpf_sock_addr::user_port), b.load(call.at(bpf_sock_addr::user_port)));
+            socket(b, b.load(call.at(bpf_sock_addr::sk)));
+        }),
+        (ProgramType::SendMsg6, &|b| {
+            let call = b.context::<bpf_sock_addr>();
+            let word = b.load(call.at(bpf_sock_addr::msg_src_ip6).index(3));
+            b.store(call.at(bpf_sock_addr::msg_src_ip6).index(3), &word);
+        }),
+        (ProgramType::SockCreate, &|b| {
+            let sk = b.context::<bpf_sock>();
+            b.store(sk.at(bpf_sock::mark), b.load(sk.at(bpf_sock::priority)));
+        }),
+        (ProgramType::SkLookup, &|b| {
+            let lookup = b.context::<bpf_sk_lookup>();
+            let sum = b.load(lookup.at(bpf_sk_lookup::local_port));
+            sum.add(b.load(lookup.at(bpf_sk_lookup::remote_port)));
+            sum.add(b.load(lookup.at(bpf_sk_lookup::ingress_ifindex)));
+            sum.add(b.load(lookup.at(bpf_sk_lookup::remote_ip6).index(1)));
+            socket(b, b.load(lookup.at(bpf_sk_lookup::sk)));
+        }),
+        (ProgramType::SetSockOpt, &|b| {
+            let option = b.context::<bpf_sockopt>();
+            b.load(option.at(bpf_sockopt::level)).add(b.load(option.at(bpf_sockopt::optname)));
+            socket(b, b.load(option.at(bpf_sockopt::sk)));
+        }),
+        (ProgramType::RawTracepoint, &|b| {
+            let arguments = b.context::<bpf_raw_tracepoint_args>();
+            let first = b.load(arguments.at(bpf_raw_tracepoint_args::args).index(0));
+            first.add(b.load(arguments.at(bpf_raw_tracepoint_args::args).index(11)));
+        }),
+        #[cfg(target_arch = "x86_64")]
+        (ProgramType::Kprobe, &|b| {
+            let registers = b.context::<pt_regs>();
+            let sum = b.load(registers.at(pt_regs::RESULT));
+            pt_regs::ARGUMENTS.into_iter().for_each(|argument| sum.add(b.load(registers.at(argument))));
+            sum.add(b.load(registers.at(pt_regs::ss)));
+        }),
+    ];
+    for (kind, write) in programs {
+        let b = Builder::new("reads");
+        write(&b);
+        b.ret(1);
+        // Nobody needs what is read, so an optimiser would read nothing.
+        let program = b.finish_as_written(kind).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded(&program);
     }
 }

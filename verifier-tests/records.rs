@@ -1,6 +1,11 @@
 //! Records and contexts lie in memory as Rust, the maps' BTF and the kernel's own BTF say.
 
-use bpf_asm::{__sk_buff, FieldInfo, Record, Type, bpf_sock_ops, sk_msg_md};
+#[cfg(target_arch = "x86_64")]
+use bpf_asm::pt_regs;
+use bpf_asm::{
+    __sk_buff, FieldInfo, Record, Type, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_sockopt, sk_msg_md,
+    xdp_md,
+};
 use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject};
 use tcp_shunt::agent::{kernel, load};
@@ -98,11 +103,26 @@ fn contexts_are_laid_out_as_in_the_kernel() {
         (bpf_sock_ops::NAME, bpf_sock_ops::FIELDS),
         (sk_msg_md::NAME, sk_msg_md::FIELDS),
         (__sk_buff::NAME, __sk_buff::FIELDS),
+        (bpf_sk_lookup::NAME, bpf_sk_lookup::FIELDS),
+        (bpf_sock::NAME, bpf_sock::FIELDS),
+        (bpf_sock_addr::NAME, bpf_sock_addr::FIELDS),
+        (bpf_sockopt::NAME, bpf_sockopt::FIELDS),
+        (xdp_md::NAME, xdp_md::FIELDS),
+        #[cfg(target_arch = "x86_64")]
+        (pt_regs::NAME, pt_regs::FIELDS),
     ] {
         let size = btf.size_of(name).unwrap_or_else(|error| panic!("{error}")) as usize;
         let mut present = 0;
         for (path, offset, width) in places(fields, "", 0) {
+            // What has no name in the kernel is nobody's.
+            if path.starts_with("padding") {
+                continue;
+            }
+            // A union with the word that they lie in, since Linux 6.9.
+            let halves = name == "pt_regs" && ["cs", "ss"].contains(&path.as_str());
+            let path = if path == "socket_type" { "type".to_owned() } else { path };
             match btf.member(name, &path) {
+                Ok(member) if halves => assert_eq!(member.offset as usize, offset, "{name}.{path}"),
                 Ok(member) => {
                     assert_eq!((member.offset as usize, member.size as usize), (offset, width), "{name}.{path}");
                     present += 1;

@@ -1,21 +1,29 @@
 //! What the kernel hands to a program in r1, field by field as UAPI `linux/bpf.h` lays it out.
 
+mod cgroup_sock;
 mod iter;
 mod sk_buff;
+mod sk_lookup;
 mod sk_msg;
 mod sock_addr;
 mod sock_ops;
 mod sockopt;
 mod tracepoint;
+mod tracing;
 mod xdp;
 
+pub use cgroup_sock::bpf_sock;
 pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp, bpf_iter_meta};
 pub use sk_buff::__sk_buff;
+pub use sk_lookup::bpf_sk_lookup;
 pub use sk_msg::sk_msg_md;
 pub use sock_addr::bpf_sock_addr;
 pub use sock_ops::bpf_sock_ops;
 pub use sockopt::bpf_sockopt;
 pub use tracepoint::sock_recv_length;
+pub use tracing::bpf_raw_tracepoint_args;
+#[cfg(target_arch = "x86_64")]
+pub use tracing::pt_regs;
 pub use xdp::xdp_md;
 
 macro_rules! opaque {
@@ -28,8 +36,6 @@ macro_rules! opaque {
 }
 
 opaque! {
-    /// A socket as helpers take it (UAPI `struct bpf_sock`).
-    bpf_sock,
     /// The kernel's `struct sock`.
     sock,
     /// The kernel's `struct tcp_sock`.

@@ -259,6 +259,9 @@ helpers! {
     93 spin_lock(lock: impl Into<Arg>) -> Reg;
     /// Gives it back. Since 5.1.
     94 spin_unlock(lock: impl Into<Arg>) -> Reg;
+    /// A socket of which all fields can be read, or null if it is a request or in TIME_WAIT. What a packet says of its socket
+    /// is at first only what all sockets have. Since 5.1.
+    95 sk_fullsock(sk: impl Into<Arg>) -> Ptr<crate::context::bpf_sock>;
     /// A socket's own value, or null. `flags` 1 creates it, from `initial` or zeroed. Since 5.2.
     107 sk_storage_get<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>, #[reads] initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
     /// Deletes a socket's own value. Since 5.2.

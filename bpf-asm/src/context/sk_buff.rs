@@ -2,7 +2,7 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that sees packets (socket filter, classifier, sk_skb), up to its socket. Which fields may be read depends on the kind of
+    /// The context of a program that sees packets (socket filter, classifier, sk_skb, cgroup). Which fields may be read depends on the kind of
     /// program. The bytes themselves are reached by [`skb_load_bytes`](crate::helper::skb_load_bytes) and
     /// [`skb_store_bytes`](crate::helper::skb_store_bytes).
     #[allow(non_camel_case_types)]
@@ -69,5 +69,15 @@ crate::record! {
         pub gso_segs: u32,
         /// Its socket; null if it has none.
         pub sk: Address<bpf_sock>,
+        /// Bytes of each segment that it stands for. Since 5.7.
+        pub gso_size: u32,
+        /// Which clock `tstamp` is of (`BPF_SKB_TSTAMP_*`, later `BPF_SKB_CLOCK_*`). Since 5.18.
+        pub tstamp_type: u8,
+        /// Nothing.
+        pub padding: [u8; 3],
+        /// When the network card stamped it, nanoseconds. Since 5.16.
+        pub hwtstamp: u64,
     }
 }
+
+const _: () = assert!(size_of::<__sk_buff>() == 192 && __sk_buff::sk.offset() == 168);
