@@ -1,5 +1,7 @@
 //! What the builder can write beside shunt's own programs: the kernel takes it, and it computes what it says.
 
+use std::sync::LazyLock;
+
 use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, Width};
 #[cfg(target_arch = "x86_64")]
 use bpf_asm::pt_regs;
@@ -7,7 +9,9 @@ use bpf_asm::{
     __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program, ProgramType, Ptr, Reg,
     bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sockopt, helper, record,
 };
-use syscalls::Prog;
+use syscalls::{Btf, Prog};
+
+use crate::instructions::running;
 
 /// The type is one for experiments: of a known protocol, the kernel wants the headers.
 const PACKET: [u8; 32] = [
@@ -102,7 +106,7 @@ fn forms_of_version_4_compute_what_they_are_named_for() {
 
 #[test]
 fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
-    let result = returned(ProgramType::SocketFilter, |b| {
+    let write = |b: &Builder| {
         let numbers = b.keep(b.map_value(&NUMBERS));
         b.store_release(numbers.at(Numbers::half), &b.value(-3));
         b.store_release(numbers.at(Numbers::double), &b.value(40));
@@ -111,8 +115,16 @@ fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
         old.add(b.load_acquire(numbers.at(Numbers::double)));
         old.add(b.load_acquire(numbers.at(Numbers::half)));
         b.ret(&old);
-    });
-    assert_eq!(result, 45 + 7 - 3);
+    };
+    let b = Builder::new("ordered");
+    write(&b);
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    if program.requires().kernel > Some(running()) {
+        let maps = load::maps(&program).expect("make the maps, as root");
+        assert!(load::program(&program, &maps).is_err(), "this kernel takes what is said to be newer:\n{program}");
+        return;
+    }
+    assert_eq!(returned(ProgramType::SocketFilter, write), 45 + 7 - 3);
 }
 
 #[test]
@@ -320,6 +332,7 @@ fn maps_of_every_kind_are_made_with_their_attributes() {
         (*MapRef::<u32, u64>::new("other", MapKind::Other(9), 4).def(), "lru_hash"),
     ];
     for (def, name) in maps {
+        assert_eq!(def.kind.number(), enumerator("BPF_MAP_TYPE_", &name.to_uppercase()), "{name}");
         // A program that does nothing but name it.
         let b = Builder::new("names");
         let map: MapRef<(), ()> = MapRef::described(def);
@@ -369,42 +382,77 @@ fn maps_without_keys_and_maps_of_maps_are_used() {
 fn types_are_named_or_given_by_their_numbers() {
     let result = returned(ProgramType::Other { number: 1, attach_type: 0 }, |b| b.ret(3));
     assert_eq!(result, 3);
-    let kinds = [
-        ProgramType::Kprobe,
-        ProgramType::PlainTracepoint,
-        ProgramType::Xdp,
-        ProgramType::PerfEvent,
-        ProgramType::CgroupIngress,
-        ProgramType::CgroupEgress,
-        ProgramType::SockCreate,
-        ProgramType::PostBind4,
-        ProgramType::PostBind6,
-        ProgramType::CgroupDevice,
-        ProgramType::RawTracepoint,
-        ProgramType::Bind4,
-        ProgramType::Bind6,
-        ProgramType::Connect6,
-        ProgramType::SendMsg4,
-        ProgramType::SendMsg6,
-        ProgramType::RecvMsg4,
-        ProgramType::RecvMsg6,
-        ProgramType::GetPeerName4,
-        ProgramType::GetPeerName6,
-        ProgramType::GetSockName4,
-        ProgramType::GetSockName6,
-        ProgramType::SkReuseport,
-        ProgramType::FlowDissector,
-        ProgramType::Sysctl,
-        ProgramType::GetSockOpt,
-        ProgramType::SkLookup,
-    ];
-    for kind in kinds {
-        let b = Builder::new("typed");
-        b.ret(i32::from(kind != ProgramType::FlowDissector));
-        let info = loaded(&b.finish(kind).unwrap_or_else(|errors| panic!("{errors}"))).info().expect("ask");
-        assert_eq!(info.kind.raw(), kind.number(), "{kind:?}");
+    for (kind, number, attach_type) in TYPES {
+        let loads = !["TRACING", "LSM", "STRUCT_OPS", "EXT", "SYSCALL", "NETFILTER"].contains(&number);
+        let named = (enumerator("BPF_PROG_TYPE_", number), enumerator("BPF_", attach_type));
+        assert_eq!((kind.number(), kind.attach_type()), named, "{kind:?}");
+        // What needs a target, a flag or a hook to be loaded has that elsewhere.
+        if loads {
+            let b = Builder::new("typed");
+            b.ret(i32::from(kind != ProgramType::FlowDissector));
+            let info = loaded(&b.finish(kind).unwrap_or_else(|errors| panic!("{errors}"))).info().expect("ask");
+            assert_eq!(info.kind.raw(), kind.number(), "{kind:?}");
+        }
     }
 }
+
+/// The number that the kernel's BTF has for a name, 0 for no name.
+fn enumerator(prefix: &str, name: &str) -> u32 {
+    static BTF: LazyLock<Btf> = LazyLock::new(|| Btf::vmlinux().expect("read the kernel's BTF"));
+    if name.is_empty() {
+        return 0;
+    }
+    BTF.enumerator(&format!("{prefix}{name}")).unwrap_or_else(|error| panic!("{error}")) as u32
+}
+
+/// Types of programs, with the kernel's names for what they are and where they attach.
+const TYPES: [(ProgramType, &str, &str); 45] = [
+    (ProgramType::SocketFilter, "SOCKET_FILTER", ""),
+    (ProgramType::Kprobe, "KPROBE", ""),
+    (ProgramType::Classifier, "SCHED_CLS", ""),
+    (ProgramType::PlainTracepoint, "TRACEPOINT", ""),
+    (ProgramType::Xdp, "XDP", "XDP"),
+    (ProgramType::PerfEvent, "PERF_EVENT", ""),
+    (ProgramType::CgroupIngress, "CGROUP_SKB", "CGROUP_INET_INGRESS"),
+    (ProgramType::CgroupEgress, "CGROUP_SKB", "CGROUP_INET_EGRESS"),
+    (ProgramType::SockCreate, "CGROUP_SOCK", "CGROUP_INET_SOCK_CREATE"),
+    (ProgramType::PostBind4, "CGROUP_SOCK", "CGROUP_INET4_POST_BIND"),
+    (ProgramType::PostBind6, "CGROUP_SOCK", "CGROUP_INET6_POST_BIND"),
+    (ProgramType::SockOps, "SOCK_OPS", "CGROUP_SOCK_OPS"),
+    (ProgramType::SkSkbVerdict, "SK_SKB", "SK_SKB_VERDICT"),
+    (ProgramType::CgroupDevice, "CGROUP_DEVICE", "CGROUP_DEVICE"),
+    (ProgramType::SkMsg, "SK_MSG", "SK_MSG_VERDICT"),
+    (ProgramType::RawTracepoint, "RAW_TRACEPOINT", ""),
+    (ProgramType::Bind4, "CGROUP_SOCK_ADDR", "CGROUP_INET4_BIND"),
+    (ProgramType::Bind6, "CGROUP_SOCK_ADDR", "CGROUP_INET6_BIND"),
+    (ProgramType::Connect4, "CGROUP_SOCK_ADDR", "CGROUP_INET4_CONNECT"),
+    (ProgramType::Connect6, "CGROUP_SOCK_ADDR", "CGROUP_INET6_CONNECT"),
+    (ProgramType::SendMsg4, "CGROUP_SOCK_ADDR", "CGROUP_UDP4_SENDMSG"),
+    (ProgramType::SendMsg6, "CGROUP_SOCK_ADDR", "CGROUP_UDP6_SENDMSG"),
+    (ProgramType::RecvMsg4, "CGROUP_SOCK_ADDR", "CGROUP_UDP4_RECVMSG"),
+    (ProgramType::RecvMsg6, "CGROUP_SOCK_ADDR", "CGROUP_UDP6_RECVMSG"),
+    (ProgramType::GetPeerName4, "CGROUP_SOCK_ADDR", "CGROUP_INET4_GETPEERNAME"),
+    (ProgramType::GetPeerName6, "CGROUP_SOCK_ADDR", "CGROUP_INET6_GETPEERNAME"),
+    (ProgramType::GetSockName4, "CGROUP_SOCK_ADDR", "CGROUP_INET4_GETSOCKNAME"),
+    (ProgramType::GetSockName6, "CGROUP_SOCK_ADDR", "CGROUP_INET6_GETSOCKNAME"),
+    (ProgramType::SkReuseport, "SK_REUSEPORT", "SK_REUSEPORT_SELECT"),
+    (ProgramType::FlowDissector, "FLOW_DISSECTOR", "FLOW_DISSECTOR"),
+    (ProgramType::Sysctl, "CGROUP_SYSCTL", "CGROUP_SYSCTL"),
+    (ProgramType::GetSockOpt, "CGROUP_SOCKOPT", "CGROUP_GETSOCKOPT"),
+    (ProgramType::SetSockOpt, "CGROUP_SOCKOPT", "CGROUP_SETSOCKOPT"),
+    (ProgramType::Tracepoint, "TRACING", "TRACE_RAW_TP"),
+    (ProgramType::Entry, "TRACING", "TRACE_FENTRY"),
+    (ProgramType::Exit, "TRACING", "TRACE_FEXIT"),
+    (ProgramType::ModifyReturn, "TRACING", "MODIFY_RETURN"),
+    (ProgramType::Iterator, "TRACING", "TRACE_ITER"),
+    (ProgramType::StructOps, "STRUCT_OPS", ""),
+    (ProgramType::Extension, "EXT", ""),
+    (ProgramType::Lsm, "LSM", "LSM_MAC"),
+    (ProgramType::LsmCgroup, "LSM", "LSM_CGROUP"),
+    (ProgramType::SkLookup, "SK_LOOKUP", "SK_LOOKUP"),
+    (ProgramType::Syscall, "SYSCALL", ""),
+    (ProgramType::Netfilter, "NETFILTER", "NETFILTER"),
+];
 
 /// Each context, as far as its programs may read it: the verifier knows the fields by offset and width.
 #[test]

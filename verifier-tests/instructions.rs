@@ -14,3 +14,5 @@ mod evaluation;
 mod kernel;
 mod notation;
 mod user_space;
+
+pub use kernel::running;

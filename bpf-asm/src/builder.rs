@@ -138,6 +138,8 @@ pub(crate) enum Link {
     },
     /// A call of a function of this program.
     Function(usize),
+    /// Nothing, of an instruction by itself: which registers it reads is known by them alone.
+    Raw,
     /// A load of the address of a function of this program.
     Address(usize),
     /// A call of a function of the kernel by its name.

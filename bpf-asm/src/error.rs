@@ -191,6 +191,16 @@ pub enum ErrorKind {
         /// The register that holds it.
         register: Register,
     },
+    /// An instruction by itself that reads a register without content.
+    #[error("`{insn}` reads {register}, {}", Emptied(*.lost))]
+    EmptyRegister {
+        /// The instruction.
+        insn: Insn,
+        /// The register.
+        register: Register,
+        /// The call that has destroyed its content, and where that is; `None` if it never had one.
+        lost: Option<(&'static str, Location)>,
+    },
     /// An instruction by itself that counts instructions.
     #[error(
         "`{insn}` counts instructions, and how many there will be is known only at the end; use a label or a function"
@@ -334,6 +344,18 @@ impl fmt::Display for Locations<'_> {
             write!(f, "{}{location}", if n == 0 { "" } else { ", " })?;
         }
         Ok(())
+    }
+}
+
+/// Why there is nothing in a register, for a message.
+struct Emptied(Option<(&'static str, Location)>);
+
+impl fmt::Display for Emptied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((call, by)) => write!(f, "which {call} at {by} has overwritten; keep() the value before the call"),
+            None => f.write_str("into which nothing has been written"),
+        }
     }
 }
 

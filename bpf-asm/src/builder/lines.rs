@@ -58,7 +58,7 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
     let mut step = |line: &Line| {
         let (mut map, mut kernel) = (None, None);
         let target = match line.link {
-            Link::None => Target::None,
+            Link::None | Link::Raw => Target::None,
             Link::Map(known) => {
                 map = Some(known);
                 Target::None

@@ -79,7 +79,7 @@ impl Builder {
         let writes = core.held(effect.changes).next().filter(|_| !loses);
         let link = match insn {
             Insn::Call(_) => Link::Helper { arguments: Register::ARGUMENTS.len() },
-            _ => Link::None,
+            _ => Link::Raw,
         };
         core.push(Line { insn, at, reads, writes, link, touches: Vec::new() });
         if effect.reads.has(Register::R10) {

@@ -4,11 +4,11 @@
 //! register can only lose what it holds, so there is an end.
 
 use super::graph::{Block, Graph};
-use crate::builder::{Core, FunctionState, Line};
+use crate::builder::{Core, FunctionState, Line, Link};
 use crate::effect::effect;
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::helper;
-use crate::insn::{Call, Insn};
+use crate::insn::{Call, Insn, Register};
 use crate::value::ValueId;
 
 /// What a register holds.
@@ -47,6 +47,10 @@ pub(super) fn check(core: &Core, index: usize, function: &FunctionState, graph: 
         for line in lines(block) {
             let missing = line.reads.iter().filter_map(|value| missing(core, index, value, &contents));
             errors.extend(missing.map(|kind| BuildError { at: line.at, kind }));
+            if line.link == Link::Raw {
+                let empty = empty(index, line, &contents);
+                errors.extend(empty.map(|kind| BuildError { at: line.at, kind }));
+            }
             run(core, line, &mut contents);
         }
     }
@@ -67,6 +71,20 @@ fn missing(core: &Core, function: usize, value: ValueId, before: &Contents) -> O
         Content::Lost { call, by } => ErrorKind::Clobbered { value: origin, register, call, by },
         Content::Disagreed(join) => ErrorKind::NotOnEveryPath { value: origin, register, join },
         Content::Untouched => ErrorKind::NotOnEveryPath { value: origin, register, join: origin },
+    })
+}
+
+/// The registers that an instruction by itself reads although no path leaves anything in them.
+fn empty(function: usize, line: &Line, before: &Contents) -> impl Iterator<Item = ErrorKind> {
+    let insn = line.insn;
+    let reads = effect(&insn, 0).reads.numbers().filter_map(|number| Register::from_number(number as u8));
+    reads.filter_map(move |register| match before[usize::from(register.number())] {
+        Content::Lost { call, by } => Some(ErrorKind::EmptyRegister { insn, register, lost: Some((call, by)) }),
+        // The program's context is there from the beginning, and so is every function's frame.
+        Content::Untouched if register != Register::R10 && (function, register) != (0, Register::R1) => {
+            Some(ErrorKind::EmptyRegister { insn, register, lost: None })
+        }
+        _ => None,
     })
 }
 

@@ -4,8 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use bpf_asm::insn::{Call as CallInsn, Insn, Register};
-use bpf_asm::{Arg, Builder, Call, Condition, Fetch, KernelField, Label, Operand, ProgramType, Ptr, Reg, Slot};
+use bpf_asm::insn::{
+    Alu, AluOp, Call as CallInsn, Decoded, Extension, Insn, PacketSize, Register, Source, Width, decode,
+};
+use bpf_asm::{
+    Arg, Builder, Call, Condition, EndianBits, Fetch, KernelField, Label, Operand, ProgramType, Ptr, Reg, Slot,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 
@@ -21,6 +25,8 @@ struct Held {
     slots: Vec<Slot<Pair>>,
     labels: Vec<Label>,
     functions: Vec<bpf_asm::Function<1>>,
+    /// Whether there are instructions by themselves that any bytes make.
+    raw: bool,
 }
 
 fn pick<T>(list: &[T], n: usize) -> Option<&T> {
@@ -51,7 +57,7 @@ fn write(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth:
 
 fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: usize) {
     let (n, m, number) = (choices.of(12), choices.of(12), choices.number());
-    match choices.of(if wild { 22 } else { 9 }) {
+    match choices.of(if wild { 26 } else { 9 }) {
         0 | 1 => held.values.push(b.value(number)),
         2 => {
             let kept = take(&mut held.values, n).map(|value| b.keep(value));
@@ -156,6 +162,43 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             });
             held.functions.push(function);
         }
+        21 => {
+            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { return };
+            // A value that is made on some paths only is nobody's to the builder, but its register can be named.
+            held.raw = true;
+            let (dst, src) = (left.register(), Source::Reg(right.register()));
+            b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Xor, dst, src }));
+        }
+        22 => {
+            let Some(value) = take(&mut held.values, n) else { return };
+            value.extend(Extension::ALL[choices.of(5)]);
+            value.srem(number);
+            value.swap_bytes(EndianBits::B32);
+            let base: Ptr<Pair> = value.cast();
+            held.values.push(b.load_acquire(base.at(Pair::c)));
+            held.values.push(b.load_signed(base.offset::<i32>(if wild { number } else { 4 })));
+            let Some(stored) = pick(&held.values, m) else { return };
+            b.store_release(base.at(Pair::b), stored);
+            if wild {
+                held.values.push(b.load_packet(&base, PacketSize::H, number));
+            }
+            held.values.push(base.into_reg());
+        }
+        23 => {
+            held.values.push(b.bytes(&number.to_ne_bytes()[..m.min(8)]).into_reg());
+            let Some(function) = held.functions.last() else { return };
+            held.values.push(b.address_of_function(function));
+            held.values.push(b.call(Call::named("kernel", vec![function.into(), number.into()])));
+        }
+        24 if wild => {
+            let word = u64::from(choices.number() as u32) | u64::from(choices.number() as u32) << 32;
+            for piece in decode(&word.to_ne_bytes()) {
+                if let Decoded::Insn(insn) = piece {
+                    held.raw = true;
+                    if choices.of(2) == 0 { b.emit(insn) } else { held.values.push(b.emit_value(insn)) }
+                }
+            }
+        }
         _ => match pick(&held.values, n) {
             Some(value) if wild => b.ret(value),
             _ => {}
@@ -181,7 +224,7 @@ fn reads_only_what_is_there(insns: &[(usize, Insn)]) -> Result<(), String> {
         if let Some(missing) = reads.iter().find(|register| agreed >> register.number() & 1 == 0) {
             return Err(format!("{slot}: {insn} reads {missing}"));
         }
-        let lost = if matches!(insn, Insn::Call(_)) { 0b11_1111 } else { 0 };
+        let lost = if matches!(insn, Insn::Call(_) | Insn::Packet(_)) { 0b11_1111 } else { 0 };
         let after = writes.iter().fold(agreed & !lost, |known, register| known | 1 << register.number());
         let next = slot + insn.slots() as i64;
         match insn {
@@ -195,7 +238,6 @@ fn reads_only_what_is_there(insns: &[(usize, Insn)]) -> Result<(), String> {
 }
 
 fn registers(insn: &Insn) -> (Vec<Register>, Vec<Register>) {
-    use bpf_asm::insn::{AluOp, Source};
     let of = |source: &Source| match source {
         Source::Reg(register) => vec![*register],
         Source::Imm(_) => vec![],
@@ -214,6 +256,11 @@ fn registers(insn: &Insn) -> (Vec<Register>, Vec<Register>) {
         Insn::Atomic(atomic) => (vec![atomic.base, atomic.src], vec![]),
         Insn::Wide(wide) => (vec![], vec![wide.dst]),
         Insn::JumpIf(jump) => ([vec![jump.dst], of(&jump.src)].concat(), vec![]),
+        Insn::SignExtend(extend) => (vec![extend.src], vec![extend.dst]),
+        Insn::LoadSigned(load) => (vec![load.base], vec![load.dst]),
+        Insn::LoadAcquire(load) => (vec![load.base], vec![load.dst]),
+        Insn::StoreRelease(store) => (vec![store.base, store.src], vec![]),
+        Insn::Packet(_) => (vec![Register::R6], vec![Register::R0]),
         Insn::Call(CallInsn::Local { .. }) => (vec![Register::R1], vec![Register::R0]),
         Insn::Call(_) => (vec![], vec![Register::R0]),
         Insn::Exit => (vec![Register::R0], vec![]),
@@ -239,7 +286,10 @@ fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
             for program in [Ok(written), optimised] {
                 let program = program.map_err(|errors| TestCaseError::fail(errors.to_string()))?;
                 let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
-                prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+                // Registers that no value is in are the business of whoever writes instructions by themselves.
+                if !held.raw {
+                    prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+                }
             }
             Ok(true)
         }

@@ -141,8 +141,16 @@ fn an_instruction_by_itself_reads_only_what_is_there() {
     drop(b.call(Call::<Reg>::raw(118, vec![])));
     b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Add, dst: value.register(), src: Source::Imm(1) }));
     b.ret(&value);
-    // Nobody has said that r1 is the lost value's; but whoever reads that value is told.
-    assert!(matches!(refused(b)[..], [ErrorKind::Overwritten { .. }]));
+    let errors = refused(b);
+    let lost = Some("bpf_jiffies64");
+    assert!(
+        matches!(errors[0], ErrorKind::EmptyRegister { register: Register::R1, lost: by, .. } if by.map(|by| by.0) == lost)
+    );
+
+    let b = Builder::new("raw");
+    let src = Source::Reg(Register::R4);
+    b.ret(b.emit_value(Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst: Register::R2, src })));
+    assert!(matches!(refused(b)[..], [ErrorKind::EmptyRegister { register: Register::R4, lost: None, .. }]));
 
     let b = Builder::new("raw");
     let value = b.value(20);
@@ -219,22 +227,19 @@ fn a_far_jump_is_a_long_one() {
         };
         assert_eq!(insns[1..], *expected);
     }
-    // Each of these jumps reaches, until the first is made longer.
+    // The first reaches until the second, over which it jumps, is made longer.
     let b = Builder::new("far");
     let (value, near, far) = (b.value(5), b.label(), b.label());
-    b.jump_if(value.eq(1), &far);
     b.jump_if(value.eq(2), &near);
-    (0..32767).for_each(|_| value.add(1));
-    b.jump_if(value.eq(3), &far);
+    b.jump_if(value.eq(1), &far);
+    (0..32766).for_each(|_| value.add(1));
     b.place(&near);
-    value.add(1);
+    (0..3).for_each(|_| value.add(1));
     b.place(&far);
     b.ret(&value);
     let text: Vec<String> = finish(b).insns().map(|(_, insn, _)| insn.to_string()).collect();
-    assert_eq!(
-        text[1..6],
-        ["if r1 != 0x1 goto pc+1", "gotol pc+32771", "if r1 != 0x2 goto pc+1", "gotol pc+32768", "r1 += 1"]
-    );
+    let expected = ["if r1 != 0x2 goto pc+1", "gotol pc+32768", "if r1 != 0x1 goto pc+1", "gotol pc+32769", "r1 += 1"];
+    assert_eq!(text[1..6], expected);
 }
 
 #[test]
