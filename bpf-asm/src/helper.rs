@@ -91,8 +91,8 @@ impl<T> At<T> for Place<T> {}
 impl<T: FieldType> At<T> for &Slot<T> {}
 impl<T> At<T> for &Ptr<T> {}
 
-/// The id of a function of the kernel that nobody has looked up: no kernel has it.
-const UNRESOLVED: i32 = -1;
+/// The id of a function of the kernel that nobody has looked up: the verifier refuses it unless the call cannot be reached.
+const UNRESOLVED: i32 = 0;
 
 /// A call with its arguments, to be made by [`Builder::call`](crate::Builder::call).
 #[must_use = "nothing is called until Builder::call takes it"]
@@ -137,7 +137,7 @@ impl<R> Call<R> {
     ///     "bpf_rcu_read_unlock" => Ok(KernelFunction { id: 43, btf: 0 }),
     ///     other => Err(format!("there is no {other}")),
     /// })?;
-    /// assert!(program.to_string().contains("call kernel-function#43"));
+    /// assert!(program.to_string().contains("call bpf_rcu_read_unlock#43"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn named(name: &str, args: Vec<Arg>) -> Self {

@@ -1,7 +1,7 @@
 //! Kernel functions that programs may call by their BTF id (kfuncs).
 //!
 //! The ids differ from kernel to kernel: look them up in the BTF of the kernel that will load the
-//! program. [`Call::kernel`] calls any kfunc.
+//! program. [`Call::named`] calls any kfunc by its name, [`Call::kernel`] by its id.
 
 use crate::helper::{Arg, Call};
 use crate::value::Ptr;

@@ -63,8 +63,15 @@
 //! | fields of records | [`record!`], [`Ptr::at`], [`Place::at`]; of kernel structures, [`Ptr::member`] |
 //! | a branch, an early return, a loop | [`Builder::when`], [`Builder::ret`], [`Builder::label`] with [`Builder::jump_if`] |
 //! | a helper of the kernel | [`Builder::call`] with a function of [`helper`], or [`Call::raw`] |
+//! | another function of the kernel (a kfunc) | [`Builder::call`] with [`Call::named`], and [`Program::resolve`] |
 //! | a map | [`MapRef`], as an argument of helpers or by [`Builder::map_value`] |
+//! | a map's value without a lookup | [`Builder::map_value`], [`Builder::map_value_at`] |
+//! | bytes and strings that do not change | [`Builder::bytes`], [`Builder::string`], and [`Program::read_only`] |
+//! | memory that others change, too | [`Builder::atomic`], [`Builder::fetch`], [`Builder::compare_exchange`], [`Builder::load_acquire`], [`Builder::store_release`] |
 //! | a function of one's own | [`Builder::function`], [`Builder::call_local`] |
+//! | one that the kernel calls back | the same, with a reference to it as an argument, or [`Builder::address_of_function`] |
+//! | any instruction between others | [`Builder::emit`], [`Builder::emit_value`] |
+//! | a type of program or map without a name here | [`ProgramType::Other`], [`MapKind::Other`] |
 //! | instructions by themselves | [`insn`], and [`text`] for the kernel's notation, both ways |
 //!
 //! # What is found before a kernel sees it

@@ -289,7 +289,7 @@ impl Program {
     }
 
     /// Puts in the numbers of the functions of the kernel that it calls by name, each of which is asked for once. A
-    /// program is loaded after this; a call without number is refused by every kernel.
+    /// program is loaded after this; a call without number is refused by the kernel.
     ///
     /// # Errors
     /// The first error of `find`; the program is as it was.
@@ -353,9 +353,12 @@ impl Program {
         bytes
     }
 
-    /// A line in the kernel's notation, with maps by name.
+    /// A line in the kernel's notation, with maps and functions of the kernel by name.
     pub(crate) fn text(&self, line: &ProgramLine) -> String {
         let map = line.map.and_then(|map| self.maps.get(map));
+        if let (Insn::Call(Call::Kernel { id, .. }), Some(name)) = (line.insn, line.kernel) {
+            return format!("call {}#{}", self.kernel_functions[name], id.cast_unsigned());
+        }
         match (line.insn, map) {
             (Insn::Wide(Wide { dst, source: WideSource::MapValue { offset, .. } }), Some(map)) => {
                 format!("{dst} = map[name:{}][0]+{offset}", map.name)

@@ -13,8 +13,8 @@ impl Builder {
     /// Writes an instruction as it is. [`Reg::register`] and [`Ptr::register`](crate::Ptr::register) tell where values are;
     /// one whose register the instruction changes has a new content, as after [`Reg::set`].
     ///
-    /// The instruction is checked and optimised as others are: values that it reads are there on every path, it is left out
-    /// where nobody reads its result, and it has a Rust line. One that reads r10 may reach every slot. Jumps, calls and
+    /// The instruction is checked and optimised as others are: it reads no value that is lost on some path and no register
+    /// that is empty, it is left out where nobody reads its result, and it has a Rust line. One that reads r10 may reach every slot. Jumps, calls and
     /// addresses that count instructions are refused, since nobody knows how many there will be: they take labels
     /// ([`Builder::jump_if`]) and functions ([`Builder::call_local`], [`Builder::address_of_function`]).
     ///

@@ -133,8 +133,11 @@ impl From<&Program> for Unit {
             value: map.value,
         });
         let references = program.lines.iter().filter_map(|line| {
-            let map = program.maps().get(line.map?)?;
-            Some(Reference { slot: line.slot, to: Target::Map(map.name.to_owned()) })
+            let to = match line.kernel {
+                Some(name) => Target::Kernel(program.kernel_functions().get(name)?.clone()),
+                None => Target::Map(program.maps().get(line.map?)?.name.to_owned()),
+            };
+            Some(Reference { slot: line.slot, to })
         });
         let lines = program.lines.iter().map(|line| Line {
             slot: line.slot,

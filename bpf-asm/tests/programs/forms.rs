@@ -3,7 +3,7 @@
 use bpf_asm::insn::{self, Alu, AluOp, Extension, Insn, Isa, Load, PacketSize, Register, Size, Source, Width};
 use bpf_asm::{
     __sk_buff, AttachesTo, Builder, Call, EndianBits, ErrorKind, KernelFunction, MapKind, MapRef, ProgramType, Ptr,
-    READ_ONLY, Reg, helper, record,
+    READ_ONLY, Reg, helper, record, text,
 };
 
 use crate::machine::{finish, run};
@@ -331,8 +331,10 @@ fn functions_of_the_kernel_are_asked_for_once_by_name() {
     drop(b.call(Call::<Reg>::named("second", vec![1.into()])));
     b.ret(0);
     let mut program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
-    assert!(program.to_string().contains("call kernel-function#-1"), "{program}");
+    assert!(program.to_string().contains("call first#0\n"), "{program}");
     assert_eq!(program.clone().resolve(|name| Err::<KernelFunction, _>(name.to_owned())), Err("first".to_owned()));
+    let unit = text::disassemble(&text::Unit::from(&program), &text::Style::default());
+    assert!(unit.contains("call first\n") && unit.contains("call second\n"), "{unit}");
     let mut asked = Vec::new();
     let find = |name: &str| {
         asked.push(name.to_owned());
@@ -340,9 +342,11 @@ fn functions_of_the_kernel_are_asked_for_once_by_name() {
     };
     program.resolve(find).expect("all are found");
     assert_eq!(asked, ["first", "second"]);
+    let call = Insn::Call(insn::Call::Kernel { id: 102, btf: 1 });
+    assert!(program.insns().any(|(_, insn, _)| insn == call));
     let text = program.to_string();
-    assert_eq!(text.matches("call kernel-function#101\n").count(), 2, "{text}");
-    assert!(text.contains("call kernel-function#102, btf 1\n"), "{text}");
+    assert_eq!(text.matches("call first#101\n").count(), 2, "{text}");
+    assert!(text.contains("call second#102\n"), "{text}");
 }
 
 #[test]
