@@ -463,7 +463,8 @@ fn fields_of_contexts_are_read() {
         b.load(sk.at(bpf_sock::socket_type)).add(b.load(sk.at(bpf_sock::protocol)));
         b.load(sk.at(bpf_sock::dst_port)).add(b.load(sk.at(bpf_sock::rx_queue_mapping)));
     };
-    let programs: [(ProgramType, &dyn Fn(&Builder)); 8] = [
+    type Write<'a> = &'a dyn Fn(&Builder);
+    let programs: [(ProgramType, Write<'_>); 8] = [
         (ProgramType::Classifier, &|b| {
             let packet = b.context::<__sk_buff>();
             let sum = b.load(packet.at(__sk_buff::gso_size));
