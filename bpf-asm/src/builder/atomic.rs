@@ -75,6 +75,19 @@ impl Builder {
 
     /// Changes 4 or 8 bytes of memory in one step; the operand's register then holds what was there.
     /// [`Builder::compare_exchange`] has its own method, since it takes two operands.
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, Fetch, MapKind, MapRef, ProgramType};
+    ///
+    /// const NEXT: MapRef<u32, u64> = MapRef::new("next", MapKind::Array, 1);
+    ///
+    /// let b = Builder::new("number");
+    /// let number = b.fetch(Fetch::Add, b.map_value(&NEXT).at_all(), b.value(1));
+    /// b.ret(&number);
+    /// let program = b.finish(ProgramType::SocketFilter)?;
+    /// assert!(program.to_string().contains("atomic64_fetch_add((u64 *)(r1 +0)"), "{program}");
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
     #[track_caller]
     pub fn fetch<T: Scalar>(&self, how: Fetch, place: Place<T>, operand: Reg) -> Reg {
         let op = match how {
@@ -88,7 +101,22 @@ impl Builder {
         operand
     }
 
-    /// Stores `new` if `expected` is there, in one step; gives what was there.
+    /// Stores `new` if `expected` is there, in one step; gives what was there. Linux 5.12 (v3).
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, MapKind, MapRef, ProgramType};
+    ///
+    /// const OWNER: MapRef<u32, u64> = MapRef::new("owner", MapKind::Array, 1);
+    ///
+    /// // 1 for the first to come, 0 for all others.
+    /// let b = Builder::new("first");
+    /// let owner = b.map_value(&OWNER).at_all();
+    /// let before = b.compare_exchange(owner, 0, &b.value(1));
+    /// b.when(before.eq(0), || b.ret(1));
+    /// b.ret(0);
+    /// b.finish(ProgramType::SocketFilter)?;
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
     #[track_caller]
     pub fn compare_exchange<T: Scalar>(&self, place: Place<T>, expected: impl Into<Operand>, new: &Reg) -> Reg {
         let at = Caller::caller();
@@ -111,6 +139,24 @@ impl Builder {
     /// Loads as [`Builder::load`] does, before everything that follows: what a
     /// [`store_release`](Builder::store_release) of another CPU stored is seen together with all that CPU stored before it.
     /// Linux 6.15 (v4).
+    ///
+    /// ```
+    /// use bpf_asm::{Builder, MapKind, MapRef, ProgramType, record};
+    ///
+    /// record! {
+    ///     pub struct Mail { full: u32, letter: u32 }
+    /// }
+    /// const MAIL: MapRef<u32, Mail> = MapRef::new("mail", MapKind::Array, 1);
+    ///
+    /// let b = Builder::new("receive");
+    /// let mail = b.map_value(&MAIL);
+    /// // Whoever sent it stored the letter first, and then released this.
+    /// let full = b.load_acquire(mail.at(Mail::full));
+    /// b.when(full.eq(0), || b.ret(0));
+    /// b.ret(b.load(mail.at(Mail::letter)));
+    /// b.finish(ProgramType::SocketFilter)?;
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
     #[track_caller]
     pub fn load_acquire<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
         let at = Caller::caller();

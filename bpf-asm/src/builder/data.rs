@@ -80,6 +80,10 @@ impl Core {
             let start = self.data.len().next_multiple_of(ALIGNMENT);
             self.data.resize(start, 0);
             self.data.extend(bytes);
+            if self.data.is_empty() {
+                // No map has a value without bytes.
+                self.data.push(0);
+            }
             start
         })
     }
@@ -87,6 +91,6 @@ impl Core {
     /// A map as it is to be made.
     pub(super) fn finished_map(&self, index: usize) -> MapDef {
         let map = self.maps[index];
-        if map == EMPTY { MapDef { value_size: self.data.len().max(1) as u32, ..map } } else { map }
+        if map == EMPTY { MapDef { value_size: self.data.len() as u32, ..map } } else { map }
     }
 }

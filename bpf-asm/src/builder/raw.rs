@@ -37,6 +37,16 @@ impl Builder {
 
     /// Writes an instruction as it is and gives what it leaves in the register that it changes: r0 for calls, packet loads
     /// and compare-and-exchange. The register must be free: one that a value has keeps its value, with [`Builder::emit`].
+    ///
+    /// ```
+    /// use bpf_asm::insn::{Call, Insn};
+    /// use bpf_asm::{Builder, ProgramType};
+    ///
+    /// let b = Builder::new("ticks");
+    /// b.ret(b.emit_value(Insn::Call(Call::Helper { id: 118 })));
+    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("call bpf_jiffies64#118"));
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
     #[track_caller]
     pub fn emit_value(&self, insn: Insn) -> Reg {
         let at = Caller::caller();

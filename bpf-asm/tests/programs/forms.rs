@@ -310,6 +310,11 @@ fn read_only_data_is_there_once_and_in_a_map_of_its_own() {
     assert_eq!(program.to_string().matches("map[name:.rodata][0]+0").count(), 2, "{program}");
     assert_eq!(program.to_string().matches("map[name:.rodata][0]+8").count(), 1, "{program}");
 
+    let b = Builder::new("empty");
+    b.ret(b.bytes(&[]).into_reg());
+    let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((program.read_only(), program.maps()[0].value_size), (Some(&[0][..]), 1));
+
     // Nobody reads it, so nobody has to make it.
     let b = Builder::new("unread");
     drop(b.string("one"));
