@@ -12,6 +12,10 @@ pub const UPDATE: &str = "UPDATE_COSTS";
 /// How far a cost may move before somebody has to look, in percent of what is written down.
 const TOLERANCE: u32 = 20;
 
+/// How far it may move beyond what is written down for other kernels, in percent: this one may be built with options that
+/// take more.
+const TOLERANCE_OF_OTHERS: u32 = 50;
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -45,11 +49,24 @@ impl Cost {
 
     /// What has moved too far from `known`, with the numbers.
     pub fn moved(&self, known: &Cost) -> Vec<String> {
+        self.moved_by(TOLERANCE, known)
+    }
+
+    /// What is too far below `least` or above `most`, with the numbers.
+    pub fn outside(&self, (least, most): &(Cost, Cost)) -> Vec<String> {
+        let nearest = Cost {
+            insns: self.insns.clamp(least.insns, most.insns),
+            stack: self.stack.clamp(least.stack, most.stack),
+            jited: self.jited.clamp(least.jited, most.jited),
+            micros: self.micros,
+        };
+        self.moved_by(TOLERANCE_OF_OTHERS, &nearest)
+    }
+
+    fn moved_by(&self, percent: u32, known: &Cost) -> Vec<String> {
         [("insns", self.insns, known.insns), ("stack", self.stack, known.stack), ("jited", self.jited, known.jited)]
             .into_iter()
-            .filter(|(_, now, before)| {
-                u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(TOLERANCE)
-            })
+            .filter(|(_, now, before)| u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(percent))
             .map(|(what, now, before)| {
                 let percent = (f64::from(now) / f64::from(before.max(1)) - 1.0) * 100.0;
                 format!("{what} {before} -> {now} ({percent:+.0} %)")
@@ -87,6 +104,21 @@ impl Table {
     /// What is written down for a series of kernels.
     pub fn of(&self, series: &str) -> Option<&Costs> {
         self.0.get(series)
+    }
+
+    /// The least and the most that any variant of a program costs on the kernels that are written down.
+    pub fn span(&self, program: &str) -> Option<(Cost, Cost)> {
+        let mut costs = self.0.values().filter_map(|costs| costs.get(program)).flat_map(BTreeMap::values);
+        let first = *costs.next()?;
+        Some(costs.fold((first, first), |(least, most), cost| {
+            let of = |choose: fn(u32, u32) -> u32, known: Cost| Cost {
+                insns: choose(known.insns, cost.insns),
+                stack: choose(known.stack, cost.stack),
+                jited: choose(known.jited, cost.jited),
+                micros: choose(known.micros, cost.micros),
+            };
+            (of(u32::min, least), of(u32::max, most))
+        }))
     }
 
     /// Writes a series anew.
@@ -167,6 +199,23 @@ fn a_cost_may_move_by_a_fifth_and_no_further() {
     assert!(Cost { insns: 120, stack: 40, jited: 800, micros: 9999 }.moved(&known).is_empty());
     let moved = Cost { insns: 121, stack: 39, jited: 1201, micros: 10 }.moved(&known);
     assert_eq!(moved, ["insns 100 -> 121 (+21 %)", "stack 50 -> 39 (-22 %)", "jited 1000 -> 1201 (+20 %)"]);
+}
+
+#[test]
+fn a_kernel_that_is_not_written_down_may_cost_what_others_do_and_half_more_or_less() {
+    let cost = |insns, stack| Cost { insns, stack, jited: 1000, micros: 1 };
+    let costs = |variant: &str, cost| Costs::from([("send".into(), BTreeMap::from([(variant.into(), cost)]))]);
+    let kernels = [("6.12", costs("usual", cost(100, 200))), ("7", costs("no IPv6", cost(200, 100)))];
+    let table = Table(kernels.map(|(series, costs)| (series.to_owned(), costs)).into());
+    let span = table.span("send").expect("it is written down");
+    assert_eq!(span, (cost(100, 100), cost(200, 200)));
+    assert_eq!(table.span("verdict"), None);
+    for inside in [cost(50, 150), cost(150, 300), cost(200, 50), cost(300, 200)] {
+        assert_eq!(inside.outside(&span), Vec::<String>::new(), "{inside:?}");
+    }
+    assert_eq!(cost(302, 150).outside(&span), ["insns 200 -> 302 (+51 %)"]);
+    assert_eq!(cost(49, 150).outside(&span), ["insns 100 -> 49 (-51 %)"]);
+    assert_eq!(cost(150, 302).outside(&span), ["stack 200 -> 302 (+51 %)"]);
 }
 
 #[test]
