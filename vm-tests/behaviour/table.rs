@@ -48,7 +48,6 @@ impl Table {
     }
 
     /// The names of the kernels.
-    #[allow(dead_code, reason = "for the table of calls, which shares this file")]
     pub fn kernels(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().take(1).flatten().skip(1).map(String::as_str)
     }
@@ -70,6 +69,14 @@ impl Table {
     /// What is written down.
     pub fn answer(&self, kernel: &str, statement: &str) -> Option<&String> {
         self.cell(kernel, statement)
+    }
+
+    /// What is written down for every kernel that `counts`, if it is the same for all of them.
+    #[allow(dead_code, reason = "for the table of behaviours; that of calls shares this file")]
+    pub fn common_answer(&self, statement: &str, counts: impl Fn(&str) -> bool) -> Option<&String> {
+        let mut answers = self.kernels().filter(|kernel| counts(kernel)).map(|kernel| self.answer(kernel, statement));
+        let first = answers.next()??;
+        answers.all(|answer| answer == Some(first)).then_some(first)
     }
 
     /// What the rows are about.
@@ -113,6 +120,16 @@ impl std::fmt::Display for Table {
         }
         f.write_str(&self.after)
     }
+}
+
+#[test]
+fn an_answer_is_common_when_every_kernel_that_counts_gives_it() {
+    let table =
+        Table::parse("|   | 6.1 | 6.12 | 7 |\n|--|--|--|--|\n| release | a | b | c |\n| sees | no | yes | yes |\n");
+    assert_eq!(table.common_answer("sees", |kernel| kernel != "6.1").map(String::as_str), Some("yes"));
+    assert_eq!(table.common_answer("sees", |_| true), None);
+    assert_eq!(table.common_answer("sees", |_| false), None);
+    assert_eq!(table.common_answer("hears", |_| true), None);
 }
 
 #[test]
