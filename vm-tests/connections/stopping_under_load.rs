@@ -33,7 +33,7 @@ enum Call {
 
 /// Runs `act` while the receiver of a message holds its socket, and checks what arrives.
 fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
-    let Some(hole) = Hole::new() else { return eprintln!("this kernel has no userfaultfd") };
+    let hole = Hole::new();
     if call == Call::Receive {
         put(&pair.client, b"M1M1");
         assert!(wait_within(&pair.server, PollFlags::POLLIN, HANG), "the first message has not arrived");

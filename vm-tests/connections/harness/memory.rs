@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use syscalls::Btf;
+
 /// A memory cgroup of version 1, with a limit for socket memory of its own.
 pub struct SocketMemory(PathBuf);
 
@@ -12,11 +14,16 @@ const LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 pub const PLENTY: u64 = 1 << 30;
 
 impl SocketMemory {
-    /// `None` where there is no such hierarchy: version 2 has no limit for sockets alone.
+    /// `None` where the kernel is built without version 1 (CONFIG_MEMCG_V1): version 2 has no limit for sockets alone.
     pub fn new() -> Option<Self> {
-        if !Path::new(ROOT).join(LIMIT).exists() {
+        if Btf::vmlinux().expect("read the kernel's types").member("mem_cgroup", "tcpmem").is_err() {
             return None;
         }
+        assert!(
+            Path::new(ROOT).join(LIMIT).exists(),
+            "this kernel can limit the memory of sockets, yet there is no {ROOT}/{LIMIT}; mount it: \
+             mount -t cgroup -o memory memory {ROOT}"
+        );
         let group = Self(group(std::process::id()));
         fs::create_dir(&group.0).expect("make a memory cgroup");
         group.limit(PLENTY);

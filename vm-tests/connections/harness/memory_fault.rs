@@ -27,15 +27,11 @@ unsafe impl Send for Hole {}
 unsafe impl Sync for Hole {}
 
 impl Hole {
-    /// `None` where the kernel has no userfaultfd.
-    pub fn new() -> Option<Self> {
+    /// A new page. The kernel has to have userfaultfd (CONFIG_USERFAULTFD), and let root use it.
+    pub fn new() -> Self {
         // SAFETY: no pointer is passed.
         let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) };
-        if fd < 0 {
-            let error = io::Error::last_os_error();
-            assert_eq!(error.raw_os_error(), Some(libc::ENOSYS), "userfaultfd: {error}");
-            return None;
-        }
+        assert!(fd >= 0, "userfaultfd (as root, on a kernel with CONFIG_USERFAULTFD): {}", io::Error::last_os_error());
         // SAFETY: the kernel has just made this descriptor, and nobody else has it.
         let faults = unsafe { OwnedFd::from_raw_fd(fd as i32) };
         let (kinds, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -47,7 +43,7 @@ impl Hole {
         hole.control(API, &mut [0xaa, 0, 0]);
         // struct uffdio_register: start, length, UFFDIO_REGISTER_MODE_MISSING.
         hole.control(REGISTER, &mut [at as u64, PAGE as u64, 1, 0]);
-        Some(hole)
+        hole
     }
 
     /// Where it is. Whoever reads or writes there waits.
