@@ -13,7 +13,6 @@ use crate::archive::{self, Apt, Found};
 use crate::config::Config;
 use crate::manifest::{self, Manifest, sha256};
 use crate::mirror::Mirror;
-use crate::modules::Modules;
 use crate::tools;
 
 /// The folder with the kernels.
@@ -29,8 +28,6 @@ pub struct Kernel {
     pub release: String,
     /// The compressed image.
     pub image: PathBuf,
-    /// The folder of its modules.
-    pub modules: PathBuf,
     _held: Arc<Flock<File>>,
 }
 
@@ -131,7 +128,7 @@ impl Cache {
     /// # Errors
     /// When something is missing on this machine, or a series is missing in the archive.
     pub fn fetch(&self, config: &Config, mirror: Option<&str>) -> Result<Manifest> {
-        tools::provide_for_fetching()?;
+        tools::check_for_fetching()?;
         let _alone = self.changing()?;
         let named = mirror.map(Mirror::at).or_else(|| Mirror::of_machine(Path::new("/etc/apt")));
         // Of other distributions, Ubuntu for one, apt knows other archives.
@@ -188,7 +185,7 @@ impl Cache {
     fn unpack(&self, kernel: &manifest::Kernel, before: &Manifest) -> Result<()> {
         let tree = self.root.join(KERNELS).join(&kernel.release);
         if tree.exists() {
-            if before.kernels.contains(kernel) {
+            if before.kernels.contains(kernel) && modules_in(&tree, &kernel.release).is_ok() {
                 return Ok(());
             }
             // A run that uses it is waited for.
@@ -201,7 +198,8 @@ impl Cache {
             let file = self.root.join(PACKAGES).join(&package.file);
             tools::run(tools::command("dpkg-deb")?.arg("-x").arg(file).arg(unfinished.path()))?;
         }
-        let modules = modules_in(unfinished.path(), &kernel.release)?;
+        let modules = module_folder(unfinished.path(), &kernel.release)?;
+        decompress(&modules)?;
         // .../lib/modules/RELEASE, for depmod, is below BASE/lib/modules.
         let base = modules.ancestors().nth(3).context("find the base of the modules")?;
         tools::run(tools::command("depmod")?.arg("-b").arg(base).arg(&kernel.release))?;
@@ -249,7 +247,7 @@ impl Cache {
         let places = [tree.join("boot").join(format!("vmlinuz-{}", kernel.release)), modules.join("vmlinuz")];
         let image = places.into_iter().find(|path| path.is_file());
         let image = image.with_context(|| format!("no kernel image in {}", tree.display()))?;
-        Ok(Kernel { release: kernel.release.clone(), image, modules, _held: Arc::new(held) })
+        Ok(Kernel { release: kernel.release.clone(), image, _held: Arc::new(held) })
     }
 
     /// Whether there is a kernel of each series that the configuration names, ready to boot.
@@ -283,7 +281,7 @@ impl Cache {
     /// # Errors
     /// When the file is not complete or not what it was.
     pub fn import(&self, file: &Path) -> Result<Manifest> {
-        tools::provide_for_fetching()?;
+        tools::check_for_fetching()?;
         let opened = File::open(file).with_context(|| format!("open {}", file.display()))?;
         let arrived = self.scratch()?;
         let _alone = self.changing()?;
@@ -304,24 +302,6 @@ impl Cache {
     }
 }
 
-impl Kernel {
-    /// The files of the modules with these names and of those they need, in load order. Those `if_there` may be missing.
-    ///
-    /// # Errors
-    /// When the kernel has no such module.
-    pub fn module_files(&self, names: &[String], if_there: &[String]) -> Result<Vec<PathBuf>> {
-        let read = |name: &str| {
-            let path = self.modules.join(name);
-            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
-        };
-        let (dependencies, built_in) = (read("modules.dep")?, read("modules.builtin")?);
-        let modules = Modules::parse(&dependencies, &built_in);
-        let there = if_there.iter().filter(|name| modules.has(name)).cloned().collect::<Vec<_>>();
-        let files = modules.in_load_order(&[names, &there].concat())?;
-        Ok(files.into_iter().map(|file| self.modules.join(file)).collect())
-    }
-}
-
 fn read_manifest(path: &Path) -> Result<Manifest> {
     let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
     let manifest: Manifest =
@@ -330,13 +310,41 @@ fn read_manifest(path: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// Unpacks every module below `folder`: the initramfs that vng makes has no program that could.
+fn decompress(folder: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("look at {}", folder.display()))? {
+        let entry = entry.with_context(|| format!("look at {}", folder.display()))?;
+        if entry.file_type().with_context(|| format!("look at {}", folder.display()))?.is_dir() {
+            decompress(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().ends_with(".ko.xz") {
+            files.push(entry.path());
+        }
+    }
+    if !files.is_empty() {
+        tools::run(tools::command("xz")?.arg("--decompress").args(files))?;
+    }
+    Ok(())
+}
+
 /// Packages have their modules in `lib`, newer ones in `usr/lib`.
-fn modules_in(tree: &Path, release: &str) -> Result<PathBuf> {
+fn module_folder(tree: &Path, release: &str) -> Result<PathBuf> {
     let places = ["lib", "usr/lib"].map(|lib| tree.join(lib).join("modules").join(release));
     match places.into_iter().find(|path| path.is_dir()) {
         Some(path) => Ok(path),
         None => bail!("no modules of {release} in {}: fetch it again", tree.display()),
     }
+}
+
+/// The folder of a kernel's modules, all of which the initramfs can load.
+fn modules_in(tree: &Path, release: &str) -> Result<PathBuf> {
+    let folder = module_folder(tree, release)?;
+    let list = folder.join("modules.dep");
+    let modules = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
+    if let Some(packed) = modules.lines().find(|line| line.contains(".ko.")) {
+        bail!("{release} has modules that are compressed, {packed} for one: fetch it again");
+    }
+    Ok(folder)
 }
 
 #[cfg(test)]
@@ -397,6 +405,28 @@ mod tests {
         let error = format!("{:#}", elsewhere.import(&file).expect_err("changed"));
         assert!(error.contains("linux_1.deb was changed"), "{error}");
         assert_eq!(elsewhere.manifest().expect("read"), Manifest::default());
+    }
+
+    #[test]
+    fn modules_are_unpacked_and_a_kernel_with_compressed_ones_is_not_ready() {
+        let (folder, cache) = cache("package", "");
+        let modules = cache.root.join(KERNELS).join("6.1.0/lib/modules/6.1.0");
+        fs::create_dir_all(modules.join("kernel/net")).expect("make");
+        fs::write(modules.join("vmlinuz"), "").expect("write");
+        fs::write(modules.join("modules.dep"), "kernel/net/a.ko.xz: kernel/net/b.ko.xz\n").expect("write");
+        let manifest = cache.manifest().expect("read");
+        let error = cache.kernel(&manifest, "6.1").expect_err("compressed").to_string();
+        assert!(error.contains("a.ko.xz") && error.contains("fetch it again"), "{error}");
+
+        let module = modules.join("kernel/net/a.ko");
+        fs::write(&module, "a module").expect("write");
+        tools::run(std::process::Command::new("xz").arg(&module)).expect("compress");
+        assert!(!module.exists());
+        decompress(&modules).expect("unpack");
+        assert_eq!(fs::read_to_string(&module).expect("read"), "a module");
+        fs::write(modules.join("modules.dep"), "kernel/net/a.ko: kernel/net/b.ko\n").expect("write");
+        cache.kernel(&manifest, "6.1").expect("ready");
+        drop(folder);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Default for Guest {
             processors: 2,
             memory_mib: 2048,
             at_once: 2,
-            boot_seconds: 180,
+            boot_seconds: 300,
             modules: vec![],
             modules_if_there: vec![],
         }
@@ -102,8 +102,6 @@ impl Default for Guest {
 pub struct Emulation {
     /// Added to the environment of every test.
     pub environment: BTreeMap<String, String>,
-    /// How often a test is tried, at most, while it fails.
-    pub attempts: Option<u32>,
 }
 
 /// A test binary of this workspace.

@@ -1,8 +1,8 @@
-//! What a kernel wrote to its console, and what of it says that the kernel itself went wrong.
+//! What a kernel writes to its console, and what of it says that the kernel itself went wrong.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::Read;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How such messages begin, after the time.
 const BEGINNINGS: &[&str] = &[
@@ -43,48 +43,91 @@ fn message(line: &str) -> &str {
 /// A console that is still being written.
 #[derive(Debug)]
 pub struct Console {
-    file: File,
-    /// The beginning of a line whose end has not come.
-    unfinished: Vec<u8>,
+    written: Arc<(Mutex<Written>, Condvar)>,
+    /// Up to where it has been given out, in bytes.
+    given: usize,
 }
 
+#[derive(Debug, Default)]
+struct Written {
+    text: Vec<u8>,
+    ended: bool,
+}
+
+/// A mark did not come.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest's console does not show {0:?}")]
+pub struct Unmarked(String);
+
 impl Console {
-    /// Opens the file that the console is written to.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, unfinished: vec![] })
+    /// Reads `source` to its end, in a thread.
+    pub fn read(mut source: impl Read + Send + 'static) -> Self {
+        let written = Arc::<(Mutex<Written>, Condvar)>::default();
+        let kept = Arc::clone(&written);
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            loop {
+                // A console that cannot be read has ended as far as anybody can tell.
+                let length = source.read(&mut part).unwrap_or_default();
+                let mut written = lock(&kept);
+                written.text.extend(&part[..length]);
+                written.ended = length == 0;
+                kept.1.notify_all();
+                if length == 0 {
+                    return;
+                }
+            }
+        });
+        Self { written, given: 0 }
     }
 
-    /// The lines that were completed since the last call.
+    /// What was written since the last call and before the line with `mark`.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn new_lines(&mut self) -> io::Result<String> {
-        self.file.read_to_end(&mut self.unfinished)?;
-        let complete = self.unfinished.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let lines: Vec<u8> = self.unfinished.drain(..complete).collect();
-        Ok(String::from_utf8_lossy(&lines).into_owned())
+    /// When there is no such line in time.
+    pub fn up_to(&mut self, mark: &str, patience: Duration) -> Result<String, Unmarked> {
+        let sought = |written: &Written| position(&written.text[self.given..], mark.as_bytes());
+        let guard = lock(&self.written);
+        let waited =
+            self.written.1.wait_timeout_while(guard, patience, |written| sought(written).is_none() && !written.ended);
+        let (written, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let at = self.given + sought(&written).ok_or_else(|| Unmarked(mark.to_owned()))?;
+        let before = String::from_utf8_lossy(&written.text[self.given..at]).into_owned();
+        drop(written);
+        self.given = at + mark.len();
+        Ok(before)
     }
 
-    /// The last `bytes` of everything.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn end(&mut self, bytes: u64) -> io::Result<String> {
-        let length = self.file.metadata()?.len();
-        self.file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
-        let mut end = Vec::new();
-        self.file.read_to_end(&mut end)?;
-        Ok(String::from_utf8_lossy(&end).into_owned())
+    /// What was written since the last call, once it has ended or `patience` is over.
+    pub fn rest(&mut self, patience: Duration) -> String {
+        let guard = lock(&self.written);
+        let waited = self.written.1.wait_timeout_while(guard, patience, |written| !written.ended);
+        let (written, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let rest = String::from_utf8_lossy(&written.text[self.given..]).into_owned();
+        self.given = written.text.len();
+        rest
     }
+
+    /// The last `bytes` of everything that was written.
+    pub fn end(&self, bytes: usize) -> String {
+        let written = lock(&self.written);
+        String::from_utf8_lossy(&written.text[written.text.len().saturating_sub(bytes)..]).into_owned()
+    }
+}
+
+fn lock(written: &(Mutex<Written>, Condvar)) -> MutexGuard<'_, Written> {
+    written.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn position(text: &[u8], sought: &[u8]) -> Option<usize> {
+    text.windows(sought.len()).position(|window| window == sought)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Write, pipe};
+    use std::time::Instant;
 
     #[test]
     fn messages_about_the_kernels_own_mistakes_are_found_and_others_are_not() {
@@ -109,13 +152,27 @@ mod tests {
     }
 
     #[test]
-    fn each_line_is_given_once_and_only_when_it_is_complete() {
-        let mut writer = tempfile::NamedTempFile::new().expect("make a file");
-        let mut console = Console::open(writer.path()).expect("open");
-        for (written, seen) in [("one\ntw", "one\n"), ("o", ""), ("\nthree\n", "two\nthree\n"), ("", "")] {
-            writer.write_all(written.as_bytes()).expect("write");
-            assert_eq!(console.new_lines().expect("read"), seen);
-        }
-        assert_eq!(console.end(6).expect("read"), "three\n");
+    fn what_comes_before_a_mark_is_given_once_and_waited_for() {
+        const SOON: Duration = Duration::from_millis(50);
+        let (reader, mut writer) = pipe().expect("make a pipe");
+        let mut console = Console::read(reader);
+        writer.write_all(b"one\nmark 0.\ntwo\nmark").expect("write");
+        assert_eq!(console.up_to("mark 0.", SOON).expect("it is there"), "one\n");
+        let error = console.up_to("mark 1.", SOON).expect_err("only half of it").to_string();
+        assert!(error.contains("mark 1."), "{error}");
+
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(SOON);
+            writer.write_all(b" 1.\nthree").expect("write");
+        });
+        let begun = Instant::now();
+        assert_eq!(console.up_to("mark 1.", Duration::from_secs(10)).expect("it comes"), "\ntwo\n");
+        later.join().expect("write");
+        // The writer has closed the pipe: there is nothing to wait for.
+        assert!(console.up_to("mark 2.", Duration::from_secs(10)).is_err());
+        assert_eq!(console.rest(Duration::from_secs(10)), "\nthree");
+        assert_eq!(console.rest(SOON), "");
+        assert_eq!(console.end(3), "ree");
+        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 }

@@ -1,114 +1,80 @@
-//! The guest's first process: prepares the system, runs its job, powers off.
+//! The guest's side of a run, `vm-tests guest JOB`: loads kernel modules, runs the job's tasks, reports on standard output.
 //!
-//! It is this package's own binary, as everything that runs in a guest is one static file; so a guest needs no
-//! distribution.
+//! vng starts it when the guest is up, as root, on this machine's own files, which the guest sees read-only.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::fcntl::OFlag;
-use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::tcdrain;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-use crate::protocol::{Ending, Event, JOB, Job, PORT, REPORTED_OUTPUT, Task};
-
-/// `MODULE_INIT_COMPRESSED_FILE` (include/uapi/linux/module.h): the kernel unpacks the module itself. Every kernel whose
-/// modules Debian compresses can.
-const COMPRESSED: ModuleInitFlags = ModuleInitFlags::from_bits_retain(4);
-
-/// Where the output of the running task is kept.
-const OUTPUT: &str = "/tmp/output";
+use crate::protocol::{Ending, Event, Job, Overmount, REPORTED_OUTPUT, Task, mark};
+use crate::tools;
 
 /// How often a running task is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Does everything a guest has to do and never returns: a kernel whose first process ends panics.
-pub fn main() -> ! {
-    if let Err(error) = report_and_run() {
-        // To the console, which the host shows when it hears nothing else.
-        eprintln!("vm-tests: {error:#}");
-    }
-    loop {
-        // With QEMU's -no-reboot either way ends the machine.
-        let _ = reboot(RebootMode::RB_POWER_OFF);
-        let _ = reboot(RebootMode::RB_AUTOBOOT);
-    }
-}
+/// Where files are in memory.
+const MEMORY: &str = "/run";
 
-fn report_and_run() -> Result<()> {
-    mount_file_systems()?;
-    let mut host = Host::open()?;
-    let outcome = run_job(&mut host);
-    let last = match &outcome {
+/// Does what `job` says, and tells the host how it goes.
+///
+/// # Errors
+/// When the host cannot be told.
+pub fn run(job: &Path) -> Result<()> {
+    let mut host = Host { marks: 0 };
+    let last = match run_job(job, &mut host) {
         Ok(()) => Event::Done,
         Err(error) => Event::Broken { reason: format!("{error:#}") },
     };
-    host.tell(&last)?;
-    tcdrain(&host.port).context("wait until the host has everything")?;
-    outcome
-}
-
-/// What a distribution's first process would have mounted.
-fn mount_file_systems() -> Result<()> {
-    for (kind, at) in [
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("devtmpfs", "/dev"),
-        ("devpts", "/dev/pts"),
-        ("tmpfs", "/dev/shm"),
-        ("cgroup2", "/sys/fs/cgroup"),
-        ("bpf", "/sys/fs/bpf"),
-    ] {
-        fs::create_dir_all(at).with_context(|| format!("make {at}"))?;
-        mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("mount {kind} at {at}"))?;
-    }
-    // The root itself is in memory, and executables may lie below these.
-    for at in ["/run", "/tmp"] {
-        fs::create_dir_all(at).with_context(|| format!("make {at}"))?;
-    }
-    Ok(())
+    host.tell(&last)
 }
 
 /// The way out of the guest.
 struct Host {
-    port: File,
+    /// How many marks are in the kernel log.
+    marks: usize,
 }
 
 impl Host {
-    fn open() -> Result<Self> {
-        let port = File::options()
-            .write(true)
-            .custom_flags(OFlag::O_NOCTTY.bits())
-            .open(PORT)
-            .with_context(|| format!("open {PORT}"))?;
-        Ok(Self { port })
-    }
-
+    /// Says what happened, after everything that the kernel has said.
     fn tell(&mut self, event: &Event) -> Result<()> {
+        if matches!(event, Event::Ready { .. } | Event::Ended { .. } | Event::Done) {
+            // A warning, which the console shows. Opened anew, since the writers of this file are throttled one by one.
+            let line = format!("<4>{}\n", mark(self.marks));
+            let mut log = File::options().write(true).open("/dev/kmsg").context("open /dev/kmsg")?;
+            log.write_all(line.as_bytes()).context("write to /dev/kmsg")?;
+            self.marks += 1;
+        }
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
-        self.port.write_all(&line).with_context(|| format!("write to {PORT}"))
+        let mut output = std::io::stdout().lock();
+        output.write_all(&line).and_then(|()| output.flush()).context("write to the host")
     }
 }
 
-fn run_job(host: &mut Host) -> Result<()> {
-    let job: Job = serde_json::from_slice(&fs::read(JOB).with_context(|| format!("read {JOB}"))?)
-        .with_context(|| format!("understand {JOB}"))?;
+fn run_job(job: &Path, host: &mut Host) -> Result<()> {
+    let job: Job = serde_json::from_slice(&fs::read(job).with_context(|| format!("read {}", job.display()))?)
+        .with_context(|| format!("understand {}", job.display()))?;
+    // Whatever a task leaves running becomes a child of this process.
+    set_child_subreaper(true).context("become a subreaper")?;
+    bind_file_systems(&job)?;
     for module in &job.modules {
-        load(module).with_context(|| format!("load {}", module.display()))?;
+        load(module)?;
+    }
+    for module in &job.modules_if_there {
+        if is_there(module)? {
+            load(module)?;
+        }
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
     host.tell(&Event::Ready { release: release.trim().to_owned() })?;
@@ -116,19 +82,10 @@ fn run_job(host: &mut Host) -> Result<()> {
     let read = |file: &PathBuf| fs::read_to_string(file).with_context(|| format!("read {}", file.display()));
     let before: Vec<String> = job.files.iter().map(read).collect::<Result<_>>()?;
     for (index, task) in job.tasks.iter().enumerate() {
-        host.tell(&Event::Started { task: index })?;
-        let (mut attempts, mut output) = (0, String::new());
-        let (ending, seconds) = loop {
-            let began = Instant::now();
-            let ending = run(task)?;
-            let seconds = began.elapsed().as_secs_f64();
-            attempts += 1;
-            output += &end_of_output()?;
-            if attempts >= task.attempts || matches!(ending, Ending::Exited(0) | Ending::TimedOut) {
-                break (ending, seconds);
-            }
-        };
-        host.tell(&Event::Ended { task: index, ending, seconds, attempts, output })?;
+        let began = Instant::now();
+        let (ending, output) = run_task(task)?;
+        let seconds = began.elapsed().as_secs_f64();
+        host.tell(&Event::Ended { task: index, ending, seconds, output })?;
     }
     for (file, before) in job.files.iter().zip(before) {
         let contents = read(file)?;
@@ -139,32 +96,53 @@ fn run_job(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-fn load(module: &Path) -> Result<()> {
-    let flags = if module.extension().is_some_and(|extension| extension == "ko") {
-        ModuleInitFlags::empty()
-    } else {
-        COMPRESSED
-    };
-    Ok(finit_module(File::open(module)?, &CString::default(), flags)?)
+/// What a test finds on a machine with systemd, and what the job wants.
+fn bind_file_systems(job: &Job) -> Result<()> {
+    let bpffs = "/sys/fs/bpf";
+    mount(Some("bpf"), bpffs, Some("bpf"), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("mount the BPF file system at {bpffs}"))?;
+    if let Some(Overmount { folder, at }) = &job.programs {
+        bind(folder, at)?;
+    }
+    // Copies that can be written, where the originals are.
+    for (number, file) in job.files.iter().enumerate() {
+        let copy = Path::new(MEMORY).join(format!("vm-tests-{number}"));
+        fs::copy(file, &copy).with_context(|| format!("copy {}", file.display()))?;
+        bind(&copy, file)?;
+    }
+    Ok(())
 }
 
-fn run(task: &Task) -> Result<Ending> {
-    let output = File::create(OUTPUT).with_context(|| format!("create {OUTPUT}"))?;
-    let mut complaints = output.try_clone().context("duplicate a file descriptor")?;
+fn bind(what: &Path, at: &Path) -> Result<()> {
+    mount(Some(what), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .with_context(|| format!("mount {} at {}", what.display(), at.display()))
+}
+
+fn load(module: &str) -> Result<()> {
+    tools::run(tools::command("modprobe")?.arg(module))
+        .map(drop)
+        .context("load a kernel module (the list is in vm-tests/kernels.toml)")
+}
+
+fn is_there(module: &str) -> Result<bool> {
+    let status = tools::command("modprobe")?.args(["--quiet", "--dry-run", module]).status();
+    Ok(status.context("run modprobe")?.success())
+}
+
+fn run_task(task: &Task) -> Result<(Ending, String)> {
+    let mut output = tempfile::tempfile_in(MEMORY).context("make a file for a task's output")?;
+    let copy = || output.try_clone().context("duplicate a file descriptor");
     let started = Command::new(&task.program)
         .args(&task.arguments)
         .env_clear()
         .envs(&task.environment)
         .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(complaints.try_clone().context("duplicate a file descriptor")?)
+        .stdout(copy()?)
+        .stderr(copy()?)
         .spawn();
     let mut child = match started {
         Ok(child) => child,
-        Err(error) => {
-            writeln!(complaints, "start {}: {error}", task.program.display())?;
-            return Ok(Ending::NotStarted);
-        }
+        Err(error) => return Ok((Ending::NotStarted, format!("start {}: {error}\n", task.program.display()))),
     };
     let deadline = Instant::now() + Duration::from_secs(task.timeout_seconds);
     let status = loop {
@@ -174,19 +152,25 @@ fn run(task: &Task) -> Result<Ending> {
             None => std::thread::sleep(GLANCE),
         }
     };
-    end_every_process();
-    Ok(match status {
-        Some(status) => ending(status),
-        None => Ending::TimedOut,
-    })
+    end_every_child()?;
+    Ok((status.map_or(Ending::TimedOut, ending), end_of(&mut output)?))
 }
 
-/// A task leaves nothing running: the next one finds the system as the first one did.
-fn end_every_process() {
-    // From the first process this reaches every other one. ESRCH: there is none.
-    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    // Fails with ECHILD when all have been reaped.
-    while waitpid(None::<Pid>, Some(WaitPidFlag::__WALL)).is_ok() {}
+/// A task leaves nothing running. Who is killed leaves its own children to this process, until there are none.
+fn end_every_child() -> Result<()> {
+    loop {
+        // Of the only thread of this process (proc_tid_children(5)).
+        let children = fs::read_to_string("/proc/thread-self/children").context("read the children of this process")?;
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            // ESRCH: it has just ended.
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+        match waitpid(None::<Pid>, Some(WaitPidFlag::__WALL)) {
+            Err(Errno::ECHILD) => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("wait for what a task has started"),
+        }
+    }
 }
 
 fn ending(status: ExitStatus) -> Ending {
@@ -196,11 +180,33 @@ fn ending(status: ExitStatus) -> Ending {
     }
 }
 
-fn end_of_output() -> Result<String> {
-    let mut file = File::open(OUTPUT).with_context(|| format!("open {OUTPUT}"))?;
-    let length = file.metadata().context("look at the output")?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(REPORTED_OUTPUT))).context("seek in the output")?;
+fn end_of(output: &mut File) -> Result<String> {
+    let length = output.metadata().context("look at the output")?.len();
+    output.seek(SeekFrom::Start(length.saturating_sub(REPORTED_OUTPUT))).context("seek in the output")?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).context("read the output")?;
+    output.read_to_end(&mut bytes).context("read the output")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(script: &str, timeout_seconds: u64) -> Task {
+        Task {
+            name: String::new(),
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: Default::default(),
+            timeout_seconds,
+        }
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_started_is_no_failure_of_the_guest() {
+        let task = Task { program: "/no/such/program".into(), ..task("", 1) };
+        let (ending, output) = run_task(&task).expect("go on");
+        assert_eq!(ending, Ending::NotStarted);
+        assert!(output.contains("/no/such/program"), "{output}");
+    }
 }

@@ -1,10 +1,10 @@
 //! Runs the tests of this workspace on other kernels, in virtual machines.
 //!
-//! A guest is a kernel of the Debian archive and an initramfs with static files only: this package's own binary as the
-//! first process ([`guest`]), kernel modules, and the test binaries where they are on this machine. It needs no network,
-//! no disk and no distribution, and the machine needs QEMU and nothing else.
+//! A guest is a kernel of the Debian archive that virtme-ng boots on this machine's own files, which it sees read-only
+//! ([`vng`]). There this package's own binary ([`guest`]) loads kernel modules and runs the test binaries where they are.
 //!
-//! [`cache`] gets kernels, [`binaries`] builds the tests, [`matrix`] runs them, [`report`] tells what came out.
+//! [`cache`] gets kernels, [`binaries`] builds the tests, [`matrix`] runs them, [`report`] tells what came out. Nothing is
+//! installed or fetched while tests run: `.ci/install` does that before.
 #![deny(missing_docs)]
 
 pub mod archive;
@@ -13,12 +13,10 @@ pub mod cache;
 pub mod config;
 pub mod console;
 pub mod guest;
-pub mod initramfs;
 pub mod manifest;
 pub mod matrix;
 pub mod mirror;
-pub mod modules;
 pub mod protocol;
-pub mod qemu;
 pub mod report;
 pub mod tools;
+pub mod vng;

@@ -1,4 +1,4 @@
-//! The command line of the kernel matrix, and the first process of its guests.
+//! The command line of the kernel matrix.
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,6 +31,18 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Action {
+    #[command(flatten)]
+    Matrix(Matrix),
+    /// Do what a job says and report on standard output: `run` has this started in each guest.
+    #[command(hide = true)]
+    Guest {
+        /// The job, as JSON.
+        job: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum Matrix {
     /// Fetch the newest kernel of each series from the Debian archive.
     Fetch {
         /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses, or Debian's].
@@ -85,10 +97,6 @@ const FAILED: u8 = 1;
 const INCOMPLETE: u8 = 2;
 
 fn main() -> ExitCode {
-    // The kernel starts the first process of a guest by this name.
-    if std::env::args_os().next().is_some_and(|name| name == "/init") {
-        vm_tests::guest::main();
-    }
     match run(Command::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -99,15 +107,19 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<u8> {
+    let action = match command.action {
+        Action::Guest { job } => return vm_tests::guest::run(&job).map(|()| PASSED),
+        Action::Matrix(action) => action,
+    };
     let config = Config::read(command.config.as_deref())?;
     let cache = Cache::open(command.cache)?;
-    match command.action {
-        Action::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => list(&cache.manifest()?),
-        Action::Fetch { mirror, .. } => list(&cache.fetch(&config, mirror.as_deref())?),
-        Action::Export { file } => cache.export(&file)?,
-        Action::Import { file } => list(&cache.import(&file)?),
-        Action::List => list(&cache.manifest()?),
-        Action::Run(run) => {
+    match action {
+        Matrix::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => list(&cache.manifest()?),
+        Matrix::Fetch { mirror, .. } => list(&cache.fetch(&config, mirror.as_deref())?),
+        Matrix::Export { file } => cache.export(&file)?,
+        Matrix::Import { file } => list(&cache.import(&file)?),
+        Matrix::List => list(&cache.manifest()?),
+        Matrix::Run(run) => {
             let selection = selection(&config, &run)?;
             let report = matrix::run(&config, &cache, &selection)?;
             print!("{}", report.text());

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,25 +11,27 @@ use anyhow::{Context, Result, ensure};
 use crate::binaries::{Binary, one_test_passed, workspace};
 use crate::cache::{Cache, Kernel};
 use crate::config::Config;
-use crate::console::{Console, complaints};
-use crate::initramfs::Initramfs;
+use crate::console::complaints;
 use crate::manifest::Manifest;
-use crate::protocol::{Ending, Event, JOB, Job, Task};
-use crate::qemu::{Accelerator, Hardware, Machine, QEMU, Silence};
+use crate::protocol::{Ending, Event, Job, Overmount, Task, mark};
 use crate::report::{KernelReport, Report, TestResult, Verdict};
 use crate::tools;
+use crate::vng::{Accelerator, Hardware, Machine, Silence, VNG};
 
 /// How long after a test's own time the guest may take to report it.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// How long the console of a guest that is off may take to end.
+const SOON: Duration = Duration::from_secs(5);
 
 /// How long the trial of KVM may take.
 const TRIAL: Duration = Duration::from_secs(30);
 
 /// How much of a console is shown when a guest does not come up, in bytes.
-const SHOWN_CONSOLE: u64 = 4096;
+const SHOWN_CONSOLE: usize = 4096;
 
-/// Memory that QEMU itself takes, in MiB.
-const QEMU_MIB: u64 = 256;
+/// Memory that QEMU itself and virtiofsd take, in MiB.
+const HOST_MIB: u64 = 256;
 
 /// In the environment of every test: the series of the kernel that it runs on, as the configuration has it.
 const SERIES: &str = "KERNEL_SERIES";
@@ -52,25 +53,10 @@ pub struct Selection {
 #[derive(Debug, Default)]
 struct Load {
     tasks: Vec<Task>,
-    binaries: Vec<Packed>,
+    /// Test binaries, and others that they expect where they are.
+    binaries: Vec<PathBuf>,
     /// Files that tests may change.
     files: Vec<PathBuf>,
-}
-
-/// A file for the guest's root.
-#[derive(Debug, Clone)]
-struct Packed {
-    /// Where it is on this machine.
-    from: PathBuf,
-    /// Where it is in the guest.
-    at: PathBuf,
-}
-
-impl Packed {
-    /// A file that is at the same place in both.
-    fn same(path: &Path) -> Self {
-        Self { from: path.to_owned(), at: path.to_owned() }
-    }
 }
 
 /// Runs the matrix. What goes wrong with a kernel or a test is in the report.
@@ -84,41 +70,32 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
             "cannot exclude {series}: there is no such kernel in the configuration"
         );
     }
-    tools::provide_for_running()?;
+    tools::check_for_running()?;
     let manifest = cache.manifest()?;
     let mut load = load(config, selection.filter.as_deref())?;
     let scratch = cache.scratch()?;
     // Guests that start later get the same files, whatever is built meanwhile.
-    let own = Packed { from: "/proc/self/exe".into(), at: "/init".into() };
-    load.binaries.push(own);
-    for (number, binary) in load.binaries.iter_mut().enumerate() {
-        let copy = scratch.path().join(format!("binary-{number}"));
-        fs::copy(&binary.from, &copy).with_context(|| format!("copy {}", binary.from.display()))?;
-        binary.from = copy;
-    }
+    let own = scratch.path().join("vm-tests");
+    fs::copy("/proc/self/exe", &own).context("copy this program")?;
+    let programs = copy_programs(&load.binaries, &scratch.path().join("programs"))?;
     let wanted = config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
     let bootable: Vec<Kernel> = wanted.filter_map(|kernel| cache.kernel(&manifest, &kernel.series).ok()).collect();
-    let accelerator = choose_accelerator(config, scratch.path(), bootable.first(), &load.binaries)?;
+    let accelerator = choose_accelerator(config, scratch.path(), bootable.first(), &own)?;
     let mut environment = match accelerator {
         Accelerator::Kvm => BTreeMap::new(),
         Accelerator::Emulation => config.emulation.environment.clone(),
     };
     environment.extend(selection.environment.clone());
-    let attempts = match accelerator {
-        Accelerator::Kvm => 1,
-        Accelerator::Emulation => config.emulation.attempts.unwrap_or(1),
-    };
     for task in &mut load.tasks {
         task.environment.clone_from(&environment);
-        task.attempts = attempts;
     }
     let guest = &config.guest;
     let hardware = Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
     let at_once =
-        guests_at_once(selection.at_once.unwrap_or(guest.at_once), guest.memory_mib + QEMU_MIB, &free_memory()?);
+        guests_at_once(selection.at_once.unwrap_or(guest.at_once), guest.memory_mib + HOST_MIB, &free_memory()?);
     eprintln!("{} tests on {} kernels by {accelerator}, {at_once} at a time", load.tasks.len(), bootable.len());
 
-    let lab = Lab { config, hardware, scratch: scratch.path(), load: &load };
+    let lab = Lab { config, hardware, scratch: scratch.path(), own: &own, programs: &programs, load: &load };
     let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..config.kernels.len()).collect());
     let done: Mutex<Vec<Option<KernelReport>>> = Mutex::new(vec![None; config.kernels.len()]);
     std::thread::scope(|scope| {
@@ -163,7 +140,6 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
             arguments: [test, "--exact", "--test-threads=1"].map(str::to_owned).to_vec(),
             environment: BTreeMap::new(),
             timeout_seconds: tests.seconds,
-            attempts: 1,
         }));
         binaries.push(binary.path);
         binaries.extend(binary.companions);
@@ -173,7 +149,7 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     }
     binaries.sort();
     binaries.dedup();
-    load.binaries = binaries.iter().map(|path| Packed::same(path)).collect();
+    load.binaries = binaries;
     if let Some(filter) = filter {
         load.tasks.retain(|task| task.name.contains(filter));
         ensure!(!load.tasks.is_empty(), "no test has {filter:?} in its name");
@@ -195,42 +171,43 @@ fn free_memory() -> Result<String> {
     fs::read_to_string("/proc/meminfo").context("read how much memory is free")
 }
 
+/// Copies `binaries` into the new folder `to`, which guests see in the place of the folder that all of them are below.
+fn copy_programs(binaries: &[PathBuf], to: &Path) -> Result<Overmount> {
+    let folders = binaries.iter().filter_map(|binary| binary.parent());
+    let at = folders.min_by_key(|folder| folder.components().count()).context("there is no test binary")?;
+    for binary in binaries {
+        let inside = binary.strip_prefix(at);
+        let inside = inside.with_context(|| format!("{} is not below {}", binary.display(), at.display()))?;
+        let copy = to.join(inside);
+        let folder = copy.parent().unwrap_or(to);
+        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        fs::copy(binary, &copy).with_context(|| format!("copy {}", binary.display()))?;
+    }
+    Ok(Overmount { folder: to.to_owned(), at: at.to_owned() })
+}
+
 /// `/dev/kvm` may be there and of no use: only a guest that comes up shows that it works.
-fn choose_accelerator(
-    config: &Config,
-    scratch: &Path,
-    kernel: Option<&Kernel>,
-    binaries: &[Packed],
-) -> Result<Accelerator> {
+fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>, own: &Path) -> Result<Accelerator> {
     let Some(kernel) = kernel.filter(|_| File::options().read(true).write(true).open("/dev/kvm").is_ok()) else {
         return Ok(Accelerator::Emulation);
     };
-    let initramfs = scratch.join("trial.cpio");
-    write_initramfs(&initramfs, binaries, &Job::default())?;
     let guest = &config.guest;
     let hardware =
         Hardware { accelerator: Accelerator::Kvm, memory_mib: guest.memory_mib, processors: guest.processors };
-    let (console, complaints) = (scratch.join("trial.console"), scratch.join("trial.qemu"));
-    let mut machine = Machine::boot(hardware, &kernel.image, &initramfs, &console, &complaints)
-        .with_context(|| format!("start {QEMU}"))?;
+    let mut machine = boot(hardware, kernel, own, &scratch.join("trial"), &Job::default())?;
     Ok(match machine.next_event(TRIAL) {
         Ok(Event::Ready { .. }) => Accelerator::Kvm,
         _ => Accelerator::Emulation,
     })
 }
 
-/// The guest's root: files, among them this program as the first process, and the job.
-fn write_initramfs(path: &Path, files: &[Packed], job: &Job) -> Result<()> {
-    let write = || -> Result<()> {
-        let mut archive = Initramfs::new(BufWriter::new(File::create(path)?));
-        for Packed { from, at } in files {
-            archive.copy(from, at).with_context(|| format!("pack {}", from.display()))?;
-        }
-        archive.add(Path::new(JOB), &serde_json::to_vec(job)?)?;
-        archive.finish()?.flush()?;
-        Ok(())
-    };
-    write().with_context(|| format!("write the guest's root file system to {}", path.display()))
+/// Boots a guest that does `job`, with the new folder `folder` for its files.
+fn boot(hardware: Hardware, kernel: &Kernel, own: &Path, folder: &Path, job: &Job) -> Result<Machine> {
+    fs::create_dir(folder).with_context(|| format!("make {}", folder.display()))?;
+    let file = folder.join("job.json");
+    fs::write(&file, serde_json::to_vec(job)?).with_context(|| format!("write {}", file.display()))?;
+    Machine::boot(hardware, &kernel.image, &[own, Path::new("guest"), &file], folder)
+        .with_context(|| format!("start {VNG}"))
 }
 
 /// What every guest of a run has in common.
@@ -238,6 +215,9 @@ struct Lab<'a> {
     config: &'a Config,
     hardware: Hardware,
     scratch: &'a Path,
+    /// This program, as it was when the run began.
+    own: &'a Path,
+    programs: &'a Overmount,
     load: &'a Load,
 }
 
@@ -270,19 +250,17 @@ impl Lab<'_> {
         for task in &mut tasks {
             task.environment.insert(SERIES.to_owned(), report.series.clone());
         }
-        let path = |kind: &str| self.scratch.join(format!("{}-{first}.{kind}", report.series));
-        let (initramfs, console, qemu) = (path("cpio"), path("console"), path("qemu"));
-        let modules = kernel.module_files(&self.config.guest.modules, &self.config.guest.modules_if_there)?;
         let written = &self.load.files;
         let before = written.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().context("read test data")?;
-        let files: Vec<Packed> = written.iter().chain(&modules).map(|path| Packed::same(path)).collect();
-        let files = [self.load.binaries.clone(), files].concat();
-        write_initramfs(&initramfs, &files, &Job { modules, tasks: tasks.clone(), files: written.clone() })?;
-        // Made here, so that it can be read from the start.
-        File::create(&console).context("make a file for the console")?;
-        let mut log = Console::open(&console).context("open the guest's console")?;
-        let mut machine = Machine::boot(self.hardware, &kernel.image, &initramfs, &console, &qemu)
-            .with_context(|| format!("start {QEMU}"))?;
+        let job = Job {
+            modules: self.config.guest.modules.clone(),
+            modules_if_there: self.config.guest.modules_if_there.clone(),
+            programs: Some(self.programs.clone()),
+            tasks: tasks.clone(),
+            files: written.clone(),
+        };
+        let folder = self.scratch.join(format!("{}-{first}", report.series));
+        let mut machine = boot(self.hardware, kernel, self.own, &folder, &job)?;
 
         let boot = Duration::from_secs(self.config.guest.boot_seconds);
         let no_test_has_run = match machine.next_event(boot) {
@@ -293,21 +271,24 @@ impl Lab<'_> {
             Err(silence) => Some(format!("the guest did not come up: {silence}")),
         };
         if let Some(why) = no_test_has_run {
-            let said = fs::read_to_string(&qemu).unwrap_or_default();
-            let shown = log.end(SHOWN_CONSOLE).context("read the guest's console")?;
-            anyhow::bail!("{why}\n{said}the end of its console:\n{shown}");
+            anyhow::bail!("{why}\nthe end of its console:\n{}", machine.console.end(SHOWN_CONSOLE));
         }
-        // It is in the guest's memory now, and large: a run that is interrupted leaves nothing of the kind.
-        fs::remove_file(&initramfs).context("remove the guest's root file system")?;
-        report.complaints.extend(complaints(&log.new_lines().context("read the guest's console")?));
+        let mut marks = (0..).map(mark);
+        let mut said = |machine: &mut Machine| -> Result<Vec<String>> {
+            let mark = marks.next().unwrap_or_default();
+            Ok(complaints(&machine.console.up_to(&mark, GRACE)?))
+        };
+        report.complaints.extend(said(&mut machine)?);
 
         for task in &tasks {
             let mut result = result_of(&mut machine, task)?;
             let died = result.verdict == Verdict::Crashed;
-            if died {
+            result.complaints = if died {
                 machine.wait_until_off(GRACE);
-            }
-            result.complaints = complaints(&log.new_lines().context("read the guest's console")?);
+                complaints(&machine.console.rest(SOON))
+            } else {
+                said(&mut machine)?
+            };
             if !result.complaints.is_empty() && result.verdict == Verdict::Passed {
                 result.verdict = Verdict::Failed;
             }
@@ -317,13 +298,22 @@ impl Lab<'_> {
                 return Ok(());
             }
         }
-        while let Ok(Event::Written { file, contents }) = machine.next_event(GRACE) {
-            let known = written.iter().zip(&before).find(|(written, _)| **written == file);
-            let (_, before) = known.with_context(|| format!("the guest wrote {}", file.display()))?;
-            replace(&file, before, &contents)?;
+        loop {
+            match machine.next_event(GRACE) {
+                Ok(Event::Written { file, contents }) => {
+                    let known = written.iter().zip(&before).find(|(written, _)| **written == file);
+                    let (_, before) = known.with_context(|| format!("the guest wrote {}", file.display()))?;
+                    replace(&file, before, &contents)?;
+                }
+                Ok(Event::Done) => break,
+                Ok(Event::Broken { reason }) => anyhow::bail!("the guest could not go on: {reason}"),
+                Ok(event) => anyhow::bail!("the guest said {event:?} after its last test"),
+                Err(silence) => anyhow::bail!("the guest did not end as it should: {silence}"),
+            }
         }
+        report.complaints.extend(said(&mut machine)?);
         machine.wait_until_off(GRACE);
-        report.complaints.extend(complaints(&log.new_lines().context("read the guest's console")?));
+        report.complaints.extend(complaints(&machine.console.rest(SOON)));
         Ok(())
     }
 
@@ -331,7 +321,7 @@ impl Lab<'_> {
         if let Some(last) = report.results.last() {
             let (series, done, all) = (&report.series, report.results.len(), self.load.tasks.len());
             eprintln!("{series:>5}  {done:>3}/{all}  {:<9}  {:>6.1} s  {}", last.verdict, last.seconds, last.test);
-            if last.verdict != Verdict::Passed || last.attempts > 1 {
+            if last.verdict != Verdict::Passed {
                 // In the report too, but that may be long in coming.
                 eprintln!("{}", last.details());
             }
@@ -352,39 +342,30 @@ fn replace(file: &Path, before: &str, contents: &str) -> Result<()> {
 
 /// Waits for the outcome of the task that is next.
 fn result_of(machine: &mut Machine, task: &Task) -> Result<TestResult> {
-    let limit = Duration::from_secs(task.timeout_seconds) * task.attempts + GRACE;
-    let result = |verdict, seconds, attempts, output| TestResult {
-        test: task.name.clone(),
-        verdict,
-        seconds,
-        attempts,
-        output,
-        complaints: vec![],
-    };
-    loop {
-        return Ok(match machine.next_event(limit) {
-            Ok(Event::Started { .. }) => continue,
-            Ok(Event::Ended { ending, seconds, attempts, output, .. }) => {
-                let (verdict, why) = match ending {
-                    Ending::Exited(0) if one_test_passed(&output) => (Verdict::Passed, String::new()),
-                    Ending::Exited(0) => (Verdict::Failed, "it exited with 0, yet no test ran".to_owned()),
-                    Ending::Exited(code) => (Verdict::Failed, format!("it exited with {code}")),
-                    Ending::Signalled(signal) => (Verdict::Failed, format!("signal {signal} ended it")),
-                    Ending::TimedOut => (Verdict::TimedOut, format!("it had {} s", task.timeout_seconds)),
-                    Ending::NotStarted => (Verdict::Failed, "it could not be started".to_owned()),
-                };
-                result(verdict, seconds, attempts, format!("{output}{why}"))
-            }
-            Ok(Event::Broken { reason }) => anyhow::bail!("the guest could not go on: {reason}"),
-            Ok(event @ (Event::Ready { .. } | Event::Written { .. } | Event::Done)) => {
-                anyhow::bail!("the guest said {event:?} too early")
-            }
-            Err(silence @ (Silence::TimedOut(_) | Silence::Off(_))) => {
-                result(Verdict::Crashed, 0.0, 1, format!("the guest died: {silence}"))
-            }
-            Err(silence @ Silence::Noise(_)) => anyhow::bail!("the guest is not understood: {silence}"),
-        });
-    }
+    let limit = Duration::from_secs(task.timeout_seconds) + GRACE;
+    let result =
+        |verdict, seconds, output| TestResult { test: task.name.clone(), verdict, seconds, output, complaints: vec![] };
+    Ok(match machine.next_event(limit) {
+        Ok(Event::Ended { ending, seconds, output, .. }) => {
+            let (verdict, why) = match ending {
+                Ending::Exited(0) if one_test_passed(&output) => (Verdict::Passed, String::new()),
+                Ending::Exited(0) => (Verdict::Failed, "it exited with 0, yet no test ran".to_owned()),
+                Ending::Exited(code) => (Verdict::Failed, format!("it exited with {code}")),
+                Ending::Signalled(signal) => (Verdict::Failed, format!("signal {signal} ended it")),
+                Ending::TimedOut => (Verdict::TimedOut, format!("it had {} s", task.timeout_seconds)),
+                Ending::NotStarted => (Verdict::Failed, "it could not be started".to_owned()),
+            };
+            result(verdict, seconds, format!("{output}{why}"))
+        }
+        Ok(Event::Broken { reason }) => anyhow::bail!("the guest could not go on: {reason}"),
+        Ok(event @ (Event::Ready { .. } | Event::Written { .. } | Event::Done)) => {
+            anyhow::bail!("the guest said {event:?} too early")
+        }
+        Err(silence @ (Silence::TimedOut(_) | Silence::Off(_))) => {
+            result(Verdict::Crashed, 0.0, format!("the guest died: {silence}"))
+        }
+        Err(silence @ Silence::Noise(_)) => anyhow::bail!("the guest is not understood: {silence}"),
+    })
 }
 
 #[cfg(test)]
@@ -399,6 +380,22 @@ mod tests {
         }
         assert_eq!(guests_at_once(2, 2304, ""), 1);
         assert_eq!(guests_at_once(0, 0, &memory(64)), 1);
+    }
+
+    #[test]
+    fn programs_are_copied_with_the_folders_that_they_are_in() {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("deps")).expect("make a folder");
+        let binaries = [from.join("deps/test"), from.join("shunt")];
+        binaries.iter().for_each(|binary| fs::write(binary, binary.as_os_str().as_encoded_bytes()).expect("write"));
+        let over = copy_programs(&binaries, &to).expect("copy");
+        assert_eq!(over, Overmount { folder: to.clone(), at: from.clone() });
+        for (binary, copy) in binaries.iter().zip([to.join("deps/test"), to.join("shunt")]) {
+            assert_eq!(fs::read(copy).expect("read"), fs::read(binary).expect("read"));
+        }
+        let elsewhere = [from.join("shunt"), folder.path().join("other/program")];
+        assert!(copy_programs(&elsewhere, &folder.path().join("again")).is_err());
     }
 
     #[test]

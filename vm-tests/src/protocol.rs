@@ -6,24 +6,32 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the guest finds its [`Job`], as JSON.
-pub const JOB: &str = "/job.json";
-
-/// The port over which a guest reports: the second one, as the first is the kernel's console.
-pub const PORT: &str = "/dev/ttyS1";
-
 /// As much of a task's output as is reported: its end, in bytes.
 pub const REPORTED_OUTPUT: u64 = 64 << 10;
 
 /// What a guest has to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Files of the kernel modules to load, in this order.
-    pub modules: Vec<PathBuf>,
+    /// Kernel modules to load.
+    pub modules: Vec<String>,
+    /// Kernel modules to load where the kernel has them.
+    pub modules_if_there: Vec<String>,
+    /// A folder to mount over another one: the binaries as they were when the run began, over those that cargo may build
+    /// anew meanwhile.
+    pub programs: Option<Overmount>,
     /// Run one after the other.
     pub tasks: Vec<Task>,
     /// Files that tasks may write, whose new contents the host wants.
     pub files: Vec<PathBuf>,
+}
+
+/// A folder that is seen at another place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overmount {
+    /// What is seen.
+    pub folder: PathBuf,
+    /// Where it is seen: an existing folder.
+    pub at: PathBuf,
 }
 
 /// A command to run in the guest.
@@ -31,7 +39,7 @@ pub struct Job {
 pub struct Task {
     /// What reports call it.
     pub name: String,
-    /// The path of the executable in the guest.
+    /// The path of the executable.
     pub program: PathBuf,
     /// Its arguments, without its own name.
     pub arguments: Vec<String>,
@@ -39,11 +47,12 @@ pub struct Task {
     pub environment: BTreeMap<String, String>,
     /// After this it is killed, with everything it started.
     pub timeout_seconds: u64,
-    /// How often it is tried, at most, while it exits with a failure.
-    pub attempts: u32,
 }
 
 /// What happened in the guest.
+///
+/// Before it says [`Event::Ready`], [`Event::Ended`] or [`Event::Done`] the guest writes the [`mark`] with the number of
+/// those that it has said before to the kernel log: what the console shows up to there came before the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
@@ -52,22 +61,15 @@ pub enum Event {
         /// `uname -r`.
         release: String,
     },
-    /// A task begins.
-    Started {
-        /// Its place in [`Job::tasks`].
-        task: usize,
-    },
     /// A task has ended, and so has everything it started.
     Ended {
         /// Its place in [`Job::tasks`].
         task: usize,
         /// How.
         ending: Ending,
-        /// How long the last attempt took.
+        /// How long it took.
         seconds: f64,
-        /// How many attempts there were.
-        attempts: u32,
-        /// What it wrote to its standard output and standard error, in every attempt: the last [`REPORTED_OUTPUT`] bytes of each.
+        /// What it wrote to its standard output and standard error: the last [`REPORTED_OUTPUT`] bytes.
         output: String,
     },
     /// Tasks changed one of [`Job::files`].
@@ -98,4 +100,9 @@ pub enum Ending {
     TimedOut,
     /// It could not be started.
     NotStarted,
+}
+
+/// The line of the kernel log that ends what belongs to an event.
+pub fn mark(number: usize) -> String {
+    format!("vm-tests: mark {number}.")
 }

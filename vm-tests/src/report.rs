@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestRerun, TestSuite};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 /// The outcome of a whole run.
 #[derive(Debug, Clone, Default)]
@@ -40,10 +40,8 @@ pub struct TestResult {
     pub test: String,
     /// What came of it.
     pub verdict: Verdict,
-    /// How long it took, at the last attempt.
+    /// How long it took.
     pub seconds: f64,
-    /// How often it was tried.
-    pub attempts: u32,
     /// What it printed.
     pub output: String,
     /// What the kernel complained about meanwhile.
@@ -104,10 +102,7 @@ impl KernelReport {
 
     fn cell(&self, test: &str) -> String {
         match self.result(test) {
-            Some(TestResult { verdict: Verdict::Passed, seconds, attempts: 1, .. }) => format!("{seconds:.1} s"),
-            Some(TestResult { verdict: Verdict::Passed, seconds, attempts, .. }) => {
-                format!("{seconds:.1} s at attempt {attempts}")
-            }
+            Some(TestResult { verdict: Verdict::Passed, seconds, .. }) => format!("{seconds:.1} s"),
             Some(TestResult { verdict, seconds, .. }) => format!("{verdict} {seconds:.1} s"),
             None if self.excluded => "excluded".to_owned(),
             None => "not run".to_owned(),
@@ -144,8 +139,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = self.table();
         for kernel in &self.kernels {
-            let passed_at_once = |result: &&TestResult| result.verdict == Verdict::Passed && result.attempts == 1;
-            for result in kernel.results.iter().filter(|result| !passed_at_once(result)) {
+            for result in kernel.results.iter().filter(|result| result.verdict != Verdict::Passed) {
                 let _ = write!(text, "\n── {} on {}: {}", result.test, kernel.title(), result.details());
             }
             for complaint in &kernel.complaints {
@@ -197,10 +191,6 @@ impl Report {
             self.tests.len(),
             self.accelerator,
         );
-        let later = all().filter(|result| result.verdict == Verdict::Passed && result.attempts > 1).count();
-        if later > 0 {
-            let _ = write!(summary, "; {later} passed at a later attempt");
-        }
         let excluded: Vec<_> =
             self.kernels.iter().filter(|kernel| kernel.excluded).map(|kernel| kernel.series.as_str()).collect();
         if !excluded.is_empty() {
@@ -222,15 +212,7 @@ impl Report {
             }
             for test in &self.tests {
                 let status = match kernel.result(test) {
-                    Some(TestResult { verdict: Verdict::Passed, attempts, output, .. }) => {
-                        let mut status = TestCaseStatus::success();
-                        for _ in 1..*attempts {
-                            let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-                            rerun.set_description(output.as_str());
-                            status.add_rerun(rerun);
-                        }
-                        status
-                    }
+                    Some(TestResult { verdict: Verdict::Passed, .. }) => TestCaseStatus::success(),
                     Some(result) => {
                         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                         status.set_message(result.verdict.to_string());
@@ -271,15 +253,17 @@ mod tests {
     use super::*;
 
     fn result(test: &str, verdict: Verdict, seconds: f64, output: &str) -> TestResult {
-        TestResult { test: test.into(), verdict, seconds, attempts: 1, output: output.into(), complaints: vec![] }
+        TestResult { test: test.into(), verdict, seconds, output: output.into(), complaints: vec![] }
     }
 
     fn report() -> Report {
-        let again = TestResult { attempts: 2, ..result("nat::another_one", Verdict::Passed, 61.04, "panicked once\n") };
         let good = KernelReport {
             series: "6.12".into(),
             release: Some("6.12.9-cloud".into()),
-            results: vec![result("nat::one", Verdict::Passed, 1.25, ""), again],
+            results: vec![
+                result("nat::one", Verdict::Passed, 1.25, ""),
+                result("nat::another_one", Verdict::Passed, 61.04, ""),
+            ],
             ..KernelReport::default()
         };
         let mut warned = result("nat::another_one", Verdict::Failed, 3.0, "test result: ok\n");

@@ -1,83 +1,77 @@
-//! The programs of the machine that this package needs, and how they come there.
+//! The programs of the machine that this package needs. Nothing installs them but `.ci/install`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::unistd::Uid;
 
-use crate::qemu::QEMU;
+use crate::vng::VNG;
 
 /// Debian's public keys, by which apt tells its archive from any other.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A file that must exist, and the package of Debian and Ubuntu that has it.
+/// A file that must exist, and where it comes from.
 struct Need {
     file: &'static str,
-    package: &'static str,
+    from: &'static str,
 }
 
 /// What running guests takes.
-const RUNNING: &[Need] = &[Need { file: QEMU, package: "qemu-system-x86" }];
+const RUNNING: &[Need] = &[
+    Need { file: VNG, from: "virtme-ng of PyPI" },
+    Need { file: "virtiofsd", from: "virtiofsd of crates.io, or of Debian from 13 on" },
+    Need { file: "qemu-system-x86_64", from: "Debian's qemu-system-x86" },
+    Need { file: "busybox", from: "Debian's busybox-static" },
+    Need { file: "modprobe", from: "Debian's kmod" },
+    Need { file: "file", from: "Debian's file" },
+    // Without it a guest has no names for the ports by which its command reaches the host.
+    Need { file: "/lib/systemd/systemd-udevd", from: "Debian's udev" },
+];
 
 /// What fetching or unpacking kernels takes besides apt and dpkg.
 const FETCHING: &[Need] = &[
-    Need { file: "depmod", package: "kmod" },
-    Need { file: "gpgv", package: "gpgv" },
-    Need { file: KEYRING, package: "debian-archive-keyring" },
+    Need { file: "depmod", from: "Debian's kmod" },
+    Need { file: "xz", from: "Debian's xz-utils" },
+    Need { file: "gpgv", from: "Debian's gpgv" },
+    Need { file: KEYRING, from: "Debian's debian-archive-keyring" },
 ];
 
-/// Where programs for administrators are, which the PATH of others leaves out.
-const ADMINISTRATION: &[&str] = &["/usr/sbin", "/sbin"];
+/// Where programs for administrators are, which the PATH of others leaves out, and where Debian has virtiofsd.
+const ADMINISTRATION: &[&str] = &["/usr/sbin", "/sbin", "/usr/libexec"];
 
-/// Installs what fetching needs and is not there, or says what to install.
+/// Whether everything is there that fetching needs.
 ///
 /// # Errors
-/// When it is not there and cannot be installed; the message says what to do.
-pub fn provide_for_fetching() -> Result<()> {
-    provide(FETCHING)
+/// When it is not; the message says what to do.
+pub fn check_for_fetching() -> Result<()> {
+    check(FETCHING)
 }
 
-/// Installs what running needs and is not there, or says what to install.
+/// Whether everything is there that running needs.
 ///
 /// # Errors
-/// When it is not there and cannot be installed; the message says what to do.
-pub fn provide_for_running() -> Result<()> {
-    provide(RUNNING)
+/// When it is not; the message says what to do.
+pub fn check_for_running() -> Result<()> {
+    check(RUNNING)
 }
 
-fn provide(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&str> = needs.iter().filter(|need| find(need.file).is_none()).map(|need| need.package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages = missing.join(" ");
-    let Some(apt) = find("apt-get") else {
-        bail!("missing on this machine: what Debian packages as {packages}; install it and run this again");
-    };
-    if !Uid::effective().is_root() {
-        bail!("missing on this machine: {packages}; install with: sudo apt-get install {packages}");
-    }
-    eprintln!("installing {packages}");
-    let installs = || -> Result<bool> {
-        let status = Command::new(&apt)
-            .args(["install", "--yes", "--no-install-recommends", "--quiet"])
-            .args(&missing)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .stdout(std::io::stderr())
-            .status()
-            .context("run apt-get install")?;
-        Ok(status.success())
-    };
-    // On a fresh machine apt has no lists yet, or old ones.
-    if !installs()? {
-        run(Command::new(&apt).args(["update", "--quiet"]))?;
-        ensure!(installs()?, "apt-get install {packages} failed, see above; install that by hand and run this again");
-    }
-    match needs.iter().find(|need| find(need.file).is_none()) {
-        None => Ok(()),
-        Some(need) => bail!("{} is installed, yet there is no {}", need.package, need.file),
-    }
+fn check(needs: &[Need]) -> Result<()> {
+    let missing: Vec<String> = needs
+        .iter()
+        .filter(|need| find(need.file).is_none())
+        .map(|need| format!("{} ({})", need.file, need.from))
+        .collect();
+    ensure!(missing.is_empty(), "missing on this machine: {}. Run .ci/install as root", missing.join(", "));
+    Ok(())
+}
+
+/// Where programs are looked for, as PATH has it.
+pub fn path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(ADMINISTRATION.iter().map(PathBuf::from));
+    // A folder that cannot be in PATH came out of none.
+    std::env::join_paths(folders).unwrap_or(path)
 }
 
 /// The path of a program or file.
@@ -85,9 +79,7 @@ pub fn find(file: &str) -> Option<PathBuf> {
     if file.starts_with('/') {
         return Some(PathBuf::from(file)).filter(|path| path.is_file());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(ADMINISTRATION.iter().map(PathBuf::from));
-    folders.map(|folder| folder.join(file)).find(|path| path.is_file())
+    std::env::split_paths(&path()).map(|folder| folder.join(file)).find(|path| path.is_file())
 }
 
 /// A command that runs `program`, wherever it is.
@@ -131,5 +123,13 @@ mod tests {
         assert!(find("/etc/passwd").is_some());
         assert!(find("no-such-program").is_none() && find("/no/such/file").is_none());
         assert!(command("no-such-program").is_err());
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_where_it_comes_from_and_nothing_installs_it() {
+        let need = |file| Need { file, from: "Debian's something" };
+        check(&[need("sh"), need("/etc/passwd")]).expect("both are there");
+        let error = check(&[need("sh"), need("no-such-program")]).expect_err("missing").to_string();
+        assert!(error.contains("no-such-program (Debian's something)") && error.contains(".ci/install"), "{error}");
     }
 }

@@ -42,8 +42,6 @@ fn cell<'a>(table: &'a str, test: &str) -> &'a str {
 
 #[test]
 fn each_outcome_is_recognised_and_a_crash_takes_no_other_test_with_it() {
-    let fetched = vm_tests(&["fetch", "--if-missing"]);
-    assert!(fetched.status.success(), "{}", text(&fetched.stderr));
     let junit = tempfile::NamedTempFile::new().expect("make a file");
     let output = run(&["--junit", junit.path().to_str().expect("a path in UTF-8")]);
     let (report, progress) = (text(&output.stdout), text(&output.stderr));
