@@ -65,7 +65,7 @@ fn differences(table: &Table, name: &str, answers: &[(&str, String)]) -> Vec<Str
 /// What is not as on the kernels that shunt runs on. Of another machine's own kernel nothing is written down: it has to do
 /// what shunt needs, and what all of those do; in what they differ it may be like either, as long as it can be told.
 fn unlike_all(table: &Table, answers: &[(&str, String)]) -> Vec<String> {
-    let needs = || Behaviour::all().into_iter().filter(|behaviour| behaviour.is_required());
+    let needs = || Behaviour::all().filter(|behaviour| behaviour.is_required());
     let yes = |answer: Option<&String>| answer.is_some_and(|answer| answer == "yes");
     let supported = |kernel: &str| needs().all(|behaviour| yes(table.answer(kernel, behaviour.statement())));
     assert!(table.kernels().any(supported), "docs/kernels.md has no kernel that does what shunt needs");
@@ -90,7 +90,7 @@ fn a_kernel_that_is_not_written_down_is_held_to_what_the_others_have_in_common()
     let table = Table::read();
     let as_on = |kernel: &str| -> Vec<(&str, String)> {
         let answer = |statement| table.answer(kernel, statement).cloned().unwrap_or_default();
-        Behaviour::all().into_iter().map(|behaviour| (behaviour.statement(), answer(behaviour.statement()))).collect()
+        Behaviour::all().map(|behaviour| (behaviour.statement(), answer(behaviour.statement()))).collect()
     };
     for kernel in ["6.12", "6.18", "7"] {
         assert_eq!(unlike_all(&table, &as_on(kernel)), Vec::<String>::new(), "{kernel}");
