@@ -5,6 +5,8 @@ mod blob;
 mod kind;
 // What only objects have.
 #[cfg(feature = "elf")]
+mod describe;
+#[cfg(feature = "elf")]
 mod error;
 #[cfg(feature = "elf")]
 mod ext;

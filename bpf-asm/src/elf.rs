@@ -4,6 +4,8 @@
 //! libbpf (1.1 is tested) and everything built on it, such as `bpftool prog loadall`, creates the maps, puts their
 //! descriptors in and loads the programs. [`read()`] takes such an object apart again, be it written here or by clang.
 //!
+//! [`disassemble()`] makes a text of any object, of which [`assemble()`] makes the same object: the one that has all.
+//!
 //! ```
 //! use bpf_asm::text::{self, Style};
 //! use bpf_asm::{Builder, MapKind, MapRef, ProgramType, elf, helper};
@@ -40,13 +42,19 @@
 //! | `.BTF` | types (kernel `Documentation/bpf/btf.rst`) |
 //! | `.BTF.ext` | the type of each function and the source line of each instruction |
 
+mod assemble;
+mod disassemble;
 mod error;
 mod layout;
 mod maps;
 mod read;
+mod relocatable;
+mod section_names;
 mod write;
 
-pub use error::{ReadError, UnitError, WriteError};
+pub use assemble::{Assembled, assemble};
+pub use disassemble::disassemble;
+pub use error::{At, ReadError, UnitError, WriteError};
 pub use read::read;
 pub use write::write;
 

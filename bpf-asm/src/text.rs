@@ -37,7 +37,7 @@
 //! # Instructions
 //!
 //! One to a line. `r0` to `r10` are registers, `w0` to `w10` their lower halves; numbers are decimal or hexadecimal, with
-//! an optional sign.
+//! an optional sign. A number that begins with 0, as `010`, is refused: it is octal in C and in other assemblers.
 //!
 //! | instruction | also read |
 //! |---|---|
@@ -58,6 +58,7 @@
 //! | `r1 = map[name:counts][0]+8` | `map[idx:0]+8` |
 //! | `r1 = btf[id:7]`, `btf[id:7, fd:4]` | |
 //! | `r1 = subprog[callback]`, `subprog[+5]` | `callback ll` |
+//! | `if r1 s> 5 goto out` | `if (r1 s> 5) goto out` |
 //! | `goto out`, `goto pc+3`, `gotol far`, `may_goto out`, `gotox r1` | `goto +0x3 <LBB0_2>` |
 //! | `if r1 s> 0x5 goto out`, `if w1 & w2 goto pc-3` | `if r1 s> 5 goto -3` |
 //! | `call bpf_map_lookup_elem#1`, `call pc+5`, `call name`, `call kernel-function#7`, `callx r1` | `call 1`, `call bpf_map_lookup_elem` |
@@ -68,9 +69,14 @@
 //! prints them, its bytes. Then numbers are read as their writer meant them, and a text that is another instruction is
 //! an error. Comments begin with `;`, `//`, or a `#` after a space.
 //!
+//! What no verifier accepts (a division by 0, a shift by 64, instructions that nothing leads to) and what does something else
+//! than it seems to (`*(u8 *)(r1 +0) = 300` stores 44, an instruction behind a `;` is a comment) is assembled as it stands,
+//! since it may come from elsewhere; [`assemble_with_warnings`] tells of it.
+//!
 //! # Labels and directives
 //!
-//! `name:` names the next instruction for the jumps of its function. A name that is no identifier is written `"in
+//! `name:` names the next instruction for the jumps of its function. `1:` may be there again and again: `1b` is the last
+//! one before, `1f` the next one behind. A name that is no identifier is written `"in
 //! quotes"`, with Rust's escapes.
 //!
 //! | directive | meaning |
@@ -78,21 +84,37 @@
 //! | `.license "GPL"` | what the programs are under |
 //! | `.map NAME KIND key=BYTES value=BYTES entries=N flags=N` | a map; the kind by its name in `enum bpf_map_type` (`hash`, `array`, `ringbuf`), or its number |
 //! | `.minimum v3`, `.minimum 5.10` | refuse instructions that need more |
-//! | `.section "cgroup_skb/egress"` | what follows goes there; libbpf takes a program's type from this name |
+//! | `.section "cgroup_skb/egress"` | what follows goes there, behind what is there already; libbpf takes a program's type from this name |
 //! | `.function NAME` | a function begins here |
 //! | `.extern NAME` | a function of the kernel (kfunc), to be called by name |
-//! | `.byte 0x95, 0, …` | up to eight bytes that are no instruction |
+//! | `.byte 0x95, 0, …`, `.short`, `.long`, `.quad` | numbers of one, two, four and eight bytes, in slots of eight |
+//! | `.equ NAME, NUMBER` | a name for a number, wherever one may stand below |
+//! | `.incomplete "REASON"` | refuses the text: the object that it was read from has more, see [`Unit::incomplete`] |
+//!
+//! A map needs `entries`, unless its kind holds what there is (the storages) or libbpf knows how much (`perf_event_array`).
+//!
+//! # Whole objects
+//!
+//! Objects of compilers hold more: types, values of variables, relocations by the kernel's types. `elf::disassemble` writes
+//! them as clang does by `-S`, in the language of GNU as and LLVM, and `elf::assemble` reads that, clang's own files
+//! included. A text is of that language if it has one of its directives (`.text`, `.globl`, `.type`, `.p2align`, `.section`
+//! with flags, …); the table above does not hold for it, and a semicolon separates instructions there.
 
 mod assemble;
 mod directive;
 mod disassemble;
 mod error;
+#[cfg(feature = "elf")]
+pub(crate) mod gas;
 mod instruction;
+mod mnemonic;
 mod name;
 mod token;
 mod unit;
 
-pub use assemble::assemble;
+pub use assemble::{assemble, assemble_with_warnings};
 pub use disassemble::{Style, disassemble};
-pub use error::{TextError, TextErrors};
+#[cfg(feature = "elf")]
+pub(crate) use error::similar;
+pub use error::{TextError, TextErrors, TextWarnings};
 pub use unit::{Function, Line, Map, Reference, Section, Target, Unit, map_kind, map_kind_name};

@@ -12,6 +12,15 @@ pub(crate) struct Ext {
     pub(crate) sections: Vec<ExtSection>,
 }
 
+/// What in a blob refers to instructions.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Byte of the offset, and the section's name.
+    pub(crate) offsets: Vec<(u64, u32)>,
+    /// How many of them are relocated by the kernel's types.
+    pub(crate) relocations: usize,
+}
+
 /// What is known of the code of one section. Strings and types are numbers in the BTF beside it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExtSection {
@@ -37,6 +46,54 @@ impl Ext {
         read_records(part(0, "functions")?, "functions", |name, record| ext.section(name).functions.push(record))?;
         read_records(part(2, "lines")?, "lines", |name, record| ext.section(name).lines.push(record))?;
         Ok(ext)
+    }
+
+    /// Where in the blob stand the offsets of instructions, each with its section's name: those of functions, of lines, and of
+    /// what is relocated by the kernel's types (CO-RE).
+    pub(crate) fn places(bytes: &[u8]) -> Result<Places, BtfError> {
+        let torn = |part| BtfError::Part { part };
+        let word = |at: usize| {
+            let bytes = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+            bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize)
+        };
+        let mut places = Places::default();
+        let header = word(4).ok_or(torn("header"))?;
+        for (at, part) in [(8, "functions"), (16, "lines"), (24, "relocations")] {
+            // Older ones have no relocations.
+            let (Some(start), Some(size)) = (word(at), word(at + 4)) else { continue };
+            if at + 8 > header || size == 0 {
+                continue;
+            }
+            let start = header.checked_add(start).ok_or(torn(part))?;
+            let end = start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or(torn(part))?;
+            let record = word(start).filter(|record| *record >= 4).ok_or(torn(part))?;
+            let mut next = start + 4;
+            while next < end {
+                let (Some(name), Some(count)) = (word(next), word(next + 4)) else { return Err(torn(part)) };
+                next += 8;
+                let after = count.checked_mul(record).and_then(|size| next.checked_add(size));
+                let after = after.filter(|after| *after <= end).ok_or(torn(part))?;
+                places.offsets.extend((next..after).step_by(record).map(|at| (at as u64, name as u32)));
+                if part == "relocations" {
+                    places.relocations += count;
+                }
+                next = after;
+            }
+        }
+        Ok(places)
+    }
+
+    /// What is relocated by the kernel's types (`struct bpf_core_relo`): the section, the offset, the type, the access, and
+    /// what of it is wanted.
+    pub(crate) fn relocations(bytes: &[u8]) -> Result<Vec<[u32; 5]>, BtfError> {
+        let places = Ext::places(bytes)?;
+        let core = places.offsets.get(places.offsets.len() - places.relocations..).unwrap_or_default();
+        let read = |(at, section): &(u64, u32)| {
+            let mut words = Words::new(bytes.get(*at as usize..).unwrap_or_default());
+            let [offset, ty, access, kind] = words.take().ok_or(BtfError::Part { part: "relocations" })?;
+            Ok([*section, offset, ty, access, kind])
+        };
+        core.iter().map(read).collect()
     }
 
     fn section(&mut self, name: u32) -> &mut ExtSection {

@@ -8,19 +8,23 @@ const DEPTH: usize = 32;
 
 /// The types and strings of a blob.
 pub(crate) struct Types<'a> {
-    types: Vec<Type<'a>>,
+    pub(super) types: Vec<Type<'a>>,
     strings: &'a [u8],
 }
 
 /// A `struct btf_type` and what follows it.
 #[derive(Clone, Copy)]
 pub(crate) struct Type<'a> {
-    id: u32,
-    name: u32,
-    kind: u32,
-    size_or_type: u32,
+    pub(super) id: u32,
+    pub(super) name: u32,
+    pub(super) kind: u32,
+    /// Members, parameters and the like that follow; for a function its linkage.
+    pub(super) count: u32,
+    /// The uppermost bit of its kind's word, whose meaning is the kind's.
+    pub(super) flag: u32,
+    pub(super) size_or_type: u32,
     /// For members three words each: name, type and offset; for variables of a section type, offset and size.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Types<'a> {
@@ -40,7 +44,7 @@ impl<'a> Types<'a> {
             let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
             let size = following(kind, count).ok_or(BtfError::Kind { id, kind })?;
             let rest = words.skip(size).ok_or_else(torn)?;
-            types.push(Type { id, name, kind, size_or_type, rest });
+            types.push(Type { id, name, kind, count: info & 0xffff, flag: info >> 31, size_or_type, rest });
         }
         Ok(Types { types, strings })
     }

@@ -1,5 +1,9 @@
 //! What can be wrong with an object, or with what is to become one.
 
+use std::fmt;
+
+use crate::text::Section;
+
 /// Programs that cannot be in one object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -34,37 +38,83 @@ pub enum UnitError {
     },
 }
 
+/// An instruction that something is wrong with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// The name of its section.
+    pub section: String,
+    /// Its slot there.
+    pub slot: usize,
+    /// The file and line that it comes from, if that is known.
+    pub line: Option<(String, u32)>,
+}
+
+impl At {
+    pub(super) fn new(section: &Section, slot: usize) -> Self {
+        let line = section.lines.iter().rev().find(|line| line.slot <= slot);
+        let line = line.map(|line| (line.file.clone(), line.line));
+        At { section: section.name.clone(), slot, line }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.line {
+            Some((file, line)) => write!(f, "{file}:{line}"),
+            None => write!(f, "instruction {} of section `{}`", self.slot, self.section),
+        }
+    }
+}
+
 /// A unit that cannot become an object that libbpf loads.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
+    /// A unit that does not hold all of the object that it was read from.
+    #[error("this is not all of the object that it was read from: {reason}")]
+    Incomplete {
+        /// What is missing.
+        reason: String,
+    },
     /// Code in a section without a name.
     #[error(
-        "the code of `{function}` is in no section; libbpf takes a program's type from the section's name: write `.section \"socket\"`, for instance, before it"
+        "{at}: this code is in no section; libbpf takes a program's type from the section's name: write `.section \"socket\"`, for instance, before it"
     )]
     NoSection {
-        /// The first function in it, or an instruction's slot.
-        function: String,
+        /// Its first instruction.
+        at: At,
     },
     /// Code before a section's first function.
-    #[error("the first instruction of section `{section}` is in no function; write `.function NAME` before it")]
+    #[error("{at}: the first instruction of section `{}` is in no function; write `.function NAME` before it", at.section)]
     OutsideFunction {
-        /// The section's name.
-        section: String,
+        /// The instruction.
+        at: At,
     },
     /// A function without code.
-    #[error("the function `{function}` has no instructions")]
+    #[error("{at}: the function `{function}` has no instructions")]
     Empty {
+        /// Where it would begin.
+        at: At,
+        /// The function's name.
+        function: String,
+    },
+    /// A function whose last instruction is one that others follow.
+    #[error(
+        "{at}: this is the last instruction of function `{function}`, and what runs on behind it is not defined; end with `exit`, or with a jump"
+    )]
+    FallsOff {
+        /// Its last instruction.
+        at: At,
         /// The function's name.
         function: String,
     },
     /// Every function of a section is called by another.
     #[error(
-        "every function of section `{section}` is called by another, so that none is left to be a program; put functions that are only called into `.text`"
+        "{at}: every function of section `{}` is called by another, so that none is left to be a program; put functions that are only called into `.text`", at.section
     )]
     NoProgram {
-        /// The section's name.
-        section: String,
+        /// Its first instruction.
+        at: At,
     },
     /// One name twice.
     #[error("`{name}` is there twice; maps and functions share their names in an object")]
@@ -87,46 +137,36 @@ pub enum WriteError {
         section: String,
     },
     /// A reference to something that the unit does not have.
-    #[error("instruction {slot} of section `{section}` names `{name}`, and there is no such map or function here")]
+    #[error("{at}: this names `{name}`, and there is no such map or function here")]
     Unknown {
-        /// The section's name.
-        section: String,
-        /// The instruction's slot.
-        slot: usize,
+        /// The instruction.
+        at: At,
         /// The name.
         name: String,
     },
     /// A call to where no function begins.
-    #[error(
-        "instruction {slot} of section `{section}` calls slot {target}, where no function begins; write `.function NAME` there"
-    )]
+    #[error("{at}: this calls slot {target} of section `{}`, where no function begins; write `.function NAME` there", at.section)]
     Call {
-        /// The section's name.
-        section: String,
-        /// The instruction's slot.
-        slot: usize,
+        /// The instruction.
+        at: At,
         /// Where the call leads.
         target: i64,
     },
     /// A reference on an instruction that cannot name anything.
-    #[error("instruction {slot} of section `{section}` names `{name}` but is neither a load nor a call of it")]
+    #[error("{at}: this names `{name}` but is neither a load nor a call of it")]
     Reference {
-        /// The section's name.
-        section: String,
-        /// The instruction's slot.
-        slot: usize,
+        /// The instruction.
+        at: At,
         /// The name.
         name: String,
     },
     /// A call of a function of the kernel.
     #[error(
-        "instruction {slot} of section `{section}` calls the kernel's function `{name}`, for which libbpf wants its types, which are not known here; call it by its BTF id instead"
+        "{at}: this calls the kernel's function `{name}`, for which libbpf wants its types, which are not known here; call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump file /sys/kernel/btf/vmlinux` shows"
     )]
     Kernel {
-        /// The section's name.
-        section: String,
-        /// The instruction's slot.
-        slot: usize,
+        /// The instruction.
+        at: At,
         /// The function's name.
         name: String,
     },
@@ -139,10 +179,10 @@ pub enum WriteError {
         map: String,
     },
     /// Code that is not made of whole slots.
-    #[error("section `{section}` ends inside an instruction slot of 8 bytes")]
+    #[error("{at}: section `{}` ends inside an instruction slot of 8 bytes", at.section)]
     Torn {
-        /// The section's name.
-        section: String,
+        /// The last slot.
+        at: At,
     },
     /// A type whose size is not the one that the map has.
     #[error("the type of a {part} of map `{map}` has {given} bytes, the map says {wanted}")]
@@ -162,6 +202,35 @@ pub enum WriteError {
     /// What the ELF writer refused.
     #[error("cannot write the object: {0}")]
     Elf(#[from] object::write::Error),
+}
+
+impl WriteError {
+    /// The instruction that is wrong, where it is one.
+    pub fn at(&self) -> Option<&At> {
+        match self {
+            WriteError::NoSection { at }
+            | WriteError::OutsideFunction { at }
+            | WriteError::Empty { at, .. }
+            | WriteError::FallsOff { at, .. }
+            | WriteError::NoProgram { at }
+            | WriteError::Unknown { at, .. }
+            | WriteError::Call { at, .. }
+            | WriteError::Reference { at, .. }
+            | WriteError::Kernel { at, .. }
+            | WriteError::Torn { at } => Some(at),
+            _ => None,
+        }
+    }
+
+    /// The map, function or section that is wrong by its name.
+    pub(super) fn named(&self) -> Option<&str> {
+        match self {
+            WriteError::Twice { name } | WriteError::Name { name } => Some(name),
+            WriteError::Section { section } => Some(section),
+            WriteError::Value { map } | WriteError::Size { map, .. } => Some(map),
+            _ => None,
+        }
+    }
 }
 
 /// Bytes that are no object that can be understood.
@@ -211,5 +280,11 @@ pub enum ReadError {
         map: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// Something that no text can carry.
+    #[error("no text gives this object again: {reason}")]
+    NoText {
+        /// What it has.
+        reason: String,
     },
 }

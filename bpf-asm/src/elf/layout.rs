@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{TEXT, WriteError};
+use super::{At, TEXT, WriteError};
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
 use crate::text::{Function, Line, Section, Target, Unit};
 
@@ -43,7 +43,7 @@ pub(super) fn pieces(unit: &Unit) -> Result<Vec<Piece<'_>>, WriteError> {
     for piece in &pieces {
         let programs = || pieces.iter().any(|other| other.section == piece.from.name);
         if piece.from.name != TEXT && !programs() {
-            return Err(WriteError::NoProgram { section: piece.from.name.clone() });
+            return Err(WriteError::NoProgram { at: At::new(piece.from, piece.function.slot) });
         }
     }
     Ok(pieces)
@@ -51,13 +51,12 @@ pub(super) fn pieces(unit: &Unit) -> Result<Vec<Piece<'_>>, WriteError> {
 
 /// Cuts a section into its functions.
 fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), WriteError> {
-    let name = || section.name.clone();
-    let first = section.functions.first().map(|first| first.name.clone());
+    let at = |slot| At::new(section, slot);
     if section.name.is_empty() {
-        return Err(WriteError::NoSection { function: first.unwrap_or_else(|| "instruction 0".to_owned()) });
+        return Err(WriteError::NoSection { at: at(0) });
     }
     if section.functions.first().is_none_or(|first| first.slot != 0) {
-        return Err(WriteError::OutsideFunction { section: name() });
+        return Err(WriteError::OutsideFunction { at: at(0) });
     }
     let ends = section.functions.iter().skip(1).map(|next| next.slot).chain([usize::MAX]);
     for (function, end) in section.functions.iter().zip(ends) {
@@ -65,10 +64,14 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
         let code: Vec<(usize, Decoded)> =
             section.pieces().filter(|(slot, _)| inside(*slot)).map(|(slot, part)| (slot, *part)).collect();
         if code.first().is_none_or(|(slot, _)| *slot != function.slot) {
-            return Err(WriteError::Empty { function: function.name.clone() });
+            return Err(WriteError::Empty { at: at(function.slot), function: function.name.clone() });
         }
-        if code.iter().any(|(_, part)| matches!(part, Decoded::Data(data) if data.bytes().len() != 8)) {
-            return Err(WriteError::Torn { section: name() });
+        let torn = code.iter().find(|(_, part)| matches!(part, Decoded::Data(data) if data.bytes().len() != 8));
+        if let Some((slot, _)) = torn {
+            return Err(WriteError::Torn { at: at(*slot) });
+        }
+        if let Some((slot, _)) = code.last().filter(|(_, part)| goes_on(part)) {
+            return Err(WriteError::FallsOff { at: at(*slot), function: function.name.clone() });
         }
         let mut targets = HashMap::new();
         for (slot, part) in &code {
@@ -81,6 +84,17 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
         pieces.push(Piece { function, from: section, section: &section.name, code, targets, lines });
     }
     Ok(())
+}
+
+/// Whether an instruction goes on to the next one in any case. A call of the kernel's `bpf_throw` does not.
+fn goes_on(part: &Decoded) -> bool {
+    match part {
+        Decoded::Insn(
+            Insn::Exit | Insn::Jump(_) | Insn::JumpLong(_) | Insn::JumpRegister(_) | Insn::Call(Call::Kernel { .. }),
+        ) => false,
+        Decoded::Insn(_) => true,
+        Decoded::Data(_) => false,
+    }
 }
 
 /// What an instruction names: by a reference, or by the distance to a function of the same section.
@@ -97,7 +111,7 @@ fn target(section: &Section, slot: usize, part: &Decoded) -> Result<Option<Targe
     let target = slot as i64 + 1 + distance;
     match section.functions.iter().find(|function| function.slot as i64 == target) {
         Some(function) => Ok(Some(Target::Function(function.name.clone()))),
-        None => Err(WriteError::Call { section: section.name.clone(), slot, target }),
+        None => Err(WriteError::Call { at: At::new(section, slot), target }),
     }
 }
 

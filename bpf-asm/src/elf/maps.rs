@@ -97,3 +97,10 @@ pub(super) fn declared(types: &Types<'_>, name: &str, ty: KnownType<'_>) -> Resu
     }
     Ok(map)
 }
+
+/// A map as it would be declared, for those who read.
+pub(super) fn in_words(map: &Map) -> String {
+    let kind = crate::text::map_kind_name(map.kind).map_or_else(|| map.kind.to_string(), str::to_owned);
+    let Map { name, key_size, value_size, max_entries, flags, .. } = map;
+    format!("map {name:?}: {kind} key={key_size} value={value_size} entries={max_entries} flags={flags:#x}")
+}

@@ -6,7 +6,7 @@ use object::elf::{R_BPF_64_32, R_BPF_64_64};
 use object::read::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex, Symbol};
 use object::{Architecture, File, SectionKind, SymbolKind};
 
-use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, maps};
+use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, disassemble, maps};
 use crate::btf::{BtfError, Ext, ExtSection, Types};
 use crate::insn::decode;
 use crate::text::{Function, Line, Map, Reference, Section, Target, Unit};
@@ -18,6 +18,9 @@ const CALL: u8 = 0x85;
 ///
 /// Variables of `.data`, `.rodata` and `.bss` are values of maps with the section's name, as libbpf makes them. Functions
 /// of the kernel and variables of it are names. Addresses of functions and calls inside a section are distances.
+///
+/// A unit holds less than objects can have: types, initial values of variables, relocations by the kernel's types (CO-RE).
+/// If the object has any of it, that is said ([`Unit::incomplete`]); [`disassemble`](super::disassemble()) gives all.
 ///
 /// # Errors
 /// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves. No bytes make it panic.
@@ -49,10 +52,12 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
         sections.push(read);
     }
     let license = content(LICENSE)?.map(c_string);
-    Ok(Unit { license, maps: reader.maps, sections, ..Unit::default() })
+    let mut unit = Unit { license, maps: reader.maps, sections, ..Unit::default() };
+    unit.incomplete = disassemble::missing(bytes, &unit)?;
+    Ok(unit)
 }
 
-fn section_name<'a>(section: &impl ObjectSection<'a>) -> Result<&'a str, ReadError> {
+pub(super) fn section_name<'a>(section: &impl ObjectSection<'a>) -> Result<&'a str, ReadError> {
     section.name().map_err(|_| ReadError::SectionName { index: section.index().0 })
 }
 
@@ -174,6 +179,7 @@ impl Reader<'_> {
             functions: functions.collect(),
             references: references.into_values().collect(),
             lines: Vec::new(),
+            found: None,
         })
     }
 

@@ -9,7 +9,7 @@ use object::{
 };
 
 use super::layout::{Piece, pieces};
-use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, TEXT, WriteError, maps};
+use super::{At, BTF, BTF_EXT, DATA, LICENSE, MAPS, TEXT, WriteError, maps};
 use crate::btf::{Blob, Ext, ExtSection, Linkage, position};
 use crate::builder::is_name;
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
@@ -24,6 +24,9 @@ use crate::text::{Map, Target, Unit};
 /// [`WriteError`] for what libbpf could not load: code without section or function, names that are missing, taken or not
 /// allowed, the value of a map that libbpf cannot address.
 pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
+    if let Some(reason) = &unit.incomplete {
+        return Err(WriteError::Incomplete { reason: reason.clone() });
+    }
     let pieces = pieces(unit)?;
     check_names(unit, &pieces)?;
     if pieces.iter().map(Piece::size).sum::<usize>() > u32::MAX as usize {
@@ -48,10 +51,13 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
         ext.sections.push(writer.section(section, has_lines)?);
     }
     let btf = writer.object.add_section(Vec::new(), BTF.into(), SectionKind::Other);
-    let ext = ext.write();
+    let ext = if ext.sections.is_empty() { Vec::new() } else { ext.write() };
     writer.object.append_section_data(btf, &writer.blob.finish(), 4);
-    let id = writer.object.add_section(Vec::new(), BTF_EXT.into(), SectionKind::Other);
-    writer.object.append_section_data(id, &ext, 4);
+    // libbpf refuses one that says nothing, as that of an object of maps alone would.
+    if !ext.is_empty() {
+        let id = writer.object.add_section(Vec::new(), BTF_EXT.into(), SectionKind::Other);
+        writer.object.append_section_data(id, &ext, 4);
+    }
     if writer.object.section(btf).data().len().max(ext.len()) > u32::MAX as usize {
         return Err(WriteError::TooLarge);
     }
@@ -242,15 +248,15 @@ impl Writer {
         part: &Decoded,
         target: &Target,
     ) -> Result<(Insn, (SymbolId, RelocationType)), WriteError> {
-        let section = || piece.from.name.clone();
+        let at = || At::new(piece.from, slot);
         let (Target::Map(name) | Target::Function(name) | Target::Kernel(name)) = target;
         if matches!(target, Target::Kernel(_)) {
-            return Err(WriteError::Kernel { section: section(), slot, name: name.clone() });
+            return Err(WriteError::Kernel { at: at(), name: name.clone() });
         }
         let kind = if matches!(target, Target::Map(_)) { SymbolKind::Data } else { SymbolKind::Text };
         let known = self.symbols.get(name).copied().filter(|symbol| self.object.symbol(*symbol).kind == kind);
         let Some(symbol) = known else {
-            return Err(WriteError::Unknown { section: section(), slot, name: name.clone() });
+            return Err(WriteError::Unknown { at: at(), name: name.clone() });
         };
         let wide = |dst, low: u32| Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low)) });
         Ok(match (target, part) {
@@ -269,7 +275,7 @@ impl Writer {
                 let start = self.object.symbol(symbol).value;
                 (wide(*dst, start as u32), (self.text.unwrap_or(symbol), R_BPF_64_64))
             }
-            _ => return Err(WriteError::Reference { section: section(), slot, name: name.clone() }),
+            _ => return Err(WriteError::Reference { at: at(), name: name.clone() }),
         })
     }
 }

@@ -1,14 +1,15 @@
 //! Text to code.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::directive::{Directive, directive};
-use super::error::{Fault, TextError, TextErrors};
+use super::disassemble::target;
+use super::error::{Fault, TextError, TextErrors, TextWarnings};
 use super::instruction::{Named, Pieces, Printed, Statement, What};
 use super::token::{Kind, Token, tokens, without_comment};
 use super::unit::{Function, Line, Reference, Section, Target, Unit};
-use crate::insn::{Call, Decoded, Insn, Wide, WideSource, helper_names};
+use crate::insn::{Call, Data, Decoded, Insn, Jump, JumpIf, JumpLong, MayGoto, Wide, WideSource, helper_names};
 
 /// Reads a text in the notation that [the module](super) describes; `file` is its name, for errors and for the lines
 /// that instructions come from.
@@ -18,6 +19,16 @@ use crate::insn::{Call, Decoded, Insn, Wide, WideSource, helper_names};
 /// All that is wrong with the text: a line that is not understood, a number that does not fit, a name that is not
 /// there or twice, an instruction above the stated minimum.
 pub fn assemble(file: &str, text: &str) -> Result<Unit, TextErrors> {
+    assemble_with_warnings(file, text).map(|(unit, _)| unit)
+}
+
+/// The same, with what the text says and hardly means: what no verifier accepts, such as a division by 0, and what does
+/// something else than it seems to, such as a byte that is set to 300.
+///
+/// # Errors
+///
+/// As [`assemble`].
+pub fn assemble_with_warnings(file: &str, text: &str) -> Result<(Unit, TextWarnings), TextErrors> {
     let lines: Vec<&str> = text.lines().collect();
     let mut assembler = Assembler { file, lines: &lines, ..Assembler::default() };
     for (number, line) in lines.iter().enumerate() {
@@ -36,15 +47,25 @@ struct Assembler<'a> {
     /// The present line, from 0.
     number: usize,
     unit: Unit,
-    /// The next slot of the last section.
-    slot: usize,
+    /// The section being written, by its place in the unit.
+    current: usize,
+    /// The next slot of each section.
+    slots: Vec<usize>,
     /// Where each function begins, and its line.
     functions: HashMap<String, (Position, usize)>,
     /// The line of each.
     externs: HashMap<String, usize>,
     maps: HashMap<String, usize>,
+    /// Maps that are declared, be it with a mistake.
+    attempted: HashSet<String>,
     /// The labels of the function being read, by slot and line.
     labels: HashMap<String, (usize, usize)>,
+    /// Likewise those that are numbers, each as often as it is there.
+    numbered: HashMap<u64, Vec<(usize, usize)>>,
+    /// Names for numbers (`.equ`).
+    constants: HashMap<String, i128>,
+    /// What had names that were looked for in vain.
+    suggested: usize,
     /// The jumps of the function being read, and all else that may name a label of it.
     inside: Vec<Open>,
     /// What names something of the whole text.
@@ -52,7 +73,12 @@ struct Assembler<'a> {
     /// Jumps to what is no label of their function: by line, with the name.
     unplaced: Vec<(usize, String, Fault)>,
     errors: Vec<TextError>,
+    warnings: Vec<TextError>,
 }
+
+/// For how many names another is looked for that may have been meant. It takes time for each name that there is, and who
+/// has made as many mistakes as this has made one many times.
+pub(super) const SUGGESTIONS: usize = 50;
 
 /// A slot of a section, by its number.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +103,15 @@ impl Assembler<'_> {
 
     fn line(&mut self, line: &str) -> Result<(), Fault> {
         let code = without_comment(line);
-        let (printed, start) = prefix(code);
+        if let Some(behind) = line.get(code.len()..).and_then(|comment| comment.strip_prefix(';')) {
+            self.commented_out(code, behind);
+        }
+        let (printed, number, start) = prefix(code);
+        if let Some(number) = number {
+            let here = self.here();
+            let line = self.number;
+            self.numbered.entry(number).or_default().push((line, here.slot));
+        }
         let mut rest = code.get(start..).unwrap_or_default();
         let mut offset = start;
         while let Some((label, length)) = label(rest, offset)? {
@@ -92,14 +126,19 @@ impl Assembler<'_> {
             let length = trimmed.find(char::is_whitespace).unwrap_or(trimmed.len());
             let name = tokens(trimmed.get(..length).unwrap_or_default(), start)?;
             let rest = trimmed.get(length..).unwrap_or_default();
+            // What follows a declaration with a mistake in it may use its name all the same.
+            self.declare_in_any_case(trimmed);
             let name = name.first().filter(|name| name.span.len() == length);
             let name = name.ok_or_else(|| Fault::new(start..start + length, "this is no directive"))?;
             return self.directive(directive(name, rest, start + length)?, name.span.clone());
         }
-        let pieces = tokens(rest, offset)?;
+        let pieces = with_constants(&self.constants, tokens(rest, offset)?);
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(()) };
         let span = first.span.start..last.span.end;
-        let Statement { insn, names } = Pieces::new(&pieces, printed).statement()?;
+        let Statement { insn, names, doubt } = Pieces::new(&pieces, line, printed).statement()?;
+        if let Some(doubt) = doubt {
+            self.warnings.push(doubt.at(self.number + 1, line));
+        }
         let needed = insn.since();
         if !needed.within(self.unit.minimum) {
             let message = format!("`{insn}` needs {needed}, and the stated minimum is {}", self.unit.minimum);
@@ -108,17 +147,43 @@ impl Assembler<'_> {
         self.code(Decoded::Insn(insn), span, names)
     }
 
+    /// Warns of a comment behind an instruction that is another: elsewhere a semicolon separates them.
+    fn commented_out(&mut self, code: &str, behind: &str) {
+        let start = code.len() + 1;
+        let is_insn = |text: &str, offset: usize| {
+            let pieces = tokens(text, offset).unwrap_or_default();
+            !pieces.is_empty() && Pieces::new(&pieces, text, None).statement().is_ok()
+        };
+        if !code.trim().is_empty() && behind.split(';').next().is_some_and(|first| is_insn(first, 0)) {
+            let end = start + behind.trim_end().len();
+            let fault = Fault::new(start - 1..end, "this instruction is in a comment, which begins with the semicolon")
+                .hint("write it into a line of its own");
+            let line = self.lines.get(self.number).copied().unwrap_or_default();
+            self.warnings.push(fault.at(self.number + 1, line));
+        }
+    }
+
+    /// Notes the name that a line would declare, even if the line has a mistake.
+    fn declare_in_any_case(&mut self, line: &str) {
+        let mut words = line.split_whitespace();
+        let (directive, Some(name)) = (words.next().unwrap_or_default(), words.next()) else { return };
+        let name = name.trim_matches('"').to_owned();
+        if directive == ".map" {
+            self.attempted.insert(name);
+        }
+    }
+
     fn section(&mut self) -> (usize, &mut Section) {
         if self.unit.sections.is_empty() {
             self.unit.sections.push(Section::default());
+            self.slots.push(0);
         }
-        let last = self.unit.sections.len() - 1;
-        (last, &mut self.unit.sections[last])
+        (self.current, &mut self.unit.sections[self.current])
     }
 
     fn here(&mut self) -> Position {
-        let (number, _) = self.section();
-        Position { section: number, slot: self.slot }
+        let (section, _) = self.section();
+        Position { section, slot: self.slots[section] }
     }
 
     fn code(&mut self, piece: Decoded, span: Range<usize>, names: Option<Named>) -> Result<(), Fault> {
@@ -128,18 +193,39 @@ impl Assembler<'_> {
         if let Some(Decoded::Data(data)) = section.code.last()
             && data.bytes().len() < 8
         {
-            return Err(Fault::new(span, "nothing can follow data of less than a slot's eight bytes"));
+            return Err(Fault::new(span, "the bytes before this do not fill a slot of 8")
+                .hint("fill it by `.byte 0`, as many as are missing"));
         }
         let index = section.code.len();
         section.code.push(piece);
-        self.slot += piece.slots();
+        self.slots[at.section] += piece.slots();
         let text = self.lines.get(number).map(|line| without_comment(line).trim().to_owned()).unwrap_or_default();
         let line = u32::try_from(number + 1).unwrap_or(u32::MAX);
         self.section().1.lines.push(Line { slot: at.slot, file, line, column: 0, text });
         if let Some(named) = names {
+            if named.added != 0 {
+                return Err(Fault::new(named.span, "nothing is added to an address here").hint(format!(
+                    "the value of a map is addressed by `map[name:{}][0]+{}`",
+                    named.name, named.added
+                )));
+            }
             self.inside.push(Open { named, number, at, piece: index });
         }
         Ok(())
+    }
+
+    /// Bytes, in slots of eight; what is left of the last slot is filled by the next bytes.
+    fn bytes(&mut self, bytes: &[u8], span: Range<usize>) -> Result<(), Fault> {
+        let (_, section) = self.section();
+        let mut bytes = bytes;
+        if let Some(Decoded::Data(last)) = section.code.last_mut()
+            && last.bytes().len() < 8
+        {
+            let (fill, rest) = bytes.split_at_checked(8 - last.bytes().len()).unwrap_or((bytes, &[]));
+            *last = Data::new(&[last.bytes(), fill].concat());
+            bytes = rest;
+        }
+        bytes.chunks(8).try_for_each(|slot| self.code(Decoded::Data(Data::new(slot)), span.clone(), None))
     }
 
     fn label(&mut self, token: Token) -> Result<(), Fault> {
@@ -177,12 +263,15 @@ impl Assembler<'_> {
             }
             Directive::Section(name) => {
                 self.close();
-                if self.unit.sections.iter().any(|section| section.name == name) {
-                    return Err(Fault::new(span, format!("there is a section `{name}` already"))
-                        .hint("what belongs to one section stands together"));
+                // A section that is there already goes on.
+                match self.unit.sections.iter().position(|section| section.name == name) {
+                    Some(known) => self.current = known,
+                    None => {
+                        self.current = self.unit.sections.len();
+                        self.unit.sections.push(Section { name, ..Section::default() });
+                        self.slots.push(0);
+                    }
                 }
-                self.unit.sections.push(Section { name, ..Section::default() });
-                self.slot = 0;
                 Ok(())
             }
             Directive::Function(name) => {
@@ -198,21 +287,44 @@ impl Assembler<'_> {
                 None => Ok(()),
                 Some(first) => Err(twice("function", &name, span, first)),
             },
-            Directive::Byte(data) => self.code(Decoded::Data(data), span, None),
+            Directive::Bytes(bytes) => self.bytes(&bytes, span),
+            Directive::Constant(name, value) => {
+                self.constants.insert(name, value);
+                Ok(())
+            }
         }
     }
 
     /// Ends the function being read: its labels are known.
     fn close(&mut self) {
         let labels = std::mem::take(&mut self.labels);
+        let numbered = std::mem::take(&mut self.numbered);
         for open in std::mem::take(&mut self.inside) {
+            if open.named.what == What::Numbered {
+                match nearest(&numbered, &open.named.name, open.number) {
+                    Some(slot) => self.reach(&open, slot),
+                    None => {
+                        let (digits, way) = open.named.name.split_at(open.named.name.len() - 1);
+                        let side = if way == "b" { "before" } else { "behind" };
+                        let message = format!("there is no label `{digits}:` {side} this in this function");
+                        self.fail(open.number, Fault::new(open.named.span, message));
+                    }
+                }
+                continue;
+            }
             match labels.get(&open.named.name) {
                 Some((slot, _)) if matches!(open.named.what, What::Label | What::Callee | What::Function) => {
                     self.reach(&open, *slot);
                 }
                 _ if open.named.what == What::Label => {
                     let message = format!("there is no label `{}` in this function", open.named.name);
-                    let fault = Fault::new(open.named.span, message).similar(&open.named.name, labels.keys());
+                    let fault = Fault::new(open.named.span, message);
+                    self.suggested += 1;
+                    let fault = if self.suggested > SUGGESTIONS {
+                        fault
+                    } else {
+                        fault.similar(&open.named.name, labels.keys())
+                    };
                     self.unplaced.push((open.number, open.named.name, fault));
                 }
                 _ => self.outside.push(open),
@@ -231,15 +343,9 @@ impl Assembler<'_> {
     fn reach(&mut self, open: &Open, slot: usize) {
         let distance = slot as i64 - open.at.slot as i64 - 1;
         let Some(insn) = self.insn(open) else { return };
-        let (short, long) = (i16::try_from(distance), i32::try_from(distance));
-        match (insn, short, long) {
-            (Insn::Jump(jump), Ok(offset), _) => jump.offset = offset,
-            (Insn::JumpIf(jump), Ok(offset), _) => jump.offset = offset,
-            (Insn::MayGoto(jump), Ok(offset), _) => jump.offset = offset,
-            (Insn::JumpLong(jump), _, Ok(offset)) => jump.offset = offset,
-            (Insn::Call(call), _, Ok(offset)) => *call = Call::Local { offset },
-            (Insn::Wide(Wide { source, .. }), _, Ok(offset)) => *source = WideSource::Function { offset },
-            _ => {
+        match reaching(*insn, distance) {
+            Some(reaching) => *insn = reaching,
+            None => {
                 let message = format!("the jump goes {distance} slots far, allowed is -32768 to 32767");
                 let fault = Fault::new(open.named.span.clone(), message).hint("`gotol` goes further, since v4");
                 self.fail(open.number, fault);
@@ -247,7 +353,7 @@ impl Assembler<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Unit, TextErrors> {
+    fn finish(mut self) -> Result<(Unit, TextWarnings), TextErrors> {
         self.close();
         for (number, name, fault) in std::mem::take(&mut self.unplaced) {
             let function = self.functions.contains_key(&name);
@@ -263,7 +369,39 @@ impl Assembler<'_> {
         for section in &mut self.unit.sections {
             section.references.sort_by_key(|reference| reference.slot);
         }
-        Ok(self.unit)
+        self.unreachable();
+        Ok((self.unit, TextWarnings::new(self.file, self.warnings)))
+    }
+
+    /// Warns of instructions behind an `exit` or `goto` that nothing jumps to, the first of each run of them.
+    fn unreachable(&mut self) {
+        let mut found = Vec::new();
+        for section in &self.unit.sections {
+            let insns = || {
+                section.pieces().filter_map(|(slot, piece)| match piece {
+                    Decoded::Insn(insn) => Some((slot, insn)),
+                    Decoded::Data(_) => None,
+                })
+            };
+            if insns().any(|(_, insn)| matches!(insn, Insn::JumpRegister(_))) {
+                continue;
+            }
+            let mut reached: HashSet<usize> = insns().filter_map(|(slot, insn)| target(slot, insn)).collect();
+            reached.extend(section.functions.iter().map(|function| function.slot));
+            let ends = |insn: &Insn| matches!(insn, Insn::Exit | Insn::Jump(_) | Insn::JumpLong(_));
+            let pairs = insns().zip(insns().skip(1));
+            let dead = pairs.filter(|((_, before), (slot, _))| ends(before) && !reached.contains(slot));
+            found.extend(dead.filter_map(|(_, (slot, _))| section.lines.iter().find(|line| line.slot == slot)));
+        }
+        let numbers: Vec<u32> = found.into_iter().map(|line| line.line).collect();
+        for number in numbers {
+            let text = self.lines.get(number as usize - 1).copied().unwrap_or_default();
+            let code = without_comment(text).trim_end();
+            let span = code.len() - code.trim_start().len()..code.len();
+            let fault = Fault::new(span, "nothing leads to this instruction, and the verifier refuses that");
+            self.warnings
+                .push(fault.hint("leave it out, or give it a label that is jumped to").at(number as usize, text));
+        }
     }
 
     /// What names something that may stand anywhere in the text.
@@ -279,7 +417,8 @@ impl Assembler<'_> {
             self.refer(&open, Target::Kernel(name.clone()));
         } else if matches!(what, What::Map | What::Address) && self.maps.contains_key(name) {
             self.refer(&open, Target::Map(name.clone()));
-        } else {
+        } else if *what != What::Map || !self.attempted.contains(name) {
+            self.suggested += 1;
             let fault = self.unresolved(&open.named);
             self.fail(open.number, fault);
         }
@@ -299,7 +438,7 @@ impl Assembler<'_> {
         }
     }
 
-    fn unresolved(&self, Named { name, span, what }: &Named) -> Fault {
+    fn unresolved(&self, Named { name, span, what, .. }: &Named) -> Fault {
         let functions = || self.functions.keys().chain(self.externs.keys()).map(String::as_str);
         let maps = || self.maps.keys().map(String::as_str);
         let (kind, declare, known): (_, _, Vec<&str>) = match what {
@@ -308,10 +447,10 @@ impl Assembler<'_> {
             }
             What::Callee => (
                 "function",
-                format!("a function of the kernel that is no helper is declared by `.extern {name}`"),
+                format!("declare it by `.extern {name}` if it is one of the kernel (a kfunc)"),
                 functions().chain(helper_names()).collect(),
             ),
-            What::Label | What::Function => {
+            What::Label | What::Numbered | What::Function => {
                 ("function", "only a function of this text has an address".to_owned(), functions().collect())
             }
             What::Address => (
@@ -320,8 +459,52 @@ impl Assembler<'_> {
                 functions().chain(maps()).collect(),
             ),
         };
-        Fault::new(span.clone(), format!("there is no {kind} `{name}`")).hint(declare).similar(name, known.into_iter())
+        let fault = Fault::new(span.clone(), format!("there is no {kind} `{name}`")).hint(declare);
+        if self.suggested > SUGGESTIONS { fault } else { fault.similar(name, known.into_iter()) }
     }
+}
+
+/// The place of the label that `1b` or `1f` means in a line: the last one before it or in it, or the first one behind it.
+pub(super) fn nearest<T: Copy>(labels: &HashMap<u64, Vec<(usize, T)>>, name: &str, line: usize) -> Option<T> {
+    let (digits, way) = name.split_at_checked(name.len().checked_sub(1)?)?;
+    let labels = labels.get(&digits.parse().ok()?)?;
+    let behind = labels.partition_point(|(at, _)| *at <= line);
+    let found = if way == "b" { labels.get(behind.checked_sub(1)?) } else { labels.get(behind) };
+    found.map(|(_, place)| *place)
+}
+
+/// The pieces of a line with numbers for their names.
+pub(super) fn with_constants(constants: &HashMap<String, i128>, pieces: Vec<Token>) -> Vec<Token> {
+    if constants.is_empty() {
+        return pieces;
+    }
+    let number = |token: Token| match &token.kind {
+        Kind::Word(word) => match constants.get(word) {
+            Some(value) => {
+                let span = token.span.clone();
+                let bits = u64::try_from(value.unsigned_abs()).unwrap_or(u64::MAX);
+                let sign = (*value < 0).then_some(Token { kind: Kind::Sign("-"), span: span.start..span.start });
+                sign.into_iter().chain([Token { kind: Kind::Number(bits), span }]).collect()
+            }
+            None => vec![token],
+        },
+        _ => vec![token],
+    };
+    pieces.into_iter().flat_map(number).collect()
+}
+
+/// A jump, call or load with the distance to what it names; `None` if it does not reach so far.
+pub(super) fn reaching(insn: Insn, distance: i64) -> Option<Insn> {
+    let (short, long) = (i16::try_from(distance).ok(), i32::try_from(distance).ok());
+    Some(match insn {
+        Insn::Jump(_) => Insn::Jump(Jump { offset: short? }),
+        Insn::JumpIf(jump) => Insn::JumpIf(JumpIf { offset: short?, ..jump }),
+        Insn::MayGoto(_) => Insn::MayGoto(MayGoto { offset: short? }),
+        Insn::JumpLong(_) => Insn::JumpLong(JumpLong { offset: long? }),
+        Insn::Call(_) => Insn::Call(Call::Local { offset: long? }),
+        Insn::Wide(wide) => Insn::Wide(Wide { source: WideSource::Function { offset: long? }, ..wide }),
+        _ => return None,
+    })
 }
 
 fn twice(what: &str, name: &str, span: Range<usize>, first: usize) -> Fault {
@@ -329,29 +512,37 @@ fn twice(what: &str, name: &str, span: Range<usize>, first: usize) -> Fault {
 }
 
 /// A name and a colon at the beginning of a line, and the bytes that they take.
-fn label(rest: &str, offset: usize) -> Result<Option<(Token, usize)>, Fault> {
-    // Only a line with a colon can begin with a label; a directive does not.
-    let Some(_) = rest.find(':').filter(|_| !rest.trim_start().starts_with('.')) else { return Ok(None) };
+pub(super) fn label(rest: &str, offset: usize) -> Result<Option<(Token, usize)>, Fault> {
+    // Only a line with a colon can begin with a label; a directive has a space before it.
+    let trimmed = rest.trim_start();
+    let directive = |colon: usize| {
+        let colon = colon.saturating_sub(rest.len() - trimmed.len());
+        trimmed.starts_with('.') && trimmed.get(..colon).is_none_or(|name| name.contains([' ', '\t', ',']))
+    };
+    let Some(_) = rest.find(':').filter(|colon| !directive(*colon)) else { return Ok(None) };
     let mut pieces = tokens(rest, offset)?.into_iter();
     let (Some(name), Some(colon)) = (pieces.next(), pieces.next()) else { return Ok(None) };
     let named = matches!(name.kind, Kind::Word(_) | Kind::Quoted(_)) && colon.kind == Kind::Sign(":");
     Ok(named.then(|| (name, colon.span.end - offset)))
 }
 
-/// What stands before an instruction where a machine printed it: its number, and its opcode or bytes.
-fn prefix(line: &str) -> (Option<Printed>, usize) {
+/// What stands before an instruction: its opcode or bytes, where a machine printed it; its number there, or what is a
+/// label; and the bytes that they take.
+pub(super) fn prefix(line: &str) -> (Option<Printed>, Option<u64>, usize) {
     let all = line.trim_start();
     let numbered = all.trim_start_matches(|c: char| c.is_ascii_digit());
-    let rest = match numbered.strip_prefix(':') {
-        Some(rest) if numbered.len() < all.len() => rest.trim_start(),
-        _ => all,
+    let (rest, number) = match numbered.strip_prefix(':') {
+        Some(rest) if numbered.len() < all.len() => {
+            (rest.trim_start(), all.get(..all.len() - numbered.len()).and_then(|digits| digits.parse().ok()))
+        }
+        _ => (all, None),
     };
     let at = |rest: &str| line.len() - rest.len();
     let hex = |text: &str| u8::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 && !text.starts_with('+'));
     if let Some((opcode, behind)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'))
         && let Some(opcode) = hex(opcode)
     {
-        return (Some(Printed { opcode, src: None }), at(behind));
+        return (Some(Printed { opcode, src: None }), number, at(behind));
     }
     for count in [16, 8] {
         let length = count * 3 - 1;
@@ -361,8 +552,8 @@ fn prefix(line: &str) -> (Option<Printed>, usize) {
         if let Some([opcode, registers, ..]) = bytes.filter(|bytes| bytes.len() == count).as_deref()
             && behind.starts_with([' ', '\t'])
         {
-            return (Some(Printed { opcode: *opcode, src: Some(registers >> 4) }), at(behind));
+            return (Some(Printed { opcode: *opcode, src: Some(registers >> 4) }), number, at(behind));
         }
     }
-    (None, at(rest))
+    (None, number, at(rest))
 }

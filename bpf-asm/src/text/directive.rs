@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::error::Fault;
 use super::token::{Kind, Token, tokens};
 use super::unit::{Map, map_kind, map_kinds};
-use crate::insn::{Data, Isa, Kernel, Minimum};
+use crate::insn::{Isa, Kernel, Minimum};
 
 #[derive(Debug)]
 pub(super) enum Directive {
@@ -15,8 +15,14 @@ pub(super) enum Directive {
     Section(String),
     Function(String),
     Extern(String),
-    Byte(Data),
+    /// Bytes among the code.
+    Bytes(Vec<u8>),
+    /// A name for a number.
+    Constant(String, i128),
 }
+
+const DIRECTIVES: [&str; 11] =
+    [".license", ".map", ".minimum", ".section", ".function", ".extern", ".byte", ".short", ".long", ".quad", ".equ"];
 
 /// Reads what stands behind the name of a directive, `offset` bytes into its line.
 pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Directive, Fault> {
@@ -33,9 +39,22 @@ pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Direc
         ".function" => pieces.name("the function's name").map(Directive::Function),
         ".extern" => pieces.name("the function's name").map(Directive::Extern),
         ".map" => pieces.map().map(Directive::Map),
-        ".byte" => pieces.bytes().map(Directive::Byte),
-        _ => Err(Fault::new(name.span.clone(), format!("`{word}` is no directive"))
-            .hint("there are .license, .map, .minimum, .section, .function, .extern and .byte")),
+        ".byte" => pieces.bytes(1).map(Directive::Bytes),
+        ".short" | ".2byte" => pieces.bytes(2).map(Directive::Bytes),
+        ".long" | ".4byte" => pieces.bytes(4).map(Directive::Bytes),
+        ".quad" | ".8byte" => pieces.bytes(8).map(Directive::Bytes),
+        ".equ" | ".set" => pieces.constant(),
+        ".incomplete" => {
+            let span = name.span.start..end;
+            let reason = pieces.name("what is missing, in quotes,")?;
+            Err(Fault::new(span, format!("this is not all of the object that it was read from: {reason}"))
+                .hint("assemble what `shunt disasm` makes of the object, or leave this line out to assemble the rest"))
+        }
+        _ => {
+            let fault = Fault::new(name.span.clone(), format!("`{word}` is no directive"));
+            let fault = fault.similar(word, DIRECTIVES.iter());
+            Err(if fault.hint.is_none() { fault.hint(format!("there are {}", DIRECTIVES.join(" "))) } else { fault })
+        }
     }?;
     pieces.end()?;
     Ok(read)
@@ -70,6 +89,12 @@ fn minimum(rest: &str, offset: usize, end: usize) -> Result<Minimum, Fault> {
     }
     Ok(minimum)
 }
+
+/// Kinds of maps that hold as much as there is to store something with, or whose size libbpf knows: perf event arrays, the
+/// storages, and `struct_ops`.
+const UNSIZED: [u32; 8] = [4, 19, 21, 24, 26, 28, 29, 32];
+
+const RINGBUF: u32 = 27;
 
 struct Pieces {
     pieces: std::iter::Peekable<std::vec::IntoIter<Token>>,
@@ -121,6 +146,7 @@ impl Pieces {
                     .hint("as in `.map counts array key=4 value=8 entries=1`"));
             }
         };
+        let mut sized = false;
         let mut map = Map { name, kind, key_size: 0, value_size: 0, max_entries: 0, flags: 0, key: None, value: None };
         while self.pieces.peek().is_some() {
             let span = self.span();
@@ -140,23 +166,54 @@ impl Pieces {
             if !self.eat("=") {
                 return Err(Fault::new(self.span(), "`=` is missing here"));
             }
+            sized |= word == "entries";
             *field = self.number("a number of up to 32 bits")?;
+        }
+        if !sized && !UNSIZED.contains(&kind) {
+            let fault =
+                Fault::new(self.end..self.end, format!("how much the map `{}` can hold is missing here", map.name));
+            return Err(fault.hint(if kind == RINGBUF {
+                "write `entries=` with its bytes: a power of two and a multiple of a page, such as 4096"
+            } else {
+                "write `entries=`, for instance `entries=1024`"
+            }));
         }
         Ok(map)
     }
 
-    fn bytes(&mut self) -> Result<Data, Fault> {
-        let span = self.span().start..self.end;
-        let mut bytes: Vec<u8> = vec![self.number("a byte")?];
-        while self.eat(",") {
-            bytes.push(self.number("a byte")?);
+    /// A number with its sign.
+    fn signed(&mut self) -> Result<(i128, Range<usize>), Fault> {
+        let start = self.span();
+        let negative = self.eat("-");
+        let span = start.start..self.span().end;
+        match self.pieces.next().map(|piece| piece.kind) {
+            Some(Kind::Number(number)) => Ok((if negative { -i128::from(number) } else { i128::from(number) }, span)),
+            _ => Err(Fault::new(span, "a number is missing here")),
         }
-        if bytes.len() > 8 {
-            return Err(Fault::new(
-                span,
-                format!("these are {} bytes; there is one slot of eight to a line", bytes.len()),
-            ));
+    }
+
+    /// Numbers of so many bytes, with a sign or without.
+    fn bytes(&mut self, size: usize) -> Result<Vec<u8>, Fault> {
+        let mut bytes = Vec::new();
+        loop {
+            let (number, span) = self.signed()?;
+            let bits = size as u32 * 8;
+            if number < -(1 << (bits - 1)) || number >= 1 << bits {
+                return Err(Fault::new(span, format!("{number} does not fit {bits} bits")));
+            }
+            bytes.extend(number.to_le_bytes().get(..size).unwrap_or_default());
+            if !self.eat(",") {
+                return Ok(bytes);
+            }
         }
-        Ok(Data::new(&bytes))
+    }
+
+    /// `NAME, 5`
+    fn constant(&mut self) -> Result<Directive, Fault> {
+        let name = self.name("the number's name")?;
+        if !self.eat(",") {
+            return Err(Fault::new(self.span(), "`,` is missing here").hint(format!("as in `.equ {name}, 5`")));
+        }
+        Ok(Directive::Constant(name, self.signed()?.0))
     }
 }

@@ -31,6 +31,9 @@ fn write_unit(text: &mut String, unit: &Unit, style: &Style) -> std::fmt::Result
     if let Some(license) = &unit.license {
         writeln!(text, ".license \"{}\"", license.escape_debug())?;
     }
+    if let Some(reason) = &unit.incomplete {
+        writeln!(text, ".incomplete \"{}\"", reason.escape_debug())?;
+    }
     if unit.minimum != Minimum::default() {
         write!(text, ".minimum")?;
         if let Some(isa) = unit.minimum.isa {
@@ -118,7 +121,11 @@ fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style:
             Decoded::Insn(insn) => {
                 if style.bytes {
                     let mut bytes = Vec::with_capacity(16);
-                    insn.encode(&mut bytes);
+                    let found = section.found.as_ref();
+                    match found.and_then(|found| found.get(slot * 8..(slot + insn.slots()) * 8)) {
+                        Some(found) => bytes.extend(found),
+                        None => insn.encode(&mut bytes),
+                    }
                     let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                     write!(text, "{}  ", bytes.join(" "))?;
                 }
@@ -210,12 +217,12 @@ impl<'a> Places<'a> {
     }
 }
 
-fn is_jump(insn: &Insn) -> bool {
+pub(super) fn is_jump(insn: &Insn) -> bool {
     matches!(insn, Insn::Jump(_) | Insn::JumpLong(_) | Insn::JumpIf(_) | Insn::MayGoto(_))
 }
 
 /// The slot that an instruction names by its distance.
-fn target(slot: usize, insn: &Insn) -> Option<usize> {
+pub(super) fn target(slot: usize, insn: &Insn) -> Option<usize> {
     let distance = match insn {
         Insn::Jump(jump) => i64::from(jump.offset),
         Insn::JumpIf(jump) => i64::from(jump.offset),

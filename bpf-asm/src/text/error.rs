@@ -34,6 +34,13 @@ pub struct TextErrors {
     errors: Vec<TextError>,
 }
 
+/// What a text says and hardly means, from top to bottom. It is assembled as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TextWarnings {
+    file: String,
+    warnings: Vec<TextError>,
+}
+
 /// What is wrong with a part of a line, before it is known where the line is.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
@@ -52,16 +59,13 @@ impl Fault {
         self
     }
 
-    /// The same with what one of `known` may have been meant by `given`.
-    pub fn similar(self, given: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Self {
-        let similar = known
-            .map(|known| (strsim::jaro_winkler(given, known.as_ref()), known))
-            .max_by(|(a, _), (b, _)| a.total_cmp(b))
-            .filter(|(alike, _)| *alike > 0.8);
-        match similar {
-            Some((_, known)) => self.hint(format!("did you mean `{}`?", known.as_ref())),
-            None => self,
+    /// The same with what one of `known` may have been meant by `given`; that is said before any other hint.
+    pub fn similar(mut self, given: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Self {
+        if let Some(known) = similar(given, known) {
+            let otherwise = self.hint.map(|hint| format!(" Otherwise {hint}")).unwrap_or_default();
+            self.hint = Some(format!("did you mean `{known}`?{otherwise}"));
         }
+        self
     }
 
     /// The error, in the line `number` (from 1) that reads `text`.
@@ -80,7 +84,23 @@ impl Fault {
     }
 }
 
+/// What is wrong with a whole line (from 1), or with no line in particular.
+#[cfg(feature = "elf")]
+fn whole_line(source: &str, line: Option<usize>, message: String, hint: Option<String>) -> TextError {
+    let line = line.filter(|line| *line > 0).unwrap_or(1);
+    let text = source.lines().nth(line - 1).unwrap_or_default();
+    let code = super::token::without_comment(text);
+    let start = code.len() - code.trim_start().len();
+    Fault { span: start..code.trim_end().len().max(start), message, hint }.at(line, text)
+}
+
 impl TextErrors {
+    /// One thing that is wrong with a line, from 1.
+    #[cfg(feature = "elf")]
+    pub(crate) fn one(file: &str, source: &str, line: Option<usize>, message: String, hint: Option<String>) -> Self {
+        TextErrors::new(file, vec![whole_line(source, line, message, hint)])
+    }
+
     pub(super) fn new(file: &str, mut errors: Vec<TextError>) -> Self {
         errors.sort_by_key(|error| (error.line, error.column));
         TextErrors { file: file.to_owned(), errors }
@@ -91,31 +111,84 @@ impl TextErrors {
         &self.errors
     }
 
-    /// Each error with its line; with colours for a terminal.
+    /// Each error with its line, and their number in a line of its own; with colours for a terminal.
     pub fn render(&self, coloured: bool) -> String {
-        let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
-        let mut text = String::new();
-        for error in &self.errors {
-            let snippet = Snippet::source(error.text.as_str())
-                .line_start(error.line)
-                .path(self.file.as_str())
-                .annotation(AnnotationKind::Primary.span(error.span.clone()));
-            let mut group = Level::ERROR.primary_title(error.message.as_str()).element(snippet);
-            if let Some(hint) = &error.hint {
-                group = group.element(Level::HELP.message(hint.as_str()));
-            }
-            text.push_str(&renderer.render(&[group]));
-            text.push_str("\n\n");
-        }
-        let count = self.errors.len();
-        text.push_str(&format!("{count} error{} in {}", if count == 1 { "" } else { "s" }, self.file));
-        text
+        render(&self.file, &self.errors, "error", coloured)
     }
+}
+
+impl TextWarnings {
+    pub(super) fn new(file: &str, mut warnings: Vec<TextError>) -> Self {
+        warnings.sort_by_key(|warning| (warning.line, warning.column));
+        TextWarnings { file: file.to_owned(), warnings }
+    }
+
+    /// Adds what is doubtful about a line, from 1.
+    #[cfg(feature = "elf")]
+    pub(crate) fn add(&mut self, source: &str, line: Option<usize>, message: String, hint: Option<String>) {
+        self.warnings.push(whole_line(source, line, message, hint));
+        self.warnings.sort_by_key(|warning| (warning.line, warning.column));
+    }
+
+    /// The warnings, if there are any.
+    pub fn warnings(&self) -> &[TextError] {
+        &self.warnings
+    }
+
+    /// Each warning with its line, as [`TextErrors::render`] shows errors; empty if there is none.
+    pub fn render(&self, coloured: bool) -> String {
+        render(&self.file, &self.warnings, "warning", coloured)
+    }
+}
+
+fn render(file: &str, errors: &[TextError], what: &'static str, coloured: bool) -> String {
+    let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
+    let level = if what == "error" { Level::ERROR } else { Level::WARNING };
+    let mut text = String::new();
+    for error in errors {
+        let snippet = Snippet::source(error.text.as_str())
+            .line_start(error.line)
+            .path(file)
+            .annotation(AnnotationKind::Primary.span(error.span.clone()));
+        let mut group = level.clone().primary_title(error.message.as_str()).element(snippet);
+        if let Some(hint) = &error.hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        text.push_str(&renderer.render(&[group]));
+        text.push_str("\n\n");
+    }
+    match errors.len() {
+        0 => {}
+        1 => text.push_str(&format!("1 {what} in {file}\n")),
+        count => text.push_str(&format!("{count} {what}s in {file}\n")),
+    }
+    text
+}
+
+/// The one of `known` that is written most like `given`, if at most one letter in three differs.
+pub(crate) fn similar(given: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Option<String> {
+    /// Longer names are not mistyped but made by machines.
+    const LONGEST: usize = 64;
+    // What names of helpers begin with makes none of them like another.
+    let own = |name: &str| name.strip_prefix("bpf_").unwrap_or(name).to_lowercase();
+    let wanted = own(given);
+    let allowed = wanted.chars().count().div_ceil(3).min(wanted.len().saturating_sub(1));
+    let near = |name: &str| {
+        let name = own(name);
+        let worth = name.len() <= LONGEST && name.len().abs_diff(wanted.len()) <= allowed;
+        let distance = worth.then(|| strsim::osa_distance(&wanted, &name))?;
+        (distance <= allowed).then_some(distance)
+    };
+    known
+        .take_while(|_| given.len() <= LONGEST)
+        .filter_map(|known| Some((near(known.as_ref())?, known.as_ref().to_owned())))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
 }
 
 impl fmt::Display for TextErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
+        f.write_str(self.render(false).trim_end())
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Statement {
     pub insn: Insn,
     /// What is still to be put into it.
     pub names: Option<Named>,
+    /// What of it is hardly meant.
+    pub doubt: Option<Fault>,
 }
 
 #[derive(Debug, Clone)]
@@ -24,12 +26,16 @@ pub(super) struct Named {
     pub name: String,
     pub span: Range<usize>,
     pub what: What,
+    /// Bytes that are added to its address.
+    pub added: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     /// Where to jump.
     Label,
+    /// Where to jump: the nearest label with this number before, or behind.
+    Numbered,
     /// What to call, of the program or of the kernel.
     Callee,
     /// A function whose address is loaded.
@@ -53,7 +59,11 @@ pub(super) struct Pieces<'a> {
     tokens: std::iter::Peekable<std::slice::Iter<'a, Token>>,
     /// The bytes of the whole.
     whole: Range<usize>,
+    /// The line that they are of.
+    line: &'a str,
     printed: Option<Printed>,
+    /// Whether LLVM wrote them, which calls a move of a lower half `r1 = w2`.
+    llvm: bool,
 }
 
 type Parsed<T> = Result<T, Fault>;
@@ -61,22 +71,34 @@ type Parsed<T> = Result<T, Fault>;
 /// A number that fits an immediate, or the bits of one where `bits` is 32.
 const RANGE: &str = "-2147483648 to 2147483647";
 
+impl Statement {
+    fn naming(insn: Insn, named: Named) -> Self {
+        Statement { insn, names: Some(named), doubt: None }
+    }
+}
+
 impl From<Insn> for Statement {
     fn from(insn: Insn) -> Self {
-        Statement { insn, names: None }
+        Statement { insn, names: None, doubt: None }
     }
 }
 
 impl<'a> Pieces<'a> {
-    pub fn new(tokens: &'a [Token], printed: Option<Printed>) -> Self {
+    pub fn new(tokens: &'a [Token], line: &'a str, printed: Option<Printed>) -> Self {
         let start = tokens.first().map_or(0, |token| token.span.start);
         let end = tokens.last().map_or(0, |token| token.span.end);
-        Pieces { tokens: tokens.iter().peekable(), whole: start..end, printed }
+        Pieces { tokens: tokens.iter().peekable(), whole: start..end, line, printed, llvm: false }
+    }
+
+    /// The same, as LLVM writes them.
+    #[cfg(feature = "elf")]
+    pub fn of_llvm(self) -> Self {
+        Pieces { llvm: true, ..self }
     }
 
     /// The instruction that all pieces make together.
     pub fn statement(mut self) -> Parsed<Statement> {
-        let statement = self.any()?;
+        let mut statement = self.any()?;
         self.end()?;
         if let Some(printed) = self.printed {
             let mut bytes = Vec::new();
@@ -87,7 +109,35 @@ impl<'a> Pieces<'a> {
                 return Err(Fault::new(self.whole, message).hint("leave the opcode out to assemble the text alone"));
             }
         }
+        statement.doubt = self.doubt(&statement.insn);
         Ok(statement)
+    }
+
+    /// What no verifier accepts, or what is other than it looks.
+    fn doubt(&self, insn: &Insn) -> Option<Fault> {
+        let fault = |message: String| Fault::new(self.whole.clone(), message);
+        match *insn {
+            Insn::Alu(Alu { op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod, src: Source::Imm(0), .. }) => {
+                Some(fault("the verifier refuses a division by 0".to_owned()))
+            }
+            Insn::Alu(Alu { width, op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, src: Source::Imm(by), .. }) => {
+                let bits = if width == Width::W64 { 64 } else { 32 };
+                (!(0..bits).contains(&by)).then(|| {
+                    fault(format!("the verifier refuses a shift by {by}"))
+                        .hint(format!("{bits} bits are shifted by 0 to {}", bits - 1))
+                })
+            }
+            Insn::Store(Store { size: size @ (Size::B | Size::H), src: Source::Imm(imm), .. }) => {
+                let bits = size.bytes() as u32 * 8;
+                let kept = imm & ((1 << bits) - 1);
+                let fits = i64::from(imm) >= -(1 << (bits - 1)) && i64::from(imm) < 1 << bits;
+                (!fits).then(|| {
+                    let text = format!("{imm} does not fit a u{bits}: this stores {kept}");
+                    fault(text).hint(format!("write {kept} if that is what is meant"))
+                })
+            }
+            _ => None,
+        }
     }
 
     fn any(&mut self) -> Parsed<Statement> {
@@ -122,7 +172,17 @@ impl<'a> Pieces<'a> {
             "lock" => self.lock(),
             "store_release" => self.store_release(),
             "ld_pseudo" => self.pseudo(),
-            _ => Err(unknown(&word, first)),
+            _ => {
+                let line = self.line.get(first.start..self.whole.end).unwrap_or_default();
+                Err(match super::mnemonic::translated(line) {
+                    Some(ours) if word != "ret" && word != "return" => {
+                        let message =
+                            format!("`{word}` is a mnemonic; instructions are written as the kernel prints them");
+                        Fault::new(self.whole.clone(), message).hint(format!("write `{ours}`"))
+                    }
+                    _ => unknown(&word, first),
+                })
+            }
         }
     }
 
@@ -153,10 +213,15 @@ impl<'a> Pieces<'a> {
     fn end(&mut self) -> Parsed<()> {
         match self.tokens.peek() {
             None => Ok(()),
-            Some(token) => Err(Fault::new(
-                token.span.start..self.whole.end,
-                "the instruction has ended before this; there is one to a line",
-            )),
+            Some(token) => {
+                let span = token.span.start..self.whole.end;
+                let rest = self.line.get(span.clone()).unwrap_or_default();
+                let fault = Fault::new(span, "the instruction has ended before this");
+                Err(match &token.kind {
+                    Kind::Word(_) | Kind::Sign("*") => fault.hint(format!("write `{rest}` into a line of its own")),
+                    _ => fault,
+                })
+            }
         }
     }
 
@@ -216,15 +281,31 @@ impl<'a> Pieces<'a> {
         }
         match u32::try_from(number) {
             Ok(bits) if !extended || self.printed.is_some() => Ok(bits.cast_signed()),
-            Ok(bits) => Err(Fault::new(span, format!("{number} does not fit: the instruction holds {RANGE}")).hint(
-                format!(
-                    "its 32 bits would mean {}, since the sign is extended; put the number into a register by `r1 = {number:#x} ll`",
-                    bits.cast_signed()
-                ),
-            )),
-            Err(_) => Err(Fault::new(span, format!("{number} does not fit: the instruction holds {RANGE}"))
-                .hint(format!("put it into a register by `r1 = {number:#x} ll`"))),
+            Ok(bits) => Err(self.too_large(span, number).hint(format!(
+                "put it into a register that is free, as in `{} = {number:#x} ll`; if its 32 bits are meant with their sign, write {}",
+                self.spare(),
+                bits.cast_signed()
+            ))),
+            Err(_) if !extended => Err(self.too_large(span, number)),
+            Err(_) => Err(self.too_large(span, number).hint(format!(
+                "put it into a register that is free, as in `{} = {} ll`",
+                self.spare(),
+                if number < 0 { number.to_string() } else { format!("{number:#x}") }
+            ))),
         }
+    }
+
+    fn too_large(&self, span: Range<usize>, number: i128) -> Fault {
+        let written = self.line.get(span.clone()).map_or_else(|| number.to_string(), str::to_owned);
+        Fault::new(span, format!("`{written}` does not fit: the instruction holds {RANGE}"))
+    }
+
+    /// A register that the line does not name.
+    fn spare(&self) -> String {
+        let named =
+            |number: &u8| self.line.contains(&format!("r{number}")) || self.line.contains(&format!("w{number}"));
+        let number = (1..=9).find(|number| !named(number)).unwrap_or(1);
+        format!("r{number}")
     }
 
     fn any_register(&mut self) -> Parsed<(Width, Register)> {
@@ -257,7 +338,12 @@ impl<'a> Pieces<'a> {
 
     /// `(u32 *)`
     fn cast(&mut self) -> Parsed<Cast> {
-        self.expect("(")?;
+        let start = self.span();
+        let wrong =
+            |at: Range<usize>| Fault::new(at, "a cast to a pointer is missing here").hint("as in `*(u32 *)(r2 +8)`");
+        if !self.eat("(") {
+            return Err(wrong(start));
+        }
         let span = self.span();
         let word = self.word("a size")?;
         let unsigned = Size::ALL.into_iter().find(|size| size.to_string() == word).map(Cast::Unsigned);
@@ -265,7 +351,10 @@ impl<'a> Pieces<'a> {
         let cast = unsigned.or_else(signed).ok_or_else(|| {
             Fault::new(span, format!("`{word}` is no size; there are u8, u16, u32, u64, s8, s16 and s32"))
         })?;
-        self.expect("*")?;
+        let star = self.span();
+        if !self.eat("*") {
+            return Err(Fault::new(star, "`*` is missing here").hint(format!("write `({word} *)`")));
+        }
         self.expect(")")?;
         Ok(cast)
     }
@@ -283,7 +372,14 @@ impl<'a> Pieces<'a> {
 
     /// `(r2 +8)`
     fn memory(&mut self) -> Parsed<(Register, i16)> {
-        self.expect("(")?;
+        let span = self.span();
+        if !self.eat("(") {
+            let fault = Fault::new(span, "an address in parentheses is missing here");
+            return Err(match self.any_register() {
+                Ok((_, base)) => fault.hint(format!("write `({base} +0)`")),
+                Err(_) => fault.hint("as in `(r2 +8)`"),
+            });
+        }
         let memory = self.bare_memory()?;
         self.expect(")")?;
         Ok(memory)
@@ -292,21 +388,18 @@ impl<'a> Pieces<'a> {
     /// `r2 +8`
     fn bare_memory(&mut self) -> Parsed<(Register, i16)> {
         let base = self.register()?;
-        let signed = matches!(self.peek(), Some(Kind::Sign("+" | "-")));
-        let offset = if signed { self.memory_offset()? } else { 0 };
-        Ok((base, offset))
-    }
-
-    fn memory_offset(&mut self) -> Parsed<i16> {
+        if !matches!(self.peek(), Some(Kind::Sign("+" | "-"))) {
+            return Ok((base, 0));
+        }
         let (number, span) = self.some_number()?;
-        number.try_into().map_err(|_| {
-            Fault::new(
-                span,
-                format!(
-                    "the offset {number} does not fit: memory is reached from -32768 to 32767 bytes around a pointer"
-                ),
-            )
-        })
+        let offset = number.try_into().map_err(|_| {
+            let message = format!("the offset {number} does not fit: it is one of -32768 to 32767 bytes");
+            let spare = self.spare();
+            Fault::new(span, message).hint(format!(
+                "move a pointer first: `{spare} = {base}`, then `{spare} += {number}`, then use `({spare} +0)`"
+            ))
+        })?;
+        Ok((base, offset))
     }
 
     // Memory.
@@ -337,7 +430,7 @@ impl<'a> Pieces<'a> {
 
     /// A size that atomic operations have.
     fn atomic_width(&mut self) -> Parsed<Width> {
-        let span = self.span();
+        let span = self.tokens.clone().nth(1).map_or_else(|| self.span(), |size| size.span.clone());
         match self.size()? {
             Size::W => Ok(Width::W32),
             Size::DW => Ok(Width::W64),
@@ -395,8 +488,11 @@ impl<'a> Pieces<'a> {
         let at = self.span();
         let op = AluOp::ALL.into_iter().find(|op| op.symbol().is_some_and(|symbol| self.eat(symbol)));
         let op = op.ok_or_else(|| {
-            Fault::new(at, "an operator is missing here")
-                .hint("there are = += -= *= /= s/= %= s%= |= &= ^= <<= >>= and s>>=")
+            let fault = Fault::new(at, "an operator is missing here");
+            match self.peek() {
+                Some(Kind::Sign("==")) => fault.hint(format!("a register is set by `=`; `if {word} == …` compares")),
+                _ => fault.hint("there are = += -= *= /= s/= %= s%= |= &= ^= <<= >>= and s>>="),
+            }
         })?;
         let src = match self.number()? {
             Some((number, span)) => Source::Imm(self.imm(number, span, width == Width::W64)?),
@@ -409,12 +505,37 @@ impl<'a> Pieces<'a> {
         let span = self.span();
         match self.any_register()? {
             (found, register) if found == width => Ok(register),
-            (_, register) => Err(Fault::new(span, "both sides have the same width").hint(format!(
-                "write `{}{}`",
-                width.letter(),
-                register.number()
+            (_, register) => {
+                let (name, number) = (width.letter(), register.number());
+                Err(Fault::new(span, "both sides have to have the same width").hint(format!("write `{name}{number}`")))
+            }
+        }
+    }
+
+    /// The register that another is set to.
+    fn moved(&mut self, width: Width, dst: Register) -> Parsed<Register> {
+        let span = self.span();
+        match self.any_register()? {
+            (found, register) if found == width => Ok(register),
+            (_, src) => Err(Fault::new(span, "both sides have to have the same width").hint(format!(
+                "write `w{0} = w{1}` for the lower 32 bits, the upper ones being set to 0, or `r{0} = r{1}` for all 64",
+                dst.number(),
+                src.number()
             ))),
         }
+    }
+
+    /// Refuses a second operand, as in `r1 = r2 + 4`.
+    fn two_operands(&mut self, dst: &str, src: &str) -> Parsed<()> {
+        let Some(Kind::Sign(sign @ ("+" | "-" | "*" | "&" | "%"))) = self.peek() else { return Ok(()) };
+        let span = self.span().start..self.whole.end;
+        let operand = self.line.get(span.start + 1..span.end).unwrap_or_default().trim();
+        let hint = match (dst == src, *sign == "+" && dst == operand) {
+            (true, _) => format!("write `{dst} {sign}= {operand}`"),
+            (false, true) => format!("write `{dst} += {src}`"),
+            (false, false) => format!("write `{dst} = {src}`, and in the next line `{dst} {sign}= {operand}`"),
+        };
+        Err(Fault::new(span, "an instruction has two operands, the first of which it changes").hint(hint))
     }
 
     /// What stands behind `r1 =`.
@@ -449,7 +570,11 @@ impl<'a> Pieces<'a> {
             return self.address(width, dst, dst_span);
         }
         if register(word).is_some() {
-            let src = self.same_width(width)?;
+            let half = self.llvm && register(word).is_some_and(|(half, _)| half == Width::W32);
+            let width = if half { Width::W32 } else { width };
+            let src = self.moved(width, dst)?;
+            let name = |register: Register| format!("{}{}", width.letter(), register.number());
+            self.two_operands(&name(dst), &name(src))?;
             return Ok(Insn::Alu(Alu { width, op: AluOp::Mov, dst, src: Source::Reg(src) }).into());
         }
         if let Some((op, named)) = fetching(word) {
@@ -460,10 +585,12 @@ impl<'a> Pieces<'a> {
             self.tokens.next();
             let span = self.span();
             if width == Width::W32 {
-                return Err(Fault::new(dst_span, format!("byte order is a matter of whole registers; write `{dst}`")));
+                let hint = format!("write `{dst} = {word} {dst}`, which sets the bits above to 0");
+                return Err(Fault::new(dst_span, "byte order is changed in whole registers").hint(hint));
             }
             if self.register()? != dst {
-                return Err(Fault::new(span, "bytes are ordered in their place; both sides are the same"));
+                return Err(Fault::new(span, "bytes are ordered in their place: both sides are the same register")
+                    .hint(format!("move it to {dst} first, and write `{dst} = {word} {dst}`")));
             }
             return Ok(Insn::Endian(Endian { order, bits, dst }).into());
         }
@@ -513,6 +640,10 @@ impl<'a> Pieces<'a> {
     fn address(&mut self, width: Width, dst: Register, dst_span: Range<usize>) -> Parsed<Statement> {
         let span = self.span();
         let name = self.name().unwrap_or_default();
+        if like_register(&name) {
+            return Err(not_register(&name, span));
+        }
+        let added = self.added()?;
         if !self.eat_word("ll") {
             let known = ["load_acquire", "addr_space_cast", "be16", "be32", "be64", "bswap64", "atomic64_fetch_add"];
             return Err(Fault::new(span, format!("`{name}` is nothing that a register can be set to"))
@@ -520,7 +651,15 @@ impl<'a> Pieces<'a> {
         }
         whole(width, dst, dst_span)?;
         let insn = Insn::Wide(Wide { dst, source: WideSource::Map { fd: 0 } });
-        Ok(Statement { insn, names: Some(Named { name, span, what: What::Address }) })
+        Ok(Statement::naming(insn, Named { name, span, what: What::Address, added }))
+    }
+
+    /// What is added to an address, if anything is.
+    fn added(&mut self) -> Parsed<i64> {
+        match self.peek() {
+            Some(Kind::Sign("+" | "-")) => self.fitting("an offset"),
+            _ => Ok(0),
+        }
     }
 
     fn constant(&mut self, width: Width, dst: Register, number: i128, span: Range<usize>) -> Parsed<Statement> {
@@ -642,8 +781,8 @@ impl<'a> Pieces<'a> {
             (_, false) => WideSource::Map { fd: number },
             (_, true) => WideSource::MapValue { fd: number, offset },
         };
-        let names = named.map(|name| Named { name, span: at, what: What::Map });
-        Ok(Statement { insn: Insn::Wide(Wide { dst, source }), names })
+        let names = named.map(|name| Named { name, span: at, what: What::Map, added: 0 });
+        Ok(Statement { insn: Insn::Wide(Wide { dst, source }), names, doubt: None })
     }
 
     /// `id:7, fd:4]`, behind the bracket.
@@ -671,11 +810,11 @@ impl<'a> Pieces<'a> {
     fn function(&mut self, dst: Register) -> Parsed<Statement> {
         let span = self.span();
         let (offset, names) = match self.name() {
-            Some(name) => (0, Some(Named { name, span, what: What::Function })),
+            Some(name) => (0, Some(Named { name, span, what: What::Function, added: 0 })),
             None => (self.fitting("a distance in slots")?, None),
         };
         self.expect("]")?;
-        Ok(Statement { insn: Insn::Wide(Wide { dst, source: WideSource::Function { offset } }), names })
+        Ok(Statement { insn: Insn::Wide(Wide { dst, source: WideSource::Function { offset } }), names, doubt: None })
     }
 
     /// `r1, 1, 5`: what compilers call any load of 64 bits that is no number, behind its word.
@@ -708,7 +847,13 @@ impl<'a> Pieces<'a> {
             let (offset, at) = self.some_number()?;
             make(offset).map_err(|message| Fault::new(span.start..at.end, message))?.into()
         } else if let Some(name) = self.name() {
-            Statement { insn: unset, names: Some(Named { name, span, what: What::Label }) }
+            let numbered =
+                self.line.get(span.clone()).is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()));
+            let what = if numbered { What::Numbered } else { What::Label };
+            Statement::naming(unset, Named { name, span, what, added: 0 })
+        } else if let Some(Kind::Number(number)) = self.peek() {
+            return Err(Fault::new(span, "a label or a distance is missing here")
+                .hint(format!("write `+{number}` for a number of slots, or `{number}f` or `{number}b` for the label `{number}:` behind or before this")));
         } else {
             return Err(Fault::new(span, "where to go is missing here").hint("write a label, or slots as in `pc+3`"));
         };
@@ -723,16 +868,28 @@ impl<'a> Pieces<'a> {
     }
 
     fn jump_if(&mut self) -> Parsed<Statement> {
+        // C wants parentheses, which change nothing here.
+        let parenthesised = self.eat("(");
+        let start = self.span();
         let (width, dst) = self.any_register()?;
         let span = self.span();
         let compare = Compare::ALL.into_iter().find(|compare| self.eat(compare.symbol()));
         let compare = compare.ok_or_else(|| {
-            Fault::new(span, "a comparison is missing here").hint("there are == != > >= < <= s> s>= s< s<= and &")
+            let fault = Fault::new(span.clone(), "a comparison is missing here");
+            let register = self.line.get(start).unwrap_or_default();
+            match self.peek() {
+                Some(Kind::Sign("=")) => fault.hint("equality is compared by `==`"),
+                Some(Kind::Word(word)) if word == "goto" => fault.hint(format!("write `if {register} != 0 goto …`")),
+                _ => fault.hint("there are == != > >= < <= s> s>= s< s<= and &"),
+            }
         })?;
         let src = match self.number()? {
             Some((number, span)) => Source::Imm(self.imm(number, span, width == Width::W64)?),
             None => Source::Reg(self.same_width(width)?),
         };
+        if parenthesised {
+            self.expect(")")?;
+        }
         let span = self.span();
         if !self.eat_word("goto") {
             return Err(Fault::new(span, "`goto` is missing here"));
@@ -744,8 +901,10 @@ impl<'a> Pieces<'a> {
     fn call(&mut self) -> Parsed<Statement> {
         let span = self.span();
         if let Some((number, at)) = self.number()? {
-            let number =
-                number.try_into().map_err(|_| Fault::new(at, format!("{number} is the number of no function")))?;
+            let number = number.try_into().map_err(|_| {
+                Fault::new(at, format!("{number} is the number of no function"))
+                    .hint("helpers are called by name, as in `call bpf_map_lookup_elem`, or by number, as in `call 1`")
+            })?;
             let call = match self.printed.and_then(|printed| printed.src) {
                 Some(1) => Call::Local { offset: number },
                 Some(2) => Call::Kernel { id: number, btf: 0 },
@@ -787,7 +946,8 @@ impl<'a> Pieces<'a> {
             Some(id) if !quoted => Ok(Insn::Call(Call::Helper { id }).into()),
             _ => {
                 let insn = Insn::Call(Call::Local { offset: -1 });
-                Ok(Statement { insn, names: Some(Named { name, span, what: What::Callee }) })
+                let added = self.added()?;
+                Ok(Statement::naming(insn, Named { name, span, what: What::Callee, added }))
             }
         }
     }
@@ -843,7 +1003,13 @@ fn whole(width: Width, dst: Register, span: Range<usize>) -> Parsed<()> {
 }
 
 fn not_register(word: &str, span: Range<usize>) -> Fault {
-    Fault::new(span, format!("`{word}` is no register; there are r0 to r10, and w0 to w10 for their lower halves"))
+    Fault::new(span, format!("`{word}` is no register"))
+        .hint("there are r0 to r9, the frame pointer r10, and w0 to w10 for their lower halves")
+}
+
+/// Whether something is meant to be a register, of whatever number.
+fn like_register(word: &str) -> bool {
+    word.strip_prefix(['r', 'w']).is_some_and(|digits| digits.parse::<u32>().is_ok())
 }
 
 fn unknown(word: &str, span: Range<usize>) -> Fault {
@@ -852,13 +1018,8 @@ fn unknown(word: &str, span: Range<usize>) -> Fault {
     let fault = Fault::new(span.clone(), format!("`{word}` is no instruction"));
     match word {
         "return" | "ret" => fault.hint("put the result into r0, then `exit`"),
-        "mov" | "add" | "sub" | "ldxw" | "ldxdw" | "stxdw" | "stxw" | "lddw" | "jeq" | "ja" => {
-            fault.hint("instructions are written as the kernel prints them, for example `r1 = *(u32 *)(r2 +8)`")
-        }
         _ if helper_id(word).is_some() => fault.hint(format!("write `call {word}`")),
-        _ if word.starts_with(['r', 'w']) && word.get(1..).is_some_and(|digits| digits.parse::<u32>().is_ok()) => {
-            not_register(word, span)
-        }
+        _ if like_register(word) => not_register(word, span),
         _ => fault.similar(word, known.into_iter().chain(helper_names())),
     }
 }

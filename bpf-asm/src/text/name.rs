@@ -28,6 +28,20 @@ impl fmt::Display for Name<'_> {
     }
 }
 
+/// A name as it is written in the language of GNU as, where it may begin with a point.
+#[cfg(feature = "elf")]
+pub(super) struct GasName<'a>(pub &'a str);
+
+#[cfg(feature = "elf")]
+impl fmt::Display for GasName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.strip_prefix('.') {
+            Some(rest) if !rest.is_empty() && rest.chars().all(continues) => f.write_str(self.0),
+            _ => Name(self.0).fmt(f),
+        }
+    }
+}
+
 /// What stands between quotes, without its escapes; `None` if one of them is unknown.
 pub(super) fn unquote(text: &str) -> Option<String> {
     let mut name = String::with_capacity(text.len());

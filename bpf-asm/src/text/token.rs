@@ -29,11 +29,16 @@ pub(super) enum Kind {
 /// Longer ones before those that they begin with.
 const SIGNS: &[&str] = &[
     "s>>=", "<<=", ">>=", "s/=", "s%=", "s>=", "s<=", "+=", "-=", "*=", "/=", "|=", "&=", "%=", "^=", "==", "!=", ">=",
-    "<=", "s>", "s<", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[", "]", ",", ":", "#",
+    "<=", "s>", "s<", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[", "]", ",", ":", "#", "@", "%", "!",
 ];
 
 /// The line up to its comment.
 pub(super) fn without_comment(line: &str) -> &str {
+    without_comment_as(line, false)
+}
+
+/// The same, where a semicolon separates statements.
+pub(super) fn without_comment_as(line: &str, separated: bool) -> &str {
     let mut quoted = false;
     let mut escaped = false;
     let mut before = ' ';
@@ -48,7 +53,7 @@ pub(super) fn without_comment(line: &str) -> &str {
                 quoted = true;
                 false
             }
-            ';' => true,
+            ';' => !separated,
             '#' => before.is_whitespace(),
             '/' => line.get(at..).is_some_and(|rest| rest.starts_with("//")),
             _ => false,
@@ -72,14 +77,14 @@ pub(super) fn tokens(line: &str, offset: usize) -> Result<Vec<Token>, Fault> {
         let (kind, length) = token(rest, first).map_err(|(length, message, hint)| Fault {
             span: start..start + length,
             message,
-            hint: hint.map(str::to_owned),
+            hint,
         })?;
         tokens.push(Token { kind, span: start..start + length });
         rest = rest.get(length..).unwrap_or_default();
     }
 }
 
-type Wrong = (usize, String, Option<&'static str>);
+type Wrong = (usize, String, Option<String>);
 
 fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
     if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
@@ -90,6 +95,21 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
         return quoted(rest);
     }
     if first.is_ascii_digit() {
+        // `1b` and `1f`: the label `1` before this, or behind it.
+        if word.strip_suffix(['b', 'f']).is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_digit())) {
+            return Ok((Kind::Word(word.to_owned()), word.len()));
+        }
+        if let Some(octal) = word.strip_prefix('0').filter(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
+            && !octal.is_empty()
+        {
+            let decimal = Some(word.trim_start_matches('0')).filter(|digits| !digits.is_empty()).unwrap_or("0");
+            let hint = match u64::from_str_radix(octal, 8) {
+                Ok(number) => format!("write `{number}` if it is octal, or `{decimal}`"),
+                Err(_) => format!("write `{decimal}`"),
+            };
+            let message = format!("`{word}` is octal in C and in other assemblers, and not here");
+            return Err((word.len(), message, Some(hint)));
+        }
         let number = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
             Some(digits) => u64::from_str_radix(digits, 16),
             None => word.parse(),
@@ -102,7 +122,7 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
             Err(_) => Err((
                 word.len(),
                 format!("`{word}` is neither a number nor a name"),
-                Some("numbers are decimal (`10`) or hexadecimal (`0xa`); names do not begin with a digit"),
+                Some("numbers are decimal (`10`) or hexadecimal (`0xa`); names do not begin with a digit".to_owned()),
             )),
         };
     }
@@ -121,8 +141,8 @@ fn quoted(rest: &str) -> Result<(Kind, usize), Wrong> {
             let text = inside.get(..at).and_then(unquote);
             return text.map(|text| (Kind::Quoted(text), length)).ok_or((
                 length,
-                "this has an escape that is none".to_owned(),
-                Some("escapes are \\\" \\\\ \\n \\r \\t \\0 and \\u{…}"),
+                "there is an unknown escape in this".to_owned(),
+                Some("escapes are \\\" \\\\ \\n \\r \\t \\0 and \\u{…}".to_owned()),
             ));
         }
         escaped = !escaped && c == '\\';

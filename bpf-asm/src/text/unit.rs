@@ -15,6 +15,9 @@ pub struct Unit {
     pub maps: Vec<Map>,
     /// The code.
     pub sections: Vec<Section>,
+    /// What the object that it was read from has and this does not hold, if there is anything. Such a unit is to be looked
+    /// at: neither is it written as an object nor assembled from text, since either would be another program.
+    pub incomplete: Option<String>,
 }
 
 /// A map, to be created under its name.
@@ -51,6 +54,9 @@ pub struct Section {
     pub references: Vec<Reference>,
     /// Where instructions come from, by slot.
     pub lines: Vec<Line>,
+    /// The code as it is where it was found, if names have taken the place of numbers in it, as many bytes. They are shown
+    /// and count for nothing else.
+    pub found: Option<Vec<u8>>,
 }
 
 /// The beginning of a function.
@@ -157,8 +163,9 @@ impl From<&Program> for Unit {
                 .collect(),
             references: references.collect(),
             lines: lines.collect(),
+            found: None,
         };
-        Unit { license: None, minimum: Minimum::default(), maps: maps.collect(), sections: vec![section] }
+        Unit { maps: maps.collect(), sections: vec![section], ..Unit::default() }
     }
 }
 

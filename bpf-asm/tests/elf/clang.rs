@@ -129,6 +129,14 @@ fn what_clang_wrote_is_text_that_gives_the_same_instructions() {
     ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
+    // The object has types, and what it has beside the text is said.
+    let (without, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| !line.starts_with(".incomplete "));
+    assert_eq!(rest, [".incomplete \"what is in its section `.rodata`, or how that is relocated\""]);
+    let refused = text::assemble("again.s", &text).expect_err("an incomplete text").to_string();
+    assert!(refused.contains("this is not all of the object") && refused.contains("leave this line out"), "{refused}");
+    let refused = elf::write(&unit).expect_err("an incomplete unit");
+    assert!(matches!(refused, elf::WriteError::Incomplete { .. }), "{refused}");
+    let text = without.join("\n");
     let again = text::assemble("again.s", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     for (again, section) in again.sections.iter().zip(&unit.sections) {
         assert_eq!((&again.name, &again.code), (&section.name, &section.code), "{text}");

@@ -260,3 +260,11 @@ fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
         assert_eq!(shown, lines, "{}", said[1]);
     }
 }
+
+#[test]
+fn an_object_of_maps_alone_is_loaded() {
+    let text = ".map counts hash key=4 value=8 entries=16\n.map log ringbuf entries=4096\n";
+    let object = elf::assemble("maps.s", text).unwrap_or_else(|errors| panic!("{errors}")).object;
+    let said = run(&object, &["ls maps"]);
+    assert_eq!(said[0].split_whitespace().collect::<Vec<_>>(), ["counts", "log"]);
+}

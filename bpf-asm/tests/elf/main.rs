@@ -2,7 +2,9 @@
 
 mod bpftool;
 mod clang;
+mod corpus;
 mod loaded;
 mod malformed;
+mod mistakes;
 mod round_trip;
 mod unwritable;

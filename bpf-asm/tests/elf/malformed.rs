@@ -12,6 +12,9 @@ use crate::clang;
 /// One written here, and one by clang.
 static OBJECTS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| [written(), clang::object()]);
 
+static TEXTS: LazyLock<[String; 2]> =
+    LazyLock::new(|| OBJECTS.each_ref().map(|object| elf::disassemble(object, &Style::default()).expect("a text")));
+
 fn written() -> Vec<u8> {
     const VALUES: MapRef<u32, [u64; 2]> = MapRef::new("values", MapKind::Hash, 16);
     const STATE: MapRef<u32, u64> = MapRef::new("state", MapKind::Array, 1);
@@ -33,6 +36,15 @@ fn written() -> Vec<u8> {
 
 /// Reads it, and does with what was read all that can be done.
 fn read(bytes: &[u8]) -> bool {
+    read_and(bytes, true)
+}
+
+/// The same, with its text or without.
+fn read_and(bytes: &[u8], text: bool) -> bool {
+    if text && let Ok(text) = elf::disassemble(bytes, &Style { lines: true, slots: true, bytes: true }) {
+        let again = elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(elf::disassemble(&again.object, &Style::default()).is_ok(), "{text}");
+    }
     let Ok(unit) = elf::read(bytes) else { return false };
     let _ = text::disassemble(&unit, &Style { lines: true, slots: true, bytes: true });
     let _ = elf::write(&unit);
@@ -107,7 +119,7 @@ fn no_byte_alone_brings_the_reader_down() {
             let mut object = object.clone();
             // All bits, one that counts little, one that makes numbers negative.
             object[at] ^= [0xff, 0x01, 0x80][at % 3];
-            taken += u32::from(read(&object));
+            taken += u32::from(read_and(&object, at % 7 == 0));
         }
     }
     assert!(taken > 1000, "hardly anything that was changed was still read: {taken}");
@@ -129,6 +141,26 @@ proptest! {
             }
         }
         read(&object);
+    }
+
+    #[test]
+    fn no_text_of_an_object_brings_the_assembler_down(
+        which in 0usize..2,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..12), 1..6),
+    ) {
+        const PIECES: [&str; 12] =
+            ["", "-", ",", "\"", "é", ".L", "\n.data\n", "\n.bss\n", " .quad f-f+", "\n1: goto 1b;", "0x", "\\"];
+        let mut text = TEXTS[which].clone();
+        for (from, to, piece) in changes {
+            let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let (from, to) = (*from.get(&ends), *to.get(&ends));
+            let end = ends.iter().copied().find(|end| *end >= to.clamp(from, from + 20)).unwrap_or(text.len());
+            text.replace_range(from..end, PIECES[piece]);
+        }
+        match elf::assemble("changed.s", &text) {
+            Ok(assembled) => prop_assert!(assembled.object.starts_with(b"\x7fELF")),
+            Err(errors) => prop_assert!(errors.to_string().contains("changed.s:"), "{}", errors),
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
         (
             ".section \"xdp\"\n.function a\ncall pc+1\nexit\nr0 = 0\nexit",
             |e| matches!(e, WriteError::Call { target: 2, .. }),
-            "instruction 0 of section `xdp` calls slot 2",
+            "this calls slot 2 of section `xdp`",
         ),
         (
             ".extern f\n.section \"xdp\"\n.function a\ncall f\nexit",
@@ -102,7 +102,7 @@ fn a_reference_to_nothing_is_refused() {
     {
         unit.sections[0].references[0].to = to.clone();
         let error = elf::write(&unit).expect_err("there is no such map or function");
-        assert!(matches!(error, WriteError::Unknown { slot: 0, .. }), "{to:?}: {error:?}");
+        assert!(matches!(&error, WriteError::Unknown { at, .. } if at.slot == 0), "{to:?}: {error:?}");
     }
 }
 
@@ -168,6 +168,7 @@ fn section() -> impl Strategy<Value = Section> {
             .into_iter()
             .map(|slot| Line { slot, file: name.clone(), line: u32::MAX, column: u32::MAX, text: String::new() })
             .collect(),
+        found: None,
     })
 }
 

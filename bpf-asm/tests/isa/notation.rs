@@ -174,17 +174,18 @@ fn maps_and_kernel_functions_are_named_where_they_are_declared() {
 #[test]
 fn mistakes_are_refused_with_their_place_and_a_hint() {
     let table = [
-        ("r1 = r11", "1:6: `r11` is nothing", ""),
+        ("r1 = r11", "1:6: `r11` is no register", "r0 to r9"),
         ("r11 = 1", "1:1: `r11` is no register", ""),
-        ("r1 = w2", "1:6: both sides have the same width", "`r2`"),
+        ("r1 = w2", "1:6: both sides have to have the same width", "`w1 = w2`"),
+        ("r1 += w2", "1:7: both sides have to have the same width", "`r2`"),
         ("r1 ** 2", "1:4: an operator is missing", "s>>="),
-        ("r1 += 0xffffffff", "1:7: 4294967295 does not fit", "r1 = 0xffffffff ll"),
-        ("if r1 == 0xffffffff goto x\nx:", "1:10: 4294967295 does not fit", "-1"),
-        ("w1 += 0x100000000", "1:7: 4294967296 does not fit", "ll"),
+        ("r1 += 0xffffffff", "1:7: `0xffffffff` does not fit", "r2 = 0xffffffff ll"),
+        ("if r1 == 0xffffffff goto x\nx:", "1:10: `0xffffffff` does not fit", "write -1"),
+        ("w1 += 0x100000000", "1:7: `0x100000000` does not fit", ""),
         ("r1 = 0x10000000000000000", "1:6: the number has more than 64 bits", ""),
         ("r1 = -9223372036854775809", "1:6: the number has more than 64 bits", ""),
         ("w1 = 5 ll", "1:6: half a register does not hold", "`r1`"),
-        ("r1 = *(u32 *)(r2 +32768)", "1:18: the offset 32768 does not fit", ""),
+        ("r1 = *(u32 *)(r2 +32768)", "1:18: the offset 32768 does not fit", "`r3 += 32768`"),
         ("r1 = *(u32 *)(w2 +8)", "1:15: half a register will not do", ""),
         ("r1 = *(u24 *)(r2 +8)", "1:8: `u24` is no size", ""),
         ("w1 = *(u64 *)(r2 +8)", "1:1: half a register does not hold this; write `r1`", ""),
@@ -194,8 +195,8 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         ("r3 = atomic64_fetch_add((u64 *)(r1 +0), r2)", "1:1: what was there goes into r2", ""),
         ("r2 = atomic64_fetch_add((u32 *)(r1 +0), r2)", "1:25: the name says another size", ""),
         ("r2 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)", "1:39: the instruction compares with r0", ""),
-        ("r1 = be16 r2", "1:11: bytes are ordered in their place", ""),
-        ("w1 = be16 w1", "1:1: byte order is a matter of whole registers", ""),
+        ("r1 = be16 r2", "1:11: bytes are ordered in their place", "`r1 = be16 r1`"),
+        ("w1 = be16 w1", "1:1: byte order is changed in whole registers", "`r1 = be16 r1`"),
         ("w1 = (s32)w2", "1:7: `s32` cannot be extended here", ""),
         ("r1 = -r2", "1:7: a register is negated in its place", ""),
         ("r1 = *(u8 *)skb[5]", "1:1: what is read from a packet goes into r0", ""),
@@ -208,16 +209,15 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         (".function f\nexit\n.function f", "3:1: there is a function `f` already, in line 1", ""),
         ("call bpf_map_lokup_elem", "1:6: there is no function", "bpf_map_lookup_elem"),
         ("call bpf_map_lookup_elem#2", "1:26: `bpf_map_lookup_elem` is helper 1, not 2", ""),
-        ("call mine", "1:6: there is no function `mine`", ".extern mine"),
+        ("call mine", "1:6: there is no function `mine`", "declare it by `.extern mine`"),
         ("r1 = map[name:counts]", "1:15: there is no map `counts`", ".map counts"),
-        (".map counts array\nr1 = map[name:count]", "2:15: there is no map `count`", "`counts`"),
+        (".map counts array entries=1\nr1 = map[name:count]", "2:15: there is no map `count`", "`counts`"),
         (".map c aray", "1:8: `aray` is no kind of map", "`array`"),
         (".map c array keys=4", "1:14: a map has no `keys`", ""),
         (".map c array key=99999999999", "1:18: a number of up to 32 bits", ""),
-        (".section a\n.section a", "2:1: there is a section `a` already", ""),
-        (".byte 1, 2, 256", "1:13: a byte is missing here, or too large", ""),
-        (".byte 1,2,3,4,5,6,7,8,9", "1:7: these are 9 bytes", ""),
-        (".byte 1\nexit", "2:1: nothing can follow data", ""),
+        (".byte 1, 2, 256", "1:13: 256 does not fit 8 bits", ""),
+        (".quad -0x8000000000000001", "1:7: -9223372036854775809 does not fit 64 bits", ""),
+        (".byte 1\nexit", "2:1: the bytes before this do not fill a slot", "`.byte 0`"),
         (".globl main", "1:1: `.globl` is no directive", ".function"),
         (".license", "1:9: the licence", ""),
         (".license \"GPL", "1:10: the quotes are not closed", ""),
@@ -231,7 +231,7 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         (".minimum v9", "1:10: `v9` is no minimum", "5.10"),
         ("exit 0", "1:6: the instruction has ended", ""),
         ("return", "1:1: `return` is no instruction", "exit"),
-        ("mov r1, r2", "1:1: `mov` is no instruction", "as the kernel prints"),
+        ("mov r1, r2", "1:1: `mov` is a mnemonic", "write `r1 = r2`"),
         ("gotto x", "1:1: `gotto` is no instruction", "`goto"),
         ("bpf_loop", "1:1: `bpf_loop` is no instruction", "`call bpf_loop`"),
         ("r1 = 5x", "1:6: `5x` is neither a number nor a name", "decimal"),
@@ -252,13 +252,13 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
 fn all_errors_are_shown_at_once_as_compilers_show_them() {
     let errors = assemble("prog.s", "\tr1 = w2 ; wrong\n    exit\ncall bpf_map_lokup_elem\n").unwrap_err();
     let expected = "\
-error: both sides have the same width
+error: both sides have to have the same width
  --> prog.s:1:7
   |
 1 |     r1 = w2 ; wrong
   |          ^^
   |
-  = help: write `r2`
+  = help: write `w1 = w2` for the lower 32 bits, the upper ones being set to 0, or `r1 = r2` for all 64
 
 error: there is no function `bpf_map_lokup_elem`
  --> prog.s:3:6
@@ -266,7 +266,7 @@ error: there is no function `bpf_map_lokup_elem`
 3 | call bpf_map_lokup_elem
   |      ^^^^^^^^^^^^^^^^^^
   |
-  = help: did you mean `bpf_map_lookup_elem`?
+  = help: did you mean `bpf_map_lookup_elem`? Otherwise declare it by `.extern bpf_map_lokup_elem` if it is one of the kernel (a kfunc)
 
 2 errors in prog.s";
     assert_eq!(errors.to_string(), expected);

@@ -1,0 +1,114 @@
+//! Types in words, as `bpftool btf dump` shows them.
+
+use super::types::Types;
+use super::words::Words;
+use super::{BtfError, kind};
+
+/// Names of kinds by number.
+const KINDS: [&str; 20] = [
+    "VOID",
+    "INT",
+    "PTR",
+    "ARRAY",
+    "STRUCT",
+    "UNION",
+    "ENUM",
+    "FWD",
+    "TYPEDEF",
+    "VOLATILE",
+    "CONST",
+    "RESTRICT",
+    "FUNC",
+    "FUNC_PROTO",
+    "VAR",
+    "DATASEC",
+    "FLOAT",
+    "DECL_TAG",
+    "TYPE_TAG",
+    "ENUM64",
+];
+
+/// A type, where it stands and what it is.
+pub(crate) struct Described {
+    /// Bytes from the start of the types.
+    pub(crate) at: u64,
+    /// Bytes that it takes.
+    pub(crate) size: u64,
+    pub(crate) text: String,
+}
+
+impl Types<'_> {
+    /// All types, in their order. What two blobs have of it is the same if their types are, whatever their strings' order.
+    pub(crate) fn described(&self) -> Result<Vec<Described>, BtfError> {
+        let mut at = 0;
+        let mut described = Vec::new();
+        for ty in &self.types {
+            let size = 12 + ty.rest.len() as u64;
+            described.push(Described { at, size, text: self.describe(ty)? });
+            at += size;
+        }
+        Ok(described)
+    }
+
+    fn describe(&self, ty: &super::types::Type<'_>) -> Result<String, BtfError> {
+        let name = KINDS.get(ty.kind as usize).copied().unwrap_or("?");
+        let mut text = format!("[{}] {name} '{}'", ty.id, self.string(ty.name)?);
+        let number = ty.size_or_type;
+        text += &match ty.kind {
+            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::DATASEC | kind::FLOAT => {
+                format!(" size={number}")
+            }
+            kind::ARRAY | kind::FWD => String::new(),
+            _ => format!(" type_id={number}"),
+        };
+        if ty.flag != 0 {
+            text += " kind_flag";
+        }
+        let mut words = Words::new(ty.rest);
+        match ty.kind {
+            kind::INT => {
+                let [word] = words.take().unwrap_or_default();
+                text += &format!(" bits={} encoding={:#x}", word & 0xff, word >> 24);
+                text += &format!(" offset={}", word >> 16 & 0xff);
+            }
+            kind::ARRAY => {
+                let [element, index, len] = words.take().unwrap_or_default();
+                text += &format!(" type_id={element} index_type_id={index} nr_elems={len}");
+            }
+            kind::STRUCT | kind::UNION => {
+                while let Some([name, ty, offset]) = words.take() {
+                    text += &format!(", '{}' type_id={ty} bits_offset={offset}", self.string(name)?);
+                }
+            }
+            kind::ENUM => {
+                while let Some([name, value]) = words.take() {
+                    text += &format!(", '{}' val={value}", self.string(name)?);
+                }
+            }
+            kind::ENUM64 => {
+                while let Some([name, low, high]) = words.take() {
+                    text += &format!(", '{}' val={:#x}", self.string(name)?, u64::from(high) << 32 | u64::from(low));
+                }
+            }
+            kind::FUNC_PROTO => {
+                while let Some([name, ty]) = words.take() {
+                    text += &format!(", '{}' type_id={ty}", self.string(name)?);
+                }
+            }
+            kind::DATASEC => {
+                while let Some([ty, offset, size]) = words.take() {
+                    text += &format!(", type_id={ty} offset={offset} size={size}");
+                }
+            }
+            kind::FUNC => text += &format!(" linkage={}", ty.count),
+            kind::VAR | kind::DECL_TAG => {
+                let [word] = words.take().unwrap_or_default();
+                let name = if ty.kind == kind::VAR { "linkage" } else { "component_idx" };
+                text += &format!(" {name}={}", word.cast_signed());
+            }
+            _ => {}
+        }
+        // A line of text, whatever the names are.
+        Ok(text.escape_debug().to_string().replace("\\'", "'"))
+    }
+}

@@ -1,0 +1,178 @@
+//! An object to a text.
+
+use super::{BTF, BTF_EXT, LICENSE, MAPS, ReadError, maps, read, relocatable, write};
+use crate::btf::{Ext, Types};
+use crate::text::gas::{self, Known, Notes, Part, Referent, Relocatable};
+use crate::text::{self, Style, Unit};
+
+/// Writes an object as a text that [`assemble`](super::assemble()) makes the same object of: what is loaded of it, and how.
+///
+/// An object that has no more than [`Unit`] holds, as those made of such a text, is written as
+/// [`text::disassemble`] does. All others have types, data, relocations by the kernel's types (CO-RE) and symbols that
+/// nothing there can hold; they are written in the language of GNU as and LLVM, as clang does by `-S`, with their types as
+/// data and comments that say what these are. What is for debuggers alone (`.debug_*`) is left out.
+///
+/// # Errors
+/// [`ReadError`] for bytes that are no object, and for what no text can carry.
+pub fn disassemble(bytes: &[u8], style: &Style) -> Result<String, ReadError> {
+    let object = relocatable::read(bytes)?;
+    // Maps whose types are not there are still variables.
+    let unit = read(bytes).unwrap_or_default();
+    if let Some(text) = as_unit(&object, &unit, style) {
+        return Ok(text);
+    }
+    let notes = notes(&object, &unit)?;
+    gas::disassemble(&object, &notes, style).map_err(|reason| ReadError::NoText { reason })
+}
+
+/// The text of a unit, if it gives the same object.
+fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
+    if unit.incomplete.is_some() {
+        return None;
+    }
+    let text = text::disassemble(unit, style);
+    let again = write(&text::assemble("", &text).ok()?).ok()?;
+    let again = relocatable::read(&again).ok()?;
+    (loaded(object)? == loaded(&again)?).then_some(text)
+}
+
+/// What an object has that a unit which was read from it does not hold, in words; none if it holds all.
+///
+/// # Errors
+/// [`ReadError`] for bytes that are no object.
+pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadError> {
+    let object = relocatable::read(bytes)?;
+    let again = match write(unit) {
+        Ok(again) => relocatable::read(&again)?,
+        // Variables that are not a map of their own, first of all.
+        Err(error) => {
+            let data = object
+                .sections
+                .iter()
+                .find(|part| !part.is_code() && !part.is_btf() && part.name != LICENSE && part.name != MAPS);
+            return Ok(Some(data.map_or_else(|| error.to_string(), |part| in_section(&part.name))));
+        }
+    };
+    let (Some(all), Some(held)) = (loaded(&object), loaded(&again)) else {
+        return Ok(Some("its types do not hold together".to_owned()));
+    };
+    let lost = || all.iter().filter(|part| held.binary_search(part).is_err());
+    let first = |kind: &str| lost().find(|part| part.starts_with(kind));
+    let name = |part: &String| part.split(' ').nth(1).unwrap_or_default().to_owned();
+    Ok(if first("relocation ").is_some() {
+        Some("it is relocated by the kernel's types (CO-RE)".to_owned())
+    } else if let Some(section) = first("section ") {
+        Some(in_section(&name(section)))
+    } else if let Some(symbol) = first("symbol ") {
+        Some(format!("its symbol `{}`, where it is or who may use it", name(symbol)))
+    } else if lost().next().is_some() || all.len() != held.len() {
+        Some("its types".to_owned())
+    } else {
+        None
+    })
+}
+
+fn in_section(name: &str) -> String {
+    format!("what is in its section `{name}`, or how that is relocated")
+}
+
+/// What is loaded of an object, whatever is said of lines, in an order and form that does not depend on how it was written; none if types do not hold together.
+fn loaded(object: &Relocatable) -> Option<Vec<String>> {
+    let mut said = Vec::new();
+    for part in &object.sections {
+        if part.is_btf() {
+            continue;
+        }
+        let Part { name, flags, nobits, size, .. } = part;
+        let mut bytes = part.bytes.clone();
+        let mut relocations = Vec::new();
+        for relocation in &part.relocations {
+            // What is there already is a part of the address.
+            let at = relocation.offset as usize;
+            let word = match relocation.kind {
+                1 | 10 => at + 4,
+                _ => at,
+            };
+            let place = bytes.get_mut(word..word.checked_add(4)?)?;
+            let added = i64::from(i32::from_le_bytes(place.try_into().ok()?));
+            place.fill(0);
+            let added = if relocation.kind == 10 { (added + 1) * 8 } else { added };
+            relocations.push(format!("{at} {} {}", relocation.kind, address(object, relocation.to, added)?));
+        }
+        relocations.sort();
+        said.push(format!("section {name} {flags:#x} {nobits} {size} {bytes:?} {relocations:?}"));
+    }
+    for symbol in &object.symbols {
+        let section = symbol.section.and_then(|section| object.sections.get(section)).map(|part| &part.name);
+        said.push(format!(
+            "symbol {} {section:?} {} {} {} {} {}",
+            symbol.name, symbol.value, symbol.size, symbol.kind, symbol.binding, symbol.visibility
+        ));
+    }
+    let part = |name: &str| object.sections.iter().find(|part| part.name == name).map(|part| part.bytes.as_slice());
+    if let Some(types) = part(BTF) {
+        let types = Types::read(types).ok()?;
+        said.extend(types.described().ok()?.into_iter().map(|described| described.text));
+        if let Some(ext) = part(BTF_EXT) {
+            // Lines count for nothing but their being there: the rest of the records is compared word by word.
+            let known = Ext::read(ext).ok()?;
+            for section in &known.sections {
+                said.push(format!("functions {:?} {:?}", types.string(section.name).ok()?, section.functions));
+            }
+            for relocation in Ext::relocations(ext).ok()? {
+                let [section, offset, ty, access, kind] = relocation;
+                let (section, access) = (types.string(section).ok()?, types.string(access).ok()?);
+                said.push(format!("relocation {section:?} {offset} {ty} {access:?} {kind}"));
+            }
+        }
+    }
+    said.sort();
+    Some(said)
+}
+
+/// An address, however it is named: a place of a section, or what is another's.
+fn address(object: &Relocatable, to: Referent, added: i64) -> Option<String> {
+    let (section, value) = match to {
+        Referent::Section(section) => (section, 0),
+        Referent::Symbol(symbol) => {
+            let symbol = object.symbols.get(symbol)?;
+            match symbol.section {
+                Some(section) => (section, symbol.value),
+                None => return Some(format!("{} {added}", symbol.name)),
+            }
+        }
+    };
+    Some(format!("{} {}", object.sections.get(section)?.name, value.wrapping_add_signed(added)))
+}
+
+/// What is known of an object beside its bytes.
+fn notes(object: &Relocatable, unit: &Unit) -> Result<Notes, ReadError> {
+    let mut notes = Notes::default();
+    notes.head.push("As clang writes it by -S; `shunt asm` and llvm-mc make the object of it.".to_owned());
+    for map in unit.maps.iter().filter(|map| !map.name.starts_with('.')) {
+        notes.head.push(maps::in_words(map));
+    }
+    for section in &unit.sections {
+        notes.lines.insert(section.name.clone(), section.lines.clone());
+    }
+    let broken = |section| move |error| ReadError::Btf { section, error };
+    let part = |name: &str| object.sections.iter().find(|part| part.name == name).map(|part| part.bytes.as_slice());
+    let Some(btf) = part(BTF) else { return Ok(notes) };
+    let types = Types::read(btf).map_err(broken(BTF))?;
+    let start =
+        u64::from(btf.get(4..8).and_then(|bytes| bytes.first_chunk()).map_or(24, |bytes| u32::from_le_bytes(*bytes)))
+            + u64::from(
+                btf.get(8..12).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes)),
+            );
+    let described = types.described().map_err(broken(BTF))?;
+    notes.types = described.into_iter().map(|ty| (start + ty.at, ty.size, ty.text)).collect();
+    if let Some(ext) = part(BTF_EXT) {
+        let places = Ext::places(ext).map_err(broken(BTF_EXT))?;
+        let others = places.offsets.len() - places.relocations;
+        for (number, (at, name)) in places.offsets.into_iter().enumerate() {
+            let section = types.string(name).map_err(broken(BTF_EXT))?.to_owned();
+            notes.offsets.insert(at, Known { section, relocated: number >= others });
+        }
+    }
+    Ok(notes)
+}

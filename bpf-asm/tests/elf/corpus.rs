@@ -1,0 +1,272 @@
+//! Programs of every kind, compiled by clang and LLVM, come back from text as they were, and clang's own texts give the
+//! objects that clang makes. The judges are what the ELF files hold, read by `object`, and what libbpf and the kernel
+//! make of them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::{fs, process};
+
+use bpf_asm::elf;
+use bpf_asm::text::Style;
+use object::read::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
+use object::{File, SectionFlags, SectionKind, SymbolFlags};
+
+/// A program that was compiled.
+struct Compiled {
+    /// Its source and how it was compiled.
+    name: String,
+    object: Vec<u8>,
+    /// The compiler's own text of it.
+    text: String,
+}
+
+fn run(command: &mut Command, missing: &str) -> process::Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{error}: {missing}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Every program of the folder: by clang with types and without, and by LLVM 22 for the newest instructions.
+static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(compiled);
+
+fn compiled() -> Vec<Compiled> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/elf/corpus");
+    let mut sources: Vec<_> =
+        fs::read_dir(&folder).expect("the corpus").map(|entry| entry.expect("a file").path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    sources.sort();
+    assert!(sources.len() >= 15, "{sources:?}");
+    let dir = tempfile::tempdir().expect("make a folder");
+    let mut all = Vec::new();
+    for source in sources {
+        let name = source.file_stem().expect("a name").to_string_lossy().into_owned();
+        // CO-RE needs types.
+        let bare: &[&[&str]] = if name == "core" { &[] } else { &[&["-mcpu=v1"]] };
+        for arguments in [&["-g", "-mcpu=v3"][..]].into_iter().chain(bare.iter().copied()) {
+            let clang = |kind: &str, file: &Path| {
+                let mut clang = Command::new("clang");
+                clang.args(["-target", "bpf", "-O2", "-Wall", "-Wno-unused", kind]).args(arguments);
+                run(clang.arg(&source).arg("-o").arg(file), "apt-get install clang");
+            };
+            let (object, text) = (dir.path().join("program.o"), dir.path().join("program.s"));
+            clang("-c", &object);
+            clang("-S", &text);
+            all.push(Compiled {
+                name: format!("{name}, clang {}", arguments.join(" ")),
+                object: fs::read(&object).expect("the object"),
+                text: fs::read_to_string(&text).expect("the text"),
+            });
+        }
+        let ir = dir.path().join("program.ll");
+        let mut clang = Command::new("clang");
+        clang.args(["-target", "bpf", "-O2", "-g", "-S", "-emit-llvm"]).arg(&source).arg("-o").arg(&ir);
+        run(&mut clang, "apt-get install clang");
+        let llc = |kind: &str| {
+            let mut llc = Command::new("/usr/lib/llvm-22/bin/llc");
+            llc.args(["-march=bpfel", "-mcpu=v4", kind, "-o", "-"]).arg(&ir);
+            run(&mut llc, "apt-get install llvm-22").stdout
+        };
+        all.push(Compiled {
+            name: format!("{name}, LLVM 22 -mcpu=v4"),
+            object: llc("-filetype=obj"),
+            text: String::from_utf8(llc("-filetype=asm")).expect("text"),
+        });
+    }
+    all
+}
+
+/// All of an object that is loaded, each part as a text: bytes with what is relocated in them, symbols, types and lines.
+fn parts(bytes: &[u8]) -> BTreeSet<String> {
+    let file = File::parse(bytes).expect("an object");
+    let mut parts = BTreeSet::new();
+    for section in file.sections() {
+        let name = section.name().expect("a name");
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else { panic!("no ELF") };
+        let types = name == ".BTF" || name == ".BTF.ext";
+        if !types && (sh_flags.0 & 2 == 0 || section.size() == 0) {
+            continue;
+        }
+        let nobits = section.kind() == SectionKind::UninitializedData;
+        let mut data = if nobits { vec![0; section.size() as usize] } else { section.data().expect("bytes").to_vec() };
+        for (offset, relocation) in section.relocations().filter(|_| !types) {
+            let RelocationTarget::Symbol(symbol) = relocation.target() else { panic!("no symbol") };
+            let symbol = file.symbol_by_index(symbol).expect("a symbol");
+            let code = sh_flags.0 & 4 != 0;
+            let word = offset as usize + if code { 4 } else { 0 };
+            let added = i64::from(i32::from_le_bytes(data[word..word + 4].try_into().expect("four bytes")));
+            let call = code && data[offset as usize] == 0x85;
+            let added = if call { (added + 1) * 8 } else { added };
+            data[word..word + 4].fill(0);
+            let place = symbol.section_index().map(|section| file.section_by_index(section).expect("a section"));
+            let to = match &place {
+                Some(place) => format!("{} {}", place.name().expect("a name"), symbol.address() as i64 + added),
+                None => format!("{} {added}", symbol.name().expect("a name")),
+            };
+            parts.insert(format!("{name} {offset}: {:?} to {to}", relocation.flags()));
+        }
+        parts.insert(format!("{name} {:#x} {nobits} {data:?}", sh_flags.0));
+    }
+    for symbol in file.symbols() {
+        let SymbolFlags::Elf { st_info, st_other } = symbol.flags() else { continue };
+        let (binding, kind) = (st_info.0 >> 4, st_info.0 & 15);
+        // Sections, files, and labels of the compiler.
+        if matches!(kind, 3 | 4) || kind == 0 && binding == 0 {
+            continue;
+        }
+        let name = symbol.name().expect("a name");
+        let section = symbol.section_index().map(|section| file.section_by_index(section).expect("a section"));
+        let section = section.map(|section| section.name().expect("a name").to_owned());
+        let place = (symbol.address(), symbol.size(), st_other.0);
+        parts.insert(format!("symbol {name} in {section:?}: {binding} {kind} {place:?}"));
+    }
+    parts
+}
+
+fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
+    let short = |part: &String| part.chars().take(300).collect::<String>();
+    let lost: Vec<String> = before.difference(after).map(short).collect();
+    let new: Vec<String> = after.difference(before).map(short).collect();
+    if lost.is_empty() && new.is_empty() { String::new() } else { format!("lost: {lost:#?}\nnew: {new:#?}") }
+}
+
+#[test]
+fn every_object_comes_back_from_its_text() {
+    let (mut back, mut wrong) = (0, Vec::new());
+    for Compiled { name, object, .. } in COMPILED.iter() {
+        for style in [Style::default(), Style { slots: true, bytes: true, lines: true }] {
+            let text = match elf::disassemble(object, &style) {
+                Ok(text) => text,
+                Err(error) => {
+                    wrong.push(format!("{name}: {error}"));
+                    continue;
+                }
+            };
+            match elf::assemble("again.s", &text) {
+                Err(errors) => wrong.push(format!("{name}: {errors}")),
+                Ok(again) => match difference(&parts(object), &parts(&again.object)) {
+                    same if same.is_empty() => back += 1,
+                    differs => wrong.push(format!("{name}: {differs}")),
+                },
+            }
+        }
+    }
+    // None is refused and none is another; more programs make it more.
+    assert!(wrong.is_empty(), "{back} came back, {} not:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(back >= 100, "{back} came back");
+}
+
+#[test]
+fn a_text_of_the_compiler_gives_the_object_that_it_makes() {
+    let (mut right, mut wrong) = (0, Vec::new());
+    for Compiled { name, object, text } in COMPILED.iter() {
+        match elf::assemble("program.s", text) {
+            Err(errors) => wrong.push(format!("{name}: {errors}")),
+            Ok(ours) => match difference(&parts(object), &parts(&ours.object)) {
+                same if same.is_empty() => right += 1,
+                differs => wrong.push(format!("{name}: {differs}")),
+            },
+        }
+    }
+    assert!(wrong.is_empty(), "{right} are right, {} not:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(right >= 50, "{right} are right");
+}
+
+#[test]
+fn llvm_reads_what_an_object_is_disassembled_into() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let (text, object) = (dir.path().join("again.s"), dir.path().join("again.o"));
+    let mut read = 0;
+    for Compiled { name, object: before, .. } in COMPILED.iter() {
+        fs::write(&text, elf::disassemble(before, &Style::default()).expect("a text")).expect("write it");
+        let mut mc = Command::new("llvm-mc-22");
+        mc.args(["-triple", "bpfel", "-mcpu=v4", "-filetype=obj"]).arg(&text).arg("-o").arg(&object);
+        run(&mut mc, "apt-get install llvm-22");
+        let again = fs::read(&object).expect("the object");
+        let differs = difference(&parts(before), &parts(&again));
+        assert!(differs.is_empty(), "{name}: {differs}");
+        read += 1;
+    }
+    assert!(read >= 50, "{read} are read");
+}
+
+/// What libbpf and the kernel make of an object: each program's type, name and the hash of its instructions, each map
+/// with its content; or that they refuse it.
+fn loaded(object: &[u8]) -> Result<String, String> {
+    let dir = tempfile::tempdir().expect("make a folder");
+    fs::write(dir.path().join("object.o"), object).expect("write the object");
+    fs::create_dir(dir.path().join("bpffs")).expect("make a folder");
+    // The mount is seen by this process alone and goes with it, and with the mount all that is pinned there.
+    let script = r#"
+        # Also where maps are pinned that say so themselves: nothing outlives the process.
+        mount -t bpf bpf bpffs && mkdir -p /sys/fs/bpf && mount --bind bpffs /sys/fs/bpf && cd bpffs && mkdir progs maps || exit 1
+        bpftool prog loadall ../object.o progs pinmaps maps 2>../said ||
+            { rm -rf progs maps; mkdir progs maps; bpftool prog loadall ../object.o progs 2>>../said; } || exit 7
+        mv ./*_counter maps/ 2>/dev/null
+        for file in progs/* maps/*; do
+            kind=${file%%s/*}
+            case $kind in prog) show=prog;; *) show=map;; esac
+            [ -e "$file" ] || continue
+            echo "$file"
+            bpftool $show show pinned "$file" | sed -E 's/^[0-9]+: //; s/loaded_at.*//; s/pids .*//; s/map_ids .*//; s/btf_id .*//'
+            # What maps of maps and of programs hold has another number each time.
+            [ $show = prog ] || case "$(bpftool map show pinned "$file")" in
+                *_of_maps*|*prog_array*) bpftool map dump pinned "$file" | grep -cE 'id|value' || true;;
+                *) bpftool map dump pinned "$file" 2>&1;;
+            esac
+        done
+        true"#;
+    let ran = Command::new("unshare").args(["--mount", "sh", "-uc", script]).current_dir(dir.path()).output();
+    let ran = ran.expect("run unshare, of util-linux");
+    match ran.status.code() {
+        Some(0) => Ok(String::from_utf8_lossy(&ran.stdout).into_owned()),
+        Some(7) => Err(fs::read_to_string(dir.path().join("said")).unwrap_or_default()),
+        _ => panic!("bpftool is missing, or this is not root: {}", String::from_utf8_lossy(&ran.stderr)),
+    }
+}
+
+#[test]
+fn what_came_back_is_loaded_as_the_first_was() {
+    let (mut alike, mut refused) = (Vec::new(), Vec::new());
+    for Compiled { name, object, .. } in COMPILED.iter().filter(|compiled| compiled.name.contains("-g")) {
+        let text = elf::disassemble(object, &Style::default()).expect("a text");
+        let again = elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{name}: {errors}")).object;
+        match (loaded(object), loaded(&again)) {
+            (Ok(first), Ok(second)) => {
+                assert_eq!(first, second, "{name}");
+                alike.push(name);
+            }
+            (Err(first), Err(second)) => {
+                let last = |said: &str| said.lines().last().unwrap_or_default().to_owned();
+                assert_eq!(last(&first), last(&second), "{name}");
+                refused.push(format!("{name}: {}", last(&first)));
+            }
+            (first, second) => panic!("{name}: {first:?}, and again {second:?}"),
+        }
+    }
+    // This kernel and the tested libbpf do not load all of them: legacy maps, types that a module has.
+    assert!(alike.len() >= 12, "alike: {alike:?}; refused both times: {refused:?}");
+}
+
+#[test]
+fn what_is_known_of_instructions_moves_with_them_when_the_text_is_changed() {
+    let name = "core, clang -g -mcpu=v3";
+    let core = COMPILED.iter().find(|compiled| compiled.name == name).expect(name);
+    let text = elf::disassemble(&core.object, &Style::default()).unwrap_or_else(|error| panic!("{error}"));
+    let longer = text.replacen("\nlook:\n", "\nlook:\n\tr0 = 0\n\tr0 = 0\n", 1);
+    assert_ne!(longer, text);
+    let again = elf::assemble("longer.s", &longer).unwrap_or_else(|errors| panic!("{errors}")).object;
+    let lines = |object: &[u8]| -> Vec<(usize, u32)> {
+        let unit = elf::read(object).unwrap_or_else(|error| panic!("{error}"));
+        unit.sections[0].lines.iter().map(|line| (line.slot, line.line)).collect()
+    };
+    let moved: Vec<_> =
+        lines(&core.object).into_iter().map(|(slot, line)| (if slot == 0 { 0 } else { slot + 2 }, line)).collect();
+    // What is known of the function's beginning stays there, as the kernel wants it.
+    assert!(moved.len() > 10);
+    assert_eq!(lines(&again), moved);
+    // And so are relocations by the kernel's types: libbpf finds them on the instructions that they are for.
+    let loaded = loaded(&again).unwrap_or_else(|said| panic!("{said}"));
+    assert!(loaded.contains("raw_tracepoint  name look"), "{loaded}");
+}

@@ -1,0 +1,4 @@
+/* Neither a licence nor a map. */
+#include "bpf.h"
+
+SEC("xdp") int pass(void *context) { return 2; }
