@@ -1,12 +1,13 @@
 //! `shunt asm`
 
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
-use bpf_asm::{elf, text};
+use bpf_asm::elf;
 use clap::Args;
 
 use super::DONE;
@@ -24,7 +25,9 @@ use super::DONE;
     bpftool net attach xdp pinned /sys/fs/bpf/count/count dev lo\n  \
     bpftool map dump pinned /sys/fs/bpf/count/packets\n\n\
     Functions that others call are moved to .text, where libbpf looks for them. A map named in map[name:NAME][0]+OFFSET alone, an array of \
-    one value, becomes the section .data.NAME, for libbpf addresses values in no other way."
+    one value, becomes the section .data.NAME, for libbpf addresses values in no other way.\n\n\
+    What clang writes by -S is read, too, and so is all that `shunt disasm` makes of objects: sections with their flags, symbols and \
+    data, in the language of GNU as. Warnings tell of what no verifier accepts; the object is written all the same."
 ))]
 pub struct Asm {
     /// The text; - for standard input
@@ -44,6 +47,13 @@ impl Asm {
             }
             None => self.source.with_extension("o"),
         };
+        // A text may be called as an object is by default, or be given twice by mistake.
+        if !stdin && same_file(&self.source, &output) {
+            bail!(
+                "the object would overwrite {}, from which it is made; say by --output where it goes",
+                self.source.display()
+            );
+        }
         let name = if stdin { "<stdin>".into() } else { self.source.to_string_lossy() };
         let mut source = String::new();
         let read = if stdin {
@@ -52,15 +62,24 @@ impl Asm {
             fs::File::open(&self.source).and_then(|mut file| file.read_to_string(&mut source)).map(drop)
         };
         read.with_context(|| format!("cannot read {name}"))?;
-        let unit = match text::assemble(&name, &source) {
-            Ok(unit) => unit,
+        let coloured = io::stderr().is_terminal();
+        let assembled = match elf::assemble(&name, &source) {
+            Ok(assembled) => assembled,
             Err(errors) => {
-                eprint!("{}", errors.render(io::stderr().is_terminal()));
+                eprint!("{}", errors.render(coloured));
                 return Ok(ExitCode::FAILURE);
             }
         };
-        let object = elf::write(&unit).with_context(|| name.into_owned())?;
-        fs::write(&output, object).with_context(|| format!("cannot write {}", output.display()))?;
+        eprint!("{}", assembled.warnings.render(coloured));
+        fs::write(&output, assembled.object).with_context(|| format!("cannot write {}", output.display()))?;
         Ok(DONE)
+    }
+}
+
+/// Whether two paths lead to one file, be it by a link.
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()) && a.is_file(),
+        _ => a == b,
     }
 }

@@ -15,7 +15,8 @@ use crate::observe;
 
 /// Show instructions as text: of an ELF object, of bare bytes, or of a program in the kernel
 ///
-/// Source lines are shown where they are known, as comments. What comes from an object or from bytes is a text that `shunt asm` reads.
+/// Source lines are shown where they are known, as comments. `shunt asm` makes the same object of what is shown of an object, with its
+/// types, variables and relocations; of a compiler's it is shown as clang does by -S. What comes from bytes is a text that it reads as well.
 #[derive(Args)]
 #[command(
     after_long_help = "A program in the kernel is shown as the verifier rewrote it: fields of the context are fields of the kernel's \
@@ -48,30 +49,34 @@ pub struct Disasm {
 
 impl Disasm {
     pub fn run(self) -> Result<ExitCode> {
+        let style = Style { slots: self.slots, bytes: self.bytes, lines: true };
         let unit = match (&self.file, &self.pinned, self.id) {
-            (Some(file), ..) => unit(file)?,
+            (Some(file), ..) => {
+                let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+                if bytes.starts_with(b"\x7fELF") {
+                    say(elf::disassemble(&bytes, &style).with_context(|| file.display().to_string())?)?;
+                    return Ok(DONE);
+                }
+                unit(file, &bytes)?
+            }
             (_, Some(path), _) => observe::program(&Prog::open_pinned(path)?)?,
             (_, _, Some(id)) => {
                 observe::program(&Prog::open_id(id).with_context(|| format!("cannot open the program with id {id}"))?)?
             }
             (None, None, None) => Unit::default(),
         };
-        say(disassemble(&unit, &Style { slots: self.slots, bytes: self.bytes, lines: true }))?;
+        say(disassemble(&unit, &style))?;
         Ok(DONE)
     }
 }
 
-/// What is in a file.
-fn unit(file: &Path) -> Result<Unit> {
-    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if bytes.starts_with(b"\x7fELF") {
-        return elf::read(&bytes).with_context(|| file.display().to_string());
-    }
+/// The bare instructions in a file.
+fn unit(file: &Path, bytes: &[u8]) -> Result<Unit> {
     ensure!(
         bytes.len().is_multiple_of(8),
         "{} is neither an ELF object nor instructions of 8 bytes each: it has {} bytes",
         file.display(),
         bytes.len()
     );
-    Ok(Unit::from_bytes(&bytes))
+    Ok(Unit::from_bytes(bytes))
 }

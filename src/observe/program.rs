@@ -21,9 +21,10 @@ pub fn program(prog: &Prog) -> Result<Unit> {
             prog.name()
         );
     }
+    let found = Some(code.clone());
     let mut names = Names { maps: Vec::new(), symbols: None };
     let references = names.take_out(&mut code).with_context(|| format!("cannot make sense of '{}'", prog.name()))?;
-    let mut section = Section { code: decode(&code), references, ..Section::default() };
+    let mut section = Section { code: decode(&code), references, found, ..Section::default() };
     describe(prog, &mut section)?;
     Ok(Unit { maps: names.maps.into_iter().map(|(_, map)| map).collect(), sections: vec![section], ..Unit::default() })
 }

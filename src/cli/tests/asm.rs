@@ -56,9 +56,35 @@ fn what_is_wrong_is_shown_in_its_line_with_a_hint_and_nothing_is_written() {
 }
 
 #[test]
+fn the_source_is_not_overwritten_by_the_object() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let (source, link) = (dir.path().join("count.o"), dir.path().join("link.o"));
+    fs::write(&source, EXAMPLE).expect("write the source");
+    std::os::unix::fs::symlink(&source, &link).expect("make a link");
+    let path = |path: &Path| path.to_str().expect("a path").to_owned();
+    for arguments in [vec![path(&source)], vec![path(&link)], vec![path(&source), "-o".to_owned(), path(&link)]] {
+        let refused = said(shunt([vec!["asm".to_owned()], arguments].concat()));
+        assert!(refused.contains("would overwrite") && refused.contains("--output"), "{refused}");
+        assert_eq!(fs::read_to_string(&source).expect("the source"), EXAMPLE);
+    }
+}
+
+#[test]
+fn a_warning_is_shown_and_the_object_is_written() {
+    let text = ".license \"GPL\"\n.section \"xdp\"\n.function p\n    r0 <<= 64\n    exit\n";
+    let dir = tempfile::tempdir().expect("make a folder");
+    let object = dir.path().join("p.o");
+    let output = shunt_reading(text, &["asm", "-", "-o", object.to_str().expect("a path")]);
+    assert!(output.status.success() && object.exists());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with("warning: the verifier refuses a shift by 64\n --> <stdin>:4:5\n"), "{said}");
+    assert!(said.ends_with("1 warning in <stdin>\n"), "{said}");
+}
+
+#[test]
 fn what_libbpf_could_not_load_is_refused_with_what_to_do() {
     let refused = said(shunt_reading("r0 = 0\nexit\n", &["asm", "-", "-o", "/dev/null"]));
-    assert!(refused.contains("<stdin>: ") && refused.contains("write `.section \"socket\"`"), "{refused}");
+    assert!(refused.contains("<stdin>:1:1") && refused.contains("write `.section \"socket\"`"), "{refused}");
     let missing = said(shunt(["asm", "/nowhere/at-all.s"]));
     assert!(missing.contains("cannot read /nowhere/at-all.s"), "{missing}");
 }

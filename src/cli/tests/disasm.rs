@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::bpftool::run;
 use crate::{EXAMPLE, SHUNT, printed, said, shunt, shunt_reading};
@@ -32,6 +33,23 @@ fn an_object_becomes_a_text_that_gives_the_same_object() {
     };
     let object = assemble(&text, again.path());
     assert_eq!(strip(&disassemble(&object, &[])), strip(&text));
+}
+
+#[test]
+fn an_object_of_a_compiler_comes_back_with_all_that_it_has() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let path = |name: &str| dir.path().join(name);
+    let source = "int counter = 5; __attribute__((section(\"xdp\"), used)) int pass(void *c) { return counter; }\n";
+    fs::write(path("pass.c"), source).expect("write the source");
+    let clang =
+        Command::new("clang").args(["-target", "bpf", "-O2", "-g", "-c", "pass.c"]).current_dir(dir.path()).status();
+    assert!(clang.expect("clang is missing: apt-get install clang").success());
+    let text = disassemble(&path("pass.o"), &[]);
+    for part in ["\t.section\txdp,\"ax\",@progbits\n", "r1 = counter ll\n", "counter:\n\t.byte\t0x05\n", "[1] "] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    let again = assemble(&text, dir.path());
+    assert_eq!(disassemble(&again, &[]), text);
 }
 
 #[test]
@@ -100,6 +118,8 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
             &by_id,
             &format!("{SHUNT} disasm --pinned maps/names 2>&1 || true"),
             &hidden,
+            &format!("{SHUNT} disasm --pinned progs/count --bytes"),
+            "bpftool prog dump xlated pinned progs/count file ../xlated; od -An -v -tx1 ../xlated",
         ],
     );
     let shown = &said[0];
@@ -123,6 +143,13 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
     assert_eq!(&said[1], shown);
     assert!(said[2].contains("holds a bpf-map, not a bpf-prog"), "{}", said[2]);
     assert!(said[3].contains("CAP_BPF"), "{}", said[3]);
+    // The numbers of maps and addresses of functions are those that the kernel has, whatever is shown beside them.
+    let is_byte = |word: &&str| word.len() == 2 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let insns = said[4].lines().filter(|line| line.starts_with("    ") && !line.trim_start().starts_with(';'));
+    let shown: Vec<&str> = insns.flat_map(|line| line.split_whitespace().take_while(is_byte)).collect();
+    let kernels: Vec<&str> = said[5].split_whitespace().collect();
+    assert!(kernels.len() > 100);
+    assert_eq!(shown, kernels);
 }
 
 #[test]

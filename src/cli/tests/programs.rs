@@ -27,8 +27,9 @@ fn the_kernel_programs_are_an_object_that_bpftool_loads_with_the_names_of_their_
     let control = json(&said[3]);
     assert!(control[0]["formatted"]["value"][".data.control"][0]["control"].is_object(), "{control}");
     assert!(said[4].contains("struct Lane {"), "{}", said[4]);
+    // It has types, which a text holds as data.
     for part in
-        [".section \"sk_msg\"", ".section \"sockops\"", ".map lanes sk_storage key=4", "r1 = map[name:control][0]+"]
+        ["\t.section\tsk_msg,\"ax\"", "\t.section\tsockops,", "# map \"lanes\": sk_storage key=4", "r1 = control"]
     {
         assert!(said[5].contains(part), "no {part} in what shunt itself reads");
     }
