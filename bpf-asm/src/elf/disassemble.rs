@@ -42,6 +42,10 @@ fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
 /// [`ReadError`] for bytes that are no object.
 pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadError> {
     let object = relocatable::read(bytes)?;
+    // No unit has any of them.
+    if loaded(&object).is_some_and(|parts| parts.iter().any(|part| part.starts_with("relocation "))) {
+        return Ok(Some("it is relocated by the kernel's types (CO-RE)".to_owned()));
+    }
     let again = match write(unit) {
         Ok(again) => relocatable::read(&again)?,
         // Variables that are not a map of their own, first of all.
@@ -59,9 +63,7 @@ pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadE
     let lost = || all.iter().filter(|part| held.binary_search(part).is_err());
     let first = |kind: &str| lost().find(|part| part.starts_with(kind));
     let name = |part: &String| part.split(' ').nth(1).unwrap_or_default().to_owned();
-    Ok(if first("relocation ").is_some() {
-        Some("it is relocated by the kernel's types (CO-RE)".to_owned())
-    } else if let Some(section) = first("section ") {
+    Ok(if let Some(section) = first("section ") {
         Some(in_section(&name(section)))
     } else if let Some(symbol) = first("symbol ") {
         Some(format!("its symbol `{}`, where it is or who may use it", name(symbol)))

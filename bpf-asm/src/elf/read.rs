@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
-use object::read::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex, Symbol};
-use object::{Architecture, File, SectionKind, SymbolKind};
+use object::read::elf::{ElfFile64, ElfSymbol64};
+use object::read::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex};
+use object::{Architecture, LittleEndian, SectionKind, SymbolKind};
 
 use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, disassemble, maps};
 use crate::btf::{BtfError, Ext, ExtSection, Types};
 use crate::insn::decode;
 use crate::text::{Function, Line, Map, Reference, Section, Target, Unit};
+
+/// What BPF objects are: of 64 bits, in the byte order that this crate writes.
+pub(super) type File<'a> = ElfFile64<'a, LittleEndian>;
+type Symbol<'a, 'b> = ElfSymbol64<'a, 'b, LittleEndian>;
 
 const WIDE: u8 = 0x18;
 const CALL: u8 = 0x85;
@@ -25,10 +30,7 @@ const CALL: u8 = 0x85;
 /// # Errors
 /// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves. No bytes make it panic.
 pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
-    let file = File::parse(bytes)?;
-    if file.architecture() != Architecture::Bpf || !file.is_little_endian() || !file.is_64() {
-        return Err(ReadError::Machine);
-    }
+    let file = parse(bytes)?;
     let content = |name| file.section_by_name(name).map(|section| section.data()).transpose();
     let broken = |section| move |error| ReadError::Btf { section, error };
     let types = content(BTF)?.map(|bytes| Types::read(bytes).map_err(broken(BTF))).transpose()?;
@@ -55,6 +57,16 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
     let mut unit = Unit { license, maps: reader.maps, sections, ..Unit::default() };
     unit.incomplete = disassemble::missing(bytes, &unit)?;
     Ok(unit)
+}
+
+/// The file, if it is one for BPF.
+pub(super) fn parse(bytes: &[u8]) -> Result<File<'_>, ReadError> {
+    // The bytes that say so: 64 bits, little-endian (gabi, `e_ident`).
+    if bytes.starts_with(b"\x7fELF") && bytes.get(4..6).is_some_and(|class| class != [2, 1]) {
+        return Err(ReadError::Machine);
+    }
+    let file = File::parse(bytes)?;
+    if file.architecture() == Architecture::Bpf { Ok(file) } else { Err(ReadError::Machine) }
 }
 
 pub(super) fn section_name<'a>(section: &impl ObjectSection<'a>) -> Result<&'a str, ReadError> {

@@ -2,7 +2,7 @@
 
 use object::read::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget};
 use object::write::{self, StandardSegment, SymbolId, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, File, SectionFlags, SectionKind, SymbolFlags, SymbolScope, elf};
+use object::{Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind, SymbolFlags, SymbolScope, elf};
 
 use super::{BTF, BTF_EXT, ReadError};
 use crate::text::gas::{Part, Referent, Relocatable, Relocation, Symbol};
@@ -18,10 +18,7 @@ const STB_LOCAL: u8 = 0;
 /// # Errors
 /// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves.
 pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
-    let file = File::parse(bytes)?;
-    if file.architecture() != Architecture::Bpf || !file.is_little_endian() || !file.is_64() {
-        return Err(ReadError::Machine);
-    }
+    let file = super::read::parse(bytes)?;
     let mut object = Relocatable::default();
     // By the numbers that the file gives them.
     let mut numbers = std::collections::HashMap::new();

@@ -270,3 +270,25 @@ fn what_is_known_of_instructions_moves_with_them_when_the_text_is_changed() {
     let loaded = loaded(&again).unwrap_or_else(|said| panic!("{said}"));
     assert!(loaded.contains("raw_tracepoint  name look"), "{loaded}");
 }
+
+#[test]
+fn what_a_unit_does_not_hold_of_an_object_is_said() {
+    let mut said = Vec::new();
+    for Compiled { name, object, .. } in COMPILED.iter().filter(|compiled| compiled.name.contains("clang -g")) {
+        let unit = elf::read(object).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(elf::write(&unit).is_err(), unit.incomplete.is_some(), "{name}");
+        let program = name.split(',').next().unwrap_or_default();
+        said.push((program, unit.incomplete.unwrap_or_default()));
+    }
+    for (program, word) in [
+        ("pinned", "section `.maps`"),
+        ("core", "(CO-RE)"),
+        ("functions", "section `.bss`"),
+        ("struct_ops", "section `.struct_ops`"),
+        ("inner", "section `.maps`"),
+        ("bare", "its types"),
+    ] {
+        let (_, reason) = said.iter().find(|(known, _)| *known == program).expect(program);
+        assert!(reason.contains(word), "{program}: {reason}");
+    }
+}
