@@ -30,10 +30,7 @@ pub fn find() -> Result<Option<PathBuf>, Error> {
 }
 
 fn choose(mounts: &[Mount]) -> Option<PathBuf> {
-    let visible = |mount: &&Mount| {
-        mounts.iter().rfind(|other| other.mount_point == mount.mount_point).is_some_and(|top| top == *mount)
-    };
-    let all: Vec<_> = mounts.iter().filter(|mount| mount.fs_type == "bpf").filter(visible).collect();
+    let all = mount_table::visible(mounts, "bpf");
     all.iter()
         .find(|mount| mount.mount_point == Path::new(STANDARD))
         .or(all.last())
@@ -51,6 +48,7 @@ mod tests {
         let standard = "1 2 0:3 / /sys/fs/bpf rw - bpf bpf rw\n";
         let other = "3 2 0:4 / /run/bpf rw - bpf none rw\n";
         let cover = "4 1 0:5 / /sys/fs/bpf rw - tmpfs none rw\n";
+        let again = "5 4 0:6 / /sys/fs/bpf rw - bpf bpf rw\n";
         let cases = [
             (vec![], None),
             (vec![cover], None),
@@ -60,7 +58,7 @@ mod tests {
             (vec![other, standard], Some(STANDARD)),
             (vec![standard, cover], None),
             (vec![standard, cover, other], Some("/run/bpf")),
-            (vec![cover, standard], Some(STANDARD)),
+            (vec![standard, cover, again], Some(STANDARD)),
         ];
         for (lines, expected) in cases {
             let table = lines.concat();

@@ -1,8 +1,9 @@
 //! cgroup v2: where it is mounted, and a cgroup of one's own (Documentation/admin-guide/cgroup-v2.rst).
 
+use std::cmp::Reverse;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,17 @@ use super::mount_table::{self, Mount};
 
 /// The directory of the topmost cgroup this process can reach: the mount point of the v2 hierarchy, which hybrid
 /// layouts have beside the v1 ones.
+///
+/// In a container with a cgroup namespace of its own this is the host's hierarchy, if that is mounted beside the
+/// container's.
 pub fn root() -> Result<PathBuf, Error> {
     Ok(hierarchy(&mount_table::read()?)?.mount_point.clone())
+}
+
+/// Whether a cgroup is the root of the hierarchy, of which a cgroup namespace may show a part only. All others have
+/// this file (Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files").
+pub fn is_whole_node(cgroup: &Path) -> bool {
+    !cgroup.join("cgroup.type").exists()
 }
 
 /// The directory of the cgroup that this process (its main thread) is in.
@@ -25,24 +35,31 @@ pub fn own() -> Result<PathBuf, Error> {
     directory(&mount_table::read()?, &membership)
 }
 
-/// A mount of the whole hierarchy is preferred over one of a part of it.
+/// The mount that shows the most. Roots are told from the cgroup namespace of this process (cgroup_namespaces(7)): `/`
+/// is that of the namespace, `/../..` is above it, and `/pods` a part.
 fn hierarchy(mounts: &[Mount]) -> Result<&Mount, Error> {
-    let mut all = mounts.iter().filter(|mount| mount.fs_type == "cgroup2");
-    let first = all.clone().next().ok_or(Error::NoCgroup2)?;
-    Ok(all.find(|mount| mount.root == Path::new("/")).unwrap_or(first))
+    let extent = |mount: &&Mount| {
+        let climbs = mount.root.components().filter(|part| *part == Component::ParentDir).count();
+        let descends = mount.root.components().filter(|part| matches!(part, Component::Normal(_))).count();
+        (descends, Reverse(climbs))
+    };
+    mount_table::visible(mounts, "cgroup2").into_iter().min_by_key(extent).ok_or(Error::NoCgroup2)
 }
 
 /// `membership` is `/proc/self/cgroup`, where v2 has the line `0::/path`; v1 hierarchies have other numbers.
 fn directory(mounts: &[Mount], membership: &str) -> Result<PathBuf, Error> {
-    let mount = hierarchy(mounts)?;
+    let top = hierarchy(mounts)?;
     let cgroup = membership.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Error::NoCgroup2)?;
-    let below = Path::new(cgroup)
-        .strip_prefix(&mount.root)
-        .ok()
+    let inside = |mount: &Mount| {
+        let below = Path::new(cgroup).strip_prefix(&mount.root).ok()?;
         // A process outside its cgroup namespace has a path that climbs: "/../other".
-        .filter(|below| !below.components().any(|part| part == std::path::Component::ParentDir))
-        .ok_or_else(|| Error::CgroupOutsideMount { cgroup: cgroup.into(), mount_point: mount.mount_point.clone() })?;
-    Ok(mount.mount_point.join(below))
+        let climbs = below.components().any(|part| part == Component::ParentDir);
+        (!climbs).then(|| mount.mount_point.join(below))
+    };
+    std::iter::once(top)
+        .chain(mount_table::visible(mounts, "cgroup2"))
+        .find_map(inside)
+        .ok_or_else(|| Error::CgroupOutsideMount { cgroup: cgroup.into(), mount_point: top.mount_point.clone() })
 }
 
 /// A cgroup below that of this process, removed when dropped.
@@ -149,6 +166,10 @@ mod tests {
     const PURE: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
     const V1_ONLY: &str = "26 24 0:24 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
     const PART: &str = "30 24 0:26 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+    /// As podman mounts it for a container with a cgroup namespace of its own, with the host's as a volume.
+    const PRIVATE: &str = "\
+        30 24 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n\
+        31 24 0:26 /../.. /host/cgroup ro - cgroup2 cgroup rw\n";
 
     #[test]
     fn the_v2_hierarchy_is_found_in_hybrid_and_pure_layouts_and_its_absence_is_an_error() {
@@ -159,6 +180,9 @@ mod tests {
             (String::new(), None),
             (PART.to_owned(), Some("/sys/fs/cgroup")),
             (format!("{PART}31 24 0:26 / /host/cgroup rw - cgroup2 cgroup rw\n"), Some("/host/cgroup")),
+            (PRIVATE.to_owned(), Some("/host/cgroup")),
+            (format!("{PRIVATE}32 24 0:26 /.. /other rw - cgroup2 cgroup rw\n"), Some("/host/cgroup")),
+            (PRIVATE.replace("/../..", "/../other"), Some("/sys/fs/cgroup")),
         ];
         for (table, expected) in cases {
             let mounts = mount_table::parse(table.as_bytes());
@@ -178,6 +202,8 @@ mod tests {
             (PART, "0::/docker/abc/inner\n", Some("/sys/fs/cgroup/inner")),
             (PART, "0::/docker/other\n", None),
             (PURE, "0::/../other\n", None),
+            (PRIVATE, "0::/inner\n", Some("/sys/fs/cgroup/inner")),
+            (PRIVATE, "0::/../../other\n", Some("/host/cgroup/other")),
         ];
         for (table, membership, expected) in cases {
             match (directory(&mount_table::parse(table.as_bytes()), membership), expected) {

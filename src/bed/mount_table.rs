@@ -9,17 +9,46 @@ use super::Error;
 /// One mount: the columns that finding a file system takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
+    pub id: u32,
+    /// The mount that it is mounted on.
+    pub parent: u32,
     /// The directory of the file system that is mounted; `/` for all of it.
     pub root: PathBuf,
     pub mount_point: PathBuf,
     pub fs_type: String,
 }
 
-/// Reads the table in mount order: of two mounts on one directory the later is the one that is seen.
+/// Reads the table, in the order in which mounts were made.
 pub(super) fn read() -> Result<Vec<Mount>, Error> {
     let path = Path::new("/proc/thread-self/mountinfo");
     let table = std::fs::read(path).map_err(|cause| Error::MountTable { path: path.into(), cause })?;
     Ok(parse(&table))
+}
+
+/// The mounts of a type whose mount points lead to them: no other mount lies over them or over a directory above.
+///
+/// The order says nothing about that: a mount that was moved, as `/` is at boot, is listed where it was made.
+pub(super) fn visible<'a>(mounts: &'a [Mount], fs_type: &str) -> Vec<&'a Mount> {
+    mounts.iter().filter(|mount| mount.fs_type == fs_type && !is_covered(mounts, mount)).collect()
+}
+
+fn is_covered(mounts: &[Mount], mount: &Mount) -> bool {
+    let on = |parent: u32| mounts.iter().filter(move |other| other.parent == parent && other.id != parent);
+    if on(mount.id).any(|other| other.mount_point == mount.mount_point) {
+        return true;
+    }
+    let mut below = mount;
+    // As many steps as there are mounts, should the table be read while it changes.
+    for _ in mounts {
+        if on(below.parent).any(|other| other.id != below.id && below.mount_point.starts_with(&other.mount_point)) {
+            return true;
+        }
+        match mounts.iter().find(|above| above.id == below.parent && above.id != below.id) {
+            Some(above) => below = above,
+            None => break,
+        }
+    }
+    false
 }
 
 /// Lines that do not have the documented form are passed over: one odd mount must not hide the others.
@@ -31,10 +60,14 @@ pub(super) fn parse(table: &[u8]) -> Vec<Mount> {
 /// dash.
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
-    let root = fields.nth(3)?;
+    let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+    let (id, parent) = (number()?, number()?);
+    let root = fields.nth(1)?;
     let mount_point = fields.next()?;
     let fs_type = fields.skip_while(|&field| field != b"-").nth(1)?;
     Some(Mount {
+        id,
+        parent,
         root: unescape(root),
         mount_point: unescape(mount_point),
         fs_type: String::from_utf8(fs_type.to_vec()).ok()?,
@@ -64,19 +97,49 @@ mod tests {
 
     #[test]
     fn a_line_gives_root_mount_point_and_type_whatever_optional_fields_it_has() {
-        let mount = |root: &str, mount_point: &str, fs_type: &str| Mount {
+        let mount = |ids: [u32; 2], root: &str, mount_point: &str, fs_type: &str| Mount {
+            id: ids[0],
+            parent: ids[1],
             root: root.into(),
             mount_point: mount_point.into(),
             fs_type: fs_type.into(),
         };
         let cases = [
-            ("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", mount("/", "/sys/fs/cgroup", "cgroup2")),
-            ("1 2 0:3 / /m rw shared:4 master:1 propagate_from:2 - bpf none rw,mode=700", mount("/", "/m", "bpf")),
-            ("1 2 0:3 /a\\040b /with\\011tab\\134 rw - tmpfs none rw", mount("/a b", "/with\ttab\\", "tmpfs")),
-            ("1 2 0:3 / /not\\09octal\\ rw - tmpfs none rw", mount("/", "/not\\09octal\\", "tmpfs")),
+            ("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", mount([30, 24], "/", "/sys/fs/cgroup", "cgroup2")),
+            (
+                "1 2 0:3 / /m rw shared:4 master:1 propagate_from:2 - bpf none rw,mode=700",
+                mount([1, 2], "/", "/m", "bpf"),
+            ),
+            ("1 2 0:3 /a\\040b /with\\011tab\\134 rw - tmpfs none rw", mount([1, 2], "/a b", "/with\ttab\\", "tmpfs")),
+            ("1 2 0:3 / /not\\09octal\\ rw - tmpfs none rw", mount([1, 2], "/", "/not\\09octal\\", "tmpfs")),
         ];
         for (line, expected) in cases {
             assert_eq!(parse(line.as_bytes()), [expected], "{line}");
+        }
+    }
+
+    #[test]
+    fn what_lies_under_another_mount_is_not_seen_whenever_that_was_made() {
+        let hybrid = "20 1 0:1 / / rw - ext4 disk rw\n\
+                      24 20 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
+                      25 24 0:23 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        // Made before the root that it is on, as in an initial RAM disk.
+        let early = "30 40 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n40 1 0:1 / / rw - ext4 disk rw\n";
+        let cases = [
+            (hybrid.to_owned(), vec!["/sys/fs/cgroup/unified"]),
+            (early.to_owned(), vec!["/sys/fs/cgroup"]),
+            (format!("{hybrid}31 24 0:23 /n /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), vec!["/sys/fs/cgroup"]),
+            (format!("{hybrid}31 25 0:23 /n /sys/fs/cgroup/unified rw - tmpfs tmpfs rw\n"), vec![]),
+            (format!("{hybrid}31 20 0:9 / /sys rw - sysfs sysfs rw\n"), vec![]),
+            (
+                format!("{hybrid}31 24 0:23 / /sys/fs/cgroup/uni rw - cgroup2 cgroup2 rw\n"),
+                vec!["/sys/fs/cgroup/unified", "/sys/fs/cgroup/uni"],
+            ),
+        ];
+        for (table, expected) in cases {
+            let mounts = parse(table.as_bytes());
+            let seen: Vec<_> = visible(&mounts, "cgroup2").into_iter().map(|mount| mount.mount_point.clone()).collect();
+            assert_eq!(seen, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{table}");
         }
     }
 
