@@ -335,7 +335,7 @@ fn who(side: Option<&FlowSide>) -> String {
 fn details(role: &str, side: Option<&FlowSide>) -> String {
     let Some(side) = side else { return format!("{role}: not enrolled") };
     let process = side.process.as_ref().map_or("?".into(), |of| format!("{}[{}]", printable(&of.name), of.pid));
-    let place = side.workload.as_ref().map(|of| format!(" in {}", printable(of.short()))).unwrap_or_default();
+    let place = side.workload.as_ref().map(|of| format!(" in {}", printable(&of.short()))).unwrap_or_default();
     let (direct, tcp) = (bytes(side.direct_bytes), bytes(side.tcp_bytes));
     format!("{role}: {process}{place} {}; sends {}: {direct} / {tcp} by TCP", side.local, side.mode)
 }

@@ -34,7 +34,8 @@ pub struct Trace {
     /// Only lanes whose sender's process has this name
     #[arg(long, value_name = "NAME")]
     comm: Option<String>,
-    /// Only lanes whose sender's cgroup has this in its path: a folder, the uid of a pod, the id of a container
+    /// Only lanes whose sender's cgroup has this in its path or its container's name: a folder, the uid of a pod,
+    /// the id of a container, NAMESPACE/POD
     #[arg(long, value_name = "TEXT")]
     cgroup: Option<String>,
     /// Stop after so many seconds
@@ -80,12 +81,10 @@ impl Trace {
         self.port.is_none_or(|port| change.local.port() == port || change.remote.port() == port)
             && self.pid.is_none_or(|pid| process.is_some_and(|process| process.pid == pid))
             && self.comm.as_ref().is_none_or(|comm| process.is_some_and(|process| process.name == *comm))
-            && self.cgroup.as_ref().is_none_or(|text| {
-                change.workload.as_ref().is_some_and(|workload| {
-                    workload.cgroup.contains(text.as_str())
-                        || workload.pod.as_ref().is_some_and(|pod| pod.contains(text))
-                })
-            })
+            && self
+                .cgroup
+                .as_ref()
+                .is_none_or(|text| change.workload.as_ref().is_some_and(|workload| workload.mentions(text)))
     }
 }
 

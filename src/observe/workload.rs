@@ -14,6 +14,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::container_name::{self, ContainerName};
 use crate::bed::cgroup;
 
 /// What runs in a cgroup.
@@ -25,6 +26,8 @@ pub struct Workload {
     pub pod: Option<String>,
     /// Id of the container.
     pub container: Option<String>,
+    /// What the container is called, where the node's files say it.
+    pub name: Option<ContainerName>,
 }
 
 impl Workload {
@@ -36,17 +39,25 @@ impl Workload {
             pod: folders().find_map(pod),
             // The innermost: a container may run containers.
             container: folders().rev().find_map(container),
+            name: None,
         }
     }
 
-    /// In a few characters: the pod, the container, or the last folder.
-    pub fn short(&self) -> &str {
-        let start = |id: &'_ str| id.get(..12).map_or(id.len(), str::len);
-        match (&self.pod, &self.container) {
-            (Some(pod), _) => &pod[..start(pod)],
-            (None, Some(container)) => &container[..start(container)],
-            (None, None) => self.cgroup.rsplit('/').next().unwrap_or_default(),
+    /// What it is called; without a name a few characters of an id, of the pod or the container; or the last folder.
+    pub fn short(&self) -> String {
+        let start = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+        match (&self.name, &self.pod, &self.container) {
+            (Some(name), ..) => name.to_string(),
+            (None, Some(id), _) | (None, None, Some(id)) => start(id),
+            (None, None, None) => self.cgroup.rsplit('/').next().unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Whether its path, an id or a name holds this text.
+    pub fn mentions(&self, text: &str) -> bool {
+        let named = self.name.as_ref().is_some_and(|name| name.to_string().contains(text));
+        let ids = [Some(&self.cgroup), self.pod.as_ref(), self.container.as_ref()];
+        named || ids.into_iter().flatten().any(|id| id.contains(text))
     }
 }
 
@@ -80,6 +91,13 @@ impl Workloads {
         let mut workloads = Workloads::default();
         if let Ok(root) = cgroup::root() {
             workloads.walk(&root, "/");
+        }
+        let mut containers = workloads.by_inode.values_mut().filter(|workload| workload.container.is_some()).peekable();
+        if containers.peek().is_some() {
+            let names = container_name::by_id();
+            for workload in containers {
+                workload.name = workload.container.as_ref().and_then(|id| names.get(id)).cloned();
+            }
         }
         workloads
     }
@@ -183,6 +201,10 @@ mod tests {
         ] {
             assert_eq!(Workload::of(&path).short(), short, "{path}");
         }
+        let name = ContainerName { namespace: Some("shop".into()), pod: Some("cart".into()), container: "web".into() };
+        let named = Workload { name: Some(name), ..Workload::of(&format!("/kubepods/pod{POD}/{CONTAINER}")) };
+        assert_eq!(named.short(), "shop/cart/web");
+        assert!(named.mentions("shop/cart") && named.mentions("8dbc5577-d0e2") && !named.mentions("other"));
     }
 
     #[test]
