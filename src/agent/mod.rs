@@ -107,7 +107,15 @@ impl Agent {
         probe::require()?;
         let cgroup = match &config.cgroup {
             Some(dir) => dir.clone(),
-            None => cgroup::root()?,
+            None => cgroup::root().inspect(|root| {
+                if !cgroup::is_whole_node(root) {
+                    tracing::warn!(
+                        "{} is a part of this node's cgroups: connections outside it stay with TCP. In a container, mount the \
+                         node's /sys/fs/cgroup and name it with --cgroup",
+                        root.display()
+                    );
+                }
+            })?,
         };
         let target = Target::open(&cgroup)?;
         neighbours::expect_none(&config.name, target.path(), config.bpffs.as_deref())?;

@@ -1,8 +1,9 @@
 //! The rules of a policy, put where the kernel programs look them up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use bytemuck::Pod;
@@ -24,6 +25,8 @@ pub struct Rules {
     tables: Tables,
     /// Identities of the cgroups that there are rules for.
     identities: BTreeMap<u64, u64>,
+    /// Folders of rules that matched nothing, each said once until rules are read again.
+    unmatched: BTreeSet<PathBuf>,
 }
 
 impl Rules {
@@ -37,6 +40,7 @@ impl Rules {
             listeners: TypedMap::new(instance.map("listeners")?)?,
             tables: tables.clone(),
             identities: BTreeMap::new(),
+            unmatched: BTreeSet::new(),
         };
         rules.replace(instance, tables)?;
         Ok(rules)
@@ -51,6 +55,7 @@ impl Rules {
         fill(&self.addresses, &tables.addresses)?;
         fill(&self.processes, &tables.processes)?;
         self.tables = tables;
+        self.unmatched.clear();
         self.find_cgroups()?;
         instance.set_control(Control { rules: self.tables.kinds, ..instance.control()? })
     }
@@ -65,7 +70,16 @@ impl Rules {
         for (cgroup, _) in &self.tables.cgroups {
             let folder = cgroup.folder(&root);
             // One that is not there has no sockets.
-            let Ok(there) = std::fs::metadata(&folder) else { continue };
+            let Ok(there) = std::fs::metadata(&folder) else {
+                if self.unmatched.insert(folder.clone()) {
+                    tracing::warn!(
+                        "a rule by cgroup matches nothing until there is {}: its path is that of the node, as in \
+                         /proc/PID/cgroup there",
+                        folder.display()
+                    );
+                }
+                continue;
+            };
             // The nearest says everything.
             let above = self.tables.cgroups.iter().filter(|(other, _)| folder.starts_with(other.folder(&root)));
             identities.insert(there.ino(), above.fold(0, |all, (_, said)| all | said));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use syscalls::cap::{Capabilities, Capability};
+use syscalls::{Errno, Map, MapKind, MapSpec};
 
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
@@ -23,6 +24,7 @@ pub struct Requirement {
 pub fn requirements() -> Vec<Requirement> {
     let mut all = vec![
         Requirement { name: "capabilities", met: capabilities() },
+        Requirement { name: "bpf(2)", met: system_call() },
         Requirement { name: "lockdown", met: lockdown() },
         Requirement { name: "kernel BTF", met: told(btf()) },
         Requirement { name: "cgroup v2", met: told(cgroup::root().map(|root| root.display().to_string())) },
@@ -40,7 +42,8 @@ pub fn requirements() -> Vec<Requirement> {
 
 /// Refuses, naming everything that is missing at once, when this process or this kernel cannot run the datapath.
 pub fn require() -> Result<()> {
-    let missing: Vec<String> = [capabilities(), lockdown()].into_iter().filter_map(Result::err).collect();
+    let missing: Vec<String> =
+        [capabilities(), system_call(), lockdown()].into_iter().filter_map(Result::err).collect();
     if missing.is_empty() { Ok(()) } else { bail!("shunt cannot run here:\n  - {}", missing.join("\n  - ")) }
 }
 
@@ -64,6 +67,36 @@ fn capabilities() -> Result<String, String> {
          (systemd: AmbientCapabilities=, Kubernetes: securityContext.capabilities.add)",
         list(&missing)
     ))
+}
+
+/// Whether the system call gets through to the kernel: a map is made, and gone at once.
+///
+/// The default seccomp profiles of some container runtimes know it with CAP_SYS_ADMIN alone.
+fn system_call() -> Result<String, String> {
+    let spec = MapSpec::new(MapKind::ARRAY, "try", 4, 4, 1);
+    match Map::create(&spec) {
+        Err(error) if error.errno() == Some(Errno::PERM) && capabilities().is_ok() => Err(refused_by(&status())),
+        // Of everything else the rehearsal says more.
+        _ => Ok("this process may call it".to_owned()),
+    }
+}
+
+fn status() -> String {
+    fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+/// Who refuses bpf(2) to a process that has the capabilities, by its `/proc/PID/status`.
+fn refused_by(status: &str) -> String {
+    if status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])) {
+        return "bpf(2) is refused by a seccomp profile, though the capabilities are there: the default of this container runtime \
+                lets it through with CAP_SYS_ADMIN alone. Use the profile of the bundle, kubernetes/components/localhost-seccomp/\
+                shunt.json: podman and docker take it by --security-opt seccomp=FILE, in Kubernetes the component \
+                localhost-seccomp sets it"
+            .to_owned();
+    }
+    "bpf(2) is refused though the capabilities are there: by a security module (dmesg | grep -i denied), or since this process is \
+     in a user namespace, where capabilities are not the node's"
+        .to_owned()
 }
 
 fn lockdown() -> Result<String, String> {
@@ -122,6 +155,12 @@ mod tests {
             assert!(requirement.met.is_ok(), "{requirement:?}");
         }
         assert!(super::requirements().iter().any(|requirement| requirement.name == "kernel programs"));
+    }
+
+    #[test]
+    fn a_seccomp_filter_is_told_from_what_else_refuses_the_system_call() {
+        assert!(super::refused_by("Name:\tshunt\nSeccomp:\t2\nSeccomp_filters:\t1\n").contains("localhost-seccomp"));
+        assert!(super::refused_by("Name:\tshunt\nSeccomp:\t0\nSeccomp_filters:\t2\n").contains("security module"));
     }
 
     #[test]
