@@ -43,7 +43,7 @@ impl Layout {
 }
 
 /// Unpacks the image of `binary` as a container runtime does; the folder is its root.
-pub fn unpack(binary: &Path) -> tempfile::TempDir {
+fn unpack(binary: &Path) -> tempfile::TempDir {
     let layout = Layout::of(&fs::read(binary).expect("read the binary"));
     let (manifest, config) = layout.manifest_and_config();
     let root = tempfile::tempdir().expect("make a folder");

@@ -4,6 +4,7 @@ mod booted;
 mod bundle;
 mod confined;
 mod docs;
+mod engine;
 mod image;
 mod kubernetes;
 mod shell;
