@@ -11,7 +11,7 @@ use syscalls::{TypedMap, Update};
 
 use super::Instance;
 use crate::bed::cgroup;
-use crate::datapath::{Comm, Control, Ports, Prefix, RULES, rules};
+use crate::datapath::{Comm, Control, Ports, Prefix, rules};
 use crate::observe;
 use crate::policy::tables::Tables;
 
@@ -48,9 +48,6 @@ impl Rules {
 
     /// Puts other tables there. Connections that are established meanwhile are judged by the old rules, the new ones, or both.
     pub fn replace(&mut self, instance: &Instance, tables: Tables) -> Result<()> {
-        check_room("addresses", tables.addresses.len())?;
-        check_room("processes", tables.processes.len())?;
-        check_room("cgroups", tables.cgroups.len())?;
         self.ports.update(&0, &tables.ports, Update::ANY)?;
         fill(&self.addresses, &tables.addresses)?;
         fill(&self.processes, &tables.processes)?;
@@ -109,11 +106,6 @@ impl Rules {
         }
         Ok(())
     }
-}
-
-fn check_room(kind: &str, number: usize) -> Result<()> {
-    anyhow::ensure!(number <= RULES as usize, "{number} rules by {kind}: there is room for {RULES}");
-    Ok(())
 }
 
 /// Makes a map hold these entries and no others.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{DONE, say};
+use crate::bed::cgroup;
 use crate::policy::file::File;
 
 /// Say what a configuration file means, or what is wrong with it and where
@@ -27,8 +28,13 @@ pub struct CheckConfig {
 impl CheckConfig {
     pub fn run(self) -> Result<ExitCode> {
         let File { settings, policy } = File::read(&self.file)?;
+        let unmatched: Vec<PathBuf> = match cgroup::root() {
+            Ok(root) => policy.cgroups().map(|rule| rule.folder(&root)).filter(|folder| !folder.exists()).collect(),
+            Err(_) => Vec::new(),
+        };
         if self.json {
-            say(format_args!("{}\n", serde_json::json!({ "settings": settings, "policy": policy })))?;
+            let all = serde_json::json!({ "settings": settings, "policy": policy, "unmatched_cgroups": unmatched });
+            say(format_args!("{all}\n"))?;
             return Ok(DONE);
         }
         let serde_json::Value::Object(all) = serde_json::to_value(&settings)? else { return Ok(DONE) };
@@ -36,6 +42,12 @@ impl CheckConfig {
             say(format_args!("{}: {}\n", setting.replace('_', "-"), value.to_string().trim_matches('"')))?;
         }
         say(policy)?;
+        for folder in unmatched {
+            say(format_args!(
+                "here and now there is no {}: the rule matches nothing until it is made\n",
+                folder.display()
+            ))?;
+        }
         Ok(DONE)
     }
 }

@@ -96,7 +96,9 @@ impl File {
             max_flows: within(written.max_flows, "max-flows", MAX_FLOWS)?,
             refresh: within(written.refresh, "refresh", REFRESH)?,
         };
-        Ok(File { settings, policy: Policy { include: written.include, exclude: written.exclude } })
+        let policy = Policy { include: written.include, exclude: written.exclude };
+        policy.fits()?;
+        Ok(File { settings, policy })
     }
 }
 
@@ -155,6 +157,21 @@ mod tests {
             let error = format!("{:#}", File::parse(text).expect_err(text));
             assert!(expected.iter().all(|words| error.contains(words)), "{text}: {error}");
         }
+        let addresses = |first: u32, number: u32| {
+            let all: Vec<String> =
+                (first..first + number).map(|n| format!("\"{}\"", std::net::Ipv4Addr::from(n))).collect();
+            all.join(",")
+        };
+        let text = |here: u32, there| {
+            format!(
+                "[include]\naddresses = [{}]\n[exclude]\naddresses = [{}]",
+                addresses(1 << 24, here),
+                addresses(2 << 24, there)
+            )
+        };
+        assert!(File::parse(&text(4000, 96)).is_ok());
+        let error = format!("{:#}", File::parse(&text(4000, 97)).expect_err("too many"));
+        assert!(error.contains("4097 rules by addresses") && error.contains("room for 4096"), "{error}");
         let error = format!("{:#}", File::read(Path::new("/nowhere/shunt.toml")).expect_err("no file"));
         assert!(error.contains("/nowhere/shunt.toml"), "{error}");
     }

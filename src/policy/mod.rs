@@ -15,6 +15,7 @@ pub mod tables;
 
 use std::fmt;
 
+use crate::datapath::RULES;
 use rule::{Addresses, Cgroup, Ports, Process};
 
 /// Rules of one direction, by what they look at.
@@ -60,6 +61,37 @@ pub struct Policy {
     pub include: Rules,
     /// What these hold for is not accelerated, included or not.
     pub exclude: Rules,
+}
+
+impl Policy {
+    /// The cgroups that there are rules for.
+    pub fn cgroups(&self) -> impl Iterator<Item = &Cgroup> {
+        self.include.cgroups.iter().chain(&self.exclude.cgroups)
+    }
+
+    /// Whether the maps of the datapath have room for it.
+    ///
+    /// # Errors
+    /// Says of which kind there are too many rules.
+    pub fn fits(&self) -> Result<(), TooManyRules> {
+        let numbers = |rules: &Rules| [rules.addresses.len(), rules.processes.len(), rules.cgroups.len()];
+        let (include, exclude) = (numbers(&self.include), numbers(&self.exclude));
+        for (kind, number) in ["addresses", "processes", "cgroups"].into_iter().zip(include.iter().zip(exclude)) {
+            let number = number.0 + number.1;
+            if number > RULES as usize {
+                return Err(TooManyRules { number, kind });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// There is no room for so many rules of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{number} rules by {kind}: there is room for {RULES}; ranges of addresses and cgroups above take less")]
+pub struct TooManyRules {
+    number: usize,
+    kind: &'static str,
 }
 
 /// The policy in words, a line each.

@@ -4,6 +4,7 @@
 mod bpftool;
 
 mod asm;
+mod check_config;
 mod disasm;
 mod output;
 mod programs;
