@@ -128,7 +128,7 @@ impl Agent {
         let lock = match pins.take()? {
             Some(lock) => lock,
             None if config.replace => {
-                probe::rehearse(kernel.layout.clone(), kernel.hz, kernel.passes())
+                rehearse(&pins, config, &kernel)
                     .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
                 pins.take_over(PATIENCE)?
             }
@@ -152,31 +152,45 @@ impl Agent {
             let _ = pins.remove();
         }
         let (instance, rules, enrolment) = installed?;
-        let mut older = Vec::new();
-        for generation in pins.generations()?.into_iter().filter(|generation| generation != instance.generation()) {
-            if generation.is_complete() {
-                older.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
-            } else {
-                generation.remove()?;
-            }
-        }
-        let config = config.clone();
-        let adopter = None;
-        let agent = Agent {
+        let mut agent = Agent {
             instance,
-            config,
+            config: config.clone(),
             target,
             kernel,
             signals,
             rules,
             refusals: Refusals::default(),
             enrolment,
-            adopter,
-            older,
+            adopter: None,
+            older: Vec::new(),
             _lock: lock,
         };
-        agent.tell_of_older()?;
-        Ok(agent)
+        match agent.find_older() {
+            Ok(()) => Ok(agent),
+            Err(error) => Err(agent.abandon(error)),
+        }
+    }
+
+    /// Begins to drain what an agent of another version left.
+    fn find_older(&mut self) -> Result<()> {
+        let pins = self.instance.pins().clone();
+        for generation in pins.generations()?.into_iter().filter(|generation| generation != self.instance.generation())
+        {
+            if generation.is_complete() {
+                self.older.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
+            } else {
+                generation.remove()?;
+            }
+        }
+        self.tell_of_older()
+    }
+
+    /// Takes everything away because of this error: nothing is left without an agent.
+    pub fn abandon(self, error: anyhow::Error) -> anyhow::Error {
+        match self.stop() {
+            Ok(_) => error,
+            Err(stopping) => error.context(format!("and what is attached could not be taken away: {stopping:#}")),
+        }
     }
 
     /// What runs where, in a line.
@@ -371,27 +385,55 @@ fn finish(pins: &Pins, drains: Vec<Drain>) -> Result<usize> {
     Ok(remaining)
 }
 
+/// The process of the agent that keeps an instance, by the number that the process has for itself, if there is one.
+pub fn running(name: &Name, bpffs: Option<&Path>) -> Option<u32> {
+    let pins = Pins::existing(name, bpffs).ok()?;
+    if !pins.is_kept().ok()? {
+        return None;
+    }
+    Some(Instance::open(pins).ok()?.about().ok()?.pid)
+}
+
+/// The datapath that an agent makes.
+fn datapath(config: &Config, kernel: &Kernel) -> Datapath {
+    let settings = Settings { flows: config.flows, hz: kernel.hz, passes: kernel.passes() };
+    Datapath::new(kernel.layout.clone(), settings)
+}
+
+/// The newest generation, if its maps are those that this datapath would make.
+fn reused(pins: &Pins, datapath: &Datapath) -> Result<Option<(Generation, load::Maps)>> {
+    let Some(newest) = pins.generations()?.pop().filter(Generation::is_complete) else { return Ok(None) };
+    if Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi != ABI {
+        return Ok(None);
+    }
+    Ok(newest.maps(&datapath.maps.all())?.map(|maps| (newest, maps)))
+}
+
+/// Loads everything that a successor will load, and makes the maps that it will make.
+fn rehearse(pins: &Pins, config: &Config, kernel: &Kernel) -> Result<()> {
+    let mut own = datapath(config, kernel);
+    if reused(pins, &own)?.is_some() {
+        own = datapath(&Config { flows: 1, ..config.clone() }, kernel);
+    }
+    probe::rehearse(&own)
+}
+
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
 /// new one.
 fn install(pins: &Pins, config: &Config, kernel: &Kernel, target: &Target) -> Result<(Instance, Rules, Enrolment)> {
-    let settings = Settings { flows: config.flows, hz: kernel.hz, passes: kernel.passes() };
-    let datapath = Datapath::new(kernel.layout.clone(), settings);
+    let datapath = datapath(config, kernel);
     let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);
-    let generations = pins.generations()?;
-    if let Some(newest) = generations.last().filter(|newest| newest.is_complete())
-        && Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi == ABI
-        && let Some(maps) = newest.maps(&datapath.maps.all())?
-    {
+    if let Some((newest, maps)) = reused(pins, &datapath)? {
         let what = || {
             format!(
                 "cannot take over instance '{0}'; its flows go on, and `shunt run --name {0} --replace` can be tried again",
                 config.name
             )
         };
-        return attach(newest, maps).with_context(what);
+        return attach(&newest, maps).with_context(what);
     }
     let maps = load::maps(&datapath.maps.all())?;
-    let new = Generation::new(pins.dir(), generations.last().map_or(1, |newest| newest.number() + 1));
+    let new = Generation::new(pins.dir(), pins.generations()?.last().map_or(1, |newest| newest.number() + 1));
     new.create()?;
     attach(&new, maps).inspect_err(|_| {
         // That it failed is what has to be told, and what cannot be taken away now is left to `shunt detach`.

@@ -2,7 +2,7 @@
 //! and take them from each other.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -26,8 +26,7 @@ pub fn neighbours(name: &Name, cgroup: &Path, bpffs: Option<&Path>) -> Result<Ve
     for pins in Pins::all(bpffs)?.into_iter().filter(|pins| pins.name() != name) {
         let name = pins.name().clone();
         let Ok((other, id)) = attached(pins) else { continue };
-        let inside = other.starts_with(cgroup) && identity(&other) == Some(id);
-        if id != 0 && (around.contains(&id) || inside) {
+        if id != 0 && (around.contains(&id) || lies_below(cgroup, id)) {
             found.push(Neighbour { name, cgroup: other });
         }
     }
@@ -60,7 +59,10 @@ fn attached(pins: Pins) -> Result<(PathBuf, u64)> {
     Ok((instance.about()?.cgroup_path().to_owned(), target::attached_to(&instance)?))
 }
 
-/// A cgroup is known by the inode number of its folder.
-fn identity(folder: &Path) -> Option<u64> {
-    fs::metadata(folder).ok().map(|about| about.ino())
+/// Whether a cgroup with this identity, the inode number of its folder, lies below another. Not by its
+/// path: an agent in a container has another one for it.
+fn lies_below(cgroup: &Path, id: u64) -> bool {
+    let folders = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    let mut folders = folders.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.any(|entry| entry.ino() == id || lies_below(&entry.path(), id))
 }

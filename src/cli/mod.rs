@@ -114,6 +114,8 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Where the log cannot be written, that cannot be said either, and an agent goes on.
+        .log_internal_errors(false)
         .without_time()
         .init();
     let done = match cli.command {
@@ -137,7 +139,8 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if error.is::<NobodyReads>() => DONE,
         Err(error) => {
-            eprintln!("shunt: {error:#}");
+            // A full disk is no reason to end otherwise.
+            let _ = writeln!(std::io::stderr(), "shunt: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,5 @@
 //! `shunt run`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::DONE;
-use crate::agent::{Agent, Config, Ended, Name, privileges};
+use super::{DONE, say};
+use crate::agent::{self, Agent, Config, Ended, Name, privileges};
 use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
@@ -105,28 +104,37 @@ impl Run {
     pub fn run(self) -> Result<ExitCode> {
         let metrics = self.metrics.clone();
         let config = self.config()?;
-        // A place that is taken is known before anything is attached; unless the agent has it that is to hand over.
-        let before = metrics.as_ref().filter(|_| !config.replace).map(Responder::bind).transpose()?;
+        // A place that is taken is known before anything is attached, and before another agent hands over.
+        let predecessor = config.replace.then(|| agent::running(&config.name, config.bpffs.as_deref())).flatten();
+        let bound = |endpoint| Responder::bind_unless_taken_by(predecessor, endpoint);
+        let responder = metrics.as_ref().map(bound).transpose()?.flatten();
         let mut agent = Agent::start(&config)?;
         agent.adopt();
-        let responder = match before {
-            Some(responder) => Some(responder),
-            None => metrics.as_ref().map(Responder::bind_after_another).transpose()?,
-        };
+        let responder = responder.or_else(|| after_another(metrics.as_ref()?));
         // Before any thread is started, since each has its own.
-        let kept = privileges::give_up()?;
-        tracing::info!("keeps {} and gives up every other privilege", kept.join(", "));
-        if let Some(responder) = &responder {
-            responder.serve(Collector::open(agent.pins().clone())?)?;
-            tracing::info!("metrics at {}", responder.endpoint());
+        match privileges::give_up() {
+            Ok(kept) => tracing::info!("keeps {} and gives up every other privilege", kept.join(", ")),
+            Err(error) => return Err(agent.abandon(error)),
         }
-        {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "ready: {}", agent.summary())
-                .and_then(|()| out.flush())
-                .context("cannot write to standard output")?;
+        if let Some(responder) = &responder {
+            let collector = Collector::open(agent.pins().clone());
+            match collector.and_then(|collector| responder.serve(collector)) {
+                Ok(()) => tracing::info!("metrics at {}", responder.endpoint()),
+                Err(error) => return Err(agent.abandon(error)),
+            }
+        }
+        // From here on it is at work, whether that can be said or not.
+        if let Err(error) = say(format_args!("ready: {}\n", agent.summary())) {
+            tracing::warn!("it is ready, but: {error:#}");
         }
         let _: Ended = agent.run()?;
         Ok(DONE)
     }
+}
+
+/// Takes the place of the metrics of an agent that has just handed over: if somebody else was faster, the connections count for more.
+fn after_another(endpoint: &Endpoint) -> Option<Responder> {
+    Responder::bind_after_another(endpoint)
+        .inspect_err(|error| tracing::error!("goes on without metrics: {error:#}"))
+        .ok()
 }

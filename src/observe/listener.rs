@@ -67,6 +67,21 @@ pub fn listeners() -> Listeners {
     found
 }
 
+/// Whether a process listens for TCP connections at a port, as far as that can be seen.
+pub fn listens(pid: u32, port: u16) -> bool {
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return false };
+    let processes = Processes::now();
+    let mut sockets = processes.sockets().filter(|(holder, _)| holder.pid == pid);
+    sockets.any(|(_, fd)| {
+        pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).is_ok_and(|socket| {
+            let socket = socket2::Socket::from(socket);
+            let at = socket.local_addr().ok().and_then(|address| address.as_socket());
+            getsockopt(&socket, AcceptConn).unwrap_or(false) && at.is_some_and(|at| at.port() == port)
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +97,9 @@ mod tests {
         let of = |cookie| found.iter().find(|listener| listener.cookie == cookie).map(|found| found.process.as_str());
         assert_eq!(of(cookie(&listener)), Some(comm.trim_end()));
         assert_eq!(of(cookie(&other)), None);
+        let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("an address").port();
+        assert!(listens(std::process::id(), port(listener.local_addr())));
+        assert!(!listens(std::process::id(), port(other.local_addr())));
+        assert!(!listens(1, port(listener.local_addr())));
     }
 }

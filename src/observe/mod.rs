@@ -15,7 +15,7 @@ mod trace;
 mod workload;
 
 pub use flow::{Flow, FlowSide, Observer, flows};
-pub use listener::{Cookie, Listener, Listeners, listeners};
+pub use listener::{Cookie, Listener, Listeners, listeners, listens};
 pub use metrics::{Collector, Format, METRICS};
 pub use process::{Process, Processes};
 pub use program::program;

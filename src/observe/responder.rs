@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 
-use super::{Collector, Format};
+use super::{Collector, Format, listens};
 
 /// How many may ask, or take their answers, at once.
 const AT_ONCE: usize = 8;
@@ -97,6 +99,18 @@ impl Responder {
             (Listener::Unix(_), endpoint) => endpoint.clone(),
         };
         Ok(Responder { listener, endpoint })
+    }
+
+    /// The same, where a process may listen that is going to end: then there is none yet, and
+    /// [`Responder::bind_after_another`] has to follow.
+    pub fn bind_unless_taken_by(process: Option<u32>, endpoint: &Endpoint) -> Result<Option<Responder>> {
+        let taken = process.is_some_and(|process| match endpoint {
+            Endpoint::Tcp(address) => listens(process, address.port()),
+            Endpoint::Unix(path) => UnixStream::connect(path)
+                .and_then(|there| Ok(getsockopt(&there, PeerCredentials)?))
+                .is_ok_and(|listener| u32::try_from(listener.pid()) == Ok(process)),
+        });
+        if taken { Ok(None) } else { Responder::bind(endpoint).map(Some) }
     }
 
     /// Listens where another agent has listened that is just ending.

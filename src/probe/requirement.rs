@@ -9,7 +9,7 @@ use syscalls::{Errno, Map, MapKind, MapSpec};
 
 use crate::agent::{kernel, load};
 use crate::bed::{bpffs, cgroup};
-use crate::datapath::{Datapath, Layout, Passes, Settings};
+use crate::datapath::{Datapath, Settings};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]
@@ -131,12 +131,12 @@ fn bpf_file_system() -> Result<String, String> {
 }
 
 fn rehearsed() -> Result<()> {
-    rehearse(kernel::layout(&kernel::btf()?)?, super::hz()?, super::passes())
+    let settings = Settings { flows: 1, hz: super::hz()?, passes: super::passes() };
+    rehearse(&Datapath::new(kernel::layout(&kernel::btf()?)?, settings))
 }
 
-/// Makes the maps of a small datapath for this kernel and loads its programs: nothing is pinned or attached, so they are gone at once.
-pub fn rehearse(layout: Layout, hz: u32, passes: Passes) -> Result<()> {
-    let datapath = Datapath::new(layout, Settings { flows: 1, hz, passes });
+/// Makes the maps of a datapath and loads its programs: nothing is pinned or attached, so they are gone at once.
+pub fn rehearse(datapath: &Datapath) -> Result<()> {
     let maps = load::maps(&datapath.maps.all())?;
     for (name, program) in datapath.programs()? {
         let loaded = load::program(&program, &maps);

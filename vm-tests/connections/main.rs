@@ -22,6 +22,7 @@ mod echo;
 mod errors;
 mod fionread;
 mod freezing;
+mod full_disk;
 mod half_close;
 mod handshakes;
 mod installation;

@@ -1,5 +1,8 @@
 //! One agent takes over from another, and no application can tell.
 
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
 use nix::sys::signal::Signal;
 use syscalls::{Link, Map, Prog, Update};
 use tcp_shunt::bed::Cgroup;
@@ -246,5 +249,43 @@ fn a_stopped_agent_keeps_its_instance_and_a_successor_that_died_asks_for_nothing
         assert_direct(&node, &node.pair(LOOPBACK));
         let refused = run(&["detach", "--name", node.agent.name()]);
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_successor_whose_metrics_have_no_place_ends_and_the_agent_before_keeps_its_flows() {
+    isolated(|| {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let path = folder.path().join("taken");
+        let taken = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let address = taken.local_addr().expect("an address").to_string();
+        let by_path = UnixListener::bind(&path).expect("listen");
+        let mut node = Node::start();
+        let pair = node.pair(LOOPBACK);
+        direct(&node, &pair);
+        for place in [address, format!("unix:{}", path.display())] {
+            let successor = node.agent.successor(&["--metrics", &place]).wait_with_output().expect("wait for it");
+            assert_eq!(successor.status.code(), Some(1), "{successor:?}");
+            let said = String::from_utf8_lossy(&successor.stderr).into_owned();
+            assert!(said.contains("choose another --metrics"), "{said}");
+            assert!(node.agent.is_running(), "the agent has handed over to nobody");
+            assert_eq!(node.agent.states(), ["running"]);
+        }
+        assert_direct(&node, &pair);
+        drop((taken, by_path));
+    });
+}
+
+#[test]
+fn a_successor_takes_the_place_of_its_predecessor_s_metrics() {
+    isolated(|| {
+        let folder = tempfile::tempdir().expect("make a folder");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("find a port");
+        for place in [free.to_string(), format!("unix:{}", folder.path().join("metrics").display())] {
+            let mut node = Node::start_with(&["--metrics", &place]);
+            assert_eq!(node.agent.replace(&[]).wait().expect("it has ended").code(), Some(0));
+            node.agent.has_logged("metrics at", 2);
+            node.agent.stop();
+        }
     });
 }

@@ -120,6 +120,14 @@ fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_wh
         // And one beside it is none of this.
         let beside = new_cgroup();
         drop(Agent::start(beside.path(), &[]));
+        // By whatever path an agent knows its cgroup: that of a container is another one.
+        let folder = tempfile::tempdir().expect("make a folder");
+        let path = folder.path().join("cgroup");
+        let below = Inside::of(beside.path());
+        std::os::unix::fs::symlink(&below.0, &path).expect("make a link");
+        let elsewhere = Agent::start(&path, &[]);
+        assert!(refused(beside.path()).contains(elsewhere.name()));
+        drop(elsewhere);
         let detached = run(&["detach", "--name", &name]);
         assert_eq!(detached.status.code(), Some(0), "{detached:?}");
     });
