@@ -31,7 +31,7 @@ pub use adoption::{Adopted, adopt};
 pub use generation::Generation;
 pub use instance::Instance;
 pub use name::{BadName, Name};
-pub use pins::{Lock, Pins};
+pub use pins::{Lock, NoInstance, Pins};
 
 use crate::bed::cgroup;
 use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};

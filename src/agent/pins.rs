@@ -41,6 +41,11 @@ pub struct Pins {
     dir: PathBuf,
 }
 
+/// Nothing of this name is pinned here.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("no instance named '{0}' here: `shunt status` lists what runs, `shunt run --name {0}` starts one")]
+pub struct NoInstance(Name);
+
 /// The right to change an instance; held by a running agent for as long as it lives.
 pub struct Lock(Flock<File>);
 
@@ -57,16 +62,12 @@ impl Pins {
     /// The folder of `name`, which has to be there.
     pub fn existing(name: &Name, mount_point: Option<&Path>) -> Result<Pins> {
         let Some(mount_point) = mounted(mount_point)? else {
-            bail!(
-                "no instance named '{name}' here: no BPF file system is mounted; `shunt run --name {name}` starts one"
-            );
+            return Err(NoInstance(name.clone()).into());
         };
         let pins = Pins { name: name.clone(), dir: mount_point.join(FOLDER).join(name.as_ref()) };
         match fs::metadata(&pins.dir) {
             Ok(_) => Ok(pins),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-                "no instance named '{name}' here: `shunt status` lists what runs, `shunt run --name {name}` starts one"
-            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoInstance(name.clone()).into()),
             Err(error) => Err(error).with_context(|| hidden(&pins.dir)),
         }
     }

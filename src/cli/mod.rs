@@ -21,6 +21,7 @@ mod disasm;
 mod doctor;
 mod flows;
 mod programs;
+mod report;
 mod run;
 mod stats;
 mod status;
@@ -33,6 +34,8 @@ mod trace;
 const DONE: ExitCode = ExitCode::SUCCESS;
 /// Exit code of `shunt doctor` when shunt cannot run here (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
+/// Exit code of `shunt status --wait` when the agent does not run in time, as of `systemctl status`.
+const NOT_RUNNING: u8 = 3;
 
 #[derive(Parser)]
 #[command(
@@ -50,8 +53,8 @@ const UNAVAILABLE: u8 = 69;
         shunt top                             the same as it changes\n  \
         shunt trace --port 5432               each change of a flow's way, and why\n  \
         shunt stats --json                    every counter, for machines\n\n\
-        Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 69 shunt cannot run here \
-        (doctor)."
+        Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 3 no agent \
+        runs (status --wait); 69 shunt cannot run here (doctor)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -70,6 +73,7 @@ enum Command {
     Adopt(adopt::Adopt),
     Detach(detach::Detach),
     Doctor(doctor::Doctor),
+    Report(report::Report),
     Demo(demo::Demo),
     Bench(bench::Bench),
     Programs(programs::Programs),
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Adopt(command) => command.run(),
         Command::Detach(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Report(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Programs(command) => command.run(),

@@ -5,22 +5,24 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{DONE, say};
+use super::{DONE, NOT_RUNNING, say};
 use crate::agent::neighbours::{Neighbour, neighbours};
-use crate::agent::{Instance, Pins, target};
+use crate::agent::{Instance, NoInstance, Pins, target};
 use crate::observe::{self, LeftToTcp, Summary};
 
 /// What runs here, and what it comes to: how much is direct, and what is left to TCP and why
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt status                              every instance\n  \
-    shunt status --name pods --json           one, for machines; with every reason and program")]
+    shunt status --name pods --json           one, for machines; with every reason and program\n  \
+    shunt status --name pods --wait 30        until its agent is at work, for scripts\n  \
+    shunt status --wait 0                     whether every agent is, now: exit code 0, or 3")]
 pub struct Status {
     /// Only this instance
     #[arg(long)]
@@ -31,6 +33,9 @@ pub struct Status {
     /// For machines
     #[arg(long)]
     json: bool,
+    /// Wait so many seconds for an agent that is at work: exit code 0 once it is, 3 if it is not in time
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    wait: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +72,8 @@ struct InstanceStatus {
     left_to_tcp: Vec<LeftToTcp>,
     /// What the operator should know.
     warnings: Vec<String>,
+    /// Its agent lives, and connections of its cgroup are accelerated.
+    at_work: bool,
 }
 
 #[derive(Default, Serialize)]
@@ -86,6 +93,31 @@ struct Messages {
 
 impl Status {
     pub fn run(self) -> Result<ExitCode> {
+        let begun = Instant::now();
+        let patience = self.wait.map(|seconds| Duration::from_secs(seconds.into()));
+        let instances = loop {
+            let instances = self.instances();
+            let is_late = patience.is_none_or(|patience| begun.elapsed() >= patience);
+            if is_late || instances.as_ref().is_ok_and(|instances| are_at_work(instances)) {
+                break instances;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        let instances = match instances {
+            Err(error) if patience.is_some() && error.is::<NoInstance>() => {
+                say(format_args!("{error}\n"))?;
+                return Ok(NOT_RUNNING.into());
+            }
+            instances => instances?,
+        };
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+        let code = if patience.is_none() || are_at_work(&instances) { DONE } else { NOT_RUNNING.into() };
+        let report = Report { version: env!("CARGO_PKG_VERSION"), kernel, instances };
+        say(if self.json { serde_json::to_string(&report)? + "\n" } else { text(&report, SystemTime::now()) })?;
+        Ok(code)
+    }
+
+    fn instances(&self) -> Result<Vec<InstanceStatus>> {
         let pins = match &self.name {
             Some(name) => vec![Pins::existing(name, self.bpffs.as_deref())?],
             None => Pins::all(self.bpffs.as_deref())?,
@@ -94,10 +126,7 @@ impl Status {
         for pins in pins {
             instances.extend(self.status(&pins)?);
         }
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-        let report = Report { version: env!("CARGO_PKG_VERSION"), kernel, instances };
-        say(if self.json { serde_json::to_string(&report)? + "\n" } else { text(&report, SystemTime::now()) })?;
-        Ok(DONE)
+        Ok(instances)
     }
 
     /// A part for each generation.
@@ -140,6 +169,7 @@ impl Status {
             messages: Messages { direct: sum.direct_messages, tcp: sum.tcp_messages, direct_share: sum.direct_share() },
             left_to_tcp: observe::left_to_tcp(instance)?,
             warnings: Vec::new(),
+            at_work: false,
         };
         if draining {
             return Ok(status);
@@ -152,7 +182,9 @@ impl Status {
             ));
         }
         let there = fs::metadata(&status.cgroup).map(|about| about.ino()).ok();
-        match (target::attached_to(instance)?, there) {
+        let attached = target::attached_to(instance)?;
+        status.at_work = alive && attached != 0;
+        match (attached, there) {
             (0, None) => {
                 status.warnings.push("its cgroup is gone: nothing is accelerated until it is made again".into())
             }
@@ -186,7 +218,14 @@ fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
         messages: Messages::default(),
         left_to_tcp: Vec::new(),
         warnings: Vec::new(),
+        at_work: false,
     }
+}
+
+/// Whether there is an instance, and each has a generation at work; those before it may drain.
+fn are_at_work(instances: &[InstanceStatus]) -> bool {
+    let of = |name: &str| instances.iter().any(|instance| instance.name == name && instance.at_work);
+    !instances.is_empty() && instances.iter().all(|instance| of(&instance.name))
 }
 
 /// For people: a screen of 80 columns.
@@ -277,6 +316,7 @@ mod tests {
                 left("foreign", 1, vec![]),
             ],
             warnings: vec!["something".into()],
+            at_work: true,
         }
     }
 
@@ -309,6 +349,14 @@ mod tests {
         assert!(state("draining").contains("every connection goes by TCP"));
         assert!(state("orphaned").contains("process 4711"));
         assert!(shown(Vec::new()).contains("`shunt run` starts it"));
+    }
+
+    #[test]
+    fn every_instance_has_to_be_at_work_and_what_drains_beside_it_does_not_count() {
+        let of = |name: &str, at_work| InstanceStatus { name: name.into(), at_work, ..running() };
+        assert!(are_at_work(&[of("a", true), of("b", false), of("b", true)]));
+        assert!(!are_at_work(&[of("a", true), of("b", false)]));
+        assert!(!are_at_work(&[]));
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod preset_options;
 mod privileges;
 mod readiness;
 mod replacing;
+mod reporting;
 mod retransmissions;
 mod status;
 mod stopping;

@@ -163,3 +163,27 @@ fn a_cgroup_that_is_removed_and_made_again_is_followed() {
         until_direct(&agent, std::slice::from_ref(&pair));
     });
 }
+
+#[test]
+fn a_script_waits_until_an_agent_is_at_work_and_is_told_if_it_is_not() {
+    isolated(|| {
+        let code = |arguments: &[&str]| run(&[&["status"], arguments].concat()).status.code();
+        let mut node = Node::start();
+        let name = node.agent.name().to_owned();
+        assert_eq!(code(&["--name", &name, "--wait", "0"]), Some(0));
+        node.agent.signal(nix::sys::signal::Signal::SIGKILL);
+        node.agent.wait();
+        assert_eq!(code(&["--name", &name, "--wait", "0"]), Some(3));
+        // Without the option it tells what there is, and that can be told.
+        assert_eq!(code(&["--name", &name]), Some(0));
+        assert_eq!(code(&["--name", "nobody", "--wait", "0"]), Some(3));
+        assert_eq!(code(&["--name", "nobody"]), Some(1));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| code(&["--name", &name, "--wait"]));
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            assert!(!waiting.is_finished(), "it does not wait");
+            node.agent.replace(&[]).wait().expect("it has ended before");
+            assert_eq!(waiting.join().expect("the waiting command"), Some(0));
+        });
+    });
+}
