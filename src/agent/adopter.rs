@@ -2,10 +2,9 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::Name;
+use super::Config;
 
 /// A running `shunt adopt --on-request`. It ends with this value, or soon after this process has.
 pub struct Adopter {
@@ -17,11 +16,14 @@ impl Adopter {
     /// at once.
     ///
     /// Without it nothing but adoption is missing: what fails is logged.
-    pub fn start(name: &Name, bpffs: Option<&Path>) -> Option<Adopter> {
+    pub fn start(config: &Config) -> Option<Adopter> {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("shunt").args(["adopt", "--on-request", "--name"]).arg(name.as_ref());
-        if let Some(bpffs) = bpffs {
+        command.arg0("shunt").args(["adopt", "--on-request", "--name"]).arg(config.name.as_ref());
+        if let Some(bpffs) = &config.bpffs {
             command.arg("--bpffs").arg(bpffs);
+        }
+        if config.log_as_json {
+            command.arg("--log-format=json");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         match command.spawn() {

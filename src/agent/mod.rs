@@ -36,7 +36,7 @@ pub use pins::{Lock, NoInstance, Pins};
 use crate::bed::cgroup;
 use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
 use crate::policy::Policy;
-use crate::policy::file::File as ConfigurationFile;
+use crate::policy::file::{File as ConfigurationFile, Settings as FileSettings};
 use crate::policy::tables::Tables;
 use crate::probe;
 use crate::probe::behaviour::Behaviour;
@@ -68,8 +68,12 @@ pub struct Config {
     pub replace: bool,
     /// Whose connections are accelerated.
     pub policy: Policy,
+    /// What the file says beside it, which counts from the start on.
+    pub settings: FileSettings,
     /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the agent, as when a terminal closes.
     pub file: Option<PathBuf>,
+    /// Whether the log is for machines, also that of the process that adopts open connections.
+    pub log_as_json: bool,
 }
 
 /// How a run ended.
@@ -214,7 +218,7 @@ impl Agent {
             );
             return;
         }
-        self.adopter = Adopter::start(&self.config.name, self.config.bpffs.as_deref());
+        self.adopter = Adopter::start(&self.config);
     }
 
     /// What it has pinned.
@@ -332,9 +336,20 @@ impl Agent {
         let began = sd_notify::NotifyState::monotonic_usec_now().ok();
         let _ = sd_notify::notify(&[&[sd_notify::NotifyState::Reloading][..], began.as_slice()].concat());
         match ConfigurationFile::read(&path) {
-            Ok(ConfigurationFile { policy, .. }) => match self.apply(&policy) {
+            Ok(ConfigurationFile { settings, policy }) => match self.apply(&policy) {
                 Ok(()) => {
-                    tracing::info!("reloaded {}: the rules count for new connections", path.display());
+                    let changes = self.config.policy.changes(&policy);
+                    let changes =
+                        if changes.is_empty() { "no rule has changed".to_owned() } else { changes.join("; ") };
+                    tracing::info!("reloaded {}: the rules count for new connections: {changes}", path.display());
+                    let fixed = self.config.settings.changes(&settings);
+                    if !fixed.is_empty() {
+                        tracing::warn!(
+                            "changed in {}, and read at the start only: {}",
+                            path.display(),
+                            fixed.join(", ")
+                        );
+                    }
                     self.config.policy = policy;
                 }
                 Err(error) => tracing::error!("the rules could not all be put in place, reload them: {error:#}"),

@@ -1,14 +1,14 @@
 //! The command line: a file per command. What they do is in the modules beside this one; here it is asked for and shown.
 
 use std::fmt::Display;
-use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use tracing::level_filters::LevelFilter;
 
+use self::log::LogFormat;
 use crate::agent::{Name, Pins};
 
 mod adopt;
@@ -20,6 +20,7 @@ mod detach;
 mod disasm;
 mod doctor;
 mod flows;
+mod log;
 mod programs;
 mod report;
 mod run;
@@ -59,6 +60,9 @@ const NOT_RUNNING: u8 = 3;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// How the log is written, which goes to stderr
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -104,26 +108,12 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// How much is logged: what `RUST_LOG` says, which is a level and nothing finer.
-fn log_level() -> LevelFilter {
-    let level = std::env::var("RUST_LOG").ok();
-    level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO)
-}
-
 /// Parses the arguments of this process and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(log_level())
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        // Where the log cannot be written, that cannot be said either, and an agent goes on.
-        .log_internal_errors(false)
-        .without_time()
-        .init();
+    log::begin(cli.log_format);
     let done = match cli.command {
-        Command::Run(command) => command.run(),
+        Command::Run(command) => command.run(cli.log_format),
         Command::CheckConfig(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Stats(command) => command.run(),

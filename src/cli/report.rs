@@ -63,11 +63,11 @@ impl Report {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "shunt {}, report of {:?} seconds after 1970\n",
+            "shunt {}, report of {} seconds after 1970\n",
             env!("CARGO_PKG_VERSION"),
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
         );
-        for file in ["/proc/version", "/etc/os-release", "/proc/cmdline", "/sys/kernel/security/lockdown"] {
+        for file in ["/proc/version", "/etc/os-release", "/sys/kernel/security/lockdown"] {
             part(&mut text, file, &read(Path::new(file)));
         }
         part(&mut text, "file systems", &lines_of("/proc/self/mountinfo", &[" - cgroup", " - bpf "]));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::log::LogFormat;
 use super::{DONE, say};
 use crate::agent::{self, Agent, Config, Ended, Name, privileges};
 use crate::observe::{Collector, Endpoint, Responder};
@@ -70,7 +71,7 @@ fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64Val
 
 impl Run {
     /// What is said on the command line counts before what the file says.
-    fn config(self) -> Result<Config> {
+    fn config(self, log: LogFormat) -> Result<Config> {
         const NAME: &str = "shunt";
         const FLOWS: u32 = 262_144;
         const REFRESH: u32 = 60;
@@ -83,27 +84,29 @@ impl Run {
             }
             None => (Settings::default(), Policy::default()),
         };
-        let name = match self.name.or(settings.name) {
+        let name = match self.name.or(settings.name.clone()) {
             Some(name) => name,
             None => NAME.parse()?,
         };
         let refresh = self.refresh.or(settings.refresh).unwrap_or(REFRESH);
         Ok(Config {
             name,
-            bpffs: self.bpffs.or(settings.bpffs),
-            cgroup: self.cgroup.or(settings.cgroup),
+            bpffs: self.bpffs.or(settings.bpffs.clone()),
+            cgroup: self.cgroup.or(settings.cgroup.clone()),
             flows: self.max_flows.or(settings.max_flows).unwrap_or(FLOWS),
             refresh: Duration::from_secs(refresh.into()),
             keep: self.keep,
             replace: self.replace,
+            settings,
             policy,
             file: path,
+            log_as_json: log == LogFormat::Json,
         })
     }
 
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self, log: LogFormat) -> Result<ExitCode> {
         let metrics = self.metrics.clone();
-        let config = self.config()?;
+        let config = self.config(log)?;
         // A place that is taken is known before anything is attached, and before another agent hands over.
         let predecessor = config.replace.then(|| agent::running(&config.name, config.bpffs.as_deref())).flatten();
         let bound = |endpoint| Responder::bind_unless_taken_by(predecessor, endpoint);

@@ -34,6 +34,20 @@ pub struct Settings {
     pub refresh: Option<u32>,
 }
 
+impl Settings {
+    /// What other settings change, by the names in the file.
+    pub fn changes(&self, to: &Settings) -> Vec<&'static str> {
+        let changed = [
+            ("name", self.name != to.name),
+            ("bpffs", self.bpffs != to.bpffs),
+            ("cgroup", self.cgroup != to.cgroup),
+            ("max-flows", self.max_flows != to.max_flows),
+            ("refresh", self.refresh != to.refresh),
+        ];
+        changed.into_iter().filter_map(|(name, is)| is.then_some(name)).collect()
+    }
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -13,6 +13,7 @@ pub mod file;
 pub mod rule;
 pub mod tables;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::datapath::RULES;
@@ -35,6 +36,19 @@ pub struct Rules {
 impl Rules {
     fn is_empty(&self) -> bool {
         *self == Rules::default()
+    }
+
+    fn each(&self, section: &str) -> Vec<String> {
+        fn of<T: fmt::Display>(section: &str, kind: &str, rules: &[T]) -> Vec<String> {
+            rules.iter().map(|rule| format!("{section} {kind} {rule}")).collect()
+        }
+        [
+            of(section, "ports", &self.ports),
+            of(section, "addresses", &self.addresses),
+            of(section, "processes", &self.processes),
+            of(section, "cgroups", &self.cgroups),
+        ]
+        .concat()
     }
 
     fn words(&self) -> Vec<String> {
@@ -64,6 +78,19 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What another policy changes, a rule each: `+ exclude ports 5432`, `- include cgroups /pods`.
+    pub fn changes(&self, to: &Policy) -> Vec<String> {
+        let (before, after) = (self.each(), to.each());
+        let gone = before.iter().filter(|rule| !after.contains(*rule)).map(|rule| format!("- {rule}"));
+        let new = after.iter().filter(|rule| !before.contains(*rule)).map(|rule| format!("+ {rule}"));
+        gone.chain(new).collect()
+    }
+
+    fn each(&self) -> BTreeSet<String> {
+        let sections = [("include", &self.include), ("exclude", &self.exclude)];
+        sections.into_iter().flat_map(|(section, rules)| rules.each(section)).collect()
+    }
+
     /// The cgroups that there are rules for.
     pub fn cgroups(&self) -> impl Iterator<Item = &Cgroup> {
         self.include.cgroups.iter().chain(&self.exclude.cgroups)
@@ -115,6 +142,17 @@ impl fmt::Display for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_told_rule_by_rule() {
+        let rules = |text: &str| toml::from_str::<Rules>(text).expect("rules");
+        let of = |include: &str, exclude: &str| Policy { include: rules(include), exclude: rules(exclude) };
+        let before = of("ports = [80, 81]", "processes = [\"a\"]");
+        let after = of("ports = [81]\ncgroups = [\"/pods\"]", "processes = [\"a\"]\naddresses = [\"10.0.0.0/8\"]");
+        let expected = ["- include ports 80", "+ exclude addresses 10.0.0.0/8", "+ include cgroups /pods"];
+        assert_eq!(before.changes(&after), expected);
+        assert!(after.changes(&after).is_empty());
+    }
 
     #[test]
     fn a_policy_is_told_in_words() {

@@ -27,6 +27,7 @@ mod half_close;
 mod handshakes;
 mod installation;
 mod keeping;
+mod logging;
 mod nat;
 mod observing;
 mod policy;
