@@ -6,7 +6,8 @@
 //!   root/                     binary, unit, configuration, manual pages, completions
 //!   image.tar                 the container image
 //!   kubernetes/               manifests for kubectl apply -k
-//!   docs/ LICENSE THIRD-PARTY-LICENCES.txt sbom.cdx.json CHANGELOG.md
+//!   prometheus/ grafana/      scrape configuration and alerts; a dashboard
+//!   docs/ ARCHITECTURE.md LICENSE THIRD-PARTY-LICENCES.txt sbom.cdx.json CHANGELOG.md
 //!   SHA256SUMS                of all the others
 //! ```
 
@@ -68,10 +69,15 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
     for script in ["install.sh", "uninstall.sh"] {
         copy(&deploy.join(script), &stage.join(script), 0o755)?;
     }
-    for text in ["LICENSE", "README.md", "CHANGELOG.md"] {
+    for text in ["LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
         copy(&sources.join(text), &stage.join(text), 0o644)?;
     }
-    for (folder, to) in [(deploy.join("kubernetes"), "kubernetes"), (sources.join("docs"), "docs")] {
+    for (folder, to) in [
+        (deploy.join("kubernetes"), "kubernetes"),
+        (deploy.join("prometheus"), "prometheus"),
+        (deploy.join("grafana"), "grafana"),
+        (sources.join("docs"), "docs"),
+    ] {
         for path in archive::below(&folder)? {
             if folder.join(&path).is_file() {
                 copy(&folder.join(&path), &stage.join(to).join(&path), 0o644)?;

@@ -156,3 +156,30 @@ fn the_licences_of_every_part_are_there_in_full() {
         assert!(named >= 2, "{} {} is named {named} times", part.name, part.version);
     }
 }
+
+#[test]
+fn the_bundle_holds_what_its_pages_name() {
+    let named = |page: &str| {
+        let text = fs::read_to_string(unpacked().join("docs").join(page)).expect("read the page");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next().map(str::to_owned));
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://")).map(|link| format!("docs/{link}"));
+        let files = text.split('`').skip(1).step_by(2).map(|quoted| quoted.trim_end_matches('/').to_owned());
+        let files = files.filter(|path| {
+            let below = ["root/", "kubernetes/", "prometheus/", "grafana/", "docs/"];
+            below.iter().any(|folder| path.starts_with(folder)) && !path.contains(' ')
+        });
+        links.chain(files).collect::<Vec<_>>()
+    };
+    let mut found = 0;
+    for page in fs::read_dir(unpacked().join("docs")).expect("list docs/") {
+        let page = page.expect("an entry").file_name();
+        for path in named(page.to_str().expect("text")) {
+            assert!(unpacked().join(&path).exists(), "{page:?} names {path}, which is not in the bundle");
+            found += 1;
+        }
+    }
+    assert!(found >= 20, "{found} are named");
+    for file in ["prometheus/rules.yml", "prometheus/scrape.yml", "grafana/shunt.json", "ARCHITECTURE.md"] {
+        assert!(unpacked().join(file).is_file(), "{file}");
+    }
+}

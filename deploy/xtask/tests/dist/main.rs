@@ -7,6 +7,7 @@ mod docs;
 mod engine;
 mod image;
 mod kubernetes;
+mod prometheus;
 mod shell;
 mod systemd;
 mod tool;
