@@ -111,7 +111,7 @@ const AS_WITHOUT: &[Goal] = &[at_most(0, Tcp, 1.02)];
 
 const ABOUT: &[(&str, &str)] = &[
     ("roundtrip", "there and back on one thread, which nobody has to wake"),
-    ("pingpong", "there and back between two threads that wake each other"),
+    ("pingpong", "there and back between two threads, on a processor each, that wake each other"),
     ("many", "requests and answers on many connections between two event loops"),
     ("stream", "writes of a size in one direction; the gaps are those between reads"),
     ("bulk", "time for each 64 KiB of a transfer, until all of it has been read"),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::log::LogFormat;
 use super::{DONE, Instance, say};
 use crate::agent::{self, Adopted, privileges};
 
@@ -32,6 +33,9 @@ pub struct Adopt {
     /// Again for each line that is read from standard input, until that ends; for the agent
     #[arg(long, hide = true)]
     on_request: bool,
+    /// That of the agent
+    #[arg(long, hide = true, value_enum, default_value_t)]
+    pub(super) log_format: LogFormat,
 }
 
 impl Adopt {

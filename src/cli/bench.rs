@@ -16,7 +16,8 @@ pub(super) const INTERRUPTED: u8 = 130;
 
 /// Measure what a connection costs by TCP, through shunt and through a Unix socket
 ///
-/// Runs in a network namespace and a cgroup of its own and disturbs nothing. Every figure is a median over rounds in
+/// Runs in a network namespace and a cgroup of its own and disturbs nothing. The two ends of a connection run
+/// on a processor each, if there are two. Every figure is a median over rounds in
 /// which the transports take turns; a ratio is followed by half the distance between its quartiles. A longest gap is
 /// the longest of all rounds. DIRECT is the share of the bytes that crossed no interface. Where nothing moves for 5
 /// seconds, a round counts as stalled.

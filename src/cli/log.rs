@@ -52,15 +52,21 @@ fn is_journal() -> bool {
     fstat(std::io::stderr().as_fd()).is_ok_and(|own| stream == format!("{}:{}", own.st_dev, own.st_ino))
 }
 
+/// The time as the log has it, by RFC 3339.
+pub fn now() -> String {
+    let mut time = String::new();
+    // Into a string: never fails.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
+}
+
 struct Json;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N> for Json {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut time = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut time))?;
         let mut line = Line(Map::new());
         event.record(&mut line);
-        line.0.insert("time".into(), time.into());
+        line.0.insert("time".into(), now().into());
         line.0.insert("level".into(), event.metadata().level().as_str().into());
         writeln!(to, "{}", Value::Object(line.0))
     }

@@ -60,9 +60,6 @@ const NOT_RUNNING: u8 = 3;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How the log is written, which goes to stderr
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    log_format: LogFormat,
 }
 
 #[derive(Subcommand)]
@@ -111,9 +108,13 @@ pub fn command() -> clap::Command {
 /// Parses the arguments of this process and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::begin(cli.log_format);
+    log::begin(match &cli.command {
+        Command::Run(run) => run.log_format,
+        Command::Adopt(adopt) => adopt.log_format,
+        _ => LogFormat::default(),
+    });
     let done = match cli.command {
-        Command::Run(command) => command.run(cli.log_format),
+        Command::Run(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Stats(command) => command.run(),

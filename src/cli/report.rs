@@ -8,13 +8,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
 use self::mask::Mask;
-use super::{DONE, say};
+use super::{DONE, log, say};
 use crate::agent::{self, Pins};
 
 /// Everything that a bug report needs, in one text: versions, doctor, status, stats, flows, configuration and the end of the log
@@ -62,11 +62,7 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let mut text = format!(
-            "shunt {}, report of {} seconds after 1970\n",
-            env!("CARGO_PKG_VERSION"),
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-        );
+        let mut text = format!("shunt {}, report of {}\n", env!("CARGO_PKG_VERSION"), log::now());
         for file in ["/proc/version", "/etc/os-release", "/sys/kernel/security/lockdown"] {
             part(&mut text, file, &read(Path::new(file)));
         }

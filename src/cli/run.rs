@@ -63,6 +63,9 @@ pub struct Run {
     /// ends. What another version has enrolled goes by TCP and leaves, connection by connection
     #[arg(long)]
     replace: bool,
+    /// How the log is written, which goes to stderr
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(super) log_format: LogFormat,
 }
 
 fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
@@ -71,7 +74,7 @@ fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64Val
 
 impl Run {
     /// What is said on the command line counts before what the file says.
-    fn config(self, log: LogFormat) -> Result<Config> {
+    fn config(self) -> Result<Config> {
         const NAME: &str = "shunt";
         const FLOWS: u32 = 262_144;
         const REFRESH: u32 = 60;
@@ -100,13 +103,13 @@ impl Run {
             settings,
             policy,
             file: path,
-            log_as_json: log == LogFormat::Json,
+            log_as_json: self.log_format == LogFormat::Json,
         })
     }
 
-    pub fn run(self, log: LogFormat) -> Result<ExitCode> {
+    pub fn run(self) -> Result<ExitCode> {
         let metrics = self.metrics.clone();
-        let config = self.config(log)?;
+        let config = self.config()?;
         // A place that is taken is known before anything is attached, and before another agent hands over.
         let predecessor = config.replace.then(|| agent::running(&config.name, config.bpffs.as_deref())).flatten();
         let bound = |endpoint| Responder::bind_unless_taken_by(predecessor, endpoint);
