@@ -191,7 +191,7 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         ("w1 = *(u64 *)(r2 +8)", "1:1: half a register does not hold this; write `r1`", ""),
         ("w1 = *(s8 *)(r2 +8)", "1:1: half a register does not hold this; write `r1`", ""),
         ("*(u32 *)(r2 +8) += r1", "1:17: `=` is missing", "lock"),
-        ("lock *(u16 *)(r2 +8) += r1", "1:7: atomic operations work on u32 or u64", ""),
+        ("lock *(u16 *)(r2 +8) += r1", "1:8: atomic operations work on u32 or u64", ""),
         ("r3 = atomic64_fetch_add((u64 *)(r1 +0), r2)", "1:1: what was there goes into r2", ""),
         ("r2 = atomic64_fetch_add((u32 *)(r1 +0), r2)", "1:25: the name says another size", ""),
         ("r2 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)", "1:39: the instruction compares with r0", ""),
