@@ -383,7 +383,7 @@ impl Builder {
 
     fn end(self, kind: ProgramType, optimised: bool) -> Result<Program, BuildErrors> {
         let core = &*self.core();
-        // Whoever has a clone may finish it as well, and hears the same.
+        // The errors stay: clones share them, and finishing one of those reports the same.
         let mut errors = core.errors.clone();
         errors.extend(lines::ends(core));
         // Without a register of its own a value shares one, and every complaint about that would be noise.

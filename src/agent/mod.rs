@@ -409,9 +409,9 @@ pub fn running(name: &Name, bpffs: Option<&Path>) -> Option<u32> {
     Some(Instance::open(pins).ok()?.about().ok()?.pid)
 }
 
-/// The datapath that an agent makes.
-fn datapath(config: &Config, kernel: &Kernel) -> Datapath {
-    let settings = Settings { flows: config.flows, hz: kernel.hz, passes: kernel.passes() };
+/// The datapath that an agent makes for so many flows.
+fn datapath(flows: u32, kernel: &Kernel) -> Datapath {
+    let settings = Settings { flows, hz: kernel.hz, passes: kernel.passes() };
     Datapath::new(kernel.layout.clone(), settings)
 }
 
@@ -426,9 +426,9 @@ fn reused(pins: &Pins, datapath: &Datapath) -> Result<Option<(Generation, load::
 
 /// Loads everything that a successor will load, and makes the maps that it will make.
 fn rehearse(pins: &Pins, config: &Config, kernel: &Kernel) -> Result<()> {
-    let mut own = datapath(config, kernel);
+    let mut own = datapath(config.flows, kernel);
     if reused(pins, &own)?.is_some() {
-        own = datapath(&Config { flows: 1, ..config.clone() }, kernel);
+        own = datapath(1, kernel);
     }
     probe::rehearse(&own)
 }
@@ -436,7 +436,7 @@ fn rehearse(pins: &Pins, config: &Config, kernel: &Kernel) -> Result<()> {
 /// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
 /// new one.
 fn install(pins: &Pins, config: &Config, kernel: &Kernel, target: &Target) -> Result<(Instance, Rules, Enrolment)> {
-    let datapath = datapath(config, kernel);
+    let datapath = datapath(config.flows, kernel);
     let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);
     if let Some((newest, maps)) = reused(pins, &datapath)? {
         let what = || {

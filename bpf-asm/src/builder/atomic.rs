@@ -150,7 +150,7 @@ impl Builder {
     ///
     /// let b = Builder::new("receive");
     /// let mail = b.map_value(&MAIL);
-    /// // Whoever sent it stored the letter first, and then released this.
+    /// // The sender stored the letter before its store-release of this flag.
     /// let full = b.load_acquire(mail.at(Mail::full));
     /// b.when(full.eq(0), || b.ret(0));
     /// b.ret(b.load(mail.at(Mail::letter)));

@@ -15,7 +15,7 @@ const MOST: usize = 4 << 20;
 const ALIGNMENT: usize = 8;
 
 impl Builder {
-    /// A pointer to bytes that nobody can change, at a multiple of 8. Equal bytes are there once.
+    /// A pointer to read-only bytes, aligned to 8. Equal byte strings share one copy.
     ///
     /// They are in the map [`READ_ONLY`], which the program's loader fills and freezes
     /// ([`Program::read_only`](crate::Program::read_only)); the verifier then knows them. Linux 5.2.

@@ -107,8 +107,8 @@ impl Builder {
         }
     }
 
-    /// Bytes of the stack frame for a `T`, at a multiple of 8; they are free again when the slot is dropped, unless somebody
-    /// may have their address.
+    /// Bytes of the stack frame for a `T`, aligned to 8. They are reused once the slot is dropped, unless their address
+    /// has escaped.
     #[track_caller]
     pub fn slot<T: FieldType>(&self) -> Slot<T> {
         let at = Caller::caller();

@@ -13,9 +13,10 @@ impl Builder {
     /// Writes an instruction as it is. [`Reg::register`] and [`Ptr::register`](crate::Ptr::register) tell where values are;
     /// one whose register the instruction changes has a new content, as after [`Reg::set`].
     ///
-    /// The instruction is checked and optimised as others are: it reads no value that is lost on some path and no register
-    /// that is empty, it is left out where nobody reads its result, and it has a Rust line. One that reads r10 may reach every slot. Jumps, calls and
-    /// addresses that count instructions are refused, since nobody knows how many there will be: they take labels
+    /// The instruction is checked and optimised like any other: it may not read a value that is lost on
+    /// some path, nor an uninitialised register; it is eliminated where its result is dead; and it has a
+    /// Rust line. One that reads r10 may access every slot. Jumps, calls and addresses that are given as
+    /// distances are refused, since the layout is not known yet: they take labels
     /// ([`Builder::jump_if`]) and functions ([`Builder::call_local`], [`Builder::address_of_function`]).
     ///
     /// ```
@@ -107,7 +108,7 @@ impl Builder {
 }
 
 impl super::Core {
-    /// The values that these registers hold and that somebody may still read.
+    /// The live values in these registers.
     fn held(&self, registers: Registers) -> impl Iterator<Item = ValueId> {
         let holds = self.functions[self.current()].holds.unwrap_or_default();
         registers.numbers().filter_map(move |register| holds[register]).filter(|value| self.is_alive(*value))

@@ -9,7 +9,7 @@ crate::record! {
     /// ```
     /// use bpf_asm::{Builder, ProgramType, bpf_sock_addr};
     ///
-    /// // Whoever dials port 53 is sent to port 5353.
+    /// // Connections to port 53 are redirected to port 5353.
     /// let b = Builder::new("dns");
     /// let call = b.context::<bpf_sock_addr>();
     /// let port = b.load(call.at(bpf_sock_addr::user_port));

@@ -2,7 +2,7 @@
 
 use super::{BTF, BTF_EXT, LICENSE, MAPS, ReadError, maps, read, relocatable, write};
 use crate::btf::{Ext, Types};
-use crate::text::gas::{self, Known, Notes, Part, Referent, Relocatable};
+use crate::text::gas::{self, Known, Notes, Part, R_BPF_64_32, R_BPF_64_64, Referent, Relocatable};
 use crate::text::{self, Style, Unit};
 
 /// Writes an object as a text that [`assemble`](super::assemble()) makes the same object of: what is loaded of it, and how.
@@ -92,13 +92,13 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
             // What is there already is a part of the address.
             let at = relocation.offset as usize;
             let word = match relocation.kind {
-                1 | 10 => at + 4,
+                R_BPF_64_64 | R_BPF_64_32 => at + 4,
                 _ => at,
             };
             let place = bytes.get_mut(word..word.checked_add(4)?)?;
             let added = i64::from(i32::from_le_bytes(place.try_into().ok()?));
             place.fill(0);
-            let added = if relocation.kind == 10 { (added + 1) * 8 } else { added };
+            let added = if relocation.kind == R_BPF_64_32 { (added + 1) * 8 } else { added };
             relocations.push(format!("{at} {} {}", relocation.kind, address(object, relocation.to, added)?));
         }
         relocations.sort();

@@ -5,13 +5,10 @@ use object::write::{self, StandardSegment, SymbolId, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind, SymbolFlags, SymbolScope, elf};
 
 use super::{BTF, BTF_EXT, ReadError};
-use crate::text::gas::{Part, Referent, Relocatable, Relocation, Symbol};
+use crate::text::gas::{Part, Referent, Relocatable, Relocation, SHF_ALLOC, STB_LOCAL, STB_WEAK, STT_NOTYPE, Symbol};
 
-const SHF_ALLOC: u64 = 2;
-const SHF_EXECINSTR: u64 = 4;
 const STT_SECTION: u8 = 3;
 const STT_FILE: u8 = 4;
-const STB_LOCAL: u8 = 0;
 
 /// Reads an object. What is for debuggers and linkers alone is left out: sections that are not loaded, and local labels.
 ///
@@ -64,7 +61,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
                 continue;
             }
             // Labels of the compiler.
-            (0, Some(_)) if binding == STB_LOCAL && !used.contains(&symbol.index().0) => continue,
+            (STT_NOTYPE, Some(_)) if binding == STB_LOCAL && !used.contains(&symbol.index().0) => continue,
             (_, None) if !symbol.is_undefined() => return Err(lost()),
             _ => {}
         }
@@ -114,7 +111,7 @@ pub(super) fn write(relocatable: &Relocatable) -> Result<Vec<u8>, write::Error> 
     for part in &relocatable.sections {
         let kind = match part {
             _ if part.nobits => SectionKind::UninitializedData,
-            _ if part.flags & SHF_EXECINSTR != 0 => SectionKind::Text,
+            _ if part.is_code() => SectionKind::Text,
             _ if part.flags & SHF_ALLOC != 0 => SectionKind::Data,
             _ => SectionKind::Other,
         };
@@ -140,7 +137,7 @@ pub(super) fn write(relocatable: &Relocatable) -> Result<Vec<u8>, write::Error> 
             size: symbol.size,
             kind: object::SymbolKind::Data,
             scope: if symbol.binding == STB_LOCAL { SymbolScope::Compilation } else { SymbolScope::Dynamic },
-            weak: symbol.binding == 2,
+            weak: symbol.binding == STB_WEAK,
             section: section.map_or(SymbolSection::Undefined, |section| SymbolSection::Section(*section)),
             flags: SymbolFlags::Elf {
                 st_info: elf::SymbolInfo(symbol.binding << 4 | symbol.kind),

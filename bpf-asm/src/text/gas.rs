@@ -65,27 +65,36 @@ pub(crate) struct Symbol {
 }
 
 const SHF_WRITE: u64 = 1;
-const SHF_ALLOC: u64 = 2;
+pub(crate) const SHF_ALLOC: u64 = 2;
 const SHF_EXECINSTR: u64 = 4;
+const SHF_MERGE: u64 = 0x10;
 
 /// The flags of sections by letter.
-const FLAGS: [(char, u64); 5] = [('a', SHF_ALLOC), ('w', SHF_WRITE), ('x', SHF_EXECINSTR), ('M', 0x10), ('S', 0x20)];
+const FLAGS: [(char, u64); 5] =
+    [('a', SHF_ALLOC), ('w', SHF_WRITE), ('x', SHF_EXECINSTR), ('M', SHF_MERGE), ('S', 0x20)];
 
-const STB_LOCAL: u8 = 0;
+pub(crate) const STB_LOCAL: u8 = 0;
 const STB_GLOBAL: u8 = 1;
-const STB_WEAK: u8 = 2;
-const STT_NOTYPE: u8 = 0;
+pub(crate) const STB_WEAK: u8 = 2;
+pub(crate) const STT_NOTYPE: u8 = 0;
 const STT_OBJECT: u8 = 1;
 const STT_FUNC: u8 = 2;
 
 /// On a load of 64 bits.
-const R_BPF_64_64: u32 = 1;
+pub(crate) const R_BPF_64_64: u32 = 1;
 /// On 8 bytes of data.
 const R_BPF_64_ABS64: u32 = 2;
 /// On 4 bytes of data.
 const R_BPF_64_ABS32: u32 = 3;
 /// On a call.
-const R_BPF_64_32: u32 = 10;
+pub(crate) const R_BPF_64_32: u32 = 10;
+
+/// Bytes of the largest section that holds some.
+const LIMIT: u64 = 256 << 20;
+/// Of the largest that does not, which becomes a map.
+const NOBITS_LIMIT: u64 = u32::MAX as u64;
+/// The largest alignment.
+const ALIGN_LIMIT: u64 = 1 << 20;
 
 impl Part {
     pub(crate) fn is_code(&self) -> bool {

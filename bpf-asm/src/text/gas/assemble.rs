@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::{
-    FLAGS, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32, R_BPF_64_ABS64, Referent, Relocatable, Relocation,
-    SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT, Symbol,
+    ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32, R_BPF_64_ABS64, Referent,
+    Relocatable, Relocation, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC,
+    STT_NOTYPE, STT_OBJECT, Symbol,
 };
 use crate::insn::{Call, Insn, Wide, WideSource};
 use crate::text::assemble::{label, prefix};
@@ -56,10 +57,6 @@ const OTHERS: [(&str, &str); 5] = [
     (".extern", "`.globl NAME`"),
     (".minimum", "nothing"),
 ];
-/// Bytes of the largest section that holds some.
-const LIMIT: u64 = 256 << 20;
-/// Of the largest that does not, which becomes a map.
-const NOBITS_LIMIT: u64 = u32::MAX as u64;
 
 /// Whether a text is of this language: it has one of its directives.
 pub(crate) fn is_gas(text: &str) -> bool {
@@ -389,7 +386,7 @@ impl Assembler<'_> {
                 } else {
                     u64::try_from(number).ok()
                 };
-                let align = align.filter(|align| align.is_power_of_two() && *align <= 1 << 20);
+                let align = align.filter(|align| align.is_power_of_two() && *align <= ALIGN_LIMIT);
                 let align = align.ok_or_else(|| Fault::new(at, format!("nothing is aligned to {number}")))?;
                 let here = self.here();
                 let missing = here.offset.next_multiple_of(align) - here.offset;
@@ -419,7 +416,7 @@ impl Assembler<'_> {
                 let wrong = || Fault::new(at.clone(), "a number of bytes is missing here");
                 let size = u64::try_from(size).ok().filter(|size| *size <= LIMIT).ok_or_else(wrong)?;
                 let align =
-                    u64::try_from(align).ok().filter(|a| a.is_power_of_two() && *a <= 1 << 20).ok_or_else(wrong)?;
+                    u64::try_from(align).ok().filter(|a| a.is_power_of_two() && *a <= ALIGN_LIMIT).ok_or_else(wrong)?;
                 let before = self.current;
                 let bss = self.enter(".bss", None, None);
                 self.current = before;
@@ -668,6 +665,12 @@ impl Assembler<'_> {
         }
     }
 
+    fn put_insn(&mut self, at: Place, insn: Insn) {
+        let mut bytes = Vec::new();
+        insn.encode(&mut bytes);
+        self.put(at, &bytes);
+    }
+
     fn relocate(&mut self, at: Place, kind: u32, to: Referent) {
         if let Some(section) = self.sections.get_mut(at.section) {
             section.relocations.push(Relocation { offset: at.offset, kind, to });
@@ -785,9 +788,7 @@ impl Assembler<'_> {
                 Fault::new(named.span.clone(), message).hint("`gotol` goes further, since v4")
             };
             let insn = crate::text::assemble::reaching(insn, distance).ok_or_else(far)?;
-            let mut bytes = Vec::new();
-            insn.encode(&mut bytes);
-            self.put(open.at, &bytes);
+            self.put_insn(open.at, insn);
             return Ok(());
         }
         let name = named.name.as_str();
@@ -804,9 +805,7 @@ impl Assembler<'_> {
                 };
                 let wrong = || Fault::new(named.span.clone(), "the call leads too far");
                 let call = Insn::Call(Call::Local { offset: i32::try_from(offset).map_err(|_| wrong())? });
-                let mut bytes = Vec::new();
-                call.encode(&mut bytes);
-                self.put(open.at, &bytes);
+                self.put_insn(open.at, call);
                 if let Some(to) = to {
                     self.relocate(open.at, R_BPF_64_32, to);
                 }
@@ -820,9 +819,7 @@ impl Assembler<'_> {
                 let wrong = || Fault::new(named.span.clone(), "this lies too far from what it is counted from");
                 let low = i32::try_from(added).map_err(|_| wrong())?;
                 let insn = Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low.cast_unsigned())) });
-                let mut bytes = Vec::new();
-                insn.encode(&mut bytes);
-                self.put(open.at, &bytes);
+                self.put_insn(open.at, insn);
                 self.relocate(open.at, R_BPF_64_64, to);
             }
             _ => return Err(Fault::new(named.span.clone(), "this instruction names nothing")),

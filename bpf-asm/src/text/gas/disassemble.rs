@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
 use super::{
-    FLAGS, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32, R_BPF_64_ABS64, Referent, Relocatable, Relocation,
-    STB_GLOBAL, STB_WEAK, STT_FUNC, STT_OBJECT, Symbol,
+    ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32, R_BPF_64_ABS64, Referent,
+    Relocatable, Relocation, SHF_MERGE, STB_GLOBAL, STB_WEAK, STT_FUNC, STT_OBJECT, Symbol,
 };
 use crate::insn::{Atomic, AtomicOp, Call, Decoded, Insn, Wide, WideSource, Width, decode, helper_name};
 use crate::text::disassemble::{is_jump, target};
@@ -101,11 +101,11 @@ impl Writer<'_> {
         if section.flags & !known != 0 {
             return Err(format!("its section `{}` has flags {:#x}, which have no text", section.name, section.flags));
         }
-        let limit = if section.nobits { u64::from(u32::MAX) } else { 256 << 20 };
-        if section.size > limit || section.align > 1 << 20 {
+        let limit = if section.nobits { NOBITS_LIMIT } else { LIMIT };
+        if section.size > limit || section.align > ALIGN_LIMIT {
             return Err(format!("its section `{}` is too large", section.name));
         }
-        let kind = match (section.nobits, section.flags & 0x10) {
+        let kind = match (section.nobits, section.flags & SHF_MERGE) {
             (true, _) => "@nobits",
             (false, 0) => "@progbits",
             // The size of what linkers may merge.
