@@ -168,14 +168,16 @@ async fn tokio_clients(server: SocketAddr, count: u64) -> Vec<(u64, usize)> {
             let (mut reader, mut writer) = stream.into_split();
             let mut dice = Dice(seed + 1);
             let mut echoed = 0;
-            for request in 0..3531 {
-                let length = match request {
-                    ..3000 | 3031.. => dice.length(1000),
-                    3030 => 8 << 20,
+            // Long enough that each connection has been enrolled, on a busy machine, too.
+            const SMALL: u64 = 15_000;
+            for request in 0..SMALL + 531 {
+                let length = match request.saturating_sub(SMALL) {
+                    0 | 31.. => dice.length(1000),
+                    30 => 8 << 20,
                     _ => dice.length(200_000),
                 };
                 let mut body = vec![0; length];
-                Pattern { seed: seed * 10_000 + request }.fill(0, &mut body);
+                Pattern { seed: seed * 100_000 + request }.fill(0, &mut body);
                 let mut answer = vec![0; body.len()];
                 let (sent, got) = tokio::join!(writer.write_all(&body), reader.read_exact(&mut answer));
                 sent.expect("send");
