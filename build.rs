@@ -10,7 +10,9 @@ const SINCE: (u32, u32) = (2, 36);
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // Of a C library for other machines nothing is known.
-    if std::env::var("HOST") == std::env::var("TARGET") && glibc().is_some_and(|version| version >= SINCE) {
+    if std::env::var("HOST") == std::env::var("TARGET")
+        && glibc().is_some_and(|version| version >= SINCE)
+    {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }

@@ -20,20 +20,30 @@ fn costs() -> Costs {
     let maps = load::maps(&variant::usual().maps.all()).expect("make the maps, as root");
     let mut costs = Costs::new();
     for Variant { name, program } in variant::all() {
-        let fastest = (0..LOADS).map(|_| cost(&name, &program, &maps)).min_by_key(|cost| cost.micros);
-        costs.entry(program.name().to_owned()).or_default().extend(fastest.map(|cost| (name, cost)));
+        let fastest =
+            (0..LOADS).map(|_| cost(&name, &program, &maps)).min_by_key(|cost| cost.micros);
+        costs
+            .entry(program.name().to_owned())
+            .or_default()
+            .extend(fastest.map(|cost| (name, cost)));
     }
     costs
 }
 
 fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
     let what = format!("{} ({variant})", program.name());
-    let (loaded, log) =
-        verifier::load(program, maps, LogLevel::STATS).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (loaded, log) = verifier::load(program, maps, LogLevel::STATS)
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
     let info = loaded.info().expect("ask about the program");
-    let cost = Cost::of(&log, info.jited_prog_len).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let cost =
+        Cost::of(&log, info.jited_prog_len).unwrap_or_else(|error| panic!("{what}: {error}"));
     // Kernels before 5.16 count, but do not tell.
-    assert!([0, cost.insns].contains(&info.verified_insns), "{what}: {} and {}", info.verified_insns, cost.insns);
+    assert!(
+        [0, cost.insns].contains(&info.verified_insns),
+        "{what}: {} and {}",
+        info.verified_insns,
+        cost.insns
+    );
     cost
 }
 
@@ -43,7 +53,9 @@ fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
     assert_eq!(costs.len(), ProgramName::ALL.len(), "programs: {:?}", costs.keys());
     let over: Vec<String> = rows(&costs)
         .filter(|(_, _, cost)| cost.insns > GOAL)
-        .map(|(program, variant, cost)| format!("{program} ({variant}): {} instructions, goal {GOAL}", cost.insns))
+        .map(|(program, variant, cost)| {
+            format!("{program} ({variant}): {} instructions, goal {GOAL}", cost.insns)
+        })
         .collect();
     assert!(over.is_empty(), "too much for the verifier:\n  {}", over.join("\n  "));
 
@@ -63,7 +75,11 @@ fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
             unlike_any(&costs, &table)
         }
     };
-    assert!(differences.is_empty(), "on kernel {series}:\n  {}\n{remedy}", differences.join("\n  "));
+    assert!(
+        differences.is_empty(),
+        "on kernel {series}:\n  {}\n{remedy}",
+        differences.join("\n  ")
+    );
 }
 
 /// In what the costs are not those written down for this kernel.
@@ -73,30 +89,39 @@ fn differences(costs: &Costs, known: &Costs) -> Vec<String> {
         match known.get(program).and_then(|variants| variants.get(variant)) {
             None => differences.push(format!("{program} ({variant}) is new: {cost:?}")),
             Some(known) => {
-                differences.extend(cost.moved(known).iter().map(|moved| format!("{program} ({variant}): {moved}")));
+                differences.extend(
+                    cost.moved(known).iter().map(|moved| format!("{program} ({variant}): {moved}")),
+                );
             }
         }
     }
     for (program, variant, _) in rows(known) {
         if costs.get(program).is_none_or(|variants| !variants.contains_key(variant)) {
-            differences.push(format!("{program} ({variant}) is written down but not assembled any more"));
+            differences
+                .push(format!("{program} ({variant}) is written down but not assembled any more"));
         }
     }
     differences
 }
 
-/// In what the costs are far from those of every kernel that is written down. Another machine's own kernel may be built with
-/// other options, and have other variants.
+/// In what the costs are far from those of every kernel that is written down. Another machine's own
+/// kernel may be built with other options, and have other variants.
 fn unlike_any(costs: &Costs, table: &Table) -> Vec<String> {
     let unlike = |(program, variant, cost): (&String, &String, &Cost)| match table.span(program) {
         None => vec![format!("{program} ({variant}) is written down for no kernel: {cost:?}")],
-        Some(span) => cost.outside(&span).iter().map(|moved| format!("{program} ({variant}): {moved}")).collect(),
+        Some(span) => cost
+            .outside(&span)
+            .iter()
+            .map(|moved| format!("{program} ({variant}): {moved}"))
+            .collect(),
     };
     rows(costs).flat_map(unlike).collect()
 }
 
 fn rows(costs: &Costs) -> impl Iterator<Item = (&String, &String, &Cost)> {
-    costs.iter().flat_map(|(program, variants)| variants.iter().map(move |(variant, cost)| (program, variant, cost)))
+    costs.iter().flat_map(|(program, variants)| {
+        variants.iter().map(move |(variant, cost)| (program, variant, cost))
+    })
 }
 
 /// The way of the agent itself, once for each program of this machine.
@@ -106,6 +131,9 @@ fn the_agents_own_loader_is_accepted_too() {
     let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
     for (_, program) in datapath.programs().expect("assemble") {
         let loaded = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error:#}"));
-        assert_eq!(loaded.info().expect("ask").name, program.name().chars().take(15).collect::<String>());
+        assert_eq!(
+            loaded.info().expect("ask").name,
+            program.name().chars().take(15).collect::<String>()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What the builder can write beside shunt's own programs: the kernel takes it, and it computes what it says.
+//! What the builder can write beside shunt's own programs: the kernel takes it, and it computes
+//! what it says.
 
 use std::sync::LazyLock;
 
@@ -6,8 +7,9 @@ use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, W
 #[cfg(target_arch = "x86_64")]
 use bpf_asm::pt_regs;
 use bpf_asm::{
-    __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program, ProgramType, Ptr, Reg,
-    bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sockopt, helper, record,
+    __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program,
+    ProgramType, Ptr, Reg, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
+    bpf_sockopt, helper, record,
 };
 use syscalls::{Btf, Prog};
 
@@ -15,8 +17,8 @@ use crate::instructions::running;
 
 /// The type is one for experiments: of a known protocol, the kernel wants the headers.
 const PACKET: [u8; 32] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xb5, 0x81, 0x92, 0xa3, 0xb4, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
-    28, 29, 30, 31,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xb5, 0x81, 0x92, 0xa3, 0xb4, 18, 19, 20, 21, 22,
+    23, 24, 25, 26, 27, 28, 29, 30, 31,
 ];
 
 /// The loader that the crate's users copy.
@@ -36,7 +38,10 @@ fn returned(kind: ProgramType, write: impl Fn(&Builder)) -> u32 {
         let b = Builder::new("written");
         write(&b);
         let program = finish(b, kind).unwrap_or_else(|errors| panic!("{errors}"));
-        loaded(&program).test_run(&PACKET, 1).unwrap_or_else(|error| panic!("{error}\n{program}")).retval
+        loaded(&program)
+            .test_run(&PACKET, 1)
+            .unwrap_or_else(|error| panic!("{error}\n{program}"))
+            .retval
     };
     let (optimised, written) = (finished(Builder::finish), finished(Builder::finish_as_written));
     assert_eq!(optimised, written, "the optimiser changes what it computes");
@@ -121,7 +126,10 @@ fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
     if program.requires().kernel > Some(running()) {
         let maps = load::maps(&program).expect("make the maps, as root");
-        assert!(load::program(&program, &maps).is_err(), "this kernel takes what is said to be newer:\n{program}");
+        assert!(
+            load::program(&program, &maps).is_err(),
+            "this kernel takes what is said to be newer:\n{program}"
+        );
         return;
     }
     assert_eq!(returned(ProgramType::SocketFilter, write), 45 + 7 - 3);
@@ -152,7 +160,12 @@ fn an_instruction_by_itself_stands_between_others() {
         let length = b.load(packet.at(__sk_buff::len));
         let src = Source::Imm(3);
         b.emit(Insn::Alu(Alu { width: Width::W32, op: AluOp::Mul, dst: length.register(), src }));
-        let frame = Alu { width: Width::W64, op: AluOp::Mov, dst: Register::R3, src: Source::Reg(Register::R10) };
+        let frame = Alu {
+            width: Width::W64,
+            op: AluOp::Mov,
+            dst: Register::R3,
+            src: Source::Reg(Register::R10),
+        };
         let frame = b.emit_value(Insn::Alu(frame)).cast::<u64>();
         b.store(frame.offset::<u64>(-8), &length);
         b.ret(b.load(frame.offset::<u64>(-8)));
@@ -233,7 +246,10 @@ fn a_timer_calls_back() {
     let maps = load::maps(&program).expect("make the maps, as root");
     let prog = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error}\n{program}"));
     assert_eq!(prog.test_run(&PACKET, 1).expect("run it").retval, 0);
-    let count = || maps[0].lookup(&0u32.to_ne_bytes()).expect("read the map").expect("an array has its values")[16];
+    let count = || {
+        maps[0].lookup(&0u32.to_ne_bytes()).expect("read the map").expect("an array has its values")
+            [16]
+    };
     let start = std::time::Instant::now();
     while count() == 0 {
         assert!(start.elapsed().as_secs() < 10, "the timer has not called");
@@ -260,7 +276,8 @@ fn functions_of_the_kernel_are_called_by_name() {
 
     // One that nobody has looked up is refused.
     let image = program.relocate(|_| -1);
-    let spec = syscalls::ProgSpec::new(syscalls::ProgKind::from_raw(3), "unknown", c"GPL", &image.insns);
+    let spec =
+        syscalls::ProgSpec::new(syscalls::ProgKind::from_raw(3), "unknown", c"GPL", &image.insns);
     assert!(Prog::load(&spec).is_err());
 }
 
@@ -272,7 +289,8 @@ fn read_only_data_is_there_and_cannot_be_changed() {
         b.store(name.place().index(0), b'h');
         b.store(name.place().index(1), b'i');
         let same = b.keep(b.call(helper::strncmp(&name, 8, b.string("hi"))));
-        let numbers = b.bytes(&[7u32.to_ne_bytes(), 9u32.to_ne_bytes()].concat()).cast::<[u32; 2]>();
+        let numbers =
+            b.bytes(&[7u32.to_ne_bytes(), 9u32.to_ne_bytes()].concat()).cast::<[u32; 2]>();
         same.lsh(8);
         same.add(b.load(numbers.at_all().index(1)));
         b.ret(&same);
@@ -284,7 +302,8 @@ fn read_only_data_is_there_and_cannot_be_changed() {
     b.ret(0);
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
     let maps = load::maps(&program).expect("make the maps, as root");
-    let error = load::program(&program, &maps).expect_err("it writes to what is read-only").to_string();
+    let error =
+        load::program(&program, &maps).expect_err("it writes to what is read-only").to_string();
     assert!(error.contains("write into map forbidden"), "{error}");
 }
 
@@ -293,7 +312,8 @@ record! {
     struct Prefix { bits: u32, address: u32 }
 }
 
-/// Each kind that says how it is made can be made, and is used by a program where there is one that needs no device.
+/// Each kind that says how it is made can be made, and is used by a program where there is one that
+/// needs no device.
 #[test]
 fn maps_of_every_kind_are_made_with_their_attributes() {
     const NO_PREALLOC: u32 = 1;
@@ -310,23 +330,44 @@ fn maps_of_every_kind_are_made_with_their_attributes() {
         (*MapRef::<u32, u32>::new("cgroups", MapKind::CgroupArray, 4).def(), "cgroup_array"),
         (*MapRef::<u32, u64>::new("lru", MapKind::LruHash, 4).def(), "lru_hash"),
         (*MapRef::<u32, u64>::new("plru", MapKind::LruPerCpuHash, 4).def(), "lru_percpu_hash"),
-        (*MapRef::<Prefix, u64>::new("lpm", MapKind::LpmTrie, 4).flags(NO_PREALLOC).def(), "lpm_trie"),
+        (
+            *MapRef::<Prefix, u64>::new("lpm", MapKind::LpmTrie, 4).flags(NO_PREALLOC).def(),
+            "lpm_trie",
+        ),
         (*OUTER.def(), "array_of_maps"),
-        (*MapRef::<u64, u32>::new("maps", MapKind::HashOfMaps, 4).inner(INNER.def()).def(), "hash_of_maps"),
+        (
+            *MapRef::<u64, u32>::new("maps", MapKind::HashOfMaps, 4).inner(INNER.def()).def(),
+            "hash_of_maps",
+        ),
         (*MapRef::<u32, u32>::new("devs", MapKind::DevMap, 4).def(), "devmap"),
         (*MapRef::<u32, u64>::new("socks", MapKind::SockMap, 4).def(), "sockmap"),
         (*MapRef::<u32, u32>::new("cpus", MapKind::CpuMap, 1).def(), "cpumap"),
         (*MapRef::<u32, u32>::new("xsks", MapKind::XskMap, 4).def(), "xskmap"),
         (*MapRef::<u64, u64>::new("sockets", MapKind::SockHash, 4).def(), "sockhash"),
-        (*MapRef::<u32, u64>::new("reuse", MapKind::ReusePortSockArray, 4).def(), "reuseport_sockarray"),
+        (
+            *MapRef::<u32, u64>::new("reuse", MapKind::ReusePortSockArray, 4).def(),
+            "reuseport_sockarray",
+        ),
         (*MapRef::<(), u64>::keyless("queue", MapKind::Queue, 4).def(), "queue"),
         (*MapRef::<(), u64>::keyless("stack", MapKind::Stack, 4).def(), "stack"),
-        (*MapRef::<u32, u64>::new("sk", MapKind::SkStorage, 0).flags(NO_PREALLOC).def(), "sk_storage"),
+        (
+            *MapRef::<u32, u64>::new("sk", MapKind::SkStorage, 0).flags(NO_PREALLOC).def(),
+            "sk_storage",
+        ),
         (*MapRef::<u32, u32>::new("devhash", MapKind::DevMapHash, 4).def(), "devmap_hash"),
         (*MapRef::ring_buffer("ring", 4096).def(), "ringbuf"),
-        (*MapRef::<u32, u64>::new("tasks", MapKind::TaskStorage, 0).flags(NO_PREALLOC).def(), "task_storage"),
-        (*MapRef::<(), u64>::keyless("bloom", MapKind::BloomFilter, 4).extra(3).def(), "bloom_filter"),
-        (*MapRef::<u32, u64>::new("cgrps", MapKind::CgrpStorage, 0).flags(NO_PREALLOC).def(), "cgrp_storage"),
+        (
+            *MapRef::<u32, u64>::new("tasks", MapKind::TaskStorage, 0).flags(NO_PREALLOC).def(),
+            "task_storage",
+        ),
+        (
+            *MapRef::<(), u64>::keyless("bloom", MapKind::BloomFilter, 4).extra(3).def(),
+            "bloom_filter",
+        ),
+        (
+            *MapRef::<u32, u64>::new("cgrps", MapKind::CgrpStorage, 0).flags(NO_PREALLOC).def(),
+            "cgrp_storage",
+        ),
         (*MapRef::arena("arena", 2).extra(1 << 44).def(), "arena"),
         // By its number, as one would write a kind that has no name here: an LRU hash.
         (*MapRef::<u32, u64>::new("other", MapKind::Other(9), 4).def(), "lru_hash"),
@@ -338,7 +379,8 @@ fn maps_of_every_kind_are_made_with_their_attributes() {
         let map: MapRef<(), ()> = MapRef::described(def);
         b.call(Call::<Reg>::raw(5, vec![Arg::from(&map)]));
         b.ret(0);
-        let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+        let program =
+            b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
         let made = load::maps(&program).unwrap_or_else(|error| panic!("{name}: {error}"));
         let info = made[0].info().expect("ask about the map");
         // To maps of devices the kernel adds that programs do not write to them.
@@ -360,7 +402,8 @@ fn maps_without_keys_and_maps_of_maps_are_used() {
         b.store(value.place(), 40);
         b.call(helper::map_push_elem(&QUEUE, &value, 0));
         b.call(helper::map_push_elem(&SEEN, &value, 0));
-        // Not from the stack: Linux 7.3 takes for granted that peeking writes, and forgets what lies there.
+        // Not from the stack: Linux 7.3 takes for granted that peeking writes, and forgets what
+        // lies there.
         let asked = b.keep(b.map_value(&VALUE));
         b.store(asked.at_all(), 40);
         let unseen = b.keep(b.call(helper::map_peek_elem(&SEEN, &asked)));
@@ -387,14 +430,17 @@ fn types_are_named_or_given_by_their_numbers() {
     let result = returned(ProgramType::Other { number: 1, attach_type: 0 }, |b| b.ret(3));
     assert_eq!(result, 3);
     for (kind, number, attach_type) in TYPES {
-        let loads = !["TRACING", "LSM", "STRUCT_OPS", "EXT", "SYSCALL", "NETFILTER"].contains(&number);
+        let loads =
+            !["TRACING", "LSM", "STRUCT_OPS", "EXT", "SYSCALL", "NETFILTER"].contains(&number);
         let named = (enumerator("BPF_PROG_TYPE_", number), enumerator("BPF_", attach_type));
         assert_eq!((kind.number(), kind.attach_type()), named, "{kind:?}");
         // What needs a target, a flag or a hook to be loaded has that elsewhere.
         if loads {
             let b = Builder::new("typed");
             b.ret(i32::from(kind != ProgramType::FlowDissector));
-            let info = loaded(&b.finish(kind).unwrap_or_else(|errors| panic!("{errors}"))).info().expect("ask");
+            let info = loaded(&b.finish(kind).unwrap_or_else(|errors| panic!("{errors}")))
+                .info()
+                .expect("ask");
             assert_eq!(info.kind.raw(), kind.number(), "{kind:?}");
         }
     }
@@ -458,7 +504,8 @@ const TYPES: [(ProgramType, &str, &str); 45] = [
     (ProgramType::Netfilter, "NETFILTER", "NETFILTER"),
 ];
 
-/// Each context, as far as its programs may read it: the verifier knows the fields by offset and width.
+/// Each context, as far as its programs may read it: the verifier knows the fields by offset and
+/// width.
 #[test]
 fn fields_of_contexts_are_read() {
     let socket = |b: &Builder, sk: Ptr<bpf_sock>| {
@@ -475,8 +522,10 @@ fn fields_of_contexts_are_read() {
             sum.add(b.load(packet.at(__sk_buff::tstamp_type)));
             sum.add(b.load(packet.at(__sk_buff::hwtstamp)));
             sum.add(b.load(packet.at(__sk_buff::tc_classid)));
-            let (start, end) =
-                (b.load(packet.at(__sk_buff::data)).cast::<[u8; 14]>(), b.load(packet.at(__sk_buff::data_end)));
+            let (start, end) = (
+                b.load(packet.at(__sk_buff::data)).cast::<[u8; 14]>(),
+                b.load(packet.at(__sk_buff::data_end)),
+            );
             let behind = b.value(&start);
             behind.add(14);
             b.when(behind.le(&end), || drop(b.load(start.at_all().index(13))));
@@ -486,7 +535,8 @@ fn fields_of_contexts_are_read() {
         }),
         (ProgramType::Connect4, &|b| {
             let call = b.context::<bpf_sock_addr>();
-            b.load(call.at(bpf_sock_addr::socket_type)).add(b.load(call.at(bpf_sock_addr::protocol)));
+            b.load(call.at(bpf_sock_addr::socket_type))
+                .add(b.load(call.at(bpf_sock_addr::protocol)));
             b.store(call.at(bpf_sock_addr::user_port), b.load(call.at(bpf_sock_addr::user_port)));
             socket(b, b.load(call.at(bpf_sock_addr::sk)));
         }),
@@ -521,7 +571,9 @@ fn fields_of_contexts_are_read() {
         (ProgramType::Kprobe, &|b| {
             let registers = b.context::<pt_regs>();
             let sum = b.load(registers.at(pt_regs::RESULT));
-            pt_regs::ARGUMENTS.into_iter().for_each(|argument| sum.add(b.load(registers.at(argument))));
+            pt_regs::ARGUMENTS
+                .into_iter()
+                .for_each(|argument| sum.add(b.load(registers.at(argument))));
             sum.add(b.load(registers.at(pt_regs::ss)));
         }),
     ];

@@ -1,7 +1,10 @@
-//! Mistakes that the builder refuses before any kernel sees them, beside what the kernel says to the same instructions:
-//! `cargo test -p verifier-tests caught_earlier -- --nocapture` prints the two side by side.
+//! Mistakes that the builder refuses before any kernel sees them, beside what the kernel says to
+//! the same instructions: `cargo test -p verifier-tests caught_earlier -- --nocapture` prints the
+//! two side by side.
 
-use bpf_asm::insn::{Alu, AluOp, Call, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Width};
+use bpf_asm::insn::{
+    Alu, AluOp, Call, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Width,
+};
 use bpf_asm::{__sk_buff, Builder, ErrorKind, ProgramType, helper};
 use caps::{CapSet, Capability};
 use syscalls::{Errno, Prog, ProgKind, ProgSpec};
@@ -9,7 +12,8 @@ use syscalls::{Errno, Prog, ProgKind, ProgSpec};
 use crate::complaint::{Complaint, Point};
 use crate::verifier::LICENSE;
 
-/// A mistake twice: as one would write it, and as the instructions that a builder without checks would make of it.
+/// A mistake twice: as one would write it, and as the instructions that a builder without checks
+/// would make of it.
 struct Mistake {
     what: &'static str,
     write: fn(&Builder),
@@ -62,7 +66,13 @@ const MISTAKES: &[Mistake] = &[
         caught: |kind| matches!(kind, ErrorKind::NotOnEveryPath { .. }),
         insns: &[
             Insn::Load(Load { size: Size::W, dst: R0, base: R1, offset: 0 }),
-            Insn::JumpIf(JumpIf { width: Width::W64, compare: Compare::Eq, dst: R0, src: Source::Imm(0), offset: 1 }),
+            Insn::JumpIf(JumpIf {
+                width: Width::W64,
+                compare: Compare::Eq,
+                dst: R0,
+                src: Source::Imm(0),
+                offset: 1,
+            }),
             mov(R2, 1),
             alu(AluOp::Mov, R0, Source::Reg(R2)),
             EXIT,
@@ -109,7 +119,11 @@ const MISTAKES: &[Mistake] = &[
             b.ret(0);
         },
         caught: |kind| matches!(kind, ErrorKind::OutOfStack { .. }),
-        insns: &[Insn::Store(Store { size: Size::DW, base: R10, offset: -520, src: Source::Imm(0) }), mov(R0, 0), EXIT],
+        insns: &[
+            Insn::Store(Store { size: Size::DW, base: R10, offset: -520, src: Source::Imm(0) }),
+            mov(R0, 0),
+            EXIT,
+        ],
         errno: Errno::ACCES,
         point: Point::Slot(0),
         word: "stack",
@@ -148,7 +162,11 @@ const MISTAKES: &[Mistake] = &[
             b.ret(b.load(packet.at(__sk_buff::len)));
         },
         caught: |kind| matches!(kind, ErrorKind::ContextGone),
-        insns: &[mov(R1, 1), Insn::Load(Load { size: Size::W, dst: R0, base: R1, offset: 0 }), EXIT],
+        insns: &[
+            mov(R1, 1),
+            Insn::Load(Load { size: Size::W, dst: R0, base: R1, offset: 0 }),
+            EXIT,
+        ],
         errno: Errno::ACCES,
         point: Point::Slot(1),
         word: "invalid mem access",
@@ -193,7 +211,9 @@ fn the_builder_refuses_at_the_rust_line_what_the_kernel_would_refuse_later() {
 
         let mut bytes = Vec::new();
         insns.iter().for_each(|insn| insn.encode(&mut bytes));
-        let refused = Prog::load(&ProgSpec::new(ProgKind::SOCKET_FILTER, "mistake", LICENSE, &bytes)).expect_err(what);
+        let refused =
+            Prog::load(&ProgSpec::new(ProgKind::SOCKET_FILTER, "mistake", LICENSE, &bytes))
+                .expect_err(what);
         let complaint = Complaint::of(&refused);
         assert_eq!((complaint.errno, complaint.point()), (*errno, *point), "{what}: {refused}");
         assert!(complaint.log.contains(word), "{what}: no word of '{word}' in {refused}");
@@ -201,15 +221,19 @@ fn the_builder_refuses_at_the_rust_line_what_the_kernel_would_refuse_later() {
     }
 }
 
-/// Since Linux 6.3 a program that is loaded with CAP_PERFMON, as the agent's are, may read bytes of the stack that it never wrote:
-/// for those the builder is the only safety net.
+/// Since Linux 6.3 a program that is loaded with CAP_PERFMON, as the agent's are, may read bytes of
+/// the stack that it never wrote: for those the builder is the only safety net.
 #[test]
-fn bytes_of_the_stack_that_nobody_wrote_are_refused_where_a_kernel_lets_privileged_programs_read_them() {
+fn bytes_of_the_stack_that_nobody_wrote_are_refused_where_a_kernel_lets_privileged_programs_read_them()
+ {
     let b = Builder::new("unwritten");
     let slot = b.slot::<u64>();
     b.ret(b.load(slot.place()));
     let errors = b.finish(ProgramType::SocketFilter).expect_err("the slot is not written");
-    assert!(matches!(errors.errors()[0].kind, ErrorKind::UnwrittenStack { first: 0, last: 7, .. }), "{errors}");
+    assert!(
+        matches!(errors.errors()[0].kind, ErrorKind::UnwrittenStack { first: 0, last: 7, .. }),
+        "{errors}"
+    );
 
     let mut bytes = Vec::new();
     let load = Insn::Load(Load { size: Size::DW, dst: R0, base: R10, offset: -8 });
@@ -222,7 +246,11 @@ fn bytes_of_the_stack_that_nobody_wrote_are_refused_where_a_kernel_lets_privileg
         let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "unwritten", LICENSE, &bytes);
         let refused = Prog::load(&spec).expect_err("a kernel that lets everybody read the stack");
         let complaint = Complaint::of(&refused);
-        assert_eq!((complaint.errno, complaint.point()), (Errno::ACCES, Point::Slot(0)), "{refused}");
+        assert_eq!(
+            (complaint.errno, complaint.point()),
+            (Errno::ACCES, Point::Slot(0)),
+            "{refused}"
+        );
         assert!(complaint.log.contains("stack"), "{refused}");
     });
     without.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

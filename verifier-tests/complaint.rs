@@ -1,4 +1,5 @@
-//! What the kernel complains about, by what does not depend on its wording: errno and the instruction that it stopped at.
+//! What the kernel complains about, by what does not depend on its wording: errno and the
+//! instruction that it stopped at.
 
 use bpf_asm::Program;
 use syscalls::{Errno, Error};

@@ -12,8 +12,8 @@ pub const UPDATE: &str = "UPDATE_COSTS";
 /// How far a cost may move before somebody has to look, in percent of what is written down.
 const TOLERANCE: u32 = 20;
 
-/// How far it may move beyond what is written down for other kernels, in percent: this one may be built with options that
-/// take more.
+/// How far it may move beyond what is written down for other kernels, in percent: this one may be
+/// built with options that take more.
 const TOLERANCE_OF_OTHERS: u32 = 50;
 
 /// One row of the table.
@@ -26,7 +26,8 @@ pub struct Cost {
     pub stack: u32,
     /// Bytes of machine code.
     pub jited: u32,
-    /// Microseconds of verification, the fastest of several; written down to be read, not compared, since it is the machine's and the moment's.
+    /// Microseconds of verification, the fastest of several; written down to be read, not compared,
+    /// since it is the machine's and the moment's.
     pub micros: u32,
 }
 
@@ -34,7 +35,8 @@ pub struct Cost {
 pub type Costs = BTreeMap<String, BTreeMap<String, Cost>>;
 
 impl Cost {
-    /// From the log of an accepted program (`print_verification_stats`, kernel/bpf/verifier.c) and its machine code.
+    /// From the log of an accepted program (`print_verification_stats`, kernel/bpf/verifier.c) and
+    /// its machine code.
     pub fn of(log: &str, jited: u32) -> Result<Cost, String> {
         let number = |before: &str| -> Result<u32, String> {
             let rest = log.split_once(before).map(|(_, rest)| rest);
@@ -44,7 +46,12 @@ impl Cost {
                 .ok_or_else(|| format!("no number after '{before}' in:\n{log}"))
         };
         let stack = stack(log).ok_or_else(|| format!("no stack depth in:\n{log}"))?;
-        Ok(Cost { insns: number("processed ")?, stack, jited, micros: number("verification time ")? })
+        Ok(Cost {
+            insns: number("processed ")?,
+            stack,
+            jited,
+            micros: number("verification time ")?,
+        })
     }
 
     /// What has moved too far from `known`, with the numbers.
@@ -64,19 +71,26 @@ impl Cost {
     }
 
     fn moved_by(&self, percent: u32, known: &Cost) -> Vec<String> {
-        [("insns", self.insns, known.insns), ("stack", self.stack, known.stack), ("jited", self.jited, known.jited)]
-            .into_iter()
-            .filter(|(_, now, before)| u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(percent))
-            .map(|(what, now, before)| {
-                let percent = (f64::from(now) / f64::from(before.max(1)) - 1.0) * 100.0;
-                format!("{what} {before} -> {now} ({percent:+.0} %)")
-            })
-            .collect()
+        [
+            ("insns", self.insns, known.insns),
+            ("stack", self.stack, known.stack),
+            ("jited", self.jited, known.jited),
+        ]
+        .into_iter()
+        .filter(|(_, now, before)| {
+            u64::from(now.abs_diff(*before)) * 100 > u64::from(*before) * u64::from(percent)
+        })
+        .map(|(what, now, before)| {
+            let percent = (f64::from(now) / f64::from(before.max(1)) - 1.0) * 100.0;
+            format!("{what} {before} -> {now} ({percent:+.0} %)")
+        })
+        .collect()
     }
 }
 
-/// The stack of a program and its functions together. Most kernels say "stack depth 96+0+16"; 7.3 says "stack depth max 112", and has
-/// a line for each: "subprog 1 (name) global insns_self 3 insns_total 3 stack 16".
+/// The stack of a program and its functions together. Most kernels say "stack depth 96+0+16"; 7.3
+/// says "stack depth max 112", and has a line for each: "subprog 1 (name) global insns_self 3
+/// insns_total 3 stack 16".
 fn stack(log: &str) -> Option<u32> {
     let depths = log.split_once("stack depth ").and_then(|(_, rest)| rest.lines().next())?;
     if !depths.starts_with("max ") {
@@ -97,7 +111,8 @@ impl Table {
     /// The committed one.
     pub fn read() -> Table {
         let path = Table::path();
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Table(toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
@@ -106,9 +121,11 @@ impl Table {
         self.0.get(series)
     }
 
-    /// The least and the most that any variant of a program costs on the kernels that are written down.
+    /// The least and the most that any variant of a program costs on the kernels that are written
+    /// down.
     pub fn span(&self, program: &str) -> Option<(Cost, Cost)> {
-        let mut costs = self.0.values().filter_map(|costs| costs.get(program)).flat_map(BTreeMap::values);
+        let mut costs =
+            self.0.values().filter_map(|costs| costs.get(program)).flat_map(BTreeMap::values);
         let first = *costs.next()?;
         Some(costs.fold((first, first), |(least, most), cost| {
             let of = |choose: fn(u32, u32) -> u32, known: Cost| Cost {
@@ -125,7 +142,8 @@ impl Table {
     pub fn update(mut self, series: &str, costs: Costs) {
         self.0.insert(series.to_owned(), costs);
         let (path, text) = (Table::path(), self.to_string());
-        // Inside a virtual machine the machine's files may be read-only: then the text is what there is to carry out.
+        // Inside a virtual machine the machine's files may be read-only: then the text is what
+        // there is to carry out.
         std::fs::write(&path, &text)
             .unwrap_or_else(|error| panic!("{}: {error}; put this there:\n{text}", path.display()));
     }
@@ -133,7 +151,10 @@ impl Table {
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "# What each program costs the verifier, by kernel series, program and variant:")?;
+        writeln!(
+            f,
+            "# What each program costs the verifier, by kernel series, program and variant:"
+        )?;
         writeln!(f, "#   insns   instructions processed over all paths; at most 5000")?;
         writeln!(f, "#   stack   bytes of stack")?;
         writeln!(f, "#   jited   bytes of machine code")?;
@@ -168,13 +189,15 @@ pub fn is_of_the_matrix() -> bool {
     std::env::var_os(SERIES).is_some()
 }
 
-/// The series of the running kernel: what the kernel matrix calls it, or `machine 6.18` of `6.18.44-cloud-amd64`, which may be built with
-/// other options than the matrix' kernel of that series, and need other variants.
+/// The series of the running kernel: what the kernel matrix calls it, or `machine 6.18` of
+/// `6.18.44-cloud-amd64`, which may be built with other options than the matrix' kernel of that
+/// series, and need other variants.
 pub fn series() -> String {
     if let Ok(series) = std::env::var(SERIES) {
         return series;
     }
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
+    let release =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
     format!("machine {}", release.trim().splitn(3, '.').take(2).collect::<Vec<_>>().join("."))
 }
 
@@ -188,7 +211,9 @@ fn a_cost_is_read_from_the_verifiers_statistics() {
                  subprog 1 (two) global insns_self 45 insns_total 45 stack 16\n\
                  processed 345 insns (limit 1000000) max_states_per_insn 1 total_states 20 peak_states 20 mark_read 0\n";
     assert_eq!(Cost::of(later, 7), Cost::of(log, 7));
-    for broken in ["", "processed many insns\nstack depth 1\n", "verification time 1 usec\nprocessed 2 insns"] {
+    for broken in
+        ["", "processed many insns\nstack depth 1\n", "verification time 1 usec\nprocessed 2 insns"]
+    {
         assert!(Cost::of(broken, 0).is_err(), "{broken}");
     }
 }
@@ -198,14 +223,20 @@ fn a_cost_may_move_by_a_fifth_and_no_further() {
     let known = Cost { insns: 100, stack: 50, jited: 1000, micros: 10 };
     assert!(Cost { insns: 120, stack: 40, jited: 800, micros: 9999 }.moved(&known).is_empty());
     let moved = Cost { insns: 121, stack: 39, jited: 1201, micros: 10 }.moved(&known);
-    assert_eq!(moved, ["insns 100 -> 121 (+21 %)", "stack 50 -> 39 (-22 %)", "jited 1000 -> 1201 (+20 %)"]);
+    assert_eq!(
+        moved,
+        ["insns 100 -> 121 (+21 %)", "stack 50 -> 39 (-22 %)", "jited 1000 -> 1201 (+20 %)"]
+    );
 }
 
 #[test]
 fn a_kernel_that_is_not_written_down_may_cost_what_others_do_and_half_more_or_less() {
     let cost = |insns, stack| Cost { insns, stack, jited: 1000, micros: 1 };
-    let costs = |variant: &str, cost| Costs::from([("send".into(), BTreeMap::from([(variant.into(), cost)]))]);
-    let kernels = [("6.12", costs("usual", cost(100, 200))), ("7", costs("no IPv6", cost(200, 100)))];
+    let costs = |variant: &str, cost| {
+        Costs::from([("send".into(), BTreeMap::from([(variant.into(), cost)]))])
+    };
+    let kernels =
+        [("6.12", costs("usual", cost(100, 200))), ("7", costs("no IPv6", cost(200, 100)))];
     let table = Table(kernels.map(|(series, costs)| (series.to_owned(), costs)).into());
     let span = table.span("send").expect("it is written down");
     assert_eq!(span, (cost(100, 100), cost(200, 200)));

@@ -1,5 +1,6 @@
-//! Second opinions on the instruction set: every form runs in the kernel and in rbpf, and its result is compared with an
-//! evaluation in Rust, corner cases first. What is newer than the running kernel must be refused by it.
+//! Second opinions on the instruction set: every form runs in the kernel and in rbpf, and its
+//! result is compared with an evaluation in Rust, corner cases first. What is newer than the
+//! running kernel must be refused by it.
 //!
 //! | file | what it holds |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Loaded programs name the Rust line of every instruction, for `bpftool prog dump xlated linum` and for the verifier's log.
+//! Loaded programs name the Rust line of every instruction, for `bpftool prog dump xlated linum`
+//! and for the verifier's log.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +12,9 @@ use crate::variant;
 /// The files that each program is written in, beside those that it shares with others.
 fn files(program: ProgramName) -> &'static [&'static str] {
     match program {
-        ProgramName::Establish => &["establish.rs", "handshake.rs", "candidate.rs", "leave.rs", "proof.rs"],
+        ProgramName::Establish => {
+            &["establish.rs", "handshake.rs", "candidate.rs", "leave.rs", "proof.rs"]
+        }
         ProgramName::Send => &["send.rs", "gate.rs", "receiver.rs", "lane.rs", "fallback.rs"],
         ProgramName::Verdict => &["verdict.rs"],
         ProgramName::Enrol => &["enrol.rs", "guard.rs", "waiters.rs"],
@@ -31,21 +34,38 @@ fn the_kernel_knows_the_file_the_line_and_the_text_of_every_instruction() {
     for (program, written) in &programs {
         let (files, program, name) = (files(*program), written, written.name());
         let loaded = load::program(program, &maps).unwrap_or_else(|error| panic!("{error:#}"));
-        let btf = BtfObject::open_id(loaded.info().expect("ask").btf_id).expect("open the program's BTF");
+        let btf =
+            BtfObject::open_id(loaded.info().expect("ask").btf_id).expect("open the program's BTF");
         let btf = Btf::parse(btf.data().expect("read the program's BTF")).expect("parse");
         let text = |offset| btf.string(offset).expect("a string of the program's BTF");
 
-        let written: BTreeSet<(&str, u32)> = program.insns().map(|(_, _, at)| (at.file(), at.line())).collect();
+        let written: BTreeSet<(&str, u32)> =
+            program.insns().map(|(_, _, at)| (at.file(), at.line())).collect();
         let records = loaded.line_info().expect("ask");
-        let known: BTreeSet<(&str, u32)> = records.iter().map(|record| (text(record.file_name), record.line)).collect();
-        // The verifier may take out what can never run, and rewrites what is left; it adds no lines.
+        let known: BTreeSet<(&str, u32)> =
+            records.iter().map(|record| (text(record.file_name), record.line)).collect();
+        // The verifier may take out what can never run, and rewrites what is left; it adds no
+        // lines.
         assert!(known.is_subset(&written), "{name}: {:?}", known.difference(&written));
-        assert!(records.len() * 10 >= program.insns().count() * 9, "{name}: only {} lines are known", records.len());
+        assert!(
+            records.len() * 10 >= program.insns().count() * 9,
+            "{name}: only {} lines are known",
+            records.len()
+        );
         assert_eq!(records.first().map(|record| record.insn), Some(0), "{name}");
-        assert!(records.windows(2).all(|pair| pair[0].insn < pair[1].insn), "{name}: lines are out of order");
-        assert!(known.iter().all(|(file, _)| file.starts_with("src/datapath/")), "{name}: {known:?}");
+        assert!(
+            records.windows(2).all(|pair| pair[0].insn < pair[1].insn),
+            "{name}: lines are out of order"
+        );
+        assert!(
+            known.iter().all(|(file, _)| file.starts_with("src/datapath/")),
+            "{name}: {known:?}"
+        );
         for file in files {
-            assert!(known.iter().any(|(known, _)| known.ends_with(file)), "{name}: no line of {file}");
+            assert!(
+                known.iter().any(|(known, _)| known.ends_with(file)),
+                "{name}: no line of {file}"
+            );
         }
         let texts: BTreeSet<&str> = records.iter().map(|record| text(record.text)).collect();
         let maps: &[&str] = if program.maps().is_empty() { &[] } else { &["map[name:"] };

@@ -1,4 +1,5 @@
-//! What the verifier of the running kernel says to shunt's programs: `cargo test -p verifier-tests`, as root.
+//! What the verifier of the running kernel says to shunt's programs: `cargo test -p
+//! verifier-tests`, as root.
 //!
 //! | file | what it shows |
 //! |---|---|

@@ -3,8 +3,8 @@
 #[cfg(target_arch = "x86_64")]
 use bpf_asm::pt_regs;
 use bpf_asm::{
-    __sk_buff, FieldInfo, Record, Type, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_sockopt, sk_msg_md,
-    xdp_md,
+    __sk_buff, FieldInfo, Record, Type, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops,
+    bpf_sockopt, sk_msg_md, xdp_md,
 };
 use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject};
@@ -14,7 +14,10 @@ use crate::variant;
 
 /// A field of a record, with those of the records and arrays inside it: its path, offset and size.
 fn places(fields: &[FieldInfo], path: &str, start: usize) -> Vec<(String, usize, usize)> {
-    fields.iter().flat_map(|field| of_type(&field.ty, format!("{path}{}", field.name), start + field.offset)).collect()
+    fields
+        .iter()
+        .flat_map(|field| of_type(&field.ty, format!("{path}{}", field.name), start + field.offset))
+        .collect()
 }
 
 fn of_type(ty: &Type, path: String, offset: usize) -> Vec<(String, usize, usize)> {
@@ -22,7 +25,8 @@ fn of_type(ty: &Type, path: String, offset: usize) -> Vec<(String, usize, usize)
     match ty {
         Type::Int { .. } => {}
         Type::Array { element, len } => {
-            let elements = |n: usize| of_type(element, format!("{path}[{n}]"), offset + n * element.size());
+            let elements =
+                |n: usize| of_type(element, format!("{path}[{n}]"), offset + n * element.size());
             found.extend((0..*len).flat_map(elements));
         }
         Type::Record { fields, .. } => found.extend(places(fields, &format!("{path}."), offset)),
@@ -39,7 +43,8 @@ fn same(map: &str, btf: &Btf, id: u32, rust: &Type) -> usize {
             assert_eq!((kind, name), (Kind::Struct, *rust_name), "{map}");
             let places = places(fields, "", 0);
             for (path, offset, size) in &places {
-                let member = btf.member(name, path).unwrap_or_else(|error| panic!("{map}: {error}"));
+                let member =
+                    btf.member(name, path).unwrap_or_else(|error| panic!("{map}: {error}"));
                 let found = (member.offset as usize, member.size as usize, member.bitfield_width);
                 assert_eq!(found, (*offset, *size, None), "{map}: {name}.{path}");
             }
@@ -65,7 +70,8 @@ fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
             assert_eq!(info.btf_id, 0, "{name}");
             continue;
         }
-        let btf = BtfObject::open_id(info.btf_id).unwrap_or_else(|error| panic!("{name} has no BTF: {error}"));
+        let btf = BtfObject::open_id(info.btf_id)
+            .unwrap_or_else(|error| panic!("{name} has no BTF: {error}"));
         let btf = Btf::parse(btf.data().expect("read the map's BTF")).expect("parse");
         for (id, ty) in [(info.btf_key_type_id, def.key), (info.btf_value_type_id, def.value)] {
             let ty = ty.expect("maps with BTF have keys and values");
@@ -124,11 +130,18 @@ fn contexts_are_laid_out_as_in_the_kernel() {
             match btf.member(name, &path) {
                 Ok(member) if halves => assert_eq!(member.offset as usize, offset, "{name}.{path}"),
                 Ok(member) => {
-                    assert_eq!((member.offset as usize, member.size as usize), (offset, width), "{name}.{path}");
+                    assert_eq!(
+                        (member.offset as usize, member.size as usize),
+                        (offset, width),
+                        "{name}.{path}"
+                    );
                     present += 1;
                 }
-                // Contexts grow at their end: what this kernel does not have yet lies behind what it has.
-                Err(error) => assert!(offset >= size, "{name} of this kernel has {size} bytes: {error}"),
+                // Contexts grow at their end: what this kernel does not have yet lies behind what
+                // it has.
+                Err(error) => {
+                    assert!(offset >= size, "{name} of this kernel has {size} bytes: {error}")
+                }
             }
         }
         assert!(present >= fields.len() / 2, "only {present} fields of {name} were found");

@@ -1,7 +1,10 @@
-//! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that made it, and the agent's error
-//! shows that line and all that the kernel said.
+//! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that
+//! made it, and the agent's error shows that line and all that the kernel said.
 
-use bpf_asm::{Builder, MapKind, MapRef, Modify, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper, sk_msg_md};
+use bpf_asm::{
+    Builder, MapKind, MapRef, Modify, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper,
+    sk_msg_md,
+};
 use syscalls::{Errno, Error};
 use tcp_shunt::agent::load::{self, Maps, Rejected};
 
@@ -11,7 +14,8 @@ use crate::complaint::{Complaint, Point};
 struct Mistake {
     what: &'static str,
     kind: ProgramType,
-    /// Writes a program with the mistake; gives the line of the last instruction that the verifier can follow.
+    /// Writes a program with the mistake; gives the line of the last instruction that the verifier
+    /// can follow.
     write: fn(&Builder) -> u32,
     errno: Errno,
     /// A word that the complaint has had on all kernels so far.
@@ -256,7 +260,10 @@ fn maps(program: &Program) -> Maps {
 fn refused(what: &str, program: &Program, maps: &Maps) -> (String, Error) {
     match load::program(program, maps) {
         Ok(_) => panic!("the kernel accepts that {what}:\n{program}"),
-        Err(error) => (format!("{error:#}"), error.downcast::<Rejected>().expect("refused by the verifier").cause),
+        Err(error) => (
+            format!("{error:#}"),
+            error.downcast::<Rejected>().expect("refused by the verifier").cause,
+        ),
     }
 }
 
@@ -266,12 +273,17 @@ fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
         let b = Builder::new("mistake");
         let line = write(&b);
         // As written: what an optimiser takes out cannot be refused.
-        let program =
-            b.finish_as_written(*kind).unwrap_or_else(|error| panic!("the builder refuses that {what}: {error}"));
+        let program = b
+            .finish_as_written(*kind)
+            .unwrap_or_else(|error| panic!("the builder refuses that {what}: {error}"));
         let (text, error) = refused(what, &program, &maps(&program));
         let complaint = Complaint::of(&error);
         assert_eq!(complaint.errno, *errno, "{what}: {text}");
-        assert_eq!(complaint.line(&program), Some(line), "{what}: the verifier stopped elsewhere\n{text}");
+        assert_eq!(
+            complaint.line(&program),
+            Some(line),
+            "{what}: the verifier stopped elsewhere\n{text}"
+        );
         assert!(complaint.log.contains(word), "{what}: no word of '{word}' in\n{text}");
         let mut shown = text.lines();
         for line in complaint.log.lines() {
@@ -281,7 +293,10 @@ fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
             );
         }
         let place = format!("rejected.rs:{line}");
-        assert!(shown.any(|shown| shown.contains(&place)), "{what}: no {place} at the end of\n{text}");
+        assert!(
+            shown.any(|shown| shown.contains(&place)),
+            "{what}: no {place} at the end of\n{text}"
+        );
         println!("{what}: {errno}, at {place}\n{text}\n");
     }
 }

@@ -23,7 +23,10 @@ struct Feature {
 const FEATURES: [Feature; 5] = [
     Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
     Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
-    Feature { name: "IPv6", members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6] },
+    Feature {
+        name: "IPv6",
+        members: &[|layout| &mut layout.local_v6, |layout| &mut layout.remote_v6],
+    },
     Feature {
         name: "limits of socket memory",
         members: &[
@@ -57,7 +60,9 @@ pub struct Variant {
 /// This kernel's layout, read once.
 fn layout() -> Layout {
     static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
-        kernel::btf().and_then(|btf| kernel::layout(&btf)).expect("read the layout of this kernel's structures")
+        kernel::btf()
+            .and_then(|btf| kernel::layout(&btf))
+            .expect("read the layout of this kernel's structures")
     });
     LAYOUT.clone()
 }
@@ -73,14 +78,18 @@ pub fn usual() -> Datapath {
     Datapath::new(layout(), settings(HZ[0]))
 }
 
-/// Every program in every variant. Variants whose instructions are the same are one, under the name of the first.
+/// Every program in every variant. Variants whose instructions are the same are one, under the name
+/// of the first.
 pub fn all() -> Vec<Variant> {
     let layout = layout();
     let mut variants: Vec<(Vec<u8>, Variant)> = Vec::new();
     for datapath in datapaths(&layout) {
         for (_, program) in datapath.programs().expect("assemble") {
             let insns = program.relocate(|_| 0).insns;
-            if !variants.iter().any(|(known, variant)| *known == insns && variant.program.name() == program.name()) {
+            if !variants
+                .iter()
+                .any(|(known, variant)| *known == insns && variant.program.name() == program.name())
+            {
                 variants.push((insns, Variant { name: name(&datapath), program }));
             }
         }
@@ -112,14 +121,22 @@ fn name(datapath: &Datapath) -> String {
 
 #[test]
 fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
-    let assemble = |datapath: &Datapath| datapath.programs().expect("assemble").map(|(_, p)| p.relocate(|_| 0).insns);
+    let assemble = |datapath: &Datapath| {
+        datapath.programs().expect("assemble").map(|(_, p)| p.relocate(|_| 0).insns)
+    };
     let usual = usual();
-    let present: Vec<&Feature> = FEATURES.iter().filter(|feature| feature.is_in(&usual.layout)).collect();
+    let present: Vec<&Feature> =
+        FEATURES.iter().filter(|feature| feature.is_in(&usual.layout)).collect();
     assert!(!present.is_empty(), "this kernel has no feature that could be missing");
     for feature in present {
         let mut without = usual.clone();
         feature.take_out_of(&mut without.layout);
-        assert_ne!(assemble(&without), assemble(&usual), "no program reads what comes with {}", feature.name);
+        assert_ne!(
+            assemble(&without),
+            assemble(&usual),
+            "no program reads what comes with {}",
+            feature.name
+        );
     }
     for hz in &HZ[1..] {
         let other = Datapath { settings: Settings { hz: *hz, ..usual.settings }, ..usual.clone() };

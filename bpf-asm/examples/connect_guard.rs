@@ -1,5 +1,5 @@
-//! A cgroup program: processes in a cgroup cannot connect to some ports. The ports are known when the program is
-//! assembled, so each costs one comparison, and none costs nothing.
+//! A cgroup program: processes in a cgroup cannot connect to some ports. The ports are known when
+//! the program is assembled, so each costs one comparison, and none costs nothing.
 //!
 //! `cargo run --example connect_guard`, as root.
 
@@ -54,7 +54,8 @@ impl Cgroup {
         let mounts = fs::read_to_string("/proc/mounts")?;
         let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let mount = mounts.find(|mount| mount.get(2) == Some(&"cgroup2"));
-        let root = mount.ok_or("no cgroup v2 is mounted: mount -t cgroup2 none /sys/fs/cgroup")?[1].to_owned();
+        let root = mount.ok_or("no cgroup v2 is mounted: mount -t cgroup2 none /sys/fs/cgroup")?[1]
+            .to_owned();
         let path = Path::new(&root).join(format!("connect-guard-{}", std::process::id()));
         fs::create_dir(&path)?;
         Ok(Cgroup(path))
@@ -64,7 +65,8 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // The process that was inside may still be on its way out.
-        while fs::remove_dir(&self.0).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+        while fs::remove_dir(&self.0).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY))
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -1,4 +1,5 @@
-//! A socket filter: long datagrams do not reach the socket. Written, tried in user space, loaded, attached, used.
+//! A socket filter: long datagrams do not reach the socket. Written, tried in user space, loaded,
+//! attached, used.
 //!
 //! `cargo run --example socket_filter`, as root.
 

@@ -1,5 +1,5 @@
-//! An XDP program: counts the packets of a device and their bytes. Tried in user space with a helper of our own, then
-//! attached to the loopback device of a new network namespace.
+//! An XDP program: counts the packets of a device and their bytes. Tried in user space with a
+//! helper of our own, then attached to the loopback device of a new network namespace.
 //!
 //! `cargo run --example xdp_counter`, as root.
 
@@ -9,9 +9,13 @@ use std::cell::Cell;
 use std::error::Error;
 use std::net::UdpSocket;
 
-use bpf_asm::{BuildErrors, Builder, MapKind, MapRef, Program, ProgramType, helper, record, xdp_md};
+use bpf_asm::{
+    BuildErrors, Builder, MapKind, MapRef, Program, ProgramType, helper, record, xdp_md,
+};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
 use syscalls::{Link, PerCpuMap};
 
 record! {
@@ -71,14 +75,21 @@ fn in_user_space(program: &Program) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sets the loopback device of this namespace up, by rtnetlink: `struct nlmsghdr` and `struct ifinfomsg`.
+/// Sets the loopback device of this namespace up, by rtnetlink: `struct nlmsghdr` and `struct
+/// ifinfomsg`.
 fn set_loopback_up() -> Result<(), Box<dyn Error>> {
     const REQUEST_AND_ACK: u32 = 1 | 4;
     let up = libc::IFF_UP as u32;
     let header = [32, u32::from(libc::RTM_NEWLINK) | REQUEST_AND_ACK << 16, 1, 0];
     let device = [0, 1, up, up];
-    let message = [header, device].concat().into_iter().flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
-    let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    let message =
+        [header, device].concat().into_iter().flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
+    let netlink = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )?;
     use std::os::fd::AsRawFd;
     send(netlink.as_raw_fd(), &message, MsgFlags::empty())?;
     let mut answer = [0; 64];

@@ -43,8 +43,8 @@ pub struct BtfImage {
     pub blob: Vec<u8>,
     /// Records of `struct bpf_func_info`: where each function begins, and its type.
     pub func_info: Vec<u8>,
-    /// Records of `struct bpf_line_info`: the Rust file, line and column of each instruction, with the instruction as
-    /// the line's text.
+    /// Records of `struct bpf_line_info`: the Rust file, line and column of each instruction, with
+    /// the instruction as the line's text.
     pub line_info: Vec<u8>,
 }
 
@@ -72,7 +72,9 @@ pub fn maps(defs: &[&MapDef]) -> MapsBtf {
     let types = defs
         .iter()
         .map(|def| match (def.kind.has_btf(), def.key, def.value) {
-            (true, Some(key), Some(value)) => Some(MapTypes { key: blob.type_id(&key), value: blob.type_id(&value) }),
+            (true, Some(key), Some(value)) => {
+                Some(MapTypes { key: blob.type_id(&key), value: blob.type_id(&value) })
+            }
             _ => None,
         })
         .collect();
@@ -80,8 +82,9 @@ pub fn maps(defs: &[&MapDef]) -> MapsBtf {
 }
 
 impl Program {
-    /// The program's functions and lines. The kernel wants a line for the first instruction of each function and rising
-    /// positions that never point into the second half of a 64-bit load; every instruction has one here.
+    /// The program's functions and lines. The kernel wants a line for the first instruction of each
+    /// function and rising positions that never point into the second half of a 64-bit load; every
+    /// instruction has one here.
     pub fn btf(&self) -> BtfImage {
         let mut blob = Blob::new();
         let mut func_info = Vec::new();
@@ -96,14 +99,17 @@ impl Program {
         for line in &self.lines {
             let file = blob.string(line.at.file());
             let text = blob.string(&self.text(line));
-            put(&mut line_info, &[line.slot as u32, file, text, position(line.at.line(), line.at.column())]);
+            put(
+                &mut line_info,
+                &[line.slot as u32, file, text, position(line.at.line(), line.at.column())],
+            );
         }
         BtfImage { blob: blob.finish(), func_info, line_info }
     }
 }
 
-/// `line_col` of `struct bpf_line_info`: 22 bits of line, 10 bits of column. A place beyond them is shown as the last one
-/// there is.
+/// `line_col` of `struct bpf_line_info`: 22 bits of line, 10 bits of column. A place beyond them is
+/// shown as the last one there is.
 pub(crate) fn position(line: u32, column: u32) -> u32 {
     line.min((1 << 22) - 1) << 10 | column.min((1 << 10) - 1)
 }

@@ -1,7 +1,9 @@
-//! The builder: writes a program line by line, gives registers to values, and collects what is wrong.
+//! The builder: writes a program line by line, gives registers to values, and collects what is
+//! wrong.
 //!
-//! While lines are written, the builder only keeps track of which registers are free and whether the next line can run.
-//! Whether every value that is read is still there is decided at the end, over all paths at once: see `flow`.
+//! While lines are written, the builder only keeps track of which registers are free and whether
+//! the next line can run. Whether every value that is read is still there is decided at the end,
+//! over all paths at once: see `flow`.
 
 mod atomic;
 mod call;
@@ -26,8 +28,8 @@ use std::rc::{Rc, Weak};
 use crate::condition::{Condition, Question};
 use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
 use crate::insn::{
-    Alu, AluOp, ByteOrder, Endian, EndianBits, Extension, Insn, Jump, JumpIf, JumpLong, MayGoto, Minimum, Register,
-    SignExtend, Source, Wide, WideSource, Width,
+    Alu, AluOp, ByteOrder, Endian, EndianBits, Extension, Insn, Jump, JumpIf, JumpLong, MayGoto,
+    Minimum, Register, SignExtend, Source, Wide, WideSource, Width,
 };
 use crate::label::{Label, LabelId, LabelState};
 use crate::map::{MapDef, MapKind, MapRef};
@@ -41,8 +43,9 @@ const JUMP_LONG: Insn = Insn::JumpLong(JumpLong { offset: 0 });
 
 /// Writes one program.
 ///
-/// Values, slots and labels that it gives out belong to it and keep their register or their stack bytes until they are
-/// dropped. Nothing fails on the way: what is wrong is collected, and [`Builder::finish`] tells all of it.
+/// Values, slots and labels that it gives out belong to it and keep their register or their stack
+/// bytes until they are dropped. Nothing fails on the way: what is wrong is collected, and
+/// [`Builder::finish`] tells all of it.
 #[derive(Clone)]
 pub struct Builder {
     core: Rc<RefCell<Core>>,
@@ -176,8 +179,9 @@ impl Builder {
         }
     }
 
-    /// States the least that the program has to run on, a [`Kernel`](crate::insn::Kernel) or a version of the
-    /// [instruction set](crate::insn::Isa) or both; an instruction that needs more is an error.
+    /// States the least that the program has to run on, a [`Kernel`](crate::insn::Kernel) or a
+    /// version of the [instruction set](crate::insn::Isa) or both; an instruction that needs more
+    /// is an error.
     pub fn minimum(&self, minimum: impl Into<Minimum>) {
         self.core().minimum = minimum.into();
     }
@@ -188,7 +192,9 @@ impl Builder {
         let at = Caller::caller();
         let untouched = {
             let mut core = self.core();
-            core.context.replace(C::TYPE).is_none() && core.open == [0] && core.function().lines.is_empty()
+            core.context.replace(C::TYPE).is_none()
+                && core.open == [0]
+                && core.function().lines.is_empty()
         };
         if !untouched {
             self.report(ErrorKind::ContextGone, at);
@@ -217,7 +223,8 @@ impl Builder {
             return H::from_value(value);
         }
         let kept = self.kept(at);
-        let made_in_place = Rc::strong_count(&value.alive) == 1 && self.core().retarget(&value, &kept);
+        let made_in_place =
+            Rc::strong_count(&value.alive) == 1 && self.core().retarget(&value, &kept);
         if !made_in_place {
             self.mov(&kept, Source::Reg(value.register), &[&value], at);
         }
@@ -230,8 +237,8 @@ impl Builder {
         self.new_label(Caller::caller())
     }
 
-    /// Puts a label before the next line. What is written next can run if the line before it goes on, or if a jump to the
-    /// label is written already; jumps back to it may follow.
+    /// Puts a label before the next line. What is written next can run if the line before it goes
+    /// on, or if a jump to the label is written already; jumps back to it may follow.
     #[track_caller]
     pub fn place(&self, label: &Label) {
         self.place_label(label, Caller::caller());
@@ -249,11 +256,12 @@ impl Builder {
         self.branch(&condition.0, true, label, Caller::caller());
     }
 
-    /// Goes on at the label, out of a loop, once the kernel has had enough of it: after 8 Mi rounds, and from Linux 6.15 on after a quarter
-    /// of a second (`BPF_MAX_LOOPS`, `BPF_MAX_TIMED_LOOPS`, include/linux/bpf_verifier.h).
+    /// Goes on at the label, out of a loop, once the kernel has had enough of it: after 8 Mi
+    /// rounds, and from Linux 6.15 on after a quarter of a second (`BPF_MAX_LOOPS`,
+    /// `BPF_MAX_TIMED_LOOPS`, include/linux/bpf_verifier.h).
     ///
-    /// The verifier does not follow each round of a loop that has one: what changes in it counts as unknown, and two rounds tell it all.
-    /// Linux 6.9.
+    /// The verifier does not follow each round of a loop that has one: what changes in it counts as
+    /// unknown, and two rounds tell it all. Linux 6.9.
     ///
     /// ```
     /// use bpf_asm::{Builder, ProgramType};
@@ -304,8 +312,8 @@ impl Builder {
         self.place_label(&end, at);
     }
 
-    /// Returns from the program, or from the function being written. There is always a result: a program that leaves r0 as
-    /// it is cannot be written down.
+    /// Returns from the program, or from the function being written. There is always a result: a
+    /// program that leaves r0 as it is cannot be written down.
     ///
     /// ```compile_fail
     /// let b = bpf_asm::Builder::new("nothing");
@@ -353,7 +361,11 @@ impl Builder {
 
     /// A pointer to a field of the first value of an array map.
     #[track_caller]
-    pub fn map_value_at<K, V: FieldType, T>(&self, map: &MapRef<K, V>, field: Field<V, T>) -> Ptr<T> {
+    pub fn map_value_at<K, V: FieldType, T>(
+        &self,
+        map: &MapRef<K, V>,
+        field: Field<V, T>,
+    ) -> Ptr<T> {
         self.value_of(map.def(), field.offset as u32, Caller::caller())
     }
 
@@ -363,15 +375,18 @@ impl Builder {
         }
         let value = self.temporary(at);
         let index = self.map(*map, at);
-        let insn = Insn::Wide(Wide { dst: value.register, source: WideSource::MapValue { fd: 0, offset } });
+        let insn = Insn::Wide(Wide {
+            dst: value.register,
+            source: WideSource::MapValue { fd: 0, offset },
+        });
         self.write_linked(insn, &[], Some(&value), Link::Map(index), at);
         Ptr::from_value(value)
     }
 
     /// The finished program, or everything that is wrong with it.
     ///
-    /// What makes no difference to what it computes is left out: results that nobody reads, jumps to jumps, branches whose
-    /// condition is known. Instructions that stay keep their Rust line.
+    /// What makes no difference to what it computes is left out: results that nobody reads, jumps
+    /// to jumps, branches whose condition is known. Instructions that stay keep their Rust line.
     pub fn finish(self, kind: ProgramType) -> Result<Program, BuildErrors> {
         self.end(kind, true)
     }
@@ -386,8 +401,10 @@ impl Builder {
         // The errors stay: clones share them, and finishing one of those reports the same.
         let mut errors = core.errors.clone();
         errors.extend(lines::ends(core));
-        // Without a register of its own a value shares one, and every complaint about that would be noise.
-        let enough_registers = !errors.iter().any(|error| matches!(error.kind, ErrorKind::OutOfRegisters { .. }));
+        // Without a register of its own a value shares one, and every complaint about that would be
+        // noise.
+        let enough_registers =
+            !errors.iter().any(|error| matches!(error.kind, ErrorKind::OutOfRegisters { .. }));
         if enough_registers {
             errors.extend(flow::check(core));
         }
@@ -459,7 +476,14 @@ impl Builder {
         self.write_linked(insn, reads, writes, Link::None, at);
     }
 
-    fn write_linked(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, link: Link, at: Location) {
+    fn write_linked(
+        &self,
+        insn: Insn,
+        reads: &[&Value],
+        writes: Option<&Value>,
+        link: Link,
+        at: Location,
+    ) {
         if !reads.iter().chain(&writes).all(|value| self.same(&value.builder)) {
             return self.report(ErrorKind::OtherBuilder, at);
         }
@@ -480,13 +504,19 @@ impl Builder {
                 Ok(imm) => self.mov(value, Source::Imm(imm), &[], at),
                 Err(_) => {
                     let source = WideSource::Imm(*imm as u64);
-                    self.write(Insn::Wide(Wide { dst: value.register, source }), &[], Some(value), at);
+                    self.write(
+                        Insn::Wide(Wide { dst: value.register, source }),
+                        &[],
+                        Some(value),
+                        at,
+                    );
                 }
             },
         }
     }
 
-    /// Puts a number into a register that no value has: r0 before a return, or an argument before a call.
+    /// Puts a number into a register that no value has: r0 before a return, or an argument before a
+    /// call.
     fn load_number(&self, dst: Register, imm: i64, at: Location) {
         let insn = match i32::try_from(imm) {
             Ok(imm) => alu_mov(dst, Source::Imm(imm)),
@@ -503,7 +533,10 @@ impl Builder {
                 (Ok(imm), _) => (Source::Imm(imm), None),
                 (Err(_), Width::W32) => {
                     let (min, max) = (i64::from(i32::MIN), i64::from(u32::MAX));
-                    (Source::Imm(self.number("a 32-bit operation", *imm, min, max, at) as i32), None)
+                    (
+                        Source::Imm(self.number("a 32-bit operation", *imm, min, max, at) as i32),
+                        None,
+                    )
                 }
                 (Err(_), Width::W64) => {
                     let value = self.temporary(at);
@@ -515,7 +548,14 @@ impl Builder {
     }
 
     /// The number if it is in range; else an error, and a number that is.
-    pub(crate) fn number(&self, what: &'static str, given: i64, min: i64, max: i64, at: Location) -> i64 {
+    pub(crate) fn number(
+        &self,
+        what: &'static str,
+        given: i64,
+        min: i64,
+        max: i64,
+        at: Location,
+    ) -> i64 {
         if (min..=max).contains(&given) {
             return given;
         }
@@ -549,7 +589,12 @@ impl Builder {
     }
 
     pub(crate) fn endian(&self, value: &Value, order: ByteOrder, bits: EndianBits, at: Location) {
-        self.write(Insn::Endian(Endian { order, bits, dst: value.register }), &[value], Some(value), at);
+        self.write(
+            Insn::Endian(Endian { order, bits, dst: value.register }),
+            &[value],
+            Some(value),
+            at,
+        );
     }
 
     fn new_label(&self, at: Location) -> Label {
@@ -586,8 +631,15 @@ impl Builder {
                 let (src, behind) = self.source(right, *width, at);
                 let mut reads: Vec<&Value> = behind.iter().collect();
                 reads.push(left);
-                let jump =
-                    |compare| Insn::JumpIf(JumpIf { width: *width, compare, dst: left.register, src, offset: 0 });
+                let jump = |compare| {
+                    Insn::JumpIf(JumpIf {
+                        width: *width,
+                        compare,
+                        dst: left.register,
+                        src,
+                        offset: 0,
+                    })
+                };
                 match (answer, compare.negated()) {
                     (true, _) => self.write_jump(jump(*compare), &reads, label, at),
                     (false, Some(negated)) => self.write_jump(jump(negated), &reads, label, at),
@@ -599,7 +651,8 @@ impl Builder {
                     }
                 }
             }
-            // "Not both" and "either" leave at the first such answer; the other two must hear both questions out.
+            // "Not both" and "either" leave at the first such answer; the other two must hear both
+            // questions out.
             Question::Both(pair) if !answer => {
                 self.branch(&pair.0, false, label, at);
                 self.branch(&pair.1, false, label, at);
@@ -657,22 +710,31 @@ impl Core {
         self.values[value].alive.strong_count() > 0
     }
 
-    fn free_register(&mut self, class: &'static str, registers: &[Register], at: Location) -> Register {
+    fn free_register(
+        &mut self,
+        class: &'static str,
+        registers: &[Register],
+        at: Location,
+    ) -> Register {
         let Some(holds) = self.function().holds else {
             return registers[0];
         };
-        let holder = |register: &Register| holds[usize::from(register.number())].filter(|value| self.is_alive(*value));
+        let holder = |register: &Register| {
+            holds[usize::from(register.number())].filter(|value| self.is_alive(*value))
+        };
         if let Some(free) = registers.iter().find(|register| holder(register).is_none()) {
             return *free;
         }
-        let holders = registers.iter().filter_map(holder).map(|value| self.values[value].origin).collect();
+        let holders =
+            registers.iter().filter_map(holder).map(|value| self.values[value].origin).collect();
         self.report(ErrorKind::OutOfRegisters { class, holders }, at);
         registers[0]
     }
 
     /// Appends a line, if it can run.
     fn push(&mut self, line: Line) {
-        let written = line.writes.map(|value| (usize::from(self.values[value].register.number()), value));
+        let written =
+            line.writes.map(|value| (usize::from(self.values[value].register.number()), value));
         let at = line.at;
         let function = self.function();
         let Some(holds) = &mut function.holds else {
@@ -687,7 +749,8 @@ impl Core {
         function.lines.push(line);
     }
 
-    /// Makes the latest line put its result into another value's register, if the result is all that the line does.
+    /// Makes the latest line put its result into another value's register, if the result is all
+    /// that the line does.
     fn retarget(&mut self, from: &Value, to: &Value) -> bool {
         let function = self.function();
         if function.holds.is_none() || function.ends_in_label().is_some() {

@@ -3,7 +3,8 @@
 use crate::insn::{Compare, Width};
 use crate::value::{Operand, Value};
 
-/// A question about values, asked at the branch that it is given to. `and` and `or` stop at the first answer.
+/// A question about values, asked at the branch that it is given to. `and` and `or` stop at the
+/// first answer.
 #[must_use = "a condition asks nothing until a branch takes it"]
 #[derive(Clone)]
 pub struct Condition(pub(crate) Question);

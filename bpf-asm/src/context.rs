@@ -13,7 +13,10 @@ mod tracing;
 mod xdp;
 
 pub use cgroup_sock::bpf_sock;
-pub use iter::{bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp, bpf_iter_meta};
+pub use iter::{
+    bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp,
+    bpf_iter_meta,
+};
 pub use sk_buff::__sk_buff;
 pub use sk_lookup::bpf_sk_lookup;
 pub use sk_msg::sk_msg_md;

@@ -92,13 +92,21 @@ pub(crate) fn effect(insn: &Insn, passed: usize) -> Effect {
             Effect::does(of(Register::R6).with(index), Registers::TEMPORARY)
         }
         Insn::Wide(wide) => Effect::makes(wide.dst, Registers::NONE),
-        Insn::Store(store) => Effect::does(of(store.base).with(of_source(store.src)), Registers::NONE),
-        Insn::StoreRelease(store) => Effect::does(of(store.base).with(of(store.src)), Registers::NONE),
+        Insn::Store(store) => {
+            Effect::does(of(store.base).with(of_source(store.src)), Registers::NONE)
+        }
+        Insn::StoreRelease(store) => {
+            Effect::does(of(store.base).with(of(store.src)), Registers::NONE)
+        }
         Insn::Atomic(atomic) => {
             let reads = of(atomic.base).with(of(atomic.src));
             match atomic.op {
-                AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => Effect::does(reads, Registers::NONE),
-                AtomicOp::CompareExchange => Effect::does(reads.with(of(Register::R0)), of(Register::R0)),
+                AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {
+                    Effect::does(reads, Registers::NONE)
+                }
+                AtomicOp::CompareExchange => {
+                    Effect::does(reads.with(of(Register::R0)), of(Register::R0))
+                }
                 _ => Effect::does(reads, of(atomic.src)),
             }
         }
@@ -109,7 +117,9 @@ pub(crate) fn effect(insn: &Insn, passed: usize) -> Effect {
             };
             Effect::does(Registers::arguments(passed).with(callee), Registers::TEMPORARY)
         }
-        Insn::Jump(_) | Insn::JumpLong(_) | Insn::MayGoto(_) => Effect::does(Registers::NONE, Registers::NONE),
+        Insn::Jump(_) | Insn::JumpLong(_) | Insn::MayGoto(_) => {
+            Effect::does(Registers::NONE, Registers::NONE)
+        }
         Insn::JumpRegister(jump) => Effect::does(of(jump.target), Registers::NONE),
         Insn::JumpIf(jump) => Effect::does(of(jump.dst).with(of_source(jump.src)), Registers::NONE),
         Insn::Exit => Effect::does(of(Register::R0), Registers::NONE),

@@ -1,10 +1,12 @@
 //! ELF objects, as compilers write them and libbpf loads them.
 //!
-//! [`write()`] makes a relocatable object of what a [`Unit`] holds: programs, maps with their types, functions and lines.
-//! libbpf (1.1 is tested) and everything built on it, such as `bpftool prog loadall`, creates the maps, puts their
-//! descriptors in and loads the programs. [`read()`] takes such an object apart again, be it written here or by clang.
+//! [`write()`] makes a relocatable object of what a [`Unit`] holds: programs, maps with their
+//! types, functions and lines. libbpf (1.1 is tested) and everything built on it, such as `bpftool
+//! prog loadall`, creates the maps, puts their descriptors in and loads the programs. [`read()`]
+//! takes such an object apart again, be it written here or by clang.
 //!
-//! [`disassemble()`] makes a text of any object, of which [`assemble()`] makes the same object: the one that has all.
+//! [`disassemble()`] makes a text of any object, of which [`assemble()`] makes the same object: the
+//! one that has all.
 //!
 //! ```
 //! use bpf_asm::text::{self, Style};
@@ -77,7 +79,8 @@ const BTF_EXT: &str = ".BTF.ext";
 /// Programs that share their maps, under one licence.
 ///
 /// # Errors
-/// [`UnitError`] if programs have different maps under one name, or an iterator does not say of what.
+/// [`UnitError`] if programs have different maps under one name, or an iterator does not say of
+/// what.
 pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     let mut joined = Unit { license: Some(license.to_owned()), ..Unit::default() };
     for program in programs {
@@ -106,11 +109,17 @@ fn check(program: &Program) -> Result<(), UnitError> {
         return Err(UnitError::Missing { program: name(), what: "read-only data" });
     }
     if !program.kernel_functions().is_empty() {
-        return Err(UnitError::Missing { program: name(), what: "functions of the kernel by name" });
+        return Err(UnitError::Missing {
+            program: name(),
+            what: "functions of the kernel by name",
+        });
     }
     let more = |map: &MapDef| map.numa_node.is_some() || map.extra != 0 || map.inner.is_some();
     if program.maps().iter().any(more) {
-        return Err(UnitError::Missing { program: name(), what: "maps with a NUMA node, `map_extra` or an inner map" });
+        return Err(UnitError::Missing {
+            program: name(),
+            what: "maps with a NUMA node, `map_extra` or an inner map",
+        });
     }
     Ok(())
 }
@@ -135,7 +144,8 @@ fn section(program: &Program) -> Result<String, UnitError> {
         ProgramType::PostBind4 => "cgroup/post_bind4".to_owned(),
         ProgramType::PostBind6 => "cgroup/post_bind6".to_owned(),
         ProgramType::SockOps => "sockops".to_owned(),
-        // A libbpf that is not of the newest does not know "sk_skb/verdict", which says where it attaches.
+        // A libbpf that is not of the newest does not know "sk_skb/verdict", which says where it
+        // attaches.
         ProgramType::SkSkbVerdict => "sk_skb".to_owned(),
         ProgramType::CgroupDevice => "cgroup/dev".to_owned(),
         ProgramType::SkMsg => "sk_msg".to_owned(),
@@ -172,6 +182,11 @@ fn section(program: &Program) -> Result<String, UnitError> {
             }
             _ => return Err(unknown()),
         },
-        kind => return Err(UnitError::Type { program: program.name().to_owned(), number: kind.number() }),
+        kind => {
+            return Err(UnitError::Type {
+                program: program.name().to_owned(),
+                number: kind.number(),
+            });
+        }
     })
 }

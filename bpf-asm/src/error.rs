@@ -37,7 +37,9 @@ pub enum ErrorKind {
         by: Location,
     },
     /// A value is read after something else was written into its register.
-    #[error("reads the value made at {value} from {register}, into which {by} has written another value")]
+    #[error(
+        "reads the value made at {value} from {register}, into which {by} has written another value"
+    )]
     Overwritten {
         /// Where the value was made.
         value: Location,
@@ -47,7 +49,9 @@ pub enum ErrorKind {
         by: Location,
     },
     /// A value is read where some path leads that never made it.
-    #[error("reads the value made at {value} from {register}, but not every path that reaches {join} has made it")]
+    #[error(
+        "reads the value made at {value} from {register}, but not every path that reaches {join} has made it"
+    )]
     NotOnEveryPath {
         /// Where the value was made.
         value: Location,
@@ -57,7 +61,9 @@ pub enum ErrorKind {
         join: Location,
     },
     /// A value is read in a function that did not make it.
-    #[error("reads the value made at {value}, which belongs to another function; pass it as an argument")]
+    #[error(
+        "reads the value made at {value}, which belongs to another function; pass it as an argument"
+    )]
     OtherFunction {
         /// Where the value was made.
         value: Location,
@@ -101,13 +107,17 @@ pub enum ErrorKind {
         frames: Vec<(String, usize)>,
     },
     /// Functions call each other too deeply.
-    #[error("calls from here nest {given} functions deep, the program included; the kernel allows 8")]
+    #[error(
+        "calls from here nest {given} functions deep, the program included; the kernel allows 8"
+    )]
     TooManyFrames {
         /// How deep.
         given: usize,
     },
     /// A helper is told of more memory than there is.
-    #[error("{helper} is told that {given} bytes are there, but the place that it is given has {size}")]
+    #[error(
+        "{helper} is told that {given} bytes are there, but the place that it is given has {size}"
+    )]
     SizeOfMemory {
         /// The helper.
         helper: &'static str,
@@ -117,7 +127,9 @@ pub enum ErrorKind {
         size: usize,
     },
     /// A memory offset outside the 16 bits of an instruction.
-    #[error("the offset {offset} does not fit: memory is reached from -32768 to 32767 bytes around a pointer")]
+    #[error(
+        "the offset {offset} does not fit: memory is reached from -32768 to 32767 bytes around a pointer"
+    )]
     OffsetRange {
         /// The offset in bytes.
         offset: i64,
@@ -166,7 +178,9 @@ pub enum ErrorKind {
     #[error("uses a label of another function; a jump stays in its function")]
     LabelOfOtherFunction,
     /// Code behind a return or jump that nothing leads to.
-    #[error("this can never run: the code before it has returned or jumped away, and no label leads here")]
+    #[error(
+        "this can never run: the code before it has returned or jumped away, and no label leads here"
+    )]
     Unreachable,
     /// A function that ends without returning.
     #[error(
@@ -177,16 +191,22 @@ pub enum ErrorKind {
         function: String,
     },
     /// A function that nothing calls, which the kernel refuses.
-    #[error("the function `{function}` is never called, and the kernel refuses unreachable code; leave it out")]
+    #[error(
+        "the function `{function}` is never called, and the kernel refuses unreachable code; leave it out"
+    )]
     NeverCalled {
         /// The function's name.
         function: String,
     },
     /// The context was asked for when r1 no longer held it.
-    #[error("the context is no longer in r1; take it once, as the program's first step, and keep it")]
+    #[error(
+        "the context is no longer in r1; take it once, as the program's first step, and keep it"
+    )]
     ContextGone,
     /// The context is not where loads from the packet look for it.
-    #[error("loads from the packet want the context in r6, and it is in {register}; take it before any value is kept")]
+    #[error(
+        "loads from the packet want the context in r6, and it is in {register}; take it before any value is kept"
+    )]
     ContextElsewhere {
         /// The register that holds it.
         register: Register,
@@ -216,7 +236,9 @@ pub enum ErrorKind {
         insn: Insn,
     },
     /// A register is asked for that a value has.
-    #[error("{register} holds the value made at {value}; drop that value, or use emit() to give it a new content")]
+    #[error(
+        "{register} holds the value made at {value}; drop that value, or use emit() to give it a new content"
+    )]
     RegisterTaken {
         /// The register.
         register: Register,
@@ -253,7 +275,9 @@ pub enum ErrorKind {
         map: &'static str,
     },
     /// The value of a map that has no address.
-    #[error("the map `{map}` is of kind {kind:?}, and only values of an Array have an address; look the value up")]
+    #[error(
+        "the map `{map}` is of kind {kind:?}, and only values of an Array have an address; look the value up"
+    )]
     MapValue {
         /// The map's name.
         map: &'static str,
@@ -353,7 +377,9 @@ struct Emptied(Option<(&'static str, Location)>);
 impl fmt::Display for Emptied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some((call, by)) => write!(f, "which {call} at {by} has overwritten; keep() the value before the call"),
+            Some((call, by)) => {
+                write!(f, "which {call} at {by} has overwritten; keep() the value before the call")
+            }
             None => f.write_str("into which nothing has been written"),
         }
     }

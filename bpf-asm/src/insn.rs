@@ -1,10 +1,11 @@
 //! Instructions, typed by class: RFC 9669, and what kernels have beyond it.
 //!
-//! Every number in an instruction has the type of its bits in the encoding, so a number that does not fit cannot be
-//! written down; who computes one has to say what happens when it does not fit.
+//! Every number in an instruction has the type of its bits in the encoding, so a number that does
+//! not fit cannot be written down; who computes one has to say what happens when it does not fit.
 //!
-//! [`Insn::encode`] and [`decode`] go between instructions and bytes, [`Insn::since`] tells which version of the
-//! instruction set and which kernel has a form, and `Display` writes the kernel's own notation.
+//! [`Insn::encode`] and [`decode`] go between instructions and bytes, [`Insn::since`] tells which
+//! version of the instruction set and which kernel has a form, and `Display` writes the kernel's
+//! own notation.
 
 mod address_space;
 mod alu;
@@ -157,8 +158,8 @@ impl Insn {
 
 /// The kernel's own notation, as verifier logs and bpftool print it.
 ///
-/// It differs in two places, so that the text alone says what the bytes are: a 64-bit number has `ll` behind it, as
-/// compilers write it, and the negative number of a comparison has its sign.
+/// It differs in two places, so that the text alone says what the bytes are: a 64-bit number has
+/// `ll` behind it, as compilers write it, and the negative number of a comparison has its sign.
 impl fmt::Display for Insn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,7 +203,8 @@ mod tests {
         Insn::Atomic(Atomic { width, op, base: R10, offset: -8, src: R2 })
     }
 
-    /// Opcodes are those of RFC 9669, appendix A; the text is what the kernel's disassembler prints.
+    /// Opcodes are those of RFC 9669, appendix A; the text is what the kernel's disassembler
+    /// prints.
     #[test]
     fn every_instruction_has_the_bytes_of_the_rfc_and_the_text_of_the_kernel() {
         use Source::{Imm, Reg};
@@ -211,7 +213,11 @@ mod tests {
             (alu(W64, AluOp::Neg, Imm(0)), 0x8701_0000_0000_0000, "r1 = -r1"),
             (alu(W32, AluOp::Neg, Reg(R2)), 0x8401_0000_0000_0000, "w1 = -w1"),
             (Insn::Jump(Jump { offset: -3 }), 0x0500_fdff_0000_0000, "goto pc-3"),
-            (Insn::Call(Call::Helper { id: 1 }), 0x8500_0000_0100_0000, "call bpf_map_lookup_elem#1"),
+            (
+                Insn::Call(Call::Helper { id: 1 }),
+                0x8500_0000_0100_0000,
+                "call bpf_map_lookup_elem#1",
+            ),
             (Insn::Call(Call::Helper { id: 999 }), 0x8500_0000_e703_0000, "call unknown#999"),
             (Insn::Call(Call::Local { offset: -2 }), 0x8510_0000_feff_ffff, "call pc-2"),
             (Insn::Exit, 0x9500_0000_0000_0000, "exit"),
@@ -219,8 +225,16 @@ mod tests {
             (Insn::MayGoto(MayGoto { offset: 5 }), 0xe500_0500_0000_0000, "may_goto pc+5"),
             (Insn::JumpRegister(JumpRegister { target: R7 }), 0x0d07_0000_0000_0000, "gotox r7"),
             (Insn::Call(Call::Register(R7)), 0x8d07_0000_0000_0000, "callx r7"),
-            (Insn::Call(Call::Kernel { id: 258, btf: 0 }), 0x8520_0000_0201_0000, "call kernel-function#258"),
-            (Insn::Call(Call::Kernel { id: 258, btf: 3 }), 0x8520_0300_0201_0000, "call kernel-function#258, btf 3"),
+            (
+                Insn::Call(Call::Kernel { id: 258, btf: 0 }),
+                0x8520_0000_0201_0000,
+                "call kernel-function#258",
+            ),
+            (
+                Insn::Call(Call::Kernel { id: 258, btf: 3 }),
+                0x8520_0300_0201_0000,
+                "call kernel-function#258, btf 3",
+            ),
             (
                 Insn::AddressSpaceCast(AddressSpaceCast { dst: R1, src: R2, to: 0, from: 1 }),
                 0xbf21_0100_0100_0000,
@@ -242,7 +256,11 @@ mod tests {
                 "r0 = *(u8 *)skb[r7 + -1]",
             ),
             (jump(W64, Compare::Eq, Imm(-1)), 0x1503_feff_ffff_ffff, "if r3 == -0x1 goto pc-2"),
-            (jump(W32, Compare::Sgt, Imm(i32::MIN)), 0x6603_feff_0000_0080, "if w3 s> -0x80000000 goto pc-2"),
+            (
+                jump(W32, Compare::Sgt, Imm(i32::MIN)),
+                0x6603_feff_0000_0080,
+                "if w3 s> -0x80000000 goto pc-2",
+            ),
         ];
         let extensions = [
             (Extension::ByteTo32, 0xbc, 8, "w1 = (s8)w2"),
@@ -265,10 +283,25 @@ mod tests {
             table.push((insn, opcode << 56 | 0x0021_0800_0000_0000, text));
         }
         let ordered = [
-            (Size::W, 0xc3, "r1 = load_acquire((u32 *)(r2 +8))", "store_release((u32 *)(r1 +8), r2)"),
-            (Size::H, 0xcb, "r1 = load_acquire((u16 *)(r2 +8))", "store_release((u16 *)(r1 +8), r2)"),
+            (
+                Size::W,
+                0xc3,
+                "r1 = load_acquire((u32 *)(r2 +8))",
+                "store_release((u32 *)(r1 +8), r2)",
+            ),
+            (
+                Size::H,
+                0xcb,
+                "r1 = load_acquire((u16 *)(r2 +8))",
+                "store_release((u16 *)(r1 +8), r2)",
+            ),
             (Size::B, 0xd3, "r1 = load_acquire((u8 *)(r2 +8))", "store_release((u8 *)(r1 +8), r2)"),
-            (Size::DW, 0xdb, "r1 = load_acquire((u64 *)(r2 +8))", "store_release((u64 *)(r1 +8), r2)"),
+            (
+                Size::DW,
+                0xdb,
+                "r1 = load_acquire((u64 *)(r2 +8))",
+                "store_release((u64 *)(r1 +8), r2)",
+            ),
         ];
         for (size, opcode, load, store) in ordered {
             let insn = Insn::LoadAcquire(LoadAcquire { size, dst: R1, base: R2, offset: 8 });
@@ -292,10 +325,26 @@ mod tests {
         ];
         let mut texts: Vec<(Insn, u64, String)> = Vec::new();
         for (op, code, symbol) in alus {
-            texts.push((alu(W64, op, Imm(-2)), (code | 0x07) << 56 | 0x0001_0000_feff_ffff, format!("r1 {symbol} -2")));
-            texts.push((alu(W64, op, Reg(R9)), (code | 0x0f) << 56 | 0x0091_0000_0000_0000, format!("r1 {symbol} r9")));
-            texts.push((alu(W32, op, Imm(-2)), (code | 0x04) << 56 | 0x0001_0000_feff_ffff, format!("w1 {symbol} -2")));
-            texts.push((alu(W32, op, Reg(R9)), (code | 0x0c) << 56 | 0x0091_0000_0000_0000, format!("w1 {symbol} w9")));
+            texts.push((
+                alu(W64, op, Imm(-2)),
+                (code | 0x07) << 56 | 0x0001_0000_feff_ffff,
+                format!("r1 {symbol} -2"),
+            ));
+            texts.push((
+                alu(W64, op, Reg(R9)),
+                (code | 0x0f) << 56 | 0x0091_0000_0000_0000,
+                format!("r1 {symbol} r9"),
+            ));
+            texts.push((
+                alu(W32, op, Imm(-2)),
+                (code | 0x04) << 56 | 0x0001_0000_feff_ffff,
+                format!("w1 {symbol} -2"),
+            ));
+            texts.push((
+                alu(W32, op, Reg(R9)),
+                (code | 0x0c) << 56 | 0x0091_0000_0000_0000,
+                format!("w1 {symbol} w9"),
+            ));
         }
         for (op, code, symbol) in [(AluOp::Sdiv, 0x30, "s/="), (AluOp::Smod, 0x90, "s%=")] {
             let signed = 1 << 40;
@@ -326,9 +375,17 @@ mod tests {
         for (compare, code, symbol) in jumps {
             for (width, imm, reg, letter) in [(W64, 0x05, 0x0d, 'r'), (W32, 0x06, 0x0e, 'w')] {
                 let text = format!("if {letter}3 {symbol} 0x7 goto pc-2");
-                texts.push((jump(width, compare, Imm(7)), (code | imm) << 56 | 0x0003_feff_0700_0000, text));
+                texts.push((
+                    jump(width, compare, Imm(7)),
+                    (code | imm) << 56 | 0x0003_feff_0700_0000,
+                    text,
+                ));
                 let text = format!("if {letter}3 {symbol} {letter}4 goto pc-2");
-                texts.push((jump(width, compare, Reg(R4)), (code | reg) << 56 | 0x0043_feff_0000_0000, text));
+                texts.push((
+                    jump(width, compare, Reg(R4)),
+                    (code | reg) << 56 | 0x0043_feff_0000_0000,
+                    text,
+                ));
             }
         }
         for (size, load, store_imm, store, name) in [
@@ -338,11 +395,23 @@ mod tests {
             (Size::DW, 0x79, 0x7a, 0x7b, "u64"),
         ] {
             let insn = Insn::Load(Load { size, dst: R1, base: R2, offset: 8 });
-            texts.push((insn, load << 56 | 0x0021_0800_0000_0000, format!("r1 = *({name} *)(r2 +8)")));
+            texts.push((
+                insn,
+                load << 56 | 0x0021_0800_0000_0000,
+                format!("r1 = *({name} *)(r2 +8)"),
+            ));
             let insn = Insn::Store(Store { size, base: R10, offset: -16, src: Imm(-1) });
-            texts.push((insn, store_imm << 56 | 0x000a_f0ff_ffff_ffff, format!("*({name} *)(r10 -16) = -1")));
+            texts.push((
+                insn,
+                store_imm << 56 | 0x000a_f0ff_ffff_ffff,
+                format!("*({name} *)(r10 -16) = -1"),
+            ));
             let insn = Insn::Store(Store { size, base: R10, offset: -16, src: Reg(R5) });
-            texts.push((insn, store << 56 | 0x005a_f0ff_0000_0000, format!("*({name} *)(r10 -16) = r5")));
+            texts.push((
+                insn,
+                store << 56 | 0x005a_f0ff_0000_0000,
+                format!("*({name} *)(r10 -16) = r5"),
+            ));
         }
         for (op, code, text32, text64) in [
             (AtomicOp::Add, 0x00, "lock *(u32 *)(r10 -8) += r2", "lock *(u64 *)(r10 -8) += r2"),
@@ -389,8 +458,11 @@ mod tests {
             table.push((atomic(W32, op), 0xc32a_f8ff_0000_0000 | code << 24, text32));
             table.push((atomic(W64, op), 0xdb2a_f8ff_0000_0000 | code << 24, text64));
         }
-        let orders =
-            [(ByteOrder::Little, 0xd4, "le"), (ByteOrder::Big, 0xdc, "be"), (ByteOrder::Swapped, 0xd7, "bswap")];
+        let orders = [
+            (ByteOrder::Little, 0xd4, "le"),
+            (ByteOrder::Big, 0xdc, "be"),
+            (ByteOrder::Swapped, 0xd7, "bswap"),
+        ];
         for (order, code, name) in orders {
             for bits in [EndianBits::B16, EndianBits::B32, EndianBits::B64] {
                 let text = format!("r1 = {name}{} r1", bits as u32);
@@ -426,10 +498,28 @@ mod tests {
                 "r1 = 0x1122334455667788 ll",
             ),
             (WideSource::Map { fd: 5 }, 0x11, [5, 0, 0, 0], [0; 4], "r1 = map[fd:5]"),
-            (WideSource::MapValue { fd: 5, offset: 8 }, 0x21, [5, 0, 0, 0], [8, 0, 0, 0], "r1 = map[fd:5][0]+8"),
+            (
+                WideSource::MapValue { fd: 5, offset: 8 },
+                0x21,
+                [5, 0, 0, 0],
+                [8, 0, 0, 0],
+                "r1 = map[fd:5][0]+8",
+            ),
             (WideSource::Variable { id: 5, btf: 0 }, 0x31, [5, 0, 0, 0], [0; 4], "r1 = btf[id:5]"),
-            (WideSource::Variable { id: 5, btf: 8 }, 0x31, [5, 0, 0, 0], [8, 0, 0, 0], "r1 = btf[id:5, fd:8]"),
-            (WideSource::Function { offset: -2 }, 0x41, [0xfe, 255, 255, 255], [0; 4], "r1 = subprog[-2]"),
+            (
+                WideSource::Variable { id: 5, btf: 8 },
+                0x31,
+                [5, 0, 0, 0],
+                [8, 0, 0, 0],
+                "r1 = btf[id:5, fd:8]",
+            ),
+            (
+                WideSource::Function { offset: -2 },
+                0x41,
+                [0xfe, 255, 255, 255],
+                [0; 4],
+                "r1 = subprog[-2]",
+            ),
             (WideSource::MapIndex { index: 5 }, 0x51, [5, 0, 0, 0], [0; 4], "r1 = map[idx:5]"),
             (
                 WideSource::MapIndexValue { index: 5, offset: 8 },
@@ -454,25 +544,53 @@ mod tests {
         use Source::{Imm, Reg};
         use Width::{W32, W64};
         let wide = |source| Insn::Wide(Wide { dst: R1, source });
-        let memory = |size| (Insn::Load(Load { size, dst: R1, base: R2, offset: 0 }), "Linux 3.18 (v1)");
+        let memory =
+            |size| (Insn::Load(Load { size, dst: R1, base: R2, offset: 0 }), "Linux 3.18 (v1)");
         let table = [
             memory(Size::B),
             (Insn::Exit, "Linux 3.18 (v1)"),
             (Insn::Jump(Jump { offset: 0 }), "Linux 3.18 (v1)"),
-            (Insn::Store(Store { size: Size::W, base: R1, offset: 0, src: Imm(0) }), "Linux 3.18 (v1)"),
+            (
+                Insn::Store(Store { size: Size::W, base: R1, offset: 0, src: Imm(0) }),
+                "Linux 3.18 (v1)",
+            ),
             (alu(W32, AluOp::Add, Imm(0)), "Linux 3.18 (v1)"),
             (alu(W64, AluOp::Arsh, Imm(1)), "Linux 3.18 (v1)"),
             (alu(W32, AluOp::Arsh, Imm(1)), "Linux 5.0 (v1)"),
             (alu(W64, AluOp::Sdiv, Reg(R2)), "Linux 6.6 (v4)"),
             (alu(W32, AluOp::Smod, Imm(2)), "Linux 6.6 (v4)"),
-            (Insn::Endian(Endian { order: ByteOrder::Big, bits: EndianBits::B16, dst: R1 }), "Linux 3.18 (v1)"),
-            (Insn::Endian(Endian { order: ByteOrder::Swapped, bits: EndianBits::B16, dst: R1 }), "Linux 6.6 (v4)"),
-            (Insn::SignExtend(SignExtend { extension: Extension::ByteTo32, dst: R1, src: R2 }), "Linux 6.6 (v4)"),
-            (Insn::AddressSpaceCast(AddressSpaceCast { dst: R1, src: R2, to: 0, from: 1 }), "Linux 6.9 (extension)"),
-            (Insn::LoadSigned(LoadSigned { size: SignedSize::B, dst: R1, base: R2, offset: 0 }), "Linux 6.6 (v4)"),
-            (Insn::LoadAcquire(LoadAcquire { size: Size::B, dst: R1, base: R2, offset: 0 }), "Linux 6.15 (v4)"),
-            (Insn::StoreRelease(StoreRelease { size: Size::B, base: R1, offset: 0, src: R2 }), "Linux 6.15 (v4)"),
-            (Insn::Packet(Packet { size: PacketSize::B, index: None, offset: 0 }), "Linux 3.19 (v1)"),
+            (
+                Insn::Endian(Endian { order: ByteOrder::Big, bits: EndianBits::B16, dst: R1 }),
+                "Linux 3.18 (v1)",
+            ),
+            (
+                Insn::Endian(Endian { order: ByteOrder::Swapped, bits: EndianBits::B16, dst: R1 }),
+                "Linux 6.6 (v4)",
+            ),
+            (
+                Insn::SignExtend(SignExtend { extension: Extension::ByteTo32, dst: R1, src: R2 }),
+                "Linux 6.6 (v4)",
+            ),
+            (
+                Insn::AddressSpaceCast(AddressSpaceCast { dst: R1, src: R2, to: 0, from: 1 }),
+                "Linux 6.9 (extension)",
+            ),
+            (
+                Insn::LoadSigned(LoadSigned { size: SignedSize::B, dst: R1, base: R2, offset: 0 }),
+                "Linux 6.6 (v4)",
+            ),
+            (
+                Insn::LoadAcquire(LoadAcquire { size: Size::B, dst: R1, base: R2, offset: 0 }),
+                "Linux 6.15 (v4)",
+            ),
+            (
+                Insn::StoreRelease(StoreRelease { size: Size::B, base: R1, offset: 0, src: R2 }),
+                "Linux 6.15 (v4)",
+            ),
+            (
+                Insn::Packet(Packet { size: PacketSize::B, index: None, offset: 0 }),
+                "Linux 3.19 (v1)",
+            ),
             (atomic(W64, AtomicOp::Add), "Linux 3.18 (v1)"),
             (atomic(W64, AtomicOp::Or), "Linux 5.12 (v3)"),
             (atomic(W32, AtomicOp::FetchAdd), "Linux 5.12 (v3)"),
@@ -553,7 +671,8 @@ mod tests {
             let both = [half, second.to_be_bytes()].concat();
             assert_eq!(decode(&both)[0], Decoded::Data(Data::new(&half)));
         }
-        let map = [0x1811_0000_0100_0000u64.to_be_bytes(), 0x0000_0000_0100_0000u64.to_be_bytes()].concat();
+        let map = [0x1811_0000_0100_0000u64.to_be_bytes(), 0x0000_0000_0100_0000u64.to_be_bytes()]
+            .concat();
         assert_eq!(decode(&map).len(), 2, "a map with something in the upper half");
     }
 }

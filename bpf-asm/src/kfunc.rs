@@ -6,12 +6,13 @@
 use crate::helper::{Arg, Call};
 use crate::value::Ptr;
 
-/// `bpf_rdonly_cast` (kernel/bpf/helpers.c): any value as an untrusted pointer to a kernel structure,
-/// whose members can then be loaded with [`Ptr::member`]. A load that faults gives 0.
+/// `bpf_rdonly_cast` (kernel/bpf/helpers.c): any value as an untrusted pointer to a kernel
+/// structure, whose members can then be loaded with [`Ptr::member`]. A load that faults gives 0.
 ///
-/// `id` is the BTF id of the kfunc, `structure` that of the structure, both in the kernel's own BTF.
-/// The verifier replaces the call by a move and checks the loads against that BTF; a member that is a
-/// pointer there is loaded as a pointer. It takes CAP_PERFMON and a GPL-compatible licence. Since 6.2.
+/// `id` is the BTF id of the kfunc, `structure` that of the structure, both in the kernel's own
+/// BTF. The verifier replaces the call by a move and checks the loads against that BTF; a member
+/// that is a pointer there is loaded as a pointer. It takes CAP_PERFMON and a GPL-compatible
+/// licence. Since 6.2.
 pub fn rdonly_cast<T>(id: u32, object: impl Into<Arg>, structure: u32) -> Call<Ptr<T>> {
     Call::kernel(id, vec![object.into(), i64::from(structure).into()])
 }

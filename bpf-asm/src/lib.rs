@@ -1,9 +1,11 @@
-//! eBPF programs written in Rust: a typed builder whose errors, verifier logs and disassembly name Rust lines.
+//! eBPF programs written in Rust: a typed builder whose errors, verifier logs and disassembly name
+//! Rust lines.
 //!
-//! A [`Builder`] writes one program. Registers are values ([`Reg`], [`Ptr`]) that are free again when they are dropped;
-//! [`Builder::keep`] moves one to where calls cannot destroy it. Memory is reached by field ([`record!`], [`context`]),
-//! the stack by typed [`Slot`]s, the kernel by typed [`helper`]s and [`MapRef`]s. Branches are closures, or jumps to
-//! [`Label`]s. Nothing fails on the way: [`Builder::finish`] gives the [`Program`], or everything that is wrong with it.
+//! A [`Builder`] writes one program. Registers are values ([`Reg`], [`Ptr`]) that are free again
+//! when they are dropped; [`Builder::keep`] moves one to where calls cannot destroy it. Memory is
+//! reached by field ([`record!`], [`context`]), the stack by typed [`Slot`]s, the kernel by typed
+//! [`helper`]s and [`MapRef`]s. Branches are closures, or jumps to [`Label`]s. Nothing fails on the
+//! way: [`Builder::finish`] gives the [`Program`], or everything that is wrong with it.
 //!
 //! # A first program
 //!
@@ -48,10 +50,11 @@
 //!
 //! # Into the kernel
 //!
-//! [`Program::relocate`] gives the instructions for `BPF_PROG_LOAD`, with the descriptors of [`Program::maps`] in them;
-//! `Program::btf` describes their Rust lines, so that `bpftool prog dump xlated linum` and the verifier name them, and
-//! [`log`] folds what the verifier says around them. The README's three programs, a socket filter, an XDP counter and a
-//! cgroup program, are whole examples, with a loader on the crate `bpf-syscalls` beside them.
+//! [`Program::relocate`] gives the instructions for `BPF_PROG_LOAD`, with the descriptors of
+//! [`Program::maps`] in them; `Program::btf` describes their Rust lines, so that `bpftool prog dump
+//! xlated linum` and the verifier name them, and [`log`] folds what the verifier says around them.
+//! The README's three programs, a socket filter, an XDP counter and a cgroup program, are whole
+//! examples, with a loader on the crate `bpf-syscalls` beside them.
 //!
 //! # Where things are
 //!
@@ -76,16 +79,18 @@
 //!
 //! # What is found before a kernel sees it
 //!
-//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read after a call has taken their register or where not
-//! every path has made them, bytes of the stack read before they are written (also by a helper), sizes, numbers, offsets and
-//! jumps that do not fit, paths without an end, labels without a place, code that cannot run, frames that are too large
-//! together. That a program returns something, and that keys and values have their map's types, the Rust compiler sees to.
+//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read after a call has taken
+//! their register or where not every path has made them, bytes of the stack read before they are
+//! written (also by a helper), sizes, numbers, offsets and jumps that do not fit, paths without an
+//! end, labels without a place, code that cannot run, frames that are too large together. That a
+//! program returns something, and that keys and values have their map's types, the Rust compiler
+//! sees to.
 //!
 //! # Programs for one machine
 //!
-//! A program is assembled where it is loaded, so an `if` of Rust decides what is in it. What that leaves behind is
-//! optimised away: arithmetic and branches on numbers that are known, results that nobody reads, moves, jumps to jumps.
-//! [`Builder::finish_as_written`] leaves everything in.
+//! A program is assembled where it is loaded, so an `if` of Rust decides what is in it. What that
+//! leaves behind is optimised away: arithmetic and branches on numbers that are known, results that
+//! nobody reads, moves, jumps to jumps. [`Builder::finish_as_written`] leaves everything in.
 #![deny(missing_docs)]
 
 #[cfg(feature = "btf")]
@@ -120,9 +125,10 @@ pub use condition::Condition;
 #[cfg(target_arch = "x86_64")]
 pub use context::pt_regs;
 pub use context::{
-    __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp, bpf_iter_meta,
-    bpf_map, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops, bpf_sockopt, file, packet,
-    seq_file, sk_msg_md, sock, sock_recv_length, socket, task_struct, tcp_sock, tcp6_sock, xdp_md,
+    __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp,
+    bpf_iter_meta, bpf_map, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
+    bpf_sock_ops, bpf_sockopt, file, packet, seq_file, sk_msg_md, sock, sock_recv_length, socket,
+    task_struct, tcp_sock, tcp6_sock, xdp_md,
 };
 pub use error::{BuildError, BuildErrors, ErrorKind, Location};
 pub use helper::{Arg, At, Call, NULL};

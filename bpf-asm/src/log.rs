@@ -1,13 +1,17 @@
-//! Verifier logs for people: the whole log of a refused program, folded around the lines that wrote it.
+//! Verifier logs for people: the whole log of a refused program, folded around the lines that wrote
+//! it.
 //!
-//! A log tells which instructions the verifier followed, and between them whatever else it found worth saying; the
-//! last instruction is the one that it refused. What it says in words differs from kernel to kernel, so nothing here
-//! depends on it. Only two of its habits are used, and where they are missing the log is shown as it is:
+//! A log tells which instructions the verifier followed, and between them whatever else it found
+//! worth saying; the last instruction is the one that it refused. What it says in words differs
+//! from kernel to kernel, so nothing here depends on it. Only two of its habits are used, and where
+//! they are missing the log is shown as it is:
 //!
 //! * an instruction is a line `slot: (opcode) text` (kernel `kernel/bpf/disasm.c`);
-//! * what is known of a register is a word `R1=…` (`print_verifier_state`, kernel `kernel/bpf/log.c`).
+//! * what is known of a register is a word `R1=…` (`print_verifier_state`, kernel
+//!   `kernel/bpf/log.c`).
 //!
-//! Which line of the source wrote an instruction comes from the [`Program`], since kernels before 6.4 do not say it.
+//! Which line of the source wrote an instruction comes from the [`Program`], since kernels before
+//! 6.4 do not say it.
 //!
 //! ```
 //! use bpf_asm::{Builder, ProgramType, log::VerifierLog};
@@ -41,8 +45,8 @@ use crate::program::Program;
 use entry::Entry;
 use state::Registers;
 
-/// The log of a refused program beside the program. Displayed, it is every line of the log in its order, under the
-/// source line that it is about, and at the end what to look at first.
+/// The log of a refused program beside the program. Displayed, it is every line of the log in its
+/// order, under the source line that it is about, and at the end what to look at first.
 #[derive(Debug, Clone)]
 pub struct VerifierLog<'a> {
     program: &'a str,
@@ -55,12 +59,14 @@ pub struct VerifierLog<'a> {
 pub struct Stop<'a> {
     /// The slot of the instruction, counted from the program's start.
     pub slot: usize,
-    /// The source line of the instruction; `None` if the program has no such slot, so that the log is another's.
+    /// The source line of the instruction; `None` if the program has no such slot, so that the log
+    /// is another's.
     pub at: Option<Origin<'a>>,
-    /// What the log says after the instruction: its first paragraph, without the statistics at its end.
+    /// What the log says after the instruction: its first paragraph, without the statistics at its
+    /// end.
     pub complaint: Vec<&'a str>,
-    /// What was known of registers before the instruction, by number: what the log said last and nothing has changed
-    /// since. Older kernels say it seldom, and little is left of it then.
+    /// What was known of registers before the instruction, by number: what the log said last and
+    /// nothing has changed since. Older kernels say it seldom, and little is left of it then.
     pub registers: Vec<(u8, &'a str)>,
 }
 
@@ -92,24 +98,29 @@ impl<'a> VerifierLog<'a> {
         VerifierLog { program: program.name(), origins: origins.collect(), log }
     }
 
-    /// The instruction that the verifier refused. `None` if it followed none: then the log is about the program as a
-    /// whole, and [`VerifierLog::named`] may tell where to look.
+    /// The instruction that the verifier refused. `None` if it followed none: then the log is about
+    /// the program as a whole, and [`VerifierLog::named`] may tell where to look.
     ///
-    /// The log has to be one of level 1, as every kernel writes it for a refused program: at level 2 it begins with the
-    /// paths that were fine, and ends with one of them if the complaint comes after all paths.
+    /// The log has to be one of level 1, as every kernel writes it for a refused program: at level
+    /// 2 it begins with the paths that were fine, and ends with one of them if the complaint comes
+    /// after all paths.
     pub fn stop(&self) -> Option<Stop<'a>> {
         let entries: Vec<Entry<'a>> = self.log.lines().map(Entry::of).collect();
         let last = entries.iter().rposition(|entry| matches!(entry, Entry::Instruction { .. }))?;
         let (before, rest) = entries.split_at(last);
-        let Some((Entry::Instruction { slot, .. }, mut after)) = rest.split_first() else { return None };
+        let Some((Entry::Instruction { slot, .. }, mut after)) = rest.split_first() else {
+            return None;
+        };
         let mut registers = Registers::default();
         before.iter().for_each(|entry| registers.follow(entry));
         // Older kernels say here what they know before the instruction.
-        if let Some((told, rest)) = after.split_first().filter(|(told, _)| state::is_told_by(told)) {
+        if let Some((told, rest)) = after.split_first().filter(|(told, _)| state::is_told_by(told))
+        {
             registers.learn(told.line());
             after = rest;
         }
-        // The statistics are the one thing that is known by its wording; were it another, they would be shown twice.
+        // The statistics are the one thing that is known by its wording; were it another, they
+        // would be shown twice.
         let complains = |line: &&str| !line.trim().is_empty() && !line.starts_with("processed ");
         Some(Stop {
             slot: *slot,
@@ -122,11 +133,13 @@ impl<'a> VerifierLog<'a> {
     /// Other instructions that the complaint names as `insn N`, each once.
     pub fn named(&self) -> Vec<&Origin<'a>> {
         let stop = self.stop();
-        let complaint = stop.as_ref().map_or_else(|| self.log.lines().collect(), |stop| stop.complaint.clone());
+        let complaint =
+            stop.as_ref().map_or_else(|| self.log.lines().collect(), |stop| stop.complaint.clone());
         let mut found: Vec<&Origin<'a>> = Vec::new();
         for slot in complaint.into_iter().flat_map(entry::named) {
-            let known =
-                |origin: &&Origin<'a>| !found.contains(origin) && stop.as_ref().is_none_or(|stop| stop.slot != slot);
+            let known = |origin: &&Origin<'a>| {
+                !found.contains(origin) && stop.as_ref().is_none_or(|stop| stop.slot != slot)
+            };
             found.extend(self.origin(slot).filter(known));
         }
         found
@@ -139,7 +152,8 @@ impl<'a> VerifierLog<'a> {
         self.origins.get(after.checked_sub(1)?).filter(|_| inside)
     }
 
-    /// The log itself, each line behind a margin that marks the one of the instruction at which the verifier stopped.
+    /// The log itself, each line behind a margin that marks the one of the instruction at which the
+    /// verifier stopped.
     fn fold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries: Vec<Entry<'_>> = self.log.lines().map(Entry::of).collect();
         let last = entries.iter().rposition(|entry| matches!(entry, Entry::Instruction { .. }));
@@ -183,7 +197,9 @@ impl fmt::Display for VerifierLog<'_> {
         self.fold(f)?;
         let stop = self.stop();
         match stop.as_ref().map(|stop| (stop.slot, &stop.at)) {
-            Some((_, Some(origin))) => write!(f, "\nThe kernel refused `{}` at instruction {origin}", self.program)?,
+            Some((_, Some(origin))) => {
+                write!(f, "\nThe kernel refused `{}` at instruction {origin}", self.program)?
+            }
             Some((slot, None)) => {
                 write!(
                     f,
@@ -191,7 +207,11 @@ impl fmt::Display for VerifierLog<'_> {
                     self.program
                 )?;
             }
-            None => write!(f, "\nThe kernel refused `{}` before or after it followed instructions.", self.program)?,
+            None => write!(
+                f,
+                "\nThe kernel refused `{}` before or after it followed instructions.",
+                self.program
+            )?,
         }
         for line in stop.iter().flat_map(|stop| &stop.complaint) {
             write!(f, "\n  {line}")?;

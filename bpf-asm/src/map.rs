@@ -28,8 +28,8 @@ pub enum MapKind {
     LruHash,
     /// The same with a value per CPU.
     LruPerCpuHash,
-    /// Longest prefix match: a key begins with the number of bits that count, a `u32`; wants `BPF_F_NO_PREALLOC`. Since
-    /// 4.11.
+    /// Longest prefix match: a key begins with the number of bits that count, a `u32`; wants
+    /// `BPF_F_NO_PREALLOC`. Since 4.11.
     LpmTrie,
     /// Index to map, whose like is `inner`. Since 4.12.
     ArrayOfMaps,
@@ -45,7 +45,8 @@ pub enum MapKind {
     XskMap,
     /// Keys to sockets.
     SockHash,
-    /// A value for each cgroup that the program is attached to; of the old sort, with the cgroup in the key. Since 4.19.
+    /// A value for each cgroup that the program is attached to; of the old sort, with the cgroup in
+    /// the key. Since 4.19.
     CgroupStorage,
     /// Index to socket of a reuseport group. Since 4.19.
     ReusePortSockArray,
@@ -67,14 +68,15 @@ pub enum MapKind {
     InodeStorage,
     /// A value in each thread. Since 5.11.
     TaskStorage,
-    /// Whether a value may have been there; no keys, and in `extra` how many hash functions, 5 for 0. Since 5.16.
+    /// Whether a value may have been there; no keys, and in `extra` how many hash functions, 5 for
+    /// 0. Since 5.16.
     BloomFilter,
     /// Records from user space in order. Since 6.1.
     UserRingBuf,
     /// A value in each cgroup. Since 6.2.
     CgrpStorage,
-    /// Pages that programs and user space share: `max_entries` says how many, `extra` where user space wants them. Since
-    /// 6.9.
+    /// Pages that programs and user space share: `max_entries` says how many, `extra` where user
+    /// space wants them. Since 6.9.
     Arena,
     /// Any kind by its number.
     Other(u32),
@@ -123,7 +125,11 @@ impl MapKind {
         match self {
             MapKind::Other(number) => number,
             // The kernel numbers them in this order, from 1.
-            named => MapKind::ALL.into_iter().zip(1..).find(|(kind, _)| *kind == named).map_or(0, |(_, number)| number),
+            named => MapKind::ALL
+                .into_iter()
+                .zip(1..)
+                .find(|(kind, _)| *kind == named)
+                .map_or(0, |(_, number)| number),
         }
     }
 
@@ -170,7 +176,8 @@ pub struct MapDef {
     pub flags: u32,
     /// The NUMA node that it is to be on, with `BPF_F_NUMA_NODE` among the flags.
     pub numa_node: Option<u32>,
-    /// What the kind wants beside (`map_extra`): hash functions of a Bloom filter, the address of an arena.
+    /// What the kind wants beside (`map_extra`): hash functions of a Bloom filter, the address of
+    /// an arena.
     pub extra: u64,
     /// What the maps in a map of maps are like.
     pub inner: Option<&'static MapDef>,
@@ -217,10 +224,15 @@ impl<K: FieldType, V: FieldType> MapRef<K, V> {
 }
 
 impl MapRef<u32, u32> {
-    /// A map from `u32` to maps like this one. Looking one up gives a pointer to a map, for helpers by [`Call::raw`].
+    /// A map from `u32` to maps like this one. Looking one up gives a pointer to a map, for helpers
+    /// by [`Call::raw`].
     ///
     /// [`Call::raw`]: crate::Call::raw
-    pub const fn array_of_maps(name: &'static str, inner: &'static MapDef, max_entries: u32) -> Self {
+    pub const fn array_of_maps(
+        name: &'static str,
+        inner: &'static MapDef,
+        max_entries: u32,
+    ) -> Self {
         MapRef::new(name, MapKind::ArrayOfMaps, max_entries).inner(inner)
     }
 }
@@ -228,14 +240,18 @@ impl MapRef<u32, u32> {
 impl<V: FieldType> MapRef<(), V> {
     /// A map of values without keys: a queue, a stack or a Bloom filter.
     pub const fn keyless(name: &'static str, kind: MapKind, max_entries: u32) -> Self {
-        let def = MapDef { key: None, key_size: 0, ..*MapRef::<u32, V>::new(name, kind, max_entries).def() };
+        let def = MapDef {
+            key: None,
+            key_size: 0,
+            ..*MapRef::<u32, V>::new(name, kind, max_entries).def()
+        };
         MapRef { def, of: PhantomData }
     }
 }
 
 impl MapRef<(), ()> {
-    /// An arena of this many pages, which user space sees at the address `extra`; `BPF_F_MMAPABLE` is among its flags.
-    /// Since 6.9.
+    /// An arena of this many pages, which user space sees at the address `extra`; `BPF_F_MMAPABLE`
+    /// is among its flags. Since 6.9.
     pub const fn arena(name: &'static str, pages: u32) -> Self {
         const MMAPABLE: u32 = 1 << 10;
         let ring = *MapRef::ring_buffer(name, pages).def();
@@ -308,7 +324,12 @@ mod tests {
         let numbers = MapKind::ALL.map(MapKind::number);
         assert!(numbers.into_iter().eq(1..=33));
         // Some that would betray a gap: `enum bpf_map_type`.
-        let known = [(MapKind::LpmTrie, 11), (MapKind::SockHash, 18), (MapKind::SkStorage, 24), (MapKind::Arena, 33)];
+        let known = [
+            (MapKind::LpmTrie, 11),
+            (MapKind::SockHash, 18),
+            (MapKind::SkStorage, 24),
+            (MapKind::Arena, 33),
+        ];
         assert!(known.iter().all(|(kind, number)| kind.number() == *number));
         assert_eq!(MapKind::Other(34).number(), 34);
     }

@@ -8,8 +8,9 @@
 //! | [`moves`] | values that are made where they are needed |
 //! | [`results`] | instructions and stores whose result nobody reads |
 //!
-//! Every instruction that stays keeps its Rust line. Nothing that a verifier goes by is taken away: comparisons whose
-//! outcome is not known, bounds, checks for null; only what is kept in registers and slots without being read.
+//! Every instruction that stays keeps its Rust line. Nothing that a verifier goes by is taken away:
+//! comparisons whose outcome is not known, bounds, checks for null; only what is kept in registers
+//! and slots without being read.
 
 mod constants;
 mod jumps;
@@ -21,16 +22,19 @@ use crate::flow::graph::{Graph, goes_on};
 use crate::stack::Bytes;
 use crate::step::{Step, keep};
 
-/// Rounds in which known numbers decide branches, and decided branches make more numbers known. Each has something to do
-/// only for conditions that hang on the outcome of others; more than this many of those are left as they are.
+/// Rounds in which known numbers decide branches, and decided branches make more numbers known.
+/// Each has something to do only for conditions that hang on the outcome of others; more than this
+/// many of those are left as they are.
 const ROUNDS: usize = 8;
 
 /// Optimises a function.
 pub(crate) fn function(steps: &mut Vec<Step>) {
-    // A slot whose address is known somewhere may be reached from anywhere, also by accesses that no longer look like it
-    // once the address is a number.
+    // A slot whose address is known somewhere may be reached from anywhere, also by accesses that
+    // no longer look like it once the address is a number.
     let mut reached = Bytes::default();
-    for touch in steps.iter().flat_map(|step| &step.touches).filter(|touch| touch.access.is_by_address()) {
+    for touch in
+        steps.iter().flat_map(|step| &step.touches).filter(|touch| touch.access.is_by_address())
+    {
         reached.add(touch.bytes.clone());
     }
     for _ in 0..ROUNDS {

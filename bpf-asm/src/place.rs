@@ -61,7 +61,9 @@ impl SlotClaim {
     /// What happens to so many bytes at an offset from r10, of which none is outside the slot.
     pub(crate) fn touch(&self, offset: i64, size: usize, access: Access) -> Touch {
         let slot = self.slot;
-        let inside = |offset: i64| usize::try_from(offset.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size);
+        let inside = |offset: i64| {
+            usize::try_from(offset.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size)
+        };
         let bytes = match access {
             // From one byte whoever has its address reaches the others.
             access if access.is_by_address() => 0..slot.size,
@@ -101,7 +103,11 @@ impl<T> Place<T> {
 
     /// A field of the record here.
     pub fn at<U: FieldType>(&self, field: Field<T, U>) -> Place<U> {
-        Place::new(self.base.clone(), self.offset.saturating_add(field.offset as i64), Shape::of::<U>())
+        Place::new(
+            self.base.clone(),
+            self.offset.saturating_add(field.offset as i64),
+            Shape::of::<U>(),
+        )
     }
 }
 
@@ -116,11 +122,16 @@ impl<T: FieldType, const N: usize> Place<[T; N]> {
             self.base.builder().report(kind, std::panic::Location::caller());
             0
         };
-        Place::new(self.base.clone(), self.offset.saturating_add((inside * T::TYPE.size()) as i64), Shape::of::<T>())
+        Place::new(
+            self.base.clone(),
+            self.offset.saturating_add((inside * T::TYPE.size()) as i64),
+            Shape::of::<T>(),
+        )
     }
 }
 
-/// A typed piece of the stack frame; free again when dropped. Its content is undefined until it is stored to.
+/// A typed piece of the stack frame; free again when dropped. Its content is undefined until it is
+/// stored to.
 pub struct Slot<T> {
     pub(crate) place: Place<T>,
 }

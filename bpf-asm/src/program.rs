@@ -16,7 +16,8 @@ pub enum ProgramType {
     SocketFilter,
     /// At any instruction of the kernel, with its registers. Since 4.1.
     Kprobe,
-    /// On packets of a device (tc); of the kinds that the kernel runs on demand, the one that may look up sockets.
+    /// On packets of a device (tc); of the kinds that the kernel runs on demand, the one that may
+    /// look up sockets.
     Classifier,
     /// At a tracepoint, whose arguments lie as its `format` in tracefs says. Since 4.7.
     PlainTracepoint,
@@ -52,7 +53,8 @@ pub enum ProgramType {
     Connect4,
     /// The same for IPv6.
     Connect6,
-    /// On each `sendmsg` of an unconnected UDP socket for IPv4 by a process in a cgroup. Since 4.18.
+    /// On each `sendmsg` of an unconnected UDP socket for IPv4 by a process in a cgroup. Since
+    /// 4.18.
     SendMsg4,
     /// The same for IPv6.
     SendMsg6,
@@ -84,7 +86,8 @@ pub enum ProgramType {
     Entry,
     /// At the end of a function of the kernel (`fexit`), with its result. Since 5.5.
     Exit,
-    /// Before a function of the kernel that lets itself be replaced so (`fmod_ret`): 0 lets it run. Since 5.7.
+    /// Before a function of the kernel that lets itself be replaced so (`fmod_ret`): 0 lets it run.
+    /// Since 5.7.
     ModifyReturn,
     /// On the elements of an iterator.
     Iterator,
@@ -178,8 +181,9 @@ impl ProgramType {
 /// A type of the kernel's BTF that a program attaches to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachesTo {
-    /// A function: the one whose beginning or end it is, the hook of the security modules (`bpf_lsm_NAME`), or the one that
-    /// an iterator's context is declared by (`DEFINE_BPF_ITER_FUNC`).
+    /// A function: the one whose beginning or end it is, the hook of the security modules
+    /// (`bpf_lsm_NAME`), or the one that an iterator's context is declared by
+    /// (`DEFINE_BPF_ITER_FUNC`).
     Function(String),
     /// A typedef: that of a tracepoint's probe (`btf_trace_NAME`).
     Typedef(String),
@@ -227,7 +231,8 @@ pub const READ_ONLY: &str = ".rodata";
 pub struct KernelFunction {
     /// The id of the function in the BTF of the kernel, or in that of a module.
     pub id: u32,
-    /// Which BTF: 0 for the kernel's, else the place of the module's in the `fd_array` that the program is loaded with.
+    /// Which BTF: 0 for the kernel's, else the place of the module's in the `fd_array` that the
+    /// program is loaded with.
     pub btf: i16,
 }
 
@@ -242,7 +247,16 @@ impl Program {
     pub(crate) fn new(core: &Core, kind: ProgramType, resolved: Resolved) -> Self {
         let Resolved { lines, functions, maps, kernel_functions } = resolved;
         let (name, data) = (core.name.clone(), core.data.clone());
-        Program { name, kind, context: core.context, lines, functions, maps, kernel_functions, data }
+        Program {
+            name,
+            kind,
+            context: core.context,
+            lines,
+            functions,
+            maps,
+            kernel_functions,
+            data,
+        }
     }
 
     /// The name that it was built under.
@@ -255,19 +269,22 @@ impl Program {
         self.kind
     }
 
-    /// What the program attaches to by BTF: the kind and name of the type whose id `BPF_PROG_LOAD` takes as `attach_btf_id`.
-    /// Known by the type of its context; `None` for programs that attach otherwise.
+    /// What the program attaches to by BTF: the kind and name of the type whose id `BPF_PROG_LOAD`
+    /// takes as `attach_btf_id`. Known by the type of its context; `None` for programs that attach
+    /// otherwise.
     pub fn attaches_to(&self) -> Option<AttachesTo> {
         let Some(Type::Record { name, .. }) = self.context else { return None };
         match self.kind {
-            ProgramType::Iterator => {
-                name.strip_prefix("bpf_iter__").map(|target| AttachesTo::Function(format!("bpf_iter_{target}")))
-            }
+            ProgramType::Iterator => name
+                .strip_prefix("bpf_iter__")
+                .map(|target| AttachesTo::Function(format!("bpf_iter_{target}"))),
             ProgramType::Tracepoint => Some(AttachesTo::Typedef(format!("btf_trace_{name}"))),
             ProgramType::Entry | ProgramType::Exit | ProgramType::ModifyReturn => {
                 Some(AttachesTo::Function(name.to_owned()))
             }
-            ProgramType::Lsm | ProgramType::LsmCgroup => Some(AttachesTo::Function(format!("bpf_lsm_{name}"))),
+            ProgramType::Lsm | ProgramType::LsmCgroup => {
+                Some(AttachesTo::Function(format!("bpf_lsm_{name}")))
+            }
             _ => None,
         }
     }
@@ -277,8 +294,8 @@ impl Program {
         &self.maps
     }
 
-    /// What has to be in the map [`READ_ONLY`] before the program is loaded: one value, which is then frozen
-    /// (`BPF_MAP_FREEZE`). `None` if the program has no such map.
+    /// What has to be in the map [`READ_ONLY`] before the program is loaded: one value, which is
+    /// then frozen (`BPF_MAP_FREEZE`). `None` if the program has no such map.
     pub fn read_only(&self) -> Option<&[u8]> {
         self.maps.iter().any(|map| map.name == READ_ONLY).then_some(&self.data)
     }
@@ -288,12 +305,16 @@ impl Program {
         &self.kernel_functions
     }
 
-    /// Puts in the numbers of the functions of the kernel that it calls by name, each of which is asked for once. A
-    /// program is loaded after this; a call without number is refused by the kernel.
+    /// Puts in the numbers of the functions of the kernel that it calls by name, each of which is
+    /// asked for once. A program is loaded after this; a call without number is refused by the
+    /// kernel.
     ///
     /// # Errors
     /// The first error of `find`; the program is as it was.
-    pub fn resolve<E>(&mut self, find: impl FnMut(&str) -> Result<KernelFunction, E>) -> Result<(), E> {
+    pub fn resolve<E>(
+        &mut self,
+        find: impl FnMut(&str) -> Result<KernelFunction, E>,
+    ) -> Result<(), E> {
         let found: Vec<KernelFunction> =
             self.kernel_functions.iter().map(String::as_str).map(find).collect::<Result<_, _>>()?;
         for line in &mut self.lines {
@@ -320,7 +341,8 @@ impl Program {
         self.lines.iter().map(|line| line.insn.since()).fold(Since::FIRST, Since::and)
     }
 
-    /// The bytes for the kernel. `fd` tells the descriptor of each map in [`Program::maps`], and is asked once for each.
+    /// The bytes for the kernel. `fd` tells the descriptor of each map in [`Program::maps`], and is
+    /// asked once for each.
     pub fn relocate(&self, fd: impl FnMut(&MapDef) -> i32) -> Image {
         let fds: Vec<i32> = self.maps.iter().map(fd).collect();
         let insns = self.encode(|source, map| match source {
@@ -330,12 +352,14 @@ impl Program {
         Image { insns }
     }
 
-    /// The bytes for rbpf, with an address of the simulation in the place of each map; for a map's value, that address
-    /// plus the offset into the value.
+    /// The bytes for rbpf, with an address of the simulation in the place of each map; for a map's
+    /// value, that address plus the offset into the value.
     pub fn for_rbpf(&self, address: impl FnMut(&MapDef) -> u64) -> Vec<u8> {
         let addresses: Vec<u64> = self.maps.iter().map(address).collect();
         self.encode(|source, map| match source {
-            WideSource::MapValue { offset, .. } => WideSource::Imm(addresses[map].wrapping_add(u64::from(offset))),
+            WideSource::MapValue { offset, .. } => {
+                WideSource::Imm(addresses[map].wrapping_add(u64::from(offset)))
+            }
             _ => WideSource::Imm(addresses[map]),
         })
     }
@@ -369,8 +393,8 @@ impl Program {
     }
 }
 
-/// The program in the kernel's notation. Each instruction has its slot before it; each run of instructions that one
-/// Rust line wrote has that line above it.
+/// The program in the kernel's notation. Each instruction has its slot before it; each run of
+/// instructions that one Rust line wrote has that line above it.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut functions = self.functions.iter().peekable();

@@ -169,15 +169,20 @@ impl<R, T> Clone for Field<R, T> {
 impl<R, T> Copy for Field<R, T> {}
 
 impl<R, T> Field<R, T> {
-    /// The field at this many bytes from the record's start; one that does not lie in the record is refused by the
-    /// compiler.
+    /// The field at this many bytes from the record's start; one that does not lie in the record is
+    /// refused by the compiler.
     ///
     /// ```compile_fail
     /// bpf_asm::record! { struct Word { word: u32 } }
     /// let outside: bpf_asm::Field<Word, u32> = bpf_asm::Field::at_offset::<2>();
     /// ```
     pub const fn at_offset<const OFFSET: usize>() -> Self {
-        const { assert!(OFFSET + size_of::<T>() <= size_of::<R>(), "the field does not lie in the record") };
+        const {
+            assert!(
+                OFFSET + size_of::<T>() <= size_of::<R>(),
+                "the field does not lie in the record"
+            )
+        };
         Field::at(OFFSET)
     }
 
@@ -204,11 +209,13 @@ impl<R, T, const N: usize> Field<R, [T; N]> {
     }
 }
 
-/// Declares records: `#[repr(C)]` structures with a constant per field, of the field's name, that says where it lies.
+/// Declares records: `#[repr(C)]` structures with a constant per field, of the field's name, that
+/// says where it lies.
 ///
-/// Fields are integers, arrays, other records and [`Address`]. There is no padding: a structure that would have any
-/// is refused by the compiler, since the kernel compares keys byte by byte and padding has no defined content.
-/// `Clone`, `Copy`, `Debug`, `PartialEq`, `Eq` and a zero `Default` are implemented; further attributes are kept.
+/// Fields are integers, arrays, other records and [`Address`]. There is no padding: a structure
+/// that would have any is refused by the compiler, since the kernel compares keys byte by byte and
+/// padding has no defined content. `Clone`, `Copy`, `Debug`, `PartialEq`, `Eq` and a zero `Default`
+/// are implemented; further attributes are kept.
 ///
 /// ```
 /// bpf_asm::record! {

@@ -1,11 +1,13 @@
-//! The stack frame of a function: 512 bytes below r10, given out to slots, and what lines do to the bytes of slots.
+//! The stack frame of a function: 512 bytes below r10, given out to slots, and what lines do to the
+//! bytes of slots.
 
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use crate::error::{ErrorKind, Location};
 
-/// Bytes that a frame, or all frames of a chain of calls together, can have (kernel `MAX_BPF_STACK`).
+/// Bytes that a frame, or all frames of a chain of calls together, can have (kernel
+/// `MAX_BPF_STACK`).
 pub(crate) const FRAME: usize = 512;
 const ALIGNMENT: usize = 8;
 
@@ -51,8 +53,14 @@ impl SlotBytes {
 }
 
 impl Frame {
-    /// The highest free bytes of this size. They stay taken while `alive` does, and for good once their address escapes.
-    pub(crate) fn claim(&mut self, size: usize, alive: &Rc<()>, at: Location) -> Result<SlotBytes, ErrorKind> {
+    /// The highest free bytes of this size. They stay taken while `alive` does, and for good once
+    /// their address escapes.
+    pub(crate) fn claim(
+        &mut self,
+        size: usize,
+        alive: &Rc<()>,
+        at: Location,
+    ) -> Result<SlotBytes, ErrorKind> {
         self.claims.retain(|claim| claim.escaped || claim.alive.strong_count() > 0);
         self.claims.sort_by_key(|claim| claim.depth);
         let needed = size.next_multiple_of(ALIGNMENT);
@@ -71,7 +79,13 @@ impl Frame {
             });
         }
         let slot = SlotBytes { number: self.count, at, offset: -(depth as i64), size };
-        self.claims.push(Claim { slot, depth, size: needed, alive: Rc::downgrade(alive), escaped: false });
+        self.claims.push(Claim {
+            slot,
+            depth,
+            size: needed,
+            alive: Rc::downgrade(alive),
+            escaped: false,
+        });
         self.depth = self.depth.max(depth);
         self.count += 1;
         Ok(slot)
@@ -173,7 +187,9 @@ mod tests {
         let at = std::panic::Location::caller();
         let mut frame = Frame::default();
         let claims: Vec<Rc<()>> = (0..5).map(|_| Rc::new(())).collect();
-        let mut claim = |size, alive: &Rc<()>| frame.claim(size, alive, at).map(|slot| (slot.number, slot.offset));
+        let mut claim = |size, alive: &Rc<()>| {
+            frame.claim(size, alive, at).map(|slot| (slot.number, slot.offset))
+        };
         assert_eq!(claim(8, &claims[0]), Ok((0, -8)));
         assert_eq!(claim(20, &claims[1]), Ok((1, -32)));
         assert_eq!(claim(1, &claims[2]), Ok((2, -40)));
@@ -192,7 +208,10 @@ mod tests {
         let mut frame = Frame::default();
         let all = Rc::new(());
         assert_eq!(frame.claim(512, &all, at).map(|slot| slot.offset), Ok(-512));
-        assert_eq!(frame.claim(1, &Rc::new(()), at), Err(ErrorKind::OutOfStack { size: 1, holders: vec![at] }));
+        assert_eq!(
+            frame.claim(1, &Rc::new(()), at),
+            Err(ErrorKind::OutOfStack { size: 1, holders: vec![at] })
+        );
         assert!(Frame::default().claim(usize::MAX - 7, &all, at).is_err());
     }
 

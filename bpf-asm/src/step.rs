@@ -58,7 +58,8 @@ impl Step {
     }
 }
 
-/// Leaves out the steps that are not to be kept. What jumped to one of them goes on at the next that stays.
+/// Leaves out the steps that are not to be kept. What jumped to one of them goes on at the next
+/// that stays.
 pub(crate) fn keep(steps: &mut Vec<Step>, kept: impl Fn(usize) -> bool) {
     let mut stay = 0;
     let numbers: Vec<usize> = (0..steps.len())

@@ -1,7 +1,8 @@
 //! Programs as text: the kernel's own notation, read and written.
 //!
-//! [`assemble`] reads what [`disassemble`] writes, and gives the same bytes. It also reads what verifier logs, bpftool
-//! and llvm-objdump print where they differ from each other. [`Unit`] is what lies between text, bytes and object files.
+//! [`assemble`] reads what [`disassemble`] writes, and gives the same bytes. It also reads what
+//! verifier logs, bpftool and llvm-objdump print where they differ from each other. [`Unit`] is
+//! what lies between text, bytes and object files.
 //!
 //! ```
 //! use bpf_asm::text::{self, Style};
@@ -36,8 +37,9 @@
 //!
 //! # Instructions
 //!
-//! One to a line. `r0` to `r10` are registers, `w0` to `w10` their lower halves; numbers are decimal or hexadecimal, with
-//! an optional sign. A number that begins with 0, as `010`, is refused: it is octal in C and in other assemblers.
+//! One to a line. `r0` to `r10` are registers, `w0` to `w10` their lower halves; numbers are
+//! decimal or hexadecimal, with an optional sign. A number that begins with 0, as `010`, is
+//! refused: it is octal in C and in other assemblers.
 //!
 //! | instruction | also read |
 //! |---|---|
@@ -64,20 +66,22 @@
 //! | `call bpf_map_lookup_elem#1`, `call pc+5`, `call name`, `call kernel-function#7`, `callx r1` | `call 1`, `call bpf_map_lookup_elem` |
 //! | `exit` | |
 //!
-//! A number means what it says: `if r1 == 0xffffffff` is refused, since the instruction would compare with −1. Before an
-//! instruction there may be its number (`12:`) and, as the kernel prints it, its opcode (`(bf)`), or, as llvm-objdump
-//! prints them, its bytes. Then numbers are read as their writer meant them, and a text that is another instruction is
-//! an error. Comments begin with `;`, `//`, or a `#` after a space.
+//! A number means what it says: `if r1 == 0xffffffff` is refused, since the instruction would
+//! compare with −1. Before an instruction there may be its number (`12:`) and, as the kernel prints
+//! it, its opcode (`(bf)`), or, as llvm-objdump prints them, its bytes. Then numbers are read as
+//! their writer meant them, and a text that is another instruction is an error. Comments begin with
+//! `;`, `//`, or a `#` after a space.
 //!
-//! What no verifier accepts (a division by 0, a shift by 64, instructions that nothing leads to) and what does something else
-//! than it seems to (`*(u8 *)(r1 +0) = 300` stores 44, an instruction behind a `;` is a comment) is assembled as it stands,
-//! since it may come from elsewhere; [`assemble_with_warnings`] tells of it.
+//! What no verifier accepts (a division by 0, a shift by 64, instructions that nothing leads to)
+//! and what does something else than it seems to (`*(u8 *)(r1 +0) = 300` stores 44, an instruction
+//! behind a `;` is a comment) is assembled as it stands, since it may come from elsewhere;
+//! [`assemble_with_warnings`] tells of it.
 //!
 //! # Labels and directives
 //!
-//! `name:` names the next instruction for the jumps of its function. `1:` may be there again and again: `1b` is the last
-//! one before, `1f` the next one behind. A name that is no identifier is written `"in
-//! quotes"`, with Rust's escapes.
+//! `name:` names the next instruction for the jumps of its function. `1:` may be there again and
+//! again: `1b` is the last one before, `1f` the next one behind. A name that is no identifier is
+//! written `"in quotes"`, with Rust's escapes.
 //!
 //! | directive | meaning |
 //! |---|---|
@@ -91,14 +95,16 @@
 //! | `.equ NAME, NUMBER` | a name for a number, wherever one may stand below |
 //! | `.incomplete "REASON"` | refuses the text: the object that it was read from has more, see [`Unit::incomplete`] |
 //!
-//! A map needs `entries`, unless its kind holds what there is (the storages) or libbpf knows how much (`perf_event_array`).
+//! A map needs `entries`, unless its kind holds what there is (the storages) or libbpf knows how
+//! much (`perf_event_array`).
 //!
 //! # Whole objects
 //!
-//! Objects of compilers hold more: types, values of variables, relocations by the kernel's types. `elf::disassemble` writes
-//! them as clang does by `-S`, in the language of GNU as and LLVM, and `elf::assemble` reads that, clang's own files
-//! included. A text is of that language if it has one of its directives (`.text`, `.globl`, `.type`, `.p2align`, `.section`
-//! with flags, …); the table above does not hold for it, and a semicolon separates instructions there.
+//! Objects of compilers hold more: types, values of variables, relocations by the kernel's types.
+//! `elf::disassemble` writes them as clang does by `-S`, in the language of GNU as and LLVM, and
+//! `elf::assemble` reads that, clang's own files included. A text is of that language if it has one
+//! of its directives (`.text`, `.globl`, `.type`, `.p2align`, `.section` with flags, …); the table
+//! above does not hold for it, and a semicolon separates instructions there.
 
 mod assemble;
 mod directive;

@@ -12,7 +12,8 @@ use crate::{Dyn, place::Shape};
 
 pub(crate) type ValueId = usize;
 
-/// A claim on a register. Clones are the same claim; the register is free again when the last is dropped.
+/// A claim on a register. Clones are the same claim; the register is free again when the last is
+/// dropped.
 #[derive(Clone)]
 pub struct Value {
     pub(crate) builder: Builder,
@@ -31,9 +32,10 @@ pub trait Held {
 
 /// A number in a register.
 ///
-/// Arithmetic changes it in place. `add` and the like work on 64 bits; `add32` and the like on the lower 32, and clear
-/// the upper. A right side is a number, a [`Reg`] or a [`Ptr`]; a number that does not fit the instruction goes through
-/// a register of its own where the width is 64 bits, and is an error where it is 32.
+/// Arithmetic changes it in place. `add` and the like work on 64 bits; `add32` and the like on the
+/// lower 32, and clear the upper. A right side is a number, a [`Reg`] or a [`Ptr`]; a number that
+/// does not fit the instruction goes through a register of its own where the width is 64 bits, and
+/// is an error where it is 32.
 pub struct Reg(pub(crate) Value);
 
 /// A pointer to an `R` in a register.
@@ -162,15 +164,17 @@ impl Reg {
         sub sub32 Sub,
         /// `self *= right`
         mul mul32 Mul,
-        /// `self /= right`, unsigned; dividing by a register that is zero gives 0, by the number 0 is an error.
+        /// `self /= right`, unsigned; dividing by a register that is zero gives 0, by the number 0
+        /// is an error.
         div div32 Div,
-        /// `self %= right`, unsigned; modulo a register that is zero leaves self, modulo the number 0 is an error.
+        /// `self %= right`, unsigned; modulo a register that is zero leaves self, modulo the number
+        /// 0 is an error.
         rem rem32 Mod,
-        /// `self /= right`, signed and towards zero; by a register that is zero gives 0, by the number 0 is an error.
-        /// Linux 6.6 (v4).
+        /// `self /= right`, signed and towards zero; by a register that is zero gives 0, by the
+        /// number 0 is an error. Linux 6.6 (v4).
         sdiv sdiv32 Sdiv,
-        /// `self %= right`, signed, with the sign of self; modulo a register that is zero leaves self, modulo the number 0 is
-        /// an error. Linux 6.6 (v4).
+        /// `self %= right`, signed, with the sign of self; modulo a register that is zero leaves
+        /// self, modulo the number 0 is an error. Linux 6.6 (v4).
         srem srem32 Smod,
         /// `self |= right`
         or or32 Or,
@@ -191,34 +195,50 @@ impl Reg {
     /// `self = -self`
     #[track_caller]
     pub fn neg(&self) {
-        self.0.builder.alu(&self.0, Width::W64, AluOp::Neg, Operand::Imm(0), std::panic::Location::caller());
+        self.0.builder.alu(
+            &self.0,
+            Width::W64,
+            AluOp::Neg,
+            Operand::Imm(0),
+            std::panic::Location::caller(),
+        );
     }
 
     /// `self = -self` on the lower 32 bits; the upper become zero.
     #[track_caller]
     pub fn neg32(&self) {
-        self.0.builder.alu(&self.0, Width::W32, AluOp::Neg, Operand::Imm(0), std::panic::Location::caller());
+        self.0.builder.alu(
+            &self.0,
+            Width::W32,
+            AluOp::Neg,
+            Operand::Imm(0),
+            std::panic::Location::caller(),
+        );
     }
 
-    /// Turns the lower bits from host order into network order, or back; the other bits become zero.
+    /// Turns the lower bits from host order into network order, or back; the other bits become
+    /// zero.
     #[track_caller]
     pub fn to_be(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Big, bits, std::panic::Location::caller());
     }
 
-    /// Turns the lower bits from host order into little-endian, or back; the other bits become zero.
+    /// Turns the lower bits from host order into little-endian, or back; the other bits become
+    /// zero.
     #[track_caller]
     pub fn to_le(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Little, bits, std::panic::Location::caller());
     }
 
-    /// Turns the bytes of the lower bits round, whatever the host's order; the other bits become zero. Linux 6.6 (v4).
+    /// Turns the bytes of the lower bits round, whatever the host's order; the other bits become
+    /// zero. Linux 6.6 (v4).
     #[track_caller]
     pub fn swap_bytes(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Swapped, bits, std::panic::Location::caller());
     }
 
-    /// Extends the sign of the lower 8, 16 or 32 bits. Linux 6.6 (v4); two shifts do the same before.
+    /// Extends the sign of the lower 8, 16 or 32 bits. Linux 6.6 (v4); two shifts do the same
+    /// before.
     #[track_caller]
     pub fn extend(&self, extension: Extension) {
         self.0.builder.extend(&self.0, extension, std::panic::Location::caller());

@@ -21,7 +21,10 @@ fn readme() -> String {
 fn output(example: &str) -> String {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples").join(example);
-    assert!(built.exists(), "{example} is not built, which `cargo test -p bpf-asm` does: cargo build --examples");
+    assert!(
+        built.exists(),
+        "{example} is not built, which `cargo test -p bpf-asm` does: cargo build --examples"
+    );
     let run = Command::new(built).output().unwrap();
     let output = String::from_utf8(run.stdout).unwrap();
     let errors = String::from_utf8_lossy(&run.stderr);
@@ -35,15 +38,22 @@ fn output(example: &str) -> String {
 #[test]
 fn a_filtered_socket_receives_what_is_short() {
     let output = output("socket_filter");
-    let program = output.strip_suffix("received: this one fits\n").unwrap_or_else(|| panic!("{output}"));
-    assert!(readme().contains(program), "README.md does not show what the filter becomes:\n{program}");
+    let program =
+        output.strip_suffix("received: this one fits\n").unwrap_or_else(|| panic!("{output}"));
+    assert!(
+        readme().contains(program),
+        "README.md does not show what the filter becomes:\n{program}"
+    );
 }
 
 /// Each datagram has 14 + 20 + 8 bytes of headers.
 #[test]
 fn the_packets_of_a_device_are_counted() {
     let output = output("xdp_counter");
-    assert!(output.contains("call bpf_map_lookup_elem#1\n") && output.contains("map[name:received]"), "{output}");
+    assert!(
+        output.contains("call bpf_map_lookup_elem#1\n") && output.contains("map[name:received]"),
+        "{output}"
+    );
     assert!(output.ends_with("\nreceived: 5 packets, 500 bytes\n"), "{output}");
 }
 
@@ -65,7 +75,10 @@ fn the_readme_shows_the_examples_as_they_are() {
         let source = text(&folder().join(example).with_extension("rs"));
         let start = source.find("fn program(").expect("every example has a program");
         let end = start + source[start..].find("\n}\n").expect("it ends") + 3;
-        assert!(readme.contains(&source[start..end]), "README.md does not show the program of {example} as it is");
+        assert!(
+            readme.contains(&source[start..end]),
+            "README.md does not show the program of {example} as it is"
+        );
     }
 }
 

@@ -29,7 +29,9 @@ impl Adopter {
         match command.spawn() {
             Ok(process) => Some(Adopter { process }),
             Err(error) => {
-                tracing::warn!("connections that are open already stay with TCP: cannot start `shunt adopt`: {error}");
+                tracing::warn!(
+                    "connections that are open already stay with TCP: cannot start `shunt adopt`: {error}"
+                );
                 None
             }
         }

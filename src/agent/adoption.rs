@@ -22,7 +22,8 @@ use super::Instance;
 use super::instance::shown_by;
 use crate::bed::cgroup;
 use crate::datapath::{
-    ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role, rules, ruling,
+    ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role,
+    rules, ruling,
 };
 use crate::host::{Netns, network_namespaces};
 use crate::observe::Processes;
@@ -56,7 +57,10 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
         .context("this instance cannot adopt open connections: its kernel has refused the program (see its log)")?;
     let pins = instance.pins();
     let _lock = pins.lock_adoption(instance.generation())?.with_context(|| {
-        format!("another process adopts connections into instance '{}' just now: try again", pins.name())
+        format!(
+            "another process adopts connections into instance '{}' just now: try again",
+            pins.name()
+        )
     })?;
     let link = Arc::new(Link::to_iter(&program, None).context("cannot go over TCP sockets")?);
     let namespaces: Vec<(u64, Arc<Netns>)> =
@@ -79,7 +83,9 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
     found.ends = ends.len();
     let judge = Judge::new(instance)?;
     let mut pairs = pairs(&ends);
-    pairs.retain(|&(client, server)| [client, server].iter().all(|&end| judge.folders.hold(ends[end].cgroup)));
+    pairs.retain(|&(client, server)| {
+        [client, server].iter().all(|&end| judge.folders.hold(ends[end].cgroup))
+    });
     found.local = pairs.len();
     let (marked, excluded): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|&(client, server)| judge.allows(&ends[client], &ends[server]));
@@ -90,7 +96,9 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
         for &(client, server) in some {
             let (client, server) = (&ends[client], &ends[server]);
             let (says, hears) = (number()?, number()?);
-            for (end, says, hears, role) in [(client, says, hears, Role::Client), (server, hears, says, Role::Server)] {
+            for (end, says, hears, role) in
+                [(client, says, hears, Role::Client), (server, hears, says, Role::Server)]
+            {
                 let adoption = Adoption { says, hears, role: role as u32, ..Adoption::default() };
                 adoptees.update(&end.own.cookie, &adoption, Update::ANY)?;
                 places.insert(u64::from(end.netns));
@@ -100,7 +108,8 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
         read_all(&link, places.map(|(_, netns)| netns))?;
         let left = take_all(&adoptees)?;
         let is_marked = |end: usize| !left.contains(&ends[end].own.cookie);
-        found.marked += some.iter().filter(|(client, server)| is_marked(*client) && is_marked(*server)).count();
+        found.marked +=
+            some.iter().filter(|(client, server)| is_marked(*client) && is_marked(*server)).count();
     }
     Ok(found)
 }
@@ -116,7 +125,10 @@ enum Reading {
 }
 
 /// The program goes over the sockets of these namespaces, at the same time.
-fn read_all<'n>(link: &Arc<Link>, namespaces: impl Iterator<Item = &'n Arc<Netns>>) -> Result<Vec<Reading>> {
+fn read_all<'n>(
+    link: &Arc<Link>,
+    namespaces: impl Iterator<Item = &'n Arc<Netns>>,
+) -> Result<Vec<Reading>> {
     /// Locks of sockets are held for microseconds, or by somebody who means it.
     const PATIENCE: Duration = Duration::from_secs(2);
     /// How many namespaces at once.
@@ -130,9 +142,16 @@ fn read_all<'n>(link: &Arc<Link>, namespaces: impl Iterator<Item = &'n Arc<Netns
             let (netns, link) = (Arc::clone(netns), Arc::clone(link));
             let (tell, reading) = mpsc::channel();
             let read = move || {
-                tell.send(if netns.enter().is_ok() { read(&link).map(Reading::Shown) } else { Ok(Reading::Closed) })
+                tell.send(if netns.enter().is_ok() {
+                    read(&link).map(Reading::Shown)
+                } else {
+                    Ok(Reading::Closed)
+                })
             };
-            thread::Builder::new().name("shunt-adopt".into()).spawn(read).context("cannot start a thread")?;
+            thread::Builder::new()
+                .name("shunt-adopt".into())
+                .spawn(read)
+                .context("cannot start a thread")?;
             told.push(reading);
         }
         for reading in told {
@@ -203,7 +222,9 @@ fn pairs(ends: &[FlowEnd]) -> Vec<(usize, usize)> {
         .collect();
     // Nobody has two peers.
     let mut times: HashMap<usize, u32> = HashMap::new();
-    met.iter().flat_map(|&(client, server)| [client, server]).for_each(|end| *times.entry(end).or_default() += 1);
+    met.iter()
+        .flat_map(|&(client, server)| [client, server])
+        .for_each(|end| *times.entry(end).or_default() += 1);
     met.into_iter().filter(|(client, server)| times[client] == 1 && times[server] == 1).collect()
 }
 
@@ -231,13 +252,18 @@ impl Judge {
             processes: TypedMap::new(instance.map("processes")?)?,
             cgroups: TypedMap::new(instance.map("cgroups")?)?,
             folders: Folders::below(about.cgroup_path(), kinds & rules::CGROUPS != 0)?,
-            holders: if kinds & rules::PROCESSES == 0 { Processes::default() } else { Processes::now() },
+            holders: if kinds & rules::PROCESSES == 0 {
+                Processes::default()
+            } else {
+                Processes::now()
+            },
         })
     }
 
     fn allows(&self, client: &FlowEnd, server: &FlowEnd) -> bool {
         let Some(said) = self.said_of(client, server) else { return false };
-        said & ruling::EXCLUDED == 0 && (said & ruling::INCLUDED != 0 || self.kinds & rules::ONLY_INCLUDED == 0)
+        said & ruling::EXCLUDED == 0
+            && (said & ruling::INCLUDED != 0 || self.kinds & rules::ONLY_INCLUDED == 0)
     }
 
     /// What the rules say of either end; none if it cannot be found out.
@@ -249,7 +275,8 @@ impl Judge {
         }
         for end in [client, server] {
             if self.kinds & rules::ADDRESSES != 0 {
-                said |= self.of_address(end.local_v6, end.local_v4) | self.of_address(end.remote_v6, end.remote_v4);
+                said |= self.of_address(end.local_v6, end.local_v4)
+                    | self.of_address(end.remote_v6, end.remote_v4);
             }
             if self.kinds & rules::CGROUPS != 0 {
                 said |= self.of_cgroup(end.cgroup)?;
@@ -269,7 +296,11 @@ impl Judge {
 
     /// An IPv4 address counts as the IPv6 address that it is mapped to.
     fn of_address(&self, v6: [u8; 16], v4: u32) -> u64 {
-        let octets = if v6 == [0; 16] { Ipv4Addr::from(v4.to_ne_bytes()).to_ipv6_mapped().octets() } else { v6 };
+        let octets = if v6 == [0; 16] {
+            Ipv4Addr::from(v4.to_ne_bytes()).to_ipv6_mapped().octets()
+        } else {
+            v6
+        };
         let prefix = Prefix { length: 128, address: bytemuck::pod_read_unaligned(&octets) };
         self.addresses.lookup(&prefix).ok().flatten().unwrap_or_default()
     }
@@ -316,7 +347,9 @@ impl Folders {
         let Entry::Vacant(place) = self.known.entry(about.ino()) else { return };
         place.insert(folder.to_owned());
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !self.known.contains_key(&entry.ino()) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                && !self.known.contains_key(&entry.ino())
+            {
                 self.add(&entry.path());
             }
         }

@@ -1,5 +1,5 @@
-//! Passes over the candidates by the program that enrols: by its iterator over all of them, by one over
-//! the files of each of their processes, or one candidate after the other.
+//! Passes over the candidates by the program that enrols: by its iterator over all of them, by one
+//! over the files of each of their processes, or one candidate after the other.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -47,7 +47,9 @@ impl Candidates {
                 let all = Link::to_iter(&enrol, None).context("cannot go over open files")?;
                 Ways::Files { enrol, processes: HashMap::from([(EVERYBODY, all)]) }
             }
-            Passes::Classifier => Ways::Classifier { enrol, namespaces: NamespaceIds::new()?, known: Vec::new() },
+            Passes::Classifier => {
+                Ways::Classifier { enrol, namespaces: NamespaceIds::new()?, known: Vec::new() }
+            }
         };
         Ok(Candidates { ways, found: TypedMap::new(instance.map("pass")?)? })
     }
@@ -61,7 +63,9 @@ impl Candidates {
                 if let Entry::Vacant(unknown) = processes.entry(process) {
                     match Link::to_iter_of_process(enrol, process) {
                         Ok(link) => drop(unknown.insert(link)),
-                        Err(error) => tracing::debug!(pid = process, "cannot go over its files: {error}"),
+                        Err(error) => {
+                            tracing::debug!(pid = process, "cannot go over its files: {error}")
+                        }
                     }
                 }
             }
@@ -102,7 +106,11 @@ impl Candidates {
                 for newcomer in std::mem::take(known) {
                     let Newcomer { netns_cookie, netns, thread, process, .. } = newcomer;
                     let Some(id) = namespaces.of(netns_cookie, netns, thread, process.pid) else {
-                        tracing::debug!(pid = process.pid, netns, "its network namespace is not found");
+                        tracing::debug!(
+                            pid = process.pid,
+                            netns,
+                            "its network namespace is not found"
+                        );
                         continue;
                     };
                     let mut packet = [0; RECORD_AT + size_of::<Request>()];
@@ -164,7 +172,12 @@ mod tests {
         assert_eq!(bytes_of(&asked.tuple)[..12], [10, 0, 0, 2, 10, 0, 0, 1, 0x12, 0x34, 0, 80]);
 
         let v6 = |last| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last).octets();
-        let newcomer = Newcomer { family: libc::AF_INET6 as u32, local_v6: v6(1), remote_v6: v6(2), ..newcomer };
+        let newcomer = Newcomer {
+            family: libc::AF_INET6 as u32,
+            local_v6: v6(1),
+            remote_v6: v6(2),
+            ..newcomer
+        };
         let asked = request(&newcomer, 3);
         assert_eq!((asked.netns, asked.family), (3, libc::AF_INET6 as u32));
         assert_eq!(bytes_of(&asked.tuple), [&v6(2)[..], &v6(1), &[0x12, 0x34, 0, 80]].concat());

@@ -1,9 +1,11 @@
 //! Stopping a generation without losing a byte.
 //!
-//! From the moment when `control.draining` is set every message goes by TCP, and each socket leaves the socket map by itself, at its next
-//! segment, when nothing can be on its way to it (see `datapath::leave`). A socket that is at rest sends no segment: it stays in the map
-//! until it closes, and its bytes go by TCP through the queue that it has. The programs and maps that this takes live as long as such a
-//! socket does, whoever has detached them. So nothing has to be waited for, and nothing is taken out by force.
+//! From the moment when `control.draining` is set every message goes by TCP, and each socket leaves
+//! the socket map by itself, at its next segment, when nothing can be on its way to it (see
+//! `datapath::leave`). A socket that is at rest sends no segment: it stays in the map until it
+//! closes, and its bytes go by TCP through the queue that it has. The programs and maps that this
+//! takes live as long as such a socket does, whoever has detached them. So nothing has to be waited
+//! for, and nothing is taken out by force.
 
 use std::time::{Duration, Instant};
 
@@ -36,12 +38,13 @@ impl Drain {
         Ok(self.instance.socks().keys().count())
     }
 
-    /// Waits as long as sockets leave, then detaches the programs and removes the pins. How many sockets stay in the map until they
-    /// close.
+    /// Waits as long as sockets leave, then detaches the programs and removes the pins. How many
+    /// sockets stay in the map until they close.
     pub fn finish(self) -> Result<usize> {
         let begun = Instant::now();
         let (mut remaining, mut changed) = (self.remaining()?, begun);
-        while remaining > 0 && changed.elapsed() < Self::PATIENCE && begun.elapsed() < Self::LONGEST {
+        while remaining > 0 && changed.elapsed() < Self::PATIENCE && begun.elapsed() < Self::LONGEST
+        {
             std::thread::sleep(Self::PAUSE);
             let now = self.remaining()?;
             if now < remaining {

@@ -1,4 +1,5 @@
-//! Enrols the candidates that the programs find, and finds out how the processes that use them read.
+//! Enrols the candidates that the programs find, and finds out how the processes that use them
+//! read.
 //!
 //! A program tells the agent of a connection that has become a candidate. The agent examines its
 //! process and runs the program that enrols, for all candidates; that says when it is to be run
@@ -49,8 +50,8 @@ pub struct Enrolment {
     next_read: Instant,
 }
 
-/// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it: it costs every receive call of
-/// the machine some 50 ns.
+/// The tracepoint that counts what `recvmsg` gives to candidates, attached only while one needs it:
+/// it costs every receive call of the machine some 50 ns.
 struct History {
     program: Option<Prog>,
     attached: Option<Link>,
@@ -64,10 +65,16 @@ struct History {
 impl Enrolment {
     /// Of the candidates of this instance, at which its program gets like this. `reads` is the
     /// program at the tracepoint, where the kernel has that.
-    pub fn new(instance: &Instance, enrol: Prog, passes: Passes, reads: Option<Prog>) -> Result<Enrolment> {
+    pub fn new(
+        instance: &Instance,
+        enrol: Prog,
+        passes: Passes,
+        reads: Option<Prog>,
+    ) -> Result<Enrolment> {
         Ok(Enrolment {
             candidates: Candidates::new(instance, enrol, passes)?,
-            newcomers: RingBuf::new(instance.map("newcomers")?).context("cannot be told of candidates")?,
+            newcomers: RingBuf::new(instance.map("newcomers")?)
+                .context("cannot be told of candidates")?,
             readers: TypedMap::new(instance.map("readers")?)?,
             examiner: Examiner::default(),
             sees_processes: sees_processes(),
@@ -127,7 +134,9 @@ impl Enrolment {
     /// that it has told of are due.
     fn take_in(&mut self, now: Instant) -> Result<()> {
         let mut newcomers: Vec<Newcomer> = Vec::new();
-        self.newcomers.drain(|record| newcomers.extend(bytemuck::try_pod_read_unaligned::<Newcomer>(record)))?;
+        self.newcomers.drain(|record| {
+            newcomers.extend(bytemuck::try_pod_read_unaligned::<Newcomer>(record))
+        })?;
         if newcomers.is_empty() {
             return Ok(());
         }
@@ -184,8 +193,8 @@ fn clock(id: ClockId) -> Result<Duration> {
     Ok(clock_gettime(id).context("cannot ask what time it is")?.into())
 }
 
-/// Whether this process is in the initial PID namespace, whose numbers programs tell: in another one, a number is another process, and
-/// what is found out about that says nothing.
+/// Whether this process is in the initial PID namespace, whose numbers programs tell: in another
+/// one, a number is another process, and what is found out about that says nothing.
 fn sees_processes() -> bool {
     /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
     const INITIAL: u64 = 0xeffffffc;
@@ -204,7 +213,10 @@ fn report(process: &Process, finding: &Finding) {
     match finding.reads {
         Reads::Receives => tracing::debug!(pid = process.pid, "reads by recvmsg: {because}"),
         Reads::MaySplice => {
-            tracing::debug!(pid = process.pid, "direct once it has shown that it does not splice: {because}");
+            tracing::debug!(
+                pid = process.pid,
+                "direct once it has shown that it does not splice: {because}"
+            );
         }
         Reads::Splices => tracing::info!(pid = process.pid, "left to TCP: {because}"),
     }
@@ -236,7 +248,9 @@ impl History {
         match Link::to_traced(program) {
             Ok(link) => self.attached = Some(link),
             Err(error) => {
-                tracing::warn!("programs that could splice stay with TCP: cannot trace receive calls: {error}");
+                tracing::warn!(
+                    "programs that could splice stay with TCP: cannot trace receive calls: {error}"
+                );
                 self.program = None;
             }
         }
@@ -254,7 +268,10 @@ mod tests {
         assert_eq!(after_boot(u64::MAX, now).unwrap(), None);
         assert_eq!(after_boot(1, now).unwrap(), Some(now));
         let since_boot = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
-        let later = after_boot((since_boot + Duration::from_secs(5)).as_nanos() as u64, now).unwrap().unwrap() - now;
+        let later = after_boot((since_boot + Duration::from_secs(5)).as_nanos() as u64, now)
+            .unwrap()
+            .unwrap()
+            - now;
         assert!(later <= Duration::from_secs(5) && later > Duration::from_secs(4), "{later:?}");
     }
 }

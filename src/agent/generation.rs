@@ -1,8 +1,9 @@
 //! One generation of an instance: maps, the programs that share them, and what attaches those.
 //!
-//! Most instances only ever have their first. An agent that takes over keeps the maps and puts its programs in the place of those that
-//! are there. Only where its maps would be others does it make another generation, beside the older one: that one pairs no flow any
-//! more, and goes when its last reader has read what was redirected to it.
+//! Most instances only ever have their first. An agent that takes over keeps the maps and puts its
+//! programs in the place of those that are there. Only where its maps would be others does it make
+//! another generation, beside the older one: that one pairs no flow any more, and goes when its
+//! last reader has read what was redirected to it.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -54,7 +55,8 @@ impl Generation {
             .with_context(|| format!("cannot create {} for the pins", self.dir.display()))
     }
 
-    /// Whether everything but the attachments is pinned. What is not complete has never been attached.
+    /// Whether everything but the attachments is pinned. What is not complete has never been
+    /// attached.
     pub fn is_complete(&self) -> bool {
         self.path(ABOUT).exists()
     }
@@ -69,8 +71,11 @@ impl Generation {
             }
             let map = Map::open_pinned(&path)?;
             let info = map.info()?;
-            let sizes = (info.kind.raw(), info.key_size, info.value_size, info.max_entries, info.flags);
-            if sizes != (def.kind.number(), def.key_size, def.value_size, def.max_entries, def.flags) {
+            let sizes =
+                (info.kind.raw(), info.key_size, info.value_size, info.max_entries, info.flags);
+            if sizes
+                != (def.kind.number(), def.key_size, def.value_size, def.max_entries, def.flags)
+            {
                 return Ok(None);
             }
             maps.push((def.name, map));
@@ -106,7 +111,11 @@ impl Generation {
     /// Every link.
     pub fn links(&self) -> Result<Vec<Link>> {
         let names = self.names()?;
-        names.iter().filter(|name| name.starts_with("link_")).filter_map(|name| self.link(name).transpose()).collect()
+        names
+            .iter()
+            .filter(|name| name.starts_with("link_"))
+            .filter_map(|name| self.link(name).transpose())
+            .collect()
     }
 
     /// At no moment is there nothing under `name`.
@@ -136,6 +145,8 @@ impl Generation {
     fn names(&self) -> Result<Vec<String>> {
         let what = || format!("cannot list {}", self.dir.display());
         let entries = fs::read_dir(&self.dir).with_context(what)?;
-        entries.map(|entry| Ok(entry.with_context(what)?.file_name().to_string_lossy().into_owned())).collect()
+        entries
+            .map(|entry| Ok(entry.with_context(what)?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 }

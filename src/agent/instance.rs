@@ -1,6 +1,8 @@
-//! An instance as its pins show it: whoever has the pins, the agent or any later command, works with it through this.
+//! An instance as its pins show it: whoever has the pins, the agent or any later command, works
+//! with it through this.
 //!
-//! Also an instance that another version of shunt runs: the records that are read here only grow at their ends.
+//! Also an instance that another version of shunt runs: the records that are read here only grow at
+//! their ends.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -38,8 +40,13 @@ impl Instance {
 
     /// Opens what is pinned.
     pub fn open_generation(pins: Pins, generation: Generation) -> Result<Instance> {
-        let what =
-            || format!("cannot open what instance '{}' has pinned in {}", pins.name(), generation.dir().display());
+        let what = || {
+            format!(
+                "cannot open what instance '{}' has pinned in {}",
+                pins.name(),
+                generation.dir().display()
+            )
+        };
         let map = |name| Map::open_pinned(&generation.path(name)).with_context(what);
         Ok(Instance {
             rendezvous: map("rendezvous")?,
@@ -122,18 +129,21 @@ impl Instance {
         Ok(ends)
     }
 
-    /// The same in one go, if the kernel lets programs go over socket maps, and the records are of this version.
+    /// The same in one go, if the kernel lets programs go over socket maps, and the records are of
+    /// this version.
     fn shown_ends(&self) -> Result<Option<Vec<FlowEnd>>> {
         let path = self.generation.path(ProgramName::Show.pin());
         if self.about()?.abi != ABI || !path.exists() {
             return Ok(None);
         }
-        let Ok(link) = Prog::open_pinned(&path).and_then(|show| Link::to_iter(&show, Some(&self.socks))) else {
+        let Ok(link) =
+            Prog::open_pinned(&path).and_then(|show| Link::to_iter(&show, Some(&self.socks)))
+        else {
             return Ok(None);
         };
         let mut ends = shown_by(&link).context("cannot go over the enrolled sockets")?;
-        // Whenever the kernel's buffer is full, the sockets of the bucket that it has come to are shown again
-        // (`sock_hash_seq_start`).
+        // Whenever the kernel's buffer is full, the sockets of the bucket that it has come to are
+        // shown again (`sock_hash_seq_start`).
         let mut seen = HashSet::with_capacity(ends.len());
         ends.retain(|end| seen.insert(end.own.cookie));
         Ok(Some(ends))
@@ -143,7 +153,9 @@ impl Instance {
     pub fn end(&self, name: &Isns) -> Result<Option<FlowEnd>> {
         let mut packet = [0; RECORD_AT + ANSWER];
         packet[RECORD_AT..RECORD_AT + size_of::<Isns>()].copy_from_slice(bytemuck::bytes_of(name));
-        let found = self.look.transform(&mut packet).context("cannot look at an enrolled socket")?.retval == 1;
+        let found =
+            self.look.transform(&mut packet).context("cannot look at an enrolled socket")?.retval
+                == 1;
         Ok(found.then(|| known_of(&packet[RECORD_AT..])))
     }
 
@@ -178,7 +190,10 @@ fn replace<T: Pod>(map: &Map, record: T) -> Result<()> {
 /// As much of another version's record as is known here; what that version does not know is zero.
 fn known_of<T: Pod + Zeroable>(bytes: &[u8]) -> T {
     let mut record = T::zeroed();
-    bytemuck::bytes_of_mut(&mut record).iter_mut().zip(bytes).for_each(|(here, &there)| *here = there);
+    bytemuck::bytes_of_mut(&mut record)
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(here, &there)| *here = there);
     record
 }
 

@@ -1,4 +1,5 @@
-//! What this machine's kernel is like: where its structures keep what the programs read, and how it behaves.
+//! What this machine's kernel is like: where its structures keep what the programs read, and how it
+//! behaves.
 
 use std::fmt;
 
@@ -30,7 +31,8 @@ impl Kernel {
     pub fn of_this_machine() -> Result<Kernel> {
         let btf = btf()?;
         let deciding = Behaviour::all().filter(|behaviour| behaviour.need() != Need::Informs);
-        let behaviours: Vec<_> = deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
+        let behaviours: Vec<_> =
+            deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
         require(&behaviours)?;
         Ok(Kernel {
             layout: layout(&btf)?,
@@ -44,8 +46,8 @@ impl Kernel {
         probe::passes_where(|behaviour| self.does(behaviour))
     }
 
-    /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and so is
-    /// not known to, nor is what could not be tried out.
+    /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and
+    /// so is not known to, nor is what could not be tried out.
     pub fn does(&self, behaviour: Behaviour) -> bool {
         self.behaviours.iter().any(|(known, answer)| *known == behaviour && answer.is_yes())
     }
@@ -57,7 +59,8 @@ fn require(behaviours: &[(Behaviour, Answer)]) -> Result<()> {
         .iter()
         .filter(|(behaviour, answer)| behaviour.is_required() && !answer.is_yes())
         .map(|(behaviour, answer)| {
-            let (instead, meaning) = (answer.detail().unwrap_or_default(), behaviour.meaning(false));
+            let (instead, meaning) =
+                (answer.detail().unwrap_or_default(), behaviour.meaning(false));
             format!("\n  - {behaviour}: {answer} ({instead}). {meaning}")
         })
         .collect();
@@ -70,7 +73,10 @@ fn require(behaviours: &[(Behaviour, Answer)]) -> Result<()> {
 /// What it was found to do, in a line.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self.behaviours.iter().map(|(behaviour, answer)| format!("{} {answer}", behaviour.name()));
+        let words = self
+            .behaviours
+            .iter()
+            .map(|(behaviour, answer)| format!("{} {answer}", behaviour.name()));
         f.write_str(&words.collect::<Vec<_>>().join(", "))
     }
 }
@@ -107,7 +113,13 @@ fn member(btf: &Btf, structure: &str, path: &str) -> Result<KernelField> {
         // What is larger than a register is only ever read by address.
         None => (member.size.min(8) as u8, None),
     };
-    Ok(KernelField { structure: member.structure, offset: member.offset, size, signed: false, bitfield })
+    Ok(KernelField {
+        structure: member.structure,
+        offset: member.offset,
+        size,
+        signed: false,
+        bitfield,
+    })
 }
 
 #[cfg(test)]
@@ -135,8 +147,11 @@ mod tests {
         let no = || Answer::No("5 bytes of 9".to_owned());
         let unknown = || Answer::Unknown(anyhow::anyhow!("not permitted"));
         assert!(require(&[(Behaviour::Order, Answer::Yes), (Behaviour::Splice, no())]).is_ok());
-        let refused =
-            require(&[(Behaviour::Order, no()), (Behaviour::Reset, Answer::Yes), (Behaviour::Leaving, unknown())]);
+        let refused = require(&[
+            (Behaviour::Order, no()),
+            (Behaviour::Reset, Answer::Yes),
+            (Behaviour::Leaving, unknown()),
+        ]);
         let said = refused.expect_err("refused").to_string();
         for part in [Behaviour::Order.statement(), "5 bytes of 9", "not permitted"] {
             assert!(said.contains(part), "{said}");

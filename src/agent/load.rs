@@ -7,10 +7,13 @@ use anyhow::{Context, Result};
 use bpf_asm::log::VerifierLog;
 use bpf_asm::{AttachesTo, MapDef, Program, btf};
 use syscalls::btf::Kind;
-use syscalls::{AttachType, Btf, BtfObject, Errno, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec};
+use syscalls::{
+    AttachType, Btf, BtfObject, Errno, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind,
+    ProgSpec,
+};
 
-/// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs only; the programs, not the rest of
-/// shunt, are offered under the GPL as well.
+/// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs
+/// only; the programs, not the rest of shunt, are offered under the GPL as well.
 pub const LICENSE: &CStr = c"GPL";
 
 /// Maps that have been made, by name.
@@ -24,21 +27,28 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
     let object = typed.then(|| BtfObject::load(&types.blob)).transpose();
     let object = object.context("the kernel refuses the types of the maps")?;
     let make = |(def, types): (&&MapDef, &Option<btf::MapTypes>)| {
-        let mut spec =
-            MapSpec::new(MapKind::from_raw(def.kind.number()), def.name, def.key_size, def.value_size, def.max_entries);
+        let mut spec = MapSpec::new(
+            MapKind::from_raw(def.kind.number()),
+            def.name,
+            def.key_size,
+            def.value_size,
+            def.max_entries,
+        );
         (spec.flags, spec.numa_node, spec.extra) = (def.flags, def.numa_node, def.extra);
         spec.btf = object.as_ref().zip(types.as_ref()).map(|(object, types)| MapBtf {
             fd: object.as_fd(),
             key_type_id: types.key,
             value_type_id: types.value,
         });
-        let map = Map::create(&spec).with_context(|| format!("cannot make the map '{}'", def.name))?;
+        let map =
+            Map::create(&spec).with_context(|| format!("cannot make the map '{}'", def.name))?;
         Ok((def.name, map))
     };
     defs.iter().zip(&types.types).map(make).collect()
 }
 
-/// A program that the verifier refused, with all that it said under the Rust lines that it is about.
+/// A program that the verifier refused, with all that it said under the Rust lines that it is
+/// about.
 #[derive(Debug, thiserror::Error)]
 #[error("{errno}\n\n{log}")]
 pub struct Rejected {
@@ -64,7 +74,8 @@ fn explain(program: &Program, cause: syscalls::Error) -> anyhow::Error {
     }
 }
 
-/// Describes a program that uses `maps` to the kernel, with its lines, and hands the description to `load`.
+/// Describes a program that uses `maps` to the kernel, with its lines, and hands the description to
+/// `load`.
 pub fn submit<T, E: From<syscalls::Error> + From<syscalls::btf::BtfError>>(
     program: &Program,
     maps: &Maps,
@@ -77,7 +88,12 @@ pub fn submit<T, E: From<syscalls::Error> + From<syscalls::btf::BtfError>>(
     });
     let lines = program.btf();
     let object = BtfObject::load(&lines.blob)?;
-    let mut spec = ProgSpec::new(ProgKind::from_raw(program.kind().number()), program.name(), LICENSE, &image.insns);
+    let mut spec = ProgSpec::new(
+        ProgKind::from_raw(program.kind().number()),
+        program.name(),
+        LICENSE,
+        &image.insns,
+    );
     spec.expected_attach_type = AttachType::from_raw(program.kind().attach_type());
     spec.btf = Some(ProgBtf {
         fd: object.as_fd(),

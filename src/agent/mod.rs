@@ -1,4 +1,5 @@
-//! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes it away without losing a byte.
+//! The agent: assembles the datapath for this machine's kernel, attaches it to a cgroup, and takes
+//! it away without losing a byte.
 
 mod adopter;
 mod adoption;
@@ -70,7 +71,8 @@ pub struct Config {
     pub policy: Policy,
     /// What the file says beside it, which counts from the start on.
     pub settings: FileSettings,
-    /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the agent, as when a terminal closes.
+    /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the
+    /// agent, as when a terminal closes.
     pub file: Option<PathBuf>,
     /// Whether the log is for machines, also that of the process that adopts open connections.
     pub log_as_json: bool,
@@ -104,7 +106,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts an instance: afterwards every new connection with both ends in the cgroup is accelerated.
+    /// Starts an instance: afterwards every new connection with both ends in the cgroup is
+    /// accelerated.
     pub fn start(config: &Config) -> Result<Agent> {
         // Signals first, so that one that comes from here on ends in an orderly stop.
         let signals = Signals::block()?;
@@ -132,8 +135,9 @@ impl Agent {
         let lock = match pins.take()? {
             Some(lock) => lock,
             None if config.replace => {
-                rehearse(&pins, config, &kernel)
-                    .with_context(|| format!("the running agent of '{}' was not asked to end", config.name))?;
+                rehearse(&pins, config, &kernel).with_context(|| {
+                    format!("the running agent of '{}' was not asked to end", config.name)
+                })?;
                 pins.take_over(PATIENCE)?
             }
             None => bail!(
@@ -178,10 +182,14 @@ impl Agent {
     /// Begins to drain what an agent of another version left.
     fn find_older(&mut self) -> Result<()> {
         let pins = self.instance.pins().clone();
-        for generation in pins.generations()?.into_iter().filter(|generation| generation != self.instance.generation())
+        for generation in pins
+            .generations()?
+            .into_iter()
+            .filter(|generation| generation != self.instance.generation())
         {
             if generation.is_complete() {
-                self.older.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
+                self.older
+                    .push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
             } else {
                 generation.remove()?;
             }
@@ -193,7 +201,9 @@ impl Agent {
     pub fn abandon(self, error: anyhow::Error) -> anyhow::Error {
         match self.stop() {
             Ok(_) => error,
-            Err(stopping) => error.context(format!("and what is attached could not be taken away: {stopping:#}")),
+            Err(stopping) => {
+                error.context(format!("and what is attached could not be taken away: {stopping:#}"))
+            }
         }
     }
 
@@ -334,14 +344,22 @@ impl Agent {
     fn reload(&mut self) -> Result<()> {
         let Some(path) = self.config.file.clone() else { return Ok(()) };
         let began = sd_notify::NotifyState::monotonic_usec_now().ok();
-        let _ = sd_notify::notify(&[&[sd_notify::NotifyState::Reloading][..], began.as_slice()].concat());
+        let _ = sd_notify::notify(
+            &[&[sd_notify::NotifyState::Reloading][..], began.as_slice()].concat(),
+        );
         match ConfigurationFile::read(&path) {
             Ok(ConfigurationFile { settings, policy }) => match self.apply(&policy) {
                 Ok(()) => {
                     let changes = self.config.policy.changes(&policy);
-                    let changes =
-                        if changes.is_empty() { "no rule has changed".to_owned() } else { changes.join("; ") };
-                    tracing::info!("reloaded {}: the rules count for new connections: {changes}", path.display());
+                    let changes = if changes.is_empty() {
+                        "no rule has changed".to_owned()
+                    } else {
+                        changes.join("; ")
+                    };
+                    tracing::info!(
+                        "reloaded {}: the rules count for new connections: {changes}",
+                        path.display()
+                    );
                     let fixed = self.config.settings.changes(&settings);
                     if !fixed.is_empty() {
                         tracing::warn!(
@@ -352,7 +370,9 @@ impl Agent {
                     }
                     self.config.policy = policy;
                 }
-                Err(error) => tracing::error!("the rules could not all be put in place, reload them: {error:#}"),
+                Err(error) => tracing::error!(
+                    "the rules could not all be put in place, reload them: {error:#}"
+                ),
             },
             Err(error) => tracing::error!("not reloaded, the rules stay as they are: {error:#}"),
         }
@@ -375,8 +395,8 @@ impl Agent {
     }
 }
 
-/// Stops and removes every generation, complete or not: how many sockets stay in the kernel's map until they close. The caller holds
-/// the lock.
+/// Stops and removes every generation, complete or not: how many sockets stay in the kernel's map
+/// until they close. The caller holds the lock.
 pub fn detach(pins: &Pins) -> Result<usize> {
     let mut drains = Vec::new();
     for generation in pins.generations()? {
@@ -400,7 +420,8 @@ fn finish(pins: &Pins, drains: Vec<Drain>) -> Result<usize> {
     Ok(remaining)
 }
 
-/// The process of the agent that keeps an instance, by the number that the process has for itself, if there is one.
+/// The process of the agent that keeps an instance, by the number that the process has for itself,
+/// if there is one.
 pub fn running(name: &Name, bpffs: Option<&Path>) -> Option<u32> {
     let pins = Pins::existing(name, bpffs).ok()?;
     if !pins.is_kept().ok()? {
@@ -417,7 +438,9 @@ fn datapath(flows: u32, kernel: &Kernel) -> Datapath {
 
 /// The newest generation, if its maps are those that this datapath would make.
 fn reused(pins: &Pins, datapath: &Datapath) -> Result<Option<(Generation, load::Maps)>> {
-    let Some(newest) = pins.generations()?.pop().filter(Generation::is_complete) else { return Ok(None) };
+    let Some(newest) = pins.generations()?.pop().filter(Generation::is_complete) else {
+        return Ok(None);
+    };
     if Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi != ABI {
         return Ok(None);
     }
@@ -433,11 +456,17 @@ fn rehearse(pins: &Pins, config: &Config, kernel: &Kernel) -> Result<()> {
     probe::rehearse(&own)
 }
 
-/// Loads the programs and attaches them: on the maps of the newest generation if those are what this version would make, else on maps of a
-/// new one.
-fn install(pins: &Pins, config: &Config, kernel: &Kernel, target: &Target) -> Result<(Instance, Rules, Enrolment)> {
+/// Loads the programs and attaches them: on the maps of the newest generation if those are what
+/// this version would make, else on maps of a new one.
+fn install(
+    pins: &Pins,
+    config: &Config,
+    kernel: &Kernel,
+    target: &Target,
+) -> Result<(Instance, Rules, Enrolment)> {
     let datapath = datapath(config.flows, kernel);
-    let attach = |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);
+    let attach =
+        |generation: &Generation, maps| attach(pins, generation, &datapath, maps, config, target);
     if let Some((newest, maps)) = reused(pins, &datapath)? {
         let what = || {
             format!(
@@ -448,10 +477,14 @@ fn install(pins: &Pins, config: &Config, kernel: &Kernel, target: &Target) -> Re
         return attach(&newest, maps).with_context(what);
     }
     let maps = load::maps(&datapath.maps.all())?;
-    let new = Generation::new(pins.dir(), pins.generations()?.last().map_or(1, |newest| newest.number() + 1));
+    let new = Generation::new(
+        pins.dir(),
+        pins.generations()?.last().map_or(1, |newest| newest.number() + 1),
+    );
     new.create()?;
     attach(&new, maps).inspect_err(|_| {
-        // That it failed is what has to be told, and what cannot be taken away now is left to `shunt detach`.
+        // That it failed is what has to be told, and what cannot be taken away now is left to
+        // `shunt detach`.
         let _ = withdraw(pins, new);
     })
 }
@@ -464,10 +497,11 @@ fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
     Drain::begin(Instance::open_generation(pins.clone(), generation)?)?.finish().map(|_| ())
 }
 
-/// Loads, pins and attaches the programs, in the place of those that are there. The sock_ops link comes last: with that connections
-/// are noticed.
+/// Loads, pins and attaches the programs, in the place of those that are there. The sock_ops link
+/// comes last: with that connections are noticed.
 ///
-/// Sockets that are enrolled keep the programs that they were enrolled with, and the two share records of one version.
+/// Sockets that are enrolled keep the programs that they were enrolled with, and the two share
+/// records of one version.
 fn attach(
     pins: &Pins,
     generation: &Generation,
@@ -502,11 +536,18 @@ fn attach(
         ..instance.control()?
     })?;
     let rules = Rules::install(&instance, Tables::new(&config.policy))?;
-    let program = |name: ProgramName| programs.get(&name).with_context(|| format!("program '{}'", name.pin()));
+    let program = |name: ProgramName| {
+        programs.get(&name).with_context(|| format!("program '{}'", name.pin()))
+    };
     attach_to_socks(&instance, "link_send", program(ProgramName::Send)?, Attachment::of_sk_msg)
         .context("cannot attach the sk_msg program")?;
-    attach_to_socks(&instance, "link_verdict", program(ProgramName::Verdict)?, Attachment::of_sk_skb_verdict)
-        .context("cannot attach the verdict program")?;
+    attach_to_socks(
+        &instance,
+        "link_verdict",
+        program(ProgramName::Verdict)?,
+        Attachment::of_sk_skb_verdict,
+    )
+    .context("cannot attach the verdict program")?;
     target.attach(&instance)?;
     // After the programs are attached, so that each listener is seen by them or by this.
     rules.note_listeners()?;
@@ -535,7 +576,8 @@ fn attach_to_socks(
 
 fn about(cgroup: &Path) -> About {
     let mut about = About { abi: ABI, pid: std::process::id(), ..About::default() };
-    about.started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    about.started =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let path = cgroup.as_os_str().as_bytes();
     let length = path.len().min(about.cgroup.len());
     about.cgroup[..length].copy_from_slice(&path[..length]);
@@ -543,12 +585,16 @@ fn about(cgroup: &Path) -> About {
     about
 }
 
-/// The longest time between two messages by TCP, in jiffies: what the operator allows, and a third of the time-out of connection
-/// tracking in the namespace of the agent, through which flows between other namespaces may pass.
+/// The longest time between two messages by TCP, in jiffies: what the operator allows, and a third
+/// of the time-out of connection tracking in the namespace of the agent, through which flows
+/// between other namespaces may pass.
 fn refresh(config: &Config, hz: u32) -> u32 {
-    let tracked = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established");
+    let tracked =
+        fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established");
     let seconds = tracked.ok().and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(u64::MAX);
     let allowed = config.refresh.as_millis() as u64;
     let third = seconds.saturating_mul(1000) / 3;
-    u32::try_from(allowed.min(third).saturating_mul(u64::from(hz)) / 1000).unwrap_or(u32::MAX).max(1)
+    u32::try_from(allowed.min(third).saturating_mul(u64::from(hz)) / 1000)
+        .unwrap_or(u32::MAX)
+        .max(1)
 }

@@ -48,7 +48,9 @@ pub fn expect_none(name: &Name, cgroup: &Path, bpffs: Option<&Path>) -> Result<(
 
 /// The identities of a cgroup and of all around it, as far up as they can be seen.
 fn around(cgroup: &Path) -> Vec<u64> {
-    let (Ok(folder), Ok(about)) = (fs::canonicalize(cgroup), fs::metadata(cgroup)) else { return Vec::new() };
+    let (Ok(folder), Ok(about)) = (fs::canonicalize(cgroup), fs::metadata(cgroup)) else {
+        return Vec::new();
+    };
     let folders = folder.ancestors().map_while(|folder| fs::metadata(folder).ok());
     folders.take_while(|above| above.dev() == about.dev()).map(|above| above.ino()).collect()
 }
@@ -59,8 +61,8 @@ fn attached(pins: Pins) -> Result<(PathBuf, u64)> {
     Ok((instance.about()?.cgroup_path().to_owned(), target::attached_to(&instance)?))
 }
 
-/// Whether a cgroup with this identity, the inode number of its folder, lies below another. Not by its
-/// path: an agent in a container has another one for it.
+/// Whether a cgroup with this identity, the inode number of its folder, lies below another. Not by
+/// its path: an agent in a container has another one for it.
 fn lies_below(cgroup: &Path, id: u64) -> bool {
     let folders = fs::read_dir(cgroup).into_iter().flatten().flatten();
     let mut folders = folders.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

@@ -8,11 +8,13 @@
 //!                    successor/
 //! ```
 //!
-//! Whoever runs, drains or removes an instance holds a lock on the folder. The kernel lets go of it when that process dies, however
-//! it dies, and it holds across PID namespaces, where a stored process number would mean nothing.
+//! Whoever runs, drains or removes an instance holds a lock on the folder. The kernel lets go of it
+//! when that process dies, however it dies, and it holds across PID namespaces, where a stored
+//! process number would mean nothing.
 //!
-//! Whoever wants to take over from a running agent holds a lock on `successor` and waits for that on the folder. The agent looks there now
-//! and then, and ends when somebody waits; a successor that dies takes its request with it.
+//! Whoever wants to take over from a running agent holds a lock on `successor` and waits for that
+//! on the folder. The agent looks there now and then, and ends when somebody waits; a successor
+//! that dies takes its request with it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -43,14 +45,17 @@ pub struct Pins {
 
 /// Nothing of this name is pinned here.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("no instance named '{0}' here: `shunt status` lists what runs, `shunt run --name {0}` starts one")]
+#[error(
+    "no instance named '{0}' here: `shunt status` lists what runs, `shunt run --name {0}` starts one"
+)]
 pub struct NoInstance(Name);
 
 /// The right to change an instance; held by a running agent for as long as it lives.
 pub struct Lock(Flock<File>);
 
 impl Pins {
-    /// The folder of `name` below `mount_point`, or below the bpffs of the mount table; one is mounted if there is none.
+    /// The folder of `name` below `mount_point`, or below the bpffs of the mount table; one is
+    /// mounted if there is none.
     pub fn new(name: &Name, mount_point: Option<&Path>) -> Result<Pins> {
         let mount_point = match mount_point {
             Some(dir) => given(dir)?,
@@ -67,14 +72,18 @@ impl Pins {
         let pins = Pins { name: name.clone(), dir: mount_point.join(FOLDER).join(name.as_ref()) };
         match fs::metadata(&pins.dir) {
             Ok(_) => Ok(pins),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(NoInstance(name.clone()).into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(NoInstance(name.clone()).into())
+            }
             Err(error) => Err(error).with_context(|| hidden(&pins.dir)),
         }
     }
 
     /// Every instance below `mount_point` or the bpffs of the mount table, by name.
     pub fn all(mount_point: Option<&Path>) -> Result<Vec<Pins>> {
-        let Some(folder) = mounted(mount_point)?.map(|dir| dir.join(FOLDER)) else { return Ok(Vec::new()) };
+        let Some(folder) = mounted(mount_point)?.map(|dir| dir.join(FOLDER)) else {
+            return Ok(Vec::new());
+        };
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -104,7 +113,9 @@ impl Pins {
     /// Every generation, the oldest first.
     pub fn generations(&self) -> Result<Vec<Generation>> {
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.dir).with_context(|| format!("cannot list {}", self.dir.display()))? {
+        for entry in fs::read_dir(&self.dir)
+            .with_context(|| format!("cannot list {}", self.dir.display()))?
+        {
             let entry = entry.with_context(|| format!("cannot list {}", self.dir.display()))?;
             numbers.extend(entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
         }
@@ -130,7 +141,8 @@ impl Pins {
             .with_context(|| format!("cannot create {} for the pins", self.dir.display()))
     }
 
-    /// Takes the instance, making its folder if it is not there, or says `None` when another process keeps it.
+    /// Takes the instance, making its folder if it is not there, or says `None` when another
+    /// process keeps it.
     pub fn take(&self) -> Result<Option<Lock>> {
         loop {
             self.create()?;
@@ -190,7 +202,8 @@ impl Pins {
         Ok(try_lock(&self.dir)?.is_none())
     }
 
-    /// Removes the folder, and the one above it if it was the last. Only when no generation is left.
+    /// Removes the folder, and the one above it if it was the last. Only when no generation is
+    /// left.
     pub fn remove(&self) -> Result<()> {
         for dir in [&self.dir.join(SUCCESSOR), &self.dir] {
             match fs::remove_dir(dir) {
@@ -198,7 +211,9 @@ impl Pins {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // Somebody waits to start here.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
-                Err(error) => return Err(error).with_context(|| format!("cannot remove {}", dir.display())),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
+                }
             }
         }
         if let Some(folder) = self.dir.parent() {
@@ -219,7 +234,8 @@ fn mounted(mount_point: Option<&Path>) -> Result<Option<PathBuf>> {
 
 /// The mount point that the operator has given: a folder of anything else cannot hold pins.
 fn given(dir: &Path) -> Result<PathBuf> {
-    let about = statfs(dir).with_context(|| format!("cannot look at {}, which --bpffs names", dir.display()))?;
+    let about = statfs(dir)
+        .with_context(|| format!("cannot look at {}, which --bpffs names", dir.display()))?;
     if about.filesystem_type() != BPF_FS_MAGIC {
         bail!(
             "{0} is no BPF file system: `findmnt -t bpf` says where one is mounted, `mount -t bpf bpf {0}` mounts one there; \
@@ -234,7 +250,8 @@ fn hidden(dir: &Path) -> String {
     format!("cannot look into {}; what runs here can be seen by root", dir.display())
 }
 
-/// Locks a folder. Others look at locks by taking them for a moment, so it is asked for more than once.
+/// Locks a folder. Others look at locks by taking them for a moment, so it is asked for more than
+/// once.
 fn lock(dir: &Path) -> Result<Option<Lock>> {
     for _ in 0..20 {
         if let Some(lock) = try_lock(dir)? {

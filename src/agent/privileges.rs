@@ -1,26 +1,28 @@
-//! What the agent may do once it runs: what it took to start is given up for good, so that whoever got hold of the agent gets no more
-//! than the datapath.
+//! What the agent may do once it runs: what it took to start is given up for good, so that whoever
+//! got hold of the agent gets no more than the datapath.
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
 /// Maps, programs and links; reading kernel memory from programs.
-const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
+const NEEDED: CapabilitySet =
+    CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 
-/// `/proc/PID` of other users' processes, to examine how they read, to name them, and to find who listens. Used where it is given,
-/// never demanded.
+/// `/proc/PID` of other users' processes, to examine how they read, to name them, and to find who
+/// listens. Used where it is given, never demanded.
 const USED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
 /// `setns`, and the maps of an instance; `/proc/PID/fd` of other users' processes.
 const LOOKING: CapabilitySet =
     CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE).union(CapabilitySet::DAC_READ_SEARCH);
 
-/// Keeps of the calling thread's capabilities those that a running agent uses, and gives up the others with every way to get them
-/// back: the bounding set is emptied where that is allowed, and `no_new_privs` is set. Threads that are started from here on have no more.
+/// Keeps of the calling thread's capabilities those that a running agent uses, and gives up the
+/// others with every way to get them back: the bounding set is emptied where that is allowed, and
+/// `no_new_privs` is set. Threads that are started from here on have no more.
 ///
 /// Returns the names of those that are kept.
 pub fn give_up() -> Result<Vec<String>> {
@@ -41,14 +43,17 @@ fn keep(held: CapabilitySets, keep: CapabilitySet) -> Result<Vec<String>> {
     }
     clear_ambient_capability_set().context("cannot clear the ambient capabilities")?;
     set_no_new_privs(true).context("cannot set no_new_privs")?;
-    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
+    let sets =
+        CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).context("cannot give up capabilities")?;
     Ok(keep.iter_names().map(|(name, _)| format!("CAP_{name}")).collect())
 }
 
-/// `CAP_SYS_ADMIN` stays only where it has to stand for one that is missing, as under a container runtime that is older than `CAP_BPF`.
+/// `CAP_SYS_ADMIN` stays only where it has to stand for one that is missing, as under a container
+/// runtime that is older than `CAP_BPF`.
 fn kept(held: CapabilitySet) -> CapabilitySet {
-    let stand_in = if held.contains(NEEDED) { CapabilitySet::empty() } else { CapabilitySet::SYS_ADMIN };
+    let stand_in =
+        if held.contains(NEEDED) { CapabilitySet::empty() } else { CapabilitySet::SYS_ADMIN };
     held & (NEEDED | USED | stand_in)
 }
 
@@ -76,7 +81,10 @@ mod tests {
             (NEEDED, NEEDED),
             (NEEDED | admin, NEEDED),
             (admin, admin),
-            (admin | CapabilitySet::NET_ADMIN | CapabilitySet::CHOWN, admin | CapabilitySet::NET_ADMIN),
+            (
+                admin | CapabilitySet::NET_ADMIN | CapabilitySet::CHOWN,
+                admin | CapabilitySet::NET_ADMIN,
+            ),
             (CapabilitySet::CHOWN, CapabilitySet::empty()),
         ];
         for (held, expected) in cases {
@@ -90,10 +98,14 @@ mod tests {
         let outcome = std::thread::spawn(|| {
             let kept = give_up().expect("give up (as root)");
             let now = capabilities(None).expect("ask");
-            let again = CapabilitySets { permitted: now.permitted | CapabilitySet::SYS_ADMIN, ..now };
+            let again =
+                CapabilitySets { permitted: now.permitted | CapabilitySet::SYS_ADMIN, ..now };
             let regained = set_capabilities(None, again).is_ok();
             // Run by root, a program gets what the bounding set and no_new_privs leave.
-            let status = std::process::Command::new("cat").arg("/proc/self/status").output().expect("start cat");
+            let status = std::process::Command::new("cat")
+                .arg("/proc/self/status")
+                .output()
+                .expect("start cat");
             (kept, regained, String::from_utf8(status.stdout).expect("text"))
         });
         let (kept, regained, status) = outcome.join().expect("the thread");

@@ -30,7 +30,8 @@ impl Refusals {
             let Some(counter) = Counter::ALL.get(refusal.outcome as usize) else { continue };
             let (program, reason) = (observe::program_name(&refusal.program), counter.name());
             let meaning = counter.meaning().trim_end_matches('.');
-            let meaning = meaning.rsplit_once("left to TCP: ").map_or(meaning, |(_, meaning)| meaning);
+            let meaning =
+                meaning.rsplit_once("left to TCP: ").map_or(meaning, |(_, meaning)| meaning);
             tracing::info!(program, reason, "left to TCP: {meaning}");
             if self.said.len() >= MOST {
                 tracing::info!("more programs are left to TCP: `shunt status --json`");

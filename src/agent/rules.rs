@@ -46,7 +46,8 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Puts other tables there. Connections that are established meanwhile are judged by the old rules, the new ones, or both.
+    /// Puts other tables there. Connections that are established meanwhile are judged by the old
+    /// rules, the new ones, or both.
     pub fn replace(&mut self, instance: &Instance, tables: Tables) -> Result<()> {
         self.ports.update(&0, &tables.ports, Update::ANY)?;
         fill(&self.addresses, &tables.addresses)?;
@@ -78,7 +79,11 @@ impl Rules {
                 continue;
             };
             // The nearest says everything.
-            let above = self.tables.cgroups.iter().filter(|(other, _)| folder.starts_with(other.folder(&root)));
+            let above = self
+                .tables
+                .cgroups
+                .iter()
+                .filter(|(other, _)| folder.starts_with(other.folder(&root)));
             identities.insert(there.ino(), above.fold(0, |all, (_, said)| all | said));
         }
         if identities != self.identities {
@@ -88,7 +93,8 @@ impl Rules {
         Ok(())
     }
 
-    /// Notes the processes of listeners that nobody has noted: those that are older than the instance. The others note themselves.
+    /// Notes the processes of listeners that nobody has noted: those that are older than the
+    /// instance. The others note themselves.
     pub fn note_listeners(&self) -> Result<()> {
         if self.tables.kinds & rules::PROCESSES == 0 {
             return Ok(());
@@ -110,8 +116,11 @@ impl Rules {
 
 /// Makes a map hold these entries and no others.
 fn fill<K: Pod + Ord + Debug>(map: &TypedMap<K, u64>, entries: &BTreeMap<K, u64>) -> Result<()> {
-    let stale: Vec<Vec<u8>> =
-        map.map().keys().collect::<Result<_, _>>().context("cannot list the rules that are there")?;
+    let stale: Vec<Vec<u8>> = map
+        .map()
+        .keys()
+        .collect::<Result<_, _>>()
+        .context("cannot list the rules that are there")?;
     for key in stale {
         let key: K = bytemuck::pod_read_unaligned(&key);
         if !entries.contains_key(&key) {
@@ -119,7 +128,8 @@ fn fill<K: Pod + Ord + Debug>(map: &TypedMap<K, u64>, entries: &BTreeMap<K, u64>
         }
     }
     for (key, said) in entries {
-        map.update(key, said, Update::ANY).with_context(|| format!("cannot add a rule for {key:?}"))?;
+        map.update(key, said, Update::ANY)
+            .with_context(|| format!("cannot add a rule for {key:?}"))?;
     }
     Ok(())
 }

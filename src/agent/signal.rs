@@ -10,7 +10,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// SIGTERM, SIGINT and SIGHUP of this process. Blocked in the thread that makes it and in those started afterwards.
+/// SIGTERM, SIGINT and SIGHUP of this process. Blocked in the thread that makes it and in those
+/// started afterwards.
 pub struct Signals(SignalFd);
 
 impl Signals {
@@ -26,11 +27,19 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Waits for a signal, or until something can be read from `also`; what the signal asks for, if one came in this time.
-    pub fn wait(&mut self, time: Duration, also: Option<BorrowedFd<'_>>) -> Result<Option<Request>> {
+    /// Waits for a signal, or until something can be read from `also`; what the signal asks for, if
+    /// one came in this time.
+    pub fn wait(
+        &mut self,
+        time: Duration,
+        also: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<Request>> {
         let descriptors = [Some(self.0.as_fd()), also];
-        let mut ready: Vec<PollFd<'_>> =
-            descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let mut ready: Vec<PollFd<'_>> = descriptors
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
         match ppoll(&mut ready, Some(TimeSpec::from_duration(time)), None) {
             Ok(_) | Err(Errno::EINTR) => Ok(self.pending()),
             Err(errno) => Err(errno).context("cannot wait for signals"),
@@ -40,7 +49,11 @@ impl Signals {
     /// What a signal that has come asks for; it is taken.
     pub fn pending(&mut self) -> Option<Request> {
         let signal = self.0.read_signal().ok()??;
-        Some(if signal.ssi_signo == Signal::SIGHUP as u32 { Request::Reload } else { Request::Stop })
+        Some(if signal.ssi_signo == Signal::SIGHUP as u32 {
+            Request::Reload
+        } else {
+            Request::Stop
+        })
     }
 }
 

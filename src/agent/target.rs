@@ -32,13 +32,15 @@ pub struct Target {
 impl Target {
     /// The cgroup with this folder.
     pub fn open(path: &Path) -> Result<Target> {
-        let dir = File::open(path).with_context(|| format!("cannot open the cgroup {}", path.display()))?;
+        let dir = File::open(path)
+            .with_context(|| format!("cannot open the cgroup {}", path.display()))?;
         let about = fstatfs(&dir).with_context(|| format!("cannot look at {}", path.display()))?;
         if about.filesystem_type() != CGROUP2_SUPER_MAGIC {
             bail!(
                 "{} is not a cgroup of version 2: leave --cgroup out for all of it, or give a folder below {}",
                 path.display(),
-                cgroup::root().map_or("its mount point".to_owned(), |root| root.display().to_string())
+                cgroup::root()
+                    .map_or("its mount point".to_owned(), |root| root.display().to_string())
             );
         }
         Ok(Target { path: path.to_owned(), dir, wrong: String::new() })
@@ -53,14 +55,19 @@ impl Target {
     pub fn attach(&self, instance: &Instance) -> Result<()> {
         let id = self.dir.metadata()?.ino();
         for (pin, program, attach_type) in ATTACHED {
-            let what = || format!("cannot attach the program '{}' to {}", program.pin(), self.path.display());
+            let what = || {
+                format!("cannot attach the program '{}' to {}", program.pin(), self.path.display())
+            };
             let generation = instance.generation();
             let program = Prog::open_pinned(&generation.path(program.pin())).with_context(what)?;
             match generation.link(pin).with_context(what)? {
-                Some(link) if cgroup_of(&link)? == id => link.update(&program).with_context(what)?,
+                Some(link) if cgroup_of(&link)? == id => {
+                    link.update(&program).with_context(what)?
+                }
                 // None yet, or one to another cgroup, or to one that is gone.
                 _ => {
-                    let link = Link::to_cgroup(&program, self.dir.as_fd(), attach_type).with_context(what)?;
+                    let link = Link::to_cgroup(&program, self.dir.as_fd(), attach_type)
+                        .with_context(what)?;
                     generation.pin_link(pin, &link)?;
                 }
             }
@@ -78,11 +85,14 @@ impl Target {
         if there.ino() == self.dir.metadata()?.ino() {
             return Ok(false);
         }
-        let attached = Target::open(&self.path).and_then(|made| made.attach(instance).map(|()| made));
+        let attached =
+            Target::open(&self.path).and_then(|made| made.attach(instance).map(|()| made));
         match attached {
             Ok(made) => *self = made,
             Err(error) => {
-                self.warn(format!("has been made again, and nothing is accelerated in there: {error:#}"));
+                self.warn(format!(
+                    "has been made again, and nothing is accelerated in there: {error:#}"
+                ));
                 return Ok(false);
             }
         }

@@ -12,7 +12,8 @@ pub const STANDARD: &str = "/sys/fs/bpf";
 
 /// The bpffs to use, mounting one at [`STANDARD`] if none is there.
 ///
-/// A bpffs elsewhere is used only when mounting is refused: it belongs to somebody who may take it away, pins included.
+/// A bpffs elsewhere is used only when mounting is refused: it belongs to somebody who may take it
+/// away, pins included.
 pub fn find_or_mount() -> Result<PathBuf, Error> {
     let elsewhere = match find()? {
         Some(path) if path == Path::new(STANDARD) => return Ok(path),
@@ -62,7 +63,11 @@ mod tests {
         ];
         for (lines, expected) in cases {
             let table = lines.concat();
-            assert_eq!(choose(&mount_table::parse(table.as_bytes())).as_deref(), expected.map(Path::new), "{table}");
+            assert_eq!(
+                choose(&mount_table::parse(table.as_bytes())).as_deref(),
+                expected.map(Path::new),
+                "{table}"
+            );
         }
     }
 
@@ -70,17 +75,26 @@ mod tests {
     fn one_is_mounted_where_there_is_none_and_then_found() {
         // In a mount namespace of a thread's own: the machine keeps what it has.
         std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).expect("make a mount namespace (as root)");
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)
+                .expect("make a mount namespace (as root)");
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("keep mounts to this thread");
-            while find().expect("read the mount table").is_some_and(|path| path == Path::new(STANDARD)) {
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+                .expect("keep mounts to this thread");
+            while find()
+                .expect("read the mount table")
+                .is_some_and(|path| path == Path::new(STANDARD))
+            {
                 umount2(STANDARD, MntFlags::MNT_DETACH).expect("take the bpffs away");
             }
             assert_eq!(find_or_mount().expect("mount one"), Path::new(STANDARD));
             assert_eq!(find().expect("read the mount table").as_deref(), Some(Path::new(STANDARD)));
             let before = mount_table::read().expect("read the mount table");
             find_or_mount().expect("find it");
-            assert_eq!(mount_table::read().expect("read the mount table"), before, "a second one was mounted");
+            assert_eq!(
+                mount_table::read().expect("read the mount table"),
+                before,
+                "a second one was mounted"
+            );
         })
         .join()
         .expect("the thread");

@@ -1,4 +1,5 @@
-//! cgroup v2: where it is mounted, and a cgroup of one's own (Documentation/admin-guide/cgroup-v2.rst).
+//! cgroup v2: where it is mounted, and a cgroup of one's own
+//! (Documentation/admin-guide/cgroup-v2.rst).
 
 use std::cmp::Reverse;
 use std::fs;
@@ -13,17 +14,17 @@ use nix::unistd::Pid;
 use super::Error;
 use super::mount_table::{self, Mount};
 
-/// The directory of the topmost cgroup this process can reach: the mount point of the v2 hierarchy, which hybrid
-/// layouts have beside the v1 ones.
+/// The directory of the topmost cgroup this process can reach: the mount point of the v2 hierarchy,
+/// which hybrid layouts have beside the v1 ones.
 ///
-/// In a container with a cgroup namespace of its own this is the host's hierarchy, if that is mounted beside the
-/// container's.
+/// In a container with a cgroup namespace of its own this is the host's hierarchy, if that is
+/// mounted beside the container's.
 pub fn root() -> Result<PathBuf, Error> {
     Ok(hierarchy(&mount_table::read()?)?.mount_point.clone())
 }
 
-/// Whether a cgroup is the root of the hierarchy, of which a cgroup namespace may show a part only. All others have
-/// this file (Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files").
+/// Whether a cgroup is the root of the hierarchy, of which a cgroup namespace may show a part only.
+/// All others have this file (Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files").
 pub fn is_whole_node(cgroup: &Path) -> bool {
     !cgroup.join("cgroup.type").exists()
 }
@@ -35,48 +36,56 @@ pub fn own() -> Result<PathBuf, Error> {
     directory(&mount_table::read()?, &membership)
 }
 
-/// The mount that shows the most. Roots are told from the cgroup namespace of this process (cgroup_namespaces(7)): `/`
-/// is that of the namespace, `/../..` is above it, and `/pods` a part.
+/// The mount that shows the most. Roots are told from the cgroup namespace of this process
+/// (cgroup_namespaces(7)): `/` is that of the namespace, `/../..` is above it, and `/pods` a part.
 fn hierarchy(mounts: &[Mount]) -> Result<&Mount, Error> {
     let extent = |mount: &&Mount| {
         let climbs = mount.root.components().filter(|part| *part == Component::ParentDir).count();
-        let descends = mount.root.components().filter(|part| matches!(part, Component::Normal(_))).count();
+        let descends =
+            mount.root.components().filter(|part| matches!(part, Component::Normal(_))).count();
         (descends, Reverse(climbs))
     };
     mount_table::visible(mounts, "cgroup2").into_iter().min_by_key(extent).ok_or(Error::NoCgroup2)
 }
 
-/// `membership` is `/proc/self/cgroup`, where v2 has the line `0::/path`; v1 hierarchies have other numbers.
+/// `membership` is `/proc/self/cgroup`, where v2 has the line `0::/path`; v1 hierarchies have other
+/// numbers.
 fn directory(mounts: &[Mount], membership: &str) -> Result<PathBuf, Error> {
     let top = hierarchy(mounts)?;
-    let cgroup = membership.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Error::NoCgroup2)?;
+    let cgroup =
+        membership.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Error::NoCgroup2)?;
     let inside = |mount: &Mount| {
         let below = Path::new(cgroup).strip_prefix(&mount.root).ok()?;
         // A process outside its cgroup namespace has a path that climbs: "/../other".
         let climbs = below.components().any(|part| part == Component::ParentDir);
         (!climbs).then(|| mount.mount_point.join(below))
     };
-    std::iter::once(top)
-        .chain(mount_table::visible(mounts, "cgroup2"))
-        .find_map(inside)
-        .ok_or_else(|| Error::CgroupOutsideMount { cgroup: cgroup.into(), mount_point: top.mount_point.clone() })
+    std::iter::once(top).chain(mount_table::visible(mounts, "cgroup2")).find_map(inside).ok_or_else(
+        || Error::CgroupOutsideMount {
+            cgroup: cgroup.into(),
+            mount_point: top.mount_point.clone(),
+        },
+    )
 }
 
 /// A cgroup below that of this process, removed when dropped.
 ///
-/// It is a *threaded* cgroup: single threads can be inside it, so that one process can use several at once and keep the
-/// rest of itself outside. A socket belongs to the cgroup of the thread that creates it.
+/// It is a *threaded* cgroup: single threads can be inside it, so that one process can use several
+/// at once and keep the rest of itself outside. A socket belongs to the cgroup of the thread that
+/// creates it.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    /// Where this process was when it made the cgroup, and where whoever is left inside goes when it is removed.
+    /// Where this process was when it made the cgroup, and where whoever is left inside goes when
+    /// it is removed.
     home: PathBuf,
 }
 
 impl Cgroup {
     /// Creates `shunt-bed-<pid>-<n>`.
     ///
-    /// Fails without cgroup v2, without permission, and where the process's cgroup can have no threaded child.
+    /// Fails without cgroup v2, without permission, and where the process's cgroup can have no
+    /// threaded child.
     pub fn new() -> Result<Self, Error> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let home = own()?;
@@ -121,8 +130,8 @@ impl Cgroup {
 
     /// Moves everybody out and removes the directory.
     fn remove(&self) -> io::Result<()> {
-        // A thread that has been joined can still be on its way out in the kernel, and one that is being moved can
-        // start another.
+        // A thread that has been joined can still be on its way out in the kernel, and one that is
+        // being moved can start another.
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
             for thread in fs::read_to_string(self.path.join("cgroup.threads"))?.lines() {
@@ -130,7 +139,10 @@ impl Cgroup {
                 let _ = fs::write(self.home.join("cgroup.threads"), thread);
             }
             match fs::remove_dir(&self.path) {
-                Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) && Instant::now() < deadline => {
+                Err(error)
+                    if error.raw_os_error() == Some(Errno::EBUSY as i32)
+                        && Instant::now() < deadline =>
+                {
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 outcome => return outcome,
@@ -163,10 +175,12 @@ mod tests {
         24 1 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
         25 24 0:23 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
         26 24 0:24 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-    const PURE: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+    const PURE: &str =
+        "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
     const V1_ONLY: &str = "26 24 0:24 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
     const PART: &str = "30 24 0:26 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
-    /// As podman mounts it for a container with a cgroup namespace of its own, with the host's as a volume.
+    /// As podman mounts it for a container with a cgroup namespace of its own, with the host's as a
+    /// volume.
     const PRIVATE: &str = "\
         30 24 0:26 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n\
         31 24 0:26 /../.. /host/cgroup ro - cgroup2 cgroup rw\n";
@@ -179,15 +193,23 @@ mod tests {
             (V1_ONLY.to_owned(), None),
             (String::new(), None),
             (PART.to_owned(), Some("/sys/fs/cgroup")),
-            (format!("{PART}31 24 0:26 / /host/cgroup rw - cgroup2 cgroup rw\n"), Some("/host/cgroup")),
+            (
+                format!("{PART}31 24 0:26 / /host/cgroup rw - cgroup2 cgroup rw\n"),
+                Some("/host/cgroup"),
+            ),
             (PRIVATE.to_owned(), Some("/host/cgroup")),
-            (format!("{PRIVATE}32 24 0:26 /.. /other rw - cgroup2 cgroup rw\n"), Some("/host/cgroup")),
+            (
+                format!("{PRIVATE}32 24 0:26 /.. /other rw - cgroup2 cgroup rw\n"),
+                Some("/host/cgroup"),
+            ),
             (PRIVATE.replace("/../..", "/../other"), Some("/sys/fs/cgroup")),
         ];
         for (table, expected) in cases {
             let mounts = mount_table::parse(table.as_bytes());
             match (hierarchy(&mounts), expected) {
-                (Ok(mount), Some(expected)) => assert_eq!(mount.mount_point, Path::new(expected), "{table}"),
+                (Ok(mount), Some(expected)) => {
+                    assert_eq!(mount.mount_point, Path::new(expected), "{table}")
+                }
                 (Err(Error::NoCgroup2), None) => {}
                 (found, _) => panic!("{table}: {found:?}"),
             }
@@ -198,7 +220,11 @@ mod tests {
     fn the_own_cgroup_is_a_directory_below_the_mount_or_an_error_that_says_it_is_outside() {
         let cases = [
             (HYBRID, "4:memory:/x\n0::/\n", Some("/sys/fs/cgroup/unified")),
-            (PURE, "0::/user.slice/session.scope\n", Some("/sys/fs/cgroup/user.slice/session.scope")),
+            (
+                PURE,
+                "0::/user.slice/session.scope\n",
+                Some("/sys/fs/cgroup/user.slice/session.scope"),
+            ),
             (PART, "0::/docker/abc/inner\n", Some("/sys/fs/cgroup/inner")),
             (PART, "0::/docker/other\n", None),
             (PURE, "0::/../other\n", None),
@@ -207,7 +233,9 @@ mod tests {
         ];
         for (table, membership, expected) in cases {
             match (directory(&mount_table::parse(table.as_bytes()), membership), expected) {
-                (Ok(found), Some(expected)) => assert_eq!(found, Path::new(expected), "{membership}"),
+                (Ok(found), Some(expected)) => {
+                    assert_eq!(found, Path::new(expected), "{membership}")
+                }
                 (Err(Error::CgroupOutsideMount { .. }), None) => {}
                 (found, _) => panic!("{membership}: {found:?}"),
             }
@@ -215,19 +243,22 @@ mod tests {
     }
 
     fn own_line() -> String {
-        let membership = fs::read_to_string("/proc/thread-self/cgroup").expect("read this thread's cgroup");
+        let membership =
+            fs::read_to_string("/proc/thread-self/cgroup").expect("read this thread's cgroup");
         membership.lines().find_map(|line| line.strip_prefix("0::")).expect("a v2 line").to_owned()
     }
 
     #[test]
     fn a_thread_enters_and_leaves_while_the_rest_of_the_process_stays_outside() {
         let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2 mounted)");
-        let name = cgroup.path().file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        let name =
+            cgroup.path().file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
         let before = own_line();
         std::thread::scope(|scope| {
             let seen = scope.spawn(|| {
                 cgroup.enter().expect("enter");
-                let inherited = std::thread::spawn(own_line).join().expect("a thread started inside");
+                let inherited =
+                    std::thread::spawn(own_line).join().expect("a thread started inside");
                 let inside = own_line();
                 cgroup.leave().expect("leave");
                 (inside, inherited, own_line())
@@ -244,7 +275,8 @@ mod tests {
     fn dropping_removes_the_cgroup_and_moves_out_whoever_is_still_inside() {
         let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2 mounted)");
         let path = cgroup.path().to_owned();
-        let mut process = std::process::Command::new("sleep").arg("60").spawn().expect("start sleep");
+        let mut process =
+            std::process::Command::new("sleep").arg("60").spawn().expect("start sleep");
         cgroup.admit(Pid::from_raw(process.id().cast_signed())).expect("admit the process");
         let membership = format!("/proc/{}/cgroup", process.id());
         let inside = fs::read_to_string(&membership).expect("read its cgroup");

@@ -100,7 +100,9 @@ fn capability_remedy(cause: &io::Error, capability: &str) -> String {
 fn cgroup_remedy(cause: &io::Error) -> &'static str {
     match cause.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EACCES | Errno::EPERM) => "; it takes root, or a cgroup delegated to this user",
-        Some(Errno::EROFS) => "; the hierarchy is mounted read-only: a container has to be privileged for this",
+        Some(Errno::EROFS) => {
+            "; the hierarchy is mounted read-only: a container has to be privileged for this"
+        }
         Some(Errno::EOPNOTSUPP) => {
             "; the cgroup of this process has controllers or children that forbid threaded cgroups: \
              start from another one, for example with systemd-run --scope"

@@ -1,4 +1,5 @@
-//! Interfaces, addresses and routes: rtnetlink (rtnetlink(7), include/uapi/linux/{if_link,if_addr,rtnetlink,veth}.h).
+//! Interfaces, addresses and routes: rtnetlink (rtnetlink(7),
+//! include/uapi/linux/{if_link,if_addr,rtnetlink,veth}.h).
 //!
 //! Every function but [`veth`] acts in the namespace of the calling thread.
 
@@ -21,14 +22,19 @@ const VETH_INFO_PEER: u16 = 1;
 /// `IF_OPER_UP` of RFC 2863: ready to pass packets.
 const IF_OPER_UP: u8 = 6;
 
-/// Makes a pair of interfaces, each in its namespace, down and without addresses. A name has 1 to 15 bytes.
+/// Makes a pair of interfaces, each in its namespace, down and without addresses. A name has 1 to
+/// 15 bytes.
 pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), Error> {
     let action = format!("create the veth pair {} and {}", here.0, there.0);
     if [here.0, there.0].iter().any(|name| name.len() >= libc::IFNAMSIZ) {
-        return Err(Error::Netlink { action, cause: io::Error::from_raw_os_error(libc::ENAMETOOLONG) });
+        return Err(Error::Netlink {
+            action,
+            cause: io::Error::from_raw_os_error(libc::ENAMETOOLONG),
+        });
     }
     let namespace = there.1.as_fd().as_raw_fd().to_ne_bytes();
-    let peer = Attributes::new().string(libc::IFLA_IFNAME, there.0).with(libc::IFLA_NET_NS_FD, &namespace);
+    let peer =
+        Attributes::new().string(libc::IFLA_IFNAME, there.0).with(libc::IFLA_NET_NS_FD, &namespace);
     let peer = [ifinfomsg(0, 0).as_slice(), peer.as_bytes()].concat();
     let attributes = Attributes::new().string(libc::IFLA_IFNAME, here.0).nest(
         libc::IFLA_LINKINFO,
@@ -55,50 +61,62 @@ pub fn set_up(name: &str) -> Result<(), Error> {
 pub fn set_mtu(name: &str, mtu: u32) -> Result<(), Error> {
     let action = format!("set the MTU of {name} to {mtu}");
     let header = ifinfomsg(index(name, &action)?, 0);
-    request(&action, libc::RTM_NEWLINK, 0, header, Attributes::new().with(libc::IFLA_MTU, &mtu.to_ne_bytes()))
+    request(
+        &action,
+        libc::RTM_NEWLINK,
+        0,
+        header,
+        Attributes::new().with(libc::IFLA_MTU, &mtu.to_ne_bytes()),
+    )
 }
 
-/// Gives the interface an address, usable at once: an IPv6 address is not checked for duplicates first.
+/// Gives the interface an address, usable at once: an IPv6 address is not checked for duplicates
+/// first.
 pub fn add_address(name: &str, address: IpAddr, prefix_length: u8) -> Result<(), Error> {
     let action = format!("give {name} the address {address}/{prefix_length}");
     // struct ifaddrmsg: family, prefix length, flags, scope (0: universe), index.
     let mut header = vec![family(address), prefix_length, libc::IFA_F_NODAD as u8, 0];
     header.extend(index(name, &action)?.to_ne_bytes());
     let address = octets(address);
-    let attributes = Attributes::new().with(libc::IFA_LOCAL, &address).with(libc::IFA_ADDRESS, &address);
+    let attributes =
+        Attributes::new().with(libc::IFA_LOCAL, &address).with(libc::IFA_ADDRESS, &address);
     create(&action, libc::RTM_NEWADDR, header, attributes)
 }
 
-/// Sends what no other route covers to `gateway`, which has to be reachable on an interface that is up.
+/// Sends what no other route covers to `gateway`, which has to be reachable on an interface that is
+/// up.
 pub fn add_default_route(gateway: IpAddr) -> Result<(), Error> {
     let action = format!("add a default route by {gateway}");
-    // struct rtmsg: family, prefix lengths of destination and cause, TOS, table, protocol, scope, type, flags u32.
+    // struct rtmsg: family, prefix lengths of destination and cause, TOS, table, protocol, scope,
+    // type, flags u32.
     let mut header = vec![family(gateway), 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_BOOT];
     header.extend([libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST, 0, 0, 0, 0]);
     let attributes = Attributes::new().with(libc::RTA_GATEWAY, &octets(gateway));
     create(&action, libc::RTM_NEWROUTE, header, attributes)
 }
 
-/// Waits until the interface carries packets. The kernel starts its queue a moment after both ends are up; a SYN sent
-/// before that is lost and repeated only a second later.
+/// Waits until the interface carries packets. The kernel starts its queue a moment after both ends
+/// are up; a SYN sent before that is lost and repeated only a second later.
 pub fn wait_until_running(name: &str) -> Result<(), Error> {
     let action = format!("see the interface {name} running");
     let header = ifinfomsg(index(name, &action)?, 0);
     let mut socket = Socket::open(SockProtocol::NetlinkRoute)?;
     wait(&action, "it has no carrier", || {
-        // Asked about this one interface (not for a dump of all), recent kernels bring its state up to date first;
-        // others do so within a second.
+        // Asked about this one interface (not for a dump of all), recent kernels bring its state up
+        // to date first; others do so within a second.
         let (kind, flags) = (libc::RTM_GETLINK, libc::NLM_F_ACK);
         let get = Request { kind, flags, header: header.clone(), attributes: Attributes::new() };
         let replies = socket.exchange(&action, &[get])?;
-        let mut states = replies.iter().filter_map(|link| attribute(link.get(header.len()..)?, libc::IFLA_OPERSTATE));
+        let mut states = replies
+            .iter()
+            .filter_map(|link| attribute(link.get(header.len()..)?, libc::IFLA_OPERSTATE));
         Ok(states.any(|state| state == [IF_OPER_UP]))
     })
 }
 
-/// Waits until others can find this host by its IPv6 address: until it has joined the multicast group in which the
-/// address is asked for (RFC 4291, section 2.7.1). The kernel joins a moment after the interface is up; a question
-/// before that is lost and repeated only a second later.
+/// Waits until others can find this host by its IPv6 address: until it has joined the multicast
+/// group in which the address is asked for (RFC 4291, section 2.7.1). The kernel joins a moment
+/// after the interface is up; a question before that is lost and repeated only a second later.
 pub fn wait_until_found(name: &str, address: Ipv6Addr) -> Result<(), Error> {
     let action = format!("see {name} join the solicited-node group of {address}");
     let [.., a, b, c] = address.octets();
@@ -113,7 +131,11 @@ pub fn wait_until_found(name: &str, address: Ipv6Addr) -> Result<(), Error> {
     })
 }
 
-fn wait(action: &str, otherwise: &str, mut is_done: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
+fn wait(
+    action: &str,
+    otherwise: &str,
+    mut is_done: impl FnMut() -> Result<bool, Error>,
+) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !is_done()? {
         if Instant::now() >= deadline {
@@ -129,12 +151,19 @@ fn create(action: &str, kind: u16, header: Vec<u8>, attributes: Attributes) -> R
     request(action, kind, libc::NLM_F_CREATE | libc::NLM_F_EXCL, header, attributes)
 }
 
-fn request(action: &str, kind: u16, flags: i32, header: Vec<u8>, attributes: Attributes) -> Result<(), Error> {
+fn request(
+    action: &str,
+    kind: u16,
+    flags: i32,
+    header: Vec<u8>,
+    attributes: Attributes,
+) -> Result<(), Error> {
     let request = Request { kind, flags: flags | libc::NLM_F_ACK, header, attributes };
     Socket::open(SockProtocol::NetlinkRoute)?.send(action, &[request])
 }
 
-/// `struct ifinfomsg`: family, padding, type u16, index u32, flags u32, and which flags are meant, u32.
+/// `struct ifinfomsg`: family, padding, type u16, index u32, flags u32, and which flags are meant,
+/// u32.
 fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
     let mut header = vec![0; 4];
     for word in [index, flags, flags] {
@@ -144,7 +173,8 @@ fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
 }
 
 fn index(name: &str, action: &str) -> Result<u32, Error> {
-    if_nametoindex(name).map_err(|errno| Error::Netlink { action: action.into(), cause: errno.into() })
+    if_nametoindex(name)
+        .map_err(|errno| Error::Netlink { action: action.into(), cause: errno.into() })
 }
 
 fn family(address: IpAddr) -> u8 {
@@ -173,7 +203,8 @@ mod tests {
     fn segments_follow_the_mtu() {
         fn segment() -> u32 {
             let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-            let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+            let client =
+                TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
             SockRef::from(&client).tcp_mss().expect("a segment size")
         }
         let namespace = Namespace::new().expect("make a namespace (as root)");
@@ -197,7 +228,9 @@ mod tests {
                 })
             })
             .expect("run inside");
-        for (outcome, reason) in outcomes.into_iter().zip(["it has no carrier", "the interface is down"]) {
+        for (outcome, reason) in
+            outcomes.into_iter().zip(["it has no carrier", "the interface is down"])
+        {
             let text = outcome.expect_err("both ends are down").to_string();
             assert!(text.contains(reason) && text.contains("one"), "{text}");
         }
@@ -214,15 +247,26 @@ mod tests {
 
         veth(("one", &here), ("two", &there)).expect("make a pair");
         let taken = text(veth(("one", &here), ("three", &there)));
-        assert!(taken.starts_with("cannot create the veth pair one and three: File exists"), "{taken}");
+        assert!(
+            taken.starts_with("cannot create the veth pair one and three: File exists"),
+            "{taken}"
+        );
         let long = text(veth(("four", &here), ("sixteen-bytes-in", &there)));
         assert!(long.contains("sixteen-bytes-in"), "{long}");
 
         let names = |namespace: &Namespace| {
             let mut names: Vec<_> = namespace
-                .run(|| if_nameindex().expect("list").iter().map(|link| link.name().to_owned()).collect())
+                .run(|| {
+                    if_nameindex()
+                        .expect("list")
+                        .iter()
+                        .map(|link| link.name().to_owned())
+                        .collect()
+                })
                 .expect("run inside");
-            names.retain(|name: &std::ffi::CString| [c"one", c"two", c"three", c"four"].contains(&name.as_c_str()));
+            names.retain(|name: &std::ffi::CString| {
+                [c"one", c"two", c"three", c"four"].contains(&name.as_c_str())
+            });
             names
         };
         assert_eq!(names(&here), [c"one".to_owned()]);

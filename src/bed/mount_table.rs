@@ -1,4 +1,5 @@
-//! The mount table as the calling thread sees it: `/proc/thread-self/mountinfo`, proc_pid_mountinfo(5).
+//! The mount table as the calling thread sees it: `/proc/thread-self/mountinfo`,
+//! proc_pid_mountinfo(5).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -21,26 +22,33 @@ pub(super) struct Mount {
 /// Reads the table, in the order in which mounts were made.
 pub(super) fn read() -> Result<Vec<Mount>, Error> {
     let path = Path::new("/proc/thread-self/mountinfo");
-    let table = std::fs::read(path).map_err(|cause| Error::MountTable { path: path.into(), cause })?;
+    let table =
+        std::fs::read(path).map_err(|cause| Error::MountTable { path: path.into(), cause })?;
     Ok(parse(&table))
 }
 
-/// The mounts of a type whose mount points lead to them: no other mount lies over them or over a directory above.
+/// The mounts of a type whose mount points lead to them: no other mount lies over them or over a
+/// directory above.
 ///
-/// The order says nothing about that: a mount that was moved, as `/` is at boot, is listed where it was made.
+/// The order says nothing about that: a mount that was moved, as `/` is at boot, is listed where it
+/// was made.
 pub(super) fn visible<'a>(mounts: &'a [Mount], fs_type: &str) -> Vec<&'a Mount> {
     mounts.iter().filter(|mount| mount.fs_type == fs_type && !is_covered(mounts, mount)).collect()
 }
 
 fn is_covered(mounts: &[Mount], mount: &Mount) -> bool {
-    let on = |parent: u32| mounts.iter().filter(move |other| other.parent == parent && other.id != parent);
+    let on = |parent: u32| {
+        mounts.iter().filter(move |other| other.parent == parent && other.id != parent)
+    };
     if on(mount.id).any(|other| other.mount_point == mount.mount_point) {
         return true;
     }
     let mut below = mount;
     // As many steps as there are mounts, should the table be read while it changes.
     for _ in mounts {
-        if on(below.parent).any(|other| other.id != below.id && below.mount_point.starts_with(&other.mount_point)) {
+        if on(below.parent)
+            .any(|other| other.id != below.id && below.mount_point.starts_with(&other.mount_point))
+        {
             return true;
         }
         match mounts.iter().find(|above| above.id == below.parent && above.id != below.id) {
@@ -51,13 +59,14 @@ fn is_covered(mounts: &[Mount], mount: &Mount) -> bool {
     false
 }
 
-/// Lines that do not have the documented form are passed over: one odd mount must not hide the others.
+/// Lines that do not have the documented form are passed over: one odd mount must not hide the
+/// others.
 pub(super) fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 
-/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: any number of optional fields before the
-/// dash.
+/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: any number of optional
+/// fields before the dash.
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
@@ -105,13 +114,22 @@ mod tests {
             fs_type: fs_type.into(),
         };
         let cases = [
-            ("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", mount([30, 24], "/", "/sys/fs/cgroup", "cgroup2")),
+            (
+                "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+                mount([30, 24], "/", "/sys/fs/cgroup", "cgroup2"),
+            ),
             (
                 "1 2 0:3 / /m rw shared:4 master:1 propagate_from:2 - bpf none rw,mode=700",
                 mount([1, 2], "/", "/m", "bpf"),
             ),
-            ("1 2 0:3 /a\\040b /with\\011tab\\134 rw - tmpfs none rw", mount([1, 2], "/a b", "/with\ttab\\", "tmpfs")),
-            ("1 2 0:3 / /not\\09octal\\ rw - tmpfs none rw", mount([1, 2], "/", "/not\\09octal\\", "tmpfs")),
+            (
+                "1 2 0:3 /a\\040b /with\\011tab\\134 rw - tmpfs none rw",
+                mount([1, 2], "/a b", "/with\ttab\\", "tmpfs"),
+            ),
+            (
+                "1 2 0:3 / /not\\09octal\\ rw - tmpfs none rw",
+                mount([1, 2], "/", "/not\\09octal\\", "tmpfs"),
+            ),
         ];
         for (line, expected) in cases {
             assert_eq!(parse(line.as_bytes()), [expected], "{line}");
@@ -124,11 +142,15 @@ mod tests {
                       24 20 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
                       25 24 0:23 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         // Made before the root that it is on, as in an initial RAM disk.
-        let early = "30 40 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n40 1 0:1 / / rw - ext4 disk rw\n";
+        let early =
+            "30 40 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n40 1 0:1 / / rw - ext4 disk rw\n";
         let cases = [
             (hybrid.to_owned(), vec!["/sys/fs/cgroup/unified"]),
             (early.to_owned(), vec!["/sys/fs/cgroup"]),
-            (format!("{hybrid}31 24 0:23 /n /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), vec!["/sys/fs/cgroup"]),
+            (
+                format!("{hybrid}31 24 0:23 /n /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"),
+                vec!["/sys/fs/cgroup"],
+            ),
             (format!("{hybrid}31 25 0:23 /n /sys/fs/cgroup/unified rw - tmpfs tmpfs rw\n"), vec![]),
             (format!("{hybrid}31 20 0:9 / /sys rw - sysfs sysfs rw\n"), vec![]),
             (
@@ -138,7 +160,10 @@ mod tests {
         ];
         for (table, expected) in cases {
             let mounts = parse(table.as_bytes());
-            let seen: Vec<_> = visible(&mounts, "cgroup2").into_iter().map(|mount| mount.mount_point.clone()).collect();
+            let seen: Vec<_> = visible(&mounts, "cgroup2")
+                .into_iter()
+                .map(|mount| mount.mount_point.clone())
+                .collect();
             assert_eq!(seen, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{table}");
         }
     }
@@ -147,7 +172,8 @@ mod tests {
     fn a_malformed_line_is_passed_over_and_hides_no_other() {
         for odd in ["", " ", "1 2 3", "1 2 0:3 / /m rw", "1 2 0:3 / /m rw -", "- - - - -"] {
             let table = format!("{odd}\n1 2 0:3 / /m rw - bpf none rw\n");
-            let types: Vec<_> = parse(table.as_bytes()).into_iter().map(|mount| mount.fs_type).collect();
+            let types: Vec<_> =
+                parse(table.as_bytes()).into_iter().map(|mount| mount.fs_type).collect();
             assert_eq!(types, ["bpf"], "{odd:?}");
         }
     }

@@ -7,7 +7,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{Error, link};
 
-/// A network namespace without a name: it lives as long as this value, its sockets or its threads do.
+/// A network namespace without a name: it lives as long as this value, its sockets or its threads
+/// do.
 #[derive(Debug)]
 pub struct Namespace {
     fd: OwnedFd,
@@ -16,9 +17,11 @@ pub struct Namespace {
 impl Namespace {
     /// Makes a namespace with its loopback interface up. It takes CAP_SYS_ADMIN.
     pub fn new() -> Result<Self, Error> {
-        // A thread of its own: the caller's never leaves its namespace, not even when something fails half-way.
+        // A thread of its own: the caller's never leaves its namespace, not even when something
+        // fails half-way.
         on_a_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| failed("create a network namespace", errno.into()))?;
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| failed("create a network namespace", errno.into()))?;
             link::set_up("lo")?;
             Self::current()
         })?
@@ -26,13 +29,14 @@ impl Namespace {
 
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, Error> {
-        let file = File::open("/proc/thread-self/ns/net")
-            .map_err(|cause| failed("open /proc/thread-self/ns/net (proc has to be mounted)", cause))?;
+        let file = File::open("/proc/thread-self/ns/net").map_err(|cause| {
+            failed("open /proc/thread-self/ns/net (proc has to be mounted)", cause)
+        })?;
         Ok(Self { fd: file.into() })
     }
 
-    /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts are inside, too. A
-    /// panic in it goes on in the caller.
+    /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts
+    /// are inside, too. A panic in it goes on in the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_a_thread(|| {
             setns(&self.fd, CloneFlags::CLONE_NEWNET)
@@ -68,7 +72,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     fn identity() -> std::path::PathBuf {
-        std::fs::read_link("/proc/thread-self/ns/net").expect("read the link to this thread's namespace")
+        std::fs::read_link("/proc/thread-self/ns/net")
+            .expect("read the link to this thread's namespace")
     }
 
     #[test]
@@ -87,13 +92,20 @@ mod tests {
     fn loopback_works_and_a_socket_stays_in_its_namespace_on_any_thread() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
         let other = Namespace::new().expect("make a namespace (as root)");
-        let listener = namespace.run(|| TcpListener::bind("127.0.0.1:0")).expect("run inside").expect("listen");
+        let listener = namespace
+            .run(|| TcpListener::bind("127.0.0.1:0"))
+            .expect("run inside")
+            .expect("listen");
         let address = listener.local_addr().expect("an address");
-        let client = namespace.run(|| TcpStream::connect(address)).expect("run inside").expect("connect");
+        let client =
+            namespace.run(|| TcpStream::connect(address)).expect("run inside").expect("connect");
         let (_, peer) = listener.accept().expect("accept outside");
         assert_eq!(peer, client.local_addr().expect("an address"));
         let refused = other.run(|| TcpStream::connect(address)).expect("run inside");
-        assert_eq!(refused.expect_err("nobody listens there").kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            refused.expect_err("nobody listens there").kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     }
 
     #[test]

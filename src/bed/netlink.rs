@@ -1,4 +1,5 @@
-//! Netlink: requests of nested attributes, and the socket that carries them (netlink(7), include/uapi/linux/netlink.h).
+//! Netlink: requests of nested attributes, and the socket that carries them (netlink(7),
+//! include/uapi/linux/netlink.h).
 //!
 //! Two families are spoken, rtnetlink and nf_tables; the encoding is one.
 
@@ -6,7 +7,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt,
+};
 use nix::sys::time::TimeVal;
 
 use super::Error;
@@ -20,8 +23,8 @@ impl Attributes {
         Self::default()
     }
 
-    /// Values are names, addresses and numbers of known small size, and nests of a few of those: far from the 64 KiB
-    /// that an attribute can hold.
+    /// Values are names, addresses and numbers of known small size, and nests of a few of those:
+    /// far from the 64 KiB that an attribute can hold.
     pub fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (4 + value.len()) as u16;
         self.0.extend(length.to_ne_bytes());
@@ -57,7 +60,8 @@ pub(crate) struct Request {
 /// `struct nlmsghdr`: `{ length u32, kind u16, flags u16, sequence u32, port u32 }`.
 const HEADER: usize = 16;
 
-/// A socket in the network namespace of the thread that opened it; it speaks for that namespace from any thread.
+/// A socket in the network namespace of the thread that opened it; it speaks for that namespace
+/// from any thread.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -67,9 +71,15 @@ pub(crate) struct Socket {
 impl Socket {
     pub fn open(protocol: SockProtocol) -> Result<Self, Error> {
         let open = || -> nix::Result<OwnedFd> {
-            let fd = socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+            let fd = socket::socket(
+                AddressFamily::Netlink,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                protocol,
+            )?;
             socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-            // The kernel answers within the call that sends; an answer that does not come must not hang its user.
+            // The kernel answers within the call that sends; an answer that does not come must not
+            // hang its user.
             socket::setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0))?;
             Ok(fd)
         };
@@ -82,7 +92,8 @@ impl Socket {
         self.exchange(action, requests).map(drop)
     }
 
-    /// Like `send`, and returns what came before the answers: the family's header and attributes of each message.
+    /// Like `send`, and returns what came before the answers: the family's header and attributes of
+    /// each message.
     pub fn exchange(&mut self, action: &str, requests: &[Request]) -> Result<Vec<Vec<u8>>, Error> {
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::new();
@@ -101,16 +112,25 @@ impl Socket {
         }
         socket::send(self.fd.as_raw_fd(), &datagram, MsgFlags::empty())
             .map_err(|errno| failed(action, errno.into()))?;
-        self.await_answers(first, requests.len() as u32, answers).map_err(|error| failed(action, error))
+        self.await_answers(first, requests.len() as u32, answers)
+            .map_err(|error| failed(action, error))
     }
 
-    /// Messages with other sequence numbers belong to an earlier call that ended at its first error.
-    fn await_answers(&self, first: u32, count: u32, mut missing: usize) -> io::Result<Vec<Vec<u8>>> {
+    /// Messages with other sequence numbers belong to an earlier call that ended at its first
+    /// error.
+    fn await_answers(
+        &self,
+        first: u32,
+        count: u32,
+        mut missing: usize,
+    ) -> io::Result<Vec<Vec<u8>>> {
         let mut buffer = vec![0; 32 * 1024];
         let mut replies = Vec::new();
         while missing > 0 {
             let length = socket::recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-            for message in messages(&buffer[..length]).filter(|message| message.sequence.wrapping_sub(first) < count) {
+            for message in messages(&buffer[..length])
+                .filter(|message| message.sequence.wrapping_sub(first) < count)
+            {
                 match message.errno() {
                     None => replies.push(message.body.to_vec()),
                     Some(0) => missing = missing.saturating_sub(1),
@@ -132,7 +152,8 @@ struct Message<'a> {
 impl Message<'_> {
     /// Of an `NLMSG_ERROR` message; 0 says that the request was carried out.
     fn errno(&self) -> Option<i32> {
-        let value = self.body.first_chunk().filter(|_| i32::from(self.kind) == libc::NLMSG_ERROR)?;
+        let value =
+            self.body.first_chunk().filter(|_| i32::from(self.kind) == libc::NLMSG_ERROR)?;
         Some(i32::from_ne_bytes(*value).wrapping_neg())
     }
 }
@@ -166,7 +187,9 @@ pub(crate) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
 /// No answer within the time-out reads as EAGAIN, which would tell the user nothing.
 fn failed(action: &str, error: io::Error) -> Error {
     let cause = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EAGAIN) => io::Error::new(io::ErrorKind::TimedOut, "the kernel did not answer within 5 s"),
+        Some(Errno::EAGAIN) => {
+            io::Error::new(io::ErrorKind::TimedOut, "the kernel did not answer within 5 s")
+        }
         _ => error,
     };
     Error::Netlink { action: action.into(), cause }
@@ -223,8 +246,11 @@ mod tests {
     #[test]
     fn messages_are_read_in_order_up_to_what_does_not_fit() {
         const ERROR: u16 = libc::NLMSG_ERROR as u16;
-        let datagram = [message(20, ERROR, 1, 0), message(20, 16, 2, 9), message(20, ERROR, 3, libc::EPERM)].concat();
-        let read: Vec<_> = messages(&datagram).map(|message| (message.sequence, message.errno())).collect();
+        let datagram =
+            [message(20, ERROR, 1, 0), message(20, 16, 2, 9), message(20, ERROR, 3, libc::EPERM)]
+                .concat();
+        let read: Vec<_> =
+            messages(&datagram).map(|message| (message.sequence, message.errno())).collect();
         assert_eq!(read, [(1, Some(0)), (2, None), (3, Some(libc::EPERM))]);
 
         for cut in 0..datagram.len() {

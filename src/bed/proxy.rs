@@ -16,10 +16,11 @@ use super::{Error, link};
 const BUFFER: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A transparent proxy: whatever is REDIRECTed to its port it relays, byte for byte, to where it was going.
+/// A transparent proxy: whatever is REDIRECTed to its port it relays, byte for byte, to where it
+/// was going.
 ///
-/// It lives in the namespace and cgroup of the thread that starts it. Dropping it closes every connection and waits for
-/// its threads.
+/// It lives in the namespace and cgroup of the thread that starts it. Dropping it closes every
+/// connection and waits for its threads.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -35,14 +36,18 @@ impl Proxy {
     /// Listens on `port` of every address, IPv4 and IPv6; 0 takes a free one.
     pub fn start(port: u16) -> Result<Self, Error> {
         let v4 = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
-        let port = v4.local_addr().map_err(|cause| failed("read its address".into(), cause))?.port();
+        let port =
+            v4.local_addr().map_err(|cause| failed("read its address".into(), cause))?.port();
         let mut listeners = vec![v4];
         if link::has_ipv6() {
             listeners.push(listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?);
         }
-        let mut proxy = Self { port, listeners, connections: Arc::default(), acceptors: Vec::new() };
+        let mut proxy =
+            Self { port, listeners, connections: Arc::default(), acceptors: Vec::new() };
         for listener in &proxy.listeners {
-            let listener = listener.try_clone().map_err(|cause| failed("duplicate a listener".into(), cause))?;
+            let listener = listener
+                .try_clone()
+                .map_err(|cause| failed("duplicate a listener".into(), cause))?;
             let connections = Arc::clone(&proxy.connections);
             let acceptor = thread::Builder::new()
                 .name("shunt-proxy".into())
@@ -135,7 +140,8 @@ fn accept(listener: &TcpListener, connections: &Mutex<Connections>) {
                         tracing::warn!(%error, "the proxy refuses a connection");
                     }
                 }
-                // Out of descriptors, or a connection that was reset while it waited: others may succeed.
+                // Out of descriptors, or a connection that was reset while it waited: others may
+                // succeed.
                 Err(error) => {
                     tracing::warn!(%error, "the proxy cannot accept");
                     thread::sleep(Duration::from_millis(10));
@@ -145,7 +151,11 @@ fn accept(listener: &TcpListener, connections: &Mutex<Connections>) {
     });
 }
 
-fn relay<'scope>(scope: &'scope Scope<'scope, '_>, downstream: TcpStream, connections: &'scope Mutex<Connections>) {
+fn relay<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    downstream: TcpStream,
+    connections: &'scope Mutex<Connections>,
+) {
     let outcome = connect(&downstream).and_then(|upstream| {
         let Some(number) = lock(connections).add([&downstream, &upstream])? else { return Ok(()) };
         let outcome = relay_both(scope, downstream, upstream);
@@ -161,11 +171,15 @@ fn relay<'scope>(scope: &'scope Scope<'scope, '_>, downstream: TcpStream, connec
 fn connect(downstream: &TcpStream) -> io::Result<TcpStream> {
     let socket = SockRef::from(downstream);
     let here = downstream.local_addr()?;
-    let original = if here.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
+    let original =
+        if here.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
     let destination = original.as_socket().ok_or(io::ErrorKind::InvalidData)?;
     if destination == here {
         // Nobody redirected it: relaying would lead back here for ever.
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the connection was made to the proxy itself"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the connection was made to the proxy itself",
+        ));
     }
     let socket = Socket::new(Domain::for_address(destination), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_mark(Proxy::MARK)?;
@@ -178,16 +192,21 @@ fn connect(downstream: &TcpStream) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-fn relay_both<'scope>(scope: &'scope Scope<'scope, '_>, downstream: TcpStream, upstream: TcpStream) -> io::Result<()> {
+fn relay_both<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    downstream: TcpStream,
+    upstream: TcpStream,
+) -> io::Result<()> {
     let (from_upstream, to_downstream) = (upstream.try_clone()?, downstream.try_clone()?);
-    let replies = thread::Builder::new().spawn_scoped(scope, move || relay_one_way(from_upstream, to_downstream))?;
+    let replies = thread::Builder::new()
+        .spawn_scoped(scope, move || relay_one_way(from_upstream, to_downstream))?;
     let requests = relay_one_way(downstream, upstream);
     let replies = replies.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     requests.and(replies)
 }
 
-/// Copies until the end, then passes the end on. `io::copy` would splice, which a proxy that looks at its traffic does
-/// not do and which does not see redirected bytes.
+/// Copies until the end, then passes the end on. `io::copy` would splice, which a proxy that looks
+/// at its traffic does not do and which does not see redirected bytes.
 fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut copy = || {
@@ -203,7 +222,8 @@ fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     match &outcome {
         Ok(()) => to.shutdown(Shutdown::Write).or_else(already_gone)?,
         Err(_) => {
-            // Half a relay is of no use to either side; the thread of the other direction ends, too.
+            // Half a relay is of no use to either side; the thread of the other direction ends,
+            // too.
             let _ = from.shutdown(Shutdown::Both);
             let _ = to.shutdown(Shutdown::Both);
         }
@@ -225,10 +245,12 @@ fn write_all(to: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 fn wait(error: io::Error, socket: &TcpStream, events: PollFlags) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(()),
-        io::ErrorKind::WouldBlock => match poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        },
+        io::ErrorKind::WouldBlock => {
+            match poll(&mut [PollFd::new(socket.as_fd(), events)], PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => Ok(()),
+                Err(errno) => Err(errno.into()),
+            }
+        }
         _ => Err(error),
     }
 }

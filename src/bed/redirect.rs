@@ -1,5 +1,6 @@
-//! Rewriting of destinations as service meshes and cluster services have it: an nf_tables `nat` table
-//! (include/uapi/linux/netfilter/nf_tables.h), written over nfnetlink in one transaction per rule.
+//! Rewriting of destinations as service meshes and cluster services have it: an nf_tables `nat`
+//! table (include/uapi/linux/netfilter/nf_tables.h), written over nfnetlink in one transaction per
+//! rule.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,9 +45,11 @@ pub struct Nat {
 impl Nat {
     /// Makes the table and its chains, without rules. Once per namespace.
     pub fn new(namespace: &Namespace) -> Result<Self, Error> {
-        let mut nat = Self { socket: namespace.run(|| Socket::open(SockProtocol::NetlinkNetFilter))?? };
+        let mut nat =
+            Self { socket: namespace.run(|| Socket::open(SockProtocol::NetlinkNetFilter))?? };
         let table = Attributes::new().string(table::NAME, TABLE);
-        let mut requests = vec![request(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL, table)];
+        let mut requests =
+            vec![request(libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL, table)];
         for hook in [Hook::Output, Hook::Prerouting] {
             let place = Attributes::new()
                 .with(chain::HOOK_NUMBER, &hook.number().to_be_bytes())
@@ -62,22 +65,30 @@ impl Nat {
         Ok(nat)
     }
 
-    /// Takes TCP connections to `port` at any address to `to` at this host (REDIRECT), as a sidecar's rules do, except
-    /// those whose socket has the mark `unless` (`SO_MARK`): the proxy's own.
-    pub fn redirect(&mut self, hook: Hook, port: u16, to: u16, unless: Option<u32>) -> Result<(), Error> {
+    /// Takes TCP connections to `port` at any address to `to` at this host (REDIRECT), as a
+    /// sidecar's rules do, except those whose socket has the mark `unless` (`SO_MARK`): the proxy's
+    /// own.
+    pub fn redirect(
+        &mut self,
+        hook: Hook,
+        port: u16,
+        to: u16,
+        unless: Option<u32>,
+    ) -> Result<(), Error> {
         let mut rule = Rule::default();
         if let Some(mark) = unless {
-            rule = rule.load_meta(libc::NFT_META_MARK).compare(libc::NFT_CMP_NEQ, &mark.to_ne_bytes());
+            rule =
+                rule.load_meta(libc::NFT_META_MARK).compare(libc::NFT_CMP_NEQ, &mark.to_ne_bytes());
         }
-        let rule = rule
-            .tcp_port(port)
-            .immediate(libc::NFT_REG_1, &to.to_be_bytes())
-            .expression("redir", Attributes::new().with(redir::PORT, &libc::NFT_REG_1.to_be_bytes()));
+        let rule = rule.tcp_port(port).immediate(libc::NFT_REG_1, &to.to_be_bytes()).expression(
+            "redir",
+            Attributes::new().with(redir::PORT, &libc::NFT_REG_1.to_be_bytes()),
+        );
         self.append(&format!("redirect TCP port {port} to {to}"), hook, rule)
     }
 
-    /// Takes TCP connections to the address and port `from` to `to` (DNAT), as a cluster service does. Both are of one
-    /// family.
+    /// Takes TCP connections to the address and port `from` to `to` (DNAT), as a cluster service
+    /// does. Both are of one family.
     pub fn dnat(&mut self, hook: Hook, from: SocketAddr, to: SocketAddr) -> Result<(), Error> {
         let family = match to.ip() {
             IpAddr::V4(_) => libc::NFPROTO_IPV4,
@@ -102,7 +113,8 @@ impl Nat {
             .string(rule::TABLE, TABLE)
             .string(rule::CHAIN, hook.chain())
             .nest(rule::EXPRESSIONS, rule.expressions);
-        let new = request(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, attributes);
+        let new =
+            request(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND, attributes);
         self.commit(action, vec![new])
     }
 
@@ -148,8 +160,9 @@ impl Rule {
     }
 
     fn load_meta(self, key: i32) -> Self {
-        let data =
-            Attributes::new().with(meta::REGISTER, &libc::NFT_REG_1.to_be_bytes()).with(meta::KEY, &key.to_be_bytes());
+        let data = Attributes::new()
+            .with(meta::REGISTER, &libc::NFT_REG_1.to_be_bytes())
+            .with(meta::KEY, &key.to_be_bytes());
         self.expression("meta", data)
     }
 
@@ -189,7 +202,9 @@ impl Rule {
     }
 
     fn destination(self, address: IpAddr) -> Self {
-        let family = |rule: Self, family: i32| rule.load_meta(libc::NFT_META_NFPROTO).equals(&[family as u8]);
+        let family = |rule: Self, family: i32| {
+            rule.load_meta(libc::NFT_META_NFPROTO).equals(&[family as u8])
+        };
         match address {
             IpAddr::V4(address) => family(self, libc::NFPROTO_IPV4)
                 .load_payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 16, 4)

@@ -1,4 +1,5 @@
-//! Kernel settings that each network namespace has for itself (Documentation/networking/ip-sysctl.rst).
+//! Kernel settings that each network namespace has for itself
+//! (Documentation/networking/ip-sysctl.rst).
 
 use std::fs;
 use std::io;
@@ -7,15 +8,15 @@ use std::path::{Component, Path, PathBuf};
 use super::{Error, Namespace};
 
 impl Namespace {
-    /// The value of a setting of this namespace, without the newline; `name` is its path below `/proc/sys`, such as
-    /// `net/ipv4/tcp_syncookies`.
+    /// The value of a setting of this namespace, without the newline; `name` is its path below
+    /// `/proc/sys`, such as `net/ipv4/tcp_syncookies`.
     pub fn sysctl(&self, name: &str) -> Result<String, Error> {
         let value = self.with_setting("read", name, |path| fs::read_to_string(path))?;
         Ok(value.trim_end().to_owned())
     }
 
-    /// Changes a setting of this namespace. Where connection tracking is a module, its settings exist once that is
-    /// loaded, which making a [`Nat`](super::Nat) rule does.
+    /// Changes a setting of this namespace. Where connection tracking is a module, its settings
+    /// exist once that is loaded, which making a [`Nat`](super::Nat) rule does.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
         self.with_setting(&format!("write \"{value}\" to"), name, |path| fs::write(path, value))
     }
@@ -31,7 +32,10 @@ impl Namespace {
         let outcome = if is_per_namespace(Path::new(name)) {
             self.run(|| work(&path))?
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "only settings below net belong to a network namespace"))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "only settings below net belong to a network namespace",
+            ))
         };
         outcome.map_err(|cause| Error::Sysctl { action: action.into(), path, cause })
     }
@@ -49,7 +53,8 @@ mod tests {
     fn a_setting_belongs_to_its_namespace() {
         let name = "net/ipv4/ip_local_port_range";
         let make = || Namespace::new().expect("make a namespace (as root)");
-        let (changed, other, outside) = (make(), make(), Namespace::current().expect("this namespace"));
+        let (changed, other, outside) =
+            (make(), make(), Namespace::current().expect("this namespace"));
         let before = outside.sysctl(name).expect("read");
         changed.set_sysctl(name, "20000\t20999").expect("write");
         assert_eq!(changed.sysctl(name).expect("read"), "20000\t20999");
@@ -71,7 +76,8 @@ mod tests {
                 assert!(text.contains(path), "{text}");
             }
         }
-        let refused = namespace.set_sysctl("net/ipv4/tcp_syncookies", "words").expect_err("not a number");
+        let refused =
+            namespace.set_sysctl("net/ipv4/tcp_syncookies", "words").expect_err("not a number");
         assert!(refused.to_string().contains("tcp_syncookies"), "{refused}");
     }
 }

@@ -5,11 +5,11 @@ use super::{Cgroup, Error, Hook, Namespace, Nat, Proxy, link};
 const CLIENT_LINK: &str = "to-server";
 const SERVER_LINK: &str = "to-client";
 
-/// Two hosts, client and server, joined by a veth pair, and a cgroup for those of their sockets that are to be
-/// accelerated.
+/// Two hosts, client and server, joined by a veth pair, and a cgroup for those of their sockets
+/// that are to be accelerated.
 ///
-/// Every bed has the same addresses: they exist only in its own namespaces, the IPv6 ones where [`link::has_ipv6`].
-/// Everything goes away with the value.
+/// Every bed has the same addresses: they exist only in its own namespaces, the IPv6 ones where
+/// [`link::has_ipv6`]. Everything goes away with the value.
 #[derive(Debug)]
 pub struct Bed {
     cgroup: Cgroup,
@@ -58,32 +58,38 @@ impl Bed {
         &self.server
     }
 
-    /// Runs `work` on a thread in the client's namespace and in the cgroup. Threads and processes that it starts begin
-    /// there.
+    /// Runs `work` on a thread in the client's namespace and in the cgroup. Threads and processes
+    /// that it starts begin there.
     pub fn in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(&self.client, work)
     }
 
-    /// Runs `work` on a thread in the server's namespace and in the cgroup. Threads and processes that it starts begin
-    /// there.
+    /// Runs `work` on a thread in the server's namespace and in the cgroup. Threads and processes
+    /// that it starts begin there.
     pub fn in_server<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(&self.server, work)
     }
 
-    fn inside<T: Send>(&self, namespace: &Namespace, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    fn inside<T: Send>(
+        &self,
+        namespace: &Namespace,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, Error> {
         namespace.run(|| {
             self.cgroup.enter()?;
             Ok(work())
         })?
     }
 
-    /// REDIRECTs what the client sends to `port`, at any address, to the client's own port `to`: a sidecar's outbound
-    /// hop. A [`Proxy`] in the client listens there; its own connections are let through.
+    /// REDIRECTs what the client sends to `port`, at any address, to the client's own port `to`: a
+    /// sidecar's outbound hop. A [`Proxy`] in the client listens there; its own connections are let
+    /// through.
     pub fn redirect(&mut self, port: u16, to: u16) -> Result<(), Error> {
         self.client_nat.redirect(Hook::Output, port, to, Some(Proxy::MARK))
     }
 
-    /// REDIRECTs what arrives at the server for `port` to the server's port `to`: a sidecar's inbound hop.
+    /// REDIRECTs what arrives at the server for `port` to the server's port `to`: a sidecar's
+    /// inbound hop.
     pub fn redirect_inbound(&mut self, port: u16, to: u16) -> Result<(), Error> {
         self.server_nat.redirect(Hook::Prerouting, port, to, None)
     }
@@ -102,7 +108,12 @@ fn configure(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), Error> {
     link::set_up(name)
 }
 
-fn settle(name: &str, own_v6: Ipv6Addr, gateway_v4: Ipv4Addr, gateway_v6: Ipv6Addr) -> Result<(), Error> {
+fn settle(
+    name: &str,
+    own_v6: Ipv6Addr,
+    gateway_v4: Ipv4Addr,
+    gateway_v6: Ipv6Addr,
+) -> Result<(), Error> {
     link::wait_until_running(name)?;
     link::add_default_route(IpAddr::V4(gateway_v4))?;
     if link::has_ipv6() {
@@ -143,7 +154,8 @@ mod tests {
     /// Accepts the connection, which has to come within the limit, and exchanges a word each way.
     fn converse(listener: &TcpListener, client: &mut TcpStream) -> TcpStream {
         let mut arrival = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        let arrived = poll(&mut arrival, PollTimeout::try_from(LIMIT).expect("a limit")).expect("wait");
+        let arrived =
+            poll(&mut arrival, PollTimeout::try_from(LIMIT).expect("a limit")).expect("wait");
         assert_eq!(arrived, 1, "no connection arrived");
         let (mut server, _) = listener.accept().expect("accept");
         client.set_read_timeout(Some(LIMIT)).expect("limit the wait");
@@ -173,7 +185,9 @@ mod tests {
     #[test]
     fn work_is_in_the_cgroup_when_asked_for_and_only_then() {
         let bed = bed();
-        let membership = || std::fs::read_to_string("/proc/thread-self/cgroup").expect("read this thread's cgroup");
+        let membership = || {
+            std::fs::read_to_string("/proc/thread-self/cgroup").expect("read this thread's cgroup")
+        };
         let name = bed.cgroup().path().file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(bed.in_client(membership).expect("run").contains(name));
         assert!(bed.in_server(membership).expect("run").contains(name));
@@ -206,7 +220,10 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel();
         let outcome = std::thread::spawn(move || {
             let bed = bed();
-            let _proxy = bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start a proxy");
+            let _proxy = bed
+                .in_client(|| Proxy::start(15001))
+                .expect("run in the client")
+                .expect("start a proxy");
             tell.send(bed.cgroup().path().to_owned()).expect("tell the path");
             panic!("as a failing test does");
         })
@@ -217,21 +234,33 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_sends_a_port_of_any_address_to_the_own_host_and_the_socket_knows_where_it_was_going() {
+    fn a_redirect_sends_a_port_of_any_address_to_the_own_host_and_the_socket_knows_where_it_was_going()
+     {
         for original in server_addresses() {
             let mut bed = bed();
             bed.redirect(80, 15001).expect("redirect");
             let local = if original.is_ipv4() { "0.0.0.0:15001" } else { "[::]:15001" };
-            let sidecar = bed.in_client(|| TcpListener::bind(local)).expect("run in the client").expect("listen");
+            let sidecar = bed
+                .in_client(|| TcpListener::bind(local))
+                .expect("run in the client")
+                .expect("listen");
             let mut stream = connect(&bed, SocketAddr::new(original, 80)).expect("connect");
             assert_eq!(stream.peer_addr().expect("a peer"), SocketAddr::new(original, 80));
             let accepted = converse(&sidecar, &mut stream);
             let socket = socket2::SockRef::from(&accepted);
-            let wanted = if original.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-            assert_eq!(wanted.expect("an original destination").as_socket(), Some(SocketAddr::new(original, 80)));
+            let wanted = if original.is_ipv4() {
+                socket.original_dst_v4()
+            } else {
+                socket.original_dst_v6()
+            };
+            assert_eq!(
+                wanted.expect("an original destination").as_socket(),
+                Some(SocketAddr::new(original, 80))
+            );
             assert_eq!(accepted.local_addr().expect("an address").port(), 15001);
 
-            let other = connect(&bed, SocketAddr::new(original, 81)).expect_err("port 81 is not redirected");
+            let other = connect(&bed, SocketAddr::new(original, 81))
+                .expect_err("port 81 is not redirected");
             assert_eq!(other.kind(), std::io::ErrorKind::ConnectionRefused);
         }
     }
@@ -245,8 +274,11 @@ mod tests {
             let listener = listen(&bed, address);
             let mut marked = bed
                 .in_client(|| {
-                    let socket =
-                        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+                    let socket = socket2::Socket::new(
+                        socket2::Domain::for_address(address),
+                        socket2::Type::STREAM,
+                        None,
+                    )?;
                     socket.set_mark(Proxy::MARK)?;
                     socket.connect_timeout(&address.into(), LIMIT)?;
                     Ok::<TcpStream, std::io::Error>(socket.into())
@@ -261,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_dnat_rule_takes_one_address_and_port_to_another() {
-        let services: [IpAddr; 2] = [[10, 96, 0, 1].into(), [0xfd00, 0x96, 0, 0, 0, 0, 0, 1].into()];
+        let services: [IpAddr; 2] =
+            [[10, 96, 0, 1].into(), [0xfd00, 0x96, 0, 0, 0, 0, 0, 1].into()];
         for (service, server) in services.into_iter().zip(server_addresses()) {
             let mut bed = bed();
             let (service, backend) = (SocketAddr::new(service, 80), SocketAddr::new(server, 8080));
@@ -271,7 +304,8 @@ mod tests {
             assert_eq!(stream.peer_addr().expect("a peer"), service);
             let accepted = converse(&listener, &mut stream);
             assert_eq!(accepted.local_addr().expect("an address"), backend);
-            connect(&bed, SocketAddr::new(server, 80)).expect_err("only the service's address is translated");
+            connect(&bed, SocketAddr::new(server, 80))
+                .expect_err("only the service's address is translated");
         }
     }
 
@@ -288,17 +322,25 @@ mod tests {
     fn a_proxy_on_each_side_relays_every_byte_and_the_half_close() {
         for server in server_addresses() {
             let mut bed = bed();
-            let outbound = bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start a proxy");
-            let inbound = bed.in_server(|| Proxy::start(0)).expect("run in the server").expect("start a proxy");
+            let outbound = bed
+                .in_client(|| Proxy::start(15001))
+                .expect("run in the client")
+                .expect("start a proxy");
+            let inbound = bed
+                .in_server(|| Proxy::start(0))
+                .expect("run in the server")
+                .expect("start a proxy");
             bed.redirect(80, outbound.port()).expect("redirect");
             bed.redirect_inbound(80, inbound.port()).expect("redirect");
             let listener = listen(&bed, SocketAddr::new(server, 80));
             let mut client = connect(&bed, SocketAddr::new(server, 80)).expect("connect");
             let mut accepted = converse(&listener, &mut client);
-            // The inbound proxy is on the server's host: without it the client's address would be seen.
+            // The inbound proxy is on the server's host: without it the client's address would be
+            // seen.
             assert_eq!(accepted.peer_addr().expect("a peer").ip(), server);
 
-            let sent: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let sent: Vec<u8> =
+                (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     client.write_all(&sent).expect("send");
@@ -306,7 +348,12 @@ mod tests {
                 });
                 let mut received = Vec::new();
                 accepted.read_to_end(&mut received).expect("receive to the end");
-                assert!(received == sent, "received {} of {} bytes, or others", received.len(), sent.len());
+                assert!(
+                    received == sent,
+                    "received {} of {} bytes, or others",
+                    received.len(),
+                    sent.len()
+                );
             });
             accepted.write_all(b"done").expect("answer after the end of the request");
             drop(accepted);
@@ -319,7 +366,10 @@ mod tests {
     #[test]
     fn a_dropped_proxy_closes_its_connections_and_frees_its_port() {
         let mut bed = bed();
-        let proxy = bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start a proxy");
+        let proxy = bed
+            .in_client(|| Proxy::start(15001))
+            .expect("run in the client")
+            .expect("start a proxy");
         bed.redirect(80, 15001).expect("redirect");
         let address = SocketAddr::from((Bed::SERVER_V4, 80));
         let listener = listen(&bed, address);
@@ -332,16 +382,24 @@ mod tests {
             other => panic!("the connection is still open: {other:?}"),
         }
         dropping.join().expect("the proxy ends");
-        bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start another on the same port");
+        bed.in_client(|| Proxy::start(15001))
+            .expect("run in the client")
+            .expect("start another on the same port");
     }
 
     #[test]
     fn a_connection_made_to_the_proxy_itself_is_closed() {
         let mut bed = bed();
-        // With a rule there is connection tracking, which knows an original destination for every connection.
+        // With a rule there is connection tracking, which knows an original destination for every
+        // connection.
         bed.redirect(80, 15001).expect("redirect");
-        let _proxy = bed.in_client(|| Proxy::start(15001)).expect("run in the client").expect("start a proxy");
-        for address in [SocketAddr::from((Bed::CLIENT_V4, 15001)), SocketAddr::from((Bed::CLIENT_V6, 15001))] {
+        let _proxy = bed
+            .in_client(|| Proxy::start(15001))
+            .expect("run in the client")
+            .expect("start a proxy");
+        for address in
+            [SocketAddr::from((Bed::CLIENT_V4, 15001)), SocketAddr::from((Bed::CLIENT_V6, 15001))]
+        {
             let mut stream = connect(&bed, address).expect("connect");
             stream.set_read_timeout(Some(LIMIT)).expect("limit the wait");
             assert_eq!(stream.read(&mut [0; 1]).expect("an end in time"), 0);

@@ -34,10 +34,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one under a name that begins with `purpose` and is free, and waits until it is attached.
+    /// Starts one under a name that begins with `purpose` and is free, and waits until it is
+    /// attached.
     pub fn start(purpose: &str, cgroup: &Path, options: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         match Process::start(run(&name, cgroup, options), START) {
             Ok(process) => Ok(Self { name, process }),
             Err(error) => {
@@ -81,7 +83,8 @@ impl Agent {
     /// The agent that takes over from this one.
     pub fn replaced(&self, cgroup: &Path, options: &[&str]) -> Result<Self> {
         let options = [options, &["--replace"]].concat();
-        let process = Process::start(run(&self.name, cgroup, &options), START).context("the agent was not replaced")?;
+        let process = Process::start(run(&self.name, cgroup, &options), START)
+            .context("the agent was not replaced")?;
         Ok(Self { name: self.name.clone(), process })
     }
 
@@ -90,15 +93,22 @@ impl Agent {
         /// In a second (`USER_HZ`, include/asm-generic/param.h).
         const TICKS: u64 = 100;
         let stat = self.shown("stat")?;
-        // After the name, which may have spaces in it: the state, and eleven fields later utime and stime.
+        // After the name, which may have spaces in it: the state, and eleven fields later utime and
+        // stime.
         let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(11));
-        let ticks: u64 = fields.into_iter().flatten().take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        let ticks: u64 = fields
+            .into_iter()
+            .flatten()
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
         Ok(Duration::from_millis(ticks * 1000 / TICKS))
     }
 
     /// Memory that it has, in bytes.
     pub fn memory(&self) -> Result<u64> {
-        bytes_of(&self.shown("status")?, "VmRSS").context("the kernel does not say how much memory the agent has")
+        bytes_of(&self.shown("status")?, "VmRSS")
+            .context("the kernel does not say how much memory the agent has")
     }
 
     /// What `/proc` shows of it.
@@ -140,9 +150,14 @@ fn run(name: &str, cgroup: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows it.
+/// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows
+/// it.
 fn detach(name: &str) {
-    let _ = Command::new(SELF).args(["detach", "--name", name]).process_group(0).stdin(Stdio::inherit()).output();
+    let _ = Command::new(SELF)
+        .args(["detach", "--name", name])
+        .process_group(0)
+        .stdin(Stdio::inherit())
+        .output();
 }
 
 /// The bytes that a line `NAME: NUMBER kB` of a file in `/proc` tells.
@@ -195,20 +210,25 @@ struct Process {
 impl Process {
     fn start(mut command: Command, limit: Duration) -> Result<Self> {
         command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C at the terminal is for the parent alone, which stops the child when it has closed its connections.
+        // Ctrl-C at the terminal is for the parent alone, which stops the child when it has closed
+        // its connections.
         command.process_group(0);
-        let mut child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let (output, log) = (child.stdout.take(), child.stderr.take());
         let mut process = Self { child, log: None };
-        let (output, log) = output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;
-        process.log = Some(thread::Builder::new().name("agent-log".into()).spawn(|| last_lines(log))?);
+        let (output, log) =
+            output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;
+        process.log =
+            Some(thread::Builder::new().name("agent-log".into()).spawn(|| last_lines(log))?);
         let (tell, told) = mpsc::channel();
         thread::Builder::new().name("agent-output".into()).spawn(move || {
             let mut output = BufReader::new(output);
             let mut line = String::new();
             let outcome = output.read_line(&mut line).map(|_| line);
-            // The reader below may have given up; the rest of the output is of no interest, but must not block the
-            // child.
+            // The reader below may have given up; the rest of the output is of no interest, but
+            // must not block the child.
             let _ = tell.send(outcome);
             let _ = io::copy(&mut output, &mut io::sink());
         })?;
@@ -247,7 +267,10 @@ impl Process {
                 None if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
                 None => {
                     self.kill();
-                    bail!("it was still running {limit:?} after SIGTERM; its last words: {}", self.last_words())
+                    bail!(
+                        "it was still running {limit:?} after SIGTERM; its last words: {}",
+                        self.last_words()
+                    )
                 }
             }
         };
@@ -309,10 +332,13 @@ mod tests {
             ("echo slow >&2; exec sleep 10", Duration::from_millis(300), &["not ready", "slow"]),
         ];
         for (script, limit, expected) in cases {
-            let error = Process::start(shell(script), limit).expect_err("it is not ready").to_string();
+            let error =
+                Process::start(shell(script), limit).expect_err("it is not ready").to_string();
             assert!(expected.iter().all(|words| error.contains(words)), "{script}: {error}");
         }
-        let mut process = Process::start(shell("echo ready; echo lost >&2; sleep 0.1; exit 75"), SOON).expect("start");
+        let mut process =
+            Process::start(shell("echo ready; echo lost >&2; sleep 0.1; exit 75"), SOON)
+                .expect("start");
         thread::sleep(Duration::from_millis(300));
         let error = process.stop(SOON).expect_err("it failed").to_string();
         assert!(error.contains("75") && error.contains("lost"), "{error}");
@@ -328,9 +354,13 @@ mod tests {
     #[test]
     fn counters_are_read_by_name_and_what_is_not_there_is_zero() {
         let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"socks": 24, "lanes": 24}}"#;
-        let Stats { counters, maps } = serde_json::from_slice(json).expect("as shunt stats prints it");
+        let Stats { counters, maps } =
+            serde_json::from_slice(json).expect("as shunt stats prints it");
         assert_eq!(maps.socks, 24);
-        assert_eq!((counters.get("paired"), counters.get("refresh"), counters.get("new_in_2030")), (12, 3, 0));
+        assert_eq!(
+            (counters.get("paired"), counters.get("refresh"), counters.get("new_in_2030")),
+            (12, 3, 0)
+        );
         assert_eq!(counters.since(&Counters::default(), "paired"), 12);
         assert_eq!(Counters::default().since(&counters, "paired"), 0);
         assert!(serde_json::from_slice::<Stats>(b"{}").is_err(), "no counters");

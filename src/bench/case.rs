@@ -149,9 +149,12 @@ const fn load(message: usize, on_the_way: usize, read: usize) -> Load {
 /// Everything that can be measured.
 pub const CASES: &[Case] = &[
     timed(("roundtrip", "64 B"), ALL, &[], |lab, via| roundtrip::measure(lab, via, 64)),
-    timed(("roundtrip", "1 KiB"), ALL, &[at_most(0, Tcp, 0.42), at_most(0, Unix, 0.95)], |lab, via| {
-        roundtrip::measure(lab, via, KIB)
-    }),
+    timed(
+        ("roundtrip", "1 KiB"),
+        ALL,
+        &[at_most(0, Tcp, 0.42), at_most(0, Unix, 0.95)],
+        |lab, via| roundtrip::measure(lab, via, KIB),
+    ),
     timed(("roundtrip", "16 KiB"), ALL, &[], |lab, via| roundtrip::measure(lab, via, 16 * KIB)),
     timed(("roundtrip", "64 KiB"), ALL, &[], |lab, via| roundtrip::measure(lab, via, 64 * KIB)),
     timed(("pingpong", "64 B"), ALL, &[], |lab, via| pingpong::measure(lab, via, 64)),
@@ -159,13 +162,25 @@ pub const CASES: &[Case] = &[
     timed(("pingpong", "16 KiB"), ALL, &[], |lab, via| pingpong::measure(lab, via, 16 * KIB)),
     timed(("pingpong", "64 KiB"), ALL, &[], |lab, via| pingpong::measure(lab, via, 64 * KIB)),
     timed(("bulk", "64 KiB"), ALL, &[], stream::bulk),
-    timed(("connect", "alone"), NO_UNIX, &[at_most(0, Tcp, 1.08)], |lab, via| connect::measure(lab, via, 0)),
-    timed(("connect", "+1 rt"), NO_UNIX, &[at_most(0, Tcp, 1.0)], |lab, via| connect::measure(lab, via, 1)),
-    timed(("connect", "+4 rt"), NO_UNIX, &[at_most(0, Tcp, 0.8)], |lab, via| connect::measure(lab, via, 4)),
-    timed(("connect", "+16 rt"), NO_UNIX, &[at_most(0, Tcp, 0.56)], |lab, via| connect::measure(lab, via, 16)),
+    timed(("connect", "alone"), NO_UNIX, &[at_most(0, Tcp, 1.08)], |lab, via| {
+        connect::measure(lab, via, 0)
+    }),
+    timed(("connect", "+1 rt"), NO_UNIX, &[at_most(0, Tcp, 1.0)], |lab, via| {
+        connect::measure(lab, via, 1)
+    }),
+    timed(("connect", "+4 rt"), NO_UNIX, &[at_most(0, Tcp, 0.8)], |lab, via| {
+        connect::measure(lab, via, 4)
+    }),
+    timed(("connect", "+16 rt"), NO_UNIX, &[at_most(0, Tcp, 0.56)], |lab, via| {
+        connect::measure(lab, via, 16)
+    }),
     timed(("offnode", "1 KiB"), NO_UNIX, AS_WITHOUT, |lab, via| offnode::measure(lab, via, KIB)),
-    timed(("offnode", "16 KiB"), NO_UNIX, AS_WITHOUT, |lab, via| offnode::measure(lab, via, 16 * KIB)),
-    timed(("offnode", "64 KiB"), NO_UNIX, AS_WITHOUT, |lab, via| offnode::measure(lab, via, 64 * KIB)),
+    timed(("offnode", "16 KiB"), NO_UNIX, AS_WITHOUT, |lab, via| {
+        offnode::measure(lab, via, 16 * KIB)
+    }),
+    timed(("offnode", "64 KiB"), NO_UNIX, AS_WITHOUT, |lab, via| {
+        offnode::measure(lab, via, 64 * KIB)
+    }),
     Case {
         name: "unread",
         size: "16 KiB",
@@ -174,9 +189,12 @@ pub const CASES: &[Case] = &[
         goals: &[at_most(0, Tcp, 1.5)],
         measure: |lab, via| unread::measure(lab, via, 16 * KIB),
     },
-    timed(("program", "1 KiB"), &[Shunt], &[Goal { metric: 0, to: None, bound: Bound::AtMost(90.0) }], |lab, _| {
-        program::measure(lab, KIB)
-    }),
+    timed(
+        ("program", "1 KiB"),
+        &[Shunt],
+        &[Goal { metric: 0, to: None, bound: Bound::AtMost(90.0) }],
+        |lab, _| program::measure(lab, KIB),
+    ),
     Case {
         name: "many",
         size: "16 × 1 KiB",
@@ -236,8 +254,9 @@ mod tests {
 
     #[test]
     fn a_case_is_meant_by_its_name_its_key_and_the_parts_before_a_slash() {
-        let meant =
-            |wanted: &str| CASES.iter().filter(|case| case.is_meant_by(wanted)).map(Case::key).collect::<Vec<_>>();
+        let meant = |wanted: &str| {
+            CASES.iter().filter(|case| case.is_meant_by(wanted)).map(Case::key).collect::<Vec<_>>()
+        };
         assert_eq!(meant("unread"), ["unread/16KiB"]);
         assert_eq!(meant("stream/16B"), ["stream/16B", "stream/16B/nodelay"]);
         assert_eq!(meant("echo/300k").len(), 4);

@@ -18,7 +18,10 @@ pub(super) struct Edge<'a> {
 impl<'a> Edge<'a> {
     pub fn new(socket: &'a Socket) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        let events = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
         // This makes an event of what the socket is ready for now.
         epoll.add(socket, EpollEvent::new(events, 0))?;
         let watchdog = Watchdog::default();

@@ -19,8 +19,8 @@ pub(super) struct Both<N, F> {
     pub cpu: Duration,
 }
 
-/// Runs `near` on this thread and `far` on another, on a processor each if there are two. The connections are shut down when `near` ends,
-/// also when it fails: `far` then sees their end.
+/// Runs `near` on this thread and `far` on another, on a processor each if there are two. The
+/// connections are shut down when `near` ends, also when it fails: `far` then sees their end.
 pub(super) fn work<N, F: Send>(
     pairs: &[Pair],
     near: impl FnOnce() -> io::Result<N>,
@@ -76,7 +76,9 @@ mod tests {
         const BUSY: Duration = Duration::from_millis(30);
         let busy = || {
             let begin = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)?;
-            while clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)? < begin + BUSY {}
+            while clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)?
+                < begin + BUSY
+            {}
             thread::sleep(Duration::from_millis(100));
             Ok(())
         };

@@ -1,4 +1,5 @@
-//! Ctrl-C, as something to ask about between two steps: so that whatever was made is also taken away.
+//! Ctrl-C, as something to ask about between two steps: so that whatever was made is also taken
+//! away.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ pub struct Interrupt(Arc<AtomicBool>);
 pub struct Interrupted;
 
 impl Interrupt {
-    /// From now on SIGINT, SIGTERM and SIGHUP do not end the process but are told by [`check`](Self::check).
+    /// From now on SIGINT, SIGTERM and SIGHUP do not end the process but are told by
+    /// [`check`](Self::check).
     pub fn on_signals() -> io::Result<Self> {
         let interrupt = Self::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {

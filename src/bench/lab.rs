@@ -23,8 +23,8 @@ const GREETING: usize = 64;
 /// it is.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// Where the bench measures: a network namespace of its own, and a cgroup that an agent accelerates,
-/// with the options it has if nothing is said.
+/// Where the bench measures: a network namespace of its own, and a cgroup that an agent
+/// accelerates, with the options it has if nothing is said.
 #[derive(Debug)]
 pub struct Lab {
     agent: Agent,
@@ -72,9 +72,13 @@ impl Lab {
         self.cgroup.path()
     }
 
-    /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the cgroup
-    /// its maker is in.
-    pub(super) fn making<T>(&self, transport: Transport, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the
+    /// cgroup its maker is in.
+    pub(super) fn making<T>(
+        &self,
+        transport: Transport,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         if transport != Transport::Shunt {
             return work();
         }
@@ -104,7 +108,8 @@ impl Lab {
             Transport::Tcp | Transport::Shunt => Ok(Pair::tcp()?),
             Transport::Unix => Ok(Pair::unix()?),
         };
-        let pairs = self.making(transport, || (0..count).map(|_| make()).collect::<Result<Vec<_>>>())?;
+        let pairs =
+            self.making(transport, || (0..count).map(|_| make()).collect::<Result<Vec<_>>>())?;
         let settled = settle(transport, &pairs)?;
         Ok(Outcome { settled, ..measure(&pairs)? })
     }
@@ -119,7 +124,11 @@ impl Lab {
     }
 
     /// The time of `operation`, which passes `bytes` bytes each time.
-    pub(super) fn time(&self, bytes: usize, mut operation: impl FnMut() -> std::io::Result<()>) -> Result<Outcome> {
+    pub(super) fn time(
+        &self,
+        bytes: usize,
+        mut operation: impl FnMut() -> std::io::Result<()>,
+    ) -> Result<Outcome> {
         let (time, direct) = self.watch(|| {
             let mut operations = 0;
             let time = super::traffic::time(self.slice, || {
@@ -173,7 +182,8 @@ mod tests {
     #[test]
     fn what_a_connection_carries_by_tcp_is_seen_and_what_a_unix_socket_carries_is_not() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
-        let settled = |transport, pair: Pair| settle(transport, slice::from_ref(&pair)).expect("exchange");
+        let settled =
+            |transport, pair: Pair| settle(transport, slice::from_ref(&pair)).expect("exchange");
         namespace
             .run(|| {
                 // As if the agent never made it direct.

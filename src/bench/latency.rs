@@ -16,8 +16,9 @@ impl Default for Latency {
     fn default() -> Self {
         let times = Histogram::new_with_bounds(1, LONGEST, 3);
         Self {
-            times: times
-                .unwrap_or_else(|_| unreachable!("the bounds and digits are constants that hdrhistogram takes")),
+            times: times.unwrap_or_else(|_| {
+                unreachable!("the bounds and digits are constants that hdrhistogram takes")
+            }),
         }
     }
 }
@@ -45,7 +46,9 @@ impl Latency {
 
     /// Every time that was recorded, in ns, with the number of requests that took it; rising.
     pub fn times(&self) -> impl Iterator<Item = (f64, u64)> {
-        self.times.iter_recorded().map(|step| (step.value_iterated_to() as f64, step.count_at_value()))
+        self.times
+            .iter_recorded()
+            .map(|step| (step.value_iterated_to() as f64, step.count_at_value()))
     }
 }
 
@@ -66,7 +69,10 @@ mod tests {
         let latency = of(1..=1000);
         for (percent, micros) in [(50.0, 500.0), (99.0, 990.0), (99.9, 999.0), (100.0, 1000.0)] {
             let found = latency.percentile(percent) / 1000.0;
-            assert!((found / micros - 1.0_f64).abs() < 0.002, "p{percent}: {found} instead of {micros}");
+            assert!(
+                (found / micros - 1.0_f64).abs() < 0.002,
+                "p{percent}: {found} instead of {micros}"
+            );
         }
         assert_eq!(Latency::default().percentile(50.0), 0.0);
     }
@@ -84,7 +90,8 @@ mod tests {
         let times: Vec<_> = of([500, 20, 20]).times().collect();
         assert_eq!(times.iter().map(|(_, count)| count).collect::<Vec<_>>(), [&2, &1]);
         assert!(
-            (times[0].0 / 20_000.0 - 1.0).abs() < 0.001 && (times[1].0 / 500_000.0 - 1.0).abs() < 0.001,
+            (times[0].0 / 20_000.0 - 1.0).abs() < 0.001
+                && (times[1].0 / 500_000.0 - 1.0).abs() < 0.001,
             "{times:?}"
         );
     }

@@ -16,10 +16,16 @@ use super::traffic::send;
 use super::{Lab, Latency, Transport, ends};
 
 /// Requests per second, the time of a request, and the processor time of one.
-pub(super) fn measure(lab: &Lab, transport: Transport, connections: usize, size: usize) -> Result<Outcome> {
+pub(super) fn measure(
+    lab: &Lab,
+    transport: Transport,
+    connections: usize,
+    size: usize,
+) -> Result<Outcome> {
     lab.on_pairs(transport, connections, |pairs| {
         let ((latency, time, cpu), direct) = lab.watch(|| {
-            let both = ends::work(pairs, || ask(pairs, size, lab.transfer()), || serve(pairs, size))?;
+            let both =
+                ends::work(pairs, || ask(pairs, size, lab.transfer()), || serve(pairs, size))?;
             let (latency, time) = both.near;
             let bytes = latency.count() * 2 * size as u64;
             Ok(((latency, time, both.cpu), bytes))
@@ -84,7 +90,8 @@ struct Partial<'a> {
 impl<'a> Messages<'a> {
     fn of(sockets: impl Iterator<Item = &'a Socket>, size: usize) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let sockets: Vec<_> = sockets.map(|socket| Partial { socket, buffer: vec![0; size], filled: 0 }).collect();
+        let sockets: Vec<_> =
+            sockets.map(|socket| Partial { socket, buffer: vec![0; size], filled: 0 }).collect();
         for (number, partial) in sockets.iter().enumerate() {
             epoll.add(partial.socket, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?;
         }
@@ -96,7 +103,8 @@ impl<'a> Messages<'a> {
     fn wait(&mut self, mut arrived: impl FnMut(usize, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
         let patience = EpollTimeout::try_from(PATIENCE).unwrap_or(EpollTimeout::MAX);
-        let ready = unless_not_ready(self.epoll.wait(&mut events, patience).map_err(io::Error::from))?;
+        let ready =
+            unless_not_ready(self.epoll.wait(&mut events, patience).map_err(io::Error::from))?;
         if ready == Some(0) {
             return Err(Stalled.into());
         }

@@ -46,7 +46,11 @@ impl Measured {
     }
 
     /// A metric's figures on a transport, in the order of the rounds; `None` for one that stalled.
-    pub fn samples(&self, metric: usize, transport: Transport) -> impl Iterator<Item = Option<f64>> {
+    pub fn samples(
+        &self,
+        metric: usize,
+        transport: Transport,
+    ) -> impl Iterator<Item = Option<f64>> {
         self.of(transport).iter().map(move |run| run.as_ref()?.figures.get(metric).copied())
     }
 
@@ -96,7 +100,8 @@ impl Measured {
         Quartiles::of(&shares.collect::<Vec<_>>())
     }
 
-    /// The times of single operations on each transport, all rounds together, if the case takes them.
+    /// The times of single operations on each transport, all rounds together, if the case takes
+    /// them.
     pub fn latencies(&self) -> &BTreeMap<Transport, Latency> {
         &self.latencies
     }
@@ -144,7 +149,8 @@ mod tests {
     #[test]
     fn a_goal_is_met_up_to_its_bound_and_undecided_without_figures() {
         use Bound::{AtLeast, AtMost};
-        let measured = measured(&[(Transport::Tcp, &[Some(10.0)]), (Transport::Shunt, &[Some(5.0)])]);
+        let measured =
+            measured(&[(Transport::Tcp, &[Some(10.0)]), (Transport::Shunt, &[Some(5.0)])]);
         for (to, bound, met) in [
             (Some(Transport::Tcp), AtMost(0.5), Some(true)),
             (Some(Transport::Tcp), AtMost(0.49), Some(false)),

@@ -1,13 +1,14 @@
-//! Measurements: what a connection costs by TCP, through shunt and, where it compares, through a Unix
-//! socket.
+//! Measurements: what a connection costs by TCP, through shunt and, where it compares, through a
+//! Unix socket.
 //!
-//! A noisy machine makes single figures worthless, so everything is measured in rounds: in each round
-//! a case runs once on every transport, one right after the other, on fresh sockets and in an order
-//! that rotates. What is shown are medians over the rounds and the ratios within rounds, with their
-//! spread.
+//! A noisy machine makes single figures worthless, so everything is measured in rounds: in each
+//! round a case runs once on every transport, one right after the other, on fresh sockets and in an
+//! order that rotates. What is shown are medians over the rounds and the ratios within rounds, with
+//! their spread.
 //!
-//! "By TCP" is a connection of the same process in the same network namespace whose sockets were made
-//! outside the accelerated cgroup. Every socket is non-blocking, as shunt wants them by default.
+//! "By TCP" is a connection of the same process in the same network namespace whose sockets were
+//! made outside the accelerated cgroup. Every socket is non-blocking, as shunt wants them by
+//! default.
 //!
 //! A run on which nothing moves for [`patience::PATIENCE`] is given up and counted as stalled.
 
@@ -69,7 +70,9 @@ pub struct Plan {
 
 impl Plan {
     fn cases(&self) -> Result<Vec<&'static Case>> {
-        let chosen = |case: &&Case| self.only.is_empty() || self.only.iter().any(|wanted| case.is_meant_by(wanted));
+        let chosen = |case: &&Case| {
+            self.only.is_empty() || self.only.iter().any(|wanted| case.is_meant_by(wanted))
+        };
         let cases: Vec<_> = CASES.iter().filter(chosen).collect();
         ensure!(
             !cases.is_empty() && self.rounds > 0,
@@ -81,7 +84,11 @@ impl Plan {
 
 /// Measures what `plan` says, and gives the cases in the order of [`CASES`]. `progress` hears which
 /// round and case comes next.
-pub fn measure(plan: &Plan, interrupt: &Interrupt, progress: &(dyn Fn(usize, &Case) + Sync)) -> Result<Vec<Measured>> {
+pub fn measure(
+    plan: &Plan,
+    interrupt: &Interrupt,
+    progress: &(dyn Fn(usize, &Case) + Sync),
+) -> Result<Vec<Measured>> {
     let cases = plan.cases()?;
     let lab = Lab::new(plan.slice)?;
     let measured: Result<_> = lab.inside_namespace(|| {
@@ -100,13 +107,20 @@ pub fn measure(plan: &Plan, interrupt: &Interrupt, progress: &(dyn Fn(usize, &Ca
     Ok(measured)
 }
 
-fn one_round(lab: &Lab, interrupt: &Interrupt, round: usize, measured: &mut Measured) -> Result<()> {
+fn one_round(
+    lab: &Lab,
+    interrupt: &Interrupt,
+    round: usize,
+    measured: &mut Measured,
+) -> Result<()> {
     let case = measured.case;
     for transport in rotated(case.transports, round) {
         interrupt.check()?;
         let outcome = match (case.measure)(lab, transport) {
             Err(error) if patience::is_stall(&error) => None,
-            outcome => Some(outcome.with_context(|| format!("{} {} by {transport}", case.name, case.size))?),
+            outcome => Some(
+                outcome.with_context(|| format!("{} {} by {transport}", case.name, case.size))?,
+            ),
         };
         measured.add(transport, outcome);
     }
@@ -126,7 +140,10 @@ mod tests {
     #[test]
     fn every_transport_runs_once_in_each_round_and_begins_equally_often() {
         let order = |round| rotated(&[1, 2, 3], round).collect::<Vec<_>>();
-        assert_eq!([order(0), order(1), order(2), order(3)], [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
+        assert_eq!(
+            [order(0), order(1), order(2), order(3)],
+            [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]
+        );
         assert_eq!(rotated::<u8>(&[], 5).count(), 0);
     }
 

@@ -19,6 +19,10 @@ pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Ou
         pass(&pair.far, &pair.near, &mut buffer)
     })?;
     let direct = outcome.direct.unwrap_or_default();
-    ensure!(direct < 0.05, "{:.0} % of the bytes to a peer elsewhere crossed no interface", direct * 100.0);
+    ensure!(
+        direct < 0.05,
+        "{:.0} % of the bytes to a peer elsewhere crossed no interface",
+        direct * 100.0
+    );
     Ok(outcome)
 }

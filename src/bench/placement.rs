@@ -1,6 +1,7 @@
 //! Where the ends of a connection run: each on a processor of its own, the same ones in every round
-//! and for every transport. Left to the scheduler, two threads that wake each other share a processor
-//! for some tenths of a second or do not, and that makes more difference than what is measured.
+//! and for every transport. Left to the scheduler, two threads that wake each other share a
+//! processor for some tenths of a second or do not, and that makes more difference than what is
+//! measured.
 
 use nix::Result;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -17,7 +18,8 @@ impl Placement {
     /// The first two processors that this thread may use, or its only one.
     pub fn here() -> Result<Self> {
         let allowed = affinity()?;
-        let mut processors = (0..CpuSet::count()).filter(|&number| allowed.is_set(number) == Ok(true));
+        let mut processors =
+            (0..CpuSet::count()).filter(|&number| allowed.is_set(number) == Ok(true));
         let only = |number: Option<usize>| {
             let mut set = CpuSet::new();
             number.map_or(Ok(allowed), |number| set.set(number).map(|()| set))

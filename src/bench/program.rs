@@ -9,7 +9,8 @@ use super::{Lab, Transport, roundtrip};
 
 /// Nanoseconds per run of the program over a round trip of messages of `size` bytes.
 pub(super) fn measure(lab: &Lab, size: usize) -> Result<Outcome> {
-    let program = Prog::open_pinned(&lab.agent().pin("send")?).context("cannot open the agent's sk_msg program")?;
+    let program = Prog::open_pinned(&lab.agent().pin("send")?)
+        .context("cannot open the agent's sk_msg program")?;
     let statistics = RunTimeStats::enable()?;
     let before = program.info()?;
     let outcome = roundtrip::measure(lab, Transport::Shunt, size)?;

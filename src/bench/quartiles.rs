@@ -1,7 +1,7 @@
 use serde::Serialize;
 
-/// The middle of some figures and how far they lie apart: a quarter is below `low`, a half below `median`, a quarter
-/// above `high`.
+/// The middle of some figures and how far they lie apart: a quarter is below `low`, a half below
+/// `median`, a quarter above `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quartiles {
     /// The first quartile.
@@ -25,7 +25,8 @@ impl Quartiles {
         (!sorted.is_empty()).then(|| Self { low: at(0.25), median: at(0.5), high: at(0.75) })
     }
 
-    /// Half the distance between the outer quartiles as a share of the median: how noisy the figures are.
+    /// Half the distance between the outer quartiles as a share of the median: how noisy the
+    /// figures are.
     pub fn spread(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.high - self.low) / 2.0 / self.median }
     }

@@ -46,7 +46,8 @@ pub fn table(all: &[Measured]) -> String {
 /// What was measured with many connections.
 pub fn scale(measured: &Scale) -> String {
     const KIB: f64 = 1024.0;
-    let Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes } = measured;
+    let Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes } =
+        measured;
     let mut text = String::new();
     line(&mut text, &format!("{flows} connections, {enrolled} ends enrolled"));
     line(&mut text, &format!("{:<28}{:>10}{:>10}", "", "time", "CPU"));
@@ -54,7 +55,10 @@ pub fn scale(measured: &Scale) -> String {
         let processor = processor.map_or_else(String::new, |seconds| format!("{seconds:.3} s"));
         line(&mut text, &format!("{what:<28}{:>10}{processor:>10}", format!("{seconds:.3} s")));
     }
-    line(&mut text, &format!("{:<28}{:>10}{:>10}", "the agent, idle", "", format!("{idle_percent:.1} %")));
+    line(
+        &mut text,
+        &format!("{:<28}{:>10}{:>10}", "the agent, idle", "", format!("{idle_percent:.1} %")),
+    );
     line(
         &mut text,
         &format!(
@@ -91,14 +95,22 @@ fn columns(label: &str, figures: &[String; 3]) -> String {
 
 fn one_metric_headings(table: &mut String) {
     let transports = columns("", &ALL.map(|transport| transport.to_string()));
-    line(table, &format!("{transports}{:>11}{:>11}{:>8}  goal", "shunt/TCP", "shunt/Unix", "direct"));
+    line(
+        table,
+        &format!("{transports}{:>11}{:>11}{:>8}  goal", "shunt/TCP", "shunt/Unix", "direct"),
+    );
 }
 
 fn one_metric(measured: &Measured) -> String {
     let to = |other| measured.ratio_to(0, other).map_or_else(String::new, ratio);
     let mut row = figures(measured, &measured.case.metrics[0]);
-    row += &format!("{:>11}{:>11}{:>8}  ", to(Transport::Tcp), to(Transport::Unix), direct(measured));
-    let goals = measured.case.goals.iter().map(|goal| bound(measured.case.metrics, goal) + mark(measured, goal));
+    row +=
+        &format!("{:>11}{:>11}{:>8}  ", to(Transport::Tcp), to(Transport::Unix), direct(measured));
+    let goals = measured
+        .case
+        .goals
+        .iter()
+        .map(|goal| bound(measured.case.metrics, goal) + mark(measured, goal));
     row + &goals.collect::<Vec<_>>().join(" ")
 }
 
@@ -111,7 +123,8 @@ fn several_metrics_headings(table: &mut String, metrics: &[Metric], goals: &[Goa
             Shown::Ratio => {
                 let goal = goals.iter().find(|goal| goal.metric == number);
                 first += &format!("{:>11}", metric.heading);
-                second += &format!("{:>11}", goal.map_or_else(String::new, |goal| bound(metrics, goal)));
+                second +=
+                    &format!("{:>11}", goal.map_or_else(String::new, |goal| bound(metrics, goal)));
             }
             Shown::Largest => {
                 first += &format!("{:>16}", metric.heading);
@@ -132,13 +145,15 @@ fn several_metrics(measured: &Measured) -> String {
             Shown::Ratio => {
                 let goals = case.goals.iter().filter(|goal| goal.metric == number);
                 let marks: String = goals.map(|goal| mark(measured, goal)).collect();
-                let ratio = measured.ratio_to(number, Transport::Tcp).map_or_else(String::new, ratio);
+                let ratio =
+                    measured.ratio_to(number, Transport::Tcp).map_or_else(String::new, ratio);
                 row += &format!("{:>11}", ratio + &marks);
             }
             Shown::Largest => {
                 for transport in [Transport::Tcp, Transport::Shunt] {
                     let largest = measured.largest(number, transport);
-                    let largest = largest.map_or_else(String::new, |figure| quantity(figure, metric.unit));
+                    let largest =
+                        largest.map_or_else(String::new, |figure| quantity(figure, metric.unit));
                     row += &format!("{largest:>8}");
                 }
             }
@@ -153,10 +168,15 @@ fn remark(measured: &Measured) -> Option<String> {
     let rounds = measured.rounds(Transport::Shunt);
     let stalled = ALL.into_iter().filter(|transport| measured.stalled(*transport) > 0);
     let mut remarks: Vec<_> = stalled
-        .map(|transport| format!("{transport} stalled in {} of {rounds} rounds", measured.stalled(transport)))
+        .map(|transport| {
+            format!("{transport} stalled in {} of {rounds} rounds", measured.stalled(transport))
+        })
         .collect();
     if measured.unsettled() > 0 {
-        remarks.push(format!("not direct when it began in {} of {rounds} rounds", measured.unsettled()));
+        remarks.push(format!(
+            "not direct when it began in {} of {rounds} rounds",
+            measured.unsettled()
+        ));
     }
     (!remarks.is_empty()).then(|| remarks.join("; "))
 }
@@ -317,7 +337,11 @@ pub fn json(rounds: usize, all: &[Measured]) -> serde_json::Result<String> {
             direct: measured.direct(),
             unsettled: measured.unsettled(),
             stalled: case.transports.iter().map(|via| (*via, measured.stalled(*via))).collect(),
-            latencies: measured.latencies().iter().map(|(via, times)| (*via, percentiles(times))).collect(),
+            latencies: measured
+                .latencies()
+                .iter()
+                .map(|(via, times)| (*via, percentiles(times)))
+                .collect(),
         }
     });
     serde_json::to_string_pretty(&Report { rounds, cases: cases.collect() })
@@ -339,8 +363,11 @@ mod tests {
         let mut measured = Measured::new(case);
         for (transport, figures) in samples {
             for figure in *figures {
-                let figures =
-                    |first: f64| (0..case.metrics.len()).map(|n| first / 1000f64.powi(n as i32)).collect::<Vec<_>>();
+                let figures = |first: f64| {
+                    (0..case.metrics.len())
+                        .map(|n| first / 1000f64.powi(n as i32))
+                        .collect::<Vec<_>>()
+                };
                 let outcome = figure.map(|first| Outcome::of(figures(first)).with_direct(direct));
                 measured.add(*transport, outcome);
             }
@@ -423,7 +450,10 @@ mod tests {
         assert_eq!(value["cases"][4]["latencies"]["shunt"]["count"], 1);
         let stream = &value["cases"][6];
         assert_eq!(stream["metrics"].as_array().map(Vec::len), Some(5));
-        assert_eq!((&stream["stalled"]["shunt"], &stream["stalled"]["tcp"]), (&2.into(), &1.into()));
+        assert_eq!(
+            (&stream["stalled"]["shunt"], &stream["stalled"]["tcp"]),
+            (&2.into(), &1.into())
+        );
         assert!(stream["metrics"][0]["tcp"]["samples"][1].is_null());
     }
 }

@@ -60,12 +60,17 @@ pub struct Taken {
     pub what: &'static str,
     /// From its start to its end, in seconds.
     pub seconds: f64,
-    /// Processor time, its own and the kernel's for it, in seconds; not known of what the agent does for it.
+    /// Processor time, its own and the kernel's for it, in seconds; not known of what the agent
+    /// does for it.
     pub processor: Option<f64>,
 }
 
 /// Measures with so many open connections. `progress` hears how far it has come.
-pub fn scale(flows: usize, interrupt: &Interrupt, progress: &(dyn Fn(&str) + Sync)) -> Result<Scale> {
+pub fn scale(
+    flows: usize,
+    interrupt: &Interrupt,
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<Scale> {
     allow_files(4 * flows as u64 + OTHER_FILES)?;
     let folder = std::env::temp_dir().join(format!("shunt-scale-{}", std::process::id()));
     fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -74,7 +79,8 @@ pub fn scale(flows: usize, interrupt: &Interrupt, progress: &(dyn Fn(&str) + Syn
     let most = flows.to_string();
     let options = ["--max-flows", &most, "--metrics", &endpoint];
     let outcome = Lab::with(Duration::from_millis(1), &options).and_then(|lab| {
-        let measured = lab.inside_namespace(|| measure(&lab, flows, &options, &socket, interrupt, progress))?;
+        let measured =
+            lab.inside_namespace(|| measure(&lab, flows, &options, &socket, interrupt, progress))?;
         let closed = lab.close();
         let measured = measured?;
         closed?;
@@ -110,11 +116,13 @@ fn measure(
         interrupt.check()?;
         commands.push(taken(what, || agent.command(what).map(drop))?);
     }
-    commands.push(Taken { processor: None, ..taken("a scrape of the metrics", || scrape(metrics))? });
+    commands
+        .push(Taken { processor: None, ..taken("a scrape of the metrics", || scrape(metrics))? });
     progress("what the agent takes");
     let before = agent.processor_time()?;
     sleep(IDLE);
-    let idle_percent = (agent.processor_time()? - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    let idle_percent =
+        (agent.processor_time()? - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
     let agent_bytes = agent.memory()?;
     let mut successor = None;
     let replaced = taken("run --replace", || {
@@ -131,7 +139,11 @@ fn measure(
 fn taken(what: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Taken> {
     let (began, before) = (Instant::now(), of_children()?);
     work()?;
-    Ok(Taken { what, seconds: began.elapsed().as_secs_f64(), processor: Some(of_children()? - before) })
+    Ok(Taken {
+        what,
+        seconds: began.elapsed().as_secs_f64(),
+        processor: Some(of_children()? - before),
+    })
 }
 
 /// Processor time of the processes that this one has waited for, in seconds.
@@ -204,11 +216,16 @@ fn settle(transport: Transport, pairs: &[Pair]) -> Result<()> {
 
 /// Asks for the metrics as Prometheus does.
 fn scrape(socket: &Path) -> Result<()> {
-    let mut stream = UnixStream::connect(socket).context("cannot connect to the agent's metrics")?;
+    let mut stream =
+        UnixStream::connect(socket).context("cannot connect to the agent's metrics")?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: shunt\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 200 "), "the metrics are refused: {:?}", answer.lines().next());
+    ensure!(
+        answer.starts_with("HTTP/1.1 200 "),
+        "the metrics are refused: {:?}",
+        answer.lines().next()
+    );
     Ok(())
 }
 

@@ -13,7 +13,12 @@ use super::traffic::{BULK, receive_bulk, send_bulk};
 use super::{Lab, Transport, ends};
 
 /// Throughput, the gaps between reads, processor time, and the writes.
-pub(super) fn measure(lab: &Lab, transport: Transport, size: usize, nodelay: bool) -> Result<Outcome> {
+pub(super) fn measure(
+    lab: &Lab,
+    transport: Transport,
+    size: usize,
+    nodelay: bool,
+) -> Result<Outcome> {
     lab.on_pair(transport, |pair| {
         if transport != Transport::Unix {
             for end in [&pair.near, &pair.far] {
@@ -63,7 +68,8 @@ fn transfer(pair: &Pair, size: usize, length: Duration) -> Result<Transfer> {
         receive_bulk(&pair.far, |now| reads.mark(now))?;
         Ok(reads)
     };
-    let ends::Both { near: (bytes, time), far: reads, cpu } = ends::work(slice::from_ref(pair), near, far)?;
+    let ends::Both { near: (bytes, time), far: reads, cpu } =
+        ends::work(slice::from_ref(pair), near, far)?;
     Ok(Transfer { bytes, time, cpu, writes, reads })
 }
 

@@ -23,8 +23,8 @@ pub fn prepare(socket: Socket) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sends a message one way and reads it at the other end, on one thread: what the path itself costs,
-/// without anybody being woken.
+/// Sends a message one way and reads it at the other end, on one thread: what the path itself
+/// costs, without anybody being woken.
 pub fn pass(mut from: &Socket, mut to: &Socket, buffer: &mut [u8]) -> io::Result<()> {
     let (mut sent, mut received) = (0, 0);
     let mut watchdog = Watchdog::default();
@@ -115,8 +115,8 @@ pub fn answer(client: &Socket, size: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its time
-/// in ns, over batches: a batch that was interrupted by something else on the machine does not
+/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its
+/// time in ns, over batches: a batch that was interrupted by something else on the machine does not
 /// count.
 pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
     let mut batches = |length: Duration| {
@@ -281,7 +281,8 @@ mod tests {
         let time = time(Duration::from_millis(300), || {
             let interrupt = !interrupted && start.elapsed() > Duration::from_millis(100);
             interrupted |= interrupt;
-            let nap = if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) };
+            let nap =
+                if interrupt { Duration::from_millis(160) } else { Duration::from_micros(100) };
             thread::sleep(nap);
             Ok(())
         });

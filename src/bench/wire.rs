@@ -1,11 +1,13 @@
-//! What crosses the interfaces of a network namespace, by the kernel's own count: the proof of what did not go by TCP.
+//! What crosses the interfaces of a network namespace, by the kernel's own count: the proof of what
+//! did not go by TCP.
 
 use std::fs;
 use std::ops::Sub;
 
 use anyhow::{Context, Result};
 
-/// Packets and bytes that the interfaces of a namespace have sent and received, loopback counted once.
+/// Packets and bytes that the interfaces of a namespace have sent and received, loopback counted
+/// once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
     /// Packets; one that the stack cuts up only later (GSO) counts as one.
@@ -36,17 +38,21 @@ impl Sub for Wire {
     type Output = Self;
 
     fn sub(self, earlier: Self) -> Self {
-        Self { packets: self.packets.saturating_sub(earlier.packets), bytes: self.bytes.saturating_sub(earlier.bytes) }
+        Self {
+            packets: self.packets.saturating_sub(earlier.packets),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
     }
 }
 
-/// After two lines of headings: `name: bytes packets errs drop fifo frame compressed multicast`, then the same for
-/// sending.
+/// After two lines of headings: `name: bytes packets errs drop fifo frame compressed multicast`,
+/// then the same for sending.
 fn parse(text: &str) -> Option<Wire> {
     let mut wire = Wire::default();
     for line in text.lines().skip(2) {
         let (name, columns) = line.split_once(':')?;
-        let columns = columns.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+        let columns =
+            columns.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
         let [bytes, packets, .., sent_bytes, sent_packets, _, _, _, _, _, _] = columns[..] else {
             return None;
         };
@@ -89,7 +95,8 @@ mod tests {
             .run(|| {
                 let before = Wire::here().expect("count");
                 let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-                let mut client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+                let mut client = TcpStream::connect(listener.local_addr().expect("an address"))
+                    .expect("connect");
                 let (mut server, _) = listener.accept().expect("accept");
                 client.write_all(&[0; 1000]).expect("send");
                 server.read_exact(&mut [0; 1000]).expect("receive");

@@ -64,7 +64,13 @@ fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
     loop {
         let Adopted { namespaces, closed, held, local, excluded, marked, .. } =
             agent::adopt(instance).context("connections that are open already stay with TCP")?;
-        tracing::info!(local, excluded, marked, namespaces, "looked for open connections with both ends here");
+        tracing::info!(
+            local,
+            excluded,
+            marked,
+            namespaces,
+            "looked for open connections with both ends here"
+        );
         if closed > 0 {
             tracing::warn!(
                 "open connections in {closed} network namespaces stay with TCP: entering these takes CAP_SYS_ADMIN (restart their clients, \
@@ -91,11 +97,14 @@ fn told(adopted: &Adopted) -> String {
          looked at {ends} ends in {namespaces} network namespaces\n"
     );
     if *closed > 0 {
-        text += &format!("{closed} network namespaces could not be entered: that takes CAP_SYS_ADMIN\n");
+        text += &format!(
+            "{closed} network namespaces could not be entered: that takes CAP_SYS_ADMIN\n"
+        );
     }
     if *held > 0 {
-        text +=
-            &format!("{held} were left out: some process there is in a call that holds a socket and does not end\n");
+        text += &format!(
+            "{held} were left out: some process there is in a call that holds a socket and does not end\n"
+        );
     }
     text
 }

@@ -43,7 +43,9 @@ impl Asm {
         let output = match self.output {
             Some(output) => output,
             None if stdin => {
-                bail!("say by --output where the object goes: standard input has no name that it could be made from")
+                bail!(
+                    "say by --output where the object goes: standard input has no name that it could be made from"
+                )
             }
             None => self.source.with_extension("o"),
         };
@@ -59,7 +61,9 @@ impl Asm {
         let read = if stdin {
             io::stdin().read_to_string(&mut source).map(drop)
         } else {
-            fs::File::open(&self.source).and_then(|mut file| file.read_to_string(&mut source)).map(drop)
+            fs::File::open(&self.source)
+                .and_then(|mut file| file.read_to_string(&mut source))
+                .map(drop)
         };
         read.with_context(|| format!("cannot read {name}"))?;
         let coloured = io::stderr().is_terminal();
@@ -71,7 +75,8 @@ impl Asm {
             }
         };
         eprint!("{}", assembled.warnings.render(coloured));
-        fs::write(&output, assembled.object).with_context(|| format!("cannot write {}", output.display()))?;
+        fs::write(&output, assembled.object)
+            .with_context(|| format!("cannot write {}", output.display()))?;
         Ok(DONE)
     }
 }

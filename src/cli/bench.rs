@@ -16,11 +16,11 @@ pub(super) const INTERRUPTED: u8 = 130;
 
 /// Measure what a connection costs by TCP, through shunt and through a Unix socket
 ///
-/// Runs in a network namespace and a cgroup of its own and disturbs nothing. The two ends of a connection run
-/// on a processor each, if there are two. Every figure is a median over rounds in
-/// which the transports take turns; a ratio is followed by half the distance between its quartiles. A longest gap is
-/// the longest of all rounds. DIRECT is the share of the bytes that crossed no interface. Where nothing moves for 5
-/// seconds, a round counts as stalled.
+/// Runs in a network namespace and a cgroup of its own and disturbs nothing. The two ends of a
+/// connection run on a processor each, if there are two. Every figure is a median over rounds in
+/// which the transports take turns; a ratio is followed by half the distance between its quartiles.
+/// A longest gap is the longest of all rounds. DIRECT is the share of the bytes that crossed no
+/// interface. Where nothing moves for 5 seconds, a round counts as stalled.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt bench --quick                       everything, in less than a minute\n  \
@@ -41,8 +41,8 @@ pub struct Bench {
     /// Every figure of every round, for machines
     #[arg(long)]
     json: bool,
-    /// Measure instead what commands, the agent and the kernel need when so many connections are open; 200000 take two minutes and
-    /// some GiB
+    /// Measure instead what commands, the agent and the kernel need when so many connections are
+    /// open; 200000 take two minutes and some GiB
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with_all = ["rounds", "only", "quick", "html"])]
     flows: Option<u32>,
     /// Write charts and figures to a page for the browser too; it needs nothing but this file
@@ -55,7 +55,8 @@ fn existing(wanted: &str) -> Result<String, String> {
         return Ok(wanted.to_owned());
     }
     let name = wanted.split('/').next().unwrap_or_default();
-    let sizes: Vec<_> = CASES.iter().filter(|case| case.name == name).map(bench::Case::key).collect();
+    let sizes: Vec<_> =
+        CASES.iter().filter(|case| case.name == name).map(bench::Case::key).collect();
     let known = if sizes.is_empty() {
         let mut names: Vec<_> = CASES.iter().map(|case| case.name.to_owned()).collect();
         names.dedup();
@@ -87,7 +88,11 @@ impl Bench {
         let measured = bench::scale(flows, interrupt, &|what| line.say(what));
         drop(line);
         let measured = measured?;
-        say(if self.json { serde_json::to_string(&measured)? + "\n" } else { report::scale(&measured) })
+        say(if self.json {
+            serde_json::to_string(&measured)? + "\n"
+        } else {
+            report::scale(&measured)
+        })
     }
 
     fn cases(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
@@ -99,17 +104,30 @@ impl Bench {
         };
         let line = Line::new();
         let progress = |round: usize, case: &bench::Case| {
-            line.say(&format!("round {} of {}: {} {}", round + 1, plan.rounds, case.name, case.size));
+            line.say(&format!(
+                "round {} of {}: {} {}",
+                round + 1,
+                plan.rounds,
+                case.name,
+                case.size
+            ));
         };
         let measured = bench::measure(&plan, interrupt, &progress);
         drop(line);
         let measured = measured?;
-        let report = if self.json { report::json(plan.rounds, &measured)? + "\n" } else { report::table(&measured) };
+        let report = if self.json {
+            report::json(plan.rounds, &measured)? + "\n"
+        } else {
+            report::table(&measured)
+        };
         say(report)?;
         if let Some(path) = &self.html {
             let page = html::page(&machine()?, plan.rounds, &measured);
             fs::write(path, page).with_context(|| {
-                format!("cannot write the page to {}; choose a file that can be written", path.display())
+                format!(
+                    "cannot write the page to {}; choose a file that can be written",
+                    path.display()
+                )
             })?;
         }
         Ok(())
@@ -140,7 +158,10 @@ impl Drop for Line {
 }
 
 fn machine() -> anyhow::Result<html::Machine> {
-    let kernel =
-        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release from /proc")?;
-    Ok(html::Machine { kernel: kernel.trim().to_owned(), processors: thread::available_parallelism()?.get() })
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("cannot read the kernel's release from /proc")?;
+    Ok(html::Machine {
+        kernel: kernel.trim().to_owned(),
+        processors: thread::available_parallelism()?.get(),
+    })
 }

@@ -12,13 +12,15 @@ use crate::policy::file::File;
 
 /// Say what a configuration file means, or what is wrong with it and where
 ///
-/// Changes nothing and needs no rights. Exit code 1 for a file that `shunt run --config` would refuse.
+/// Changes nothing and needs no rights. Exit code 1 for a file that `shunt run --config` would
+/// refuse.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt check-config shunt.toml             what it means, or which line is wrong\n  \
     shunt check-config shunt.toml && systemctl reload shunt")]
 pub struct CheckConfig {
-    /// The file; the /etc/shunt/shunt.toml that is installed (deploy/shunt.toml of the sources) explains all that it may hold
+    /// The file; the /etc/shunt/shunt.toml that is installed (deploy/shunt.toml of the sources)
+    /// explains all that it may hold
     file: PathBuf,
     /// For machines
     #[arg(long)]
@@ -29,7 +31,11 @@ impl CheckConfig {
     pub fn run(self) -> Result<ExitCode> {
         let File { settings, policy } = File::read(&self.file)?;
         let unmatched: Vec<PathBuf> = match cgroup::root() {
-            Ok(root) => policy.cgroups().map(|rule| rule.folder(&root)).filter(|folder| !folder.exists()).collect(),
+            Ok(root) => policy
+                .cgroups()
+                .map(|rule| rule.folder(&root))
+                .filter(|folder| !folder.exists())
+                .collect(),
             Err(_) => Vec::new(),
         };
         if self.json {
@@ -37,9 +43,15 @@ impl CheckConfig {
             say(format_args!("{all}\n"))?;
             return Ok(DONE);
         }
-        let serde_json::Value::Object(all) = serde_json::to_value(&settings)? else { return Ok(DONE) };
+        let serde_json::Value::Object(all) = serde_json::to_value(&settings)? else {
+            return Ok(DONE);
+        };
         for (setting, value) in all.iter().filter(|(_, value)| !value.is_null()) {
-            say(format_args!("{}: {}\n", setting.replace('_', "-"), value.to_string().trim_matches('"')))?;
+            say(format_args!(
+                "{}: {}\n",
+                setting.replace('_', "-"),
+                value.to_string().trim_matches('"')
+            ))?;
         }
         say(policy)?;
         for folder in unmatched {

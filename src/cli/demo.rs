@@ -11,9 +11,10 @@ use crate::demo::{self, Plan, Step, report};
 
 /// See it work: the same traffic without and with shunt, side by side
 ///
-/// Makes two hosts (network namespaces) joined by a veth pair, a client that reaches a server through a sidecar proxy,
-/// and a cgroup; sends requests and a bulk transfer without and with shunt in turns, and shows what that did. Needs
-/// root and nothing else; the rest of the machine is not touched, and nothing is left behind.
+/// Makes two hosts (network namespaces) joined by a veth pair, a client that reaches a server
+/// through a sidecar proxy, and a cgroup; sends requests and a bulk transfer without and with shunt
+/// in turns, and shows what that did. Needs root and nothing else; the rest of the machine is not
+/// touched, and nothing is left behind.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt demo                                about 10 seconds\n  \
@@ -52,7 +53,8 @@ impl Demo {
             }
             outcome => outcome?,
         };
-        let report = if self.json { report::json(&outcome)? + "\n" } else { report::text(&outcome) };
+        let report =
+            if self.json { report::json(&outcome)? + "\n" } else { report::text(&outcome) };
         // Takes the colours out where there is no terminal or where NO_COLOR is set.
         say_in_colour(report)?;
         Ok(DONE)

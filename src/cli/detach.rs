@@ -10,8 +10,9 @@ use crate::agent::{self, Pins};
 
 /// Remove what a killed instance left, without losing data
 ///
-/// A killed agent's programs keep working: traffic goes on. This takes them out: every connection goes on by TCP, and everything is
-/// detached and unpinned. It takes half a second if connections are at rest: these stay in the kernel's socket map until they close.
+/// A killed agent's programs keep working: traffic goes on. This takes them out: every connection
+/// goes on by TCP, and everything is detached and unpinned. It takes half a second if connections
+/// are at rest: these stay in the kernel's socket map until they close.
 #[derive(Args)]
 #[command(after_help = "Example:\n  \
     shunt detach --name pods")]
@@ -25,9 +26,12 @@ impl Detach {
         let name = self.instance.name;
         let pins = Pins::existing(&name, self.instance.bpffs.as_deref())?;
         let Some(_lock) = pins.lock()? else {
-            bail!("instance '{name}' is running: stop it with SIGTERM, which detaches it without losing data");
+            bail!(
+                "instance '{name}' is running: stop it with SIGTERM, which detaches it without losing data"
+            );
         };
-        let remaining = agent::detach(&pins).with_context(|| format!("cannot detach instance '{name}'"))?;
+        let remaining =
+            agent::detach(&pins).with_context(|| format!("cannot detach instance '{name}'"))?;
         say(format_args!("instance '{name}' is gone\n"))?;
         if remaining > 0 {
             eprintln!(

@@ -15,8 +15,9 @@ use crate::observe;
 
 /// Show instructions as text: of an ELF object, of bare bytes, or of a program in the kernel
 ///
-/// Source lines are shown where they are known, as comments. `shunt asm` makes the same object of what is shown of an object, with its
-/// types, variables and relocations; of a compiler's it is shown as clang does by -S. What comes from bytes is a text that it reads as well.
+/// Source lines are shown where they are known, as comments. `shunt asm` makes the same object of
+/// what is shown of an object, with its types, variables and relocations; of a compiler's it is
+/// shown as clang does by -S. What comes from bytes is a text that it reads as well.
 #[derive(Args)]
 #[command(
     after_long_help = "A program in the kernel is shown as the verifier rewrote it: fields of the context are fields of the kernel's \
@@ -30,7 +31,8 @@ use crate::observe;
     shunt disasm --id 42                           numbers as in `bpftool prog`"
 )]
 pub struct Disasm {
-    /// An ELF object as clang, `shunt asm` or `shunt programs --elf` write it, or a file of instructions of 8 bytes each
+    /// An ELF object as clang, `shunt asm` or `shunt programs --elf` write it, or a file of
+    /// instructions of 8 bytes each
     #[arg(required_unless_present_any = ["pinned", "id"], conflicts_with_all = ["pinned", "id"])]
     file: Option<PathBuf>,
     /// The program that is pinned here
@@ -52,17 +54,20 @@ impl Disasm {
         let style = Style { slots: self.slots, bytes: self.bytes, lines: true };
         let unit = match (&self.file, &self.pinned, self.id) {
             (Some(file), ..) => {
-                let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+                let bytes =
+                    fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
                 if bytes.starts_with(b"\x7fELF") {
-                    say(elf::disassemble(&bytes, &style).with_context(|| file.display().to_string())?)?;
+                    say(elf::disassemble(&bytes, &style)
+                        .with_context(|| file.display().to_string())?)?;
                     return Ok(DONE);
                 }
                 unit(file, &bytes)?
             }
             (_, Some(path), _) => observe::program(&Prog::open_pinned(path)?)?,
-            (_, _, Some(id)) => {
-                observe::program(&Prog::open_id(id).with_context(|| format!("cannot open the program with id {id}"))?)?
-            }
+            (_, _, Some(id)) => observe::program(
+                &Prog::open_id(id)
+                    .with_context(|| format!("cannot open the program with id {id}"))?,
+            )?,
             (None, None, None) => Unit::default(),
         };
         say(disassemble(&unit, &style))?;

@@ -13,10 +13,12 @@ use crate::probe::behaviour::Behaviour;
 use crate::probe::known_bug::{self, KnownBug, Reach};
 use crate::probe::{self, Requirement};
 
-/// Whether shunt can run here, and how this kernel behaves: found out by doing it, with what it means and what to do
+/// Whether shunt can run here, and how this kernel behaves: found out by doing it, with what it
+/// means and what to do
 ///
-/// Everything is tried out in a cgroup and network namespaces of its own; nothing stays behind. Exits with 0 when shunt can run here, with
-/// 69 when it cannot. A behaviour that needs a guard is no failure, nor is a known bug of this kernel.
+/// Everything is tried out in a cgroup and network namespaces of its own; nothing stays behind.
+/// Exits with 0 when shunt can run here, with 69 when it cannot. A behaviour that needs a guard is
+/// no failure, nor is a known bug of this kernel.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt doctor                              before the first run, and after a change of kernels\n  \
@@ -181,7 +183,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Text in lines that end before the last column, each after the first behind `indent` spaces. Words are not broken.
+/// Text in lines that end before the last column, each after the first behind `indent` spaces.
+/// Words are not broken.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut column = indent;
@@ -235,10 +238,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_its_remedy() {
-        let missing = Met { name: "capabilities", met: false, detail: "run it as root ".repeat(12) };
+        let missing =
+            Met { name: "capabilities", met: false, detail: "run it as root ".repeat(12) };
         let text = plain(&report(false, vec![missing], Vec::new()));
         assert!(
-            text.contains("missing  capabilities     run it as root run") && text.contains("cannot run here"),
+            text.contains("missing  capabilities     run it as root run")
+                && text.contains("cannot run here"),
             "{text}"
         );
         assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
@@ -269,7 +274,9 @@ mod tests {
             known_bugs,
         };
         let text = plain(&report);
-        for part in ["6.1.0-1-amd64", "CVE-2024-56633", "6.12.5", "can run here", "does not run into"] {
+        for part in
+            ["6.1.0-1-amd64", "CVE-2024-56633", "6.12.5", "can run here", "does not run into"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");

@@ -16,8 +16,8 @@ use crate::observe::{self, Flow, FlowSide};
 
 /// Each open flow: who talks to whom, which way, and how much went directly and by TCP
 ///
-/// TO SERVER and TO CLIENT are the two lanes: the way that the next message goes, and why if not directly; then bytes sent directly and
-/// by TCP. `shunt stats` explains the reasons.
+/// TO SERVER and TO CLIENT are the two lanes: the way that the next message goes, and why if not
+/// directly; then bytes sent directly and by TCP. `shunt stats` explains the reasons.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt flows                               who talks to whom\n  \
@@ -71,7 +71,11 @@ impl Flows {
             let (client, server) = (flow.client.as_ref(), flow.server.as_ref());
             table.row([who(client), who(server), lane(client), lane(server)]);
         }
-        say(format_args!("{table}{} {}\n", flows.len(), if flows.len() == 1 { "flow" } else { "flows" }))?;
+        say(format_args!(
+            "{table}{} {}\n",
+            flows.len(),
+            if flows.len() == 1 { "flow" } else { "flows" }
+        ))?;
         if excluded > 0 {
             say(format_args!("{excluded} left to TCP by rules since the start\n"))?;
         }
@@ -83,8 +87,12 @@ fn who(side: Option<&FlowSide>) -> String {
     match side {
         None => "-".into(),
         Some(side) => {
-            let process = side.process.as_ref().map(|process| format!(" {}[{}]", process.name, process.pid));
-            let pod = side.workload.as_ref().filter(|workload| workload.pod.is_some() || workload.container.is_some());
+            let process =
+                side.process.as_ref().map(|process| format!(" {}[{}]", process.name, process.pid));
+            let pod = side
+                .workload
+                .as_ref()
+                .filter(|workload| workload.pod.is_some() || workload.container.is_some());
             let pod = pod.map(|workload| format!(" in {}", workload.short()));
             format!("{}{}{}", side.local, process.unwrap_or_default(), pod.unwrap_or_default())
         }
@@ -110,7 +118,11 @@ pub(super) fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    if value < 9.95 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]

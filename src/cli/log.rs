@@ -35,7 +35,9 @@ pub fn begin(format: LogFormat) {
         .log_internal_errors(false);
     match format {
         LogFormat::Json => log.event_format(Json).init(),
-        LogFormat::Text if std::io::stderr().is_terminal() || is_journal() => log.without_time().init(),
+        LogFormat::Text if std::io::stderr().is_terminal() || is_journal() => {
+            log.without_time().init()
+        }
         LogFormat::Text => log.init(),
     }
 }
@@ -46,10 +48,12 @@ fn level() -> LevelFilter {
     level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO)
 }
 
-/// Whether standard error is the journal's: systemd says device and inode (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Whether standard error is the journal's: systemd says device and inode (systemd.exec(5),
+/// `$JOURNAL_STREAM`).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    fstat(std::io::stderr().as_fd()).is_ok_and(|own| stream == format!("{}:{}", own.st_dev, own.st_ino))
+    fstat(std::io::stderr().as_fd())
+        .is_ok_and(|own| stream == format!("{}:{}", own.st_dev, own.st_ino))
 }
 
 /// The time as the log has it, by RFC 3339.
@@ -62,8 +66,15 @@ pub fn now() -> String {
 
 struct Json;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N> for Json {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static>
+    FormatEvent<S, N> for Json
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut line = Line(Map::new());
         event.record(&mut line);
         line.0.insert("time".into(), now().into());

@@ -1,4 +1,5 @@
-//! The command line: a file per command. What they do is in the modules beside this one; here it is asked for and shown.
+//! The command line: a file per command. What they do is in the modules beside this one; here it is
+//! asked for and shown.
 
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -35,7 +36,8 @@ mod trace;
 const DONE: ExitCode = ExitCode::SUCCESS;
 /// Exit code of `shunt doctor` when shunt cannot run here (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
-/// Exit code of `shunt status --wait` when the agent does not run in time, as of `systemctl status`.
+/// Exit code of `shunt status --wait` when the agent does not run in time, as of `systemctl
+/// status`.
 const NOT_RUNNING: u8 = 3;
 
 #[derive(Parser)]
@@ -142,7 +144,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whoever read standard output has seen enough, as `head` has: no failure, but there is no more to do.
+/// Whoever read standard output has seen enough, as `head` has: no failure, but there is no more to
+/// do.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads standard output any more")]
 struct NobodyReads;
@@ -152,7 +155,8 @@ fn say(text: impl Display) -> Result<()> {
     said(write_to(std::io::stdout().lock(), text))
 }
 
-/// The same with colours, which are taken out where there is no terminal or where `NO_COLOR` is set.
+/// The same with colours, which are taken out where there is no terminal or where `NO_COLOR` is
+/// set.
 fn say_in_colour(text: impl Display) -> Result<()> {
     said(write_to(anstream::stdout().lock(), text))
 }

@@ -25,7 +25,8 @@ pub struct Programs {
     /// Print every instruction, under the line of Rust that wrote it
     #[arg(long)]
     disassemble: bool,
-    /// Write the programs and their maps into DIR/shunt.o, an ELF object that libbpf and bpftool load
+    /// Write the programs and their maps into DIR/shunt.o, an ELF object that libbpf and bpftool
+    /// load
     #[arg(long, value_name = "DIR", conflicts_with = "disassemble")]
     elf: Option<PathBuf>,
 }
@@ -33,7 +34,10 @@ pub struct Programs {
 impl Programs {
     pub fn run(self) -> Result<ExitCode> {
         let layout = kernel::layout(&kernel::btf()?)?;
-        let datapath = Datapath::new(layout, Settings { flows: 262_144, hz: probe::hz()?, passes: probe::passes() });
+        let datapath = Datapath::new(
+            layout,
+            Settings { flows: 262_144, hz: probe::hz()?, passes: probe::passes() },
+        );
         let programs = datapath.programs()?.map(|(_, program)| program);
         if self.disassemble {
             for program in &programs {
@@ -52,7 +56,12 @@ impl Programs {
         for program in &programs {
             let maps: Vec<_> = program.maps().iter().map(|map| map.name).collect();
             let kind = format!("{:?}", program.kind());
-            table.row([program.name().to_owned(), kind, program.slots().to_string(), maps.join(" ")]);
+            table.row([
+                program.name().to_owned(),
+                kind,
+                program.slots().to_string(),
+                maps.join(" "),
+            ]);
         }
         say(table)?;
         Ok(DONE)

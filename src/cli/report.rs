@@ -17,10 +17,12 @@ use self::mask::Mask;
 use super::{DONE, log, say};
 use crate::agent::{self, Pins};
 
-/// Everything that a bug report needs, in one text: versions, doctor, status, stats, flows, configuration and the end of the log
+/// Everything that a bug report needs, in one text: versions, doctor, status, stats, flows,
+/// configuration and the end of the log
 ///
-/// Nothing leaves this machine: the text is printed, or written to a file that only its owner can read. What cannot be had is said
-/// in its place. Names of processes, cgroups and containers are in it, and addresses unless they are masked.
+/// Nothing leaves this machine: the text is printed, or written to a file that only its owner can
+/// read. What cannot be had is said in its place. Names of processes, cgroups and containers are in
+/// it, and addresses unless they are masked.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt report --mask --output report.txt   to attach to a bug report\n  \
@@ -30,7 +32,8 @@ pub struct Report {
     /// Write it to this file, which must not be there yet [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Put ipv4-1, ipv6-2 … in the place of IP addresses, the same for the same address; those of loopback stay
+    /// Put ipv4-1, ipv6-2 … in the place of IP addresses, the same for the same address; those of
+    /// loopback stay
     #[arg(long)]
     mask: bool,
     /// Where the BPF file system is mounted [default: found in the mount table]
@@ -66,8 +69,16 @@ impl Report {
         for file in ["/proc/version", "/etc/os-release", "/sys/kernel/security/lockdown"] {
             part(&mut text, file, &read(Path::new(file)));
         }
-        part(&mut text, "file systems", &lines_of("/proc/self/mountinfo", &[" - cgroup", " - bpf "]));
-        part(&mut text, "this process", &lines_of("/proc/self/status", &["Cap", "NoNewPrivs", "Seccomp", "NSpid"]));
+        part(
+            &mut text,
+            "file systems",
+            &lines_of("/proc/self/mountinfo", &[" - cgroup", " - bpf "]),
+        );
+        part(
+            &mut text,
+            "this process",
+            &lines_of("/proc/self/status", &["Cap", "NoNewPrivs", "Seccomp", "NSpid"]),
+        );
         part(&mut text, "memory", &lines_of("/proc/meminfo", &["MemTotal", "MemAvailable"]));
         self.command(&mut text, &["doctor"], None);
         self.command(&mut text, &["status"], self.bpffs.as_deref());
@@ -110,11 +121,20 @@ fn of_agent(text: &mut String, name: &str, process: u32) {
     let arguments = read(&folder.join("cmdline"));
     let arguments: Vec<&str> = arguments.split('\0').filter(|word| !word.is_empty()).collect();
     part(text, &format!("how the agent of {name} was started"), &arguments.join(" "));
-    let after = arguments.iter().position(|word| *word == "--config").and_then(|at| arguments.get(at + 1).copied());
-    if let Some(path) = after.or_else(|| arguments.iter().find_map(|word| word.strip_prefix("--config="))) {
+    let after = arguments
+        .iter()
+        .position(|word| *word == "--config")
+        .and_then(|at| arguments.get(at + 1).copied());
+    if let Some(path) =
+        after.or_else(|| arguments.iter().find_map(|word| word.strip_prefix("--config=")))
+    {
         // As the agent sees it.
         let base = folder.join(if path.starts_with('/') { "root" } else { "cwd" });
-        part(text, &format!("configuration {path}"), &read(&base.join(path.trim_start_matches('/'))));
+        part(
+            text,
+            &format!("configuration {path}"),
+            &read(&base.join(path.trim_start_matches('/'))),
+        );
     }
     let log = folder.join("fd/2");
     if fs::metadata(&log).is_ok_and(|about| about.is_file()) {
@@ -137,8 +157,9 @@ fn read(path: &Path) -> String {
 
 fn lines_of(path: &str, with: &[&str]) -> String {
     let all = read(Path::new(path));
-    let lines =
-        all.lines().filter(|line| line.starts_with("cannot read") || with.iter().any(|text| line.contains(text)));
+    let lines = all.lines().filter(|line| {
+        line.starts_with("cannot read") || with.iter().any(|text| line.contains(text))
+    });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -163,8 +184,12 @@ fn tail(path: &Path) -> String {
 fn output(command: &mut Command) -> String {
     let mut outcome = || -> std::io::Result<String> {
         let (mut reader, writer) = std::io::pipe()?;
-        let mut running =
-            command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).env("NO_COLOR", "1").spawn()?;
+        let mut running = command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .env("NO_COLOR", "1")
+            .spawn()?;
         // What this process has of the pipe's other end.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let (tell, told) = mpsc::channel();

@@ -23,9 +23,10 @@ use crate::policy::file::{self, File, Settings};
 /// Connections that are open already are accelerated as well, as `shunt adopt --help` describes. A
 /// process of its own looks for them, which keeps CAP_SYS_ADMIN to enter their network namespaces.
 ///
-/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system has to be mounted. Once started it keeps
-/// the first three, and CAP_SYS_PTRACE if it was given: by that it looks at the executables of other users' processes, which stay with TCP
-/// otherwise, and names processes in what it shows. Everything else is given up for good.
+/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system
+/// has to be mounted. Once started it keeps the first three, and CAP_SYS_PTRACE if it was given: by
+/// that it looks at the executables of other users' processes, which stay with TCP otherwise, and
+/// names processes in what it shows. Everything else is given up for good.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
@@ -40,27 +41,32 @@ pub struct Run {
     /// Where the BPF file system is mounted [default: found in the mount table]
     #[arg(long, value_name = "DIR")]
     bpffs: Option<PathBuf>,
-    /// Read settings and rules from this file, and the rules again on SIGHUP; options given here count before it
+    /// Read settings and rules from this file, and the rules again on SIGHUP; options given here
+    /// count before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The cgroup (v2) whose sockets are accelerated, with all below it [default: the root, found in the mount table]
+    /// The cgroup (v2) whose sockets are accelerated, with all below it [default: the root, found
+    /// in the mount table]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
     /// The most connections that can be accelerated at once; more go by TCP [default: 262144]
     #[arg(long, value_name = "N", value_parser = within(file::MAX_FLOWS))]
     max_flows: Option<u32>,
-    /// The longest time between two messages that each direction sends by TCP, so that connection tracking does not forget a NAT hop
-    /// [default: 60]
+    /// The longest time between two messages that each direction sends by TCP, so that connection
+    /// tracking does not forget a NAT hop [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within(file::REFRESH))]
     refresh: Option<u32>,
-    /// When stopped, leave the datapath at work for the next agent instead of taking it away; `shunt detach` does that
+    /// When stopped, leave the datapath at work for the next agent instead of taking it away;
+    /// `shunt detach` does that
     #[arg(long)]
     keep: bool,
-    /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and probes at /livez and /healthz: ADDRESS:PORT or unix:PATH
+    /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and probes at /livez and
+    /// /healthz: ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "WHERE")]
     metrics: Option<Endpoint>,
-    /// Take over from an agent of this name, running or dead: its flows go on, new ones are accelerated all the time, and a running agent
-    /// ends. What another version has enrolled goes by TCP and leaves, connection by connection
+    /// Take over from an agent of this name, running or dead: its flows go on, new ones are
+    /// accelerated all the time, and a running agent ends. What another version has enrolled goes
+    /// by TCP and leaves, connection by connection
     #[arg(long)]
     replace: bool,
     /// How the log is written, which goes to stderr
@@ -78,8 +84,12 @@ impl Run {
         const NAME: &str = "shunt";
         const FLOWS: u32 = 262_144;
         const REFRESH: u32 = 60;
-        let path =
-            self.config.as_deref().map(std::path::absolute).transpose().context("cannot find the working directory")?;
+        let path = self
+            .config
+            .as_deref()
+            .map(std::path::absolute)
+            .transpose()
+            .context("cannot find the working directory")?;
         let (settings, policy) = match &path {
             Some(path) => {
                 let File { settings, policy } = File::read(path)?;
@@ -110,8 +120,10 @@ impl Run {
     pub fn run(self) -> Result<ExitCode> {
         let metrics = self.metrics.clone();
         let config = self.config()?;
-        // A place that is taken is known before anything is attached, and before another agent hands over.
-        let predecessor = config.replace.then(|| agent::running(&config.name, config.bpffs.as_deref())).flatten();
+        // A place that is taken is known before anything is attached, and before another agent
+        // hands over.
+        let predecessor =
+            config.replace.then(|| agent::running(&config.name, config.bpffs.as_deref())).flatten();
         let bound = |endpoint| Responder::bind_unless_taken_by(predecessor, endpoint);
         let responder = metrics.as_ref().map(bound).transpose()?.flatten();
         let mut agent = Agent::start(&config)?;
@@ -119,7 +131,9 @@ impl Run {
         let responder = responder.or_else(|| after_another(metrics.as_ref()?));
         // Before any thread is started, since each has its own.
         match privileges::give_up() {
-            Ok(kept) => tracing::info!("keeps {} and gives up every other privilege", kept.join(", ")),
+            Ok(kept) => {
+                tracing::info!("keeps {} and gives up every other privilege", kept.join(", "))
+            }
             Err(error) => return Err(agent.abandon(error)),
         }
         if let Some(responder) = &responder {
@@ -138,7 +152,8 @@ impl Run {
     }
 }
 
-/// Takes the place of the metrics of an agent that has just handed over: if somebody else was faster, the connections count for more.
+/// Takes the place of the metrics of an agent that has just handed over: if somebody else was
+/// faster, the connections count for more.
 fn after_another(endpoint: &Endpoint) -> Option<Responder> {
     Responder::bind_after_another(endpoint)
         .inspect_err(|error| tracing::error!("goes on without metrics: {error:#}"))

@@ -33,7 +33,8 @@ pub struct Status {
     /// For machines
     #[arg(long)]
     json: bool,
-    /// Wait so many seconds for an agent that is at work: exit code 0 once it is, 3 if it is not in time
+    /// Wait so many seconds for an agent that is at work: exit code 0 once it is, 3 if it is not in
+    /// time
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     wait: Option<u32>,
 }
@@ -50,10 +51,11 @@ struct Report {
 #[derive(Serialize)]
 struct InstanceStatus {
     name: String,
-    /// Counts from 1; another one is made beside it only by `shunt run --replace` of a version whose records differ.
+    /// Counts from 1; another one is made beside it only by `shunt run --replace` of a version
+    /// whose records differ.
     generation: u32,
-    /// `starting`, `running`, `draining`, `orphaned` when its agent is dead and its programs still work, or `incomplete` when it died
-    /// while it started.
+    /// `starting`, `running`, `draining`, `orphaned` when its agent is dead and its programs still
+    /// work, or `incomplete` when it died while it started.
     state: &'static str,
     pid: u32,
     /// Seconds since 1970.
@@ -110,10 +112,16 @@ impl Status {
             }
             instances => instances?,
         };
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-        let code = if patience.is_none() || are_at_work(&instances) { DONE } else { NOT_RUNNING.into() };
+        let kernel =
+            fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+        let code =
+            if patience.is_none() || are_at_work(&instances) { DONE } else { NOT_RUNNING.into() };
         let report = Report { version: env!("CARGO_PKG_VERSION"), kernel, instances };
-        say(if self.json { serde_json::to_string(&report)? + "\n" } else { text(&report, SystemTime::now()) })?;
+        say(if self.json {
+            serde_json::to_string(&report)? + "\n"
+        } else {
+            text(&report, SystemTime::now())
+        })?;
         Ok(code)
     }
 
@@ -135,7 +143,9 @@ impl Status {
         let mut parts = Vec::new();
         for generation in pins.generations()? {
             if generation.is_complete() {
-                parts.push(self.complete(&Instance::open_generation(pins.clone(), generation)?, alive)?);
+                parts.push(
+                    self.complete(&Instance::open_generation(pins.clone(), generation)?, alive)?,
+                );
             } else {
                 parts.push(incomplete(pins, generation.number(), alive));
             }
@@ -166,7 +176,11 @@ impl Status {
             flow_ends: sum.sockets,
             flows: sum.flows,
             directions: Directions { direct, tcp, ended },
-            messages: Messages { direct: sum.direct_messages, tcp: sum.tcp_messages, direct_share: sum.direct_share() },
+            messages: Messages {
+                direct: sum.direct_messages,
+                tcp: sum.tcp_messages,
+                direct_share: sum.direct_share(),
+            },
             left_to_tcp: observe::left_to_tcp(instance)?,
             warnings: Vec::new(),
             at_work: false,
@@ -185,19 +199,24 @@ impl Status {
         let attached = target::attached_to(instance)?;
         status.at_work = alive && attached != 0;
         match (attached, there) {
-            (0, None) => {
-                status.warnings.push("its cgroup is gone: nothing is accelerated until it is made again".into())
-            }
+            (0, None) => status
+                .warnings
+                .push("its cgroup is gone: nothing is accelerated until it is made again".into()),
             (0, Some(_)) => {
-                status
-                    .warnings
-                    .push("its cgroup was removed and made again: the new one is not accelerated yet".into());
+                status.warnings.push(
+                    "its cgroup was removed and made again: the new one is not accelerated yet"
+                        .into(),
+                );
             }
             _ => {}
         }
-        for Neighbour { name, cgroup } in neighbours(instance.pins().name(), &status.cgroup, self.bpffs.as_deref())? {
+        for Neighbour { name, cgroup } in
+            neighbours(instance.pins().name(), &status.cgroup, self.bpffs.as_deref())?
+        {
             let cgroup = cgroup.display();
-            status.warnings.push(format!("instance '{name}' on {cgroup} sees the same connections: stop one of them"));
+            status.warnings.push(format!(
+                "instance '{name}' on {cgroup} sees the same connections: stop one of them"
+            ));
         }
         Ok(status)
     }
@@ -224,7 +243,8 @@ fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
 
 /// Whether there is an instance, and each has a generation at work; those before it may drain.
 fn are_at_work(instances: &[InstanceStatus]) -> bool {
-    let of = |name: &str| instances.iter().any(|instance| instance.name == name && instance.at_work);
+    let of =
+        |name: &str| instances.iter().any(|instance| instance.name == name && instance.at_work);
     !instances.is_empty() && instances.iter().all(|instance| of(&instance.name))
 }
 
@@ -245,32 +265,58 @@ fn part(text: &mut String, status: &InstanceStatus, now: SystemTime) -> std::fmt
     /// Reasons, and programs of each, that are shown.
     const MOST: usize = 3;
     let name = &status.name;
-    let since = now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(status.started)).unwrap_or_default();
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(status.started))
+        .unwrap_or_default();
     match status.state {
         "starting" => return writeln!(text, "\n{name}: starting"),
         "incomplete" => {
-            return writeln!(text, "\n{name}: was killed while it started; `shunt detach --name {name}` removes it");
+            return writeln!(
+                text,
+                "\n{name}: was killed while it started; `shunt detach --name {name}` removes it"
+            );
         }
         "draining" => writeln!(text, "\n{name}: draining, every connection goes by TCP")?,
-        "orphaned" => writeln!(text, "\n{name}: orphaned, its agent (process {}) is dead", status.pid)?,
-        state => writeln!(text, "\n{name}: {state} for {}, process {}", duration(since), status.pid)?,
+        "orphaned" => {
+            writeln!(text, "\n{name}: orphaned, its agent (process {}) is dead", status.pid)?
+        }
+        state => {
+            writeln!(text, "\n{name}: {state} for {}, process {}", duration(since), status.pid)?
+        }
     }
     let Directions { direct, tcp, ended } = status.directions;
     writeln!(text, "  cgroup       {}", status.cgroup.display())?;
-    writeln!(text, "  flows        {} open; directions: {direct} direct, {tcp} by TCP, {ended} ended", status.flows)?;
+    writeln!(
+        text,
+        "  flows        {} open; directions: {direct} direct, {tcp} by TCP, {ended} ended",
+        status.flows
+    )?;
     let Messages { direct, tcp, direct_share } = status.messages;
     match direct_share {
-        Some(share) => writeln!(text, "  messages     {:.1} % direct of {}", share * 100.0, direct + tcp)?,
+        Some(share) => {
+            writeln!(text, "  messages     {:.1} % direct of {}", share * 100.0, direct + tcp)?
+        }
         None => writeln!(text, "  messages     none yet")?,
     }
     for (index, reason) in status.left_to_tcp.iter().take(MOST).enumerate() {
         let heading = if index == 0 { "left to TCP" } else { "" };
-        let programs: Vec<_> = reason.programs.iter().take(MOST).map(|p| format!("{} {}", p.name, p.times)).collect();
-        let line = format!("  {heading:<11}  {:>6} {:<13}  {}", reason.times, reason.reason, programs.join(", "));
+        let programs: Vec<_> =
+            reason.programs.iter().take(MOST).map(|p| format!("{} {}", p.name, p.times)).collect();
+        let line = format!(
+            "  {heading:<11}  {:>6} {:<13}  {}",
+            reason.times,
+            reason.reason,
+            programs.join(", ")
+        );
         writeln!(text, "{}", line.trim_end())?;
     }
     if status.left_to_tcp.len() > MOST {
-        writeln!(text, "  {:<11}  {:>6} more: shunt stats", "and", status.left_to_tcp.len() - MOST)?;
+        writeln!(
+            text,
+            "  {:<11}  {:>6} more: shunt stats",
+            "and",
+            status.left_to_tcp.len() - MOST
+        )?;
     }
     for warning in &status.warnings {
         writeln!(text, "  warning      {warning}")?;
@@ -311,7 +357,11 @@ mod tests {
             messages: Messages { direct: 982, tcp: 18, direct_share: Some(0.982) },
             left_to_tcp: vec![
                 left("splices", 34, vec![program("docker-proxy", 30), program("etcd", 4)]),
-                left("blocking_file", 12, vec![program("curl", 9), program("a", 1), program("b", 1), program("c", 1)]),
+                left(
+                    "blocking_file",
+                    12,
+                    vec![program("curl", 9), program("a", 1), program("b", 1), program("c", 1)],
+                ),
                 left("excluded", 3, vec![]),
                 left("foreign", 1, vec![]),
             ],

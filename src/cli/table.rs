@@ -11,7 +11,10 @@ pub struct Table {
 impl Table {
     /// A table with these columns.
     pub fn new(heading: &[&str]) -> Table {
-        Table { rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()], right: Vec::new() }
+        Table {
+            rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()],
+            right: Vec::new(),
+        }
     }
 
     /// Aligns a column to the right, as numbers are.

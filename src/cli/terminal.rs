@@ -1,4 +1,5 @@
-//! The terminal as a screen: keys one by one, a whole picture at a time, and everything as it was before on every way out.
+//! The terminal as a screen: keys one by one, a whole picture at a time, and everything as it was
+//! before on every way out.
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -38,7 +39,9 @@ impl Terminal {
     pub fn open() -> Result<Terminal> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !std::io::stdout().is_terminal() {
-            bail!("this is for a terminal; `shunt flows --watch` and `shunt flows --json` go into files and pipes");
+            bail!(
+                "this is for a terminal; `shunt flows --watch` and `shunt flows --json` go into files and pipes"
+            );
         }
         let before = tcgetattr(&stdin).context("cannot ask the terminal for its settings")?;
         let mut raw = before.clone();
@@ -76,7 +79,8 @@ impl Terminal {
         write(picture.as_bytes())
     }
 
-    /// The keys pressed until now, after waiting for one for at most so long. A signal ends the wait.
+    /// The keys pressed until now, after waiting for one for at most so long. A signal ends the
+    /// wait.
     pub fn keys(&self, wait: Duration) -> Result<Vec<Key>> {
         let stdin = std::io::stdin();
         let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -136,7 +140,8 @@ fn keys(bytes: &[u8]) -> Vec<Key> {
         match first {
             '\x1b' if rest.starts_with(['[', 'O']) => {
                 // A sequence that means nothing here ends with a letter or a tilde.
-                let end = rest.char_indices().skip(1).find(|(_, c)| c.is_ascii_alphabetic() || *c == '~');
+                let end =
+                    rest.char_indices().skip(1).find(|(_, c)| c.is_ascii_alphabetic() || *c == '~');
                 rest = end.and_then(|(at, c)| rest.get(at + c.len_utf8()..)).unwrap_or_default();
             }
             '\x1b' => keys.push(Key::Escape),

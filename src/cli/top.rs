@@ -15,10 +15,11 @@ use super::{DONE, Instance};
 use crate::agent;
 use crate::observe::{self, Flow, FlowSide};
 
-/// Open flows as they change: who talks to whom, how much of it goes directly, how fast, and why not
+/// Open flows as they change: who talks to whom, how much of it goes directly, how fast, and why
+/// not
 ///
-/// Keys: arrows or j and k choose a flow, of which the last lines say everything; s sorts by another column, / filters, p pauses,
-/// ? helps, q quits.
+/// Keys: arrows or j and k choose a flow, of which the last lines say everything; s sorts by
+/// another column, / filters, p pauses, ? helps, q quits.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt top                              every second\n  \
@@ -35,8 +36,11 @@ impl Top {
     pub fn run(self) -> Result<ExitCode> {
         let instance = agent::Instance::open(self.instance.pins()?)?;
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot take signals")?;
+        for signal in
+            [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            signal_hook::flag::register(signal, Arc::clone(&stop))
+                .context("cannot take signals")?;
         }
         let interval = Duration::from_secs(self.interval.into());
         let mut view = View::new(instance.pins().name().to_string());
@@ -237,7 +241,8 @@ impl View {
         self.page = page;
         let shown = self.shown();
         let place = self.place(&shown);
-        let (direct, total) = self.rows.iter().fold((0, 0), |(d, t), row| (d + row.direct, t + row.total));
+        let (direct, total) =
+            self.rows.iter().fold((0, 0), |(d, t), row| (d + row.direct, t + row.total));
         let rate: f64 = self.rows.iter().map(|row| row.rate).sum();
 
         let mut title = format!(
@@ -270,8 +275,13 @@ impl View {
         // The chosen one is always on the screen.
         let first = place.saturating_sub(page - 1).max((place / page) * page).min(place);
         for (at, row) in shown.iter().enumerate().skip(first).take(page) {
-            let text =
-                cells(&row.client, &row.server, &percent(row.direct, row.total), &bytes(row.rate as u64), &row.why);
+            let text = cells(
+                &row.client,
+                &row.server,
+                &percent(row.direct, row.total),
+                &bytes(row.rate as u64),
+                &row.why,
+            );
             lines.push((if at == place { "\x1b[1;7m" } else { "" }, text));
         }
         if let Some(row) = shown.get(place) {
@@ -279,7 +289,8 @@ impl View {
             lines.push(("\x1b[2m", "─".repeat(columns)));
             lines.extend(row.details.iter().map(|details| ("", details.clone())));
         } else {
-            let nothing = if self.rows.is_empty() { "no flow is open" } else { "no flow passes the filter" };
+            let nothing =
+                if self.rows.is_empty() { "no flow is open" } else { "no flow passes the filter" };
             lines.push(("", nothing.into()));
         }
         lines
@@ -301,13 +312,17 @@ DIRECT is the share of bytes that bypassed TCP, WHY NOT the reason of the last
 message by TCP on a lane that is not direct: `shunt stats` explains each.
 
 Any key goes back.";
-    text.lines().enumerate().map(|(row, line)| (if row == 0 { "\x1b[1m" } else { "" }, line.to_owned())).collect()
+    text.lines()
+        .enumerate()
+        .map(|(row, line)| (if row == 0 { "\x1b[1m" } else { "" }, line.to_owned()))
+        .collect()
 }
 
 fn row(flow: &Flow) -> Row {
     let sides = [&flow.client, &flow.server];
-    let sum =
-        |of: fn(&FlowSide) -> u64| sides.iter().filter_map(|side| side.as_ref()).map(of).fold(0, u64::saturating_add);
+    let sum = |of: fn(&FlowSide) -> u64| {
+        sides.iter().filter_map(|side| side.as_ref()).map(of).fold(0, u64::saturating_add)
+    };
     let direct = sum(|side| side.direct_bytes);
     let why = sides.iter().filter_map(|side| side.as_ref()).find_map(|side| side.why);
     Row {
@@ -334,8 +349,15 @@ fn who(side: Option<&FlowSide>) -> String {
 
 fn details(role: &str, side: Option<&FlowSide>) -> String {
     let Some(side) = side else { return format!("{role}: not enrolled") };
-    let process = side.process.as_ref().map_or("?".into(), |of| format!("{}[{}]", printable(&of.name), of.pid));
-    let place = side.workload.as_ref().map(|of| format!(" in {}", printable(&of.short()))).unwrap_or_default();
+    let process = side
+        .process
+        .as_ref()
+        .map_or("?".into(), |of| format!("{}[{}]", printable(&of.name), of.pid));
+    let place = side
+        .workload
+        .as_ref()
+        .map(|of| format!(" in {}", printable(&of.short())))
+        .unwrap_or_default();
     let (direct, tcp) = (bytes(side.direct_bytes), bytes(side.tcp_bytes));
     format!("{role}: {process}{place} {}; sends {}: {direct} / {tcp} by TCP", side.local, side.mode)
 }
@@ -477,10 +499,17 @@ mod tests {
     #[test]
     fn eighty_columns_show_who_talks_to_whom_how_much_of_it_directly_and_why_not() {
         let mut view = view();
-        let picture: Vec<String> = view.picture(80, 24).iter().map(|line| plain(line).trim_end().to_owned()).collect();
-        assert_eq!(picture[2], "CLIENT                   SERVER                   DIRECT PER SECOND WHY NOT");
+        let picture: Vec<String> =
+            view.picture(80, 24).iter().map(|line| plain(line).trim_end().to_owned()).collect();
+        assert_eq!(
+            picture[2],
+            "CLIENT                   SERVER                   DIRECT PER SECOND WHY NOT"
+        );
         let psql = picture.iter().find(|line| line.starts_with("psql")).expect("the flow");
-        assert_eq!(psql, "psql 10.0.0.1:3          postgres 10.0.0.1:4        0.1%        0 B memory_gate");
+        assert_eq!(
+            psql,
+            "psql 10.0.0.1:3          postgres 10.0.0.1:4        0.1%        0 B memory_gate"
+        );
         assert!(picture.iter().any(|line| line.starts_with("client: ")), "{picture:#?}");
         assert!(!picture.concat().contains('\x1b'), "a process's name reached the terminal");
     }
@@ -488,13 +517,17 @@ mod tests {
     #[test]
     fn the_chosen_flow_is_on_the_screen_however_many_there_are() {
         let mut view = View::new("t".into());
-        let many: Vec<Flow> =
-            (1..200).map(|n| Flow { client: Some(side(n, &format!("p{n}"), 0, 0, None)), server: None }).collect();
+        let many: Vec<Flow> = (1..200)
+            .map(|n| Flow { client: Some(side(n, &format!("p{n}"), 0, 0, None)), server: None })
+            .collect();
         view.update(&many, Duration::ZERO);
         for _ in 0..250 {
             let chosen = view.shown()[view.place(&view.shown())].client.clone();
             let picture = view.picture(80, 24);
-            assert!(picture.iter().any(|line| line.contains("\x1b[1;7m") && line.contains(&chosen)), "{chosen}");
+            assert!(
+                picture.iter().any(|line| line.contains("\x1b[1;7m") && line.contains(&chosen)),
+                "{chosen}"
+            );
             view.press(Key::Down);
         }
     }

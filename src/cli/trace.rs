@@ -14,8 +14,9 @@ use crate::observe::{Change, Tracing};
 
 /// Follow flows as they happen: each change of a lane's way and why, and when an end closes
 ///
-/// The kernel programs tell of changes only while somebody traces, and of nothing but changes: messages that go the way of the one
-/// before cost nothing. What a reader that falls behind misses is counted and reported.
+/// The kernel programs tell of changes only while somebody traces, and of nothing but changes:
+/// messages that go the way of the one before cost nothing. What a reader that falls behind misses
+/// is counted and reported.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt trace                         everything, until Ctrl-C\n  \
@@ -34,8 +35,8 @@ pub struct Trace {
     /// Only lanes whose sender's process has this name
     #[arg(long, value_name = "NAME")]
     comm: Option<String>,
-    /// Only lanes whose sender's cgroup has this in its path or its container's name: a folder, the uid of a pod,
-    /// the id of a container, NAMESPACE/POD
+    /// Only lanes whose sender's cgroup has this in its path or its container's name: a folder, the
+    /// uid of a pod, the id of a container, NAMESPACE/POD
     #[arg(long, value_name = "TEXT")]
     cgroup: Option<String>,
     /// Stop after so many seconds
@@ -49,8 +50,11 @@ pub struct Trace {
 impl Trace {
     pub fn run(self) -> Result<ExitCode> {
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot take signals")?;
+        for signal in
+            [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
+            signal_hook::flag::register(signal, Arc::clone(&stop))
+                .context("cannot take signals")?;
         }
         let mut tracing = Tracing::start(agent::Instance::open(self.instance.pins()?)?)?;
         let begun = Instant::now();
@@ -80,11 +84,13 @@ impl Trace {
         let process = change.process.as_ref();
         self.port.is_none_or(|port| change.local.port() == port || change.remote.port() == port)
             && self.pid.is_none_or(|pid| process.is_some_and(|process| process.pid == pid))
-            && self.comm.as_ref().is_none_or(|comm| process.is_some_and(|process| process.name == *comm))
             && self
-                .cgroup
+                .comm
                 .as_ref()
-                .is_none_or(|text| change.workload.as_ref().is_some_and(|workload| workload.mentions(text)))
+                .is_none_or(|comm| process.is_some_and(|process| process.name == *comm))
+            && self.cgroup.as_ref().is_none_or(|text| {
+                change.workload.as_ref().is_some_and(|workload| workload.mentions(text))
+            })
     }
 }
 
@@ -94,7 +100,11 @@ fn line(change: &Change, since: f64) -> String {
         Some(process) => format!(" {}[{}]", process.name, process.pid),
         None => String::new(),
     };
-    let where_ = change.workload.as_ref().map(|workload| format!(" in {}", workload.short())).unwrap_or_default();
+    let where_ = change
+        .workload
+        .as_ref()
+        .map(|workload| format!(" in {}", workload.short()))
+        .unwrap_or_default();
     let what = format!("{:<6} {}", change.event, change.why.unwrap_or_default());
     let sent = match change.direct_messages {
         0 => String::new(),
@@ -137,7 +147,9 @@ mod tests {
     fn each_filter_shows_what_it_names_and_nothing_else() {
         let shows = |arguments: &[&str]| {
             let mut command = <Trace as Args>::augment_args(clap::Command::new("trace"));
-            let matches = command.try_get_matches_from_mut([&["trace"], arguments].concat()).expect("arguments");
+            let matches = command
+                .try_get_matches_from_mut([&["trace"], arguments].concat())
+                .expect("arguments");
             Trace::from_arg_matches(&matches).expect("arguments").shows(&change())
         };
         assert!(shows(&[]));

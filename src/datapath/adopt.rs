@@ -12,7 +12,10 @@
 //! The kernel holds the lock of a socket while the program looks at it, for which it waits: another
 //! process may make that take long. So the agent leaves the reading to a process of its own.
 
-use bpf_asm::{BuildErrors, Builder, Label, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, helper, sock, tcp_sock};
+use bpf_asm::{
+    BuildErrors, Builder, Label, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, helper, sock,
+    tcp_sock,
+};
 
 use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::event::{CLIENT, LOCAL, SEGMENTS, UNPROVEN};
@@ -86,7 +89,9 @@ fn unmarked(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not: &Label) {
 /// counts as acknowledged and a server's does not (`tcp_snd_una_update`).
 fn name(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, end: &Slot<FlowEnd>) {
     let l = &d.layout;
-    for (now, since, into) in [(l.snd_una, l.bytes_acked, Isns::own), (l.rcv_nxt, l.bytes_received, Isns::peer)] {
+    for (now, since, into) in
+        [(l.snd_una, l.bytes_acked, Isns::own), (l.rcv_nxt, l.bytes_received, Isns::peer)]
+    {
         let number = b.load(socket.member(now));
         number.sub32(b.load(socket.member(since)));
         b.store(end.at(FlowEnd::own).at(End::name).at(into), &number);
@@ -112,7 +117,12 @@ fn begin(
         b.store(adoption.at(Adoption::until), &until);
         drop(until);
         b.call(helper::sk_storage_delete(&d.maps.adoptions, shown()));
-        let stored = b.call(helper::sk_storage_get(&d.maps.adoptions, shown(), &adoption, BPF_SK_STORAGE_GET_F_CREATE));
+        let stored = b.call(helper::sk_storage_get(
+            &d.maps.adoptions,
+            shown(),
+            &adoption,
+            BPF_SK_STORAGE_GET_F_CREATE,
+        ));
         b.jump_if(stored.eq(0), done);
     }
     let flags = b.slot::<u32>();
@@ -125,7 +135,8 @@ fn begin(
     set.or(b.load(flags.place()));
     b.store(flags.place(), &set);
     drop(set);
-    let refused = b.call(helper::setsockopt(shown(), SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
+    let refused =
+        b.call(helper::setsockopt(shown(), SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
     b.when(refused.ne(0), || {
         b.call(helper::sk_storage_delete(&d.maps.adoptions, shown()));
         b.jump(done);

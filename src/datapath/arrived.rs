@@ -3,9 +3,9 @@
 //!
 //! A segment may carry bytes that have come before: what is sent again need not be cut where it was
 //! cut the first time. TCP queues such a segment whole, and its own receive function skips what it
-//! has given out already. The receive function of enrolled sockets does not (`tcp_bpf_recvmsg_parser`),
-//! so the verdict program cuts that off, and has to know how much. Its type may not use socket storage
-//! (`sk_skb_func_proto`), so a hash map by socket cookie says it.
+//! has given out already. The receive function of enrolled sockets does not
+//! (`tcp_bpf_recvmsg_parser`), so the verdict program cuts that off, and has to know how much. Its
+//! type may not use socket storage (`sk_skb_func_proto`), so a hash map by socket cookie says it.
 
 use bpf_asm::{Builder, Label, Place, Ptr, Reg, bpf_sock, helper};
 
@@ -13,9 +13,15 @@ use super::Datapath;
 use super::record::{End, Lane};
 use super::rendezvous::BPF_ANY;
 
-/// A socket is about to be enrolled: what TCP has read of it until now is not to come again. Jumps to
-/// `refused` if that cannot be noted.
-pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: Ptr<bpf_sock>, refused: &Label) {
+/// A socket is about to be enrolled: what TCP has read of it until now is not to come again. Jumps
+/// to `refused` if that cannot be noted.
+pub(super) fn begin(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    shown: Ptr<bpf_sock>,
+    refused: &Label,
+) {
     let socket = b.call(helper::skc_to_tcp_sock(shown));
     b.jump_if(socket.eq(0), refused);
     let read = b.slot::<u32>();
@@ -37,7 +43,14 @@ fn cookie(lane: &Ptr<Lane>) -> Place<u64> {
 /// A segment of `length` bytes, the first of which has the number `first`, comes to the socket with
 /// this cookie. `from` is up to where the reader has read, and becomes up to where bytes have come
 /// before: in the queue there may be more.
-pub(super) fn advance(b: &Builder, d: &Datapath, cookie: Place<u64>, from: &Reg, first: &Reg, length: &Reg) {
+pub(super) fn advance(
+    b: &Builder,
+    d: &Datapath,
+    cookie: Place<u64>,
+    from: &Reg,
+    first: &Reg,
+    length: &Reg,
+) {
     let (read, done) = (b.label(), b.label());
     let arrived = b.call(helper::map_lookup_elem(&d.maps.arrived, cookie));
     b.jump_if(arrived.eq(0), &done);

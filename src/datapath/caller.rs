@@ -1,5 +1,5 @@
-//! Who is in a call: the thread that a program runs on, which is there while it runs. So no read of it
-//! is asked for its success: the verifier would follow the rest from every one of them.
+//! Who is in a call: the thread that a program runs on, which is there while it runs. So no read of
+//! it is asked for its success: the verifier would follow the rest from every one of them.
 
 use bpf_asm::{Builder, Label, Reg, Slot, helper};
 
@@ -13,7 +13,8 @@ fn first_thread(b: &Builder, d: &Datapath) -> Reg {
     peek_or_zero(b, d, thread, d.layout.first_thread)
 }
 
-/// The process, by what does not change while it runs one program. Jumps to `none` in a thread of the kernel.
+/// The process, by what does not change while it runs one program. Jumps to `none` in a thread of
+/// the kernel.
 pub(super) fn process(b: &Builder, d: &Datapath, none: &Label) -> Slot<Process> {
     let process = b.slot::<Process>();
     b.zero(process.place());

@@ -1,11 +1,12 @@
 //! Candidates: connections with both ends here that have shown that they go on.
 //!
-//! To be enrolled costs a connection about as much as ten round trips. One that does all it has to do
-//! at once and ends would never earn that. So an end that converses (see [`super::watch`]) becomes a
-//! candidate when it sends a message after a pause, which makes the cost a hundredth of what it has
-//! lived, or when it has exchanged very much: in the call of the process that sends, which is when it
-//! can be seen who uses the socket. The agent is told, and enrols both ends (see [`super::enrol`]): sock_ops programs may put a socket into a map only
-//! while its connection is being established, before anything is known of its readers.
+//! To be enrolled costs a connection about as much as ten round trips. One that does all it has to
+//! do at once and ends would never earn that. So an end that converses (see [`super::watch`])
+//! becomes a candidate when it sends a message after a pause, which makes the cost a hundredth of
+//! what it has lived, or when it has exchanged very much: in the call of the process that sends,
+//! which is when it can be seen who uses the socket. The agent is told, and enrols both ends (see
+//! [`super::enrol`]): sock_ops programs may put a socket into a map only while its connection is
+//! being established, before anything is known of its readers.
 
 use bpf_asm::{Builder, Label, NULL, Operand, Place, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
@@ -32,15 +33,16 @@ const PATIENCE: i32 = 64;
 /// How long a candidate waits for its first attempt, in nanoseconds: most connections that end soon
 /// have ended then, and cost no more.
 pub(super) const FIRST: i32 = 1_000_000;
-/// Between the first two attempts, in nanoseconds. Each pause is a quarter longer than the one before,
-/// so a fifth of the time that a candidate has waited: a busy one, whose bytes are unread nearly
-/// always, needs many attempts.
+/// Between the first two attempts, in nanoseconds. Each pause is a quarter longer than the one
+/// before, so a fifth of the time that a candidate has waited: a busy one, whose bytes are unread
+/// nearly always, needs many attempts.
 pub(super) const SOON: i32 = 100_000;
 
-/// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it. More would be filled by TCP if the reader
-/// does not read.
+/// What a reader may ask TCP to provide for; TCP takes about twice as much buffer for it. More
+/// would be filled by TCP if the reader does not read.
 const ROOM: u32 = 1 << 20;
-/// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected bytes.
+/// The window that TCP may offer in it: its segments find room beside a mebibyte of redirected
+/// bytes.
 const WINDOW: i32 = 1 << 19;
 /// What TCP begins with: as large as a window can be (`TCP_MAX_WSCALE`).
 const ANY_WINDOW: i32 = 0xffff << 14;
@@ -77,14 +79,16 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         }
     });
     drop(pause);
-    // In a call of the process that holds the lock, not in an interrupt: it is one that uses the socket.
+    // In a call of the process that holds the lock, not in an interrupt: it is one that uses the
+    // socket.
     let owned = b.load(socket.member(d.layout.lock_owned));
     b.jump_if(owned.eq(0), &done);
     drop(owned);
 
     let user_data = b.load(socket.member(d.layout.user_data));
     b.when(user_data.ne(0), || {
-        // shunt's own: it has just been enrolled, or has left during a call that still holds its psock.
+        // shunt's own: it has just been enrolled, or has left during a call that still holds its
+        // psock.
         let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
         b.jump_if(lane.ne(0), &done);
         drop(lane);
@@ -139,11 +143,18 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.place(&done);
 }
 
-/// Notes what has to be known to enrol the socket, and tells the agent. If that is not possible, the next segment tries again.
+/// Notes what has to be known to enrol the socket, and tells the agent. If that is not possible,
+/// the next segment tries again.
 ///
 /// A pass may come to a candidate as soon as it is one, however far its sender has come: all of it
 /// has to be said by then, and the low-water mark has to be back.
-fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, address: &Slot<u64>, done: &Label) {
+fn become_candidate(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    address: &Slot<u64>,
+    done: &Label,
+) {
     let (no_memory, unheard) = (b.label(), b.label());
     let candidate = b.slot::<Candidate>();
     b.zero(candidate.place());
@@ -173,11 +184,21 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
         b.store(candidate.at(Candidate::due), &due);
         drop(due);
         let sk = sk_of(b, event, done);
-        let stored = b.call(helper::sk_storage_get(&d.maps.candidates, sk, &candidate, BPF_SK_STORAGE_GET_F_CREATE));
+        let stored = b.call(helper::sk_storage_get(
+            &d.maps.candidates,
+            sk,
+            &candidate,
+            BPF_SK_STORAGE_GET_F_CREATE,
+        ));
         b.jump_if(stored.eq(0), &no_memory);
     }
     drop(candidate);
-    let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, size_of::<Newcomer>() as i32, 0));
+    let lost = b.call(helper::ringbuf_output(
+        &d.maps.newcomers,
+        &newcomer,
+        size_of::<Newcomer>() as i32,
+        0,
+    ));
     b.jump_if(lost.ne(0), &unheard);
     drop((lost, newcomer));
     mark(b, event, STATES);
@@ -191,13 +212,25 @@ fn become_candidate(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, addres
 }
 
 /// By what the agent finds the socket: its network namespace, its addresses and ports.
-fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newcomer>, unknown: &Label) {
+fn where_it_is(
+    b: &Builder,
+    d: &Datapath,
+    address: &Slot<u64>,
+    into: &Slot<Newcomer>,
+    unknown: &Label,
+) {
     let at = || b.load(address.place());
     let l = &d.layout;
     let namespace = b.slot::<u64>();
     b.store(namespace.place(), peek(b, at(), l.namespace, unknown));
-    b.store(into.at(Newcomer::netns), peek(b, b.load(namespace.place()), l.namespace_inode, unknown));
-    b.store(into.at(Newcomer::netns_cookie), peek(b, b.load(namespace.place()), l.namespace_cookie, unknown));
+    b.store(
+        into.at(Newcomer::netns),
+        peek(b, b.load(namespace.place()), l.namespace_inode, unknown),
+    );
+    b.store(
+        into.at(Newcomer::netns_cookie),
+        peek(b, b.load(namespace.place()), l.namespace_cookie, unknown),
+    );
     // The socket is there: its namespace has been read.
     for (field, to) in [
         (l.family, Newcomer::family),
@@ -215,8 +248,9 @@ fn where_it_is(b: &Builder, d: &Datapath, address: &Slot<u64>, into: &Slot<Newco
     }
 }
 
-/// An end's name, and its role: the sequence numbers with which the connection began, which are those of now without what has been
-/// acknowledged and received since. A client's SYN counts as acknowledged, a server's does not (`tcp_snd_una_update`).
+/// An end's name, and its role: the sequence numbers with which the connection began, which are
+/// those of now without what has been acknowledged and received since. A client's SYN counts as
+/// acknowledged, a server's does not (`tcp_snd_una_update`).
 fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Place<u32>) {
     let is_client = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
     is_client.and(CLIENT);
@@ -235,17 +269,20 @@ fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Plac
     b.store(name.at(Isns::peer), &peer);
 }
 
-/// An enrolled socket sends its FIN, perhaps since it is closed by one who has not read everything. TCP would reset such a connection, but
-/// sees nothing of what is in the ingress queue, and its window stays shut if that is full: a sender that waits for room would only be told
-/// when the connection is forgotten. So the FIN comes with a window, and what is sent into it is answered with a reset.
+/// An enrolled socket sends its FIN, perhaps since it is closed by one who has not read everything.
+/// TCP would reset such a connection, but sees nothing of what is in the ingress queue, and its
+/// window stays shut if that is full: a sender that waits for room would only be told when the
+/// connection is forgotten. So the FIN comes with a window, and what is sent into it is answered
+/// with a reset.
 pub(super) fn open_window(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     ask_for(b, event, 4 * ROOM);
 }
 
 /// Asks TCP to provide room for a reader that falls behind.
 ///
-/// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`), unless the application has chosen the
-/// size itself; then its low-water mark, which is 1 or it would not be a candidate, is put back.
+/// Asking to be woken for many bytes at once makes TCP provide for them (`tcp_set_rcvlowat`),
+/// unless the application has chosen the size itself; then its low-water mark, which is 1 or it
+/// would not be a candidate, is put back.
 fn provide(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     ask_for(b, event, ROOM);
 }
@@ -258,12 +295,13 @@ fn ask_for(b: &Builder, event: &Ptr<bpf_sock_ops>, room: u32) {
     }
 }
 
-/// Has TCP offer no more than half of what the receive buffer of the socket at this address has room for: TCP counts a byte of window
-/// as up to two of buffer.
+/// Has TCP offer no more than half of what the receive buffer of the socket at this address has
+/// room for: TCP counts a byte of window as up to two of buffer.
 ///
-/// It is asked for at each segment, since TCP forgets it when it makes the buffer of a busy reader larger (`tcp_rcvbuf_grow`), and
-/// when it finds that segments take more or less memory than before (`tcp_measure_rcv_mss`). The window itself never shrinks, but is
-/// used up, by messages of a KiB and more: it is rounded up.
+/// It is asked for at each segment, since TCP forgets it when it makes the buffer of a busy reader
+/// larger (`tcp_rcvbuf_grow`), and when it finds that segments take more or less memory than before
+/// (`tcp_measure_rcv_mss`). The window itself never shrinks, but is used up, by messages of a KiB
+/// and more: it is rounded up.
 pub(super) fn keep_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, sk: &Reg) {
     let window = peek_or_zero(b, d, sk, d.layout.receive_buffer);
     window.rsh(2);

@@ -15,7 +15,8 @@ pub(super) fn count(b: &Builder, d: &Datapath, counted: impl Into<Counter>) {
 
 /// Adds `amount` to the counter whose index is in memory at `index`.
 ///
-/// Atomic although the counter is this CPU's own: sock_ops in a softirq can interrupt a program between load and store.
+/// Atomic although the counter is this CPU's own: sock_ops in a softirq can interrupt a program
+/// between load and store.
 #[track_caller]
 pub(super) fn add(b: &Builder, d: &Datapath, index: Place<u32>, amount: impl Into<Operand>) {
     let counter = b.call(helper::map_lookup_elem(&d.maps.counters, index));

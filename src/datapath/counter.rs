@@ -1,8 +1,9 @@
 //! What the programs count: one number each, per CPU.
 //!
-//! Four kinds of things are counted, each with a type of its own: what became of a connection ([`Outcome`]), why a message
-//! went by TCP ([`Cause`]), why a lane ended ([`Ending`]), and plain [`Total`]s. A connection has one outcome or none yet, a
-//! message that was not redirected has exactly one cause: all causes together are the messages by TCP of enrolled sockets.
+//! Four kinds of things are counted, each with a type of its own: what became of a connection
+//! ([`Outcome`]), why a message went by TCP ([`Cause`]), why a lane ended ([`Ending`]), and plain
+//! [`Total`]s. A connection has one outcome or none yet, a message that was not redirected has
+//! exactly one cause: all causes together are the messages by TCP of enrolled sockets.
 
 macro_rules! counters {
     ($(
@@ -62,9 +63,11 @@ counters! {
         NoHint => "no_hint",
         /// Connections accepted here whose client is not here.
         NoClient => "no_client",
-        /// Connections whose handshake was not seen (TCP_REPAIR), of MPTCP, or whose socket belongs to the kernel itself.
+        /// Connections whose handshake was not seen (TCP_REPAIR), of MPTCP, or whose socket belongs
+        /// to the kernel itself.
         Unsuitable => "unsuitable",
-        /// Connections that the configuration excludes, or of which it cannot be told whether it does.
+        /// Connections that the configuration excludes, or of which it cannot be told whether it
+        /// does.
         Excluded => "excluded",
         /// Two sockets claimed the same sequence numbers: neither was paired.
         Ambiguous => "ambiguous",
@@ -74,7 +77,8 @@ counters! {
         BlockingFile => "blocking_file",
         /// Ends of connections left to TCP: the process that uses the socket splices.
         Splices => "splices",
-        /// Ends of connections left to TCP: another socket map, or a protocol above TCP, has the socket.
+        /// Ends of connections left to TCP: another socket map, or a protocol above TCP, has the
+        /// socket.
         Foreign => "foreign",
         /// Sockets that could not be enrolled: the socket map is full or refused them.
         SocksFull => "socks_full",
@@ -97,7 +101,8 @@ counters! {
         ShortOfMemory => "short_of_memory",
         /// Messages by TCP to be seen by connection tracking.
         Refresh => "refresh",
-        /// Messages by TCP: somebody is inside a call on the receiving socket, and the sender does not wait.
+        /// Messages by TCP: somebody is inside a call on the receiving socket, and the sender does
+        /// not wait.
         ReceiverBusy => "receiver_busy",
         /// Messages by TCP: many small ones that nothing answers, which TCP joins.
         OneWay => "one_way",
@@ -141,7 +146,8 @@ counters! {
         Candidates => "candidates",
         /// Ends of connections that were open before shunt was, and have proved to belong together.
         Adopted => "adopted",
-        /// Ends of connections that were open before, left to TCP: their peer did not answer with its number.
+        /// Ends of connections that were open before, left to TCP: their peer did not answer with
+        /// its number.
         Unproven => "unproven",
     }
 }

@@ -13,12 +13,12 @@
 //! candidate any more when it has waited for long: its next segment makes it one again. So a pass
 //! costs what is at work, not what is open. What a pass has found is in [`Pass`].
 //!
-//! It is an iterator over the storage of candidates, or over the open files of their processes, or a
-//! classifier that is run for one after the other ([`Passes`]): its packet is a [`Request`], by which
-//! the socket is found, and its result is 1 as long as that is a candidate.
+//! It is an iterator over the storage of candidates, or over the open files of their processes, or
+//! a classifier that is run for one after the other ([`Passes`]): its packet is a [`Request`], by
+//! which the socket is found, and its result is 1 as long as that is a candidate.
 //!
-//! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as it began. A segment may arrive in
-//! this very moment, and be read in part: see [`super::verdict`].
+//! A call may be going on while a socket is enrolled: one that does not sleep in the kernel ends as
+//! it began. A segment may arrive in this very moment, and be read in part: see [`super::verdict`].
 
 use bpf_asm::helper::{Arg, Call};
 use bpf_asm::{
@@ -31,8 +31,12 @@ use super::count::count;
 use super::counter::Outcome;
 use super::packet::request;
 use super::record::{Candidate, End, Isns, Lane, Pass, Reads, Refusal, Request, Role, Wait};
-use super::rendezvous::{ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair};
-use super::{Datapath, Passes, arrived, control, evidence, guard, lane, receiver, refusal, waiters};
+use super::rendezvous::{
+    ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair,
+};
+use super::{
+    Datapath, Passes, arrived, control, evidence, guard, lane, receiver, refusal, waiters,
+};
 
 /// State of a connection (include/net/tcp_states.h).
 const TCP_ESTABLISHED: i32 = 1;
@@ -40,8 +44,8 @@ const TCP_ESTABLISHED: i32 = 1;
 /// The key is taken (include/uapi/asm-generic/errno-base.h).
 const EEXIST: i32 = -17;
 
-/// How often in a row a history has to show bytes that `recvmsg` did not give: calls that go on at the moment of the look are not seen
-/// again and again.
+/// How often in a row a history has to show bytes that `recvmsg` did not give: calls that go on at
+/// the moment of the look are not seen again and again.
 const MISMATCHES: i32 = 64;
 /// Instead of a count: the history has matched.
 const NONE_AT_LAST: i32 = -1;
@@ -154,7 +158,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.zero(peer.place());
     meet(&b, d, &candidate, &at, &peer, &waiting, &left_alone);
 
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    let lane =
+        b.call(helper::sk_storage_get(&d.maps.lanes, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.when(lane.eq(0), || left_alone.because(&b, Outcome::NoMemory));
     let lane = b.keep(lane);
     introduce(&b, d, &candidate, &lane, &peer, &address);
@@ -219,7 +224,12 @@ fn asked_for(b: &Builder, sk: &Slot<u64>, remains: &Slot<u64>, none: &Label) -> 
 }
 
 /// The socket that packets of a connection go to; jumps to `none` if there is none.
-fn find(b: &Builder, packet: &Ptr<__sk_buff>, request: &Slot<Request>, none: &Label) -> Ptr<bpf_sock> {
+fn find(
+    b: &Builder,
+    packet: &Ptr<__sk_buff>,
+    request: &Slot<Request>,
+    none: &Label,
+) -> Ptr<bpf_sock> {
     /// Address families (include/linux/socket.h), and the bytes of their tuples.
     const AF_INET: i32 = 2;
     const V4: i32 = 12;
@@ -234,7 +244,8 @@ fn find(b: &Builder, packet: &Ptr<__sk_buff>, request: &Slot<Request>, none: &La
         // As `s32`.
         netns.lsh(32);
         netns.arsh(32);
-        let socket = b.call(helper::sk_lookup_tcp(packet, request.at(Request::tuple), size, netns, 0));
+        let socket =
+            b.call(helper::sk_lookup_tcp(packet, request.at(Request::tuple), size, netns, 0));
         b.jump_if(socket.eq(0), none);
         b.store(sk.place(), &socket);
     };
@@ -289,7 +300,9 @@ fn is_due(
     b.jump_if(now.ge(b.load(candidate.at(Candidate::due))), &due);
     drop(now);
     let wait = b.load(candidate.at(Candidate::wait));
-    b.when(wait.eq(Wait::History as u32), || add_to(b, b.map_value(&d.maps.pass).at(Pass::histories)));
+    b.when(wait.eq(Wait::History as u32), || {
+        add_to(b, b.map_value(&d.maps.pass).at(Pass::histories))
+    });
     drop(wait);
     soonest(b, d, &b.load(candidate.at(Candidate::due)));
     b.store(remains.place(), 1);
@@ -304,8 +317,8 @@ fn ready_bit(b: &Builder, candidate: &Ptr<Candidate>) -> Reg {
     bit
 }
 
-/// Back-off: makes the candidate's pause a quarter longer, or deletes the candidate once that exceeds [`SELDOM`],
-/// and its ready bit with it: the peer would be enrolled alone.
+/// Back-off: makes the candidate's pause a quarter longer, or deletes the candidate once that
+/// exceeds [`SELDOM`], and its ready bit with it: the peer would be enrolled alone.
 fn try_again(
     b: &Builder,
     d: &Datapath,
@@ -378,7 +391,13 @@ fn hurry(b: &Builder, d: &Datapath, candidate: &Ptr<Candidate>, at: &Slot<Isns>,
 /// An iterator over storage holds no reference to the socket, whose memory may be reused under RCU
 /// (`SLAB_TYPESAFE_BY_RCU`): if the cookie has changed, another connection's socket was enrolled,
 /// and is deleted from the socket map at once.
-fn is_still_there(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, shown: &dyn Fn() -> Ptr<bpf_sock>, done: &Label) {
+fn is_still_there(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    shown: &dyn Fn() -> Ptr<bpf_sock>,
+    done: &Label,
+) {
     let (another, same) = (b.label(), b.label());
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
     b.jump_if(socket.eq(0), &another);
@@ -402,7 +421,13 @@ fn goes_on(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, left_alone: &LeftA
 }
 
 /// Nothing asks for what only TCP does.
-fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, left_alone: &LeftAlone) {
+fn suitable(
+    b: &Builder,
+    d: &Datapath,
+    socket: &Ptr<tcp_sock>,
+    address: &Reg,
+    left_alone: &LeftAlone,
+) {
     let (guarded, unsuitable, mapped, suitable) = (b.label(), b.label(), b.label(), b.label());
     let at = b.slot::<u64>();
     b.store(at.place(), address);
@@ -410,7 +435,8 @@ fn suitable(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, address: &Reg, le
     guard::options(b, d, socket, &guarded);
     guard::mapped(b, d, &b.load(at.place()), &mapped);
     b.jump(&suitable);
-    for (label, outcome) in [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
+    for (label, outcome) in
+        [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
     {
         b.place(&label);
         left_alone.because(b, outcome);
@@ -435,7 +461,8 @@ fn reads(
     b.jump_if(how.eq(Reads::Receives as u32), &receives);
     b.jump_if(how.ne(Reads::MaySplice as u32), &splices);
     drop(how);
-    // A history that has matched once counts for good: the tracepoint may be detached since, and its counts stale.
+    // A history that has matched once counts for good: the tracepoint may be detached since, and
+    // its counts stale.
     let mismatches = b.load(candidate.at(Candidate::mismatches));
     b.jump_if(mismatches.eq32(NONE_AT_LAST), &receives);
     drop(mismatches);
@@ -461,7 +488,8 @@ fn reads(
     b.place(&receives);
 }
 
-/// Its file does not block, and no thread sleeps on it: in TCP's own receive function it would not see another byte.
+/// Its file does not block, and no thread sleeps on it: in TCP's own receive function it would not
+/// see another byte.
 fn polled(
     b: &Builder,
     d: &Datapath,

@@ -6,7 +6,9 @@ use super::count::count;
 use super::counter::{Ending, Total};
 use super::event::lane_of;
 use super::record::{Lane, Mode};
-use super::{Datapath, arrived, candidate, handshake, lane, leave, policy, proof, segment, trace, watch};
+use super::{
+    Datapath, arrived, candidate, handshake, lane, leave, policy, proof, segment, trace, watch,
+};
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
@@ -41,8 +43,12 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         (BPF_SOCK_OPS_RTT_CB, |b, d, event, _| watch::round_trip(b, d, event)),
         (BPF_SOCK_OPS_STATE_CB, |b, d, event, _| state_changed(b, d, event)),
         (BPF_SOCK_OPS_RWND_INIT, |b, d, event, _| handshake::hint(b, d, event)),
-        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| handshake::client_established(b, d, event)),
-        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| handshake::server_established(b, d, event)),
+        (BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, |b, d, event, _| {
+            handshake::client_established(b, d, event)
+        }),
+        (BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, |b, d, event, _| {
+            handshake::server_established(b, d, event)
+        }),
         (BPF_SOCK_OPS_TCP_CONNECT_CB, |b, d, event, _| policy::connecting(b, d, event)),
         (BPF_SOCK_OPS_TCP_LISTEN_CB, |b, d, event, _| policy::listening(b, d, event)),
         (BPF_SOCK_OPS_PARSE_HDR_OPT_CB, |b, d, event, _| proof::hear(b, d, event)),
@@ -64,14 +70,16 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
 /// An enrolled socket changes its state.
 ///
-/// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's answer; what is sent to it goes on as
-/// before. At its end its counts go into the totals. It stays in the socket map then: what was sent to it may not have been read.
+/// From its own FIN on it sends nothing directly, so that a write after `shutdown` meets TCP's
+/// answer; what is sent to it goes on as before. At its end its counts go into the totals. It stays
+/// in the socket map then: what was sent to it may not have been read.
 fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let lane = lane_of(b, d, event, &done);
 
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
-    // A bit for each, not a branch for each: the verifier would follow the rest from every one of them.
+    // A bit for each, not a branch for each: the verifier would follow the rest from every one of
+    // them.
     let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
     let ending = b.value(ends.iter().fold(0, |bits, state| bits | 1 << state));
     ending.rsh(&to);

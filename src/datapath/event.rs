@@ -15,12 +15,14 @@ const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
 
 /// The program is called about once in a round trip.
 pub(super) const ROUND_TRIPS: i32 = BPF_SOCK_OPS_RTT_CB_FLAG;
-/// The program is called for each segment that the socket sends, and at each write, when TCP asks how large a segment may be.
+/// The program is called for each segment that the socket sends, and at each write, when TCP asks
+/// how large a segment may be.
 pub(super) const SEGMENTS: i32 = BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
 /// The program is called when the socket changes its state.
 pub(super) const STATES: i32 = BPF_SOCK_OPS_STATE_CB_FLAG;
-/// What marks a connection with both ends here. Callback flags are the only memory that a socket has without an allocation; the callback
-/// itself, at an option that the kernel does not know, does nothing.
+/// What marks a connection with both ends here. Callback flags are the only memory that a socket
+/// has without an allocation; the callback itself, at an option that the kernel does not know, does
+/// nothing.
 pub(super) const LOCAL: i32 = BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG;
 /// What marks a connection that was open before, until its ends have proved that they belong
 /// together: the program is called for each segment that comes. Whoever finds it marked without an
@@ -38,14 +40,21 @@ pub(super) fn sk_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr
     sk
 }
 
-/// The lane of the event's socket; jumps to `none` if the context shows no socket or it has no lane.
-pub(super) fn lane_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Lane> {
+/// The lane of the event's socket; jumps to `none` if the context shows no socket or it has no
+/// lane.
+pub(super) fn lane_of(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    none: &Label,
+) -> Ptr<Lane> {
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, none), NULL, 0));
     b.jump_if(lane.eq(0), none);
     b.keep(lane)
 }
 
-/// The event's socket, with its members at hand; jumps to `none` if the context shows no socket or not a TCP socket.
+/// The event's socket, with its members at hand; jumps to `none` if the context shows no socket or
+/// not a TCP socket.
 pub(super) fn socket_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<tcp_sock> {
     let socket = b.call(helper::skc_to_tcp_sock(sk_of(b, event, none)));
     b.jump_if(socket.eq(0), none);

@@ -1,9 +1,11 @@
 //! How a process reads its sockets: what the agent has found out, by process.
 //!
-//! An enrolled socket gives its bytes to `recvmsg` and its relatives alone. So a socket is enrolled only if there is evidence that the
-//! process which uses it reads that way. The process is the one that is in a call on the socket while it sends. The agent examines its
-//! executable; a process that could splice, such as every Go program, has to show by its history on this very connection that it does
-//! not: what `recvmsg` gave it (`tp_btf/sock_recv_length`) is all that TCP has seen it take. What is not known stays with TCP.
+//! An enrolled socket gives its bytes to `recvmsg` and its relatives alone. So a socket is enrolled
+//! only if there is evidence that the process which uses it reads that way. The process is the one
+//! that is in a call on the socket while it sends. The agent examines its executable; a process
+//! that could splice, such as every Go program, has to show by its history on this very connection
+//! that it does not: what `recvmsg` gave it (`tp_btf/sock_recv_length`) is all that TCP has seen it
+//! take. What is not known stays with TCP.
 
 use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, helper, sock_recv_length};
 
@@ -16,8 +18,8 @@ pub(super) const READS: i32 = 256;
 /// `MSG_PEEK` (include/linux/socket.h).
 const MSG_PEEK: i32 = 2;
 
-/// The program at the tracepoint `sock_recv_length`: counts what `recvmsg` gives to the reader of a candidate, from the first call that
-/// it sees since the tracepoint was attached.
+/// The program at the tracepoint `sock_recv_length`: counts what `recvmsg` gives to the reader of a
+/// candidate, from the first call that it sees since the tracepoint was attached.
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_reads");
     let call = b.keep(b.context::<sock_recv_length>());

@@ -41,7 +41,14 @@ impl Fallback {
     }
 
     /// What is done about such a message.
-    pub(super) fn place(&self, b: &Builder, d: &Datapath, msg: &Ptr<sk_msg_md>, lane: &Ptr<Lane>, now: &Reg) {
+    pub(super) fn place(
+        &self,
+        b: &Builder,
+        d: &Datapath,
+        msg: &Ptr<sk_msg_md>,
+        lane: &Ptr<Lane>,
+        now: &Reg,
+    ) {
         b.place(&self.lane);
         add(b, d, self.ending.place(), 1);
         trace::tell(b, d, lane, b.load(self.ending.place()), msg);

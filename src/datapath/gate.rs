@@ -1,8 +1,9 @@
 //! The gates: what has to hold before a lane becomes direct, and how much may then follow.
 //!
-//! The receiver has one queue: the verdict program puts its TCP segments where redirected messages go, at the moment when they
-//! arrive. So a lane may go from TCP to direct when all that it sent by TCP has arrived (the arrival gate), and back at any time.
-//! The sender is the lane's only producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at
+//! The receiver has one queue: the verdict program puts its TCP segments where redirected messages
+//! go, at the moment when they arrive. So a lane may go from TCP to direct when all that it sent by
+//! TCP has arrived (the arrival gate), and back at any time. The sender is the lane's only
+//! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at
 //! again (the memory gate).
 
 use bpf_asm::{Builder, Ptr, Reg, Slot};
@@ -15,26 +16,35 @@ use super::peek::peek_or_zero;
 use super::receiver::{self, delivered};
 use super::record::Lane;
 
-/// The most redirected bytes, bookkeeping included, that a receiver holds for its reader: less than half of what TCP holds in its send
-/// and receive buffers. With less, large messages fall to TCP and back all the time.
+/// The most redirected bytes, bookkeeping included, that a receiver holds for its reader: less than
+/// half of what TCP holds in its send and receive buffers. With less, large messages fall to TCP
+/// and back all the time.
 const LIMIT: i32 = 7 << 18;
 
 /// The part of the receive buffer that is lent whatever window has been offered: a sixteenth.
 const LENT_IN_ANY_CASE: i32 = 4;
 
-/// Messages from this size on are redirected in any case: TCP has little to join. Records of TLS, of 16 KiB, do better with TCP: bulk
-/// through sidecars loses a fifth of its throughput if they are redirected until the receiver is full.
+/// Messages from this size on are redirected in any case: TCP has little to join. Records of TLS,
+/// of 16 KiB, do better with TCP: bulk through sidecars loses a fifth of its throughput if they are
+/// redirected until the receiver is full.
 const LARGE: i32 = 32 << 10;
 
-/// How many bytes of small messages, bookkeeping included, may go unanswered in a jiffy before TCP may join them: more than most answers
-/// are long.
+/// How many bytes of small messages, bookkeeping included, may go unanswered in a jiffy before TCP
+/// may join them: more than most answers are long.
 const UNANSWERED: i32 = 512 << 10;
 
-/// A lane that goes by TCP stays there until everything that its sender ever sent by TCP is in the receiver's ingress queue.
+/// A lane that goes by TCP stays there until everything that its sender ever sent by TCP is in the
+/// receiver's ingress queue.
 ///
-/// A segment that is between the two queues at this moment is no danger: whoever moves it has the receiver's lock, and the redirect
-/// waits for that.
-pub(super) fn arrival(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, written: &Slot<u32>, fallback: &Fallback) {
+/// A segment that is between the two queues at this moment is no danger: whoever moves it has the
+/// receiver's lock, and the redirect waits for that.
+pub(super) fn arrival(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    written: &Slot<u32>,
+    fallback: &Fallback,
+) {
     let open = b.label();
     let shut = b.label();
     let unknown = b.label();
@@ -50,9 +60,10 @@ pub(super) fn arrival(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, written: &Slo
     b.place(&open);
 }
 
-/// Small messages that nothing answers stay with TCP, which joins them, but for a few in each jiffy: a stream goes by TCP, and who only has
-/// something to say now and then is not kept from it. Puts into `most` how much may follow before the next look. `received` is how far
-/// the sender's socket has received.
+/// Small messages that nothing answers stay with TCP, which joins them, but for a few in each
+/// jiffy: a stream goes by TCP, and who only has something to say now and then is not kept from it.
+/// Puts into `most` how much may follow before the next look. `received` is how far the sender's
+/// socket has received.
 pub(super) fn one_way(
     b: &Builder,
     d: &Datapath,
@@ -69,7 +80,8 @@ pub(super) fn one_way(
     b.jump_if(size.ge(LARGE), &open);
     let answers = b.slot::<u64>();
     b.store(answers.place(), receiver::direct_messages(b, lane, &unknown));
-    // One branch for the three, not one each: the verifier would follow the rest from every one of them.
+    // One branch for the three, not one each: the verifier would follow the rest from every one of
+    // them.
     let news = b.load(answers.place());
     news.xor(b.load(lane.at(Lane::answers_seen)));
     let passed = b.value(now);
@@ -106,14 +118,24 @@ pub(super) fn one_way(
     b.place(&open);
 }
 
-/// The receiver may hold for its reader, redirected and unread, as much as [`LIMIT`], and no more than its receive buffer has beside
-/// the window that it has offered to TCP. What is left of that is the lane's new credit, and at most `most`.
+/// The receiver may hold for its reader, redirected and unread, as much as [`LIMIT`], and no more
+/// than its receive buffer has beside the window that it has offered to TCP. What is left of that
+/// is the lane's new credit, and at most `most`.
 ///
-/// Each message counts with what the kernel allocates to queue it: a million messages of one byte are not a megabyte. How many of
-/// those sent are still queued is not known, but they are the last ones: if all unread bytes were sent since one of the last two looks
-/// at the receiver, no more than were sent since then; otherwise no more than since the queue was last seen empty, and no more than the
-/// unread bytes divided by the smallest of them. So that there is a recent look to count from, what is left is lent by halves.
-pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, most: &Slot<u64>, fallback: &Fallback) {
+/// Each message counts with what the kernel allocates to queue it: a million messages of one byte
+/// are not a megabyte. How many of those sent are still queued is not known, but they are the last
+/// ones: if all unread bytes were sent since one of the last two looks at the receiver, no more
+/// than were sent since then; otherwise no more than since the queue was last seen empty, and no
+/// more than the unread bytes divided by the smallest of them. So that there is a recent look to
+/// count from, what is left is lent by halves.
+pub(super) fn memory(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    size: &Reg,
+    most: &Slot<u64>,
+    fallback: &Fallback,
+) {
     let known = b.label();
     let empty = b.label();
     let left = b.slot::<i64>();
@@ -124,9 +146,10 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mo
     take(b, &left, &unread);
     let queued = b.load(lane.at(Lane::direct_messages));
     let counted = b.label();
-    for (messages, bytes) in
-        [(Lane::messages_at_look, Lane::bytes_at_look), (Lane::messages_at_look_before, Lane::bytes_at_look_before)]
-    {
+    for (messages, bytes) in [
+        (Lane::messages_at_look, Lane::bytes_at_look),
+        (Lane::messages_at_look_before, Lane::bytes_at_look_before),
+    ] {
         let older = b.label();
         let sent = b.load(lane.at(Lane::direct_bytes));
         sent.sub(b.load(lane.at(bytes)));
@@ -173,16 +196,26 @@ pub(super) fn memory(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mo
     }
 }
 
-/// A receiver whose cgroup limits its socket memory is looked at before each message: a redirect that finds no memory is an error
-/// of its sender (`bpf_tcp_ingress`), which TCP would have sent later.
-pub(super) fn limit(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, most: &Slot<u64>, fallback: &Fallback) {
+/// A receiver whose cgroup limits its socket memory is looked at before each message: a redirect
+/// that finds no memory is an error of its sender (`bpf_tcp_ingress`), which TCP would have sent
+/// later.
+pub(super) fn limit(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    size: &Reg,
+    most: &Slot<u64>,
+    fallback: &Fallback,
+) {
     /// A limit from here on is none: that many pages are more than any machine has.
     const NO_LIMIT: i32 = 1 << 30;
     /// Pages that other sockets may take meanwhile, and what is lost by rounding.
     const SPARE: i32 = 8;
     const PAGE_BITS: i32 = 12;
     let l = &d.layout;
-    let (Some(cgroup), Some(used), Some(limit)) = (l.memory_cgroup, l.socket_memory_used, l.socket_memory_limit) else {
+    let (Some(cgroup), Some(used), Some(limit)) =
+        (l.memory_cgroup, l.socket_memory_used, l.socket_memory_limit)
+    else {
         return;
     };
     let open = b.label();
@@ -207,8 +240,9 @@ pub(super) fn limit(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, mos
 
 /// What the receive buffer has beside the window that has been offered to TCP, at most [`LIMIT`].
 ///
-/// The sender's TCP learns nothing of redirected bytes: bytes that it sends into the window that it was offered must find their place,
-/// or they are dropped and sent again a retransmission time-out later. TCP counts a byte of window as about two of buffer.
+/// The sender's TCP learns nothing of redirected bytes: bytes that it sends into the window that it
+/// was offered must find their place, or they are dropped and sent again a retransmission time-out
+/// later. TCP counts a byte of window as about two of buffer.
 fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     let at = || receiver::sk(b, lane);
     let offered = b.slot::<u32>();
@@ -225,8 +259,9 @@ fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     drop(window);
 
     let room = peek_or_zero(b, d, at(), d.layout.receive_buffer);
-    // After a bulk transfer the window may be as large as the buffer, and only bytes by TCP take it back: a part of the buffer is lent in
-    // any case, which is less than TCP's own estimate is wrong by.
+    // After a bulk transfer the window may be as large as the buffer, and only bytes by TCP take it
+    // back: a part of the buffer is lent in any case, which is less than TCP's own estimate is
+    // wrong by.
     let least = b.slot::<i64>();
     {
         let part = b.value(&room);

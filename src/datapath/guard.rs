@@ -1,13 +1,16 @@
-//! Guards: what the ingress queue cannot do for an application, and sockets that are left to TCP because of it.
+//! Guards: what the ingress queue cannot do for an application, and sockets that are left to TCP
+//! because of it.
 //!
-//! *Options* that ask for something that only TCP's own functions do: more bytes before a wake-up (`SO_RCVLOWAT`), completions of
-//! sent memory (`SO_ZEROCOPY`), times and counts beside bytes (`SO_TIMESTAMP…`, `SO_TIMESTAMPING`, `TCP_INQ`), reading ahead
-//! (`SO_PEEK_OFF`), urgent bytes in their place (`SO_OOBINLINE`), a rate (`SO_MAX_PACING_RATE`). They are looked at when a socket is
-//! enrolled, whenever they were set, and by whom: the application or the listener. One that is set later ends the lane: see
-//! [`super::options`].
+//! *Options* that ask for something that only TCP's own functions do: more bytes before a wake-up
+//! (`SO_RCVLOWAT`), completions of sent memory (`SO_ZEROCOPY`), times and counts beside bytes
+//! (`SO_TIMESTAMP…`, `SO_TIMESTAMPING`, `TCP_INQ`), reading ahead (`SO_PEEK_OFF`), urgent bytes in
+//! their place (`SO_OOBINLINE`), a rate (`SO_MAX_PACING_RATE`). They are looked at when a socket is
+//! enrolled, whenever they were set, and by whom: the application or the listener. One that is set
+//! later ends the lane: see [`super::options`].
 //!
-//! *Readers that do not call `recvmsg`*: `splice(2)` and `TCP_ZEROCOPY_RECEIVE` look into TCP's receive queue, which is empty once a
-//! socket is enrolled. The latter begins with a mapping of the socket, which is looked for; for the former see [`super::evidence`].
+//! *Readers that do not call `recvmsg`*: `splice(2)` and `TCP_ZEROCOPY_RECEIVE` look into TCP's
+//! receive queue, which is empty once a socket is enrolled. The latter begins with a mapping of the
+//! socket, which is looked for; for the former see [`super::evidence`].
 
 use bpf_asm::{Builder, KernelField, Label, Ptr, tcp_sock};
 
@@ -32,14 +35,15 @@ pub(super) fn options(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, asks: &
     }
 }
 
-/// Jumps to `unsuitable` for a socket whose connection is being repaired (`TCP_REPAIR`), where a process chooses the sequence
-/// numbers.
+/// Jumps to `unsuitable` for a socket whose connection is being repaired (`TCP_REPAIR`), where a
+/// process chooses the sequence numbers.
 pub(super) fn repaired(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, unsuitable: &Label) {
     let repair = b.load(socket.member(d.layout.repair));
     b.jump_if(repair.ne(0), unsuitable);
 }
 
-/// Jumps to `mapped` if a process has mapped the socket at this address into its memory, or it cannot be told.
+/// Jumps to `mapped` if a process has mapped the socket at this address into its memory, or it
+/// cannot be told.
 pub(super) fn mapped(b: &Builder, d: &Datapath, sk: &bpf_asm::Reg, mapped: &Label) {
     let file = receiver::file(b, d, sk, mapped);
     let contents = peek(b, file, d.layout.file_mapping, mapped);

@@ -1,10 +1,11 @@
 //! Which connections have both ends here.
 //!
-//! 1. *Hint.* A SYN has reached a listener here: the pair of sequence numbers that this connection will have is noted, with what the
-//!    rules say of the listener's end.
-//! 2. *Client.* A connection opened here whose pair was noted has its listener here: its socket is marked, and so is the note. One
-//!    whose pair was not noted leaves the node, and is not touched.
-//! 3. *Server.* A connection accepted here whose note is marked has its client here: its socket is marked, and the note taken away.
+//! 1. *Hint.* A SYN has reached a listener here: the pair of sequence numbers that this connection
+//!    will have is noted, with what the rules say of the listener's end.
+//! 2. *Client.* A connection opened here whose pair was noted has its listener here: its socket is
+//!    marked, and so is the note. One whose pair was not noted leaves the node, and is not touched.
+//! 3. *Server.* A connection accepted here whose note is marked has its client here: its socket is
+//!    marked, and the note taken away.
 //!
 //! A mark is a callback flag: it costs the connection no memory, and an unmarked one nothing.
 
@@ -25,10 +26,11 @@ const _: () = assert!(CLIENT_SEEN & ruling::ALL == 0);
 /// TCP flags of the segment that completed a handshake (RFC 9293).
 const SYN_ACK: i32 = 0x12;
 
-/// A listener answers a SYN: both initial sequence numbers are chosen and stand in the request socket, which sock_ops programs
-/// cannot reach through their context, but by address.
+/// A listener answers a SYN: both initial sequence numbers are chosen and stand in the request
+/// socket, which sock_ops programs cannot reach through their context, but by address.
 ///
-/// With SYN cookies there is no request socket and no callback: such a connection is not hinted and goes by TCP.
+/// With SYN cookies there is no request socket and no callback: such a connection is not hinted and
+/// goes by TCP.
 pub(super) fn hint(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let is_fullsock = b.load(event.at(bpf_sock_ops::is_fullsock));
@@ -64,7 +66,8 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let note = b.keep(note);
     let seen = b.load(note.at_all());
     b.when(seen.ge(CLIENT_SEEN as i32), || {
-        // Two clients claim the same pair: one of them is an impostor. The server comes after both and must find neither.
+        // Two clients claim the same pair: one of them is an impostor. The server comes after both
+        // and must find neither.
         b.call(helper::map_delete_elem(&d.maps.hints, &pair));
         count(b, d, Outcome::Ambiguous);
         b.jump(&left_alone);
@@ -128,8 +131,9 @@ fn forget_the_last(b: &Builder, event: &Ptr<bpf_sock_ops>) {
     b.when(flags.has(LOCAL | UNPROVEN), || forget(b, event));
 }
 
-/// A socket that had a flow before (`connect` to `AF_UNSPEC`, then a new connection) is taken out: its old peer, which may not have
-/// noticed yet, must not reach the new connection. It is not enrolled a second time.
+/// A socket that had a flow before (`connect` to `AF_UNSPEC`, then a new connection) is taken out:
+/// its old peer, which may not have noticed yet, must not reach the new connection. It is not
+/// enrolled a second time.
 fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &Label) {
     let fresh = b.label();
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
@@ -149,8 +153,8 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
     b.place(&fresh);
 }
 
-/// Leaves alone what has no handshake that was seen (`TCP_REPAIR` lets a process choose both numbers), what MPTCP has made, and
-/// everything while shunt is being stopped.
+/// Leaves alone what has no handshake that was seen (`TCP_REPAIR` lets a process choose both
+/// numbers), what MPTCP has made, and everything while shunt is being stopped.
 fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &Label) {
     let unsuitable = b.label();
     let suitable = b.label();

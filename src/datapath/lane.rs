@@ -31,11 +31,13 @@
 //!
 //! Invariants, which the simulation asserts after every run:
 //!
-//! 1. A lane is changed under the lock of its own socket only, in its sk_msg, sock_ops or setsockopt program: plain loads and stores
-//!    are enough. The one exception is `enrol`, which makes it before the socket is in the map.
+//! 1. A lane is changed under the lock of its own socket only, in its sk_msg, sock_ops or
+//!    setsockopt program: plain loads and stores are enough. The one exception is `enrol`, which
+//!    makes it before the socket is in the map.
 //! 2. Credit is 0 unless the lane is direct.
 //! 3. `why` is 0 exactly while the lane is direct, or nothing has been sent since it began.
-//! 4. A lane that has ended is not direct again before its socket has left the map and has come back.
+//! 4. A lane that has ended is not direct again before its socket has left the map and has come
+//!    back.
 //! 5. A direct lane knows its peer, whose name is its own with the halves swapped.
 
 use bpf_asm::{Builder, Modify, Ptr, Reg, Slot, helper};
@@ -45,8 +47,8 @@ use super::counter::{Cause, Ending, Total};
 use super::record::{BUCKETS, Control, End, Isns, Lane, Mode};
 use super::{Datapath, receiver, refresh};
 
-/// How many messages in a row may go by TCP. It costs a socket in the map more than one that is not in it: segments are copied into
-/// other records, and small writes are not joined.
+/// How many messages in a row may go by TCP. It costs a socket in the map more than one that is not
+/// in it: segments are copied into other records, and small writes are not joined.
 const FALLBACKS: i32 = 64;
 /// The same while the peer is not known: it is about to be enrolled.
 const FALLBACKS_ALONE: i32 = 4096;
@@ -57,7 +59,8 @@ pub(super) const CONTENDED: i32 = 128;
 /// How often a rest becomes twice as long: it is more than an hour then.
 const DOUBLED: i32 = 12;
 
-/// A fresh lane, or one of a socket that comes back, goes by TCP. `own` and `peer` are in it already.
+/// A fresh lane, or one of a socket that comes back, goes by TCP. `own` and `peer` are in it
+/// already.
 pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
     b.store(lane.at(Lane::mode), Mode::Tcp as u32);
     b.store(lane.at(Lane::why), 0);
@@ -89,8 +92,9 @@ pub(super) fn begin(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, role: &Reg) {
 
 /// The gates are open: messages are redirected from here on, as long as credit lasts.
 ///
-/// An atomic operation: a receiver that leaves looks at `fallbacks` after it has counted its leaving, and this sender looks at the count
-/// after it has become direct. One of them sees the other.
+/// An atomic operation: a receiver that leaves looks at `fallbacks` after it has counted its
+/// leaving, and this sender looks at the count after it has become direct. One of them sees the
+/// other.
 pub(super) fn become_direct(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::mode), Mode::Direct as u32);
     b.store(lane.at(Lane::fallbacks), 0);
@@ -103,8 +107,8 @@ pub(super) fn has_met(b: &Builder, lane: &Ptr<Lane>) {
     b.store(lane.at(Lane::fallbacks), 0);
 }
 
-/// After many messages in a row that went by TCP, or once the receiver's lock was contended too often, the socket leaves, to be a plain
-/// one.
+/// After many messages in a row that went by TCP, or once the receiver's lock was contended too
+/// often, the socket leaves, to be a plain one.
 pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, cause: &Slot<u32>) {
     let (rests, stays) = (b.label(), b.label());
     let contended = b.load(lane.at(Lane::contended));
@@ -124,8 +128,8 @@ pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, cause: &Slot<u32
     b.place(&stays);
 }
 
-/// The socket is out of the socket map. It had received and sent so many segments with data, and is left alone for a second; for twice as
-/// long each time.
+/// The socket is out of the socket map. It had received and sent so many segments with data, and is
+/// left alone for a second; for twice as long each time.
 pub(super) fn left(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, received: &Reg, sent: &Reg) {
     b.store(lane.at(Lane::mode), Mode::Left as u32);
     b.store(lane.at(Lane::segments_in), received);
@@ -146,7 +150,8 @@ pub(super) fn left(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, received: &Reg, 
     b.store(lane.at(Lane::rests_until), &now);
 }
 
-/// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it is.
+/// A message goes by TCP: the gates are looked at again before the next. What has ended stays as it
+/// is.
 pub(super) fn turn_to_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
@@ -155,8 +160,9 @@ pub(super) fn turn_to_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg
     by_tcp(b, d, lane, now);
 }
 
-/// A message goes by TCP: a count above 0 tells the peer that no redirect is in flight. It does not rise while another thread is in a call
-/// on the socket, which may be a redirect. Connection tracking sees the message, so the next that has to be by TCP is a whole period away.
+/// A message goes by TCP: a count above 0 tells the peer that no redirect is in flight. It does not
+/// rise while another thread is in a call on the socket, which may be a redirect. Connection
+/// tracking sees the message, so the next that has to be by TCP is a whole period away.
 pub(super) fn by_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
     let others = b.label();
     let users = receiver::users_of_psock(b, d, &b.load(lane.at(Lane::own).at(End::sk)), &others);
@@ -172,17 +178,19 @@ pub(super) fn by_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
     b.store(lane.at(Lane::refresh_at), &refresh_at);
 }
 
-/// Every message from here on goes by TCP. The socket stays in the map: what it has not read is in its queue.
+/// Every message from here on goes by TCP. The socket stays in the map: what it has not read is in
+/// its queue.
 pub(super) fn end(b: &Builder, lane: &Ptr<Lane>, why: Ending) {
     b.store(lane.at(Lane::mode), Mode::Ended as u32);
     b.store(lane.at(Lane::credit), 0);
     b.store(lane.at(Lane::why), why as u32);
 }
 
-/// The lane ends in both directions: its socket is to leave the map, as soon as nothing can be on its way to it.
+/// The lane ends in both directions: its socket is to leave the map, as soon as nothing can be on
+/// its way to it.
 ///
-/// The peer asks as soon as the count has changed. An atomic operation, so that what is read of the peer afterwards is not older than
-/// this.
+/// The peer asks as soon as the count has changed. An atomic operation, so that what is read of the
+/// peer afterwards is not older than this.
 pub(super) fn leave(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, why: Ending) {
     end(b, lane, why);
     b.store(lane.at(Lane::mode), Mode::Leaving as u32);
@@ -207,7 +215,8 @@ pub(super) fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg) {
     b.when(size.lt(&smallest), || b.store(lane.at(Lane::smallest), size));
 }
 
-/// A message that was counted was not redirected after all. Its credit is lost: the lane is about to end.
+/// A message that was counted was not redirected after all. Its credit is lost: the lane is about
+/// to end.
 pub(super) fn unspend(b: &Builder, lane: &Ptr<Lane>, size: &Reg) {
     redirected(b, lane, |sum, amount| sum.sub(amount), size);
 }
@@ -222,9 +231,12 @@ fn redirected(b: &Builder, lane: &Ptr<Lane>, change: impl Fn(&Reg, &Reg), size: 
     b.store(lane.at(Lane::direct_bytes), &bytes);
 }
 
-/// What it has redirected goes into the totals, and it counts from nothing again: its socket closes, or is not seen in the map any more.
+/// What it has redirected goes into the totals, and it counts from nothing again: its socket
+/// closes, or is not seen in the map any more.
 pub(super) fn total(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
-    for (total, of_lane) in [(Total::DirectMessages, Lane::direct_messages), (Total::DirectBytes, Lane::direct_bytes)] {
+    for (total, of_lane) in
+        [(Total::DirectMessages, Lane::direct_messages), (Total::DirectBytes, Lane::direct_bytes)]
+    {
         let index = b.slot::<u32>();
         b.store(index.place(), total as u32);
         let amount = b.keep(b.load(lane.at(of_lane)));

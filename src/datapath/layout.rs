@@ -1,14 +1,22 @@
-//! Where this kernel keeps what the programs read: member offsets, asked of the kernel's own BTF on the machine that runs them.
+//! Where this kernel keeps what the programs read: member offsets, asked of the kernel's own BTF on
+//! the machine that runs them.
 
 use bpf_asm::KernelField;
 
-/// Flags of `enum sock_flags` (include/net/sock.h) that ask for something that only TCP's own functions do.
-const GUARDED_FLAGS: [&str; 5] =
-    ["SOCK_URGINLINE", "SOCK_ZEROCOPY", "SOCK_RCVTSTAMP", "SOCK_RCVTSTAMPNS", "SOCK_TIMESTAMPING_RX_SOFTWARE"];
+/// Flags of `enum sock_flags` (include/net/sock.h) that ask for something that only TCP's own
+/// functions do.
+const GUARDED_FLAGS: [&str; 5] = [
+    "SOCK_URGINLINE",
+    "SOCK_ZEROCOPY",
+    "SOCK_RCVTSTAMP",
+    "SOCK_RCVTSTAMPNS",
+    "SOCK_TIMESTAMPING_RX_SOFTWARE",
+];
 
 fn guarded_flags(enumerator: impl Fn(&str) -> Option<i64>) -> u64 {
     let bits = GUARDED_FLAGS.into_iter().filter_map(enumerator);
-    bits.filter_map(|bit| 1u64.checked_shl(u32::try_from(bit).ok()?)).fold(0, |flags, flag| flags | flag)
+    bits.filter_map(|bit| 1u64.checked_shl(u32::try_from(bit).ok()?))
+        .fold(0, |flags, flag| flags | flag)
 }
 
 macro_rules! layout {
@@ -23,7 +31,8 @@ macro_rules! layout {
             $($(#[doc = $odoc])+ pub $oname: Option<KernelField>,)+
             /// The kernel's function that shows an address as that of a structure, by its id.
             pub rdonly_cast: u32,
-            /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected message.
+            /// Size of `struct sk_msg` in bytes: what the kernel allocates for each redirected
+            /// message.
             pub sk_msg_size: u32,
             /// A socket's `struct cgroup`, with tags in its low bits before 5.16.
             pub cgroup: KernelField,
@@ -36,12 +45,13 @@ macro_rules! layout {
         }
 
         impl Layout {
-            /// Asks `member(structure, path)` for every member, `size_of("sk_msg")` for the bookkeeping of one message,
-            /// `function(name)` for the id of a function, and `enumerator(name)` for flags, of which kernels have more or fewer.
+            /// Asks `member(structure, path)` for every member, `size_of("sk_msg")` for the
+            /// bookkeeping of one message, `function(name)` for the id of a function, and
+            /// `enumerator(name)` for flags, of which kernels have more or fewer.
             ///
             /// # Errors
-            /// The first required member, size or function that cannot be found. The optional ones belong to kernel features that may be
-            /// compiled out.
+            /// The first required member, size or function that cannot be found. The optional ones
+            /// belong to kernel features that may be compiled out.
             pub fn read<E>(
                 mut member: impl FnMut(&str, &str) -> Result<KernelField, E>,
                 size_of: impl FnOnce(&str) -> Result<u32, E>,
@@ -79,7 +89,8 @@ macro_rules! layout {
 
 layout! {
     required {
-        /// The socket behind a `sock_ops` context, also where the context hides it because it is a request socket.
+        /// The socket behind a `sock_ops` context, also where the context hides it because it is a
+        /// request socket.
         context_sk => "bpf_sock_ops_kern" "sk",
         /// A request socket: the client's initial sequence number.
         client_isn => "tcp_request_sock" "rcv_isn",
@@ -125,7 +136,8 @@ layout! {
         flags => "sock" "__sk_common.skc_flags",
         /// The socket's `struct sk_psock` while it is enrolled, tagged in its low bits.
         user_data => "sock" "sk_user_data",
-        /// Segments that TCP has received and that neither the verdict program nor a reader has taken.
+        /// Segments that TCP has received and that neither the verdict program nor a reader has
+        /// taken.
         receive_queue_length => "sock" "sk_receive_queue.qlen",
         /// Head of the list of messages and segments that wait to be read, the ingress queue.
         ingress_queue => "sk_psock" "ingress_msg",
@@ -145,7 +157,8 @@ layout! {
         waiter_private => "wait_queue_entry" "private",
         /// Lowest address of a thread's kernel stack.
         thread_stack => "task_struct" "stack",
-        /// How many hold on to a `struct sk_psock`: the socket map, and whoever is in a call of enrolled sockets.
+        /// How many hold on to a `struct sk_psock`: the socket map, and whoever is in a call of
+        /// enrolled sockets.
         psock_users => "sk_psock" "refcnt.refs.counter",
         /// A socket's network namespace.
         namespace => "sock" "__sk_common.skc_net.net",
@@ -207,7 +220,8 @@ layout! {
         conntrack_established => "net" "ct.nf_ct_proto.tcp.timeouts[3]",
         /// The memory cgroup that a socket's memory is charged to, null if there is none.
         memory_cgroup => "sock" "sk_memcg",
-        /// Pages of socket memory that are charged to a cgroup (`memory.kmem.tcp.usage_in_bytes` of cgroup v1).
+        /// Pages of socket memory that are charged to a cgroup (`memory.kmem.tcp.usage_in_bytes` of
+        /// cgroup v1).
         socket_memory_used => "mem_cgroup" "tcpmem.usage.counter",
         /// How many may be (`memory.kmem.tcp.limit_in_bytes`).
         socket_memory_limit => "mem_cgroup" "tcpmem.max",

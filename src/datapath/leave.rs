@@ -1,12 +1,14 @@
 //! The way out of the socket map, without losing a byte.
 //!
-//! Taking a socket out destroys what its reader has not read, and a redirect that is under way to it would fail in its sender. So a
-//! socket leaves by itself, in its own sock_ops program, which runs under its lock: no segment arrives meanwhile. It leaves when it
-//! sends a segment after its lane has ended in both directions, or its peer's has, or while shunt is being stopped, if its queues are
-//! empty and its peer is in no call that could redirect to it. A socket that is at rest sends no segment, and stays until it closes: it
-//! goes by TCP.
+//! Taking a socket out destroys what its reader has not read, and a redirect that is under way to
+//! it would fail in its sender. So a socket leaves by itself, in its own sock_ops program, which
+//! runs under its lock: no segment arrives meanwhile. It leaves when it sends a segment after its
+//! lane has ended in both directions, or its peer's has, or while shunt is being stopped, if its
+//! queues are empty and its peer is in no call that could redirect to it. A socket that is at rest
+//! sends no segment, and stays until it closes: it goes by TCP.
 //!
-//! A socket that has left is a plain one. It may come back once the connection is one of messages and answers again.
+//! A socket that has left is a plain one. It may come back once the connection is one of messages
+//! and answers again.
 
 use bpf_asm::{Builder, Label, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
@@ -53,8 +55,9 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.place(&stays);
 }
 
-/// No thread is in a call on the event's own socket but the one that the event comes from: one that is in a redirect has let go of the
-/// lock, and once the socket has left, its receiver could not see it any more.
+/// No thread is in a call on the event's own socket but the one that the event comes from: one that
+/// is in a redirect has let go of the lock, and once the socket has left, its receiver could not
+/// see it any more.
 fn no_other_call(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, at: &Reg, stays: &Label) {
     let users = b.slot::<u64>();
     b.store(users.place(), users_of_psock(b, d, at, stays));
@@ -68,14 +71,16 @@ fn no_other_call(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, at: &Reg,
 
 /// Sees to it that nothing is on its way from the peer; jumps to `perhaps` if something may be.
 ///
-/// Whoever calls the peer from now on finds that this lane has ended. A message whose program ran before is in the queue as soon as its
-/// call ends: those who are in a call on the peer hold on to its psock, and no sender sleeps in the redirect itself unless it waits for
-/// this socket's lock. A peer that is not in the map had no such call when it left.
+/// Whoever calls the peer from now on finds that this lane has ended. A message whose program ran
+/// before is in the queue as soon as its call ends: those who are in a call on the peer hold on to
+/// its psock, and no sender sleeps in the redirect itself unless it waits for this socket's lock. A
+/// peer that is not in the map had no such call when it left.
 fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     let (at_rest, alone, met) = (b.label(), b.label(), b.label());
     find_peer(b, d, lane, &alone);
     b.jump(&met);
-    // An end that has met nobody is alone as long as its own address is where the other would find it.
+    // An end that has met nobody is alone as long as its own address is where the other would find
+    // it.
     b.place(&alone);
     {
         let pair = b.slot::<Isns>();
@@ -88,7 +93,8 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     b.jump(&at_rest);
     b.place(&met);
     same(b, d, lane, &at_rest);
-    // Only the peer's own sk_msg program says so, and becomes direct again only if it has not seen that this lane leaves.
+    // Only the peer's own sk_msg program says so, and becomes direct again only if it has not seen
+    // that this lane leaves.
     let by_tcp = fallbacks(b, lane, &at_rest);
     b.jump_if(by_tcp.ne(0), &at_rest);
     drop(by_tcp);
@@ -102,7 +108,8 @@ fn pair_of(b: &Builder, lane: &Ptr<Lane>, into: &Slot<Isns>) {
     pair(b, &lane.at(Lane::own).at(End::name), &b.load(lane.at(Lane::role)), into);
 }
 
-/// Goes to `leaving` if the lane of an event's socket, or that of its peer, has ended in both directions, or shunt is being stopped.
+/// Goes to `leaving` if the lane of an event's socket, or that of its peer, has ended in both
+/// directions, or shunt is being stopped.
 pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Label) {
     let stays = b.label();
     let own = b.load(lane.at(Lane::mode));

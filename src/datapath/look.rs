@@ -1,13 +1,14 @@
 //! The programs that show enrolled sockets: one on request, and all of them.
 //!
-//! A classifier, which the kernel runs on demand over a packet of ours, looks up a socket by its key: the request is a name, the answer
-//! a [`FlowEnd`] whose `own.name` is in the same place. The result of the run is 1 if there is such a socket. An iterator goes over the
-//! socket map and writes a [`FlowEnd`] for each, which takes a tenth of the time; some kernels forbid that even to root, and there the
-//! map is asked for its keys.
+//! A classifier, which the kernel runs on demand over a packet of ours, looks up a socket by its
+//! key: the request is a name, the answer a [`FlowEnd`] whose `own.name` is in the same place. The
+//! result of the run is 1 if there is such a socket. An iterator goes over the socket map and
+//! writes a [`FlowEnd`] for each, which takes a tenth of the time; some kernels forbid that even to
+//! root, and there the map is asked for its keys.
 
 use bpf_asm::{
-    __sk_buff, BuildErrors, Builder, KernelField, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_iter__sockmap,
-    bpf_iter_meta, bpf_sock, helper,
+    __sk_buff, BuildErrors, Builder, KernelField, NULL, Program, ProgramType, Ptr, Reg, Slot,
+    bpf_iter__sockmap, bpf_iter_meta, bpf_sock, helper,
 };
 
 use super::packet::{RECORD_AT, request};
@@ -35,7 +36,13 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let lane = b.keep(lane);
     let end = b.slot::<FlowEnd>();
     of_enrolled(&b, d, lane, &end);
-    b.call(helper::skb_store_bytes(&packet, RECORD_AT as i32, &end, size_of::<FlowEnd>() as i32, 0));
+    b.call(helper::skb_store_bytes(
+        &packet,
+        RECORD_AT as i32,
+        &end,
+        size_of::<FlowEnd>() as i32,
+        0,
+    ));
     b.store(result.place(), 1);
 
     b.place(&release);
@@ -92,13 +99,14 @@ fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
 
 /// What the socket at this address itself says. A member that cannot be read is shown as zero.
 pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
-    let show = |field: KernelField, object: &dyn Fn(&bpf_asm::Label) -> Reg, into: &dyn Fn(&Reg)| {
-        let unreadable = b.label();
-        let object = object(&unreadable);
-        into(&peek(b, &object, field, &unreadable));
-        drop(object);
-        b.place(&unreadable);
-    };
+    let show =
+        |field: KernelField, object: &dyn Fn(&bpf_asm::Label) -> Reg, into: &dyn Fn(&Reg)| {
+            let unreadable = b.label();
+            let object = object(&unreadable);
+            into(&peek(b, &object, field, &unreadable));
+            drop(object);
+            b.place(&unreadable);
+        };
     let of_sk = |_: &bpf_asm::Label| b.value(sk);
     let l = &d.layout;
     show(l.bytes_sent, &of_sk, &|value| b.store(end.at(FlowEnd::tcp_bytes), value));

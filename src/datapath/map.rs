@@ -4,16 +4,19 @@ use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::counter::Counter;
 use super::record::{
-    About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process, Refusal, Tracer,
+    About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process,
+    Refusal, Tracer,
 };
 
 /// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
 const BPF_F_NO_PREALLOC: u32 = 1;
 
-/// Connections whose SYN has reached a listener here and whose handshake goes on, or comes to nothing.
+/// Connections whose SYN has reached a listener here and whose handshake goes on, or comes to
+/// nothing.
 const HANDSHAKES: u32 = 16_384;
 
-/// Sockets that are about to be enrolled are noted before the socket map has them, or has no room for them.
+/// Sockets that are about to be enrolled are noted before the socket map has them, or has no room
+/// for them.
 const AHEAD: u32 = 16;
 
 /// Connections whose ends look for each other, or of which one has none to look for.
@@ -22,7 +25,8 @@ const MEETING: u32 = 65_536;
 /// How many rules of each kind there can be; ports have one entry for all of them.
 pub const RULES: u32 = 4096;
 
-/// Listeners whose process is known; those that accept nothing are forgotten first, and what they accept then goes by TCP.
+/// Listeners whose process is known; those that accept nothing are forgotten first, and what they
+/// accept then goes by TCP.
 const LISTENERS: u32 = 16_384;
 /// Bytes of the ring buffer: two thousand changes that a tracer may fall behind.
 const EVENTS: u32 = 256 << 10;
@@ -38,8 +42,8 @@ const NEWCOMERS: u32 = 256 << 10;
 /// The maps that programs and agent share.
 #[derive(Clone, Copy, Debug)]
 pub struct Maps {
-    /// What is known of a connection while its handshake goes on, by its client's name: the verdict on the listener's end, and
-    /// whether the client has come.
+    /// What is known of a connection while its handshake goes on, by its client's name: the verdict
+    /// on the listener's end, and whether the client has come.
     pub hints: MapRef<Isns, u64>,
     /// Where the ends of a flow find each other, by the client's name.
     pub rendezvous: MapRef<Isns, u64>,
@@ -47,7 +51,8 @@ pub struct Maps {
     pub socks: MapRef<Isns, u32>,
     /// Every enrolled socket's lane.
     pub lanes: MapRef<i32, Lane>,
-    /// Up to which sequence number TCP's bytes are in the queue of every enrolled socket, by its cookie.
+    /// Up to which sequence number TCP's bytes are in the queue of every enrolled socket, by its
+    /// cookie.
     pub arrived: MapRef<u64, u32>,
     /// Every socket that waits to be enrolled.
     pub candidates: MapRef<i32, Candidate>,
@@ -68,11 +73,13 @@ pub struct Maps {
     pub control: MapRef<u32, Control>,
     /// Rules by port; one entry.
     pub ports: MapRef<u32, Ports>,
-    /// Rules by address: a verdict each. Of a shorter prefix that covers a longer one, the longer one repeats the verdict.
+    /// Rules by address: a verdict each. Of a shorter prefix that covers a longer one, the longer
+    /// one repeats the verdict.
     pub addresses: MapRef<Prefix, u64>,
     /// Rules by the name of the process: a verdict each.
     pub processes: MapRef<Comm, u64>,
-    /// Rules by the identity of a cgroup, which hold for all below it: a verdict each, those of the cgroups above it repeated.
+    /// Rules by the identity of a cgroup, which hold for all below it: a verdict each, those of the
+    /// cgroups above it repeated.
     pub cgroups: MapRef<u64, u64>,
     /// The process of every listener, by its cookie.
     pub listeners: MapRef<u64, Comm>,
@@ -95,11 +102,19 @@ impl Maps {
     pub const fn new(flows: u32) -> Maps {
         Maps {
             hints: MapRef::new("hints", MapKind::LruHash, HANDSHAKES),
-            rendezvous: MapRef::new("rendezvous", MapKind::LruHash, if flows < MEETING { flows } else { MEETING }),
+            rendezvous: MapRef::new(
+                "rendezvous",
+                MapKind::LruHash,
+                if flows < MEETING { flows } else { MEETING },
+            ),
             socks: MapRef::new("socks", MapKind::SockHash, flows.saturating_mul(2)),
             lanes: MapRef::new("lanes", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
-            arrived: MapRef::new("arrived", MapKind::Hash, flows.saturating_mul(2).saturating_add(AHEAD))
-                .flags(BPF_F_NO_PREALLOC),
+            arrived: MapRef::new(
+                "arrived",
+                MapKind::Hash,
+                flows.saturating_mul(2).saturating_add(AHEAD),
+            )
+            .flags(BPF_F_NO_PREALLOC),
             candidates: MapRef::new("candidates", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),
             adoptees: MapRef::new("adoptees", MapKind::Hash, ADOPTEES).flags(BPF_F_NO_PREALLOC),
             adoptions: MapRef::new("adoptions", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC),

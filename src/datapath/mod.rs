@@ -1,7 +1,9 @@
-//! The kernel programs: how a TCP connection whose two ends are on this node is taken past the TCP/IP stack.
+//! The kernel programs: how a TCP connection whose two ends are on this node is taken past the
+//! TCP/IP stack.
 //!
-//! A connection with both ends here is a *flow*, each of its directions a *lane*. A lane's messages go *direct*, from the sender's
-//! `sendmsg` into the receiver's socket queue, or by *TCP*; TCP is the truth, the shortcut a cache.
+//! A connection with both ends here is a *flow*, each of its directions a *lane*. A lane's messages
+//! go *direct*, from the sender's `sendmsg` into the receiver's socket queue, or by *TCP*; TCP is
+//! the truth, the shortcut a cache.
 //!
 //! | file | hook | what it does |
 //! |---|---|---|
@@ -23,12 +25,13 @@
 //! | [`trace`] | | each change of a lane's way, for those who trace |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
-//! They stand on [`lane`] (every transition of a lane), [`event`] (the socket of a sock_ops event), [`receiver`] (what a sender sees of
-//! the other socket), [`waiters`] (who sleeps on a socket), [`fallback`] (to TCP), [`control`] (what the agent tells them),
-//! [`guard`], [`count`] and [`peek`].
+//! They stand on [`lane`] (every transition of a lane), [`event`] (the socket of a sock_ops event),
+//! [`receiver`] (what a sender sees of the other socket), [`waiters`] (who sleeps on a socket),
+//! [`fallback`] (to TCP), [`control`] (what the agent tells them), [`guard`], [`count`] and
+//! [`peek`].
 //!
-//! Nothing in here loads a program or does any I/O: programs are assembled for a kernel ([`Layout`]) and a configuration
-//! ([`Settings`]) and handed on.
+//! Nothing in here loads a program or does any I/O: programs are assembled for a kernel
+//! ([`Layout`]) and a configuration ([`Settings`]) and handed on.
 
 mod adopt;
 mod arrived;
@@ -77,8 +80,9 @@ pub use layout::Layout;
 pub use map::{ADOPTEES, Maps, RULES};
 pub use packet::RECORD_AT;
 pub use record::{
-    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode, Newcomer,
-    PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Refusal, Request, Role, Tracer, Wait, rules, ruling,
+    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode,
+    Newcomer, PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Refusal, Request, Role, Tracer,
+    Wait, rules, ruling,
 };
 
 /// What programs are assembled for, beside the kernel's layout.
@@ -97,7 +101,8 @@ pub struct Settings {
 pub enum Passes {
     /// It is an iterator over their storage.
     Iterator,
-    /// It is an iterator over the open files of the processes that use them: since 7.0, the kernel may crash in the former.
+    /// It is an iterator over the open files of the processes that use them: since 7.0, the kernel
+    /// may crash in the former.
     Files,
     /// It is a classifier that is run for one after the other: some kernels, hardened ones, refuse
     /// such iterators even to root. Newer kernels (7.3) refuse classifiers that update a socket
@@ -122,7 +127,8 @@ impl Datapath {
         Datapath { maps: Maps::new(settings.flows), layout, settings }
     }
 
-    /// What the kernel allocates to queue one message, in bytes, however short the message is: its size class.
+    /// What the kernel allocates to queue one message, in bytes, however short the message is: its
+    /// size class.
     fn bookkeeping(&self) -> u32 {
         self.layout.sk_msg_size.next_power_of_two()
     }
@@ -131,7 +137,9 @@ impl Datapath {
     ///
     /// # Errors
     /// What the builder refuses, each with its Rust line.
-    pub fn programs(&self) -> Result<[(ProgramName, Program); ProgramName::ALL.len()], BuildErrors> {
+    pub fn programs(
+        &self,
+    ) -> Result<[(ProgramName, Program); ProgramName::ALL.len()], BuildErrors> {
         let mut built = Vec::new();
         for name in ProgramName::ALL {
             built.push((name, self.program(name)?));
@@ -182,7 +190,8 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    /// Every one, in the order in which they are attached: with the last, connections begin to be noticed.
+    /// Every one, in the order in which they are attached: with the last, connections begin to be
+    /// noticed.
     pub const ALL: [ProgramName; 9] = [
         ProgramName::Send,
         ProgramName::Verdict,

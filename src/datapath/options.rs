@@ -1,18 +1,22 @@
-//! The program that is asked about each `setsockopt` in the cgroup: options that an application sets on an enrolled socket.
+//! The program that is asked about each `setsockopt` in the cgroup: options that an application
+//! sets on an enrolled socket.
 //!
-//! * One that asks for what only TCP does ends the lanes of the flow, before the application can wait for what does not come: see
-//!   [`super::guard`].
-//! * `TCP_ULP` is refused while the socket is enrolled, as the kernel refuses to enrol a socket that has one. Redirected bytes would not be
-//!   decrypted. Programs that turn on kTLS go on with their own.
+//! * One that asks for what only TCP does ends the lanes of the flow, before the application can
+//!   wait for what does not come: see [`super::guard`].
+//! * `TCP_ULP` is refused while the socket is enrolled, as the kernel refuses to enrol a socket
+//!   that has one. Redirected bytes would not be decrypted. Programs that turn on kTLS go on with
+//!   their own.
 
-use bpf_asm::{BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, bpf_sockopt, helper};
+use bpf_asm::{
+    BuildErrors, Builder, Label, NULL, Program, ProgramType, Ptr, Reg, bpf_sockopt, helper,
+};
 
 use super::count::count;
 use super::counter::Ending;
 use super::option::{
     SO_MAX_PACING_RATE, SO_OOBINLINE, SO_PEEK_OFF, SO_RCVLOWAT, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD,
-    SO_TIMESTAMPING_NEW, SO_TIMESTAMPING_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD, SO_ZEROCOPY, SOL_SOCKET, SOL_TCP,
-    TCP_INQ, TCP_REPAIR, TCP_ULP,
+    SO_TIMESTAMPING_NEW, SO_TIMESTAMPING_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD, SO_ZEROCOPY,
+    SOL_SOCKET, SOL_TCP, TCP_INQ, TCP_REPAIR, TCP_ULP,
 };
 use super::peek::peek;
 use super::record::{End, Lane, Mode};

@@ -8,18 +8,25 @@ use super::Datapath;
 #[cfg(target_endian = "big")]
 compile_error!("the programs are written for little-endian machines");
 
-/// Reads `field` of the object at address `object` into a temporary register, by a call. Jumps to `failed` where no memory is.
+/// Reads `field` of the object at address `object` into a temporary register, by a call. Jumps to
+/// `failed` where no memory is.
 ///
 /// What is read may belong to another object by then: the caller checks whose it is.
 #[track_caller]
-pub(super) fn peek(b: &Builder, object: impl Into<Operand>, field: KernelField, failed: &Label) -> Reg {
+pub(super) fn peek(
+    b: &Builder,
+    object: impl Into<Operand>,
+    field: KernelField,
+    failed: &Label,
+) -> Reg {
     let (value, refused) = read(b, object, field);
     b.jump_if(refused.ne(0), failed);
     drop(refused);
     member(b, &value, field)
 }
 
-/// Copies the record `offset` bytes into the object at address `object`. Jumps to `failed` where no memory is.
+/// Copies the record `offset` bytes into the object at address `object`. Jumps to `failed` where no
+/// memory is.
 #[track_caller]
 pub(super) fn peek_record<T: bpf_asm::FieldType>(
     b: &Builder,
@@ -31,22 +38,35 @@ pub(super) fn peek_record<T: bpf_asm::FieldType>(
     b.jump_if(copy(b, object, offset as i64, into.place(), size_of::<T>() as i32).ne(0), failed);
 }
 
-/// Copies the IPv6 address that is `field` of the object at address `object`. What the helper answers: 0 unless no memory is there.
+/// Copies the IPv6 address that is `field` of the object at address `object`. What the helper
+/// answers: 0 unless no memory is there.
 #[track_caller]
-pub(super) fn copy_v6<T>(b: &Builder, object: impl Into<Operand>, field: KernelField, into: Place<T>) -> Reg {
+pub(super) fn copy_v6<T>(
+    b: &Builder,
+    object: impl Into<Operand>,
+    field: KernelField,
+    into: Place<T>,
+) -> Reg {
     copy(b, object, field.offset.into(), into, 16)
 }
 
-/// The same as [`peek`], but 0 where no memory is, and a load instead of a call: for where 0 is answer enough.
+/// The same as [`peek`], but 0 where no memory is, and a load instead of a call: for where 0 is
+/// answer enough.
 ///
 /// A member that is a pointer in the kernel's BTF is loaded as a pointer, with which the verifier
 /// allows no arithmetic; [`peek`] and [`probe_or_zero`] give a scalar.
 ///
-/// Slab memory stays mapped after a socket is freed, so no single member of a socket whose cookie was
-/// right reads as 0 because of a fault.
+/// Slab memory stays mapped after a socket is freed, so no single member of a socket whose cookie
+/// was right reads as 0 because of a fault.
 #[track_caller]
-pub(super) fn peek_or_zero(b: &Builder, d: &Datapath, object: impl Into<Operand>, field: KernelField) -> Reg {
-    let object: Ptr<Dyn> = b.call(kfunc::rdonly_cast(d.layout.rdonly_cast, object.into(), field.structure));
+pub(super) fn peek_or_zero(
+    b: &Builder,
+    d: &Datapath,
+    object: impl Into<Operand>,
+    field: KernelField,
+) -> Reg {
+    let object: Ptr<Dyn> =
+        b.call(kfunc::rdonly_cast(d.layout.rdonly_cast, object.into(), field.structure));
     b.load(object.member(field))
 }
 

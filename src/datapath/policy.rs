@@ -1,12 +1,13 @@
 //! Whose connections are accelerated: rules by port, address, process and cgroup.
 //!
-//! A rule speaks of a connection, and holds for it if it holds for either of its ends. Each end is judged where it is known best: the
-//! listener's when it answers a SYN, and its verdict stands in the note until the client comes; the client's when it is established,
-//! which decides. So what leaves the node costs nothing, and a connection is never accelerated at one end alone.
+//! A rule speaks of a connection, and holds for it if it holds for either of its ends. Each end is
+//! judged where it is known best: the listener's when it answers a SYN, and its verdict stands in
+//! the note until the client comes; the client's when it is established, which decides. So what
+//! leaves the node costs nothing, and a connection is never accelerated at one end alone.
 //!
-//! Who the process is can be seen only in its own calls, `listen` and `connect`: a listener's is kept in a map by cookie, a
-//! client's verdict in the storage of its socket. Where no rule is, one look at the control record is all that this costs. What cannot be
-//! found out is excluded.
+//! Who the process is can be seen only in its own calls, `listen` and `connect`: a listener's is
+//! kept in a map by cookie, a client's verdict in the storage of its socket. Where no rule is, one
+//! look at the control record is all that this costs. What cannot be found out is excluded.
 
 use bpf_asm::{Builder, EndianBits, Label, MapRef, NULL, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
@@ -67,7 +68,8 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         b.jump(&done);
     });
     drop(said);
-    let kept = b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
+    let kept =
+        b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.jump_if(kept.eq(0), &done);
     b.store(kept.at_all(), b.load(verdict.place()));
     drop(kept);
@@ -104,8 +106,15 @@ pub(super) fn judge_listener(b: &Builder, d: &Datapath, request: &Slot<u64>, ver
     b.place(&judged);
 }
 
-/// Goes to `done` unless the rules let the connection of this client be accelerated. In `note` is the verdict on its listener's end.
-pub(super) fn judge_client(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, note: &Ptr<u64>, done: &Label) {
+/// Goes to `done` unless the rules let the connection of this client be accelerated. In `note` is
+/// the verdict on its listener's end.
+pub(super) fn judge_client(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    note: &Ptr<u64>,
+    done: &Label,
+) {
     let allowed = b.label();
     let excluded = b.label();
     let kinds = kinds(b, d);
@@ -180,8 +189,8 @@ fn by_port(b: &Builder, d: &Datapath, port: Reg, verdict: &Slot<u64>) {
     b.store(verdict.place(), &said);
 }
 
-/// By both addresses, as this end sees them. IPv4 sockets carry theirs as mapped IPv6 addresses, too (`sk_daddr_set`), where the kernel
-/// has IPv6.
+/// By both addresses, as this end sees them. IPv4 sockets carry theirs as mapped IPv6 addresses,
+/// too (`sk_daddr_set`), where the kernel has IPv6.
 fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
     const MAPPED: i32 = 0xffff_0000_u32.cast_signed();
     let l = &d.layout;
@@ -189,7 +198,10 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
         let address = b.slot::<Prefix>();
         b.store(address.at(Prefix::length), 128);
         if let Some(v6) = v6 {
-            b.jump_if(copy_v6(b, b.load(sk.place()), v6, address.at(Prefix::address)).ne(0), unknown);
+            b.jump_if(
+                copy_v6(b, b.load(sk.place()), v6, address.at(Prefix::address)).ne(0),
+                unknown,
+            );
         } else {
             let v4 = peek(b, b.load(sk.place()), v4, unknown);
             b.store(address.at(Prefix::address).index(3), &v4);
@@ -202,8 +214,8 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
     }
 }
 
-/// By the socket's cgroup, or the nearest above it that there is a rule for. Cgroups are named by their folders, which lie in each
-/// other as they do.
+/// By the socket's cgroup, or the nearest above it that there is a rule for. Cgroups are named by
+/// their folders, which lie in each other as they do.
 fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
     let judged = b.label();
     let next = b.label();
@@ -235,7 +247,12 @@ fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unk
     b.place(&judged);
 }
 
-fn look_up<K: bpf_asm::FieldType>(b: &Builder, map: &MapRef<K, u64>, key: &Slot<K>, verdict: &Slot<u64>) {
+fn look_up<K: bpf_asm::FieldType>(
+    b: &Builder,
+    map: &MapRef<K, u64>,
+    key: &Slot<K>,
+    verdict: &Slot<u64>,
+) {
     add(b, b.call(helper::map_lookup_elem(map, key)), verdict);
 }
 

@@ -53,8 +53,14 @@ const fn head(length: u8) -> u64 {
 
 /// How far the adoption of the event's socket has come; jumps to `none` if the context shows no
 /// socket or it is not being adopted.
-fn adoption_of(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<Adoption> {
-    let adoption = b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, none), NULL, 0));
+fn adoption_of(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    none: &Label,
+) -> Ptr<Adoption> {
+    let adoption =
+        b.call(helper::sk_storage_get(&d.maps.adoptions, sk_of(b, event, none), NULL, 0));
     b.jump_if(adoption.eq(0), none);
     adoption
 }

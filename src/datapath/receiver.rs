@@ -1,5 +1,5 @@
-//! What a sender sees of the socket that receives: read by address, and believed only while the cookie found there is the expected
-//! one.
+//! What a sender sees of the socket that receives: read by address, and believed only while the
+//! cookie found there is the expected one.
 
 use bpf_asm::{Builder, KernelField, Label, Operand, Ptr, Reg, Slot};
 
@@ -44,15 +44,19 @@ pub(super) fn same(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, gone: &Label) {
     b.jump_if(found.ne(b.load(lane.at(Lane::peer).at(End::cookie))), gone);
 }
 
-/// A message does not wait for a call on the receiving socket that takes its time: a thread that takes a page fault there may hold
-/// the socket's lock for as long as it likes, and whose thread it is cannot be told. Most calls end while this looks.
+/// A message does not wait for a call on the receiving socket that takes its time: a thread that
+/// takes a page fault there may hold the socket's lock for as long as it likes, and whose thread it
+/// is cannot be told. Most calls end while this looks.
 ///
-/// A call that itself looks here, to send in the other direction, takes no page fault before it lets go of the lock: each would wait for
-/// the other otherwise. A call that begins between this look and the redirect is waited for; security.md says for how long.
+/// A call that itself looks here, to send in the other direction, takes no page fault before it
+/// lets go of the lock: each would wait for the other otherwise. A call that begins between this
+/// look and the redirect is waited for; security.md says for how long.
 pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
-    /// How often to look: about ten microseconds, which is more than most calls take, and about what a message by TCP costs both ends.
+    /// How often to look: about ten microseconds, which is more than most calls take, and about
+    /// what a message by TCP costs both ends.
     const LOOKS: i32 = 200;
-    /// Once more for every so many bytes of the message, which take as long by TCP: some seven microseconds for as many as count.
+    /// Once more for every so many bytes of the message, which take as long by TCP: some seven
+    /// microseconds for as many as count.
     const BYTES_BITS: i32 = 9;
     const AT_MOST: i32 = 64 << 10;
     let (unknown, free, in_use, open) = (b.label(), b.label(), b.label(), b.label());
@@ -84,7 +88,8 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
     b.jump_if(owned.eq(0), &free);
     drop(owned);
-    // Counted in the lane, not in a register: of that the verifier would know too much to leave the loop alone.
+    // Counted in the lane, not in a register: of that the verifier would know too much to leave the
+    // loop alone.
     let looks = b.load(lane.at(Lane::looking));
     looks.sub(1);
     b.store(lane.at(Lane::looking), &looks);
@@ -101,8 +106,9 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     b.place(&open);
 }
 
-/// Two that are both at work all the time, on one connection, wait for its locks more than a redirect saves: by TCP, what comes while a
-/// socket is in use is put aside. So if that happens at more than a third of the messages, the sockets leave the map.
+/// Two that are both at work all the time, on one connection, wait for its locks more than a
+/// redirect saves: by TCP, what comes while a socket is in use is put aside. So if that happens at
+/// more than a third of the messages, the sockets leave the map.
 fn contend(b: &Builder, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
     /// Smaller messages cost more by TCP than that.
     const LARGE: i32 = 4 << 10;
@@ -116,8 +122,8 @@ fn contend(b: &Builder, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
     b.place(&small);
 }
 
-/// Nothing is redirected to a socket whose file blocks: a thread that sleeps in a receive call of enrolled sockets may be answered
-/// `EAGAIN` (`tcp_bpf_recvmsg_parser`).
+/// Nothing is redirected to a socket whose file blocks: a thread that sleeps in a receive call of
+/// enrolled sockets may be answered `EAGAIN` (`tcp_bpf_recvmsg_parser`).
 pub(super) fn blocks(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     let blocks = b.label();
     let fine = b.label();
@@ -127,7 +133,8 @@ pub(super) fn blocks(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fal
     b.place(&fine);
 }
 
-/// Whether calls on the socket at this address do not block: 0 if its file says nothing of it. Jumps to `none` without a file.
+/// Whether calls on the socket at this address do not block: 0 if its file says nothing of it.
+/// Jumps to `none` without a file.
 pub(super) fn nonblocking(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
     let file = file(b, d, sk, none);
     let flags = peek_or_zero(b, d, file, d.layout.file_flags);
@@ -135,7 +142,8 @@ pub(super) fn nonblocking(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> 
     flags
 }
 
-/// The address of the file that an application has of the socket at this address. Jumps to `none` without one.
+/// The address of the file that an application has of the socket at this address. Jumps to `none`
+/// without one.
 pub(super) fn file(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
     let socket = peek_or_zero(b, d, sk, d.layout.socket);
     b.jump_if(socket.eq(0), none);
@@ -144,7 +152,8 @@ pub(super) fn file(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
     file
 }
 
-/// A lane whose receiver's own lane has ended ends, so that the receiver can leave the socket map: see [`super::leave`].
+/// A lane whose receiver's own lane has ended ends, so that the receiver can leave the socket map:
+/// see [`super::leave`].
 pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     let open = b.label();
     let counted = b.load(endings(b, d, lane).at_all());
@@ -176,7 +185,8 @@ pub(super) fn direct_messages(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) ->
     peek(b, b.load(lane.at(Lane::peer).at(End::lane)), DIRECT_MESSAGES, unknown)
 }
 
-/// How many messages in a row the peer has sent by TCP: 0 if its last one may be on its way directly.
+/// How many messages in a row the peer has sent by TCP: 0 if its last one may be on its way
+/// directly.
 pub(super) fn fallbacks(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
     peek(b, b.load(lane.at(Lane::peer).at(End::lane)), FALLBACKS, unknown)
 }
@@ -186,8 +196,9 @@ pub(super) fn mode(b: &Builder, lane: &Ptr<Lane>, unknown: &Label) -> Reg {
     peek(b, b.load(lane.at(Lane::peer).at(End::lane)), MODE, unknown)
 }
 
-/// Jumps to `unread` unless every byte that came to the socket at this address by TCP is in its ingress queue or has been read:
-/// nothing is left where a segment stays between its arrival and the verdict.
+/// Jumps to `unread` unless every byte that came to the socket at this address by TCP is in its
+/// ingress queue or has been read: nothing is left where a segment stays between its arrival and
+/// the verdict.
 pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unknown: &Label) {
     let at = b.slot::<u64>();
     b.store(at.place(), sk);
@@ -199,8 +210,8 @@ pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unk
     b.jump_if(deferred.ne(0), unread);
 }
 
-/// Whether bytes wait in the ingress queue of the socket at this address: 0 or not. A socket without a psock is not enrolled any
-/// more.
+/// Whether bytes wait in the ingress queue of the socket at this address: 0 or not. A socket
+/// without a psock is not enrolled any more.
 pub(super) fn unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
     let queue = psock(b, d, sk, unknown);
     queue.add(d.layout.ingress_queue.offset);
@@ -209,14 +220,16 @@ pub(super) fn unread(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Re
     first
 }
 
-/// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the socket map does.
+/// How many are in a call of enrolled sockets on this socket: they hold on to its psock, as the
+/// socket map does.
 pub(super) fn users_of_psock(b: &Builder, d: &Datapath, sk: &Reg, unknown: &Label) -> Reg {
     let users = peek_or_zero(b, d, psock(b, d, sk, unknown), d.layout.psock_users);
     users.sub(1);
     users
 }
 
-/// A list by the address of its head: that address, which is also what the last in the list points to, and what the head points to.
+/// A list by the address of its head: that address, which is also what the last in the list points
+/// to, and what the head points to.
 pub(super) fn list(b: &Builder, d: &Datapath, at: Reg, unknown: &Label) -> (Slot<u64>, Reg) {
     let head = b.slot::<u64>();
     b.store(head.place(), &at);

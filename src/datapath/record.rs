@@ -1,7 +1,8 @@
 //! What the kernel programs and the agent both read and write: the values of the maps.
 //!
-//! Programs of two versions share maps only if their [`ABI`] is the same. [`About`], [`Control`], [`FlowEnd`] and the counters are also
-//! read across versions, to show and to drain what another one left: they only grow, at their ends.
+//! Programs of two versions share maps only if their [`ABI`] is the same. [`About`], [`Control`],
+//! [`FlowEnd`] and the counters are also read across versions, to show and to drain what another
+//! one left: they only grow, at their ends.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +11,12 @@ use std::path::Path;
 use bpf_asm::record;
 
 record! {
-    /// The name of one end of a flow: the two initial sequence numbers of its connection, plus one, its own first.
+    /// The name of one end of a flow: the two initial sequence numbers of its connection, plus one,
+    /// its own first.
     ///
-    /// Both ends know both numbers, no NAT changes them and nobody off the path can guess them. The peer's name is the same two
-    /// numbers swapped, so whoever knows its own name can address its peer, and only its peer.
+    /// Both ends know both numbers, no NAT changes them and nobody off the path can guess them. The
+    /// peer's name is the same two numbers swapped, so whoever knows its own name can address its
+    /// peer, and only its peer.
     #[derive(bytemuck::Pod, bytemuck::Zeroable, Hash)]
     pub struct Isns {
         /// This end's first sequence number (RFC 9293: ISS + 1).
@@ -26,8 +29,8 @@ record! {
 record! {
     /// One end of a flow: who it is and where its `struct sock` lies.
     ///
-    /// The address is only ever read where a fault reads as nothing ([`super::peek`]), and believed only
-    /// while the cookie found there is this one.
+    /// The address is only ever read where a fault reads as nothing ([`super::peek`]), and believed
+    /// only while the cookie found there is this one.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct End {
         /// The name it is enrolled under.
@@ -44,12 +47,14 @@ record! {
 record! {
     /// A sending socket's half of a flow, kept in socket storage: it goes when the socket goes.
     ///
-    /// [`super::lane`] says who writes which field. The common message touches the first six, and the receiver's name.
+    /// [`super::lane`] says who writes which field. The common message touches the first six, and
+    /// the receiver's name.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Lane {
         /// When the next message must go by TCP, in jiffies.
         pub refresh_at: u64,
-        /// Bytes, bookkeeping included, that may be redirected before the gates are looked at again. 0 unless the lane is direct.
+        /// Bytes, bookkeeping included, that may be redirected before the gates are looked at
+        /// again. 0 unless the lane is direct.
         pub credit: u32,
         /// The smallest message redirected since the receiver's queue was last seen empty.
         pub smallest: u32,
@@ -89,7 +94,8 @@ record! {
         pub role: u32,
         /// Jiffies that may pass between two messages sent by TCP.
         pub period: u32,
-        /// Messages by TCP since the lane was last direct, but for those sent while another thread was in a call on the socket.
+        /// Messages by TCP since the lane was last direct, but for those sent while another thread
+        /// was in a call on the socket.
         pub fallbacks: u32,
         /// Segments with data that the socket had received when it left the socket map.
         pub segments_in: u32,
@@ -101,12 +107,15 @@ record! {
         pub rests_until: u64,
         /// When small messages were last let through unanswered, in jiffies.
         pub unanswered_at: u64,
-        /// Looks at the receiver's socket lock that the sk_msg program has left before it gives up. 0 while it does not look; otherwise the
-        /// owner of this socket's lock is that program's caller, and lets go of it without a page fault.
+        /// Looks at the receiver's socket lock that the sk_msg program has left before it gives up.
+        /// 0 while it does not look; otherwise the owner of this socket's lock is that program's
+        /// caller, and lets go of it without a page fault.
         pub looking: u32,
-        /// How often of late the receiver's socket was in use when there was a message for it, see [`super::receiver`].
+        /// How often of late the receiver's socket was in use when there was a message for it, see
+        /// [`super::receiver`].
         pub contended: u32,
-        /// Why the lane is not direct, the index of a [`Cause`](super::Cause) or an [`Ending`](super::Ending); 0 while it is.
+        /// Why the lane is not direct, the index of a [`Cause`](super::Cause) or an
+        /// [`Ending`](super::Ending); 0 while it is.
         pub why: u64,
     }
 }
@@ -245,8 +254,8 @@ record! {
         pub netns: u32,
         /// `AF_INET` or `AF_INET6`: how much of the tuple counts.
         pub family: u32,
-        /// `struct bpf_sock_tuple` (include/uapi/linux/bpf.h): the remote address and the local one, the remote port and the
-        /// local one, in network byte order.
+        /// `struct bpf_sock_tuple` (include/uapi/linux/bpf.h): the remote address and the local
+        /// one, the remote port and the local one, in network byte order.
         pub tuple: [u32; 9],
         /// Nothing.
         pub padding: u32,
@@ -279,20 +288,23 @@ pub enum Wait {
     Blocking = 3,
     /// The other end cannot be enrolled yet.
     Peer = 4,
-    /// Bytes are unread in TCP's receive queue: some kernels do not count them for FIONREAD once the socket is enrolled.
+    /// Bytes are unread in TCP's receive queue: some kernels do not count them for FIONREAD once
+    /// the socket is enrolled.
     Unread = 5,
 }
 
-/// How a process takes bytes out of its sockets, as the agent found out. Of several findings about a process the greatest counts.
+/// How a process takes bytes out of its sockets, as the agent found out. Of several findings about
+/// a process the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Reads {
     /// By `recvmsg` and its relatives only: nothing that it has mapped can call `splice(2)`.
     Receives = 1,
-    /// It could call `splice(2)`, and only its history tells whether it does: most Go programs, Python, static programs that contain
-    /// the system call.
+    /// It could call `splice(2)`, and only its history tells whether it does: most Go programs,
+    /// Python, static programs that contain the system call.
     MaySplice = 2,
-    /// It is written to splice: it imports `splice` from libc, or has mapped a socket. It stays with TCP.
+    /// It is written to splice: it imports `splice` from libc, or has mapped a socket. It stays
+    /// with TCP.
     Splices = 3,
 }
 
@@ -300,8 +312,8 @@ pub enum Reads {
 pub const BUCKETS: usize = 512;
 
 record! {
-    /// Lanes that have ended before their socket closed, counted by buckets of flows: while the count does not change, no
-    /// receiver's lane has ended, and a sender need not ask.
+    /// Lanes that have ended before their socket closed, counted by buckets of flows: while the
+    /// count does not change, no receiver's lane has ended, and a sender need not ask.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Endings {
         /// How many in each bucket.
@@ -343,7 +355,8 @@ pub mod rules {
     pub const ONLY_INCLUDED: u32 = 16;
 }
 
-/// What the rules say of one end of a connection, or of both: bits, since rules may contradict each other. Excluded wins.
+/// What the rules say of one end of a connection, or of both: bits, since rules may contradict each
+/// other. Excluded wins.
 pub mod ruling {
     /// Some rule includes it.
     pub const INCLUDED: u64 = 1;
@@ -371,7 +384,8 @@ record! {
     pub struct Prefix {
         /// How many bits.
         pub length: u32,
-        /// The address in network byte order; an IPv4 address as the IPv6 address that it is mapped to.
+        /// The address in network byte order; an IPv4 address as the IPv6 address that it is mapped
+        /// to.
         pub address: [u32; 4],
     }
 }
@@ -409,7 +423,8 @@ record! {
     /// Somebody traces.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Tracer {
-        /// Until when he has said that he will, in nanoseconds of `CLOCK_MONOTONIC`; 0 when nobody does.
+        /// Until when he has said that he will, in nanoseconds of `CLOCK_MONOTONIC`; 0 when nobody
+        /// does.
         pub until: u64,
     }
 }
@@ -428,7 +443,8 @@ record! {
         pub direct_messages: u64,
         /// Bytes redirected so far.
         pub direct_bytes: u64,
-        /// Why, the index of a [`Counter`](super::Counter): `Paired` for a new flow, and for a lane that has become direct.
+        /// Why, the index of a [`Counter`](super::Counter): `Paired` for a new flow, and for a lane
+        /// that has become direct.
         pub reason: u32,
         /// The [`Mode`] that the lane has now.
         pub mode: u32,
@@ -465,9 +481,11 @@ record! {
         pub direct_bytes: u64,
         /// Bytes sent by TCP, retransmissions included (`tcp_sock.bytes_sent`).
         pub tcp_bytes: u64,
-        /// Id of the socket's cgroup, which is the inode number of its folder; 0 where the kernel keeps that otherwise.
+        /// Id of the socket's cgroup, which is the inode number of its folder; 0 where the kernel
+        /// keeps that otherwise.
         pub cgroup: u64,
-        /// Why its lane is not direct, the index of a [`Counter`](super::Counter); 0 while it is, and at first.
+        /// Why its lane is not direct, the index of a [`Counter`](super::Counter); 0 while it is,
+        /// and at first.
         pub why: u64,
         /// Inode number of the socket, as in `/proc/PID/fd`; 0 when no process holds it.
         pub inode: u64,
@@ -524,12 +542,15 @@ record! {
 impl About {
     /// The path of the cgroup.
     pub fn cgroup_path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.cgroup[..(self.cgroup_len as usize).min(self.cgroup.len())]))
+        Path::new(OsStr::from_bytes(
+            &self.cgroup[..(self.cgroup_len as usize).min(self.cgroup.len())],
+        ))
     }
 }
 
-/// Version of what programs keep in maps: of the records in this file and of what they mean. An agent that takes over from another puts
-/// its programs on the same maps if this is the same, and lets the older drain beside them otherwise.
+/// Version of what programs keep in maps: of the records in this file and of what they mean. An
+/// agent that takes over from another puts its programs on the same maps if this is the same, and
+/// lets the older drain beside them otherwise.
 pub const ABI: u32 = 7;
 
 /// Which way a lane's next message goes.

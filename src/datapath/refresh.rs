@@ -8,22 +8,24 @@ use super::fallback::Fallback;
 use super::peek::peek;
 use super::record::{Control, End, Lane};
 
-/// A refresh is due: the message goes by TCP, to be seen by connection tracking, whose entry of a NAT hop would expire otherwise.
+/// A refresh is due: the message goes by TCP, to be seen by connection tracking, whose entry of a
+/// NAT hop would expire otherwise.
 ///
-/// The period is found anew each time, since a packet that passes sets the time-out that is valid then.
+/// The period is found anew each time, since a packet that passes sets the time-out that is valid
+/// then.
 pub(super) fn due(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     find_period(b, d, lane);
     fallback.because(b, Cause::Refresh);
 }
 
-/// The period, in jiffies, that no time-out of connection tracking is too short for: a third of a second, since the time-outs are whole
-/// seconds.
+/// The period, in jiffies, that no time-out of connection tracking is too short for: a third of a
+/// second, since the time-outs are whole seconds.
 pub(super) fn shortest_period(d: &Datapath) -> u32 {
     d.settings.hz / 3
 }
 
-/// Finds how long a lane may send nothing by TCP: the least of what the agent allows and a third of the time-out of connection
-/// tracking in the namespaces of the ends that are known.
+/// Finds how long a lane may send nothing by TCP: the least of what the agent allows and a third of
+/// the time-out of connection tracking in the namespaces of the ends that are known.
 fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     let period = b.slot::<u32>();
     {

@@ -1,5 +1,5 @@
-//! Ends of connections that are left to TCP for good, counted by reason and program: for the operator,
-//! who can do something about most of them.
+//! Ends of connections that are left to TCP for good, counted by reason and program: for the
+//! operator, who can do something about most of them.
 
 use bpf_asm::{Builder, Modify, Slot, helper};
 

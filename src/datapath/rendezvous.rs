@@ -1,15 +1,16 @@
 //! How the two ends of a flow find each other.
 //!
-//! The pair of initial sequence numbers, the client's first, is the same at both ends of any NAT, and only sockets whose handshake was
-//! seen here are enrolled. Under it stands in `rendezvous`:
+//! The pair of initial sequence numbers, the client's first, is the same at both ends of any NAT,
+//! and only sockets whose handshake was seen here are enrolled. Under it stands in `rendezvous`:
 //!
-//! 1. which ends could be enrolled, a bit each: neither is before both could, for an end that is alone only pays; or that one of
-//!    them never will be;
-//! 2. once one of them is enrolled, the address of its lane. The other finds it there, is enrolled, and leaves its own address instead;
+//! 1. which ends could be enrolled, a bit each: neither is before both could, for an end that is
+//!    alone only pays; or that one of them never will be;
+//! 2. once one of them is enrolled, the address of its lane. The other finds it there, is enrolled,
+//!    and leaves its own address instead;
 //! 3. the first finds that at its next message and takes the entry away.
 //!
-//! What is not taken away is evicted. The kernel gives an entry's memory to another pair as soon as it has been taken away, so nothing
-//! is believed of a lane until the name in it has been compared.
+//! What is not taken away is evicted. The kernel gives an entry's memory to another pair as soon as
+//! it has been taken away, so nothing is believed of a lane until the name in it has been compared.
 
 use bpf_asm::{Builder, Field, Label, Place, Ptr, Reg, Slot, helper};
 
@@ -24,7 +25,8 @@ pub(super) const BPF_NOEXIST: i32 = 1;
 
 /// In an entry: the client could be enrolled. The server's bit is the next.
 pub(super) const CLIENT_READY: i32 = 1;
-/// In an entry: one of the ends will not be enrolled. What is more than this is the address of a lane.
+/// In an entry: one of the ends will not be enrolled. What is more than this is the address of a
+/// lane.
 pub(super) const ALONE: i32 = 4;
 
 /// The halves of a name in the order of another: its own, and its peer's.
@@ -55,7 +57,8 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &L
     b.place(&known);
 }
 
-/// The pair that a connection is known by, which is its client's name, from the name and the role of either end.
+/// The pair that a connection is known by, which is its client's name, from the name and the role
+/// of either end.
 pub(super) fn pair(b: &Builder, name: &Place<Isns>, role: &Reg, into: &Slot<Isns>) {
     let put = |(own, peer): Order| {
         b.store(into.at(Isns::own), b.load(name.clone().at(own)));
@@ -76,8 +79,15 @@ pub(super) fn lane_at(b: &Builder, lane: &Reg, into: &Slot<End>, none: &Label) {
     peek_record(b, lane, Lane::own.offset(), into, none);
 }
 
-/// The end that was found has this name, whose halves are given in the order in which the end names them; jumps to `other` if not.
-pub(super) fn named(b: &Builder, found: &Slot<End>, name: Place<Isns>, (own, peer): Order, other: &Label) {
+/// The end that was found has this name, whose halves are given in the order in which the end names
+/// them; jumps to `other` if not.
+pub(super) fn named(
+    b: &Builder,
+    found: &Slot<End>,
+    name: Place<Isns>,
+    (own, peer): Order,
+    other: &Label,
+) {
     for (theirs, expected) in [(Isns::own, own), (Isns::peer, peer)] {
         let theirs = b.load(found.at(End::name).at(theirs));
         let expected = b.load(name.at(expected));

@@ -1,4 +1,5 @@
-//! A local connection that goes on sends a segment: its socket is considered, or is on its way out. A direct lane sends none.
+//! A local connection that goes on sends a segment: its socket is considered, or is on its way out.
+//! A direct lane sends none.
 
 use bpf_asm::{Builder, Label, Ptr, bpf_sock_ops};
 
@@ -30,9 +31,17 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
     b.place(&done);
 }
 
-/// A thread sleeps on an enrolled socket, whose file an application has made to block: it has to find TCP's own receive function the next
-/// time, since that of enrolled sockets may answer `EAGAIN`.
-fn sleeper(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, lane: &Ptr<Lane>, leaving: &Label, done: &Label) {
+/// A thread sleeps on an enrolled socket, whose file an application has made to block: it has to
+/// find TCP's own receive function the next time, since that of enrolled sockets may answer
+/// `EAGAIN`.
+fn sleeper(
+    b: &Builder,
+    d: &Datapath,
+    event: &Ptr<bpf_sock_ops>,
+    lane: &Ptr<Lane>,
+    leaving: &Label,
+    done: &Label,
+) {
     let sk = || b.load(lane.at(Lane::own).at(End::sk));
     b.jump_if(receiver::nonblocking(b, d, &sk(), done).ne(0), done);
     let asleep = waiters::asleep(b, d, &sk(), done);

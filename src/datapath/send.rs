@@ -19,9 +19,11 @@
 //! otherwise                                           -> redirect
 //! ```
 //!
-//! Who is in a call is looked at before the gates: what was sent by TCP to a socket that is in use arrives when that call ends.
+//! Who is in a call is looked at before the gates: what was sent by TCP to a socket that is in use
+//! arrives when that call ends.
 //!
-//! The verdict is always `SK_PASS`: a message without a redirect goes by TCP, and so does one whose redirect failed.
+//! The verdict is always `SK_PASS`: a message without a redirect goes by TCP, and so does one whose
+//! redirect failed.
 
 use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, Ptr, Reg, helper, sk_msg_md};
 
@@ -61,8 +63,12 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     without_credit(&|| gates(&b, d, &msg, &lane, (&size, &now), &fallback));
     receiver::ended(&b, d, &lane, &fallback);
     lane::spend(&b, d, &lane, &size);
-    let verdict =
-        b.call(helper::msg_redirect_hash(&msg, &d.maps.socks, lane.at(Lane::peer).at(End::name), BPF_F_INGRESS));
+    let verdict = b.call(helper::msg_redirect_hash(
+        &msg,
+        &d.maps.socks,
+        lane.at(Lane::peer).at(End::name),
+        BPF_F_INGRESS,
+    ));
     b.when(verdict.ne(SK_PASS), || {
         lane::unspend(&b, &lane, &size);
         fallback.ended(&b, &lane, Ending::PeerGone);

@@ -1,7 +1,8 @@
 //! What a lane's changes look like to whoever traces.
 //!
-//! Each change of way, with its reason, goes into a ring buffer as long as somebody says that he reads it. He says so for a few seconds at
-//! a time: one that was killed is soon forgotten. The common message changes nothing, so nothing of this is on its way.
+//! Each change of way, with its reason, goes into a ring buffer as long as somebody says that he
+//! reads it. He says so for a few seconds at a time: one that was killed is soon forgotten. The
+//! common message changes nothing, so nothing of this is on its way.
 
 use bpf_asm::{Builder, Operand, Place, Ptr, bpf_sock_ops, helper, sk_msg_md};
 
@@ -55,8 +56,15 @@ impl Addressed for Ptr<bpf_sock_ops> {
     }
 }
 
-/// A lane goes another way than before, or by TCP for another reason: tells who traces, if anybody does.
-pub(super) fn tell(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, reason: impl Into<Operand>, context: &impl Addressed) {
+/// A lane goes another way than before, or by TCP for another reason: tells who traces, if anybody
+/// does.
+pub(super) fn tell(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    reason: impl Into<Operand>,
+    context: &impl Addressed,
+) {
     let nobody = b.label();
     let event = b.slot::<Event>();
     b.store(event.at(Event::reason), reason);

@@ -1,11 +1,14 @@
-//! The verdict program: each segment that arrives at an enrolled socket goes into the queue that messages are redirected to.
+//! The verdict program: each segment that arrives at an enrolled socket goes into the queue that
+//! messages are redirected to.
 //!
-//! That is what makes one queue of two: the kernel takes the segment out of TCP's receive queue at the moment of its arrival
-//! (`sk_psock_verdict_data_ready`), and reads are served in the order of arrival (`tcp_bpf_recvmsg_parser`).
+//! That is what makes one queue of two: the kernel takes the segment out of TCP's receive queue at
+//! the moment of its arrival (`sk_psock_verdict_data_ready`), and reads are served in the order of
+//! arrival (`tcp_bpf_recvmsg_parser`).
 //!
-//! A segment comes whole (`tcp_read_skb`), although a part of it may have come before, and that is cut off: of one that was in TCP's
-//! queue when the socket was enrolled what TCP's own receive function has given out, and of one that is sent again what has arrived
-//! ([`super::arrived`]). None comes of which nothing is new: TCP drops those (`tcp_data_queue`, `tcp_ofo_queue`).
+//! A segment comes whole (`tcp_read_skb`), although a part of it may have come before, and that is
+//! cut off: of one that was in TCP's queue when the socket was enrolled what TCP's own receive
+//! function has given out, and of one that is sent again what has arrived ([`super::arrived`]).
+//! None comes of which nothing is new: TCP drops those (`tcp_data_queue`, `tcp_ofo_queue`).
 
 use bpf_asm::{__sk_buff, BuildErrors, Builder, Program, ProgramType, helper};
 

@@ -1,5 +1,5 @@
-//! The main job on one screen: the same traffic without and with shunt, in turns, and what it did to latency and
-//! throughput.
+//! The main job on one screen: the same traffic without and with shunt, in turns, and what it did
+//! to latency and throughput.
 //!
 //! ```text
 //! client's host (network namespace)                          server's host
@@ -9,8 +9,8 @@
 //!
 //! The bulk transfer goes straight from the client to the server.
 //!
-//! Everything exists twice, once outside and once inside the cgroup that shunt accelerates: same code, same hosts, same
-//! wire. Only one of the two is in use at a time.
+//! Everything exists twice, once outside and once inside the cgroup that shunt accelerates: same
+//! code, same hosts, same wire. Only one of the two is in use at a time.
 
 mod picture;
 pub mod report;
@@ -30,8 +30,8 @@ use scene::Scene;
 /// Bytes of a request and of its answer.
 pub const MESSAGE: usize = 1024;
 
-/// Connections that send requests at the same time: as many as leave the processors waiting for them rather than the other
-/// way round, since queueing for a processor is not what this is about.
+/// Connections that send requests at the same time: as many as leave the processors waiting for
+/// them rather than the other way round, since queueing for a processor is not what this is about.
 fn concurrent() -> usize {
     std::thread::available_parallelism().map_or(2, |processors| (processors.get() / 2).clamp(2, 8))
 }
@@ -54,7 +54,8 @@ impl Side {
     }
 }
 
-/// How long the demo takes: rounds, in each of which both sides send requests and then a bulk transfer.
+/// How long the demo takes: rounds, in each of which both sides send requests and then a bulk
+/// transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     rounds: u32,
@@ -116,7 +117,11 @@ pub struct Outcome {
 /// Runs the demo; everything it makes is gone when it returns.
 pub fn run(plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result<Outcome> {
     let of = plan.rounds * 4;
-    progress(Step { done: 0, of, doing: "making two hosts, a sidecar and a cgroup; starting shunt" });
+    progress(Step {
+        done: 0,
+        of,
+        doing: "making two hosts, a sidecar and a cgroup; starting shunt",
+    });
     let scene = Scene::new()?;
     let measured = measure(&scene, plan, interrupt, progress);
     progress(Step { done: of, of, doing: "cleaning up" });
@@ -131,7 +136,12 @@ pub fn run(plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result
     Ok(outcome)
 }
 
-fn measure(scene: &Scene, plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result<Outcome> {
+fn measure(
+    scene: &Scene,
+    plan: Plan,
+    interrupt: &Interrupt,
+    progress: &dyn Fn(Step),
+) -> Result<Outcome> {
     let concurrent = concurrent();
     let (mut without, mut with) = (Measured::default(), Measured::default());
     let of = plan.rounds * 4;
@@ -157,7 +167,8 @@ fn measure(scene: &Scene, plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(S
         }
     }
     interrupt.check()?;
-    // A request takes two connections: to the proxy, and from there to the server. The bulk transfer takes one.
+    // A request takes two connections: to the proxy, and from there to the server. The bulk
+    // transfer takes one.
     let connections = u64::from(plan.rounds) * (concurrent as u64 * 2 + 1);
     Ok(Outcome { without, with, concurrent, connections, counters: scene.counters()? })
 }

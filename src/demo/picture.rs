@@ -1,4 +1,5 @@
-//! Two distributions of latency, one under the other on the same logarithmic scale, drawn in characters.
+//! Two distributions of latency, one under the other on the same logarithmic scale, drawn in
+//! characters.
 
 use std::fmt::Write;
 
@@ -72,7 +73,8 @@ fn distribution(picture: &mut String, label: &str, style: Style, shares: &[f64],
     }
 }
 
-/// What a column shows in a line; lines count from 0 at the bottom. A share that is not zero is always seen.
+/// What a column shows in a line; lines count from 0 at the bottom. A share that is not zero is
+/// always seen.
 fn block(share: f64, highest: f64, line: usize) -> char {
     if share <= 0.0 || highest <= 0.0 {
         return BLOCKS[0];
@@ -81,7 +83,8 @@ fn block(share: f64, highest: f64, line: usize) -> char {
     BLOCKS[eighths.saturating_sub(line * 8).min(8)]
 }
 
-/// A line with a tick at each first digit of a time, and the times below as far as they have room, round ones first.
+/// A line with a tick at each first digit of a time, and the times below as far as they have room,
+/// round ones first.
 fn axis(picture: &mut String, scale: &Scale) {
     let mut line = ['─'; COLUMNS];
     let mut times = [' '; COLUMNS];
@@ -115,7 +118,9 @@ fn times_of(digits: &[u32]) -> impl Iterator<Item = (f64, String)> {
     let units = ["ns", "µs", "ms", "s"].into_iter().zip([1.0, 1e3, 1e6, 1e9]);
     units.flat_map(move |(unit, factor)| {
         [1, 10, 100].into_iter().flat_map(move |zeros| {
-            digits.iter().map(move |digit| (f64::from(digit * zeros) * factor, format!("{} {unit}", digit * zeros)))
+            digits.iter().map(move |digit| {
+                (f64::from(digit * zeros) * factor, format!("{} {unit}", digit * zeros))
+            })
         })
     })
 }
@@ -138,7 +143,8 @@ mod tests {
 
     #[test]
     fn the_distributions_stand_over_their_times() {
-        let picture = anstream::adapter::strip_str(&draw(&around(200, 60), &around(60, 20))).to_string();
+        let picture =
+            anstream::adapter::strip_str(&draw(&around(200, 60), &around(60, 20))).to_string();
         let expected = include_str!("picture.txt");
         assert_eq!(picture, expected);
     }

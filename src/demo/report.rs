@@ -36,9 +36,15 @@ pub fn text(outcome: &Outcome) -> String {
         outcome.concurrent,
     );
     rows(&mut text, without, with);
-    let _ = writeln!(text, "\n{HEADING}How long requests took{HEADING:#} (one logarithmic scale for both)\n");
+    let _ = writeln!(
+        text,
+        "\n{HEADING}How long requests took{HEADING:#} (one logarithmic scale for both)\n"
+    );
     text.push_str(&picture::draw(&without.latency, &with.latency));
-    let _ = writeln!(text, "\n{HEADING}Which way the messages went{HEADING:#} (counted in the kernel)\n");
+    let _ = writeln!(
+        text,
+        "\n{HEADING}Which way the messages went{HEADING:#} (counted in the kernel)\n"
+    );
     ways(&mut text, outcome);
     let _ = writeln!(text, "\n{}", closing(outcome));
     text
@@ -51,13 +57,33 @@ fn rows(text: &mut String, without: &Measured, with: &Measured) {
     let size = |bytes: f64| quantity(bytes, Unit::Bytes);
     let _ = writeln!(text, "  {:<30}{:>15}{:>15}{:>14}", "", "without", "with shunt", "ratio");
     row(text, "request, median", Lower, sides.map(|side| side.latency.percentile(50.0)), time);
-    row(text, "request, 99 of 100 within", Lower, sides.map(|side| side.latency.percentile(99.0)), time);
-    row(text, "requests per second", Higher, sides.map(Measured::rate), |rate| grouped(rate.round() as u64));
+    row(
+        text,
+        "request, 99 of 100 within",
+        Lower,
+        sides.map(|side| side.latency.percentile(99.0)),
+        time,
+    );
+    row(text, "requests per second", Higher, sides.map(Measured::rate), |rate| {
+        grouped(rate.round() as u64)
+    });
     row(text, "bulk transfer past the proxy", Higher, sides.map(Measured::throughput), |bytes| {
         format!("{}/s", size(bytes))
     });
-    row(text, "packets per request", Lower, sides.map(|side| side.per_request(side.wire.packets)), three_digits);
-    row(text, "bytes on the wire per request", Lower, sides.map(|side| side.per_request(side.wire.bytes)), size);
+    row(
+        text,
+        "packets per request",
+        Lower,
+        sides.map(|side| side.per_request(side.wire.packets)),
+        three_digits,
+    );
+    row(
+        text,
+        "bytes on the wire per request",
+        Lower,
+        sides.map(|side| side.per_request(side.wire.bytes)),
+        size,
+    );
 }
 
 enum Better {
@@ -65,7 +91,13 @@ enum Better {
     Higher,
 }
 
-fn row(text: &mut String, name: &str, better: Better, [without, with]: [f64; 2], shown: impl Fn(f64) -> String) {
+fn row(
+    text: &mut String,
+    name: &str,
+    better: Better,
+    [without, with]: [f64; 2],
+    shown: impl Fn(f64) -> String,
+) {
     // What lies closer together can be noise.
     let is_better = match better {
         Better::Lower => with < without * 0.95,
@@ -74,10 +106,17 @@ fn row(text: &mut String, name: &str, better: Better, [without, with]: [f64; 2],
     let style = if is_better { BETTER } else { Style::new() };
     let ratio = match with / without {
         ratio if !ratio.is_finite() => String::new(),
-        ratio if ratio > 0.0 && ratio < 0.01 => format!("÷ {}", grouped((1.0 / ratio).round() as u64)),
+        ratio if ratio > 0.0 && ratio < 0.01 => {
+            format!("÷ {}", grouped((1.0 / ratio).round() as u64))
+        }
         ratio => format!("× {}", three_digits(ratio)),
     };
-    let _ = writeln!(text, "  {name:<30}{:>15}{:>15}{style}{ratio:>14}{style:#}", shown(without), shown(with));
+    let _ = writeln!(
+        text,
+        "  {name:<30}{:>15}{:>15}{style}{ratio:>14}{style:#}",
+        shown(without),
+        shown(with)
+    );
 }
 
 fn ways(text: &mut String, outcome: &Outcome) {
@@ -85,7 +124,11 @@ fn ways(text: &mut String, outcome: &Outcome) {
     let mut line = |name: &str, count: u64, note: &str| {
         let _ = writeln!(text, "  {name:<18}{:>12}  {note}", grouped(count));
     };
-    line("flows paired", counters.get("paired"), &format!("of {} connections", outcome.connections));
+    line(
+        "flows paired",
+        counters.get("paired"),
+        &format!("of {} connections", outcome.connections),
+    );
     let (direct, by_tcp) = outcome.messages();
     let bytes = quantity(counters.get("direct_bytes") as f64, Unit::Bytes);
     line("messages direct", direct, &format!("{} %, {bytes}", percent(outcome)));
@@ -99,7 +142,8 @@ fn ways(text: &mut String, outcome: &Outcome) {
 }
 
 fn closing(outcome: &Outcome) -> String {
-    let [without, with] = [&outcome.without, &outcome.with].map(|side| side.latency.percentile(50.0));
+    let [without, with] =
+        [&outcome.without, &outcome.with].map(|side| side.latency.percentile(50.0));
     format!(
         "A request through the sidecar took {BETTER}{}{BETTER:#} of its time without shunt, and {} %\n\
          of the messages bypassed the TCP/IP stack. The applications did not change.\n\
@@ -114,7 +158,10 @@ fn closing(outcome: &Outcome) -> String {
 fn percent(outcome: &Outcome) -> String {
     let (direct, by_tcp) = outcome.messages();
     let thousandths = u128::from(direct) * 100_000 / u128::from((direct + by_tcp).max(1));
-    format!("{}.{:03}", thousandths / 1000, thousandths % 1000).trim_end_matches('0').trim_end_matches('.').to_owned()
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+        .trim_end_matches('0')
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 /// With commas between the thousands.
@@ -186,7 +233,10 @@ impl Measured {
 impl Outcome {
     /// Messages that bypassed TCP, and those that did not though their socket was enrolled.
     fn messages(&self) -> (u64, u64) {
-        (self.counters.get("direct_messages"), causes().map(|(cause, _)| self.counters.get(cause)).sum())
+        (
+            self.counters.get("direct_messages"),
+            causes().map(|(cause, _)| self.counters.get(cause)).sum(),
+        )
     }
 }
 
@@ -248,7 +298,10 @@ mod tests {
     fn a_share_is_all_only_if_it_is() {
         let with = |direct: u64, refresh: u64| {
             let json = format!(r#"{{"direct_messages": {direct}, "refresh": {refresh}}}"#);
-            percent(&Outcome { counters: serde_json::from_str(&json).expect("counters"), ..outcome() })
+            percent(&Outcome {
+                counters: serde_json::from_str(&json).expect("counters"),
+                ..outcome()
+            })
         };
         assert_eq!(with(10, 0), "100");
         assert_eq!(with(9_999_999, 1), "99.999");
@@ -258,7 +311,9 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+        for (number, expected) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(grouped(number), expected);
         }
     }

@@ -13,8 +13,8 @@ use crate::bench::agent::{Agent, Counters};
 use crate::bench::traffic;
 use crate::bench::wire::Wire;
 
-/// Requests on each connection before anything counts: what runs here contains the system call splice, so a connection becomes direct
-/// after 256 reads that were none.
+/// Requests on each connection before anything counts: what runs here contains the system call
+/// splice, so a connection becomes direct after 256 reads that were none.
 const WARM_UP: usize = 600;
 
 /// The servers' ports, and the proxy's: the client's connections for requests are REDIRECTed to it.
@@ -81,7 +81,13 @@ impl Scene {
     }
 
     /// Sends requests over `connections` connections at the same time for `length`.
-    pub fn requests(&self, side: Side, connections: usize, length: Duration, measured: &mut Measured) -> Result<()> {
+    pub fn requests(
+        &self,
+        side: Side,
+        connections: usize,
+        length: Duration,
+        measured: &mut Measured,
+    ) -> Result<()> {
         let clients = self.connect(side, side.ports().requests, connections)?;
         for client in &clients {
             let mut buffer = vec![0x5a; MESSAGE];
@@ -92,11 +98,15 @@ impl Scene {
         let before = self.wire()?;
         let start = Instant::now();
         let latencies: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> =
-                clients.iter().map(|client| scope.spawn(|| send_requests(client, start + length))).collect();
+            let threads: Vec<_> = clients
+                .iter()
+                .map(|client| scope.spawn(|| send_requests(client, start + length)))
+                .collect();
             threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .map(|thread| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
                 .collect()
         });
         let time = start.elapsed();
@@ -116,8 +126,8 @@ impl Scene {
     /// Sends as much as goes through one connection for `length`, straight to the server.
     pub fn bulk(&self, side: Side, length: Duration, measured: &mut Measured) -> Result<()> {
         for client in self.connect(side, side.ports().bulk, 1)? {
-            let (bytes, time) =
-                traffic::send_bulk(&client, traffic::BULK, length, |_| {}).context("the bulk transfer failed")?;
+            let (bytes, time) = traffic::send_bulk(&client, traffic::BULK, length, |_| {})
+                .context("the bulk transfer failed")?;
             measured.throughputs.push(bytes as f64 / time.as_secs_f64());
         }
         Ok(())
@@ -129,7 +139,9 @@ impl Scene {
             socket.connect(&at(port).into())?;
             traffic::prepare(socket)
         };
-        let clients = self.on(self.bed.client(), side, || (0..count).map(|_| connect()).collect::<Result<_, _>>())?;
+        let clients = self.on(self.bed.client(), side, || {
+            (0..count).map(|_| connect()).collect::<Result<_, _>>()
+        })?;
         clients.context("cannot connect to the server")
     }
 
@@ -139,7 +151,12 @@ impl Scene {
     }
 
     /// Runs `work` on a host, inside the cgroup for the one side and outside for the other.
-    fn on<T: Send>(&self, host: &Namespace, side: Side, work: impl FnOnce() -> T + Send) -> Result<T> {
+    fn on<T: Send>(
+        &self,
+        host: &Namespace,
+        side: Side,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T> {
         Ok(host.run(|| {
             if side == Side::With {
                 self.bed.cgroup().enter()?;

@@ -19,11 +19,14 @@ pub struct Server {
 impl Server {
     /// Listens on `address` in the namespace and cgroup of the calling thread.
     pub fn start(address: SocketAddr, service: Service) -> io::Result<Self> {
-        let listener = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let listener =
+            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         listener.bind(&address.into())?;
         listener.listen(128)?;
         let own = listener.try_clone()?;
-        let acceptor = thread::Builder::new().name("demo-server".into()).spawn(move || accept(&own, service))?;
+        let acceptor = thread::Builder::new()
+            .name("demo-server".into())
+            .spawn(move || accept(&own, service))?;
         Ok(Self { listener, acceptor: Some(acceptor) })
     }
 }

@@ -43,10 +43,11 @@ pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
         left == 0
     };
     for segment in image.segments.iter().filter(|segment| segment.executable) {
-        let found = image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
-            Machine::X86_64 => x86_64(image, proof, &mut exhausted, address, chunk),
-            Machine::Aarch64 => aarch64(image, proof, &mut exhausted, address, chunk),
-        })?;
+        let found =
+            image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
+                Machine::X86_64 => x86_64(image, proof, &mut exhausted, address, chunk),
+                Machine::Aarch64 => aarch64(image, proof, &mut exhausted, address, chunk),
+            })?;
         if found {
             return Ok(true);
         }
@@ -56,39 +57,43 @@ pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
 
 /// Whether the code of an image hands one of these addresses to `dlsym` as the name to look up.
 pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
-    let to_dlsym = |address, following: &[u8]| calls(image, &image.dlsym, false, address, following);
+    let to_dlsym =
+        |address, following: &[u8]| calls(image, &image.dlsym, false, address, following);
     for segment in image.segments.iter().filter(|segment| segment.executable) {
-        let found = image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
-            Machine::X86_64 => {
-                // lea name(%rip),%rsi
-                let relative = memmem::find_iter(chunk, b"\x48\x8d\x35").any(|at| {
-                    let (following, here) = after(address, chunk, at + 7);
-                    number(chunk, at + 3)
-                        .is_some_and(|distance| names.contains(&here.wrapping_add_signed(distance.into())))
-                        && to_dlsym(here, following)
-                });
-                // mov $name,%esi, in what is not position-independent
-                relative
-                    || names.iter().filter_map(|name| u32::try_from(*name).ok()).any(|name| {
-                        memmem::find_iter(chunk, &name.to_le_bytes()).any(|at| {
-                            let (following, here) = after(address, chunk, at + 4);
-                            chunk[..at].ends_with(b"\xbe") && to_dlsym(here, following)
+        let found =
+            image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
+                Machine::X86_64 => {
+                    // lea name(%rip),%rsi
+                    let relative = memmem::find_iter(chunk, b"\x48\x8d\x35").any(|at| {
+                        let (following, here) = after(address, chunk, at + 7);
+                        number(chunk, at + 3).is_some_and(|distance| {
+                            names.contains(&here.wrapping_add_signed(distance.into()))
+                        }) && to_dlsym(here, following)
+                    });
+                    // mov $name,%esi, in what is not position-independent
+                    relative
+                        || names.iter().filter_map(|name| u32::try_from(*name).ok()).any(|name| {
+                            memmem::find_iter(chunk, &name.to_le_bytes()).any(|at| {
+                                let (following, here) = after(address, chunk, at + 4);
+                                chunk[..at].ends_with(b"\xbe") && to_dlsym(here, following)
+                            })
                         })
+                }
+                Machine::Aarch64 => {
+                    // adrp x1,name; add x1,x1,#:lo12:name
+                    words(chunk).enumerate().any(|(index, word)| {
+                        let Some(page) = page(word, address.wrapping_add(index as u64 * 4), 1)
+                        else {
+                            return false;
+                        };
+                        let (following, here) = after(address, chunk, index * 4 + 4);
+                        let low =
+                            words(following).take(8).find(|word| word & 0xffc0_03ff == 0x9100_0021);
+                        let name = low.map(|add| page.wrapping_add(u64::from(add >> 10 & 0xfff)));
+                        name.is_some_and(|name| names.contains(&name)) && to_dlsym(here, following)
                     })
-            }
-            Machine::Aarch64 => {
-                // adrp x1,name; add x1,x1,#:lo12:name
-                words(chunk).enumerate().any(|(index, word)| {
-                    let Some(page) = page(word, address.wrapping_add(index as u64 * 4), 1) else {
-                        return false;
-                    };
-                    let (following, here) = after(address, chunk, index * 4 + 4);
-                    let low = words(following).take(8).find(|word| word & 0xffc0_03ff == 0x9100_0021);
-                    let name = low.map(|add| page.wrapping_add(u64::from(add >> 10 & 0xfff)));
-                    name.is_some_and(|name| names.contains(&name)) && to_dlsym(here, following)
-                })
-            }
-        })?;
+                }
+            })?;
         if found {
             return Ok(true);
         }
@@ -99,7 +104,13 @@ pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
 /// The number as an immediate operand.
 const X86_64_NUMBER: &[u8] = &275u32.to_le_bytes();
 
-fn x86_64(image: &Image, proof: Proof, exhausted: &mut dyn FnMut() -> bool, address: u64, chunk: &[u8]) -> bool {
+fn x86_64(
+    image: &Image,
+    proof: Proof,
+    exhausted: &mut dyn FnMut() -> bool,
+    address: u64,
+    chunk: &[u8],
+) -> bool {
     memmem::find_iter(chunk, X86_64_NUMBER).any(|at| {
         let before = &chunk[..at];
         let (following, here) = after(address, chunk, at + X86_64_NUMBER.len());
@@ -107,7 +118,8 @@ fn x86_64(image: &Image, proof: Proof, exhausted: &mut dyn FnMut() -> bool, addr
         // mov $imm32,%eax; mov $imm32,%rax; push and pop %rax
         let kernel = before.ends_with(b"\xb8") || before.ends_with(b"\x48\xc7\xc0") || pushed(0x58);
         // The same with %rdi.
-        let argument = before.ends_with(b"\xbf") || before.ends_with(b"\x48\xc7\xc7") || pushed(0x5f);
+        let argument =
+            before.ends_with(b"\xbf") || before.ends_with(b"\x48\xc7\xc7") || pushed(0x5f);
         // mov $imm32,(%rsp): the first argument, as Go passed it before 1.17.
         let stack = before.ends_with(b"\x48\xc7\x04\x24");
         (kernel || argument) && exhausted()
@@ -120,7 +132,13 @@ fn x86_64(image: &Image, proof: Proof, exhausted: &mut dyn FnMut() -> bool, addr
 /// `syscall`
 const SYSCALL: &[u8] = b"\x0f\x05";
 
-fn aarch64(image: &Image, proof: Proof, exhausted: &mut dyn FnMut() -> bool, address: u64, chunk: &[u8]) -> bool {
+fn aarch64(
+    image: &Image,
+    proof: Proof,
+    exhausted: &mut dyn FnMut() -> bool,
+    address: u64,
+    chunk: &[u8],
+) -> bool {
     words(chunk).enumerate().any(|(index, word)| {
         // movz with any register, of 32 or 64 bits
         if word & 0x7fff_ffe0 != 0x5280_0000 | 76 << 5 {
@@ -256,12 +274,18 @@ mod tests {
 
     #[test]
     fn a_number_in_the_register_of_the_kernel_counts_with_the_instruction_that_enters_it() {
-        let loads: [&[&[u8]]; 3] =
-            [&[b"\xb8\x13\x01\0\0"], &[b"\x48\xc7\xc0\x13\x01\0\0"], &[b"\x68\x13\x01\0\0", b"\x58"]];
+        let loads: [&[&[u8]]; 3] = [
+            &[b"\xb8\x13\x01\0\0"],
+            &[b"\x48\xc7\xc0\x13\x01\0\0"],
+            &[b"\x68\x13\x01\0\0", b"\x58"],
+        ];
         for load in loads {
             let with = |rest: &[&[u8]]| [load.concat(), rest.concat()].concat();
             assert!(x86(&[&with(&[NOPS, b"\x0f\x05"])], None, Proof::Call), "{load:x?}");
-            assert!(!x86(&[&with(&[NOPS, NOPS, NOPS, b"\x0f\x05"])], None, Proof::Call), "{load:x?}");
+            assert!(
+                !x86(&[&with(&[NOPS, NOPS, NOPS, b"\x0f\x05"])], None, Proof::Call),
+                "{load:x?}"
+            );
             assert!(!x86(&[&with(&[NOPS])], None, Proof::Call), "{load:x?}");
         }
         // tee's number, and a push that is the index of a stub of the linker

@@ -165,7 +165,11 @@ impl<'a> Image<'a> {
         }
     }
 
-    fn parse<'d>(content: &'a dyn ReadAt, machine: Machine, data: impl ReadRef<'d>) -> Result<Self, Error> {
+    fn parse<'d>(
+        content: &'a dyn ReadAt,
+        machine: Machine,
+        data: impl ReadRef<'d>,
+    ) -> Result<Self, Error> {
         fn or<E>(what: &'static str) -> impl Fn(E) -> Error {
             move |_| Error::Malformed(what)
         }
@@ -324,7 +328,8 @@ impl<'a> Image<'a> {
         while done < segment.size {
             let size = (segment.size - done).min(buffer.len() as u64) as usize;
             let chunk = &mut buffer[..size];
-            let (Some(offset), Some(address)) = (segment.offset.checked_add(done), segment.address.checked_add(done))
+            let (Some(offset), Some(address)) =
+                (segment.offset.checked_add(done), segment.address.checked_add(done))
             else {
                 return Err(Error::Malformed("a segment that wraps around"));
             };

@@ -62,7 +62,9 @@ impl Mapping {
     /// memory.
     pub fn is_memory(&self) -> bool {
         let name = self.name.as_os_str().as_bytes();
-        [&b"/memfd:"[..], b"/SYSV", b"/dev/zero", b"/anon_hugepage"].iter().any(|prefix| name.starts_with(prefix))
+        [&b"/memfd:"[..], b"/SYSV", b"/dev/zero", b"/anon_hugepage"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
     }
 
     /// The link to the mapped file itself, wherever it lies and whether or not it is still there.
@@ -101,13 +103,15 @@ mod tests {
 
     #[test]
     fn a_library_is_an_executable_file_and_a_link_in_map_files() {
-        let library = parse("7f15a000-7f15c000 r-xp 00028000 fe:00 1052   /lib/with space (deleted)");
+        let library =
+            parse("7f15a000-7f15c000 r-xp 00028000 fe:00 1052   /lib/with space (deleted)");
         assert_eq!(library.name, Path::new("/lib/with space (deleted)"));
         assert_eq!((library.device.as_str(), library.inode), ("fe:00", 1052));
         assert!(library.is_executable_file() && !library.is_memory() && !library.is_socket());
         let link = library.link(Path::new("/proc/7"));
         assert_eq!(link, Path::new("/proc/7/map_files/7f15a000-7f15c000"));
-        let low = parse("0041f000-006d2000 r-xp 00000000 fe:00 7   /bin/python").link(Path::new("/"));
+        let low =
+            parse("0041f000-006d2000 r-xp 00000000 fe:00 7   /bin/python").link(Path::new("/"));
         assert_eq!(low, Path::new("/map_files/41f000-6d2000"));
     }
 

@@ -143,10 +143,13 @@ impl Examiner {
         let mut seen = HashSet::new();
         for mapping in mapping::read(&process)? {
             if mapping.is_socket() {
-                let because = format!("maps {}, as TCP_ZEROCOPY_RECEIVE does", mapping.name.display());
+                let because =
+                    format!("maps {}, as TCP_ZEROCOPY_RECEIVE does", mapping.name.display());
                 strongest = strongest.or(Finding { reads: Reads::Splices, because });
             }
-            if !mapping.is_executable_file() || !seen.insert((mapping.device.clone(), mapping.inode)) {
+            if !mapping.is_executable_file()
+                || !seen.insert((mapping.device.clone(), mapping.inode))
+            {
                 continue;
             }
             let (file, of_file) = reopen(&process, &mapping)?;
@@ -163,14 +166,21 @@ impl Examiner {
     }
 
     /// What a file says, from memory if it has been read before.
-    fn judge(&mut self, file: &File, identity: Identity, name: &Path, memory: bool) -> Result<Finding, Error> {
+    fn judge(
+        &mut self,
+        file: &File,
+        identity: Identity,
+        name: &Path,
+        memory: bool,
+    ) -> Result<Finding, Error> {
         let evidence = match self.files.get(&identity) {
             Some(evidence) => *evidence,
             None => {
                 let evidence = match rules::judge(file) {
                     // As with anonymous memory: a JIT compiler's output.
                     Err(image::Error::NotElf) if memory => rules::Evidence::Nothing,
-                    judged => judged.map_err(|source| Error::Unsuitable { path: name.to_owned(), source })?,
+                    judged => judged
+                        .map_err(|source| Error::Unsuitable { path: name.to_owned(), source })?,
                 };
                 if self.files.len() >= REMEMBERED {
                     self.files.clear();
@@ -198,8 +208,11 @@ impl Finding {
 fn open(path: &Path) -> Result<(File, Identity), Error> {
     use std::os::unix::fs::OpenOptionsExt;
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
-    let file =
-        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(unreadable)?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(Error::Unsuitable { path: path.to_owned(), source: image::Error::NotElf });
@@ -211,12 +224,17 @@ fn open(path: &Path) -> Result<(File, Identity), Error> {
 /// the process's mount namespace, if that is the same inode.
 fn reopen(process: &Path, mapping: &Mapping) -> Result<(File, Identity), Error> {
     match open(&mapping.link(process)) {
-        Err(Error::Unreadable { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(Error::Unreadable { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied => {}
         opened => return opened,
     }
     let name = mapping.name.strip_prefix("/").unwrap_or(&mapping.name);
     let (file, identity) = open(&process.join("root").join(name))?;
     // Not the device: that of maps is the file system's, which need not be what stat says (btrfs,
     // overlayfs).
-    if identity.inode == mapping.inode { Ok((file, identity)) } else { Err(Error::Replaced(mapping.name.clone())) }
+    if identity.inode == mapping.inode {
+        Ok((file, identity))
+    } else {
+        Err(Error::Replaced(mapping.name.clone()))
+    }
 }

@@ -35,9 +35,12 @@ impl Evidence {
         match self {
             Self::Nothing => Reads::Receives,
             Self::Imports => Reads::Splices,
-            Self::ImportsWeakly | Self::Python | Self::Go | Self::Calls | Self::LooksUp | Self::Names => {
-                Reads::MaySplice
-            }
+            Self::ImportsWeakly
+            | Self::Python
+            | Self::Go
+            | Self::Calls
+            | Self::LooksUp
+            | Self::Names => Reads::MaySplice,
         }
     }
 }

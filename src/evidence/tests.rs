@@ -1,5 +1,5 @@
-//! Real programs, as `.ci/install` and `vm-tests/applications/install` leave them, and small ones that
-//! are compiled here.
+//! Real programs, as `.ci/install` and `vm-tests/applications/install` leave them, and small ones
+//! that are compiled here.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,8 @@ use super::*;
 
 /// An installed program.
 fn program(name: &str) -> PathBuf {
-    let elsewhere = ["/usr/bin", "/usr/sbin", "/lib/systemd", "/usr/lib/systemd"].map(PathBuf::from);
+    let elsewhere =
+        ["/usr/bin", "/usr/sbin", "/lib/systemd", "/usr/lib/systemd"].map(PathBuf::from);
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let home = std::env::home_dir().unwrap_or_default();
     let rust = std::env::var_os("PATH").unwrap_or_default();
@@ -38,7 +39,11 @@ fn run(command: &mut Command) -> String {
 fn c(directory: &TempDir, source: &str, options: &[&str]) -> PathBuf {
     let (file, program_file) = (directory.path().join("c.c"), directory.path().join("c"));
     fs::write(&file, source).expect("write a source");
-    run(Command::new(program("cc")).args(["-O2", "-o"]).arg(&program_file).arg(&file).args(options));
+    run(Command::new(program("cc"))
+        .args(["-O2", "-o"])
+        .arg(&program_file)
+        .arg(&file)
+        .args(options));
     program_file
 }
 
@@ -77,7 +82,8 @@ fn judge_linked(name: &str) -> Finding {
     let program_file = program(name);
     let listed = Command::new("ldd").arg(&program_file).output().expect("run ldd");
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let words = listed.lines().filter_map(|line| line.split_whitespace().find(|w| w.starts_with('/')));
+    let words =
+        listed.lines().filter_map(|line| line.split_whitespace().find(|w| w.starts_with('/')));
     let mut examiner = Examiner::new();
     std::iter::once(program_file.as_path())
         .chain(words.map(Path::new))
@@ -153,15 +159,19 @@ fn envoy_and_node_only_receive_though_their_javascript_has_splice() {
 fn running_servers_only_receive() {
     let directory = directory();
     let configuration = directory.path().join("nginx.conf");
-    let text = format!("daemon off; pid {0}/pid; error_log stderr; events {{}}", configuration.display());
+    let text =
+        format!("daemon off; pid {0}/pid; error_log stderr; events {{}}", configuration.display());
     fs::write(&configuration, text.replace("nginx.conf", "nginx")).expect("write a configuration");
     fs::create_dir(directory.path().join("nginx")).expect("make a directory");
     let nginx = Running::start(Command::new(program("nginx")).arg("-c").arg(&configuration));
     assert_eq!(told(&nginx.examine()), RECEIVES);
     let mut redis = Command::new(program("redis-server"));
-    let redis = Running::start(redis.args(["--port", "0", "--unixsocket", "socket"]).current_dir(&directory));
+    let redis = Running::start(
+        redis.args(["--port", "0", "--unixsocket", "socket"]).current_dir(&directory),
+    );
     assert_eq!(told(&redis.examine()), RECEIVES);
-    let node = Running::start(Command::new(program("node")).args(["-e", "setInterval(() => {}, 1e6)"]));
+    let node =
+        Running::start(Command::new(program("node")).args(["-e", "setInterval(() => {}, 1e6)"]));
     assert_eq!(told(&node.examine()), RECEIVES);
 }
 
@@ -305,7 +315,8 @@ const INCLUDES: &str = "#define _GNU_SOURCE
 #[test]
 fn a_c_program_is_judged_by_the_way_in_which_it_splices() {
     let directory = directory();
-    let judged = |body: &str, options: &[&str]| judge(&c(&directory, &format!("{INCLUDES}{body}"), options));
+    let judged =
+        |body: &str, options: &[&str]| judge(&c(&directory, &format!("{INCLUDES}{body}"), options));
     let plain = "int main() { return splice(0, 0, 1, 0, 1, 0); }";
     let weak = "#pragma weak splice
         int main() { return splice ? splice(0, 0, 1, 0, 1, 0) : 0; }";
@@ -317,7 +328,8 @@ fn a_c_program_is_judged_by_the_way_in_which_it_splices() {
     assert_eq!(judged(plain, &["-static"]), rules::Evidence::Calls);
     assert_eq!(judged(plain, &["-static-pie"]), rules::Evidence::Calls);
     assert_eq!(judged(weak, &[]), rules::Evidence::ImportsWeakly);
-    for options in [&[][..], &["-fno-plt"], &["-no-pie"], &["-static"], &["-Wl,-z,lazy"], &["-O0"]] {
+    for options in [&[][..], &["-fno-plt"], &["-no-pie"], &["-static"], &["-Wl,-z,lazy"], &["-O0"]]
+    {
         assert_eq!(judged(number, options), rules::Evidence::Calls, "{options:?}");
     }
     for options in [&[][..], &["-fno-plt"], &["-no-pie"], &["-Os"]] {
@@ -343,10 +355,14 @@ fn the_system_call_in_assembly_is_seen_without_an_import() {
 fn a_library_counts_as_much_as_the_program() {
     let directory = directory();
     let library = directory.path().join("liblater.so");
-    let built =
-        c(&directory, &format!("{INCLUDES}int f() {{ return splice(0, 0, 1, 0, 1, 0); }}"), &["-shared", "-fPIC"]);
+    let built = c(
+        &directory,
+        &format!("{INCLUDES}int f() {{ return splice(0, 0, 1, 0, 1, 0); }}"),
+        &["-shared", "-fPIC"],
+    );
     fs::rename(built, &library).expect("rename");
-    let text = format!("{INCLUDES}int main(int n, char **v) {{ if (n > 1) dlopen(v[1], 2); pause(); }}");
+    let text =
+        format!("{INCLUDES}int main(int n, char **v) {{ if (n > 1) dlopen(v[1], 2); pause(); }}");
     let host = c(&directory, &text, &[]);
     assert_eq!(told(&Running::start(&mut Command::new(&host)).examine()), RECEIVES);
     let because = format!("imports splice ({})", library.display());
@@ -364,7 +380,10 @@ fn another_program_at_the_same_path_is_judged_anew() {
     };
     let pauses = format!("{INCLUDES}int main() {{ return pause(); }}");
     let splices = format!("{INCLUDES}int main() {{ pause(); return splice(0, 0, 1, 0, 1, 0); }}");
-    assert_eq!([reads(&pauses), reads(&splices), reads(&pauses)], [Reads::Receives, Reads::Splices, Reads::Receives]);
+    assert_eq!(
+        [reads(&pauses), reads(&splices), reads(&pauses)],
+        [Reads::Receives, Reads::Splices, Reads::Receives]
+    );
 }
 
 #[test]
@@ -372,7 +391,8 @@ fn the_libc_itself_is_no_evidence() {
     let maps = mapping::read(Path::new("/proc/self")).expect("read maps");
     let libc = maps.iter().find(|mapping| mapping.name.ends_with("libc.so.6"));
     // Where tests are linked statically, a program's own.
-    let path = libc.map_or_else(|| PathBuf::from("/lib64/ld-linux-x86-64.so.2"), |m| m.name.clone());
+    let path =
+        libc.map_or_else(|| PathBuf::from("/lib64/ld-linux-x86-64.so.2"), |m| m.name.clone());
     assert_eq!(judge(&path), rules::Evidence::Nothing);
 }
 

@@ -32,11 +32,16 @@ impl Netns {
     /// in there already.
     pub fn enter(&self) -> nix::Result<()> {
         let entered = setns(&self.file, CloneFlags::CLONE_NEWNET);
-        if entered.is_err() && Netns::current().is_ok_and(|current| current.is(self)) { Ok(()) } else { entered }
+        if entered.is_err() && Netns::current().is_ok_and(|current| current.is(self)) {
+            Ok(())
+        } else {
+            entered
+        }
     }
 
     fn is(&self, other: &Netns) -> bool {
-        let identity = |netns: &Netns| netns.file.metadata().map(|about| (about.dev(), about.ino())).ok();
+        let identity =
+            |netns: &Netns| netns.file.metadata().map(|about| (about.dev(), about.ino())).ok();
         identity(self).is_some() && identity(self) == identity(other)
     }
 }
@@ -53,7 +58,9 @@ pub fn all() -> HashMap<u64, Netns> {
             found.entry(about.ino()).or_insert(Netns { file });
         }
     };
-    for mounted in fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().filter_map(mounted) {
+    for mounted in
+        fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines().filter_map(mounted)
+    {
         add(Path::new(mounted), None);
     }
     // What is no process has neither.
@@ -89,7 +96,8 @@ mod tests {
     fn a_namespace_that_no_thread_is_in_is_found_by_who_holds_it_open() {
         let held = Namespace::new().expect("make a namespace (as root)");
         let inode = |netns: &Netns| netns.file.metadata().expect("ask").ino();
-        let there = held.run(|| inode(&Netns::current().expect("its namespace"))).expect("run inside");
+        let there =
+            held.run(|| inode(&Netns::current().expect("its namespace"))).expect("run inside");
         let (own, all) = (inode(&Netns::current().expect("a namespace")), all());
         assert!(all.contains_key(&own) && all.contains_key(&there));
         let entered = std::thread::spawn(move || {
@@ -103,9 +111,12 @@ mod tests {
     fn a_mounted_namespace_is_a_line_of_mountinfo() {
         let line = "79 30 0:4 net:[4026532345] /run/netns/blue rw shared:44 - nsfs nsfs rw";
         assert_eq!(mounted(line), Some("/run/netns/blue"));
-        for other in
-            ["79 30 0:4 / /proc rw - proc proc rw", "79 30 0:4 mnt:[4026532345] /x rw - nsfs nsfs rw", "79", ""]
-        {
+        for other in [
+            "79 30 0:4 / /proc rw - proc proc rw",
+            "79 30 0:4 mnt:[4026532345] /x rw - nsfs nsfs rw",
+            "79",
+            "",
+        ] {
             assert_eq!(mounted(other), None);
         }
     }

@@ -1,7 +1,9 @@
-//! Ids of network namespaces: by them a program may look up sockets in another namespace than its own.
+//! Ids of network namespaces: by them a program may look up sockets in another namespace than its
+//! own.
 //!
-//! Each namespace has names of its own for others (`ip netns list-id`); a name is given by whoever may administrate the namespace
-//! that has it (`RTM_NEWNSID`, CAP_NET_ADMIN), and it takes no right in the other one. include/uapi/linux/net_namespace.h.
+//! Each namespace has names of its own for others (`ip netns list-id`); a name is given by whoever
+//! may administrate the namespace that has it (`RTM_NEWNSID`, CAP_NET_ADMIN), and it takes no right
+//! in the other one. include/uapi/linux/net_namespace.h.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -35,7 +37,8 @@ const REMEMBERED: usize = 4096;
 pub struct NamespaceIds {
     socket: Socket,
     own: u64,
-    /// By the cookies of the namespaces: an inode number is given to another as soon as a namespace has gone.
+    /// By the cookies of the namespaces: an inode number is given to another as soon as a namespace
+    /// has gone.
     known: HashMap<u64, i32>,
     hidden: HashMap<u64, Instant>,
 }
@@ -51,8 +54,9 @@ impl NamespaceIds {
         Ok(NamespaceIds { socket, own, known: HashMap::new(), hidden: HashMap::new() })
     }
 
-    /// The id of the namespace with this cookie and this inode number, one of whose sockets is used by this thread of this process;
-    /// `None` if it cannot be found. If it has gone, its number may be that of another, and so may its id.
+    /// The id of the namespace with this cookie and this inode number, one of whose sockets is used
+    /// by this thread of this process; `None` if it cannot be found. If it has gone, its number may
+    /// be that of another, and so may its id.
     pub fn of(&mut self, cookie: u64, inode: u32, thread: u32, process: u32) -> Option<i32> {
         if u64::from(inode) == self.own {
             return Some(OWN);
@@ -86,8 +90,10 @@ impl NamespaceIds {
     fn ask(&mut self, namespace: &File) -> Option<i32> {
         let attributes = Attributes::new().with(NETNSA_FD, &descriptor(namespace));
         let request = request(libc::RTM_GETNSID, attributes);
-        let answers = self.socket.exchange("ask for the id of a network namespace", &[request]).ok()?;
-        let id = answers.iter().find_map(|body| attribute(body.get(RTGENMSG.len()..)?, NETNSA_NSID))?;
+        let answers =
+            self.socket.exchange("ask for the id of a network namespace", &[request]).ok()?;
+        let id =
+            answers.iter().find_map(|body| attribute(body.get(RTGENMSG.len()..)?, NETNSA_NSID))?;
         let id = i32::from_ne_bytes(id.try_into().ok()?);
         (id >= 0).then_some(id)
     }
@@ -95,7 +101,8 @@ impl NamespaceIds {
     /// Gives it an id, whichever is free.
     fn name(&mut self, namespace: &File) -> Result<(), Error> {
         let any = (-1i32).to_ne_bytes();
-        let attributes = Attributes::new().with(NETNSA_NSID, &any).with(NETNSA_FD, &descriptor(namespace));
+        let attributes =
+            Attributes::new().with(NETNSA_NSID, &any).with(NETNSA_FD, &descriptor(namespace));
         self.socket.send("name a network namespace", &[request(libc::RTM_NEWNSID, attributes)])
     }
 }
@@ -108,15 +115,18 @@ fn descriptor(namespace: &File) -> [u8; 4] {
     namespace.as_fd().as_raw_fd().to_ne_bytes()
 }
 
-/// The namespace with this inode number. The thread is in it, as a rule; it may have left it, and then somebody else is in it, has a
-/// descriptor of it, or has given it a name as ip(8) and container runtimes do.
+/// The namespace with this inode number. The thread is in it, as a rule; it may have left it, and
+/// then somebody else is in it, has a descriptor of it, or has given it a name as ip(8) and
+/// container runtimes do.
 fn find(namespace: u32, thread: u32, process: u32) -> Option<File> {
     let of_process = |number: u32| PathBuf::from(format!("/proc/{number}/ns/net"));
     let open = |path: PathBuf| {
         // Most of what is asked about is another namespace: that is found out without opening it.
         inode(&path).filter(|number| *number == u64::from(namespace))?;
         // A thread may have ended, or gone elsewhere, by now: then there are others.
-        File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace)))
+        File::open(path)
+            .ok()
+            .filter(|file| file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace)))
     };
     let likely = [of_process(thread), of_process(process)].into_iter();
     let threads = entries(format!("/proc/{process}/task")).map(|task| task.join("ns/net"));
@@ -148,11 +158,14 @@ mod tests {
         // No process is in it, but this one has a descriptor of it.
         let other = Namespace::new().expect("make a namespace (as root)");
         let here = std::process::id();
-        let namespace =
-            other.run(|| inode(Path::new("/proc/thread-self/ns/net"))).expect("enter it").expect("a number") as u32;
+        let namespace = other
+            .run(|| inode(Path::new("/proc/thread-self/ns/net")))
+            .expect("enter it")
+            .expect("a number") as u32;
         let id = ids.of(2, namespace, here, here).expect("an id");
         assert!(id >= 0);
-        let sleeper = || Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("start sleep");
+        let sleeper =
+            || Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("start sleep");
         let mut sleeper = other.run(sleeper).expect("enter it");
         assert_eq!(ids.of(3, namespace, sleeper.id(), 0), Some(id), "by a thread");
         drop(other);

@@ -1,5 +1,5 @@
-//! Names of containers. The kernel knows none: the node's files have them, by the ids that cgroups carry. No API server and no
-//! runtime's socket is asked.
+//! Names of containers. The kernel knows none: the node's files have them, by the ids that cgroups
+//! carry. No API server and no runtime's socket is asked.
 //!
 //! | | file | what it says |
 //! |---|---|---|
@@ -36,22 +36,31 @@ impl std::fmt::Display for ContainerName {
     }
 }
 
-/// The names of this node's containers by their ids. Files that are not there, or are not as expected, name nothing.
+/// The names of this node's containers by their ids. Files that are not there, or are not as
+/// expected, name nothing.
 pub fn by_id() -> HashMap<String, ContainerName> {
     below(Path::new("/"))
 }
 
 fn below(root: &Path) -> HashMap<String, ContainerName> {
     let mut names = HashMap::new();
-    for entry in fs::read_dir(root.join("var/lib/docker/containers")).into_iter().flatten().flatten() {
+    for entry in
+        fs::read_dir(root.join("var/lib/docker/containers")).into_iter().flatten().flatten()
+    {
         let id = entry.file_name().to_string_lossy().into_owned();
-        if let Some(name) = fs::read(entry.path().join("config.v2.json")).ok().and_then(|text| of_docker(&text)) {
+        if let Some(name) =
+            fs::read(entry.path().join("config.v2.json")).ok().and_then(|text| of_docker(&text))
+        {
             names.insert(id, name);
         }
     }
-    for entry in fs::read_dir(root.join("var/lib/containers/storage")).into_iter().flatten().flatten() {
+    for entry in
+        fs::read_dir(root.join("var/lib/containers/storage")).into_iter().flatten().flatten()
+    {
         if entry.file_name().to_string_lossy().ends_with("-containers") {
-            names.extend(of_storage(&fs::read(entry.path().join("containers.json")).unwrap_or_default()));
+            names.extend(of_storage(
+                &fs::read(entry.path().join("containers.json")).unwrap_or_default(),
+            ));
         }
     }
     // Last, since CRI-O's containers are in both, and this has their names in Kubernetes.
@@ -64,7 +73,8 @@ fn below(root: &Path) -> HashMap<String, ContainerName> {
 fn of_log(file: &str) -> Option<(String, ContainerName)> {
     let (rest, id) = file.strip_suffix(".log")?.rsplit_once('-')?;
     let mut parts = rest.split('_').map(str::to_owned);
-    let (Some(pod), Some(namespace), Some(container), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(pod), Some(namespace), Some(container), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
@@ -89,7 +99,8 @@ fn of_storage(text: &[u8]) -> impl Iterator<Item = (String, ContainerName)> {
         names: Vec<String>,
     }
     let all: Vec<Container> = serde_json::from_slice(text).unwrap_or_default();
-    all.into_iter().filter_map(|container| Some((container.id, alone(container.names.into_iter().next()?))))
+    all.into_iter()
+        .filter_map(|container| Some((container.id, alone(container.names.into_iter().next()?))))
 }
 
 fn alone(container: String) -> ContainerName {
@@ -127,13 +138,25 @@ mod tests {
 
     #[test]
     fn files_that_are_not_as_expected_name_nothing() {
-        for path in ["var/log/containers/other.log", "var/log/containers/a_b-c.log", "var/log/containers/a_b_c_d-e.log"]
-        {
+        for path in [
+            "var/log/containers/other.log",
+            "var/log/containers/a_b-c.log",
+            "var/log/containers/a_b_c_d-e.log",
+        ] {
             assert_eq!(with(path, ""), [], "{path}");
         }
-        for content in ["", "{}", "[", "[1]", r#"[{"names":["a"]}]"#, r#"[{"id":"a","names":[]}]"#] {
-            assert_eq!(with("var/lib/containers/storage/vfs-containers/containers.json", content), [], "{content}");
-            assert_eq!(with(&format!("var/lib/docker/containers/{ID}/config.v2.json"), content), [], "{content}");
+        for content in ["", "{}", "[", "[1]", r#"[{"names":["a"]}]"#, r#"[{"id":"a","names":[]}]"#]
+        {
+            assert_eq!(
+                with("var/lib/containers/storage/vfs-containers/containers.json", content),
+                [],
+                "{content}"
+            );
+            assert_eq!(
+                with(&format!("var/lib/docker/containers/{ID}/config.v2.json"), content),
+                [],
+                "{content}"
+            );
         }
     }
 }

@@ -78,14 +78,21 @@ impl Observer {
 
 fn pair(ends: &[FlowEnd], observer: &Observer) -> Vec<Flow> {
     let name = |end: &FlowEnd| (end.own.name.own, end.own.name.peer);
-    let mut servers: HashMap<(u32, u32), &FlowEnd> =
-        ends.iter().filter(|end| end.role == Role::Server as u32).map(|end| (name(end), end)).collect();
+    let mut servers: HashMap<(u32, u32), &FlowEnd> = ends
+        .iter()
+        .filter(|end| end.role == Role::Server as u32)
+        .map(|end| (name(end), end))
+        .collect();
     let mut flows = Vec::new();
     for client in ends.iter().filter(|end| end.role == Role::Client as u32) {
         let server = servers.remove(&(client.own.name.peer, client.own.name.own));
-        flows.push(Flow { client: Some(side(client, observer)), server: server.map(|end| side(end, observer)) });
+        flows.push(Flow {
+            client: Some(side(client, observer)),
+            server: server.map(|end| side(end, observer)),
+        });
     }
-    let alone = servers.into_values().map(|end| Flow { client: None, server: Some(side(end, observer)) });
+    let alone =
+        servers.into_values().map(|end| Flow { client: None, server: Some(side(end, observer)) });
     flows.extend(alone);
     flows.sort_by_key(|flow| {
         let end = flow.client.as_ref().or(flow.server.as_ref());
@@ -111,7 +118,11 @@ fn side(end: &FlowEnd, observer: &Observer) -> FlowSide {
             mode if mode == Mode::Tcp as u32 => "tcp",
             _ => "ended",
         },
-        why: if end.why == 0 { None } else { Counter::ALL.get(end.why as usize).map(|reason| reason.name()) },
+        why: if end.why == 0 {
+            None
+        } else {
+            Counter::ALL.get(end.why as usize).map(|reason| reason.name())
+        },
         direct_messages: end.direct_messages,
         direct_bytes: end.direct_bytes,
         tcp_bytes: end.tcp_bytes,
@@ -122,8 +133,11 @@ fn side(end: &FlowEnd, observer: &Observer) -> FlowSide {
 
 /// A v4-mapped address is shown as the IPv4 address that it stands for.
 pub(super) fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) -> SocketAddr {
-    let ip =
-        if v6 { Ipv6Addr::from(v6_bytes).to_canonical() } else { IpAddr::V4(Ipv4Addr::from(v4_bytes.to_ne_bytes())) };
+    let ip = if v6 {
+        Ipv6Addr::from(v6_bytes).to_canonical()
+    } else {
+        IpAddr::V4(Ipv4Addr::from(v4_bytes.to_ne_bytes()))
+    };
     SocketAddr::new(ip, port)
 }
 
@@ -168,10 +182,20 @@ mod tests {
 
     #[test]
     fn ends_are_paired_by_their_swapped_names_and_those_without_a_peer_stand_alone() {
-        let ends = [end(Role::Client, 1, 2), end(Role::Server, 4, 3), end(Role::Server, 2, 1), end(Role::Client, 5, 6)];
+        let ends = [
+            end(Role::Client, 1, 2),
+            end(Role::Server, 4, 3),
+            end(Role::Server, 2, 1),
+            end(Role::Client, 5, 6),
+        ];
         let cookies: Vec<_> = pair(&ends, &Observer::default())
             .iter()
-            .map(|flow| (flow.client.as_ref().map(|end| end.cookie), flow.server.as_ref().map(|end| end.cookie)))
+            .map(|flow| {
+                (
+                    flow.client.as_ref().map(|end| end.cookie),
+                    flow.server.as_ref().map(|end| end.cookie),
+                )
+            })
             .collect();
         assert_eq!(cookies, [(Some(1), Some(2)), (None, Some(4)), (Some(5), None)]);
     }
@@ -179,7 +203,10 @@ mod tests {
     #[test]
     fn addresses_are_shown_as_people_write_them() {
         let flow = side(&end(Role::Client, 80, 2), &Observer::default());
-        assert_eq!((flow.local.to_string(), flow.remote.to_string()), ("127.0.0.1:80".into(), "10.1.2.3:4660".into()));
+        assert_eq!(
+            (flow.local.to_string(), flow.remote.to_string()),
+            ("127.0.0.1:80".into(), "10.1.2.3:4660".into())
+        );
         let mapped = Ipv4Addr::new(10, 0, 0, 9).to_ipv6_mapped().octets();
         assert_eq!(address(true, 0, mapped, 7).to_string(), "10.0.0.9:7");
         assert_eq!(address(true, 0, Ipv6Addr::LOCALHOST.octets(), 7).to_string(), "[::1]:7");

@@ -1,5 +1,5 @@
-//! Who listens: the sockets of other processes, each asked through a copy of its descriptor, so that it does not matter which network
-//! namespace they are in.
+//! Who listens: the sockets of other processes, each asked through a copy of its descriptor, so
+//! that it does not matter which network namespace they are in.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -52,9 +52,12 @@ pub fn listeners() -> Listeners {
         match pidfd_getfd(opened_process, fd, PidfdGetfdFlags::empty()) {
             Ok(socket) => {
                 let listens = getsockopt(&socket, AcceptConn).unwrap_or(false);
-                let by_tcp = getsockopt(&socket, Protocol).is_ok_and(|protocol| protocol == nix::libc::IPPROTO_TCP);
+                let by_tcp = getsockopt(&socket, Protocol)
+                    .is_ok_and(|protocol| protocol == nix::libc::IPPROTO_TCP);
                 let cookie = getsockopt(&socket, Cookie).ok().filter(|_| listens && by_tcp);
-                found.listeners.extend(cookie.map(|cookie| Listener { cookie, process: process.name.clone() }));
+                found.listeners.extend(
+                    cookie.map(|cookie| Listener { cookie, process: process.name.clone() }),
+                );
             }
             Err(Errno::PERM | Errno::NOSYS) => {
                 found.hidden += 1;
@@ -77,7 +80,8 @@ pub fn listens(pid: u32, port: u16) -> bool {
         pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).is_ok_and(|socket| {
             let socket = socket2::Socket::from(socket);
             let at = socket.local_addr().ok().and_then(|address| address.as_socket());
-            getsockopt(&socket, AcceptConn).unwrap_or(false) && at.is_some_and(|at| at.port() == port)
+            getsockopt(&socket, AcceptConn).unwrap_or(false)
+                && at.is_some_and(|at| at.port() == port)
         })
     })
 }
@@ -90,14 +94,22 @@ mod tests {
     #[test]
     fn only_sockets_that_listen_are_found_with_the_name_of_their_process() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-        let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
-        let cookie = |socket: &dyn std::os::fd::AsFd| getsockopt(&socket.as_fd(), Cookie).expect("a cookie");
+        let other =
+            TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+        let cookie =
+            |socket: &dyn std::os::fd::AsFd| getsockopt(&socket.as_fd(), Cookie).expect("a cookie");
         let comm = std::fs::read_to_string("/proc/self/comm").expect("a name");
         let found = listeners().listeners;
-        let of = |cookie| found.iter().find(|listener| listener.cookie == cookie).map(|found| found.process.as_str());
+        let of = |cookie| {
+            found
+                .iter()
+                .find(|listener| listener.cookie == cookie)
+                .map(|found| found.process.as_str())
+        };
         assert_eq!(of(cookie(&listener)), Some(comm.trim_end()));
         assert_eq!(of(cookie(&other)), None);
-        let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("an address").port();
+        let port =
+            |address: std::io::Result<std::net::SocketAddr>| address.expect("an address").port();
         assert!(listens(std::process::id(), port(listener.local_addr())));
         assert!(!listens(std::process::id(), port(other.local_addr())));
         assert!(!listens(1, port(listener.local_addr())));

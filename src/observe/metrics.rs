@@ -1,7 +1,8 @@
 //! What an instance tells a monitoring system, in the text formats of Prometheus and OpenMetrics.
 //!
-//! A scrape reads a few counters. What only the sockets themselves know, such as how much went directly on those that are open, takes a
-//! look at each; that is done at most every few seconds, whoever asks how often.
+//! A scrape reads a few counters. What only the sockets themselves know, such as how much went
+//! directly on those that are open, takes a look at each; that is done at most every few seconds,
+//! whoever asks how often.
 
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -40,15 +41,35 @@ impl Format {
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("shunt_build_info", "gauge", "The version of the agent; always 1."),
     ("shunt_start_time_seconds", "gauge", "When the agent started, in seconds since 1970."),
-    ("shunt_draining", "gauge", "1 while the agent is being stopped: every message goes by TCP then."),
-    ("shunt_flows", "gauge", "Open flows: connections with both ends on this node whose client is enrolled."),
+    (
+        "shunt_draining",
+        "gauge",
+        "1 while the agent is being stopped: every message goes by TCP then.",
+    ),
+    (
+        "shunt_flows",
+        "gauge",
+        "Open flows: connections with both ends on this node whose client is enrolled.",
+    ),
     ("shunt_lanes", "gauge", "Lanes of open flows by the way that their next message goes."),
-    ("shunt_decisions", "counter", "How often each decision was taken; shunt stats explains each reason."),
+    (
+        "shunt_decisions",
+        "counter",
+        "How often each decision was taken; shunt stats explains each reason.",
+    ),
     ("shunt_messages", "counter", "Messages of enrolled sockets by the way that they went."),
     ("shunt_direct_bytes", "counter", "Bytes that went directly."),
     ("shunt_map_entries", "gauge", "Enrolled sockets in the socket map."),
-    ("shunt_map_max_entries", "gauge", "How many the socket map can hold; connections beyond go by TCP."),
-    ("shunt_program_runs", "counter", "Runs of each kernel program while sysctl kernel.bpf_stats_enabled was 1."),
+    (
+        "shunt_map_max_entries",
+        "gauge",
+        "How many the socket map can hold; connections beyond go by TCP.",
+    ),
+    (
+        "shunt_program_runs",
+        "counter",
+        "Runs of each kernel program while sysctl kernel.bpf_stats_enabled was 1.",
+    ),
     (
         "shunt_program_run_seconds",
         "counter",
@@ -101,7 +122,11 @@ impl Collector {
         let [tcp, direct, ended] = looked.sum.lanes.map(|lanes| lanes as f64);
         text.metric(
             "shunt_lanes",
-            &[(&[("mode", "direct")], direct), (&[("mode", "tcp")], tcp), (&[("mode", "ended")], ended)],
+            &[
+                (&[("mode", "direct")], direct),
+                (&[("mode", "tcp")], tcp),
+                (&[("mode", "ended")], ended),
+            ],
         );
 
         let mut by_tcp = 0;
@@ -118,11 +143,17 @@ impl Collector {
         }
         text.metric(
             "shunt_messages",
-            &[(&[("way", "direct")], looked.sum.direct_messages as f64), (&[("way", "tcp")], by_tcp as f64)],
+            &[
+                (&[("way", "direct")], looked.sum.direct_messages as f64),
+                (&[("way", "tcp")], by_tcp as f64),
+            ],
         );
         text.metric("shunt_direct_bytes", &[(&[], looked.sum.direct_bytes as f64)]);
         text.metric("shunt_map_entries", &[(&[("map", "socks")], looked.sum.sockets as f64)]);
-        text.metric("shunt_map_max_entries", &[(&[("map", "socks")], f64::from(self.instance.socks().max_entries()))]);
+        text.metric(
+            "shunt_map_max_entries",
+            &[(&[("map", "socks")], f64::from(self.instance.socks().max_entries()))],
+        );
 
         let mut runs = Vec::new();
         for (program, prog) in &self.programs {
@@ -135,7 +166,11 @@ impl Collector {
         }
         text.heading("shunt_program_run_seconds");
         for (program, _, nanoseconds) in &runs {
-            text.sample("shunt_program_run_seconds_total", &[("program", program)], *nanoseconds as f64 / 1e9);
+            text.sample(
+                "shunt_program_run_seconds_total",
+                &[("program", program)],
+                *nanoseconds as f64 / 1e9,
+            );
         }
         text.metric("shunt_look_seconds", &[(&[], looked.took.as_secs_f64())]);
         Ok(text.finish())
@@ -150,7 +185,8 @@ impl Collector {
         }
         let begun = Instant::now();
         let mut sum = Summary::of(&self.instance)?;
-        // What was in both a socket and the counter is in one of them now: a counter must not go back.
+        // What was in both a socket and the counter is in one of them now: a counter must not go
+        // back.
         sum.direct_messages = sum.direct_messages.max(looked.sum.direct_messages);
         sum.direct_bytes = sum.direct_bytes.max(looked.sum.direct_bytes);
         let now = Looked { at: Some(begun), took: begun.elapsed(), sum };
@@ -182,7 +218,8 @@ impl Text {
         let known = METRICS.iter().find(|(known, ..)| *known == name);
         let (kind, help) = known.map_or(("gauge", ""), |(_, kind, help)| (*kind, *help));
         // Prometheus' format names a counter as its samples, OpenMetrics without their suffix.
-        let suffix = if kind == "counter" && self.format == Format::Prometheus { "_total" } else { "" };
+        let suffix =
+            if kind == "counter" && self.format == Format::Prometheus { "_total" } else { "" };
         // Into a string: never fails.
         let _ = write!(self.out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n");
         kind
@@ -223,11 +260,15 @@ mod tests {
         let sample = "shunt_messages_total{way=\"direct\"} 3\n";
         assert_eq!(
             written(Format::Prometheus),
-            format!("# HELP shunt_messages_total {help}\n# TYPE shunt_messages_total counter\n{sample}{start}")
+            format!(
+                "# HELP shunt_messages_total {help}\n# TYPE shunt_messages_total counter\n{sample}{start}"
+            )
         );
         assert_eq!(
             written(Format::OpenMetrics),
-            format!("# HELP shunt_messages {help}\n# TYPE shunt_messages counter\n{sample}{start}# EOF\n")
+            format!(
+                "# HELP shunt_messages {help}\n# TYPE shunt_messages counter\n{sample}{start}# EOF\n"
+            )
         );
     }
 
@@ -255,7 +296,10 @@ mod tests {
     fn the_dashboard_and_the_alerts_ask_only_for_what_is_exported() {
         let dashboard = include_str!("../../deploy/grafana/shunt.json");
         serde_json::from_str::<serde_json::Value>(dashboard).expect("the dashboard is JSON");
-        for (what, text) in [("dashboard", dashboard), ("alerts", include_str!("../../deploy/prometheus/rules.yml"))] {
+        for (what, text) in [
+            ("dashboard", dashboard),
+            ("alerts", include_str!("../../deploy/prometheus/rules.yml")),
+        ] {
             let asked = names(text);
             assert!(asked.len() > 3, "{what}: {asked:?}");
             assert!(asked.is_subset(&exported()), "{what}: {:?}", asked.difference(&exported()));

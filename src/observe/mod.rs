@@ -1,5 +1,6 @@
-//! What an instance shows: its open flows with the processes and pods behind them, its counters, its lanes' changes, its metrics; who
-//! listens on this machine; and what any program in the kernel shows.
+//! What an instance shows: its open flows with the processes and pods behind them, its counters,
+//! its lanes' changes, its metrics; who listens on this machine; and what any program in the kernel
+//! shows.
 
 mod container_name;
 mod flow;

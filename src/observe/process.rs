@@ -1,4 +1,5 @@
-//! Which process holds a socket: the kernel shows the socket's inode number among the files of the process.
+//! Which process holds a socket: the kernel shows the socket's inode number among the files of the
+//! process.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -24,18 +25,30 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Looks through `/proc`. Processes that go while it looks, or that it may not look into, are left out.
+    /// Looks through `/proc`. Processes that go while it looks, or that it may not look into, are
+    /// left out.
     pub fn now() -> Processes {
         let mut found = Processes::default();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
             let folder = entry.path().join("fd");
-            let (Ok(files), Ok(folder)) = (fs::read_dir(&folder), fs::File::open(&folder)) else { continue };
+            let (Ok(files), Ok(folder)) = (fs::read_dir(&folder), fs::File::open(&folder)) else {
+                continue;
+            };
             let mut number = None;
             for file in files.flatten() {
                 let target = readlinkat(&folder, file.file_name().as_os_str()).ok();
-                let Some(inode) = target.as_deref().and_then(OsStr::to_str).and_then(socket_inode) else { continue };
-                let Some(fd) = file.file_name().to_str().and_then(|number| number.parse().ok()) else { continue };
+                let Some(inode) = target.as_deref().and_then(OsStr::to_str).and_then(socket_inode)
+                else {
+                    continue;
+                };
+                let Some(fd) = file.file_name().to_str().and_then(|number| number.parse().ok())
+                else {
+                    continue;
+                };
                 let number = *number.get_or_insert_with(|| {
                     let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
                     found.all.push(Process { pid, name: name.trim_end().to_owned() });
@@ -78,7 +91,8 @@ mod tests {
     #[test]
     fn a_socket_of_this_process_leads_to_this_process() {
         let socket = TcpListener::bind("127.0.0.1:0").expect("listen");
-        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("read the link");
+        let link =
+            fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("read the link");
         let inode = socket_inode(link.to_str().expect("text")).expect("an inode");
         let found = Processes::now();
         assert_eq!(found.holding(inode).map(|process| process.pid), Some(std::process::id()));
@@ -88,7 +102,8 @@ mod tests {
     #[test]
     fn only_sockets_have_a_socket_inode() {
         assert_eq!(socket_inode("socket:[42]"), Some(42));
-        for other in ["pipe:[42]", "/dev/null", "socket:[]", "socket:[4", "anon_inode:[eventpoll]"] {
+        for other in ["pipe:[42]", "/dev/null", "socket:[]", "socket:[4", "anon_inode:[eventpoll]"]
+        {
             assert_eq!(socket_inode(other), None, "{other}");
         }
     }

@@ -8,8 +8,9 @@ use bpf_asm::insn::{decode, helper_id, helper_name};
 use bpf_asm::text::{Function, Line, Map as MapName, Reference, Section, Target, Unit};
 use syscalls::{Btf, BtfObject, Map, Prog};
 
-/// The instructions of a program as the verifier rewrote them: loads from the context are loads from the kernel's structures, and
-/// helpers are addresses of functions of the kernel, shown by these functions' names.
+/// The instructions of a program as the verifier rewrote them: loads from the context are loads
+/// from the kernel's structures, and helpers are addresses of functions of the kernel, shown by
+/// these functions' names.
 ///
 /// # Errors
 /// If the kernel does not show the instructions, which takes CAP_BPF.
@@ -23,10 +24,16 @@ pub fn program(prog: &Prog) -> Result<Unit> {
     }
     let found = Some(code.clone());
     let mut names = Names { maps: Vec::new(), symbols: None };
-    let references = names.take_out(&mut code).with_context(|| format!("cannot make sense of '{}'", prog.name()))?;
+    let references = names
+        .take_out(&mut code)
+        .with_context(|| format!("cannot make sense of '{}'", prog.name()))?;
     let mut section = Section { code: decode(&code), references, found, ..Section::default() };
     describe(prog, &mut section)?;
-    Ok(Unit { maps: names.maps.into_iter().map(|(_, map)| map).collect(), sections: vec![section], ..Unit::default() })
+    Ok(Unit {
+        maps: names.maps.into_iter().map(|(_, map)| map).collect(),
+        sections: vec![section],
+        ..Unit::default()
+    })
 }
 
 /// Names functions and lines, as far as the program came with BTF.
@@ -42,7 +49,11 @@ fn describe(prog: &Prog, section: &mut Section) -> Result<()> {
     };
     for function in prog.func_info()? {
         let (_, name) = btf.describe(function.type_id)?;
-        section.functions.push(Function { name: name.to_owned(), slot: function.insn as usize, context: None });
+        section.functions.push(Function {
+            name: name.to_owned(),
+            slot: function.insn as usize,
+            context: None,
+        });
     }
     for line in prog.line_info()? {
         section.lines.push(Line {
@@ -60,12 +71,14 @@ fn describe(prog: &Prog, section: &mut Section) -> Result<()> {
 struct Names {
     /// Maps by id.
     maps: Vec<(u32, MapName)>,
-    /// Functions of the kernel by their distance from the address that calls are counted from, once they are asked for.
+    /// Functions of the kernel by their distance from the address that calls are counted from, once
+    /// they are asked for.
     symbols: Option<HashMap<i32, String>>,
 }
 
 impl Names {
-    /// Takes out of instructions what is true of this kernel alone, and gives it as names (`bpf_insn_prepare_dump`, kernel/bpf/syscall.c).
+    /// Takes out of instructions what is true of this kernel alone, and gives it as names
+    /// (`bpf_insn_prepare_dump`, kernel/bpf/syscall.c).
     fn take_out(&mut self, code: &mut [u8]) -> Result<Vec<Reference>> {
         const WIDE: u8 = 0x18;
         const CALL: u8 = 0x85;
@@ -82,7 +95,8 @@ impl Names {
                     first[4..].fill(0);
                     Some(Target::Map(self.map(imm.cast_unsigned())))
                 }
-                // A function of the program: its distance, and behind it its number, which nobody needs.
+                // A function of the program: its distance, and behind it its number, which nobody
+                // needs.
                 (WIDE, 4) => {
                     following.iter_mut().take(1).for_each(|second| second[4..].fill(0));
                     None
@@ -144,7 +158,8 @@ impl Names {
         name
     }
 
-    /// The function of the kernel at a distance from `__bpf_call_base`; none where the kernel hides its addresses.
+    /// The function of the kernel at a distance from `__bpf_call_base`; none where the kernel hides
+    /// its addresses.
     fn symbol(&mut self, distance: i32) -> Result<Option<&str>> {
         let symbols = match &mut self.symbols {
             Some(symbols) => symbols,
@@ -154,7 +169,8 @@ impl Names {
     }
 }
 
-/// The functions in /proc/kallsyms, by their distance from the one that calls are counted from. Without CAP_SYSLOG all addresses there are 0.
+/// The functions in /proc/kallsyms, by their distance from the one that calls are counted from.
+/// Without CAP_SYSLOG all addresses there are 0.
 fn symbols() -> std::io::Result<HashMap<i32, String>> {
     let text = fs::read_to_string("/proc/kallsyms")?;
     let parsed = text.lines().filter_map(|line| {
@@ -164,7 +180,9 @@ fn symbols() -> std::io::Result<HashMap<i32, String>> {
         matches!(kind, "T" | "t").then_some((address, words.next()?))
     });
     let functions: Vec<(u64, &str)> = parsed.filter(|(address, _)| *address != 0).collect();
-    let Some(base) = functions.iter().find(|(_, name)| *name == "__bpf_call_base").map(|(address, _)| *address) else {
+    let Some(base) =
+        functions.iter().find(|(_, name)| *name == "__bpf_call_base").map(|(address, _)| *address)
+    else {
         return Ok(HashMap::new());
     };
     // Of several names for one address the last is taken; they are one function.

@@ -61,7 +61,8 @@ pub fn refusals(instance: &Instance) -> Result<Vec<(Refusal, u64)>> {
 /// Whether it says of a connection with both ends here why it is left to TCP.
 fn is_refusal(counter: Counter) -> bool {
     use Counter::{Left, NoClient, NoHint, Paired, Reused};
-    counter.kind() == Kind::Outcome && !matches!(counter, Paired | NoHint | NoClient | Left | Reused)
+    counter.kind() == Kind::Outcome
+        && !matches!(counter, Paired | NoHint | NoClient | Left | Reused)
 }
 
 fn sorted(times: &BTreeMap<Counter, u64>, refusals: &[(Refusal, u64)]) -> Vec<LeftToTcp> {
@@ -70,8 +71,9 @@ fn sorted(times: &BTreeMap<Counter, u64>, refusals: &[(Refusal, u64)]) -> Vec<Le
         .filter(|&(_, &times)| times > 0)
         .map(|(counter, &times)| {
             let of_this = refusals.iter().filter(|(refusal, _)| refusal.outcome == *counter as u32);
-            let mut programs: Vec<_> =
-                of_this.map(|(refusal, times)| Program { name: name(&refusal.program), times: *times }).collect();
+            let mut programs: Vec<_> = of_this
+                .map(|(refusal, times)| Program { name: name(&refusal.program), times: *times })
+                .collect();
             programs.sort_by(|a, b| b.times.cmp(&a.times).then_with(|| a.name.cmp(&b.name)));
             LeftToTcp { reason: counter.name(), meaning: counter.meaning(), times, programs }
         })
@@ -92,8 +94,12 @@ mod tests {
 
     #[test]
     fn reasons_and_their_programs_come_in_the_order_of_how_often_they_were() {
-        let times = BTreeMap::from([(Counter::Guarded, 3), (Counter::Foreign, 0), (Counter::Splices, 7)]);
-        let of = |program: &str, counter: Counter| Refusal { program: Comm::of(program), outcome: counter as u32 };
+        let times =
+            BTreeMap::from([(Counter::Guarded, 3), (Counter::Foreign, 0), (Counter::Splices, 7)]);
+        let of = |program: &str, counter: Counter| Refusal {
+            program: Comm::of(program),
+            outcome: counter as u32,
+        };
         let refusals = [
             (of("nginx", Counter::Guarded), 3),
             (of("b", Counter::Splices), 2),
@@ -101,8 +107,13 @@ mod tests {
             (of("c", Counter::Splices), 3),
         ];
         let left = sorted(&times, &refusals);
-        let names = |left: &LeftToTcp| left.programs.iter().map(|program| program.name.clone()).collect::<Vec<_>>();
-        assert_eq!((left.len(), left[0].reason, left[0].times, left[1].reason), (2, "splices", 7, "guarded"));
+        let names = |left: &LeftToTcp| {
+            left.programs.iter().map(|program| program.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (left.len(), left[0].reason, left[0].times, left[1].reason),
+            (2, "splices", 7, "guarded")
+        );
         assert_eq!(
             (names(&left[0]), names(&left[1])),
             (vec!["c".into(), "a".into(), "b".into()], vec!["nginx".into()])
@@ -117,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_connection_whose_other_end_is_elsewhere_is_not_left_to_tcp_but_none_of_ours() {
-        let refusals: Vec<_> = Counter::ALL.iter().filter(|&&counter| is_refusal(counter)).map(|c| c.name()).collect();
+        let refusals: Vec<_> =
+            Counter::ALL.iter().filter(|&&counter| is_refusal(counter)).map(|c| c.name()).collect();
         let expected = [
             "unsuitable",
             "excluded",

@@ -1,8 +1,9 @@
 //! Answers `GET /metrics`, `GET /livez` and `GET /healthz`, and nothing else, over HTTP/1.1.
 //!
-//! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few seconds and a few kilobytes to ask, and
-//! a few connections are served at once. A further one closes the oldest that has not sent its request, or does not read its response:
-//! slow clients cannot starve a liveness probe, which sends its request at once.
+//! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few
+//! seconds and a few kilobytes to ask, and a few connections are served at once. A further one
+//! closes the oldest that has not sent its request, or does not read its response: slow clients
+//! cannot starve a liveness probe, which sends its request at once.
 
 use std::fmt;
 use std::fs;
@@ -84,7 +85,9 @@ impl Responder {
                 // What a killed agent left: a socket on which nobody listens.
                 if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
                     match UnixStream::connect(path) {
-                        Ok(_) => bail!("somebody listens on {endpoint} already: choose another --metrics"),
+                        Ok(_) => bail!(
+                            "somebody listens on {endpoint} already: choose another --metrics"
+                        ),
                         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                             fs::remove_file(path).with_context(why)?;
                         }
@@ -103,7 +106,10 @@ impl Responder {
 
     /// The same, where a process may listen that is going to end: then there is none yet, and
     /// [`Responder::bind_after_another`] has to follow.
-    pub fn bind_unless_taken_by(process: Option<u32>, endpoint: &Endpoint) -> Result<Option<Responder>> {
+    pub fn bind_unless_taken_by(
+        process: Option<u32>,
+        endpoint: &Endpoint,
+    ) -> Result<Option<Responder>> {
         let taken = process.is_some_and(|process| match endpoint {
             Endpoint::Tcp(address) => listens(process, address.port()),
             Endpoint::Unix(path) => UnixStream::connect(path)
@@ -118,7 +124,9 @@ impl Responder {
         let begun = Instant::now();
         loop {
             match Responder::bind(endpoint) {
-                Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50))
+                }
                 bound => return bound,
             }
         }
@@ -132,18 +140,29 @@ impl Responder {
     /// Answers from now on, in threads of its own, as long as the process lives.
     pub fn serve(&self, collector: Collector) -> Result<()> {
         let collector = Arc::new(collector);
-        let answer = move |asking: Box<dyn Asking>, seat: &Seat| match answer(asking, seat, &*collector) {
-            Ok(()) => {}
-            Err(error) => tracing::debug!("a scrape came to nothing: {error}"),
-        };
+        let answer =
+            move |asking: Box<dyn Asking>, seat: &Seat| match answer(asking, seat, &*collector) {
+                Ok(()) => {}
+                Err(error) => tracing::debug!("a scrape came to nothing: {error}"),
+            };
         match &self.listener {
             Listener::Tcp(listener) => {
                 let listener = listener.try_clone()?;
-                accept(move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>), answer)
+                accept(
+                    move || {
+                        listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>)
+                    },
+                    answer,
+                )
             }
             Listener::Unix(listener) => {
                 let listener = listener.try_clone()?;
-                accept(move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>), answer)
+                accept(
+                    move || {
+                        listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>)
+                    },
+                    answer,
+                )
             }
         }
     }
@@ -252,7 +271,9 @@ struct Seat {
 
 impl Seat {
     fn is_served(&self, is_served: bool) {
-        if let Some(place) = self.places.taken().places.iter_mut().find(|place| place.number == self.number) {
+        if let Some(place) =
+            self.places.taken().places.iter_mut().find(|place| place.number == self.number)
+        {
             place.is_served = is_served;
         }
     }
@@ -286,7 +307,9 @@ fn accept(
             let Some(seat) = places.take(&*stream) else { continue };
             let answer = Arc::clone(&answer);
             // Without a thread it is turned away.
-            let _ = std::thread::Builder::new().name("scrape".into()).spawn(move || answer(stream, &seat));
+            let _ = std::thread::Builder::new()
+                .name("scrape".into())
+                .spawn(move || answer(stream, &seat));
         }
     })?;
     Ok(())
@@ -301,7 +324,9 @@ fn answer(mut stream: Box<dyn Asking>, seat: &Seat, source: &dyn Source) -> std:
             seat.is_served(false);
             answer
         }
-        Head::TooLong => ("431 Request Header Fields Too Large", PLAIN, "the request is too long\n".into(), true),
+        Head::TooLong => {
+            ("431 Request Header Fields Too Large", PLAIN, "the request is too long\n".into(), true)
+        }
         Head::Late => ("408 Request Timeout", PLAIN, "the request took too long\n".into(), true),
         Head::Gone => return Ok(()),
     };
@@ -341,7 +366,9 @@ fn read_head(stream: &mut dyn Asking) -> std::io::Result<Head> {
             Ok(0) => return Ok(Head::Gone),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(Head::Late),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(Head::Late);
+            }
             Err(error) => return Err(error),
         };
         head.extend_from_slice(piece.get(..read).unwrap_or_default());
@@ -357,10 +384,12 @@ fn read_head(stream: &mut dyn Asking) -> std::io::Result<Head> {
 
 /// Status, media type and body of the answer, and whether the body is sent.
 fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, String, bool) {
-    let bad = ("400 Bad Request", PLAIN, "this is no request that is understood here\n".into(), true);
+    let bad =
+        ("400 Bad Request", PLAIN, "this is no request that is understood here\n".into(), true);
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
     else {
         return bad;
     };
@@ -371,7 +400,9 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
         return ("405 Method Not Allowed", PLAIN, "only GET and HEAD\n".into(), true);
     }
     let with_body = method == "GET";
-    let failed = |error: anyhow::Error| ("500 Internal Server Error", PLAIN, format!("{error:#}\n"), with_body);
+    let failed = |error: anyhow::Error| {
+        ("500 Internal Server Error", PLAIN, format!("{error:#}\n"), with_body)
+    };
     match target.split('?').next() {
         Some("/metrics") => {
             let accepts = lines.any(|line| {
@@ -391,7 +422,9 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
             Ok(true) => ("503 Service Unavailable", PLAIN, "draining\n".into(), with_body),
             Err(error) => failed(error),
         },
-        _ => ("404 Not Found", PLAIN, "there are /metrics, /livez and /healthz\n".into(), with_body),
+        _ => {
+            ("404 Not Found", PLAIN, "there are /metrics, /livez and /healthz\n".into(), with_body)
+        }
     }
 }
 
@@ -422,9 +455,15 @@ mod tests {
     #[test]
     fn scrapes_are_answered_in_the_format_that_they_accept() {
         assert_eq!(to("GET /metrics HTTP/1.1"), ("200", "Prometheus".into()));
-        assert_eq!(to("GET /metrics?x=1 HTTP/1.0\r\nAccept: text/plain"), ("200", "Prometheus".into()));
+        assert_eq!(
+            to("GET /metrics?x=1 HTTP/1.0\r\nAccept: text/plain"),
+            ("200", "Prometheus".into())
+        );
         let accept = "aCCept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
-        assert_eq!(to(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}")), ("200", "OpenMetrics".into()));
+        assert_eq!(
+            to(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}")),
+            ("200", "OpenMetrics".into())
+        );
         assert_eq!(to("HEAD /metrics HTTP/1.1"), ("200", String::new()));
     }
 
@@ -438,7 +477,15 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for request in ["", " ", "GET", "GET /metrics", "GET /metrics HTTP/2", "GET  /metrics HTTP/1.1", "\0\u{fffd}"] {
+        for request in [
+            "",
+            " ",
+            "GET",
+            "GET /metrics",
+            "GET /metrics HTTP/2",
+            "GET  /metrics HTTP/1.1",
+            "\0\u{fffd}",
+        ] {
             assert_eq!(to(request).0, "400", "{request:?}");
         }
         assert_eq!(to("POST /metrics HTTP/1.1").0, "405");
@@ -447,7 +494,10 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_an_address_or_a_path() {
-        assert_eq!("127.0.0.1:9464".parse::<Endpoint>().ok(), Some(Endpoint::Tcp(([127, 0, 0, 1], 9464).into())));
+        assert_eq!(
+            "127.0.0.1:9464".parse::<Endpoint>().ok(),
+            Some(Endpoint::Tcp(([127, 0, 0, 1], 9464).into()))
+        );
         assert_eq!("unix:/run/x".parse::<Endpoint>().ok(), Some(Endpoint::Unix("/run/x".into())));
         for bad in ["", "unix:", "9464", "localhost:9464", "/run/x"] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
@@ -455,7 +505,8 @@ mod tests {
     }
 
     fn listening() -> (Responder, SocketAddr) {
-        let responder = Responder::bind(&"127.0.0.1:0".parse().expect("an endpoint")).expect("listen");
+        let responder =
+            Responder::bind(&"127.0.0.1:0".parse().expect("an endpoint")).expect("listen");
         let Listener::Tcp(listener) = &responder.listener else { panic!("a TCP listener") };
         let listener = listener.try_clone().expect("one more descriptor");
         accept(
@@ -490,7 +541,10 @@ mod tests {
             (0..AT_ONCE * 4).map(|_| TcpStream::connect(address).expect("connect")).collect();
         for _ in 0..AT_ONCE * 2 {
             let answer = ask(address, b"GET /healthz HTTP/1.1\r\n\r\n");
-            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"),
+                "{answer}"
+            );
         }
         assert!(begun.elapsed() < PATIENCE / 2, "it waited for those that do not ask");
         // One sends a byte now and then: that gains it nothing.
@@ -511,7 +565,9 @@ mod tests {
         // Those that have asked and take nothing of the answer cannot keep their places either.
         let mut greedy: Vec<TcpStream> =
             (0..AT_ONCE * 2).map(|_| TcpStream::connect(address).expect("connect")).collect();
-        greedy.iter_mut().for_each(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap_or_default());
+        greedy.iter_mut().for_each(|stream| {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap_or_default()
+        });
         assert!(ask(address, b"GET /healthz HTTP/1.1\r\n\r\n").ends_with("ok\n"));
         drop(greedy);
     }

@@ -29,7 +29,8 @@ impl Summary {
         for end in &instance.ends()? {
             sum.add(end);
         }
-        // After the sockets: one that closes in between is in both, or before it is counted in neither.
+        // After the sockets: one that closes in between is in both, or before it is counted in
+        // neither.
         sum.direct_messages += instance.counter(Counter::DirectMessages)?;
         sum.direct_bytes += instance.counter(Counter::DirectBytes)?;
         for &counter in Counter::ALL.iter().filter(|counter| counter.kind() == Kind::Cause) {
@@ -76,8 +77,14 @@ mod tests {
                 ..FlowEnd::default()
             });
         }
-        let expected =
-            Summary { sockets: 4, flows: 3, lanes: [1, 1, 2], direct_messages: 4, direct_bytes: 36, tcp_messages: 1 };
+        let expected = Summary {
+            sockets: 4,
+            flows: 3,
+            lanes: [1, 1, 2],
+            direct_messages: 4,
+            direct_bytes: 36,
+            tcp_messages: 1,
+        };
         assert_eq!((sum, sum.direct_share()), (expected, Some(0.8)));
     }
 }

@@ -64,8 +64,10 @@ pub struct Tracing {
 impl Tracing {
     /// Begins; only one can follow an instance at a time.
     pub fn start(instance: Instance) -> Result<Tracing> {
-        let pinned =
-            |name: &str| Map::open_pinned(&instance.generation().path(name)).context("cannot open what is traced");
+        let pinned = |name: &str| {
+            Map::open_pinned(&instance.generation().path(name))
+                .context("cannot open what is traced")
+        };
         let tracer: TypedMap<u32, Tracer> = TypedMap::new(pinned("tracer")?)?;
         if tracer.lookup(&0)?.is_some_and(|other| other.until > monotonic().unwrap_or(0)) {
             bail!(
@@ -98,7 +100,8 @@ impl Tracing {
         Ok(self.tracer.update(&0, &Tracer { until }, Update::ANY)?)
     }
 
-    /// The changes since the last time, after waiting for one for at most as long as is given, and never longer than a second.
+    /// The changes since the last time, after waiting for one for at most as long as is given, and
+    /// never longer than a second.
     pub fn next(&mut self, wait: Duration) -> Result<Vec<Change>> {
         if self.promised.elapsed() > PROMISE / 3 {
             self.promised = Instant::now();
@@ -106,7 +109,9 @@ impl Tracing {
         }
         self.ring.wait(Some(wait.min(PROMISE / 3)))?;
         let mut events: Vec<Event> = Vec::new();
-        self.ring.drain(|record| events.extend(bytemuck::try_pod_read_unaligned::<Event>(record).ok()))?;
+        self.ring.drain(|record| {
+            events.extend(bytemuck::try_pod_read_unaligned::<Event>(record).ok())
+        })?;
         let boot = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0.0, |now| now.as_secs_f64() - monotonic().unwrap_or(0) as f64 / 1e9);
@@ -125,7 +130,8 @@ impl Tracing {
         change
     }
 
-    /// Who is behind a socket. Asked until its process is known: it may be hidden from here, or new.
+    /// Who is behind a socket. Asked until its process is known: it may be hidden from here, or
+    /// new.
     fn identity(&mut self, event: &Event) -> Identity {
         let known = match event.reason == Counter::Closed as u32 {
             true => self.known.remove(&event.cookie),
@@ -135,9 +141,13 @@ impl Tracing {
             return known.unwrap_or_default();
         }
         // A socket that has closed by now is only known from before.
-        let Ok(Some(end)) = self.instance.end(&event.name) else { return known.unwrap_or_default() };
+        let Ok(Some(end)) = self.instance.end(&event.name) else {
+            return known.unwrap_or_default();
+        };
         let mut side = self.observer.side(&end);
-        if (side.process.is_none() || side.workload.is_none()) && self.observed.elapsed() > self.observing * 10 {
+        if (side.process.is_none() || side.workload.is_none())
+            && self.observed.elapsed() > self.observing * 10
+        {
             self.observe();
             side = self.observer.side(&end);
         }
@@ -148,7 +158,8 @@ impl Tracing {
         identity
     }
 
-    /// Looks at all processes anew. That takes as long as there are processes, so it is done a tenth of the time at most.
+    /// Looks at all processes anew. That takes as long as there are processes, so it is done a
+    /// tenth of the time at most.
     fn observe(&mut self) {
         let begun = Instant::now();
         self.observer = Observer::now();
@@ -166,7 +177,9 @@ impl Drop for Tracing {
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
 fn monotonic() -> Result<u64> {
-    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot ask what time it is")?);
+    let now = Duration::from(
+        clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot ask what time it is")?,
+    );
     Ok(now.as_nanos() as u64)
 }
 
@@ -187,7 +200,12 @@ fn describe(event: &Event, boot: f64) -> Change {
         why: why.map(Counter::name),
         role: if event.role == Role::Client as u32 { "client" } else { "server" },
         local: address(v6, event.local_v4, bytes(event.local_v6), event.local_port as u16),
-        remote: address(v6, event.remote_v4, bytes(event.remote_v6), u16::from_be((event.remote_port >> 16) as u16)),
+        remote: address(
+            v6,
+            event.remote_v4,
+            bytes(event.remote_v6),
+            u16::from_be((event.remote_port >> 16) as u16),
+        ),
         cookie: event.cookie,
         process: None,
         workload: None,

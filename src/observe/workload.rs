@@ -1,5 +1,5 @@
-//! Which pod and which container a cgroup is, by its path: the only place where the kernel's view of a socket and the names of
-//! Kubernetes meet.
+//! Which pod and which container a cgroup is, by its path: the only place where the kernel's view
+//! of a socket and the names of Kubernetes meet.
 //!
 //! ```text
 //! /kubepods/burstable/pod<uid>/<container>                                                          cgroupfs
@@ -43,7 +43,8 @@ impl Workload {
         }
     }
 
-    /// What it is called; without a name a few characters of an id, of the pod or the container; or the last folder.
+    /// What it is called; without a name a few characters of an id, of the pod or the container; or
+    /// the last folder.
     pub fn short(&self) -> String {
         let start = |id: &str| id.get(..12).unwrap_or(id).to_owned();
         match (&self.name, &self.pod, &self.container) {
@@ -64,7 +65,10 @@ impl Workload {
 /// `pod<uid>` or `kubepods[-class]-pod<uid>.slice`, in which dashes are underscores.
 fn pod(folder: &str) -> Option<String> {
     let uid = match folder.strip_suffix(".slice") {
-        Some(slice) => slice.strip_prefix("kubepods")?.rsplit_once("-pod").map(|(_, uid)| uid.replace('_', "-"))?,
+        Some(slice) => slice
+            .strip_prefix("kubepods")?
+            .rsplit_once("-pod")
+            .map(|(_, uid)| uid.replace('_', "-"))?,
         None => folder.strip_prefix("pod")?.to_owned(),
     };
     // A static pod's uid is the hash of its manifest.
@@ -92,7 +96,11 @@ impl Workloads {
         if let Ok(root) = cgroup::root() {
             workloads.walk(&root, "/");
         }
-        let mut containers = workloads.by_inode.values_mut().filter(|workload| workload.container.is_some()).peekable();
+        let mut containers = workloads
+            .by_inode
+            .values_mut()
+            .filter(|workload| workload.container.is_some())
+            .peekable();
         if containers.peek().is_some() {
             let names = container_name::by_id();
             for workload in containers {
@@ -108,7 +116,11 @@ impl Workloads {
         }
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let below = format!("{}/{}", path.trim_end_matches('/'), entry.file_name().to_string_lossy());
+                let below = format!(
+                    "{}/{}",
+                    path.trim_end_matches('/'),
+                    entry.file_name().to_string_lossy()
+                );
                 self.walk(&entry.path(), &below);
             }
         }
@@ -146,9 +158,15 @@ mod tests {
                 Some(POD),
                 Some(c),
             ),
-            (format!("/kubepods.slice/kubepods-pod{pod_}.slice/cri-containerd-{c}.scope"), Some(POD), Some(c)),
             (
-                format!("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{pod_}.slice/crio-{c}.scope"),
+                format!("/kubepods.slice/kubepods-pod{pod_}.slice/cri-containerd-{c}.scope"),
+                Some(POD),
+                Some(c),
+            ),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{pod_}.slice/crio-{c}.scope"
+                ),
                 Some(POD),
                 Some(c),
             ),
@@ -159,16 +177,25 @@ mod tests {
                 Some(POD),
                 Some(c),
             ),
-            (format!("/kubepods.slice/kubepods-pod{pod_}.slice/docker-{c}.scope"), Some(POD), Some(c)),
+            (
+                format!("/kubepods.slice/kubepods-pod{pod_}.slice/docker-{c}.scope"),
+                Some(POD),
+                Some(c),
+            ),
             // containerd without systemd below a systemd kubelet.
             (
-                format!("/system.slice/containerd.service/kubepods-burstable-pod{pod_}.slice:cri-containerd:{c}"),
+                format!(
+                    "/system.slice/containerd.service/kubepods-burstable-pod{pod_}.slice:cri-containerd:{c}"
+                ),
                 None,
                 Some(c),
             ),
             // kind, k3s: a node in a container.
             (
-                format!("/system.slice/docker-{}.scope/kubelet.slice/kubelet-kubepods.slice/{c}", "0".repeat(64)),
+                format!(
+                    "/system.slice/docker-{}.scope/kubelet.slice/kubelet-kubepods.slice/{c}",
+                    "0".repeat(64)
+                ),
                 None,
                 Some(c),
             ),
@@ -177,7 +204,13 @@ mod tests {
             (format!("/system.slice/docker-{c}.scope"), None, Some(c)),
             (format!("/machine.slice/libpod-{c}.scope/container"), None, Some(c)),
             (format!("/machine.slice/libpod-conmon-{c}.scope"), None, Some(c)),
-            (format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{c}.scope"), None, Some(c)),
+            (
+                format!(
+                    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{c}.scope"
+                ),
+                None,
+                Some(c),
+            ),
             // The pod's own cgroup, and what is none.
             (format!("/kubepods/burstable/pod{POD}"), Some(POD), None),
             ("/".into(), None, None),
@@ -186,7 +219,11 @@ mod tests {
             ("/kubepods.slice/kubepods-burstable.slice".into(), None, None),
         ] {
             let workload = Workload::of(&path);
-            assert_eq!((workload.pod.as_deref(), workload.container.as_deref()), (pod, container), "{path}");
+            assert_eq!(
+                (workload.pod.as_deref(), workload.container.as_deref()),
+                (pod, container),
+                "{path}"
+            );
         }
     }
 
@@ -201,10 +238,21 @@ mod tests {
         ] {
             assert_eq!(Workload::of(&path).short(), short, "{path}");
         }
-        let name = ContainerName { namespace: Some("shop".into()), pod: Some("cart".into()), container: "web".into() };
-        let named = Workload { name: Some(name), ..Workload::of(&format!("/kubepods/pod{POD}/{CONTAINER}")) };
+        let name = ContainerName {
+            namespace: Some("shop".into()),
+            pod: Some("cart".into()),
+            container: "web".into(),
+        };
+        let named = Workload {
+            name: Some(name),
+            ..Workload::of(&format!("/kubepods/pod{POD}/{CONTAINER}"))
+        };
         assert_eq!(named.short(), "shop/cart/web");
-        assert!(named.mentions("shop/cart") && named.mentions("8dbc5577-d0e2") && !named.mentions("other"));
+        assert!(
+            named.mentions("shop/cart")
+                && named.mentions("8dbc5577-d0e2")
+                && !named.mentions("other")
+        );
     }
 
     #[test]

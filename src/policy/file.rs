@@ -80,14 +80,17 @@ impl File {
     pub fn read(path: &Path) -> Result<File> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-        File::parse(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))
+        File::parse(&text)
+            .with_context(|| format!("the configuration file {} is wrong", path.display()))
     }
 
     /// Understands the text of a file.
     pub fn parse(text: &str) -> Result<File> {
-        let written: Written = toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim_end()))?;
-        let within = |value: Option<toml::Spanned<u32>>, name: &str, allowed: std::ops::RangeInclusive<u32>| match value
-        {
+        let written: Written =
+            toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim_end()))?;
+        let within = |value: Option<toml::Spanned<u32>>,
+                      name: &str,
+                      allowed: std::ops::RangeInclusive<u32>| match value {
             Some(value) if !allowed.contains(value.get_ref()) => Err(anyhow!(
                 "line {}: {name} = {}: allowed are {} to {}",
                 line(text, value.span().start),
@@ -98,9 +101,11 @@ impl File {
             value => Ok(value.map(toml::Spanned::into_inner)),
         };
         let name = match &written.name {
-            Some(name) => {
-                Some(name.get_ref().parse().with_context(|| format!("line {}", line(text, name.span().start)))?)
-            }
+            Some(name) => Some(
+                name.get_ref()
+                    .parse()
+                    .with_context(|| format!("line {}", line(text, name.span().start)))?,
+            ),
             None => None,
         };
         let settings = Settings {
@@ -136,17 +141,27 @@ mod tests {
     #[test]
     fn everything_that_the_example_shows_can_be_used() {
         let setting = |line: &&str| {
-            let key: String = line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            let key: String =
+                line.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
             !key.is_empty() && line[key.len()..].starts_with(" =")
         };
-        let text: Vec<&str> =
-            EXAMPLE.lines().map(|line| line.strip_prefix("# ").filter(setting).unwrap_or(line)).collect();
+        let text: Vec<&str> = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(setting).unwrap_or(line))
+            .collect();
         let file = File::parse(&text.join("\n")).expect("the example with everything in it");
         let Settings { name, bpffs, cgroup, max_flows, refresh } = file.settings;
         assert!(name.is_some() && bpffs.is_some() && cgroup.is_some());
         assert!(max_flows.is_some() && refresh.is_some());
-        for Rules { ports, addresses, processes, cgroups } in [file.policy.include, file.policy.exclude] {
-            assert!(!ports.is_empty() && !addresses.is_empty() && !processes.is_empty() && !cgroups.is_empty());
+        for Rules { ports, addresses, processes, cgroups } in
+            [file.policy.include, file.policy.exclude]
+        {
+            assert!(
+                !ports.is_empty()
+                    && !addresses.is_empty()
+                    && !processes.is_empty()
+                    && !cgroups.is_empty()
+            );
         }
     }
 
@@ -172,8 +187,9 @@ mod tests {
             assert!(expected.iter().all(|words| error.contains(words)), "{text}: {error}");
         }
         let addresses = |first: u32, number: u32| {
-            let all: Vec<String> =
-                (first..first + number).map(|n| format!("\"{}\"", std::net::Ipv4Addr::from(n))).collect();
+            let all: Vec<String> = (first..first + number)
+                .map(|n| format!("\"{}\"", std::net::Ipv4Addr::from(n)))
+                .collect();
             all.join(",")
         };
         let text = |here: u32, there| {
@@ -185,8 +201,12 @@ mod tests {
         };
         assert!(File::parse(&text(4000, 96)).is_ok());
         let error = format!("{:#}", File::parse(&text(4000, 97)).expect_err("too many"));
-        assert!(error.contains("4097 rules by addresses") && error.contains("room for 4096"), "{error}");
-        let error = format!("{:#}", File::read(Path::new("/nowhere/shunt.toml")).expect_err("no file"));
+        assert!(
+            error.contains("4097 rules by addresses") && error.contains("room for 4096"),
+            "{error}"
+        );
+        let error =
+            format!("{:#}", File::read(Path::new("/nowhere/shunt.toml")).expect_err("no file"));
         assert!(error.contains("/nowhere/shunt.toml"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! Whose connections are accelerated: what an operator writes, and what the kernel programs look up.
+//! Whose connections are accelerated: what an operator writes, and what the kernel programs look
+//! up.
 //!
 //! | file | |
 //! |---|---|
@@ -6,8 +7,9 @@
 //! | [`rule`] | one rule: ports, addresses, a process, a cgroup |
 //! | [`tables`] | rules as the maps of the datapath hold them |
 //!
-//! A rule speaks of a connection and holds for it if it holds for *either* end. A connection that some rule excludes goes by TCP. If
-//! anything is included, a connection that no rule includes goes by TCP as well.
+//! A rule speaks of a connection and holds for it if it holds for *either* end. A connection that
+//! some rule excludes goes by TCP. If anything is included, a connection that no rule includes goes
+//! by TCP as well.
 
 pub mod file;
 pub mod rule;
@@ -81,8 +83,10 @@ impl Policy {
     /// What another policy changes, a rule each: `+ exclude ports 5432`, `- include cgroups /pods`.
     pub fn changes(&self, to: &Policy) -> Vec<String> {
         let (before, after) = (self.each(), to.each());
-        let gone = before.iter().filter(|rule| !after.contains(*rule)).map(|rule| format!("- {rule}"));
-        let new = after.iter().filter(|rule| !before.contains(*rule)).map(|rule| format!("+ {rule}"));
+        let gone =
+            before.iter().filter(|rule| !after.contains(*rule)).map(|rule| format!("- {rule}"));
+        let new =
+            after.iter().filter(|rule| !before.contains(*rule)).map(|rule| format!("+ {rule}"));
         gone.chain(new).collect()
     }
 
@@ -101,9 +105,12 @@ impl Policy {
     /// # Errors
     /// Says of which kind there are too many rules.
     pub fn fits(&self) -> Result<(), TooManyRules> {
-        let numbers = |rules: &Rules| [rules.addresses.len(), rules.processes.len(), rules.cgroups.len()];
+        let numbers =
+            |rules: &Rules| [rules.addresses.len(), rules.processes.len(), rules.cgroups.len()];
         let (include, exclude) = (numbers(&self.include), numbers(&self.exclude));
-        for (kind, number) in ["addresses", "processes", "cgroups"].into_iter().zip(include.iter().zip(exclude)) {
+        for (kind, number) in
+            ["addresses", "processes", "cgroups"].into_iter().zip(include.iter().zip(exclude))
+        {
             let number = number.0 + number.1;
             if number > RULES as usize {
                 return Err(TooManyRules { number, kind });
@@ -115,7 +122,9 @@ impl Policy {
 
 /// There is no room for so many rules of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{number} rules by {kind}: there is room for {RULES}; ranges of addresses and cgroups above take less")]
+#[error(
+    "{number} rules by {kind}: there is room for {RULES}; ranges of addresses and cgroups above take less"
+)]
 pub struct TooManyRules {
     number: usize,
     kind: &'static str,
@@ -146,10 +155,17 @@ mod tests {
     #[test]
     fn a_change_is_told_rule_by_rule() {
         let rules = |text: &str| toml::from_str::<Rules>(text).expect("rules");
-        let of = |include: &str, exclude: &str| Policy { include: rules(include), exclude: rules(exclude) };
+        let of = |include: &str, exclude: &str| Policy {
+            include: rules(include),
+            exclude: rules(exclude),
+        };
         let before = of("ports = [80, 81]", "processes = [\"a\"]");
-        let after = of("ports = [81]\ncgroups = [\"/pods\"]", "processes = [\"a\"]\naddresses = [\"10.0.0.0/8\"]");
-        let expected = ["- include ports 80", "+ exclude addresses 10.0.0.0/8", "+ include cgroups /pods"];
+        let after = of(
+            "ports = [81]\ncgroups = [\"/pods\"]",
+            "processes = [\"a\"]\naddresses = [\"10.0.0.0/8\"]",
+        );
+        let expected =
+            ["- include ports 80", "+ exclude addresses 10.0.0.0/8", "+ include cgroups /pods"];
         assert_eq!(before.changes(&after), expected);
         assert!(after.changes(&after).is_empty());
     }

@@ -1,5 +1,5 @@
-//! One rule as it is written: a port or a range of ports, an address or a range of addresses, the name of a process, the path of a
-//! cgroup.
+//! One rule as it is written: a port or a range of ports, an address or a range of addresses, the
+//! name of a process, the path of a cgroup.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -48,7 +48,11 @@ impl FromStr for Ports {
 
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+        if self.first == self.last {
+            write!(f, "{}", self.first)
+        } else {
+            write!(f, "{}-{}", self.first, self.last)
+        }
     }
 }
 
@@ -85,7 +89,8 @@ pub struct Addresses {
 const ADDRESSES: &str = "address: allowed are addresses and ranges in which only the first bits count, like \"10.0.0.0/8\" and \"fd00::/8\"";
 
 impl Addresses {
-    /// The address whose first bits count, as IPv6 address, and how many do. An IPv4 address is mapped (RFC 4291 section 2.5.5.2).
+    /// The address whose first bits count, as IPv6 address, and how many do. An IPv4 address is
+    /// mapped (RFC 4291 section 2.5.5.2).
     pub fn prefix(&self) -> (Ipv6Addr, u32) {
         match self.ip {
             IpAddr::V4(ip) => (ip.to_ipv6_mapped(), u32::from(self.length) + 96),
@@ -98,14 +103,17 @@ impl FromStr for Addresses {
     type Err = BadRule;
 
     fn from_str(text: &str) -> Result<Addresses, BadRule> {
-        let (ip, length) = text.split_once('/').map_or((text, None), |(ip, length)| (ip, Some(length)));
+        let (ip, length) =
+            text.split_once('/').map_or((text, None), |(ip, length)| (ip, Some(length)));
         let ip: IpAddr = ip.parse().map_err(|_| bad(text, ADDRESSES))?;
         let longest = if ip.is_ipv4() { 32 } else { 128 };
         let length = match length {
             None => longest,
-            Some(length) => {
-                length.parse().ok().filter(|length| *length <= longest).ok_or_else(|| bad(text, ADDRESSES))?
-            }
+            Some(length) => length
+                .parse()
+                .ok()
+                .filter(|length| *length <= longest)
+                .ok_or_else(|| bad(text, ADDRESSES))?,
         };
         let addresses = Addresses { ip, length };
         let (start, bits) = addresses.prefix();
@@ -118,7 +126,11 @@ impl FromStr for Addresses {
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let longest = if self.ip.is_ipv4() { 32 } else { 128 };
-        if self.length == longest { write!(f, "{}", self.ip) } else { write!(f, "{}/{}", self.ip, self.length) }
+        if self.length == longest {
+            write!(f, "{}", self.ip)
+        } else {
+            write!(f, "{}/{}", self.ip, self.length)
+        }
     }
 }
 
@@ -126,7 +138,8 @@ impl fmt::Display for Addresses {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process(String);
 
-const PROCESS: &str = "name of a process: allowed are 1 to 15 bytes without \"/\", as `ps -eo comm` prints them";
+const PROCESS: &str =
+    "name of a process: allowed are 1 to 15 bytes without \"/\", as `ps -eo comm` prints them";
 
 impl Process {
     /// The name as the kernel keeps it.
@@ -154,8 +167,7 @@ impl fmt::Display for Process {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup(PathBuf);
 
-const CGROUP: &str =
-    "cgroup: allowed are paths that begin with \"/\", as in /proc/PID/cgroup or below the mount point of cgroup v2";
+const CGROUP: &str = "cgroup: allowed are paths that begin with \"/\", as in /proc/PID/cgroup or below the mount point of cgroup v2";
 
 impl Cgroup {
     /// Its folder, below the mount point of cgroup v2.
@@ -173,7 +185,11 @@ impl FromStr for Cgroup {
     fn from_str(text: &str) -> Result<Cgroup, BadRule> {
         let path = PathBuf::from(text);
         let climbs = path.components().any(|part| part == Component::ParentDir);
-        if path.is_absolute() && !climbs && !text.contains('\0') { Ok(Cgroup(path)) } else { Err(bad(text, CGROUP)) }
+        if path.is_absolute() && !climbs && !text.contains('\0') {
+            Ok(Cgroup(path))
+        } else {
+            Err(bad(text, CGROUP))
+        }
     }
 }
 
@@ -223,13 +239,19 @@ shown! { Ports Addresses Process Cgroup }
 mod tests {
     use super::*;
 
-    fn shows_itself<T: FromStr<Err = BadRule> + fmt::Display + fmt::Debug>(good: &[&str], wrong: &[&str]) {
+    fn shows_itself<T: FromStr<Err = BadRule> + fmt::Display + fmt::Debug>(
+        good: &[&str],
+        wrong: &[&str],
+    ) {
         for text in good {
             assert_eq!(text.parse::<T>().map(|rule| rule.to_string()), Ok((*text).to_owned()));
         }
         for text in wrong {
             let error = text.parse::<T>().expect_err(text).to_string();
-            assert!(error.contains(&format!("{text:?}")) && error.contains("allowed are"), "{error}");
+            assert!(
+                error.contains(&format!("{text:?}")) && error.contains("allowed are"),
+                "{error}"
+            );
         }
     }
 
@@ -241,13 +263,26 @@ mod tests {
         );
         shows_itself::<Addresses>(
             &["10.0.0.0/8", "10.1.2.3", "0.0.0.0/0", "fd00::/8", "::1", "::/0", "192.168.1.128/25"],
-            &["", "10.0.0.1/8", "10.0.0.0/33", "fd00::1/64", "::/129", "10.0.0/8", "host", "10.0.0.0/", "10.0.0.0/-1"],
+            &[
+                "",
+                "10.0.0.1/8",
+                "10.0.0.0/33",
+                "fd00::1/64",
+                "::/129",
+                "10.0.0/8",
+                "host",
+                "10.0.0.0/",
+                "10.0.0.0/-1",
+            ],
         );
         shows_itself::<Process>(
             &["envoy", "a b", "fifteen-letters"],
             &["", "sixteen--letters", "/usr/bin/envoy", "a\0b"],
         );
-        shows_itself::<Cgroup>(&["/", "/system.slice/redis.service"], &["", "system.slice", "/a/../b", "/a\0"]);
+        shows_itself::<Cgroup>(
+            &["/", "/system.slice/redis.service"],
+            &["", "system.slice", "/a/../b", "/a\0"],
+        );
     }
 
     #[test]
@@ -262,7 +297,10 @@ mod tests {
     fn a_cgroup_is_found_by_both_of_its_paths() {
         let mount_point = Path::new("/sys/fs/cgroup");
         for text in ["/pods/a", "/sys/fs/cgroup/pods/a"] {
-            assert_eq!(text.parse::<Cgroup>().unwrap().folder(mount_point), Path::new("/sys/fs/cgroup/pods/a"));
+            assert_eq!(
+                text.parse::<Cgroup>().unwrap().folder(mount_point),
+                Path::new("/sys/fs/cgroup/pods/a")
+            );
         }
     }
 

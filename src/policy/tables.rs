@@ -114,10 +114,13 @@ mod tests {
         let said = |include: &str, exclude: &str, address: &str| {
             let tables = Tables::new(&policy(include, exclude));
             let address = address.parse::<rule::Addresses>().unwrap().prefix().0.to_bits();
-            let longest = tables.addresses.iter().filter(|(p, _)| begins_with(address, bits(p), p.length));
+            let longest =
+                tables.addresses.iter().filter(|(p, _)| begins_with(address, bits(p), p.length));
             longest.max_by_key(|(p, _)| p.length).map_or(0, |(_, said)| *said)
         };
-        for (wide, narrow) in [("10.0.0.0/8", "10.1.0.0/16"), ("::/0", "fd00::/8"), ("0.0.0.0/0", "10.1.2.3")] {
+        for (wide, narrow) in
+            [("10.0.0.0/8", "10.1.0.0/16"), ("::/0", "fd00::/8"), ("0.0.0.0/0", "10.1.2.3")]
+        {
             let one = |text: &str| format!("addresses = [\"{text}\"]");
             let inside = narrow.split('/').next().unwrap();
             assert_eq!(said(&one(wide), &one(narrow), inside), 3, "{wide} {narrow}");
@@ -134,7 +137,13 @@ mod tests {
         let kinds = |include: &str, exclude: &str| Tables::new(&policy(include, exclude)).kinds;
         assert_eq!(kinds("", ""), 0);
         assert_eq!(kinds("ports = [80]", ""), rules::PORTS | rules::ONLY_INCLUDED);
-        assert_eq!(kinds("", "addresses = [\"::1\"]\ncgroups = [\"/a\"]"), rules::ADDRESSES | rules::CGROUPS);
-        assert_eq!(kinds("processes = [\"a\"]", "processes = [\"b\"]"), rules::PROCESSES | rules::ONLY_INCLUDED);
+        assert_eq!(
+            kinds("", "addresses = [\"::1\"]\ncgroups = [\"/a\"]"),
+            rules::ADDRESSES | rules::CGROUPS
+        );
+        assert_eq!(
+            kinds("processes = [\"a\"]", "processes = [\"b\"]"),
+            rules::PROCESSES | rules::ONLY_INCLUDED
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! What a kernel does with enrolled sockets: each behaviour by its name, found out by doing it once.
+//! What a kernel does with enrolled sockets: each behaviour by its name, found out by doing it
+//! once.
 //!
 //! Without a required one shunt does not run: it would have to work around the kernel. The agent
-//! chooses by some of the others; all of them, with what they mean, are what `shunt doctor` shows, and
-//! a kernel's column in `docs/kernels.md`.
+//! chooses by some of the others; all of them, with what they mean, are what `shunt doctor` shows,
+//! and a kernel's column in `docs/kernels.md`.
 
 use std::fmt;
 
@@ -417,8 +418,8 @@ impl Behaviour {
         }
     }
 
-    /// Tries a required behaviour out a second time before it is said not to hold: on a crowded machine
-    /// something may come late once.
+    /// Tries a required behaviour out a second time before it is said not to hold: on a crowded
+    /// machine something may come late once.
     pub fn settle(self) -> Answer {
         match self.try_out() {
             Answer::No(_) if self.is_required() => self.try_out(),

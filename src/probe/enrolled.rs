@@ -85,8 +85,10 @@ pub struct Enrolled {
 /// A connection over the loopback address of the calling thread's namespace, not enrolled. Neither
 /// end blocks or delays small segments.
 pub fn connection() -> Result<[TcpStream; 2]> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on the loopback address")?;
-    let client = TcpStream::connect(listener.local_addr()?).context("cannot connect over the loopback address")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .context("cannot listen on the loopback address")?;
+    let client = TcpStream::connect(listener.local_addr()?)
+        .context("cannot connect over the loopback address")?;
     let (server, _) = listener.accept()?;
     for end in [&client, &server] {
         end.set_nodelay(true)?;
@@ -114,7 +116,11 @@ fn programs(client_port: u16) -> Result<(Program, Program)> {
         let redirect = |to: End| {
             b.call(helper::msg_redirect_map(&msg, &sockets, i64::from(to.key()), INGRESS));
         };
-        b.when_else(port.eq(i32::from(client_port)), || redirect(End::Server), || redirect(End::Client));
+        b.when_else(
+            port.eq(i32::from(client_port)),
+            || redirect(End::Server),
+            || redirect(End::Client),
+        );
     });
     drop(redirects);
     b.ret(SK_PASS);
@@ -152,7 +158,9 @@ impl Enrolled {
         let enrolled = Enrolled {
             ends: [Some(client), Some(server)],
             sk_msg: Attachment::of_sk_msg(&sk_msg, &sockets)?,
-            verdict: one_queue.then(|| Attachment::of_sk_skb_verdict(&verdict, &sockets)).transpose()?,
+            verdict: one_queue
+                .then(|| Attachment::of_sk_skb_verdict(&verdict, &sockets))
+                .transpose()?,
             way,
             sockets,
         };
@@ -170,7 +178,9 @@ impl Enrolled {
 
     /// Takes an end out of the socket map.
     pub fn take_out(&self, end: End) -> Result<()> {
-        self.sockets.delete(&end.key().to_ne_bytes()).context("a TCP socket cannot be taken out of a sockmap")?;
+        self.sockets
+            .delete(&end.key().to_ne_bytes())
+            .context("a TCP socket cannot be taken out of a sockmap")?;
         Ok(())
     }
 
@@ -199,9 +209,9 @@ impl Enrolled {
         self.goes(way)?;
         let before = self.charged(from.peer())?;
         let mut socket = self.end(from);
-        let sent = socket
-            .write(message)
-            .map_err(|error| Instead(format!("a message of {} bytes is refused: {error}", message.len())))?;
+        let sent = socket.write(message).map_err(|error| {
+            Instead(format!("a message of {} bytes is refused: {error}", message.len()))
+        })?;
         if sent != message.len() {
             return Err(Instead(format!("{sent} of {} bytes were taken", message.len())).into());
         }
@@ -298,8 +308,8 @@ pub fn transfer(from: &TcpStream, to: &TcpStream, bytes: &[u8]) -> Result<Vec<u8
     Ok(received)
 }
 
-/// Does something in a namespace of its own where that is allowed: the machine's own loopback may be
-/// filtered.
+/// Does something in a namespace of its own where that is allowed: the machine's own loopback may
+/// be filtered.
 pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     match Namespace::new() {
         Ok(namespace) => namespace.run(work)?,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bpf_asm::{
-    Arg, Builder, Call, MapKind, MapRef, ProgramType, Reg, bpf_iter__bpf_sk_storage_map, bpf_iter__task_file,
-    bpf_iter__tcp, helper,
+    Arg, Builder, Call, MapKind, MapRef, ProgramType, Reg, bpf_iter__bpf_sk_storage_map,
+    bpf_iter__task_file, bpf_iter__tcp, helper,
 };
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
@@ -78,13 +78,14 @@ pub fn tells_what_is_left() -> Result<()> {
         let (mut room, mut control) = ([0; 50], [0; 256]);
         let mut slices = [IoSliceMut::new(&mut room)];
         let flags = MsgFlags::empty();
-        let message =
-            recvmsg::<()>(server.as_raw_fd(), &mut slices, Some(&mut control), flags).context("recvmsg is refused")?;
+        let message = recvmsg::<()>(server.as_raw_fd(), &mut slices, Some(&mut control), flags)
+            .context("recvmsg is refused")?;
         let mut left = None;
         for message in message.cmsgs().context("the control messages cannot be read")? {
             if let ControlMessageOwned::Unknown(message) = message {
                 let header = message.cmsg_header;
-                let bytes = message.data_bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+                let bytes =
+                    message.data_bytes.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
                 if (header.cmsg_level, header.cmsg_type) == (nix::libc::IPPROTO_TCP, TCP_INQ) {
                     left = bytes;
                 }
@@ -244,7 +245,10 @@ fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     const BPF_NOEXIST: i64 = 1;
     let key = b.slot::<u32>();
     b.store(key.place(), 0);
-    b.call(Call::raw(BPF_MAP_UPDATE_ELEM, vec![sockets.into(), (&key).into(), sk, BPF_NOEXIST.into()]))
+    b.call(Call::raw(
+        BPF_MAP_UPDATE_ELEM,
+        vec![sockets.into(), (&key).into(), sk, BPF_NOEXIST.into()],
+    ))
 }
 
 /// Has an iterator, over a map if it takes one, go over everything.
@@ -285,7 +289,10 @@ pub fn iterators_mark() -> Result<()> {
         b.jump_if(sk.eq(0), &done);
         let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
         b.jump_if(socket.eq(0), &done);
-        b.jump_if(b.load(socket.member(layout.local_port)).ne(i32::from(client.local_addr()?.port())), &done);
+        b.jump_if(
+            b.load(socket.member(layout.local_port)).ne(i32::from(client.local_addr()?.port())),
+            &done,
+        );
         let entry = |index: usize| b.map_value(&found).at_all().index(index);
         b.store(entry(SEEN), 1);
         b.jump_if(b.load(socket.member(layout.lock_owned)).eq(0), &done);
@@ -301,7 +308,8 @@ pub fn iterators_mark() -> Result<()> {
         go_over(b, &maps, None)?;
         let (_, found) = maps.first().context("a map was asked for")?;
         let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
-        let found = |index: usize| value.chunks_exact(4).nth(index).is_some_and(|word| word != [0; 4]);
+        let found =
+            |index: usize| value.chunks_exact(4).nth(index).is_some_and(|word| word != [0; 4]);
         holds!(found(SEEN), "it does not show an established socket");
         holds!(found(LOCKED), "it holds no more than the lock's spinlock");
         holds!(found(MARKED), "the kernel does not take the flags");
@@ -317,7 +325,8 @@ pub fn storage_iterators_enrol() -> Result<()> {
     holds!(!known_bug::storage_iterators_crash(&release), "it may crash Linux {release}");
     apart(|| {
         let [client, _server] = connection()?;
-        let storage: MapRef<i32, u64> = MapRef::new("probe_storage", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC);
+        let storage: MapRef<i32, u64> =
+            MapRef::new("probe_storage", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC);
         let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
         let b = Builder::new("shunt_probe");
         let context = b.context::<bpf_iter__bpf_sk_storage_map>();
@@ -331,7 +340,9 @@ pub fn storage_iterators_enrol() -> Result<()> {
         let maps = load::maps(&[storage.def(), sockets.def()])?;
         let (storage, sockets) = (&maps[0].1, &maps[1].1);
         let fd = client.as_raw_fd().to_ne_bytes();
-        storage.update(&fd, &0u64.to_ne_bytes(), Update::ANY).context("a socket gets no storage")?;
+        storage
+            .update(&fd, &0u64.to_ne_bytes(), Update::ANY)
+            .context("a socket gets no storage")?;
         go_over(b, &maps, Some(storage))?;
         holds!(sockets.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
@@ -359,7 +370,8 @@ pub fn file_iterators_enrol() -> Result<()> {
         b.ret(0);
         let maps = load::maps(&[sockets.def()])?;
         let link = Link::to_iter_of_process(&iterator(b, &maps)?, std::process::id());
-        let link = link.map_err(|error| Instead(format!("it does not go over one process: {error}")))?;
+        let link =
+            link.map_err(|error| Instead(format!("it does not go over one process: {error}")))?;
         std::io::copy(&mut Iter::of_link(&link)?, &mut std::io::sink())?;
         holds!(maps[0].1.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())

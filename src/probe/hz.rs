@@ -3,10 +3,11 @@
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_getres};
 
-/// Jiffies in a second. The coarse clocks advance by one jiffy at a time and say so (`KTIME_LOW_RES`, kernel/time/posix-timers.c).
+/// Jiffies in a second. The coarse clocks advance by one jiffy at a time and say so
+/// (`KTIME_LOW_RES`, kernel/time/posix-timers.c).
 pub fn hz() -> Result<u32> {
-    let jiffy =
-        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).context("the kernel does not say how coarse its clock is")?;
+    let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .context("the kernel does not say how coarse its clock is")?;
     let nanoseconds = u32::try_from(jiffy.tv_nsec()).unwrap_or(0).max(1);
     Ok((1_000_000_000 + nanoseconds / 2) / nanoseconds)
 }
@@ -25,7 +26,8 @@ mod tests {
         let now = b.call(helper::jiffies64());
         b.ret(&now);
         let program =
-            load::program(&b.finish(ProgramType::SocketFilter).expect("assemble"), &Vec::new()).expect("load as root");
+            load::program(&b.finish(ProgramType::SocketFilter).expect("assemble"), &Vec::new())
+                .expect("load as root");
         let jiffies = || program.test_run(&[0; 64], 1).expect("run").retval;
 
         let (began, first) = (Instant::now(), jiffies());

@@ -1,5 +1,6 @@
-//! Bugs of the kernel in what shunt uses (socket maps, sk_msg, verdicts, iterators over TCP sockets)
-//! or in what lies beside it, and the versions that have them: the first thing an operator asks.
+//! Bugs of the kernel in what shunt uses (socket maps, sk_msg, verdicts, iterators over TCP
+//! sockets) or in what lies beside it, and the versions that have them: the first thing an operator
+//! asks.
 //!
 //! This is the one place that goes by version, because such bugs cannot be tried out: most take a
 //! race, and some end in a crash. Where it matters to shunt, [`super::behaviour`] tries the rest.
@@ -7,9 +8,9 @@
 //! Sources, named at each bug: *CVE* is the record in CVEProject/cvelistV5, whose "unaffected"
 //! versions are copied. *ChangeLog* is the kernel's own of a stable release as Debian's package
 //! `linux` quotes it (5.10.262, 6.1.192, 6.12.118, 7.3.4), by the commit's subject; it knows the
-//! series that Debian ships and no others, so for the rest only the mainline version is listed. It does
-//! not say since when: of those bugs the first release is inferred from when the code in question came,
-//! and is rather too early than too late.
+//! series that Debian ships and no others, so for the rest only the mainline version is listed. It
+//! does not say since when: of those bugs the first release is inferred from when the code in
+//! question came, and is rather too early than too late.
 
 use std::{fmt, fs};
 
@@ -53,8 +54,8 @@ const fn v(major: u16, minor: u16, patch: u16) -> Version {
 
 /// By the year in which they became known.
 pub const ALL: &[KnownBug] = &[
-    // CVE, as design/datapath.md quotes it. "bpf, sockmap: Fix more uncharged while msg has more_data",
-    // which ChangeLog-5.10.110 lists beside CVE-2022-49205, whose releases are taken.
+    // CVE, as design/datapath.md quotes it. "bpf, sockmap: Fix more uncharged while msg has
+    // more_data", which ChangeLog-5.10.110 lists beside CVE-2022-49205, whose releases are taken.
     KnownBug {
         id: "CVE-2022-49204",
         what: "A message that is sent in parts is uncharged twice, and socket memory is miscounted.",
@@ -155,7 +156,14 @@ pub const ALL: &[KnownBug] = &[
         what: "A send of a large message that fails half-way can return a wrong number.",
         reach: Reach::Ordinary,
         since: &[v(4, 17, 0)],
-        fixed: &[v(5, 10, 226), v(5, 15, 167), v(6, 1, 110), v(6, 6, 51), v(6, 10, 10), v(6, 11, 0)],
+        fixed: &[
+            v(5, 10, 226),
+            v(5, 15, 167),
+            v(6, 1, 110),
+            v(6, 6, 51),
+            v(6, 10, 10),
+            v(6, 11, 0),
+        ],
     },
     // CVE. "sock_map: Add a cond_resched() in sock_hash_free()".
     KnownBug {
@@ -163,7 +171,15 @@ pub const ALL: &[KnownBug] = &[
         what: "Freeing a large sockhash keeps a processor busy so long that the kernel warns.",
         reach: Reach::Ordinary,
         since: &[v(5, 8, 0)],
-        fixed: &[v(5, 10, 227), v(5, 15, 168), v(6, 1, 113), v(6, 6, 54), v(6, 10, 13), v(6, 11, 2), v(6, 12, 0)],
+        fixed: &[
+            v(5, 10, 227),
+            v(5, 15, 168),
+            v(6, 1, 113),
+            v(6, 6, 54),
+            v(6, 10, 13),
+            v(6, 11, 2),
+            v(6, 12, 0),
+        ],
     },
     // CVE. "tcp_bpf: Fix the sk_mem_uncharge logic in tcp_bpf_sendmsg".
     KnownBug {
@@ -182,8 +198,8 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 10, 236), v(5, 15, 180), v(6, 1, 125), v(6, 6, 67), v(6, 12, 6), v(6, 13, 0)],
     },
-    // CVE; it came with the fix of CVE-2024-39500. "bpf, sockmap: Avoid using sk_socket after free when
-    // sending".
+    // CVE; it came with the fix of CVE-2024-39500. "bpf, sockmap: Avoid using sk_socket after free
+    // when sending".
     KnownBug {
         id: "CVE-2025-38154",
         what: "A segment that a verdict sends out by another socket uses that socket after it was \
@@ -215,7 +231,15 @@ pub const ALL: &[KnownBug] = &[
         what: "A program that corks messages leaks socket memory when the kernel is short of it.",
         reach: Reach::Never("shunt corks nothing"),
         since: &[v(4, 17, 0)],
-        fixed: &[v(5, 10, 245), v(5, 15, 194), v(6, 1, 153), v(6, 6, 107), v(6, 12, 48), v(6, 16, 8), v(6, 17, 0)],
+        fixed: &[
+            v(5, 10, 245),
+            v(5, 15, 194),
+            v(6, 1, 153),
+            v(6, 6, 107),
+            v(6, 12, 48),
+            v(6, 16, 8),
+            v(6, 17, 0),
+        ],
     },
     // ChangeLog-6.1.159, -6.12.60; in mainline by 6.18.
     KnownBug {
@@ -225,9 +249,9 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(5, 6, 0)],
         fixed: &[v(6, 1, 159), v(6, 12, 60), v(6, 18, 0)],
     },
-    // ChangeLog-6.1.165, -6.12.75; 6.6.128 by the issue BetterStackHQ/collector#141, of the commit that
-    // came with it; 6.18 was reviewed on 24 February 2026, and Debian's 6.18.15 has it; 7.0 has
-    // b40cc5adaa80.
+    // ChangeLog-6.1.165, -6.12.75; 6.6.128 by the issue BetterStackHQ/collector#141, of the commit
+    // that came with it; 6.18 was reviewed on 24 February 2026, and Debian's 6.18.15 has it; 7.0
+    // has b40cc5adaa80.
     KnownBug {
         id: "bpf, sockmap: Fix incorrect copied_seq calculation",
         what: "Redirected bytes count as read from TCP: as many bytes are skipped when a socket goes \
@@ -331,15 +355,16 @@ pub const ALL: &[KnownBug] = &[
 pub const CAVEAT: &str = "Found by the version alone. Distributions fix bugs without changing the \
                           version: ask yours by the number.";
 
-/// Whether an iterator over socket storage may crash the kernel, on this release: since 7.0, an element of socket storage loses its
-/// storage, by which its socket is found, before it is freed, and `__bpf_sk_storage_map_seq_show` does not look again. 7.3.4 has met a
-/// null pointer (at 0x88, the owner in that) while hundreds of connections closed.
+/// Whether an iterator over socket storage may crash the kernel, on this release: since 7.0, an
+/// element of socket storage loses its storage, by which its socket is found, before it is freed,
+/// and `__bpf_sk_storage_map_seq_show` does not look again. 7.3.4 has met a null pointer (at 0x88,
+/// the owner in that) while hundreds of connections closed.
 pub fn storage_iterators_crash(release: &str) -> bool {
     Version::of_release(release).is_some_and(|version| version.series >= (7, 0))
 }
 
-/// The release that the running kernel was made from: what it calls itself, but for those that keep a
-/// number for years. Debian says the release in its version (`#1 SMP Debian 6.1.192-3 (2026-…)`),
+/// The release that the running kernel was made from: what it calls itself, but for those that keep
+/// a number for years. Debian says the release in its version (`#1 SMP Debian 6.1.192-3 (2026-…)`),
 /// Ubuntu in a file of its own (`Ubuntu 6.8.0-31.31-generic 6.8.1`).
 pub fn running() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -443,15 +468,26 @@ mod tests {
 
     #[test]
     fn iterators_over_socket_storage_crash_linux_7_and_nothing_before() {
-        assert!(["7.0", "7.3.4+deb13-cloud-amd64", "8.1"].iter().all(|release| storage_iterators_crash(release)));
-        assert!(!["6.12.118", "6.18.44-fc-v782", "linux"].iter().any(|release| storage_iterators_crash(release)));
+        assert!(
+            ["7.0", "7.3.4+deb13-cloud-amd64", "8.1"]
+                .iter()
+                .all(|release| storage_iterators_crash(release))
+        );
+        assert!(
+            !["6.12.118", "6.18.44-fc-v782", "linux"]
+                .iter()
+                .any(|release| storage_iterators_crash(release))
+        );
     }
 
     #[test]
     fn distributions_that_keep_a_number_say_elsewhere_what_their_kernel_was_made_from() {
         let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-20)";
         assert_eq!(made_from("", debian), Some("6.1.192-3"));
-        assert_eq!(made_from("Ubuntu 6.8.0-31.31-generic 6.8.1\n", "#31-Ubuntu SMP"), Some("6.8.1"));
+        assert_eq!(
+            made_from("Ubuntu 6.8.0-31.31-generic 6.8.1\n", "#31-Ubuntu SMP"),
+            Some("6.8.1")
+        );
         assert_eq!(made_from("", "#1 SMP PREEMPT_DYNAMIC @0"), None);
         assert!(Version::of_release(&running()).is_some(), "{:?}", running());
     }
@@ -459,7 +495,8 @@ mod tests {
     #[test]
     fn a_bug_is_there_from_its_first_release_until_its_series_or_mainline_is_fixed() {
         let has = |release: &str| ids(release).contains(&"CVE-2024-39500");
-        let (with, without) = (["5.13", "5.15.161", "6.1.94", "6.8.12", "6.9.5"], ["5.10.1", "5.15.162", "6.1.95"]);
+        let (with, without) =
+            (["5.13", "5.15.161", "6.1.94", "6.8.12", "6.9.5"], ["5.10.1", "5.15.162", "6.1.95"]);
         assert!(with.iter().all(|release| has(release)));
         assert!(!without.iter().chain(&["6.9.6", "6.10", "6.12.1", "7.3.4"]).any(|r| has(r)));
     }

@@ -1,5 +1,5 @@
-//! What this machine lets us do and how its kernel behaves, found out by asking and by trying, and by version number only where
-//! trying could crash it.
+//! What this machine lets us do and how its kernel behaves, found out by asking and by trying, and
+//! by version number only where trying could crash it.
 
 pub mod behaviour;
 mod enrolled;
@@ -22,12 +22,15 @@ pub fn passes() -> Passes {
 
 /// The same, where it is known whether a behaviour holds.
 ///
-/// The iterator over open files (`task_file`) is used only where the one over socket storage may crash
-/// the kernel: its pass takes longer, and a kernel that refuses one iterator may refuse the other.
+/// The iterator over open files (`task_file`) is used only where the one over socket storage may
+/// crash the kernel: its pass takes longer, and a kernel that refuses one iterator may refuse the
+/// other.
 pub fn passes_where(does: impl Fn(Behaviour) -> bool) -> Passes {
     if does(Behaviour::StorageIteratorEnrols) {
         Passes::Iterator
-    } else if known_bug::storage_iterators_crash(&known_bug::running()) && does(Behaviour::FileIteratorEnrols) {
+    } else if known_bug::storage_iterators_crash(&known_bug::running())
+        && does(Behaviour::FileIteratorEnrols)
+    {
         Passes::Files
     } else {
         Passes::Classifier

@@ -15,7 +15,9 @@ use rustix::event::PollFlags;
 use socket2::SockRef;
 
 use super::behaviour::holds;
-use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, receive_end, stream, transfer};
+use super::enrolled::{
+    End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, receive_end, stream, transfer,
+};
 
 /// Ways that turn both ways, at once and after a while.
 const TURNS: [Way; 12] = [
@@ -61,7 +63,10 @@ pub fn order() -> Result<()> {
         let ends = connection()?;
         let mut client = &ends[0];
         client.write_all(&stream(0, 100))?;
-        holds!(ready(&ends[1], PollFlags::IN, PATIENCE)? == PollFlags::IN, "a byte did not arrive by plain TCP");
+        holds!(
+            ready(&ends[1], PollFlags::IN, PATIENCE)? == PollFlags::IN,
+            "a byte did not arrive by plain TCP"
+        );
         let pair = Enrolled::of(ends)?;
         pair.send(End::Client, Way::Tcp, &stream(100, 100))?;
         pair.send(End::Client, Way::Direct, &stream(200, 100))?;
@@ -73,7 +78,8 @@ pub fn order() -> Result<()> {
 
 /// The end of the stream comes after its last byte.
 pub fn end_of_stream() -> Result<()> {
-    const UNREAD: [&[Way]; 4] = [&[Way::Direct, Way::Tcp], &[Way::Tcp, Way::Direct], &[Way::Direct], &[]];
+    const UNREAD: [&[Way]; 4] =
+        [&[Way::Direct, Way::Tcp], &[Way::Tcp, Way::Direct], &[Way::Direct], &[]];
     apart(|| {
         for unread in UNREAD {
             for closes in [false, true] {
@@ -173,7 +179,8 @@ pub struct Edges(Epoll);
 
 impl Edges {
     pub fn of(socket: &TcpStream) -> Result<Edges> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll instance")?;
+        let epoll =
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll instance")?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
         epoll.add(socket.as_fd(), event).context("cannot wait for a socket")?;
         Ok(Edges(epoll))
@@ -312,7 +319,8 @@ pub fn window() -> Result<()> {
 }
 
 /// FIONREAD, which is `rcv_nxt - copied_seq` on some kernels, is never negative, and is 0 when
-/// everything has been read; a socket that has been taken out of the map goes on with the right byte.
+/// everything has been read; a socket that has been taken out of the map goes on with the right
+/// byte.
 pub fn sequence() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;

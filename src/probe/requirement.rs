@@ -27,7 +27,10 @@ pub fn requirements() -> Vec<Requirement> {
         Requirement { name: "bpf(2)", met: system_call() },
         Requirement { name: "lockdown", met: lockdown() },
         Requirement { name: "kernel BTF", met: told(btf()) },
-        Requirement { name: "cgroup v2", met: told(cgroup::root().map(|root| root.display().to_string())) },
+        Requirement {
+            name: "cgroup v2",
+            met: told(cgroup::root().map(|root| root.display().to_string())),
+        },
         Requirement { name: "BPF file system", met: bpf_file_system() },
     ];
     // Without these there is no need to try.
@@ -40,11 +43,16 @@ pub fn requirements() -> Vec<Requirement> {
     all
 }
 
-/// Refuses, naming everything that is missing at once, when this process or this kernel cannot run the datapath.
+/// Refuses, naming everything that is missing at once, when this process or this kernel cannot run
+/// the datapath.
 pub fn require() -> Result<()> {
     let missing: Vec<String> =
         [capabilities(), system_call(), lockdown()].into_iter().filter_map(Result::err).collect();
-    if missing.is_empty() { Ok(()) } else { bail!("shunt cannot run here:\n  - {}", missing.join("\n  - ")) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        bail!("shunt cannot run here:\n  - {}", missing.join("\n  - "))
+    }
 }
 
 fn told<E: Into<anyhow::Error>>(outcome: Result<String, E>) -> Result<String, String> {
@@ -58,7 +66,8 @@ fn capabilities() -> Result<String, String> {
     let own = Capabilities::effective().map_err(|error| error.to_string())?;
     // Before Linux 5.8 CAP_SYS_ADMIN stood for CAP_BPF and CAP_PERFMON; it still does.
     let missing = own.missing(&NEEDED);
-    let list = |all: &[Capability]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list =
+        |all: &[Capability]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if missing.is_empty() {
         return Ok(list(&NEEDED));
     }
@@ -75,7 +84,9 @@ fn capabilities() -> Result<String, String> {
 fn system_call() -> Result<String, String> {
     let spec = MapSpec::new(MapKind::ARRAY, "try", 4, 4, 1);
     match Map::create(&spec) {
-        Err(error) if error.errno() == Some(Errno::PERM) && capabilities().is_ok() => Err(refused_by(&status())),
+        Err(error) if error.errno() == Some(Errno::PERM) && capabilities().is_ok() => {
+            Err(refused_by(&status()))
+        }
         // Of everything else the rehearsal says more.
         _ => Ok("this process may call it".to_owned()),
     }
@@ -135,7 +146,8 @@ fn rehearsed() -> Result<()> {
     rehearse(&Datapath::new(kernel::layout(&kernel::btf()?)?, settings))
 }
 
-/// Makes the maps of a datapath and loads its programs: nothing is pinned or attached, so they are gone at once.
+/// Makes the maps of a datapath and loads its programs: nothing is pinned or attached, so they are
+/// gone at once.
 pub fn rehearse(datapath: &Datapath) -> Result<()> {
     let maps = load::maps(&datapath.maps.all())?;
     for (name, program) in datapath.programs()? {
@@ -154,19 +166,29 @@ mod tests {
         for requirement in super::requirements() {
             assert!(requirement.met.is_ok(), "{requirement:?}");
         }
-        assert!(super::requirements().iter().any(|requirement| requirement.name == "kernel programs"));
+        assert!(
+            super::requirements().iter().any(|requirement| requirement.name == "kernel programs")
+        );
     }
 
     #[test]
     fn a_seccomp_filter_is_told_from_what_else_refuses_the_system_call() {
-        assert!(super::refused_by("Name:\tshunt\nSeccomp:\t2\nSeccomp_filters:\t1\n").contains("localhost-seccomp"));
-        assert!(super::refused_by("Name:\tshunt\nSeccomp:\t0\nSeccomp_filters:\t2\n").contains("security module"));
+        assert!(
+            super::refused_by("Name:\tshunt\nSeccomp:\t2\nSeccomp_filters:\t1\n")
+                .contains("localhost-seccomp")
+        );
+        assert!(
+            super::refused_by("Name:\tshunt\nSeccomp:\t0\nSeccomp_filters:\t2\n")
+                .contains("security module")
+        );
     }
 
     #[test]
     fn lockdown_is_read_from_the_brackets() {
         assert!(super::confidential("none integrity [confidentiality]\n"));
-        for other in ["", "[none] integrity confidentiality\n", "none [integrity] confidentiality\n"] {
+        for other in
+            ["", "[none] integrity confidentiality\n", "none [integrity] confidentiality\n"]
+        {
             assert!(!super::confidential(other), "{other}");
         }
     }

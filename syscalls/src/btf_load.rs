@@ -14,7 +14,8 @@ pub struct BtfObject {
 }
 
 impl BtfObject {
-    /// `bpf(BPF_BTF_LOAD)`, without a log; if the kernel refuses, once more with the log that says why.
+    /// `bpf(BPF_BTF_LOAD)`, without a log; if the kernel refuses, once more with the log that says
+    /// why.
     ///
     /// # Errors
     /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] for more than 4 GiB.
@@ -22,11 +23,11 @@ impl BtfObject {
         let object = || format!("BTF of {} bytes", btf.len());
         let mut attr = uapi::BtfLoad::zeroed();
         attr.btf = uapi::addr(btf);
-        attr.btf_size =
-            u32::try_from(btf.len()).map_err(|_| Error::invalid(object(), "the kernel takes less than 4 GiB"))?;
+        attr.btf_size = u32::try_from(btf.len())
+            .map_err(|_| Error::invalid(object(), "the kernel takes less than 4 GiB"))?;
         let load = |attr: &mut uapi::BtfLoad| {
-            // SAFETY: the BTF is valid for `btf_size`, the log buffer for `btf_log_size`; the command answers with a
-            // new descriptor.
+            // SAFETY: the BTF is valid for `btf_size`, the log buffer for `btf_log_size`; the
+            // command answers with a new descriptor.
             memlock::lifted(|| unsafe { uapi::BTF_LOAD.call_fd(attr) })
         };
         let errno = match load(&mut attr) {
@@ -43,7 +44,8 @@ impl BtfObject {
         again.map(|fd| Self { fd }).map_err(|_| rejected(object(), errno, log))
     }
 
-    /// `bpf(BPF_BTF_GET_FD_BY_ID)`: the BTF object with this id, as a program's or map's information names it.
+    /// `bpf(BPF_BTF_GET_FD_BY_ID)`: the BTF object with this id, as a program's or map's
+    /// information names it.
     ///
     /// # Errors
     /// `ENOENT` if there is none; `EPERM` without `CAP_SYS_ADMIN`.

@@ -65,8 +65,8 @@ impl Capabilities {
         Ok(Self(u64::from(data[0].effective) | u64::from(data[1].effective) << 32))
     }
 
-    /// Whether it holds `capability`, or `CAP_SYS_ADMIN` where the kernel takes that for it (`bpf_capable`,
-    /// `perfmon_capable`, `bpf_net_capable`).
+    /// Whether it holds `capability`, or `CAP_SYS_ADMIN` where the kernel takes that for it
+    /// (`bpf_capable`, `perfmon_capable`, `bpf_net_capable`).
     pub fn allow(self, capability: Capability) -> bool {
         let holds = |c: Capability| self.0 & (1 << c as u32) != 0;
         let by_admin = capability != Capability::SysResource && holds(Capability::SysAdmin);
@@ -86,7 +86,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let bpf_alone = Capabilities(1 << 39);
-        assert_eq!(bpf_alone.missing(&[Capability::Bpf, Capability::NetAdmin]), [Capability::NetAdmin]);
+        assert_eq!(
+            bpf_alone.missing(&[Capability::Bpf, Capability::NetAdmin]),
+            [Capability::NetAdmin]
+        );
         assert_eq!(Capability::NetAdmin.to_string(), "CAP_NET_ADMIN");
     }
 
@@ -99,8 +102,11 @@ mod tests {
 
     #[test]
     fn this_test_runs_with_what_bpf_needs() {
-        let missing =
-            Capabilities::effective().unwrap().missing(&[Capability::Bpf, Capability::NetAdmin, Capability::Perfmon]);
+        let missing = Capabilities::effective().unwrap().missing(&[
+            Capability::Bpf,
+            Capability::NetAdmin,
+            Capability::Perfmon,
+        ]);
         assert!(missing.is_empty(), "run the tests as root; missing: {missing:?}");
     }
 }

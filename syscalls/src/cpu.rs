@@ -5,10 +5,11 @@ use std::sync::OnceLock;
 
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
-/// The number of possible CPUs, from `/sys/devices/system/cpu/possible`: the highest number in it plus one, which is
-/// what `num_possible_cpus()` gives on every machine whose list has no holes.
+/// The number of possible CPUs, from `/sys/devices/system/cpu/possible`: the highest number in it
+/// plus one, which is what `num_possible_cpus()` gives on every machine whose list has no holes.
 ///
-/// Never smaller than what the kernel writes for a per-CPU value, which is what memory safety rests on.
+/// Never smaller than what the kernel writes for a per-CPU value, which is what memory safety rests
+/// on.
 ///
 /// # Errors
 /// [`Error::KernelFile`] if sysfs is not mounted or the list is not one.

@@ -1,4 +1,5 @@
-//! What can go wrong, with what is needed to act on it: the command, the object, the errno, the verifier's log.
+//! What can go wrong, with what is needed to act on it: the command, the object, the errno, the
+//! verifier's log.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -35,7 +36,8 @@ impl Errno {
     pub const NOSYS: Self = Self(libc::ENOSYS);
     /// `EOPNOTSUPP`: the object does not support the operation.
     pub const OPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
-    /// `ENOTSUPP`, 524: the kernel's own number for the same, which it lets out in places such as map batches.
+    /// `ENOTSUPP`, 524: the kernel's own number for the same, which it lets out in places such as
+    /// map batches.
     pub const NOTSUPP: Self = Self(524);
     /// `ENOLINK`: the link is detached.
     pub const NOLINK: Self = Self(libc::ENOLINK);
@@ -110,7 +112,8 @@ pub enum Error {
         truncated: bool,
     },
 
-    /// A request that cannot be made: the kernel would read or write past the given bytes, or could not name it.
+    /// A request that cannot be made: the kernel would read or write past the given bytes, or could
+    /// not name it.
     #[error("{object}: {problem}")]
     Invalid {
         /// What it was about.

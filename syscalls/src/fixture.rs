@@ -96,7 +96,10 @@ impl Cgroup {
 
     /// Connects to `port` on this host from a process inside.
     pub fn connect(&self, port: u16) {
-        let script = format!("echo $$ > '{}/cgroup.procs' && exec 3<>/dev/tcp/127.0.0.1/{port}", self.path.display());
+        let script = format!(
+            "echo $$ > '{}/cgroup.procs' && exec 3<>/dev/tcp/127.0.0.1/{port}",
+            self.path.display()
+        );
         let status = Command::new("bash")
             .args(["-c", &script])
             .status()
@@ -123,7 +126,8 @@ pub(crate) fn in_own_bpffs(test: impl FnOnce(&Path) + Send) {
     on_own_thread(|| {
         let dir = tempfile::tempdir().unwrap();
         let target = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
-        // SAFETY: all strings are C strings that outlive the calls; the new mount namespace is this thread's alone.
+        // SAFETY: all strings are C strings that outlive the calls; the new mount namespace is this
+        // thread's alone.
         let mounted = unsafe {
             libc::unshare(libc::CLONE_NEWNS) == 0
                 && libc::mount(
@@ -133,7 +137,13 @@ pub(crate) fn in_own_bpffs(test: impl FnOnce(&Path) + Send) {
                     libc::MS_REC | libc::MS_PRIVATE,
                     std::ptr::null(),
                 ) == 0
-                && libc::mount(c"bpf".as_ptr(), target.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) == 0
+                && libc::mount(
+                    c"bpf".as_ptr(),
+                    target.as_ptr(),
+                    c"bpf".as_ptr(),
+                    0,
+                    std::ptr::null(),
+                ) == 0
         };
         assert!(mounted, "these tests mount a bpffs, as root: {}", std::io::Error::last_os_error());
         test(dir.path());

@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-/// One pass of an iterator program over its target. Reading drives the program; what it writes with `bpf_seq_write`
-/// or `bpf_seq_printf` is what is read, until the end of the target. Since Linux 5.8.
+/// One pass of an iterator program over its target. Reading drives the program; what it writes with
+/// `bpf_seq_write` or `bpf_seq_printf` is what is read, until the end of the target. Since Linux
+/// 5.8.
 #[derive(Debug)]
 pub struct Iter {
     output: File,
@@ -32,7 +33,8 @@ impl Iter {
         let mut attr = uapi::IterCreate::zeroed();
         attr.link_fd = uapi::fd(link.as_fd());
         // SAFETY: no address in the attribute; the command answers with a new descriptor.
-        let fd = unsafe { uapi::ITER_CREATE.call_fd(&mut attr) }.map_err(uapi::ITER_CREATE.failed("iterator link"))?;
+        let fd = unsafe { uapi::ITER_CREATE.call_fd(&mut attr) }
+            .map_err(uapi::ITER_CREATE.failed("iterator link"))?;
         Ok(Self { output: File::from(fd) })
     }
 }

@@ -1,10 +1,11 @@
-//! `bpf(2)` by direct system calls: maps, programs, links, iterators, pins and ring buffers as owned file
-//! descriptors; feature probes that ask the kernel by doing; and a reader of kernel BTF.
+//! `bpf(2)` by direct system calls: maps, programs, links, iterators, pins and ring buffers as
+//! owned file descriptors; feature probes that ask the kernel by doing; and a reader of kernel BTF.
 //!
-//! The layer is thin on purpose. Every function that is one command opens its documentation with that command,
-//! takes file descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and gives them back as
-//! [`OwnedFd`](std::os::fd::OwnedFd) inside a type that says what they are. What the kernel can refuse is an
-//! [`Error`] that keeps the command, the errno and, for a program, the whole verifier log.
+//! The layer is thin on purpose. Every function that is one command opens its documentation with
+//! that command, takes file descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and gives them
+//! back as [`OwnedFd`](std::os::fd::OwnedFd) inside a type that says what they are. What the kernel
+//! can refuse is an [`Error`] that keeps the command, the errno and, for a program, the whole
+//! verifier log.
 //!
 //! ```no_run
 //! use syscalls::{Map, MapKind, MapSpec, Update};
@@ -15,8 +16,8 @@
 //! # Ok::<(), syscalls::Error>(())
 //! ```
 //!
-//! Layouts are those of `include/uapi/linux/bpf.h` and `include/uapi/linux/btf.h`, checked at compile time. The
-//! target is 64-bit Linux.
+//! Layouts are those of `include/uapi/linux/bpf.h` and `include/uapi/linux/btf.h`, checked at
+//! compile time. The target is 64-bit Linux.
 #![deny(missing_docs)]
 
 mod insn;

@@ -8,31 +8,32 @@ use bytemuck::Zeroable;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// A program attached to something. It is detached when the last descriptor and pin of the link are gone: at once when
-/// that is a descriptor that is closed, but soon after when it is a pin that is removed (`bpf_link_put` leaves it to a
-/// work queue). [`Link::detach`] does it at once in any case.
+/// A program attached to something. It is detached when the last descriptor and pin of the link are
+/// gone: at once when that is a descriptor that is closed, but soon after when it is a pin that is
+/// removed (`bpf_link_put` leaves it to a work queue). [`Link::detach`] does it at once in any
+/// case.
 #[derive(Debug)]
 pub struct Link {
     fd: OwnedFd,
 }
 
 impl Link {
-    /// `bpf(BPF_LINK_CREATE)`: `prog` on a cgroup and all below it, beside others (as with `BPF_F_ALLOW_MULTI`).
-    /// `cgroup` is an open folder of cgroup v2. Since Linux 5.7.
+    /// `bpf(BPF_LINK_CREATE)`: `prog` on a cgroup and all below it, beside others (as with
+    /// `BPF_F_ALLOW_MULTI`). `cgroup` is an open folder of cgroup v2. Since Linux 5.7.
     ///
     /// # Errors
-    /// `EBADF` if `cgroup` is not one; `EPERM` if one above it has a program that forbids others; `EINVAL` if the
-    /// kernel has no such link or `prog` is of another type.
+    /// `EBADF` if `cgroup` is not one; `EPERM` if one above it has a program that forbids others;
+    /// `EINVAL` if the kernel has no such link or `prog` is of another type.
     pub fn to_cgroup(prog: &Prog, cgroup: BorrowedFd<'_>, attach_type: AttachType) -> Result<Self> {
         Self::create(prog, Some(cgroup), attach_type)
     }
 
-    /// `bpf(BPF_LINK_CREATE)`: an XDP program on the network device with this index, in the way that its driver offers.
-    /// Since Linux 5.9.
+    /// `bpf(BPF_LINK_CREATE)`: an XDP program on the network device with this index, in the way
+    /// that its driver offers. Since Linux 5.9.
     ///
     /// # Errors
-    /// `EBUSY` if the device has one, `EINVAL` if there is no such device, the kernel has no such link or
-    /// `prog` is of another type.
+    /// `EBUSY` if the device has one, `EINVAL` if there is no such device, the kernel has no such
+    /// link or `prog` is of another type.
     pub fn to_interface(prog: &Prog, index: u32) -> Result<Self> {
         Self::create_on(prog, index, AttachType::XDP)
     }
@@ -55,31 +56,35 @@ impl Link {
         Self::create(prog, Some(map.as_fd()), AttachType::SK_SKB_VERDICT)
     }
 
-    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program at the tracepoint (`TRACE_RAW_TP`) or function
-    /// (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for, on every kernel that has such programs.
+    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program at the tracepoint (`TRACE_RAW_TP`) or
+    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for, on every kernel that has
+    /// such programs.
     ///
     /// # Errors
     /// `EINVAL` if `prog` is no tracing program, `ENOTSUPP` (524) if the function cannot be traced.
     pub fn to_traced(prog: &Prog) -> Result<Self> {
         let mut attr = uapi::RawTracepoint::zeroed();
         attr.prog_fd = uapi::fd(prog.as_fd());
-        // SAFETY: no address in the attribute (the name is for raw tracepoints); answers with a new descriptor.
+        // SAFETY: no address in the attribute (the name is for raw tracepoints); answers with a new
+        // descriptor.
         let fd = unsafe { uapi::RAW_TRACEPOINT_OPEN.call_fd(&mut attr) }
             .map_err(uapi::RAW_TRACEPOINT_OPEN.failed(format!("program `{}`", prog.name())))?;
         Ok(Self { fd })
     }
 
-    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over a map if it takes one (`bpf_sk_storage_map`, `sockmap`).
+    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over a map if it takes one
+    /// (`bpf_sk_storage_map`, `sockmap`).
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is no iterator, if it takes a map and has none, or the map is of another type.
+    /// `EINVAL` if `prog` is no iterator, if it takes a map and has none, or the map is of another
+    /// type.
     pub fn to_iter(prog: &Prog, map: Option<&Map>) -> Result<Self> {
         let target = map.map(|map| uapi::IterLinkInfo { map_fd: uapi::fd(map.as_fd()) });
         Self::to_iter_over(prog, target.as_ref().map_or(&[], bytemuck::bytes_of))
     }
 
-    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over what belongs to one process (`task`, `task_file`, `task_vma`), by its number in
-    /// the caller's PID namespace. Since 6.1.
+    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over what belongs to one process (`task`,
+    /// `task_file`, `task_vma`), by its number in the caller's PID namespace. Since 6.1.
     ///
     /// # Errors
     /// `EINVAL` if `prog` is no such iterator; `ESRCH` or `ENOENT` if there is no such process.
@@ -103,7 +108,11 @@ impl Link {
         Ok(Self { fd })
     }
 
-    fn create(prog: &Prog, target: Option<BorrowedFd<'_>>, attach_type: AttachType) -> Result<Self> {
+    fn create(
+        prog: &Prog,
+        target: Option<BorrowedFd<'_>>,
+        attach_type: AttachType,
+    ) -> Result<Self> {
         Self::create_on(prog, target.map_or(0, uapi::fd), attach_type)
     }
 
@@ -122,7 +131,8 @@ impl Link {
     /// `bpf(BPF_OBJ_GET)`: the link that is pinned at `path`.
     ///
     /// # Errors
-    /// As [`object::pin`]; [`Error::WrongObject`](crate::Error::WrongObject) if something else is pinned there.
+    /// As [`object::pin`]; [`Error::WrongObject`](crate::Error::WrongObject) if something else is
+    /// pinned there.
     pub fn open_pinned(path: &Path) -> Result<Self> {
         let fd = object::open_pinned(path, object::Kind::Link)?;
         Ok(Self { fd })
@@ -145,10 +155,12 @@ impl Link {
         object::pin(self, path)
     }
 
-    /// `bpf(BPF_LINK_UPDATE)`: puts `new` in the place of the present program, with no moment without either.
+    /// `bpf(BPF_LINK_UPDATE)`: puts `new` in the place of the present program, with no moment
+    /// without either.
     ///
     /// # Errors
-    /// `EINVAL` if `new` is of another type or this link cannot be updated, `ENOLINK` if it is detached.
+    /// `EINVAL` if `new` is of another type or this link cannot be updated, `ENOLINK` if it is
+    /// detached.
     pub fn update(&self, new: &Prog) -> Result<()> {
         let mut attr = uapi::LinkUpdate::zeroed();
         attr.link_fd = uapi::fd(self.as_fd());
@@ -159,7 +171,8 @@ impl Link {
             .map_err(uapi::LINK_UPDATE.failed(format!("program `{}`", new.name())))
     }
 
-    /// `bpf(BPF_LINK_DETACH)`: detaches at once, whoever else holds the link. cgroup links have it since Linux 5.9.
+    /// `bpf(BPF_LINK_DETACH)`: detaches at once, whoever else holds the link. cgroup links have it
+    /// since Linux 5.9.
     ///
     /// # Errors
     /// `EOPNOTSUPP` for links that have no such operation, such as tracing.
@@ -167,7 +180,9 @@ impl Link {
         let mut attr = uapi::LinkDetach::zeroed();
         attr.link_fd = uapi::fd(self.as_fd());
         // SAFETY: no address in the attribute.
-        unsafe { uapi::LINK_DETACH.call(&mut attr) }.map(|_| ()).map_err(uapi::LINK_DETACH.failed("link"))
+        unsafe { uapi::LINK_DETACH.call(&mut attr) }
+            .map(|_| ())
+            .map_err(uapi::LINK_DETACH.failed("link"))
     }
 
     /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
@@ -203,7 +218,8 @@ pub struct Legacy {
 }
 
 impl Attachment {
-    /// [`Link::to_sk_msg`] where the kernel has it, [`Attachment::of_sk_msg_without_link`] elsewhere.
+    /// [`Link::to_sk_msg`] where the kernel has it, [`Attachment::of_sk_msg_without_link`]
+    /// elsewhere.
     ///
     /// # Errors
     /// `EBUSY` if the map has a linked program; otherwise as the latter.
@@ -211,16 +227,18 @@ impl Attachment {
         Self::linked_or(Link::to_sk_msg(prog, map), || Self::of_sk_msg_without_link(prog, map))
     }
 
-    /// `bpf(BPF_PROG_ATTACH)`: an sk_msg program on a sockmap or sockhash, in the place of one that is there.
+    /// `bpf(BPF_PROG_ATTACH)`: an sk_msg program on a sockmap or sockhash, in the place of one that
+    /// is there.
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is not sk_msg, `EOPNOTSUPP` if `map` holds no sockets, `EBUSY` if a link is there.
+    /// `EINVAL` if `prog` is not sk_msg, `EOPNOTSUPP` if `map` holds no sockets, `EBUSY` if a link
+    /// is there.
     pub fn of_sk_msg_without_link(prog: &Prog, map: &Map) -> Result<Self> {
         Self::without_link(prog, map, AttachType::SK_MSG_VERDICT)
     }
 
-    /// The same for a verdict program (`BPF_SK_SKB_VERDICT`): it sees each segment that arrives at a socket which entered
-    /// the map while it was attached. Since Linux 5.13.
+    /// The same for a verdict program (`BPF_SK_SKB_VERDICT`): it sees each segment that arrives at
+    /// a socket which entered the map while it was attached. Since Linux 5.13.
     ///
     /// # Errors
     /// As [`Attachment::of_sk_msg`]; `EBUSY` also if a parser is attached.
@@ -244,9 +262,10 @@ impl Attachment {
         Ok(Self::Legacy(Legacy { prog: own(prog.as_fd())?, map: own(map.as_fd())?, attach_type }))
     }
 
-    /// Puts `new` in the place of the present program, with no moment without either, for sockets that enter the map
-    /// from now on. Those that are in it keep the program that they entered with, and cannot be put into the map again
-    /// (`EBUSY`) before they are deleted (`sock_map_link`, net/core/sock_map.c).
+    /// Puts `new` in the place of the present program, with no moment without either, for sockets
+    /// that enter the map from now on. Those that are in it keep the program that they entered
+    /// with, and cannot be put into the map again (`EBUSY`) before they are deleted
+    /// (`sock_map_link`, net/core/sock_map.c).
     ///
     /// # Errors
     /// As [`Link::update`] or [`Attachment::of_sk_msg_without_link`].
@@ -256,15 +275,16 @@ impl Attachment {
             Self::Legacy(legacy) => {
                 let failed = || uapi::PROG_ATTACH.failed(format!("program `{}`", new.name()));
                 let prog = new.as_fd().try_clone_to_owned().map_err(|e| failed()(errno_of(&e)))?;
-                attach_to_map(new.as_fd(), legacy.map.as_fd(), legacy.attach_type).map_err(failed())?;
+                attach_to_map(new.as_fd(), legacy.map.as_fd(), legacy.attach_type)
+                    .map_err(failed())?;
                 legacy.prog = prog;
                 Ok(())
             }
         }
     }
 
-    /// Ends it: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`. Sockets that are in the map keep their program until
-    /// they leave it.
+    /// Ends it: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`. Sockets that are in the map keep
+    /// their program until they leave it.
     ///
     /// # Errors
     /// `ENOENT` if another has put its own program in the place of this one.
@@ -272,7 +292,8 @@ impl Attachment {
         match self {
             Self::Link(link) => link.detach(),
             Self::Legacy(legacy) => {
-                let mut attr = attachment(legacy.prog.as_fd(), legacy.map.as_fd(), legacy.attach_type);
+                let mut attr =
+                    attachment(legacy.prog.as_fd(), legacy.map.as_fd(), legacy.attach_type);
                 // SAFETY: no address in the attribute.
                 unsafe { uapi::PROG_DETACH.call(&mut attr) }
                     .map(|_| ())
@@ -282,7 +303,11 @@ impl Attachment {
     }
 }
 
-fn attachment(prog: BorrowedFd<'_>, map: BorrowedFd<'_>, attach_type: AttachType) -> uapi::ProgAttach {
+fn attachment(
+    prog: BorrowedFd<'_>,
+    map: BorrowedFd<'_>,
+    attach_type: AttachType,
+) -> uapi::ProgAttach {
     let mut attr = uapi::ProgAttach::zeroed();
     attr.target_fd = uapi::fd(map);
     attr.attach_bpf_fd = uapi::fd(prog);
@@ -335,13 +360,16 @@ mod tests {
         let (counters, cgroup, other) = (Counters::new(), Cgroup::new(), Cgroup::new());
         let programs = [0, 1].map(|n| counters.program(ProgKind::SOCK_OPS, n));
         let folder = cgroup.open();
-        let link = Link::to_cgroup(&programs[0], folder.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
+        let link =
+            Link::to_cgroup(&programs[0], folder.as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
         assert_eq!(counted(&counters, &cgroup), (true, false));
         assert_eq!(counted(&counters, &other), (false, false));
 
         let info = link.info().unwrap();
-        let target =
-            LinkTarget::Cgroup { id: folder.metadata().unwrap().st_ino(), attach_type: AttachType::CGROUP_SOCK_OPS };
+        let target = LinkTarget::Cgroup {
+            id: folder.metadata().unwrap().st_ino(),
+            attach_type: AttachType::CGROUP_SOCK_OPS,
+        };
         assert_eq!((info.target, info.prog_id), (target, programs[0].info().unwrap().id));
 
         link.update(&programs[1]).unwrap();
@@ -356,7 +384,9 @@ mod tests {
         in_own_bpffs(|dir| {
             let (counters, cgroup) = (Counters::new(), Cgroup::new());
             let program = counters.program(ProgKind::SOCK_OPS, 0);
-            let link = Link::to_cgroup(&program, cgroup.open().as_fd(), AttachType::CGROUP_SOCK_OPS).unwrap();
+            let link =
+                Link::to_cgroup(&program, cgroup.open().as_fd(), AttachType::CGROUP_SOCK_OPS)
+                    .unwrap();
             let id = link.info().unwrap().id;
             let path = dir.join("link");
             link.pin(&path).unwrap();
@@ -389,7 +419,10 @@ mod tests {
     }
 
     /// Sends a byte, which arrives; whether the counters at 0 and 1 moved.
-    fn sent(counters: &Counters, (client, server): (&mut TcpStream, &mut TcpStream)) -> (bool, bool) {
+    fn sent(
+        counters: &Counters,
+        (client, server): (&mut TcpStream, &mut TcpStream),
+    ) -> (bool, bool) {
         let before = (counters.get(0), counters.get(1));
         client.write_all(b"x").unwrap();
         let mut byte = [0];
@@ -401,7 +434,8 @@ mod tests {
     #[test]
     fn an_sk_msg_program_sees_the_messages_of_sockets_that_entered_the_map_while_it_was_attached() {
         type Attach = fn(&Prog, &Map) -> Result<Attachment>;
-        let ways: [(Attach, bool); 2] = [(Attachment::of_sk_msg, true), (Attachment::of_sk_msg_without_link, false)];
+        let ways: [(Attach, bool); 2] =
+            [(Attachment::of_sk_msg, true), (Attachment::of_sk_msg_without_link, false)];
         for (attach, by_link) in ways {
             let counters = Counters::new();
             let programs = [0, 1].map(|n| counters.program(ProgKind::SK_MSG, n));
@@ -429,7 +463,10 @@ mod tests {
         let (map, _client, _server) = sockhash();
         let program = Counters::new().program(ProgKind::SK_MSG, 0);
         let link = Link::to_sk_msg(&program, &map).unwrap();
-        let target = LinkTarget::SockMap { map_id: map.info().unwrap().id, attach_type: AttachType::SK_MSG_VERDICT };
+        let target = LinkTarget::SockMap {
+            map_id: map.info().unwrap().id,
+            attach_type: AttachType::SK_MSG_VERDICT,
+        };
         assert_eq!(link.info().unwrap().target, target);
         let second = Attachment::of_sk_msg(&program, &map).unwrap_err();
         assert_eq!(second.errno(), Some(Errno::BUSY));

@@ -1,9 +1,11 @@
-//! Kernels before 5.11 charge BPF memory to `RLIMIT_MEMLOCK` and answer `EPERM` when it is used up; later ones charge
-//! the memory cgroup. Asked by trying, so that a later kernel's limit stays as the operator set it.
+//! Kernels before 5.11 charge BPF memory to `RLIMIT_MEMLOCK` and answer `EPERM` when it is used up;
+//! later ones charge the memory cgroup. Asked by trying, so that a later kernel's limit stays as
+//! the operator set it.
 
 use crate::error::Errno;
 
-/// Does `request`; if the answer is `EPERM` and the limit can be lifted, lifts it and does it once more.
+/// Does `request`; if the answer is `EPERM` and the limit can be lifted, lifts it and does it once
+/// more.
 pub(crate) fn lifted<T>(mut request: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     match request() {
         Err(Errno::PERM) if lift() => request(),
@@ -11,7 +13,8 @@ pub(crate) fn lifted<T>(mut request: impl FnMut() -> Result<T, Errno>) -> Result
     }
 }
 
-/// Lifts the limit entirely, or without `CAP_SYS_RESOURCE` up to the hard limit; whether that changed it.
+/// Lifts the limit entirely, or without `CAP_SYS_RESOURCE` up to the hard limit; whether that
+/// changed it.
 fn lift() -> bool {
     let Some(now) = limit() else { return false };
     [libc::RLIM_INFINITY, now.rlim_max].into_iter().any(|to| now.rlim_cur != to && set(to, to))

@@ -1,5 +1,5 @@
-//! Names of kernel objects: `BPF_OBJ_NAME_LEN` is 16 with its NUL, and only `[A-Za-z0-9_.]` is allowed
-//! (`bpf_obj_name_cpy`, kernel/bpf/syscall.c).
+//! Names of kernel objects: `BPF_OBJ_NAME_LEN` is 16 with its NUL, and only `[A-Za-z0-9_.]` is
+//! allowed (`bpf_obj_name_cpy`, kernel/bpf/syscall.c).
 
 const LEN: usize = 16;
 

@@ -16,10 +16,12 @@ fn c_path(path: &Path) -> Result<CString> {
         .map_err(|_| Error::invalid(path.display().to_string(), "a path cannot hold a NUL byte"))
 }
 
-/// `bpf(BPF_OBJ_PIN)`: gives `object` the name `path` in a bpffs, which keeps it alive without any process.
+/// `bpf(BPF_OBJ_PIN)`: gives `object` the name `path` in a bpffs, which keeps it alive without any
+/// process.
 ///
 /// # Errors
-/// `EEXIST` if the path is taken, `EPERM` or `EINVAL` if it is not on a bpffs, `ENOENT` if its folder is missing.
+/// `EEXIST` if the path is taken, `EPERM` or `EINVAL` if it is not on a bpffs, `ENOENT` if its
+/// folder is missing.
 pub fn pin(object: impl AsFd, path: &Path) -> Result<()> {
     let pathname = c_path(path)?;
     let mut attr = uapi::Pin::zeroed();
@@ -68,11 +70,12 @@ impl Kind {
     }
 }
 
-/// What kind of object a descriptor is. `BPF_OBJ_GET_INFO_BY_FD` does not tell: it answers for any of them, each with
-/// its own structure.
+/// What kind of object a descriptor is. `BPF_OBJ_GET_INFO_BY_FD` does not tell: it answers for any
+/// of them, each with its own structure.
 fn kind_name(fd: BorrowedFd<'_>) -> Result<String> {
     let path = std::path::PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-    let target = std::fs::read_link(&path).map_err(|e| Error::KernelFile { path, reason: e.to_string() })?;
+    let target =
+        std::fs::read_link(&path).map_err(|e| Error::KernelFile { path, reason: e.to_string() })?;
     let text = target.to_string_lossy();
     Ok(text.strip_prefix("anon_inode:").unwrap_or(&text).to_owned())
 }
@@ -80,14 +83,18 @@ fn kind_name(fd: BorrowedFd<'_>) -> Result<String> {
 /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`
 ///
 /// # Safety
-/// `info` is the structure of the object's kind, and every address in it is valid for what the kernel writes there.
+/// `info` is the structure of the object's kind, and every address in it is valid for what the
+/// kernel writes there.
 unsafe fn info_into<T: Pod>(fd: BorrowedFd<'_>, object: &str, info: &mut T) -> Result<()> {
     let mut attr = uapi::InfoByFd::zeroed();
     attr.bpf_fd = uapi::fd(fd);
     attr.info_len = size_of::<T>() as u32;
     attr.info = std::ptr::from_mut(info) as u64;
-    // SAFETY: the kernel writes at most `info_len` bytes there; addresses inside are the caller's promise.
-    unsafe { uapi::OBJ_GET_INFO_BY_FD.call(&mut attr) }.map(|_| ()).map_err(uapi::OBJ_GET_INFO_BY_FD.failed(object))
+    // SAFETY: the kernel writes at most `info_len` bytes there; addresses inside are the caller's
+    // promise.
+    unsafe { uapi::OBJ_GET_INFO_BY_FD.call(&mut attr) }
+        .map(|_| ())
+        .map_err(uapi::OBJ_GET_INFO_BY_FD.failed(object))
 }
 
 /// What the kernel knows about a program: `struct bpf_prog_info`.
@@ -196,7 +203,8 @@ pub struct LinkInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkTarget {
-    /// A cgroup; its id is the inode number of its folder, 0 once the cgroup is gone or the link detached.
+    /// A cgroup; its id is the inode number of its folder, 0 once the cgroup is gone or the link
+    /// detached.
     Cgroup {
         /// The cgroup's id.
         id: u64,
@@ -251,11 +259,16 @@ pub(crate) fn link_info(fd: BorrowedFd<'_>) -> Result<LinkInfo> {
     let kind = LinkKind::from_raw(raw.kind);
     let t = raw.target;
     let target = match kind {
-        LinkKind::CGROUP => {
-            LinkTarget::Cgroup { id: u64::from(t[0]) | u64::from(t[1]) << 32, attach_type: AttachType::from_raw(t[2]) }
+        LinkKind::CGROUP => LinkTarget::Cgroup {
+            id: u64::from(t[0]) | u64::from(t[1]) << 32,
+            attach_type: AttachType::from_raw(t[2]),
+        },
+        LinkKind::TRACING => {
+            LinkTarget::Tracing { attach_type: AttachType::from_raw(t[0]), btf_id: t[2] }
         }
-        LinkKind::TRACING => LinkTarget::Tracing { attach_type: AttachType::from_raw(t[0]), btf_id: t[2] },
-        LinkKind::SOCKMAP => LinkTarget::SockMap { map_id: t[0], attach_type: AttachType::from_raw(t[1]) },
+        LinkKind::SOCKMAP => {
+            LinkTarget::SockMap { map_id: t[0], attach_type: AttachType::from_raw(t[1]) }
+        }
         LinkKind::ITER => LinkTarget::Iter { map_id: t[3] },
         _ => LinkTarget::Other,
     };
@@ -268,9 +281,15 @@ pub(crate) fn btf_info(fd: BorrowedFd<'_>) -> Result<BtfInfo> {
     let mut raw = uapi::BtfInfo::zeroed();
     raw.name = uapi::addr_mut(&mut name);
     raw.name_len = name.len() as u32;
-    // SAFETY: the structure of BTF; the buffer for the name is as long as said, and there is none for the data.
+    // SAFETY: the structure of BTF; the buffer for the name is as long as said, and there is none
+    // for the data.
     unsafe { info_into(fd, "BTF", &mut raw) }?;
-    Ok(BtfInfo { id: raw.id, size: raw.btf_size, is_kernel: raw.kernel_btf != 0, name: name::text(&name) })
+    Ok(BtfInfo {
+        id: raw.id,
+        size: raw.btf_size,
+        is_kernel: raw.kernel_btf != 0,
+        name: name::text(&name),
+    })
 }
 
 pub(crate) fn btf_data(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
@@ -305,8 +324,8 @@ pub(crate) fn prog_info(fd: BorrowedFd<'_>, object: &str) -> Result<ProgInfo> {
     })
 }
 
-/// One of the arrays behind `struct bpf_prog_info`, whose count and address `field` names. `T` has the size of the
-/// array's elements.
+/// One of the arrays behind `struct bpf_prog_info`, whose count and address `field` names. `T` has
+/// the size of the array's elements.
 fn prog_array<T: Pod>(
     fd: BorrowedFd<'_>,
     object: &str,
@@ -332,7 +351,8 @@ fn prog_array<T: Pod>(
     Ok(items)
 }
 
-/// A line record of a loaded program: `struct bpf_line_info`. The offsets go into the strings of the program's BTF.
+/// A line record of a loaded program: `struct bpf_line_info`. The offsets go into the strings of
+/// the program's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineInfo {
     /// The first instruction it describes, counted in 8-byte units from the program's start.
@@ -348,7 +368,8 @@ pub struct LineInfo {
 }
 
 pub(crate) fn line_info(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<LineInfo>> {
-    let records: Vec<uapi::LineInfo> = prog_array(fd, object, |raw| (&mut raw.nr_line_info, &mut raw.line_info))?;
+    let records: Vec<uapi::LineInfo> =
+        prog_array(fd, object, |raw| (&mut raw.nr_line_info, &mut raw.line_info))?;
     Ok(records
         .iter()
         .map(|r| LineInfo {
@@ -371,7 +392,8 @@ pub struct FuncInfo {
 }
 
 pub(crate) fn func_info(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<FuncInfo>> {
-    let records: Vec<[u32; 2]> = prog_array(fd, object, |raw| (&mut raw.nr_func_info, &mut raw.func_info))?;
+    let records: Vec<[u32; 2]> =
+        prog_array(fd, object, |raw| (&mut raw.nr_func_info, &mut raw.func_info))?;
     Ok(records.into_iter().map(|[insn, type_id]| FuncInfo { insn, type_id }).collect())
 }
 
@@ -423,7 +445,8 @@ impl Iterator for Ids {
     }
 }
 
-/// `bpf(BPF_PROG_GET_NEXT_ID)`: the ids of all programs. Needs `CAP_SYS_ADMIN`, as the three below do.
+/// `bpf(BPF_PROG_GET_NEXT_ID)`: the ids of all programs. Needs `CAP_SYS_ADMIN`, as the three below
+/// do.
 pub fn prog_ids() -> Ids {
     Ids::of(uapi::PROG_GET_NEXT_ID)
 }

@@ -32,7 +32,8 @@ open_enum! {
 }
 
 open_enum! {
-    /// `enum bpf_attach_type`. Zero is `BPF_CGROUP_INET_INGRESS` and at the same time "none", as the kernel has it.
+    /// `enum bpf_attach_type`. Zero is `BPF_CGROUP_INET_INGRESS` and at the same time "none", as
+    /// the kernel has it.
     pub struct AttachType {
         /// No attach type is expected.
         NONE = 0,
@@ -93,7 +94,8 @@ pub struct ProgSpec<'a> {
     pub name: &'a str,
     /// Its instructions, 8 bytes each (RFC 9669 section 3), map references as file descriptors.
     pub insns: &'a [u8],
-    /// Its licence; some helpers want one that is compatible with the GPL (`license_is_gpl_compatible`).
+    /// Its licence; some helpers want one that is compatible with the GPL
+    /// (`license_is_gpl_compatible`).
     pub license: &'a CStr,
     /// The hook that it is verified for, where its type has several.
     pub expected_attach_type: AttachType,
@@ -105,7 +107,8 @@ pub struct ProgSpec<'a> {
     pub flags: u32,
     /// Types and lines.
     pub btf: Option<ProgBtf<'a>>,
-    /// The maps, and the BTF of modules, that instructions name by their place here (`fd_array`, since Linux 5.14).
+    /// The maps, and the BTF of modules, that instructions name by their place here (`fd_array`,
+    /// since Linux 5.14).
     pub fd_array: &'a [BorrowedFd<'a>],
 }
 
@@ -148,15 +151,18 @@ impl<'a> ProgSpec<'a> {
             attr.prog_btf_fd = uapi::fd(btf.fd);
             attr.func_info_rec_size = btf.func_info_rec_size;
             attr.func_info = uapi::addr(btf.func_info);
-            attr.func_info_cnt = self.count("function records", btf.func_info, btf.func_info_rec_size)?;
+            attr.func_info_cnt =
+                self.count("function records", btf.func_info, btf.func_info_rec_size)?;
             attr.line_info_rec_size = btf.line_info_rec_size;
             attr.line_info = uapi::addr(btf.line_info);
-            attr.line_info_cnt = self.count("line records", btf.line_info, btf.line_info_rec_size)?;
+            attr.line_info_cnt =
+                self.count("line records", btf.line_info, btf.line_info_rec_size)?;
         }
         Ok(attr)
     }
 
-    /// How many records of `size` bytes are in `bytes`: the kernel reads by count, so nothing may be left over.
+    /// How many records of `size` bytes are in `bytes`: the kernel reads by count, so nothing may
+    /// be left over.
     fn count(&self, what: &str, bytes: &[u8], size: u32) -> Result<u32> {
         if bytes.is_empty() {
             return Ok(0);
@@ -167,7 +173,10 @@ impl<'a> ProgSpec<'a> {
             Ok(count) if whole => Ok(count),
             _ => Err(Error::invalid(
                 self.object(),
-                format!("{} bytes of {what} are not a whole number of {size}-byte records", bytes.len()),
+                format!(
+                    "{} bytes of {what} are not a whole number of {size}-byte records",
+                    bytes.len()
+                ),
             )),
         }
     }
@@ -175,7 +184,8 @@ impl<'a> ProgSpec<'a> {
 
 /// The log buffer that is tried first.
 const LOG_START: usize = 64 << 10;
-/// The longest log that every kernel can write: `UINT_MAX >> 8` (`bpf_verifier_log_attr_valid` before Linux 5.17).
+/// The longest log that every kernel can write: `UINT_MAX >> 8` (`bpf_verifier_log_attr_valid`
+/// before Linux 5.17).
 const LOG_LIMIT: usize = (u32::MAX >> 8) as usize;
 
 /// A log and whether the kernel had more to say than fits into any buffer it accepts.
@@ -211,10 +221,12 @@ pub struct Prog {
 }
 
 impl Prog {
-    /// `bpf(BPF_PROG_LOAD)`, without a log, which is fast; if the kernel refuses, once more with the log that says why.
+    /// `bpf(BPF_PROG_LOAD)`, without a log, which is fast; if the kernel refuses, once more with
+    /// the log that says why.
     ///
     /// # Errors
-    /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] if instructions or records are not whole.
+    /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] if instructions or records
+    /// are not whole.
     pub fn load(spec: &ProgSpec<'_>) -> Result<Self> {
         let mut attr = spec.attr()?;
         match Self::try_load(&mut attr) {
@@ -227,7 +239,8 @@ impl Prog {
         }
     }
 
-    /// `bpf(BPF_PROG_LOAD)` with a log: also what the verifier says about a program that it accepts.
+    /// `bpf(BPF_PROG_LOAD)` with a log: also what the verifier says about a program that it
+    /// accepts.
     ///
     /// # Errors
     /// As [`Prog::load`].
@@ -242,7 +255,10 @@ impl Prog {
         Self { fd, name: spec.name.to_owned() }
     }
 
-    fn load_logging(attr: &uapi::ProgLoad, level: LogLevel) -> (std::result::Result<OwnedFd, Errno>, Log) {
+    fn load_logging(
+        attr: &uapi::ProgLoad,
+        level: LogLevel,
+    ) -> (std::result::Result<OwnedFd, Errno>, Log) {
         with_growing_log(|buffer| {
             let mut attr = *attr;
             attr.log_level = level.raw();
@@ -252,13 +268,15 @@ impl Prog {
         })
     }
 
-    /// The verifier gives up with `EAGAIN` when a signal is pending; asking again is all there is to do.
+    /// The verifier gives up with `EAGAIN` when a signal is pending; asking again is all there is
+    /// to do.
     fn try_load(attr: &mut uapi::ProgLoad) -> std::result::Result<OwnedFd, Errno> {
         const ATTEMPTS: u32 = 5;
         let mut answer = Err(Errno::AGAIN);
         for _ in 0..ATTEMPTS {
-            // SAFETY: addresses come from slices that `ProgSpec::attr` counted in whole records, from a C string and
-            // from a log buffer of `log_size` bytes, all of which outlive the call.
+            // SAFETY: addresses come from slices that `ProgSpec::attr` counted in whole records,
+            // from a C string and from a log buffer of `log_size` bytes, all of which outlive the
+            // call.
             answer = memlock::lifted(|| unsafe { uapi::PROG_LOAD.call_fd(attr) });
             if !matches!(answer, Err(Errno::AGAIN)) {
                 break;
@@ -313,8 +331,8 @@ impl Prog {
         object::prog_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as the verifier rewrote them, 8 bytes each. None without
-    /// `CAP_BPF`, or if constants are blinded and addresses of the kernel are hidden.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as the verifier rewrote them, 8 bytes each.
+    /// None without `CAP_BPF`, or if constants are blinded and addresses of the kernel are hidden.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -322,7 +340,8 @@ impl Prog {
         object::xlated(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: where its functions begin among its rewritten instructions. Empty without BTF.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: where its functions begin among its rewritten instructions.
+    /// Empty without BTF.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -330,7 +349,8 @@ impl Prog {
         object::func_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the source lines of its rewritten instructions. Empty without BTF.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the source lines of its rewritten instructions. Empty without
+    /// BTF.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -338,8 +358,8 @@ impl Prog {
         object::line_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: for each line record the address of its machine code; zeros where
-    /// `kernel.kptr_restrict` hides addresses, empty without JIT.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: for each line record the address of its machine code; zeros
+    /// where `kernel.kptr_restrict` hides addresses, empty without JIT.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -347,7 +367,8 @@ impl Prog {
         object::jited_line_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_PROG_TEST_RUN)`: runs it `repeat` times over a packet, at least 14 bytes long for network types.
+    /// `bpf(BPF_PROG_TEST_RUN)`: runs it `repeat` times over a packet, at least 14 bytes long for
+    /// network types.
     ///
     /// # Errors
     /// `ENOTSUPP` (524) for types that cannot be run so, such as sock_ops and sk_msg.
@@ -355,17 +376,24 @@ impl Prog {
         self.run_on(packet, &mut [], repeat)
     }
 
-    /// `setsockopt(SO_ATTACH_BPF)`: makes a socket filter the filter of a socket, in the place of the one it has. The socket
-    /// keeps it. Since Linux 3.19.
+    /// `setsockopt(SO_ATTACH_BPF)`: makes a socket filter the filter of a socket, in the place of
+    /// the one it has. The socket keeps it. Since Linux 3.19.
     ///
     /// # Errors
-    /// `EINVAL` if this is no socket filter, `ENOTSOCK` (88) if that is no socket, `EPERM` if the filter is locked.
+    /// `EINVAL` if this is no socket filter, `ENOTSOCK` (88) if that is no socket, `EPERM` if the
+    /// filter is locked.
     pub fn attach_to_socket(&self, socket: impl AsFd) -> Result<()> {
         let prog = uapi::fd(self.as_fd());
         let (address, size) = ((&raw const prog).cast(), size_of_val(&prog) as libc::socklen_t);
         // SAFETY: the option's value is valid for its size.
         let answer = unsafe {
-            libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, address, size)
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_BPF,
+                address,
+                size,
+            )
         };
         if answer < 0 {
             return Err(Error::command("SO_ATTACH_BPF", self.object(), Errno::last()));
@@ -387,15 +415,21 @@ impl Prog {
         attr.prog_fd = uapi::fd(self.as_fd());
         attr.data_in = uapi::addr(packet);
         attr.data_size_in = u32::try_from(packet.len()).map_err(|_| {
-            Error::invalid(self.object(), format!("a packet of {} bytes; at most 4 GiB can be said", packet.len()))
+            Error::invalid(
+                self.object(),
+                format!("a packet of {} bytes; at most 4 GiB can be said", packet.len()),
+            )
         })?;
         attr.repeat = repeat;
         if !out.is_empty() {
             attr.data_out = uapi::addr_mut(out);
-            attr.data_size_out = attr.data_size_in.min(u32::try_from(out.len()).unwrap_or(u32::MAX));
+            attr.data_size_out =
+                attr.data_size_in.min(u32::try_from(out.len()).unwrap_or(u32::MAX));
         }
-        // SAFETY: both packets are valid for their lengths; without `data_out` nothing is written back.
-        unsafe { uapi::PROG_TEST_RUN.call(&mut attr) }.map_err(uapi::PROG_TEST_RUN.failed(self.object()))?;
+        // SAFETY: both packets are valid for their lengths; without `data_out` nothing is written
+        // back.
+        unsafe { uapi::PROG_TEST_RUN.call(&mut attr) }
+            .map_err(uapi::PROG_TEST_RUN.failed(self.object()))?;
         Ok(TestRun { retval: attr.retval, mean_ns: attr.duration })
     }
 }
@@ -521,7 +555,8 @@ mod tests {
         let mut blob = Blob::new();
         let int = blob.int("int", 4);
         let function = blob.function("entry", int);
-        let (file, first, second) = (blob.string("send.rs"), blob.string("let zero = 0"), blob.string("return"));
+        let (file, first, second) =
+            (blob.string("send.rs"), blob.string("let zero = 0"), blob.string("return"));
         let btf = BtfObject::load(&blob.bytes()).unwrap();
         let func_info = [0, function];
         let line_info = [0, file, first, 41 << 10 | 900, 1, file, second, 42 << 10 | 3];
@@ -583,7 +618,8 @@ mod tests {
         let _ = to_dropped.send(b"abc");
         dropped.set_nonblocking(true).unwrap();
         assert_eq!(dropped.recv(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        let refused = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]).attach_to_socket(&kept).unwrap_err();
+        let refused =
+            load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]).attach_to_socket(&kept).unwrap_err();
         assert_eq!(refused.errno(), Some(Errno::INVAL));
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 const BUSY: u32 = 1 << 31;
 /// The program gave the record up.
 const DISCARD: u32 = 1 << 30;
-/// Length and flags in 4 bytes, then 4 bytes of the kernel's own; every record starts at a multiple of 8.
+/// Length and flags in 4 bytes, then 4 bytes of the kernel's own; every record starts at a multiple
+/// of 8.
 const HEADER: usize = 8;
 
 /// The one reader of a `BPF_MAP_TYPE_RINGBUF`. Since Linux 5.8.
@@ -33,7 +34,8 @@ struct Ring {
 }
 
 impl RingBuf {
-    /// Maps the memory of `map` and takes the reader's part. Two readers of one map would lose records to each other.
+    /// Maps the memory of `map` and takes the reader's part. Two readers of one map would lose
+    /// records to each other.
     ///
     /// # Errors
     /// [`Error::Invalid`] if `map` is no ring buffer, [`Error::Command`] with `mmap` otherwise.
@@ -58,7 +60,8 @@ impl RingBuf {
         &self.map
     }
 
-    /// Waits until there is something to read, `false` after `timeout`. Waits without end if there is none.
+    /// Waits until there is something to read, `false` after `timeout`. Waits without end if there
+    /// is none.
     ///
     /// # Errors
     /// [`Error::Command`] with `poll`. A signal ends the wait with `false`.
@@ -68,7 +71,8 @@ impl RingBuf {
             // Rounded up, so that a short wait does not become a busy loop.
             Some(time) => i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
         };
-        let mut poll = libc::pollfd { fd: self.map.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut poll =
+            libc::pollfd { fd: self.map.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid structure.
         match unsafe { libc::poll(&mut poll, 1, milliseconds) } {
             -1 => match Errno::last() {
@@ -79,8 +83,9 @@ impl RingBuf {
         }
     }
 
-    /// Gives each record that is complete to `take`, oldest first, and frees its room; how many there were. Ends at
-    /// the first record that a program is still writing, or when it has caught up.
+    /// Gives each record that is complete to `take`, oldest first, and frees its room; how many
+    /// there were. Ends at the first record that a program is still writing, or when it has caught
+    /// up.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a header says more than the buffer holds, which no kernel writes.
@@ -107,7 +112,8 @@ impl AsFd for RingBuf {
 
 impl Ring {
     fn consumer_position(&self) -> &AtomicU64 {
-        // SAFETY: the page is mapped as long as `self`, starts with this counter, and is aligned to a page.
+        // SAFETY: the page is mapped as long as `self`, starts with this counter, and is aligned to
+        // a page.
         unsafe { self.consumer.at(0).cast::<AtomicU64>().as_ref() }
     }
 
@@ -143,10 +149,15 @@ impl Ring {
                     return Err(length);
                 }
                 if header & DISCARD == 0 {
-                    // SAFETY: header and record are at most `size` long and the data is there twice over; the kernel
-                    // does not touch them until the position below has passed them.
-                    let record =
-                        unsafe { std::slice::from_raw_parts(self.producer.at(start + HEADER).as_ptr(), length) };
+                    // SAFETY: header and record are at most `size` long and the data is there twice
+                    // over; the kernel does not touch them until the position below has passed
+                    // them.
+                    let record = unsafe {
+                        std::slice::from_raw_parts(
+                            self.producer.at(start + HEADER).as_ptr(),
+                            length,
+                        )
+                    };
                     take(record);
                     taken += 1;
                 }
@@ -165,9 +176,11 @@ struct Pages {
     len: usize,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread; all shared words are accessed as atomics.
+// SAFETY: the mapping belongs to the process, not to a thread; all shared words are accessed as
+// atomics.
 unsafe impl Send for Pages {}
-// SAFETY: through a shared reference only atomics are accessed; records are read through `&mut RingBuf`.
+// SAFETY: through a shared reference only atomics are accessed; records are read through `&mut
+// RingBuf`.
 unsafe impl Sync for Pages {}
 
 impl Pages {
@@ -216,11 +229,12 @@ mod tests {
     const SIZE: u32 = 4096;
 
     fn ring() -> RingBuf {
-        RingBuf::new(Map::create(&MapSpec::new(MapKind::RINGBUF, "events", 0, 0, SIZE)).unwrap()).unwrap()
+        RingBuf::new(Map::create(&MapSpec::new(MapKind::RINGBUF, "events", 0, 0, SIZE)).unwrap())
+            .unwrap()
     }
 
-    /// A socket filter that writes the packet's first 40 bytes to the ring, twice if the first byte is 2; and gives up
-    /// a record of its own before if it is 1.
+    /// A socket filter that writes the packet's first 40 bytes to the ring, twice if the first byte
+    /// is 2; and gives up a record of its own before if it is 1.
     fn writer(ring: &RingBuf) -> Prog {
         const SKB_LOAD_BYTES: u32 = 26;
         const RINGBUF_OUTPUT: u32 = 130;

@@ -5,8 +5,9 @@ use crate::uapi;
 use bytemuck::Zeroable;
 use std::os::fd::OwnedFd;
 
-/// While it lives, the kernel counts runs and time of every program on the machine
-/// (`run_cnt`, `run_time_ns` of [`ProgInfo`](crate::object::ProgInfo)), which costs each run some ten nanoseconds.
+/// While it lives, the kernel counts runs and time of every program on the machine (`run_cnt`,
+/// `run_time_ns` of [`ProgInfo`](crate::object::ProgInfo)), which costs each run some ten
+/// nanoseconds.
 #[derive(Debug)]
 pub struct RunTimeStats {
     _fd: OwnedFd,

@@ -1,9 +1,10 @@
-//! The variants of `union bpf_attr` and the `bpf_*_info` structures of `include/uapi/linux/bpf.h`, and the one place
-//! that makes the system call.
+//! The variants of `union bpf_attr` and the `bpf_*_info` structures of `include/uapi/linux/bpf.h`,
+//! and the one place that makes the system call.
 //!
-//! Each structure is `Pod`, so it has no implicit padding, and starts zeroed. Its size is what goes to the kernel as
-//! the size of the attribute: an older kernel accepts a longer one whose unknown tail is zero, a newer one takes the
-//! missing tail as zero (`bpf_check_uarg_tail_zero`, `__sys_bpf`).
+//! Each structure is `Pod`, so it has no implicit padding, and starts zeroed. Its size is what goes
+//! to the kernel as the size of the attribute: an older kernel accepts a longer one whose unknown
+//! tail is zero, a newer one takes the missing tail as zero (`bpf_check_uarg_tail_zero`,
+//! `__sys_bpf`).
 
 use crate::error::{Errno, Error};
 use bytemuck::{Pod, Zeroable};
@@ -30,7 +31,9 @@ impl<A: Pod> Command<A> {
     /// Every address in `attr` is valid for what the command reads and writes there.
     pub unsafe fn call(&self, attr: &mut A) -> Result<i32, Errno> {
         // SAFETY: the attribute is valid for its size; what it points to is the caller's promise.
-        let answer = unsafe { libc::syscall(libc::SYS_bpf, self.number, std::ptr::from_mut(attr), size_of::<A>()) };
+        let answer = unsafe {
+            libc::syscall(libc::SYS_bpf, self.number, std::ptr::from_mut(attr), size_of::<A>())
+        };
         if answer < 0 {
             return Err(Errno::last());
         }
@@ -61,7 +64,8 @@ pub(crate) fn fd(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd() as u32
 }
 
-/// The address of bytes that the kernel reads; null if there are none, which is what it wants for an empty key.
+/// The address of bytes that the kernel reads; null if there are none, which is what it wants for
+/// an empty key.
 pub(crate) fn addr(bytes: &[u8]) -> u64 {
     if bytes.is_empty() {
         return 0;
@@ -77,8 +81,8 @@ pub(crate) fn addr_mut(bytes: &mut [u8]) -> u64 {
     bytes.as_mut_ptr() as u64
 }
 
-/// A number of the UAPI with names for the values known here; others are kept as they are, because a newer kernel
-/// may answer with them.
+/// A number of the UAPI with names for the values known here; others are kept as they are, because
+/// a newer kernel may answer with them.
 macro_rules! open_enum {
     ($(#[$doc:meta])* pub struct $Name:ident { $($(#[$value_doc:meta])* $ID:ident = $value:literal,)* }) => {
         $(#[$doc])*
@@ -307,7 +311,8 @@ layouts! {
         map_fd: u32 = 0,
     }
 
-    /// `union bpf_iter_link_info`, the variant of threads: one, all of a process, or all of that of a pidfd
+    /// `union bpf_iter_link_info`, the variant of threads: one, all of a process, or all of that of
+    /// a pidfd
     struct IterTaskInfo: 12 {
         tid: u32 = 0,
         pid: u32 = 4,

@@ -1,8 +1,9 @@
-//! How fast programs are assembled: `cargo run --release -p verifier-tests --example assembly_speed`.
+//! How fast programs are assembled: `cargo run --release -p verifier-tests --example
+//! assembly_speed`.
 //!
-//! Measures all kernel programs of shunt, from the first line of the builder to the bytes for the kernel, and counts what
-//! the builder's optimiser leaves of them; and compares the lines of bpf-asm's examples with those of the same programs in
-//! C.
+//! Measures all kernel programs of shunt, from the first line of the builder to the bytes for the
+//! kernel, and counts what the builder's optimiser leaves of them; and compares the lines of
+//! bpf-asm's examples with those of the same programs in C.
 
 use std::error::Error;
 use std::path::Path;
@@ -16,7 +17,8 @@ const BUDGET: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let layout = kernel::layout(&kernel::btf()?)?;
-    let datapath = Datapath::new(layout, Settings { flows: 262_144, hz: 250, passes: Passes::Iterator });
+    let datapath =
+        Datapath::new(layout, Settings { flows: 262_144, hz: 250, passes: Passes::Iterator });
     let assemble = || -> Result<(usize, usize), Box<dyn Error>> {
         let programs = datapath.programs()?;
         let slots = programs.iter().map(|(_, program)| program.slots()).sum();
@@ -36,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("assembled in: {median:.1?} (median of {}), {fastest:.1?} (fastest)", times.len());
     println!("instructions per second: {per_second:.0}");
 
-    println!("\n{:16}{:>8}{:>8}   lines of code, comments and blank lines left out", "example", "Rust", "C");
+    println!(
+        "\n{:16}{:>8}{:>8}   lines of code, comments and blank lines left out",
+        "example", "Rust", "C"
+    );
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bpf-asm/examples");
     for example in ["socket_filter", "xdp_counter", "connect_guard"] {
         let rust = std::fs::read_to_string(examples.join(example).with_extension("rs"))?;

@@ -1,16 +1,17 @@
 //! The forms that compute something from two numbers, in a program that does it for all pairs.
 
 use bpf_asm::insn::{
-    Alu, AluOp, Atomic, AtomicOp, ByteOrder, Compare, Endian, EndianBits, Extension, Insn, Jump, JumpIf, JumpLong,
-    Load, LoadAcquire, LoadSigned, MayGoto, Register, SignExtend, SignedSize, Since, Size, Source, Store, StoreRelease,
-    Wide, WideSource, Width,
+    Alu, AluOp, Atomic, AtomicOp, ByteOrder, Compare, Endian, EndianBits, Extension, Insn, Jump,
+    JumpIf, JumpLong, Load, LoadAcquire, LoadSigned, MayGoto, Register, SignExtend, SignedSize,
+    Since, Size, Source, Store, StoreRelease, Wide, WideSource, Width,
 };
 
 use super::evaluation::{alu, atomic, byte_order, compare, extend, lower, signed, stored};
 
 use Register::{R0, R1, R2, R3, R6, R10};
 
-/// Numbers at the ends of what 8, 16, 32 and 64 bits hold, around shifts by a whole width, and some in between.
+/// Numbers at the ends of what 8, 16, 32 and 64 bits hold, around shifts by a whole width, and some
+/// in between.
 pub const NUMBERS: [u64; 29] = [
     0,
     1,
@@ -44,7 +45,8 @@ pub const NUMBERS: [u64; 29] = [
 ];
 
 /// Numbers that an immediate holds.
-const IMMEDIATES: [i32; 14] = [0, 1, 2, 7, 31, 32, 63, 64, 0x7fff, 0x8000, i32::MAX, i32::MIN, -2, -1];
+const IMMEDIATES: [i32; 14] =
+    [0, 1, 2, 7, 31, 32, 63, 64, 0x7fff, 0x8000, i32::MAX, i32::MIN, -2, -1];
 
 /// One form on all of its pairs.
 pub struct Case {
@@ -84,22 +86,48 @@ impl Case {
             })
             .collect();
         let kept = |index: usize| keep.get(index).copied().unwrap_or(false);
-        self.pairs = self.pairs.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, pair)| pair).collect();
-        self.body = self.body.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, body)| body).collect();
-        self.expected = self.expected.into_iter().enumerate().filter(|(at, _)| kept(*at)).map(|(_, it)| it).collect();
+        self.pairs = self
+            .pairs
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| kept(*at))
+            .map(|(_, pair)| pair)
+            .collect();
+        self.body = self
+            .body
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| kept(*at))
+            .map(|(_, body)| body)
+            .collect();
+        self.expected = self
+            .expected
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| kept(*at))
+            .map(|(_, it)| it)
+            .collect();
         self
     }
 
-    /// The whole program: r6, which `entry` sets, points at the pairs' numbers, and behind them is room for the results.
+    /// The whole program: r6, which `entry` sets, points at the pairs' numbers, and behind them is
+    /// room for the results.
     pub fn program(&self, entry: Insn) -> Vec<u8> {
         let mut code = vec![entry];
         for (index, (body, _)) in self.body.iter().zip(&self.pairs).enumerate() {
-            let at = |slot: usize| i16::try_from(slot * 8).expect("a case has less than 1366 pairs");
-            let load = |dst, slot| Insn::Load(Load { size: Size::DW, dst, base: R6, offset: at(slot) });
+            let at =
+                |slot: usize| i16::try_from(slot * 8).expect("a case has less than 1366 pairs");
+            let load =
+                |dst, slot| Insn::Load(Load { size: Size::DW, dst, base: R6, offset: at(slot) });
             code.extend([load(R1, index * 3), load(R2, index * 3 + 1)]);
             code.extend(body);
             let src = Source::Reg(R1);
-            code.push(Insn::Store(Store { size: Size::DW, base: R6, offset: at(index * 3 + 2), src }));
+            code.push(Insn::Store(Store {
+                size: Size::DW,
+                base: R6,
+                offset: at(index * 3 + 2),
+                src,
+            }));
         }
         code.extend([mov(R0, Source::Imm(0)), Insn::Exit]);
         let mut bytes = Vec::new();
@@ -110,7 +138,11 @@ impl Case {
     /// The pairs as they lie in memory, with room for the results.
     pub fn memory(&self) -> Vec<u8> {
         // Not zero, so that a result that was not written shows.
-        self.pairs.iter().flat_map(|(a, b)| [*a, *b, 0x5a5a_5a5a_5a5a_5a5a]).flat_map(u64::to_ne_bytes).collect()
+        self.pairs
+            .iter()
+            .flat_map(|(a, b)| [*a, *b, 0x5a5a_5a5a_5a5a_5a5a])
+            .flat_map(u64::to_ne_bytes)
+            .collect()
     }
 
     /// What is not as Rust has it, from the memory that the program has worked on.
@@ -123,7 +155,10 @@ impl Case {
         wrong
             .map(|((result, expected), ((a, b), body))| {
                 let body: Vec<String> = body.iter().map(Insn::to_string).collect();
-                format!("r1 = {a:#x}, r2 = {b:#x}: `{}` gave {result:#x}, not {expected:#x}", body.join("; "))
+                format!(
+                    "r1 = {a:#x}, r2 = {b:#x}: `{}` gave {result:#x}, not {expected:#x}",
+                    body.join("; ")
+                )
             })
             .collect()
     }
@@ -144,7 +179,10 @@ fn pairs() -> Vec<(u64, u64)> {
 
 /// Every number with every immediate, extended as instructions do.
 fn with_immediates(allowed: impl Fn(i32) -> bool) -> Vec<(u64, u64)> {
-    let immediates = IMMEDIATES.into_iter().filter(|imm| allowed(*imm)).map(|imm| i64::from(imm).cast_unsigned());
+    let immediates = IMMEDIATES
+        .into_iter()
+        .filter(|imm| allowed(*imm))
+        .map(|imm| i64::from(imm).cast_unsigned());
     let immediates: Vec<u64> = immediates.collect();
     NUMBERS.iter().flat_map(|a| immediates.iter().map(|b| (*a, *b))).collect()
 }
@@ -191,12 +229,22 @@ fn one_operand(cases: &mut Vec<Case>) {
     let numbers = || NUMBERS.map(|a| (a, 0)).to_vec();
     for width in Width::ALL {
         let insn = Insn::Alu(Alu { width, op: AluOp::Neg, dst: R1, src: Source::Imm(0) });
-        cases.push(Case::new(numbers(), |_| vec![insn], |a, _| alu(width, AluOp::Neg, a, 0), first));
+        cases.push(Case::new(
+            numbers(),
+            |_| vec![insn],
+            |a, _| alu(width, AluOp::Neg, a, 0),
+            first,
+        ));
     }
     for order in ByteOrder::ALL {
         for bits in EndianBits::ALL {
             let insn = Insn::Endian(Endian { order, bits, dst: R1 });
-            cases.push(Case::new(numbers(), |_| vec![insn], |a, _| byte_order(order, bits, a), first));
+            cases.push(Case::new(
+                numbers(),
+                |_| vec![insn],
+                |a, _| byte_order(order, bits, a),
+                first,
+            ));
         }
     }
     for extension in Extension::ALL {
@@ -211,10 +259,13 @@ fn one_operand(cases: &mut Vec<Case>) {
 }
 
 fn jumps(cases: &mut Vec<Case>) {
-    let unless = |insn| vec![mov(R3, Source::Imm(1)), insn, mov(R3, Source::Imm(0)), mov(R1, Source::Reg(R3))];
+    let unless = |insn| {
+        vec![mov(R3, Source::Imm(1)), insn, mov(R3, Source::Imm(0)), mov(R1, Source::Reg(R3))]
+    };
     for width in Width::ALL {
         for compare_by in Compare::ALL {
-            let insn = |src| Insn::JumpIf(JumpIf { width, compare: compare_by, dst: R1, src, offset: 1 });
+            let insn =
+                |src| Insn::JumpIf(JumpIf { width, compare: compare_by, dst: R1, src, offset: 1 });
             let expect = move |a, b| u64::from(compare(width, compare_by, a, b));
             cases.push(Case::new(pairs(), |_| unless(insn(Source::Reg(R2))), expect, named(1)));
             let body = |b: u64| unless(insn(Source::Imm(b as i32)));
@@ -222,10 +273,14 @@ fn jumps(cases: &mut Vec<Case>) {
         }
     }
     // Three jumps each, forth, forth and back: 2, if they land where they say.
-    let add = |number| Insn::Alu(Alu { width: Width::W64, op: AluOp::Add, dst: R3, src: Source::Imm(number) });
+    let add = |number| {
+        Insn::Alu(Alu { width: Width::W64, op: AluOp::Add, dst: R3, src: Source::Imm(number) })
+    };
     type Make = fn(i16) -> Insn;
-    let makes: [Make; 2] =
-        [|offset| Insn::Jump(Jump { offset }), |offset| Insn::JumpLong(JumpLong { offset: i32::from(offset) })];
+    let makes: [Make; 2] = [
+        |offset| Insn::Jump(Jump { offset }),
+        |offset| Insn::JumpLong(JumpLong { offset: i32::from(offset) }),
+    ];
     for jump in makes {
         let body = |_| {
             let third = [jump(2), add(2), jump(1), jump(-3), mov(R1, Source::Reg(R3))];
@@ -235,9 +290,15 @@ fn jumps(cases: &mut Vec<Case>) {
     }
     // A loop that has an end of its own, which comes first.
     let body = |_| {
-        let five =
-            Insn::JumpIf(JumpIf { width: Width::W64, compare: Compare::Eq, dst: R3, src: Source::Imm(5), offset: 3 });
-        let insns = [five, Insn::MayGoto(MayGoto { offset: 2 }), add(1), Insn::Jump(Jump { offset: -4 })];
+        let five = Insn::JumpIf(JumpIf {
+            width: Width::W64,
+            compare: Compare::Eq,
+            dst: R3,
+            src: Source::Imm(5),
+            offset: 3,
+        });
+        let insns =
+            [five, Insn::MayGoto(MayGoto { offset: 2 }), add(1), Insn::Jump(Jump { offset: -4 })];
         [vec![mov(R3, Source::Imm(0))], insns.to_vec(), vec![mov(R1, Source::Reg(R3))]].concat()
     };
     cases.push(Case::new(vec![(9, 9)], body, |_, _| 5, named(2)));
@@ -256,13 +317,20 @@ fn get() -> Insn {
 
 fn memory(cases: &mut Vec<Case>) {
     // The lower bytes of a number are the first in memory, or the last.
-    let at = |size: Size| if cfg!(target_endian = "little") { STACK } else { STACK + 8 - size.bytes() as i16 };
+    let at = |size: Size| {
+        if cfg!(target_endian = "little") { STACK } else { STACK + 8 - size.bytes() as i16 }
+    };
     for size in Size::ALL {
         let load = Insn::Load(Load { size, dst: R1, base: R10, offset: at(size) });
         cases.push(Case::new(pairs(), |_| vec![put(R2), load], |_, b| lower(size, b), named(1)));
         let store = |src| Insn::Store(Store { size, base: R10, offset: STACK, src });
         let expect = move |a, b| stored(size, a, b);
-        cases.push(Case::new(pairs(), |_| vec![put(R1), store(Source::Reg(R2)), get()], expect, named(1)));
+        cases.push(Case::new(
+            pairs(),
+            |_| vec![put(R1), store(Source::Reg(R2)), get()],
+            expect,
+            named(1),
+        ));
         let body = |b: u64| vec![put(R1), store(Source::Imm(b as i32)), get()];
         cases.push(Case::new(with_immediates(|_| true), body, expect, named(1)));
         let load = Insn::LoadAcquire(LoadAcquire { size, dst: R1, base: R10, offset: at(size) });
@@ -271,7 +339,8 @@ fn memory(cases: &mut Vec<Case>) {
         cases.push(Case::new(pairs(), |_| vec![put(R1), store, get()], expect, named(1)));
     }
     for size in SignedSize::ALL {
-        let load = Insn::LoadSigned(LoadSigned { size, dst: R1, base: R10, offset: at(size.size()) });
+        let load =
+            Insn::LoadSigned(LoadSigned { size, dst: R1, base: R10, offset: at(size.size()) });
         cases.push(Case::new(pairs(), |_| vec![put(R2), load], |_, b| signed(size, b), named(1)));
     }
 }
@@ -286,7 +355,8 @@ fn atomics(cases: &mut Vec<Case>) {
             let all = move |a, b| atomic(width, op, a, b, EXPECTED as u64);
             cases.push(Case::new(pairs(), body, move |a, b| all(a, b).0, named(2)));
             let Some(into) = fetched_into(op) else { continue };
-            let body = |_| vec![put(R1), mov(R0, Source::Imm(EXPECTED)), insn, mov(R1, Source::Reg(into))];
+            let body =
+                |_| vec![put(R1), mov(R0, Source::Imm(EXPECTED)), insn, mov(R1, Source::Reg(into))];
             let shown = |body: &[Insn]| format!("what {} gives back", body[2]);
             cases.push(Case::new(pairs(), body, move |a, b| all(a, b).1.unwrap_or(0), shown));
         }

@@ -1,6 +1,8 @@
 //! What instructions do, in Rust (RFC 9669 sections 4 and 5).
 
-use bpf_asm::insn::{AluOp, AtomicOp, ByteOrder, Compare, EndianBits, Extension, SignedSize, Size, Width};
+use bpf_asm::insn::{
+    AluOp, AtomicOp, ByteOrder, Compare, EndianBits, Extension, SignedSize, Size, Width,
+};
 
 /// `a op b`. Of 32 bits, the upper half of the result is zero.
 pub fn alu(width: Width, op: AluOp, a: u64, b: u64) -> u64 {
@@ -132,8 +134,15 @@ pub fn stored(size: Size, memory: u64, a: u64) -> u64 {
     memory & !(mask << shift) | (a & mask) << shift
 }
 
-/// The eight bytes of memory after an atomic operation on the first of them, and what the operation gives back.
-pub fn atomic(width: Width, op: AtomicOp, memory: u64, operand: u64, expected: u64) -> (u64, Option<u64>) {
+/// The eight bytes of memory after an atomic operation on the first of them, and what the operation
+/// gives back.
+pub fn atomic(
+    width: Width,
+    op: AtomicOp,
+    memory: u64,
+    operand: u64,
+    expected: u64,
+) -> (u64, Option<u64>) {
     let size = if width == Width::W64 { Size::DW } else { Size::W };
     let shift = if cfg!(target_endian = "little") || size == Size::DW { 0 } else { 32 };
     let old = lower(size, memory >> shift);
@@ -147,7 +156,9 @@ pub fn atomic(width: Width, op: AtomicOp, memory: u64, operand: u64, expected: u
         AtomicOp::FetchAnd => (old & operand, true),
         AtomicOp::FetchXor => (old ^ operand, true),
         AtomicOp::Exchange => (operand, true),
-        AtomicOp::CompareExchange => (if old == lower(size, expected) { operand } else { old }, true),
+        AtomicOp::CompareExchange => {
+            (if old == lower(size, expected) { operand } else { old }, true)
+        }
     };
     (stored(size, memory, new), fetches.then_some(old))
 }

@@ -12,7 +12,8 @@ use crate::verifier::LICENSE;
 
 /// The release that is running.
 pub fn running() -> Kernel {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
+    let release =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Kernel::new(major, minor),
@@ -22,8 +23,8 @@ pub fn running() -> Kernel {
 
 /// The type is one for experiments: of a known protocol, the kernel wants the headers.
 const PACKET: [u8; 32] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xb5, 0x81, 0x92, 0xa3, 0xb4, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
-    28, 29, 30, 31,
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xb5, 0x81, 0x92, 0xa3, 0xb4, 18, 19, 20, 21, 22,
+    23, 24, 25, 26, 27, 28, 29, 30, 31,
 ];
 
 /// Instructions that a stable line has taken over from a later release.
@@ -42,16 +43,34 @@ fn every_form_computes_in_the_kernel_what_it_computes_in_rust() {
         let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "opinion", LICENSE, &insns);
         let loaded = Prog::load(&spec);
         let too_new = case.since().kernel.is_none_or(|needed| needed > running());
-        if too_new && !ADOPTED.iter().any(|(text, line)| case.name.starts_with(text) && *line == running()) {
-            assert!(loaded.is_err(), "{} is said to need {}, and is accepted here", case.name, case.since());
+        if too_new
+            && !ADOPTED.iter().any(|(text, line)| case.name.starts_with(text) && *line == running())
+        {
+            assert!(
+                loaded.is_err(),
+                "{} is said to need {}, and is accepted here",
+                case.name,
+                case.since()
+            );
             refused += 1;
             continue;
         }
-        let program = loaded.unwrap_or_else(|error| panic!("{} is said to need {}:\n{error}", case.name, case.since()));
+        let program = loaded.unwrap_or_else(|error| {
+            panic!("{} is said to need {}:\n{error}", case.name, case.since())
+        });
         program.test_run(&PACKET, 1).expect("run it");
-        let memory = map.lookup(&0u32.to_ne_bytes()).expect("read the map").expect("an array has its values");
+        let memory = map
+            .lookup(&0u32.to_ne_bytes())
+            .expect("read the map")
+            .expect("an array has its values");
         let wrong = case.wrong(&memory);
-        assert!(wrong.is_empty(), "{} of {}: {:#?}", wrong.len(), case.name, &wrong[..wrong.len().min(10)]);
+        assert!(
+            wrong.is_empty(),
+            "{} of {}: {:#?}",
+            wrong.len(),
+            case.name,
+            &wrong[..wrong.len().min(10)]
+        );
         ran += 1;
         results += case.pairs.len();
     }
@@ -193,10 +212,17 @@ const SPECIAL: &[Special] = &[
         returns: 0,
         needs: Kernel::new(999, 0),
     },
-    Special { what: "a call by a register", kind: FILTER, text: "r1 = 0\ncallx r1\nexit", returns: 0, needs: ANY },
+    Special {
+        what: "a call by a register",
+        kind: FILTER,
+        text: "r1 = 0\ncallx r1\nexit",
+        returns: 0,
+        needs: ANY,
+    },
 ];
 
-/// BTF of functions that take nothing and return an `int`, all but the first static, and their places.
+/// BTF of functions that take nothing and return an `int`, all but the first static, and their
+/// places.
 fn described(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
     const INT: [u32; 4] = [1, 1 << 24, 4, 1 << 24 | 32];
     const PROTOTYPE: [u32; 3] = [0, 13 << 24, 1];
@@ -251,7 +277,8 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
         }
         let (types, functions) = described(&unit.sections[0].functions);
         // Addresses of functions are had only of functions with a type.
-        let types = (!functions.is_empty()).then(|| BtfObject::load(&types).expect("load the functions' types"));
+        let types = (!functions.is_empty())
+            .then(|| BtfObject::load(&types).expect("load the functions' types"));
         spec.btf = types.as_ref().map(|types| ProgBtf {
             fd: types.as_fd(),
             func_info: &functions,
@@ -262,12 +289,18 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
         let loaded = Prog::load(&spec);
         let needed = unit.requires().kernel.map(|needed| needed.max(special.needs));
         if needed.is_none_or(|needed| needed > running()) {
-            assert!(loaded.is_err(), "{} is said to need {needed:?}, and is accepted here", special.what);
+            assert!(
+                loaded.is_err(),
+                "{} is said to need {needed:?}, and is accepted here",
+                special.what
+            );
             continue;
         }
-        // A kernel without CONFIG_KALLSYMS_ALL does not know where its variables are, but which one is meant, if its BTF
-        // has any.
-        if special.text.contains("VARIABLE") && (variable.is_err() || !symbols.contains(&format!(" {VARIABLE}\n"))) {
+        // A kernel without CONFIG_KALLSYMS_ALL does not know where its variables are, but which one
+        // is meant, if its BTF has any.
+        if special.text.contains("VARIABLE")
+            && (variable.is_err() || !symbols.contains(&format!(" {VARIABLE}\n")))
+        {
             let refusal = loaded.expect_err("a variable without address").to_string();
             assert!(variable.is_err() || refusal.contains(VARIABLE), "{refusal}");
             continue;

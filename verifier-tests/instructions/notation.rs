@@ -2,7 +2,9 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use bpf_asm::insn::{Call, Decoded, Insn, JumpIf, Register, Source, Wide, WideSource, decode, encode};
+use bpf_asm::insn::{
+    Call, Decoded, Insn, JumpIf, Register, Source, Wide, WideSource, decode, encode,
+};
 use bpf_asm::text::{Section, Style, Unit, assemble, disassemble};
 use syscalls::{LogLevel, Map, MapKind, MapSpec, Prog, ProgKind, ProgSpec};
 use tcp_shunt::agent::load;
@@ -17,15 +19,24 @@ fn shown(log: &str) -> impl Iterator<Item = (usize, &str, &str)> {
         let line = line.trim_start();
         let (slot, rest) = line.split_once(": (")?;
         let text = rest.split_once(") ")?.1;
-        // What is known of the registers follows as a comment; on 7.3, what is known of pointers to the stack follows
-        // without being one.
-        let text = text.split('\t').next()?.split("  ").next()?.split(" //").next()?.split(';').next()?.trim_end();
+        // What is known of the registers follows as a comment; on 7.3, what is known of pointers to
+        // the stack follows without being one.
+        let text = text
+            .split('\t')
+            .next()?
+            .split("  ")
+            .next()?
+            .split(" //")
+            .next()?
+            .split(';')
+            .next()?
+            .trim_end();
         Some((slot.parse().ok()?, text, line.split('\t').next()?))
     })
 }
 
-/// Where our text is not the kernel's, since that does not tell instructions or numbers apart, or since only the kernel knows the name of
-/// a function.
+/// Where our text is not the kernel's, since that does not tell instructions or numbers apart, or
+/// since only the kernel knows the name of a function.
 fn differs(insn: &Insn) -> bool {
     matches!(insn, Insn::Wide(_) | Insn::Call(Call::Kernel { .. }))
         || matches!(insn, Insn::JumpIf(JumpIf { src: Source::Imm(..0), .. }))
@@ -41,11 +52,16 @@ fn same(what: &str, log: &str, code: &[Decoded]) -> usize {
             panic!("{what}: nothing is at slot {slot}, but the log says {line}")
         };
         // Of a map, logs show where it is.
-        if matches!(insn, Insn::Wide(Wide { source, .. }) if !matches!(source, WideSource::Imm(_))) {
+        if matches!(insn, Insn::Wide(Wide { source, .. }) if !matches!(source, WideSource::Imm(_)))
+        {
             continue;
         }
         let read = assemble(what, line).unwrap_or_else(|errors| panic!("{errors}\n{insn}"));
-        assert_eq!(encode(&read.sections[0].code), encode(&[Decoded::Insn(insn)]), "{what}: {line}, which is {insn}");
+        assert_eq!(
+            encode(&read.sections[0].code),
+            encode(&[Decoded::Insn(insn)]),
+            "{what}: {line}, which is {insn}"
+        );
         if !differs(&insn) {
             assert_eq!(text, insn.to_string(), "{what}");
         }
@@ -56,7 +72,8 @@ fn same(what: &str, log: &str, code: &[Decoded]) -> usize {
 
 #[test]
 fn what_a_log_says_of_every_form_is_what_we_say_and_read() {
-    let map = Map::create(&MapSpec::new(MapKind::ARRAY, "numbers", 4, 1 << 15, 1)).expect("create a map");
+    let map =
+        Map::create(&MapSpec::new(MapKind::ARRAY, "numbers", 4, 1 << 15, 1)).expect("create a map");
     let (mut forms, mut lines) = (0, 0);
     for case in case::all().into_iter().map(case::Case::brief) {
         if case.since().kernel.is_none_or(|needed| needed > running()) {
@@ -65,8 +82,8 @@ fn what_a_log_says_of_every_form_is_what_we_say_and_read() {
         let source = WideSource::MapValue { fd: map.as_fd().as_raw_fd(), offset: 0 };
         let insns = case.program(Insn::Wide(Wide { dst: Register::R6, source }));
         let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "notation", LICENSE, &insns);
-        let (_, log) =
-            Prog::load_with_log(&spec, LogLevel::DETAILED).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let (_, log) = Prog::load_with_log(&spec, LogLevel::DETAILED)
+            .unwrap_or_else(|error| panic!("{}: {error}", case.name));
         let seen = same(&case.name, &log, &decode(&insns));
         assert!(seen >= 6, "{}: only {seen} instructions in\n{log}", case.name);
         lines += seen;
@@ -91,9 +108,12 @@ fn shunts_programs_come_back_from_text_and_from_their_logs() {
             assert_eq!(read.sections[0].references, unit.sections[0].references, "{what}");
             assert_eq!(unit.sections[0].references.is_empty(), program.maps().is_empty());
         }
-        let (_, log) =
-            verifier::load(&program, &maps, LogLevel::DETAILED).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (_, log) = verifier::load(&program, &maps, LogLevel::DETAILED)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         let few = 100.min(program.slots() / 2);
-        assert!(same(&what, &log, &unit.sections[0].code) > few, "{what}: few instructions in\n{log}");
+        assert!(
+            same(&what, &log, &unit.sections[0].code) > few,
+            "{what}: few instructions in\n{log}"
+        );
     }
 }

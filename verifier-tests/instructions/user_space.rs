@@ -21,7 +21,12 @@ enum Opinion {
 }
 
 fn opinion(case: &Case) -> Opinion {
-    let entry = Alu { width: Width::W64, op: AluOp::Mov, dst: Register::R6, src: Source::Reg(Register::R1) };
+    let entry = Alu {
+        width: Width::W64,
+        op: AluOp::Mov,
+        dst: Register::R6,
+        src: Source::Reg(Register::R1),
+    };
     let program = case.program(Insn::Alu(entry));
     let mut memory = case.memory();
     let run = catch_unwind(AssertUnwindSafe(|| {
@@ -36,7 +41,8 @@ fn opinion(case: &Case) -> Opinion {
     }
 }
 
-/// Where rbpf is not to be trusted: what it says, why, and the cases by their text on the first pair.
+/// Where rbpf is not to be trusted: what it says, why, and the cases by their text on the first
+/// pair.
 const KNOWN: &[(Opinion, &str, &[&str])] = &[
     (
         Opinion::Differs,
@@ -50,11 +56,24 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
             "if r1 <= 0x0 goto pc+1",
         ],
     ),
-    (Opinion::Differs, "it leaves the upper half of a 32-bit modulo by zero as it was", &["w1 %= w2"]),
+    (
+        Opinion::Differs,
+        "it leaves the upper half of a 32-bit modulo by zero as it was",
+        &["w1 %= w2"],
+    ),
     (
         Opinion::Differs,
         "it runs the signed divisions of v4 as unsigned ones",
-        &["r1 s/= r2", "r1 s/= 1", "r1 s%= r2", "r1 s%= 1", "w1 s/= w2", "w1 s/= 1", "w1 s%= w2", "w1 s%= 1"],
+        &[
+            "r1 s/= r2",
+            "r1 s/= 1",
+            "r1 s%= r2",
+            "r1 s%= 1",
+            "w1 s/= w2",
+            "w1 s/= 1",
+            "w1 s%= w2",
+            "w1 s%= 1",
+        ],
     ),
     (
         Opinion::Differs,
@@ -131,16 +150,28 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
 #[test]
 fn rbpf_computes_what_rust_computes_but_for_what_is_known() {
     // What an operation gives back goes the way of the operation.
-    let cases: Vec<Case> = case::all().into_iter().filter(|case| !case.name.starts_with("what ")).collect();
+    let cases: Vec<Case> =
+        case::all().into_iter().filter(|case| !case.name.starts_with("what ")).collect();
     let opinions = cases.iter().map(|case| (case.name.as_str(), opinion(case)));
-    let found: BTreeMap<&str, Opinion> = opinions.filter(|(_, opinion)| *opinion != Opinion::Same).collect();
-    let known: BTreeMap<&str, Opinion> =
-        KNOWN.iter().flat_map(|(opinion, _, names)| names.iter().map(|name| (*name, *opinion))).collect();
+    let found: BTreeMap<&str, Opinion> =
+        opinions.filter(|(_, opinion)| *opinion != Opinion::Same).collect();
+    let known: BTreeMap<&str, Opinion> = KNOWN
+        .iter()
+        .flat_map(|(opinion, _, names)| names.iter().map(|name| (*name, *opinion)))
+        .collect();
     for (name, opinion) in &found {
-        assert_eq!(known.get(name), Some(opinion), "`{name}`: rbpf is not to be trusted with it, and nobody knew");
+        assert_eq!(
+            known.get(name),
+            Some(opinion),
+            "`{name}`: rbpf is not to be trusted with it, and nobody knew"
+        );
     }
     for (name, opinion) in &known {
-        assert_eq!(found.get(name), Some(opinion), "`{name}`: rbpf has learnt it; take it out of the table");
+        assert_eq!(
+            found.get(name),
+            Some(opinion),
+            "`{name}`: rbpf has learnt it; take it out of the table"
+        );
     }
     println!("rbpf agrees on {} of {} forms", cases.len() - found.len(), cases.len());
 }

@@ -6,7 +6,8 @@ use crate::languages::{build_go_echo, go_echo};
 use crate::program::{Running, command, finish};
 use crate::stage::{Host, Stage, same_over_both};
 
-/// A listener that passes HTTP on to one cluster; `LISTENER_TLS` and `CLUSTER_TLS` are transport sockets or empty.
+/// A listener that passes HTTP on to one cluster; `LISTENER_TLS` and `CLUSTER_TLS` are transport
+/// sockets or empty.
 const HOP: &str = r#"
   - name: "PORT"
     address: { socket_address: { address: ADDRESS, port_value: PORT } }
@@ -72,9 +73,13 @@ fn start(stage: &Stage, host: Host, hops: &[Hop]) -> Running {
             .replace("CERTIFICATE", &certificate)
     };
     let all = |template| hops.iter().map(|hop| fill(template, hop)).collect::<String>();
-    let text = format!("static_resources:\n  listeners:{}\n  clusters:{}\n", all(HOP), all(CLUSTER));
+    let text =
+        format!("static_resources:\n  listeners:{}\n  clusters:{}\n", all(HOP), all(CLUSTER));
     let configuration = stage.write(&format!("envoy-{host:?}.yaml"), text);
-    let mut envoy = command("envoy", ["--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warn", "-c"]);
+    let mut envoy = command(
+        "envoy",
+        ["--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warn", "-c"],
+    );
     envoy.arg(configuration);
     stage.serve(host, envoy, hops[0].listen.1)
 }
@@ -84,8 +89,10 @@ fn two_envoys_pass_bodies_on_whole_and_direct_plain_and_by_tls() {
     isolated(|| {
         let echo = build_go_echo();
         let toll = same_over_both(|stage| {
-            let mut certificate =
-                command("openssl", "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=envoy".split(' '));
+            let mut certificate = command(
+                "openssl",
+                "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=envoy".split(' '),
+            );
             certificate.arg("-keyout").arg(stage.file("key")).arg("-out").arg(stage.file("pem"));
             finish(certificate);
             let _echo = stage.serve(Host::Server, go_echo(&echo, "server", "127.0.0.1:7000"), 7000);

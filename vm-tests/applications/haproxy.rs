@@ -57,8 +57,9 @@ fn haproxy_passes_bodies_on_whole_with_and_without_splice() {
             let mut haproxy = Command::new(renamed);
             haproxy.args(["-db".as_ref(), "-f".as_ref(), configuration.as_os_str()]);
             let _haproxy = stage.serve(Host::Server, haproxy, 9000);
-            [9000, 9001, 9002]
-                .map(|port| stage.run(Host::Client, go_echo(&echo, "client", &format!("10.77.0.2:{port}"))))
+            [9000, 9001, 9002].map(|port| {
+                stage.run(Host::Client, go_echo(&echo, "client", &format!("10.77.0.2:{port}")))
+            })
         });
         toll.assert_left_alone(Counter::Splices);
     });

@@ -15,7 +15,9 @@ fn measure_all(stage: &Stage) {
         let common = ["-c", "10.77.0.2", "-J"];
         let report = stage.run(Host::Client, command("iperf3", common.iter().chain(arguments)));
         let report: Value = serde_json::from_str(&report).expect("a report in JSON");
-        let bytes = |of: &str| report["end"][of]["bytes"].as_u64().unwrap_or_else(|| panic!("no {of}: {report}"));
+        let bytes = |of: &str| {
+            report["end"][of]["bytes"].as_u64().unwrap_or_else(|| panic!("no {of}: {report}"))
+        };
         (bytes("sum_sent"), bytes("sum_received"))
     };
     let jobs: [&[&str]; 7] = [
@@ -31,7 +33,10 @@ fn measure_all(stage: &Stage) {
         let (sent, received) = measure(options);
         println!("{options:?}: {sent} sent, {received} received");
         // The server stops when the client says that it is done, whatever is on its way.
-        assert!(received <= sent && received > sent / 2, "{options:?}: {sent} sent, {received} received");
+        assert!(
+            received <= sent && received > sent / 2,
+            "{options:?}: {sent} sent, {received} received"
+        );
     }
 }
 

@@ -16,7 +16,8 @@ use crate::toll::Toll;
 
 const PORT: u16 = 7000;
 
-/// Runs a server on one host and its client on the other: what the client prints has to be the same.
+/// Runs a server on one host and its client on the other: what the client prints has to be the
+/// same.
 fn echo(server: impl Fn(&Stage) -> Command, client: impl Fn(&Stage) -> Command) -> Toll {
     same_over_both(|stage| {
         let _server = stage.serve(Host::Server, server(stage), PORT);
@@ -179,10 +180,14 @@ async fn tokio_clients(server: SocketAddr, count: u64) -> Vec<(u64, usize)> {
                 let mut body = vec![0; length];
                 Pattern { seed: seed * 100_000 + request }.fill(0, &mut body);
                 let mut answer = vec![0; body.len()];
-                let (sent, got) = tokio::join!(writer.write_all(&body), reader.read_exact(&mut answer));
+                let (sent, got) =
+                    tokio::join!(writer.write_all(&body), reader.read_exact(&mut answer));
                 sent.expect("send");
                 got.expect("receive");
-                assert!(answer == body, "request {request} of client {seed} was answered with other bytes");
+                assert!(
+                    answer == body,
+                    "request {request} of client {seed} was answered with other bytes"
+                );
                 echoed += answer.len();
             }
             writer.shutdown().await.expect("shut down");

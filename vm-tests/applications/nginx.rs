@@ -83,7 +83,8 @@ fn curl<S: AsRef<OsStr>>(stage: &Stage, arguments: impl IntoIterator<Item = S>) 
     stage.run(Host::Client, curl)
 }
 
-/// Itself; through another hop; with that hop passing on bytes as they come; and behind a listener that waits for the request.
+/// Itself; through another hop; with that hop passing on bytes as they come; and behind a listener
+/// that waits for the request.
 const WAYS: &[&str] = &["8080", "8081", "8081/unbuffered", "8082"];
 
 #[test]
@@ -96,13 +97,23 @@ fn nginx_passes_large_bodies_and_headers_on_whole_both_ways() {
                 let url = |file: &str| format!("http://{SERVER}:{way}/{file}");
                 let (arrived, put) = (stage.file("arrived"), stage.file("files/put"));
                 curl(stage, ["-o".as_ref(), arrived.as_os_str(), url("large").as_ref()]);
-                assert!(fs::read(&arrived).expect("read what came") == pattern(LARGE), "GET by {way}");
-                curl(stage, ["-T".as_ref(), stage.file("files/large").as_os_str(), url("put").as_ref()]);
-                assert!(fs::read(&put).expect("read what was put") == pattern(LARGE), "PUT by {way}");
+                assert!(
+                    fs::read(&arrived).expect("read what came") == pattern(LARGE),
+                    "GET by {way}"
+                );
+                curl(
+                    stage,
+                    ["-T".as_ref(), stage.file("files/large").as_os_str(), url("put").as_ref()],
+                );
+                assert!(
+                    fs::read(&put).expect("read what was put") == pattern(LARGE),
+                    "PUT by {way}"
+                );
                 fs::remove_file(&put).expect("remove what was put");
 
                 let header = "x".repeat(40_000);
-                let small = curl(stage, ["-i", "-H", &format!("X-Large: {header}"), &url("header")]);
+                let small =
+                    curl(stage, ["-i", "-H", &format!("X-Large: {header}"), &url("header")]);
                 assert_eq!(small.matches(&header).count(), 2, "headers by {way}");
             }
         });

@@ -11,7 +11,8 @@ use crate::stage::{Host, Stage, same_over_both};
 
 /// It refuses to be root.
 fn as_postgres(program: &str) -> Command {
-    let mut command = command("setpriv", ["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    let mut command =
+        command("setpriv", ["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
     command.arg(crate::program::find(program));
     command
 }
@@ -52,8 +53,12 @@ fn cluster(stage: &Stage) -> crate::program::Running {
 fn rows(file: &Path) -> String {
     let mut text = String::new();
     for row in 0..20_000_u64 {
-        writeln!(text, "{row}\t{}", format!("{:x}", row * row * 2_654_435_761).repeat(1 + row as usize % 97))
-            .expect("write to a string");
+        writeln!(
+            text,
+            "{row}\t{}",
+            format!("{:x}", row * row * 2_654_435_761).repeat(1 + row as usize % 97)
+        )
+        .expect("write to a string");
     }
     fs::write(file, &text).expect("write the rows");
     text
@@ -66,7 +71,11 @@ fn postgres_balances_its_books_after_pgbench_and_copies_rows_whole() {
             let _postgres = cluster(stage);
             client(stage, "pgbench", &["-i", "-q", "-s", "1", "postgres"]);
             for mode in ["simple", "prepared"] {
-                client(stage, "pgbench", &["-n", "-c", "8", "-j", "2", "-t", "150", "-M", mode, "postgres"]);
+                client(
+                    stage,
+                    "pgbench",
+                    &["-n", "-c", "8", "-j", "2", "-t", "150", "-M", mode, "postgres"],
+                );
             }
             let books =
                 "select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history),
@@ -80,8 +89,15 @@ fn postgres_balances_its_books_after_pgbench_and_copies_rows_whole() {
             let sent = rows(&file);
             query(stage, "create table copied (id int, text text)");
             query(stage, &format!("\\copy copied from '{}'", file.display()));
-            assert!(query(stage, "copy (select * from copied order by id) to stdout") == sent, "COPY changed the rows");
-            books + &query(stage, "select count(*), md5(string_agg(text, '' order by id)) from copied")
+            assert!(
+                query(stage, "copy (select * from copied order by id) to stdout") == sent,
+                "COPY changed the rows"
+            );
+            books
+                + &query(
+                    stage,
+                    "select count(*), md5(string_agg(text, '' order by id)) from copied",
+                )
         });
         toll.assert_direct(15_000, 0.9);
     });

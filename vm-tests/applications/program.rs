@@ -24,7 +24,8 @@ pub fn find(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed; run vm-tests/applications/install"))
 }
 
-/// Directories that need not be in a test's `PATH`: for servers, of each version of PostgreSQL, and where `install` puts Envoy.
+/// Directories that need not be in a test's `PATH`: for servers, of each version of PostgreSQL, and
+/// where `install` puts Envoy.
 fn elsewhere() -> impl Iterator<Item = PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let home = std::env::home_dir().unwrap_or_default();
@@ -34,13 +35,17 @@ fn elsewhere() -> impl Iterator<Item = PathBuf> {
 }
 
 /// A program with its arguments, to be started on a stage.
-pub fn command<S: AsRef<std::ffi::OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> Command {
+pub fn command<S: AsRef<std::ffi::OsStr>>(
+    name: &str,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
     let mut command = Command::new(find(name));
     command.args(arguments);
     command
 }
 
-/// Runs a program to its end, which has to be a good one and to come in time, and returns what it printed.
+/// Runs a program to its end, which has to be a good one and to come in time, and returns what it
+/// printed.
 pub fn finish(mut command: Command) -> String {
     let directory = tempfile::tempdir().expect("make a directory for the output");
     let mut process = Running::start(&mut command, directory.path());
@@ -64,9 +69,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it in the network namespace and cgroup of the calling thread; what it prints is kept in `directory`.
+    /// Starts it in the network namespace and cgroup of the calling thread; what it prints is kept
+    /// in `directory`.
     pub fn start(command: &mut Command, directory: &Path) -> Self {
-        let kept = |name: &str| File::create(directory.join(name)).expect("make a file for the output");
+        let kept =
+            |name: &str| File::create(directory.join(name)).expect("make a file for the output");
         let child = command
             .stdin(Stdio::null())
             .stdout(kept("stdout"))
@@ -85,7 +92,10 @@ impl Running {
 
     fn output(&self) -> String {
         ["stdout", "stderr"]
-            .map(|name| String::from_utf8_lossy(&fs::read(self.directory.join(name)).unwrap_or_default()).into_owned())
+            .map(|name| {
+                String::from_utf8_lossy(&fs::read(self.directory.join(name)).unwrap_or_default())
+                    .into_owned()
+            })
             .concat()
     }
 }

@@ -5,7 +5,10 @@ use crate::program::command;
 use crate::stage::{Host, Stage, same_over_both};
 
 fn benchmark(stage: &Stage, arguments: &[&str]) {
-    let report = stage.run(Host::Client, command("redis-benchmark", ["-h", "10.77.0.2", "-q"].iter().chain(arguments)));
+    let report = stage.run(
+        Host::Client,
+        command("redis-benchmark", ["-h", "10.77.0.2", "-q"].iter().chain(arguments)),
+    );
     assert!(report.contains("requests per second") && !report.contains("rror"), "{report}");
 }
 
@@ -25,8 +28,7 @@ fn redis_counts_every_command_of_its_benchmark_and_keeps_values_whole() {
             benchmark(stage, &["-t", "incr,lpush", "-n", "60000", "-c", "20", "-P", "32"]);
             benchmark(stage, &["-t", "set,get", "-n", "2000", "-c", "10", "-d", "60000"]);
             benchmark(stage, &["-t", "lrange_600,mset", "-n", "2000", "-c", "10"]);
-            let fill =
-                "for i = 1, 200 do redis.call('set', 'v' .. i, string.rep(tostring(i), i * 400)) end return 'OK'";
+            let fill = "for i = 1, 200 do redis.call('set', 'v' .. i, string.rep(tostring(i), i * 400)) end return 'OK'";
             ask(stage, &["eval", fill, "0"]);
             // A reply of some tens of megabytes, compared byte by byte with TCP's.
             let script = "local all = {} for i = 1, 200 do all[i] = redis.call('get', 'v' .. i) end return all";

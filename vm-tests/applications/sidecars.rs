@@ -1,4 +1,5 @@
-//! The mesh that the benchmark measures: sidecars that connections are redirected to, and TLS between them.
+//! The mesh that the benchmark measures: sidecars that connections are redirected to, and TLS
+//! between them.
 
 use crate::harness::isolation::isolated;
 use crate::load::Load;
@@ -12,7 +13,10 @@ fn packets_per_request(accelerated: bool) -> Vec<f64> {
     let before = Meter::read(&mesh.stage);
     let answers = Load::Connections(4).run(&mesh.stage, 2);
     let cost = Meter::read(&mesh.stage) - before;
-    assert!(0.0 < answers.p50 && answers.p50 <= answers.p99 && cost.cpu > 0, "{answers:?} {cost:?}");
+    assert!(
+        0.0 < answers.p50 && answers.p50 <= answers.p99 && cost.cpu > 0,
+        "{answers:?} {cost:?}"
+    );
     cost.packets.iter().map(|&packets| packets as f64 / answers.requests as f64).collect()
 }
 

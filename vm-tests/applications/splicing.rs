@@ -142,7 +142,8 @@ fn a_go_proxy_that_copies_passes_everything_on() {
     isolated(|| {
         let built = Built::new();
         let proxy = built.go("proxy");
-        let arguments = ["copy".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
+        let arguments =
+            ["copy".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
         let toll = echoes_whole(
             &built,
             |_| {
@@ -162,7 +163,8 @@ fn a_go_proxy_that_reads_lines_first_and_copies_after_an_upgrade_passes_everythi
     isolated(|| {
         let built = Built::new();
         let proxy = built.go("proxy");
-        let arguments = ["upgrade".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
+        let arguments =
+            ["upgrade".to_owned(), address(SERVER, FRONT), address(Ipv4Addr::LOCALHOST, BACK)];
         echoes_whole(
             &built,
             |_| {
@@ -250,7 +252,11 @@ fn with_descriptor_3(command: &mut Command, descriptor: RawFd) {
     // SAFETY: dup2 and fcntl are what may be called between fork and exec.
     unsafe {
         command.pre_exec(move || {
-            let done = if descriptor == 3 { libc::fcntl(3, libc::F_SETFD, 0) } else { libc::dup2(descriptor, 3) };
+            let done = if descriptor == 3 {
+                libc::fcntl(3, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(descriptor, 3)
+            };
             if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
         });
     }
@@ -263,7 +269,8 @@ fn systemd_socket_proxyd_passes_everything_on() {
         let built = Built::new();
         same_over_both(|stage| {
             let _echo = echo_behind(stage, &built);
-            let listener = stage.at(Host::Server, || std::net::TcpListener::bind((SERVER, FRONT)).expect("listen"));
+            let listener = stage
+                .at(Host::Server, || std::net::TcpListener::bind((SERVER, FRONT)).expect("listen"));
             let mut proxy = command(
                 "sh",
                 [
@@ -340,8 +347,14 @@ fn pasta_passes_everything_on() {
         let built = Built::new();
         let echo = built.c("inside", "echo", &[]);
         same_over_both(|stage| {
-            let mut pasta = command("pasta", ["-f", "--runas", "0", "-t", &format!("{FRONT}:{BACK}"), "-u", "none"]);
-            pasta.args(["-T", "none", "-U", "none", "--"]).arg(&echo).args(["127.0.0.1", &BACK.to_string()]);
+            let mut pasta = command(
+                "pasta",
+                ["-f", "--runas", "0", "-t", &format!("{FRONT}:{BACK}"), "-u", "none"],
+            );
+            pasta
+                .args(["-T", "none", "-U", "none", "--"])
+                .arg(&echo)
+                .args(["127.0.0.1", &BACK.to_string()]);
             let _pasta = stage.serve(Host::Server, pasta, FRONT);
             // It listens before the echo inside does.
             std::thread::sleep(Duration::from_millis(300));

@@ -64,7 +64,8 @@ impl Stage {
     /// Writes a configuration file.
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.file(name);
-        std::fs::write(&path, text).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+        std::fs::write(&path, text)
+            .unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
         path
     }
 
@@ -120,7 +121,8 @@ impl Drop for Stage {
     }
 }
 
-/// Does a job over plain TCP and accelerated, wants the same result of both, and returns what the second one cost.
+/// Does a job over plain TCP and accelerated, wants the same result of both, and returns what the
+/// second one cost.
 pub fn same_over_both<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
     let start: fn(&Path) -> Agent = |cgroup| Agent::start(cgroup, &[]);
     let [(plain, _), (accelerated, toll)] = [None, Some(start)].map(|start| {
@@ -129,22 +131,29 @@ pub fn same_over_both<T: PartialEq + Debug>(job: impl Fn(&Stage) -> T) -> Toll {
         let started = Instant::now();
         let result = job(&stage);
         let toll = stage.toll(wire);
-        println!("{}: {:?}; {toll}", if start.is_some() { "shunt" } else { "tcp" }, started.elapsed());
+        println!(
+            "{}: {:?}; {toll}",
+            if start.is_some() { "shunt" } else { "tcp" },
+            started.elapsed()
+        );
         (result, toll)
     });
     assert_eq!(accelerated, plain, "shunt on the left, TCP on the right");
     toll
 }
 
-/// Whether there is a listener on a port in the calling thread's namespace. To connect to it would be something that it has to cope with.
+/// Whether there is a listener on a port in the calling thread's namespace. To connect to it would
+/// be something that it has to cope with.
 fn listens(port: u16) -> bool {
     // proc_net_tcp: the local address ends in the port, and 0A is TCP_LISTEN.
     let local = format!(":{port:04X}");
     ["tcp", "tcp6"].iter().any(|table| {
-        let sockets = std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
+        let sockets =
+            std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default();
         sockets.lines().any(|socket| {
             let mut fields = socket.split_whitespace().skip(1);
-            fields.next().is_some_and(|address| address.ends_with(&local)) && fields.nth(1) == Some("0A")
+            fields.next().is_some_and(|address| address.ends_with(&local))
+                && fields.nth(1) == Some("0A")
         })
     })
 }

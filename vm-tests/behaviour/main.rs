@@ -9,7 +9,8 @@ use table::Table;
 /// The variable that makes a run write this kernel's column anew.
 const UPDATE: &str = "UPDATE_KERNELS";
 
-/// What the kernel matrix calls the kernel that it has booted; without it the kernel is the machine's own.
+/// What the kernel matrix calls the kernel that it has booted; without it the kernel is the
+/// machine's own.
 const SERIES: &str = "KERNEL_SERIES";
 
 /// The column of the kernel that these tests were written on.
@@ -17,7 +18,8 @@ const MACHINE: &str = "machine";
 
 #[test]
 fn this_kernel_behaves_as_is_written_down() {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
+    let release =
+        std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
     let release = release.trim();
     let booted = std::env::var(SERIES).ok();
     let name = booted.as_deref().unwrap_or(MACHINE);
@@ -41,8 +43,13 @@ fn this_kernel_behaves_as_is_written_down() {
         return table.write();
     }
     let written_down = booted.is_some() || table.release(name) == Some(release);
-    let differences = if written_down { differences(&table, name, &answers) } else { unlike_all(&table, &answers) };
-    let known = table.statements().filter(|statement| !answers.iter().any(|(tried, _)| tried == statement));
+    let differences = if written_down {
+        differences(&table, name, &answers)
+    } else {
+        unlike_all(&table, &answers)
+    };
+    let known =
+        table.statements().filter(|statement| !answers.iter().any(|(tried, _)| tried == statement));
     let differences: Vec<String> =
         differences.into_iter().chain(known.map(|gone| format!("{gone}: not tried"))).collect();
     assert!(
@@ -56,29 +63,41 @@ fn this_kernel_behaves_as_is_written_down() {
 
 /// What is not as it is written down for this kernel.
 fn differences(table: &Table, name: &str, answers: &[(&str, String)]) -> Vec<String> {
-    let differs = answers.iter().filter(|(statement, answer)| table.answer(name, statement) != Some(answer));
+    let differs =
+        answers.iter().filter(|(statement, answer)| table.answer(name, statement) != Some(answer));
     differs
-        .map(|(statement, answer)| format!("{statement}: {answer}, not {:?}", table.answer(name, statement)))
+        .map(|(statement, answer)| {
+            format!("{statement}: {answer}, not {:?}", table.answer(name, statement))
+        })
         .collect()
 }
 
-/// What is not as on the kernels that shunt runs on. Of another machine's own kernel nothing is written down: it has to do
-/// what shunt needs, and what all of those do; in what they differ it may be like either, as long as it can be told.
+/// What is not as on the kernels that shunt runs on. Of another machine's own kernel nothing is
+/// written down: it has to do what shunt needs, and what all of those do; in what they differ it
+/// may be like either, as long as it can be told.
 fn unlike_all(table: &Table, answers: &[(&str, String)]) -> Vec<String> {
     let needs = || Behaviour::all().filter(|behaviour| behaviour.is_required());
     let yes = |answer: Option<&String>| answer.is_some_and(|answer| answer == "yes");
-    let supported = |kernel: &str| needs().all(|behaviour| yes(table.answer(kernel, behaviour.statement())));
-    assert!(table.kernels().any(supported), "docs/kernels.md has no kernel that does what shunt needs");
+    let supported =
+        |kernel: &str| needs().all(|behaviour| yes(table.answer(kernel, behaviour.statement())));
+    assert!(
+        table.kernels().any(supported),
+        "docs/kernels.md has no kernel that does what shunt needs"
+    );
     let mut unlike = Vec::new();
     for (statement, answer) in answers {
         let needed = needs().any(|behaviour| behaviour.statement() == *statement);
         match table.common_answer(statement, supported) {
-            _ if needed && answer != "yes" => unlike.push(format!("{statement}: {answer}, and shunt needs it")),
+            _ if needed && answer != "yes" => {
+                unlike.push(format!("{statement}: {answer}, and shunt needs it"))
+            }
             Some(common) if common != answer => {
                 unlike.push(format!("{statement}: {answer}, not {common} as elsewhere"))
             }
             None if answer == "unknown" => unlike.push(format!("{statement}: it cannot be told")),
-            None if !table.statements().any(|row| row == *statement) => unlike.push(format!("{statement}: no row")),
+            None if !table.statements().any(|row| row == *statement) => {
+                unlike.push(format!("{statement}: no row"))
+            }
             _ => {}
         }
     }
@@ -90,7 +109,9 @@ fn a_kernel_that_is_not_written_down_is_held_to_what_the_others_have_in_common()
     let table = Table::read();
     let as_on = |kernel: &str| -> Vec<(&str, String)> {
         let answer = |statement| table.answer(kernel, statement).cloned().unwrap_or_default();
-        Behaviour::all().map(|behaviour| (behaviour.statement(), answer(behaviour.statement()))).collect()
+        Behaviour::all()
+            .map(|behaviour| (behaviour.statement(), answer(behaviour.statement())))
+            .collect()
     };
     for kernel in ["6.12", "6.18", "7"] {
         assert_eq!(unlike_all(&table, &as_on(kernel)), Vec::<String>::new(), "{kernel}");
@@ -100,7 +121,9 @@ fn a_kernel_that_is_not_written_down_is_held_to_what_the_others_have_in_common()
     for (place, (statement, answer)) in as_on("6.12").iter().enumerate() {
         let mut answers = as_on("6.12");
         answers[place].1 = if answer == "yes" { "no" } else { "yes" }.into();
-        let same = ["6.18", "7", MACHINE].iter().all(|kernel| table.answer(kernel, statement) == Some(answer));
+        let same = ["6.18", "7", MACHINE]
+            .iter()
+            .all(|kernel| table.answer(kernel, statement) == Some(answer));
         assert_eq!(unlike_all(&table, &answers).len(), usize::from(same), "{statement}");
         answers[place].1 = "unknown".into();
         assert_eq!(unlike_all(&table, &answers).len(), 1, "{statement}");

@@ -21,14 +21,19 @@ impl Table {
     /// The committed one.
     pub fn read() -> Table {
         let path = Table::path();
-        Table::parse(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        Table::parse(
+            &std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        )
     }
 
     fn parse(text: &str) -> Table {
         let (mut before, mut rows, mut after) = (String::new(), Vec::new(), String::new());
         for line in text.lines() {
             match line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) {
-                Some(cells) => rows.push(cells.split(" | ").map(|cell| cell.trim().to_owned()).collect()),
+                Some(cells) => {
+                    rows.push(cells.split(" | ").map(|cell| cell.trim().to_owned()).collect())
+                }
                 // The line between head and body.
                 None if line.starts_with("|-") => {}
                 None => {
@@ -58,7 +63,11 @@ impl Table {
 
     fn cell(&self, kernel: &str, row: &str) -> Option<&String> {
         let column = self.column(kernel)?;
-        self.rows.iter().skip(1).find(|cells| cells.first().is_some_and(|first| first == row))?.get(column)
+        self.rows
+            .iter()
+            .skip(1)
+            .find(|cells| cells.first().is_some_and(|first| first == row))?
+            .get(column)
     }
 
     /// The release of a kernel that its column was written on.
@@ -74,7 +83,10 @@ impl Table {
     /// What is written down for every kernel that `counts`, if it is the same for all of them.
     #[allow(dead_code, reason = "for the table of behaviours; that of calls shares this file")]
     pub fn common_answer(&self, statement: &str, counts: impl Fn(&str) -> bool) -> Option<&String> {
-        let mut answers = self.kernels().filter(|kernel| counts(kernel)).map(|kernel| self.answer(kernel, statement));
+        let mut answers = self
+            .kernels()
+            .filter(|kernel| counts(kernel))
+            .map(|kernel| self.answer(kernel, statement));
         let first = answers.next()??;
         answers.all(|answer| answer == Some(first)).then_some(first)
     }
@@ -87,8 +99,12 @@ impl Table {
     /// Puts a kernel's column there, with a row for each of `answers` and no others.
     pub fn set(&mut self, kernel: &str, release: &str, answers: &[(&str, String)]) {
         let names = self.rows.first().cloned().unwrap_or_else(|| vec![String::new()]);
-        let kernels: Vec<String> =
-            names.iter().skip(1).cloned().chain(self.column(kernel).is_none().then(|| kernel.to_owned())).collect();
+        let kernels: Vec<String> = names
+            .iter()
+            .skip(1)
+            .cloned()
+            .chain(self.column(kernel).is_none().then(|| kernel.to_owned()))
+            .collect();
         let row = |statement: &str, new: &str| {
             let cell = |name: &String| {
                 let known = self.cell(name, statement).cloned().unwrap_or_default();
@@ -96,7 +112,8 @@ impl Table {
             };
             std::iter::once(statement.to_owned()).chain(kernels.iter().map(cell)).collect()
         };
-        let mut rows = vec![std::iter::once(String::new()).chain(kernels.iter().cloned()).collect()];
+        let mut rows =
+            vec![std::iter::once(String::new()).chain(kernels.iter().cloned()).collect()];
         rows.push(row(RELEASE, release));
         rows.extend(answers.iter().map(|(statement, answer)| row(statement, answer)));
         self.rows = rows;
@@ -107,11 +124,18 @@ impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.before)?;
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width =
-            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default().max(1)).collect();
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+        };
+        let widths: Vec<usize> =
+            (0..columns).map(|column| width(column).unwrap_or_default().max(1)).collect();
         for (number, row) in self.rows.iter().enumerate() {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            let cells: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             writeln!(f, "| {} |", cells.join(" | "))?;
             if number == 0 {
                 let lines: Vec<String> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
@@ -124,9 +148,13 @@ impl std::fmt::Display for Table {
 
 #[test]
 fn an_answer_is_common_when_every_kernel_that_counts_gives_it() {
-    let table =
-        Table::parse("|   | 6.1 | 6.12 | 7 |\n|--|--|--|--|\n| release | a | b | c |\n| sees | no | yes | yes |\n");
-    assert_eq!(table.common_answer("sees", |kernel| kernel != "6.1").map(String::as_str), Some("yes"));
+    let table = Table::parse(
+        "|   | 6.1 | 6.12 | 7 |\n|--|--|--|--|\n| release | a | b | c |\n| sees | no | yes | yes |\n",
+    );
+    assert_eq!(
+        table.common_answer("sees", |kernel| kernel != "6.1").map(String::as_str),
+        Some("yes")
+    );
     assert_eq!(table.common_answer("sees", |_| true), None);
     assert_eq!(table.common_answer("sees", |_| false), None);
     assert_eq!(table.common_answer("hears", |_| true), None);
@@ -145,5 +173,9 @@ fn a_column_is_read_as_it_was_written_and_leaves_the_others_alone() {
     assert_eq!(table.answer("5.10", "hears").map(String::as_str), Some(""));
     assert_eq!(table.statements().collect::<Vec<_>>(), ["sees", "hears"]);
     assert_eq!(table.answer("7", "sees"), None);
-    assert!(table.to_string().starts_with("# Kernels\n\n|") && table.to_string().ends_with("|\n\nEnd\n"), "{table}");
+    assert!(
+        table.to_string().starts_with("# Kernels\n\n|")
+            && table.to_string().ends_with("|\n\nEnd\n"),
+        "{table}"
+    );
 }

@@ -20,7 +20,13 @@ use crate::seen::Seen;
 use crate::talk::{A_WHILE, each_way, say};
 
 /// Does something while a thread sleeps in `recv`, and notes what that returns.
-fn note_recv_while(seen: &mut Seen, what: &str, to: &TcpStream, flags: MsgFlags, meanwhile: impl FnOnce(Pthread)) {
+fn note_recv_while(
+    seen: &mut Seen,
+    what: &str,
+    to: &TcpStream,
+    flags: MsgFlags,
+    meanwhile: impl FnOnce(Pthread),
+) {
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let reader = scope.spawn(move || {
@@ -89,11 +95,17 @@ fn reader_is_interrupted(pair: &Pair, seen: &mut Seen) {
         to.set_read_timeout(None).expect("wait as long as it takes");
         for (name, flags) in [("without", SaFlags::empty()), ("with", SaFlags::SA_RESTART)] {
             handle_signals(flags);
-            note_recv_while(seen, &format!("recv, interrupted {name} SA_RESTART"), to, MsgFlags::empty(), |reader| {
-                interrupt(reader);
-                thread::sleep(A_WHILE);
-                say(from, "hello");
-            });
+            note_recv_while(
+                seen,
+                &format!("recv, interrupted {name} SA_RESTART"),
+                to,
+                MsgFlags::empty(),
+                |reader| {
+                    interrupt(reader);
+                    thread::sleep(A_WHILE);
+                    say(from, "hello");
+                },
+            );
             note_rest(seen, &format!("what came {name} SA_RESTART"), to);
         }
     });
@@ -111,8 +123,13 @@ fn reader_has_a_timeout(pair: &Pair, seen: &mut Seen) {
         to.set_read_timeout(Some(TIMEOUT)).expect("set SO_RCVTIMEO");
         for flags in [MsgFlags::empty(), MsgFlags::MSG_WAITALL] {
             let started = Instant::now();
-            note_recv_while(seen, &format!("recv {flags:?} in time"), to, flags, |_| say(from, "hello"));
-            seen.note(format_args!("… {flags:?} waited for its time"), started.elapsed() >= TIMEOUT);
+            note_recv_while(seen, &format!("recv {flags:?} in time"), to, flags, |_| {
+                say(from, "hello")
+            });
+            seen.note(
+                format_args!("… {flags:?} waited for its time"),
+                started.elapsed() >= TIMEOUT,
+            );
             note_recv_while(seen, "recv of nothing", to, flags, |_| {});
         }
     });
@@ -221,15 +238,27 @@ fn a_reader_that_sleeps_is_told_of_the_end() {
 fn reader_is_shut_down_by_a_thread(pair: &Pair, seen: &mut Seen) {
     let Pair { client, server } = pair;
     client.set_read_timeout(None).expect("wait as long as it takes");
-    note_recv_while(seen, "recv while another thread shuts writing down", client, MsgFlags::empty(), |_| {
-        client.shutdown(Shutdown::Write).expect("shut down");
-        thread::sleep(A_WHILE);
-        say(server, "answer");
-    });
+    note_recv_while(
+        seen,
+        "recv while another thread shuts writing down",
+        client,
+        MsgFlags::empty(),
+        |_| {
+            client.shutdown(Shutdown::Write).expect("shut down");
+            thread::sleep(A_WHILE);
+            say(server, "answer");
+        },
+    );
     note_rest(seen, "the rest", client);
-    note_recv_while(seen, "recv while another thread shuts reading down", client, MsgFlags::empty(), |_| {
-        client.shutdown(Shutdown::Read).expect("shut down");
-    });
+    note_recv_while(
+        seen,
+        "recv while another thread shuts reading down",
+        client,
+        MsgFlags::empty(),
+        |_| {
+            client.shutdown(Shutdown::Read).expect("shut down");
+        },
+    );
 }
 
 #[test]

@@ -98,7 +98,10 @@ fn a_close_with_unread_bytes_resets() {
         note_error(seen, &client);
         note_read(seen, &client);
         let next = eventually("a write fails", || (&client).write(b"more").err());
-        seen.note("a write comes to fail", matches!(next.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
+        seen.note(
+            "a write comes to fail",
+            matches!(next.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+        );
     });
 }
 
@@ -152,7 +155,10 @@ fn a_close_lingers_until_everything_has_arrived_or_for_its_time() {
         note_lingering(seen, client);
         server.set_nonblocking(false).expect("make it blocking");
         let mut all = Vec::new();
-        seen.call("read to the end", (&server).read_to_end(&mut all).map(|length| length as u64 == sent));
+        seen.call(
+            "read to the end",
+            (&server).read_to_end(&mut all).map(|length| length as u64 == sent),
+        );
         pattern.check(0, &all);
     });
 }

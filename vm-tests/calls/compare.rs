@@ -15,7 +15,8 @@ use crate::harness::traffic::{direct, small_talk};
 use crate::seen::Seen;
 use crate::talk::ready;
 
-/// Runs `script`, the closure of the test function that calls this, over TCP and over shunt, and compares what it saw.
+/// Runs `script`, the closure of the test function that calls this, over TCP and over shunt, and
+/// compares what it saw.
 pub fn compare<F: Fn(&Side, &mut Seen)>(script: F) {
     let name = test_name::<F>();
     isolated_as(name, || {
@@ -47,7 +48,8 @@ fn describe(by_tcp: &[String], expected: &[String], over_shunt: &[String]) -> St
         if expected == shunt {
             text += &format!("              {shunt}\n");
         } else {
-            text += &format!("    by TCP    {tcp}\n    expected  {expected}\n    saw       {shunt}\n");
+            text +=
+                &format!("    by TCP    {tcp}\n    expected  {expected}\n    saw       {shunt}\n");
         }
     }
     text
@@ -60,7 +62,8 @@ pub struct Side<'a> {
 }
 
 impl Side<'_> {
-    /// Non-blocking ends of a connection that has been used; inside, of a flow that is direct in both lanes.
+    /// Non-blocking ends of a connection that has been used; inside, of a flow that is direct in
+    /// both lanes.
     pub fn pair(&self) -> Pair {
         let pair = self.new_pair();
         self.settle(&pair);
@@ -90,7 +93,11 @@ impl Side<'_> {
     }
 
     pub fn listen(&self) -> Service {
-        if self.accelerated { self.node.listen(LOOPBACK) } else { self.node.listen_outside(LOOPBACK) }
+        if self.accelerated {
+            self.node.listen(LOOPBACK)
+        } else {
+            self.node.listen_outside(LOOPBACK)
+        }
     }
 
     /// Connects as programs do that wait in epoll.
@@ -122,13 +129,16 @@ impl Side<'_> {
         eventually("the flow is direct in both lanes", || {
             exchange();
             let direct = |end: &End| end.mode == Mode::Direct && end.direct_messages > 0;
-            (!self.accelerated || self.ends(client).is_some_and(|ends| ends.iter().all(direct))).then_some(())
+            (!self.accelerated || self.ends(client).is_some_and(|ends| ends.iter().all(direct)))
+                .then_some(())
         });
     }
 
     fn has_redirected(&self, pair: &Pair) -> bool {
         let flow = self.node.flow_of(&pair.client);
-        flow.is_some_and(|flow| [flow.client, flow.server].into_iter().flatten().any(|end| end.direct_messages > 0))
+        flow.is_some_and(|flow| {
+            [flow.client, flow.server].into_iter().flatten().any(|end| end.direct_messages > 0)
+        })
     }
 
     fn ends(&self, client: &TcpStream) -> Option<[End; 2]> {

@@ -51,14 +51,16 @@ fn a_descriptor_that_is_passed_on_reads_and_writes_there() {
 fn pass_descriptor(to: &UnixStream, socket: &TcpStream) {
     let descriptors = [socket.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&descriptors)];
-    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(b"!")], &control, MsgFlags::empty(), None).expect("pass it on");
+    sendmsg::<()>(to.as_raw_fd(), &[IoSlice::new(b"!")], &control, MsgFlags::empty(), None)
+        .expect("pass it on");
 }
 
 fn receive_descriptor(from: &UnixStream) -> TcpStream {
     let (mut byte, mut control) = ([0], vec![0; 64]);
     let mut slices = [IoSliceMut::new(&mut byte)];
     let message =
-        recvmsg::<()>(from.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty()).expect("receive it");
+        recvmsg::<()>(from.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())
+            .expect("receive it");
     let descriptor = message.cmsgs().expect("control messages").find_map(|message| match message {
         ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
         _ => None,
@@ -163,7 +165,8 @@ fn two_listeners_share_a_port() {
         let mut accepted = BTreeSet::new();
         let mut answered = 0;
         for number in 0..CLIENTS {
-            let service = Service { listener: listeners[0].try_clone().expect("duplicate"), target };
+            let service =
+                Service { listener: listeners[0].try_clone().expect("duplicate"), target };
             let client = side.connect(&service);
             let (whose, server) = accept_of_either(&listeners);
             accepted.insert(whose);

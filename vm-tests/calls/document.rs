@@ -18,9 +18,13 @@ const HEAD: &str = "| call |";
 #[test]
 fn the_document_has_every_call_as_it_is_on_each_kernel() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/differences.md");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let lines: Vec<&str> = text.lines().collect();
-    let start = lines.iter().position(|line| line.starts_with(HEAD)).expect("a table of calls in the document");
+    let start = lines
+        .iter()
+        .position(|line| line.starts_with(HEAD))
+        .expect("a table of calls in the document");
     let length = lines[start..].iter().take_while(|line| line.starts_with('|')).count();
     let (written, table) = (&lines[start..start + length], table());
     if written == table {
@@ -33,8 +37,11 @@ fn the_document_has_every_call_as_it_is_on_each_kernel() {
     );
     let before = lines[..start].iter().copied();
     let after = lines[start + length..].iter().copied();
-    let new: String =
-        before.chain(table.iter().map(String::as_str)).chain(after).map(|line| format!("{line}\n")).collect();
+    let new: String = before
+        .chain(table.iter().map(String::as_str))
+        .chain(after)
+        .map(|line| format!("{line}\n"))
+        .collect();
     std::fs::write(&path, new).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
@@ -49,7 +56,9 @@ fn table() -> Vec<String> {
             .iter()
             .map(|name| {
                 call.standing(|behaviour| {
-                    kernels.answer(name, behaviour.statement()).is_some_and(|answer| answer == "yes")
+                    kernels
+                        .answer(name, behaviour.statement())
+                        .is_some_and(|answer| answer == "yes")
                 })
             })
             .collect();
@@ -62,10 +71,16 @@ fn table() -> Vec<String> {
 #[test]
 fn every_row_is_shown_by_a_test() {
     let this = std::env::current_exe().expect("the path of this test binary");
-    let list = Command::new(this).args(["--list", "--format", "terse"]).output().expect("list the tests");
+    let list =
+        Command::new(this).args(["--list", "--format", "terse"]).output().expect("list the tests");
     let list = String::from_utf8(list.stdout).expect("a list in UTF-8");
     let tests: Vec<&str> = list.lines().filter_map(|line| line.strip_suffix(": test")).collect();
     for call in CALLS {
-        assert!(tests.contains(&call.test), "{} is to be shown by {}, which there is not", call.name, call.test);
+        assert!(
+            tests.contains(&call.test),
+            "{} is to be shown by {}, which there is not",
+            call.name,
+            call.test
+        );
     }
 }

@@ -28,12 +28,14 @@ const GROUP: u16 = 7;
 
 impl Ring {
     fn new() -> Self {
-        let ring = IoUring::new(8).expect("make a ring (is io_uring disabled? kernel.io_uring_disabled has to be 0)");
+        let ring = IoUring::new(8)
+            .expect("make a ring (is io_uring disabled? kernel.io_uring_disabled has to be 0)");
         Self { ring, buffers: vec![0; LENGTH * usize::from(BUFFERS)] }
     }
 
     fn submit(&mut self, entry: &squeue::Entry) {
-        // SAFETY: what entries point to is in `self.buffers`, or in buffers that live until the completion was taken.
+        // SAFETY: what entries point to is in `self.buffers`, or in buffers that live until the
+        // completion was taken.
         unsafe { self.ring.submission().push(entry) }.expect("room in the ring");
         self.ring.submit().expect("submit");
     }
@@ -60,23 +62,34 @@ impl Ring {
     fn note(&mut self, seen: &mut Seen, what: &str) {
         let completion = self.completion();
         let more = cqueue::more(completion.flags());
-        seen.call(what, result(&completion).map(|length| (length, if more { "and more to come" } else { "" })));
+        seen.call(
+            what,
+            result(&completion).map(|length| (length, if more { "and more to come" } else { "" })),
+        );
     }
 
     /// Gives the kernel buffers to choose from.
     fn provide_buffers(&mut self, seen: &mut Seen) {
-        let provide = opcode::ProvideBuffers::new(self.buffers.as_mut_ptr(), LENGTH as i32, BUFFERS, GROUP, 0);
+        let provide = opcode::ProvideBuffers::new(
+            self.buffers.as_mut_ptr(),
+            LENGTH as i32,
+            BUFFERS,
+            GROUP,
+            0,
+        );
         self.submit(&provide.build());
         seen.call("provide buffers", result(&self.completion()));
     }
 
-    /// Notes the next completion, and with it what was read into the buffer that the kernel chose. Returns whether more will come.
+    /// Notes the next completion, and with it what was read into the buffer that the kernel chose.
+    /// Returns whether more will come.
     fn note_chosen(&mut self, seen: &mut Seen, what: &str) -> bool {
         let completion = self.completion();
         let chosen = cqueue::buffer_select(completion.flags());
         let start = chosen.map_or(0, |number| usize::from(number) * LENGTH);
         let more = cqueue::more(completion.flags());
-        let read = result(&completion).map(|length| (text(&self.buffers[start..start + length]), more));
+        let read =
+            result(&completion).map(|length| (text(&self.buffers[start..start + length]), more));
         seen.call(what, read);
         more
     }
@@ -102,15 +115,17 @@ fn a_recv_completes_with_what_is_there() {
             let peek = ring.recv(to).flags(libc::MSG_PEEK).build();
             ring.submit(&peek);
             ring.note_read(seen, "peek at the rest");
-            let read = opcode::Read::new(Fd(to.as_raw_fd()), ring.buffers.as_mut_ptr(), LENGTH as u32).build();
+            let read =
+                opcode::Read::new(Fd(to.as_raw_fd()), ring.buffers.as_mut_ptr(), LENGTH as u32)
+                    .build();
             ring.submit(&read);
             ring.note_read(seen, "read of the rest");
         });
     });
 }
 
-/// A `recv` that looks only when poll says so: `IORING_RECVSEND_POLL_FIRST`, which kernels before 5.19 refuse
-/// (include/uapi/linux/io_uring.h).
+/// A `recv` that looks only when poll says so: `IORING_RECVSEND_POLL_FIRST`, which kernels before
+/// 5.19 refuse (include/uapi/linux/io_uring.h).
 const POLL_FIRST: u16 = 1;
 
 #[test]
@@ -187,10 +202,16 @@ fn a_send_arrives() {
                 seen.read("arrived", outcome, &buffer);
             };
             let words = *b"hello";
-            ring.submit(&opcode::Send::new(Fd(from.as_raw_fd()), words.as_ptr(), words.len() as u32).build());
+            ring.submit(
+                &opcode::Send::new(Fd(from.as_raw_fd()), words.as_ptr(), words.len() as u32)
+                    .build(),
+            );
             ring.note(seen, "send");
             hear(seen);
-            ring.submit(&opcode::Write::new(Fd(from.as_raw_fd()), words.as_ptr(), words.len() as u32).build());
+            ring.submit(
+                &opcode::Write::new(Fd(from.as_raw_fd()), words.as_ptr(), words.len() as u32)
+                    .build(),
+            );
             ring.note(seen, "write");
             hear(seen);
         });
@@ -201,10 +222,15 @@ fn a_send_arrives() {
 fn a_zero_copy_send_completes_and_then_gives_its_buffer_back() {
     compare(|side, seen| {
         let pair = side.pair();
-        for (whose, from, mut to) in [("client", &pair.client, &pair.server), ("server", &pair.server, &pair.client)] {
+        for (whose, from, mut to) in
+            [("client", &pair.client, &pair.server), ("server", &pair.server, &pair.client)]
+        {
             let mut ring = Ring::new();
             let words = *b"hello";
-            ring.submit(&opcode::SendZc::new(Fd(from.as_raw_fd()), words.as_ptr(), words.len() as u32).build());
+            ring.submit(
+                &opcode::SendZc::new(Fd(from.as_raw_fd()), words.as_ptr(), words.len() as u32)
+                    .build(),
+            );
             let completion = ring.completion();
             seen.call(format_args!("the {whose}'s send"), result(&completion));
             if result(&completion) == Err(Errno::EINVAL) {
@@ -214,7 +240,8 @@ fn a_zero_copy_send_completes_and_then_gives_its_buffer_back() {
             let mut buffer = [0; 100];
             let outcome = to.read(&mut buffer);
             seen.read(format_args!("arrived of the {whose}"), outcome, &buffer);
-            let given_back = cqueue::more(completion.flags()) && cqueue::notif(ring.completion().flags());
+            let given_back =
+                cqueue::more(completion.flags()) && cqueue::notif(ring.completion().flags());
             seen.note(format_args!("the {whose}'s buffer is given back"), given_back);
         }
     });

@@ -1,8 +1,9 @@
-//! Every socket call over TCP and over shunt: what an application sees has to be the same, or as `differences` says.
+//! Every socket call over TCP and over shunt: what an application sees has to be the same, or as
+//! `differences` says.
 //!
-//! Each test is a script that makes socket calls and notes what it sees of them. It runs twice (`compare`): on connections that shunt
-//! has nothing to do with, and on flows that are direct in both lanes when it begins. `docs/differences.md` shows the outcome to people
-//! (`document`).
+//! Each test is a script that makes socket calls and notes what it sees of them. It runs twice
+//! (`compare`): on connections that shunt has nothing to do with, and on flows that are direct in
+//! both lanes when it begins. `docs/differences.md` shows the outcome to people (`document`).
 
 mod compare;
 mod differences;

@@ -21,7 +21,8 @@ fn note_read(seen: &mut Seen, mut from: &TcpStream) {
 }
 
 fn note_unread(seen: &mut Seen, when: &str, socket: &TcpStream) {
-    let unread = rustix::io::ioctl_fionread(socket).map_err(|error| Errno::from_raw(error.raw_os_error()));
+    let unread =
+        rustix::io::ioctl_fionread(socket).map_err(|error| Errno::from_raw(error.raw_os_error()));
     seen.call(format_args!("FIONREAD {when}"), unread);
 }
 
@@ -53,7 +54,8 @@ fn fionread_counts_what_came_either_way() {
             sent += written as u64;
         }
         let counts_all = || {
-            let arrived = sent - u64::try_from(unacknowledged(&pair.client).expect("SIOCOUTQ")).expect("a count");
+            let arrived = sent
+                - u64::try_from(unacknowledged(&pair.client).expect("SIOCOUTQ")).expect("a count");
             rustix::io::ioctl_fionread(&pair.server).expect("FIONREAD") == arrived
         };
         // What is on its way arrives soon.
@@ -83,7 +85,10 @@ fn siocoutq_counts_what_the_peer_has_not_got() {
             seen.call("SIOCOUTQNSD", outcome.map(|_| unsent));
             note_read(seen, to);
             while from.write(&[0; 60_000]).is_ok() {}
-            seen.call("SIOCOUTQ is above 0 when there is no room", unacknowledged(from).map(|bytes| bytes > 0));
+            seen.call(
+                "SIOCOUTQ is above 0 when there is no room",
+                unacknowledged(from).map(|bytes| bytes > 0),
+            );
             while unacknowledged(from).expect("SIOCOUTQ") > 0 {
                 let _ = (&mut &*to).read(&mut vec![0; 1 << 20]);
             }
@@ -149,9 +154,13 @@ fn options_are_what_they_were_set_to() {
 #[test]
 fn a_new_receive_buffer_has_its_default_size() {
     compare(|side, seen| {
-        let defaults = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").expect("read tcp_rmem");
-        let default: i32 =
-            defaults.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("three numbers");
+        let defaults =
+            std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").expect("read tcp_rmem");
+        let default: i32 = defaults
+            .split_whitespace()
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .expect("three numbers");
         let pair = side.new_pair();
         seen.note(
             "the client's SO_RCVBUF is the default",
@@ -168,7 +177,9 @@ fn a_new_receive_buffer_has_its_default_size() {
 fn keepalive_probes_do_not_disturb_a_connection() {
     compare(|side, seen| {
         each_way(&side.pair(), |from, to| {
-            for (name, value) in [(libc::TCP_KEEPIDLE, 1), (libc::TCP_KEEPINTVL, 1), (libc::TCP_KEEPCNT, 2)] {
+            for (name, value) in
+                [(libc::TCP_KEEPIDLE, 1), (libc::TCP_KEEPINTVL, 1), (libc::TCP_KEEPCNT, 2)]
+            {
                 set_option(to, libc::IPPROTO_TCP, name, value);
             }
             set_option(to, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
@@ -207,7 +218,8 @@ const BYTES_RECEIVED: usize = 128;
 fn tcp_info_counts_what_was_sent() {
     compare(|side, seen| {
         each_way(&side.pair(), |from, to| {
-            let counts = || [TcpInfo::of(from).bytes_sent(), TcpInfo::of(to).u64_at(BYTES_RECEIVED)];
+            let counts =
+                || [TcpInfo::of(from).bytes_sent(), TcpInfo::of(to).u64_at(BYTES_RECEIVED)];
             let [sent, received] = counts();
             say(from, "hello");
             note_read(seen, to);

@@ -15,13 +15,15 @@ pub struct Process {
 impl Process {
     pub fn start(work: impl FnOnce() -> String) -> Self {
         let (answer, into) = pipe().expect("make a pipe");
-        // SAFETY: the copy makes system calls and allocates, which glibc keeps possible in the child of a program with threads, and it ends
-        // without running what the program has registered for its end.
+        // SAFETY: the copy makes system calls and allocates, which glibc keeps possible in the
+        // child of a program with threads, and it ends without running what the program has
+        // registered for its end.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Parent { child } => Self { id: child, answer: answer.into() },
             ForkResult::Child => {
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-                let told = outcome.is_ok_and(|answer| File::from(into).write_all(answer.as_bytes()).is_ok());
+                let told = outcome
+                    .is_ok_and(|answer| File::from(into).write_all(answer.as_bytes()).is_ok());
                 // SAFETY: it does nothing but to end the process.
                 unsafe { libc::_exit(if told { 0 } else { 1 }) }
             }

@@ -24,7 +24,10 @@ fn note_read(seen: &mut Seen, mut from: &TcpStream) {
 /// The keys of one direction (Documentation/networking/tls.rst).
 fn keys(direction: u8) -> TlsCryptoInfo {
     TlsCryptoInfo::Aes128Gcm(libc::tls12_crypto_info_aes_gcm_128 {
-        info: libc::tls_crypto_info { version: libc::TLS_1_2_VERSION, cipher_type: libc::TLS_CIPHER_AES_GCM_128 },
+        info: libc::tls_crypto_info {
+            version: libc::TLS_1_2_VERSION,
+            cipher_type: libc::TLS_CIPHER_AES_GCM_128,
+        },
         iv: [direction; 8],
         key: [direction; 16],
         salt: [direction; 4],
@@ -77,7 +80,10 @@ fn note_multipath(side: &Side, seen: &mut Seen, server: Protocol, client: Protoc
     let pair = Pair { client: client.into(), server };
     for (whose, end) in [("client", &pair.client), ("server", &pair.server)] {
         end.set_nonblocking(true).expect("make it non-blocking");
-        seen.note(format_args!("the {whose}'s SO_PROTOCOL"), option(end, libc::SOL_SOCKET, libc::SO_PROTOCOL));
+        seen.note(
+            format_args!("the {whose}'s SO_PROTOCOL"),
+            option(end, libc::SOL_SOCKET, libc::SO_PROTOCOL),
+        );
     }
     for word in ["hello", "world", "again"] {
         each_way(&pair, |mut from, to| {

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, recv, recvmmsg, recvmsg, send};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, recv, recvmmsg, recvmsg, send,
+};
 use nix::sys::uio::readv;
 use rustix::event::PollFlags;
 
@@ -49,7 +51,8 @@ fn readv_fills_its_buffers_in_their_order() {
         each_way(&side.pair(), |from, to| {
             let mut note_readv = || {
                 let (mut first, mut second, mut third) = ([0; 3], [0; 0], [0; 5]);
-                let mut buffers = [&mut first[..], &mut second[..], &mut third[..]].map(IoSliceMut::new);
+                let mut buffers =
+                    [&mut first[..], &mut second[..], &mut third[..]].map(IoSliceMut::new);
                 let outcome = readv(to, &mut buffers);
                 seen.read("readv", outcome, &[&first[..], &third[..]].concat());
             };
@@ -85,8 +88,11 @@ fn a_peek_leaves_the_bytes_for_the_next_read() {
 fn recv_that_may_not_wait_takes_what_is_there() {
     compare(|side, seen| {
         each_way(&side.pair(), |from, to| {
-            for flags in [MsgFlags::MSG_DONTWAIT, MsgFlags::MSG_WAITALL, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_WAITALL]
-            {
+            for flags in [
+                MsgFlags::MSG_DONTWAIT,
+                MsgFlags::MSG_WAITALL,
+                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_WAITALL,
+            ] {
                 note_recv(seen, to, 10, flags);
                 say(from, "hello");
                 note_recv(seen, to, 10, flags);
@@ -118,8 +124,10 @@ fn msg_trunc_needs_no_buffer() {
     compare(|side, seen| {
         each_way(&side.pair(), |from, to| {
             say(from, "hello world");
-            // SAFETY: with this flag nothing is written, and to a null pointer the kernel refuses to.
-            let outcome = unsafe { libc::recv(to.as_raw_fd(), std::ptr::null_mut(), 5, libc::MSG_TRUNC) };
+            // SAFETY: with this flag nothing is written, and to a null pointer the kernel refuses
+            // to.
+            let outcome =
+                unsafe { libc::recv(to.as_raw_fd(), std::ptr::null_mut(), 5, libc::MSG_TRUNC) };
             seen.call("recv 5 MSG_TRUNC without a buffer", Errno::result(outcome));
             note_recv(seen, to, 100, MsgFlags::empty());
         });
@@ -186,7 +194,8 @@ fn name(message: ControlMessageOwned) -> String {
     match message {
         ControlMessageOwned::ScmTimestampns(time) if time.tv_sec() > 0 => "a time".to_owned(),
         ControlMessageOwned::Unknown(other)
-            if (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type) == (libc::IPPROTO_TCP, TCP_INQ) =>
+            if (other.cmsg_header.cmsg_level, other.cmsg_header.cmsg_type)
+                == (libc::IPPROTO_TCP, TCP_INQ) =>
         {
             format!("{} left", other.data_bytes[0])
         }
@@ -209,11 +218,13 @@ fn recvmsg_tells_when_bytes_came_and_how_many_are_left() {
                 let mut control = vec![0; 256];
                 let mut slices = [IoSliceMut::new(&mut buffer)];
                 let fd = to.as_raw_fd();
-                let message = match recvmsg::<()>(fd, &mut slices, Some(&mut control), MsgFlags::empty()) {
-                    Ok(message) => message,
-                    Err(errno) => return seen.call("recvmsg", Err::<(), Errno>(errno)),
-                };
-                let ancillary: Vec<_> = message.cmsgs().expect("control messages in full").map(name).collect();
+                let message =
+                    match recvmsg::<()>(fd, &mut slices, Some(&mut control), MsgFlags::empty()) {
+                        Ok(message) => message,
+                        Err(errno) => return seen.call("recvmsg", Err::<(), Errno>(errno)),
+                    };
+                let ancillary: Vec<_> =
+                    message.cmsgs().expect("control messages in full").map(name).collect();
                 let (bytes, flags) = (message.bytes, message.flags);
                 seen.read("recvmsg", Ok::<_, Errno>(bytes), &buffer);
                 seen.note(format_args!("… of {bytes} bytes, with it"), (ancillary, flags));
@@ -233,10 +244,18 @@ fn recvmmsg_fills_one_message_after_the_other() {
         each_way(&side.pair(), |from, to| {
             let mut note_recvmmsg = || {
                 let mut buffers = [[0; 4]; 4];
-                let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+                let mut slices: Vec<_> =
+                    buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
                 let mut headers = MultiHeaders::<()>::preallocate(4, None);
-                let received = recvmmsg(to.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::empty(), None);
-                let lengths = received.map(|messages| messages.map(|message| message.bytes).collect::<Vec<_>>());
+                let received = recvmmsg(
+                    to.as_raw_fd(),
+                    &mut headers,
+                    slices.iter_mut(),
+                    MsgFlags::empty(),
+                    None,
+                );
+                let lengths = received
+                    .map(|messages| messages.map(|message| message.bytes).collect::<Vec<_>>());
                 seen.call("recvmmsg", lengths);
                 seen.note("… into", text(&buffers.concat()));
             };

@@ -62,8 +62,8 @@ pub fn text(bytes: &[u8]) -> String {
         return bytes.escape_ascii().to_string();
     }
     // FNV-1a: what differs by a moved byte differs in this.
-    let sum = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     format!("{} bytes, {sum:016x}", bytes.len())
 }

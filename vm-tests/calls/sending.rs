@@ -6,7 +6,9 @@ use std::os::fd::AsRawFd;
 use std::thread;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, recvmsg, send, sendmmsg, sendmsg};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, recvmsg, send, sendmmsg, sendmsg,
+};
 use nix::sys::uio::writev;
 use rustix::event::PollFlags;
 
@@ -33,15 +35,31 @@ fn whichever_way_it_is_sent_it_arrives() {
             seen.call("write nothing", from.write(b""));
             seen.call("writev", writev(from, &slices));
             note_arrival(seen, from, to);
-            seen.call("send", send(from.as_raw_fd(), b"sent", MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL));
+            seen.call(
+                "send",
+                send(from.as_raw_fd(), b"sent", MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            );
             note_arrival(seen, from, to);
             let no_control: [ControlMessage; 0] = [];
-            seen.call("sendmsg", sendmsg::<()>(from.as_raw_fd(), &slices, &no_control, MsgFlags::empty(), None));
+            seen.call(
+                "sendmsg",
+                sendmsg::<()>(from.as_raw_fd(), &slices, &no_control, MsgFlags::empty(), None),
+            );
             note_arrival(seen, from, to);
             let mut headers = MultiHeaders::<()>::preallocate(2, None);
             let messages = [slices; 2];
-            let sent = sendmmsg(from.as_raw_fd(), &mut headers, &messages, [None; 2], no_control, MsgFlags::empty());
-            seen.call("sendmmsg", sent.map(|sent| sent.map(|message| message.bytes).collect::<Vec<_>>()));
+            let sent = sendmmsg(
+                from.as_raw_fd(),
+                &mut headers,
+                &messages,
+                [None; 2],
+                no_control,
+                MsgFlags::empty(),
+            );
+            seen.call(
+                "sendmmsg",
+                sent.map(|sent| sent.map(|message| message.bytes).collect::<Vec<_>>()),
+            );
             note_arrival(seen, from, to);
         });
     });
@@ -69,7 +87,10 @@ fn a_large_message_arrives_whole_and_in_order() {
 fn what_is_corked_arrives_when_the_cork_is_drawn() {
     compare(|side, seen| {
         each_way(&side.pair(), |mut from, to| {
-            seen.call("send MSG_MORE", send(from.as_raw_fd(), b"a head", MsgFlags::from_bits_retain(libc::MSG_MORE)));
+            seen.call(
+                "send MSG_MORE",
+                send(from.as_raw_fd(), b"a head", MsgFlags::from_bits_retain(libc::MSG_MORE)),
+            );
             thread::sleep(A_WHILE);
             seen.note("poll while more is to come", readiness(to));
             seen.call("send", send(from.as_raw_fd(), b" and a tail", MsgFlags::empty()));
@@ -90,7 +111,9 @@ fn zero_copy_sending_says_when_the_buffer_may_be_used_again() {
         let pair = side.pair();
         set_option(&pair.client, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
         set_option(&pair.server, libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1);
-        for (whose, from, to) in [("client", &pair.client, &pair.server), ("server", &pair.server, &pair.client)] {
+        for (whose, from, to) in
+            [("client", &pair.client, &pair.server), ("server", &pair.server, &pair.client)]
+        {
             for number in 0..2 {
                 let bytes = Pattern { seed: 61 }.bytes(number * 500, 500);
                 let flags = MsgFlags::from_bits_retain(libc::MSG_ZEROCOPY);
@@ -107,18 +130,25 @@ fn zero_copy_sending_says_when_the_buffer_may_be_used_again() {
 /// Who reports in the error queue (include/uapi/linux/errqueue.h).
 const SO_EE_ORIGIN_ZEROCOPY: u8 = 5;
 
-/// Notes which sends are complete, after whether the report is about that (Documentation/networking/msg_zerocopy.rst).
+/// Notes which sends are complete, after whether the report is about that
+/// (Documentation/networking/msg_zerocopy.rst).
 fn note_completion(seen: &mut Seen, what: &str, from: &TcpStream) {
     let mut control = vec![0; 256];
-    let message = match recvmsg::<()>(from.as_raw_fd(), &mut [], Some(&mut control), MsgFlags::MSG_ERRQUEUE) {
+    let message = match recvmsg::<()>(
+        from.as_raw_fd(),
+        &mut [],
+        Some(&mut control),
+        MsgFlags::MSG_ERRQUEUE,
+    ) {
         Ok(message) => message,
         Err(errno) => return seen.call(what, Err::<(), Errno>(errno)),
     };
     for ancillary in message.cmsgs().expect("control messages in full") {
         match ancillary {
-            ControlMessageOwned::Ipv4RecvErr(error, _) => {
-                seen.note(what, (error.ee_origin == SO_EE_ORIGIN_ZEROCOPY, error.ee_info, error.ee_data))
-            }
+            ControlMessageOwned::Ipv4RecvErr(error, _) => seen.note(
+                what,
+                (error.ee_origin == SO_EE_ORIGIN_ZEROCOPY, error.ee_info, error.ee_data),
+            ),
             other => seen.note("something else", other),
         }
     }

@@ -56,7 +56,10 @@ fn splice_moves_bytes_into_a_socket() {
             seen.call("splice 5", splice(&out, None, from, None, 5, AT_ONCE));
             delivered(from);
             note_rest(seen, to);
-            seen.call("splice 100", splice(&out, None, from, None, 100, AT_ONCE | SpliceFFlags::SPLICE_F_MOVE));
+            seen.call(
+                "splice 100",
+                splice(&out, None, from, None, 100, AT_ONCE | SpliceFFlags::SPLICE_F_MOVE),
+            );
             delivered(from);
             note_rest(seen, to);
         });

@@ -25,7 +25,9 @@ pub fn unacknowledged(socket: &impl AsFd) -> nix::Result<c_int> {
 
 /// Waits until whatever was sent is at the other end.
 pub fn delivered(sender: &impl AsFd) {
-    eventually("it has been acknowledged", || (unacknowledged(sender).expect("SIOCOUTQ") == 0).then_some(()));
+    eventually("it has been acknowledged", || {
+        (unacknowledged(sender).expect("SIOCOUTQ") == 0).then_some(())
+    });
 }
 
 /// Sends `text` and waits until it is at the other end.
@@ -40,7 +42,8 @@ pub fn each_way(pair: &Pair, mut script: impl FnMut(&TcpStream, &TcpStream)) {
     script(&pair.server, &pair.client);
 }
 
-/// Sends something both ways: a socket whose options have changed leaves the socket map with the next segment that it sends.
+/// Sends something both ways: a socket whose options have changed leaves the socket map with the
+/// next segment that it sends.
 pub fn use_once(one: &TcpStream, other: &TcpStream) {
     for (mut from, mut to) in [(one, other), (other, one), (one, other), (other, one)] {
         from.write_all(b".").expect("send");

@@ -107,7 +107,8 @@ fn select_tells_what_can_be_done() {
                     set
                 });
                 let mut at_once = TimeVal::new(0, 0);
-                let found = select(None, &mut readable, &mut writable, &mut exceptional, &mut at_once);
+                let found =
+                    select(None, &mut readable, &mut writable, &mut exceptional, &mut at_once);
                 seen.call(when, found);
                 let sets = [readable, writable, exceptional].map(|set| set.contains(to.as_fd()));
                 seen.note("… of these three", sets);
@@ -129,7 +130,10 @@ struct Watch(Epoll);
 impl Watch {
     fn of(socket: &impl AsFd, mode: EpollFlags) -> Self {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
-        let all = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLPRI;
+        let all = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLPRI;
         epoll.add(socket, EpollEvent::new(all | mode, 0)).expect("watch the socket");
         Self(epoll)
     }

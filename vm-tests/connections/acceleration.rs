@@ -47,14 +47,25 @@ fn requests_and_responses_are_direct_over_every_path() {
             let flow = node.flow_of(&pair.client).expect("the flow is listed");
             let client = flow.client.expect("the client is enrolled");
             let server = flow.server.expect("the server is enrolled");
-            for (end, socket, bytes) in [(&client, &pair.client, requests), (&server, &pair.server, responses)] {
+            for (end, socket, bytes) in
+                [(&client, &pair.client, requests), (&server, &pair.server, responses)]
+            {
                 assert!(end.direct_messages >= ROUNDS / 2, "{end:?}");
                 assert!(end.direct_bytes + grown >= bytes, "{end:?}");
                 assert_eq!(end.tcp_bytes, TcpInfo::of(socket).bytes_sent());
                 assert!(!end.direct_unread && end.tcp_unread == 0, "{end:?}");
-                assert_eq!(canonical(end.local), canonical(socket.local_addr().expect("an address")));
-                assert_eq!(canonical(end.remote), canonical(socket.peer_addr().expect("an address")));
-                assert_eq!(end.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+                assert_eq!(
+                    canonical(end.local),
+                    canonical(socket.local_addr().expect("an address"))
+                );
+                assert_eq!(
+                    canonical(end.remote),
+                    canonical(socket.peer_addr().expect("an address"))
+                );
+                assert_eq!(
+                    end.process.as_ref().map(|process| process.pid),
+                    Some(std::process::id())
+                );
             }
             assert_eq!(client.netns == server.netns, path.stays_at_the_client());
         });
@@ -69,7 +80,10 @@ fn a_connection_that_pauses_between_its_messages_is_a_candidate_with_the_fourth_
         for round in 0..4 {
             // Several ticks of any kernel's clock.
             std::thread::sleep(Duration::from_millis(100));
-            assert!(round >= 2 || node.stats().counter("candidates") == 0, "after {round} exchanges");
+            assert!(
+                round >= 2 || node.stats().counter("candidates") == 0,
+                "after {round} exchanges"
+            );
             exchange(&pair, round, 1, 1);
         }
         assert_eq!(node.stats().counter("candidates"), 2);
@@ -101,7 +115,9 @@ fn a_flow_that_has_ended_is_no_longer_listed() {
         client.shutdown(std::net::Shutdown::Both).expect("shut down");
         drop(pair);
         drop(client);
-        crate::harness::eventually("the flow is gone", || node.agent.flows().is_empty().then_some(()));
+        crate::harness::eventually("the flow is gone", || {
+            node.agent.flows().is_empty().then_some(())
+        });
     });
 }
 

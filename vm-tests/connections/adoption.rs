@@ -45,8 +45,10 @@ fn connections_over_every_path_that_were_open_before_become_direct() {
 fn connections_that_are_full_of_bytes_both_ways_lose_and_reorder_nothing_while_they_are_adopted() {
     isolated(|| {
         let bed = new_bed();
-        let pairs: Vec<Pair> =
-            [LOOPBACK, VETH].into_iter().flat_map(|path| [pair_on(&bed, path), pair_on(&bed, path)]).collect();
+        let pairs: Vec<Pair> = [LOOPBACK, VETH]
+            .into_iter()
+            .flat_map(|path| [pair_on(&bed, path), pair_on(&bed, path)])
+            .collect();
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let _stop = SetOnDrop(&stop);
@@ -63,7 +65,9 @@ fn connections_that_are_full_of_bytes_both_ways_lose_and_reorder_nothing_while_t
                 });
             }
             let node = Node::start_on(bed, &OPTIONS);
-            eventually("all are adopted", || (node.stats().counter("adopted") == 2 * pairs.len() as u64).then_some(()));
+            eventually("all are adopted", || {
+                (node.stats().counter("adopted") == 2 * pairs.len() as u64).then_some(())
+            });
             // They go on for a while.
             thread::sleep(Duration::from_millis(500));
             node
@@ -100,7 +104,8 @@ fn numbers(stream: &TcpStream) -> (i32, i32) {
 /// server has.
 fn impostor(victim: &TcpStream) -> Socket {
     let (own, peer) = numbers(victim);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("make a socket");
+    let socket =
+        Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("make a socket");
     set_option(&socket, SOL_TCP, libc::TCP_REPAIR, 1);
     for (queue, number) in [(TCP_SEND_QUEUE, peer), (TCP_RECV_QUEUE, own)] {
         set_option(&socket, SOL_TCP, libc::TCP_REPAIR_QUEUE, queue);
@@ -173,12 +178,16 @@ fn an_open_connection_is_adopted_when_a_rule_begins_to_include_it() {
     isolated(|| {
         let file = tempfile::NamedTempFile::new().expect("make a file");
         let path = file.path().to_str().expect("a path that is text");
-        let (node, pairs) = Node::start_after(new_bed(), &["--refresh", "3600", "--config", path], |bed| {
-            let pairs = [pair_on(bed, VETH), pair_on(bed, LOOPBACK)];
-            let ports = pairs.each_ref().map(|pair| pair.server.local_addr().expect("an address").port());
-            fs::write(path, format!("[exclude]\nports = [{}]\n", ports[0])).expect("write the rules");
-            pairs
-        });
+        let (node, pairs) =
+            Node::start_after(new_bed(), &["--refresh", "3600", "--config", path], |bed| {
+                let pairs = [pair_on(bed, VETH), pair_on(bed, LOOPBACK)];
+                let ports = pairs
+                    .each_ref()
+                    .map(|pair| pair.server.local_addr().expect("an address").port());
+                fs::write(path, format!("[exclude]\nports = [{}]\n", ports[0]))
+                    .expect("write the rules");
+                pairs
+            });
         node.agent.has_logged("local=2 excluded=1 marked=1", 1);
         until_direct(&node.agent, &pairs[1..]);
         for _ in 0..400 {
@@ -194,7 +203,8 @@ fn an_open_connection_is_adopted_when_a_rule_begins_to_include_it() {
 }
 
 #[test]
-fn one_who_holds_a_socket_keeps_neither_other_namespaces_from_being_adopted_nor_the_agent_from_its_work() {
+fn one_who_holds_a_socket_keeps_neither_other_namespaces_from_being_adopted_nor_the_agent_from_its_work()
+ {
     isolated(|| {
         let bed = new_bed();
         let held = pair_on(&bed, LOOPBACK);
@@ -222,7 +232,11 @@ fn one_who_holds_a_socket_keeps_neither_other_namespaces_from_being_adopted_nor_
             until_direct(&node.agent, &[pair, elsewhere]);
             let begun = Instant::now();
             node.agent.stop();
-            assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?} to stop", begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_secs(3),
+                "it took {:?} to stop",
+                begun.elapsed()
+            );
             drop(filler);
             node
         });

@@ -10,9 +10,12 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{both_ways, direct, receive, receive_to_end, small_talk, wait_within};
+use crate::harness::traffic::{
+    both_ways, direct, receive, receive_to_end, small_talk, wait_within,
+};
 
-/// What the kernel spends on a redirected message besides its bytes (`struct sk_msg` comes from kmalloc-1k).
+/// What the kernel spends on a redirected message besides its bytes (`struct sk_msg` comes from
+/// kmalloc-1k).
 const BOOKKEEPING: u64 = 1024;
 
 const PATTERN: Pattern = Pattern { seed: 12 };
@@ -38,8 +41,8 @@ fn direct_with(node: &Node, path: Path, buffers: Buffers) -> Pair {
     let pair = node.pair(path);
     buffers.apply(&pair);
     if let Buffers::Fixed(_) = buffers {
-        // Once shunt knows of it TCP offers less, but the window that it has offered has to be used up, and messages of less than a
-        // KiB do not do that: it is rounded up after each.
+        // Once shunt knows of it TCP offers less, but the window that it has offered has to be used
+        // up, and messages of less than a KiB do not do that: it is rounded up after each.
         (0..10).for_each(|_| small_talk(&pair));
         both_ways(&pair, 1, 1 << 20, 20_000);
     }
@@ -58,7 +61,8 @@ fn fill(mut stream: &TcpStream, chunk: usize) -> u64 {
             Err(error) => {
                 // Not ENOMEM, nor anything else.
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "after {taken} bytes: {error}");
-                // TCP moves bytes on to the receiver for a while: its window grows, its acknowledgements are delayed.
+                // TCP moves bytes on to the receiver for a while: its window grows, its
+                // acknowledgements are delayed.
                 if !wait_within(stream, PollFlags::POLLOUT, Duration::from_secs(1)) {
                     return taken;
                 }
@@ -87,7 +91,8 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
     let plain = node.pair_outside(path);
     buffers.apply(&plain);
     small_talk(&plain);
-    let receive_buffer = socket2::SockRef::from(&plain.server).recv_buffer_size().expect("ask for SO_RCVBUF") as u64;
+    let receive_buffer =
+        socket2::SockRef::from(&plain.server).recv_buffer_size().expect("ask for SO_RCVBUF") as u64;
     let by_tcp = fill(&plain.client, chunk);
 
     let pair = direct_with(node, path, buffers);
@@ -108,14 +113,15 @@ fn compare(node: &Node, path: Path, buffers: Buffers, chunk: usize) {
 impl Buffers {
     /// What TCP may hold for a reader that does not read if it holds so much now.
     ///
-    /// How far it lets a send buffer grow differs by some receive buffers from one connection to the next, and by how much it has sent
-    /// before: in the end as far as it may.
+    /// How far it lets a send buffer grow differs by some receive buffers from one connection to
+    /// the next, and by how much it has sent before: in the end as far as it may.
     fn may_hold(self, by_tcp: u64) -> u64 {
         if let Buffers::Kernels = self { by_tcp.max(most_in_a_send_buffer()) } else { by_tcp }
     }
 }
 
-/// The third number of `tcp_wmem`: a connection that has sent much may hold so much for its receiver.
+/// The third number of `tcp_wmem`: a connection that has sent much may hold so much for its
+/// receiver.
 fn most_in_a_send_buffer() -> u64 {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").expect("read it");
     text.split_whitespace().nth(2).and_then(|most| most.parse().ok()).expect("three numbers")
@@ -135,14 +141,18 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
                 let pair = direct_with(&node, path, buffers);
                 let messages = || node.stats().counter("direct_messages");
                 let before = messages();
-                // Enough to overrun any limit that counts payload only by a factor of hundreds, without waiting for TCP to
-                // fill up byte by byte.
+                // Enough to overrun any limit that counts payload only by a factor of hundreds,
+                // without waiting for TCP to fill up byte by byte.
                 let mut taken = 0;
                 while taken < 100_000 {
                     match (&pair.client).write(&PATTERN.bytes(taken, 1)) {
                         Ok(written) => taken += written as u64,
                         Err(error) => {
-                            assert_eq!(error.kind(), ErrorKind::WouldBlock, "after {taken} bytes: {error}");
+                            assert_eq!(
+                                error.kind(),
+                                ErrorKind::WouldBlock,
+                                "after {taken} bytes: {error}"
+                            );
                             break;
                         }
                     }
@@ -156,7 +166,11 @@ fn messages_of_one_byte_hold_no_more_kernel_memory_than_tcp_would() {
                 );
 
                 pair.client.shutdown(std::net::Shutdown::Write).expect("shut down");
-                assert_eq!(receive_to_end(&pair.server, PATTERN, 0), (taken, Ok(())), "{path}, {buffers:?}");
+                assert_eq!(
+                    receive_to_end(&pair.server, PATTERN, 0),
+                    (taken, Ok(())),
+                    "{path}, {buffers:?}"
+                );
             }
         }
     });

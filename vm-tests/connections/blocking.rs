@@ -32,8 +32,16 @@ fn a_connection_whose_ends_block_is_left_alone_for_good_and_its_memory_given_bac
             }
             both_ways(&pair, 90, 1 << 20, 50_000);
             let after = node.stats();
-            assert_eq!(after.counter("blocking_file") - before.counter("blocking_file"), 2, "{path}: {after:?}");
-            assert_eq!(after.counter("candidates"), before.counter("candidates"), "{path}: {after:?}");
+            assert_eq!(
+                after.counter("blocking_file") - before.counter("blocking_file"),
+                2,
+                "{path}: {after:?}"
+            );
+            assert_eq!(
+                after.counter("candidates"),
+                before.counter("candidates"),
+                "{path}: {after:?}"
+            );
             // Too late.
             blocking(&pair, false);
             for round in 0..200 {
@@ -87,7 +95,8 @@ fn nothing_is_redirected_to_a_reader_that_is_made_blocking_later_and_it_sleeps_a
             let pair = node.pair(path);
             direct(&node, &pair);
             blocking(&pair, true);
-            // Credit that was given before lasts for a while; what it covers is delivered all the same.
+            // Credit that was given before lasts for a while; what it covers is delivered all the
+            // same.
             let mut round = 0;
             eventually("messages go by TCP", || {
                 let before = by_tcp(&pair);

@@ -45,7 +45,8 @@ fn write_frames(stream: &TcpStream, until: Instant) -> u64 {
             let half = PATTERN.bytes(at, FRAME / 2);
             let mut part = half;
             while !part.is_empty() {
-                let sent = send(stream.as_raw_fd(), part, MsgFlags::MSG_NOSIGNAL).expect("send a part of a frame");
+                let sent = send(stream.as_raw_fd(), part, MsgFlags::MSG_NOSIGNAL)
+                    .expect("send a part of a frame");
                 part = &part[sent..];
             }
             at += half.len() as u64;
@@ -63,7 +64,8 @@ fn write_frames(stream: &TcpStream, until: Instant) -> u64 {
 }
 
 fn frames(pair: &Pair, from_client: bool, time: Duration) {
-    let (reader, writer) = if from_client { (&pair.server, &pair.client) } else { (&pair.client, &pair.server) };
+    let (reader, writer) =
+        if from_client { (&pair.server, &pair.client) } else { (&pair.client, &pair.server) };
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // The reader's own socket is written to all the time by another thread.

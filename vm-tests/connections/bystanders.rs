@@ -60,12 +60,18 @@ fn clients_elsewhere_stay_unenrolled_while_others_are_accelerated_at_the_same_mo
             let busy = scope.spawn(|| {
                 node.in_client(|| {
                     for round in 0..500 {
-                        exchange(&Pair { client: near.connect(), server: near.accept() }, round, 500, 500);
+                        exchange(
+                            &Pair { client: near.connect(), server: near.accept() },
+                            round,
+                            500,
+                            500,
+                        );
                     }
                 })
             });
-            let clients: Vec<Pair> =
-                node.in_client(|| (0..500).map(|_| Pair { client: far.connect(), server: far.accept() }).collect());
+            let clients: Vec<Pair> = node.in_client(|| {
+                (0..500).map(|_| Pair { client: far.connect(), server: far.accept() }).collect()
+            });
             for (round, pair) in clients.iter().enumerate() {
                 exchange(pair, round as u64, 500, 500);
             }

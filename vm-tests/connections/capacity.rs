@@ -20,14 +20,17 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
         let node = Node::start();
         let before = node.stats();
         let loopback_v6 = Path { family: Family::V6, route: Route::Loopback };
-        let services: Vec<Service> =
-            [LOOPBACK, loopback_v6, LOOPBACK, loopback_v6].into_iter().map(|path| node.listen(path)).collect();
+        let services: Vec<Service> = [LOOPBACK, loopback_v6, LOOPBACK, loopback_v6]
+            .into_iter()
+            .map(|path| node.listen(path))
+            .collect();
         let each = share_of(100_000) / services.len();
         node.in_client(|| {
             thread::scope(|scope| {
                 for service in &services {
                     scope.spawn(move || (0..each).for_each(|_| answer(service.accept())));
-                    scope.spawn(move || (0..each).for_each(|number| ask(service.connect(), number)));
+                    scope
+                        .spawn(move || (0..each).for_each(|number| ask(service.connect(), number)));
                 }
             });
         });
@@ -36,7 +39,10 @@ fn a_hundred_thousand_short_connections_leave_nothing_in_any_map() {
         let (candidates, paired) = (grown("candidates"), grown("paired"));
         println!("{candidates} candidates and {paired} pairs of {all} connections");
         assert!(paired > all / LONG / 2, "{paired} of {all} were paired");
-        assert!(candidates < all / 4, "{candidates} candidates of {all} connections that hardly go on");
+        assert!(
+            candidates < all / 4,
+            "{candidates} candidates of {all} connections that hardly go on"
+        );
         assert_eq!((grown("no_hint"), grown("no_client")), (0, 0));
         node.nothing_is_enrolled();
     });
@@ -82,7 +88,9 @@ fn more_connections_than_the_maps_hold_all_work() {
         let mut pairs: Vec<Pair> = Vec::new();
         for path in paths {
             let service = node.listen(path);
-            pairs.extend((0..64).map(|_| Pair { client: node.connect(&service), server: service.accept() }));
+            pairs.extend(
+                (0..64).map(|_| Pair { client: node.connect(&service), server: service.accept() }),
+            );
         }
         let mut round = 0;
         eventually("some are direct and some find no room", || {
@@ -91,7 +99,10 @@ fn more_connections_than_the_maps_hold_all_work() {
             }
             round += 1;
             let stats = node.stats();
-            ["socks_full", "paired", "direct_bytes"].iter().all(|name| stats.counter(name) > 0).then_some(())
+            ["socks_full", "paired", "direct_bytes"]
+                .iter()
+                .all(|name| stats.counter(name) > 0)
+                .then_some(())
         });
 
         // Room that is given back is used again.

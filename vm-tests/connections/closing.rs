@@ -13,8 +13,8 @@ use crate::harness::traffic::{
     direct, exchange, expect_end, over_every_path, read, receive_to_end, send, small_talk, write,
 };
 
-/// Runs `test` with a connection that is direct in both lanes and with one that shunt has nothing to do with: whatever holds
-/// for TCP has to hold for both.
+/// Runs `test` with a connection that is direct in both lanes and with one that shunt has nothing
+/// to do with: whatever holds for TCP has to hold for both.
 fn with_and_without_shunt(mut test: impl FnMut(Pair, &Node)) {
     let node = Node::start();
     over_every_path(|path| {
@@ -40,7 +40,10 @@ fn a_write_after_shutdown_fails_and_what_comes_back_is_still_read() {
         with_and_without_shunt(|Pair { client, server }, _| {
             client.shutdown(Shutdown::Write).expect("shut down");
             for _ in 0..3 {
-                assert_eq!(error_of((&client).write(b"after the end")), Some(ErrorKind::BrokenPipe));
+                assert_eq!(
+                    error_of((&client).write(b"after the end")),
+                    Some(ErrorKind::BrokenPipe)
+                );
             }
             expect_end(&server);
             let back = Pattern { seed: 51 };
@@ -59,7 +62,8 @@ fn writes_to_a_peer_that_has_closed_come_to_fail() {
             expect_end(&client);
             let error = eventually("a write fails", || error_of((&client).write(&[0; 100])));
             assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
-            let next = eventually("the next write fails, too", || error_of((&client).write(&[0; 100])));
+            let next =
+                eventually("the next write fails, too", || error_of((&client).write(&[0; 100])));
             assert_eq!(next, ErrorKind::BrokenPipe);
         });
     });
@@ -83,7 +87,10 @@ fn a_writer_that_waits_for_room_is_told_when_its_reader_goes_away() {
                 told.recv().expect("the writer's thread").wait_until_blocked_in(libc::SYS_ppoll);
                 drop(server);
                 let error = writer.join().expect("the writer");
-                assert!(matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+                assert!(
+                    matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+                    "{error}"
+                );
             });
         });
     });
@@ -100,7 +107,9 @@ fn a_reader_that_waits_is_told_when_its_peer_closes_or_shuts_down() {
                         tell.send(Thread::current()).expect("tell the thread");
                         read(stream, &mut [0; 10]).expect("read")
                     });
-                    told.recv().expect("the reader's thread").wait_until_blocked_in(libc::SYS_ppoll);
+                    told.recv()
+                        .expect("the reader's thread")
+                        .wait_until_blocked_in(libc::SYS_ppoll);
                     end();
                     assert_eq!(reader.join().expect("the reader"), 0);
                 });

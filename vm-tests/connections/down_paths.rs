@@ -19,7 +19,8 @@ const DOWN: Duration = Duration::from_secs(4);
 
 /// Sets an interface of the calling thread's namespace up or down (netdevice(7)).
 fn set_up(name: &str, up: bool) {
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("[::]:0"));
+    let socket =
+        std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("[::]:0"));
     let socket = socket.expect("a socket to ask by");
     // SAFETY: all zeros are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -71,7 +72,10 @@ fn a_connection_survives(path: Path, interface: &'static str) {
         assert!(down.elapsed() >= DOWN);
 
         let longest = take_pattern(&pair.server, PATTERN, sent, 64 << 10);
-        eprintln!("{path} over {:?}: {sent} bytes; waited {longest:?} for the rest", ground.carrier);
+        eprintln!(
+            "{path} over {:?}: {sent} bytes; waited {longest:?} for the rest",
+            ground.carrier
+        );
         small_talk(&pair);
         for end in [&pair.client, &pair.server] {
             assert!(SockRef::from(end).take_error().expect("SO_ERROR").is_none());

@@ -1,4 +1,5 @@
-//! Whenever an agent dies, and whatever goes away under it: traffic goes on, and what is left can be taken away or taken over.
+//! Whenever an agent dies, and whatever goes away under it: traffic goes on, and what is left can
+//! be taken away or taken over.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -25,7 +26,9 @@ use crate::harness::load::under_load;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{LOOPBACK, REDIRECT, VETH, ready_for_tests};
 use crate::harness::pattern::{Dice, Pattern};
-use crate::harness::traffic::{both_ways, direct, direct_all, exchange, receive, send, small_talk, until_direct};
+use crate::harness::traffic::{
+    both_ways, direct, direct_all, exchange, receive, send, small_talk, until_direct,
+};
 use crate::harness::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.
@@ -58,7 +61,8 @@ fn agents_that_are_killed_at_any_moment_while_they_take_over_disturb_nobody() {
         let mut dice = Dice(81);
         under_load(&node.bed, &flows, &services, |load| {
             for round in 0..share_of(30) {
-                let successor = agent.successor(if round % 5 == 4 { &["--max-flows", "5000"] } else { &[] });
+                let successor =
+                    agent.successor(if round % 5 == 4 { &["--max-flows", "5000"] } else { &[] });
                 thread::sleep(Duration::from_micros(dice.below(400_000) as u64));
                 end(successor, Signal::SIGKILL);
                 if round % 10 == 9 {
@@ -92,7 +96,8 @@ fn agents_that_are_killed_while_they_start_or_stop_leave_nothing_that_detach_can
                 let process = agent.successor(&[]);
                 thread::sleep(Duration::from_micros(dice.below(300_000) as u64));
                 if round % 2 == 0 {
-                    kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).expect("send a signal");
+                    kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM)
+                        .expect("send a signal");
                     thread::sleep(Duration::from_micros(dice.below(60_000) as u64));
                 }
                 end(process, Signal::SIGKILL);
@@ -103,16 +108,23 @@ fn agents_that_are_killed_while_they_start_or_stop_leave_nothing_that_detach_can
                 agent.assert_nothing_pinned();
             }
         });
-        eventually("nothing is attached", || (attached_to(node.bed.cgroup().path()) == 0).then_some(()));
+        eventually("nothing is attached", || {
+            (attached_to(node.bed.cgroup().path()) == 0).then_some(())
+        });
         flows.iter().for_each(|pair| both_ways(pair, 83, 1 << 20, 50_000));
     });
 }
 
 fn pins_of(name: &str) -> PathBuf {
-    bpffs::find().expect("read the mount table").expect("a bpffs is mounted").join("shunt").join(name)
+    bpffs::find()
+        .expect("read the mount table")
+        .expect("a bpffs is mounted")
+        .join("shunt")
+        .join(name)
 }
 
-/// Starts an agent that may not get far. `None` if it was ready, and was stopped then; else what it said.
+/// Starts an agent that may not get far. `None` if it was ready, and was stopped then; else what it
+/// said.
 fn attempt(mut command: Command) -> Option<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
@@ -135,8 +147,8 @@ fn shunt(arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts agents that may have more and more files open: each file more is a map, a program, a link or a pin more before the kernel
-/// refuses. Returns how many were refused before one was ready.
+/// Starts agents that may have more and more files open: each file more is a map, a program, a link
+/// or a pin more before the kernel refuses. Returns how many were refused before one was ready.
 fn with_more_and_more_files(arguments: &[&str], mut look: impl FnMut(&str)) -> usize {
     // An emulated guest takes its time to start an agent.
     let step = if share_of(100) < 100 { 3 } else { 1 };
@@ -144,11 +156,16 @@ fn with_more_and_more_files(arguments: &[&str], mut look: impl FnMut(&str)) -> u
         let mut command = shunt(arguments);
         // SAFETY: setrlimit is all that happens between fork and exec, and it is async-signal-safe.
         unsafe {
-            command.pre_exec(move || setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(io::Error::from));
+            command.pre_exec(move || {
+                setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(io::Error::from)
+            });
         }
         match attempt(command) {
             Some(said) => {
-                assert!(said.contains("Too many open files") || said.contains("EMFILE"), "{files} files: {said}");
+                assert!(
+                    said.contains("Too many open files") || said.contains("EMFILE"),
+                    "{files} files: {said}"
+                );
                 look(&said);
             }
             None => return files as usize - 4,
@@ -165,12 +182,17 @@ fn a_start_that_the_kernel_refuses_something_says_so_and_leaves_nothing() {
         let path = cgroup.path().to_str().expect("a path in UTF-8");
         let pins = pins_of(&name);
         let mut pinning_or_loading = 0;
-        let refused = with_more_and_more_files(&["run", "--name", &name, "--cgroup", path], |said| {
-            assert!(!pins.exists(), "{} is left after {said}", pins.display());
-            assert_eq!(attached_to(cgroup.path()), 0, "{said}");
-            pinning_or_loading += usize::from(said.contains("the map") || said.contains("program"));
-        });
-        assert!(refused > 10 && pinning_or_loading > 3, "{refused}, {pinning_or_loading} of them late");
+        let refused =
+            with_more_and_more_files(&["run", "--name", &name, "--cgroup", path], |said| {
+                assert!(!pins.exists(), "{} is left after {said}", pins.display());
+                assert_eq!(attached_to(cgroup.path()), 0, "{said}");
+                pinning_or_loading +=
+                    usize::from(said.contains("the map") || said.contains("program"));
+            });
+        assert!(
+            refused > 10 && pinning_or_loading > 3,
+            "{refused}, {pinning_or_loading} of them late"
+        );
         assert!(!pins.exists());
     });
 }
@@ -203,11 +225,13 @@ struct Memory(PathBuf);
 impl Memory {
     fn limited_to(bytes: u64) -> Self {
         let name = format!("shunt-test-{}", std::process::id());
-        let (first, unified) = (Directory::new("/sys/fs/cgroup/memory"), cgroup::root().expect("cgroup v2"));
+        let (first, unified) =
+            (Directory::new("/sys/fs/cgroup/memory"), cgroup::root().expect("cgroup v2"));
         let (path, limit) = if first.is_dir() {
             (first.join(name), "memory.limit_in_bytes")
         } else {
-            fs::write(unified.join("cgroup.subtree_control"), "+memory").expect("turn the memory controller on");
+            fs::write(unified.join("cgroup.subtree_control"), "+memory")
+                .expect("turn the memory controller on");
             (unified.join(name), "memory.max")
         };
         fs::create_dir(&path).expect("make a cgroup of the memory controller");
@@ -231,13 +255,21 @@ fn without_memory_for_its_maps_it_says_so_and_leaves_nothing() {
         let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2)");
         let name = format!("{}memory", name_prefix(std::process::id()));
         let path = cgroup.path().to_str().expect("a path in UTF-8");
-        let mut command = shunt(&["run", "--name", &name, "--cgroup", path, "--max-flows", "2000000"]);
-        let members = File::options().write(true).open(memory.0.join("cgroup.procs")).expect("open the cgroup");
-        // SAFETY: a write to a descriptor is all that happens between fork and exec, and it is async-signal-safe.
+        let mut command =
+            shunt(&["run", "--name", &name, "--cgroup", path, "--max-flows", "2000000"]);
+        let members = File::options()
+            .write(true)
+            .open(memory.0.join("cgroup.procs"))
+            .expect("open the cgroup");
+        // SAFETY: a write to a descriptor is all that happens between fork and exec, and it is
+        // async-signal-safe.
         unsafe { command.pre_exec(move || (&members).write_all(b"0")) };
         let said = attempt(command);
         let said = said.expect("it is refused");
-        assert!(said.contains("cannot make the map") && said.contains("Cannot allocate memory"), "{said}");
+        assert!(
+            said.contains("cannot make the map") && said.contains("Cannot allocate memory"),
+            "{said}"
+        );
         assert!(!pins_of(&name).exists());
         assert_eq!(attached_to(cgroup.path()), 0);
     });
@@ -253,7 +285,8 @@ fn a_bpffs_that_cannot_be_written_is_told_and_nothing_is_attached() {
         let mounted = dir.path().to_str().expect("a path in UTF-8");
         unshare(CloneFlags::CLONE_NEWNS).expect("unshare the mount table");
         let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make the mounts private");
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+            .expect("make the mounts private");
         mount(Some("bpf"), mounted, Some("bpf"), MsFlags::MS_RDONLY, none).expect("mount a bpffs");
         let said = attempt(shunt(&["run", "--name", &name, "--cgroup", path, "--bpffs", mounted]));
         let said = said.expect("it is refused");
@@ -269,10 +302,13 @@ fn a_folder_that_is_no_bpffs_is_refused_and_nothing_is_made_in_it() {
         let path = cgroup.path().to_str().expect("a path in UTF-8");
         let dir = tempfile::tempdir().expect("make a directory");
         let missing = dir.path().join("missing");
-        for (place, why) in [(dir.path(), "is no BPF file system"), (&missing, "No such file or directory")] {
+        for (place, why) in
+            [(dir.path(), "is no BPF file system"), (&missing, "No such file or directory")]
+        {
             let place = place.to_str().expect("a path in UTF-8");
             for command in [&["run", "--cgroup", path][..], &["stats"], &["status"], &["detach"]] {
-                let said = attempt(shunt(&[command, &["--bpffs", place]].concat())).expect("it is refused");
+                let said = attempt(shunt(&[command, &["--bpffs", place]].concat()))
+                    .expect("it is refused");
                 assert!(said.contains(place) && said.contains(why), "{command:?}: {said}");
             }
         }
@@ -298,7 +334,8 @@ fn pair_in(cgroup: &Cgroup, namespace: &Namespace) -> Pair {
     let connect = || {
         cgroup.enter().expect("enter the cgroup");
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
-        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
+        let client =
+            TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");
         let (server, _) = listener.accept().expect("accept");
         for end in [&client, &server] {
             ready_for_tests(end).expect("set options");

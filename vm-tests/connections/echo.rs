@@ -46,8 +46,11 @@ struct Edges<'a> {
 impl<'a> Edges<'a> {
     fn of(stream: &'a TcpStream) -> Self {
         let epoll = |kinds| {
-            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
-            epoll.add(stream.as_fd(), EpollEvent::new(kinds | EpollFlags::EPOLLET, 0)).expect("register");
+            let epoll =
+                Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
+            epoll
+                .add(stream.as_fd(), EpollEvent::new(kinds | EpollFlags::EPOLLET, 0))
+                .expect("register");
             epoll
         };
         let to_read = epoll(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
@@ -58,7 +61,8 @@ impl<'a> Edges<'a> {
     /// Waits for an edge; fails when none comes for [`HANG`].
     fn wait(&mut self) -> Result<(), String> {
         let limit = PollTimeout::try_from(HANG).expect("a timeout");
-        let mut both = [&self.to_read, &self.to_write].map(|epoll| PollFd::new(epoll.0.as_fd(), PollFlags::POLLIN));
+        let mut both = [&self.to_read, &self.to_write]
+            .map(|epoll| PollFd::new(epoll.0.as_fd(), PollFlags::POLLIN));
         if poll(&mut both, limit).map_err(|error| format!("poll: {error}"))? == 0 {
             return Err(format!("no edge for {HANG:?}"));
         }
@@ -121,7 +125,9 @@ fn echo(stream: &TcpStream, read: usize) -> Result<(), String> {
         } else if from < to && edges.writable {
             from += edges.write(&buffer[from..to])?;
         } else {
-            edges.wait().map_err(|hang| format!("the server, {} bytes to write: {hang}", to - from))?;
+            edges
+                .wait()
+                .map_err(|hang| format!("the server, {} bytes to write: {hang}", to - from))?;
         }
     }
     stream.shutdown(Shutdown::Write).map_err(|error| format!("shut down: {error}"))
@@ -171,7 +177,10 @@ fn ask(stream: &TcpStream, case: Case, seed: u64) -> Result<(Duration, u64), Str
             sent += written as u64;
         } else {
             edges.wait().map_err(|hang| {
-                format!("the client, {received} of {sent} bytes are back, {} to write: {hang}", message.len() - at)
+                format!(
+                    "the client, {received} of {sent} bytes are back, {} to write: {hang}",
+                    message.len() - at
+                )
             })?;
         }
     }
@@ -188,7 +197,9 @@ fn run(ground: Ground, path: Path, case: Case, seed: u64) -> Duration {
         }
         (asked, server.join().expect("the server"))
     });
-    let told = |why| panic!("{path}, {case:?}, run {seed} over {:?}: {why}; echo: {echoed:?}", ground.carrier);
+    let told = |why| {
+        panic!("{path}, {case:?}, run {seed} over {:?}: {why}; echo: {echoed:?}", ground.carrier)
+    };
     let (longest, bytes) = asked.unwrap_or_else(told);
     eprintln!("{path}, {case:?} over {:?}: {bytes} bytes, longest gap {longest:?}", ground.carrier);
     echoed.as_ref().expect("the server, too, comes to the end");
@@ -218,8 +229,13 @@ const SMALL: usize = 8 << 10;
 const LARGE: usize = 64 << 10;
 
 /// The longest message, what may be on the way, and runs.
-const CASES: [(usize, usize, u64); 5] =
-    [(300_000, 300_000, 8), (300_000, 1_000_000, 4), (20_000, 200_000, 3), (20_000, 20_000, 3), (2_000, 20_000, 3)];
+const CASES: [(usize, usize, u64); 5] = [
+    (300_000, 300_000, 8),
+    (300_000, 1_000_000, 4),
+    (20_000, 200_000, 3),
+    (20_000, 20_000, 3),
+    (2_000, 20_000, 3),
+];
 
 /// Q2, Q3.
 #[test]

@@ -13,7 +13,9 @@ use socket2::SockRef;
 use crate::harness::isolation::isolated;
 use crate::harness::memory::{PLENTY, SocketMemory};
 use crate::harness::node::Pair;
-use crate::harness::nonblocking::{Ground, HANG, over_tcp_and_shunt, put, same_over_tcp_and_shunt, take, take_to_end};
+use crate::harness::nonblocking::{
+    Ground, HANG, over_tcp_and_shunt, put, same_over_tcp_and_shunt, take, take_to_end,
+};
 use crate::harness::path::{LOOPBACK, VETH};
 use crate::harness::pattern::Tape;
 use crate::harness::socket::reset;
@@ -45,14 +47,17 @@ fn a_receiver_that_is_short_of_socket_memory_is_not_its_senders_error() {
         over_tcp_and_shunt(|ground| {
             for (limit, size) in [(65_536, 8192), (16_384, 1000), (131_072, 64 << 10)] {
                 let Some(memory) = SocketMemory::new() else {
-                    return eprintln!("on this kernel no receiver can be short of socket memory alone");
+                    return eprintln!(
+                        "on this kernel no receiver can be short of socket memory alone"
+                    );
                 };
                 let service = ground.listen(LOOPBACK);
                 let pair = memory.run(|| ground.connect(&service));
                 ground.warm(&pair);
                 memory.limit(limit);
                 let pattern = Tape { seed: limit };
-                let (sent, errors) = send_for(&pair.client, pattern, size, Duration::from_millis(500));
+                let (sent, errors) =
+                    send_for(&pair.client, pattern, size, Duration::from_millis(500));
                 assert!(
                     errors.is_empty(),
                     "limit {limit}, messages of {size} over {:?}: {} errors, the first {:?}; {sent} bytes",
@@ -79,7 +84,8 @@ struct PartlyBad {
 
 impl PartlyBad {
     fn new(good: usize, bad: usize) -> Self {
-        let (kinds, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (kinds, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, where the kernel likes.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), good + bad, kinds, flags, -1, 0) };
         assert_ne!(at, libc::MAP_FAILED);
@@ -113,13 +119,17 @@ impl Drop for PartlyBad {
 fn a_send_from_memory_that_ends_says_how_much_was_sent_or_that_nothing_was() {
     isolated(|| {
         over_tcp_and_shunt(|ground| {
-            for (good, bad) in [(4096, 4096), (4096, 1 << 20), (64 << 10, 4096), (256 << 10, 64 << 10)] {
+            for (good, bad) in
+                [(4096, 4096), (4096, 1 << 20), (64 << 10, 4096), (256 << 10, 64 << 10)]
+            {
                 let pair = ground.open_direct(LOOPBACK);
                 let memory = PartlyBad::new(good, bad);
                 let sent = memory.send(&pair.client);
-                let context = format!("{good} good and {bad} bad bytes over {:?}: {sent:?}", ground.carrier);
+                let context =
+                    format!("{good} good and {bad} bad bytes over {:?}: {sent:?}", ground.carrier);
                 let length = match sent {
-                    // A socket in a map answers 0 or ENOSPC where TCP says EFAULT (docs/differences.md).
+                    // A socket in a map answers 0 or ENOSPC where TCP says EFAULT
+                    // (docs/differences.md).
                     Ok(length) if (length > 0 || ground.is_shunt()) && length <= good => length,
                     Err(Errno::EFAULT) => 0,
                     Err(Errno::ENOSPC) if ground.is_shunt() => 0,
@@ -146,7 +156,10 @@ fn call(what: &str, stream: &TcpStream) -> String {
         "peek" => recv(stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK),
         "SO_ERROR" => {
             let error = SockRef::from(stream).take_error().expect("SO_ERROR");
-            return format!("SO_ERROR: {:?}", error.and_then(|error| error.raw_os_error()).map(Errno::from_raw));
+            return format!(
+                "SO_ERROR: {:?}",
+                error.and_then(|error| error.raw_os_error()).map(Errno::from_raw)
+            );
         }
         "shutdown" => {
             let outcome = SockRef::from(stream).shutdown(Shutdown::Write);
@@ -166,12 +179,18 @@ const AFTER_A_RESET: [&[&str]; 5] = [
     &["recv", "SO_ERROR", "shutdown", "send"],
 ];
 
-/// After a reset: a send on an enrolled socket tells of it and leaves it to be told again (docs/differences.md).
-const SENDS_FIRST: [&[&str]; 2] = [&["send", "send", "send", "recv", "recv"], &["shutdown", "send", "recv", "recv"]];
+/// After a reset: a send on an enrolled socket tells of it and leaves it to be told again
+/// (docs/differences.md).
+const SENDS_FIRST: [&[&str]; 2] =
+    [&["send", "send", "send", "recv", "recv"], &["shutdown", "send", "recv", "recv"]];
 
 /// Answers of the client to each sequence of calls, after its peer has gone in the way that `leave`
 /// says.
-fn answers(ground: Ground, sequences: &[&[&str]], leave: impl Fn(Pair) -> TcpStream) -> Vec<Vec<String>> {
+fn answers(
+    ground: Ground,
+    sequences: &[&[&str]],
+    leave: impl Fn(Pair) -> TcpStream,
+) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for path in [LOOPBACK, VETH] {
         for calls in sequences {
@@ -212,9 +231,15 @@ fn a_send_leaves_the_error_of_a_reset_for_the_calls_after_it() {
                 ("send: Err(EPIPE)", "recv: Ok(0)")
             };
             for both in all.chunks(SENDS_FIRST.len()) {
-                assert_eq!(both[0], ["send: Err(ECONNRESET)", again, again, received, "recv: Ok(0)"]);
+                assert_eq!(
+                    both[0],
+                    ["send: Err(ECONNRESET)", again, again, received, "recv: Ok(0)"]
+                );
                 let not_connected = "shutdown: Err(NotConnected)";
-                assert_eq!(both[1], [not_connected, "send: Err(ECONNRESET)", received, "recv: Ok(0)"]);
+                assert_eq!(
+                    both[1],
+                    [not_connected, "send: Err(ECONNRESET)", received, "recv: Ok(0)"]
+                );
             }
         });
     });

@@ -29,7 +29,9 @@ fn available(stream: &TcpStream) -> usize {
 /// Reads exactly `length` bytes that are said to be there, and checks them.
 fn read_what_is_there(mut stream: &TcpStream, at: u64, length: usize) {
     let mut buffer = vec![0; length];
-    let read = stream.read(&mut buffer).unwrap_or_else(|error| panic!("read {length} bytes at {at}: {error}"));
+    let read = stream
+        .read(&mut buffer)
+        .unwrap_or_else(|error| panic!("read {length} bytes at {at}: {error}"));
     assert_eq!(read, length, "FIONREAD said {length} at byte {at}");
     PATTERN.check(at, &buffer);
 }
@@ -38,7 +40,10 @@ fn read_what_is_there(mut stream: &TcpStream, at: u64, length: usize) {
 fn read_until_nothing_is_there(stream: &TcpStream) -> u64 {
     let mut at = 0;
     loop {
-        assert!(wait_within(stream, PollFlags::POLLIN, HANG), "nothing to read for {HANG:?} at byte {at}");
+        assert!(
+            wait_within(stream, PollFlags::POLLIN, HANG),
+            "nothing to read for {HANG:?} at byte {at}"
+        );
         match available(stream) {
             0 => break,
             length => {
@@ -59,12 +64,18 @@ fn read_until_nothing_is_there(stream: &TcpStream) -> u64 {
 /// nginx's way: after an edge, ask and read until there is nothing, then wait for the next edge.
 fn read_by_edges(stream: &TcpStream, length: u64) {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
-    epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).expect("register");
+    epoll
+        .add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))
+        .expect("register");
     let limit = EpollTimeout::try_from(HANG).expect("a timeout");
     let mut at = 0;
     while at < length {
         let mut events = [EpollEvent::empty()];
-        assert_ne!(epoll.wait(&mut events, limit).expect("wait"), 0, "no edge for {HANG:?} at byte {at} of {length}");
+        assert_ne!(
+            epoll.wait(&mut events, limit).expect("wait"),
+            0,
+            "no edge for {HANG:?} at byte {at} of {length}"
+        );
         loop {
             match available(stream) {
                 0 => break,

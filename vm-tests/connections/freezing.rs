@@ -42,7 +42,9 @@ fn ends_within(child: Pid, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)).expect("wait for a child") {
-            WaitStatus::StillAlive if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            WaitStatus::StillAlive if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             WaitStatus::StillAlive => return false,
             _ => return true,
         }
@@ -54,7 +56,10 @@ fn senders_do_not_wait(path: Path) {
         let pair = ground.open_settled(path);
         let hole = Hole::new();
         put(&pair.client, b"M1M1");
-        assert!(wait_within(&pair.server, PollFlags::POLLIN, AT_ONCE), "the first message has not arrived");
+        assert!(
+            wait_within(&pair.server, PollFlags::POLLIN, AT_ONCE),
+            "the first message has not arrived"
+        );
         std::thread::scope(|scope| {
             let (pair, hole) = (&pair, &hole);
             let filler = Filler(hole);

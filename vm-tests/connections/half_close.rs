@@ -74,7 +74,8 @@ fn race(ground: Ground, path: Path, time: Duration) -> Outcome {
                 _ => (&pair.server, &pair.client),
             })
             .collect();
-        let delays: Vec<[usize; 2]> = ends.iter().map(|_| [dice.below(DELAY), dice.below(DELAY)]).collect();
+        let delays: Vec<[usize; 2]> =
+            ends.iter().map(|_| [dice.below(DELAY), dice.below(DELAY)]).collect();
         std::thread::sleep(PAUSE);
         let steps = Steps([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let sent: Vec<nix::Result<usize>> = std::thread::scope(|scope| {

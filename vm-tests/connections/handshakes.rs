@@ -11,11 +11,13 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH, ready_for_tests};
 use crate::harness::pattern::Pattern;
-use crate::harness::socket::{TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected};
+use crate::harness::socket::{
+    TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected,
+};
 use crate::harness::thread_state::Thread;
 use crate::harness::traffic::{
-    both_ways, direct, exchange, read_exactly, receive, receive_to_end, send, small_talk, until_direct, write,
-    write_fully,
+    both_ways, direct, exchange, read_exactly, receive, receive_to_end, send, small_talk,
+    until_direct, write, write_fully,
 };
 use crate::harness::{eventually, share_of};
 
@@ -43,9 +45,16 @@ fn what_a_second_thread_writes_while_connect_completes_is_read_first() {
                 let (trying, early_written) = (AtomicBool::new(false), AtomicBool::new(false));
                 let stream = thread::scope(|scope| {
                     let early = scope.spawn(|| {
-                        // Refused until connect has begun, then held up inside send until it has completed.
+                        // Refused until connect has begun, then held up inside send until it has
+                        // completed.
                         while let Err(error) = socket.send(&0_u32.to_be_bytes()) {
-                            assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected), "{error}");
+                            assert!(
+                                matches!(
+                                    error.kind(),
+                                    ErrorKind::BrokenPipe | ErrorKind::NotConnected
+                                ),
+                                "{error}"
+                            );
                             trying.store(true, Ordering::Release);
                         }
                         early_written.store(true, Ordering::Release);
@@ -105,7 +114,9 @@ fn data_in_the_syn_is_read_first_and_nothing_is_lost_or_reordered() {
         // Client and server side, both without a cookie.
         const WITHOUT_COOKIES: i32 = 0x1 | 0x2 | 0x4 | 0x200;
         for namespace in [node.bed.client(), node.bed.server()] {
-            namespace.set_sysctl("net/ipv4/tcp_fastopen", &WITHOUT_COOKIES.to_string()).expect("enable Fast Open");
+            namespace
+                .set_sysctl("net/ipv4/tcp_fastopen", &WITHOUT_COOKIES.to_string())
+                .expect("enable Fast Open");
         }
         for path in [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }] {
             let service = node.listen(path);
@@ -119,7 +130,8 @@ fn data_in_the_syn_is_read_first_and_nothing_is_lost_or_reordered() {
                 let client = TcpStream::from(socket);
                 ready_for_tests(&client).expect("set the client's options");
                 let pair = Pair { client, server: service.accept() };
-                // More follows at once, and an answer that may leave before the handshake is complete.
+                // More follows at once, and an answer that may leave before the handshake is
+                // complete.
                 write_fully(&pair.client, &there.bytes(taken, 5000)).expect("write");
                 let back = Pattern { seed: !seed };
                 write_fully(&pair.server, &back.bytes(0, 3000)).expect("write");
@@ -143,14 +155,16 @@ fn a_simultaneous_open_is_plain_tcp_and_correct() {
                 let socket = unconnected(address(0));
                 socket.bind(&address(0).into()).expect("bind");
                 socket.set_nonblocking(true).expect("make it non-blocking");
-                // Neither hears the other's first SYN, nor the reset for it; both hear the ones sent again a second later.
+                // Neither hears the other's first SYN, nor the reset for it; both hear the ones
+                // sent again a second later.
                 deafen(&socket);
                 socket
             };
             let (first, second) = (bound(), bound());
             for (here, there) in [(&first, &second), (&second, &first)] {
-                let error =
-                    here.connect(&there.local_addr().expect("an address")).expect_err("it cannot be connected yet");
+                let error = here
+                    .connect(&there.local_addr().expect("an address"))
+                    .expect_err("it cannot be connected yet");
                 assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "{error}");
             }
             let_hear(&first);
@@ -180,7 +194,8 @@ fn a_socket_connected_to_itself_reads_what_it_writes() {
             TcpStream::from(socket)
         });
         ready_for_tests(&stream).expect("set its options");
-        let pair = Pair { client: stream.try_clone().expect("duplicate the descriptor"), server: stream };
+        let pair =
+            Pair { client: stream.try_clone().expect("duplicate the descriptor"), server: stream };
         for round in 0..1000 {
             exchange(&pair, round, 3000, 3000);
         }
@@ -211,7 +226,11 @@ fn connections_born_from_syn_cookies_are_correct() {
                 exchange(&pair, round, 1000, 1000);
                 both_ways(&pair, round, share_of(4 << 20) as u64, 50_000);
             }
-            assert_eq!(syn_cookies_received(home) - before, 20, "SYN cookies were not used: {path}");
+            assert_eq!(
+                syn_cookies_received(home) - before,
+                20,
+                "SYN cookies were not used: {path}"
+            );
         }
     });
 }
@@ -222,9 +241,14 @@ fn syn_cookies_received(namespace: &Namespace) -> u64 {
         .run(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))
         .expect("enter the namespace")
         .expect("read the namespace's counters");
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
-    let (names, values) = (lines.next().expect("a line of names"), lines.next().expect("a line of values"));
-    let (_, value) = names.zip(values).find(|(name, _)| *name == "SyncookiesRecv").expect("a counter of SYN cookies");
+    let mut lines =
+        text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
+    let (names, values) =
+        (lines.next().expect("a line of names"), lines.next().expect("a line of values"));
+    let (_, value) = names
+        .zip(values)
+        .find(|(name, _)| *name == "SyncookiesRecv")
+        .expect("a counter of SYN cookies");
     value.parse().expect("a number")
 }
 
@@ -272,7 +296,9 @@ fn reader_before_connect(node: &Node, path: Path, waits_in: libc::c_long) {
         for at in (0..100_000).step_by(1000) {
             send(&server, back, at..at + 1000, 1000);
             if at < 5000 {
-                eventually("the reader has read it", || (read.load(Ordering::Acquire) > at).then_some(()));
+                eventually("the reader has read it", || {
+                    (read.load(Ordering::Acquire) > at).then_some(())
+                });
             }
         }
         reader.join().expect("the reader");

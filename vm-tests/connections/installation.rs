@@ -49,7 +49,10 @@ impl Elf<'_> {
     }
 
     fn number(&self, offset: usize, length: usize) -> u64 {
-        self.0[offset..offset + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        self.0[offset..offset + length]
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 
@@ -57,8 +60,12 @@ impl Elf<'_> {
 fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems() {
     isolated(|| {
         let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
-        let below =
-            bed.cgroup().path().strip_prefix(cgroup::root().expect("cgroup v2")).expect("below the root").to_owned();
+        let below = bed
+            .cgroup()
+            .path()
+            .strip_prefix(cgroup::root().expect("cgroup v2"))
+            .expect("below the root")
+            .to_owned();
         let root = tempfile::tempdir().expect("make a directory");
         let cgroup_inside = Directory::new("/sys/fs/cgroup").join(below);
         fs::copy(SHUNT, root.path().join("shunt")).expect("copy the binary");
@@ -77,7 +84,8 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
                     .stdout(Stdio::piped())
                     .spawn()
                     .expect("start /shunt in the empty root");
-                let mut lines = BufReader::new(agent.stdout.take().expect("a piped stdout")).lines();
+                let mut lines =
+                    BufReader::new(agent.stdout.take().expect("a piped stdout")).lines();
                 let first = lines.next().expect("a line").expect("read it");
                 assert!(first.starts_with("ready"), "{first}");
                 tell_ready.send(()).expect("tell that it is ready");
@@ -90,18 +98,24 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
                     let output = stats.output().expect("start /shunt");
                     assert!(output.status.success(), "{output:?}");
                     let stats: Stats = serde_json::from_slice(&output.stdout).expect("JSON");
-                    (stats.counter("paired") == 1 && stats.counter("direct_messages") >= 100).then_some(())
+                    (stats.counter("paired") == 1 && stats.counter("direct_messages") >= 100)
+                        .then_some(())
                 });
                 drop(done);
 
-                kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).expect("send SIGTERM");
+                kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM)
+                    .expect("send SIGTERM");
                 let status = agent.wait().expect("wait for the agent");
                 assert_eq!(status.code(), Some(0), "{status}");
             });
             ready.recv().expect("the agent is ready");
-            let listener = bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
+            let listener =
+                bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
             let target = VETH.target(&listener).expect("an address");
-            let client = bed.in_client(|| TcpStream::connect(target)).expect("enter the client").expect("connect");
+            let client = bed
+                .in_client(|| TcpStream::connect(target))
+                .expect("enter the client")
+                .expect("connect");
             let (server, _) = listener.accept().expect("accept");
             for end in [&client, &server] {
                 ready_for_tests(end).expect("set its options");
@@ -123,7 +137,9 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
     let answers = report["behaviours"].as_array().expect("behaviours");
     assert_eq!(answers.len(), tcp_shunt::probe::Behaviour::all().count());
     assert!(
-        answers.iter().all(|found| found["meaning"].as_str().is_some_and(|meaning| !meaning.is_empty())),
+        answers
+            .iter()
+            .all(|found| found["meaning"].as_str().is_some_and(|meaning| !meaning.is_empty())),
         "{report}"
     );
 
@@ -139,7 +155,8 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
 fn enter_empty_root(root: &Directory) {
     unshare(CloneFlags::CLONE_NEWNS).expect("unshare the mount table");
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("make the mounts private");
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .expect("make the mounts private");
     for (kind, at) in [("proc", "proc"), ("sysfs", "sys"), ("cgroup2", "sys/fs/cgroup")] {
         let at = root.join(at);
         fs::create_dir_all(&at).expect("make a mount point");

@@ -12,15 +12,16 @@ use crate::harness::agent::{SHUNT, name_prefix};
 use crate::harness::eventually;
 use crate::harness::isolation::isolated;
 
-/// The lines that an agent with these options writes into a file until it has looked for open connections and is stopped; whether the
-/// file is said to be the journal.
+/// The lines that an agent with these options writes into a file until it has looked for open
+/// connections and is stopped; whether the file is said to be the journal.
 fn log(options: &[&str], is_journal: bool) -> Vec<String> {
     let cgroup = Cgroup::new().expect("make a cgroup");
     let name = format!("{}log", name_prefix(std::process::id()));
     let path = tempfile::NamedTempFile::new().expect("make a file").into_temp_path();
     let file = File::create(&path).expect("open it");
     let about = file.metadata().expect("look at it");
-    let stream = if is_journal { format!("{}:{}", about.dev(), about.ino()) } else { "1:1".to_owned() };
+    let stream =
+        if is_journal { format!("{}:{}", about.dev(), about.ino()) } else { "1:1".to_owned() };
     let mut agent = Command::new(SHUNT)
         .args(["run", "--name", &name, "--cgroup"])
         .arg(cgroup.path())
@@ -66,15 +67,21 @@ fn lines_for_machines_are_objects_of_all_processes_of_the_agent() {
         let lines = log(&["--log-format", "json"], true);
         let objects: Vec<serde_json::Value> = lines
             .iter()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+            })
             .collect();
         for object in &objects {
             assert!(object["time"].as_str().is_some_and(is_time), "{object}");
-            assert!(["INFO", "WARN"].contains(&object["level"].as_str().unwrap_or_default()), "{object}");
+            assert!(
+                ["INFO", "WARN"].contains(&object["level"].as_str().unwrap_or_default()),
+                "{object}"
+            );
         }
         let says = |words: &str| {
-            let mut said =
-                objects.iter().filter(|object| object["message"].as_str().is_some_and(|text| text.contains(words)));
+            let mut said = objects.iter().filter(|object| {
+                object["message"].as_str().is_some_and(|text| text.contains(words))
+            });
             said.next().unwrap_or_else(|| panic!("{words}: {objects:?}"))
         };
         assert!(says("looked for open connections")["namespaces"].is_u64());

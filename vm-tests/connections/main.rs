@@ -1,10 +1,13 @@
-//! Real connections under a running `shunt`: what an application sees must be what TCP would have shown it.
+//! Real connections under a running `shunt`: what an application sees must be what TCP would have
+//! shown it.
 //!
-//! Every test runs in a process of its own with its own cgroup and network namespaces (`harness::isolation`), starts the agent
-//! on that cgroup (`harness::node`) and speaks TCP through ordinary sockets. It takes root and a kernel that shunt supports,
-//! and nothing that would have to be installed: the same binary runs on this machine and in a virtual machine.
+//! Every test runs in a process of its own with its own cgroup and network namespaces
+//! (`harness::isolation`), starts the agent on that cgroup (`harness::node`) and speaks TCP through
+//! ordinary sockets. It takes root and a kernel that shunt supports, and nothing that would have to
+//! be installed: the same binary runs on this machine and in a virtual machine.
 //!
-//! `SHUNT_TEST_SHARE=0.1` makes the long-running counts a tenth of what they are, for emulated guests that would take hours.
+//! `SHUNT_TEST_SHARE=0.1` makes the long-running counts a tenth of what they are, for emulated
+//! guests that would take hours.
 
 mod harness;
 

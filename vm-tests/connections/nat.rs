@@ -10,7 +10,9 @@ use crate::harness::node::{Node, Pair};
 use crate::harness::path::{REDIRECT, REDIRECTED, ready_for_tests};
 use crate::harness::pattern::Pattern;
 use crate::harness::socket::unconnected;
-use crate::harness::traffic::{by_tcp, direct_all, exchange, expect_end, receive, send, until_direct, write_fully};
+use crate::harness::traffic::{
+    by_tcp, direct_all, exchange, expect_end, receive, send, until_direct, write_fully,
+};
 use crate::harness::{eventually, share_of};
 
 #[test]
@@ -18,14 +20,23 @@ fn flows_whose_source_port_was_remapped_are_paired() {
     isolated(|| {
         let node = Node::start();
         let (used_up, connections) = (share_of(6000).max(600) as u64, share_of(200).max(50));
-        // Few more ports than there will be connections in TIME_WAIT: the second port's clients have to share them.
+        // Few more ports than there will be connections in TIME_WAIT: the second port's clients
+        // have to share them.
         let ports = format!("20000 {}", 20_000 + used_up * 4 / 3 - 1);
-        node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", &ports).expect("limit the ports");
+        node.bed
+            .client()
+            .set_sysctl("net/ipv4/ip_local_port_range", &ports)
+            .expect("limit the ports");
         let service = node.listen(REDIRECT);
         let other_port = SocketAddr::new(service.target.ip(), REDIRECTED[1]);
         let pairs: Vec<Pair> = node.in_client(|| {
             for nonce in 0..used_up {
-                exchange(&Pair { client: service.connect(), server: service.accept() }, nonce, 100, 100);
+                exchange(
+                    &Pair { client: service.connect(), server: service.accept() },
+                    nonce,
+                    100,
+                    100,
+                );
             }
             let connect = || {
                 let socket = unconnected(other_port);
@@ -40,7 +51,11 @@ fn flows_whose_source_port_was_remapped_are_paired() {
             let seen = pair.server.peer_addr().expect("an address").port();
             seen != pair.client.local_addr().expect("an address").port()
         };
-        assert_ne!(pairs.iter().filter(is_remapped).count(), 0, "no source port was remapped: nothing was tested");
+        assert_ne!(
+            pairs.iter().filter(is_remapped).count(),
+            0,
+            "no source port was remapped: nothing was tested"
+        );
         until_direct(&node.agent, &pairs);
         for (pair, nonce) in pairs.iter().zip(0..) {
             exchange(pair, nonce, 100, 100);
@@ -51,16 +66,24 @@ fn flows_whose_source_port_was_remapped_are_paired() {
 #[test]
 fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
     isolated(|| {
-        // The agent starts from the time-out of its own namespace: here the kernel's five days, whatever this machine has.
+        // The agent starts from the time-out of its own namespace: here the kernel's five days,
+        // whatever this machine has.
         let elsewhere = Namespace::new().expect("make a namespace");
         let node = elsewhere.run(Node::start).expect("enter the namespace");
         const TIMEOUT: Duration = Duration::from_secs(5);
         node.bed
             .client()
-            .set_sysctl("net/netfilter/nf_conntrack_tcp_timeout_established", &TIMEOUT.as_secs().to_string())
+            .set_sysctl(
+                "net/netfilter/nf_conntrack_tcp_timeout_established",
+                &TIMEOUT.as_secs().to_string(),
+            )
             .expect("shorten conntrack's timeout");
-        // An entry that is lost is not to be made anew from a segment in the middle: no rule would see it.
-        node.bed.client().set_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0").expect("be strict");
+        // An entry that is lost is not to be made anew from a segment in the middle: no rule would
+        // see it.
+        node.bed
+            .client()
+            .set_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0")
+            .expect("be strict");
         let pairs = [(); 3].map(|()| node.pair(REDIRECT));
         direct_all(&node, &pairs);
         let flows = [Talk::Both, Talk::ClientOnly, Talk::ServerOnly].into_iter().zip(&pairs);
@@ -77,7 +100,10 @@ fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
         for ((talk, pair), before) in flows.zip(before) {
             let refreshed = by_tcp(pair) - before;
             assert!(refreshed > 0, "{talk:?}: nothing went by TCP in {rounds} rounds");
-            assert!(refreshed <= rounds * 2000 / 5, "{talk:?}: {refreshed} bytes went by TCP in {rounds} rounds");
+            assert!(
+                refreshed <= rounds * 2000 / 5,
+                "{talk:?}: {refreshed} bytes went by TCP in {rounds} rounds"
+            );
         }
         // All at once: the others' entries would expire while the first is looked at.
         std::thread::scope(|scope| {

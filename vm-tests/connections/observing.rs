@@ -15,7 +15,12 @@ use crate::harness::path::LOOPBACK;
 use crate::harness::traffic::{direct, small_talk, until_direct};
 
 /// What `shunt trace` says until it has said enough.
-fn trace_until(node: &Node, options: &[&str], enough: impl Fn(&[Value]) -> bool, work: impl FnOnce()) -> Vec<Value> {
+fn trace_until(
+    node: &Node,
+    options: &[&str],
+    enough: impl Fn(&[Value]) -> bool,
+    work: impl FnOnce(),
+) -> Vec<Value> {
     let mut trace = Command::new(SHUNT)
         .args(["trace", "--json", "--name", node.agent.name()])
         .args(options)
@@ -39,10 +44,16 @@ fn trace_until(node: &Node, options: &[&str], enough: impl Fn(&[Value]) -> bool,
         seen.extend(told.try_iter());
         enough(&seen).then_some(())
     });
-    let second = Command::new(SHUNT).args(["trace", "--name", node.agent.name()]).output().expect("run a second one");
+    let second = Command::new(SHUNT)
+        .args(["trace", "--name", node.agent.name()])
+        .output()
+        .expect("run a second one");
     assert!(!second.status.success(), "two trace at once");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(trace.id().cast_signed()), nix::sys::signal::Signal::SIGINT)
-        .expect("interrupt it");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(trace.id().cast_signed()),
+        nix::sys::signal::Signal::SIGINT,
+    )
+    .expect("interrupt it");
     assert!(trace.wait().expect("its end").success());
     seen
 }
@@ -53,7 +64,8 @@ fn a_trace_tells_of_a_flow_until_its_end_and_who_is_behind_it() {
         // Each refresh is a change.
         let node = Node::start_with(&["--refresh", "1"]);
         let mut port = 0;
-        let closed = |seen: &[Value]| seen.iter().filter(|change| change["event"] == "closed").count() == 2;
+        let closed =
+            |seen: &[Value]| seen.iter().filter(|change| change["event"] == "closed").count() == 2;
         let seen = trace_until(&node, &[], closed, || {
             let pair = node.pair(LOOPBACK);
             port = pair.client.local_addr().expect("an address").port();
@@ -66,14 +78,20 @@ fn a_trace_tells_of_a_flow_until_its_end_and_who_is_behind_it() {
         });
         let events: Vec<&str> = seen.iter().filter_map(|change| change["event"].as_str()).collect();
         assert!(events.contains(&"direct") && events.contains(&"tcp"), "{seen:#?}");
-        assert!(seen.iter().all(|change| change["event"] != "tcp" || change["why"].is_string()), "{seen:#?}");
+        assert!(
+            seen.iter().all(|change| change["event"] != "tcp" || change["why"].is_string()),
+            "{seen:#?}"
+        );
         let direct = seen.iter().find(|change| change["event"] == "direct").expect("one of them");
-        let ends = [&direct["local"], &direct["remote"]].map(|end| end.as_str().unwrap_or_default().to_owned());
+        let ends = [&direct["local"], &direct["remote"]]
+            .map(|end| end.as_str().unwrap_or_default().to_owned());
         assert!(ends.iter().any(|end| end.ends_with(&format!(":{port}"))), "{ends:?}, not {port}");
-        let me = |change: &&Value| change["process"]["pid"].as_u64() == Some(std::process::id().into());
+        let me =
+            |change: &&Value| change["process"]["pid"].as_u64() == Some(std::process::id().into());
         let mine: Vec<&Value> = seen.iter().filter(me).collect();
         assert!(!mine.is_empty(), "{seen:#?}");
-        let cgroup = node.bed.cgroup().path().file_name().expect("a name").to_string_lossy().into_owned();
+        let cgroup =
+            node.bed.cgroup().path().file_name().expect("a name").to_string_lossy().into_owned();
         for change in mine {
             let shown = change["workload"]["cgroup"].as_str().unwrap_or_default();
             assert!(shown.contains(&cgroup), "{change:#?}, not {cgroup}");
@@ -97,7 +115,8 @@ fn a_trace_shows_only_what_was_asked_for() {
             direct(&node, &Pair { client: node.connect(&service), server: service.accept() });
         });
         for change in &seen {
-            let of_port = |end: &Value| end.as_str().is_some_and(|end| end.ends_with(&format!(":{port}")));
+            let of_port =
+                |end: &Value| end.as_str().is_some_and(|end| end.ends_with(&format!(":{port}")));
             assert!(of_port(&change["local"]) || of_port(&change["remote"]), "{change}");
         }
     });
@@ -137,7 +156,10 @@ fn a_scrape_of_many_flows_counts_them_all_and_the_next_one_does_not_look_again()
         assert_eq!(sample(&first, "shunt_decisions_total{reason=\"paired\"}"), count as f64);
         let begun = Instant::now();
         let second = scrape(&path);
-        println!("{count} flows: a scrape took {first_took:?} with a look at all, {:?} without", begun.elapsed());
+        println!(
+            "{count} flows: a scrape took {first_took:?} with a look at all, {:?} without",
+            begun.elapsed()
+        );
         assert_eq!(sample(&first, "shunt_look_seconds"), sample(&second, "shunt_look_seconds"));
         drop(pairs);
         drop(node);

@@ -1,4 +1,5 @@
-//! Only the connections that the rules let be are accelerated, and a change of rules disturbs nobody.
+//! Only the connections that the rules let be are accelerated, and a change of rules disturbs
+//! nobody.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +15,9 @@ use tempfile::NamedTempFile;
 use crate::harness::agent::run;
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair, service};
-use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, REDIRECTED, REDIRECTED_TO, Route, VETH};
+use crate::harness::path::{
+    Family, LOOPBACK, Path, REDIRECT, REDIRECTED, REDIRECTED_TO, Route, VETH,
+};
 use crate::harness::traffic::{exchange, until_direct};
 use crate::harness::{eventually, share_of};
 
@@ -126,7 +129,10 @@ fn an_address_is_that_of_either_end_before_or_after_nat() {
                 assert!(ruled.accelerates_path(loopback), "{loopback} without {address}");
             }
             ruled.reload(&format!("[include]\naddresses = [\"{server}\"]"));
-            assert!(ruled.accelerates_path(veth) && !ruled.accelerates_path(loopback), "only {server}");
+            assert!(
+                ruled.accelerates_path(veth) && !ruled.accelerates_path(loopback),
+                "only {server}"
+            );
         }
         ruled.reload("[include]\naddresses = [\"0.0.0.0/0\"]");
         assert!(ruled.accelerates_path(VETH));
@@ -147,7 +153,8 @@ fn a_process_is_the_one_that_listens_or_the_one_that_connects() {
         assert!(ruled.accelerates(between("wanted", "other")));
         assert!(ruled.accelerates(between("other", "wanted")));
         assert!(!ruled.accelerates(between("other", "other")));
-        ruled.reload("[include]\nprocesses = [\"wanted\"]\n[exclude]\nprocesses = [\"left-alone\"]");
+        ruled
+            .reload("[include]\nprocesses = [\"wanted\"]\n[exclude]\nprocesses = [\"left-alone\"]");
         assert!(!ruled.accelerates(between("wanted", "left-alone")));
         assert!(!ruled.accelerates(between("left-alone", "wanted")));
     });
@@ -163,10 +170,16 @@ fn a_thread_goes_by_the_name_of_its_process() {
                 let named = thread::Builder::new().name("thread".into());
                 let connect = || {
                     // The thread that connects is named after the one that starts it.
-                    node.in_client(|| fs::write("/proc/thread-self/comm", "thread").expect("name the thread"));
+                    node.in_client(|| {
+                        fs::write("/proc/thread-self/comm", "thread").expect("name the thread")
+                    });
                     node.pair(LOOPBACK)
                 };
-                named.spawn_scoped(scope, connect).expect("start a thread").join().expect("the thread")
+                named
+                    .spawn_scoped(scope, connect)
+                    .expect("start a thread")
+                    .join()
+                    .expect("the thread")
             })
         };
         assert!(ruled.accelerates(threaded));
@@ -249,7 +262,9 @@ fn a_cgroup_is_that_of_either_socket_with_all_below_it_and_is_followed_when_it_i
 
         below.remove();
         below.make();
-        eventually("the new cgroup is followed", || ruled.accelerates(below.connecting()).then_some(()));
+        eventually("the new cgroup is followed", || {
+            ruled.accelerates(below.connecting()).then_some(())
+        });
     });
 }
 
@@ -258,11 +273,13 @@ fn a_listener_from_before_the_agent_is_known_by_its_process() {
     isolated(|| {
         let bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
         call_this_process("older");
-        let listener = bed.in_client(|| LOOPBACK.bind()).expect("enter the client").expect("listen");
+        let listener =
+            bed.in_client(|| LOOPBACK.bind()).expect("enter the client").expect("listen");
         // What is not known is excluded, so that it is not shows that it is known.
         let mut ruled = Ruled::start_on(bed, "[exclude]\nprocesses = [\"no-such-name\"]");
         let service = service(LOOPBACK, Ok(listener));
-        let connect = |node: &Node| Pair { client: node.connect(&service), server: service.accept() };
+        let connect =
+            |node: &Node| Pair { client: node.connect(&service), server: service.accept() };
         assert!(ruled.accelerates(connect));
         ruled.reload("[exclude]\nprocesses = [\"older\"]");
         assert!(!ruled.accelerates(connect));
@@ -308,7 +325,9 @@ fn a_file_with_a_mistake_is_refused_and_the_rules_stay() {
     isolated(|| {
         let mut ruled = Ruled::start("[exclude]\nports = [\"1-65535\"]");
         assert!(!ruled.accelerates_path(LOOPBACK));
-        for (number, broken) in ["[exclude]\nports = [0]", "[exclude", "[exclude]\nport = [1]"].iter().enumerate() {
+        for (number, broken) in
+            ["[exclude]\nports = [0]", "[exclude", "[exclude]\nport = [1]"].iter().enumerate()
+        {
             fs::write(ruled.file.path(), broken).expect("write the rules");
             ruled.node.agent.signal(Signal::SIGHUP);
             ruled.node.agent.has_logged("not reloaded, the rules stay as they are", number + 1);
@@ -341,7 +360,10 @@ fn systemd_is_told_of_a_reload_and_of_its_end() {
             ruled.reload(rules);
             let reloading = ruled.node.agent.notification();
             let lines: Vec<&str> = reloading.lines().collect();
-            assert!(lines[0] == "RELOADING=1" && lines[1].starts_with("MONOTONIC_USEC="), "{reloading}");
+            assert!(
+                lines[0] == "RELOADING=1" && lines[1].starts_with("MONOTONIC_USEC="),
+                "{reloading}"
+            );
             assert_eq!(ruled.node.agent.notification().trim_end(), "READY=1");
         }
     });
@@ -364,7 +386,13 @@ fn what_the_command_line_says_counts_before_the_file() {
         assert!(ruled.accelerates_path(LOOPBACK));
         let mut file = NamedTempFile::new().expect("make a file");
         file.write_all(b"cgroup = \"/nowhere\"").expect("write the settings");
-        let output = run(&["run", "--name", "policy-nowhere", "--config", file.path().to_str().expect("text")]);
+        let output = run(&[
+            "run",
+            "--name",
+            "policy-nowhere",
+            "--config",
+            file.path().to_str().expect("text"),
+        ]);
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere"), "{output:?}");
     });

@@ -26,7 +26,8 @@ enum Set {
     OnTheServerLater,
 }
 
-const ALL: [Set; 4] = [Set::BeforeConnect, Set::OnTheListener, Set::OnTheClientLater, Set::OnTheServerLater];
+const ALL: [Set; 4] =
+    [Set::BeforeConnect, Set::OnTheListener, Set::OnTheClientLater, Set::OnTheServerLater];
 
 impl Set {
     /// A connection that has gone on for as long as it takes to become direct, with the option set.
@@ -84,7 +85,12 @@ impl AsFd for Socket<'_> {
 }
 
 /// Opens a connection for every [`Set`], over TCP and over shunt.
-fn whenever_it_is_set(level: i32, name: i32, value: i32, test: impl Fn(&TcpStream, &TcpStream, &str)) {
+fn whenever_it_is_set(
+    level: i32,
+    name: i32,
+    value: i32,
+    test: impl Fn(&TcpStream, &TcpStream, &str),
+) {
     over_tcp_and_shunt(|ground| {
         for set in ALL {
             let pair = set.open(ground, &|socket| set_option(&Socket(socket), level, name, value));
@@ -107,8 +113,12 @@ fn a_socket_with_a_peek_offset_peeks_on_from_where_it_was() {
         whenever_it_is_set(libc::SOL_SOCKET, libc::SO_PEEK_OFF, 0, |own, peer, context| {
             for _ in 0..3 {
                 put(peer, b"abcdefgh");
-                assert!(wait_within(own, nix::poll::PollFlags::POLLIN, HANG), "{context}: nothing to read");
-                let peeked = [peek(own), peek(own)].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                assert!(
+                    wait_within(own, nix::poll::PollFlags::POLLIN, HANG),
+                    "{context}: nothing to read"
+                );
+                let peeked = [peek(own), peek(own)]
+                    .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 assert_eq!(peeked, ["abcd", "efgh"], "{context}");
                 assert_eq!(take(own, 8), b"abcdefgh", "{context}");
             }
@@ -131,9 +141,13 @@ fn with_control_data(stream: &TcpStream, flags: i32) -> (usize, usize) {
         // SAFETY: all zeros are a valid `msghdr`.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
-        (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control) as _);
+        (message.msg_control, message.msg_controllen) =
+            (control.as_mut_ptr().cast(), size_of_val(&control) as _);
         // SAFETY: everything that the message points to is writable and outlives the call.
-        if unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT) } < 0 {
+        if unsafe {
+            libc::recvmsg(stream.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT)
+        } < 0
+        {
             return (messages, with_control);
         }
         messages += 1;
@@ -171,7 +185,8 @@ fn a_socket_that_asks_for_transmit_timestamps_gets_them_of_every_message() {
 #[test]
 fn a_socket_that_asks_for_receive_timestamps_gets_them_with_every_message() {
     isolated(|| {
-        let value = (libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE).cast_signed();
+        let value =
+            (libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE).cast_signed();
         for (name, value) in [(libc::SO_TIMESTAMPING, value), (libc::SO_TIMESTAMPNS, 1)] {
             whenever_it_is_set(libc::SOL_SOCKET, name, value, |own, peer, context| {
                 // The kernel begins to stamp a moment after the first socket wants it.
@@ -192,16 +207,24 @@ fn a_socket_with_a_pacing_rate_sends_no_faster() {
     const RATE: i32 = 400_000;
     const MESSAGES: usize = 300;
     isolated(|| {
-        whenever_it_is_set(libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, RATE, |own, peer, context| {
-            let begun = Instant::now();
-            for _ in 0..MESSAGES {
-                put(own, &[9; 1000]);
-                assert_eq!(take(peer, 1000), [9; 1000], "{context}");
-            }
-            let took = begun.elapsed();
-            // 0.75 seconds; what is sent at once in the beginning is the kernel's to say.
-            assert!(took > Duration::from_millis(300), "{context}: {MESSAGES} kB at {RATE} bytes a second in {took:?}");
-        });
+        whenever_it_is_set(
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            RATE,
+            |own, peer, context| {
+                let begun = Instant::now();
+                for _ in 0..MESSAGES {
+                    put(own, &[9; 1000]);
+                    assert_eq!(take(peer, 1000), [9; 1000], "{context}");
+                }
+                let took = begun.elapsed();
+                // 0.75 seconds; what is sent at once in the beginning is the kernel's to say.
+                assert!(
+                    took > Duration::from_millis(300),
+                    "{context}: {MESSAGES} kB at {RATE} bytes a second in {took:?}"
+                );
+            },
+        );
     });
 }
 
@@ -220,7 +243,8 @@ fn sockets_with_other_options_from_before_go_on_as_over_tcp() {
         over_tcp_and_shunt(|ground| {
             for (level, name, value) in OPTIONS {
                 for set in [Set::BeforeConnect, Set::OnTheListener] {
-                    let option = |socket: &dyn AsFd| set_option(&Socket(socket), level, name, value);
+                    let option =
+                        |socket: &dyn AsFd| set_option(&Socket(socket), level, name, value);
                     let pair = ground.open_prepared(
                         LOOPBACK,
                         &|client| {
@@ -235,7 +259,8 @@ fn sockets_with_other_options_from_before_go_on_as_over_tcp() {
                         },
                     );
                     let (own, peer) = set.ends(&pair);
-                    let context = format!("option {level}/{name} set {set:?} over {:?}", ground.carrier);
+                    let context =
+                        format!("option {level}/{name} set {set:?} over {:?}", ground.carrier);
                     for _ in 0..50 {
                         // As many bytes as SO_RCVLOWAT wants, each time.
                         for (from, to) in [(own, peer), (peer, own)] {
@@ -245,7 +270,11 @@ fn sockets_with_other_options_from_before_go_on_as_over_tcp() {
                     }
                     if name == libc::SO_RCVLOWAT {
                         put(peer, &[8; 99]);
-                        let early = wait_within(own, nix::poll::PollFlags::POLLIN, Duration::from_millis(50));
+                        let early = wait_within(
+                            own,
+                            nix::poll::PollFlags::POLLIN,
+                            Duration::from_millis(50),
+                        );
                         assert!(!early, "{context}: readable below the mark");
                         put(peer, &[8]);
                         assert_eq!(take(own, 100), [8; 100], "{context}");
@@ -258,7 +287,10 @@ fn sockets_with_other_options_from_before_go_on_as_over_tcp() {
                     });
                     small_talk(&pair);
                     let mut byte = [0];
-                    assert!(read_within(own, &mut byte, Duration::from_millis(1)).is_none(), "{context}");
+                    assert!(
+                        read_within(own, &mut byte, Duration::from_millis(1)).is_none(),
+                        "{context}"
+                    );
                 }
             }
         });

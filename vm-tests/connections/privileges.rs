@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities,
 };
 use tcp_shunt::bed::Bed;
 
@@ -18,20 +19,27 @@ use crate::harness::node::Pair;
 use crate::harness::path::{Path, VETH, ready_for_tests};
 use crate::harness::traffic::{direct, small_talk, until_direct};
 
-const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
+const NEEDED: CapabilitySet =
+    CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 /// With these it sees how processes read that may do more than it.
 const SEEING: CapabilitySet = NEEDED.union(CapabilitySet::SYS_PTRACE);
 
 /// Runs `work` on a thread whose programs, though root's, get these capabilities and no others.
 fn confined_to<T: Send>(allowed: CapabilitySet, work: impl FnOnce() -> T + Send) -> T {
     let confined = || {
-        // As a unit or a runtime would: kernels before 5.11 charge maps to this limit, and later ones need none, nor the right to raise it.
+        // As a unit or a runtime would: kernels before 5.11 charge maps to this limit, and later
+        // ones need none, nor the right to raise it.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let held = capabilities(None).expect("ask for capabilities").permitted;
         for one in held.iter().filter(|one| !allowed.contains(*one)) {
-            remove_capability_from_bounding_set(one).expect("make the bounding set smaller (as root)");
+            remove_capability_from_bounding_set(one)
+                .expect("make the bounding set smaller (as root)");
         }
-        let sets = CapabilitySets { effective: allowed, permitted: allowed, inheritable: CapabilitySet::empty() };
+        let sets = CapabilitySets {
+            effective: allowed,
+            permitted: allowed,
+            inheritable: CapabilitySet::empty(),
+        };
         set_capabilities(None, sets).expect("give up capabilities");
         work()
     };
@@ -40,9 +48,11 @@ fn confined_to<T: Send>(allowed: CapabilitySet, work: impl FnOnce() -> T + Send)
 
 /// What `/proc/PID/task/*/status` says of a field, of all threads.
 fn of_all_threads(agent: &Agent, field: &str) -> BTreeSet<String> {
-    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("list the agent's threads");
-    let statuses =
-        tasks.map(|task| fs::read_to_string(task.expect("a thread").path().join("status")).expect("read its status"));
+    let tasks =
+        fs::read_dir(format!("/proc/{}/task", agent.pid())).expect("list the agent's threads");
+    let statuses = tasks.map(|task| {
+        fs::read_to_string(task.expect("a thread").path().join("status")).expect("read its status")
+    });
     let value = |status: String| {
         let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         value.unwrap_or_else(|| panic!("{field} is not in {status}")).trim().to_owned()
@@ -65,18 +75,26 @@ fn assert_confined(agent: &Agent, capabilities: CapabilitySet) {
     assert_every_thread(agent, "NoNewPrivs", "1");
 }
 
-/// An agent with these capabilities and no others in the namespace of a bed's client, and a connection of this process, which has all.
+/// An agent with these capabilities and no others in the namespace of a bed's client, and a
+/// connection of this process, which has all.
 fn confined(capabilities: CapabilitySet) -> (Bed, Agent, Pair) {
     let mut bed = Bed::new().expect("make a bed (as root, with cgroup v2)");
     Path::prepare(&mut bed).expect("write the NAT rules");
-    // It cannot make a namespace to try things out in, so it does that where it is: there has to be a loopback device that is up.
+    // It cannot make a namespace to try things out in, so it does that where it is: there has to be
+    // a loopback device that is up.
     let start = || Agent::start(bed.cgroup().path(), &["--refresh", "3600"]);
-    let agent = bed.client().run(|| confined_to(capabilities, start)).expect("enter the client's namespace");
+    let agent = bed
+        .client()
+        .run(|| confined_to(capabilities, start))
+        .expect("enter the client's namespace");
     assert_confined(&agent, capabilities);
 
     let listener = bed.in_server(|| VETH.bind()).expect("enter the server").expect("listen");
     let target = VETH.target(&listener).expect("an address");
-    let client = bed.in_client(|| std::net::TcpStream::connect(target)).expect("enter the client").expect("connect");
+    let client = bed
+        .in_client(|| std::net::TcpStream::connect(target))
+        .expect("enter the client")
+        .expect("connect");
     let (server, _) = listener.accept().expect("accept");
     for end in [&client, &server] {
         ready_for_tests(end).expect("set its options");
@@ -127,7 +145,8 @@ fn each_capability_that_is_missing_is_named_before_anything_is_started() {
         for missing in NEEDED.iter() {
             let output = confined_to(NEEDED - missing, || run(&["run", "--name", "never-started"]));
             let said = String::from_utf8_lossy(&output.stderr);
-            let name = missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect::<String>();
+            let name =
+                missing.iter_names().map(|(name, _)| format!("CAP_{name}")).collect::<String>();
             assert!(said.contains(&format!("lacks {name}:")), "without {name}: {said}");
             assert_eq!(output.status.code(), Some(1));
         }

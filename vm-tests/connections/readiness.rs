@@ -1,4 +1,5 @@
-//! Every kind of reader is told of bytes, whichever way they came, and waits for none that are there.
+//! Every kind of reader is told of bytes, whichever way they came, and waits for none that are
+//! there.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -26,7 +27,8 @@ const READ: usize = 64 << 10;
 /// The longest that bytes may wait for a reader who would read them.
 const STALL: Duration = Duration::from_secs(1);
 
-const PATHS: [Path; 4] = [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
+const PATHS: [Path; 4] =
+    [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
 
 /// How programs wait for bytes.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +37,11 @@ enum Reader {
     Polls,
     /// epoll, as often as there is something to read.
     LevelTriggered,
-    /// What tokio and nginx do: one edge, then reads until one is short, which they take for "drained".
+    /// What tokio and nginx do: one edge, then reads until one is short, which they take for
+    /// "drained".
     EdgeTriggered,
-    /// The same by one that is busy elsewhere for a while after its first read, then takes whatever edge there is, and reads on.
+    /// The same by one that is busy elsewhere for a while after its first read, then takes whatever
+    /// edge there is, and reads on.
     EdgeTriggeredAndBusy,
 }
 
@@ -52,7 +56,9 @@ impl Reader {
             Reader::Polls | Reader::LevelTriggered => EpollFlags::empty(),
             Reader::EdgeTriggered | Reader::EdgeTriggeredAndBusy => EpollFlags::EPOLLET,
         };
-        epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | trigger, 0)).expect("register");
+        epoll
+            .add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | trigger, 0))
+            .expect("register");
         let mut events = [EpollEvent::empty()];
         let mut buffer = vec![0; most];
         let (mut at, mut worst) = (0, Duration::ZERO);

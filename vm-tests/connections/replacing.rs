@@ -33,7 +33,10 @@ fn hold_unread_bytes(node: &Node, pairs: &[Pair]) {
     for pair in pairs {
         send(&pair.client, THERE, 0..UNREAD, 5_000);
         let flow = node.flow_of(&pair.client).expect("the flow is listed");
-        assert!(flow.server.as_ref().is_some_and(|end| end.direct_unread), "nothing direct to lose: {flow:?}");
+        assert!(
+            flow.server.as_ref().is_some_and(|end| end.direct_unread),
+            "nothing direct to lose: {flow:?}"
+        );
     }
 }
 
@@ -46,8 +49,8 @@ fn assert_direct(node: &Node, pair: &Pair) {
 
 /// Makes what an agent has pinned look like another version's.
 fn of_another_version(agent: &Agent, generation: u32) {
-    let about =
-        Map::open_pinned(&agent.pins().join(generation.to_string()).join("about")).expect("open the pinned map");
+    let about = Map::open_pinned(&agent.pins().join(generation.to_string()).join("about"))
+        .expect("open the pinned map");
     let mut record = about.lookup(&[0; 4]).expect("look it up").expect("the only entry");
     assert_eq!(record[..4], ABI.to_ne_bytes());
     record[..4].copy_from_slice(&(ABI + 1).to_ne_bytes());
@@ -57,13 +60,17 @@ fn of_another_version(agent: &Agent, generation: u32) {
 /// The programs that are attached by links, which are those that are pinned.
 fn attached(agent: &Agent, generation: u32) -> Vec<u32> {
     let dir = agent.pins().join(generation.to_string());
-    let pinned =
-        ["establish", "options", "send", "verdict"].map(|name| (dir.join(format!("link_{name}")), dir.join(name)));
+    let pinned = ["establish", "options", "send", "verdict"]
+        .map(|name| (dir.join(format!("link_{name}")), dir.join(name)));
     // Not every kernel has links for programs of socket maps.
     let by_link = pinned.iter().filter(|(link, _)| link.exists());
     let programs = by_link.map(|(link, program)| {
-        let attached = Link::open_pinned(link).and_then(|link| link.info()).expect("ask for the link").prog_id;
-        let pinned = Prog::open_pinned(program).and_then(|program| program.info()).expect("ask for the program").id;
+        let attached =
+            Link::open_pinned(link).and_then(|link| link.info()).expect("ask for the link").prog_id;
+        let pinned = Prog::open_pinned(program)
+            .and_then(|program| program.info())
+            .expect("ask for the program")
+            .id;
         assert_eq!(attached, pinned, "{}", link.display());
         attached
     });
@@ -88,7 +95,10 @@ fn agents_that_replace_each_other_under_load_disturb_no_flow_and_miss_no_connect
                 assert_eq!(status.code(), Some(0), "it ended with {status}");
                 assert_eq!(agent.states(), ["running"]);
                 let replaced = attached(agent, 1);
-                assert!(replaced.iter().all(|program| !programs.contains(program)), "{programs:?}, then {replaced:?}");
+                assert!(
+                    replaced.iter().all(|program| !programs.contains(program)),
+                    "{programs:?}, then {replaced:?}"
+                );
             }
             load.progress();
         });
@@ -264,7 +274,11 @@ fn a_successor_whose_metrics_have_no_place_ends_and_the_agent_before_keeps_its_f
         let pair = node.pair(LOOPBACK);
         direct(&node, &pair);
         for place in [address, format!("unix:{}", path.display())] {
-            let successor = node.agent.successor(&["--metrics", &place]).wait_with_output().expect("wait for it");
+            let successor = node
+                .agent
+                .successor(&["--metrics", &place])
+                .wait_with_output()
+                .expect("wait for it");
             assert_eq!(successor.status.code(), Some(1), "{successor:?}");
             let said = String::from_utf8_lossy(&successor.stderr).into_owned();
             assert!(said.contains("choose another --metrics"), "{said}");
@@ -280,8 +294,11 @@ fn a_successor_whose_metrics_have_no_place_ends_and_the_agent_before_keeps_its_f
 fn a_successor_takes_the_place_of_its_predecessor_s_metrics() {
     isolated(|| {
         let folder = tempfile::tempdir().expect("make a folder");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("find a port");
-        for place in [free.to_string(), format!("unix:{}", folder.path().join("metrics").display())] {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("find a port");
+        for place in [free.to_string(), format!("unix:{}", folder.path().join("metrics").display())]
+        {
             let mut node = Node::start_with(&["--metrics", &place]);
             assert_eq!(node.agent.replace(&[]).wait().expect("it has ended").code(), Some(0));
             node.agent.has_logged("metrics at", 2);

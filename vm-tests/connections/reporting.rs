@@ -19,7 +19,8 @@ fn a_report_holds_flows_configuration_and_log_and_no_address_if_it_is_masked() {
     isolated(|| {
         let folder = tempfile::tempdir().expect("make a folder");
         let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
-        fs::write(file("shunt.toml"), "[exclude]\naddresses = [\"10.20.30.40\"]\n").expect("write it");
+        fs::write(file("shunt.toml"), "[exclude]\naddresses = [\"10.20.30.40\"]\n")
+            .expect("write it");
         let node = Node::start_with(&["--config", &file("shunt.toml")]);
         let pair = node.pair(VETH);
         direct(&node, &pair);
@@ -47,15 +48,21 @@ fn a_report_holds_flows_configuration_and_log_and_no_address_if_it_is_masked() {
         kill(Pid::from_raw(logging.id().cast_signed()), Signal::SIGTERM).expect("ask it to stop");
         logging.wait().expect("wait for it");
 
-        for part in
-            ["/proc/version", "shunt doctor", "shunt status", "shunt status --json", "the journal of the service"]
-        {
+        for part in [
+            "/proc/version",
+            "shunt doctor",
+            "shunt status",
+            "shunt status --json",
+            "the journal of the service",
+        ] {
             assert!(plain.contains(&format!("==== {part}")), "{part}: {plain}");
         }
         let own = node.agent.name();
-        for part in
-            [&format!("shunt stats --name {own}"), &format!("shunt flows --name {own}"), &format!("the log of {name}")]
-        {
+        for part in [
+            &format!("shunt stats --name {own}"),
+            &format!("shunt flows --name {own}"),
+            &format!("the log of {name}"),
+        ] {
             assert!(plain.contains(&format!("==== {part}")), "{part}: {plain}");
         }
         assert!(plain.contains("What shunt needs") && plain.contains("direct_messages"), "{plain}");

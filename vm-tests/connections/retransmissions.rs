@@ -22,7 +22,8 @@ const AGAIN: u64 = 400;
 /// Every IPv4 packet that passes in this namespace (packet(7)).
 fn tap() -> Socket {
     const ETH_P_IP: u16 = 0x0800;
-    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(ETH_P_IP.to_be()))));
+    let socket =
+        Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(ETH_P_IP.to_be()))));
     let socket = socket.expect("capture packets");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
     socket
@@ -71,14 +72,18 @@ impl Packet {
     fn send(&self) {
         const IPPROTO_RAW: i32 = 255;
         let to = <[u8; 4]>::try_from(&self.0[16..20]).expect("an address");
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW))).expect("a raw socket");
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)))
+            .expect("a raw socket");
         socket.send_to(&self.0, &SocketAddrV4::new(to.into(), 0).into()).expect("send the packet");
     }
 }
 
 /// RFC 1071.
 fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))).sum()
+    bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
+        .sum()
 }
 
 fn fold(sum: u32) -> u16 {

@@ -1,4 +1,5 @@
-//! What an operator is told: what is left to TCP, and what is wrong with the place that an instance has.
+//! What an operator is told: what is left to TCP, and what is wrong with the place that an instance
+//! has.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,23 +53,41 @@ fn what_is_left_to_tcp_is_told_with_its_reason_and_its_program_and_logged_once()
         }
         let found = status(&node.agent);
         assert_eq!(found["state"], "running");
-        assert_eq!((&found["flows"], &found["directions"]["direct"]), (&1.into(), &2.into()), "{found:#}");
+        assert_eq!(
+            (&found["flows"], &found["directions"]["direct"]),
+            (&1.into(), &2.into()),
+            "{found:#}"
+        );
         assert!(
-            found["messages"]["direct_share"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0),
+            found["messages"]["direct_share"]
+                .as_f64()
+                .is_some_and(|share| share > 0.0 && share < 1.0),
             "{found:#}"
         );
         let left = &found["left_to_tcp"][0];
-        assert_eq!((&left["reason"], &left["times"]), (&"blocking_file".into(), &4.into()), "{found:#}");
-        assert_eq!(left["programs"], serde_json::json!([{ "name": this_program(), "times": 4 }]), "{found:#}");
+        assert_eq!(
+            (&left["reason"], &left["times"]),
+            (&"blocking_file".into(), &4.into()),
+            "{found:#}"
+        );
+        assert_eq!(
+            left["programs"],
+            serde_json::json!([{ "name": this_program(), "times": 4 }]),
+            "{found:#}"
+        );
         assert_eq!(found["warnings"], serde_json::json!([]));
 
         node.agent.has_logged("left to TCP: the file of the socket blocks", 1);
         leave_to_tcp(&node.pair(LOOPBACK));
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(node.agent.logged("left to TCP: the file of the socket blocks"), 1);
-        let text = String::from_utf8(run(&["status", "--name", node.agent.name()]).stdout).expect("text");
+        let text =
+            String::from_utf8(run(&["status", "--name", node.agent.name()]).stdout).expect("text");
         let line = text.lines().find(|line| line.contains("left to TCP")).expect("a line about it");
-        assert!(line.contains("6 blocking_file") && line.contains(&format!("{} 6", this_program())), "{text}");
+        assert!(
+            line.contains("6 blocking_file") && line.contains(&format!("{} 6", this_program())),
+            "{text}"
+        );
     });
 }
 
@@ -97,10 +116,15 @@ fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_wh
         let cgroup = node.bed.cgroup().path().to_owned();
         let name = node.agent.name().to_owned();
         let refused = |cgroup: &Path| {
-            let output = run(&["run", "--name", "second", "--cgroup", cgroup.to_str().expect("text")]);
+            let output =
+                run(&["run", "--name", "second", "--cgroup", cgroup.to_str().expect("text")]);
             assert_eq!(output.status.code(), Some(1), "{output:?}");
             let said = String::from_utf8_lossy(&output.stderr);
-            assert!(said.contains("would see the same connections") && said.contains("shunt detach --name"), "{said}");
+            assert!(
+                said.contains("would see the same connections")
+                    && said.contains("shunt detach --name"),
+                "{said}"
+            );
             said.into_owned()
         };
         let inside = Inside::of(&cgroup);
@@ -116,7 +140,11 @@ fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_wh
         node.agent.signal(nix::sys::signal::Signal::SIGKILL);
         node.agent.wait();
         refused(&cgroup);
-        assert!(warnings(&node.agent)[0].contains("its agent is dead"), "{:?}", warnings(&node.agent));
+        assert!(
+            warnings(&node.agent)[0].contains("its agent is dead"),
+            "{:?}",
+            warnings(&node.agent)
+        );
         // And one beside it is none of this.
         let beside = new_cgroup();
         drop(Agent::start(beside.path(), &[]));
@@ -145,7 +173,9 @@ fn a_cgroup_that_is_removed_and_made_again_is_followed() {
         let agent = Agent::start(beside.path(), &[]);
         assert!(warnings(&agent).is_empty());
         fs::remove_dir(beside.path()).expect("remove the cgroup");
-        eventually("its removal is told", || warnings(&agent).iter().any(|w| w.contains("is gone")).then_some(()));
+        eventually("its removal is told", || {
+            warnings(&agent).iter().any(|w| w.contains("is gone")).then_some(())
+        });
         agent.has_logged("is gone", 1);
         fs::create_dir(beside.path()).expect("make it again");
         fs::write(beside.path().join("cgroup.type"), "threaded").expect("as it was");

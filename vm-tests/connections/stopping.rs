@@ -11,10 +11,13 @@ use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};
 use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{both_ways, by_tcp, direct, direct_all, exchange, receive, receive_to_end, send};
+use crate::harness::traffic::{
+    both_ways, by_tcp, direct, direct_all, exchange, receive, receive_to_end, send,
+};
 use crate::harness::{SetOnDrop, eventually, share_of};
 
-const PATHS: [Path; 4] = [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
+const PATHS: [Path; 4] =
+    [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];
 /// Less than a receiver lets a lane redirect in any case.
 const UNREAD: u64 = 20_000;
 
@@ -57,7 +60,11 @@ fn a_stop_waits_for_nobody_and_loses_nothing() {
         let begun = Instant::now();
         node.agent.stop();
         // A guest that is emulated has no such times.
-        assert!(begun.elapsed() < Duration::from_secs(3) || share_of(100) < 100, "it took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(3) || share_of(100) < 100,
+            "it took {:?}",
+            begun.elapsed()
+        );
         for pair in &pairs {
             let end = write_more(pair, 10_000);
             read_the_rest(pair, end);
@@ -120,7 +127,9 @@ fn a_killed_agent_disturbs_no_traffic_and_detach_removes_what_it_left_without_lo
         let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
         let progress = |by: u64| {
             let goal = rounds.load(Ordering::Relaxed) + by;
-            eventually("traffic goes on", || (rounds.load(Ordering::Relaxed) >= goal).then_some(()));
+            eventually("traffic goes on", || {
+                (rounds.load(Ordering::Relaxed) >= goal).then_some(())
+            });
         };
         let busy = [LOOPBACK, VETH].map(|path| node.pair(path));
         direct_all(&node, &busy);
@@ -172,7 +181,9 @@ fn a_stop_under_load_loses_nothing() {
                 for pair in &pairs {
                     scope.spawn(|| both_ways(pair, 26, share_of(64 << 20) as u64, 100_000));
                 }
-                eventually("the transfers go both ways", || (by_tcp(&pairs[0]) > before).then_some(()));
+                eventually("the transfers go both ways", || {
+                    (by_tcp(&pairs[0]) > before).then_some(())
+                });
                 node.agent.stop();
             });
             for pair in &pairs {

@@ -36,7 +36,10 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
     let hole = Hole::new();
     if call == Call::Receive {
         put(&pair.client, b"M1M1");
-        assert!(wait_within(&pair.server, PollFlags::POLLIN, HANG), "the first message has not arrived");
+        assert!(
+            wait_within(&pair.server, PollFlags::POLLIN, HANG),
+            "the first message has not arrived"
+        );
     }
     std::thread::scope(|scope| {
         let hole = &hole;
@@ -79,8 +82,8 @@ fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
 fn nothing_is_lost_when(act: impl Fn(&mut Node) + Sync) {
     for call in [Call::Receive, Call::Send] {
         let mut node = Node::start_on(new_bed(), &[]);
-        let [tcp, direct] =
-            [Carrier::Tcp, Carrier::Shunt].map(|carrier| Ground { node: &node, carrier }.open_settled(LOOPBACK));
+        let [tcp, direct] = [Carrier::Tcp, Carrier::Shunt]
+            .map(|carrier| Ground { node: &node, carrier }.open_settled(LOOPBACK));
         while_held(&tcp, call, || {});
         eprintln!("a receiver in {call:?}");
         while_held(&direct, call, || act(&mut node));
@@ -127,7 +130,8 @@ fn stops_and_starts_under_small_messages_both_ways_lose_nothing() {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let stopped = SetOnDrop(&stop);
-            let talks: Vec<_> = pairs.iter().map(|pair| scope.spawn(|| talk(pair, &stop))).collect();
+            let talks: Vec<_> =
+                pairs.iter().map(|pair| scope.spawn(|| talk(pair, &stop))).collect();
             for _ in 0..3 {
                 std::thread::sleep(Duration::from_millis(300));
                 node.agent.stop();

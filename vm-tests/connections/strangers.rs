@@ -90,7 +90,10 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
                         let listener = if server_is_on_the_node {
                             node.in_server(|| listen(server_ip))
                         } else {
-                            node.bed.server().run(|| listen(server_ip)).expect("enter the server's namespace")
+                            node.bed
+                                .server()
+                                .run(|| listen(server_ip))
+                                .expect("enter the server's namespace")
                         };
                         let client = node.in_client(|| dial(client_ip, server_ip));
                         Pair { client, server: accept(&listener) }
@@ -117,14 +120,17 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
                         receive(&attacker.client, OWN, at..at + 1000, 1000);
                         at += 1000;
                     };
-                    // The attacker's own connection is accelerated, so there is something to confuse.
+                    // The attacker's own connection is accelerated, so there is something to
+                    // confuse.
                     let goal = paired + 1 + u64::from(server_is_on_the_node);
                     eventually("all are enrolled that could be", || {
                         talk();
                         (node.stats().counter("paired") >= goal).then_some(())
                     });
                     (0..100).for_each(|_| talk());
-                    for mut end in [&attacker.client, &attacker.server, &victim.client, &victim.server] {
+                    for mut end in
+                        [&attacker.client, &attacker.server, &victim.client, &victim.server]
+                    {
                         let more = end.read(&mut [0; 1000]).expect_err("nothing more was sent");
                         assert_eq!(more.kind(), ErrorKind::WouldBlock);
                     }
@@ -142,7 +148,10 @@ fn a_socket_with_the_same_addresses_in_another_namespace_never_gets_a_victims_by
 fn a_response_never_reaches_another_connection_when_ports_are_reused() {
     isolated(|| {
         let node = Node::start();
-        node.bed.client().set_sysctl("net/ipv4/ip_local_port_range", "20001 20032").expect("leave few ports");
+        node.bed
+            .client()
+            .set_sysctl("net/ipv4/ip_local_port_range", "20001 20032")
+            .expect("leave few ports");
         let service = node.listen(LOOPBACK);
         /// In what time most connections are enrolled.
         const ENROLLED: Duration = Duration::from_millis(40);
@@ -150,7 +159,8 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
         let target = service.target;
         thread::scope(|scope| {
             scope.spawn(|| {
-                // Sockets whose client has gone, and whose port a new client has taken, stay open for a while.
+                // Sockets whose client has gone, and whose port a new client has taken, stay open
+                // for a while.
                 let mut old = std::collections::VecDeque::new();
                 for _ in 0..connections {
                     let server = service.accept();
@@ -198,13 +208,17 @@ fn exchanges_in_both_tenants_at_once_stay_apart() {
                 namespace.run(|| {
                     node.bed.cgroup().enter().expect("enter the cgroup");
                     let listener = listen(IpAddr::V4(Bed::SERVER_V4));
-                    repeat(&listener, 0x0a, || dial(IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4)));
+                    repeat(&listener, 0x0a, || {
+                        dial(IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4))
+                    });
                 })
             });
             scope.spawn(|| {
                 let listener = node.in_server(|| listen(IpAddr::V4(Bed::SERVER_V4)));
                 node.in_client(|| {
-                    repeat(&listener, 0x0b, || dial(IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4)));
+                    repeat(&listener, 0x0b, || {
+                        dial(IpAddr::V4(Bed::CLIENT_V4), IpAddr::V4(Bed::SERVER_V4))
+                    });
                 });
             });
         });

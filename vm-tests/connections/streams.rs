@@ -5,7 +5,9 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{Ground, over_tcp_and_shunt, put_pattern, small_talk, take_pattern, take_to_end};
+use crate::harness::nonblocking::{
+    Ground, over_tcp_and_shunt, put_pattern, small_talk, take_pattern, take_to_end,
+};
 use crate::harness::path::{LOOPBACK, Path, VETH};
 use crate::harness::pattern::Tape;
 use crate::harness::share_of;

@@ -54,7 +54,10 @@ fn sender(stream: &TcpStream, pattern: Tape, until: Instant) -> u64 {
                 Ok(0) => panic!("a send of {} bytes at {sent} returned 0", length - at),
                 Ok(taken) => (at, sent) = (at + taken, sent + taken as u64),
                 Err(Errno::EAGAIN) => {
-                    assert!(wait_within(stream, PollFlags::POLLOUT, HANG), "no room for {HANG:?} at byte {sent}");
+                    assert!(
+                        wait_within(stream, PollFlags::POLLOUT, HANG),
+                        "no room for {HANG:?} at byte {sent}"
+                    );
                 }
                 Err(error) => panic!("send at byte {sent}: {error}"),
             }
@@ -79,8 +82,11 @@ enum Waiting {
 impl Waiting {
     fn of(stream: &TcpStream, kind: usize) -> Self {
         let epoll = |flags| {
-            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
-            epoll.add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | flags, 0)).expect("register");
+            let epoll =
+                Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("make an epoll instance");
+            epoll
+                .add(stream.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | flags, 0))
+                .expect("register");
             epoll
         };
         match kind % 3 {
@@ -181,8 +187,16 @@ fn life(pair: &Pair, seed: u64, time: Duration, read_bytes: &AtomicU64) {
         let sent_back = scope.spawn(move || sender(&pair.server, back, other));
         let read = scope.spawn(move || receiver(&pair.server, there, read_bytes));
         let read_back = receiver(&pair.client, back, read_bytes);
-        assert_eq!(read.join().expect("a reader"), sent.join().expect("a sender"), "the client's bytes, seed {seed}");
-        assert_eq!(read_back, sent_back.join().expect("a sender"), "the server's bytes, seed {seed}");
+        assert_eq!(
+            read.join().expect("a reader"),
+            sent.join().expect("a sender"),
+            "the client's bytes, seed {seed}"
+        );
+        assert_eq!(
+            read_back,
+            sent_back.join().expect("a sender"),
+            "the server's bytes, seed {seed}"
+        );
     });
 }
 

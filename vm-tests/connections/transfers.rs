@@ -18,8 +18,8 @@ use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
 use crate::harness::pattern::{Dice, Pattern};
 use crate::harness::socket::reset;
 use crate::harness::traffic::{
-    both_ways, by_tcp, direct, expect_end, once_ready, over_every_path, read_exactly, receive, receive_to_end, send,
-    until_direct, write,
+    both_ways, by_tcp, direct, expect_end, once_ready, over_every_path, read_exactly, receive,
+    receive_to_end, send, until_direct, write,
 };
 use crate::harness::{PATIENCE, share_of};
 
@@ -32,7 +32,8 @@ fn a_large_transfer_each_way_at_once_arrives_whole_over_every_path() {
             direct(&node, &pair);
             let length = share_of(32 << 20) as u64;
             both_ways(&pair, 3, length, 256 << 10);
-            // How much of it is direct depends on whether the readers keep up; what comes after it is again.
+            // How much of it is direct depends on whether the readers keep up; what comes after it
+            // is again.
             direct(&node, &pair);
         });
     });
@@ -41,7 +42,8 @@ fn a_large_transfer_each_way_at_once_arrives_whole_over_every_path() {
 #[test]
 fn a_large_transfer_arrives_whole_while_lanes_keep_changing_between_direct_and_tcp() {
     isolated(|| {
-        // A refresh each second, and a reader that falls behind: both gates close and open again and again.
+        // A refresh each second, and a reader that falls behind: both gates close and open again
+        // and again.
         let node = Node::start_with(&["--refresh", "1"]);
         for path in [LOOPBACK, VETH, REDIRECT] {
             let pair = node.pair(path);
@@ -60,7 +62,10 @@ fn a_large_transfer_arrives_whole_while_lanes_keep_changing_between_direct_and_t
                     at = end;
                 }
             });
-            assert!(node.redirected() > redirected && by_tcp(&pair) > sent_by_tcp, "the lane never changed");
+            assert!(
+                node.redirected() > redirected && by_tcp(&pair) > sent_by_tcp,
+                "the lane never changed"
+            );
         }
     });
 }
@@ -73,12 +78,14 @@ fn many_small_connections_deliver_what_was_sent_before_each_kind_of_close() {
             let service = node.listen(path);
             let connections = share_of(200) as u64;
             // Some are direct, most are closed before they could be.
-            let warm: Vec<Pair> =
-                (0..16).map(|_| Pair { client: node.connect(&service), server: service.accept() }).collect();
+            let warm: Vec<Pair> = (0..16)
+                .map(|_| Pair { client: node.connect(&service), server: service.accept() })
+                .collect();
             until_direct(&node.agent, &warm);
             node.in_client(|| {
                 let mut dice = Dice(6);
-                let cold = (0..connections).map(|_| Pair { client: service.connect(), server: service.accept() });
+                let cold = (0..connections)
+                    .map(|_| Pair { client: service.connect(), server: service.accept() });
                 for (pair, seed) in warm.into_iter().chain(cold).zip(0..) {
                     let (there, back) = (Pattern { seed }, Pattern { seed: !seed });
                     let (request, response) = (dice.below(8192) as u64, dice.below(8192) as u64);
@@ -105,7 +112,8 @@ fn many_small_connections_deliver_what_was_sent_before_each_kind_of_close() {
                             assert_eq!(receive_to_end(&pair.client, back, 0), (response, Ok(())));
                             assert_eq!(receive_to_end(&pair.server, there, 0), (request, Ok(())));
                         }
-                        // The server answers and closes; the client closes in turn and only then does the test look.
+                        // The server answers and closes; the client closes in turn and only then
+                        // does the test look.
                         _ => {
                             receive(&pair.server, there, 0..request, 4096);
                             send(&pair.server, back, 0..response, 4096);
@@ -132,7 +140,8 @@ fn a_response_sent_before_close_outlives_the_connection_until_it_is_read() {
             send(&pair.server, back, 0..200_000, 50_000);
             pair.client.shutdown(Shutdown::Write).expect("shut down");
             pair.server.shutdown(Shutdown::Write).expect("shut down");
-            // Both ends have sent and received a FIN: there is no connection left, only what was not read.
+            // Both ends have sent and received a FIN: there is no connection left, only what was
+            // not read.
             node.stats();
             assert_eq!(receive_to_end(&pair.client, back, 0), (200_000, Ok(())));
             assert_eq!(receive_to_end(&pair.server, there, 0), (200_000, Ok(())));
@@ -174,7 +183,8 @@ fn a_slow_reader_gets_everything_that_a_writer_sends_who_waits_for_room() {
                 let (tell, told) = std::sync::mpsc::channel();
                 let client = &pair.client;
                 scope.spawn(move || {
-                    tell.send(crate::harness::thread_state::Thread::current()).expect("tell the thread");
+                    tell.send(crate::harness::thread_state::Thread::current())
+                        .expect("tell the thread");
                     send(client, pattern, 0..length, 64 << 10);
                 });
                 // Not before the writer waits for the reader.
@@ -192,7 +202,8 @@ const HEADER: usize = 10;
 fn records_that_eight_threads_write_to_one_socket_stay_whole_and_in_each_threads_order() {
     isolated(|| {
         const WRITERS: u16 = 8;
-        // Less than any socket buffer: TCP itself splits a record between two writers when one has to wait in the middle of it.
+        // Less than any socket buffer: TCP itself splits a record between two writers when one has
+        // to wait in the middle of it.
         const WINDOW: usize = 16 << 10;
         let node = Node::start_with(&["--refresh", "1"]);
         for path in [LOOPBACK, VETH] {
@@ -211,7 +222,9 @@ fn records_that_eight_threads_write_to_one_socket_stay_whole_and_in_each_threads
                             let (bytes, room) = in_flight;
                             let guard = bytes.lock().expect("the window");
                             let (mut guard, late) = room
-                                .wait_timeout_while(guard, PATIENCE, |bytes| *bytes + record.len() > WINDOW)
+                                .wait_timeout_while(guard, PATIENCE, |bytes| {
+                                    *bytes + record.len() > WINDOW
+                                })
                                 .expect("the window");
                             assert!(!late.timed_out(), "the reader does not read");
                             *guard += record.len();
@@ -274,8 +287,13 @@ fn a_file_sent_by_the_kernel_arrives_whole() {
                     let mut at = 0;
                     while at < length as i64 {
                         let left = length - at as usize;
-                        let send = |stream: &TcpStream| Ok(sendfile(stream, &file, Some(&mut at), left)?);
-                        assert_ne!(once_ready(&pair.client, PollFlags::POLLOUT, send).expect("send the file"), 0);
+                        let send =
+                            |stream: &TcpStream| Ok(sendfile(stream, &file, Some(&mut at), left)?);
+                        assert_ne!(
+                            once_ready(&pair.client, PollFlags::POLLOUT, send)
+                                .expect("send the file"),
+                            0
+                        );
                     }
                 });
                 receive(&pair.server, pattern, 0..length as u64, 100_000);

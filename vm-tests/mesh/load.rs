@@ -37,7 +37,8 @@ impl FromStr for Bodies {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (size, connections) = text.split_once('@').context("not of the form SIZE@CONNECTIONS, as in 100KiB@8")?;
+        let (size, connections) =
+            text.split_once('@').context("not of the form SIZE@CONNECTIONS, as in 100KiB@8")?;
         let size = size.parse::<ByteSize>().map_err(Error::msg)?;
         Ok(Self { size, connections: connections.parse().context("the number of connections")? })
     }
@@ -85,8 +86,12 @@ impl Load {
             Self::Answer(Bodies { size, connections }) => {
                 wrk(stage, connections, seconds, &format!("{ANSWERS}/{}", size.as_u64()), 0)
             }
-            Self::Upload(Bodies { size, connections }) => wrk(stage, connections, seconds, UPLOADS, size.as_u64()),
-            Self::Rate(rate) => stage.at(Host::Client, || steady::ask(rate, seconds)).expect("ask at a steady rate"),
+            Self::Upload(Bodies { size, connections }) => {
+                wrk(stage, connections, seconds, UPLOADS, size.as_u64())
+            }
+            Self::Rate(rate) => {
+                stage.at(Host::Client, || steady::ask(rate, seconds)).expect("ask at a steady rate")
+            }
         };
         assert!(answers.requests > 0 && answers.errors == 0, "{self}: {answers:?}");
         answers
@@ -101,5 +106,6 @@ fn wrk(stage: &Stage, connections: usize, seconds: u64, path: &str, body: u64) -
     wrk.arg(format!("http://{SERVER}:{PORT}/{path}")).arg("--").arg(body.to_string());
     let report = stage.run(Host::Client, wrk);
     let line = report.lines().find(|line| line.starts_with('{')).unwrap_or_default();
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("what wrk says cannot be understood: {error}: {report}"))
+    serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("what wrk says cannot be understood: {error}: {report}"))
 }

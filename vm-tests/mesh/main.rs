@@ -1,8 +1,9 @@
-//! A service mesh on one node, with and without shunt: real sidecars, real clients, and what a request takes.
+//! A service mesh on one node, with and without shunt: real sidecars, real clients, and what a
+//! request takes.
 //!
-//! The set-up is the one of the talk *Accelerate Service Mesh Network with eBPF*: `mesh` makes the pods, `rules` and `sidecar` what a mesh
-//! puts between them, `load` asks, `meter` counts, `report` tells. docs/mesh.md says what came out. `vm-tests/applications/install`
-//! installs the programs.
+//! The set-up is the one of the talk *Accelerate Service Mesh Network with eBPF*: `mesh` makes the
+//! pods, `rules` and `sidecar` what a mesh puts between them, `load` asks, `meter` counts, `report`
+//! tells. docs/mesh.md says what came out. `vm-tests/applications/install` installs the programs.
 
 #[allow(dead_code, reason = "`connections` needs the rest")]
 #[path = "../connections/harness/mod.rs"]
@@ -34,12 +35,14 @@ use mesh::{Kind, Mesh};
 use meter::Meter;
 use report::{Measured, Sample};
 
-/// How long a load runs before it is measured, in seconds: until the sidecars have opened their connections.
+/// How long a load runs before it is measured, in seconds: until the sidecars have opened their
+/// connections.
 const WARM_UP: u64 = 1;
 
 /// Measures a service mesh on one node by TCP and with shunt, in alternating rounds
 ///
-/// Each round makes new pods and starts new sidecars. It takes root; vm-tests/applications/install installs Envoy, nginx and wrk.
+/// Each round makes new pods and starts new sidecars. It takes root; vm-tests/applications/install
+/// installs Envoy, nginx and wrk.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench --bench mesh --")]
 struct Arguments {
@@ -85,7 +88,12 @@ fn main() -> Result<()> {
     let loads: Vec<Load> = connections.chain(rates).chain(answers).chain(uploads).collect();
     let mut all = Vec::new();
     for &mesh in &arguments.meshes {
-        all.extend(loads.iter().map(|&load| Measured { mesh, load, tcp: Vec::new(), shunt: Vec::new() }));
+        all.extend(loads.iter().map(|&load| Measured {
+            mesh,
+            load,
+            tcp: Vec::new(),
+            shunt: Vec::new(),
+        }));
     }
     for round in 0..arguments.rounds {
         for measured in all.chunks_mut(loads.len()) {
@@ -111,7 +119,12 @@ fn main() -> Result<()> {
 }
 
 /// All loads, one after the other, in one mesh.
-fn measure(loads: &mut [Measured], arguments: &Arguments, accelerated: bool, interrupt: &Interrupt) -> Result<()> {
+fn measure(
+    loads: &mut [Measured],
+    arguments: &Arguments,
+    accelerated: bool,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let sizes: Vec<_> = arguments.answers.iter().map(|answer| answer.size).collect();
     let running = Mesh::start(loads[0].mesh, arguments.workers, accelerated, &sizes);
     for measured in loads {

@@ -14,7 +14,8 @@ use crate::{rules, sidecar};
 /// The port that the service listens at.
 pub const PORT: u16 = 8080;
 
-/// The directory of the service with a file for each size of an answer, whose name is that size in bytes.
+/// The directory of the service with a file for each size of an answer, whose name is that size in
+/// bytes.
 pub const ANSWERS: &str = "answers";
 /// The path that bodies are sent to.
 pub const UPLOADS: &str = "uploads";
@@ -67,7 +68,10 @@ impl Mesh {
             .replace("UPLOADS", UPLOADS)
             .replace("KILOBYTE", &"x".repeat(1024));
         let configuration = stage.write("nginx.conf", configuration);
-        let nginx = command("nginx", ["-p".as_ref(), stage.directory(), "-c".as_ref(), configuration.as_path()]);
+        let nginx = command(
+            "nginx",
+            ["-p".as_ref(), stage.directory(), "-c".as_ref(), configuration.as_path()],
+        );
         let service = stage.serve(Host::Server, nginx, PORT);
         let mut sidecars = Vec::new();
         if kind != Kind::None {

@@ -10,7 +10,8 @@ use crate::stage::Stage;
 /// Counted since the pods were made.
 #[derive(Debug, Clone, Copy)]
 pub struct Meter {
-    /// Microseconds that everybody in the cgroup has run: the client, both sidecars and the service.
+    /// Microseconds that everybody in the cgroup has run: the client, both sidecars and the
+    /// service.
     pub cpu: u64,
     /// Packets on each of [`LEGS`].
     pub packets: [u64; LEGS.len()],
@@ -25,7 +26,8 @@ impl Meter {
         let (client, between) = packets(bed.client());
         let (service, _) = packets(bed.server());
         let path = bed.cgroup().path().join("cpu.stat");
-        let stat = fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+        let stat = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
         let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse().ok());
         let cpu = usage.unwrap_or_else(|| panic!("no usage_usec in {}: {stat}", path.display()));
         Self { cpu, packets: [client, between, service] }
@@ -43,16 +45,22 @@ impl Sub for Meter {
     }
 }
 
-/// What has passed a pod's loopback interface, where each packet is received once, and the one to the other pod, in both directions.
+/// What has passed a pod's loopback interface, where each packet is received once, and the one to
+/// the other pod, in both directions.
 fn packets(pod: &Namespace) -> (u64, u64) {
     let table = pod
-        .run(|| fs::read_to_string("/proc/thread-self/net/dev").expect("read the table of interfaces"))
+        .run(|| {
+            fs::read_to_string("/proc/thread-self/net/dev").expect("read the table of interfaces")
+        })
         .expect("enter the pod's namespace");
     let (mut own, mut other) = (0, 0);
-    // proc_pid_net(5): two lines of headings; then `name: bytes packets` and six more of what was received, and the same of what was sent.
+    // proc_pid_net(5): two lines of headings; then `name: bytes packets` and six more of what was
+    // received, and the same of what was sent.
     for line in table.lines().skip(2) {
-        let (name, counters) = line.split_once(':').unwrap_or_else(|| panic!("not an interface: {line}"));
-        let counters: Vec<u64> = counters.split_whitespace().filter_map(|counter| counter.parse().ok()).collect();
+        let (name, counters) =
+            line.split_once(':').unwrap_or_else(|| panic!("not an interface: {line}"));
+        let counters: Vec<u64> =
+            counters.split_whitespace().filter_map(|counter| counter.parse().ok()).collect();
         match name.trim() {
             "lo" => own += counters[1],
             _ => other += counters[1] + counters[9],

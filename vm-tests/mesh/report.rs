@@ -82,15 +82,24 @@ pub fn table(all: &[Measured]) -> String {
     for measured in all {
         if last.replace(measured.mesh) != Some(measured.mesh) {
             let bars = format!("{:<width$}1", "shunt/TCP", width = UNIT as usize - 1);
-            table +=
-                &format!("{}\n{:<17}{:>9}{:>9}{:>14}  {bars}\n", measured.mesh.describe(), "", "TCP", "shunt", "ratio");
+            table += &format!(
+                "{}\n{:<17}{:>9}{:>9}{:>14}  {bars}\n",
+                measured.mesh.describe(),
+                "",
+                "TCP",
+                "shunt",
+                "ratio"
+            );
         }
         table += &format!(" {}\n", measured.load);
         for (name, figure) in FIGURES {
             let Some(ratio) = measured.ratio(figure) else { continue };
             let median = |samples| quantity(Measured::median(samples, figure));
-            let spread =
-                if ratio.spread() < 0.995 { format!("±{:.0}%", ratio.spread() * 100.0) } else { "±>99%".into() };
+            let spread = if ratio.spread() < 0.995 {
+                format!("±{:.0}%", ratio.spread() * 100.0)
+            } else {
+                "±>99%".into()
+            };
             table += &format!(
                 "  {name:<15}{:>9}{:>9}{:>8.2} {spread:>5}  {}\n",
                 median(&measured.tcp),

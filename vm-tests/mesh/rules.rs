@@ -4,7 +4,8 @@ use crate::program::{command, finish};
 use crate::sidecar::{GROUP, INBOUND, OUTBOUND};
 use crate::stage::{Host, Stage};
 
-/// Redirects what the pod's application sends and what is sent to it, but not what the sidecar itself sends.
+/// Redirects what the pod's application sends and what is sent to it, but not what the sidecar
+/// itself sends.
 pub fn redirect(stage: &Stage, pod: Host) {
     for rule in [
         "OUTPUT -s 127.0.0.6/32 -o lo -j RETURN".to_owned(),

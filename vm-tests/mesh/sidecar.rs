@@ -4,8 +4,8 @@ use crate::harness::eventually;
 use crate::program::{Running, command, finish};
 use crate::stage::{Host, Stage};
 
-/// The group that Envoy runs as, whose connections are not redirected. Istio excludes the user 1337 as well; the group alone lets Envoy
-/// be started from where `install` has put it, in root's home.
+/// The group that Envoy runs as, whose connections are not redirected. Istio excludes the user 1337
+/// as well; the group alone lets Envoy be started from where `install` has put it, in root's home.
 pub const GROUP: u32 = 1337;
 
 /// Where the rules send what the pod's application sends, and what others send to it.
@@ -38,7 +38,8 @@ const CERTIFICATES: &str = "{ tls_certificates: [{ certificate_chain: { filename
 
 /// Makes the certificate that both sidecars prove themselves by.
 pub fn certify(stage: &Stage) {
-    let mut openssl = command("openssl", "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mesh".split(' '));
+    let mut openssl =
+        command("openssl", "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mesh".split(' '));
     openssl.arg("-keyout").arg(stage.file("key")).arg("-out").arg(stage.file("pem"));
     finish(openssl);
 }
@@ -47,10 +48,13 @@ pub fn certify(stage: &Stage) {
 pub fn start(stage: &Stage, pod: Host, workers: usize, mtls: bool) -> Running {
     use std::os::unix::process::CommandExt;
     let configuration = stage.write(&format!("sidecar-{pod:?}.yaml"), configuration(stage, mtls));
-    let mut envoy = command("envoy", ["--use-dynamic-base-id", "--log-level", "warn", "--concurrency"]);
+    let mut envoy =
+        command("envoy", ["--use-dynamic-base-id", "--log-level", "warn", "--concurrency"]);
     envoy.arg(workers.to_string()).arg("-c").arg(configuration).gid(GROUP);
     let running = stage.serve(pod, envoy, OUTBOUND);
-    eventually("the sidecar listens for what others send", || stage.listens(pod, INBOUND).then_some(()));
+    eventually("the sidecar listens for what others send", || {
+        stage.listens(pod, INBOUND).then_some(())
+    });
     running
 }
 

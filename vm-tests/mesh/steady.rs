@@ -1,6 +1,7 @@
 //! Requests at a fixed rate, which wrk cannot send: one thread, and connections that take turns.
 //!
-//! A request counts from when it was due, so that those that had to wait for a slow one count in full.
+//! A request counts from when it was due, so that those that had to wait for a slow one count in
+//! full.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,7 +27,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks `rate` times a second for so many seconds, from the calling thread's namespace.
 pub fn ask(rate: u32, seconds: u64) -> io::Result<Answers> {
-    let mut connections = (0..CONNECTIONS).map(|_| Connection::open()).collect::<io::Result<Vec<_>>>()?;
+    let mut connections =
+        (0..CONNECTIONS).map(|_| Connection::open()).collect::<io::Result<Vec<_>>>()?;
     let mut idle: VecDeque<usize> = (0..CONNECTIONS).collect();
     let mut times = Histogram::<u64>::new(3).map_err(io::Error::other)?;
     let interval = Duration::from_secs(1) / rate.max(1);
@@ -39,7 +41,11 @@ pub fn ask(rate: u32, seconds: u64) -> io::Result<Answers> {
             connections[next].ask(due)?;
             due += interval;
         }
-        let wait = if due < end && !idle.is_empty() { due.saturating_duration_since(Instant::now()) } else { LIMIT };
+        let wait = if due < end && !idle.is_empty() {
+            due.saturating_duration_since(Instant::now())
+        } else {
+            LIMIT
+        };
         for ready in readable(&connections, wait)? {
             if let Some(asked) = connections[ready].read()? {
                 times.record(asked.elapsed().as_nanos() as u64).map_err(io::Error::other)?;
@@ -47,7 +53,10 @@ pub fn ask(rate: u32, seconds: u64) -> io::Result<Answers> {
             }
         }
         if due + LIMIT < Instant::now() {
-            return Err(io::Error::new(ErrorKind::TimedOut, format!("an answer did not come within {LIMIT:?}")));
+            return Err(io::Error::new(
+                ErrorKind::TimedOut,
+                format!("an answer did not come within {LIMIT:?}"),
+            ));
         }
     }
     let quantile = |share| times.value_at_quantile(share) as f64 / 1000.0;
@@ -63,8 +72,10 @@ pub fn ask(rate: u32, seconds: u64) -> io::Result<Answers> {
 }
 
 fn readable(connections: &[Connection], wait: Duration) -> io::Result<Vec<usize>> {
-    let mut polled: Vec<_> =
-        connections.iter().map(|connection| PollFd::new(connection.socket.as_fd(), PollFlags::POLLIN)).collect();
+    let mut polled: Vec<_> = connections
+        .iter()
+        .map(|connection| PollFd::new(connection.socket.as_fd(), PollFlags::POLLIN))
+        .collect();
     ppoll(&mut polled, Some(wait.into()), None)?;
     Ok((0..connections.len()).filter(|&index| polled[index].any() == Some(true)).collect())
 }
@@ -115,9 +126,12 @@ impl Connection {
 
 /// Whether an answer is complete, by its Content-Length. One that is not good is an error.
 fn is_whole(answer: &[u8]) -> io::Result<bool> {
-    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(false) };
+    let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return Ok(false);
+    };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
     match length.filter(|_| head.starts_with("http/1.1 200 ")) {
         Some(length) => Ok(answer.len() >= end + 4 + length),
         None => Err(io::Error::new(ErrorKind::InvalidData, head)),

@@ -1,4 +1,5 @@
-//! What operators look with, for real: Prometheus scrapes an agent, promtool judges what it scrapes, and a terminal shows `shunt top`.
+//! What operators look with, for real: Prometheus scrapes an agent, promtool judges what it
+//! scrapes, and a terminal shows `shunt top`.
 //!
 //! Needs prometheus and tmux, and says so where they are missing.
 
@@ -27,7 +28,8 @@ fn tool(name: &str, package: &str) -> Command {
 }
 
 fn checked(output: Output) -> String {
-    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    let [out, err] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{}\n{out}{err}", output.status);
     out
 }
@@ -61,7 +63,8 @@ impl Drop for Running {
 fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() {
     isolated(|| {
         let port = free_port();
-        let node = Node::start_with(&["--refresh", "3600", "--metrics", &format!("127.0.0.1:{port}")]);
+        let node =
+            Node::start_with(&["--refresh", "3600", "--metrics", &format!("127.0.0.1:{port}")]);
         let pair = node.pair(LOOPBACK);
         direct(&node, &pair);
 
@@ -75,15 +78,20 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
             .expect("run promtool");
         promtool.stdin.take().expect("its stdin").write_all(text.as_bytes()).expect("write to it");
         assert_eq!(checked(promtool.wait_with_output().expect("its end")), "");
-        assert!(get(port, "/metrics", "application/openmetrics-text").expect("a scrape").ends_with("# EOF\n"));
+        assert!(
+            get(port, "/metrics", "application/openmetrics-text")
+                .expect("a scrape")
+                .ends_with("# EOF\n")
+        );
         for probe in ["/healthz", "/livez"] {
             assert_eq!(get(port, probe, "*/*").as_deref(), Some("ok\n"));
         }
 
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("prometheus.yml");
-        let scrape =
-            format!("[{{job_name: shunt, scrape_interval: 1s, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]");
+        let scrape = format!(
+            "[{{job_name: shunt, scrape_interval: 1s, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]"
+        );
         std::fs::write(&config, format!("scrape_configs: {scrape}\n")).expect("write");
         let api = free_port();
         let _prometheus = Running(
@@ -105,7 +113,10 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
         let names = ask("/api/v1/label/__name__/values").expect("names");
         for (name, kind, _) in METRICS {
             let series = format!("{name}{}", if *kind == "counter" { "_total" } else { "" });
-            assert!(names["data"].as_array().expect("a list").contains(&series.as_str().into()), "{series}: {names}");
+            assert!(
+                names["data"].as_array().expect("a list").contains(&series.as_str().into()),
+                "{series}: {names}"
+            );
         }
         let direct = node.stats().counter("direct_messages") as f64;
         assert!(direct > 0.0);
@@ -122,7 +133,13 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
 fn the_alerts_are_rules_and_fire_when_they_are_to() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus");
     for arguments in [["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]] {
-        checked(tool("promtool", "prometheus").args(arguments).current_dir(folder).output().expect("run promtool"));
+        checked(
+            tool("promtool", "prometheus")
+                .args(arguments)
+                .current_dir(folder)
+                .output()
+                .expect("run promtool"),
+        );
     }
 }
 
@@ -131,7 +148,11 @@ struct Screen(String);
 
 impl Screen {
     fn run(&self, arguments: &[&str]) -> Output {
-        tool("tmux", "tmux").args(["-L", &self.0, "-f", "/dev/null"]).args(arguments).output().expect("run tmux")
+        tool("tmux", "tmux")
+            .args(["-L", &self.0, "-f", "/dev/null"])
+            .args(arguments)
+            .output()
+            .expect("run tmux")
     }
 
     /// What is on the screen once it has this.
@@ -180,7 +201,11 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
         };
         let sum = sum_under("before");
         let run = |ended_by: &dyn Fn()| {
-            screen.press(&format!("clear; {} top --name {}", harness::agent::SHUNT, node.agent.name()));
+            screen.press(&format!(
+                "clear; {} top --name {}",
+                harness::agent::SHUNT,
+                node.agent.name()
+            ));
             screen.press("Enter");
             screen.shows("1 flows");
             ended_by();
@@ -193,7 +218,13 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
         };
         run(&|| {
             let picture = screen.shows("CLIENT");
-            assert!(picture.lines().nth(2).is_some_and(|line| line.contains("DIRECT PER SECOND WHY NOT")), "{picture}");
+            assert!(
+                picture
+                    .lines()
+                    .nth(2)
+                    .is_some_and(|line| line.contains("DIRECT PER SECOND WHY NOT")),
+                "{picture}"
+            );
             assert!(picture.contains("client: "), "{picture}");
             screen.press("s");
             screen.shows("by direct share");
@@ -211,7 +242,10 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
             checked(screen.run(&["resize-window", "-t", "top", "-x", "120", "-y", "12"]));
             eventually("the picture has the new size", || {
                 let picture = checked(screen.run(&["capture-pane", "-p", "-t", "top"]));
-                picture.lines().any(|line| line.chars().filter(|c| *c == '─').count() == 120).then_some(())
+                picture
+                    .lines()
+                    .any(|line| line.chars().filter(|c| *c == '─').count() == 120)
+                    .then_some(())
             });
             checked(screen.run(&["resize-window", "-t", "top", "-x", "80", "-y", "24"]));
             screen.press("q");
@@ -222,11 +256,20 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
             // The very process that runs in this terminal, and no other.
             let tty = checked(screen.run(&["display-message", "-p", "-t", "top", "#{pane_tty}"]));
             let tty = tty.trim().trim_start_matches("/dev/").to_owned();
-            let processes =
-                checked(Command::new("ps").args(["-t", &tty, "-o", "pid=,args="]).output().expect("run ps"));
-            let line = processes.lines().find(|line| line.trim_end().ends_with(&top)).expect("the process");
-            let pid = line.split_whitespace().next().expect("its number").parse().expect("a number");
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).expect("end it");
+            let processes = checked(
+                Command::new("ps").args(["-t", &tty, "-o", "pid=,args="]).output().expect("run ps"),
+            );
+            let line = processes
+                .lines()
+                .find(|line| line.trim_end().ends_with(&top))
+                .expect("the process");
+            let pid =
+                line.split_whitespace().next().expect("its number").parse().expect("a number");
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGTERM,
+            )
+            .expect("end it");
         });
         drop(pair);
     });

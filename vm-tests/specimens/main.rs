@@ -1,4 +1,5 @@
-//! Tests with known outcomes, run in a guest to see whether each is recognised. They are no tests of anything.
+//! Tests with known outcomes, run in a guest to see whether each is recognised. They are no tests
+//! of anything.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -8,7 +9,11 @@ use std::time::Duration;
 /// One of these crashes the kernel it runs on.
 fn only_in_a_guest() {
     let first = fs::read_link("/proc/1/exe").expect("see what the first process is (as root)");
-    assert!(first.ends_with("virtme-ng-init"), "this is not a guest of the kernel matrix, but of {}", first.display());
+    assert!(
+        first.ends_with("virtme-ng-init"),
+        "this is not a guest of the kernel matrix, but of {}",
+        first.display()
+    );
 }
 
 fn tell_kernel(message: &str) {
@@ -36,7 +41,12 @@ fn c_is_never_done_nor_is_what_it_started() {
         let own = std::env::current_exe().expect("the path of this binary");
         let this = ["c_is_never_done_nor_is_what_it_started", "--exact"];
         // In a process group of its own, where a signal to that of its parent does not reach it.
-        Command::new(own).args(this).env(CHILD, "").process_group(0).spawn().expect("start another process");
+        Command::new(own)
+            .args(this)
+            .env(CHILD, "")
+            .process_group(0)
+            .spawn()
+            .expect("start another process");
     }
     std::thread::sleep(Duration::from_secs(3600));
 }
@@ -46,9 +56,11 @@ fn d_finds_nothing_running_that_was_left_by_others() {
     only_in_a_guest();
     let own = std::env::current_exe().expect("the path of this binary");
     let processes = fs::read_dir("/proc").expect("read /proc").flatten();
-    let same = processes.filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own));
+    let same = processes
+        .filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own));
     // The links of threads, /proc/self and /proc/thread-self, lead to this process as well.
-    let numbers: Vec<_> = same.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect();
+    let numbers: Vec<_> =
+        same.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect();
     assert_eq!(numbers, [std::process::id()], "others are running");
 }
 

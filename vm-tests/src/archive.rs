@@ -1,5 +1,5 @@
-//! Kernels in the Debian archive, through an apt of our own: its lists, its keys, its settings; the machine's apt is
-//! only asked how it reaches the network.
+//! Kernels in the Debian archive, through an apt of our own: its lists, its keys, its settings; the
+//! machine's apt is only asked how it reaches the network.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -14,8 +14,8 @@ use crate::tools::{self, KEYRING};
 /// The kernels made for virtual machines: small, with everything that a guest has.
 const FLAVOUR: &str = "-cloud-amd64";
 
-/// The packages that together are a kernel. Until 6.18 the image has everything; later ones are split, and what modules
-/// are built in is told by the base.
+/// The packages that together are a kernel. Until 6.18 the image has everything; later ones are
+/// split, and what modules are built in is told by the base.
 const PARTS: &[&str] = &["linux-base-", "linux-binary-", "linux-modules-", "linux-image-"];
 
 /// A package that the archive has.
@@ -28,12 +28,13 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The kernel release in the name of an image or binary package, without those that only point to others
-    /// (`linux-image-6.1-cloud-amd64`).
+    /// The kernel release in the name of an image or binary package, without those that only point
+    /// to others (`linux-image-6.1-cloud-amd64`).
     fn release(&self) -> Option<&str> {
         let release = PARTS.iter().find_map(|part| self.package.strip_prefix(part))?;
         let number = release.strip_suffix(FLAVOUR)?;
-        (number.starts_with(|first: char| first.is_ascii_digit()) && number.matches('.').count() >= 2)
+        (number.starts_with(|first: char| first.is_ascii_digit())
+            && number.matches('.').count() >= 2)
             .then_some(release)
     }
 
@@ -64,7 +65,8 @@ impl Apt {
     /// When its files cannot be written.
     pub fn new(root: &Path, mirror: &Mirror, suites: &[String]) -> Result<Self> {
         for folder in ["state/lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(root.join(folder)).with_context(|| format!("make {folder} in {}", root.display()))?;
+            fs::create_dir_all(root.join(folder))
+                .with_context(|| format!("make {folder} in {}", root.display()))?;
         }
         let write = |name: &str, contents: &str| -> Result<PathBuf> {
             let path = root.join(name);
@@ -73,12 +75,20 @@ impl Apt {
         };
         // As if nothing were installed.
         let status = write("state/status", "")?;
-        let lines = suites
-            .iter()
-            .map(|suite| format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", mirror.of_suite(suite)));
+        let lines = suites.iter().map(|suite| {
+            format!(
+                "deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n",
+                mirror.of_suite(suite)
+            )
+        });
         let sources = write("sources.list", &lines.collect::<String>())?;
         // Proxies and the like.
-        let network = tools::run(tools::command("apt-config")?.args(["dump", "--format", "%F \"%v\";%n", "Acquire"]))?;
+        let network = tools::run(tools::command("apt-config")?.args([
+            "dump",
+            "--format",
+            "%F \"%v\";%n",
+            "Acquire",
+        ]))?;
         let settings = format!(
             "{network}\n\
              Dir::State \"{root}/state\";\n\
@@ -128,14 +138,17 @@ impl Apt {
         let names = tools::run(self.command("apt-cache")?.args(["pkgnames", "linux-"]))?;
         let mut names: Vec<&str> = names
             .lines()
-            .filter(|name| name.ends_with(FLAVOUR) && PARTS.iter().any(|part| name.starts_with(part)))
+            .filter(|name| {
+                name.ends_with(FLAVOUR) && PARTS.iter().any(|part| name.starts_with(part))
+            })
             .collect();
         // Given in the order of a hash table.
         names.sort_unstable();
         if names.is_empty() {
             return Ok(vec![]);
         }
-        let stanzas = tools::run(self.command("apt-cache")?.args(["show", "--no-all-versions"]).args(names))?;
+        let stanzas =
+            tools::run(self.command("apt-cache")?.args(["show", "--no-all-versions"]).args(names))?;
         Ok(offers_in(&stanzas))
     }
 
@@ -147,10 +160,18 @@ impl Apt {
         // In a folder of its own, so that there is no doubt which file it is.
         let arriving = tempfile::tempdir_in(folder).context("make a folder for the download")?;
         let wanted = format!("{}={}", offer.package, offer.version);
-        tools::run(self.command("apt-get")?.args(["download", "--quiet", &wanted]).current_dir(arriving.path()))?;
+        tools::run(
+            self.command("apt-get")?
+                .args(["download", "--quiet", &wanted])
+                .current_dir(arriving.path()),
+        )?;
         let mut files = fs::read_dir(arriving.path()).context("look at the download")?;
         let Some(Ok(file)) = files.next() else { bail!("apt-get download {wanted} left no file") };
-        let name = file.file_name().into_string().ok().with_context(|| format!("{wanted} has a strange file name"))?;
+        let name = file
+            .file_name()
+            .into_string()
+            .ok()
+            .with_context(|| format!("{wanted} has a strange file name"))?;
         fs::rename(file.path(), folder.join(&name)).with_context(|| format!("keep {name}"))?;
         Ok(name)
     }
@@ -158,11 +179,15 @@ impl Apt {
 
 fn offers_in(stanzas: &str) -> Vec<Offer> {
     let field = |stanza: &str, name: &str| {
-        stanza.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.trim().to_owned()))
+        stanza
+            .lines()
+            .find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.trim().to_owned()))
     };
     stanzas
         .split("\n\n")
-        .filter_map(|stanza| Some(Offer { package: field(stanza, "Package")?, version: field(stanza, "Version")? }))
+        .filter_map(|stanza| {
+            Some(Offer { package: field(stanza, "Package")?, version: field(stanza, "Version")? })
+        })
         .collect()
 }
 
@@ -178,7 +203,9 @@ pub fn newest(
     let mut best: Option<&Offer> = None;
     for offer in offers.iter().filter(|offer| offer.is_of(series) && offer.release().is_some()) {
         if best.is_none_or(|best| best.version != offer.version)
-            && best.map_or(Ok(Ordering::Greater), |best| newer(&offer.version, &best.version))?.is_gt()
+            && best
+                .map_or(Ok(Ordering::Greater), |best| newer(&offer.version, &best.version))?
+                .is_gt()
         {
             best = Some(offer);
         }
@@ -215,15 +242,17 @@ mod tests {
 
     fn found(series: &str) -> Option<(String, Vec<String>)> {
         let found = newest(&offers_in(LIST), series, compare).expect("dpkg compares versions");
-        found.map(|found| (found.release, found.offers.into_iter().map(|offer| offer.package).collect()))
+        found.map(|found| {
+            (found.release, found.offers.into_iter().map(|offer| offer.package).collect())
+        })
     }
 
     #[test]
     fn the_newest_kernel_of_a_series_is_found_with_all_its_packages() {
         let image = "linux-image-6.1.0-56-cloud-amd64".to_owned();
         assert_eq!(found("6.1"), Some(("6.1.0-56-cloud-amd64".into(), vec![image])));
-        let parts =
-            ["linux-base-", "linux-binary-", "linux-modules-"].map(|part| format!("{part}7.3.4+deb13-cloud-amd64"));
+        let parts = ["linux-base-", "linux-binary-", "linux-modules-"]
+            .map(|part| format!("{part}7.3.4+deb13-cloud-amd64"));
         assert_eq!(found("7"), Some(("7.3.4+deb13-cloud-amd64".into(), parts.to_vec())));
         assert_eq!(found("5.10"), None);
     }

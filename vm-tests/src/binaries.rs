@@ -33,7 +33,13 @@ impl Binary {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut building = Command::new(cargo)
             .current_dir(workspace()?)
-            .args(["test", "--no-run", "--message-format=json-render-diagnostics", "--profile", PROFILE])
+            .args([
+                "test",
+                "--no-run",
+                "--message-format=json-render-diagnostics",
+                "--profile",
+                PROFILE,
+            ])
             .args(["--package", &tests.package, "--test", &tests.target])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -42,7 +48,10 @@ impl Binary {
         let stdout = building.stdout.take().context("read what cargo prints")?;
         let (mut path, mut companions) = (None, Vec::new());
         for message in Message::parse_stream(BufReader::new(stdout)) {
-            let Message::CompilerArtifact(artifact) = message.context("read what cargo prints")? else { continue };
+            let Message::CompilerArtifact(artifact) = message.context("read what cargo prints")?
+            else {
+                continue;
+            };
             let Some(executable) = artifact.executable else { continue };
             if artifact.target.is_test() && artifact.target.name == tests.target {
                 path = Some(executable.into_std_path_buf());
@@ -50,8 +59,14 @@ impl Binary {
                 companions.push(executable.into_std_path_buf());
             }
         }
-        ensure!(building.wait().context("wait for cargo")?.success(), "cargo cannot build {}, see above", tests.name);
-        let Some(path) = path else { bail!("cargo built no test {} in {}", tests.target, tests.package) };
+        ensure!(
+            building.wait().context("wait for cargo")?.success(),
+            "cargo cannot build {}, see above",
+            tests.name
+        );
+        let Some(path) = path else {
+            bail!("cargo built no test {} in {}", tests.target, tests.package)
+        };
         let list = tools::run(Command::new(&path).args(["--list", "--format", "terse"]))?;
         let found = names_in(&list);
         ensure!(!found.is_empty(), "{} has no tests", path.display());
@@ -72,7 +87,8 @@ fn names_in(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
 
-/// Whether a test ran and passed, by what libtest printed: a name that matches no test succeeds too.
+/// Whether a test ran and passed, by what libtest printed: a name that matches no test succeeds
+/// too.
 pub fn one_test_passed(output: &str) -> bool {
     output.lines().any(|line| line.starts_with("test result: ok. 1 passed; 0 failed; 0 ignored"))
 }
@@ -83,13 +99,17 @@ mod tests {
 
     #[test]
     fn tests_are_listed_and_benchmarks_are_not() {
-        assert_eq!(names_in("a::one: test\na::fast: benchmark\ntwo: test\n\n2 tests\n"), ["a::one", "two"]);
+        assert_eq!(
+            names_in("a::one: test\na::fast: benchmark\ntwo: test\n\n2 tests\n"),
+            ["a::one", "two"]
+        );
     }
 
     #[test]
     fn only_one_passed_test_counts_as_passed() {
-        let result =
-            |counts: &str| format!("\nrunning 1 test\n\ntest result: ok. {counts}; 0 measured; 9 filtered out");
+        let result = |counts: &str| {
+            format!("\nrunning 1 test\n\ntest result: ok. {counts}; 0 measured; 9 filtered out")
+        };
         assert!(one_test_passed(&result("1 passed; 0 failed; 0 ignored")));
         assert!(!one_test_passed(&result("0 passed; 0 failed; 0 ignored")));
         assert!(!one_test_passed(&result("0 passed; 0 failed; 1 ignored")));

@@ -46,7 +46,8 @@ impl Scratch {
     }
 }
 
-/// Takes a folder's lock, which goes with the value or the process. None where another process has it.
+/// Takes a folder's lock, which goes with the value or the process. None where another process has
+/// it.
 fn lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
     let opened = File::open(folder).with_context(|| format!("open {}", folder.display()))?;
     match Flock::lock(opened, how) {
@@ -73,10 +74,14 @@ impl Cache {
     /// When there is no home, or the folder cannot be made.
     pub fn open(root: Option<PathBuf>) -> Result<Self> {
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        let of_user = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let of_user = || {
+            std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute())
+        };
         let root = root
             .or_else(|| of_user().or_else(home).map(|folder| folder.join("shunt-vm")))
-            .context("no place for kernels: neither XDG_CACHE_HOME nor HOME is set; name one with --cache")?;
+            .context(
+            "no place for kernels: neither XDG_CACHE_HOME nor HOME is set; name one with --cache",
+        )?;
         for folder in [PACKAGES, KERNELS] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
@@ -106,14 +111,18 @@ impl Cache {
         let _alone = self.changing()?;
         for entry in fs::read_dir(&self.root).context("look at the cache")? {
             let path = entry.context("look at the cache")?.path();
-            let of_run = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RUN));
+            let of_run =
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(RUN));
             if of_run && lock(&path, FlockArg::LockExclusiveNonblock)?.is_some() {
                 fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
             }
         }
-        let folder =
-            tempfile::Builder::new().prefix(RUN).tempdir_in(&self.root).context("make a folder in the cache")?;
-        let held = lock(folder.path(), FlockArg::LockExclusiveNonblock)?.context("somebody else has a new folder")?;
+        let folder = tempfile::Builder::new()
+            .prefix(RUN)
+            .tempdir_in(&self.root)
+            .context("make a folder in the cache")?;
+        let held = lock(folder.path(), FlockArg::LockExclusiveNonblock)?
+            .context("somebody else has a new folder")?;
         Ok(Scratch { folder, _held: held })
     }
 
@@ -122,8 +131,8 @@ impl Cache {
         lock(&self.root, FlockArg::LockExclusive)
     }
 
-    /// Fetches the newest kernel of each series that the configuration names. What is there already is not fetched again,
-    /// what is no longer wanted is removed.
+    /// Fetches the newest kernel of each series that the configuration names. What is there already
+    /// is not fetched again, what is no longer wanted is removed.
     ///
     /// # Errors
     /// When something is missing on this machine, or a series is missing in the archive.
@@ -156,7 +165,13 @@ impl Cache {
         Ok(manifest)
     }
 
-    fn take(&self, apt: &Apt, series: &str, found: &Found, before: &Manifest) -> Result<manifest::Kernel> {
+    fn take(
+        &self,
+        apt: &Apt,
+        series: &str,
+        found: &Found,
+        before: &Manifest,
+    ) -> Result<manifest::Kernel> {
         let mut packages = Vec::new();
         for offer in &found.offers {
             let known = before
@@ -168,8 +183,14 @@ impl Cache {
                 None => {
                     eprintln!("fetching {} {}", offer.package, offer.version);
                     let file = apt.download(offer, &self.root.join(PACKAGES))?;
-                    let sha256 = sha256(&self.root.join(PACKAGES).join(&file)).context("read the download")?;
-                    manifest::Package { name: offer.package.clone(), version: offer.version.clone(), file, sha256 }
+                    let sha256 = sha256(&self.root.join(PACKAGES).join(&file))
+                        .context("read the download")?;
+                    manifest::Package {
+                        name: offer.package.clone(),
+                        version: offer.version.clone(),
+                        file,
+                        sha256,
+                    }
                 }
             });
         }
@@ -178,10 +199,12 @@ impl Cache {
 
     /// Whether the file of a package is there and what it was.
     fn holds(&self, package: &manifest::Package) -> bool {
-        sha256(&self.root.join(PACKAGES).join(&package.file)).is_ok_and(|found| found == package.sha256)
+        sha256(&self.root.join(PACKAGES).join(&package.file))
+            .is_ok_and(|found| found == package.sha256)
     }
 
-    /// Unpacks a kernel, unless it is there and `before` says that it was made of the same packages.
+    /// Unpacks a kernel, unless it is there and `before` says that it was made of the same
+    /// packages.
     fn unpack(&self, kernel: &manifest::Kernel, before: &Manifest) -> Result<()> {
         let tree = self.root.join(KERNELS).join(&kernel.release);
         if tree.exists() {
@@ -193,7 +216,8 @@ impl Cache {
             fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
         }
         eprintln!("unpacking {}", kernel.release);
-        let unfinished = tempfile::tempdir_in(self.root.join(KERNELS)).context("make a folder for the kernel")?;
+        let unfinished = tempfile::tempdir_in(self.root.join(KERNELS))
+            .context("make a folder for the kernel")?;
         for package in &kernel.packages {
             let file = self.root.join(PACKAGES).join(&package.file);
             tools::run(tools::command("dpkg-deb")?.arg("-x").arg(file).arg(unfinished.path()))?;
@@ -210,12 +234,14 @@ impl Cache {
     fn keep_only(&self, manifest: &Manifest) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(manifest)?;
         text.push(b'\n');
-        let mut file = tempfile::NamedTempFile::new_in(&self.root).context("make a file in the cache")?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(&self.root).context("make a file in the cache")?;
         file.write_all(&text).context("write the manifest")?;
         file.persist(self.root.join(MANIFEST)).context("keep the manifest")?;
 
         let packages: Vec<_> = manifest.packages().map(|package| package.file.as_str()).collect();
-        let kernels: Vec<_> = manifest.kernels.iter().map(|kernel| kernel.release.as_str()).collect();
+        let kernels: Vec<_> =
+            manifest.kernels.iter().map(|kernel| kernel.release.as_str()).collect();
         for (folder, kept) in [(PACKAGES, packages), (KERNELS, kernels)] {
             for entry in fs::read_dir(self.root.join(folder)).context("look at the cache")? {
                 let path = entry.context("look at the cache")?.path();
@@ -226,7 +252,8 @@ impl Cache {
                 if path.is_dir() && lock(&path, FlockArg::LockExclusiveNonblock)?.is_none() {
                     continue;
                 }
-                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                let removed =
+                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 removed.with_context(|| format!("remove {}", path.display()))?;
             }
         }
@@ -239,12 +266,18 @@ impl Cache {
     /// When it is not there; the message says how to get it.
     pub fn kernel(&self, manifest: &Manifest, series: &str) -> Result<Kernel> {
         let kernel = manifest.kernel(series).with_context(|| {
-            format!("no kernel {series} in {}: get it with `vm-tests fetch` or `vm-tests import`", self.root.display())
+            format!(
+                "no kernel {series} in {}: get it with `vm-tests fetch` or `vm-tests import`",
+                self.root.display()
+            )
         })?;
         let tree = self.root.join(KERNELS).join(&kernel.release);
         let modules = modules_in(&tree, &kernel.release)?;
         let held = lock(&tree, FlockArg::LockShared)?.context("somebody is changing the kernel")?;
-        let places = [tree.join("boot").join(format!("vmlinuz-{}", kernel.release)), modules.join("vmlinuz")];
+        let places = [
+            tree.join("boot").join(format!("vmlinuz-{}", kernel.release)),
+            modules.join("vmlinuz"),
+        ];
         let image = places.into_iter().find(|path| path.is_file());
         let image = image.with_context(|| format!("no kernel image in {}", tree.display()))?;
         Ok(Kernel { release: kernel.release.clone(), image, _held: Arc::new(held) })
@@ -270,7 +303,9 @@ impl Cache {
         let mut archive = tar::Builder::new(BufWriter::new(created));
         let names = manifest.packages().map(|package| format!("{PACKAGES}/{}", package.file));
         for name in std::iter::once(MANIFEST.to_owned()).chain(names) {
-            archive.append_path_with_name(self.root.join(&name), &name).with_context(|| format!("export {name}"))?;
+            archive
+                .append_path_with_name(self.root.join(&name), &name)
+                .with_context(|| format!("export {name}"))?;
         }
         let done = archive.into_inner().and_then(|mut file| file.flush());
         done.with_context(|| format!("write {}", file.display()))
@@ -290,9 +325,16 @@ impl Cache {
         let manifest = read_manifest(&arrived.path().join(MANIFEST))?;
         for package in manifest.packages() {
             let path = arrived.path().join(PACKAGES).join(&package.file);
-            let found = sha256(&path).with_context(|| format!("{} is not in {}", package.file, file.display()))?;
-            ensure!(found == package.sha256, "{} was changed: it is {found}, not {}", package.file, package.sha256);
-            fs::rename(&path, self.root.join(PACKAGES).join(&package.file)).context("move a package into the cache")?;
+            let found = sha256(&path)
+                .with_context(|| format!("{} is not in {}", package.file, file.display()))?;
+            ensure!(
+                found == package.sha256,
+                "{} was changed: it is {found}, not {}",
+                package.file,
+                package.sha256
+            );
+            fs::rename(&path, self.root.join(PACKAGES).join(&package.file))
+                .context("move a package into the cache")?;
         }
         for kernel in &manifest.kernels {
             self.unpack(kernel, &Manifest::default())?;
@@ -304,8 +346,8 @@ impl Cache {
 
 fn read_manifest(path: &Path) -> Result<Manifest> {
     let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    let manifest: Manifest =
-        serde_json::from_slice(&text).with_context(|| format!("{} is not a manifest", path.display()))?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not a manifest", path.display()))?;
     ensure!(manifest.stays_inside(), "{} has names that lead elsewhere", path.display());
     Ok(manifest)
 }
@@ -358,8 +400,13 @@ mod tests {
         let cache = Cache::open(Some(folder.path().join("cache"))).expect("open");
         let file = "linux_1.deb".to_owned();
         fs::write(cache.root.join(PACKAGES).join(&file), contents).expect("write");
-        let package = Package { name: "linux".into(), version: "1".into(), file, sha256: said.into() };
-        let kernel = manifest::Kernel { series: "6.1".into(), release: "6.1.0".into(), packages: vec![package] };
+        let package =
+            Package { name: "linux".into(), version: "1".into(), file, sha256: said.into() };
+        let kernel = manifest::Kernel {
+            series: "6.1".into(),
+            release: "6.1.0".into(),
+            packages: vec![package],
+        };
         cache.keep_only(&Manifest { kernels: vec![kernel] }).expect("keep");
         (folder, cache)
     }
@@ -413,7 +460,8 @@ mod tests {
         let modules = cache.root.join(KERNELS).join("6.1.0/lib/modules/6.1.0");
         fs::create_dir_all(modules.join("kernel/net")).expect("make");
         fs::write(modules.join("vmlinuz"), "").expect("write");
-        fs::write(modules.join("modules.dep"), "kernel/net/a.ko.xz: kernel/net/b.ko.xz\n").expect("write");
+        fs::write(modules.join("modules.dep"), "kernel/net/a.ko.xz: kernel/net/b.ko.xz\n")
+            .expect("write");
         let manifest = cache.manifest().expect("read");
         let error = cache.kernel(&manifest, "6.1").expect_err("compressed").to_string();
         assert!(error.contains("a.ko.xz") && error.contains("fetch it again"), "{error}");
@@ -424,7 +472,8 @@ mod tests {
         assert!(!module.exists());
         decompress(&modules).expect("unpack");
         assert_eq!(fs::read_to_string(&module).expect("read"), "a module");
-        fs::write(modules.join("modules.dep"), "kernel/net/a.ko: kernel/net/b.ko\n").expect("write");
+        fs::write(modules.join("modules.dep"), "kernel/net/a.ko: kernel/net/b.ko\n")
+            .expect("write");
         cache.kernel(&manifest, "6.1").expect("ready");
         drop(folder);
     }

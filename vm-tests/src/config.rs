@@ -117,7 +117,8 @@ pub struct Tests {
     /// Files of the workspace that its tests read and may write, relative to the workspace.
     #[serde(default)]
     pub files: Vec<PathBuf>,
-    /// Those that the matrix runs, by how their names begin; all if there is none. A test that is asked for by name runs in any case.
+    /// Those that the matrix runs, by how their names begin; all if there is none. A test that is
+    /// asked for by name runs in any case.
     #[serde(default)]
     pub only: Vec<String>,
     /// How long one test may take.
@@ -145,7 +146,8 @@ impl Config {
         match file {
             None => Self::parse(STANDARD),
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| Error::Read { path: path.into(), source })?;
                 Self::parse(&text)
             }
         }
@@ -159,7 +161,9 @@ impl Config {
             if names.is_empty() {
                 return Err(Error::Nothing(what));
             }
-            if let Some((_, name)) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+            if let Some((_, name)) =
+                names.iter().enumerate().find(|(index, name)| names[..*index].contains(name))
+            {
                 return Err(Error::Twice((*name).to_owned()));
             }
         }
@@ -187,13 +191,18 @@ mod tests {
         let uncommented: String = STANDARD
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => format!("{key}\n"),
+                Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => {
+                    format!("{key}\n")
+                }
                 _ => format!("{line}\n"),
             })
             .collect();
         assert_eq!(uncommented.matches("\nseconds =").count(), 1);
         let (spelled_out, left_out) = (Config::parse(&uncommented), Config::parse(STANDARD));
-        assert_eq!(format!("{:?}", spelled_out.expect("valid")), format!("{:?}", left_out.expect("valid")));
+        assert_eq!(
+            format!("{:?}", spelled_out.expect("valid")),
+            format!("{:?}", left_out.expect("valid"))
+        );
     }
 
     #[test]

@@ -28,7 +28,10 @@ const BEGINNINGS: &[&str] = &[
 /// The messages in `text` by which a kernel says that it went wrong.
 pub fn complaints(text: &str) -> Vec<String> {
     let lines = text.lines().map(message);
-    lines.filter(|line| BEGINNINGS.iter().any(|start| line.starts_with(start))).map(str::to_owned).collect()
+    lines
+        .filter(|line| BEGINNINGS.iter().any(|start| line.starts_with(start)))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A line without its time and, where the kernel is configured to print it, its caller: `[    1.234567][   T1] message`.
@@ -88,8 +91,9 @@ impl Console {
     pub fn up_to(&mut self, mark: &str, patience: Duration) -> Result<String, Unmarked> {
         let sought = |written: &Written| position(&written.text[self.given..], mark.as_bytes());
         let guard = lock(&self.written);
-        let waited =
-            self.written.1.wait_timeout_while(guard, patience, |written| sought(written).is_none() && !written.ended);
+        let waited = self.written.1.wait_timeout_while(guard, patience, |written| {
+            sought(written).is_none() && !written.ended
+        });
         let (written, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let at = self.given + sought(&written).ok_or_else(|| Unmarked(mark.to_owned()))?;
         let before = String::from_utf8_lossy(&written.text[self.given..at]).into_owned();
@@ -111,7 +115,8 @@ impl Console {
     /// The last `bytes` of everything that was written.
     pub fn end(&self, bytes: usize) -> String {
         let written = lock(&self.written);
-        String::from_utf8_lossy(&written.text[written.text.len().saturating_sub(bytes)..]).into_owned()
+        String::from_utf8_lossy(&written.text[written.text.len().saturating_sub(bytes)..])
+            .into_owned()
     }
 }
 

@@ -1,6 +1,8 @@
-//! The guest's side of a run, `vm-tests guest JOB`: loads kernel modules, runs the job's tasks, reports on standard output.
+//! The guest's side of a run, `vm-tests guest JOB`: loads kernel modules, runs the job's tasks,
+//! reports on standard output.
 //!
-//! vng starts it when the guest is up, as root, on this machine's own files, which the guest sees read-only.
+//! vng starts it when the guest is up, as root, on this machine's own files, which the guest sees
+//! read-only.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -49,9 +51,11 @@ impl Host {
     /// Says what happened, after everything that the kernel has said.
     fn tell(&mut self, event: &Event) -> Result<()> {
         if matches!(event, Event::Ready { .. } | Event::Ended { .. } | Event::Done) {
-            // A warning, which the console shows. Opened anew, since the writers of this file are throttled one by one.
+            // A warning, which the console shows. Opened anew, since the writers of this file are
+            // throttled one by one.
             let line = format!("<4>{}\n", mark(self.marks));
-            let mut log = File::options().write(true).open("/dev/kmsg").context("open /dev/kmsg")?;
+            let mut log =
+                File::options().write(true).open("/dev/kmsg").context("open /dev/kmsg")?;
             log.write_all(line.as_bytes()).context("write to /dev/kmsg")?;
             self.marks += 1;
         }
@@ -63,8 +67,9 @@ impl Host {
 }
 
 fn run_job(job: &Path, host: &mut Host) -> Result<()> {
-    let job: Job = serde_json::from_slice(&fs::read(job).with_context(|| format!("read {}", job.display()))?)
-        .with_context(|| format!("understand {}", job.display()))?;
+    let job: Job =
+        serde_json::from_slice(&fs::read(job).with_context(|| format!("read {}", job.display()))?)
+            .with_context(|| format!("understand {}", job.display()))?;
     // Whatever a task leaves running becomes a child of this process.
     set_child_subreaper(true).context("become a subreaper")?;
     bind_file_systems(&job)?;
@@ -76,10 +81,13 @@ fn run_job(job: &Path, host: &mut Host) -> Result<()> {
             load(module)?;
         }
     }
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
     host.tell(&Event::Ready { release: release.trim().to_owned() })?;
 
-    let read = |file: &PathBuf| fs::read_to_string(file).with_context(|| format!("read {}", file.display()));
+    let read = |file: &PathBuf| {
+        fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+    };
     let before: Vec<String> = job.files.iter().map(read).collect::<Result<_>>()?;
     for (index, task) in job.tasks.iter().enumerate() {
         let began = Instant::now();
@@ -142,7 +150,12 @@ fn run_task(task: &Task) -> Result<(Ending, String)> {
         .spawn();
     let mut child = match started {
         Ok(child) => child,
-        Err(error) => return Ok((Ending::NotStarted, format!("start {}: {error}\n", task.program.display()))),
+        Err(error) => {
+            return Ok((
+                Ending::NotStarted,
+                format!("start {}: {error}\n", task.program.display()),
+            ));
+        }
     };
     let deadline = Instant::now() + Duration::from_secs(task.timeout_seconds);
     let status = loop {
@@ -156,11 +169,13 @@ fn run_task(task: &Task) -> Result<(Ending, String)> {
     Ok((status.map_or(Ending::TimedOut, ending), end_of(&mut output)?))
 }
 
-/// A task leaves nothing running. Who is killed leaves its own children to this process, until there are none.
+/// A task leaves nothing running. Who is killed leaves its own children to this process, until
+/// there are none.
 fn end_every_child() -> Result<()> {
     loop {
         // Of the only thread of this process (proc_tid_children(5)).
-        let children = fs::read_to_string("/proc/thread-self/children").context("read the children of this process")?;
+        let children = fs::read_to_string("/proc/thread-self/children")
+            .context("read the children of this process")?;
         for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
             // ESRCH: it has just ended.
             let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
@@ -182,7 +197,9 @@ fn ending(status: ExitStatus) -> Ending {
 
 fn end_of(output: &mut File) -> Result<String> {
     let length = output.metadata().context("look at the output")?.len();
-    output.seek(SeekFrom::Start(length.saturating_sub(REPORTED_OUTPUT))).context("seek in the output")?;
+    output
+        .seek(SeekFrom::Start(length.saturating_sub(REPORTED_OUTPUT)))
+        .context("seek in the output")?;
     let mut bytes = Vec::new();
     output.read_to_end(&mut bytes).context("read the output")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

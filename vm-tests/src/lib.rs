@@ -1,10 +1,11 @@
 //! Runs the tests of this workspace on other kernels, in virtual machines.
 //!
-//! A guest is a kernel of the Debian archive that virtme-ng boots on this machine's own files, which it sees read-only
-//! ([`vng`]). There this package's own binary ([`guest`]) loads kernel modules and runs the test binaries where they are.
+//! A guest is a kernel of the Debian archive that virtme-ng boots on this machine's own files,
+//! which it sees read-only ([`vng`]). There this package's own binary ([`guest`]) loads kernel
+//! modules and runs the test binaries where they are.
 //!
-//! [`cache`] gets kernels, [`binaries`] builds the tests, [`matrix`] runs them, [`report`] tells what came out. Nothing is
-//! installed or fetched while tests run: `.ci/install` does that before.
+//! [`cache`] gets kernels, [`binaries`] builds the tests, [`matrix`] runs them, [`report`] tells
+//! what came out. Nothing is installed or fetched while tests run: `.ci/install` does that before.
 #![deny(missing_docs)]
 
 pub mod archive;

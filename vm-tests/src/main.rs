@@ -14,8 +14,8 @@ use vm_tests::report::Conclusion;
 
 /// Runs the tests of this workspace on other kernels, in virtual machines.
 ///
-/// Exits with 0 when everything passed, with 1 when a test failed or a kernel complained, and with 2 when nothing failed
-/// but not everything could be run.
+/// Exits with 0 when everything passed, with 1 when a test failed or a kernel complained, and with
+/// 2 when nothing failed but not everything could be run.
 #[derive(Parser)]
 #[command(version)]
 struct Command {
@@ -45,7 +45,8 @@ enum Action {
 enum Matrix {
     /// Fetch the newest kernel of each series from the Debian archive.
     Fetch {
-        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's apt uses, or Debian's].
+        /// The archive to fetch from, a URI that ends in "debian" [default: the one this machine's
+        /// apt uses, or Debian's].
         #[arg(long, value_name = "URI")]
         mirror: Option<String>,
         /// Do nothing, and use no network, when there is a kernel of each series.
@@ -114,7 +115,9 @@ fn run(command: Command) -> Result<u8> {
     let config = Config::read(command.config.as_deref())?;
     let cache = Cache::open(command.cache)?;
     match action {
-        Matrix::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => list(&cache.manifest()?),
+        Matrix::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => {
+            list(&cache.manifest()?)
+        }
         Matrix::Fetch { mirror, .. } => list(&cache.fetch(&config, mirror.as_deref())?),
         Matrix::Export { file } => cache.export(&file)?,
         Matrix::Import { file } => list(&cache.import(&file)?),
@@ -147,7 +150,10 @@ fn variable(text: &str) -> Result<(String, String), &'static str> {
 fn selection(config: &Config, run: &Run) -> Result<Selection> {
     let series = || config.kernels.iter().map(|kernel| kernel.series.clone());
     for kernel in &run.kernels {
-        ensure!(series().any(|series| series == *kernel), "there is no kernel {kernel} in the configuration");
+        ensure!(
+            series().any(|series| series == *kernel),
+            "there is no kernel {kernel} in the configuration"
+        );
     }
     let excluded = if run.kernels.is_empty() {
         run.exclude.clone()
@@ -166,7 +172,10 @@ fn list(manifest: &Manifest) {
     for kernel in &manifest.kernels {
         println!("{:<6}  {}", kernel.series, kernel.release);
         for package in &kernel.packages {
-            println!("        {} {}\n        sha256 {}", package.name, package.version, package.sha256);
+            println!(
+                "        {} {}\n        sha256 {}",
+                package.name, package.version, package.sha256
+            );
         }
     }
 }

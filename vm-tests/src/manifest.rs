@@ -52,12 +52,16 @@ impl Manifest {
         self.kernels.iter().flat_map(|kernel| &kernel.packages)
     }
 
-    /// Whether every name is one path component, so that it cannot lead out of the cache. A manifest may come from
-    /// elsewhere.
+    /// Whether every name is one path component, so that it cannot lead out of the cache. A
+    /// manifest may come from elsewhere.
     pub fn stays_inside(&self) -> bool {
-        let names =
-            self.packages().map(|package| &package.file).chain(self.kernels.iter().map(|kernel| &kernel.release));
-        names.into_iter().all(|name| !name.starts_with('.') && !name.is_empty() && !name.contains(['/', '\0']))
+        let names = self
+            .packages()
+            .map(|package| &package.file)
+            .chain(self.kernels.iter().map(|kernel| &kernel.release));
+        names
+            .into_iter()
+            .all(|name| !name.starts_with('.') && !name.is_empty() && !name.contains(['/', '\0']))
     }
 }
 
@@ -74,8 +78,19 @@ mod tests {
     use super::*;
 
     fn manifest(release: &str, file: &str) -> Manifest {
-        let package = Package { name: "n".into(), version: "1".into(), file: file.into(), sha256: "00".into() };
-        Manifest { kernels: vec![Kernel { series: "6.1".into(), release: release.into(), packages: vec![package] }] }
+        let package = Package {
+            name: "n".into(),
+            version: "1".into(),
+            file: file.into(),
+            sha256: "00".into(),
+        };
+        Manifest {
+            kernels: vec![Kernel {
+                series: "6.1".into(),
+                release: release.into(),
+                packages: vec![package],
+            }],
+        }
     }
 
     #[test]
@@ -88,7 +103,9 @@ mod tests {
     #[test]
     fn names_that_lead_out_of_the_cache_are_noticed() {
         assert!(manifest("6.1.0", "linux_6.1~bpo+1.deb").stays_inside());
-        for (release, file) in [("..", "a.deb"), ("6.1", "../a.deb"), ("/etc", "a.deb"), ("6.1", "")] {
+        for (release, file) in
+            [("..", "a.deb"), ("6.1", "../a.deb"), ("/etc", "a.deb"), ("6.1", "")]
+        {
             assert!(!manifest(release, file).stays_inside(), "{release} {file}");
         }
     }

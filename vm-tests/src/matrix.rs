@@ -33,7 +33,8 @@ const SHOWN_CONSOLE: usize = 4096;
 /// Memory that QEMU itself and virtiofsd take, in MiB.
 const HOST_MIB: u64 = 256;
 
-/// In the environment of every test: the series of the kernel that it runs on, as the configuration has it.
+/// In the environment of every test: the series of the kernel that it runs on, as the configuration
+/// has it.
 const SERIES: &str = "KERNEL_SERIES";
 
 /// What is asked for on the command line.
@@ -78,8 +79,10 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     let own = scratch.path().join("vm-tests");
     fs::copy("/proc/self/exe", &own).context("copy this program")?;
     let programs = copy_programs(&load.binaries, &scratch.path().join("programs"))?;
-    let wanted = config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
-    let bootable: Vec<Kernel> = wanted.filter_map(|kernel| cache.kernel(&manifest, &kernel.series).ok()).collect();
+    let wanted =
+        config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
+    let bootable: Vec<Kernel> =
+        wanted.filter_map(|kernel| cache.kernel(&manifest, &kernel.series).ok()).collect();
     let accelerator = choose_accelerator(config, scratch.path(), bootable.first(), &own)?;
     let mut environment = match accelerator {
         Accelerator::Kvm => BTreeMap::new(),
@@ -90,22 +93,40 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
         task.environment.clone_from(&environment);
     }
     let guest = &config.guest;
-    let hardware = Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
-    let at_once =
-        guests_at_once(selection.at_once.unwrap_or(guest.at_once), guest.memory_mib + HOST_MIB, &free_memory()?);
-    eprintln!("{} tests on {} kernels by {accelerator}, {at_once} at a time", load.tasks.len(), bootable.len());
+    let hardware =
+        Hardware { accelerator, memory_mib: guest.memory_mib, processors: guest.processors };
+    let at_once = guests_at_once(
+        selection.at_once.unwrap_or(guest.at_once),
+        guest.memory_mib + HOST_MIB,
+        &free_memory()?,
+    );
+    eprintln!(
+        "{} tests on {} kernels by {accelerator}, {at_once} at a time",
+        load.tasks.len(),
+        bootable.len()
+    );
 
-    let lab = Lab { config, hardware, scratch: scratch.path(), own: &own, programs: &programs, load: &load };
+    let lab = Lab {
+        config,
+        hardware,
+        scratch: scratch.path(),
+        own: &own,
+        programs: &programs,
+        load: &load,
+    };
     let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..config.kernels.len()).collect());
     let done: Mutex<Vec<Option<KernelReport>>> = Mutex::new(vec![None; config.kernels.len()]);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 loop {
-                    let Some(index) = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                    let Some(index) =
+                        waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+                    else {
                         return;
                     };
-                    let report = lab.kernel(cache, &manifest, &config.kernels[index].series, selection);
+                    let report =
+                        lab.kernel(cache, &manifest, &config.kernels[index].series, selection);
                     done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(report);
                 }
             });
@@ -114,7 +135,12 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
     Ok(Report {
         accelerator: accelerator.to_string(),
         tests: load.tasks.iter().map(|task| task.name.clone()).collect(),
-        kernels: done.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect(),
+        kernels: done
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .into_iter()
+            .flatten()
+            .collect(),
     })
 }
 
@@ -125,7 +151,8 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     for tests in &config.tests {
         eprintln!("building {}", tests.name);
         let binary = Binary::build(tests)?;
-        // Each beginning is that of a test: a name that is not one any more would run nothing, without a word.
+        // Each beginning is that of a test: a name that is not one any more would run nothing,
+        // without a word.
         for beginning in &tests.only {
             ensure!(
                 binary.tests.iter().any(|test| test.starts_with(beginning)),
@@ -157,11 +184,14 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     Ok(load)
 }
 
-/// As many guests as the configuration wants and memory allows, but one at least. `memory` is `/proc/meminfo`.
+/// As many guests as the configuration wants and memory allows, but one at least. `memory` is
+/// `/proc/meminfo`.
 fn guests_at_once(wanted: usize, each_mib: u64, memory: &str) -> usize {
     let available_kib = memory
         .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok())
+        .find_map(|line| {
+            line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok()
+        })
         .unwrap_or_default();
     let fitting = available_kib / 1024 / each_mib.max(1);
     wanted.min(fitting.try_into().unwrap_or(usize::MAX)).max(1)
@@ -171,13 +201,17 @@ fn free_memory() -> Result<String> {
     fs::read_to_string("/proc/meminfo").context("read how much memory is free")
 }
 
-/// Copies `binaries` into the new folder `to`, which guests see in the place of the folder that all of them are below.
+/// Copies `binaries` into the new folder `to`, which guests see in the place of the folder that all
+/// of them are below.
 fn copy_programs(binaries: &[PathBuf], to: &Path) -> Result<Overmount> {
     let folders = binaries.iter().filter_map(|binary| binary.parent());
-    let at = folders.min_by_key(|folder| folder.components().count()).context("there is no test binary")?;
+    let at = folders
+        .min_by_key(|folder| folder.components().count())
+        .context("there is no test binary")?;
     for binary in binaries {
         let inside = binary.strip_prefix(at);
-        let inside = inside.with_context(|| format!("{} is not below {}", binary.display(), at.display()))?;
+        let inside = inside
+            .with_context(|| format!("{} is not below {}", binary.display(), at.display()))?;
         let copy = to.join(inside);
         let folder = copy.parent().unwrap_or(to);
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
@@ -187,13 +221,23 @@ fn copy_programs(binaries: &[PathBuf], to: &Path) -> Result<Overmount> {
 }
 
 /// `/dev/kvm` may be there and of no use: only a guest that comes up shows that it works.
-fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>, own: &Path) -> Result<Accelerator> {
-    let Some(kernel) = kernel.filter(|_| File::options().read(true).write(true).open("/dev/kvm").is_ok()) else {
+fn choose_accelerator(
+    config: &Config,
+    scratch: &Path,
+    kernel: Option<&Kernel>,
+    own: &Path,
+) -> Result<Accelerator> {
+    let Some(kernel) =
+        kernel.filter(|_| File::options().read(true).write(true).open("/dev/kvm").is_ok())
+    else {
         return Ok(Accelerator::Emulation);
     };
     let guest = &config.guest;
-    let hardware =
-        Hardware { accelerator: Accelerator::Kvm, memory_mib: guest.memory_mib, processors: guest.processors };
+    let hardware = Hardware {
+        accelerator: Accelerator::Kvm,
+        memory_mib: guest.memory_mib,
+        processors: guest.processors,
+    };
     let mut machine = boot(hardware, kernel, own, &scratch.join("trial"), &Job::default())?;
     Ok(match machine.next_event(TRIAL) {
         Ok(Event::Ready { .. }) => Accelerator::Kvm,
@@ -202,10 +246,17 @@ fn choose_accelerator(config: &Config, scratch: &Path, kernel: Option<&Kernel>, 
 }
 
 /// Boots a guest that does `job`, with the new folder `folder` for its files.
-fn boot(hardware: Hardware, kernel: &Kernel, own: &Path, folder: &Path, job: &Job) -> Result<Machine> {
+fn boot(
+    hardware: Hardware,
+    kernel: &Kernel,
+    own: &Path,
+    folder: &Path,
+    job: &Job,
+) -> Result<Machine> {
     fs::create_dir(folder).with_context(|| format!("make {}", folder.display()))?;
     let file = folder.join("job.json");
-    fs::write(&file, serde_json::to_vec(job)?).with_context(|| format!("write {}", file.display()))?;
+    fs::write(&file, serde_json::to_vec(job)?)
+        .with_context(|| format!("write {}", file.display()))?;
     Machine::boot(hardware, &kernel.image, &[own, Path::new("guest"), &file], folder)
         .with_context(|| format!("start {VNG}"))
 }
@@ -222,7 +273,13 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    fn kernel(&self, cache: &Cache, manifest: &Manifest, series: &str, selection: &Selection) -> KernelReport {
+    fn kernel(
+        &self,
+        cache: &Cache,
+        manifest: &Manifest,
+        series: &str,
+        selection: &Selection,
+    ) -> KernelReport {
         let mut report = KernelReport { series: series.to_owned(), ..KernelReport::default() };
         if selection.excluded.iter().any(|excluded| excluded == series) {
             report.excluded = true;
@@ -243,7 +300,8 @@ impl Lab<'_> {
         report
     }
 
-    /// Boots a guest for the tests that have no result, and returns when each has one or the guest has died of one.
+    /// Boots a guest for the tests that have no result, and returns when each has one or the guest
+    /// has died of one.
     fn guest(&self, kernel: &Kernel, report: &mut KernelReport) -> Result<()> {
         let first = report.results.len();
         let mut tasks = self.load.tasks[first..].to_vec();
@@ -251,7 +309,11 @@ impl Lab<'_> {
             task.environment.insert(SERIES.to_owned(), report.series.clone());
         }
         let written = &self.load.files;
-        let before = written.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>().context("read test data")?;
+        let before = written
+            .iter()
+            .map(fs::read_to_string)
+            .collect::<Result<Vec<_>, _>>()
+            .context("read test data")?;
         let job = Job {
             modules: self.config.guest.modules.clone(),
             modules_if_there: self.config.guest.modules_if_there.clone(),
@@ -265,7 +327,9 @@ impl Lab<'_> {
         let boot = Duration::from_secs(self.config.guest.boot_seconds);
         let no_test_has_run = match machine.next_event(boot) {
             Ok(Event::Ready { release }) if release == kernel.release => None,
-            Ok(Event::Ready { release }) => Some(format!("the guest runs {release} instead of {}", kernel.release)),
+            Ok(Event::Ready { release }) => {
+                Some(format!("the guest runs {release} instead of {}", kernel.release))
+            }
             Ok(Event::Broken { reason }) => Some(format!("the guest is not ready: {reason}")),
             Ok(event) => Some(format!("the guest began with {event:?}")),
             Err(silence) => Some(format!("the guest did not come up: {silence}")),
@@ -302,11 +366,14 @@ impl Lab<'_> {
             match machine.next_event(GRACE) {
                 Ok(Event::Written { file, contents }) => {
                     let known = written.iter().zip(&before).find(|(written, _)| **written == file);
-                    let (_, before) = known.with_context(|| format!("the guest wrote {}", file.display()))?;
+                    let (_, before) =
+                        known.with_context(|| format!("the guest wrote {}", file.display()))?;
                     replace(&file, before, &contents)?;
                 }
                 Ok(Event::Done) => break,
-                Ok(Event::Broken { reason }) => anyhow::bail!("the guest could not go on: {reason}"),
+                Ok(Event::Broken { reason }) => {
+                    anyhow::bail!("the guest could not go on: {reason}")
+                }
                 Ok(event) => anyhow::bail!("the guest said {event:?} after its last test"),
                 Err(silence) => anyhow::bail!("the guest did not end as it should: {silence}"),
             }
@@ -320,7 +387,10 @@ impl Lab<'_> {
     fn tell_progress(&self, report: &KernelReport) {
         if let Some(last) = report.results.last() {
             let (series, done, all) = (&report.series, report.results.len(), self.load.tasks.len());
-            eprintln!("{series:>5}  {done:>3}/{all}  {:<9}  {:>6.1} s  {}", last.verdict, last.seconds, last.test);
+            eprintln!(
+                "{series:>5}  {done:>3}/{all}  {:<9}  {:>6.1} s  {}",
+                last.verdict, last.seconds, last.test
+            );
             if last.verdict != Verdict::Passed {
                 // In the report too, but that may be long in coming.
                 eprintln!("{}", last.details());
@@ -343,16 +413,25 @@ fn replace(file: &Path, before: &str, contents: &str) -> Result<()> {
 /// Waits for the outcome of the task that is next.
 fn result_of(machine: &mut Machine, task: &Task) -> Result<TestResult> {
     let limit = Duration::from_secs(task.timeout_seconds) + GRACE;
-    let result =
-        |verdict, seconds, output| TestResult { test: task.name.clone(), verdict, seconds, output, complaints: vec![] };
+    let result = |verdict, seconds, output| TestResult {
+        test: task.name.clone(),
+        verdict,
+        seconds,
+        output,
+        complaints: vec![],
+    };
     Ok(match machine.next_event(limit) {
         Ok(Event::Ended { ending, seconds, output, .. }) => {
             let (verdict, why) = match ending {
                 Ending::Exited(0) if one_test_passed(&output) => (Verdict::Passed, String::new()),
-                Ending::Exited(0) => (Verdict::Failed, "it exited with 0, yet no test ran".to_owned()),
+                Ending::Exited(0) => {
+                    (Verdict::Failed, "it exited with 0, yet no test ran".to_owned())
+                }
                 Ending::Exited(code) => (Verdict::Failed, format!("it exited with {code}")),
                 Ending::Signalled(signal) => (Verdict::Failed, format!("signal {signal} ended it")),
-                Ending::TimedOut => (Verdict::TimedOut, format!("it had {} s", task.timeout_seconds)),
+                Ending::TimedOut => {
+                    (Verdict::TimedOut, format!("it had {} s", task.timeout_seconds))
+                }
                 Ending::NotStarted => (Verdict::Failed, "it could not be started".to_owned()),
             };
             result(verdict, seconds, format!("{output}{why}"))
@@ -388,7 +467,9 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         fs::create_dir_all(from.join("deps")).expect("make a folder");
         let binaries = [from.join("deps/test"), from.join("shunt")];
-        binaries.iter().for_each(|binary| fs::write(binary, binary.as_os_str().as_encoded_bytes()).expect("write"));
+        binaries.iter().for_each(|binary| {
+            fs::write(binary, binary.as_os_str().as_encoded_bytes()).expect("write")
+        });
         let over = copy_programs(&binaries, &to).expect("copy");
         assert_eq!(over, Overmount { folder: to.clone(), at: from.clone() });
         for (binary, copy) in binaries.iter().zip([to.join("deps/test"), to.join("shunt")]) {
@@ -404,7 +485,8 @@ mod tests {
         fs::write(file.path(), "one").expect("write");
         replace(file.path(), "one", "two").expect("replace");
         assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
-        let error = replace(file.path(), "one", "three").expect_err("changed meanwhile").to_string();
+        let error =
+            replace(file.path(), "one", "three").expect_err("changed meanwhile").to_string();
         assert!(error.contains("one guest at a time"), "{error}");
         assert_eq!(fs::read_to_string(file.path()).expect("read"), "two");
     }

@@ -13,7 +13,8 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// The mirror whose archive is at `uri`, which ends in `debian`; its security part is beside it.
+    /// The mirror whose archive is at `uri`, which ends in `debian`; its security part is beside
+    /// it.
     pub fn at(uri: &str) -> Self {
         let archive = uri.trim_end_matches('/').to_owned();
         Self { security: format!("{archive}-security"), archive }
@@ -27,7 +28,9 @@ impl Mirror {
         files.sort();
         let sources: Vec<Source> = files
             .iter()
-            .filter_map(|path| Some((path.extension()?.to_str()?.to_owned(), fs::read_to_string(path).ok()?)))
+            .filter_map(|path| {
+                Some((path.extension()?.to_str()?.to_owned(), fs::read_to_string(path).ok()?))
+            })
             .flat_map(|(extension, text)| match extension.as_str() {
                 "list" => one_line_sources(&text),
                 "sources" => stanza_sources(&text),
@@ -38,9 +41,12 @@ impl Mirror {
     }
 
     fn among(sources: &[Source]) -> Option<Self> {
-        // Vendors have archives whose URIs end in "debian" too, but their component is not called "main".
+        // Vendors have archives whose URIs end in "debian" too, but their component is not called
+        // "main".
         let of_debian = |part: &str| {
-            sources.iter().find(|source| source.part() == part && source.components.iter().any(|name| name == "main"))
+            sources.iter().find(|source| {
+                source.part() == part && source.components.iter().any(|name| name == "main")
+            })
         };
         let archive = &of_debian("debian")?.uri;
         let mirror = Self::at(archive);
@@ -63,7 +69,8 @@ struct Source {
 }
 
 impl Source {
-    /// `debian` or `debian-security` for Debian's own, however it is reached (`mirror+file:` names a list of mirrors).
+    /// `debian` or `debian-security` for Debian's own, however it is reached (`mirror+file:` names
+    /// a list of mirrors).
     fn part(&self) -> &str {
         let last = self.uri.rsplit('/').next().unwrap_or_default();
         last.strip_suffix(".list").unwrap_or(last)
@@ -113,8 +120,10 @@ fn stanza_sources(text: &str) -> Vec<Source> {
             let binary = values("Types").iter().any(|kind| kind == "deb");
             let uris = if enabled && binary { values("URIs") } else { vec![] };
             let components = values("Components");
-            uris.into_iter()
-                .map(move |uri| Source { uri: uri.trim_end_matches('/').to_owned(), components: components.clone() })
+            uris.into_iter().map(move |uri| Source {
+                uri: uri.trim_end_matches('/').to_owned(),
+                components: components.clone(),
+            })
         })
         .collect()
 }
@@ -151,7 +160,8 @@ mod tests {
 
     #[test]
     fn the_security_part_is_beside_the_archive_where_no_source_says_otherwise() {
-        let found = mirror("sources.list", "deb http://a.example/debian bookworm main\n").expect("a mirror");
+        let found = mirror("sources.list", "deb http://a.example/debian bookworm main\n")
+            .expect("a mirror");
         assert_eq!(found.of_suite("bookworm-security"), "http://a.example/debian-security");
         assert_eq!(found.of_suite("trixie-backports"), "http://a.example/debian");
     }

@@ -1,5 +1,5 @@
-//! What host and guest say to each other: the host a [`Job`] before the guest starts, the guest a line of JSON for each
-//! [`Event`] as it happens.
+//! What host and guest say to each other: the host a [`Job`] before the guest starts, the guest a
+//! line of JSON for each [`Event`] as it happens.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +16,8 @@ pub struct Job {
     pub modules: Vec<String>,
     /// Kernel modules to load where the kernel has them.
     pub modules_if_there: Vec<String>,
-    /// A folder to mount over another one: the binaries as they were when the run began, over those that cargo may build
-    /// anew meanwhile.
+    /// A folder to mount over another one: the binaries as they were when the run began, over those
+    /// that cargo may build anew meanwhile.
     pub programs: Option<Overmount>,
     /// Run one after the other.
     pub tasks: Vec<Task>,
@@ -51,8 +51,9 @@ pub struct Task {
 
 /// What happened in the guest.
 ///
-/// Before it says [`Event::Ready`], [`Event::Ended`] or [`Event::Done`] the guest writes the [`mark`] with the number of
-/// those that it has said before to the kernel log: what the console shows up to there came before the event.
+/// Before it says [`Event::Ready`], [`Event::Ended`] or [`Event::Done`] the guest writes the
+/// [`mark`] with the number of those that it has said before to the kernel log: what the console
+/// shows up to there came before the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
@@ -69,7 +70,8 @@ pub enum Event {
         ending: Ending,
         /// How long it took.
         seconds: f64,
-        /// What it wrote to its standard output and standard error: the last [`REPORTED_OUTPUT`] bytes.
+        /// What it wrote to its standard output and standard error: the last [`REPORTED_OUTPUT`]
+        /// bytes.
         output: String,
     },
     /// Tasks changed one of [`Job::files`].

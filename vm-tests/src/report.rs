@@ -1,4 +1,5 @@
-//! What came out: a table of tests and kernels with times, what went wrong in full, and JUnit's XML.
+//! What came out: a table of tests and kernels with times, what went wrong in full, and JUnit's
+//! XML.
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -118,10 +119,13 @@ impl Report {
     /// What it all comes to.
     pub fn conclusion(&self) -> Conclusion {
         let failed = |kernel: &KernelReport| {
-            !kernel.complaints.is_empty() || kernel.results.iter().any(|result| result.verdict != Verdict::Passed)
+            !kernel.complaints.is_empty()
+                || kernel.results.iter().any(|result| result.verdict != Verdict::Passed)
         };
         let complete = |kernel: &KernelReport| {
-            kernel.excluded || kernel.trouble.is_none() && self.tests.iter().all(|test| kernel.result(test).is_some())
+            kernel.excluded
+                || kernel.trouble.is_none()
+                    && self.tests.iter().all(|test| kernel.result(test).is_some())
         };
         if self.kernels.iter().any(failed) {
             Conclusion::Failed
@@ -140,13 +144,25 @@ impl Report {
         let mut text = self.table();
         for kernel in &self.kernels {
             for result in kernel.results.iter().filter(|result| result.verdict != Verdict::Passed) {
-                let _ = write!(text, "\n── {} on {}: {}", result.test, kernel.title(), result.details());
+                let _ = write!(
+                    text,
+                    "\n── {} on {}: {}",
+                    result.test,
+                    kernel.title(),
+                    result.details()
+                );
             }
             for complaint in &kernel.complaints {
-                let _ = writeln!(text, "\n── {} complained outside tests: {complaint}", kernel.title());
+                let _ =
+                    writeln!(text, "\n── {} complained outside tests: {complaint}", kernel.title());
             }
             if let Some(trouble) = &kernel.trouble {
-                let _ = writeln!(text, "\n── {} could not run everything: {}", kernel.title(), trouble.trim_end());
+                let _ = writeln!(
+                    text,
+                    "\n── {} could not run everything: {}",
+                    kernel.title(),
+                    trouble.trim_end()
+                );
             }
         }
         let _ = writeln!(text, "\n{}", self.summary());
@@ -154,14 +170,25 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut rows =
-            vec![[String::new()].into_iter().chain(self.kernels.iter().map(|kernel| kernel.series.clone())).collect()];
+        let mut rows = vec![
+            [String::new()]
+                .into_iter()
+                .chain(self.kernels.iter().map(|kernel| kernel.series.clone()))
+                .collect(),
+        ];
         for test in &self.tests {
-            rows.push([test.clone()].into_iter().chain(self.kernels.iter().map(|kernel| kernel.cell(test))).collect());
+            rows.push(
+                [test.clone()]
+                    .into_iter()
+                    .chain(self.kernels.iter().map(|kernel| kernel.cell(test)))
+                    .collect(),
+            );
         }
         let columns = self.kernels.len() + 1;
-        let width = |column: usize| rows.iter().map(|row: &Vec<String>| row[column].chars().count()).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+        let width =
+            |column: usize| rows.iter().map(|row: &Vec<String>| row[column].chars().count()).max();
+        let widths: Vec<usize> =
+            (0..columns).map(|column| width(column).unwrap_or_default()).collect();
         let mut table = String::new();
         for row in &rows {
             let mut line = format!("{:<width$}", row[0], width = widths[0]);
@@ -191,15 +218,20 @@ impl Report {
             self.tests.len(),
             self.accelerator,
         );
-        let excluded: Vec<_> =
-            self.kernels.iter().filter(|kernel| kernel.excluded).map(|kernel| kernel.series.as_str()).collect();
+        let excluded: Vec<_> = self
+            .kernels
+            .iter()
+            .filter(|kernel| kernel.excluded)
+            .map(|kernel| kernel.series.as_str())
+            .collect();
         if !excluded.is_empty() {
             let _ = write!(summary, "; excluded: {}", excluded.join(", "));
         }
         summary
     }
 
-    /// The same for tools that read JUnit's XML: a suite for each kernel, with an error where it could not run everything.
+    /// The same for tools that read JUnit's XML: a suite for each kernel, with an error where it
+    /// could not run everything.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -216,7 +248,11 @@ impl Report {
                     Some(result) => {
                         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                         status.set_message(result.verdict.to_string());
-                        status.set_description(format!("{}\n{}", result.complaints.join("\n"), result.output));
+                        status.set_description(format!(
+                            "{}\n{}",
+                            result.complaints.join("\n"),
+                            result.output
+                        ));
                         status
                     }
                     None => {
@@ -253,7 +289,13 @@ mod tests {
     use super::*;
 
     fn result(test: &str, verdict: Verdict, seconds: f64, output: &str) -> TestResult {
-        TestResult { test: test.into(), verdict, seconds, output: output.into(), complaints: vec![] }
+        TestResult {
+            test: test.into(),
+            verdict,
+            seconds,
+            output: output.into(),
+            complaints: vec![],
+        }
     }
 
     fn report() -> Report {
@@ -271,7 +313,10 @@ mod tests {
         let bad = KernelReport {
             series: "5.10".into(),
             release: Some("5.10.1-cloud".into()),
-            results: vec![result("nat::one", Verdict::TimedOut, 300.0, "panicked <here>\n"), warned],
+            results: vec![
+                result("nat::one", Verdict::TimedOut, 300.0, "panicked <here>\n"),
+                warned,
+            ],
             complaints: vec!["BUG: at boot".into()],
             ..KernelReport::default()
         };
@@ -280,7 +325,8 @@ mod tests {
             trouble: Some("no kernel 7 in the cache".into()),
             ..KernelReport::default()
         };
-        let excluded = KernelReport { series: "6.1".into(), excluded: true, ..KernelReport::default() };
+        let excluded =
+            KernelReport { series: "6.1".into(), excluded: true, ..KernelReport::default() };
         Report {
             accelerator: "emulation".into(),
             tests: vec!["nat::one".into(), "nat::another_one".into()],

@@ -37,7 +37,8 @@ const FETCHING: &[Need] = &[
     Need { file: KEYRING, from: "Debian's debian-archive-keyring" },
 ];
 
-/// Where programs for administrators are, which the PATH of others leaves out, and where Debian has virtiofsd.
+/// Where programs for administrators are, which the PATH of others leaves out, and where Debian has
+/// virtiofsd.
 const ADMINISTRATION: &[&str] = &["/usr/sbin", "/sbin", "/usr/libexec"];
 
 /// Whether everything is there that fetching needs.
@@ -62,7 +63,11 @@ fn check(needs: &[Need]) -> Result<()> {
         .filter(|need| find(need.file).is_none())
         .map(|need| format!("{} ({})", need.file, need.from))
         .collect();
-    ensure!(missing.is_empty(), "missing on this machine: {}. Run .ci/install as root", missing.join(", "));
+    ensure!(
+        missing.is_empty(),
+        "missing on this machine: {}. Run .ci/install as root",
+        missing.join(", ")
+    );
     Ok(())
 }
 
@@ -87,7 +92,9 @@ pub fn find(file: &str) -> Option<PathBuf> {
 /// # Errors
 /// When it is nowhere.
 pub fn command(program: &str) -> Result<Command> {
-    find(program).map(Command::new).with_context(|| format!("there is no program {program} on this machine"))
+    find(program)
+        .map(Command::new)
+        .with_context(|| format!("there is no program {program} on this machine"))
 }
 
 /// Runs a command to its end and returns what it printed.
@@ -99,11 +106,13 @@ pub fn run(command: &mut Command) -> Result<String> {
     let name = name();
     let output = command.output().with_context(|| format!("run {name}"))?;
     if !output.status.success() {
-        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        let arguments: Vec<_> =
+            command.get_args().map(|argument| argument.to_string_lossy()).collect();
         let complaint = String::from_utf8_lossy(&output.stderr);
         bail!("{name} {}: {}\n{}", arguments.join(" "), output.status, complaint.trim_end());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{name} printed something that is not UTF-8"))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{name} printed something that is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -112,7 +121,9 @@ mod tests {
 
     #[test]
     fn a_command_that_fails_says_what_it_complained_about() {
-        let error = run(Command::new("sh").args(["-c", "echo because >&2; exit 3"])).expect_err("exit 3").to_string();
+        let error = run(Command::new("sh").args(["-c", "echo because >&2; exit 3"]))
+            .expect_err("exit 3")
+            .to_string();
         assert!(error.contains("because") && error.contains('3'), "{error}");
         assert_eq!(run(Command::new("echo").arg("fine")).expect("run"), "fine\n");
     }
@@ -130,6 +141,9 @@ mod tests {
         let need = |file| Need { file, from: "Debian's something" };
         check(&[need("sh"), need("/etc/passwd")]).expect("both are there");
         let error = check(&[need("sh"), need("no-such-program")]).expect_err("missing").to_string();
-        assert!(error.contains("no-such-program (Debian's something)") && error.contains(".ci/install"), "{error}");
+        assert!(
+            error.contains("no-such-program (Debian's something)") && error.contains(".ci/install"),
+            "{error}"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! A virtual machine that virtme-ng boots: a kernel, and this machine's own files below it, read-only.
+//! A virtual machine that virtme-ng boots: a kernel, and this machine's own files below it,
+//! read-only.
 //!
-//! `vng` packs an initramfs with the modules that a guest needs to reach its root file system, serves this machine's `/` by
-//! virtiofsd, starts QEMU, and runs one command when the guest's first process, virtme-ng-init, has set up the rest.
-//! The command's standard output is vng's, the kernel's console goes to vng's standard error.
+//! `vng` packs an initramfs with the modules that a guest needs to reach its root file system,
+//! serves this machine's `/` by virtiofsd, starts QEMU, and runs one command when the guest's first
+//! process, virtme-ng-init, has set up the rest. The command's standard output is vng's, the
+//! kernel's console goes to vng's standard error.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -25,7 +27,8 @@ pub const VNG: &str = "vng";
 pub enum Accelerator {
     /// By the processor.
     Kvm,
-    /// By QEMU, in one thread: with a thread per processor, kernels crash now and then while they patch their own code.
+    /// By QEMU, in one thread: with a thread per processor, kernels crash now and then while they
+    /// patch their own code.
     Emulation,
 }
 
@@ -33,7 +36,9 @@ impl Accelerator {
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Kvm => &[],
-            Self::Emulation => &["--disable-kvm", "--qemu-opts=-accel", "--qemu-opts=tcg,thread=single"],
+            Self::Emulation => {
+                &["--disable-kvm", "--qemu-opts=-accel", "--qemu-opts=tcg,thread=single"]
+            }
         }
     }
 }
@@ -92,13 +97,18 @@ pub enum Silence {
 }
 
 impl Machine {
-    /// Boots `kernel`, whose modules are where its package has them, and runs `command` in it. Temporary files go to
-    /// `folder`, which nothing else uses.
+    /// Boots `kernel`, whose modules are where its package has them, and runs `command` in it.
+    /// Temporary files go to `folder`, which nothing else uses.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for a path that vng would take apart; else when vng cannot be started. When it can
-    /// and then refuses, there are no events.
-    pub fn boot(hardware: Hardware, kernel: &Path, command: &[&Path], folder: &Path) -> io::Result<Self> {
+    /// [`io::ErrorKind::InvalidInput`] for a path that vng would take apart; else when vng cannot
+    /// be started. When it can and then refuses, there are no events.
+    pub fn boot(
+        hardware: Hardware,
+        kernel: &Path,
+        command: &[&Path],
+        folder: &Path,
+    ) -> io::Result<Self> {
         let words = command.iter().map(|word| plain(word)).collect::<io::Result<Vec<_>>>()?;
         let pid_file = folder.join("qemu.pid");
         let mut vng = crate::tools::command(VNG).map_err(io::Error::other)?;
@@ -108,11 +118,17 @@ impl Machine {
         vng.env("TMPDIR", folder);
         let mut vng = vng
             .args(["--run", plain(kernel)?, "--user", "root", "--cwd", "/"])
-            .args(["--cpus", &hardware.processors.to_string(), "--memory", &format!("{}M", hardware.memory_mib)])
+            .args([
+                "--cpus",
+                &hardware.processors.to_string(),
+                "--memory",
+                &format!("{}M", hardware.memory_mib),
+            ])
             .args(hardware.accelerator.arguments())
             // The same machine with KVM as without.
             .arg("--disable-microvm")
-            // The console to standard error, but quiet up to warnings: each character is expensive under emulation.
+            // The console to standard error, but quiet up to warnings: each character is expensive
+            // under emulation.
             .args(["--verbose", "--append", "loglevel=5"])
             // Devices and processes that udev would spend seconds on.
             .args(["--qemu-opts=-nodefaults", "--append", "udev.children_max=1"])
@@ -151,7 +167,10 @@ impl Machine {
             Ok(Line::Noise(line)) => Err(Silence::Noise(line)),
             Err(RecvTimeoutError::Timeout) => Err(Silence::TimedOut(patience)),
             Err(RecvTimeoutError::Disconnected) => {
-                let status = self.vng.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+                let status = self
+                    .vng
+                    .wait()
+                    .map_or_else(|error| error.to_string(), |status| status.to_string());
                 Err(Silence::Off(status))
             }
         }
@@ -171,8 +190,10 @@ impl Drop for Machine {
         if !matches!(self.vng.try_wait(), Ok(None)) {
             return;
         }
-        // vng waits for QEMU, cleans up, and ends; so does virtiofsd, which has lost its only client.
-        let qemu = fs::read_to_string(&self.pid_file).ok().and_then(|text| text.trim().parse().ok());
+        // vng waits for QEMU, cleans up, and ends; so does virtiofsd, which has lost its only
+        // client.
+        let qemu =
+            fs::read_to_string(&self.pid_file).ok().and_then(|text| text.trim().parse().ok());
         match qemu {
             // Fails when it has just ended.
             Some(qemu) => _ = kill(Pid::from_raw(qemu), Signal::SIGKILL),
@@ -182,7 +203,8 @@ impl Drop for Machine {
     }
 }
 
-/// A path as text, where vng does not take it apart: it builds lines for shells and does not quote everything.
+/// A path as text, where vng does not take it apart: it builds lines for shells and does not quote
+/// everything.
 fn plain(path: &Path) -> io::Result<&str> {
     let text = path.to_str().unwrap_or_default();
     let harmless = |c: char| c.is_ascii_alphanumeric() || "/._+-~".contains(c);

@@ -1,4 +1,5 @@
-//! Whether the matrix tells apart what can come of a run: each kind of outcome once, in a real guest where there is one.
+//! Whether the matrix tells apart what can come of a run: each kind of outcome once, in a real
+//! guest where there is one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,16 +49,28 @@ fn each_outcome_is_recognised_and_a_crash_takes_no_other_test_with_it() {
     assert_eq!(output.status.code(), Some(FAILED), "{report}{progress}");
     for (test, verdict) in EXPECTED {
         let cell = cell(&report, test);
-        let (found, seconds) = cell.trim_end_matches(" s").rsplit_once(' ').unwrap_or(("<passed>", cell));
+        let (found, seconds) =
+            cell.trim_end_matches(" s").rsplit_once(' ').unwrap_or(("<passed>", cell));
         assert_eq!(found, *verdict, "{test} in\n{report}{progress}");
         assert!(seconds.trim_end_matches(" s").parse::<f64>().is_ok(), "{cell}");
     }
-    assert!(report.contains("the kernel complained: WARNING: CPU: 0 PID: 1 at specimens/main.rs:1 on purpose"));
-    assert!(report.contains("the kernel complained: Kernel panic - not syncing: sysrq triggered crash"), "{report}");
-    assert!(report.contains("3 of 7 passed, 4 failed, 0 not run; 7 tests on 1 kernels"), "{report}");
+    assert!(report.contains(
+        "the kernel complained: WARNING: CPU: 0 PID: 1 at specimens/main.rs:1 on purpose"
+    ));
+    assert!(
+        report.contains("the kernel complained: Kernel panic - not syncing: sysrq triggered crash"),
+        "{report}"
+    );
+    assert!(
+        report.contains("3 of 7 passed, 4 failed, 0 not run; 7 tests on 1 kernels"),
+        "{report}"
+    );
 
     let xml = fs::read_to_string(junit.path()).expect("read the report in XML");
-    assert!(xml.contains(r#"<testsuite name="6.12" tests="7" skipped="0" errors="0" failures="4">"#), "{xml}");
+    assert!(
+        xml.contains(r#"<testsuite name="6.12" tests="7" skipped="0" errors="0" failures="4">"#),
+        "{xml}"
+    );
     assert_eq!(xml.matches("<testcase ").count(), EXPECTED.len(), "{xml}");
 }
 
@@ -67,24 +80,34 @@ fn a_kernel_that_is_not_there_is_no_failure_of_a_test_and_comes_with_the_remedy(
     let output = run(&["--cache", cache.path().to_str().expect("a path in UTF-8")]);
     let report = text(&output.stdout);
     assert_eq!(output.status.code(), Some(INCOMPLETE), "{report}{}", text(&output.stderr));
-    assert!(report.contains("vm-tests fetch") && report.contains("0 failed, 7 not run"), "{report}");
+    assert!(
+        report.contains("vm-tests fetch") && report.contains("0 failed, 7 not run"),
+        "{report}"
+    );
 }
 
 #[test]
 fn a_kernel_that_does_not_boot_is_no_failure_of_a_test_and_says_so() {
     let cache = tempfile::tempdir().expect("make a folder");
     let release = "6.1.0-broken";
-    let modules: PathBuf = cache.path().join("kernels").join(release).join("lib/modules").join(release);
+    let modules: PathBuf =
+        cache.path().join("kernels").join(release).join("lib/modules").join(release);
     fs::create_dir_all(&modules).expect("make folders");
-    for (file, contents) in [("modules.dep", ""), ("modules.builtin", ""), ("vmlinuz", "this is no kernel")] {
+    for (file, contents) in
+        [("modules.dep", ""), ("modules.builtin", ""), ("vmlinuz", "this is no kernel")]
+    {
         fs::write(modules.join(file), contents).expect("write");
     }
-    let manifest = format!(r#"{{"kernels": [{{"series": "6.12", "release": "{release}", "packages": []}}]}}"#);
+    let manifest =
+        format!(r#"{{"kernels": [{{"series": "6.12", "release": "{release}", "packages": []}}]}}"#);
     fs::write(cache.path().join("manifest.json"), manifest).expect("write");
     let output = run(&["--cache", cache.path().to_str().expect("a path in UTF-8")]);
     let report = text(&output.stdout);
     assert_eq!(output.status.code(), Some(INCOMPLETE), "{report}{}", text(&output.stderr));
-    assert!(report.contains("the guest did not come up") && report.contains("0 failed, 7 not run"), "{report}");
+    assert!(
+        report.contains("the guest did not come up") && report.contains("0 failed, 7 not run"),
+        "{report}"
+    );
 }
 
 #[test]

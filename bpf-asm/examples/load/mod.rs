@@ -4,9 +4,13 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use bpf_asm::{AttachesTo, MapDef, Program, READ_ONLY, btf};
 use syscalls::btf::{KernelFunctions, Kind};
-use syscalls::{AttachType, Btf, BtfObject, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec, Update};
+use syscalls::{
+    AttachType, Btf, BtfObject, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind, ProgSpec,
+    Update,
+};
 
-/// Makes the maps of a program, in the order of [`Program::maps`], with its read-only data in place.
+/// Makes the maps of a program, in the order of [`Program::maps`], with its read-only data in
+/// place.
 pub fn maps(program: &Program) -> syscalls::Result<Vec<Map>> {
     let described = btf::maps(&program.maps().iter().collect::<Vec<_>>());
     let typed = described.types.iter().any(Option::is_some);
@@ -38,14 +42,16 @@ fn spec(def: &MapDef) -> MapSpec<'static> {
     spec
 }
 
-/// Loads a program that uses these maps. The kernel is told the Rust line of every instruction, so that the verifier's log
-/// and `bpftool prog dump xlated linum` name them.
+/// Loads a program that uses these maps. The kernel is told the Rust line of every instruction, so
+/// that the verifier's log and `bpftool prog dump xlated linum` name them.
 pub fn program(program: &Program, maps: &[Map]) -> syscalls::Result<Prog> {
     let (mut program, mut functions) = (program.clone(), None);
     if !program.kernel_functions().is_empty() {
         let found = functions.insert(KernelFunctions::new()?);
         program.resolve(|name| {
-            found.find(name).map(|function| bpf_asm::KernelFunction { id: function.id, btf: function.btf })
+            found
+                .find(name)
+                .map(|function| bpf_asm::KernelFunction { id: function.id, btf: function.btf })
         })?;
     }
     let fds = functions.as_ref().map(KernelFunctions::fd_array).unwrap_or_default();

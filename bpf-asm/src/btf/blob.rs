@@ -27,7 +27,13 @@ pub(crate) struct Blob {
 impl Blob {
     pub(crate) fn new() -> Self {
         let known_strings = HashMap::from([(String::new(), 0)]);
-        Blob { types: Vec::new(), count: 0, strings: vec![0], known_strings, known_types: Vec::new() }
+        Blob {
+            types: Vec::new(),
+            count: 0,
+            strings: vec![0],
+            known_strings,
+            known_types: Vec::new(),
+        }
     }
 
     /// The offset of a string.
@@ -58,7 +64,12 @@ impl Blob {
         let id = match *ty {
             Type::Int { name, size, signed } => {
                 let name = self.string(name);
-                self.add(name, kind::INT << 24, size as u32, &[(u32::from(signed) << 24) | (size as u32 * 8)])
+                self.add(
+                    name,
+                    kind::INT << 24,
+                    size as u32,
+                    &[(u32::from(signed) << 24) | (size as u32 * 8)],
+                )
             }
             Type::Array { element, len } => {
                 let element = self.type_id(element);
@@ -91,8 +102,8 @@ impl Blob {
         self.add(0, kind::ARRAY << 24, 0, &[element, index, len])
     }
 
-    /// A function that gives an `int`, of a context or of nothing. Under its own name the kernel knows the context for
-    /// what it is.
+    /// A function that gives an `int`, of a context or of nothing. Under its own name the kernel
+    /// knows the context for what it is.
     pub(crate) fn function(&mut self, name: &str, linkage: Linkage, context: Option<&Type>) -> u32 {
         let result = self.type_id(&Type::Int { name: "int", size: 4, signed: true });
         let prototype = match context {

@@ -38,7 +38,8 @@ pub(crate) struct Described {
 }
 
 impl Types<'_> {
-    /// All types, in their order. What two blobs have of it is the same if their types are, whatever their strings' order.
+    /// All types, in their order. What two blobs have of it is the same if their types are,
+    /// whatever their strings' order.
     pub(crate) fn described(&self) -> Result<Vec<Described>, BtfError> {
         let mut at = 0;
         let mut described = Vec::new();
@@ -55,7 +56,13 @@ impl Types<'_> {
         let mut text = format!("[{}] {name} '{}'", ty.id, self.string(ty.name)?);
         let number = ty.size_or_type;
         text += &match ty.kind {
-            kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::DATASEC | kind::FLOAT => {
+            kind::INT
+            | kind::STRUCT
+            | kind::UNION
+            | kind::ENUM
+            | kind::ENUM64
+            | kind::DATASEC
+            | kind::FLOAT => {
                 format!(" size={number}")
             }
             kind::ARRAY | kind::FWD => String::new(),
@@ -77,7 +84,8 @@ impl Types<'_> {
             }
             kind::STRUCT | kind::UNION => {
                 while let Some([name, ty, offset]) = words.take() {
-                    text += &format!(", '{}' type_id={ty} bits_offset={offset}", self.string(name)?);
+                    text +=
+                        &format!(", '{}' type_id={ty} bits_offset={offset}", self.string(name)?);
                 }
             }
             kind::ENUM => {
@@ -87,7 +95,11 @@ impl Types<'_> {
             }
             kind::ENUM64 => {
                 while let Some([name, low, high]) = words.take() {
-                    text += &format!(", '{}' val={:#x}", self.string(name)?, u64::from(high) << 32 | u64::from(low));
+                    text += &format!(
+                        ", '{}' val={:#x}",
+                        self.string(name)?,
+                        u64::from(high) << 32 | u64::from(low)
+                    );
                 }
             }
             kind::FUNC_PROTO => {

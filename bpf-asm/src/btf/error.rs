@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum BtfError {
     /// Too short for its header, or made for a machine of the other byte order.
-    #[error("it has {len} bytes, of which the first are not those of little-endian BTF of version 1")]
+    #[error(
+        "it has {len} bytes, of which the first are not those of little-endian BTF of version 1"
+    )]
     Header {
         /// Bytes given.
         len: usize,

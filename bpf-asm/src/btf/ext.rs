@@ -1,5 +1,5 @@
-//! `.BTF.ext`: which function and which line the instructions of an object's sections belong to (kernel
-//! `Documentation/bpf/btf.rst`, section 4.2).
+//! `.BTF.ext`: which function and which line the instructions of an object's sections belong to
+//! (kernel `Documentation/bpf/btf.rst`, section 4.2).
 
 use super::words::{Words, header};
 use super::{BtfError, FUNC_INFO_SIZE, LINE_INFO_SIZE, MAGIC, VERSION, put};
@@ -39,17 +39,22 @@ impl Ext {
         let mut ext = Ext::default();
         let part = |at: usize, name| {
             let torn = BtfError::Part { part: name };
-            let [start, size] = header.get(at..).and_then(|words| words.first_chunk()).ok_or(torn.clone())?;
+            let [start, size] =
+                header.get(at..).and_then(|words| words.first_chunk()).ok_or(torn.clone())?;
             let end = (*start as usize).checked_add(*size as usize).ok_or(torn.clone())?;
             rest.get(*start as usize..end).ok_or(torn)
         };
-        read_records(part(0, "functions")?, "functions", |name, record| ext.section(name).functions.push(record))?;
-        read_records(part(2, "lines")?, "lines", |name, record| ext.section(name).lines.push(record))?;
+        read_records(part(0, "functions")?, "functions", |name, record| {
+            ext.section(name).functions.push(record)
+        })?;
+        read_records(part(2, "lines")?, "lines", |name, record| {
+            ext.section(name).lines.push(record)
+        })?;
         Ok(ext)
     }
 
-    /// Where in the blob stand the offsets of instructions, each with its section's name: those of functions, of lines, and of
-    /// what is relocated by the kernel's types (CO-RE).
+    /// Where in the blob stand the offsets of instructions, each with its section's name: those of
+    /// functions, of lines, and of what is relocated by the kernel's types (CO-RE).
     pub(crate) fn places(bytes: &[u8]) -> Result<Places, BtfError> {
         let torn = |part| BtfError::Part { part };
         let word = |at: usize| {
@@ -65,15 +70,20 @@ impl Ext {
                 continue;
             }
             let start = header.checked_add(start).ok_or(torn(part))?;
-            let end = start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or(torn(part))?;
+            let end =
+                start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or(torn(part))?;
             let record = word(start).filter(|record| *record >= 4).ok_or(torn(part))?;
             let mut next = start + 4;
             while next < end {
-                let (Some(name), Some(count)) = (word(next), word(next + 4)) else { return Err(torn(part)) };
+                let (Some(name), Some(count)) = (word(next), word(next + 4)) else {
+                    return Err(torn(part));
+                };
                 next += 8;
                 let after = count.checked_mul(record).and_then(|size| next.checked_add(size));
                 let after = after.filter(|after| *after <= end).ok_or(torn(part))?;
-                places.offsets.extend((next..after).step_by(record).map(|at| (at as u64, name as u32)));
+                places
+                    .offsets
+                    .extend((next..after).step_by(record).map(|at| (at as u64, name as u32)));
                 if part == "relocations" {
                     places.relocations += count;
                 }
@@ -83,30 +93,39 @@ impl Ext {
         Ok(places)
     }
 
-    /// What is relocated by the kernel's types (`struct bpf_core_relo`): the section, the offset, the type, the access, and
-    /// what of it is wanted.
+    /// What is relocated by the kernel's types (`struct bpf_core_relo`): the section, the offset,
+    /// the type, the access, and what of it is wanted.
     pub(crate) fn relocations(bytes: &[u8]) -> Result<Vec<[u32; 5]>, BtfError> {
         let places = Ext::places(bytes)?;
-        let core = places.offsets.get(places.offsets.len() - places.relocations..).unwrap_or_default();
+        let core =
+            places.offsets.get(places.offsets.len() - places.relocations..).unwrap_or_default();
         let read = |(at, section): &(u64, u32)| {
             let mut words = Words::new(bytes.get(*at as usize..).unwrap_or_default());
-            let [offset, ty, access, kind] = words.take().ok_or(BtfError::Part { part: "relocations" })?;
+            let [offset, ty, access, kind] =
+                words.take().ok_or(BtfError::Part { part: "relocations" })?;
             Ok([*section, offset, ty, access, kind])
         };
         core.iter().map(read).collect()
     }
 
     fn section(&mut self, name: u32) -> &mut ExtSection {
-        let at = self.sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
-            self.sections.push(ExtSection { name, ..ExtSection::default() });
-            self.sections.len() - 1
-        });
+        let at =
+            self.sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
+                self.sections.push(ExtSection { name, ..ExtSection::default() });
+                self.sections.len() - 1
+            });
         &mut self.sections[at]
     }
 
     pub(crate) fn write(&self) -> Vec<u8> {
-        let functions = records(FUNC_INFO_SIZE, self.sections.iter().map(|at| (at.name, at.functions.as_flattened())));
-        let lines = records(LINE_INFO_SIZE, self.sections.iter().map(|at| (at.name, at.lines.as_flattened())));
+        let functions = records(
+            FUNC_INFO_SIZE,
+            self.sections.iter().map(|at| (at.name, at.functions.as_flattened())),
+        );
+        let lines = records(
+            LINE_INFO_SIZE,
+            self.sections.iter().map(|at| (at.name, at.lines.as_flattened())),
+        );
         let mut bytes = Vec::new();
         bytes.extend(MAGIC.to_le_bytes());
         bytes.extend([VERSION, 0]);
@@ -161,7 +180,11 @@ mod tests {
     fn ext() -> Ext {
         Ext {
             sections: vec![
-                ExtSection { name: 1, functions: vec![[0, 5], [24, 6]], lines: vec![[0, 1, 2, 3 << 10]] },
+                ExtSection {
+                    name: 1,
+                    functions: vec![[0, 5], [24, 6]],
+                    lines: vec![[0, 1, 2, 3 << 10]],
+                },
                 ExtSection { name: 9, functions: vec![[0, 7]], lines: Vec::new() },
             ],
         }

@@ -23,7 +23,8 @@ pub(crate) struct Type<'a> {
     /// The uppermost bit of its kind's word, whose meaning is the kind's.
     pub(super) flag: u32,
     pub(super) size_or_type: u32,
-    /// For members three words each: name, type and offset; for variables of a section type, offset and size.
+    /// For members three words each: name, type and offset; for variables of a section type, offset
+    /// and size.
     pub(super) rest: &'a [u8],
 }
 
@@ -44,14 +45,25 @@ impl<'a> Types<'a> {
             let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
             let size = following(kind, count).ok_or(BtfError::Kind { id, kind })?;
             let rest = words.skip(size).ok_or_else(torn)?;
-            types.push(Type { id, name, kind, count: info & 0xffff, flag: info >> 31, size_or_type, rest });
+            types.push(Type {
+                id,
+                name,
+                kind,
+                count: info & 0xffff,
+                flag: info >> 31,
+                size_or_type,
+                rest,
+            });
         }
         Ok(Types { types, strings })
     }
 
     /// The string at an offset.
     pub(crate) fn string(&self, offset: u32) -> Result<&'a str, BtfError> {
-        let text = self.strings.get(offset as usize..).and_then(|rest| rest.split(|byte| *byte == 0).next());
+        let text = self
+            .strings
+            .get(offset as usize..)
+            .and_then(|rest| rest.split(|byte| *byte == 0).next());
         text.and_then(|text| std::str::from_utf8(text).ok()).ok_or(BtfError::String { offset })
     }
 
@@ -77,7 +89,10 @@ impl<'a> Types<'a> {
     }
 
     /// The members of a structure by name, each with what it points to.
-    pub(crate) fn pointers(&self, of: Type<'a>) -> Result<Vec<(&'a str, Option<Type<'a>>)>, BtfError> {
+    pub(crate) fn pointers(
+        &self,
+        of: Type<'a>,
+    ) -> Result<Vec<(&'a str, Option<Type<'a>>)>, BtfError> {
         let mut found = Vec::new();
         let mut words = Words::new(if of.kind == kind::STRUCT { of.rest } else { &[] });
         while let Some([name, ty, _offset]) = words.take() {
@@ -94,7 +109,8 @@ impl<'a> Types<'a> {
 
     /// The length of an array.
     pub(crate) fn len(&self, of: Type<'a>) -> Option<u32> {
-        let [_element, _index, len] = Words::new(of.rest).take().filter(|_| of.kind == kind::ARRAY)?;
+        let [_element, _index, len] =
+            Words::new(of.rest).take().filter(|_| of.kind == kind::ARRAY)?;
         Some(len)
     }
 
@@ -106,9 +122,13 @@ impl<'a> Types<'a> {
             ty = self.resolve(ty)?;
             let size = match ty.kind {
                 kind::PTR => 8,
-                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::DATASEC | kind::FLOAT | kind::ENUM64 => {
-                    ty.size_or_type
-                }
+                kind::INT
+                | kind::STRUCT
+                | kind::UNION
+                | kind::ENUM
+                | kind::DATASEC
+                | kind::FLOAT
+                | kind::ENUM64 => ty.size_or_type,
                 kind::ARRAY => {
                     let [element, _index, len] = Words::new(ty.rest).take().ok_or(none.clone())?;
                     count = count.checked_mul(len).ok_or(none.clone())?;
@@ -129,7 +149,8 @@ impl<'a> Types<'a> {
 
     fn resolve(&self, mut ty: Type<'a>) -> Result<Type<'a>, BtfError> {
         for _ in 0..DEPTH {
-            let names = [kind::TYPEDEF, kind::VOLATILE, kind::CONST, kind::RESTRICT, kind::TYPE_TAG];
+            let names =
+                [kind::TYPEDEF, kind::VOLATILE, kind::CONST, kind::RESTRICT, kind::TYPE_TAG];
             if !names.contains(&ty.kind) {
                 return Ok(ty);
             }
@@ -175,8 +196,13 @@ mod tests {
         let variables = types.variables(".maps").expect("the section");
         let (name, ty) = variables[0];
         let members = types.pointers(ty).expect("its members");
-        let [("value", Some(value)), ("max_entries", Some(number))] = members[..] else { panic!("other members") };
-        assert_eq!((name, types.size(ty), types.size(value), types.len(number)), ("map", Ok(16), Ok(6), Some(7)));
+        let [("value", Some(value)), ("max_entries", Some(number))] = members[..] else {
+            panic!("other members")
+        };
+        assert_eq!(
+            (name, types.size(ty), types.size(value), types.len(number)),
+            ("map", Ok(16), Ok(6), Some(7))
+        );
         assert_eq!(types.len(ty), None);
     }
 
@@ -211,6 +237,9 @@ mod tests {
         assert_eq!(size(&huge), Err(BtfError::Size { id: 1 }));
         let bytes = blob(&[]);
         let types = Types::read(&bytes).expect("empty");
-        assert_eq!((types.string(0), types.string(2)), (Ok(""), Err(BtfError::String { offset: 2 })));
+        assert_eq!(
+            (types.string(0), types.string(2)),
+            (Ok(""), Err(BtfError::String { offset: 2 }))
+        );
     }
 }

@@ -9,9 +9,16 @@ const POINTER: u32 = 8;
 impl Blob {
     /// A structure without a name whose members are pointers, one behind the other.
     pub(crate) fn pointers(&mut self, members: &[(&str, u32)]) -> u32 {
-        let fields = (0..).zip(members).flat_map(|(n, (name, ty))| [self.string(name), *ty, n * POINTER * 8]);
+        let fields = (0..)
+            .zip(members)
+            .flat_map(|(n, (name, ty))| [self.string(name), *ty, n * POINTER * 8]);
         let fields: Vec<u32> = fields.collect();
-        self.add(0, kind::STRUCT << 24 | members.len() as u32, members.len() as u32 * POINTER, &fields)
+        self.add(
+            0,
+            kind::STRUCT << 24 | members.len() as u32,
+            members.len() as u32 * POINTER,
+            &fields,
+        )
     }
 
     /// A variable that others may use.

@@ -35,7 +35,8 @@ impl<'a> Words<'a> {
     }
 }
 
-/// The words of a header behind its length, and what follows the header. `.BTF` and `.BTF.ext` begin alike.
+/// The words of a header behind its length, and what follows the header. `.BTF` and `.BTF.ext`
+/// begin alike.
 pub(super) fn header(bytes: &[u8]) -> Result<([u32; 4], &[u8]), BtfError> {
     let wrong = || BtfError::Header { len: bytes.len() };
     let mut words = Words::new(bytes);

@@ -1,4 +1,5 @@
-//! Memory that others use at the same time: changes in one step, and loads and stores that keep an order.
+//! Memory that others use at the same time: changes in one step, and loads and stores that keep an
+//! order.
 
 use std::panic::Location as Caller;
 
@@ -39,7 +40,8 @@ pub enum Fetch {
 }
 
 impl Builder {
-    /// Changes 4 or 8 bytes of memory in one step, without looking at what was there. [`Builder::fetch`] tells that.
+    /// Changes 4 or 8 bytes of memory in one step, without looking at what was there.
+    /// [`Builder::fetch`] tells that.
     ///
     /// ```
     /// use bpf_asm::{Builder, MapKind, MapRef, Modify, ProgramType};
@@ -73,8 +75,8 @@ impl Builder {
         self.atomically(op, &place, &operand.0, Caller::caller());
     }
 
-    /// Changes 4 or 8 bytes of memory in one step; the operand's register then holds what was there.
-    /// [`Builder::compare_exchange`] has its own method, since it takes two operands.
+    /// Changes 4 or 8 bytes of memory in one step; the operand's register then holds what was
+    /// there. [`Builder::compare_exchange`] has its own method, since it takes two operands.
     ///
     /// ```
     /// use bpf_asm::{Builder, Fetch, MapKind, MapRef, ProgramType};
@@ -118,10 +120,16 @@ impl Builder {
     /// # Ok::<(), bpf_asm::BuildErrors>(())
     /// ```
     #[track_caller]
-    pub fn compare_exchange<T: Scalar>(&self, place: Place<T>, expected: impl Into<Operand>, new: &Reg) -> Reg {
+    pub fn compare_exchange<T: Scalar>(
+        &self,
+        place: Place<T>,
+        expected: impl Into<Operand>,
+        new: &Reg,
+    ) -> Reg {
         let at = Caller::caller();
         let expected = expected.into();
-        // The instruction compares with r0, which must then be neither the pointer nor the new content.
+        // The instruction compares with r0, which must then be neither the pointer nor the new
+        // content.
         let new = self.out_of_r0(&new.0, at);
         let base = match &place.base {
             Base::Value(value) => Base::Value(self.out_of_r0(value, at)),
@@ -137,8 +145,8 @@ impl Builder {
     }
 
     /// Loads as [`Builder::load`] does, before everything that follows: what a
-    /// [`store_release`](Builder::store_release) of another CPU stored is seen together with all that CPU stored before it.
-    /// Linux 6.15 (v4).
+    /// [`store_release`](Builder::store_release) of another CPU stored is seen together with all
+    /// that CPU stored before it. Linux 6.15 (v4).
     ///
     /// ```
     /// use bpf_asm::{Builder, MapKind, MapRef, ProgramType, record};
@@ -161,7 +169,9 @@ impl Builder {
     pub fn load_acquire<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
         let at = Caller::caller();
         let value = self.temporary(at);
-        let Some(size) = self.size("a load", place.shape.size, at) else { return T::Loaded::from_value(value) };
+        let Some(size) = self.size("a load", place.shape.size, at) else {
+            return T::Loaded::from_value(value);
+        };
         self.check_frame(&place.base, at);
         let (base, offset) = (place.base.register(), self.offset(place.offset, at));
         let insn = LoadAcquire { size, dst: value.register, base, offset };
@@ -171,7 +181,8 @@ impl Builder {
         T::Loaded::from_value(value)
     }
 
-    /// Stores the lower bits of a value, as wide as the place's type, after everything that went before. Linux 6.15 (v4).
+    /// Stores the lower bits of a value, as wide as the place's type, after everything that went
+    /// before. Linux 6.15 (v4).
     #[track_caller]
     pub fn store_release<T: Scalar>(&self, place: Place<T>, content: &Reg) {
         let at = Caller::caller();
@@ -202,7 +213,11 @@ impl Builder {
             Shape { size: 4, bits: None, .. } => Width::W32,
             Shape { size: 8, bits: None, .. } => Width::W64,
             Shape { size, .. } => {
-                let kind = ErrorKind::Width { what: "an atomic operation", given: size, allowed: "4 or 8" };
+                let kind = ErrorKind::Width {
+                    what: "an atomic operation",
+                    given: size,
+                    allowed: "4 or 8",
+                };
                 return self.report(kind, at);
             }
         };

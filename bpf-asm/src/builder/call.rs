@@ -19,7 +19,8 @@ struct Move<'a> {
 }
 
 impl Builder {
-    /// Calls a helper of the kernel, or another of its functions. Afterwards only kept values, slots and the result can be read.
+    /// Calls a helper of the kernel, or another of its functions. Afterwards only kept values,
+    /// slots and the result can be read.
     #[track_caller]
     pub fn call<R: Held>(&self, call: Call<R>) -> R {
         let at = Caller::caller();
@@ -32,7 +33,13 @@ impl Builder {
     }
 
     /// Writes a call with its arguments; gives its result.
-    pub(super) fn write_call(&self, insn: CallInsn, link: Link, args: &[Arg], at: Location) -> Value {
+    pub(super) fn write_call(
+        &self,
+        insn: CallInsn,
+        link: Link,
+        args: &[Arg],
+        at: Location,
+    ) -> Value {
         let in_place = self.pass(args, at);
         let reads: Vec<&Value> = in_place.iter().collect();
         self.write_linked(Insn::Call(insn), &reads, None, link, at);
@@ -47,7 +54,8 @@ impl Builder {
     /// What a call does to memory that it is given the address of.
     fn handed_over(&self, arg: &Arg, insn: CallInsn, at: Location) -> Option<Touch> {
         let ArgSource::Address { base, offset, memory } = &arg.0 else { return None };
-        let told = memory.told.map(|told| usize::try_from(told).ok().filter(|told| *told <= memory.size));
+        let told =
+            memory.told.map(|told| usize::try_from(told).ok().filter(|told| *told <= memory.size));
         if let (Some(None), Some(given), CallInsn::Helper { id }) = (told, memory.told, insn) {
             let (helper, size) = (helper::name(id), memory.size);
             self.report(ErrorKind::SizeOfMemory { helper, given, size }, at);
@@ -55,12 +63,14 @@ impl Builder {
         let Base::Frame(claim) = base else { return None };
         match (memory.access, told.flatten()) {
             (access, Some(bytes)) => Some(claim.touch(*offset, bytes, access)),
-            // Nobody can rely on such a call to write anything, and the verifier wants all of it to be there.
+            // Nobody can rely on such a call to write anything, and the verifier wants all of it to
+            // be there.
             (_, None) => Some(claim.touch(*offset, memory.size, Access::May)),
         }
     }
 
-    /// Brings arguments into r1, r2, … as if all were written at once. Gives the values that were in their place already.
+    /// Brings arguments into r1, r2, … as if all were written at once. Gives the values that were
+    /// in their place already.
     fn pass(&self, args: &[Arg], at: Location) -> Vec<Value> {
         if args.len() > Register::ARGUMENTS.len() {
             self.report(ErrorKind::TooManyArguments { given: args.len() }, at);
@@ -69,7 +79,9 @@ impl Builder {
         let mut moves = Vec::new();
         for (to, Arg(source)) in passed() {
             match source {
-                ArgSource::Value(value) => moves.push(Move { to, from: value.register, value: Some(value) }),
+                ArgSource::Value(value) => {
+                    moves.push(Move { to, from: value.register, value: Some(value) })
+                }
                 ArgSource::Address { base, .. } => {
                     self.check_frame(base, at);
                     moves.push(Move { to, from: base.register(), value: base.value() });
@@ -77,8 +89,11 @@ impl Builder {
                 ArgSource::Imm(_) | ArgSource::Map(_) | ArgSource::Function { .. } => {}
             }
         }
-        let in_place =
-            moves.iter().filter(|wait| wait.from == wait.to).filter_map(|wait| wait.value.cloned()).collect();
+        let in_place = moves
+            .iter()
+            .filter(|wait| wait.from == wait.to)
+            .filter_map(|wait| wait.value.cloned())
+            .collect();
         moves.retain(|wait| wait.from != wait.to);
         self.move_all(moves, at);
         // The registers that values came from may be overwritten from here on.
@@ -87,7 +102,9 @@ impl Builder {
                 ArgSource::Value(_) => {}
                 ArgSource::Address { offset, .. } => self.add(to, *offset, at),
                 ArgSource::Imm(imm) => self.load_number(to, *imm, at),
-                ArgSource::Function { builder, index } => self.load_address(to, None, builder, *index, at),
+                ArgSource::Function { builder, index } => {
+                    self.load_address(to, None, builder, *index, at)
+                }
                 ArgSource::Map(def) => {
                     let index = self.map(*def, at);
                     let insn = Insn::Wide(Wide { dst: to, source: WideSource::Map { fd: 0 } });
@@ -98,8 +115,8 @@ impl Builder {
         in_place
     }
 
-    /// A move is made when nothing waits for the content of its target. If every move waits, they form rings, and r0,
-    /// which the call destroys anyway and no ring contains, opens one.
+    /// A move is made when nothing waits for the content of its target. If every move waits, they
+    /// form rings, and r0, which the call destroys anyway and no ring contains, opens one.
     fn move_all(&self, mut waiting: Vec<Move>, at: Location) {
         while !waiting.is_empty() {
             let ready = (0..waiting.len()).find(|&n| {
@@ -113,7 +130,12 @@ impl Builder {
                 }
                 None => {
                     let Move { from, value, .. } = waiting[0];
-                    self.write(alu_mov(Register::R0, Source::Reg(from)), value.as_slice(), None, at);
+                    self.write(
+                        alu_mov(Register::R0, Source::Reg(from)),
+                        value.as_slice(),
+                        None,
+                        at,
+                    );
                     for wait in waiting.iter_mut().filter(|wait| wait.from == from) {
                         *wait = Move { from: Register::R0, value: None, ..*wait };
                     }

@@ -18,7 +18,8 @@ impl Builder {
     /// A pointer to read-only bytes, aligned to 8. Equal byte strings share one copy.
     ///
     /// They are in the map [`READ_ONLY`], which the program's loader fills and freezes
-    /// ([`Program::read_only`](crate::Program::read_only)); the verifier then knows them. Linux 5.2.
+    /// ([`Program::read_only`](crate::Program::read_only)); the verifier then knows them. Linux
+    /// 5.2.
     #[track_caller]
     pub fn bytes(&self, bytes: &[u8]) -> Ptr<u8> {
         self.data(bytes, Caller::caller())

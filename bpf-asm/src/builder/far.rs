@@ -8,8 +8,8 @@
 use crate::insn::{Insn, Jump, JumpIf, JumpLong};
 use crate::step::{Step, Target};
 
-/// Makes far jumps long ones. What is inserted for one can make others far, so that this goes on until all of them reach;
-/// a jump that was made long stays so.
+/// Makes far jumps long ones. What is inserted for one can make others far, so that this goes on
+/// until all of them reach; a jump that was made long stays so.
 pub(super) fn lengthen(steps: &mut Vec<Step>) {
     while let Some(far) = far(steps) {
         let mut longer = Vec::with_capacity(steps.len() + 2 * far.len());
@@ -17,7 +17,11 @@ pub(super) fn lengthen(steps: &mut Vec<Step>) {
         let mut waiting = far.into_iter().peekable();
         for (number, step) in std::mem::take(steps).into_iter().enumerate() {
             numbers.push(longer.len());
-            if waiting.next_if_eq(&number).is_some() { long(step, &mut longer) } else { longer.push((step, None)) }
+            if waiting.next_if_eq(&number).is_some() {
+                long(step, &mut longer)
+            } else {
+                longer.push((step, None))
+            }
         }
         numbers.push(longer.len());
         *steps = longer
@@ -45,13 +49,17 @@ fn far(steps: &[Step]) -> Option<Vec<usize>> {
         let step = &steps[number];
         let short = matches!(step.insn, Insn::Jump(_) | Insn::JumpIf(_) | Insn::MayGoto(_));
         let target = step.jump().and_then(|target| slots.get(target));
-        !short || target.is_none_or(|target| i16::try_from(*target as i64 - slots[number] as i64 - 1).is_ok())
+        !short
+            || target.is_none_or(|target| {
+                i16::try_from(*target as i64 - slots[number] as i64 - 1).is_ok()
+            })
     };
     let far: Vec<usize> = (0..steps.len()).filter(|number| !reaches(*number)).collect();
     (!far.is_empty()).then_some(far)
 }
 
-/// The same jump by way of a long one. Targets among the inserted steps have their number beside them already.
+/// The same jump by way of a long one. Targets among the inserted steps have their number beside
+/// them already.
 fn long(step: Step, to: &mut Vec<(Step, Option<usize>)>) {
     let here = to.len();
     let beside = |insn: Insn, target: usize| {

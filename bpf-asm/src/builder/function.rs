@@ -15,8 +15,8 @@ pub struct Function<const N: usize> {
 }
 
 impl Builder {
-    /// Writes a function of up to five arguments; `body` gets them as values, and ends every path with
-    /// [`Builder::ret`]. Values, slots and labels of the caller cannot be used inside.
+    /// Writes a function of up to five arguments; `body` gets them as values, and ends every path
+    /// with [`Builder::ret`]. Values, slots and labels of the caller cannot be used inside.
     #[track_caller]
     pub fn function<const N: usize>(&self, name: &str, body: impl FnOnce([Reg; N])) -> Function<N> {
         let at = Caller::caller();
@@ -45,11 +45,11 @@ impl Builder {
         Function { builder: self.clone(), index }
     }
 
-    /// The address of a function of this program, for helpers that call it back; [`Arg`] has the same from a
-    /// `&`[`Function`]. Linux 5.13.
+    /// The address of a function of this program, for helpers that call it back; [`Arg`] has the
+    /// same from a `&`[`Function`]. Linux 5.13.
     ///
-    /// The frame of a function that the kernel calls back counts to that of its caller, which is looked at by the verifier
-    /// alone: it depends on the helper.
+    /// The frame of a function that the kernel calls back counts to that of its caller, which is
+    /// looked at by the verifier alone: it depends on the helper.
     ///
     /// ```
     /// use bpf_asm::{Builder, ProgramType, Reg, helper};
@@ -94,7 +94,8 @@ impl Builder {
         self.write_linked(insn, &[], value, Link::Address(function), at);
     }
 
-    /// Calls a function of this program; gives its result. As with helpers, only kept values and slots survive.
+    /// Calls a function of this program; gives its result. As with helpers, only kept values and
+    /// slots survive.
     #[track_caller]
     pub fn call_local<const N: usize>(&self, function: &Function<N>, args: [Arg; N]) -> Reg {
         let at = Caller::caller();

@@ -25,14 +25,20 @@ pub(super) fn ends(core: &Core) -> Vec<BuildError> {
     let mut found = Vec::new();
     for function in &core.functions {
         if let Some(end) = function.falls_off() {
-            found.push(BuildError { at: end, kind: ErrorKind::FallsOff { function: function.name.clone() } });
+            found.push(BuildError {
+                at: end,
+                kind: ErrorKind::FallsOff { function: function.name.clone() },
+            });
         }
         if !function.called {
             let kind = ErrorKind::NeverCalled { function: function.name.clone() };
             found.push(BuildError { at: function.at, kind });
         }
         if !is_name(&function.name) {
-            found.push(BuildError { at: function.at, kind: ErrorKind::Name { name: function.name.clone() } });
+            found.push(BuildError {
+                at: function.at,
+                kind: ErrorKind::Name { name: function.name.clone() },
+            });
         }
     }
     found
@@ -49,7 +55,9 @@ pub(super) fn above(core: &Core, minimum: Minimum) -> impl Iterator<Item = Build
 
 pub(crate) fn is_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    (1..=127).contains(&name.len()) && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
+    (1..=127).contains(&name.len())
+        && name.chars().all(word)
+        && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// The lines of each function with the numbers of what they lead to.
@@ -69,7 +77,9 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
                 Target::Helper { arguments }
             }
             Link::Address(called) => Target::Address { called },
-            Link::Function(called) => Target::Function { called, arguments: core.functions[called].arguments.len() },
+            Link::Function(called) => {
+                Target::Function { called, arguments: core.functions[called].arguments.len() }
+            }
             Link::Label(label) => {
                 let label = &core.labels[label];
                 match label.placed {
@@ -86,9 +96,9 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
     core.functions.iter().map(|function| function.lines.iter().map(&mut step).collect()).collect()
 }
 
-/// Fills in the distances of jumps and calls. The program comes first, then its functions, latest first: a function knows
-/// only functions written before it, so that every call goes forward, as rbpf wants it. Functions that are called no more
-/// are left out.
+/// Fills in the distances of jumps and calls. The program comes first, then its functions, latest
+/// first: a function knows only functions written before it, so that every call goes forward, as
+/// rbpf wants it. Functions that are called no more are left out.
 pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildError>) -> Resolved {
     let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
     let order = called(steps);

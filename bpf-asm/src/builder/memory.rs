@@ -12,18 +12,22 @@ use crate::stack::{Access, SlotBytes};
 use crate::value::{Held, Operand, Ptr, Reg, Value};
 
 impl Builder {
-    /// Loads what is at a place, as wide as the place's type. A signed type's sign is extended to 64 bits.
+    /// Loads what is at a place, as wide as the place's type. A signed type's sign is extended to
+    /// 64 bits.
     #[track_caller]
     pub fn load<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
         let at = Caller::caller();
         let value = self.temporary(at);
-        let Some(size) = self.size("a load", place.shape.size, at) else { return T::Loaded::from_value(value) };
+        let Some(size) = self.size("a load", place.shape.size, at) else {
+            return T::Loaded::from_value(value);
+        };
         self.load_from(&place.base, place.offset, size, &value, at);
         self.cut(&value, place.shape, at);
         T::Loaded::from_value(value)
     }
 
-    /// Loads a signed number by one instruction, where [`Builder::load`] takes three. Linux 6.6 (v4).
+    /// Loads a signed number by one instruction, where [`Builder::load`] takes three. Linux 6.6
+    /// (v4).
     ///
     /// ```
     /// bpf_asm::record! { struct Change { by: i32, signed: u32 } }
@@ -62,8 +66,8 @@ impl Builder {
         }
     }
 
-    /// Stores a number or a value at a place, as wide as the place's type. A number must fit the type's bits, with or
-    /// without a sign; of a value the lower bits are stored.
+    /// Stores a number or a value at a place, as wide as the place's type. A number must fit the
+    /// type's bits, with or without a sign; of a value the lower bits are stored.
     #[track_caller]
     pub fn store<T: Scalar>(&self, place: Place<T>, content: impl Into<Operand>) {
         let at = Caller::caller();
@@ -78,15 +82,16 @@ impl Builder {
             }
             (Operand::Imm(imm), _) => {
                 let bits = size.bytes() as u32 * 8;
-                let fitting = self.number("the field", *imm, -(1 << (bits - 1)), (1 << bits) - 1, at);
+                let fitting =
+                    self.number("the field", *imm, -(1 << (bits - 1)), (1 << bits) - 1, at);
                 (Source::Imm(fitting as i32), None)
             }
         };
         self.store_to(&place.base, place.offset, size, src, behind.as_ref(), at);
     }
 
-    /// Copies a record, array or number from place to place, in the widest moves that the offsets allow. Both places
-    /// are taken to be counted from addresses that are multiples of 8.
+    /// Copies a record, array or number from place to place, in the widest moves that the offsets
+    /// allow. Both places are taken to be counted from addresses that are multiples of 8.
     #[track_caller]
     pub fn copy<T: FieldType>(&self, to: Place<T>, from: Place<T>) {
         let at = Caller::caller();
@@ -103,12 +108,19 @@ impl Builder {
     pub fn zero<T: FieldType>(&self, place: Place<T>) {
         let at = Caller::caller();
         for (start, size) in moves(T::TYPE.size(), place.offset, place.offset) {
-            self.store_to(&place.base, place.offset.saturating_add(start), size, Source::Imm(0), None, at);
+            self.store_to(
+                &place.base,
+                place.offset.saturating_add(start),
+                size,
+                Source::Imm(0),
+                None,
+                at,
+            );
         }
     }
 
-    /// Bytes of the stack frame for a `T`, aligned to 8. They are reused once the slot is dropped, unless their address
-    /// has escaped.
+    /// Bytes of the stack frame for a `T`, aligned to 8. They are reused once the slot is dropped,
+    /// unless their address has escaped.
     #[track_caller]
     pub fn slot<T: FieldType>(&self) -> Slot<T> {
         let at = Caller::caller();
@@ -116,25 +128,31 @@ impl Builder {
         let (function, slot) = {
             let mut core = self.core();
             let function = core.current();
-            let slot = core.function().frame.claim(T::TYPE.size(), &alive, at).unwrap_or_else(|kind| {
-                core.report(kind, at);
-                SlotBytes { number: 0, at, offset: -8, size: 0 }
-            });
+            let slot =
+                core.function().frame.claim(T::TYPE.size(), &alive, at).unwrap_or_else(|kind| {
+                    core.report(kind, at);
+                    SlotBytes { number: 0, at, offset: -8, size: 0 }
+                });
             (function, slot)
         };
         let claim = Rc::new(SlotClaim { builder: self.clone(), function, slot, _alive: alive });
         Slot { place: Place::new(Base::Frame(claim), slot.offset, Shape::of::<T>()) }
     }
 
-    /// A pointer to a place. A slot whose address is taken keeps its bytes for the rest of the function, also when it is
-    /// dropped: the pointer may be anywhere by then.
+    /// A pointer to a place. A slot whose address is taken keeps its bytes for the rest of the
+    /// function, also when it is dropped: the pointer may be anywhere by then.
     #[track_caller]
     pub fn address_of<T>(&self, place: Place<T>) -> Ptr<T> {
         let at = Caller::caller();
         let value = self.temporary(at);
         self.check_frame(&place.base, at);
         let base = place.base.register();
-        self.write(alu_mov(value.register, Source::Reg(base)), place.base.value().as_slice(), Some(&value), at);
+        self.write(
+            alu_mov(value.register, Source::Reg(base)),
+            place.base.value().as_slice(),
+            Some(&value),
+            at,
+        );
         self.touch(&place.base, place.offset, place.shape.size, &[Access::Escapes]);
         if place.offset != 0 {
             self.alu(&value, Width::W64, AluOp::Add, Operand::Imm(place.offset), at);
@@ -157,12 +175,21 @@ impl Builder {
 
     fn load_from(&self, base: &Base, offset: i64, size: Size, to: &Value, at: Location) {
         self.check_frame(base, at);
-        let insn = Load { size, dst: to.register, base: base.register(), offset: self.offset(offset, at) };
+        let insn =
+            Load { size, dst: to.register, base: base.register(), offset: self.offset(offset, at) };
         self.write(Insn::Load(insn), base.value().as_slice(), Some(to), at);
         self.touch(base, offset, size.bytes(), &[Access::Reads]);
     }
 
-    fn store_to(&self, base: &Base, offset: i64, size: Size, src: Source, behind: Option<&Value>, at: Location) {
+    fn store_to(
+        &self,
+        base: &Base,
+        offset: i64,
+        size: Size,
+        src: Source,
+        behind: Option<&Value>,
+        at: Location,
+    ) {
         self.check_frame(base, at);
         let reads: Vec<&Value> = behind.into_iter().chain(base.value()).collect();
         let insn = Store { size, base: base.register(), offset: self.offset(offset, at), src };
@@ -173,7 +200,9 @@ impl Builder {
     /// Notes what the line just written does to memory, if that is a slot.
     pub(super) fn touch(&self, base: &Base, offset: i64, size: usize, accesses: &[Access]) {
         if let Base::Frame(claim) = base {
-            self.core().touching(accesses.iter().map(|access| claim.touch(offset, size, *access)).collect());
+            self.core().touching(
+                accesses.iter().map(|access| claim.touch(offset, size, *access)).collect(),
+            );
         }
     }
 

@@ -8,12 +8,14 @@ use crate::insn::{Insn, Packet, PacketSize, Register};
 use crate::value::{Operand, Ptr, Reg, Value};
 
 impl Builder {
-    /// Loads 1, 2 or 4 bytes of the packet, from network order, `offset` bytes from its start: a number below 2^31, or a
-    /// value of which the lower 32 bits count. Behind the packet's end, the program returns 0. Linux 3.19.
+    /// Loads 1, 2 or 4 bytes of the packet, from network order, `offset` bytes from its start: a
+    /// number below 2^31, or a value of which the lower 32 bits count. Behind the packet's end, the
+    /// program returns 0. Linux 3.19.
     ///
-    /// Only programs on packets may, the context must be in r6, where [`Builder::context`] puts it if it is taken first, and
-    /// temporary values are lost as in a call. In a program with functions of its own the kernel wants no such loads before
-    /// Linux 5.10. [`skb_load_bytes`](crate::helper::skb_load_bytes) has none of these limits.
+    /// Only programs on packets may, the context must be in r6, where [`Builder::context`] puts it
+    /// if it is taken first, and temporary values are lost as in a call. In a program with
+    /// functions of its own the kernel wants no such loads before Linux 5.10.
+    /// [`skb_load_bytes`](crate::helper::skb_load_bytes) has none of these limits.
     ///
     /// ```
     /// use bpf_asm::insn::PacketSize;
@@ -26,7 +28,12 @@ impl Builder {
     /// # Ok::<(), bpf_asm::BuildErrors>(())
     /// ```
     #[track_caller]
-    pub fn load_packet<C>(&self, context: &Ptr<C>, size: PacketSize, offset: impl Into<Operand>) -> Reg {
+    pub fn load_packet<C>(
+        &self,
+        context: &Ptr<C>,
+        size: PacketSize,
+        offset: impl Into<Operand>,
+    ) -> Reg {
         let at = Caller::caller();
         if context.value.register != Register::R6 {
             self.report(ErrorKind::ContextElsewhere { register: context.value.register }, at);
@@ -34,7 +41,9 @@ impl Builder {
         let offset = offset.into();
         let (index, number) = match &offset {
             Operand::Value(value) => (Some(value), 0),
-            Operand::Imm(imm) => (None, self.number("a packet's offset", *imm, 0, i64::from(i32::MAX), at)),
+            Operand::Imm(imm) => {
+                (None, self.number("a packet's offset", *imm, 0, i64::from(i32::MAX), at))
+            }
         };
         let insn = Packet { size, index: index.map(|value| value.register), offset: number as i32 };
         let reads: Vec<&Value> = std::iter::once(&context.value).chain(index).collect();

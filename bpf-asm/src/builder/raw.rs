@@ -10,14 +10,16 @@ use crate::stack::{Access, Touch};
 use crate::value::{Reg, ValueId};
 
 impl Builder {
-    /// Writes an instruction as it is. [`Reg::register`] and [`Ptr::register`](crate::Ptr::register) tell where values are;
-    /// one whose register the instruction changes has a new content, as after [`Reg::set`].
+    /// Writes an instruction as it is. [`Reg::register`] and
+    /// [`Ptr::register`](crate::Ptr::register) tell where values are; one whose register the
+    /// instruction changes has a new content, as after [`Reg::set`].
     ///
-    /// The instruction is checked and optimised like any other: it may not read a value that is lost on
-    /// some path, nor an uninitialised register; it is eliminated where its result is dead; and it has a
-    /// Rust line. One that reads r10 may access every slot. Jumps, calls and addresses that are given as
-    /// distances are refused, since the layout is not known yet: they take labels
-    /// ([`Builder::jump_if`]) and functions ([`Builder::call_local`], [`Builder::address_of_function`]).
+    /// The instruction is checked and optimised like any other: it may not read a value that is
+    /// lost on some path, nor an uninitialised register; it is eliminated where its result is dead;
+    /// and it has a Rust line. One that reads r10 may access every slot. Jumps, calls and addresses
+    /// that are given as distances are refused, since the layout is not known yet: they take labels
+    /// ([`Builder::jump_if`]) and functions ([`Builder::call_local`],
+    /// [`Builder::address_of_function`]).
     ///
     /// ```
     /// use bpf_asm::insn::{Extension, Insn, SignExtend};
@@ -36,8 +38,9 @@ impl Builder {
         self.raw(insn, Caller::caller());
     }
 
-    /// Writes an instruction as it is and gives what it leaves in the register that it changes: r0 for calls, packet loads
-    /// and compare-and-exchange. The register must be free: one that a value has keeps its value, with [`Builder::emit`].
+    /// Writes an instruction as it is and gives what it leaves in the register that it changes: r0
+    /// for calls, packet loads and compare-and-exchange. The register must be free: one that a
+    /// value has keeps its value, with [`Builder::emit`].
     ///
     /// ```
     /// use bpf_asm::insn::{Call, Insn};
@@ -52,10 +55,11 @@ impl Builder {
     pub fn emit_value(&self, insn: Insn) -> Reg {
         let at = Caller::caller();
         let changed = effect(&insn, Register::ARGUMENTS.len()).changes.numbers().next();
-        let register = changed.and_then(|number| Register::from_number(number as u8)).unwrap_or_else(|| {
-            self.report(ErrorKind::NoResult { insn }, at);
-            Register::R0
-        });
+        let register =
+            changed.and_then(|number| Register::from_number(number as u8)).unwrap_or_else(|| {
+                self.report(ErrorKind::NoResult { insn }, at);
+                Register::R0
+            });
         let lost = matches!(insn, Insn::Call(_) | Insn::Packet(_));
         let held = self.core().held(Registers::of(register)).next();
         if let Some(value) = held.filter(|_| !lost) {
@@ -85,7 +89,11 @@ impl Builder {
         let mut core = self.core();
         let effect = effect(&insn, Register::ARGUMENTS.len());
         let mut reads = Reads::default();
-        reads.0.iter_mut().zip(core.held(effect.reads)).for_each(|(read, value)| *read = Some(value));
+        reads
+            .0
+            .iter_mut()
+            .zip(core.held(effect.reads))
+            .for_each(|(read, value)| *read = Some(value));
         let loses = matches!(insn, Insn::Call(_) | Insn::Packet(_));
         let writes = core.held(effect.changes).next().filter(|_| !loses);
         let link = match insn {
@@ -111,6 +119,9 @@ impl super::Core {
     /// The live values in these registers.
     fn held(&self, registers: Registers) -> impl Iterator<Item = ValueId> {
         let holds = self.functions[self.current()].holds.unwrap_or_default();
-        registers.numbers().filter_map(move |register| holds[register]).filter(|value| self.is_alive(*value))
+        registers
+            .numbers()
+            .filter_map(move |register| holds[register])
+            .filter(|value| self.is_alive(*value))
     }
 }

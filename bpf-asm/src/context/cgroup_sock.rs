@@ -1,6 +1,7 @@
 crate::record! {
-    /// A socket as helpers take and give it, and the context of programs on sockets of a cgroup (`SockCreate`, `PostBind4`,
-    /// `PostBind6`). What a lookup gave may be read here; null has to be excluded first.
+    /// A socket as helpers take and give it, and the context of programs on sockets of a cgroup
+    /// (`SockCreate`, `PostBind4`, `PostBind6`). What a lookup gave may be read here; null has to
+    /// be excluded first.
     #[allow(non_camel_case_types)]
     pub struct bpf_sock {
         /// Index of the device that it is bound to, 0 for none; writable in `SockCreate`.

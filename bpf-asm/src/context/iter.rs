@@ -49,7 +49,8 @@ crate::record! {
         pub sk_common: Address<sock>,
     }
 
-    /// The context of an iterator over the open files of all processes, or of one. Since 5.8; of one since 6.1.
+    /// The context of an iterator over the open files of all processes, or of one. Since 5.8; of
+    /// one since 6.1.
     #[allow(non_camel_case_types)]
     pub struct bpf_iter__task_file {
         /// Where the reading is.

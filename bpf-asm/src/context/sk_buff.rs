@@ -2,8 +2,9 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that sees packets (socket filter, classifier, sk_skb, cgroup). Which fields may be read depends on the kind of
-    /// program. The bytes themselves are reached by [`skb_load_bytes`](crate::helper::skb_load_bytes) and
+    /// The context of a program that sees packets (socket filter, classifier, sk_skb, cgroup).
+    /// Which fields may be read depends on the kind of program. The bytes themselves are reached by
+    /// [`skb_load_bytes`](crate::helper::skb_load_bytes) and
     /// [`skb_store_bytes`](crate::helper::skb_store_bytes).
     #[allow(non_camel_case_types)]
     pub struct __sk_buff {

@@ -2,9 +2,9 @@ use super::bpf_sock;
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that chooses the socket for a packet that opens a connection, or for a datagram, by
-    /// `bpf_sk_assign`. Returning 1 goes on with what was chosen or with the kernel's own search, returning 0 drops.
-    /// Since 5.9.
+    /// The context of a program that chooses the socket for a packet that opens a connection, or
+    /// for a datagram, by `bpf_sk_assign`. Returning 1 goes on with what was chosen or with the
+    /// kernel's own search, returning 0 drops. Since 5.9.
     #[allow(non_camel_case_types)]
     pub struct bpf_sk_lookup {
         /// The socket that was chosen; null if none was.

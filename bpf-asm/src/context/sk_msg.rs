@@ -2,8 +2,8 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of an sk_msg program: one `sendmsg` on a socket of a sockmap. Returning 1 lets the message pass, or
-    /// go where a redirecting helper sent it; returning 0 drops it.
+    /// The context of an sk_msg program: one `sendmsg` on a socket of a sockmap. Returning 1 lets
+    /// the message pass, or go where a redirecting helper sent it; returning 0 drops it.
     #[allow(non_camel_case_types)]
     pub struct sk_msg_md {
         /// First byte that may be looked at.
@@ -31,4 +31,6 @@ crate::record! {
     }
 }
 
-const _: () = assert!(size_of::<sk_msg_md>() == 80 && sk_msg_md::size.offset() == 68 && sk_msg_md::sk.offset() == 72);
+const _: () = assert!(
+    size_of::<sk_msg_md>() == 80 && sk_msg_md::size.offset() == 68 && sk_msg_md::sk.offset() == 72
+);

@@ -2,9 +2,10 @@ use super::bpf_sock;
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that is asked about an address: that of a `bind`, `connect`, `sendmsg`, `recvmsg`,
-    /// `getpeername` or `getsockname`. Returning 1 lets the call go on, returning 0 makes it fail with `EPERM`. Which fields
-    /// may be read and written depends on the call and its family.
+    /// The context of a program that is asked about an address: that of a `bind`, `connect`,
+    /// `sendmsg`, `recvmsg`, `getpeername` or `getsockname`. Returning 1 lets the call go on,
+    /// returning 0 makes it fail with `EPERM`. Which fields may be read and written depends on the
+    /// call and its family.
     ///
     /// ```
     /// use bpf_asm::{Builder, ProgramType, bpf_sock_addr};

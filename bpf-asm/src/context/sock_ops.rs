@@ -2,7 +2,8 @@ use super::{bpf_sock, packet};
 use crate::record::{Address, Field};
 
 crate::record! {
-    /// The context of a sock_ops program: one event of a TCP socket in the cgroup. `op` tells which.
+    /// The context of a sock_ops program: one event of a TCP socket in the cgroup. `op` tells
+    /// which.
     #[allow(non_camel_case_types)]
     pub struct bpf_sock_ops {
         /// The event (`BPF_SOCK_OPS_*`).

@@ -2,8 +2,8 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that is asked about a `setsockopt` or `getsockopt` by a process in a cgroup. Returning 1 lets it go
-    /// on, returning 0 makes it fail with `EPERM`.
+    /// The context of a program that is asked about a `setsockopt` or `getsockopt` by a process in
+    /// a cgroup. Returning 1 lets it go on, returning 0 makes it fail with `EPERM`.
     #[allow(non_camel_case_types)]
     pub struct bpf_sockopt {
         /// The socket.
@@ -16,8 +16,8 @@ crate::record! {
         pub level: i32,
         /// The option (`SO_*`, `TCP_*`); writable in `setsockopt`.
         pub optname: i32,
-        /// Bytes of the value; writable. In `setsockopt`, -1 leaves the kernel's own function out, and 0 lets it read the value that the
-        /// process gave.
+        /// Bytes of the value; writable. In `setsockopt`, -1 leaves the kernel's own function out,
+        /// and 0 lets it read the value that the process gave.
         pub optlen: i32,
         /// What `getsockopt` returns; writable there.
         pub retval: i32,

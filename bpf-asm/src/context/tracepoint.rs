@@ -2,8 +2,8 @@ use super::bpf_sock;
 use crate::record::Address;
 
 crate::record! {
-    /// The arguments of the tracepoint `sock_recv_length` (include/trace/events/sock.h): a receive call on a socket returns. They
-    /// stand as 64-bit words. Since 6.3.
+    /// The arguments of the tracepoint `sock_recv_length` (include/trace/events/sock.h): a receive
+    /// call on a socket returns. They stand as 64-bit words. Since 6.3.
     #[allow(non_camel_case_types)]
     pub struct sock_recv_length {
         /// The socket.

@@ -1,6 +1,6 @@
 crate::record! {
-    /// The context of an XDP program: a packet that a device has just received. The kernel makes pointers of `data`,
-    /// `data_end` and `data_meta`; use [`Reg::cast`](crate::Reg::cast).
+    /// The context of an XDP program: a packet that a device has just received. The kernel makes
+    /// pointers of `data`, `data_end` and `data_meta`; use [`Reg::cast`](crate::Reg::cast).
     #[allow(non_camel_case_types)]
     pub struct xdp_md {
         /// First byte of the packet.

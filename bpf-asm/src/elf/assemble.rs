@@ -13,18 +13,20 @@ pub struct Assembled {
     pub warnings: TextWarnings,
 }
 
-/// Assembles a text into an object: [`text::assemble`] and [`write()`], with whatever is wrong shown in the text. `file` is
-/// its name.
+/// Assembles a text into an object: [`text::assemble`] and [`write()`], with whatever is wrong
+/// shown in the text. `file` is its name.
 ///
-/// A text with the directives of GNU as and LLVM, such as clang writes by `-S` and [`disassemble`](super::disassemble())
-/// where an object has more than [`Unit`] holds, becomes exactly the object that it says.
+/// A text with the directives of GNU as and LLVM, such as clang writes by `-S` and
+/// [`disassemble`](super::disassemble()) where an object has more than [`Unit`] holds, becomes
+/// exactly the object that it says.
 ///
 /// # Errors
 /// All that is wrong with the text, or the first thing that libbpf could not load of what it says.
 pub fn assemble(file: &str, source: &str) -> Result<Assembled, TextErrors> {
     if gas::is_gas(source) {
         let (object, warnings) = gas::assemble(file, source)?;
-        let object = relocatable::write(&object).map_err(|error| shown(file, source, &error.into()))?;
+        let object =
+            relocatable::write(&object).map_err(|error| shown(file, source, &error.into()))?;
         return Ok(Assembled { object, warnings });
     }
     let (unit, mut warnings) = text::assemble_with_warnings(file, source)?;
@@ -36,7 +38,12 @@ pub fn assemble(file: &str, source: &str) -> Result<Assembled, TextErrors> {
     }
     if unit.license.is_none() && calls_helpers(&unit) {
         let message = "there is no licence, and many helpers are for programs under the GPL alone";
-        warnings.add(source, None, message.to_owned(), Some(format!("write `.{LICENSE} \"GPL\"` if that is so")));
+        warnings.add(
+            source,
+            None,
+            message.to_owned(),
+            Some(format!("write `.{LICENSE} \"GPL\"` if that is so")),
+        );
     }
     Ok(Assembled { object, warnings })
 }
@@ -44,14 +51,17 @@ pub fn assemble(file: &str, source: &str) -> Result<Assembled, TextErrors> {
 fn calls_helpers(unit: &Unit) -> bool {
     use crate::insn::{Call, Decoded, Insn};
     let mut code = unit.sections.iter().flat_map(|section| &section.code);
-    code.any(|part| matches!(part, Decoded::Insn(Insn::Call(Call::Helper { .. } | Call::Kernel { .. }))))
+    code.any(|part| {
+        matches!(part, Decoded::Insn(Insn::Call(Call::Helper { .. } | Call::Kernel { .. })))
+    })
 }
 
 /// The line, from 1, in which a directive declares a name.
 fn line_of(source: &str, directive: &str, name: &str) -> Option<usize> {
     let declares = |line: &str| {
         let mut words = line.trim().split([' ', '\t']).filter(|word| !word.is_empty());
-        words.next() == Some(directive) && words.next().is_some_and(|word| word.trim_matches('"') == name)
+        words.next() == Some(directive)
+            && words.next().is_some_and(|word| word.trim_matches('"') == name)
     };
     source.lines().position(declares).map(|line| line + 1)
 }
@@ -65,7 +75,9 @@ fn shown(file: &str, source: &str, error: &WriteError) -> TextErrors {
             (line, message.strip_prefix(&format!("{at}: ")).unwrap_or(&message))
         }
         (None, Some(name)) => {
-            let line = [".map", ".function", ".section"].iter().find_map(|word| line_of(source, word, name));
+            let line = [".map", ".function", ".section"]
+                .iter()
+                .find_map(|word| line_of(source, word, name));
             (line, message.as_str())
         }
         (None, None) => (None, message.as_str()),

@@ -5,12 +5,14 @@ use crate::btf::{Ext, Types};
 use crate::text::gas::{self, Known, Notes, Part, R_BPF_64_32, R_BPF_64_64, Referent, Relocatable};
 use crate::text::{self, Style, Unit};
 
-/// Writes an object as a text that [`assemble`](super::assemble()) makes the same object of: what is loaded of it, and how.
+/// Writes an object as a text that [`assemble`](super::assemble()) makes the same object of: what
+/// is loaded of it, and how.
 ///
 /// An object that has no more than [`Unit`] holds, as those made of such a text, is written as
-/// [`text::disassemble`] does. All others have types, data, relocations by the kernel's types (CO-RE) and symbols that
-/// nothing there can hold; they are written in the language of GNU as and LLVM, as clang does by `-S`, with their types as
-/// data and comments that say what these are. What is for debuggers alone (`.debug_*`) is left out.
+/// [`text::disassemble`] does. All others have types, data, relocations by the kernel's types
+/// (CO-RE) and symbols that nothing there can hold; they are written in the language of GNU as and
+/// LLVM, as clang does by `-S`, with their types as data and comments that say what these are. What
+/// is for debuggers alone (`.debug_*`) is left out.
 ///
 /// # Errors
 /// [`ReadError`] for bytes that are no object, and for what no text can carry.
@@ -36,24 +38,25 @@ fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
     (loaded(object)? == loaded(&again)?).then_some(text)
 }
 
-/// What an object has that a unit which was read from it does not hold, in words; none if it holds all.
+/// What an object has that a unit which was read from it does not hold, in words; none if it holds
+/// all.
 ///
 /// # Errors
 /// [`ReadError`] for bytes that are no object.
 pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadError> {
     let object = relocatable::read(bytes)?;
     // No unit has any of them.
-    if loaded(&object).is_some_and(|parts| parts.iter().any(|part| part.starts_with("relocation "))) {
+    if loaded(&object).is_some_and(|parts| parts.iter().any(|part| part.starts_with("relocation ")))
+    {
         return Ok(Some("it is relocated by the kernel's types (CO-RE)".to_owned()));
     }
     let again = match write(unit) {
         Ok(again) => relocatable::read(&again)?,
         // Variables that are not a map of their own, first of all.
         Err(error) => {
-            let data = object
-                .sections
-                .iter()
-                .find(|part| !part.is_code() && !part.is_btf() && part.name != LICENSE && part.name != MAPS);
+            let data = object.sections.iter().find(|part| {
+                !part.is_code() && !part.is_btf() && part.name != LICENSE && part.name != MAPS
+            });
             return Ok(Some(data.map_or_else(|| error.to_string(), |part| in_section(&part.name))));
         }
     };
@@ -78,7 +81,8 @@ fn in_section(name: &str) -> String {
     format!("what is in its section `{name}`, or how that is relocated")
 }
 
-/// What is loaded of an object, whatever is said of lines, in an order and form that does not depend on how it was written; none if types do not hold together.
+/// What is loaded of an object, whatever is said of lines, in an order and form that does not
+/// depend on how it was written; none if types do not hold together.
 fn loaded(object: &Relocatable) -> Option<Vec<String>> {
     let mut said = Vec::new();
     for part in &object.sections {
@@ -99,27 +103,39 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
             let added = i64::from(i32::from_le_bytes(place.try_into().ok()?));
             place.fill(0);
             let added = if relocation.kind == R_BPF_64_32 { (added + 1) * 8 } else { added };
-            relocations.push(format!("{at} {} {}", relocation.kind, address(object, relocation.to, added)?));
+            relocations.push(format!(
+                "{at} {} {}",
+                relocation.kind,
+                address(object, relocation.to, added)?
+            ));
         }
         relocations.sort();
         said.push(format!("section {name} {flags:#x} {nobits} {size} {bytes:?} {relocations:?}"));
     }
     for symbol in &object.symbols {
-        let section = symbol.section.and_then(|section| object.sections.get(section)).map(|part| &part.name);
+        let section =
+            symbol.section.and_then(|section| object.sections.get(section)).map(|part| &part.name);
         said.push(format!(
             "symbol {} {section:?} {} {} {} {} {}",
             symbol.name, symbol.value, symbol.size, symbol.kind, symbol.binding, symbol.visibility
         ));
     }
-    let part = |name: &str| object.sections.iter().find(|part| part.name == name).map(|part| part.bytes.as_slice());
+    let part = |name: &str| {
+        object.sections.iter().find(|part| part.name == name).map(|part| part.bytes.as_slice())
+    };
     if let Some(types) = part(BTF) {
         let types = Types::read(types).ok()?;
         said.extend(types.described().ok()?.into_iter().map(|described| described.text));
         if let Some(ext) = part(BTF_EXT) {
-            // Lines count for nothing but their being there: the rest of the records is compared word by word.
+            // Lines count for nothing but their being there: the rest of the records is compared
+            // word by word.
             let known = Ext::read(ext).ok()?;
             for section in &known.sections {
-                said.push(format!("functions {:?} {:?}", types.string(section.name).ok()?, section.functions));
+                said.push(format!(
+                    "functions {:?} {:?}",
+                    types.string(section.name).ok()?,
+                    section.functions
+                ));
             }
             for relocation in Ext::relocations(ext).ok()? {
                 let [section, offset, ty, access, kind] = relocation;
@@ -150,7 +166,9 @@ fn address(object: &Relocatable, to: Referent, added: i64) -> Option<String> {
 /// What is known of an object beside its bytes.
 fn notes(object: &Relocatable, unit: &Unit) -> Result<Notes, ReadError> {
     let mut notes = Notes::default();
-    notes.head.push("As clang writes it by -S; `shunt asm` and llvm-mc make the object of it.".to_owned());
+    notes.head.push(
+        "As clang writes it by -S; `shunt asm` and llvm-mc make the object of it.".to_owned(),
+    );
     for map in unit.maps.iter().filter(|map| !map.name.starts_with('.')) {
         notes.head.push(maps::in_words(map));
     }
@@ -158,14 +176,20 @@ fn notes(object: &Relocatable, unit: &Unit) -> Result<Notes, ReadError> {
         notes.lines.insert(section.name.clone(), section.lines.clone());
     }
     let broken = |section| move |error| ReadError::Btf { section, error };
-    let part = |name: &str| object.sections.iter().find(|part| part.name == name).map(|part| part.bytes.as_slice());
+    let part = |name: &str| {
+        object.sections.iter().find(|part| part.name == name).map(|part| part.bytes.as_slice())
+    };
     let Some(btf) = part(BTF) else { return Ok(notes) };
     let types = Types::read(btf).map_err(broken(BTF))?;
-    let start =
-        u64::from(btf.get(4..8).and_then(|bytes| bytes.first_chunk()).map_or(24, |bytes| u32::from_le_bytes(*bytes)))
-            + u64::from(
-                btf.get(8..12).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes)),
-            );
+    let start = u64::from(
+        btf.get(4..8)
+            .and_then(|bytes| bytes.first_chunk())
+            .map_or(24, |bytes| u32::from_le_bytes(*bytes)),
+    ) + u64::from(
+        btf.get(8..12)
+            .and_then(|bytes| bytes.first_chunk())
+            .map_or(0, |bytes| u32::from_le_bytes(*bytes)),
+    );
     let described = types.described().map_err(broken(BTF))?;
     notes.types = described.into_iter().map(|ty| (start + ty.at, ty.size, ty.text)).collect();
     if let Some(ext) = part(BTF_EXT) {

@@ -9,13 +9,17 @@ use crate::text::Section;
 #[non_exhaustive]
 pub enum UnitError {
     /// Two programs have different maps under one name.
-    #[error("the programs use different maps under the name `{map}`; give them the same, or another name")]
+    #[error(
+        "the programs use different maps under the name `{map}`; give them the same, or another name"
+    )]
     Maps {
         /// The map's name.
         map: String,
     },
     /// What a program attaches to cannot be seen.
-    #[error("`{program}` does not take its context, from which libbpf could be told what it goes over or attaches to")]
+    #[error(
+        "`{program}` does not take its context, from which libbpf could be told what it goes over or attaches to"
+    )]
     Iterator {
         /// The program's name.
         program: String,
@@ -29,7 +33,9 @@ pub enum UnitError {
         number: u32,
     },
     /// The program has something that is not written to objects.
-    #[error("`{program}` has {what}, which this crate does not write to objects; load it by Program::relocate")]
+    #[error(
+        "`{program}` has {what}, which this crate does not write to objects; load it by Program::relocate"
+    )]
     Missing {
         /// The program's name.
         program: String,

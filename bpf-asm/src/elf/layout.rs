@@ -31,7 +31,11 @@ impl Piece<'_> {
 /// The functions of a unit, in its order.
 pub(super) fn pieces(unit: &Unit) -> Result<Vec<Piece<'_>>, WriteError> {
     let mut pieces = Vec::new();
-    for section in unit.sections.iter().filter(|section| !section.code.is_empty() || !section.functions.is_empty()) {
+    for section in unit
+        .sections
+        .iter()
+        .filter(|section| !section.code.is_empty() || !section.functions.is_empty())
+    {
         cut(section, &mut pieces)?;
     }
     let called: BTreeSet<String> = pieces.iter().flat_map(Piece::called).collect();
@@ -61,12 +65,20 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
     let ends = section.functions.iter().skip(1).map(|next| next.slot).chain([usize::MAX]);
     for (function, end) in section.functions.iter().zip(ends) {
         let inside = |slot: usize| (function.slot..end).contains(&slot);
-        let code: Vec<(usize, Decoded)> =
-            section.pieces().filter(|(slot, _)| inside(*slot)).map(|(slot, part)| (slot, *part)).collect();
+        let code: Vec<(usize, Decoded)> = section
+            .pieces()
+            .filter(|(slot, _)| inside(*slot))
+            .map(|(slot, part)| (slot, *part))
+            .collect();
         if code.first().is_none_or(|(slot, _)| *slot != function.slot) {
-            return Err(WriteError::Empty { at: at(function.slot), function: function.name.clone() });
+            return Err(WriteError::Empty {
+                at: at(function.slot),
+                function: function.name.clone(),
+            });
         }
-        let torn = code.iter().find(|(_, part)| matches!(part, Decoded::Data(data) if data.bytes().len() != 8));
+        let torn = code
+            .iter()
+            .find(|(_, part)| matches!(part, Decoded::Data(data) if data.bytes().len() != 8));
         if let Some((slot, _)) = torn {
             return Err(WriteError::Torn { at: at(*slot) });
         }
@@ -79,18 +91,31 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
                 targets.insert(*slot, target);
             }
         }
-        let begins = |line: &&Line| code.binary_search_by_key(&line.slot, |(slot, _)| *slot).is_ok();
+        let begins =
+            |line: &&Line| code.binary_search_by_key(&line.slot, |(slot, _)| *slot).is_ok();
         let lines = section.lines.iter().filter(begins).collect();
-        pieces.push(Piece { function, from: section, section: &section.name, code, targets, lines });
+        pieces.push(Piece {
+            function,
+            from: section,
+            section: &section.name,
+            code,
+            targets,
+            lines,
+        });
     }
     Ok(())
 }
 
-/// Whether an instruction goes on to the next one in any case. A call of the kernel's `bpf_throw` does not.
+/// Whether an instruction goes on to the next one in any case. A call of the kernel's `bpf_throw`
+/// does not.
 fn goes_on(part: &Decoded) -> bool {
     match part {
         Decoded::Insn(
-            Insn::Exit | Insn::Jump(_) | Insn::JumpLong(_) | Insn::JumpRegister(_) | Insn::Call(Call::Kernel { .. }),
+            Insn::Exit
+            | Insn::Jump(_)
+            | Insn::JumpLong(_)
+            | Insn::JumpRegister(_)
+            | Insn::Call(Call::Kernel { .. }),
         ) => false,
         Decoded::Insn(_) => true,
         Decoded::Data(_) => false,
@@ -104,7 +129,8 @@ fn target(section: &Section, slot: usize, part: &Decoded) -> Result<Option<Targe
     }
     let distance = match part {
         Decoded::Insn(
-            Insn::Call(Call::Local { offset }) | Insn::Wide(Wide { source: WideSource::Function { offset }, .. }),
+            Insn::Call(Call::Local { offset })
+            | Insn::Wide(Wide { source: WideSource::Function { offset }, .. }),
         ) => i64::from(*offset),
         _ => return Ok(None),
     };

@@ -1,5 +1,6 @@
-//! Maps as BTF declares them: a variable whose type is a structure of pointers. A number is the length of the array that a
-//! member points to, a type what it points to (libbpf `parse_btf_map_def`).
+//! Maps as BTF declares them: a variable whose type is a structure of pointers. A number is the
+//! length of the array that a member points to, a type what it points to (libbpf
+//! `parse_btf_map_def`).
 
 use super::WriteError;
 use crate::btf::{Blob, BtfError, KnownType, Types};
@@ -9,8 +10,9 @@ use crate::text::Map;
 /// `BPF_MAP_TYPE_ARRAY`
 pub(super) const ARRAY: u32 = 2;
 
-/// The kinds of maps for which the kernel takes the types of keys and values: hash, array, per CPU and LRU, longest prefix
-/// match, and the storage of sockets, inodes, tasks and cgroups. Others are told sizes.
+/// The kinds of maps for which the kernel takes the types of keys and values: hash, array, per CPU
+/// and LRU, longest prefix match, and the storage of sockets, inodes, tasks and cgroups. Others are
+/// told sizes.
 const TYPED: [u32; 11] = [1, ARRAY, 5, 6, 9, 10, 11, 24, 28, 29, 32];
 
 const U8: Type = Type::Int { name: "u8", size: 1, signed: false };
@@ -18,7 +20,8 @@ const U8: Type = Type::Int { name: "u8", size: 1, signed: false };
 /// The type of a map's variable, and its bytes.
 pub(super) fn declare(blob: &mut Blob, map: &Map) -> Result<(u32, u32), WriteError> {
     let mut members = Vec::new();
-    // Elements of one byte: the bytes of an array are as limited as its length, and the length is what counts.
+    // Elements of one byte: the bytes of an array are as limited as its length, and the length is
+    // what counts.
     let number = |blob: &mut Blob, number: u32| {
         let byte = blob.type_id(&U8);
         let array = blob.array(byte, number);
@@ -100,7 +103,10 @@ pub(super) fn declared(types: &Types<'_>, name: &str, ty: KnownType<'_>) -> Resu
 
 /// A map as it would be declared, for those who read.
 pub(super) fn in_words(map: &Map) -> String {
-    let kind = crate::text::map_kind_name(map.kind).map_or_else(|| map.kind.to_string(), str::to_owned);
+    let kind =
+        crate::text::map_kind_name(map.kind).map_or_else(|| map.kind.to_string(), str::to_owned);
     let Map { name, key_size, value_size, max_entries, flags, .. } = map;
-    format!("map {name:?}: {kind} key={key_size} value={value_size} entries={max_entries} flags={flags:#x}")
+    format!(
+        "map {name:?}: {kind} key={key_size} value={value_size} entries={max_entries} flags={flags:#x}"
+    )
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
 use object::read::elf::{ElfFile64, ElfSymbol64};
-use object::read::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex};
+use object::read::{
+    Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionIndex,
+};
 use object::{Architecture, LittleEndian, SectionKind, SymbolKind};
 
 use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, disassemble, maps};
@@ -19,22 +21,27 @@ type Symbol<'a, 'b> = ElfSymbol64<'a, 'b, LittleEndian>;
 const WIDE: u8 = 0x18;
 const CALL: u8 = 0x85;
 
-/// What an object holds: its code with relocations as names, its maps, and the lines of its instructions.
+/// What an object holds: its code with relocations as names, its maps, and the lines of its
+/// instructions.
 ///
-/// Variables of `.data`, `.rodata` and `.bss` are values of maps with the section's name, as libbpf makes them. Functions
-/// of the kernel and variables of it are names. Addresses of functions and calls inside a section are distances.
+/// Variables of `.data`, `.rodata` and `.bss` are values of maps with the section's name, as libbpf
+/// makes them. Functions of the kernel and variables of it are names. Addresses of functions and
+/// calls inside a section are distances.
 ///
-/// A unit holds less than objects can have: types, initial values of variables, relocations by the kernel's types (CO-RE).
-/// If the object has any of it, that is said ([`Unit::incomplete`]); [`disassemble`](super::disassemble()) gives all.
+/// A unit holds less than objects can have: types, initial values of variables, relocations by the
+/// kernel's types (CO-RE). If the object has any of it, that is said ([`Unit::incomplete`]);
+/// [`disassemble`](super::disassemble()) gives all.
 ///
 /// # Errors
-/// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves. No bytes make it panic.
+/// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves. No bytes make it
+/// panic.
 pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
     let file = parse(bytes)?;
     let content = |name| file.section_by_name(name).map(|section| section.data()).transpose();
     let broken = |section| move |error| ReadError::Btf { section, error };
     let types = content(BTF)?.map(|bytes| Types::read(bytes).map_err(broken(BTF))).transpose()?;
-    let ext = content(BTF_EXT)?.map(|bytes| Ext::read(bytes).map_err(broken(BTF_EXT))).transpose()?;
+    let ext =
+        content(BTF_EXT)?.map(|bytes| Ext::read(bytes).map_err(broken(BTF_EXT))).transpose()?;
 
     let mut names = Names::default();
     for section in file.sections() {
@@ -46,7 +53,9 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
     let maps = declared(types.as_ref(), names.in_section(MAPS))?;
     let mut reader = Reader { names: &names, file: &file, maps };
     let mut sections = Vec::new();
-    for section in file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0) {
+    for section in
+        file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0)
+    {
         let mut read = reader.section(&section)?;
         if let (Some(types), Some(ext)) = (&types, &ext) {
             read.lines = lines(types, ext, &read.name, section.size()).map_err(broken(BTF_EXT))?;
@@ -107,15 +116,23 @@ impl Names {
 
     /// The names in all sections of this name.
     fn in_section<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
-        let here = move |index: &usize| self.sections.get(index).is_some_and(|name| name == section);
-        self.at.iter().filter(move |((index, _), _)| here(index)).map(|(_, (name, _))| name.as_str())
+        let here =
+            move |index: &usize| self.sections.get(index).is_some_and(|name| name == section);
+        self.at
+            .iter()
+            .filter(move |((index, _), _)| here(index))
+            .map(|(_, (name, _))| name.as_str())
     }
 }
 
 /// The maps that BTF declares under these names.
-fn declared<'a>(types: Option<&Types<'_>>, names: impl Iterator<Item = &'a str>) -> Result<Vec<Map>, ReadError> {
+fn declared<'a>(
+    types: Option<&Types<'_>>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Map>, ReadError> {
     let broken = |error| ReadError::Btf { section: BTF, error };
-    let variables = types.map_or_else(|| Ok(Vec::new()), |types| types.variables(MAPS)).map_err(broken)?;
+    let variables =
+        types.map_or_else(|| Ok(Vec::new()), |types| types.variables(MAPS)).map_err(broken)?;
     let mut maps = Vec::new();
     for name in names {
         let found = variables.iter().find(|(known, _)| *known == name);
@@ -139,8 +156,12 @@ fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<L
                 return Err(BtfError::Part { part: "lines" });
             }
             let slot = *byte as usize / 8;
-            let (file, text) = (types.string(*file)?.to_owned(), types.string(*text)?.trim().to_owned());
-            lines.insert(slot, Line { slot, file, line: position >> 10, column: position & 0x3ff, text });
+            let (file, text) =
+                (types.string(*file)?.to_owned(), types.string(*text)?.trim().to_owned());
+            lines.insert(
+                slot,
+                Line { slot, file, line: position >> 10, column: position & 0x3ff, text },
+            );
         }
     }
     Ok(lines.into_values().collect())
@@ -160,8 +181,12 @@ impl Reader<'_> {
         let mut bytes = section.data()?.to_vec();
         let mut references = BTreeMap::new();
         for (offset, relocation) in section.relocations() {
-            let wrong = |problem| ReadError::Relocation { section: name.to_owned(), offset, problem };
-            let slot = usize::try_from(offset).ok().filter(|offset| offset.is_multiple_of(8)).map(|offset| offset / 8);
+            let wrong =
+                |problem| ReadError::Relocation { section: name.to_owned(), offset, problem };
+            let slot = usize::try_from(offset)
+                .ok()
+                .filter(|offset| offset.is_multiple_of(8))
+                .map(|offset| offset / 8);
             let slot = slot.ok_or_else(|| wrong("is not at the start of an instruction slot"))?;
             let code = bytes.get_mut(slot * 8..).ok_or_else(|| wrong("lies behind the section"))?;
             let RelocationFlags::Elf { r_type } = relocation.flags() else {
@@ -170,7 +195,10 @@ impl Reader<'_> {
             let RelocationTarget::Symbol(symbol) = relocation.target() else {
                 return Err(wrong("names no symbol"));
             };
-            let symbol = self.file.symbol_by_index(symbol).map_err(|_| wrong("names a symbol that is not there"))?;
+            let symbol = self
+                .file
+                .symbol_by_index(symbol)
+                .map_err(|_| wrong("names a symbol that is not there"))?;
             let target = match r_type {
                 R_BPF_64_64 => self.load(code, slot, section.index(), &symbol),
                 R_BPF_64_32 => self.call(code, slot, section.index(), &symbol),
@@ -182,9 +210,13 @@ impl Reader<'_> {
         }
         let index = section.index().0;
         let functions = self.names.at.range((index, 0)..(index, section.size()));
-        let functions = functions
-            .filter(|(_, (_, kind))| *kind == SymbolKind::Text)
-            .map(|((_, byte), (name, _))| Function { name: name.clone(), slot: (byte / 8) as usize, context: None });
+        let functions = functions.filter(|(_, (_, kind))| *kind == SymbolKind::Text).map(
+            |((_, byte), (name, _))| Function {
+                name: name.clone(),
+                slot: (byte / 8) as usize,
+                context: None,
+            },
+        );
         Ok(Section {
             name: name.to_owned(),
             code: decode(&bytes),
@@ -210,10 +242,14 @@ impl Reader<'_> {
         let Some(index) = symbol.section_index() else {
             // A variable of the kernel, or of its configuration.
             set(wide, 3, 0, 0);
-            return Ok(Some(Target::Kernel(symbol.name().map_err(|_| "names a symbol without a name")?.to_owned())));
+            return Ok(Some(Target::Kernel(
+                symbol.name().map_err(|_| "names a symbol without a name")?.to_owned(),
+            )));
         };
-        let section = self.file.section_by_index(index).map_err(|_| "names a symbol in no section")?;
-        let section_name = section.name().map_err(|_| "names a symbol in a section without a name")?;
+        let section =
+            self.file.section_by_index(index).map_err(|_| "names a symbol in no section")?;
+        let section_name =
+            section.name().map_err(|_| "names a symbol in a section without a name")?;
         let address = symbol.address().wrapping_add(u64::from(added));
         if section.kind() == SectionKind::Text {
             let (name, distance) = self.function(index, address, here, slot)?;
@@ -227,11 +263,18 @@ impl Reader<'_> {
             return Ok(Some(Target::Map(name.clone())));
         }
         let (offset, value_size) = (u32::try_from(address), u32::try_from(section.size()));
-        let (Ok(offset), Ok(value_size)) = (offset, value_size) else { return Err("leads behind what a map can hold") };
-        let name = section_name.strip_prefix(DATA).filter(|name| !name.is_empty()).unwrap_or(section_name).to_owned();
+        let (Ok(offset), Ok(value_size)) = (offset, value_size) else {
+            return Err("leads behind what a map can hold");
+        };
+        let name = section_name
+            .strip_prefix(DATA)
+            .filter(|name| !name.is_empty())
+            .unwrap_or(section_name)
+            .to_owned();
         set(wide, 2, 0, offset);
         let (kind, key_size, max_entries, flags, key, value) = (maps::ARRAY, 4, 1, 0, None, None);
-        let map = Map { name: name.clone(), kind, key_size, value_size, max_entries, flags, key, value };
+        let map =
+            Map { name: name.clone(), kind, key_size, value_size, max_entries, flags, key, value };
         if !self.maps.contains(&map) {
             self.maps.push(map);
         }
@@ -252,7 +295,9 @@ impl Reader<'_> {
         let Some(index) = symbol.section_index() else {
             call[1] = 2 << 4;
             call[4..].fill(0);
-            return Ok(Some(Target::Kernel(symbol.name().map_err(|_| "names a symbol without a name")?.to_owned())));
+            return Ok(Some(Target::Kernel(
+                symbol.name().map_err(|_| "names a symbol without a name")?.to_owned(),
+            )));
         };
         // The distance is counted from the symbol, as if the call stood just before it.
         let slots = i64::from(read_word(call, 4).cast_signed()) + 1;
@@ -271,7 +316,8 @@ impl Reader<'_> {
         here: SectionIndex,
         slot: usize,
     ) -> Result<(String, Option<i32>), &'static str> {
-        let found = self.names.at.get(&(index.0, address)).filter(|(_, kind)| *kind == SymbolKind::Text);
+        let found =
+            self.names.at.get(&(index.0, address)).filter(|(_, kind)| *kind == SymbolKind::Text);
         let (name, _) = found.ok_or("leads to where no function begins")?;
         if index != here {
             return Ok((name.clone(), None));

@@ -1,16 +1,24 @@
 //! All of an object that is loaded, from ELF and to ELF.
 
-use object::read::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget};
+use object::read::{
+    Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget,
+};
 use object::write::{self, StandardSegment, SymbolId, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind, SymbolFlags, SymbolScope, elf};
+use object::{
+    Architecture, BinaryFormat, Endianness, SectionFlags, SectionKind, SymbolFlags, SymbolScope,
+    elf,
+};
 
 use super::{BTF, BTF_EXT, ReadError};
-use crate::text::gas::{Part, Referent, Relocatable, Relocation, SHF_ALLOC, STB_LOCAL, STB_WEAK, STT_NOTYPE, Symbol};
+use crate::text::gas::{
+    Part, Referent, Relocatable, Relocation, SHF_ALLOC, STB_LOCAL, STB_WEAK, STT_NOTYPE, Symbol,
+};
 
 const STT_SECTION: u8 = 3;
 const STT_FILE: u8 = 4;
 
-/// Reads an object. What is for debuggers and linkers alone is left out: sections that are not loaded, and local labels.
+/// Reads an object. What is for debuggers and linkers alone is left out: sections that are not
+/// loaded, and local labels.
 ///
 /// # Errors
 /// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves.
@@ -61,7 +69,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
                 continue;
             }
             // Labels of the compiler.
-            (STT_NOTYPE, Some(_)) if binding == STB_LOCAL && !used.contains(&symbol.index().0) => continue,
+            (STT_NOTYPE, Some(_)) if binding == STB_LOCAL && !used.contains(&symbol.index().0) => {
+                continue;
+            }
             (_, None) if !symbol.is_undefined() => return Err(lost()),
             _ => {}
         }
@@ -88,7 +98,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
             let RelocationFlags::Elf { r_type } = relocation.flags() else {
                 return Err(wrong("is of no kind that BPF has"));
             };
-            let RelocationTarget::Symbol(symbol) = relocation.target() else { return Err(wrong("names no symbol")) };
+            let RelocationTarget::Symbol(symbol) = relocation.target() else {
+                return Err(wrong("names no symbol"));
+            };
             // What types and lines refer to is of no account to who loads them.
             if object.sections[*number].is_btf() {
                 continue;
@@ -131,29 +143,41 @@ pub(super) fn write(relocatable: &Relocatable) -> Result<Vec<u8>, write::Error> 
     let mut symbols: Vec<SymbolId> = Vec::new();
     for symbol in &relocatable.symbols {
         let section = symbol.section.and_then(|section| sections.get(section));
-        symbols.push(object.add_symbol(write::Symbol {
-            name: symbol.name.as_bytes().to_vec(),
-            value: symbol.value,
-            size: symbol.size,
-            kind: object::SymbolKind::Data,
-            scope: if symbol.binding == STB_LOCAL { SymbolScope::Compilation } else { SymbolScope::Dynamic },
-            weak: symbol.binding == STB_WEAK,
-            section: section.map_or(SymbolSection::Undefined, |section| SymbolSection::Section(*section)),
-            flags: SymbolFlags::Elf {
-                st_info: elf::SymbolInfo(symbol.binding << 4 | symbol.kind),
-                st_other: elf::SymbolOther(symbol.visibility),
-            },
-        }));
+        symbols.push(
+            object.add_symbol(write::Symbol {
+                name: symbol.name.as_bytes().to_vec(),
+                value: symbol.value,
+                size: symbol.size,
+                kind: object::SymbolKind::Data,
+                scope: if symbol.binding == STB_LOCAL {
+                    SymbolScope::Compilation
+                } else {
+                    SymbolScope::Dynamic
+                },
+                weak: symbol.binding == STB_WEAK,
+                section: section
+                    .map_or(SymbolSection::Undefined, |section| SymbolSection::Section(*section)),
+                flags: SymbolFlags::Elf {
+                    st_info: elf::SymbolInfo(symbol.binding << 4 | symbol.kind),
+                    st_other: elf::SymbolOther(symbol.visibility),
+                },
+            }),
+        );
     }
     for (part, id) in relocatable.sections.iter().zip(&sections) {
         for relocation in &part.relocations {
             let symbol = match relocation.to {
-                Referent::Section(section) => sections.get(section).map(|section| object.section_symbol(*section)),
+                Referent::Section(section) => {
+                    sections.get(section).map(|section| object.section_symbol(*section))
+                }
                 Referent::Symbol(symbol) => symbols.get(symbol).copied(),
             };
             let Some(symbol) = symbol else { continue };
             let flags = RelocationFlags::Elf { r_type: elf::RelocationType(relocation.kind) };
-            object.add_relocation(*id, write::Relocation { offset: relocation.offset, symbol, addend: 0, flags })?;
+            object.add_relocation(
+                *id,
+                write::Relocation { offset: relocation.offset, symbol, addend: 0, flags },
+            )?;
         }
     }
     object.write()

@@ -1,4 +1,5 @@
-//! Which sections libbpf takes for programs of which type (libbpf `section_defs`, tools/lib/bpf/libbpf.c, Linux 7.0).
+//! Which sections libbpf takes for programs of which type (libbpf `section_defs`,
+//! tools/lib/bpf/libbpf.c, Linux 7.0).
 
 /// Names that stand alone.
 const WHOLE: &[&str] = &[
@@ -119,15 +120,23 @@ const WITH_TARGET: &[&str] = &[
 pub(super) fn doubt(name: &str) -> Option<(String, String)> {
     // What is loaded on demand alone begins with a question mark.
     let known = name.strip_prefix('?').unwrap_or(name);
-    let (kind, target) = known.split_once('/').map_or((known, None), |(kind, target)| (kind, Some(target)));
-    if name == super::TEXT || WHOLE.contains(&known) || WITH_TARGET.contains(&kind) && target != Some("") {
+    let (kind, target) =
+        known.split_once('/').map_or((known, None), |(kind, target)| (kind, Some(target)));
+    if name == super::TEXT
+        || WHOLE.contains(&known)
+        || WITH_TARGET.contains(&kind) && target != Some("")
+    {
         return None;
     }
-    let message = format!("libbpf knows no section `{name}`, by whose name it would tell the type of the program");
+    let message = format!(
+        "libbpf knows no section `{name}`, by whose name it would tell the type of the program"
+    );
     let names = WHOLE.iter().chain(WITH_TARGET.iter());
     let hint = match crate::text::similar(known, names) {
         Some(similar) => format!("did you mean `{similar}`?"),
-        None => "for example `xdp`, `tc`, `socket`, `cgroup/connect4` or `kprobe/FUNCTION`".to_owned(),
+        None => {
+            "for example `xdp`, `tc`, `socket`, `cgroup/connect4` or `kprobe/FUNCTION`".to_owned()
+        }
     };
     Some((message, hint))
 }
@@ -138,7 +147,16 @@ mod tests {
 
     #[test]
     fn names_that_libbpf_knows_are_not_doubted_and_others_are() {
-        for name in ["xdp", "?tc", "kprobe/do_exit", "kprobe", "iter/tcp", "cgroup/connect4", ".text", "fentry.s/f"] {
+        for name in [
+            "xdp",
+            "?tc",
+            "kprobe/do_exit",
+            "kprobe",
+            "iter/tcp",
+            "cgroup/connect4",
+            ".text",
+            "fentry.s/f",
+        ] {
             assert_eq!(doubt(name), None, "{name}");
         }
         for (name, hint) in [

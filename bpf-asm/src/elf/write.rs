@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use object::elf::{R_BPF_64_32, R_BPF_64_64, RelocationType};
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
 use object::{
-    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
+    SymbolScope,
 };
 
 use super::layout::{Piece, pieces};
@@ -17,12 +18,13 @@ use crate::text::{Map, Target, Unit};
 
 /// The object of a unit, for libbpf 1.0 or later.
 ///
-/// Functions that others call are moved to `.text`, and the others stay in their sections as programs. The kernel wants a
-/// line at the start of every function of a program that has lines at all; one that has none is given one, of its name.
+/// Functions that others call are moved to `.text`, and the others stay in their sections as
+/// programs. The kernel wants a line at the start of every function of a program that has lines at
+/// all; one that has none is given one, of its name.
 ///
 /// # Errors
-/// [`WriteError`] for what libbpf could not load: code without section or function, names that are missing, taken or not
-/// allowed, the value of a map that libbpf cannot address.
+/// [`WriteError`] for what libbpf could not load: code without section or function, names that are
+/// missing, taken or not allowed, the value of a map that libbpf cannot address.
 pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
     if let Some(reason) = &unit.incomplete {
         return Err(WriteError::Incomplete { reason: reason.clone() });
@@ -67,7 +69,11 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
 /// Names are unique, and such as BTF can carry.
 fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
     let mut known = BTreeSet::new();
-    let names = unit.maps.iter().map(|map| &map.name).chain(pieces.iter().map(|piece| &piece.function.name));
+    let names = unit
+        .maps
+        .iter()
+        .map(|map| &map.name)
+        .chain(pieces.iter().map(|piece| &piece.function.name));
     for name in names {
         if !is_name(name) {
             return Err(WriteError::Name { name: name.clone() });
@@ -78,7 +84,8 @@ fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
     }
     for piece in pieces {
         let name = &piece.from.name;
-        let taken = [LICENSE, MAPS, BTF, BTF_EXT, "version"].contains(&name.as_str()) || name.starts_with(DATA);
+        let taken = [LICENSE, MAPS, BTF, BTF_EXT, "version"].contains(&name.as_str())
+            || name.starts_with(DATA);
         if taken || name.contains('\0') {
             return Err(WriteError::Section { section: name.clone() });
         }
@@ -127,15 +134,20 @@ impl Writer {
         self.symbols.insert(name.to_owned(), id);
     }
 
-    /// Maps: those whose value is addressed as sections of their own, the others as variables of `.maps`.
+    /// Maps: those whose value is addressed as sections of their own, the others as variables of
+    /// `.maps`.
     fn maps(&mut self, unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
         let addressed = uses(pieces, |source| matches!(source, WideSource::MapValue { .. }));
         let used = uses(pieces, |source| !matches!(source, WideSource::MapValue { .. }));
         let mut declared: Vec<(&Map, u32, u32)> = Vec::new();
         for map in &unit.maps {
             if addressed.contains(map.name.as_str()) {
-                let alone = (map.kind, map.key_size, map.max_entries, map.flags) == (maps::ARRAY, 4, 1, 0);
-                if !alone || !(1..=VALUE_LIMIT).contains(&map.value_size) || used.contains(map.name.as_str()) {
+                let alone =
+                    (map.kind, map.key_size, map.max_entries, map.flags) == (maps::ARRAY, 4, 1, 0);
+                if !alone
+                    || !(1..=VALUE_LIMIT).contains(&map.value_size)
+                    || used.contains(map.name.as_str())
+                {
                     return Err(WriteError::Value { map: map.name.clone() });
                 }
                 self.value(map)?;
@@ -151,7 +163,14 @@ impl Writer {
         let mut variables = Vec::new();
         for (map, ty, size) in declared {
             let start = self.object.append_section_data(section, &vec![0; size as usize], 8);
-            self.symbol(&map.name, section, start as usize, size as usize, SymbolKind::Data, SymbolScope::Dynamic);
+            self.symbol(
+                &map.name,
+                section,
+                start as usize,
+                size as usize,
+                SymbolKind::Data,
+                SymbolScope::Dynamic,
+            );
             variables.push([self.blob.variable(&map.name, ty), start as u32, size]);
         }
         let size = variables.iter().map(|[_, _, size]| size).sum();
@@ -164,7 +183,14 @@ impl Writer {
         let name = format!("{DATA}{}", map.name);
         let section = self.object.add_section(Vec::new(), name.clone().into(), SectionKind::Data);
         self.object.append_section_data(section, &vec![0; map.value_size as usize], 8);
-        self.symbol(&map.name, section, 0, map.value_size as usize, SymbolKind::Data, SymbolScope::Dynamic);
+        self.symbol(
+            &map.name,
+            section,
+            0,
+            map.value_size as usize,
+            SymbolKind::Data,
+            SymbolScope::Dynamic,
+        );
         let ty = maps::part_type(&mut self.blob, map, "value", map.value_size, map.value)?;
         let variable = self.blob.variable(&map.name, ty);
         self.blob.section(&name, map.value_size, &[[variable, 0, map.value_size]]);
@@ -177,11 +203,16 @@ impl Writer {
         for piece in pieces {
             match placed.iter_mut().find(|section| section.name == piece.section) {
                 Some(section) => {
-                    let start = section.pieces.last().map_or(0, |(start, last)| start + last.size());
+                    let start =
+                        section.pieces.last().map_or(0, |(start, last)| start + last.size());
                     section.pieces.push((start, piece));
                 }
                 None => {
-                    let id = self.object.add_section(Vec::new(), piece.section.into(), SectionKind::Text);
+                    let id = self.object.add_section(
+                        Vec::new(),
+                        piece.section.into(),
+                        SectionKind::Text,
+                    );
                     placed.push(Placed { name: piece.section, id, pieces: vec![(0, piece)] });
                 }
             }
@@ -193,7 +224,14 @@ impl Writer {
             }
             for (start, piece) in pieces {
                 let scope = if called { SymbolScope::Compilation } else { SymbolScope::Dynamic };
-                self.symbol(&piece.function.name, *id, *start, piece.size(), SymbolKind::Text, scope);
+                self.symbol(
+                    &piece.function.name,
+                    *id,
+                    *start,
+                    piece.size(),
+                    SymbolKind::Text,
+                    scope,
+                );
             }
         }
         placed
@@ -203,10 +241,12 @@ impl Writer {
 impl Writer {
     /// Writes the code of a section and what it names; gives its functions and lines.
     fn section(&mut self, section: &Placed<'_>, has_lines: bool) -> Result<ExtSection, WriteError> {
-        let mut described = ExtSection { name: self.blob.string(section.name), ..ExtSection::default() };
+        let mut described =
+            ExtSection { name: self.blob.string(section.name), ..ExtSection::default() };
         let linkage = if section.name == TEXT { Linkage::Static } else { Linkage::Global };
         for (start, piece) in &section.pieces {
-            let function = self.blob.function(&piece.function.name, linkage, piece.function.context.as_ref());
+            let function =
+                self.blob.function(&piece.function.name, linkage, piece.function.context.as_ref());
             described.functions.push([*start as u32, function]);
             // Where each instruction is now.
             let byte = |slot: usize| (start + (slot - piece.function.slot) * 8) as u32;
@@ -217,7 +257,12 @@ impl Writer {
             }
             for line in &piece.lines {
                 let (file, text) = (self.blob.string(&line.file), self.blob.string(&line.text));
-                described.lines.push([byte(line.slot), file, text, position(line.line, line.column)]);
+                described.lines.push([
+                    byte(line.slot),
+                    file,
+                    text,
+                    position(line.line, line.column),
+                ]);
             }
             let mut code = Vec::with_capacity(piece.size());
             for (slot, part) in &piece.code {
@@ -231,7 +276,10 @@ impl Writer {
                 if let Some((symbol, r_type)) = named {
                     let offset = u64::from(byte(*slot));
                     let flags = RelocationFlags::Elf { r_type };
-                    self.object.add_relocation(section.id, Relocation { offset, symbol, addend: 0, flags })?;
+                    self.object.add_relocation(
+                        section.id,
+                        Relocation { offset, symbol, addend: 0, flags },
+                    )?;
                 }
                 insn.encode(&mut code);
             }
@@ -240,7 +288,8 @@ impl Writer {
         Ok(described)
     }
 
-    /// An instruction that names something, as libbpf wants to find it, and the symbol and kind of its relocation.
+    /// An instruction that names something, as libbpf wants to find it, and the symbol and kind of
+    /// its relocation.
     fn named(
         &self,
         piece: &Piece<'_>,
@@ -253,25 +302,39 @@ impl Writer {
         if matches!(target, Target::Kernel(_)) {
             return Err(WriteError::Kernel { at: at(), name: name.clone() });
         }
-        let kind = if matches!(target, Target::Map(_)) { SymbolKind::Data } else { SymbolKind::Text };
-        let known = self.symbols.get(name).copied().filter(|symbol| self.object.symbol(*symbol).kind == kind);
+        let kind =
+            if matches!(target, Target::Map(_)) { SymbolKind::Data } else { SymbolKind::Text };
+        let known = self
+            .symbols
+            .get(name)
+            .copied()
+            .filter(|symbol| self.object.symbol(*symbol).kind == kind);
         let Some(symbol) = known else {
             return Err(WriteError::Unknown { at: at(), name: name.clone() });
         };
-        let wide = |dst, low: u32| Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low)) });
+        let wide =
+            |dst, low: u32| Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low)) });
         Ok(match (target, part) {
-            (Target::Map(_), Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Map { .. } }))) => {
-                (wide(*dst, 0), (symbol, R_BPF_64_64))
-            }
-            (Target::Map(_), Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::MapValue { offset, .. } }))) => {
-                (wide(*dst, *offset), (symbol, R_BPF_64_64))
-            }
+            (
+                Target::Map(_),
+                Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Map { .. } })),
+            ) => (wide(*dst, 0), (symbol, R_BPF_64_64)),
+            (
+                Target::Map(_),
+                Decoded::Insn(Insn::Wide(Wide {
+                    dst,
+                    source: WideSource::MapValue { offset, .. },
+                })),
+            ) => (wide(*dst, *offset), (symbol, R_BPF_64_64)),
             // A distance of -1 leads to the symbol itself.
             (Target::Function(_), Decoded::Insn(Insn::Call(Call::Local { .. }))) => {
                 (Insn::Call(Call::Local { offset: -1 }), (symbol, R_BPF_64_32))
             }
             // Addresses of functions that only their own object knows are counted from the section.
-            (Target::Function(_), Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Function { .. } }))) => {
+            (
+                Target::Function(_),
+                Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Function { .. } })),
+            ) => {
                 let start = self.object.symbol(symbol).value;
                 (wide(*dst, start as u32), (self.text.unwrap_or(symbol), R_BPF_64_64))
             }
@@ -284,7 +347,9 @@ impl Writer {
 fn uses<'a>(pieces: &'a [Piece<'_>], kind: impl Fn(&WideSource) -> bool) -> BTreeSet<&'a str> {
     let named = pieces.iter().flat_map(|piece| {
         piece.code.iter().filter_map(|(slot, part)| match (part, piece.targets.get(slot)) {
-            (Decoded::Insn(Insn::Wide(Wide { source, .. })), Some(Target::Map(name))) => Some((name.as_str(), source)),
+            (Decoded::Insn(Insn::Wide(Wide { source, .. })), Some(Target::Map(name))) => {
+                Some((name.as_str(), source))
+            }
             _ => None,
         })
     });

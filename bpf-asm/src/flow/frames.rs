@@ -4,7 +4,8 @@ use crate::builder::{Core, Link};
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::stack::FRAME;
 
-/// Frames count in steps of this (kernel `round_up_stack_depth`; since 6.6 in steps of 16 where the program is compiled).
+/// Frames count in steps of this (kernel `round_up_stack_depth`; since 6.6 in steps of 16 where the
+/// program is compiled).
 const STEP: usize = 32;
 
 /// The most frames that can be alive at once (kernel `MAX_CALL_FRAMES`).
@@ -12,14 +13,19 @@ const MOST: usize = 8;
 
 /// Whether the frames of any chain of calls are more than there can be.
 pub(super) fn check(core: &Core) -> Vec<BuildError> {
-    let frame = |function: usize| core.functions[function].frame.depth.max(1).next_multiple_of(STEP);
+    let frame =
+        |function: usize| core.functions[function].frame.depth.max(1).next_multiple_of(STEP);
     let mut errors = Vec::new();
     let stack = Deepest::of(core, frame);
     if let Some((taken, at)) = stack.in_calls()
         && taken > FRAME
     {
-        let frames = stack.chain().map(|function| (core.functions[function].name.clone(), frame(function)));
-        errors.push(BuildError { at, kind: ErrorKind::OutOfStackInCalls { frames: frames.collect() } });
+        let frames =
+            stack.chain().map(|function| (core.functions[function].name.clone(), frame(function)));
+        errors.push(BuildError {
+            at,
+            kind: ErrorKind::OutOfStackInCalls { frames: frames.collect() },
+        });
     }
     if let Some((given, at)) = Deepest::of(core, |_| 1).in_calls()
         && given > MOST
@@ -40,8 +46,8 @@ struct Chain {
 }
 
 impl Deepest {
-    /// A function is finished before anything can call it, so functions are looked at as they were finished, the program
-    /// last.
+    /// A function is finished before anything can call it, so functions are looked at as they were
+    /// finished, the program last.
     fn of(core: &Core, takes: impl Fn(usize) -> usize) -> Deepest {
         let mut known = vec![Chain::default(); core.functions.len()];
         for &function in core.finished.iter().chain([&0]) {

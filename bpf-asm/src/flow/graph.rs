@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::builder::{Core, Line, Link};
 use crate::insn::Insn;
 
-/// The blocks of a function, in the order of its lines. A block is entered at its first line only and left at its last.
+/// The blocks of a function, in the order of its lines. A block is entered at its first line only
+/// and left at its last.
 pub(crate) struct Graph {
     pub(crate) blocks: Vec<Block>,
 }
@@ -29,8 +30,13 @@ impl Graph {
         Graph::new(lines.len(), |line| target(&lines[line]), |line| goes_on(&lines[line].insn))
     }
 
-    /// The graph of so many lines, given where each jumps and whether it can be followed by the next.
-    pub(crate) fn new(count: usize, target: impl Fn(usize) -> Option<usize>, goes_on: impl Fn(usize) -> bool) -> Graph {
+    /// The graph of so many lines, given where each jumps and whether it can be followed by the
+    /// next.
+    pub(crate) fn new(
+        count: usize,
+        target: impl Fn(usize) -> Option<usize>,
+        goes_on: impl Fn(usize) -> bool,
+    ) -> Graph {
         let mut leads = vec![false; count];
         for line in 0..count {
             let target = target(line);
@@ -59,10 +65,12 @@ impl Graph {
         Graph { blocks: blocks.collect() }
     }
 
-    /// What holds before each block, given what holds at the start, what a block makes of it, and what two ways that meet
-    /// before a block have in common. `None` before a block that cannot be reached.
+    /// What holds before each block, given what holds at the start, what a block makes of it, and
+    /// what two ways that meet before a block have in common. `None` before a block that cannot be
+    /// reached.
     ///
-    /// Blocks are looked at again until nothing changes, so `join` must not go on changing what it gave before.
+    /// Blocks are looked at again until nothing changes, so `join` must not go on changing what it
+    /// gave before.
     pub(crate) fn forward<T: Clone + PartialEq>(
         &self,
         entry: T,

@@ -1,7 +1,7 @@
 //! Whether every value that is read is still in its register, over all paths through a function.
 //!
-//! What each register holds before a line is what all paths that lead there agree on. On every round over the graph a
-//! register can only lose what it holds, so there is an end.
+//! What each register holds before a line is what all paths that lead there agree on. On every
+//! round over the graph a register can only lose what it holds, so there is an end.
 
 use super::graph::{Block, Graph};
 use crate::builder::{Core, FunctionState, Line, Link};
@@ -29,7 +29,12 @@ enum Content {
 type Contents = [Content; 11];
 
 /// The reads that some path makes impossible.
-pub(super) fn check(core: &Core, index: usize, function: &FunctionState, graph: &Graph) -> Vec<BuildError> {
+pub(super) fn check(
+    core: &Core,
+    index: usize,
+    function: &FunctionState,
+    graph: &Graph,
+) -> Vec<BuildError> {
     let mut entry = [Content::Untouched; 11];
     for &argument in &function.arguments {
         entry[usize::from(core.values[argument].register.number())] = Content::Value(argument);
@@ -45,7 +50,8 @@ pub(super) fn check(core: &Core, index: usize, function: &FunctionState, graph: 
     for (block, before) in graph.blocks.iter().zip(before) {
         let Some(mut contents) = before else { continue };
         for line in lines(block) {
-            let missing = line.reads.iter().filter_map(|value| missing(core, index, value, &contents));
+            let missing =
+                line.reads.iter().filter_map(|value| missing(core, index, value, &contents));
             errors.extend(missing.map(|kind| BuildError { at: line.at, kind }));
             if line.link == Link::Raw {
                 let empty = empty(index, line, &contents);
@@ -66,7 +72,9 @@ fn missing(core: &Core, function: usize, value: ValueId, before: &Contents) -> O
     }
     Some(match before[usize::from(register.number())] {
         Content::Value(held) if held == value => return None,
-        Content::Value(held) => ErrorKind::Overwritten { value: origin, register, by: core.values[held].origin },
+        Content::Value(held) => {
+            ErrorKind::Overwritten { value: origin, register, by: core.values[held].origin }
+        }
         Content::Passing(by) => ErrorKind::Overwritten { value: origin, register, by },
         Content::Lost { call, by } => ErrorKind::Clobbered { value: origin, register, call, by },
         Content::Disagreed(join) => ErrorKind::NotOnEveryPath { value: origin, register, join },
@@ -77,11 +85,16 @@ fn missing(core: &Core, function: usize, value: ValueId, before: &Contents) -> O
 /// The registers that an instruction by itself reads although no path leaves anything in them.
 fn empty(function: usize, line: &Line, before: &Contents) -> impl Iterator<Item = ErrorKind> {
     let insn = line.insn;
-    let reads = effect(&insn, 0).reads.numbers().filter_map(|number| Register::from_number(number as u8));
+    let reads =
+        effect(&insn, 0).reads.numbers().filter_map(|number| Register::from_number(number as u8));
     reads.filter_map(move |register| match before[usize::from(register.number())] {
-        Content::Lost { call, by } => Some(ErrorKind::EmptyRegister { insn, register, lost: Some((call, by)) }),
+        Content::Lost { call, by } => {
+            Some(ErrorKind::EmptyRegister { insn, register, lost: Some((call, by)) })
+        }
         // The program's context is there from the beginning, and so is every function's frame.
-        Content::Untouched if register != Register::R10 && (function, register) != (0, Register::R1) => {
+        Content::Untouched
+            if register != Register::R10 && (function, register) != (0, Register::R1) =>
+        {
             Some(ErrorKind::EmptyRegister { insn, register, lost: None })
         }
         _ => None,

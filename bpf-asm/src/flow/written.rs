@@ -1,7 +1,8 @@
-//! Whether every byte of the stack that is read has been written, over all paths through a function.
+//! Whether every byte of the stack that is read has been written, over all paths through a
+//! function.
 //!
-//! A kernel from 6.3 on lets a program that is loaded with CAP_PERFMON read what was never written, so for such a program
-//! nobody else looks.
+//! A kernel from 6.3 on lets a program that is loaded with CAP_PERFMON read what was never written,
+//! so for such a program nobody else looks.
 
 use std::ops::Range;
 
@@ -10,8 +11,8 @@ use crate::builder::{FunctionState, Line};
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::stack::{Access, FRAME, Frame, Touch};
 
-/// For each byte that is used of the frame, the slot whose content it holds on all paths. What was written into one slot is
-/// lost when another gets the same bytes.
+/// For each byte that is used of the frame, the slot whose content it holds on all paths. What was
+/// written into one slot is lost when another gets the same bytes.
 #[derive(Clone, PartialEq)]
 struct Holders(Vec<u32>);
 
@@ -30,7 +31,10 @@ impl Holders {
 
     /// Whoever has a slot's address may have written all of it.
     fn run(&mut self, line: &Line) {
-        for touch in line.touches.iter().filter(|touch| touch.access == Access::Writes || touch.access.is_by_address())
+        for touch in line
+            .touches
+            .iter()
+            .filter(|touch| touch.access == Access::Writes || touch.access.is_by_address())
         {
             let bytes = self.at(&touch.bytes);
             self.0.get_mut(bytes).into_iter().for_each(|bytes| bytes.fill(touch.slot.number));
@@ -42,8 +46,8 @@ impl Holders {
         Holders(self.0.iter().zip(&other.0).map(same).collect())
     }
 
-    /// The first and the last of the bytes, counted from the first, that hold something else than what was written to the
-    /// slot.
+    /// The first and the last of the bytes, counted from the first, that hold something else than
+    /// what was written to the slot.
     fn missing(&self, touch: &Touch) -> Option<(usize, usize)> {
         let bytes = self.0.get(self.at(&touch.bytes))?;
         let other = |holder: &u32| *holder != touch.slot.number;
@@ -51,7 +55,8 @@ impl Holders {
     }
 }
 
-/// The reads of bytes that some path leaves unwritten, one error for each slot that a Rust line reads.
+/// The reads of bytes that some path leaves unwritten, one error for each slot that a Rust line
+/// reads.
 pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> {
     if function.frame.depth == 0 {
         return Vec::new();
@@ -68,7 +73,9 @@ pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> 
         let Some(mut holders) = before else { continue };
         for line in lines(block) {
             for touch in line.touches.iter().filter(|touch| touch.access == Access::Reads) {
-                let (slot, Some((first, last))) = (touch.slot, holders.missing(touch)) else { continue };
+                let (slot, Some((first, last))) = (touch.slot, holders.missing(touch)) else {
+                    continue;
+                };
                 let before = touch.bytes.start - slot.start();
                 let (first, last) = (before + first, before + last);
                 match found.last_mut() {
@@ -76,7 +83,13 @@ pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> 
                     Some(known) if (known.at, known.slot) == (line.at, slot.number) => {
                         known.last = known.last.max(last)
                     }
-                    _ => found.push(Unwritten { at: line.at, slot: slot.number, made: slot.at, first, last }),
+                    _ => found.push(Unwritten {
+                        at: line.at,
+                        slot: slot.number,
+                        made: slot.at,
+                        first,
+                        last,
+                    }),
                 }
             }
             holders.run(line);

@@ -1,4 +1,5 @@
-//! Casts between address spaces: operation MOV of class ALU64 with offset 1 (kernel: `BPF_ADDR_SPACE_CAST`).
+//! Casts between address spaces: operation MOV of class ALU64 with offset 1 (kernel:
+//! `BPF_ADDR_SPACE_CAST`).
 
 use std::fmt;
 
@@ -8,8 +9,8 @@ use super::{Isa, Register, Since, Slot};
 const MOV_REGISTER: u8 = 0xb8 | class::ALU64;
 const CAST: i16 = 1;
 
-/// `dst = addr_space_cast(src, to, from)`: a pointer into an arena (space 1) becomes one that a program can follow
-/// (space 0), or back.
+/// `dst = addr_space_cast(src, to, from)`: a pointer into an arena (space 1) becomes one that a
+/// program can follow (space 0), or back.
 ///
 /// ```text
 /// +------+-----+-----+----------+------------------+
@@ -31,12 +32,23 @@ pub struct AddressSpaceCast {
 impl AddressSpaceCast {
     pub(super) fn encode(&self) -> Slot {
         let imm = (u32::from(self.to) << 16 | u32::from(self.from)).cast_signed();
-        Slot { opcode: MOV_REGISTER, dst: self.dst.number(), src: self.src.number(), offset: CAST, imm }
+        Slot {
+            opcode: MOV_REGISTER,
+            dst: self.dst.number(),
+            src: self.src.number(),
+            offset: CAST,
+            imm,
+        }
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {
         let imm = slot.imm.cast_unsigned();
-        Some(AddressSpaceCast { dst: slot.dst()?, src: slot.src()?, to: (imm >> 16) as u16, from: imm as u16 })
+        Some(AddressSpaceCast {
+            dst: slot.dst()?,
+            src: slot.src()?,
+            to: (imm >> 16) as u16,
+            from: imm as u16,
+        })
     }
 
     pub(super) fn since(&self) -> Since {

@@ -163,7 +163,9 @@ impl fmt::Display for Alu {
         match (self.op.symbol(), self.src) {
             (None, _) => write!(f, "{letter}{dst} = -{letter}{dst}"),
             (Some(symbol), Source::Imm(imm)) => write!(f, "{letter}{dst} {symbol} {imm}"),
-            (Some(symbol), Source::Reg(src)) => write!(f, "{letter}{dst} {symbol} {letter}{}", src.number()),
+            (Some(symbol), Source::Reg(src)) => {
+                write!(f, "{letter}{dst} {symbol} {letter}{}", src.number())
+            }
         }
     }
 }

@@ -139,7 +139,9 @@ impl fmt::Display for Atomic {
             AtomicOp::FetchAnd => write!(f, "{src} = atomic{bits}_fetch_and({memory}, {src})"),
             AtomicOp::FetchXor => write!(f, "{src} = atomic{bits}_fetch_xor({memory}, {src})"),
             AtomicOp::Exchange => write!(f, "{src} = atomic{bits}_xchg({memory}, {src})"),
-            AtomicOp::CompareExchange => write!(f, "r0 = atomic{bits}_cmpxchg({memory}, r0, {src})"),
+            AtomicOp::CompareExchange => {
+                write!(f, "r0 = atomic{bits}_cmpxchg({memory}, r0, {src})")
+            }
         }
     }
 }

@@ -77,7 +77,13 @@ pub struct Endian {
 
 impl Endian {
     pub(super) fn encode(&self) -> Slot {
-        Slot { opcode: self.order.opcode(), dst: self.dst.number(), src: 0, offset: 0, imm: self.bits as i32 }
+        Slot {
+            opcode: self.order.opcode(),
+            dst: self.dst.number(),
+            src: 0,
+            offset: 0,
+            imm: self.bits as i32,
+        }
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {

@@ -34,7 +34,8 @@ pub enum Call {
     Kernel {
         /// The function's BTF id.
         id: i32,
-        /// Which BTF: 0 for that of vmlinux, else an index into the `fd_array` that the program is loaded with.
+        /// Which BTF: 0 for that of vmlinux, else an index into the `fd_array` that the program is
+        /// loaded with.
         btf: i16,
     },
     /// The function whose address a register holds. Compilers write it; no kernel takes it yet.
@@ -48,7 +49,13 @@ impl Call {
             Call::Local { offset } => (1, 0, offset),
             Call::Kernel { id, btf } => (2, btf, id),
             Call::Register(target) => {
-                return Slot { opcode: CALL_REGISTER, dst: target.number(), src: 0, offset: 0, imm: 0 };
+                return Slot {
+                    opcode: CALL_REGISTER,
+                    dst: target.number(),
+                    src: 0,
+                    offset: 0,
+                    imm: 0,
+                };
             }
         };
         Slot { opcode: CALL, dst: 0, src, offset, imm }

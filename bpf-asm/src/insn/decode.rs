@@ -2,8 +2,9 @@
 
 use super::slot::{class, mode};
 use super::{
-    AddressSpaceCast, Alu, Atomic, Call, Endian, Insn, Jump, JumpIf, JumpLong, JumpRegister, Load, LoadAcquire,
-    LoadSigned, MayGoto, Packet, SignExtend, Slot, Store, StoreRelease, Wide, jump, wide,
+    AddressSpaceCast, Alu, Atomic, Call, Endian, Insn, Jump, JumpIf, JumpLong, JumpRegister, Load,
+    LoadAcquire, LoadSigned, MayGoto, Packet, SignExtend, Slot, Store, StoreRelease, Wide, jump,
+    wide,
 };
 
 /// A piece of a program's bytes.
@@ -15,8 +16,9 @@ pub enum Decoded {
     Data(Data),
 }
 
-/// Up to eight bytes that are no instruction: an unknown opcode, something in a field that has to be zero, a register
-/// behind r10, or what is left at the end when the length is no multiple of eight.
+/// Up to eight bytes that are no instruction: an unknown opcode, something in a field that has to
+/// be zero, a register behind r10, or what is left at the end when the length is no multiple of
+/// eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Data {
     bytes: [u8; 8],
@@ -40,8 +42,8 @@ impl Data {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// What the kernel says of it, if it is something that kernels put into programs that they have loaded, and that no
-    /// program may bring along.
+    /// What the kernel says of it, if it is something that kernels put into programs that they have
+    /// loaded, and that no program may bring along.
     pub fn meaning(&self) -> Option<String> {
         let slot = Slot::from_bytes(self.bytes().try_into().ok()?);
         match slot {
@@ -57,7 +59,8 @@ impl Data {
 /// A barrier against speculation (kernel: `BPF_NOSPEC`).
 const NOSPEC: u8 = mode::ATOMIC | class::ST;
 const MOVE: u8 = 0xb8 | class::ALU64;
-/// The offset of a move that makes the address of a per-CPU variable this CPU's (kernel: `BPF_ADDR_PERCPU`).
+/// The offset of a move that makes the address of a per-CPU variable this CPU's (kernel:
+/// `BPF_ADDR_PERCPU`).
 const PER_CPU: i16 = -1;
 
 impl Decoded {
@@ -112,12 +115,13 @@ pub fn encode(code: &[Decoded]) -> Vec<u8> {
 }
 
 impl Insn {
-    /// The instruction that these bytes begin with, if they do. What it does not look at has to be zero, as verifiers
-    /// demand.
+    /// The instruction that these bytes begin with, if they do. What it does not look at has to be
+    /// zero, as verifiers demand.
     pub fn decode(bytes: &[u8]) -> Option<Insn> {
         let (slots, _) = bytes.as_chunks();
         let first = Slot::from_bytes(*slots.first()?);
-        // The forms pick their fields out; that nothing else is set shows when they are put together again.
+        // The forms pick their fields out; that nothing else is set shows when they are put
+        // together again.
         if first.opcode == wide::WIDE {
             let second = Slot::from_bytes(*slots.get(1)?);
             let insn = Wide::decode(first, second)?;
@@ -166,7 +170,9 @@ fn jump(slot: Slot) -> Option<Insn> {
         jump::GOTO_REGISTER => Some(Insn::JumpRegister(JumpRegister { target: slot.dst()? })),
         jump::MAY_GOTO => Some(Insn::MayGoto(MayGoto { offset: slot.offset })),
         jump::EXIT => Some(Insn::Exit),
-        _ => same(slot, [Call::decode(slot).map(Insn::Call), JumpIf::decode(slot).map(Insn::JumpIf)]),
+        _ => {
+            same(slot, [Call::decode(slot).map(Insn::Call), JumpIf::decode(slot).map(Insn::JumpIf)])
+        }
     }
 }
 

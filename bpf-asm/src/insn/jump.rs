@@ -150,8 +150,9 @@ impl fmt::Display for JumpLong {
     }
 }
 
-/// A jump that the kernel takes once the program has come past it often enough (8 million times; newer kernels: for a
-/// quarter of a second); until then the program goes on. It bounds a loop for the verifier.
+/// A jump that the kernel takes once the program has come past it often enough (8 million times;
+/// newer kernels: for a quarter of a second); until then the program goes on. It bounds a loop for
+/// the verifier.
 ///
 /// ```text
 /// +------+---+---+--------+---+
@@ -180,7 +181,8 @@ impl fmt::Display for MayGoto {
     }
 }
 
-/// A jump to the instruction whose address a register holds, which comes from an instruction array map.
+/// A jump to the instruction whose address a register holds, which comes from an instruction array
+/// map.
 ///
 /// ```text
 /// +------+---+-----+---+---+
@@ -248,14 +250,23 @@ impl JumpIf {
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {
         let width = if slot.class() == class::JMP32 { Width::W32 } else { Width::W64 };
-        let compare = Compare::ALL.into_iter().find(|compare| *compare as u8 == slot.operation())?;
-        Some(JumpIf { width, compare, dst: slot.dst()?, src: Source::of(slot)?, offset: slot.offset })
+        let compare =
+            Compare::ALL.into_iter().find(|compare| *compare as u8 == slot.operation())?;
+        Some(JumpIf {
+            width,
+            compare,
+            dst: slot.dst()?,
+            src: Source::of(slot)?,
+            offset: slot.offset,
+        })
     }
 
     pub(super) fn since(&self) -> Since {
         match (self.width, self.compare) {
             (Width::W32, _) => Since::new(Isa::V3, 5, 1),
-            (Width::W64, Compare::Lt | Compare::Le | Compare::Slt | Compare::Sle) => Since::new(Isa::V2, 4, 14),
+            (Width::W64, Compare::Lt | Compare::Le | Compare::Slt | Compare::Sle) => {
+                Since::new(Isa::V2, 4, 14)
+            }
             (Width::W64, _) => Since::FIRST,
         }
     }
@@ -264,8 +275,11 @@ impl JumpIf {
     pub(crate) fn condition(&self) -> String {
         let (letter, dst, symbol) = (self.width.letter(), self.dst.number(), self.compare.symbol());
         match self.src {
-            // The kernel prints the bits of a negative number, which reads as another number where 64 bits are compared.
-            Source::Imm(imm) if imm < 0 => format!("if {letter}{dst} {symbol} -{:#x}", imm.unsigned_abs()),
+            // The kernel prints the bits of a negative number, which reads as another number where
+            // 64 bits are compared.
+            Source::Imm(imm) if imm < 0 => {
+                format!("if {letter}{dst} {symbol} -{:#x}", imm.unsigned_abs())
+            }
             Source::Imm(imm) => format!("if {letter}{dst} {symbol} {imm:#x}"),
             Source::Reg(src) => format!("if {letter}{dst} {symbol} {letter}{}", src.number()),
         }

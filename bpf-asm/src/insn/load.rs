@@ -37,7 +37,12 @@ impl Load {
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {
-        Some(Load { size: Size::of(slot)?, dst: slot.dst()?, base: slot.src()?, offset: slot.offset })
+        Some(Load {
+            size: Size::of(slot)?,
+            dst: slot.dst()?,
+            base: slot.src()?,
+            offset: slot.offset,
+        })
     }
 }
 

@@ -10,7 +10,8 @@ const LOAD_ACQUIRE: i32 = 0x100;
 const STORE_RELEASE: i32 = 0x110;
 const SINCE: Since = Since::new(Isa::V4, 6, 15);
 
-/// `dst = *(size *)(base + offset)`, zero-extended; nothing after it in the program is seen to happen before it.
+/// `dst = *(size *)(base + offset)`, zero-extended; nothing after it in the program is seen to
+/// happen before it.
 ///
 /// ```text
 ///  7        5  4  3  2   0
@@ -42,7 +43,12 @@ impl LoadAcquire {
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {
-        Some(LoadAcquire { size: Size::of(slot)?, dst: slot.dst()?, base: slot.src()?, offset: slot.offset })
+        Some(LoadAcquire {
+            size: Size::of(slot)?,
+            dst: slot.dst()?,
+            base: slot.src()?,
+            offset: slot.offset,
+        })
     }
 
     pub(super) fn since(&self) -> Since {
@@ -88,7 +94,12 @@ impl StoreRelease {
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {
-        Some(StoreRelease { size: Size::of(slot)?, base: slot.dst()?, offset: slot.offset, src: slot.src()? })
+        Some(StoreRelease {
+            size: Size::of(slot)?,
+            base: slot.dst()?,
+            offset: slot.offset,
+            src: slot.src()?,
+        })
     }
 
     pub(super) fn since(&self) -> Since {

@@ -31,9 +31,11 @@ impl PacketSize {
     }
 }
 
-/// `r0 = *(size *)skb[index + offset]`, from network order; behind the packet's end, the program returns 0.
+/// `r0 = *(size *)skb[index + offset]`, from network order; behind the packet's end, the program
+/// returns 0.
 ///
-/// A relic of classic BPF: only programs on packets may have it, r6 must hold the context, and r1 to r5 are lost.
+/// A relic of classic BPF: only programs on packets may have it, r6 must hold the context, and r1
+/// to r5 are lost.
 ///
 /// ```text
 ///  7     5  4  3  2   0
@@ -57,7 +59,13 @@ impl Packet {
             None => (mode::ABS, 0),
             Some(index) => (mode::IND, index.number()),
         };
-        Slot { opcode: mode | self.size.size().bits() | class::LD, dst: 0, src, offset: 0, imm: self.offset }
+        Slot {
+            opcode: mode | self.size.size().bits() | class::LD,
+            dst: 0,
+            src,
+            offset: 0,
+            imm: self.offset,
+        }
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {

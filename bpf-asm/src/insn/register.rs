@@ -51,7 +51,8 @@ impl Register {
     /// The registers that survive a call.
     pub const KEPT: [Register; 4] = [Register::R6, Register::R7, Register::R8, Register::R9];
     /// The registers in which arguments travel, first to last.
-    pub const ARGUMENTS: [Register; 5] = [Register::R1, Register::R2, Register::R3, Register::R4, Register::R5];
+    pub const ARGUMENTS: [Register; 5] =
+        [Register::R1, Register::R2, Register::R3, Register::R4, Register::R5];
 
     /// Its number, 0 to 10.
     pub fn number(self) -> u8 {

@@ -1,4 +1,5 @@
-//! Moves that extend a sign: operation MOV of classes ALU and ALU64, with an offset (RFC 9669 section 4.1).
+//! Moves that extend a sign: operation MOV of classes ALU and ALU64, with an offset (RFC 9669
+//! section 4.1).
 
 use std::fmt;
 
@@ -24,8 +25,13 @@ pub enum Extension {
 
 impl Extension {
     /// All of them.
-    pub const ALL: [Extension; 5] =
-        [Extension::ByteTo32, Extension::HalfTo32, Extension::ByteTo64, Extension::HalfTo64, Extension::WordTo64];
+    pub const ALL: [Extension; 5] = [
+        Extension::ByteTo32,
+        Extension::HalfTo32,
+        Extension::ByteTo64,
+        Extension::HalfTo64,
+        Extension::WordTo64,
+    ];
 
     /// What is extended.
     pub fn from(self) -> SignedSize {
@@ -90,9 +96,9 @@ impl SignExtend {
     }
 
     pub(super) fn decode(slot: Slot) -> Option<Self> {
-        let extension = Extension::ALL
-            .into_iter()
-            .find(|extension| (extension.class(), extension.offset()) == (slot.class(), slot.offset))?;
+        let extension = Extension::ALL.into_iter().find(|extension| {
+            (extension.class(), extension.offset()) == (slot.class(), slot.offset)
+        })?;
         Some(SignExtend { extension, dst: slot.dst()?, src: slot.src()? })
     }
 
@@ -104,6 +110,12 @@ impl SignExtend {
 impl fmt::Display for SignExtend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = self.extension.to().letter();
-        write!(f, "{letter}{} = ({}){letter}{}", self.dst.number(), self.extension.from(), self.src.number())
+        write!(
+            f,
+            "{letter}{} = ({}){letter}{}",
+            self.dst.number(),
+            self.extension.from(),
+            self.src.number()
+        )
     }
 }

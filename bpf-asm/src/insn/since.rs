@@ -4,8 +4,8 @@ use std::fmt;
 
 /// A version of the instruction set, as compilers name it with `-mcpu`.
 ///
-/// Encodings that every compiler may emit are [`Isa::V1`], even where the kernel took them later: calls, for example,
-/// got new kinds of callees without a new version.
+/// Encodings that every compiler may emit are [`Isa::V1`], even where the kernel took them later:
+/// calls, for example, got new kinds of callees without a new version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// The first one.
@@ -14,9 +14,11 @@ pub enum Isa {
     V2,
     /// Adds 32-bit jumps, and atomic operations beside addition.
     V3,
-    /// Adds sign extension, signed division, unconditional byte swaps, long jumps, and ordered loads and stores.
+    /// Adds sign extension, signed division, unconditional byte swaps, long jumps, and ordered
+    /// loads and stores.
     V4,
-    /// What kernels have beyond the versions: `may_goto`, casts between address spaces, calls and jumps to registers.
+    /// What kernels have beyond the versions: `may_goto`, casts between address spaces, calls and
+    /// jumps to registers.
     Extension,
 }
 
@@ -56,13 +58,14 @@ impl fmt::Display for Kernel {
 
 /// What an instruction, or all of a program, needs.
 ///
-/// It is about encodings: whether a helper exists, a kfunc may be called or a program type is known is asked elsewhere.
+/// It is about encodings: whether a helper exists, a kfunc may be called or a program type is known
+/// is asked elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Since {
     /// The version of the instruction set that first has it.
     pub isa: Isa,
-    /// The release whose verifier first takes it; `None` while none does. A stable line may have adopted it from there, as
-    /// 6.1 has long jumps.
+    /// The release whose verifier first takes it; `None` while none does. A stable line may have
+    /// adopted it from there, as 6.1 has long jumps.
     pub kernel: Option<Kernel>,
 }
 
@@ -77,13 +80,18 @@ impl Since {
     /// What both need.
     #[must_use]
     pub fn and(self, other: Since) -> Since {
-        Since { isa: self.isa.max(other.isa), kernel: self.kernel.zip(other.kernel).map(|(a, b)| a.max(b)) }
+        Since {
+            isa: self.isa.max(other.isa),
+            kernel: self.kernel.zip(other.kernel).map(|(a, b)| a.max(b)),
+        }
     }
 
     /// Whether whoever has this minimum has what is needed.
     pub fn within(self, minimum: Minimum) -> bool {
         minimum.isa.is_none_or(|isa| self.isa <= isa)
-            && minimum.kernel.is_none_or(|kernel| self.kernel.is_some_and(|needed| needed <= kernel))
+            && minimum
+                .kernel
+                .is_none_or(|kernel| self.kernel.is_some_and(|needed| needed <= kernel))
     }
 }
 
@@ -143,7 +151,11 @@ mod tests {
             (Since::new(Isa::V4, 6, 6), Kernel::new(6, 5).into(), false),
             (Since::new(Isa::V4, 6, 6), Kernel::new(6, 6).into(), true),
             (Since::new(Isa::V4, 6, 6), Kernel::new(7, 0).into(), true),
-            (Since::new(Isa::V4, 6, 6), Minimum { isa: Some(Isa::V3), kernel: Some(Kernel::new(7, 0)) }, false),
+            (
+                Since::new(Isa::V4, 6, 6),
+                Minimum { isa: Some(Isa::V3), kernel: Some(Kernel::new(7, 0)) },
+                false,
+            ),
             (Since { isa: Isa::Extension, kernel: None }, Kernel::new(99, 0).into(), false),
             (Since { isa: Isa::Extension, kernel: None }, Minimum::default(), true),
         ];
@@ -156,6 +168,9 @@ mod tests {
     fn two_needs_are_the_greater_of_each() {
         let (a, b) = (Since::new(Isa::V1, 5, 13), Since::new(Isa::V3, 5, 1));
         assert_eq!(a.and(b), Since::new(Isa::V3, 5, 13));
-        assert_eq!(a.and(Since { isa: Isa::V4, kernel: None }), Since { isa: Isa::V4, kernel: None });
+        assert_eq!(
+            a.and(Since { isa: Isa::V4, kernel: None }),
+            Since { isa: Isa::V4, kernel: None }
+        );
     }
 }

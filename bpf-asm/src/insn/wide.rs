@@ -1,4 +1,5 @@
-//! Loads of 64-bit numbers, maps, map values, functions and variables: class LD, two slots (RFC 9669 section 5.4).
+//! Loads of 64-bit numbers, maps, map values, functions and variables: class LD, two slots (RFC
+//! 9669 section 5.4).
 
 use std::fmt;
 
@@ -41,7 +42,8 @@ pub enum WideSource {
         /// The place.
         index: i32,
     },
-    /// The address of a byte in the first value of an array map in the `fd_array` (`BPF_PSEUDO_MAP_IDX_VALUE`).
+    /// The address of a byte in the first value of an array map in the `fd_array`
+    /// (`BPF_PSEUDO_MAP_IDX_VALUE`).
     MapIndexValue {
         /// The place.
         index: i32,
@@ -78,7 +80,9 @@ pub struct Wide {
 impl Wide {
     pub(super) fn encode(&self) -> [Slot; 2] {
         let (src, low, high) = match self.source {
-            WideSource::Imm(imm) => (0, (imm as u32).cast_signed(), ((imm >> 32) as u32).cast_signed()),
+            WideSource::Imm(imm) => {
+                (0, (imm as u32).cast_signed(), ((imm >> 32) as u32).cast_signed())
+            }
             WideSource::Map { fd } => (1, fd, 0),
             WideSource::MapValue { fd, offset } => (2, fd, offset.cast_signed()),
             WideSource::Variable { id, btf } => (3, id, btf),
@@ -114,12 +118,15 @@ impl Wide {
             WideSource::Variable { btf: 0, .. } => Since::new(Isa::V1, 5, 10),
             WideSource::Variable { .. } => Since::new(Isa::V1, 5, 12),
             WideSource::Function { .. } => Since::new(Isa::V1, 5, 13),
-            WideSource::MapIndex { .. } | WideSource::MapIndexValue { .. } => Since::new(Isa::V1, 5, 14),
+            WideSource::MapIndex { .. } | WideSource::MapIndexValue { .. } => {
+                Since::new(Isa::V1, 5, 14)
+            }
         }
     }
 }
 
-/// A number has the `ll` of compilers behind it: the kernel's notation alone does not tell it from a move.
+/// A number has the `ll` of compilers behind it: the kernel's notation alone does not tell it from
+/// a move.
 impl fmt::Display for Wide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = ", self.dst)?;
@@ -131,7 +138,9 @@ impl fmt::Display for Wide {
             WideSource::Variable { id, btf } => write!(f, "btf[id:{id}, fd:{btf}]"),
             WideSource::Function { offset } => write!(f, "subprog[{offset:+}]"),
             WideSource::MapIndex { index } => write!(f, "map[idx:{index}]"),
-            WideSource::MapIndexValue { index, offset } => write!(f, "map[idx:{index}][0]+{offset}"),
+            WideSource::MapIndexValue { index, offset } => {
+                write!(f, "map[idx:{index}][0]+{offset}")
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 /// One line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    /// An instruction that is followed: `slot: (opcode) text`, and on newer kernels what it changed.
+    /// An instruction that is followed: `slot: (opcode) text`, and on newer kernels what it
+    /// changed.
     Instruction {
         /// The whole line.
         line: &'a str,
@@ -12,7 +13,8 @@ pub(super) enum Entry<'a> {
         /// What stands behind the opcode.
         text: &'a str,
     },
-    /// What comes before an instruction: its source line after a semicolon, or the state in which a path goes on.
+    /// What comes before an instruction: its source line after a semicolon, or the state in which a
+    /// path goes on.
     Leading(&'a str),
     /// Anything else.
     Remark(&'a str),
@@ -24,8 +26,8 @@ impl<'a> Entry<'a> {
         if let Some((slot, text)) = instruction(line) {
             return Entry::Instruction { line, slot, text };
         }
-        let goes_on =
-            line.starts_with("from ") || line.split_once(": ").is_some_and(|(slot, _)| number(slot).is_some());
+        let goes_on = line.starts_with("from ")
+            || line.split_once(": ").is_some_and(|(slot, _)| number(slot).is_some());
         if line.starts_with("; ") || goes_on { Entry::Leading(line) } else { Entry::Remark(line) }
     }
 

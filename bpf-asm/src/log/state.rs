@@ -10,14 +10,15 @@ pub(super) struct Registers<'a> {
     /// How many calls deep the function is.
     frame: u32,
     content: [Option<&'a str>; REGISTERS],
-    /// Whether a line that tells registers and nothing else would tell them as they are now. Behind other remarks it may
-    /// tell them as they were long before, when the verifier traces back what it has to be precise about.
+    /// Whether a line that tells registers and nothing else would tell them as they are now. Behind
+    /// other remarks it may tell them as they were long before, when the verifier traces back what
+    /// it has to be precise about.
     current: bool,
 }
 
 impl<'a> Registers<'a> {
-    /// Takes a line into account. Newer kernels say after each instruction what it changed; older ones do not, and then
-    /// nothing is known any more of what it may have changed.
+    /// Takes a line into account. Newer kernels say after each instruction what it changed; older
+    /// ones do not, and then nothing is known any more of what it may have changed.
     pub(super) fn follow(&mut self, entry: &Entry<'a>) {
         let told = match entry {
             Entry::Instruction { text, .. } => {
@@ -57,7 +58,10 @@ impl<'a> Registers<'a> {
 
     /// What is known, by register.
     pub(super) fn known(&self) -> Vec<(u8, &'a str)> {
-        (0..).zip(&self.content).filter_map(|(number, content)| content.map(|content| (number, content))).collect()
+        (0..)
+            .zip(&self.content)
+            .filter_map(|(number, content)| content.map(|content| (number, content)))
+            .collect()
     }
 
     /// Forgets what an instruction may change.
@@ -67,17 +71,22 @@ impl<'a> Registers<'a> {
         if first == "call" || text.contains("skb[") {
             self.content[..6].fill(None);
         } else if first == "if" {
-            // A comparison tells something of what it compares, and of all that is known to be the same.
-            let compared: Vec<usize> = (0..REGISTERS).filter(|number| names(text, *number)).collect();
-            let identities: Vec<&str> =
-                compared.iter().filter_map(|number| self.content[*number].and_then(identity)).collect();
+            // A comparison tells something of what it compares, and of all that is known to be the
+            // same.
+            let compared: Vec<usize> =
+                (0..REGISTERS).filter(|number| names(text, *number)).collect();
+            let identities: Vec<&str> = compared
+                .iter()
+                .filter_map(|number| self.content[*number].and_then(identity))
+                .collect();
             for (number, content) in self.content.iter_mut().enumerate() {
                 let same = content.and_then(identity).is_some_and(|id| identities.contains(&id));
                 if same || compared.contains(&number) {
                     *content = None;
                 }
             }
-        } else if let Some(known) = register(first).and_then(|number| self.content.get_mut(number)) {
+        } else if let Some(known) = register(first).and_then(|number| self.content.get_mut(number))
+        {
             *known = None;
         }
     }
@@ -90,11 +99,12 @@ fn register(word: &str) -> Option<usize> {
 
 /// Whether an instruction's text names a register.
 fn names(text: &str, number: usize) -> bool {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| register(word) == Some(number))
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .any(|word| register(word) == Some(number))
 }
 
-/// Whether an instruction reads a register, by its text: a call its arguments, a return its result, any other what it
-/// names, except for what it assigns to.
+/// Whether an instruction reads a register, by its text: a call its arguments, a return its result,
+/// any other what it names, except for what it assigns to.
 pub(super) fn reads(text: &str, number: u8) -> bool {
     match text.split_whitespace().next() {
         Some("call") => (1..=5).contains(&number),
@@ -113,7 +123,8 @@ fn identity(content: &str) -> Option<&str> {
     (!id.is_empty() && id != "0").then_some(id)
 }
 
-/// Whether a line tells registers and nothing else: those after the instruction before it, or of a function.
+/// Whether a line tells registers and nothing else: those after the instruction before it, or of a
+/// function.
 pub(super) fn is_told_by(entry: &Entry<'_>) -> bool {
     matches!(entry, Entry::Remark(line) if line.starts_with(' ') && !State::in_line(line).registers.is_empty())
 }
@@ -125,14 +136,18 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    /// `R1_w=ctx() R10=fp0 fp-8=mmmmmmmm`, after whatever else the line has; `frame1:` before it in a function.
+    /// `R1_w=ctx() R10=fp0 fp-8=mmmmmmmm`, after whatever else the line has; `frame1:` before it in
+    /// a function.
     fn in_line(line: &'a str) -> Self {
         let mut state = State { frame: 0, registers: Vec::new() };
         for word in words(line) {
-            if let Some(frame) = word.strip_prefix("frame").and_then(|rest| rest.strip_suffix(':')?.parse().ok()) {
+            if let Some(frame) =
+                word.strip_prefix("frame").and_then(|rest| rest.strip_suffix(':')?.parse().ok())
+            {
                 state.frame = frame;
             } else if let Some((name, content)) = word.split_once('=') {
-                let digits = name.strip_prefix('R').map(|name| name.split('_').next().unwrap_or_default());
+                let digits =
+                    name.strip_prefix('R').map(|name| name.split('_').next().unwrap_or_default());
                 if let Some(number) = digits.and_then(|digits| digits.parse().ok()) {
                     state.registers.push((number, content));
                 }

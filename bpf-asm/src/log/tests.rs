@@ -12,8 +12,8 @@ const LOGS: [(&str, &str); 5] = [
     ("7.3", include_str!("tests/7.3.log")),
 ];
 
-/// The program that the stored logs are about: it looks a value up, then adds the length of a packet, up to 7, to the
-/// address of a number of 8 bytes, in a function of its own.
+/// The program that the stored logs are about: it looks a value up, then adds the length of a
+/// packet, up to 7, to the address of a number of 8 bytes, in a function of its own.
 const SPEND: [(usize, u32, &str); 23] = [
     (0, 335, "r6 = r1"),
     (1, 336, "r1 = *(u32 *)(r6 +0)"),
@@ -41,14 +41,23 @@ const SPEND: [(usize, u32, &str); 23] = [
 ];
 
 fn spend(log: &str) -> VerifierLog<'_> {
-    let origins = SPEND.map(|(slot, line, text)| Origin { slot, file: "spend.rs", line, column: 9, text: text.into() });
+    let origins = SPEND.map(|(slot, line, text)| Origin {
+        slot,
+        file: "spend.rs",
+        line,
+        column: 9,
+        text: text.into(),
+    });
     VerifierLog { program: "spend", origins: origins.into(), log }
 }
 
 /// The lines of a folded log that are the kernel's, without their margin.
 fn unfolded<'a>(shown: &'a str, log: &str) -> Vec<&'a str> {
     let mut wanted = log.lines().peekable();
-    shown.lines().filter_map(|line| line.get(2..).filter(|line| wanted.next_if_eq(line).is_some())).collect()
+    shown
+        .lines()
+        .filter_map(|line| line.get(2..).filter(|line| wanted.next_if_eq(line).is_some()))
+        .collect()
 }
 
 #[test]
@@ -56,8 +65,10 @@ fn the_logs_of_all_kernels_are_folded_without_loss() {
     for (kernel, log) in LOGS {
         let shown = spend(log).to_string();
         assert_eq!(unfolded(&shown, log), log.lines().collect::<Vec<_>>(), "{kernel}:\n{shown}");
-        let headings: Vec<&str> = shown.lines().filter(|line| line.starts_with("spend.rs:")).collect();
-        let expected = [335, 336, 344, 345, 346, 347, 348, 338, 339, 340, 341].map(|line| format!("spend.rs:{line}"));
+        let headings: Vec<&str> =
+            shown.lines().filter(|line| line.starts_with("spend.rs:")).collect();
+        let expected = [335, 336, 344, 345, 346, 347, 348, 338, 339, 340, 341]
+            .map(|line| format!("spend.rs:{line}"));
         assert_eq!(headings, expected, "{kernel}:\n{shown}");
         let marked: Vec<&str> = shown.lines().filter(|line| line.starts_with("> ")).collect();
         assert_eq!(marked.len(), 1, "{kernel}:\n{shown}");
@@ -70,15 +81,26 @@ fn the_place_and_the_reason_are_the_same_on_all_kernels() {
     for (kernel, log) in LOGS {
         let stop = spend(log).stop().unwrap_or_else(|| panic!("{kernel}: stopped nowhere"));
         let at = stop.at.unwrap_or_else(|| panic!("{kernel}: no such instruction"));
-        assert_eq!((stop.slot, at.line, at.text.as_str()), (22, 341, "r3 = *(u64 *)(r2 +0)"), "{kernel}");
-        assert_eq!(stop.complaint[0], "invalid access to map value, value_size=8 off=7 size=8", "{kernel}");
+        assert_eq!(
+            (stop.slot, at.line, at.text.as_str()),
+            (22, 341, "r3 = *(u64 *)(r2 +0)"),
+            "{kernel}"
+        );
+        assert_eq!(
+            stop.complaint[0], "invalid access to map value, value_size=8 off=7 size=8",
+            "{kernel}"
+        );
         assert!(stop.complaint[1].starts_with("R2 "), "{kernel}: {:?}", stop.complaint);
         assert_eq!(stop.complaint.len(), 2, "{kernel}: {:?}", stop.complaint);
         // Those of the function, by what all kernels know of them.
         let known: Vec<u8> = stop.registers.iter().map(|(number, _)| *number).collect();
         assert_eq!(known, [1, 2, 10], "{kernel}: {:?}", stop.registers);
         assert!(stop.registers[1].1.starts_with("map_value("), "{kernel}: {:?}", stop.registers);
-        assert!(stop.registers[1].1.ends_with("var_off=(0x0; 0x7))"), "{kernel}: {:?}", stop.registers);
+        assert!(
+            stop.registers[1].1.ends_with("var_off=(0x0; 0x7))"),
+            "{kernel}: {:?}",
+            stop.registers
+        );
     }
 }
 
@@ -102,7 +124,11 @@ fn registers_are_those_of_the_function_and_of_the_path_that_were_followed_last()
             "0: R0=1 R1=ctx() R5=1 R6=1 R10=fp0\n0: (85) call foo#1\n1: (95) exit",
             &[(6, "1"), (10, "fp0")],
         ),
-        ("what is written is known no more", "0: R1=ctx() R6=1\n0: (bf) r6 = r1\n1: (95) exit", &[(1, "ctx()")]),
+        (
+            "what is written is known no more",
+            "0: R1=ctx() R6=1\n0: (bf) r6 = r1\n1: (95) exit",
+            &[(1, "ctx()")],
+        ),
         (
             "unless the log says it again",
             "0: (bf) r6 = r1     ; R1=ctx() R6_w=ctx()\n1: (95) exit",
@@ -130,7 +156,11 @@ fn registers_are_those_of_the_function_and_of_the_path_that_were_followed_last()
         ),
     ];
     for (what, log, expected) in table {
-        assert_eq!(spend(log).stop().map(|stop| stop.registers).unwrap_or_default(), expected, "{what}");
+        assert_eq!(
+            spend(log).stop().map(|stop| stop.registers).unwrap_or_default(),
+            expected,
+            "{what}"
+        );
     }
 }
 
@@ -155,7 +185,10 @@ fn what_an_instruction_assigns_to_it_does_not_read() {
 #[test]
 fn a_log_of_another_program_and_no_log_at_all_are_shown_as_they_are() {
     let shown = spend("99: (95) exit\nR0 !read_ok").to_string();
-    assert!(shown.starts_with("> 99: (95) exit\n  R0 !read_ok\n") && shown.contains("is this its log?"), "{shown}");
+    assert!(
+        shown.starts_with("> 99: (95) exit\n  R0 !read_ok\n") && shown.contains("is this its log?"),
+        "{shown}"
+    );
     assert!(spend("\n").to_string().starts_with("The kernel left no log"));
 }
 
@@ -165,7 +198,8 @@ fn a_program_lends_the_log_its_rust_lines() {
     let number = b.value(64).cast::<u64>();
     let (line, loaded) = (line!(), b.load(number.at_all()));
     b.ret(&loaded);
-    let program = b.finish(ProgramType::SocketFilter).expect("the builder takes a number for an address");
+    let program =
+        b.finish(ProgramType::SocketFilter).expect("the builder takes a number for an address");
     let (slot, ..) = program.insns().find(|(_, _, at)| at.line() == line).expect("the load");
     let text = format!("{slot}: (79) whatever the kernel calls it\nno\n");
     let stop = VerifierLog::new(&program, &text).stop().expect("an instruction was followed");
@@ -179,7 +213,8 @@ fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n".to_owned()),
         (0usize..40).prop_map(|slot| format!("\n{slot}: (79) r1 = *(u64 *)(r0 +0)")),
-        (0usize..40).prop_map(|slot| format!("\nfrom 1 to {slot}: frame1: R1=ptr(id=1,off=(0x0; 0x1) R10")),
+        (0usize..40)
+            .prop_map(|slot| format!("\nfrom 1 to {slot}: frame1: R1=ptr(id=1,off=(0x0; 0x1) R10")),
         "; R[0-9]{1,3}(_w)?=[a-z()=; 0-9]{0,12}",
         " insn [0-9]{0,30}",
         "[ -~\n]{0,20}",

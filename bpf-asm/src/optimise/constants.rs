@@ -2,7 +2,8 @@
 
 use super::graph;
 use crate::insn::{
-    Alu, AluOp, Atomic, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Wide, WideSource, Width,
+    Alu, AluOp, Atomic, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Wide,
+    WideSource, Width,
 };
 use crate::step::{Step, keep};
 
@@ -42,7 +43,9 @@ impl Registers {
     /// What is known after a step.
     fn run(&mut self, step: &Step) {
         let result = match step.insn {
-            Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, src: Source::Reg(from), .. }) => self.of(from),
+            Insn::Alu(Alu {
+                width: Width::W64, op: AluOp::Mov, src: Source::Reg(from), ..
+            }) => self.of(from),
             Insn::Alu(alu) => match (self.of(alu.dst), alu.op, self.number(alu.src, alu.width)) {
                 (_, AluOp::Mov, Some(number)) => Known::Number(number),
                 (Known::Frame(offset), AluOp::Add, Some(number)) if alu.width == Width::W64 => {
@@ -144,14 +147,17 @@ enum Fate {
     Gone,
 }
 
-/// Puts known numbers and frame addresses into the instructions that use them. Tells whether that has decided a branch.
+/// Puts known numbers and frame addresses into the instructions that use them. Tells whether that
+/// has decided a branch.
 pub(super) fn fold(steps: &mut Vec<Step>) -> bool {
     let graph = graph(steps);
     let before = graph.forward(
         Registers::at_entry(),
         |block, known| steps[block.lines.clone()].iter().for_each(|step| known.run(step)),
         |_, known, new| {
-            Registers(std::array::from_fn(|n| if known.0[n] == new.0[n] { known.0[n] } else { Known::Nothing }))
+            Registers(std::array::from_fn(|n| {
+                if known.0[n] == new.0[n] { known.0[n] } else { Known::Nothing }
+            }))
         },
     );
     let mut gone = vec![false; steps.len()];
@@ -215,8 +221,13 @@ fn fate(step: &Step, known: &Registers) -> Fate {
             changed(Insn::Store(Store { base, offset, src: stored(&store, base, known), ..store }))
         }
         Insn::JumpIf(jump) => {
-            match (known.number(Source::Reg(jump.dst), jump.width), known.number(jump.src, jump.width)) {
-                (Some(left), Some(right)) if holds(jump.compare, jump.width, left, right) => Fate::Taken,
+            match (
+                known.number(Source::Reg(jump.dst), jump.width),
+                known.number(jump.src, jump.width),
+            ) {
+                (Some(left), Some(right)) if holds(jump.compare, jump.width, left, right) => {
+                    Fate::Taken
+                }
                 (Some(_), Some(_)) => Fate::Gone,
                 // Of negative numbers rbpf has another opinion than the kernel.
                 (None, Some(right)) => match i32::try_from(right) {
@@ -241,12 +252,14 @@ fn in_frame(base: Register, offset: i16, known: &Registers) -> (Register, i16) {
     }
 }
 
-/// What a store stores: a known number without its register, where that takes nothing from the verifier. Into a context
-/// many kernels let no number be stored; and of eight bytes on the stack older kernels know the number only if it came
-/// from a register or is zero.
+/// What a store stores: a known number without its register, where that takes nothing from the
+/// verifier. Into a context many kernels let no number be stored; and of eight bytes on the stack
+/// older kernels know the number only if it came from a register or is zero.
 fn stored(store: &Store, base: Register, known: &Registers) -> Source {
     match known.number(store.src, Width::W64) {
-        Some(number) if base == Register::R10 && (store.size != Size::DW || number == 0) => Source::Imm(number as i32),
+        Some(number) if base == Register::R10 && (store.size != Size::DW || number == 0) => {
+            Source::Imm(number as i32)
+        }
         _ => store.src,
     }
 }
@@ -260,7 +273,11 @@ fn arithmetic(alu: Alu, known: &Registers) -> Fate {
         _ => None,
     };
     if let Some(made) = result.and_then(|result| number_into(dst, result)) {
-        return if made == Insn::Alu(alu) || made_as_well(&made, &alu) { Fate::Same } else { Fate::Insn(made) };
+        return if made == Insn::Alu(alu) || made_as_well(&made, &alu) {
+            Fate::Same
+        } else {
+            Fate::Insn(made)
+        };
     }
     let Some(right) = right else {
         let itself = width == Width::W64 && op == AluOp::Mov && alu.src == Source::Reg(dst);
@@ -310,7 +327,13 @@ fn made_as_well(made: &Insn, alu: &Alu) -> bool {
 
 fn changes_nothing(op: AluOp, right: u64) -> bool {
     match op {
-        AluOp::Add | AluOp::Sub | AluOp::Or | AluOp::Xor | AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => right == 0,
+        AluOp::Add
+        | AluOp::Sub
+        | AluOp::Or
+        | AluOp::Xor
+        | AluOp::Lsh
+        | AluOp::Rsh
+        | AluOp::Arsh => right == 0,
         AluOp::Mul | AluOp::Div => right == 1,
         AluOp::And => right == u64::MAX,
         _ => false,

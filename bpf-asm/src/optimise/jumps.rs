@@ -14,19 +14,24 @@ pub(super) fn shorten(steps: &mut Vec<Step>) -> bool {
             (steps[number].target, changed) = (Target::Step(last), true);
         }
         // Returning takes no longer than a jump to where it is done.
-        if matches!(steps[number].insn, Insn::Jump(_)) && steps.get(last).is_some_and(|step| step.insn == Insn::Exit) {
+        if matches!(steps[number].insn, Insn::Jump(_))
+            && steps.get(last).is_some_and(|step| step.insn == Insn::Exit)
+        {
             (steps[number].insn, steps[number].target, changed) = (Insn::Exit, Target::None, true);
         }
     }
     changed | over_jumps(steps) | needless(steps) | unreachable(steps)
 }
 
-/// Where a jump to a step ends, if that is a jump itself, and so on. Jumps that go round in a circle end anywhere in it.
+/// Where a jump to a step ends, if that is a jump itself, and so on. Jumps that go round in a
+/// circle end anywhere in it.
 fn destination(steps: &[Step], first: usize) -> usize {
     let mut last = first;
     for _ in 0..steps.len() {
         match steps.get(last) {
-            Some(Step { insn: Insn::Jump(_), target: Target::Step(next), .. }) if *next != last => last = *next,
+            Some(Step { insn: Insn::Jump(_), target: Target::Step(next), .. }) if *next != last => {
+                last = *next
+            }
             _ => break,
         }
     }
@@ -41,7 +46,10 @@ fn over_jumps(steps: &mut Vec<Step>) -> bool {
     for number in 0..steps.len().saturating_sub(1) {
         let Insn::JumpIf(jump) = steps[number].insn else { continue };
         let next = &steps[number + 1];
-        if steps[number].jump() != Some(number + 2) || aimed_at[number + 1] || !matches!(next.insn, Insn::Jump(_)) {
+        if steps[number].jump() != Some(number + 2)
+            || aimed_at[number + 1]
+            || !matches!(next.insn, Insn::Jump(_))
+        {
             continue;
         }
         let Some(compare) = jump.compare.negated() else { continue };
@@ -55,7 +63,8 @@ fn over_jumps(steps: &mut Vec<Step>) -> bool {
 
 /// Jumps to the next step.
 fn needless(steps: &mut Vec<Step>) -> bool {
-    let gone: Vec<bool> = steps.iter().enumerate().map(|(number, step)| step.jump() == Some(number + 1)).collect();
+    let gone: Vec<bool> =
+        steps.iter().enumerate().map(|(number, step)| step.jump() == Some(number + 1)).collect();
     keep(steps, |step| !gone[step]);
     gone.contains(&true)
 }

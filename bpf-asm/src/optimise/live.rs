@@ -13,8 +13,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Whether nobody reads what a step does, given what may be read after it. Bytes that are `reached` by their address may
-    /// be read by anybody.
+    /// Whether nobody reads what a step does, given what may be read after it. Bytes that are
+    /// `reached` by their address may be read by anybody.
     pub(super) fn is_dead(&self, step: &Step, reached: &Bytes) -> bool {
         let effect = step.effect();
         if effect.pure {
@@ -24,18 +24,23 @@ impl Live {
         let read = self.frame.with(reached);
         matches!(step.insn, Insn::Store(_))
             && !step.touches.is_empty()
-            && step.touches.iter().all(|touch| touch.access == Access::Writes && !read.meets(touch.bytes.clone()))
+            && step
+                .touches
+                .iter()
+                .all(|touch| touch.access == Access::Writes && !read.meets(touch.bytes.clone()))
     }
 
     /// What may be read before a step that is not dead, given what may be read after it.
     ///
-    /// What a helper writes counts as read: a store in front of it stays. In the verifier's books helpers write bytes one by
-    /// one, and only a store to all eight makes it forget what was there before, so that it can recognise a state that it
-    /// has seen. (Without such stores shunt's program for each message is 3 % shorter and takes 18 % more verification.)
+    /// What a helper writes counts as read: a store in front of it stays. In the verifier's books
+    /// helpers write bytes one by one, and only a store to all eight makes it forget what was there
+    /// before, so that it can recognise a state that it has seen. (Without such stores shunt's
+    /// program for each message is 3 % shorter and takes 18 % more verification.)
     pub(super) fn before(&mut self, step: &Step) {
         let effect = step.effect();
         self.registers = self.registers.without(effect.replaces).with(effect.reads);
-        let stores = |touch: &&Touch| touch.access == Access::Writes && matches!(step.insn, Insn::Store(_));
+        let stores =
+            |touch: &&Touch| touch.access == Access::Writes && matches!(step.insn, Insn::Store(_));
         for touch in step.touches.iter().filter(stores) {
             self.frame.remove(touch.bytes.clone());
         }
@@ -45,8 +50,8 @@ impl Live {
     }
 }
 
-/// What may be read behind each block, by steps that are not dead themselves. Blocks are looked at again until there is
-/// nothing to add.
+/// What may be read behind each block, by steps that are not dead themselves. Blocks are looked at
+/// again until there is nothing to add.
 pub(super) fn behind(steps: &[Step], graph: &Graph, reached: &Bytes) -> Vec<Live> {
     let mut behind = vec![Live::default(); graph.blocks.len()];
     let mut before = vec![Vec::new(); graph.blocks.len()];

@@ -13,9 +13,14 @@ use crate::insn::{Alu, AluOp, AtomicOp, Insn, Register, Source, Width};
 use crate::stack::Bytes;
 use crate::step::Step;
 
-/// Marks the moves that need not be made, given what is read behind each block. Since values change their registers only
-/// between lines of one block, what is read between blocks stays the same.
-pub(super) fn join(steps: &mut [Step], graph: &Graph, behind: &[Live], reached: &Bytes) -> Vec<bool> {
+/// Marks the moves that need not be made, given what is read behind each block. Since values change
+/// their registers only between lines of one block, what is read between blocks stays the same.
+pub(super) fn join(
+    steps: &mut [Step],
+    graph: &Graph,
+    behind: &[Live],
+    reached: &Bytes,
+) -> Vec<bool> {
     let mut gone = vec![false; steps.len()];
     for (block, live) in graph.blocks.iter().zip(behind) {
         let mut live = *live;
@@ -50,13 +55,23 @@ pub(super) fn join(steps: &mut [Step], graph: &Graph, behind: &[Live], reached: 
 /// From where to where an instruction moves a value.
 fn is_move(insn: &Insn) -> Option<(Register, Register)> {
     match *insn {
-        Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src: Source::Reg(src) }) => Some((src, dst)),
+        Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src: Source::Reg(src) }) => {
+            Some((src, dst))
+        }
         _ => None,
     }
 }
 
-/// The step that makes the value, if everything between it and the move can go on with another register.
-fn made_at(steps: &[Step], gone: &[bool], start: usize, moved: usize, src: Register, dst: Register) -> Option<usize> {
+/// The step that makes the value, if everything between it and the move can go on with another
+/// register.
+fn made_at(
+    steps: &[Step],
+    gone: &[bool],
+    start: usize,
+    moved: usize,
+    src: Register,
+    dst: Register,
+) -> Option<usize> {
     let (of_src, of_dst) = (Registers::of(src), Registers::of(dst));
     for number in (start..moved).rev().filter(|number| !gone[*number]) {
         let step = &steps[number];
@@ -81,8 +96,8 @@ fn made_at(steps: &[Step], gone: &[bool], start: usize, moved: usize, src: Regis
     None
 }
 
-/// Puts a register in the place of another, wherever an instruction names it; only where it writes it, if the
-/// instruction makes the value. Tells whether the instruction has no other use of it.
+/// Puts a register in the place of another, wherever an instruction names it; only where it writes
+/// it, if the instruction makes the value. Tells whether the instruction has no other use of it.
 fn rename(insn: &mut Insn, from: Register, to: Register, makes: bool) -> bool {
     let rename = |register: &mut Register| {
         if *register == from {

@@ -9,21 +9,23 @@ use super::error::{Fault, TextError, TextErrors, TextWarnings};
 use super::instruction::{Named, Pieces, Printed, Statement, What};
 use super::token::{Kind, Token, tokens, without_comment};
 use super::unit::{Function, Line, Reference, Section, Target, Unit};
-use crate::insn::{Call, Data, Decoded, Insn, Jump, JumpIf, JumpLong, MayGoto, Wide, WideSource, helper_names};
+use crate::insn::{
+    Call, Data, Decoded, Insn, Jump, JumpIf, JumpLong, MayGoto, Wide, WideSource, helper_names,
+};
 
-/// Reads a text in the notation that [the module](super) describes; `file` is its name, for errors and for the lines
-/// that instructions come from.
+/// Reads a text in the notation that [the module](super) describes; `file` is its name, for errors
+/// and for the lines that instructions come from.
 ///
 /// # Errors
 ///
-/// All that is wrong with the text: a line that is not understood, a number that does not fit, a name that is not
-/// there or twice, an instruction above the stated minimum.
+/// All that is wrong with the text: a line that is not understood, a number that does not fit, a
+/// name that is not there or twice, an instruction above the stated minimum.
 pub fn assemble(file: &str, text: &str) -> Result<Unit, TextErrors> {
     assemble_with_warnings(file, text).map(|(unit, _)| unit)
 }
 
-/// The same, with what the text says and hardly means: what no verifier accepts, such as a division by 0, and what does
-/// something else than it seems to, such as a byte that is set to 300.
+/// The same, with what the text says and hardly means: what no verifier accepts, such as a division
+/// by 0, and what does something else than it seems to, such as a byte that is set to 300.
 ///
 /// # Errors
 ///
@@ -76,8 +78,8 @@ struct Assembler<'a> {
     warnings: Vec<TextError>,
 }
 
-/// For how many names another is looked for that may have been meant. It takes time for each name that there is, and who
-/// has made as many mistakes as this has made one many times.
+/// For how many names another is looked for that may have been meant. It takes time for each name
+/// that there is, and who has made as many mistakes as this has made one many times.
 pub(super) const SUGGESTIONS: usize = 50;
 
 /// A slot of a section, by its number.
@@ -129,7 +131,8 @@ impl Assembler<'_> {
             // What follows a declaration with a mistake in it may use its name all the same.
             self.declare_in_any_case(trimmed);
             let name = name.first().filter(|name| name.span.len() == length);
-            let name = name.ok_or_else(|| Fault::new(start..start + length, "this is no directive"))?;
+            let name =
+                name.ok_or_else(|| Fault::new(start..start + length, "this is no directive"))?;
             return self.directive(directive(name, rest, start + length)?, name.span.clone());
         }
         let pieces = with_constants(&self.constants, tokens(rest, offset)?);
@@ -141,23 +144,31 @@ impl Assembler<'_> {
         }
         let needed = insn.since();
         if !needed.within(self.unit.minimum) {
-            let message = format!("`{insn}` needs {needed}, and the stated minimum is {}", self.unit.minimum);
-            return Err(Fault::new(span, message).hint("write it with older instructions, or raise `.minimum`"));
+            let message =
+                format!("`{insn}` needs {needed}, and the stated minimum is {}", self.unit.minimum);
+            return Err(Fault::new(span, message)
+                .hint("write it with older instructions, or raise `.minimum`"));
         }
         self.code(Decoded::Insn(insn), span, names)
     }
 
-    /// Warns of a comment behind an instruction that is another: elsewhere a semicolon separates them.
+    /// Warns of a comment behind an instruction that is another: elsewhere a semicolon separates
+    /// them.
     fn commented_out(&mut self, code: &str, behind: &str) {
         let start = code.len() + 1;
         let is_insn = |text: &str, offset: usize| {
             let pieces = tokens(text, offset).unwrap_or_default();
             !pieces.is_empty() && Pieces::new(&pieces, text, None).statement().is_ok()
         };
-        if !code.trim().is_empty() && behind.split(';').next().is_some_and(|first| is_insn(first, 0)) {
+        if !code.trim().is_empty()
+            && behind.split(';').next().is_some_and(|first| is_insn(first, 0))
+        {
             let end = start + behind.trim_end().len();
-            let fault = Fault::new(start - 1..end, "this instruction is in a comment, which begins with the semicolon")
-                .hint("write it into a line of its own");
+            let fault = Fault::new(
+                start - 1..end,
+                "this instruction is in a comment, which begins with the semicolon",
+            )
+            .hint("write it into a line of its own");
             let line = self.lines.get(self.number).copied().unwrap_or_default();
             self.warnings.push(fault.at(self.number + 1, line));
         }
@@ -166,7 +177,9 @@ impl Assembler<'_> {
     /// Notes the name that a line would declare, even if the line has a mistake.
     fn declare_in_any_case(&mut self, line: &str) {
         let mut words = line.split_whitespace();
-        let (directive, Some(name)) = (words.next().unwrap_or_default(), words.next()) else { return };
+        let (directive, Some(name)) = (words.next().unwrap_or_default(), words.next()) else {
+            return;
+        };
         let name = name.trim_matches('"').to_owned();
         if directive == ".map" {
             self.attempted.insert(name);
@@ -186,7 +199,12 @@ impl Assembler<'_> {
         Position { section, slot: self.slots[section] }
     }
 
-    fn code(&mut self, piece: Decoded, span: Range<usize>, names: Option<Named>) -> Result<(), Fault> {
+    fn code(
+        &mut self,
+        piece: Decoded,
+        span: Range<usize>,
+        names: Option<Named>,
+    ) -> Result<(), Fault> {
         let (number, file) = (self.number, self.file.to_owned());
         let at = self.here();
         let (_, section) = self.section();
@@ -199,15 +217,21 @@ impl Assembler<'_> {
         let index = section.code.len();
         section.code.push(piece);
         self.slots[at.section] += piece.slots();
-        let text = self.lines.get(number).map(|line| without_comment(line).trim().to_owned()).unwrap_or_default();
+        let text = self
+            .lines
+            .get(number)
+            .map(|line| without_comment(line).trim().to_owned())
+            .unwrap_or_default();
         let line = u32::try_from(number + 1).unwrap_or(u32::MAX);
         self.section().1.lines.push(Line { slot: at.slot, file, line, column: 0, text });
         if let Some(named) = names {
             if named.added != 0 {
-                return Err(Fault::new(named.span, "nothing is added to an address here").hint(format!(
-                    "the value of a map is addressed by `map[name:{}][0]+{}`",
-                    named.name, named.added
-                )));
+                return Err(Fault::new(named.span, "nothing is added to an address here").hint(
+                    format!(
+                        "the value of a map is addressed by `map[name:{}][0]+{}`",
+                        named.name, named.added
+                    ),
+                ));
             }
             self.inside.push(Open { named, number, at, piece: index });
         }
@@ -221,11 +245,14 @@ impl Assembler<'_> {
         if let Some(Decoded::Data(last)) = section.code.last_mut()
             && last.bytes().len() < 8
         {
-            let (fill, rest) = bytes.split_at_checked(8 - last.bytes().len()).unwrap_or((bytes, &[]));
+            let (fill, rest) =
+                bytes.split_at_checked(8 - last.bytes().len()).unwrap_or((bytes, &[]));
             *last = Data::new(&[last.bytes(), fill].concat());
             bytes = rest;
         }
-        bytes.chunks(8).try_for_each(|slot| self.code(Decoded::Data(Data::new(slot)), span.clone(), None))
+        bytes
+            .chunks(8)
+            .try_for_each(|slot| self.code(Decoded::Data(Data::new(slot)), span.clone(), None))
     }
 
     fn label(&mut self, token: Token) -> Result<(), Fault> {
@@ -249,7 +276,10 @@ impl Assembler<'_> {
             },
             Directive::Minimum(minimum) => {
                 if self.unit.sections.iter().any(|section| !section.code.is_empty()) {
-                    return Err(Fault::new(span, "the minimum is stated before the first instruction"));
+                    return Err(Fault::new(
+                        span,
+                        "the minimum is stated before the first instruction",
+                    ));
                 }
                 self.unit.minimum = minimum;
                 Ok(())
@@ -306,18 +336,22 @@ impl Assembler<'_> {
                     None => {
                         let (digits, way) = open.named.name.split_at(open.named.name.len() - 1);
                         let side = if way == "b" { "before" } else { "behind" };
-                        let message = format!("there is no label `{digits}:` {side} this in this function");
+                        let message =
+                            format!("there is no label `{digits}:` {side} this in this function");
                         self.fail(open.number, Fault::new(open.named.span, message));
                     }
                 }
                 continue;
             }
             match labels.get(&open.named.name) {
-                Some((slot, _)) if matches!(open.named.what, What::Label | What::Callee | What::Function) => {
+                Some((slot, _))
+                    if matches!(open.named.what, What::Label | What::Callee | What::Function) =>
+                {
                     self.reach(&open, *slot);
                 }
                 _ if open.named.what == What::Label => {
-                    let message = format!("there is no label `{}` in this function", open.named.name);
+                    let message =
+                        format!("there is no label `{}` in this function", open.named.name);
                     let fault = Fault::new(open.named.span, message);
                     self.suggested += 1;
                     let fault = if self.suggested > SUGGESTIONS {
@@ -346,8 +380,10 @@ impl Assembler<'_> {
         match reaching(*insn, distance) {
             Some(reaching) => *insn = reaching,
             None => {
-                let message = format!("the jump goes {distance} slots far, allowed is -32768 to 32767");
-                let fault = Fault::new(open.named.span.clone(), message).hint("`gotol` goes further, since v4");
+                let message =
+                    format!("the jump goes {distance} slots far, allowed is -32768 to 32767");
+                let fault = Fault::new(open.named.span.clone(), message)
+                    .hint("`gotol` goes further, since v4");
                 self.fail(open.number, fault);
             }
         }
@@ -373,7 +409,8 @@ impl Assembler<'_> {
         Ok((self.unit, TextWarnings::new(self.file, self.warnings)))
     }
 
-    /// Warns of instructions behind an `exit` or `goto` that nothing jumps to, the first of each run of them.
+    /// Warns of instructions behind an `exit` or `goto` that nothing jumps to, the first of each
+    /// run of them.
     fn unreachable(&mut self) {
         let mut found = Vec::new();
         for section in &self.unit.sections {
@@ -386,21 +423,33 @@ impl Assembler<'_> {
             if insns().any(|(_, insn)| matches!(insn, Insn::JumpRegister(_))) {
                 continue;
             }
-            let mut reached: HashSet<usize> = insns().filter_map(|(slot, insn)| target(slot, insn)).collect();
+            let mut reached: HashSet<usize> =
+                insns().filter_map(|(slot, insn)| target(slot, insn)).collect();
             reached.extend(section.functions.iter().map(|function| function.slot));
             let ends = |insn: &Insn| matches!(insn, Insn::Exit | Insn::Jump(_) | Insn::JumpLong(_));
             let pairs = insns().zip(insns().skip(1));
-            let dead = pairs.filter(|((_, before), (slot, _))| ends(before) && !reached.contains(slot));
-            found.extend(dead.filter_map(|(_, (slot, _))| section.lines.iter().find(|line| line.slot == slot)));
+            let dead =
+                pairs.filter(|((_, before), (slot, _))| ends(before) && !reached.contains(slot));
+            found.extend(
+                dead.filter_map(|(_, (slot, _))| {
+                    section.lines.iter().find(|line| line.slot == slot)
+                }),
+            );
         }
         let numbers: Vec<u32> = found.into_iter().map(|line| line.line).collect();
         for number in numbers {
             let text = self.lines.get(number as usize - 1).copied().unwrap_or_default();
             let code = without_comment(text).trim_end();
             let span = code.len() - code.trim_start().len()..code.len();
-            let fault = Fault::new(span, "nothing leads to this instruction, and the verifier refuses that");
-            self.warnings
-                .push(fault.hint("leave it out, or give it a label that is jumped to").at(number as usize, text));
+            let fault = Fault::new(
+                span,
+                "nothing leads to this instruction, and the verifier refuses that",
+            );
+            self.warnings.push(
+                fault
+                    .hint("leave it out, or give it a label that is jumped to")
+                    .at(number as usize, text),
+            );
         }
     }
 
@@ -442,17 +491,21 @@ impl Assembler<'_> {
         let functions = || self.functions.keys().chain(self.externs.keys()).map(String::as_str);
         let maps = || self.maps.keys().map(String::as_str);
         let (kind, declare, known): (_, _, Vec<&str>) = match what {
-            What::Map => {
-                ("map", format!("declare it, as in `.map {name} array key=4 value=8 entries=1`"), maps().collect())
-            }
+            What::Map => (
+                "map",
+                format!("declare it, as in `.map {name} array key=4 value=8 entries=1`"),
+                maps().collect(),
+            ),
             What::Callee => (
                 "function",
                 format!("declare it by `.extern {name}` if it is one of the kernel (a kfunc)"),
                 functions().chain(helper_names()).collect(),
             ),
-            What::Label | What::Numbered | What::Function => {
-                ("function", "only a function of this text has an address".to_owned(), functions().collect())
-            }
+            What::Label | What::Numbered | What::Function => (
+                "function",
+                "only a function of this text has an address".to_owned(),
+                functions().collect(),
+            ),
             What::Address => (
                 "map or function",
                 "only what this text declares has an address".to_owned(),
@@ -464,8 +517,13 @@ impl Assembler<'_> {
     }
 }
 
-/// The place of the label that `1b` or `1f` means in a line: the last one before it or in it, or the first one behind it.
-pub(super) fn nearest<T: Copy>(labels: &HashMap<u64, Vec<(usize, T)>>, name: &str, line: usize) -> Option<T> {
+/// The place of the label that `1b` or `1f` means in a line: the last one before it or in it, or
+/// the first one behind it.
+pub(super) fn nearest<T: Copy>(
+    labels: &HashMap<u64, Vec<(usize, T)>>,
+    name: &str,
+    line: usize,
+) -> Option<T> {
     let (digits, way) = name.split_at_checked(name.len().checked_sub(1)?)?;
     let labels = labels.get(&digits.parse().ok()?)?;
     let behind = labels.partition_point(|(at, _)| *at <= line);
@@ -483,7 +541,8 @@ pub(super) fn with_constants(constants: &HashMap<String, i128>, pieces: Vec<Toke
             Some(value) => {
                 let span = token.span.clone();
                 let bits = u64::try_from(value.unsigned_abs()).unwrap_or(u64::MAX);
-                let sign = (*value < 0).then_some(Token { kind: Kind::Sign("-"), span: span.start..span.start });
+                let sign = (*value < 0)
+                    .then_some(Token { kind: Kind::Sign("-"), span: span.start..span.start });
                 sign.into_iter().chain([Token { kind: Kind::Number(bits), span }]).collect()
             }
             None => vec![token],
@@ -502,7 +561,9 @@ pub(super) fn reaching(insn: Insn, distance: i64) -> Option<Insn> {
         Insn::MayGoto(_) => Insn::MayGoto(MayGoto { offset: short? }),
         Insn::JumpLong(_) => Insn::JumpLong(JumpLong { offset: long? }),
         Insn::Call(_) => Insn::Call(Call::Local { offset: long? }),
-        Insn::Wide(wide) => Insn::Wide(Wide { source: WideSource::Function { offset: long? }, ..wide }),
+        Insn::Wide(wide) => {
+            Insn::Wide(Wide { source: WideSource::Function { offset: long? }, ..wide })
+        }
         _ => return None,
     })
 }
@@ -517,28 +578,33 @@ pub(super) fn label(rest: &str, offset: usize) -> Result<Option<(Token, usize)>,
     let trimmed = rest.trim_start();
     let directive = |colon: usize| {
         let colon = colon.saturating_sub(rest.len() - trimmed.len());
-        trimmed.starts_with('.') && trimmed.get(..colon).is_none_or(|name| name.contains([' ', '\t', ',']))
+        trimmed.starts_with('.')
+            && trimmed.get(..colon).is_none_or(|name| name.contains([' ', '\t', ',']))
     };
     let Some(_) = rest.find(':').filter(|colon| !directive(*colon)) else { return Ok(None) };
     let mut pieces = tokens(rest, offset)?.into_iter();
     let (Some(name), Some(colon)) = (pieces.next(), pieces.next()) else { return Ok(None) };
-    let named = matches!(name.kind, Kind::Word(_) | Kind::Quoted(_)) && colon.kind == Kind::Sign(":");
+    let named =
+        matches!(name.kind, Kind::Word(_) | Kind::Quoted(_)) && colon.kind == Kind::Sign(":");
     Ok(named.then(|| (name, colon.span.end - offset)))
 }
 
-/// What stands before an instruction: its opcode or bytes, where a machine printed it; its number there, or what is a
-/// label; and the bytes that they take.
+/// What stands before an instruction: its opcode or bytes, where a machine printed it; its number
+/// there, or what is a label; and the bytes that they take.
 pub(super) fn prefix(line: &str) -> (Option<Printed>, Option<u64>, usize) {
     let all = line.trim_start();
     let numbered = all.trim_start_matches(|c: char| c.is_ascii_digit());
     let (rest, number) = match numbered.strip_prefix(':') {
-        Some(rest) if numbered.len() < all.len() => {
-            (rest.trim_start(), all.get(..all.len() - numbered.len()).and_then(|digits| digits.parse().ok()))
-        }
+        Some(rest) if numbered.len() < all.len() => (
+            rest.trim_start(),
+            all.get(..all.len() - numbered.len()).and_then(|digits| digits.parse().ok()),
+        ),
         _ => (all, None),
     };
     let at = |rest: &str| line.len() - rest.len();
-    let hex = |text: &str| u8::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 && !text.starts_with('+'));
+    let hex = |text: &str| {
+        u8::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 && !text.starts_with('+'))
+    };
     if let Some((opcode, behind)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'))
         && let Some(opcode) = hex(opcode)
     {
@@ -552,7 +618,11 @@ pub(super) fn prefix(line: &str) -> (Option<Printed>, Option<u64>, usize) {
         if let Some([opcode, registers, ..]) = bytes.filter(|bytes| bytes.len() == count).as_deref()
             && behind.starts_with([' ', '\t'])
         {
-            return (Some(Printed { opcode: *opcode, src: Some(registers >> 4) }), number, at(behind));
+            return (
+                Some(Printed { opcode: *opcode, src: Some(registers >> 4) }),
+                number,
+                at(behind),
+            );
         }
     }
     (None, number, at(rest))

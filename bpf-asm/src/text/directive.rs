@@ -21,12 +21,25 @@ pub(super) enum Directive {
     Constant(String, i128),
 }
 
-const DIRECTIVES: [&str; 11] =
-    [".license", ".map", ".minimum", ".section", ".function", ".extern", ".byte", ".short", ".long", ".quad", ".equ"];
+const DIRECTIVES: [&str; 11] = [
+    ".license",
+    ".map",
+    ".minimum",
+    ".section",
+    ".function",
+    ".extern",
+    ".byte",
+    ".short",
+    ".long",
+    ".quad",
+    ".equ",
+];
 
 /// Reads what stands behind the name of a directive, `offset` bytes into its line.
 pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Directive, Fault> {
-    let Kind::Word(word) = &name.kind else { return Err(Fault::new(name.span.clone(), "this is no directive")) };
+    let Kind::Word(word) = &name.kind else {
+        return Err(Fault::new(name.span.clone(), "this is no directive"));
+    };
     if word == ".minimum" {
         return minimum(rest, offset, name.span.end).map(Directive::Minimum);
     }
@@ -53,7 +66,11 @@ pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Direc
         _ => {
             let fault = Fault::new(name.span.clone(), format!("`{word}` is no directive"));
             let fault = fault.similar(word, DIRECTIVES.iter());
-            Err(if fault.hint.is_none() { fault.hint(format!("there are {}", DIRECTIVES.join(" "))) } else { fault })
+            Err(if fault.hint.is_none() {
+                fault.hint(format!("there are {}", DIRECTIVES.join(" ")))
+            } else {
+                fault
+            })
         }
     }?;
     pieces.end()?;
@@ -70,7 +87,9 @@ fn minimum(rest: &str, offset: usize, end: usize) -> Result<Minimum, Fault> {
         if word.is_empty() {
             continue;
         }
-        let isa = [Isa::V1, Isa::V2, Isa::V3, Isa::V4, Isa::Extension].into_iter().find(|isa| isa.to_string() == word);
+        let isa = [Isa::V1, Isa::V2, Isa::V3, Isa::V4, Isa::Extension]
+            .into_iter()
+            .find(|isa| isa.to_string() == word);
         let kernel = || {
             let (major, minor) = word.split_once('.')?;
             Some(Kernel::new(major.parse().ok()?, minor.parse().ok()?))
@@ -85,13 +104,14 @@ fn minimum(rest: &str, offset: usize, end: usize) -> Result<Minimum, Fault> {
         }
     }
     if minimum == Minimum::default() {
-        return Err(Fault::new(end..end, "what the minimum is, is missing here").hint("as in `.minimum v3 5.10`"));
+        return Err(Fault::new(end..end, "what the minimum is, is missing here")
+            .hint("as in `.minimum v3 5.10`"));
     }
     Ok(minimum)
 }
 
-/// Kinds of maps that hold as much as there is to store something with, or whose size libbpf knows: perf event arrays, the
-/// storages, and `struct_ops`.
+/// Kinds of maps that hold as much as there is to store something with, or whose size libbpf knows:
+/// perf event arrays, the storages, and `struct_ops`.
 const UNSIZED: [u32; 8] = [4, 19, 21, 24, 26, 28, 29, 32];
 
 const RINGBUF: u32 = 27;
@@ -107,13 +127,17 @@ impl Pieces {
     }
 
     fn eat(&mut self, sign: &str) -> bool {
-        self.pieces.next_if(|piece| matches!(piece.kind, Kind::Sign(found) if found == sign)).is_some()
+        self.pieces
+            .next_if(|piece| matches!(piece.kind, Kind::Sign(found) if found == sign))
+            .is_some()
     }
 
     fn end(&mut self) -> Result<(), Fault> {
         match self.pieces.next() {
             None => Ok(()),
-            Some(piece) => Err(Fault::new(piece.span.start..self.end, "the directive has ended before this")),
+            Some(piece) => {
+                Err(Fault::new(piece.span.start..self.end, "the directive has ended before this"))
+            }
         }
     }
 
@@ -138,8 +162,9 @@ impl Pieces {
         let name = self.name("the map's name")?;
         let span = self.span();
         let kind = match self.pieces.next().map(|piece| piece.kind) {
-            Some(Kind::Word(word)) => map_kind(&word)
-                .ok_or_else(|| Fault::new(span, format!("`{word}` is no kind of map")).similar(&word, map_kinds()))?,
+            Some(Kind::Word(word)) => map_kind(&word).ok_or_else(|| {
+                Fault::new(span, format!("`{word}` is no kind of map")).similar(&word, map_kinds())
+            })?,
             Some(Kind::Number(number)) if u32::try_from(number).is_ok() => number as u32,
             _ => {
                 return Err(Fault::new(span, "the kind of the map is missing here")
@@ -147,7 +172,16 @@ impl Pieces {
             }
         };
         let mut sized = false;
-        let mut map = Map { name, kind, key_size: 0, value_size: 0, max_entries: 0, flags: 0, key: None, value: None };
+        let mut map = Map {
+            name,
+            kind,
+            key_size: 0,
+            value_size: 0,
+            max_entries: 0,
+            flags: 0,
+            key: None,
+            value: None,
+        };
         while self.pieces.peek().is_some() {
             let span = self.span();
             let word = self.name("key=, value=, entries= or flags=")?;
@@ -170,8 +204,10 @@ impl Pieces {
             *field = self.number("a number of up to 32 bits")?;
         }
         if !sized && !UNSIZED.contains(&kind) {
-            let fault =
-                Fault::new(self.end..self.end, format!("how much the map `{}` can hold is missing here", map.name));
+            let fault = Fault::new(
+                self.end..self.end,
+                format!("how much the map `{}` can hold is missing here", map.name),
+            );
             return Err(fault.hint(if kind == RINGBUF {
                 "write `entries=` with its bytes: a power of two and a multiple of a page, such as 4096"
             } else {
@@ -187,7 +223,9 @@ impl Pieces {
         let negative = self.eat("-");
         let span = start.start..self.span().end;
         match self.pieces.next().map(|piece| piece.kind) {
-            Some(Kind::Number(number)) => Ok((if negative { -i128::from(number) } else { i128::from(number) }, span)),
+            Some(Kind::Number(number)) => {
+                Ok((if negative { -i128::from(number) } else { i128::from(number) }, span))
+            }
             _ => Err(Fault::new(span, "a number is missing here")),
         }
     }
@@ -212,7 +250,8 @@ impl Pieces {
     fn constant(&mut self) -> Result<Directive, Fault> {
         let name = self.name("the number's name")?;
         if !self.eat(",") {
-            return Err(Fault::new(self.span(), "`,` is missing here").hint(format!("as in `.equ {name}, 5`")));
+            return Err(Fault::new(self.span(), "`,` is missing here")
+                .hint(format!("as in `.equ {name}, 5`")));
         }
         Ok(Directive::Constant(name, self.signed()?.0))
     }

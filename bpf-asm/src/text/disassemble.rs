@@ -18,8 +18,9 @@ pub struct Style {
     pub lines: bool,
 }
 
-/// Writes a unit in the notation that [the module](super) describes. Assembled, it gives the same bytes, functions and
-/// maps; what instructions name is named, as long as it is declared and has no number yet.
+/// Writes a unit in the notation that [the module](super) describes. Assembled, it gives the same
+/// bytes, functions and maps; what instructions name is named, as long as it is declared and has no
+/// number yet.
 pub fn disassemble(unit: &Unit, style: &Style) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -46,7 +47,13 @@ fn write_unit(text: &mut String, unit: &Unit, style: &Style) -> std::fmt::Result
     }
     for map in &unit.maps {
         let kind = map_kind_name(map.kind).map_or_else(|| map.kind.to_string(), str::to_owned);
-        write!(text, ".map {} {kind} key={} value={}", Name(&map.name), map.key_size, map.value_size)?;
+        write!(
+            text,
+            ".map {} {kind} key={} value={}",
+            Name(&map.name),
+            map.key_size,
+            map.value_size
+        )?;
         writeln!(text, " entries={} flags={:#x}", map.max_entries, map.flags)?;
     }
     let names = Names::of(unit);
@@ -81,11 +88,20 @@ impl<'a> Names<'a> {
             Target::Kernel(name) if !functions.contains(name.as_str()) => Some(name.as_str()),
             _ => None,
         });
-        Names { maps: unit.maps.iter().map(|map| map.name.as_str()).collect(), kernel: kernel.collect(), functions }
+        Names {
+            maps: unit.maps.iter().map(|map| map.name.as_str()).collect(),
+            kernel: kernel.collect(),
+            functions,
+        }
     }
 }
 
-fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style: &Style) -> std::fmt::Result {
+fn write_section(
+    text: &mut String,
+    section: &Section,
+    names: &Names<'_>,
+    style: &Style,
+) -> std::fmt::Result {
     let places = Places::of(section, names);
     let mut functions = places.starts.iter().zip(&section.functions).peekable();
     let mut lines = section.lines.iter().peekable();
@@ -97,12 +113,17 @@ fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style:
         }
         while let Some(line) = lines.next_if(|line| line.slot <= slot) {
             let place = (line.file.as_str(), line.line);
-            if style.lines && lines.peek().is_none_or(|next| next.slot > slot) && wrote != Some(place) {
+            if style.lines
+                && lines.peek().is_none_or(|next| next.slot > slot)
+                && wrote != Some(place)
+            {
                 write!(text, "    ; {}:{}", line.file.escape_debug(), line.line)?;
                 let own = |insn: &Insn| {
-                    [insn.to_string(), places.instruction(section, slot, insn, names)].contains(&line.text)
+                    [insn.to_string(), places.instruction(section, slot, insn, names)]
+                        .contains(&line.text)
                 };
-                // The builder's lines, and those of assembled text, are the instructions themselves.
+                // The builder's lines, and those of assembled text, are the instructions
+                // themselves.
                 if !matches!(piece, Decoded::Insn(insn) if own(insn)) {
                     write!(text, ": {}", line.text.escape_debug())?;
                 }
@@ -126,13 +147,15 @@ fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style:
                         Some(found) => bytes.extend(found),
                         None => insn.encode(&mut bytes),
                     }
-                    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let bytes: Vec<String> =
+                        bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                     write!(text, "{}  ", bytes.join(" "))?;
                 }
                 writeln!(text, "{}", places.instruction(section, slot, insn, names))?;
             }
             Decoded::Data(data) => {
-                let bytes: Vec<String> = data.bytes().iter().map(|byte| format!("{byte:#04x}")).collect();
+                let bytes: Vec<String> =
+                    data.bytes().iter().map(|byte| format!("{byte:#04x}")).collect();
                 write!(text, ".byte {}", bytes.join(", "))?;
                 if let Some(meaning) = data.meaning() {
                     write!(text, "    ; {meaning}")?;
@@ -154,7 +177,8 @@ fn write_section(text: &mut String, section: &Section, names: &Names<'_>, style:
 struct Places<'a> {
     functions: HashMap<usize, &'a str>,
     labels: BTreeMap<usize, String>,
-    /// Where the functions are written: at their first slots, or at the next instruction if that is none.
+    /// Where the functions are written: at their first slots, or at the next instruction if that is
+    /// none.
     starts: Vec<usize>,
 }
 
@@ -163,7 +187,8 @@ impl<'a> Places<'a> {
         let end = section.slots();
         let mut boundaries: BTreeSet<usize> = section.pieces().map(|(slot, _)| slot).collect();
         boundaries.insert(end);
-        let functions = section.functions.iter().filter(|function| boundaries.contains(&function.slot));
+        let functions =
+            section.functions.iter().filter(|function| boundaries.contains(&function.slot));
         let functions: HashMap<usize, &str> =
             functions.map(|function| (function.slot, function.name.as_str())).collect();
         let start = |slot: usize| boundaries.range(slot..).next().copied().unwrap_or(end);
@@ -178,10 +203,13 @@ impl<'a> Places<'a> {
             .filter_map(|(slot, insn)| {
                 let target = target(slot, insn)?;
                 let named = !is_jump(insn) && places.functions.contains_key(&target);
-                (boundaries.contains(&target) && places.together(slot, target) && !named).then_some(target)
+                (boundaries.contains(&target) && places.together(slot, target) && !named)
+                    .then_some(target)
             })
             .collect();
-        let mut free = (1..).map(|n| format!("L{n}")).filter(|label| !names.functions.contains(label.as_str()));
+        let mut free = (1..)
+            .map(|n| format!("L{n}"))
+            .filter(|label| !names.functions.contains(label.as_str()));
         places.labels = targets.into_iter().zip(&mut free).collect();
         places
     }
@@ -192,7 +220,13 @@ impl<'a> Places<'a> {
         function(a) == function(b)
     }
 
-    fn instruction(&self, section: &Section, slot: usize, insn: &Insn, names: &Names<'_>) -> String {
+    fn instruction(
+        &self,
+        section: &Section,
+        slot: usize,
+        insn: &Insn,
+        names: &Names<'_>,
+    ) -> String {
         if let Some(named) = section.reference(slot).and_then(|to| reference(insn, to, names)) {
             return named;
         }
@@ -238,20 +272,31 @@ pub(super) fn target(slot: usize, insn: &Insn) -> Option<usize> {
 /// An instruction with the name of what it refers to, if it holds no number that this would lose.
 fn reference(insn: &Insn, to: &Target, names: &Names<'_>) -> Option<String> {
     match (insn, to) {
-        (Insn::Wide(Wide { dst, source }), Target::Map(name)) if names.maps.contains(name.as_str()) => match source {
-            WideSource::Map { fd: 0 } => Some(format!("{dst} = map[name:{}]", Name(name))),
-            WideSource::MapValue { fd: 0, offset } => Some(format!("{dst} = map[name:{}][0]+{offset}", Name(name))),
-            _ => None,
-        },
-        (Insn::Call(Call::Local { offset: -1 }), Target::Function(name)) if names.functions.contains(name.as_str()) => {
-            Some(format!("call {}", callee(name)))
+        (Insn::Wide(Wide { dst, source }), Target::Map(name))
+            if names.maps.contains(name.as_str()) =>
+        {
+            match source {
+                WideSource::Map { fd: 0 } => Some(format!("{dst} = map[name:{}]", Name(name))),
+                WideSource::MapValue { fd: 0, offset } => {
+                    Some(format!("{dst} = map[name:{}][0]+{offset}", Name(name)))
+                }
+                _ => None,
+            }
         }
-        (Insn::Wide(Wide { dst, source: WideSource::Function { offset: -1 } }), Target::Function(name))
+        (Insn::Call(Call::Local { offset: -1 }), Target::Function(name))
             if names.functions.contains(name.as_str()) =>
         {
+            Some(format!("call {}", callee(name)))
+        }
+        (
+            Insn::Wide(Wide { dst, source: WideSource::Function { offset: -1 } }),
+            Target::Function(name),
+        ) if names.functions.contains(name.as_str()) => {
             Some(format!("{dst} = subprog[{}]", Name(name)))
         }
-        (Insn::Call(Call::Kernel { id: 0, btf: 0 }), Target::Kernel(name)) if names.kernel.contains(name.as_str()) => {
+        (Insn::Call(Call::Kernel { id: 0, btf: 0 }), Target::Kernel(name))
+            if names.kernel.contains(name.as_str()) =>
+        {
             Some(format!("call {}", callee(name)))
         }
         _ => None,

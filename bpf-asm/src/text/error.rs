@@ -59,7 +59,8 @@ impl Fault {
         self
     }
 
-    /// The same with what one of `known` may have been meant by `given`; that is said before any other hint.
+    /// The same with what one of `known` may have been meant by `given`; that is said before any
+    /// other hint.
     pub fn similar(mut self, given: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Self {
         if let Some(known) = similar(given, known) {
             let otherwise = self.hint.map(|hint| format!(" Otherwise {hint}")).unwrap_or_default();
@@ -86,7 +87,12 @@ impl Fault {
 
 /// What is wrong with a whole line (from 1), or with no line in particular.
 #[cfg(feature = "elf")]
-fn whole_line(source: &str, line: Option<usize>, message: String, hint: Option<String>) -> TextError {
+fn whole_line(
+    source: &str,
+    line: Option<usize>,
+    message: String,
+    hint: Option<String>,
+) -> TextError {
     let line = line.filter(|line| *line > 0).unwrap_or(1);
     let text = source.lines().nth(line - 1).unwrap_or_default();
     let code = super::token::without_comment(text);
@@ -97,7 +103,13 @@ fn whole_line(source: &str, line: Option<usize>, message: String, hint: Option<S
 impl TextErrors {
     /// One thing that is wrong with a line, from 1.
     #[cfg(feature = "elf")]
-    pub(crate) fn one(file: &str, source: &str, line: Option<usize>, message: String, hint: Option<String>) -> Self {
+    pub(crate) fn one(
+        file: &str,
+        source: &str,
+        line: Option<usize>,
+        message: String,
+        hint: Option<String>,
+    ) -> Self {
         TextErrors::new(file, vec![whole_line(source, line, message, hint)])
     }
 
@@ -111,7 +123,8 @@ impl TextErrors {
         &self.errors
     }
 
-    /// Each error with its line, and their number in a line of its own; with colours for a terminal.
+    /// Each error with its line, and their number in a line of its own; with colours for a
+    /// terminal.
     pub fn render(&self, coloured: bool) -> String {
         render(&self.file, &self.errors, "error", coloured)
     }
@@ -125,7 +138,13 @@ impl TextWarnings {
 
     /// Adds what is doubtful about a line, from 1.
     #[cfg(feature = "elf")]
-    pub(crate) fn add(&mut self, source: &str, line: Option<usize>, message: String, hint: Option<String>) {
+    pub(crate) fn add(
+        &mut self,
+        source: &str,
+        line: Option<usize>,
+        message: String,
+        hint: Option<String>,
+    ) {
         self.warnings.push(whole_line(source, line, message, hint));
         self.warnings.sort_by_key(|warning| (warning.line, warning.column));
     }

@@ -1,8 +1,9 @@
-//! The language of GNU as and LLVM for whole objects: what clang writes by `-S`, and what an object is disassembled into
-//! that has more than [`Unit`](super::Unit) holds.
+//! The language of GNU as and LLVM for whole objects: what clang writes by `-S`, and what an object
+//! is disassembled into that has more than [`Unit`](super::Unit) holds.
 //!
-//! Sections with their flags, symbols, data and relocations are all in the text, so that nothing is lost. Instructions are
-//! written as everywhere here. Types and lines (`.BTF`, `.BTF.ext`) are data, whose references to code are labels.
+//! Sections with their flags, symbols, data and relocations are all in the text, so that nothing is
+//! lost. Instructions are written as everywhere here. Types and lines (`.BTF`, `.BTF.ext`) are
+//! data, whose references to code are labels.
 
 mod assemble;
 mod disassemble;
@@ -116,8 +117,8 @@ impl Symbol {
 impl Relocatable {
     /// The function that begins at an address.
     fn function_at(&self, section: usize, value: u64) -> Option<&Symbol> {
-        self.symbols
-            .iter()
-            .find(|symbol| symbol.kind == STT_FUNC && symbol.section == Some(section) && symbol.value == value)
+        self.symbols.iter().find(|symbol| {
+            symbol.kind == STT_FUNC && symbol.section == Some(section) && symbol.value == value
+        })
     }
 }

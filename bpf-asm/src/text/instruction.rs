@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::error::Fault;
 use super::token::{Kind, Token, register};
 use crate::insn::{
-    AddressSpaceCast, Alu, AluOp, Atomic, AtomicOp, ByteOrder, Call, Compare, Endian, EndianBits, Extension, Insn,
-    Jump, JumpIf, JumpLong, JumpRegister, Load, LoadAcquire, LoadSigned, MayGoto, Packet, PacketSize, Register,
-    SignExtend, SignedSize, Size, Slot, Source, Store, StoreRelease, Wide, WideSource, Width, helper_id, helper_name,
-    helper_names,
+    AddressSpaceCast, Alu, AluOp, Atomic, AtomicOp, ByteOrder, Call, Compare, Endian, EndianBits,
+    Extension, Insn, Jump, JumpIf, JumpLong, JumpRegister, Load, LoadAcquire, LoadSigned, MayGoto,
+    Packet, PacketSize, Register, SignExtend, SignedSize, Size, Slot, Source, Store, StoreRelease,
+    Wide, WideSource, Width, helper_id, helper_name, helper_names,
 };
 
 /// An instruction, and what it names.
@@ -105,8 +105,12 @@ impl<'a> Pieces<'a> {
             statement.insn.encode(&mut bytes);
             if bytes.first() != Some(&printed.opcode) {
                 let opcode = bytes.first().copied().unwrap_or_default();
-                let message = format!("the opcode before this is {:02x}, but this has {opcode:02x}", printed.opcode);
-                return Err(Fault::new(self.whole, message).hint("leave the opcode out to assemble the text alone"));
+                let message = format!(
+                    "the opcode before this is {:02x}, but this has {opcode:02x}",
+                    printed.opcode
+                );
+                return Err(Fault::new(self.whole, message)
+                    .hint("leave the opcode out to assemble the text alone"));
             }
         }
         statement.doubt = self.doubt(&statement.insn);
@@ -117,17 +121,26 @@ impl<'a> Pieces<'a> {
     fn doubt(&self, insn: &Insn) -> Option<Fault> {
         let fault = |message: String| Fault::new(self.whole.clone(), message);
         match *insn {
-            Insn::Alu(Alu { op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod, src: Source::Imm(0), .. }) => {
-                Some(fault("the verifier refuses a division by 0".to_owned()))
-            }
-            Insn::Alu(Alu { width, op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh, src: Source::Imm(by), .. }) => {
+            Insn::Alu(Alu {
+                op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod,
+                src: Source::Imm(0),
+                ..
+            }) => Some(fault("the verifier refuses a division by 0".to_owned())),
+            Insn::Alu(Alu {
+                width,
+                op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh,
+                src: Source::Imm(by),
+                ..
+            }) => {
                 let bits = if width == Width::W64 { 64 } else { 32 };
                 (!(0..bits).contains(&by)).then(|| {
                     fault(format!("the verifier refuses a shift by {by}"))
                         .hint(format!("{bits} bits are shifted by 0 to {}", bits - 1))
                 })
             }
-            Insn::Store(Store { size: size @ (Size::B | Size::H), src: Source::Imm(imm), .. }) => {
+            Insn::Store(Store {
+                size: size @ (Size::B | Size::H), src: Source::Imm(imm), ..
+            }) => {
                 let bits = size.bytes() as u32 * 8;
                 let kept = imm & ((1 << bits) - 1);
                 let fits = i64::from(imm) >= -(1 << (bits - 1)) && i64::from(imm) < 1 << bits;
@@ -151,12 +164,14 @@ impl<'a> Pieces<'a> {
         }
         match word.as_str() {
             "exit" => Ok(Insn::Exit.into()),
-            "goto" => {
-                self.jump(|offset| Ok(Insn::Jump(Jump { offset: short(offset)? })), Insn::Jump(Jump { offset: 0 }))
-            }
+            "goto" => self.jump(
+                |offset| Ok(Insn::Jump(Jump { offset: short(offset)? })),
+                Insn::Jump(Jump { offset: 0 }),
+            ),
             "gotol" => self.jump(
                 |offset| {
-                    let offset = i32::try_from(offset).map_err(|_| format!("a long jump goes {RANGE} slots far"))?;
+                    let offset = i32::try_from(offset)
+                        .map_err(|_| format!("a long jump goes {RANGE} slots far"))?;
                     Ok(Insn::JumpLong(JumpLong { offset }))
                 },
                 Insn::JumpLong(JumpLong { offset: 0 }),
@@ -176,8 +191,9 @@ impl<'a> Pieces<'a> {
                 let line = self.line.get(first.start..self.whole.end).unwrap_or_default();
                 Err(match super::mnemonic::translated(line) {
                     Some(ours) if word != "ret" && word != "return" => {
-                        let message =
-                            format!("`{word}` is a mnemonic; instructions are written as the kernel prints them");
+                        let message = format!(
+                            "`{word}` is a mnemonic; instructions are written as the kernel prints them"
+                        );
                         Fault::new(self.whole.clone(), message).hint(format!("write `{ours}`"))
                     }
                     _ => unknown(&word, first),
@@ -198,16 +214,24 @@ impl<'a> Pieces<'a> {
     }
 
     fn eat(&mut self, sign: &str) -> bool {
-        self.tokens.next_if(|token| matches!(token.kind, Kind::Sign(found) if found == sign)).is_some()
+        self.tokens
+            .next_if(|token| matches!(token.kind, Kind::Sign(found) if found == sign))
+            .is_some()
     }
 
     fn eat_word(&mut self, word: &str) -> bool {
-        self.tokens.next_if(|token| matches!(&token.kind, Kind::Word(found) if found == word)).is_some()
+        self.tokens
+            .next_if(|token| matches!(&token.kind, Kind::Word(found) if found == word))
+            .is_some()
     }
 
     fn expect(&mut self, sign: &str) -> Parsed<()> {
         let span = self.span();
-        if self.eat(sign) { Ok(()) } else { Err(Fault::new(span, format!("`{sign}` is missing here"))) }
+        if self.eat(sign) {
+            Ok(())
+        } else {
+            Err(Fault::new(span, format!("`{sign}` is missing here")))
+        }
     }
 
     fn end(&mut self) -> Parsed<()> {
@@ -218,7 +242,9 @@ impl<'a> Pieces<'a> {
                 let rest = self.line.get(span.clone()).unwrap_or_default();
                 let fault = Fault::new(span, "the instruction has ended before this");
                 Err(match &token.kind {
-                    Kind::Word(_) | Kind::Sign("*") => fault.hint(format!("write `{rest}` into a line of its own")),
+                    Kind::Word(_) | Kind::Sign("*") => {
+                        fault.hint(format!("write `{rest}` into a line of its own"))
+                    }
                     _ => fault,
                 })
             }
@@ -274,7 +300,8 @@ impl<'a> Pieces<'a> {
         number.try_into().map_err(|_| Fault::new(span, format!("{number} does not fit {what}")))
     }
 
-    /// An immediate of 32 bits. Where it is not extended to more, or a machine printed it, its bits will do.
+    /// An immediate of 32 bits. Where it is not extended to more, or a machine printed it, its bits
+    /// will do.
     fn imm(&self, number: i128, span: Range<usize>, extended: bool) -> Parsed<i32> {
         if let Ok(imm) = i32::try_from(number) {
             return Ok(imm);
@@ -302,8 +329,9 @@ impl<'a> Pieces<'a> {
 
     /// A register that the line does not name.
     fn spare(&self) -> String {
-        let named =
-            |number: &u8| self.line.contains(&format!("r{number}")) || self.line.contains(&format!("w{number}"));
+        let named = |number: &u8| {
+            self.line.contains(&format!("r{number}")) || self.line.contains(&format!("w{number}"))
+        };
         let number = (1..=9).find(|number| !named(number)).unwrap_or(1);
         format!("r{number}")
     }
@@ -319,19 +347,22 @@ impl<'a> Pieces<'a> {
         let span = self.span();
         match self.any_register()? {
             (Width::W64, register) => Ok(register),
-            (Width::W32, register) => {
-                Err(Fault::new(span, format!("half a register will not do here; write `{register}`")))
-            }
+            (Width::W32, register) => Err(Fault::new(
+                span,
+                format!("half a register will not do here; write `{register}`"),
+            )),
         }
     }
 
-    /// A register of which `bits` count, so that its lower half will do if they are no more than 32.
+    /// A register of which `bits` count, so that its lower half will do if they are no more than
+    /// 32.
     fn register_of(&mut self, size: Size) -> Parsed<Register> {
         let span = self.span();
         match self.any_register()? {
-            (Width::W32, register) if size == Size::DW => {
-                Err(Fault::new(span, format!("half a register does not have eight bytes; write `{register}`")))
-            }
+            (Width::W32, register) if size == Size::DW => Err(Fault::new(
+                span,
+                format!("half a register does not have eight bytes; write `{register}`"),
+            )),
             (_, register) => Ok(register),
         }
     }
@@ -339,17 +370,23 @@ impl<'a> Pieces<'a> {
     /// `(u32 *)`
     fn cast(&mut self) -> Parsed<Cast> {
         let start = self.span();
-        let wrong =
-            |at: Range<usize>| Fault::new(at, "a cast to a pointer is missing here").hint("as in `*(u32 *)(r2 +8)`");
+        let wrong = |at: Range<usize>| {
+            Fault::new(at, "a cast to a pointer is missing here").hint("as in `*(u32 *)(r2 +8)`")
+        };
         if !self.eat("(") {
             return Err(wrong(start));
         }
         let span = self.span();
         let word = self.word("a size")?;
-        let unsigned = Size::ALL.into_iter().find(|size| size.to_string() == word).map(Cast::Unsigned);
-        let signed = || SignedSize::ALL.into_iter().find(|size| size.to_string() == word).map(Cast::Signed);
+        let unsigned =
+            Size::ALL.into_iter().find(|size| size.to_string() == word).map(Cast::Unsigned);
+        let signed =
+            || SignedSize::ALL.into_iter().find(|size| size.to_string() == word).map(Cast::Signed);
         let cast = unsigned.or_else(signed).ok_or_else(|| {
-            Fault::new(span, format!("`{word}` is no size; there are u8, u16, u32, u64, s8, s16 and s32"))
+            Fault::new(
+                span,
+                format!("`{word}` is no size; there are u8, u16, u32, u64, s8, s16 and s32"),
+            )
         })?;
         let star = self.span();
         if !self.eat("*") {
@@ -364,9 +401,10 @@ impl<'a> Pieces<'a> {
         let span = self.span();
         match self.cast()? {
             Cast::Unsigned(size) => Ok(size),
-            Cast::Signed(size) => {
-                Err(Fault::new(span, format!("only loads have a sign; write `u{}`", size.size().bytes() * 8)))
-            }
+            Cast::Signed(size) => Err(Fault::new(
+                span,
+                format!("only loads have a sign; write `u{}`", size.size().bytes() * 8),
+            )),
         }
     }
 
@@ -409,7 +447,8 @@ impl<'a> Pieces<'a> {
         let (base, offset) = self.memory()?;
         let span = self.span();
         if !self.eat("=") {
-            return Err(Fault::new(span, "`=` is missing here").hint("an atomic operation begins with `lock`"));
+            return Err(Fault::new(span, "`=` is missing here")
+                .hint("an atomic operation begins with `lock`"));
         }
         let src = match self.number()? {
             Some((number, span)) => Source::Imm(self.imm(number, span, size == Size::DW)?),
@@ -442,7 +481,12 @@ impl<'a> Pieces<'a> {
         self.expect("*")?;
         let width = self.atomic_width()?;
         let (base, offset) = self.memory()?;
-        let ops = [("+=", AtomicOp::Add), ("|=", AtomicOp::Or), ("&=", AtomicOp::And), ("^=", AtomicOp::Xor)];
+        let ops = [
+            ("+=", AtomicOp::Add),
+            ("|=", AtomicOp::Or),
+            ("&=", AtomicOp::And),
+            ("^=", AtomicOp::Xor),
+        ];
         let span = self.span();
         let op = ops.into_iter().find(|(sign, _)| self.eat(sign)).map(|(_, op)| op);
         let op = op.ok_or_else(|| Fault::new(span, "`+=`, `|=`, `&=` or `^=` is missing here"))?;
@@ -451,11 +495,18 @@ impl<'a> Pieces<'a> {
     }
 
     /// `dst = atomic64_fetch_add((u64 *)(r1 +0), src)` and the like, behind the name.
-    fn fetch(&mut self, op: AtomicOp, named: Option<Width>, dst: (Register, Range<usize>)) -> Parsed<Statement> {
+    fn fetch(
+        &mut self,
+        op: AtomicOp,
+        named: Option<Width>,
+        dst: (Register, Range<usize>),
+    ) -> Parsed<Statement> {
         self.expect("(")?;
         let span = self.span();
         let (width, (base, offset)) = match named {
-            Some(width) if !matches!(self.peek(), Some(Kind::Sign("("))) => (width, self.bare_memory()?),
+            Some(width) if !matches!(self.peek(), Some(Kind::Sign("("))) => {
+                (width, self.bare_memory()?)
+            }
             _ => (self.atomic_width()?, self.memory()?),
         };
         if named.is_some_and(|named| named != width) {
@@ -466,13 +517,19 @@ impl<'a> Pieces<'a> {
         if op == AtomicOp::CompareExchange {
             let span = self.span();
             if self.register_of(size)? != Register::R0 || dst.0 != Register::R0 {
-                return Err(Fault::new(span, "the instruction compares with r0, and puts what was there into r0"));
+                return Err(Fault::new(
+                    span,
+                    "the instruction compares with r0, and puts what was there into r0",
+                ));
             }
             self.expect(",")?;
         }
         let src = self.register_of(size)?;
         if op != AtomicOp::CompareExchange && dst.0 != src {
-            return Err(Fault::new(dst.1, format!("what was there goes into {src}, in the place of the operand")));
+            return Err(Fault::new(
+                dst.1,
+                format!("what was there goes into {src}, in the place of the operand"),
+            ));
         }
         self.expect(")")?;
         Ok(Insn::Atomic(Atomic { width, op, base, offset, src }).into())
@@ -486,11 +543,14 @@ impl<'a> Pieces<'a> {
             return self.value(width, dst, span);
         }
         let at = self.span();
-        let op = AluOp::ALL.into_iter().find(|op| op.symbol().is_some_and(|symbol| self.eat(symbol)));
+        let op =
+            AluOp::ALL.into_iter().find(|op| op.symbol().is_some_and(|symbol| self.eat(symbol)));
         let op = op.ok_or_else(|| {
             let fault = Fault::new(at, "an operator is missing here");
             match self.peek() {
-                Some(Kind::Sign("==")) => fault.hint(format!("a register is set by `=`; `if {word} == …` compares")),
+                Some(Kind::Sign("==")) => {
+                    fault.hint(format!("a register is set by `=`; `if {word} == …` compares"))
+                }
                 _ => fault.hint("there are = += -= *= /= s/= %= s%= |= &= ^= <<= >>= and s>>="),
             }
         })?;
@@ -507,7 +567,8 @@ impl<'a> Pieces<'a> {
             (found, register) if found == width => Ok(register),
             (_, register) => {
                 let (name, number) = (width.letter(), register.number());
-                Err(Fault::new(span, "both sides have to have the same width").hint(format!("write `{name}{number}`")))
+                Err(Fault::new(span, "both sides have to have the same width")
+                    .hint(format!("write `{name}{number}`")))
             }
         }
     }
@@ -527,15 +588,20 @@ impl<'a> Pieces<'a> {
 
     /// Refuses a second operand, as in `r1 = r2 + 4`.
     fn two_operands(&mut self, dst: &str, src: &str) -> Parsed<()> {
-        let Some(Kind::Sign(sign @ ("+" | "-" | "*" | "&" | "%"))) = self.peek() else { return Ok(()) };
+        let Some(Kind::Sign(sign @ ("+" | "-" | "*" | "&" | "%"))) = self.peek() else {
+            return Ok(());
+        };
         let span = self.span().start..self.whole.end;
         let operand = self.line.get(span.start + 1..span.end).unwrap_or_default().trim();
         let hint = match (dst == src, *sign == "+" && dst == operand) {
             (true, _) => format!("write `{dst} {sign}= {operand}`"),
             (false, true) => format!("write `{dst} += {src}`"),
-            (false, false) => format!("write `{dst} = {src}`, and in the next line `{dst} {sign}= {operand}`"),
+            (false, false) => {
+                format!("write `{dst} = {src}`, and in the next line `{dst} {sign}= {operand}`")
+            }
         };
-        Err(Fault::new(span, "an instruction has two operands, the first of which it changes").hint(hint))
+        Err(Fault::new(span, "an instruction has two operands, the first of which it changes")
+            .hint(hint))
     }
 
     /// What stands behind `r1 =`.
@@ -556,7 +622,10 @@ impl<'a> Pieces<'a> {
             self.expect("-")?;
             let span = self.span();
             if self.same_width(width)? != dst {
-                return Err(Fault::new(span, "a register is negated in its place; both sides are the same"));
+                return Err(Fault::new(
+                    span,
+                    "a register is negated in its place; both sides are the same",
+                ));
             }
             return Ok(Insn::Alu(Alu { width, op: AluOp::Neg, dst, src: Source::Imm(0) }).into());
         }
@@ -586,11 +655,16 @@ impl<'a> Pieces<'a> {
             let span = self.span();
             if width == Width::W32 {
                 let hint = format!("write `{dst} = {word} {dst}`, which sets the bits above to 0");
-                return Err(Fault::new(dst_span, "byte order is changed in whole registers").hint(hint));
+                return Err(
+                    Fault::new(dst_span, "byte order is changed in whole registers").hint(hint)
+                );
             }
             if self.register()? != dst {
-                return Err(Fault::new(span, "bytes are ordered in their place: both sides are the same register")
-                    .hint(format!("move it to {dst} first, and write `{dst} = {word} {dst}`")));
+                return Err(Fault::new(
+                    span,
+                    "bytes are ordered in their place: both sides are the same register",
+                )
+                .hint(format!("move it to {dst} first, and write `{dst} = {word} {dst}`")));
             }
             return Ok(Insn::Endian(Endian { order, bits, dst }).into());
         }
@@ -637,7 +711,12 @@ impl<'a> Pieces<'a> {
     }
 
     /// `counts ll`: the address of something with a name.
-    fn address(&mut self, width: Width, dst: Register, dst_span: Range<usize>) -> Parsed<Statement> {
+    fn address(
+        &mut self,
+        width: Width,
+        dst: Register,
+        dst_span: Range<usize>,
+    ) -> Parsed<Statement> {
         let span = self.span();
         let name = self.name().unwrap_or_default();
         if like_register(&name) {
@@ -645,9 +724,20 @@ impl<'a> Pieces<'a> {
         }
         let added = self.added()?;
         if !self.eat_word("ll") {
-            let known = ["load_acquire", "addr_space_cast", "be16", "be32", "be64", "bswap64", "atomic64_fetch_add"];
-            return Err(Fault::new(span, format!("`{name}` is nothing that a register can be set to"))
-                .similar(&name, known.into_iter()));
+            let known = [
+                "load_acquire",
+                "addr_space_cast",
+                "be16",
+                "be32",
+                "be64",
+                "bswap64",
+                "atomic64_fetch_add",
+            ];
+            return Err(Fault::new(
+                span,
+                format!("`{name}` is nothing that a register can be set to"),
+            )
+            .similar(&name, known.into_iter()));
         }
         whole(width, dst, dst_span)?;
         let insn = Insn::Wide(Wide { dst, source: WideSource::Map { fd: 0 } });
@@ -662,7 +752,13 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    fn constant(&mut self, width: Width, dst: Register, number: i128, span: Range<usize>) -> Parsed<Statement> {
+    fn constant(
+        &mut self,
+        width: Width,
+        dst: Register,
+        number: i128,
+        span: Range<usize>,
+    ) -> Parsed<Statement> {
         let asked = self.eat_word("ll");
         let printed = self.printed.is_some_and(|printed| printed.opcode == 0x18);
         let short = i32::try_from(number).ok();
@@ -671,12 +767,15 @@ impl<'a> Pieces<'a> {
                 Ok(Insn::Alu(Alu { width, op: AluOp::Mov, dst, src: Source::Imm(imm) }).into())
             }
             (Width::W64, _) => {
-                let bits = u64::try_from(number).or_else(|_| i64::try_from(number).map(i64::cast_unsigned));
+                let bits = u64::try_from(number)
+                    .or_else(|_| i64::try_from(number).map(i64::cast_unsigned));
                 let imm = bits.map_err(|_| Fault::new(span, "the number has more than 64 bits"))?;
                 Ok(Insn::Wide(Wide { dst, source: WideSource::Imm(imm) }).into())
             }
-            (Width::W32, _) if asked => Err(Fault::new(span, "half a register does not hold 64 bits")
-                .hint(format!("write `{dst}`, or leave `ll` out"))),
+            (Width::W32, _) if asked => {
+                Err(Fault::new(span, "half a register does not hold 64 bits")
+                    .hint(format!("write `{dst}`, or leave `ll` out")))
+            }
             (Width::W32, _) => {
                 let imm = self.imm(number, span, false)?;
                 Ok(Insn::Alu(Alu { width, op: AluOp::Mov, dst, src: Source::Imm(imm) }).into())
@@ -706,10 +805,13 @@ impl<'a> Pieces<'a> {
         let cast = self.cast()?;
         if self.eat_word("skb") {
             let size = match cast {
-                Cast::Unsigned(size) => PacketSize::ALL.into_iter().find(|packet| packet.size() == size),
+                Cast::Unsigned(size) => {
+                    PacketSize::ALL.into_iter().find(|packet| packet.size() == size)
+                }
                 Cast::Signed(_) => None,
             };
-            let size = size.ok_or_else(|| Fault::new(span, "packets are read by u8, u16 or u32"))?;
+            let size =
+                size.ok_or_else(|| Fault::new(span, "packets are read by u8, u16 or u32"))?;
             if dst != Register::R0 {
                 return Err(Fault::new(dst_span, "what is read from a packet goes into r0"));
             }
@@ -754,17 +856,28 @@ impl<'a> Pieces<'a> {
         self.expect(":")?;
         let at = self.span();
         let (named, number) = match word.as_str() {
-            "name" => (Some(self.name().ok_or_else(|| Fault::new(at.clone(), "a name is missing here"))?), 0),
+            "name" => (
+                Some(self.name().ok_or_else(|| Fault::new(at.clone(), "a name is missing here"))?),
+                0,
+            ),
             // A loaded program has the map's id where the descriptor was.
             "fd" | "id" | "idx" => (None, self.fitting("a descriptor or index")?),
-            _ => return Err(Fault::new(span, format!("`{word}` is none of `name`, `fd` and `idx`"))),
+            _ => {
+                return Err(Fault::new(
+                    span,
+                    format!("`{word}` is none of `name`, `fd` and `idx`"),
+                ));
+            }
         };
         self.expect("]")?;
         let mut value = false;
         if self.eat("[") {
             let zero = self.span();
             if self.some_number()?.0 != 0 {
-                return Err(Fault::new(zero, "only the first value has an address that can be loaded"));
+                return Err(Fault::new(
+                    zero,
+                    "only the first value has an address that can be loaded",
+                ));
             }
             self.expect("]")?;
             value = true;
@@ -814,7 +927,11 @@ impl<'a> Pieces<'a> {
             None => (self.fitting("a distance in slots")?, None),
         };
         self.expect("]")?;
-        Ok(Statement { insn: Insn::Wide(Wide { dst, source: WideSource::Function { offset } }), names, doubt: None })
+        Ok(Statement {
+            insn: Insn::Wide(Wide { dst, source: WideSource::Function { offset } }),
+            names,
+            doubt: None,
+        })
     }
 
     /// `r1, 1, 5`: what compilers call any load of 64 bits that is no number, behind its word.
@@ -826,19 +943,32 @@ impl<'a> Pieces<'a> {
         self.expect(",")?;
         let (number, at) = self.some_number()?;
         let bits = u64::try_from(number).or_else(|_| i64::try_from(number).map(i64::cast_unsigned));
-        let bits = bits.map_err(|_| Fault::new(at, "the number has more than 64 bits"))?.to_le_bytes();
+        let bits =
+            bits.map_err(|_| Fault::new(at, "the number has more than 64 bits"))?.to_le_bytes();
         let [low @ .., _, _, _, _] = bits;
         let [_, _, _, _, high @ ..] = bits;
-        let first = Slot { opcode: 0x18, dst: dst.number(), src: kind, offset: 0, imm: i32::from_le_bytes(low) };
+        let first = Slot {
+            opcode: 0x18,
+            dst: dst.number(),
+            src: kind,
+            offset: 0,
+            imm: i32::from_le_bytes(low),
+        };
         let second = Slot { opcode: 0, dst: 0, src: 0, offset: 0, imm: i32::from_le_bytes(high) };
-        let insn = Insn::decode(&[first.to_bytes(), second.to_bytes()].concat()).filter(|_| kind < 16);
-        insn.map(Statement::from).ok_or_else(|| Fault::new(span, "a load of this kind does not exist"))
+        let insn =
+            Insn::decode(&[first.to_bytes(), second.to_bytes()].concat()).filter(|_| kind < 16);
+        insn.map(Statement::from)
+            .ok_or_else(|| Fault::new(span, "a load of this kind does not exist"))
     }
 
     // Jumps and calls.
 
     /// Where a jump goes, behind its word; `make` from a number of slots.
-    fn jump(&mut self, make: impl Fn(i128) -> Result<Insn, String>, unset: Insn) -> Parsed<Statement> {
+    fn jump(
+        &mut self,
+        make: impl Fn(i128) -> Result<Insn, String>,
+        unset: Insn,
+    ) -> Parsed<Statement> {
         let span = self.span();
         // `pc+3`, or `+3` alone.
         let counted = self.eat_word("pc");
@@ -847,15 +977,18 @@ impl<'a> Pieces<'a> {
             let (offset, at) = self.some_number()?;
             make(offset).map_err(|message| Fault::new(span.start..at.end, message))?.into()
         } else if let Some(name) = self.name() {
-            let numbered =
-                self.line.get(span.clone()).is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()));
+            let numbered = self
+                .line
+                .get(span.clone())
+                .is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()));
             let what = if numbered { What::Numbered } else { What::Label };
             Statement::naming(unset, Named { name, span, what, added: 0 })
         } else if let Some(Kind::Number(number)) = self.peek() {
             return Err(Fault::new(span, "a label or a distance is missing here")
                 .hint(format!("write `+{number}` for a number of slots, or `{number}f` or `{number}b` for the label `{number}:` behind or before this")));
         } else {
-            return Err(Fault::new(span, "where to go is missing here").hint("write a label, or slots as in `pc+3`"));
+            return Err(Fault::new(span, "where to go is missing here")
+                .hint("write a label, or slots as in `pc+3`"));
         };
         // `<LBB0_2>`: what llvm-objdump takes to be there.
         if self.eat("<") {
@@ -879,7 +1012,9 @@ impl<'a> Pieces<'a> {
             let register = self.line.get(start).unwrap_or_default();
             match self.peek() {
                 Some(Kind::Sign("=")) => fault.hint("equality is compared by `==`"),
-                Some(Kind::Word(word)) if word == "goto" => fault.hint(format!("write `if {register} != 0 goto …`")),
+                Some(Kind::Word(word)) if word == "goto" => {
+                    fault.hint(format!("write `if {register} != 0 goto …`"))
+                }
                 _ => fault.hint("there are == != > >= < <= s> s>= s< s<= and &"),
             }
         })?;
@@ -933,12 +1068,15 @@ impl<'a> Pieces<'a> {
             let id = self.fitting("the number of a function")?;
             return match (helper_id(&name), helper_name(id)) {
                 (Some(known), _) if known != id => {
-                    Err(Fault::new(at, format!("`{name}` is helper {known}, not {id}")).hint("leave one of them out"))
+                    Err(Fault::new(at, format!("`{name}` is helper {known}, not {id}"))
+                        .hint("leave one of them out"))
                 }
                 (None, Some(known)) if name == "unknown" => {
                     Err(Fault::new(at, format!("helper {id} is known, as `{known}`")))
                 }
-                (None, _) if name != "unknown" => Ok(Insn::Call(Call::Kernel { id, btf: 0 }).into()),
+                (None, _) if name != "unknown" => {
+                    Ok(Insn::Call(Call::Kernel { id, btf: 0 }).into())
+                }
                 _ => Ok(Insn::Call(Call::Helper { id }).into()),
             };
         }
@@ -979,8 +1117,11 @@ enum Cast {
 }
 
 fn short(offset: i128) -> Result<i16, String> {
-    i16::try_from(offset)
-        .map_err(|_| format!("the jump goes {offset} slots far, allowed is -32768 to 32767; `gotol` goes further"))
+    i16::try_from(offset).map_err(|_| {
+        format!(
+            "the jump goes {offset} slots far, allowed is -32768 to 32767; `gotol` goes further"
+        )
+    })
 }
 
 fn bytes(width: Width) -> Size {
@@ -990,7 +1131,8 @@ fn bytes(width: Width) -> Size {
     }
 }
 
-/// Whether a register may be set to so many bytes: the lower half to four at most, which is the same instruction.
+/// Whether a register may be set to so many bytes: the lower half to four at most, which is the
+/// same instruction.
 fn half(width: Width, size: Size, dst: Register, span: Range<usize>) -> Parsed<()> {
     if size == Size::DW { whole(width, dst, span) } else { Ok(()) }
 }
@@ -998,7 +1140,9 @@ fn half(width: Width, size: Size, dst: Register, span: Range<usize>) -> Parsed<(
 fn whole(width: Width, dst: Register, span: Range<usize>) -> Parsed<()> {
     match width {
         Width::W64 => Ok(()),
-        Width::W32 => Err(Fault::new(span, format!("half a register does not hold this; write `{dst}`"))),
+        Width::W32 => {
+            Err(Fault::new(span, format!("half a register does not hold this; write `{dst}`")))
+        }
     }
 }
 
@@ -1013,8 +1157,20 @@ fn like_register(word: &str) -> bool {
 }
 
 fn unknown(word: &str, span: Range<usize>) -> Fault {
-    let known =
-        ["exit", "goto", "gotol", "gotox", "may_goto", "if", "call", "callx", "lock", "store_release", "return", "ret"];
+    let known = [
+        "exit",
+        "goto",
+        "gotol",
+        "gotox",
+        "may_goto",
+        "if",
+        "call",
+        "callx",
+        "lock",
+        "store_release",
+        "return",
+        "ret",
+    ];
     let fault = Fault::new(span.clone(), format!("`{word}` is no instruction"));
     match word {
         "return" | "ret" => fault.hint("put the result into r0, then `exit`"),

@@ -1,12 +1,13 @@
-//! Instructions by mnemonics, as RFC 9669 names them and other assemblers read them: `mov r0, 2`. They are not read, but
-//! translated into what to write.
+//! Instructions by mnemonics, as RFC 9669 names them and other assemblers read them: `mov r0, 2`.
+//! They are not read, but translated into what to write.
 
 /// What a line in mnemonics is in the kernel's notation; `None` if it is not understood.
 pub(super) fn translated(line: &str) -> Option<String> {
     let line = line.trim().to_lowercase();
     let (mnemonic, operands) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
     let operands = operands.replace('%', "");
-    let operands: Vec<&str> = operands.split(',').map(str::trim).filter(|operand| !operand.is_empty()).collect();
+    let operands: Vec<&str> =
+        operands.split(',').map(str::trim).filter(|operand| !operand.is_empty()).collect();
     let (stem, half) = match mnemonic.strip_suffix("32") {
         Some(stem) if !matches!(stem, "be" | "le" | "bswap") => (stem, true),
         _ => (mnemonic.strip_suffix("64").unwrap_or(mnemonic), false),
@@ -19,7 +20,10 @@ pub(super) fn translated(line: &str) -> Option<String> {
         ("exit" | "ret" | "return", []) => "exit".to_owned(),
         ("lddw", [dst, number]) => format!("{dst} = {number} ll"),
         ("ja" | "jmp", [target]) => format!("goto {target}"),
-        ("be16" | "be32" | "be64" | "le16" | "le32" | "le64" | "bswap16" | "bswap32" | "bswap64", [dst]) => {
+        (
+            "be16" | "be32" | "be64" | "le16" | "le32" | "le64" | "bswap16" | "bswap32" | "bswap64",
+            [dst],
+        ) => {
             format!("{dst} = {mnemonic} {dst}")
         }
         ("ldxb" | "ldxh" | "ldxw" | "ldxdw", [dst, from]) => {

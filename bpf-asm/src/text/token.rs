@@ -28,8 +28,9 @@ pub(super) enum Kind {
 
 /// Longer ones before those that they begin with.
 const SIGNS: &[&str] = &[
-    "s>>=", "<<=", ">>=", "s/=", "s%=", "s>=", "s<=", "+=", "-=", "*=", "/=", "|=", "&=", "%=", "^=", "==", "!=", ">=",
-    "<=", "s>", "s<", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[", "]", ",", ":", "#", "@", "%", "!",
+    "s>>=", "<<=", ">>=", "s/=", "s%=", "s>=", "s<=", "+=", "-=", "*=", "/=", "|=", "&=", "%=",
+    "^=", "==", "!=", ">=", "<=", "s>", "s<", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[",
+    "]", ",", ":", "#", "@", "%", "!",
 ];
 
 /// The line up to its comment.
@@ -96,13 +97,19 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
     }
     if first.is_ascii_digit() {
         // `1b` and `1f`: the label `1` before this, or behind it.
-        if word.strip_suffix(['b', 'f']).is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_digit())) {
+        if word
+            .strip_suffix(['b', 'f'])
+            .is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_digit()))
+        {
             return Ok((Kind::Word(word.to_owned()), word.len()));
         }
-        if let Some(octal) = word.strip_prefix('0').filter(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
+        if let Some(octal) =
+            word.strip_prefix('0').filter(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
             && !octal.is_empty()
         {
-            let decimal = Some(word.trim_start_matches('0')).filter(|digits| !digits.is_empty()).unwrap_or("0");
+            let decimal = Some(word.trim_start_matches('0'))
+                .filter(|digits| !digits.is_empty())
+                .unwrap_or("0");
             let hint = match u64::from_str_radix(octal, 8) {
                 Ok(number) => format!("write `{number}` if it is octal, or `{decimal}`"),
                 Err(_) => format!("write `{decimal}`"),
@@ -155,7 +162,10 @@ pub(super) fn register(word: &str) -> Option<(Width, Register)> {
     Width::ALL.into_iter().find_map(|width| {
         let digits = word.strip_prefix(width.letter())?;
         let canonical = !digits.starts_with('0') || digits == "0";
-        let number = digits.parse().ok().filter(|_| canonical && digits.bytes().all(|c| c.is_ascii_digit()))?;
+        let number = digits
+            .parse()
+            .ok()
+            .filter(|_| canonical && digits.bytes().all(|c| c.is_ascii_digit()))?;
         Some((width, Register::from_number(number)?))
     })
 }
@@ -202,7 +212,9 @@ mod tests {
         let spans: Vec<_> = pieces.iter().map(|piece| piece.span.clone()).collect();
         assert_eq!(spans, [5..7, 8..10, 11..14, 15..19, 20..24, 25..29]);
         assert_eq!(pieces[3].kind, Kind::Number(16));
-        for (wrong, span) in [("r1 = 5x", 5..7), ("é", 0..2), ("a \"b", 2..4), ("18446744073709551616", 0..20)] {
+        for (wrong, span) in
+            [("r1 = 5x", 5..7), ("é", 0..2), ("a \"b", 2..4), ("18446744073709551616", 0..20)]
+        {
             assert_eq!(tokens(wrong, 0).unwrap_err().span, span, "{wrong}");
         }
     }

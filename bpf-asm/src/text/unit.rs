@@ -15,8 +15,9 @@ pub struct Unit {
     pub maps: Vec<Map>,
     /// The code.
     pub sections: Vec<Section>,
-    /// What the object that it was read from has and this does not hold, if there is anything. Such a unit is to be looked
-    /// at: neither is it written as an object nor assembled from text, since either would be another program.
+    /// What the object that it was read from has and this does not hold, if there is anything. Such
+    /// a unit is to be looked at: neither is it written as an object nor assembled from text, since
+    /// either would be another program.
     pub incomplete: Option<String>,
 }
 
@@ -44,7 +45,8 @@ pub struct Map {
 /// A stretch of code.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
-    /// The name, from which libbpf takes the type of the programs; empty for code that is in no section.
+    /// The name, from which libbpf takes the type of the programs; empty for code that is in no
+    /// section.
     pub name: String,
     /// Instructions, and what is none.
     pub code: Vec<Decoded>,
@@ -54,8 +56,8 @@ pub struct Section {
     pub references: Vec<Reference>,
     /// Where instructions come from, by slot.
     pub lines: Vec<Line>,
-    /// The code as it is where it was found, if names have taken the place of numbers in it, as many bytes. They are shown
-    /// and count for nothing else.
+    /// The code as it is where it was found, if names have taken the place of numbers in it, as
+    /// many bytes. They are shown and count for nothing else.
     pub found: Option<Vec<u8>>,
 }
 
@@ -85,11 +87,12 @@ pub enum Target {
     /// A map, on a load of a [`Map`](crate::insn::WideSource::Map) or a
     /// [`MapValue`](crate::insn::WideSource::MapValue), whose descriptor is to be put in.
     Map(String),
-    /// A function of another section, on a [local call](crate::insn::Call::Local) or a
-    /// [load of its address](crate::insn::WideSource::Function). What is in the same section is reached without
+    /// A function of another section, on a [local call](crate::insn::Call::Local) or a [load of its
+    /// address](crate::insn::WideSource::Function). What is in the same section is reached without
     /// reference.
     Function(String),
-    /// A function of the kernel, on a [call](crate::insn::Call::Kernel), whose BTF id is to be put in.
+    /// A function of the kernel, on a [call](crate::insn::Call::Kernel), whose BTF id is to be put
+    /// in.
     Kernel(String),
 }
 
@@ -117,10 +120,13 @@ impl Unit {
 
     /// What all of its instructions need.
     pub fn requires(&self) -> Since {
-        let insns = self.sections.iter().flat_map(|section| &section.code).filter_map(|piece| match piece {
-            Decoded::Insn(insn) => Some(insn),
-            Decoded::Data(_) => None,
-        });
+        let insns =
+            self.sections.iter().flat_map(|section| &section.code).filter_map(
+                |piece| match piece {
+                    Decoded::Insn(insn) => Some(insn),
+                    Decoded::Data(_) => None,
+                },
+            );
         insns.map(Insn::since).fold(Since::FIRST, Since::and)
     }
 }
@@ -230,7 +236,8 @@ const MAP_KINDS: [&str; 35] = [
     "insn_array",
 ];
 
-/// The number of a kind of map (`enum bpf_map_type`) by its name in lower case, `percpu_array` for example.
+/// The number of a kind of map (`enum bpf_map_type`) by its name in lower case, `percpu_array` for
+/// example.
 pub fn map_kind(name: &str) -> Option<u32> {
     let kind = MAP_KINDS.iter().position(|known| *known == name)?;
     u32::try_from(kind).ok()
@@ -263,8 +270,14 @@ mod tests {
             ("ringbuf", MapKind::RingBuf),
         ];
         for (name, kind) in table {
-            assert_eq!((map_kind(name), map_kind_name(kind.number())), (Some(kind.number()), Some(name)));
+            assert_eq!(
+                (map_kind(name), map_kind_name(kind.number())),
+                (Some(kind.number()), Some(name))
+            );
         }
-        assert_eq!((map_kind("insn_array"), map_kind("Hash"), map_kind_name(35)), (Some(34), None, None));
+        assert_eq!(
+            (map_kind("insn_array"), map_kind("Hash"), map_kind_name(35)),
+            (Some(34), None, None)
+        );
     }
 }

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Loads an object and pins its programs in `progs` and its maps in `maps`; then runs commands in that folder, each a line
-/// for the shell. Gives what they print. A file `../packet` of 64 bytes is there.
+/// Loads an object and pins its programs in `progs` and its maps in `maps`; then runs commands in
+/// that folder, each a line for the shell. Gives what they print. A file `../packet` of 64 bytes is
+/// there.
 ///
 /// # Panics
 /// If a command fails, with what it says.
@@ -16,7 +17,8 @@ pub fn run(object: &[u8], commands: &[&str]) -> Vec<String> {
     fs::write(path("object.o"), object).expect("write the object");
     fs::write(path("packet"), [0; 64]).expect("write the packet");
     fs::create_dir(path("bpffs")).expect("make a folder");
-    // The mount is seen by this process alone and goes with it, and with the mount all that is pinned there.
+    // The mount is seen by this process alone and goes with it, and with the mount all that is
+    // pinned there.
     let mut script = "mount -t bpf bpf bpffs && cd bpffs && mkdir progs maps\n\
                       bpftool prog loadall ../object.o progs pinmaps maps\n"
         .to_owned();
@@ -31,7 +33,9 @@ pub fn run(object: &[u8], commands: &[&str]) -> Vec<String> {
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(!said.contains("bpftool: not found"), "bpftool is missing: apt-get install bpftool");
     assert!(ran.status.success(), "a command failed, or this is not root: {}\n{said}", ran.status);
-    let read = |number: usize| fs::read_to_string(path(&number.to_string())).expect("read what a command printed");
+    let read = |number: usize| {
+        fs::read_to_string(path(&number.to_string())).expect("read what a command printed")
+    };
     (0..commands.len()).map(read).collect()
 }
 

@@ -72,7 +72,18 @@ pub fn compile(source: &str) -> Vec<u8> {
     let (c, o) = (dir.path().join("program.c"), dir.path().join("program.o"));
     std::fs::write(&c, source).expect("write the source");
     let compiled = Command::new("clang")
-        .args(["-target", "bpf", "-g", "-O2", "-mcpu=v3", "-Wall", "-c", "program.c", "-o", "program.o"])
+        .args([
+            "-target",
+            "bpf",
+            "-g",
+            "-O2",
+            "-mcpu=v3",
+            "-Wall",
+            "-c",
+            "program.c",
+            "-o",
+            "program.o",
+        ])
         .current_dir(dir.path())
         .output()
         .expect("clang is missing: apt-get install clang");
@@ -88,25 +99,38 @@ pub fn object() -> Vec<u8> {
 fn functions_maps_variables_and_lines_of_clang_have_their_names() {
     let unit = elf::read(&object()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(unit.license.as_deref(), Some("Dual MIT/GPL"));
-    let maps: Vec<_> =
-        unit.maps.iter().map(|m| (m.name.as_str(), m.kind, m.key_size, m.value_size, m.max_entries, m.flags)).collect();
+    let maps: Vec<_> = unit
+        .maps
+        .iter()
+        .map(|m| (m.name.as_str(), m.kind, m.key_size, m.value_size, m.max_entries, m.flags))
+        .collect();
     assert!(maps.contains(&("lanes", 1, 8, 32, 64, 1)), "{maps:?}");
     assert!(maps.contains(&("events", 27, 0, 0, 4096, 0)), "{maps:?}");
     assert!(maps.contains(&(".bss", 2, 4, 8, 1, 0)), "{maps:?}");
     assert!(maps.contains(&(".rodata", 2, 4, 4, 1, 0)), "{maps:?}");
 
-    let section = |name: &str| unit.sections.iter().find(|section| section.name == name).expect(name);
-    let functions = |name: &str| section(name).functions.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
+    let section =
+        |name: &str| unit.sections.iter().find(|section| section.name == name).expect(name);
+    let functions =
+        |name: &str| section(name).functions.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
     assert_eq!(functions(".text"), ["spend", "once"]);
-    assert_eq!((functions("socket"), functions("xdp")), (vec!["filter".to_owned()], vec!["repeat".to_owned()]));
-    let named = |name: &str| section(name).references.iter().map(|reference| reference.to.clone()).collect::<Vec<_>>();
-    let (map, function) = (|name: &str| Target::Map(name.into()), |name: &str| Target::Function(name.into()));
+    assert_eq!(
+        (functions("socket"), functions("xdp")),
+        (vec!["filter".to_owned()], vec!["repeat".to_owned()])
+    );
+    let named = |name: &str| {
+        section(name).references.iter().map(|reference| reference.to.clone()).collect::<Vec<_>>()
+    };
+    let (map, function) =
+        (|name: &str| Target::Map(name.into()), |name: &str| Target::Function(name.into()));
     assert_eq!(named("socket"), [map(".rodata"), map("lanes"), function("spend")]);
     assert_eq!(named("xdp"), [function("once"), Target::Kernel("of_the_kernel".into())]);
     assert_eq!(named(".text"), [map(".bss")]);
 
-    let line = |text: &str| SOURCE.lines().position(|line| line.trim() == text).expect(text) as u32 + 1;
-    for (name, text) in [("socket", "return spend(lane, 100);"), (".text", "lane->credit -= size;")] {
+    let line =
+        |text: &str| SOURCE.lines().position(|line| line.trim() == text).expect(text) as u32 + 1;
+    for (name, text) in [("socket", "return spend(lane, 100);"), (".text", "lane->credit -= size;")]
+    {
         let found = section(name).lines.iter().find(|line| line.text == text);
         let found = found.unwrap_or_else(|| panic!("{text} is not in {:?}", section(name).lines));
         assert_eq!(found.line, line(text));
@@ -130,10 +154,18 @@ fn what_clang_wrote_is_text_that_gives_the_same_instructions() {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
     // The object has types, and what it has beside the text is said.
-    let (without, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| !line.starts_with(".incomplete "));
-    assert_eq!(rest, [".incomplete \"what is in its section `.rodata`, or how that is relocated\""]);
+    let (without, rest): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| !line.starts_with(".incomplete "));
+    assert_eq!(
+        rest,
+        [".incomplete \"what is in its section `.rodata`, or how that is relocated\""]
+    );
     let refused = text::assemble("again.s", &text).expect_err("an incomplete text").to_string();
-    assert!(refused.contains("this is not all of the object") && refused.contains("leave this line out"), "{refused}");
+    assert!(
+        refused.contains("this is not all of the object")
+            && refused.contains("leave this line out"),
+        "{refused}"
+    );
     let refused = elf::write(&unit).expect_err("an incomplete unit");
     assert!(matches!(refused, elf::WriteError::Incomplete { .. }), "{refused}");
     let text = without.join("\n");
@@ -152,6 +184,8 @@ fn an_object_without_types_is_read_as_far_as_symbols_go() {
     let section = &unit.sections[0];
     assert_eq!((section.name.as_str(), section.functions[0].name.as_str()), ("xdp", "pass"));
     assert_eq!(section.code, decode(&[0xb4, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]));
-    let wide = |piece: &Decoded| matches!(piece, Decoded::Insn(Insn::Wide(Wide { source: WideSource::Imm(_), .. })));
+    let wide = |piece: &Decoded| {
+        matches!(piece, Decoded::Insn(Insn::Wide(Wide { source: WideSource::Imm(_), .. })))
+    };
     assert!(!section.code.iter().any(wide));
 }

@@ -1,6 +1,6 @@
-//! Programs of every kind, compiled by clang and LLVM, come back from text as they were, and clang's own texts give the
-//! objects that clang makes. The judges are what the ELF files hold, read by `object`, and what libbpf and the kernel
-//! make of them.
+//! Programs of every kind, compiled by clang and LLVM, come back from text as they were, and
+//! clang's own texts give the objects that clang makes. The judges are what the ELF files hold,
+//! read by `object`, and what libbpf and the kernel make of them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,13 +28,16 @@ fn run(command: &mut Command, missing: &str) -> process::Output {
     output
 }
 
-/// Every program of the folder: by clang with types and without, and by LLVM 22 for the newest instructions.
+/// Every program of the folder: by clang with types and without, and by LLVM 22 for the newest
+/// instructions.
 static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(compiled);
 
 fn compiled() -> Vec<Compiled> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/elf/corpus");
-    let mut sources: Vec<_> =
-        fs::read_dir(&folder).expect("the corpus").map(|entry| entry.expect("a file").path()).collect();
+    let mut sources: Vec<_> = fs::read_dir(&folder)
+        .expect("the corpus")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
     sources.sort();
     assert!(sources.len() >= 15, "{sources:?}");
@@ -61,7 +64,11 @@ fn compiled() -> Vec<Compiled> {
         }
         let ir = dir.path().join("program.ll");
         let mut clang = Command::new("clang");
-        clang.args(["-target", "bpf", "-O2", "-g", "-S", "-emit-llvm"]).arg(&source).arg("-o").arg(&ir);
+        clang
+            .args(["-target", "bpf", "-O2", "-g", "-S", "-emit-llvm"])
+            .arg(&source)
+            .arg("-o")
+            .arg(&ir);
         run(&mut clang, "apt-get install clang");
         let llc = |kind: &str| {
             let mut llc = Command::new("/usr/lib/llvm-22/bin/llc");
@@ -77,7 +84,8 @@ fn compiled() -> Vec<Compiled> {
     all
 }
 
-/// All of an object that is loaded, each part as a text: bytes with what is relocated in them, symbols, types and lines.
+/// All of an object that is loaded, each part as a text: bytes with what is relocated in them,
+/// symbols, types and lines.
 fn parts(bytes: &[u8]) -> BTreeSet<String> {
     let file = File::parse(bytes).expect("an object");
     let mut parts = BTreeSet::new();
@@ -89,19 +97,28 @@ fn parts(bytes: &[u8]) -> BTreeSet<String> {
             continue;
         }
         let nobits = section.kind() == SectionKind::UninitializedData;
-        let mut data = if nobits { vec![0; section.size() as usize] } else { section.data().expect("bytes").to_vec() };
+        let mut data = if nobits {
+            vec![0; section.size() as usize]
+        } else {
+            section.data().expect("bytes").to_vec()
+        };
         for (offset, relocation) in section.relocations().filter(|_| !types) {
             let RelocationTarget::Symbol(symbol) = relocation.target() else { panic!("no symbol") };
             let symbol = file.symbol_by_index(symbol).expect("a symbol");
             let code = sh_flags.0 & 4 != 0;
             let word = offset as usize + if code { 4 } else { 0 };
-            let added = i64::from(i32::from_le_bytes(data[word..word + 4].try_into().expect("four bytes")));
+            let added =
+                i64::from(i32::from_le_bytes(data[word..word + 4].try_into().expect("four bytes")));
             let call = code && data[offset as usize] == 0x85;
             let added = if call { (added + 1) * 8 } else { added };
             data[word..word + 4].fill(0);
-            let place = symbol.section_index().map(|section| file.section_by_index(section).expect("a section"));
+            let place = symbol
+                .section_index()
+                .map(|section| file.section_by_index(section).expect("a section"));
             let to = match &place {
-                Some(place) => format!("{} {}", place.name().expect("a name"), symbol.address() as i64 + added),
+                Some(place) => {
+                    format!("{} {}", place.name().expect("a name"), symbol.address() as i64 + added)
+                }
                 None => format!("{} {added}", symbol.name().expect("a name")),
             };
             parts.insert(format!("{name} {offset}: {:?} to {to}", relocation.flags()));
@@ -116,7 +133,9 @@ fn parts(bytes: &[u8]) -> BTreeSet<String> {
             continue;
         }
         let name = symbol.name().expect("a name");
-        let section = symbol.section_index().map(|section| file.section_by_index(section).expect("a section"));
+        let section = symbol
+            .section_index()
+            .map(|section| file.section_by_index(section).expect("a section"));
         let section = section.map(|section| section.name().expect("a name").to_owned());
         let place = (symbol.address(), symbol.size(), st_other.0);
         parts.insert(format!("symbol {name} in {section:?}: {binding} {kind} {place:?}"));
@@ -128,7 +147,11 @@ fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
     let short = |part: &String| part.chars().take(300).collect::<String>();
     let lost: Vec<String> = before.difference(after).map(short).collect();
     let new: Vec<String> = after.difference(before).map(short).collect();
-    if lost.is_empty() && new.is_empty() { String::new() } else { format!("lost: {lost:#?}\nnew: {new:#?}") }
+    if lost.is_empty() && new.is_empty() {
+        String::new()
+    } else {
+        format!("lost: {lost:#?}\nnew: {new:#?}")
+    }
 }
 
 #[test]
@@ -179,9 +202,13 @@ fn llvm_reads_what_an_object_is_disassembled_into() {
     let (text, object) = (dir.path().join("again.s"), dir.path().join("again.o"));
     let mut read = 0;
     for Compiled { name, object: before, .. } in COMPILED.iter() {
-        fs::write(&text, elf::disassemble(before, &Style::default()).expect("a text")).expect("write it");
+        fs::write(&text, elf::disassemble(before, &Style::default()).expect("a text"))
+            .expect("write it");
         let mut mc = Command::new("llvm-mc-22");
-        mc.args(["-triple", "bpfel", "-mcpu=v4", "-filetype=obj"]).arg(&text).arg("-o").arg(&object);
+        mc.args(["-triple", "bpfel", "-mcpu=v4", "-filetype=obj"])
+            .arg(&text)
+            .arg("-o")
+            .arg(&object);
         run(&mut mc, "apt-get install llvm-22");
         let again = fs::read(&object).expect("the object");
         let differs = difference(&parts(before), &parts(&again));
@@ -191,13 +218,14 @@ fn llvm_reads_what_an_object_is_disassembled_into() {
     assert!(read >= 50, "{read} are read");
 }
 
-/// What libbpf and the kernel make of an object: each program's type, name and the hash of its instructions, each map
-/// with its content; or that they refuse it.
+/// What libbpf and the kernel make of an object: each program's type, name and the hash of its
+/// instructions, each map with its content; or that they refuse it.
 fn loaded(object: &[u8]) -> Result<String, String> {
     let dir = tempfile::tempdir().expect("make a folder");
     fs::write(dir.path().join("object.o"), object).expect("write the object");
     fs::create_dir(dir.path().join("bpffs")).expect("make a folder");
-    // The mount is seen by this process alone and goes with it, and with the mount all that is pinned there.
+    // The mount is seen by this process alone and goes with it, and with the mount all that is
+    // pinned there.
     let script = r#"
         # Also where maps are pinned that say so themselves: nothing outlives the process.
         mount -t bpf bpf bpffs && mkdir -p /sys/fs/bpf && mount --bind bpffs /sys/fs/bpf && cd bpffs && mkdir progs maps || exit 1
@@ -217,21 +245,31 @@ fn loaded(object: &[u8]) -> Result<String, String> {
             esac
         done
         true"#;
-    let ran = Command::new("unshare").args(["--mount", "sh", "-uc", script]).current_dir(dir.path()).output();
+    let ran = Command::new("unshare")
+        .args(["--mount", "sh", "-uc", script])
+        .current_dir(dir.path())
+        .output();
     let ran = ran.expect("run unshare, of util-linux");
     match ran.status.code() {
         Some(0) => Ok(String::from_utf8_lossy(&ran.stdout).into_owned()),
         Some(7) => Err(fs::read_to_string(dir.path().join("said")).unwrap_or_default()),
-        _ => panic!("bpftool is missing, or this is not root: {}", String::from_utf8_lossy(&ran.stderr)),
+        _ => panic!(
+            "bpftool is missing, or this is not root: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        ),
     }
 }
 
 #[test]
 fn what_came_back_is_loaded_as_the_first_was() {
     let (mut alike, mut refused) = (Vec::new(), Vec::new());
-    for Compiled { name, object, .. } in COMPILED.iter().filter(|compiled| compiled.name.contains("-g")) {
+    for Compiled { name, object, .. } in
+        COMPILED.iter().filter(|compiled| compiled.name.contains("-g"))
+    {
         let text = elf::disassemble(object, &Style::default()).expect("a text");
-        let again = elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{name}: {errors}")).object;
+        let again = elf::assemble("again.s", &text)
+            .unwrap_or_else(|errors| panic!("{name}: {errors}"))
+            .object;
         match (loaded(object), loaded(&again)) {
             (Ok(first), Ok(second)) => {
                 assert_eq!(first, second, "{name}");
@@ -245,7 +283,8 @@ fn what_came_back_is_loaded_as_the_first_was() {
             (first, second) => panic!("{name}: {first:?}, and again {second:?}"),
         }
     }
-    // This kernel and the tested libbpf do not load all of them: legacy maps, types that a module has.
+    // This kernel and the tested libbpf do not load all of them: legacy maps, types that a module
+    // has.
     assert!(alike.len() >= 12, "alike: {alike:?}; refused both times: {refused:?}");
 }
 
@@ -253,20 +292,25 @@ fn what_came_back_is_loaded_as_the_first_was() {
 fn what_is_known_of_instructions_moves_with_them_when_the_text_is_changed() {
     let name = "core, clang -g -mcpu=v3";
     let core = COMPILED.iter().find(|compiled| compiled.name == name).expect(name);
-    let text = elf::disassemble(&core.object, &Style::default()).unwrap_or_else(|error| panic!("{error}"));
+    let text =
+        elf::disassemble(&core.object, &Style::default()).unwrap_or_else(|error| panic!("{error}"));
     let longer = text.replacen("\nlook:\n", "\nlook:\n\tr0 = 0\n\tr0 = 0\n", 1);
     assert_ne!(longer, text);
-    let again = elf::assemble("longer.s", &longer).unwrap_or_else(|errors| panic!("{errors}")).object;
+    let again =
+        elf::assemble("longer.s", &longer).unwrap_or_else(|errors| panic!("{errors}")).object;
     let lines = |object: &[u8]| -> Vec<(usize, u32)> {
         let unit = elf::read(object).unwrap_or_else(|error| panic!("{error}"));
         unit.sections[0].lines.iter().map(|line| (line.slot, line.line)).collect()
     };
-    let moved: Vec<_> =
-        lines(&core.object).into_iter().map(|(slot, line)| (if slot == 0 { 0 } else { slot + 2 }, line)).collect();
+    let moved: Vec<_> = lines(&core.object)
+        .into_iter()
+        .map(|(slot, line)| (if slot == 0 { 0 } else { slot + 2 }, line))
+        .collect();
     // What is known of the function's beginning stays there, as the kernel wants it.
     assert!(moved.len() > 10);
     assert_eq!(lines(&again), moved);
-    // And so are relocations by the kernel's types: libbpf finds them on the instructions that they are for.
+    // And so are relocations by the kernel's types: libbpf finds them on the instructions that they
+    // are for.
     let loaded = loaded(&again).unwrap_or_else(|said| panic!("{said}"));
     assert!(loaded.contains("raw_tracepoint  name look"), "{loaded}");
 }
@@ -274,7 +318,9 @@ fn what_is_known_of_instructions_moves_with_them_when_the_text_is_changed() {
 #[test]
 fn what_a_unit_does_not_hold_of_an_object_is_said() {
     let mut said = Vec::new();
-    for Compiled { name, object, .. } in COMPILED.iter().filter(|compiled| compiled.name.contains("clang -g")) {
+    for Compiled { name, object, .. } in
+        COMPILED.iter().filter(|compiled| compiled.name.contains("clang -g"))
+    {
         let unit = elf::read(object).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(elf::write(&unit).is_err(), unit.incomplete.is_some(), "{name}");
         let program = name.split(',').next().unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use bpf_asm::text;
 use bpf_asm::{
-    __sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr, bpf_sock_ops, bpf_sockopt, elf,
-    helper, sk_msg_md, xdp_md,
+    __sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr, bpf_sock_ops,
+    bpf_sockopt, elf, helper, sk_msg_md, xdp_md,
 };
 
 use crate::bpftool::{json, run};
@@ -32,8 +32,8 @@ fn finish(b: Builder, kind: ProgramType) -> Program {
     b.finish(kind).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Counts in a map under key 7, with a function of its own; answers with the packets so far. Also gives the function's
-/// first line.
+/// Counts in a map under key 7, with a function of its own; answers with the packets so far. Also
+/// gives the function's first line.
 fn count() -> (Program, u32) {
     let b = Builder::new("count");
     let packet = b.context::<__sk_buff>();
@@ -67,18 +67,25 @@ fn a_program_with_a_map_and_a_function_runs_and_names_its_lines_and_fields() {
     let (program, line) = count();
     let run_once = "bpftool -j prog run pinned progs/count data_in ../packet repeat 1";
     let dump = "bpftool prog dump xlated pinned progs/count linum";
-    let said = run(&object(&[&program]), &[run_once, run_once, run_once, dump, "bpftool map dump pinned maps/traffic"]);
+    let said = run(
+        &object(&[&program]),
+        &[run_once, run_once, run_once, dump, "bpftool map dump pinned maps/traffic"],
+    );
     let answers: Vec<_> = said[..3].iter().map(|answer| json(answer)["retval"].clone()).collect();
     assert_eq!(answers, [1, 2, 3]);
     let (dump, map) = (&said[3], json(&said[4]));
     assert!(dump.contains("int count(struct __sk_buff * context):"), "{dump}");
     assert!(dump.contains("int double(") || dump.contains("double:"), "{dump}");
     for line in [line, line + 1] {
-        assert!(dump.contains(&format!("[file:{} line_num:{line} line_col:", file!())), "no line {line} in {dump}");
+        assert!(
+            dump.contains(&format!("[file:{} line_num:{line} line_col:", file!())),
+            "no line {line} in {dump}"
+        );
     }
     assert!(dump.contains("; r1 = map[name:traffic] [file:"), "{dump}");
     // A socket filter sees a packet without its 14 bytes of Ethernet.
-    let expected = serde_json::json!([{"key": 7, "value": {"packets": 3, "bytes": 50, "last": [0, 100]}}]);
+    let expected =
+        serde_json::json!([{"key": 7, "value": {"packets": 3, "bytes": 50, "last": [0, 100]}}]);
     assert_eq!(map, expected);
 }
 
@@ -95,7 +102,10 @@ fn a_value_that_is_addressed_directly_is_a_section_of_variables() {
     b.ret(&packets);
     let program = finish(b, ProgramType::SocketFilter);
     let run_once = "bpftool -j prog run pinned progs/sum data_in ../packet repeat 1";
-    let said = run(&object(&[&program]), &[run_once, run_once, "bpftool map dump pinned maps/_data_total"]);
+    let said = run(
+        &object(&[&program]),
+        &[run_once, run_once, "bpftool map dump pinned maps/_data_total"],
+    );
     assert_eq!([&json(&said[0])["retval"], &json(&said[1])["retval"]], [5, 10]);
     let value = &json(&said[2])[0]["value"][".data.total"][0]["total"];
     assert_eq!(*value, serde_json::json!({"packets": 10, "bytes": 0, "last": [0, 9]}));
@@ -110,14 +120,32 @@ fn every_kind_of_program_is_known_by_its_section() {
         finish(b, kind)
     };
     let programs = [
-        (answer("filter", ProgramType::SocketFilter, |b| drop(b.context::<__sk_buff>()), 0), "socket_filter"),
-        (answer("classifier", ProgramType::Classifier, |b| drop(b.context::<__sk_buff>()), 0), "sched_cls"),
+        (
+            answer("filter", ProgramType::SocketFilter, |b| drop(b.context::<__sk_buff>()), 0),
+            "socket_filter",
+        ),
+        (
+            answer("classifier", ProgramType::Classifier, |b| drop(b.context::<__sk_buff>()), 0),
+            "sched_cls",
+        ),
         (answer("frames", ProgramType::Xdp, |b| drop(b.context::<xdp_md>()), 2), "xdp"),
-        (answer("events", ProgramType::SockOps, |b| drop(b.context::<bpf_sock_ops>()), 1), "sock_ops"),
-        (answer("segments", ProgramType::SkSkbVerdict, |b| drop(b.context::<__sk_buff>()), 1), "sk_skb"),
+        (
+            answer("events", ProgramType::SockOps, |b| drop(b.context::<bpf_sock_ops>()), 1),
+            "sock_ops",
+        ),
+        (
+            answer("segments", ProgramType::SkSkbVerdict, |b| drop(b.context::<__sk_buff>()), 1),
+            "sk_skb",
+        ),
         (answer("messages", ProgramType::SkMsg, |b| drop(b.context::<sk_msg_md>()), 1), "sk_msg"),
-        (answer("options", ProgramType::SetSockOpt, |b| drop(b.context::<bpf_sockopt>()), 1), "cgroup_sockopt"),
-        (answer("dials", ProgramType::Connect4, |b| drop(b.context::<bpf_sock_addr>()), 1), "cgroup_sock_addr"),
+        (
+            answer("options", ProgramType::SetSockOpt, |b| drop(b.context::<bpf_sockopt>()), 1),
+            "cgroup_sockopt",
+        ),
+        (
+            answer("dials", ProgramType::Connect4, |b| drop(b.context::<bpf_sock_addr>()), 1),
+            "cgroup_sock_addr",
+        ),
         (answer("probe", ProgramType::Kprobe, |_| (), 0), "kprobe"),
         (answer("plain", ProgramType::PlainTracepoint, |_| (), 0), "tracepoint"),
         (answer("raw", ProgramType::RawTracepoint, |_| (), 0), "raw_tracepoint"),
@@ -147,12 +175,18 @@ fn every_kind_of_program_is_known_by_its_section() {
         (answer("called", ProgramType::Syscall, |_| (), 0), "syscall"),
     ];
     let object = object(&programs.iter().map(|(program, _)| program).collect::<Vec<_>>());
-    let shows: Vec<String> =
-        programs.iter().map(|(program, _)| format!("bpftool -j prog show pinned progs/{}", program.name())).collect();
+    let shows: Vec<String> = programs
+        .iter()
+        .map(|(program, _)| format!("bpftool -j prog show pinned progs/{}", program.name()))
+        .collect();
     let said = run(&object, &shows.iter().map(String::as_str).collect::<Vec<_>>());
     for ((program, kind), said) in programs.iter().zip(said) {
         let said = json(&said);
-        assert_eq!((&said["type"], &said["name"]), (&(*kind).into(), &program.name().into()), "{said}");
+        assert_eq!(
+            (&said["type"], &said["name"]),
+            (&(*kind).into(), &program.name().into()),
+            "{said}"
+        );
         assert_eq!(said["gpl_compatible"], true, "{said}");
     }
 }
@@ -237,15 +271,17 @@ fn text_becomes_programs_of_any_section_with_maps_of_any_kind_and_callbacks() {
     assert_eq!(json(&said[1])["type"], "cgroup_skb");
     assert!(said[2].contains("; r6 = *(u64 *)(r10 -8) [file:sum.s line_num:"), "{}", said[2]);
     let hash = json(&said[3]);
-    assert_eq!((&hash["type"], &hash["bytes_key"], &hash["bytes_value"]), (&"hash".into(), &12.into(), &20.into()));
+    assert_eq!(
+        (&hash["type"], &hash["bytes_key"], &hash["bytes_value"]),
+        (&"hash".into(), &12.into(), &20.into())
+    );
     assert!(json(&said[4])["btf_id"].as_u64().is_some_and(|id| id > 0), "{}", said[4]);
 }
 
 /// The kernel wants all functions of a program to have lines, or none.
 #[test]
 fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
-    let source =
-        ".section \".text\"\n.function five\nr0 = 5\nexit\n.section \"socket\"\n.function caller\ncall five\nexit\n";
+    let source = ".section \".text\"\n.function five\nr0 = 5\nexit\n.section \"socket\"\n.function caller\ncall five\nexit\n";
     let mut unit = text::assemble("five.s", source).unwrap_or_else(|error| panic!("{error}"));
     for (without, lines) in [(0, 1), (1, 0)] {
         unit.sections[without].lines.clear();
@@ -256,7 +292,8 @@ fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
         ];
         let said = run(&object, &commands);
         assert_eq!(json(&said[0])["retval"], 5);
-        let shown = said[1].lines().filter(|line| line.contains("[file:five.s line_num:7 ")).count();
+        let shown =
+            said[1].lines().filter(|line| line.contains("[file:five.s line_num:7 ")).count();
         assert_eq!(shown, lines, "{}", said[1]);
     }
 }

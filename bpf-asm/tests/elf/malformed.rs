@@ -12,8 +12,9 @@ use crate::clang;
 /// One written here, and one by clang.
 static OBJECTS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| [written(), clang::object()]);
 
-static TEXTS: LazyLock<[String; 2]> =
-    LazyLock::new(|| OBJECTS.each_ref().map(|object| elf::disassemble(object, &Style::default()).expect("a text")));
+static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| {
+    OBJECTS.each_ref().map(|object| elf::disassemble(object, &Style::default()).expect("a text"))
+});
 
 fn written() -> Vec<u8> {
     const VALUES: MapRef<u32, [u64; 2]> = MapRef::new("values", MapKind::Hash, 16);
@@ -31,7 +32,8 @@ fn written() -> Vec<u8> {
     drop(state);
     b.ret(b.call_local(&twice, [(&number).into()]));
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|error| panic!("{error}"));
-    elf::write(&elf::unit("GPL", &[&program]).expect("one program")).unwrap_or_else(|error| panic!("{error}"))
+    elf::write(&elf::unit("GPL", &[&program]).expect("one program"))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Reads it, and does with what was read all that can be done.
@@ -41,8 +43,11 @@ fn read(bytes: &[u8]) -> bool {
 
 /// The same, with its text or without.
 fn read_and(bytes: &[u8], text: bool) -> bool {
-    if text && let Ok(text) = elf::disassemble(bytes, &Style { lines: true, slots: true, bytes: true }) {
-        let again = elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+    if text
+        && let Ok(text) = elf::disassemble(bytes, &Style { lines: true, slots: true, bytes: true })
+    {
+        let again =
+            elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert!(elf::disassemble(&again.object, &Style::default()).is_ok(), "{text}");
     }
     let Ok(unit) = elf::read(bytes) else { return false };
@@ -57,7 +62,11 @@ fn an_object_that_ends_anywhere_before_its_end_is_an_error() {
         assert!(read(object));
         for length in 0..object.len() {
             // Section headers come last: without all of them nothing is known.
-            assert!(!read(&object[..length]), "{length} of {} bytes are taken for an object", object.len());
+            assert!(
+                !read(&object[..length]),
+                "{length} of {} bytes are taken for an object",
+                object.len()
+            );
         }
     }
 }
@@ -84,7 +93,10 @@ fn each_contradiction_has_an_error_of_its_own() {
     assert_eq!(headers.len(), 2);
     for (at, section) in headers.into_iter().zip([".BTF", ".BTF.ext"]) {
         let error = read(at, &[0, 0]);
-        assert!(matches!(error, ReadError::Btf { section: found, .. } if found == section), "{error}");
+        assert!(
+            matches!(error, ReadError::Btf { section: found, .. } if found == section),
+            "{error}"
+        );
     }
     // The map's variable is called otherwise than its symbol.
     let names = find(object, b"\0values\0");
@@ -101,8 +113,12 @@ fn each_contradiction_has_an_error_of_its_own() {
         );
     }
     // A function that begins inside an instruction: its symbol is found by its start and its size.
-    let code =
-        elf::read(object).expect("whole").sections.iter().find(|section| section.name == "socket").map(|s| s.slots());
+    let code = elf::read(object)
+        .expect("whole")
+        .sections
+        .iter()
+        .find(|section| section.name == "socket")
+        .map(|s| s.slots());
     let symbol = [[0; 8], (code.expect("code") as u64 * 8).to_le_bytes()].concat();
     let error = read(find(object, &symbol)[0], &[4]);
     assert!(matches!(&error, ReadError::Symbol { name } if name == "reader"), "{error}");

@@ -20,15 +20,23 @@ fn said(text: &str) -> Vec<(String, String, String)> {
     let place = |line: usize, column: usize| format!("{line}:{column}");
     found
         .into_iter()
-        .map(|error| (place(error.line, error.column), error.message, error.hint.unwrap_or_default()))
+        .map(|error| {
+            (place(error.line, error.column), error.message, error.hint.unwrap_or_default())
+        })
         .collect()
 }
 
 fn check(table: &[(&str, &str, &str, &str)], text: impl Fn(&str) -> String) {
     for (line, place, message, hint) in table {
         let found = said(&text(line));
-        let [(at, what, todo)] = found.as_slice() else { panic!("not one thing is said of `{line}`: {found:#?}") };
-        assert_eq!((at.as_str(), what.as_str(), todo.as_str()), (*place, *message, *hint), "{line}");
+        let [(at, what, todo)] = found.as_slice() else {
+            panic!("not one thing is said of `{line}`: {found:#?}")
+        };
+        assert_eq!(
+            (at.as_str(), what.as_str(), todo.as_str()),
+            (*place, *message, *hint),
+            "{line}"
+        );
     }
 }
 
@@ -67,7 +75,12 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
                 "`0xfffffff0` does not fit: the instruction holds -2147483648 to 2147483647",
                 "put it into a register that is free, as in `r1 = 0xfffffff0 ll`; if its 32 bits are meant with their sign, write -16",
             ),
-            ("goto done\ndne: exit", "4:6", "there is no label `done` in this function", "did you mean `dne`?"),
+            (
+                "goto done\ndne: exit",
+                "4:6",
+                "there is no label `done` in this function",
+                "did you mean `dne`?",
+            ),
             (
                 "call bpf_redirct\nexit",
                 "4:6",
@@ -105,12 +118,37 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
                 "byte order is changed in whole registers",
                 "write `r5 = be32 r5`, which sets the bits above to 0",
             ),
-            ("r0 = 1 exit", "4:8", "the instruction has ended before this", "write `exit` into a line of its own"),
-            ("r1 == 1\nexit", "4:4", "an operator is missing here", "a register is set by `=`; `if r1 == …` compares"),
-            ("if r1 = 1 goto x\nx: exit", "4:7", "a comparison is missing here", "equality is compared by `==`"),
-            ("if w1 goto x\nx: exit", "4:7", "a comparison is missing here", "write `if w1 != 0 goto …`"),
+            (
+                "r0 = 1 exit",
+                "4:8",
+                "the instruction has ended before this",
+                "write `exit` into a line of its own",
+            ),
+            (
+                "r1 == 1\nexit",
+                "4:4",
+                "an operator is missing here",
+                "a register is set by `=`; `if r1 == …` compares",
+            ),
+            (
+                "if r1 = 1 goto x\nx: exit",
+                "4:7",
+                "a comparison is missing here",
+                "equality is compared by `==`",
+            ),
+            (
+                "if w1 goto x\nx: exit",
+                "4:7",
+                "a comparison is missing here",
+                "write `if w1 != 0 goto …`",
+            ),
             ("r2 = *(u16)(r1 +0)\nexit", "4:11", "`*` is missing here", "write `(u16 *)`"),
-            ("r2 = *u16 (r1 +0)\nexit", "4:7", "a cast to a pointer is missing here", "as in `*(u32 *)(r2 +8)`"),
+            (
+                "r2 = *u16 (r1 +0)\nexit",
+                "4:7",
+                "a cast to a pointer is missing here",
+                "as in `*(u32 *)(r2 +8)`",
+            ),
             ("r2 = *(u16 *)r1\nexit", "4:14", PARENTHESES, "write `(r1 +0)`"),
             (
                 "call\nexit",
@@ -137,7 +175,12 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
                 "`010` is octal in C and in other assemblers, and not here",
                 "write `8` if it is octal, or `10`",
             ),
-            ("r0 = 089\nexit", "4:6", "`089` is octal in C and in other assemblers, and not here", "write `89`"),
+            (
+                "r0 = 089\nexit",
+                "4:6",
+                "`089` is octal in C and in other assemblers, and not here",
+                "write `89`",
+            ),
         ],
         around,
     );
@@ -147,7 +190,12 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
 fn what_is_hardly_meant_is_assembled_with_a_warning() {
     check(
         &[
-            ("w0 >>= 32\nexit", "4:1", "the verifier refuses a shift by 32", "32 bits are shifted by 0 to 31"),
+            (
+                "w0 >>= 32\nexit",
+                "4:1",
+                "the verifier refuses a shift by 32",
+                "32 bits are shifted by 0 to 31",
+            ),
             ("r0 %= 0\nexit", "4:1", "the verifier refuses a division by 0", ""),
             (
                 "*(u8 *)(r10 -1) = 300\nexit",
@@ -256,13 +304,18 @@ fn mistakes_in_declarations_are_shown_where_they_are() {
 
 #[test]
 fn dialects_that_can_be_told_apart_are_read() {
-    let object = |text: &str| elf::assemble("main.s", text).unwrap_or_else(|errors| panic!("{errors}")).object;
+    let object = |text: &str| {
+        elf::assemble("main.s", text).unwrap_or_else(|errors| panic!("{errors}")).object
+    };
     let code = |text: &str| {
         let unit = elf::read(&object(text)).unwrap_or_else(|error| panic!("{error}"));
         bpf_asm::insn::encode(&unit.sections[0].code)
     };
     for (other, ours) in [
-        ("r1 = 5\n1: r1 += -1\nif r1 != 0 goto 1b\nexit", "r1 = 5\nx: r1 += -1\nif r1 != 0 goto x\nexit"),
+        (
+            "r1 = 5\n1: r1 += -1\nif r1 != 0 goto 1b\nexit",
+            "r1 = 5\nx: r1 += -1\nif r1 != 0 goto x\nexit",
+        ),
         // Each is the nearest.
         ("1: goto 1f\n1: goto 1b\n1: exit", "a: goto b\nb: goto b\nc: exit"),
         ("if (r1 s> 5) goto out\nout: exit", "if r1 s> 5 goto out\nout: exit"),
@@ -277,14 +330,18 @@ fn dialects_that_can_be_told_apart_are_read() {
     let names: Vec<(&str, Vec<&str>)> = unit
         .sections
         .iter()
-        .map(|section| (section.name.as_str(), section.functions.iter().map(|f| f.name.as_str()).collect()))
+        .map(|section| {
+            (section.name.as_str(), section.functions.iter().map(|f| f.name.as_str()).collect())
+        })
         .collect();
     assert_eq!(names, [("tc", vec!["a", "c"]), ("xdp", vec!["b"])]);
 }
 
 #[test]
 fn mistakes_in_the_language_of_gnu_as_are_shown_where_they_are() {
-    let program = |text: &str| format!("\t.section tc,\"ax\",@progbits\n\t.globl f\n\t.type f,@function\nf:\n{text}");
+    let program = |text: &str| {
+        format!("\t.section tc,\"ax\",@progbits\n\t.globl f\n\t.type f,@function\nf:\n{text}")
+    };
     check(
         &[
             (
@@ -330,7 +387,12 @@ fn mistakes_in_the_language_of_gnu_as_are_shown_where_they_are() {
                 "the size of `f` is no number of bytes",
                 "write a number, or the difference of two labels of one section",
             ),
-            ("exit\n.type f,@thing", "6:10", "`thing` is no type; there are @function and @object", ""),
+            (
+                "exit\n.type f,@thing",
+                "6:10",
+                "`thing` is no type; there are @function and @object",
+                "",
+            ),
             ("exit\n.sectoin x", "6:1", "`.sectoin` is no directive", "did you mean `.section`?"),
             ("exit\n.data\n.long f-g", "7:7", "these are no two labels of one section", ""),
             ("r1 = w2\nr1 /= 0; exit", "6:1", "the verifier refuses a division by 0", ""),
@@ -343,8 +405,9 @@ fn mistakes_in_the_language_of_gnu_as_are_shown_where_they_are() {
 fn the_number_of_mistakes_costs_no_more_than_their_number() {
     // Each of as many labels could be meant by each of as many jumps.
     let text = |count: usize| {
-        let jumps: String =
-            (0..count).map(|n| format!("goto somewhere_else_{n}\nlabel_of_this_place_{n}:\n")).collect();
+        let jumps: String = (0..count)
+            .map(|n| format!("goto somewhere_else_{n}\nlabel_of_this_place_{n}:\n"))
+            .collect();
         around(&format!("{jumps}exit"))
     };
     let time = |count| {

@@ -59,16 +59,23 @@ fn a_called_function_is_moved_and_its_callers_still_find_it() {
     let names: Vec<(&str, Vec<(&str, usize)>)> = read
         .sections
         .iter()
-        .map(|section| (section.name.as_str(), section.functions.iter().map(|f| (f.name.as_str(), f.slot)).collect()))
+        .map(|section| {
+            (
+                section.name.as_str(),
+                section.functions.iter().map(|f| (f.name.as_str(), f.slot)).collect(),
+            )
+        })
         .collect();
     assert_eq!(names, [("xdp", vec![("main", 0)]), (".text", vec![("helper", 0), ("deeper", 3)])]);
-    let references: Vec<_> = read.sections[0].references.iter().map(|named| (named.slot, named.to.clone())).collect();
+    let references: Vec<_> =
+        read.sections[0].references.iter().map(|named| (named.slot, named.to.clone())).collect();
     let helper = || Target::Function("helper".into());
     assert_eq!(references, [(0, helper()), (1, helper()), (3, Target::Function("deeper".into()))]);
     // Inside a section a call is a distance.
     let text = text::disassemble(&read, &Style::default());
     assert!(text.contains("    call deeper\n"), "{text}");
     assert_eq!(there_and_back(&read), read);
-    let lines: Vec<(usize, u32)> = read.sections[1].lines.iter().map(|line| (line.slot, line.line)).collect();
+    let lines: Vec<(usize, u32)> =
+        read.sections[1].lines.iter().map(|line| (line.slot, line.line)).collect();
     assert_eq!(lines, [(0, 8), (1, 9), (2, 10), (3, 12), (4, 13)]);
 }

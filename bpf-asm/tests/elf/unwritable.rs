@@ -21,7 +21,10 @@ fn a_program_that_an_object_has_no_place_for_is_refused() {
     type Write = fn(&Builder);
     let programs: [(Write, &str); 5] = [
         (|b| drop(b.call(helper::trace_printk(b.string("x"), 2, 0, 0, 0))), "read-only data"),
-        (|b| drop(b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]))), "functions of the kernel"),
+        (
+            |b| drop(b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]))),
+            "functions of the kernel",
+        ),
         (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&ARENA).into()]))), "`map_extra`"),
         (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&OUTER).into()]))), "inner map"),
         (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&NODE).into()]))), "NUMA node"),
@@ -30,13 +33,18 @@ fn a_program_that_an_object_has_no_place_for_is_refused() {
         let b = Builder::new("missing");
         write(&b);
         b.ret(0);
-        let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+        let program =
+            b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
         let error = elf::unit("GPL", &[&program]).expect_err(what);
-        assert!(matches!(error, UnitError::Missing { .. }) && error.to_string().contains(what), "{error}");
+        assert!(
+            matches!(error, UnitError::Missing { .. }) && error.to_string().contains(what),
+            "{error}"
+        );
     }
     let b = Builder::new("other");
     b.ret(0);
-    let program = b.finish(ProgramType::Other { number: 99, attach_type: 0 }).expect("any number will do");
+    let program =
+        b.finish(ProgramType::Other { number: 99, attach_type: 0 }).expect("any number will do");
     let error = elf::unit("GPL", &[&program]).expect_err("libbpf knows no section");
     assert!(matches!(error, UnitError::Type { number: 99, .. }), "{error}");
 }
@@ -51,7 +59,11 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
             |e| matches!(e, WriteError::OutsideFunction { .. }),
             "write `.function NAME`",
         ),
-        (".section \"xdp\"\n.function a\n.function b\nexit", |e| matches!(e, WriteError::Empty { .. }), "`a`"),
+        (
+            ".section \"xdp\"\n.function a\n.function b\nexit",
+            |e| matches!(e, WriteError::Empty { .. }),
+            "`a`",
+        ),
         (
             ".section \"xdp\"\n.function a\ncall a\nexit",
             |e| matches!(e, WriteError::NoProgram { .. }),
@@ -62,8 +74,16 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
             |e| matches!(e, WriteError::Twice { .. }),
             "`x` is there twice",
         ),
-        (".section \"xdp\"\n.function \"a b\"\nexit", |e| matches!(e, WriteError::Name { .. }), "`a b`"),
-        (".section \".maps\"\n.function a\nexit", |e| matches!(e, WriteError::Section { .. }), "`.maps`"),
+        (
+            ".section \"xdp\"\n.function \"a b\"\nexit",
+            |e| matches!(e, WriteError::Name { .. }),
+            "`a b`",
+        ),
+        (
+            ".section \".maps\"\n.function a\nexit",
+            |e| matches!(e, WriteError::Section { .. }),
+            "`.maps`",
+        ),
         (
             ".section \"xdp\"\n.function a\ncall pc+1\nexit\nr0 = 0\nexit",
             |e| matches!(e, WriteError::Call { target: 2, .. }),
@@ -84,7 +104,11 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
             |e| matches!(e, WriteError::Value { .. }),
             "`x`",
         ),
-        (".section \"xdp\"\n.function a\nexit\n.byte 1, 2", |e| matches!(e, WriteError::Torn { .. }), "8 bytes"),
+        (
+            ".section \"xdp\"\n.function a\nexit\n.byte 1, 2",
+            |e| matches!(e, WriteError::Torn { .. }),
+            "8 bytes",
+        ),
     ];
     for (source, expected, says) in table {
         let error = elf::write(&assemble(source)).expect_err(source);
@@ -95,14 +119,21 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
 
 #[test]
 fn a_reference_to_nothing_is_refused() {
-    let mut unit =
-        assemble(".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x]\nexit");
-    for to in
-        [Target::Map("y".into()), Target::Map("a".into()), Target::Function("x".into()), Target::Map("license".into())]
-    {
+    let mut unit = assemble(
+        ".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x]\nexit",
+    );
+    for to in [
+        Target::Map("y".into()),
+        Target::Map("a".into()),
+        Target::Function("x".into()),
+        Target::Map("license".into()),
+    ] {
         unit.sections[0].references[0].to = to.clone();
         let error = elf::write(&unit).expect_err("there is no such map or function");
-        assert!(matches!(&error, WriteError::Unknown { at, .. } if at.slot == 0), "{to:?}: {error:?}");
+        assert!(
+            matches!(&error, WriteError::Unknown { at, .. } if at.slot == 0),
+            "{to:?}: {error:?}"
+        );
     }
 }
 
@@ -133,7 +164,10 @@ fn an_iterator_has_to_say_of_what() {
     drop(b.context::<bpf_asm::bpf_iter__sockmap>());
     b.ret(0);
     let program = b.finish(ProgramType::Iterator).expect("a program");
-    assert_eq!(elf::unit("GPL", &[&program]).expect("over a sockmap").sections[0].name, "iter/sockmap");
+    assert_eq!(
+        elf::unit("GPL", &[&program]).expect("over a sockmap").sections[0].name,
+        "iter/sockmap"
+    );
 }
 
 /// A few names, so that some of them meet.
@@ -144,14 +178,18 @@ fn name() -> impl Strategy<Value = String> {
 /// Loads, calls and returns, so that references meet what they can be on; and anything.
 fn slot() -> impl Strategy<Value = [u8; 8]> {
     let wide = (0..7u8).prop_map(|pseudo| [0x18, pseudo << 4 | 1, 0, 0, 0, 0, 0, 0]);
-    let call =
-        any::<i8>().prop_map(|to| [[0x85, 0x10, 0, 0], i32::from(to % 8).to_le_bytes()].concat().try_into().unwrap());
+    let call = any::<i8>().prop_map(|to| {
+        [[0x85, 0x10, 0, 0], i32::from(to % 8).to_le_bytes()].concat().try_into().unwrap()
+    });
     prop_oneof![wide, Just([0; 8]), call, Just([0x95, 0, 0, 0, 0, 0, 0, 0]), any::<[u8; 8]>()]
 }
 
 fn section() -> impl Strategy<Value = Section> {
-    let target =
-        prop_oneof![name().prop_map(Target::Map), name().prop_map(Target::Function), name().prop_map(Target::Kernel)];
+    let target = prop_oneof![
+        name().prop_map(Target::Map),
+        name().prop_map(Target::Function),
+        name().prop_map(Target::Kernel)
+    ];
     let parts = (
         name(),
         vec(slot(), 0..8),
@@ -162,27 +200,38 @@ fn section() -> impl Strategy<Value = Section> {
     parts.prop_map(|(name, code, functions, references, lines)| Section {
         name: name.clone(),
         code: decode(code.as_flattened()),
-        functions: functions.into_iter().map(|(name, slot)| Function { name, slot, context: None }).collect(),
+        functions: functions
+            .into_iter()
+            .map(|(name, slot)| Function { name, slot, context: None })
+            .collect(),
         references: references.into_iter().map(|(slot, to)| Reference { slot, to }).collect(),
         lines: lines
             .into_iter()
-            .map(|slot| Line { slot, file: name.clone(), line: u32::MAX, column: u32::MAX, text: String::new() })
+            .map(|slot| Line {
+                slot,
+                file: name.clone(),
+                line: u32::MAX,
+                column: u32::MAX,
+                text: String::new(),
+            })
             .collect(),
         found: None,
     })
 }
 
 fn map() -> impl Strategy<Value = Map> {
-    (name(), 0..4u32, 0..9u32, 0..9u32, any::<u32>()).prop_map(|(name, kind, key_size, value_size, max_entries)| Map {
-        name,
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags: 0,
-        key: None,
-        value: None,
-    })
+    (name(), 0..4u32, 0..9u32, 0..9u32, any::<u32>()).prop_map(
+        |(name, kind, key_size, value_size, max_entries)| Map {
+            name,
+            kind,
+            key_size,
+            value_size,
+            max_entries,
+            flags: 0,
+            key: None,
+            value: None,
+        },
+    )
 }
 
 proptest! {

@@ -1,7 +1,9 @@
 //! Whatever comes in, nothing panics, and bytes stay what they are.
 
 use bpf_asm::insn::{Decoded, Insn, decode, encode};
-use bpf_asm::text::{Function, Line, Map, Reference, Section, Style, Target, Unit, assemble, disassemble};
+use bpf_asm::text::{
+    Function, Line, Map, Reference, Section, Style, Target, Unit, assemble, disassemble,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -11,14 +13,23 @@ fn config() -> ProptestConfig {
 
 /// Bytes that are instructions more often than chance would have it.
 fn code() -> impl Strategy<Value = Vec<u8>> {
-    let opcodes = prop_oneof![any::<u8>(), Just(0x18), Just(0x05), Just(0x85), Just(0x15), Just(0xb7), Just(0xdb)];
+    let opcodes = prop_oneof![
+        any::<u8>(),
+        Just(0x18),
+        Just(0x05),
+        Just(0x85),
+        Just(0x15),
+        Just(0xb7),
+        Just(0xdb)
+    ];
     let registers = (0..12u8, 0..12u8).prop_map(|(src, dst)| src << 4 | dst);
     let offset = prop_oneof![Just(0i16), -6..6i16, any::<i16>()];
     let imm = prop_oneof![Just(0i32), -6..6i32, any::<i32>()];
     let slot = (opcodes, registers, offset, imm).prop_map(|(opcode, registers, offset, imm)| {
         [&[opcode, registers][..], &offset.to_le_bytes(), &imm.to_le_bytes()].concat()
     });
-    (vec(slot, 0..40), vec(any::<u8>(), 0..8)).prop_map(|(slots, rest)| [slots.concat(), rest].concat())
+    (vec(slot, 0..40), vec(any::<u8>(), 0..8))
+        .prop_map(|(slots, rest)| [slots.concat(), rest].concat())
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -27,34 +38,45 @@ fn name() -> impl Strategy<Value = String> {
 
 /// A unit whose references may be right or wrong.
 fn unit() -> impl Strategy<Value = Unit> {
-    let map = (name(), 0..40u32, any::<u32>(), any::<u32>()).prop_map(|(name, kind, size, entries)| Map {
-        name,
-        kind,
-        key_size: size,
-        value_size: 8,
-        max_entries: entries,
-        flags: size,
-        key: None,
-        value: None,
-    });
-    let target =
-        prop_oneof![name().prop_map(Target::Map), name().prop_map(Target::Function), name().prop_map(Target::Kernel)];
-    let section = (name(), code(), vec((name(), 0..60usize), 0..4), vec((0..60usize, target), 0..8), any::<String>());
+    let map =
+        (name(), 0..40u32, any::<u32>(), any::<u32>()).prop_map(|(name, kind, size, entries)| {
+            Map {
+                name,
+                kind,
+                key_size: size,
+                value_size: 8,
+                max_entries: entries,
+                flags: size,
+                key: None,
+                value: None,
+            }
+        });
+    let target = prop_oneof![
+        name().prop_map(Target::Map),
+        name().prop_map(Target::Function),
+        name().prop_map(Target::Kernel)
+    ];
+    let section = (
+        name(),
+        code(),
+        vec((name(), 0..60usize), 0..4),
+        vec((0..60usize, target), 0..8),
+        any::<String>(),
+    );
     let section = section.prop_map(|(name, bytes, functions, references, text)| {
-        let mut functions: Vec<Function> =
-            functions.into_iter().map(|(name, slot)| Function { name, slot, context: None }).collect();
+        let mut functions: Vec<Function> = functions
+            .into_iter()
+            .map(|(name, slot)| Function { name, slot, context: None })
+            .collect();
         functions.sort_by_key(|function| function.slot);
-        let mut references: Vec<Reference> = references.into_iter().map(|(slot, to)| Reference { slot, to }).collect();
+        let mut references: Vec<Reference> =
+            references.into_iter().map(|(slot, to)| Reference { slot, to }).collect();
         references.sort_by_key(|reference| reference.slot);
         let lines = vec![Line { slot: 0, file: text.clone(), line: 7, column: 0, text }];
         Section { name, code: decode(&bytes), functions, references, lines, found: None }
     });
-    (any::<Option<String>>(), vec(map, 0..3), vec(section, 0..3)).prop_map(|(license, maps, sections)| Unit {
-        license,
-        maps,
-        sections,
-        ..Unit::default()
-    })
+    (any::<Option<String>>(), vec(map, 0..3), vec(section, 0..3))
+        .prop_map(|(license, maps, sections)| Unit { license, maps, sections, ..Unit::default() })
 }
 
 /// Whether a unit's names are such that a text can have them all.
@@ -65,7 +87,13 @@ fn unambiguous(unit: &Unit) -> bool {
     };
     unique(unit.maps.iter().map(|map| &map.name).collect())
         && unique(unit.sections.iter().map(|section| &section.name).collect())
-        && unique(unit.sections.iter().flat_map(|section| &section.functions).map(|function| &function.name).collect())
+        && unique(
+            unit.sections
+                .iter()
+                .flat_map(|section| &section.functions)
+                .map(|function| &function.name)
+                .collect(),
+        )
 }
 
 proptest! {
@@ -101,8 +129,8 @@ proptest! {
                 }
                 prop_assert_eq!((&read.license, &read.maps), (&unit.license, &unit.maps));
             }
-            // Data of less than a slot is nothing that a text can go on after; names that are there twice are nothing
-            // that a text can tell apart.
+            // Data of less than a slot is nothing that a text can go on after; names that are there
+            // twice are nothing that a text can tell apart.
             Err(errors) => prop_assert!(!unambiguous(&unit), "{}\n{}", errors, text),
         }
     }
@@ -214,8 +242,8 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     match assemble("any.s", text) {
         Ok(unit) => {
             let again = disassemble(&unit, &Style::default());
-            let read =
-                assemble("again.s", &again).map_err(|errors| TestCaseError::fail(format!("{errors}\n{again}")))?;
+            let read = assemble("again.s", &again)
+                .map_err(|errors| TestCaseError::fail(format!("{errors}\n{again}")))?;
             for (read, unit) in read.sections.iter().zip(&unit.sections) {
                 prop_assert_eq!(encode(&read.code), encode(&unit.code), "{}", again);
                 prop_assert_eq!(&read.functions, &unit.functions);
@@ -227,7 +255,11 @@ fn check(text: &str) -> Result<(), TestCaseError> {
             for error in errors.errors() {
                 let line = lines.get(error.line - 1).copied();
                 prop_assert_eq!(line, Some(error.text.as_str()));
-                prop_assert!(error.column + error.width - 1 <= error.text.chars().count() + 1, "{:?}", error);
+                prop_assert!(
+                    error.column + error.width - 1 <= error.text.chars().count() + 1,
+                    "{:?}",
+                    error
+                );
             }
             prop_assert!(errors.to_string().contains("any.s:") && !errors.render(true).is_empty());
         }

@@ -1,4 +1,5 @@
-//! Every form of instruction there is, found by asking the decoder about every combination of what makes a difference.
+//! Every form of instruction there is, found by asking the decoder about every combination of what
+//! makes a difference.
 
 use std::sync::LazyLock;
 
@@ -7,7 +8,8 @@ use bpf_asm::insn::{Decoded, Insn, decode};
 /// Offsets: none, the sub-codes, small ones, and the ends of the range.
 const OFFSETS: [i16; 10] = [0, 1, -1, 8, 16, 32, 7, -8, i16::MIN, i16::MAX];
 
-/// Immediates: none, the sub-codes of atomics and byte orders, small ones, and the ends of the range.
+/// Immediates: none, the sub-codes of atomics and byte orders, small ones, and the ends of the
+/// range.
 const IMMEDIATES: [i32; 26] = [
     0,
     1,

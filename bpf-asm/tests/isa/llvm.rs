@@ -1,11 +1,13 @@
-//! LLVM as the outside judge, both ways: what it assembles from our text, and what we assemble from its.
+//! LLVM as the outside judge, both ways: what it assembles from our text, and what we assemble from
+//! its.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use bpf_asm::insn::{
-    Atomic, AtomicOp, Call, Decoded, Insn, Isa, JumpLong, Packet, Register, Wide, WideSource, decode, encode,
+    Atomic, AtomicOp, Call, Decoded, Insn, Isa, JumpLong, Packet, Register, Wide, WideSource,
+    decode, encode,
 };
 use bpf_asm::text::assemble;
 
@@ -18,7 +20,8 @@ const LLVM: std::ops::RangeInclusive<u32> = 22..=40;
 fn tool(name: &str) -> String {
     for version in LLVM {
         let tool = format!("{name}-{version}");
-        if Command::new(&tool).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        if Command::new(&tool).arg("--version").output().is_ok_and(|output| output.status.success())
+        {
             return tool;
         }
     }
@@ -30,7 +33,12 @@ fn tool(name: &str) -> String {
 }
 
 fn run(command: &mut Command, input: &[u8]) -> (bool, String, String) {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start");
     let mut stdin = child.stdin.take().expect("a pipe");
     let output = std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input).expect("write what is to be assembled"));
@@ -40,16 +48,22 @@ fn run(command: &mut Command, input: &[u8]) -> (bool, String, String) {
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
-/// What llvm-mc makes of each line; `None` for one that it refuses, or that is none without a linker.
+/// What llvm-mc makes of each line; `None` for one that it refuses, or that is none without a
+/// linker.
 fn llvm_assembles(lines: &[String], version: Isa) -> Vec<Option<Vec<u8>>> {
     let (mc, version) = (tool("llvm-mc"), format!("-mcpu={version}"));
-    let mc = |input: &str| run(Command::new(&mc).args(["-triple=bpfel", &version, "-show-encoding"]), input.as_bytes());
-    // It tells all lines that it refuses at once, but assembles nothing beside them: a second run is without them.
+    let mc = |input: &str| {
+        run(Command::new(&mc).args(["-triple=bpfel", &version, "-show-encoding"]), input.as_bytes())
+    };
+    // It tells all lines that it refuses at once, but assembles nothing beside them: a second run
+    // is without them.
     let (_, _, errors) = mc(&lines.join("\n"));
     let refused: Vec<usize> = errors
         .lines()
         .filter(|line| line.contains(": error: "))
-        .map(|line| line.split(':').nth(1).and_then(|number| number.parse().ok()).expect("a line number"))
+        .map(|line| {
+            line.split(':').nth(1).and_then(|number| number.parse().ok()).expect("a line number")
+        })
         .collect();
     let taken: Vec<&str> = lines
         .iter()
@@ -59,15 +73,18 @@ fn llvm_assembles(lines: &[String], version: Isa) -> Vec<Option<Vec<u8>>> {
         .collect();
     let (success, output, errors) = mc(&taken.join("\n"));
     assert!(success, "{errors}");
-    let encodings = output.lines().filter_map(|line| line.split_once("# encoding: [")).map(|(_, bytes)| {
-        let bytes = bytes.trim_end_matches(']').split(',');
-        // What a symbol stands for is no byte yet.
-        bytes.map(|byte| u8::from_str_radix(byte.strip_prefix("0x")?, 16).ok()).collect()
-    });
+    let encodings =
+        output.lines().filter_map(|line| line.split_once("# encoding: [")).map(|(_, bytes)| {
+            let bytes = bytes.trim_end_matches(']').split(',');
+            // What a symbol stands for is no byte yet.
+            bytes.map(|byte| u8::from_str_radix(byte.strip_prefix("0x")?, 16).ok()).collect()
+        });
     let encodings: Vec<Option<Vec<u8>>> = encodings.collect();
     assert_eq!(encodings.len(), taken.len());
     let mut encodings = encodings.into_iter();
-    (1..=lines.len()).map(|number| if refused.contains(&number) { None } else { encodings.next().flatten() }).collect()
+    (1..=lines.len())
+        .map(|number| if refused.contains(&number) { None } else { encodings.next().flatten() })
+        .collect()
 }
 
 /// What llvm-objdump writes for each piece of code, with its number and its bytes before it.
@@ -80,12 +97,16 @@ fn llvm_disassembles(pieces: &[Vec<u8>]) -> Vec<String> {
         text.push_str(&format!(".byte {}\n", bytes.join(",")));
     }
     let mut mc = Command::new(tool("llvm-mc"));
-    let (success, _, errors) = run(mc.args(["-triple=bpfel", "-filetype=obj", "-o"]).arg(&object), text.as_bytes());
+    let (success, _, errors) =
+        run(mc.args(["-triple=bpfel", "-filetype=obj", "-o"]).arg(&object), text.as_bytes());
     assert!(success, "{errors}");
     let mut objdump = Command::new(tool("llvm-objdump"));
     let (success, output, errors) = run(objdump.args(["-d", "--mcpu=v4"]).arg(&object), &[]);
     assert!(success, "{errors}");
-    let lines = output.lines().filter(|line| line.contains(":\t")).filter(|line| !line.contains("file format"));
+    let lines = output
+        .lines()
+        .filter(|line| line.contains(":\t"))
+        .filter(|line| !line.contains("file format"));
     lines.map(str::to_owned).collect()
 }
 
@@ -97,13 +118,17 @@ fn llvm_spelling(insn: &Insn) -> Result<String, &'static str> {
         // It counts slots without naming the place that they are counted from.
         Insn::Jump(_) | Insn::JumpIf(_) | Insn::MayGoto(_) => ours.replace("goto pc", "goto "),
         Insn::JumpLong(JumpLong { offset }) if i16::try_from(offset).is_err() => {
-            return Err("its parser takes no more than 16 bits, also for gotol; longer jumps need a label");
+            return Err(
+                "its parser takes no more than 16 bits, also for gotol; longer jumps need a label",
+            );
         }
         Insn::JumpLong(_) => ours.replace("gotol pc", "gotol "),
         // It knows helpers by number alone.
         Insn::Call(Call::Helper { id }) => format!("call {id}"),
         Insn::Call(Call::Local { .. } | Call::Kernel { .. }) => {
-            return Err("its parser makes a helper's call of every number; others need a symbol and a relocation");
+            return Err(
+                "its parser makes a helper's call of every number; others need a symbol and a relocation",
+            );
         }
         // Since v3 it names the lower half where 32 bits or less are moved.
         Insn::LoadAcquire(load) if load.size.bytes() < 8 => ours.replacen('r', "w", 1),
@@ -165,14 +190,17 @@ fn llvm_assembles_our_text_to_our_bytes() {
             Err(reason) => *silent.entry(reason).or_default() += 1,
         }
     }
-    for ((line, theirs), (ours, insn)) in lines.iter().zip(llvm_assembles(&lines, Isa::V4)).zip(&expected) {
+    for ((line, theirs), (ours, insn)) in
+        lines.iter().zip(llvm_assembles(&lines, Isa::V4)).zip(&expected)
+    {
         assert_eq!(theirs.as_ref(), Some(*ours), "`{line}`, which we write `{insn}`");
     }
     println!("{} forms agree; {silent:#?}", lines.len());
     assert!(lines.len() > 20_000 && silent.len() == 4);
 }
 
-/// LLVM's parser takes more than its compiler writes for a version, but never less than we say the version has.
+/// LLVM's parser takes more than its compiler writes for a version, but never less than we say the
+/// version has.
 #[test]
 fn llvm_takes_what_we_say_a_version_has() {
     for version in [Isa::V1, Isa::V2, Isa::V3] {
@@ -189,8 +217,12 @@ fn llvm_takes_what_we_say_a_version_has() {
 /// What LLVM writes of a form says less than the form.
 fn llvm_leaves_out(insn: &Insn) -> Option<&'static str> {
     match insn {
-        Insn::Packet(Packet { index: Some(_), offset, .. }) if *offset != 0 => Some("the offset beside a register"),
-        Insn::Call(Call::Kernel { btf, .. }) if *btf != 0 => Some("the BTF that a kernel function is in"),
+        Insn::Packet(Packet { index: Some(_), offset, .. }) if *offset != 0 => {
+            Some("the offset beside a register")
+        }
+        Insn::Call(Call::Kernel { btf, .. }) if *btf != 0 => {
+            Some("the BTF that a kernel function is in")
+        }
         Insn::Wide(wide) if !matches!(wide.source, WideSource::Imm(_)) && halves(insn).2 != 0 => {
             Some("the upper half of what is no number")
         }
@@ -219,15 +251,22 @@ fn we_assemble_what_llvm_writes_to_its_bytes() {
     assert!(left_out > 0 && left_out < 2000, "{left_out}");
 }
 
-/// What verifiers refuse, LLVM reads: it does not look at fields that have to be zero. Beside that it knows no opcode that
-/// is data to us.
+/// What verifiers refuse, LLVM reads: it does not look at fields that have to be zero. Beside that
+/// it knows no opcode that is data to us.
 #[test]
 fn llvm_knows_no_opcode_that_we_do_not() {
     let mut data: Vec<Vec<u8>> = Vec::new();
     for opcode in 0..=255u8 {
         for src in 0..11u8 {
             for offset in [0u8, 1, 8, 16, 32] {
-                for imm in [[0u8; 4], [16, 0, 0, 0], [1, 1, 0, 0], [0x51, 0, 0, 0], [0, 1, 0, 0], [0x10, 1, 0, 0]] {
+                for imm in [
+                    [0u8; 4],
+                    [16, 0, 0, 0],
+                    [1, 1, 0, 0],
+                    [0x51, 0, 0, 0],
+                    [0, 1, 0, 0],
+                    [0x10, 1, 0, 0],
+                ] {
                     let slot = [&[opcode, src << 4 | 1, offset, 0][..], &imm].concat();
                     let wide = if opcode == 0x18 { [slot, vec![0; 8]].concat() } else { slot };
                     if !matches!(decode(&wide)[..], [Decoded::Insn(_)]) {
@@ -240,10 +279,14 @@ fn llvm_knows_no_opcode_that_we_do_not() {
     let lines = llvm_disassembles(&data);
     let mut ignored = 0;
     for line in lines.iter().filter(|line| !line.contains("<unknown>")) {
-        // The same text without what LLVM did not look at is an instruction of ours, with the same opcode.
+        // The same text without what LLVM did not look at is an instruction of ours, with the same
+        // opcode.
         match assemble("llvm.s", line) {
             Ok(_) => ignored += 1,
-            Err(errors) => assert!(KNOWN_TO_LLVM_ALONE.iter().any(|known| line.contains(known)), "{line}\n{errors}"),
+            Err(errors) => assert!(
+                KNOWN_TO_LLVM_ALONE.iter().any(|known| line.contains(known)),
+                "{line}\n{errors}"
+            ),
         }
     }
     assert!(ignored > 1000, "{ignored}");
@@ -259,10 +302,18 @@ const DIFFERENT: [(&str, Option<&str>, &str); 17] = [
     ("if r1 == r2 goto pc-3", Some("if r1 == r2 goto -3"), "the same"),
     ("gotol pc+70000", None, "LLVM's parser takes 16 bits; its printer writes all 32"),
     ("may_goto pc+3", Some("may_goto +3"), "the kernel names what it counts from"),
-    ("call bpf_map_lookup_elem#1", Some("call 1"), "LLVM does not know helpers by name, and takes the # for a comment"),
+    (
+        "call bpf_map_lookup_elem#1",
+        Some("call 1"),
+        "LLVM does not know helpers by name, and takes the # for a comment",
+    ),
     ("call pc+5", None, "LLVM takes every number for a helper's"),
     ("call kernel-function#7", None, "LLVM makes these from symbols only"),
-    ("r1 = load_acquire((u32 *)(r2 +8))", Some("w1 = load_acquire((u32 *)(r2 +8))"), "LLVM names the half that counts"),
+    (
+        "r1 = load_acquire((u32 *)(r2 +8))",
+        Some("w1 = load_acquire((u32 *)(r2 +8))"),
+        "LLVM names the half that counts",
+    ),
     ("store_release((u8 *)(r1 +8), r2)", Some("store_release((u8 *)(r1 +8), w2)"), "the same"),
     ("lock *(u32 *)(r1 +8) |= r2", Some("lock *(u32 *)(r1 +8) |= w2"), "the same"),
     (
@@ -270,12 +321,28 @@ const DIFFERENT: [(&str, Option<&str>, &str); 17] = [
         Some("r2 = atomic_fetch_add((u64 *)(r1 +8), r2)"),
         "LLVM has one name for both sizes",
     ),
-    ("r2 = atomic64_xchg((u64 *)(r1 +8), r2)", Some("r2 = xchg_64(r1 +8, r2)"), "names of LLVM's own"),
-    ("r0 = atomic_cmpxchg((u32 *)(r1 +8), r0, r2)", Some("w0 = cmpxchg32_32(r1 +8, w0, w2)"), "names of LLVM's own"),
+    (
+        "r2 = atomic64_xchg((u64 *)(r1 +8), r2)",
+        Some("r2 = xchg_64(r1 +8, r2)"),
+        "names of LLVM's own",
+    ),
+    (
+        "r0 = atomic_cmpxchg((u32 *)(r1 +8), r0, r2)",
+        Some("w0 = cmpxchg32_32(r1 +8, w0, w2)"),
+        "names of LLVM's own",
+    ),
     ("r0 = *(u8 *)skb[r1 + 3]", None, "LLVM has no offset beside the register"),
-    ("r1 = map[fd:3]", Some("ld_pseudo r1, 1, 3"), "LLVM has one word for all loads of 64 bits that are no number"),
+    (
+        "r1 = map[fd:3]",
+        Some("ld_pseudo r1, 1, 3"),
+        "LLVM has one word for all loads of 64 bits that are no number",
+    ),
     ("r1 = map[fd:3][0]+8", None, "that word has no upper half"),
-    ("r1 = 0xffffffff", None, "LLVM wants `ll` where a number needs it; we add it where the number leaves no choice"),
+    (
+        "r1 = 0xffffffff",
+        None,
+        "LLVM wants `ll` where a number needs it; we add it where the number leaves no choice",
+    ),
 ];
 
 #[test]
@@ -283,9 +350,14 @@ fn each_disagreement_with_llvm_still_holds() {
     for (ours, theirs, why) in DIFFERENT {
         let unit = assemble("ours.s", ours).unwrap_or_else(|errors| panic!("{errors}"));
         let bytes = encode(&unit.sections[0].code);
-        let lines: Vec<String> = [Some(ours), theirs].into_iter().flatten().map(str::to_owned).collect();
+        let lines: Vec<String> =
+            [Some(ours), theirs].into_iter().flatten().map(str::to_owned).collect();
         let assembled = llvm_assembles(&lines, Isa::V4);
-        assert_ne!(assembled[0].as_ref(), Some(&bytes), "LLVM reads `{ours}` by now; it did not, since {why}");
+        assert_ne!(
+            assembled[0].as_ref(),
+            Some(&bytes),
+            "LLVM reads `{ours}` by now; it did not, since {why}"
+        );
         if let Some(theirs) = theirs {
             assert_eq!(assembled[1].as_ref(), Some(&bytes), "`{theirs}`");
         }

@@ -28,8 +28,14 @@ fn other_spellings_are_the_same_instruction() {
         ("*(u32 *)(r1 + 0x8) = w2", "*(u32 *)(r1 +8) = r2"),
         ("*(u32 *)(r1 +8) = 0xffffffff", "*(u32 *)(r1 +8) = -1"),
         ("lock *(u32 *)(r1 + 0x0) += w2", "lock *(u32 *)(r1 +0) += r2"),
-        ("w2 = atomic_fetch_add((u32 *)(r1 + 0x0), w2)", "r2 = atomic_fetch_add((u32 *)(r1 +0), r2)"),
-        ("r2 = atomic_fetch_or((u64 *)(r1 + 0x0), r2)", "r2 = atomic64_fetch_or((u64 *)(r1 +0), r2)"),
+        (
+            "w2 = atomic_fetch_add((u32 *)(r1 + 0x0), w2)",
+            "r2 = atomic_fetch_add((u32 *)(r1 +0), r2)",
+        ),
+        (
+            "r2 = atomic_fetch_or((u64 *)(r1 + 0x0), r2)",
+            "r2 = atomic64_fetch_or((u64 *)(r1 +0), r2)",
+        ),
         ("r2 = xchg_64(r1 + 0x8, r2)", "r2 = atomic64_xchg((u64 *)(r1 +8), r2)"),
         ("w2 = xchg32_32(r1 - 0x8, w2)", "r2 = atomic_xchg((u32 *)(r1 -8), r2)"),
         ("r0 = cmpxchg_64(r1 + 0x8, r0, r2)", "r0 = atomic64_cmpxchg((u64 *)(r1 +8), r0, r2)"),
@@ -119,17 +125,27 @@ fn names_stand_for_distances() {
         "exit",
     ];
     assert_eq!(code, expected);
-    let functions: Vec<(&str, usize)> =
-        unit.sections[0].functions.iter().map(|function| (function.name.as_str(), function.slot)).collect();
+    let functions: Vec<(&str, usize)> = unit.sections[0]
+        .functions
+        .iter()
+        .map(|function| (function.name.as_str(), function.slot))
+        .collect();
     assert_eq!(functions, [("first", 0), ("helper", 8)]);
     let named = |section: usize| -> Vec<(usize, &Target)> {
-        unit.sections[section].references.iter().map(|reference| (reference.slot, &reference.to)).collect()
+        unit.sections[section]
+            .references
+            .iter()
+            .map(|reference| (reference.slot, &reference.to))
+            .collect()
     };
     assert_eq!(named(0), [(5, &Target::Function("second".to_owned()))]);
     assert_eq!(named(1), [(0, &Target::Function("helper".to_owned()))]);
     // Where instructions come from.
     let line = &unit.sections[1].lines[1];
-    assert_eq!((line.slot, line.file.as_str(), line.line, line.text.as_str()), (1, "test.s", 19, "call \"second\""));
+    assert_eq!(
+        (line.slot, line.file.as_str(), line.line, line.text.as_str()),
+        (1, "test.s", 19, "call \"second\"")
+    );
 }
 
 #[test]
@@ -155,8 +171,11 @@ fn maps_and_kernel_functions_are_named_where_they_are_declared() {
         .map(|map| (&*map.name, map.kind, map.key_size, map.value_size, map.max_entries, map.flags))
         .collect();
     assert_eq!(maps, [("counts", 6, 4, 16, 3, 1024), ("odd name", 27, 0, 0, 4096, 0)]);
-    let references: Vec<_> =
-        unit.sections[0].references.iter().map(|reference| (reference.slot, reference.to.clone())).collect();
+    let references: Vec<_> = unit.sections[0]
+        .references
+        .iter()
+        .map(|reference| (reference.slot, reference.to.clone()))
+        .collect();
     let counts = Target::Map("counts".to_owned());
     assert_eq!(
         references,
@@ -194,7 +213,11 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         ("lock *(u16 *)(r2 +8) += r1", "1:8: atomic operations work on u32 or u64", ""),
         ("r3 = atomic64_fetch_add((u64 *)(r1 +0), r2)", "1:1: what was there goes into r2", ""),
         ("r2 = atomic64_fetch_add((u32 *)(r1 +0), r2)", "1:25: the name says another size", ""),
-        ("r2 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)", "1:39: the instruction compares with r0", ""),
+        (
+            "r2 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)",
+            "1:39: the instruction compares with r0",
+            "",
+        ),
         ("r1 = be16 r2", "1:11: bytes are ordered in their place", "`r1 = be16 r1`"),
         ("w1 = be16 w1", "1:1: byte order is changed in whole registers", "`r1 = be16 r1`"),
         ("w1 = (s32)w2", "1:7: `s32` cannot be extended here", ""),
@@ -211,7 +234,11 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         ("call bpf_map_lookup_elem#2", "1:26: `bpf_map_lookup_elem` is helper 1, not 2", ""),
         ("call mine", "1:6: there is no function `mine`", "declare it by `.extern mine`"),
         ("r1 = map[name:counts]", "1:15: there is no map `counts`", ".map counts"),
-        (".map counts array entries=1\nr1 = map[name:count]", "2:15: there is no map `count`", "`counts`"),
+        (
+            ".map counts array entries=1\nr1 = map[name:count]",
+            "2:15: there is no map `count`",
+            "`counts`",
+        ),
         (".map c aray", "1:8: `aray` is no kind of map", "`array`"),
         (".map c array keys=4", "1:14: a map has no `keys`", ""),
         (".map c array key=99999999999", "1:18: a number of up to 32 bits", ""),
@@ -222,7 +249,11 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         (".license", "1:9: the licence", ""),
         (".license \"GPL", "1:10: the quotes are not closed", ""),
         ("exit\n.minimum v2", "2:1: the minimum is stated before", ""),
-        (".minimum v2\nif w1 == w2 goto x\nx:", "2:1: `if w1 == w2 goto pc+0` needs Linux 5.1 (v3)", "older"),
+        (
+            ".minimum v2\nif w1 == w2 goto x\nx:",
+            "2:1: `if w1 == w2 goto pc+0` needs Linux 5.1 (v3)",
+            "older",
+        ),
         (
             ".minimum 6.5\nr1 = (s8)r2",
             "2:1: `r1 = (s8)r2` needs Linux 6.6 (v4), and the stated minimum is Linux 6.5",
@@ -236,7 +267,11 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         ("bpf_loop", "1:1: `bpf_loop` is no instruction", "`call bpf_loop`"),
         ("r1 = 5x", "1:6: `5x` is neither a number nor a name", "decimal"),
         ("r1 = é", "1:6: `é` has no meaning here", ""),
-        ("(bf) r1 = 5", "1:6: the opcode before this is bf, but this has b7", "leave the opcode out"),
+        (
+            "(bf) r1 = 5",
+            "1:6: the opcode before this is bf, but this has b7",
+            "leave the opcode out",
+        ),
         ("ld_pseudo r1, 7, 5", "1:15: a load of this kind does not exist", ""),
         ("ld_pseudo r1, 1, 0x100000005", "1:15: a load of this kind does not exist", ""),
     ];
@@ -244,13 +279,17 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
         let errors = assemble("test.s", text).expect_err(text);
         let [error] = errors.errors() else { panic!("{text}: {errors}") };
         assert!(error.to_string().starts_with(place), "{text}:\n{error}, not\n{place}");
-        assert!(hint.is_empty() || error.hint.as_ref().is_some_and(|found| found.contains(hint)), "{text}: {error:?}");
+        assert!(
+            hint.is_empty() || error.hint.as_ref().is_some_and(|found| found.contains(hint)),
+            "{text}: {error:?}"
+        );
     }
 }
 
 #[test]
 fn all_errors_are_shown_at_once_as_compilers_show_them() {
-    let errors = assemble("prog.s", "\tr1 = w2 ; wrong\n    exit\ncall bpf_map_lokup_elem\n").unwrap_err();
+    let errors =
+        assemble("prog.s", "\tr1 = w2 ; wrong\n    exit\ncall bpf_map_lokup_elem\n").unwrap_err();
     let expected = "\
 error: both sides have to have the same width
  --> prog.s:1:7
@@ -279,7 +318,10 @@ fn a_function_may_have_the_name_of_a_helper_or_register_and_be_told_apart() {
     let code = encode(&unit.sections[0].code);
     assert_eq!(code[..16], [0x85, 0x10, 0, 0, 4, 0, 0, 0, 0x85, 0, 0, 0, 181, 0, 0, 0]);
     let again = disassemble(&unit, &Style::default());
-    assert!(again.contains("call \"bpf_loop\"\n") && again.contains("call bpf_loop#181\n"), "{again}");
+    assert!(
+        again.contains("call \"bpf_loop\"\n") && again.contains("call bpf_loop#181\n"),
+        "{again}"
+    );
     assert!(again.contains("subprog[\"r7\"]") && again.contains(".function \"r7\""), "{again}");
     let read = assemble("again.s", &again).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(encode(&read.sections[0].code), code);

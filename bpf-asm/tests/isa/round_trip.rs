@@ -46,10 +46,16 @@ fn every_form_comes_back_from_its_bytes_and_from_its_text() {
     let assembled = encode(&unit.sections[0].code);
     if let Some(wrong) = assembled.iter().zip(&expected).position(|(a, b)| a != b) {
         let slot = wrong / 8 * 8;
-        panic!("slot {}: {:02x?} became {:02x?}", slot / 8, &expected[slot..slot + 8], &assembled[slot..slot + 8]);
+        panic!(
+            "slot {}: {:02x?} became {:02x?}",
+            slot / 8,
+            &expected[slot..slot + 8],
+            &assembled[slot..slot + 8]
+        );
     }
     assert_eq!(assembled.len(), expected.len());
-    // The opcodes of RFC 9669's appendix, and those of later kernels: what the decoder must not forget.
+    // The opcodes of RFC 9669's appendix, and those of later kernels: what the decoder must not
+    // forget.
     let alu = 2 * (12 * 2 + 1) + 3;
     let jump = 2 * 11 * 2 + 7;
     let memory = 4 + 3 + 4 + 4 + 4 + 6;
@@ -69,7 +75,9 @@ fn a_disassembly_with_labels_gives_the_same_bytes_in_every_style() {
             bytes.extend(form);
         }
     });
-    for (slots, raw, lines) in [(false, false, false), (true, false, true), (true, true, true), (false, true, false)] {
+    for (slots, raw, lines) in
+        [(false, false, false), (true, false, true), (true, true, true), (false, true, false)]
+    {
         let style = Style { slots, bytes: raw, lines };
         let text = disassemble(&Unit::from_bytes(&bytes), &style);
         assert!(text.contains("goto L") && text.contains("L1:") && text.contains(".byte"));

@@ -1,14 +1,16 @@
-//! Whatever is asked of a builder, it answers with a program or with errors; and a program it gives out reads nothing that
-//! a call has destroyed.
+//! Whatever is asked of a builder, it answers with a program or with errors; and a program it gives
+//! out reads nothing that a call has destroyed.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use bpf_asm::insn::{
-    Alu, AluOp, Call as CallInsn, Decoded, Extension, Insn, PacketSize, Register, Source, Width, decode,
+    Alu, AluOp, Call as CallInsn, Decoded, Extension, Insn, PacketSize, Register, Source, Width,
+    decode,
 };
 use bpf_asm::{
-    Arg, Builder, Call, Condition, EndianBits, Fetch, KernelField, Label, Operand, ProgramType, Ptr, Reg, Slot,
+    Arg, Builder, Call, Condition, EndianBits, Fetch, KernelField, Label, Operand, ProgramType,
+    Ptr, Reg, Slot,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -48,7 +50,8 @@ fn condition(kind: usize, value: &Reg, number: i64) -> Condition {
     }
 }
 
-/// Writes a few lines; `wild` chooses from all that a builder can do, and not only from what is seldom refused.
+/// Writes a few lines; `wild` chooses from all that a builder can do, and not only from what is
+/// seldom refused.
 fn write(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: usize) {
     for _ in 0..choices.of(if depth == 0 { 30 } else { 8 }) {
         step(b, held, choices, wild, depth);
@@ -65,8 +68,11 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
         }
         3 => drop(take(&mut held.values, n)),
         4 => {
-            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { return };
-            let right = if choices.of(2) == 0 { Operand::from(right) } else { Operand::from(number) };
+            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else {
+                return;
+            };
+            let right =
+                if choices.of(2) == 0 { Operand::from(right) } else { Operand::from(number) };
             match choices.of(8) {
                 0 => left.add(right),
                 1 => left.sub32(right),
@@ -79,17 +85,21 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             }
         }
         5 => {
-            let args =
-                (0..choices.of(if wild { 8 } else { 4 })).map(|n| pick(&held.values, n).map_or(n.into(), Arg::from));
+            let args = (0..choices.of(if wild { 8 } else { 4 }))
+                .map(|n| pick(&held.values, n).map_or(n.into(), Arg::from));
             let args: Vec<Arg> = args.collect();
             held.values.push(b.call(Call::raw(7, args)));
         }
         6 if depth < 3 => {
             let Some(value) = pick(&held.values, n) else { return };
-            b.when(condition(choices.of(6), value, number), || write(b, held, choices, wild, depth + 1));
+            b.when(condition(choices.of(6), value, number), || {
+                write(b, held, choices, wild, depth + 1)
+            });
         }
         7 if depth < 3 => {
-            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { return };
+            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else {
+                return;
+            };
             let condition = left.lt(right);
             let both = RefCell::new((held, choices));
             let branch = || {
@@ -99,10 +109,17 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             b.when_else(condition, branch, branch);
         }
         8 => {
-            let (Some(base), Some(value)) = (take(&mut held.values, n), take(&mut held.values, m)) else { return };
+            let (Some(base), Some(value)) = (take(&mut held.values, n), take(&mut held.values, m))
+            else {
+                return;
+            };
             let base: Ptr<Pair> = base.cast();
             held.values.push(b.compare_exchange(base.at(Pair::b), 1, &value));
-            held.values.push(b.fetch(Fetch::Add, base.offset::<u64>(if wild { number } else { 0 }), value));
+            held.values.push(b.fetch(
+                Fetch::Add,
+                base.offset::<u64>(if wild { number } else { 0 }),
+                value,
+            ));
         }
         9 => held.values.push(b.context::<Pair>().into_reg()),
         10 => {
@@ -121,7 +138,8 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
         12 => {
             let Some(base) = take(&mut held.values, n) else { return };
             let base: Ptr<Pair> = base.cast();
-            let bitfield = (choices.of(2) == 0).then_some((choices.of(256) as u8, choices.of(256) as u8));
+            let bitfield =
+                (choices.of(2) == 0).then_some((choices.of(256) as u8, choices.of(256) as u8));
             let field = KernelField {
                 structure: 0,
                 offset: number as u32,
@@ -151,7 +169,9 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             b.jump(label);
         }
         19 => {
-            let (Some(value), Some(label)) = (pick(&held.values, n), pick(&held.labels, m)) else { return };
+            let (Some(value), Some(label)) = (pick(&held.values, n), pick(&held.labels, m)) else {
+                return;
+            };
             b.jump_if(condition(choices.of(6), value, number), label);
         }
         20 if depth < 3 => {
@@ -163,8 +183,11 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             held.functions.push(function);
         }
         21 => {
-            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else { return };
-            // A value that is made on some paths only is nobody's to the builder, but its register can be named.
+            let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else {
+                return;
+            };
+            // A value that is made on some paths only is nobody's to the builder, but its register
+            // can be named.
             held.raw = true;
             let (dst, src) = (left.register(), Source::Reg(right.register()));
             b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Xor, dst, src }));
@@ -191,11 +214,16 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             held.values.push(b.call(Call::named("kernel", vec![function.into(), number.into()])));
         }
         24 if wild => {
-            let word = u64::from(choices.number() as u32) | u64::from(choices.number() as u32) << 32;
+            let word =
+                u64::from(choices.number() as u32) | u64::from(choices.number() as u32) << 32;
             for piece in decode(&word.to_ne_bytes()) {
                 if let Decoded::Insn(insn) = piece {
                     held.raw = true;
-                    if choices.of(2) == 0 { b.emit(insn) } else { held.values.push(b.emit_value(insn)) }
+                    if choices.of(2) == 0 {
+                        b.emit(insn)
+                    } else {
+                        held.values.push(b.emit_value(insn))
+                    }
                 }
             }
         }
@@ -206,14 +234,18 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
     }
 }
 
-/// Whether no line reads a register that some path leaves without content: not written yet, or lost in a call.
+/// Whether no line reads a register that some path leaves without content: not written yet, or lost
+/// in a call.
 fn reads_only_what_is_there(insns: &[(usize, Insn)]) -> Result<(), String> {
-    let lines: HashMap<i64, usize> = insns.iter().enumerate().map(|(line, (slot, _))| (*slot as i64, line)).collect();
+    let lines: HashMap<i64, usize> =
+        insns.iter().enumerate().map(|(line, (slot, _))| (*slot as i64, line)).collect();
     // What every path brings along, a bit for each register; at first r1 and r10.
     let mut known: Vec<Option<u16>> = vec![None; insns.len()];
     let mut waiting = vec![(0i64, 0b100_0000_0010u16)];
     while let Some((slot, brought)) = waiting.pop() {
-        let Some(&line) = lines.get(&slot) else { return Err(format!("runs to {slot}, where nothing is")) };
+        let Some(&line) = lines.get(&slot) else {
+            return Err(format!("runs to {slot}, where nothing is"));
+        };
         let agreed = known[line].map_or(brought, |known| known & brought);
         if known[line] == Some(agreed) {
             continue;
@@ -225,12 +257,15 @@ fn reads_only_what_is_there(insns: &[(usize, Insn)]) -> Result<(), String> {
             return Err(format!("{slot}: {insn} reads {missing}"));
         }
         let lost = if matches!(insn, Insn::Call(_) | Insn::Packet(_)) { 0b11_1111 } else { 0 };
-        let after = writes.iter().fold(agreed & !lost, |known, register| known | 1 << register.number());
+        let after =
+            writes.iter().fold(agreed & !lost, |known, register| known | 1 << register.number());
         let next = slot + insn.slots() as i64;
         match insn {
             Insn::Exit => {}
             Insn::Jump(jump) => waiting.push((next + i64::from(jump.offset), after)),
-            Insn::JumpIf(jump) => waiting.extend([(next, after), (next + i64::from(jump.offset), after)]),
+            Insn::JumpIf(jump) => {
+                waiting.extend([(next, after), (next + i64::from(jump.offset), after)])
+            }
             _ => waiting.push((next, after)),
         }
     }
@@ -285,8 +320,10 @@ fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
             let optimised = optimised.finish(ProgramType::SocketFilter);
             for program in [Ok(written), optimised] {
                 let program = program.map_err(|errors| TestCaseError::fail(errors.to_string()))?;
-                let insns: Vec<(usize, Insn)> = program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
-                // Registers that no value is in are the business of whoever writes instructions by themselves.
+                let insns: Vec<(usize, Insn)> =
+                    program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
+                // Registers that no value is in are the business of whoever writes instructions by
+                // themselves.
                 if !held.raw {
                     prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
                 }
@@ -299,12 +336,16 @@ fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
 #[test]
 fn a_builder_never_panics_and_its_programs_read_only_what_is_there() {
     for wild in [true, false] {
-        let config = ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
+        let config =
+            ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
         let programs = Cell::new(0);
-        let run = TestRunner::new(config).run(&proptest::collection::vec(any::<u32>(), 0..300), |choices| {
-            programs.set(programs.get() + u32::from(builds(choices, wild)?));
-            Ok(())
-        });
+        let run = TestRunner::new(config).run(
+            &proptest::collection::vec(any::<u32>(), 0..300),
+            |choices| {
+                programs.set(programs.get() + u32::from(builds(choices, wild)?));
+                Ok(())
+            },
+        );
         assert_eq!(run, Ok(()));
         assert!(programs.get() > 100, "only {} programs came out", programs.get());
     }

@@ -3,16 +3,18 @@ use bpf_asm::{Arg, Builder, Call, KernelField, Ptr, Reg, kfunc, sock};
 
 use crate::machine::{DIGITS, finish, run};
 
-/// Every way to fill five arguments from the six temporary registers and a number, 7^5 programs: every permutation, every
-/// ring and every repetition among them.
+/// Every way to fill five arguments from the six temporary registers and a number, 7^5 programs:
+/// every permutation, every ring and every repetition among them.
 #[test]
 fn arguments_arrive_whatever_registers_they_come_from() {
     for choice in 0..7usize.pow(5) {
         let b = Builder::new("arguments");
         let values: Vec<Reg> = (0..6).map(|n| b.value(10 + n)).collect();
         let chosen: Vec<usize> = (0..5).map(|position| choice / 7usize.pow(position) % 7).collect();
-        let args: Vec<Arg> = chosen.iter().map(|&n| values.get(n).map_or(Arg::from(77), Arg::from)).collect();
-        let expected = chosen.iter().fold(0, |sum, &n| sum * 100 + if n < 6 { 10 + n as u64 } else { 77 });
+        let args: Vec<Arg> =
+            chosen.iter().map(|&n| values.get(n).map_or(Arg::from(77), Arg::from)).collect();
+        let expected =
+            chosen.iter().fold(0, |sum, &n| sum * 100 + if n < 6 { 10 + n as u64 } else { 77 });
         let sum = b.call(Call::<Reg>::raw(DIGITS, args));
         b.ret(&sum);
         let program = finish(b);
@@ -59,7 +61,14 @@ fn a_function_of_the_kernel_is_called_by_its_id_and_gives_a_pointer_to_load_from
     let text: Vec<String> = program.insns().map(|(_, insn, _)| insn.to_string()).collect();
     assert_eq!(
         text,
-        ["r1 = 4096", "r2 = 55", "call kernel-function#-2147483641", "r1 = *(u32 *)(r0 +12)", "r0 = r1", "exit"],
+        [
+            "r1 = 4096",
+            "r2 = 55",
+            "call kernel-function#-2147483641",
+            "r1 = *(u32 *)(r0 +12)",
+            "r0 = r1",
+            "exit"
+        ],
         "{program}"
     );
     let call = Insn::Call(insn::Call::Kernel { id: CAST as i32, btf: 0 });

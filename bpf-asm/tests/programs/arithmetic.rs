@@ -122,13 +122,21 @@ fn fitting(op: Op, wide: bool, number: i64) -> i64 {
 }
 
 fn numbers() -> impl Strategy<Value = i64> {
-    let edges = [0, 1, -1, i64::MIN, i64::MAX, 1 << 31, (1 << 31) - 1, -(1 << 31), -(1 << 31) - 1, 1 << 32];
-    prop_oneof![any::<i64>(), any::<i32>().prop_map(i64::from), proptest::sample::select(edges.to_vec())]
+    let edges =
+        [0, 1, -1, i64::MIN, i64::MAX, 1 << 31, (1 << 31) - 1, -(1 << 31), -(1 << 31) - 1, 1 << 32];
+    prop_oneof![
+        any::<i64>(),
+        any::<i32>().prop_map(i64::from),
+        proptest::sample::select(edges.to_vec())
+    ]
 }
 
 fn steps() -> impl Strategy<Value = Vec<(Op, bool, usize, Right)>> {
     let right = prop_oneof![(0usize..3).prop_map(Right::Value), numbers().prop_map(Right::Number)];
-    proptest::collection::vec((proptest::sample::select(OPS.to_vec()), any::<bool>(), 0usize..3, right), 1..40)
+    proptest::collection::vec(
+        (proptest::sample::select(OPS.to_vec()), any::<bool>(), 0usize..3, right),
+        1..40,
+    )
 }
 
 proptest! {
@@ -140,7 +148,8 @@ proptest! {
         let values: Vec<Reg> = start.iter().map(|&number| b.value(number)).collect();
         let mut expected = start.map(|number| number as u64);
         for (op, wide, target, right) in steps {
-            // Two things rbpf gets wrong: negating the smallest number panics, and a 32-bit modulo zero keeps the upper half.
+            // Two things rbpf gets wrong: negating the smallest number panics, and a 32-bit modulo
+            // zero keeps the upper half.
             let (mask, smallest) = if wide { (u64::MAX, 1 << 63) } else { (u64::from(u32::MAX), 1 << 31) };
             let zero = matches!(right, Right::Value(right) if expected[right] & mask == 0);
             match op {

@@ -1,5 +1,6 @@
 use bpf_asm::{
-    Builder, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_sock_ops, bpf_sockopt, btf, helper, record, sk_msg_md,
+    Builder, MapKind, MapRef, ProgramType, Ptr, Reg, bpf_sock_ops, bpf_sockopt, btf, helper,
+    record, sk_msg_md,
 };
 
 use crate::machine::finish;
@@ -24,7 +25,9 @@ type Described = (String, u32, u32, Vec<u32>);
 fn parse(blob: &[u8]) -> (Vec<Described>, Vec<u8>) {
     assert_eq!(blob[..8], [0x9f, 0xeb, 1, 0, 24, 0, 0, 0]);
     let header = words(&blob[8..24]);
-    let [type_offset, type_len, string_offset, string_len] = header[..] else { panic!("{header:?}") };
+    let [type_offset, type_len, string_offset, string_len] = header[..] else {
+        panic!("{header:?}")
+    };
     assert_eq!((type_offset, string_offset), (0, type_len));
     let types = words(&blob[24..24 + type_len as usize]);
     let strings = blob[24 + string_offset as usize..].to_vec();
@@ -109,9 +112,12 @@ fn maps_are_described_by_their_records() {
     assert_eq!((name.as_str(), *info, *size), ("Lane", 4 << 24 | 4, 32));
     let members: Vec<(String, &str, u32)> = members
         .chunks_exact(3)
-        .map(|member| (string(&strings, member[0]), types[member[1] as usize].0.as_str(), member[2]))
+        .map(|member| {
+            (string(&strings, member[0]), types[member[1] as usize].0.as_str(), member[2])
+        })
         .collect();
-    let expected = [("peer", "Key", 0), ("sent", "", 64), ("signed", "i32", 192), ("mode", "u32", 224)];
+    let expected =
+        [("peer", "Key", 0), ("sent", "", 64), ("signed", "i32", 192), ("mode", "u32", 224)];
     assert_eq!(members, expected.map(|(name, ty, offset)| (name.to_owned(), ty, offset)));
     assert_eq!(types[lanes.key as usize].0, "Key");
     assert_eq!(types.iter().filter(|ty| ty.0 == "Key").count(), 1);
@@ -130,8 +136,14 @@ fn maps_are_names_until_they_are_relocated() {
     let program = finish(b);
     assert_eq!(program.maps(), [*LANES.def(), *STATE.def()]);
     let text = program.to_string();
-    assert!(text.contains("r1 = map[name:lanes]\n") && text.contains("= map[name:state][0]+16\n"), "{text}");
-    assert!(text.contains("call bpf_map_lookup_elem#1\n") && text.contains("*(u64 *)(r10 -8) = 0\n"), "{text}");
+    assert!(
+        text.contains("r1 = map[name:lanes]\n") && text.contains("= map[name:state][0]+16\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("call bpf_map_lookup_elem#1\n") && text.contains("*(u64 *)(r10 -8) = 0\n"),
+        "{text}"
+    );
     assert!(text.contains(concat!("; ", file!(), ":")), "{text}");
 
     let image = program.relocate(|_| 0x1234);

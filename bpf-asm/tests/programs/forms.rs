@@ -1,9 +1,12 @@
-//! What the builder writes for each form that has a method of its own, and instructions by themselves.
+//! What the builder writes for each form that has a method of its own, and instructions by
+//! themselves.
 
-use bpf_asm::insn::{self, Alu, AluOp, Extension, Insn, Isa, Load, PacketSize, Register, Size, Source, Width};
+use bpf_asm::insn::{
+    self, Alu, AluOp, Extension, Insn, Isa, Load, PacketSize, Register, Size, Source, Width,
+};
 use bpf_asm::{
-    __sk_buff, AttachesTo, Builder, Call, EndianBits, ErrorKind, KernelFunction, MapKind, MapRef, ProgramType, Ptr,
-    READ_ONLY, Reg, helper, record, text,
+    __sk_buff, AttachesTo, Builder, Call, EndianBits, ErrorKind, KernelFunction, MapKind, MapRef,
+    ProgramType, Ptr, READ_ONLY, Reg, helper, record, text,
 };
 
 use crate::machine::{finish, run};
@@ -32,10 +35,22 @@ fn forms_of_version_4_are_written_as_they_are_named() {
         (|b, numbers, _| drop(b.load_signed(numbers.at(Numbers::byte))), "r2 = *(s8 *)(r6 +0)"),
         (|b, numbers, _| drop(b.load_signed(numbers.at(Numbers::half))), "r2 = *(s16 *)(r6 +2)"),
         (|b, numbers, _| drop(b.load_signed(numbers.at(Numbers::word))), "r2 = *(s32 *)(r6 +4)"),
-        (|b, numbers, _| drop(b.load_acquire(numbers.at(Numbers::flag))), "r2 = load_acquire((u8 *)(r6 +1))"),
-        (|b, numbers, _| drop(b.load_acquire(numbers.at(Numbers::double))), "r2 = load_acquire((u64 *)(r6 +8))"),
-        (|b, numbers, value| b.store_release(numbers.at(Numbers::half), value), "store_release((u16 *)(r6 +2), r1)"),
-        (|b, numbers, value| b.store_release(numbers.at(Numbers::word), value), "store_release((u32 *)(r6 +4), r1)"),
+        (
+            |b, numbers, _| drop(b.load_acquire(numbers.at(Numbers::flag))),
+            "r2 = load_acquire((u8 *)(r6 +1))",
+        ),
+        (
+            |b, numbers, _| drop(b.load_acquire(numbers.at(Numbers::double))),
+            "r2 = load_acquire((u64 *)(r6 +8))",
+        ),
+        (
+            |b, numbers, value| b.store_release(numbers.at(Numbers::half), value),
+            "store_release((u16 *)(r6 +2), r1)",
+        ),
+        (
+            |b, numbers, value| b.store_release(numbers.at(Numbers::word), value),
+            "store_release((u32 *)(r6 +4), r1)",
+        ),
         (|b, numbers, _| drop(b.load_packet(numbers, PacketSize::B, 14)), "r0 = *(u8 *)skb[14]"),
     ];
     for (write, text) in forms {
@@ -82,7 +97,8 @@ fn signed_divisions_by_known_numbers_are_computed_as_the_instruction_set_says() 
             let value = b.value(left);
             divide(&value, b.value(right));
             b.ret(&value);
-            let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+            let program =
+                b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
             assert!(!program.to_string().contains(" s"), "{program}");
             assert_eq!(run(&program, &mut []), expected as u64, "{left} and {right}");
         }
@@ -112,14 +128,22 @@ fn a_load_from_the_packet_wants_the_context_in_r6_and_takes_temporaries() {
     loaded.add(&index);
     b.ret(&loaded);
     let errors = refused(b);
-    assert!(matches!(errors[..], [ErrorKind::Clobbered { call: "the load from the packet", .. }]), "{errors:?}");
+    assert!(
+        matches!(errors[..], [ErrorKind::Clobbered { call: "the load from the packet", .. }]),
+        "{errors:?}"
+    );
 }
 
 #[test]
 fn an_instruction_by_itself_gives_a_value_a_new_content() {
     let b = Builder::new("raw");
     let value = b.value(20);
-    let half = Insn::Alu(Alu { width: Width::W64, op: AluOp::Rsh, dst: value.register(), src: Source::Imm(1) });
+    let half = Insn::Alu(Alu {
+        width: Width::W64,
+        op: AluOp::Rsh,
+        dst: value.register(),
+        src: Source::Imm(1),
+    });
     b.emit(half);
     b.emit(half);
     b.ret(&value);
@@ -139,7 +163,12 @@ fn an_instruction_by_itself_reads_only_what_is_there() {
     let b = Builder::new("raw");
     let value = b.value(20);
     drop(b.call(Call::<Reg>::raw(118, vec![])));
-    b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Add, dst: value.register(), src: Source::Imm(1) }));
+    b.emit(Insn::Alu(Alu {
+        width: Width::W64,
+        op: AluOp::Add,
+        dst: value.register(),
+        src: Source::Imm(1),
+    }));
     b.ret(&value);
     let errors = refused(b);
     let lost = Some("bpf_jiffies64");
@@ -149,8 +178,16 @@ fn an_instruction_by_itself_reads_only_what_is_there() {
 
     let b = Builder::new("raw");
     let src = Source::Reg(Register::R4);
-    b.ret(b.emit_value(Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst: Register::R2, src })));
-    assert!(matches!(refused(b)[..], [ErrorKind::EmptyRegister { register: Register::R4, lost: None, .. }]));
+    b.ret(b.emit_value(Insn::Alu(Alu {
+        width: Width::W64,
+        op: AluOp::Mov,
+        dst: Register::R2,
+        src,
+    })));
+    assert!(matches!(
+        refused(b)[..],
+        [ErrorKind::EmptyRegister { register: Register::R4, lost: None, .. }]
+    ));
 
     let b = Builder::new("raw");
     let value = b.value(20);
@@ -193,16 +230,25 @@ fn an_instruction_by_itself_neither_counts_instructions_nor_takes_a_register() {
     }
     let b = Builder::new("raw");
     let value = b.value(1);
-    let _taken =
-        b.emit_value(Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst: value.register(), src: Source::Imm(2) }));
+    let _taken = b.emit_value(Insn::Alu(Alu {
+        width: Width::W64,
+        op: AluOp::Mov,
+        dst: value.register(),
+        src: Source::Imm(2),
+    }));
     b.ret(&value);
-    assert!(refused(b).iter().any(|kind| matches!(kind, ErrorKind::RegisterTaken { register: Register::R1, .. })));
+    assert!(
+        refused(b)
+            .iter()
+            .any(|kind| matches!(kind, ErrorKind::RegisterTaken { register: Register::R1, .. }))
+    );
     let b = Builder::new("raw");
     let _nothing = b.emit_value(Insn::Exit);
     assert!(matches!(refused(b)[0], ErrorKind::NoResult { insn: Insn::Exit }));
 }
 
-/// Jumps become long ones where nothing shorter reaches; what is inserted for them makes others far.
+/// Jumps become long ones where nothing shorter reaches; what is inserted for them makes others
+/// far.
 #[test]
 fn a_far_jump_is_a_long_one() {
     for condition in ["eq", "has", "may_goto", "always"] {
@@ -218,7 +264,8 @@ fn a_far_jump_is_a_long_one() {
         b.place(&far);
         b.ret(&value);
         let program = finish(b);
-        let insns: Vec<String> = program.insns().map(|(_, insn, _)| insn.to_string()).take(4).collect();
+        let insns: Vec<String> =
+            program.insns().map(|(_, insn, _)| insn.to_string()).take(4).collect();
         let expected: &[&str] = match condition {
             "eq" => &["if r1 != 0x5 goto pc+1", "gotol pc+32770", "r1 += 1"],
             "has" => &["if r1 & 0x4 goto pc+1", "goto pc+1", "gotol pc+32770"],
@@ -238,7 +285,13 @@ fn a_far_jump_is_a_long_one() {
     b.place(&far);
     b.ret(&value);
     let text: Vec<String> = finish(b).insns().map(|(_, insn, _)| insn.to_string()).collect();
-    let expected = ["if r1 != 0x2 goto pc+1", "gotol pc+32768", "if r1 != 0x1 goto pc+1", "gotol pc+32769", "r1 += 1"];
+    let expected = [
+        "if r1 != 0x2 goto pc+1",
+        "gotol pc+32768",
+        "if r1 != 0x1 goto pc+1",
+        "gotol pc+32769",
+        "r1 += 1",
+    ];
     assert_eq!(text[1..6], expected);
 }
 
@@ -264,11 +317,16 @@ fn what_a_program_attaches_to_is_known_by_its_context() {
         let b = Builder::new("attached");
         let arguments = b.context::<file_open>();
         b.ret(b.load(arguments.at(file_open::file)));
-        assert_eq!(b.finish(kind).unwrap_or_else(|errors| panic!("{errors}")).attaches_to(), target, "{kind:?}");
+        assert_eq!(
+            b.finish(kind).unwrap_or_else(|errors| panic!("{errors}")).attaches_to(),
+            target,
+            "{kind:?}"
+        );
     }
 }
 
-/// The address leads past other functions, and the function that only an address leads to is laid out.
+/// The address leads past other functions, and the function that only an address leads to is laid
+/// out.
 #[test]
 fn the_address_of_a_function_is_counted_in_instructions() {
     let b = Builder::new("callbacks");
@@ -335,9 +393,13 @@ fn functions_of_the_kernel_are_asked_for_once_by_name() {
     (0..2).for_each(|_| drop(b.call(Call::<Reg>::named("first", vec![]))));
     drop(b.call(Call::<Reg>::named("second", vec![1.into()])));
     b.ret(0);
-    let mut program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut program =
+        b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(program.to_string().contains("call first#0\n"), "{program}");
-    assert_eq!(program.clone().resolve(|name| Err::<KernelFunction, _>(name.to_owned())), Err("first".to_owned()));
+    assert_eq!(
+        program.clone().resolve(|name| Err::<KernelFunction, _>(name.to_owned())),
+        Err("first".to_owned())
+    );
     let unit = text::disassemble(&text::Unit::from(&program), &text::Style::default());
     assert!(unit.contains("call first\n") && unit.contains("call second\n"), "{unit}");
     let mut asked = Vec::new();

@@ -9,7 +9,8 @@ fn digits(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
     [a, b, c, d, e].iter().fold(0, |sum, digit| sum * 100 + digit)
 }
 
-/// The program as it was written; what the optimised one computes is compared with it in `optimised`.
+/// The program as it was written; what the optimised one computes is compared with it in
+/// `optimised`.
 pub fn finish(b: Builder) -> Program {
     b.finish_as_written(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -17,7 +18,8 @@ pub fn finish(b: Builder) -> Program {
 /// What the program returns, given this memory as its context.
 pub fn run(program: &Program, memory: &mut [u8]) -> u64 {
     let bytes = program.for_rbpf(|_| 0);
-    let mut machine = rbpf::EbpfVmRaw::new(Some(&bytes)).unwrap_or_else(|error| panic!("{error}\n{program}"));
+    let mut machine =
+        rbpf::EbpfVmRaw::new(Some(&bytes)).unwrap_or_else(|error| panic!("{error}\n{program}"));
     machine.register_helper(DIGITS as u32, digits).unwrap();
     machine.execute_program(memory).unwrap_or_else(|error| panic!("{error}\n{program}"))
 }

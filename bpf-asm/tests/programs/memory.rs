@@ -45,8 +45,10 @@ fn a_store_changes_its_field_only() {
     b.ret(0);
     let mut memory = memory();
     run(&finish(b), &mut memory);
-    let expected =
-        [255, 255, 255, 255, 5, 4, 3, 2, 8, 7, 6, 5, 4, 3, 2, 1, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 9, 0xf6, 0xf7];
+    let expected = [
+        255, 255, 255, 255, 5, 4, 3, 2, 8, 7, 6, 5, 4, 3, 2, 1, 0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 9,
+        0xf6, 0xf7,
+    ];
     assert_eq!(memory, expected);
 }
 
@@ -118,7 +120,10 @@ fn a_slot_whose_address_is_passed_to_a_function_is_not_used_again() {
         b.store(other.place(), 2);
         b.ret(b.load(address.at_all()));
         let text = finish(b).to_string();
-        assert!(text.contains("*(u64 *)(r10 -8) = 1") && text.contains("*(u64 *)(r10 -16) = 2"), "{text}");
+        assert!(
+            text.contains("*(u64 *)(r10 -8) = 1") && text.contains("*(u64 *)(r10 -16) = 2"),
+            "{text}"
+        );
     }
 }
 
@@ -144,14 +149,24 @@ fn members_known_at_run_time_are_loaded_with_shift_mask_and_sign() {
         for signed in [false, true] {
             for shift in 0..bits {
                 for width in 1..=bits - shift {
-                    let field = KernelField { structure: 0, offset: 8, size, signed, bitfield: Some((shift, width)) };
+                    let field = KernelField {
+                        structure: 0,
+                        offset: 8,
+                        size,
+                        signed,
+                        bitfield: Some((shift, width)),
+                    };
                     let b = Builder::new("member");
                     let value = b.load(b.context::<Large>().member(field));
                     b.ret(&value);
                     let mut memory = vec![0xee; 32];
                     memory[8..16].copy_from_slice(&word.to_le_bytes());
                     let left = word << (64 - shift - width);
-                    let expected = if signed { (left as i64 >> (64 - width)) as u64 } else { left >> (64 - width) };
+                    let expected = if signed {
+                        (left as i64 >> (64 - width)) as u64
+                    } else {
+                        left >> (64 - width)
+                    };
                     assert_eq!(run(&finish(b), &mut memory), expected, "{field:?}");
                 }
             }

@@ -1,12 +1,12 @@
-//! An optimised program computes what the written one does: random programs in rbpf and in the running kernel, and a table
-//! of what becomes of what.
+//! An optimised program computes what the written one does: random programs in rbpf and in the
+//! running kernel, and a table of what becomes of what.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd};
 
 use bpf_asm::{
-    __sk_buff, Builder, Condition, Fetch, Function, MapKind, MapRef, Modify, Operand, Program, ProgramType, Ptr, Reg,
-    Slot, helper, record,
+    __sk_buff, Builder, Condition, Fetch, Function, MapKind, MapRef, Modify, Operand, Program,
+    ProgramType, Ptr, Reg, Slot, helper, record,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -21,8 +21,8 @@ record! {
 const SIZE: usize = size_of::<Memory>();
 const MEMORY: MapRef<u32, Memory> = MapRef::new("memory", MapKind::Array, 1);
 
-/// The program under way. Its variables live in slots and in registers that calls keep, so that every choice makes a
-/// program that the builder takes.
+/// The program under way. Its variables live in slots and in registers that calls keep, so that
+/// every choice makes a program that the builder takes.
 struct Writer<'a> {
     b: &'a Builder,
     choices: RefCell<Choices>,
@@ -41,7 +41,8 @@ impl Writer<'_> {
         self.choices.borrow_mut().of(count)
     }
 
-    /// Numbers that are wrong most easily, and never negative: of those rbpf has another opinion when it compares.
+    /// Numbers that are wrong most easily, and never negative: of those rbpf has another opinion
+    /// when it compares.
     fn number(&self) -> i64 {
         [0, 1, 2, 7, 8, 31, 255, 0x8000_0000, 0xffff_ffff, 0x1234_5678_9abc][self.of(10)]
     }
@@ -140,7 +141,9 @@ impl Writer<'_> {
                 self.write(value);
             }
             5 if self.depth.get() < 3 => b.when(self.condition(), || self.inside()),
-            6 if self.depth.get() < 3 => b.when_else(self.condition(), || self.inside(), || self.inside()),
+            6 if self.depth.get() < 3 => {
+                b.when_else(self.condition(), || self.inside(), || self.inside())
+            }
             7 if self.depth.get() == 0 => {
                 let rounds = b.slot::<u64>();
                 b.store(rounds.place(), 3);
@@ -159,7 +162,10 @@ impl Writer<'_> {
                 b.place(&early);
             }
             9 => {
-                let result = b.call_local(&self.local, [(&self.slots[self.of(3)]).into(), self.number().into()]);
+                let result = b.call_local(
+                    &self.local,
+                    [(&self.slots[self.of(3)]).into(), self.number().into()],
+                );
                 self.write(result);
             }
             10 => {
@@ -213,7 +219,8 @@ impl Writer<'_> {
     }
 }
 
-/// A program twice, as written and optimised. `packet`: it reads a packet and changes memory atomically, too.
+/// A program twice, as written and optimised. `packet`: it reads a packet and changes memory
+/// atomically, too.
 fn program(choices: Vec<u32>, packet: bool) -> [Program; 2] {
     let b = Builder::new("random");
     let local = b.function("local", |[slot, number]: [Reg; 2]| {
@@ -237,7 +244,10 @@ fn program(choices: Vec<u32>, packet: bool) -> [Program; 2] {
     writer.lines();
     writer.end();
     drop(writer);
-    let finished = [b.clone().finish_as_written(ProgramType::SocketFilter), b.finish(ProgramType::SocketFilter)];
+    let finished = [
+        b.clone().finish_as_written(ProgramType::SocketFilter),
+        b.finish(ProgramType::SocketFilter),
+    ];
     finished.map(|program| program.unwrap_or_else(|errors| panic!("{errors}")))
 }
 
@@ -259,10 +269,12 @@ fn in_user_space(program: &Program) -> (u64, Vec<u8>) {
     let range = memory.as_mut_ptr_range();
     VALUE.set(range.start as u64);
     let code = program.for_rbpf(|_| range.start as u64);
-    let mut machine = rbpf::EbpfVmRaw::new(Some(&code)).unwrap_or_else(|error| panic!("{error}\n{program}"));
+    let mut machine =
+        rbpf::EbpfVmRaw::new(Some(&code)).unwrap_or_else(|error| panic!("{error}\n{program}"));
     machine.register_helper(1, lookup).unwrap();
     machine.register_allowed_memory(range.start as u64..range.end as u64);
-    let result = machine.execute_program(&mut []).unwrap_or_else(|error| panic!("{error}\n{program}"));
+    let result =
+        machine.execute_program(&mut []).unwrap_or_else(|error| panic!("{error}\n{program}"));
     (result, memory)
 }
 
@@ -282,13 +294,14 @@ fn in_the_kernel(program: &Program, map: &Map) -> (u64, Vec<u8>) {
 fn compare(cases: u32, packet: bool, run: impl Fn(&Program) -> (u64, Vec<u8>)) -> [usize; 2] {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let slots = Cell::new([0, 0]);
-    let result = TestRunner::new(config).run(&proptest::collection::vec(any::<u32>(), 20..300), |choices| {
-        let [written, optimised] = program(choices, packet);
-        prop_assert_eq!(run(&optimised), run(&written), "{}\n{}", written, optimised);
-        prop_assert!(optimised.slots() <= written.slots());
-        slots.set([slots.get()[0] + written.slots(), slots.get()[1] + optimised.slots()]);
-        Ok(())
-    });
+    let result =
+        TestRunner::new(config).run(&proptest::collection::vec(any::<u32>(), 20..300), |choices| {
+            let [written, optimised] = program(choices, packet);
+            prop_assert_eq!(run(&optimised), run(&written), "{}\n{}", written, optimised);
+            prop_assert!(optimised.slots() <= written.slots());
+            slots.set([slots.get()[0] + written.slots(), slots.get()[1] + optimised.slots()]);
+            Ok(())
+        });
     assert_eq!(result, Ok(()));
     slots.get()
 }
@@ -297,7 +310,10 @@ fn compare(cases: u32, packet: bool, run: impl Fn(&Program) -> (u64, Vec<u8>)) -
 fn random_programs_compute_the_same_in_user_space() {
     let [written, optimised] = compare(1000, false, in_user_space);
     println!("{written} slots as written, {optimised} optimised");
-    assert!(optimised * 10 < written * 9, "hardly anything was optimised: {written} slots became {optimised}");
+    assert!(
+        optimised * 10 < written * 9,
+        "hardly anything was optimised: {written} slots became {optimised}"
+    );
 }
 
 #[test]
@@ -305,7 +321,10 @@ fn random_programs_compute_the_same_in_the_kernel() {
     let spec = MapSpec::new(syscalls::MapKind::ARRAY, "memory", 4, SIZE as u32, 1);
     let map = Map::create(&spec).expect("this test loads programs: run it as root");
     let [written, optimised] = compare(300, true, |program| in_the_kernel(program, &map));
-    assert!(optimised * 10 < written * 9, "hardly anything was optimised: {written} slots became {optimised}");
+    assert!(
+        optimised * 10 < written * 9,
+        "hardly anything was optimised: {written} slots became {optimised}"
+    );
 }
 
 /// The text of a finished program without the places and slots.
@@ -522,7 +541,14 @@ fn what_becomes_of_what() {
                 });
                 b.ret(0);
             },
-            &["r6 = r1", "r1 = *(u32 *)(r6 +0)", "if r1 != 0x1 goto pc+1", "goto pc-1", "r0 = 0", "exit"],
+            &[
+                "r6 = r1",
+                "r1 = *(u32 *)(r6 +0)",
+                "if r1 != 0x1 goto pc+1",
+                "goto pc-1",
+                "r0 = 0",
+                "exit",
+            ],
         ),
         (
             "a call that writes what nobody reads",

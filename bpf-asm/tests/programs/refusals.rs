@@ -1,5 +1,8 @@
 use bpf_asm::insn::{Isa, Minimum};
-use bpf_asm::{Arg, Builder, Call, ErrorKind, KernelField, Label, MapKind, MapRef, ProgramType, Reg, helper, record};
+use bpf_asm::{
+    Arg, Builder, Call, ErrorKind, KernelField, Label, MapKind, MapRef, ProgramType, Reg, helper,
+    record,
+};
 
 record! {
     struct Pair { a: u64, b: u32, c: u32 }
@@ -7,7 +10,8 @@ record! {
 
 /// The errors of a program, each as its line and its kind.
 fn refused(b: Builder) -> Vec<(u32, ErrorKind)> {
-    let errors = b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be refused");
+    let errors =
+        b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be refused");
     assert!(errors.to_string().contains(file!()), "{errors}");
     errors.errors().iter().map(|error| (error.at.line(), error.kind.clone())).collect()
 }
@@ -53,7 +57,10 @@ fn a_clone_of_a_refused_program_is_refused_as_well() {
     let clone = b.clone();
     let errors = b.finish(ProgramType::SocketFilter).expect_err("the slot is too large");
     assert!(matches!(errors.errors()[0].kind, ErrorKind::OutOfStack { .. }), "{errors}");
-    assert_eq!(clone.finish(ProgramType::SocketFilter).expect_err("the slot is still too large"), errors);
+    assert_eq!(
+        clone.finish(ProgramType::SocketFilter).expect_err("the slot is still too large"),
+        errors
+    );
 }
 
 #[test]
@@ -145,7 +152,9 @@ fn the_holders_of_all_registers_are_named() {
     let read = line!() - 1;
     b.ret(0);
     let (line, kind) = only(b);
-    let ErrorKind::OutOfRegisters { class: "temporary", holders } = kind else { panic!("{kind:?}") };
+    let ErrorKind::OutOfRegisters { class: "temporary", holders } = kind else {
+        panic!("{kind:?}")
+    };
     assert_eq!((line, holders.len()), (read, 6));
     assert!(holders.iter().all(|holder| holder.line() == first));
 
@@ -281,8 +290,13 @@ fn a_jump_that_does_not_fit_is_refused_where_no_longer_one_may_be_used() {
         b
     };
     assert!(jump_over(32767, Isa::V3.into()).finish_as_written(ProgramType::SocketFilter).is_ok());
-    assert!(matches!(only(jump_over(32768, Isa::V3.into())), (_, ErrorKind::JumpRange { distance: 32768 })));
-    assert!(jump_over(32768, Minimum::default()).finish_as_written(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(
+        only(jump_over(32768, Isa::V3.into())),
+        (_, ErrorKind::JumpRange { distance: 32768 })
+    ));
+    assert!(
+        jump_over(32768, Minimum::default()).finish_as_written(ProgramType::SocketFilter).is_ok()
+    );
 
     let jump_back = |lines: i64, minimum: Minimum| {
         let b = Builder::new("far");
@@ -297,8 +311,13 @@ fn a_jump_that_does_not_fit_is_refused_where_no_longer_one_may_be_used() {
         b
     };
     assert!(jump_back(32767, Isa::V3.into()).finish_as_written(ProgramType::SocketFilter).is_ok());
-    assert!(matches!(only(jump_back(32768, Isa::V3.into())), (_, ErrorKind::JumpRange { distance: -32769 })));
-    assert!(jump_back(32768, Minimum::default()).finish_as_written(ProgramType::SocketFilter).is_ok());
+    assert!(matches!(
+        only(jump_back(32768, Isa::V3.into())),
+        (_, ErrorKind::JumpRange { distance: -32769 })
+    ));
+    assert!(
+        jump_back(32768, Minimum::default()).finish_as_written(ProgramType::SocketFilter).is_ok()
+    );
 }
 
 #[test]
@@ -317,8 +336,14 @@ fn functions_share_no_values_slots_or_labels() {
     b.ret(result);
     let errors = refused(b);
     assert!(matches!(errors[0], (line, ErrorKind::OtherFrame) if line == first), "{errors:?}");
-    assert!(matches!(errors[1], (line, ErrorKind::OtherFunction { .. }) if line == first + 1), "{errors:?}");
-    assert!(matches!(errors[2], (line, ErrorKind::LabelOfOtherFunction) if line == first + 2), "{errors:?}");
+    assert!(
+        matches!(errors[1], (line, ErrorKind::OtherFunction { .. }) if line == first + 1),
+        "{errors:?}"
+    );
+    assert!(
+        matches!(errors[2], (line, ErrorKind::LabelOfOtherFunction) if line == first + 2),
+        "{errors:?}"
+    );
     assert_eq!(errors.len(), 3);
 }
 
@@ -328,8 +353,14 @@ fn a_function_has_to_be_called_and_to_end() {
     let _open = b.function("open", |[a]: [Reg; 1]| a.add(1));
     b.ret(0);
     let errors = refused(b);
-    assert!(errors.iter().any(|(_, kind)| matches!(kind, ErrorKind::NeverCalled { function } if function == "open")));
-    assert!(errors.iter().any(|(_, kind)| matches!(kind, ErrorKind::FallsOff { function } if function == "open")));
+    assert!(errors.iter().any(
+        |(_, kind)| matches!(kind, ErrorKind::NeverCalled { function } if function == "open")
+    ));
+    assert!(
+        errors.iter().any(
+            |(_, kind)| matches!(kind, ErrorKind::FallsOff { function } if function == "open")
+        )
+    );
 }
 
 #[test]
@@ -382,7 +413,9 @@ fn a_map_has_one_definition_and_a_call_five_arguments() {
 
 #[test]
 fn names_are_what_btf_can_carry() {
-    for (name, good) in [("a", true), ("a_1", true), ("", false), ("1a", false), ("a-b", false), ("ä", false)] {
+    for (name, good) in
+        [("a", true), ("a_1", true), ("", false), ("1a", false), ("a-b", false), ("ä", false)]
+    {
         let b = Builder::new(name);
         b.ret(0);
         assert_eq!(b.finish(ProgramType::SocketFilter).is_ok(), good, "{name:?}");
@@ -397,7 +430,8 @@ fn an_unused_label_is_no_error() {
     assert!(b.finish(ProgramType::SocketFilter).is_ok());
 }
 
-/// The only error of a program as its author reads it, with `LINE` for every file, line and column of this file.
+/// The only error of a program as its author reads it, with `LINE` for every file, line and column
+/// of this file.
 fn told(b: Builder) -> String {
     let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
     assert_eq!(errors.errors().len(), 1, "{errors}");
@@ -453,7 +487,9 @@ fn a_slot_that_is_passed_as_a_key_has_to_be_written() {
     let _ = b.call(helper::map_lookup_elem(&NUMBERS, &key));
     let read = line!() - 1;
     b.ret(0);
-    assert!(matches!(only(b), (line, ErrorKind::UnwrittenStack { first: 0, last: 3, .. }) if line == read));
+    assert!(
+        matches!(only(b), (line, ErrorKind::UnwrittenStack { first: 0, last: 3, .. }) if line == read)
+    );
 
     let b = Builder::new("value");
     let (key, value) = (b.slot::<u32>(), b.slot::<u64>());
@@ -518,7 +554,10 @@ fn what_a_helper_writes_counts_as_written_and_what_it_may_write_does_not() {
         b
     };
     assert!(read(16.into()).finish(ProgramType::SocketFilter).is_ok());
-    assert!(matches!(only(read(15.into())), (_, ErrorKind::UnwrittenStack { first: 15, last: 15, .. })));
+    assert!(matches!(
+        only(read(15.into())),
+        (_, ErrorKind::UnwrittenStack { first: 15, last: 15, .. })
+    ));
 
     let b = Builder::new("unknown");
     let (context, slot) = (b.context::<Pair>(), b.slot::<u64>());
@@ -600,7 +639,9 @@ fn frames_of_functions_that_call_each_other_share_512_bytes() {
         "LINE: the functions that call each other from here need 544 bytes of stack: `main` 32, `outer` 256, `inner` \
          256; all frames that are alive at once share 512 bytes, and each counts in steps of 32"
     );
-    assert!(matches!(only(nested(512, 0).1), (line, ErrorKind::OutOfStackInCalls { .. }) if line == called));
+    assert!(
+        matches!(only(nested(512, 0).1), (line, ErrorKind::OutOfStackInCalls { .. }) if line == called)
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What is switched off when a program is assembled is not in it.
 
-use bpf_asm::{__sk_buff, Builder, KernelField, MapKind, MapRef, Program, ProgramType, helper, record};
+use bpf_asm::{
+    __sk_buff, Builder, KernelField, MapKind, MapRef, Program, ProgramType, helper, record,
+};
 
 record! {
     struct Counters { short: u64, long: u64 }
@@ -60,16 +62,27 @@ fn a_branch_of_rust_that_is_not_taken_emits_nothing() {
     assert!(program(NOTHING).maps().is_empty());
 
     let counting = program(Settings { count: true, ..NOTHING });
-    assert!(counting.slots() > program(NOTHING).slots() && counting.maps() == [*COUNTERS.def()], "{counting}");
+    assert!(
+        counting.slots() > program(NOTHING).slots() && counting.maps() == [*COUNTERS.def()],
+        "{counting}"
+    );
     let member = KernelField { structure: 0, offset: 4, size: 4, signed: false, bitfield: None };
-    assert_eq!(program(Settings { member: Some(member), ..NOTHING }).slots(), program(NOTHING).slots() + 2);
+    assert_eq!(
+        program(Settings { member: Some(member), ..NOTHING }).slots(),
+        program(NOTHING).slots() + 2
+    );
 }
 
 #[test]
 fn a_setting_is_a_number_in_an_instruction() {
     for long in [64, 1500] {
         let program = program(Settings { count: true, long, ..NOTHING });
-        assert!(texts(&program).iter().any(|text| text.starts_with(&format!("if r1 <= {long:#x} goto"))), "{program}");
+        assert!(
+            texts(&program)
+                .iter()
+                .any(|text| text.starts_with(&format!("if r1 <= {long:#x} goto"))),
+            "{program}"
+        );
     }
 }
 

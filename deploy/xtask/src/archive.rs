@@ -34,7 +34,9 @@ impl<W: Write> Archive<W> {
         header.set_mtime(0);
         header.set_uid(0);
         header.set_gid(0);
-        self.0.append_data(&mut header, path, content).with_context(|| format!("cannot pack {path}"))
+        self.0
+            .append_data(&mut header, path, content)
+            .with_context(|| format!("cannot pack {path}"))
     }
 
     pub fn finish(self) -> Result<W> {
@@ -55,10 +57,19 @@ pub fn pack(folder: &Path, name: &str, to: impl Write) -> Result<()> {
         if full.is_dir() {
             archive.folder(&entry)?;
         } else {
-            archive.file(&entry, is_executable(&full)?, &fs::read(&full).with_context(|| reading(&full))?)?;
+            archive.file(
+                &entry,
+                is_executable(&full)?,
+                &fs::read(&full).with_context(|| reading(&full))?,
+            )?;
         }
     }
-    archive.finish()?.finish().context("cannot finish a compressed file")?.flush().context("cannot write an archive")
+    archive
+        .finish()?
+        .finish()
+        .context("cannot finish a compressed file")?
+        .flush()
+        .context("cannot write an archive")
 }
 
 /// Every file and folder below `folder`, relative to it, in order.

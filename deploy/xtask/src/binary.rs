@@ -17,7 +17,16 @@ pub fn build(profile: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut building = Command::new(cargo)
         .current_dir(workspace::root()?)
-        .args(["build", "--locked", "--package", "tcp-shunt", "--bin", "shunt", "--profile", profile])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "tcp-shunt",
+            "--bin",
+            "shunt",
+            "--profile",
+            profile,
+        ])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -26,12 +35,19 @@ pub fn build(profile: &str) -> Result<PathBuf> {
     let stdout = building.stdout.take().context("cannot read what cargo prints")?;
     let mut built = None;
     for message in Message::parse_stream(BufReader::new(stdout)) {
-        let Message::CompilerArtifact(artifact) = message.context("cannot read what cargo prints")? else { continue };
+        let Message::CompilerArtifact(artifact) =
+            message.context("cannot read what cargo prints")?
+        else {
+            continue;
+        };
         if artifact.target.name == "shunt" {
             built = artifact.executable.or(built);
         }
     }
-    ensure!(building.wait().context("cannot wait for cargo")?.success(), "cargo cannot build shunt, see above");
+    ensure!(
+        building.wait().context("cannot wait for cargo")?.success(),
+        "cargo cannot build shunt, see above"
+    );
     match built {
         Some(path) => Ok(path.into_std_path_buf()),
         None => bail!("cargo built no binary named shunt"),

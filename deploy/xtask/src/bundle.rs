@@ -54,7 +54,11 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
     let installed = stage.join("root").join(PREFIX);
 
     copy(binary, &installed.join("bin/shunt"), 0o755)?;
-    copy(&deploy.join("systemd/shunt.service"), &stage.join("root/etc/systemd/system/shunt.service"), 0o644)?;
+    copy(
+        &deploy.join("systemd/shunt.service"),
+        &stage.join("root/etc/systemd/system/shunt.service"),
+        0o644,
+    )?;
     copy(&deploy.join("shunt.toml"), &stage.join("root/etc/shunt/shunt.toml"), 0o644)?;
     shell::manual(&installed.join("share/man/man1"))?;
     shell::completions(&installed)?;
@@ -63,7 +67,9 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
     let to = stage.join("image.tar");
     image::write(
         &binary,
-        BufWriter::new(File::create(&to).with_context(|| format!("cannot write {}", to.display()))?),
+        BufWriter::new(
+            File::create(&to).with_context(|| format!("cannot write {}", to.display()))?,
+        ),
     )?;
 
     for script in ["install.sh", "uninstall.sh"] {
@@ -96,7 +102,8 @@ fn checksums(stage: &Path) -> Result<String> {
     for path in archive::below(stage)? {
         let full = stage.join(&path);
         if full.is_file() {
-            let content = fs::read(&full).with_context(|| format!("cannot read {}", full.display()))?;
+            let content =
+                fs::read(&full).with_context(|| format!("cannot read {}", full.display()))?;
             sums += &format!("{}  {}\n", archive::digest(&content), archive::text(&path)?);
         }
     }
@@ -107,7 +114,8 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     fs::set_permissions(to, PermissionsExt::from_mode(mode))
         .with_context(|| format!("cannot set the mode of {}", to.display()))
 }

@@ -24,7 +24,8 @@ pub struct Component {
     pub depends_on: BTreeSet<(String, String)>,
 }
 
-/// The crates of this workspace and of the registry, the standard library, and the C library, which is linked in.
+/// The crates of this workspace and of the registry, the standard library, and the C library, which
+/// is linked in.
 ///
 /// # Errors
 /// When cargo, rustc or getconf cannot be asked.
@@ -33,7 +34,11 @@ pub fn linked() -> Result<Vec<Component>> {
     let rustc = said_by(Command::new("rustc").arg("--version"))?;
     all.push(Component {
         name: "rust-std".into(),
-        version: rustc.split_whitespace().nth(1).context("rustc does not say its version")?.to_owned(),
+        version: rustc
+            .split_whitespace()
+            .nth(1)
+            .context("rustc does not say its version")?
+            .to_owned(),
         licence: "MIT OR Apache-2.0".into(),
         source: None,
         checksum: None,
@@ -58,7 +63,10 @@ pub fn linked() -> Result<Vec<Component>> {
 
 fn crates() -> Result<Vec<Component>> {
     let rustc = said_by(Command::new("rustc").arg("-vV"))?;
-    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not say its host")?;
+    let host = rustc
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("rustc does not say its host")?;
     let metadata = MetadataCommand::new()
         .current_dir(workspace::root()?)
         .features(CargoOpt::SomeFeatures(vec![]))
@@ -75,19 +83,28 @@ fn crates() -> Result<Vec<Component>> {
         if !seen.insert(id) {
             continue;
         }
-        // What runs at build time and in tests is not in the binary. Procedural macros leave nothing in it either.
-        let linked = |id: &PackageId| !metadata[id].targets.iter().any(|target| target.is_proc_macro());
+        // What runs at build time and in tests is not in the binary. Procedural macros leave
+        // nothing in it either.
+        let linked =
+            |id: &PackageId| !metadata[id].targets.iter().any(|target| target.is_proc_macro());
         let needs: Vec<&PackageId> = nodes.get(id).map_or(Vec::new(), |node| {
-            let normal =
-                |dep: &&cargo_metadata::NodeDep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
+            let normal = |dep: &&cargo_metadata::NodeDep| {
+                dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+            };
             node.deps.iter().filter(normal).map(|dep| &dep.pkg).filter(|id| linked(id)).collect()
         });
-        let named = |id: &PackageId| (metadata[id].name.to_string(), metadata[id].version.to_string());
+        let named =
+            |id: &PackageId| (metadata[id].name.to_string(), metadata[id].version.to_string());
         let package = &metadata[id];
         found.insert(Component {
             name: package.name.to_string(),
             version: package.version.to_string(),
-            licence: spdx(package.license.as_deref().with_context(|| format!("{} states no licence", package.name))?),
+            licence: spdx(
+                package
+                    .license
+                    .as_deref()
+                    .with_context(|| format!("{} states no licence", package.name))?,
+            ),
             source: package.manifest_path.parent().map(|dir| dir.as_std_path().to_owned()),
             checksum: checksums.get(&named(id)).cloned(),
             depends_on: needs.iter().map(|id| named(id)).collect(),
@@ -105,13 +122,16 @@ fn spdx(licence: &str) -> String {
 /// The checksums in the lock file.
 fn checksums() -> Result<HashMap<(String, String), String>> {
     let path = workspace::root()?.join("Cargo.lock");
-    let lock = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lock = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let value = |entry: &str, key: &str| {
-        entry
-            .lines()
-            .find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned()))
+        entry.lines().find_map(|line| {
+            Some(line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned())
+        })
     };
-    let checksum = |entry: &str| Some(((value(entry, "name")?, value(entry, "version")?), value(entry, "checksum")?));
+    let checksum = |entry: &str| {
+        Some(((value(entry, "name")?, value(entry, "version")?), value(entry, "checksum")?))
+    };
     Ok(lock.split("[[package]]").filter_map(checksum).collect())
 }
 
@@ -128,11 +148,22 @@ mod tests {
 
     #[test]
     fn what_is_linked_in_is_found_and_what_only_builds_or_tests_is_not() {
-        let names: Vec<String> = linked().expect("ask cargo").into_iter().map(|component| component.name).collect();
-        for inside in ["tcp-shunt", "bpf-asm", "bpf-syscalls", "clap", "libc", "glibc", "rust-std"] {
+        let names: Vec<String> =
+            linked().expect("ask cargo").into_iter().map(|component| component.name).collect();
+        for inside in ["tcp-shunt", "bpf-asm", "bpf-syscalls", "clap", "libc", "glibc", "rust-std"]
+        {
             assert!(names.iter().any(|name| name == inside), "{inside} is not in {names:?}");
         }
-        for outside in ["proptest", "tempfile", "rbpf", "bytemuck_derive", "clap_derive", "syn", "xtask", "vm-tests"] {
+        for outside in [
+            "proptest",
+            "tempfile",
+            "rbpf",
+            "bytemuck_derive",
+            "clap_derive",
+            "syn",
+            "xtask",
+            "vm-tests",
+        ] {
             assert!(!names.iter().any(|name| name == outside), "{outside} is in {names:?}");
         }
     }

@@ -1,7 +1,9 @@
-//! The container image that `deploy/Dockerfile` describes, as an archive for `ctr images import`, `docker load` and `skopeo`.
+//! The container image that `deploy/Dockerfile` describes, as an archive for `ctr images import`,
+//! `docker load` and `skopeo`.
 //!
-//! An OCI image layout (<https://github.com/opencontainers/image-spec>, `image-layout.md`) with the `manifest.json` that `docker load`
-//! reads beside it. The layer is not compressed, since both name it by the digest of what is inside.
+//! An OCI image layout (<https://github.com/opencontainers/image-spec>, `image-layout.md`) with the
+//! `manifest.json` that `docker load` reads beside it. The layer is not compressed, since both name
+//! it by the digest of what is inside.
 
 use std::env::consts::ARCH;
 use std::io::Write;
@@ -54,7 +56,8 @@ pub fn write(binary: &[u8], to: impl Write) -> Result<()> {
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [described],
     });
-    let for_docker = json!([{ "Config": blob(&config), "RepoTags": [name()], "Layers": [blob(&layer)] }]);
+    let for_docker =
+        json!([{ "Config": blob(&config), "RepoTags": [name()], "Layers": [blob(&layer)] }]);
 
     let mut archive = Archive::new(to);
     archive.folder("blobs")?;

@@ -14,8 +14,9 @@ use crate::workspace;
 /// # Errors
 /// When a licence's text cannot be found.
 pub fn texts(components: &[Component]) -> Result<String> {
-    let mut overview =
-        String::from("shunt is one static binary. These are its parts and their licences; the full texts follow.\n\n");
+    let mut overview = String::from(
+        "shunt is one static binary. These are its parts and their licences; the full texts follow.\n\n",
+    );
     let mut texts: Vec<(String, String, Vec<String>)> = Vec::new();
     for one in components {
         let who = format!("{} {}", one.name, one.version);
@@ -29,8 +30,9 @@ pub fn texts(components: &[Component]) -> Result<String> {
         }
     }
     let rule = "=".repeat(100);
-    let full =
-        texts.iter().map(|(_, text, users)| format!("\n{rule}\n{}\n{rule}\n\n{}\n", users.join(", "), text.trim_end()));
+    let full = texts.iter().map(|(_, text, users)| {
+        format!("\n{rule}\n{}\n{rule}\n\n{}\n", users.join(", "), text.trim_end())
+    });
     Ok(overview + &full.collect::<String>())
 }
 
@@ -38,7 +40,8 @@ fn of(one: &Component) -> Result<Vec<String>> {
     let files = match &one.source {
         Some(source) => {
             let own = beside(source)?;
-            // Some crates of a larger repository are published without its licence: the terms they name are Apache's, as ours are.
+            // Some crates of a larger repository are published without its licence: the terms they
+            // name are Apache's, as ours are.
             if own.is_empty() && one.licence.contains("Apache-2.0") {
                 vec![workspace::root()?.join("LICENSE")]
             } else {
@@ -48,15 +51,24 @@ fn of(one: &Component) -> Result<Vec<String>> {
         None => vec![on_this_machine(&one.name)?],
     };
     if files.is_empty() {
-        bail!("{} {} comes without the text of its licence ({})", one.name, one.version, one.licence);
+        bail!(
+            "{} {} comes without the text of its licence ({})",
+            one.name,
+            one.version,
+            one.licence
+        );
     }
-    let read = |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
     files.iter().map(read).collect()
 }
 
 fn beside(source: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(source).with_context(|| format!("cannot list {}", source.display()))? {
+    for entry in
+        fs::read_dir(source).with_context(|| format!("cannot list {}", source.display()))?
+    {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
         let is_licence = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "UNLICENSE", "NOTICE"]
@@ -73,16 +85,21 @@ fn beside(source: &Path) -> Result<Vec<PathBuf>> {
 /// What is not a crate: the compiler's and the C library's texts are installed with them.
 fn on_this_machine(name: &str) -> Result<PathBuf> {
     let candidates = match name {
-        "glibc" => {
-            ["/usr/share/doc/libc6/copyright", "/usr/share/licenses/glibc/COPYING.LIB"].map(PathBuf::from).to_vec()
-        }
+        "glibc" => ["/usr/share/doc/libc6/copyright", "/usr/share/licenses/glibc/COPYING.LIB"]
+            .map(PathBuf::from)
+            .to_vec(),
         _ => {
-            let sysroot = said_by(std::process::Command::new("rustc").args(["--print", "sysroot"]))?;
-            ["share/doc/rust/COPYRIGHT", "share/doc/rust/LICENSE-APACHE", "share/doc/rust/licenses/Apache-2.0.txt"]
-                .map(|file| Path::new(sysroot.trim()).join(file))
-                .into_iter()
-                .chain([workspace::root()?.join("LICENSE")])
-                .collect()
+            let sysroot =
+                said_by(std::process::Command::new("rustc").args(["--print", "sysroot"]))?;
+            [
+                "share/doc/rust/COPYRIGHT",
+                "share/doc/rust/LICENSE-APACHE",
+                "share/doc/rust/licenses/Apache-2.0.txt",
+            ]
+            .map(|file| Path::new(sysroot.trim()).join(file))
+            .into_iter()
+            .chain([workspace::root()?.join("LICENSE")])
+            .collect()
         }
     };
     match candidates.iter().find(|path| path.is_file()) {

@@ -12,7 +12,8 @@ use xtask::{binary, bundle, image, shell};
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// The offline bundle: binary, unit, manifests, image, manual pages, completions, licences, SBOM, checksums
+    /// The offline bundle: binary, unit, manifests, image, manual pages, completions, licences,
+    /// SBOM, checksums
     Dist(Making),
     /// The container image alone, as an archive for `ctr images import` and `docker load`
     Image(Making),
@@ -46,10 +47,12 @@ fn main() -> Result<()> {
         }
         Task::Image(Making { profile, into }) => {
             let binary = binary::build(&profile)?;
-            let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+            let content =
+                fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
             fs::create_dir_all(&into).with_context(|| format!("cannot make {}", into.display()))?;
             let path = into.join("image.tar");
-            let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            let file =
+                File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
             image::write(&content, BufWriter::new(file))?;
             println!("{}: {}", path.display(), image::name());
         }

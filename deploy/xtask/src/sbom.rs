@@ -1,4 +1,5 @@
-//! What the binary is made of, for machines: CycloneDX 1.6 (<https://cyclonedx.org/docs/1.6/json/>).
+//! What the binary is made of, for machines: CycloneDX 1.6
+//! (<https://cyclonedx.org/docs/1.6/json/>).
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -6,7 +7,8 @@ use serde_json::{Value, json};
 use crate::dependencies::Component;
 use crate::workspace::VERSION;
 
-/// The components and their dependencies. Without a serial number and a time, which would differ from run to run.
+/// The components and their dependencies. Without a serial number and a time, which would differ
+/// from run to run.
 ///
 /// # Errors
 /// When the binary's own package is not among the components.
@@ -49,7 +51,8 @@ fn component(one: &Component) -> Value {
 }
 
 fn dependency(one: &Component) -> Value {
-    let on: Vec<String> = one.depends_on.iter().map(|(name, version)| reference(name, version)).collect();
+    let on: Vec<String> =
+        one.depends_on.iter().map(|(name, version)| reference(name, version)).collect();
     json!({ "ref": reference(&one.name, &one.version), "dependsOn": on })
 }
 

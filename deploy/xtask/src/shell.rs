@@ -1,4 +1,5 @@
-//! Manual pages and completions, from the definitions that the binary parses its arguments by. The binary does not carry them.
+//! Manual pages and completions, from the definitions that the binary parses its arguments by. The
+//! binary does not carry them.
 
 use std::fs;
 use std::path::Path;
@@ -19,8 +20,10 @@ pub fn manual(folder: &Path) -> Result<()> {
     // Gives the commands their full names.
     shunt.build();
     for command in std::iter::once(&shunt).chain(shunt.get_subcommands()) {
-        let path = folder.join(format!("{}.1", command.get_display_name().unwrap_or(command.get_name())));
-        fs::write(&path, page(command)?).with_context(|| format!("cannot write {}", path.display()))?;
+        let path =
+            folder.join(format!("{}.1", command.get_display_name().unwrap_or(command.get_name())));
+        fs::write(&path, page(command)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -70,7 +73,8 @@ pub fn completions(prefix: &Path) -> Result<()> {
         clap_complete::generate(shell, &mut tcp_shunt::cli::command(), "shunt", &mut script);
         let path = prefix.join(path);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
     }

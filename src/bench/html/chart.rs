@@ -1,5 +1,5 @@
-//! The charts, as inline SVG. Each has a title and a description for those who do not see it, and tells its transports
-//! apart by marks and dashes as well as by colour.
+//! The charts, as inline SVG. Each has a title and a description for those who do not see it, and
+//! tells its transports apart by marks and dashes as well as by colour.
 
 use std::fmt::Write;
 
@@ -7,13 +7,15 @@ use super::super::report::quantity;
 use super::super::{Transport, Unit};
 use super::escape;
 
-/// Units of the drawing; the page scales it. About as wide as a phone, so that its letters stay readable there.
+/// Units of the drawing; the page scales it. About as wide as a phone, so that its letters stay
+/// readable there.
 const WIDTH: f64 = 420.0;
 /// Between a chart's left edge and its lines, for the labels of the vertical axis.
 const LEFT: f64 = 74.0;
 /// Right of the lines: half a label of the horizontal axis.
 const RIGHT: f64 = 24.0;
-/// Between the ends of the grid and the first and last figures, whose marks would stand on the labels otherwise.
+/// Between the ends of the grid and the first and last figures, whose marks would stand on the
+/// labels otherwise.
 const INSET: f64 = 14.0;
 /// Above the lines: the legend.
 const TOP: f64 = 34.0;
@@ -39,22 +41,35 @@ pub struct Lines<'a> {
 impl Lines<'_> {
     /// The drawing; nothing if there is no figure.
     pub fn svg(&self) -> String {
-        let figures = || self.series.iter().flat_map(|(_, points)| points).map(|(_, figure)| *figure);
+        let figures =
+            || self.series.iter().flat_map(|(_, points)| points).map(|(_, figure)| *figure);
         let positive = || figures().filter(|figure| figure.is_finite() && *figure > 0.0);
-        let (Some(low), Some(high)) = (positive().min_by(f64::total_cmp), positive().max_by(f64::total_cmp)) else {
+        let (Some(low), Some(high)) =
+            (positive().min_by(f64::total_cmp), positive().max_by(f64::total_cmp))
+        else {
             return String::new();
         };
         let ticks = ticks(low, high, self.unit);
-        let (bottom, top) = (ticks.first().map_or(low, |t| t.min(low)), ticks.last().map_or(high, |t| t.max(high)));
+        let (bottom, top) =
+            (ticks.first().map_or(low, |t| t.min(low)), ticks.last().map_or(high, |t| t.max(high)));
         let x = |place: f64| LEFT + INSET + place * (WIDTH - LEFT - RIGHT - INSET);
-        let y = |figure: f64| FLOOR - (figure / bottom).ln() / (top / bottom).ln().max(1e-9) * (FLOOR - TOP);
+        let y = |figure: f64| {
+            FLOOR - (figure / bottom).ln() / (top / bottom).ln().max(1e-9) * (FLOOR - TOP)
+        };
 
         let mut svg = open(self.id, self.title, self.description, FLOOR + 46.0);
         legend(&mut svg, self.series.iter().map(|(transport, _)| *transport), mark);
         for tick in &ticks {
             let y = y(*tick);
-            let label = quantity(*tick, self.unit).replace(".00 ", " ").replace(".0 ", " ") + self.per;
-            put(&mut svg, format_args!(r#"<line class="grid" x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}"/>"#, x(1.0)));
+            let label =
+                quantity(*tick, self.unit).replace(".00 ", " ").replace(".0 ", " ") + self.per;
+            put(
+                &mut svg,
+                format_args!(
+                    r#"<line class="grid" x1="{LEFT}" x2="{}" y1="{y:.1}" y2="{y:.1}"/>"#,
+                    x(1.0)
+                ),
+            );
             put(&mut svg, text(LEFT - 6.0, y + 4.0, "end", "tick", &label));
         }
         for (place, label) in self.across {
@@ -65,7 +80,14 @@ impl Lines<'_> {
             let shown = points.iter().filter(|(_, figure)| figure.is_finite() && *figure > 0.0);
             let places: Vec<_> = shown.map(|(place, figure)| (x(*place), y(*figure))).collect();
             let path: Vec<_> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-            put(&mut svg, format_args!(r#"<polyline class="{}" points="{}"/>"#, class(*transport), path.join(" ")));
+            put(
+                &mut svg,
+                format_args!(
+                    r#"<polyline class="{}" points="{}"/>"#,
+                    class(*transport),
+                    path.join(" ")
+                ),
+            );
             for (x, y) in places {
                 put(&mut svg, mark(*transport, x, y));
             }
@@ -100,27 +122,37 @@ impl Bars<'_> {
         const THICK: f64 = 16.0;
         let bars = || self.groups.iter().flat_map(|(_, bars)| bars);
         let lengths = bars().map(|bar| bar.length).chain(self.marked);
-        let Some(longest) = lengths.filter(|length| length.is_finite()).max_by(f64::total_cmp) else {
+        let Some(longest) = lengths.filter(|length| length.is_finite()).max_by(f64::total_cmp)
+        else {
             return String::new();
         };
         let scale = (WIDTH - LABELS - FIGURES) / longest.max(f64::MIN_POSITIVE);
-        let height = TOP + self.groups.iter().map(|(_, bars)| bars.len() as f64 * THICK + 10.0).sum::<f64>();
+        let height =
+            TOP + self.groups.iter().map(|(_, bars)| bars.len() as f64 * THICK + 10.0).sum::<f64>();
 
         let mut svg = open(self.id, self.title, self.description, height);
         let mut shown: Vec<_> = bars().map(|bar| bar.transport).collect();
         shown.sort();
         shown.dedup();
-        legend(&mut svg, shown.into_iter(), |transport, x, y| rect(transport, x - 6.0, y - 6.0, 12.0));
+        legend(&mut svg, shown.into_iter(), |transport, x, y| {
+            rect(transport, x - 6.0, y - 6.0, 12.0)
+        });
         if let Some(marked) = self.marked {
             let x = LABELS + marked * scale;
-            put(&mut svg, format_args!(r#"<line class="one" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{height}"/>"#));
+            put(
+                &mut svg,
+                format_args!(
+                    r#"<line class="one" x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{height}"/>"#
+                ),
+            );
         }
         let mut y = TOP;
         for (label, bars) in self.groups {
             let middle = y + bars.len() as f64 * THICK / 2.0;
             put(&mut svg, text(LABELS - 8.0, middle + 3.0, "end", "tick", label));
             for bar in bars {
-                let length = if bar.length.is_finite() { (bar.length * scale).max(1.0) } else { 1.0 };
+                let length =
+                    if bar.length.is_finite() { (bar.length * scale).max(1.0) } else { 1.0 };
                 put(&mut svg, rect(bar.transport, LABELS, y, length));
                 put(&mut svg, text(LABELS + length + 5.0, y + 11.0, "start", "", &bar.figure));
                 y += THICK;
@@ -131,8 +163,8 @@ impl Bars<'_> {
     }
 }
 
-/// Where the lines of a grid lie that a range of figures, rounded outwards, is read against: at 1, 2 and 5 of every
-/// power of ten, or, for bytes, at every fourth power of two.
+/// Where the lines of a grid lie that a range of figures, rounded outwards, is read against: at 1,
+/// 2 and 5 of every power of ten, or, for bytes, at every fourth power of two.
 fn ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
     let (base, steps): (f64, &[f64]) = match unit {
         Unit::Bytes => (16.0, &[1.0, 4.0]),
@@ -141,7 +173,9 @@ fn ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
     let from = low.log(base).floor().clamp(-20.0, 30.0) as i32;
     let to = high.log(base).ceil().clamp(-20.0, 30.0) as i32;
     let enclosing = |steps: &[f64]| -> Vec<f64> {
-        let all: Vec<_> = (from..=to).flat_map(|power| steps.iter().map(move |step| step * base.powi(power))).collect();
+        let all: Vec<_> = (from..=to)
+            .flat_map(|power| steps.iter().map(move |step| step * base.powi(power)))
+            .collect();
         let first = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
         let last = all.iter().position(|tick| *tick >= high).unwrap_or(all.len());
         all.into_iter().take(last + 1).skip(first).collect()
@@ -159,7 +193,11 @@ fn open(id: &str, title: &str, description: &str, height: f64) -> String {
     )
 }
 
-fn legend(svg: &mut String, transports: impl Iterator<Item = Transport>, mark: impl Fn(Transport, f64, f64) -> String) {
+fn legend(
+    svg: &mut String,
+    transports: impl Iterator<Item = Transport>,
+    mark: impl Fn(Transport, f64, f64) -> String,
+) {
     for (place, transport) in transports.enumerate() {
         let x = LEFT + 8.0 + place as f64 * 80.0;
         put(svg, mark(transport, x, 12.0));
@@ -168,11 +206,17 @@ fn legend(svg: &mut String, transports: impl Iterator<Item = Transport>, mark: i
 }
 
 fn text(x: f64, y: f64, anchor: &str, class: &str, words: &str) -> String {
-    format!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#, escape(words))
+    format!(
+        r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#,
+        escape(words)
+    )
 }
 
 fn rect(transport: Transport, x: f64, y: f64, length: f64) -> String {
-    format!(r#"<rect class="{}" x="{x:.1}" y="{y:.1}" width="{length:.1}" height="13"/>"#, class(transport))
+    format!(
+        r#"<rect class="{}" x="{x:.1}" y="{y:.1}" width="{length:.1}" height="13"/>"#,
+        class(transport)
+    )
 }
 
 /// A square, a disc or a diamond around a point.
@@ -216,7 +260,10 @@ mod tests {
             assert!((1..=9).contains(&ticks.len()), "{ticks:?}");
             assert!(ticks.windows(2).all(|two| two[0] < two[1]), "{ticks:?}");
         }
-        assert_eq!(ticks(1_900.0, 11_400.0, Unit::Nanoseconds), [1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0]);
+        assert_eq!(
+            ticks(1_900.0, 11_400.0, Unit::Nanoseconds),
+            [1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0]
+        );
     }
 
     #[test]
@@ -232,7 +279,8 @@ mod tests {
             series: &[(Transport::Tcp, vec![(0.0, f64::NAN), (0.5, 0.0), (1.0, f64::INFINITY)])],
         };
         assert_eq!(lines.svg(), "");
-        let some = Lines { series: &[(Transport::Tcp, vec![(0.0, f64::NAN), (0.5, 10.0)])], ..lines };
+        let some =
+            Lines { series: &[(Transport::Tcp, vec![(0.0, f64::NAN), (0.5, 10.0)])], ..lines };
         let svg = some.svg();
         assert!(svg.contains("<polyline") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }

@@ -1,4 +1,5 @@
-//! The figures of the bench as one page that needs nothing else: charts, and every figure as a table too.
+//! The figures of the bench as one page that needs nothing else: charts, and every figure as a
+//! table too.
 
 mod chart;
 
@@ -34,7 +35,9 @@ pub fn page(machine: &Machine, rounds: usize, all: &[Measured]) -> String {
         machine.processors,
         env!("CARGO_PKG_VERSION"),
     );
-    for part in [latency(all), throughput(all), connections(all), shares(all), rates(all), figures(all)] {
+    for part in
+        [latency(all), throughput(all), connections(all), shares(all), rates(all), figures(all)]
+    {
         page.push_str(&part);
     }
     page + "</body></html>\n"
@@ -48,17 +51,27 @@ fn section(heading: &str, caption: &str, svg: &str, table: &str) -> String {
 }
 
 fn latency(all: &[Measured]) -> String {
-    let Some(measured) = all.iter().find(|m| m.case.name == "pingpong" && m.case.size == "1 KiB") else {
+    let Some(measured) = all.iter().find(|m| m.case.name == "pingpong" && m.case.size == "1 KiB")
+    else {
         return String::new();
     };
     let recorded: Vec<(Transport, &Latency)> =
         measured.latencies().iter().map(|(transport, latency)| (*transport, latency)).collect();
     let place = |index: usize| index as f64 / (PERCENTILES.len() - 1) as f64;
-    let across: Vec<_> = PERCENTILES.iter().enumerate().map(|(at, percent)| (place(at), percent.to_string())).collect();
+    let across: Vec<_> = PERCENTILES
+        .iter()
+        .enumerate()
+        .map(|(at, percent)| (place(at), percent.to_string()))
+        .collect();
     let points = |latency: &Latency| {
-        PERCENTILES.iter().enumerate().map(|(at, percent)| (place(at), latency.percentile(*percent))).collect()
+        PERCENTILES
+            .iter()
+            .enumerate()
+            .map(|(at, percent)| (place(at), latency.percentile(*percent)))
+            .collect()
     };
-    let series: Vec<_> = recorded.iter().map(|(transport, latency)| (*transport, points(latency))).collect();
+    let series: Vec<_> =
+        recorded.iter().map(|(transport, latency)| (*transport, points(latency))).collect();
     let svg = Lines {
         id: "latency",
         title: "Latency by percentile",
@@ -74,11 +87,16 @@ fn latency(all: &[Measured]) -> String {
     let mut rows: Vec<_> = PERCENTILES
         .iter()
         .map(|percent| {
-            let cells = recorded.iter().map(|(_, latency)| quantity(latency.percentile(*percent), Unit::Nanoseconds));
+            let cells = recorded
+                .iter()
+                .map(|(_, latency)| quantity(latency.percentile(*percent), Unit::Nanoseconds));
             (format!("{percent} %"), cells.collect())
         })
         .collect();
-    rows.push(("requests".to_owned(), recorded.iter().map(|(_, latency)| latency.count().to_string()).collect()));
+    rows.push((
+        "requests".to_owned(),
+        recorded.iter().map(|(_, latency)| latency.count().to_string()).collect(),
+    ));
     section(
         "How long requests take",
         "The time within which a share of the requests of 1 KiB was answered, between two threads that wake each other. \
@@ -99,12 +117,17 @@ fn throughput(all: &[Measured]) -> String {
         let bytes = bytes(measured.case.size)?;
         Some(2.0 * bytes / measured.summary(0, transport)?.median * 1e9)
     };
-    let place = |index: usize| if cases.len() < 2 { 0.5 } else { index as f64 / (cases.len() - 1) as f64 };
-    let across: Vec<_> = cases.iter().enumerate().map(|(at, m)| (place(at), m.case.size.to_owned())).collect();
+    let place =
+        |index: usize| if cases.len() < 2 { 0.5 } else { index as f64 / (cases.len() - 1) as f64 };
+    let across: Vec<_> =
+        cases.iter().enumerate().map(|(at, m)| (place(at), m.case.size.to_owned())).collect();
     let series: Vec<(Transport, Vec<(f64, f64)>)> = TRANSPORTS
         .iter()
         .map(|transport| {
-            let points = cases.iter().enumerate().filter_map(|(at, m)| Some((place(at), rate(m, *transport)?)));
+            let points = cases
+                .iter()
+                .enumerate()
+                .filter_map(|(at, m)| Some((place(at), rate(m, *transport)?)));
             (*transport, points.collect())
         })
         .collect();
@@ -122,7 +145,9 @@ fn throughput(all: &[Measured]) -> String {
     let rows: Vec<_> = cases
         .iter()
         .map(|m| {
-            let cell = |t: &Transport| rate(m, *t).map_or_else(none, |rate| quantity(rate, Unit::Bytes) + "/s");
+            let cell = |t: &Transport| {
+                rate(m, *t).map_or_else(none, |rate| quantity(rate, Unit::Bytes) + "/s")
+            };
             (m.case.size.to_owned(), TRANSPORTS.iter().map(cell).collect())
         })
         .collect();
@@ -167,7 +192,11 @@ fn connections(all: &[Measured]) -> String {
     let rows: Vec<_> = cases
         .iter()
         .map(|m| {
-            let row = [figure(m, 0, Transport::Tcp), figure(m, 0, Transport::Shunt), ratio(m, 0, Transport::Tcp)];
+            let row = [
+                figure(m, 0, Transport::Tcp),
+                figure(m, 0, Transport::Shunt),
+                ratio(m, 0, Transport::Tcp),
+            ];
             (label(m), row.to_vec())
         })
         .collect();
@@ -184,7 +213,11 @@ fn connections(all: &[Measured]) -> String {
 fn to_tcp(all: &[Measured], is_rate: bool) -> Vec<(String, Vec<Bar>)> {
     let bar = |m: &Measured| {
         let length = m.ratio_to(0, Transport::Tcp)?.median;
-        let bar = Bar { transport: Transport::Shunt, length, figure: format!("× {}", three_digits(length)) };
+        let bar = Bar {
+            transport: Transport::Shunt,
+            length,
+            figure: format!("× {}", three_digits(length)),
+        };
         Some((format!("{} {}", m.case.name, m.case.size), vec![bar]))
     };
     all.iter().filter(|m| m.case.metrics[0].unit.is_rate() == is_rate).filter_map(bar).collect()
@@ -231,15 +264,22 @@ fn rates(all: &[Measured]) -> String {
 }
 
 fn figures(all: &[Measured]) -> String {
-    let head = ["TCP", "shunt", "Unix", "shunt/TCP", "shunt/Unix", "direct", "goal"].map(str::to_owned);
+    let head =
+        ["TCP", "shunt", "Unix", "shunt/TCP", "shunt/Unix", "direct", "goal"].map(str::to_owned);
     let mut rows = Vec::new();
     for m in all {
         for (number, metric) in m.case.metrics.iter().enumerate() {
             let mut cells: Vec<_> = TRANSPORTS.iter().map(|t| figure(m, number, *t)).collect();
             cells.extend([Transport::Tcp, Transport::Unix].map(|to| ratio(m, number, to)));
-            cells.push(m.direct().map_or_else(none, |share| format!("{:.0} %", share.median * 100.0)));
+            cells.push(
+                m.direct().map_or_else(none, |share| format!("{:.0} %", share.median * 100.0)),
+            );
             cells.push(goals(m, number, metric));
-            let what = if m.case.metrics.len() > 1 { format!(", {}", metric.heading) } else { String::new() };
+            let what = if m.case.metrics.len() > 1 {
+                format!(", {}", metric.heading)
+            } else {
+                String::new()
+            };
             rows.push((format!("{} {}{what}", m.case.name, m.case.size), cells));
         }
     }
@@ -258,7 +298,9 @@ fn figure(measured: &Measured, metric: usize, transport: Transport) -> String {
         some => format!("stalled {some} ×"),
     };
     match figure {
-        Some(figure) if stalled.is_empty() => quantity(figure.median, measured.case.metrics[metric].unit),
+        Some(figure) if stalled.is_empty() => {
+            quantity(figure.median, measured.case.metrics[metric].unit)
+        }
         Some(figure) => {
             format!("{} ({stalled})", quantity(figure.median, measured.case.metrics[metric].unit))
         }
@@ -362,7 +404,11 @@ mod tests {
     fn the_page_is_well_formed_and_every_case_is_in_it() {
         let page = of("6.18", &everything());
         let document = parsed(&page);
-        let labels: Vec<_> = document.descendants().filter(|n| n.has_tag_name("th")).filter_map(|n| n.text()).collect();
+        let labels: Vec<_> = document
+            .descendants()
+            .filter(|n| n.has_tag_name("th"))
+            .filter_map(|n| n.text())
+            .collect();
         for case in CASES {
             let label = format!("{} {}", case.name, case.size);
             let metrics = match case.metrics {
@@ -379,13 +425,17 @@ mod tests {
     fn every_chart_is_named_and_described_for_those_who_do_not_see_it() {
         let page = of("6.18", &everything());
         let document = parsed(&page);
-        let charts: Vec<_> = document.descendants().filter(|n| n.tag_name().name() == "svg").collect();
+        let charts: Vec<_> =
+            document.descendants().filter(|n| n.tag_name().name() == "svg").collect();
         assert_eq!(charts.len(), 5);
         for chart in charts {
             let named = chart.attribute("aria-labelledby").expect("a name");
             for id in named.split(' ') {
                 let found = document.descendants().find(|n| n.attribute("id") == Some(id));
-                assert!(found.and_then(|n| n.text()).is_some_and(|text| !text.is_empty()), "{id} is empty");
+                assert!(
+                    found.and_then(|n| n.text()).is_some_and(|text| !text.is_empty()),
+                    "{id} is empty"
+                );
             }
         }
     }
@@ -403,7 +453,10 @@ mod tests {
         let kernel = r#"6<script>&"x""#;
         let page = of(kernel, &everything());
         let document = parsed(&page);
-        let facts = document.descendants().find(|n| n.attribute("class") == Some("facts")).and_then(|n| n.text());
+        let facts = document
+            .descendants()
+            .find(|n| n.attribute("class") == Some("facts"))
+            .and_then(|n| n.text());
         assert!(facts.is_some_and(|facts| facts.contains(kernel)), "{facts:?}");
     }
 
@@ -419,6 +472,9 @@ mod tests {
         all.retain(|m| m.case.name == "roundtrip" && m.case.size == "1 KiB");
         // 2 KiB in 10, 5 and 3.3 µs.
         let section = throughput(&all);
-        assert!(section.contains("<td>195 MiB/s</td><td>391 MiB/s</td><td>586 MiB/s</td>"), "{section}");
+        assert!(
+            section.contains("<td>195 MiB/s</td><td>391 MiB/s</td><td>586 MiB/s</td>"),
+            "{section}"
+        );
     }
 }

@@ -11,8 +11,9 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// The text with a name in the place of each address: what stands for an address is the same everywhere. Ports and the lengths of
-    /// prefixes stay, and so do addresses that say nothing of a network: loopback, and none.
+    /// The text with a name in the place of each address: what stands for an address is the same
+    /// everywhere. Ports and the lengths of prefixes stay, and so do addresses that say nothing of
+    /// a network: loopback, and none.
     pub fn apply(&mut self, text: &str) -> String {
         // Some IPv6 addresses end with an IPv4 address.
         let without_v6 = each_run(
@@ -23,7 +24,11 @@ impl Mask {
                 if in_word { run.to_owned() } else { self.address::<Ipv6Addr>(run) }
             },
         );
-        each_run(&without_v6, |c| c.is_ascii_digit() || c == '.', |run, _| self.address::<Ipv4Addr>(run))
+        each_run(
+            &without_v6,
+            |c| c.is_ascii_digit() || c == '.',
+            |run, _| self.address::<Ipv4Addr>(run),
+        )
     }
 
     /// What may be an address with punctuation around it.
@@ -32,10 +37,13 @@ impl Mask {
         let begin = if single(":", run) || single(".", run) { 1 } else { 0 };
         let rest = &run[begin..];
         let end = rest.trim_end_matches('.').len();
-        let end = if rest[..end].ends_with(':') && !rest[..end].ends_with("::") { end - 1 } else { end };
+        let end =
+            if rest[..end].ends_with(':') && !rest[..end].ends_with("::") { end - 1 } else { end };
         let (written, after) = rest.split_at(end);
         match written.parse::<A>() {
-            Ok(address) => format!("{}{}{after}", &run[..begin], self.name(address.into(), written)),
+            Ok(address) => {
+                format!("{}{}{after}", &run[..begin], self.name(address.into(), written))
+            }
             Err(_) => run.to_owned(),
         }
     }
@@ -51,8 +59,13 @@ impl Mask {
     }
 }
 
-/// The text with another in the place of each longest run of such characters; told is whether the run is in a word.
-fn each_run(text: &str, is_in: impl Fn(char) -> bool, mut other: impl FnMut(&str, bool) -> String) -> String {
+/// The text with another in the place of each longest run of such characters; told is whether the
+/// run is in a word.
+fn each_run(
+    text: &str,
+    is_in: impl Fn(char) -> bool,
+    mut other: impl FnMut(&str, bool) -> String,
+) -> String {
     let of_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut all = String::with_capacity(text.len());
     let mut rest = text;
@@ -76,7 +89,10 @@ mod tests {
         let cases = [
             ("10.0.0.1:6379 > 10.0.0.2:80, 10.0.0.1.", "ipv4-1:6379 > ipv4-2:80, ipv4-1."),
             ("[fd00::1]:80 fd00::1 ::ffff:10.0.0.1", "[ipv6-1]:80 ipv6-1 ipv4-2"),
-            ("\"addresses\":[\"10.0.0.0/8\",\"fd00::/8\"]", "\"addresses\":[\"ipv4-2/8\",\"ipv6-1/8\"]"),
+            (
+                "\"addresses\":[\"10.0.0.0/8\",\"fd00::/8\"]",
+                "\"addresses\":[\"ipv4-2/8\",\"ipv6-1/8\"]",
+            ),
             ("at 10.0.0.1: refused; address:10.0.0.1", "at ipv4-1: refused; address:ipv4-1"),
             ("host10.1.2.3 v10.1.2.3x", "hostipv4-1 vipv4-1x"),
         ];

@@ -16,7 +16,11 @@ fn a_text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
     let run_once = "bpftool -j prog run pinned progs/count data_in ../packet repeat 3";
     let said = run(
         &object,
-        &[run_once, "bpftool map dump pinned maps/packets", "bpftool prog dump xlated pinned progs/count linum"],
+        &[
+            run_once,
+            "bpftool map dump pinned maps/packets",
+            "bpftool prog dump xlated pinned progs/count linum",
+        ],
     );
     assert_eq!(json(&said[0])["retval"], 2);
     assert_eq!(json(&said[1]), serde_json::json!([{"key": 0, "value": 3}]));
@@ -62,7 +66,9 @@ fn the_source_is_not_overwritten_by_the_object() {
     fs::write(&source, EXAMPLE).expect("write the source");
     std::os::unix::fs::symlink(&source, &link).expect("make a link");
     let path = |path: &Path| path.to_str().expect("a path").to_owned();
-    for arguments in [vec![path(&source)], vec![path(&link)], vec![path(&source), "-o".to_owned(), path(&link)]] {
+    for arguments in
+        [vec![path(&source)], vec![path(&link)], vec![path(&source), "-o".to_owned(), path(&link)]]
+    {
         let refused = said(shunt([vec!["asm".to_owned()], arguments].concat()));
         assert!(refused.contains("would overwrite") && refused.contains("--output"), "{refused}");
         assert_eq!(fs::read_to_string(&source).expect("the source"), EXAMPLE);
@@ -77,14 +83,20 @@ fn a_warning_is_shown_and_the_object_is_written() {
     let output = shunt_reading(text, &["asm", "-", "-o", object.to_str().expect("a path")]);
     assert!(output.status.success() && object.exists());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.starts_with("warning: the verifier refuses a shift by 64\n --> <stdin>:4:5\n"), "{said}");
+    assert!(
+        said.starts_with("warning: the verifier refuses a shift by 64\n --> <stdin>:4:5\n"),
+        "{said}"
+    );
     assert!(said.ends_with("1 warning in <stdin>\n"), "{said}");
 }
 
 #[test]
 fn what_libbpf_could_not_load_is_refused_with_what_to_do() {
     let refused = said(shunt_reading("r0 = 0\nexit\n", &["asm", "-", "-o", "/dev/null"]));
-    assert!(refused.contains("<stdin>:1:1") && refused.contains("write `.section \"socket\"`"), "{refused}");
+    assert!(
+        refused.contains("<stdin>:1:1") && refused.contains("write `.section \"socket\"`"),
+        "{refused}"
+    );
     let missing = said(shunt(["asm", "/nowhere/at-all.s"]));
     assert!(missing.contains("cannot read /nowhere/at-all.s"), "{missing}");
 }

@@ -8,13 +8,15 @@ use crate::{printed, shunt};
 fn a_rule_whose_cgroup_is_not_there_is_told_and_one_that_is_there_is_not() {
     let root = cgroup::root().expect("cgroup v2");
     let file = tempfile::NamedTempFile::new().expect("make a file");
-    fs::write(&file, "[include]\ncgroups = [\"/\"]\n[exclude]\ncgroups = [\"/no/such\"]\n").expect("write it");
+    fs::write(&file, "[include]\ncgroups = [\"/\"]\n[exclude]\ncgroups = [\"/no/such\"]\n")
+        .expect("write it");
     let file = file.path().to_str().expect("text");
     let missing = root.join("no/such");
     let text = printed(shunt(["check-config", file]));
     assert_eq!(text.matches("here and now there is no").count(), 1, "{text}");
     assert!(text.contains(&format!("there is no {}:", missing.display())), "{text}");
-    let all: serde_json::Value = serde_json::from_str(&printed(shunt(["check-config", "--json", file]))).expect("JSON");
+    let all: serde_json::Value =
+        serde_json::from_str(&printed(shunt(["check-config", "--json", file]))).expect("JSON");
     assert_eq!(all["unmatched_cgroups"], serde_json::json!([missing]));
 }
 

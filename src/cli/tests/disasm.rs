@@ -22,14 +22,23 @@ fn an_object_becomes_a_text_that_gives_the_same_object() {
     let dir = tempfile::tempdir().expect("make a folder");
     let object = assemble(EXAMPLE, dir.path());
     let text = disassemble(&object, &[]);
-    for part in [".license \"GPL\"", ".section \"xdp\"", ".function count", "r1 = map[name:packets]", "goto L1", "L1:"]
-    {
+    for part in [
+        ".license \"GPL\"",
+        ".section \"xdp\"",
+        ".function count",
+        "r1 = map[name:packets]",
+        "goto L1",
+        "L1:",
+    ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
     assert!(text.contains("    ; <stdin>:7\n    r2 = r10\n"), "{text}");
     let again = tempfile::tempdir().expect("make a folder");
     let strip = |text: &str| {
-        text.lines().filter(|line| !line.trim().starts_with(';')).map(|line| format!("{line}\n")).collect::<String>()
+        text.lines()
+            .filter(|line| !line.trim().starts_with(';'))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
     };
     let object = assemble(&text, again.path());
     assert_eq!(strip(&disassemble(&object, &[])), strip(&text));
@@ -41,11 +50,18 @@ fn an_object_of_a_compiler_comes_back_with_all_that_it_has() {
     let path = |name: &str| dir.path().join(name);
     let source = "int counter = 5; __attribute__((section(\"xdp\"), used)) int pass(void *c) { return counter; }\n";
     fs::write(path("pass.c"), source).expect("write the source");
-    let clang =
-        Command::new("clang").args(["-target", "bpf", "-O2", "-g", "-c", "pass.c"]).current_dir(dir.path()).status();
+    let clang = Command::new("clang")
+        .args(["-target", "bpf", "-O2", "-g", "-c", "pass.c"])
+        .current_dir(dir.path())
+        .status();
     assert!(clang.expect("clang is missing: apt-get install clang").success());
     let text = disassemble(&path("pass.o"), &[]);
-    for part in ["\t.section\txdp,\"ax\",@progbits\n", "r1 = counter ll\n", "counter:\n\t.byte\t0x05\n", "[1] "] {
+    for part in [
+        "\t.section\txdp,\"ax\",@progbits\n",
+        "r1 = counter ll\n",
+        "counter:\n\t.byte\t0x05\n",
+        "[1] ",
+    ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
     let again = assemble(&text, dir.path());
@@ -56,8 +72,11 @@ fn an_object_of_a_compiler_comes_back_with_all_that_it_has() {
 fn bare_instructions_are_shown_with_their_slots_and_bytes() {
     let dir = tempfile::tempdir().expect("make a folder");
     let file = dir.path().join("program.bin");
-    fs::write(&file, [&[0xb7, 0, 0, 0, 7, 0, 0, 0][..], &[0x95, 0, 0, 0, 0, 0, 0, 0], &[0xff; 8]].concat())
-        .expect("write instructions");
+    fs::write(
+        &file,
+        [&[0xb7, 0, 0, 0, 7, 0, 0, 0][..], &[0x95, 0, 0, 0, 0, 0, 0, 0], &[0xff; 8]].concat(),
+    )
+    .expect("write instructions");
     let text = disassemble(&file, &["--slots", "--bytes"]);
     for part in ["0: ", "b7 00 00 00 07 00 00 00", "r0 = 7", "1: ", "exit", ".byte 0xff"] {
         assert!(text.contains(part), "no {part} in\n{text}");
@@ -109,8 +128,9 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
     let by_id = format!(
         "{SHUNT} disasm --id $(bpftool -j prog show pinned progs/count | sed 's/.*\"id\":\\([0-9]*\\),.*/\\1/')"
     );
-    let hidden =
-        format!("setpriv --bounding-set=-all --inh-caps=-all {SHUNT} disasm --pinned progs/count 2>&1 || true");
+    let hidden = format!(
+        "setpriv --bounding-set=-all --inh-caps=-all {SHUNT} disasm --pinned progs/count 2>&1 || true"
+    );
     let said = run(
         &object,
         &[
@@ -143,10 +163,15 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
     assert_eq!(&said[1], shown);
     assert!(said[2].contains("holds a bpf-map, not a bpf-prog"), "{}", said[2]);
     assert!(said[3].contains("CAP_BPF"), "{}", said[3]);
-    // The numbers of maps and addresses of functions are those that the kernel has, whatever is shown beside them.
-    let is_byte = |word: &&str| word.len() == 2 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let insns = said[4].lines().filter(|line| line.starts_with("    ") && !line.trim_start().starts_with(';'));
-    let shown: Vec<&str> = insns.flat_map(|line| line.split_whitespace().take_while(is_byte)).collect();
+    // The numbers of maps and addresses of functions are those that the kernel has, whatever is
+    // shown beside them.
+    let is_byte =
+        |word: &&str| word.len() == 2 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let insns = said[4]
+        .lines()
+        .filter(|line| line.starts_with("    ") && !line.trim_start().starts_with(';'));
+    let shown: Vec<&str> =
+        insns.flat_map(|line| line.split_whitespace().take_while(is_byte)).collect();
     let kernels: Vec<&str> = said[5].split_whitespace().collect();
     assert!(kernels.len() > 100);
     assert_eq!(shown, kernels);

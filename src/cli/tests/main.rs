@@ -25,7 +25,8 @@ fn shunt<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
 /// Runs `shunt` with a text on its standard input.
 fn shunt_reading(text: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(SHUNT);
-    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command =
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().expect("run shunt");
     match running.stdin.take().expect("its standard input").write_all(text.as_bytes()) {
         // One that finds fault with its arguments reads nothing.
@@ -37,7 +38,12 @@ fn shunt_reading(text: &str, arguments: &[&str]) -> Output {
 
 /// What a command that has to succeed prints.
 fn printed(output: Output) -> String {
-    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 

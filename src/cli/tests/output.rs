@@ -25,6 +25,10 @@ fn a_command_whose_reader_has_seen_enough_ends_quietly() {
             .output()
             .expect("run shunt");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {}: {said}", output.status);
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{arguments:?}: {}: {said}",
+            output.status
+        );
     }
 }

@@ -25,12 +25,18 @@ fn the_kernel_programs_are_an_object_that_bpftool_loads_with_the_names_of_their_
     // A packet without the name of an enrolled socket in it.
     assert_eq!(json(&said[2])["retval"], 0);
     let control = json(&said[3]);
-    assert!(control[0]["formatted"]["value"][".data.control"][0]["control"].is_object(), "{control}");
+    assert!(
+        control[0]["formatted"]["value"][".data.control"][0]["control"].is_object(),
+        "{control}"
+    );
     assert!(said[4].contains("struct Lane {"), "{}", said[4]);
     // It has types, which a text holds as data.
-    for part in
-        ["\t.section\tsk_msg,\"ax\"", "\t.section\tsockops,", "# map \"lanes\": sk_storage key=4", "r1 = control"]
-    {
+    for part in [
+        "\t.section\tsk_msg,\"ax\"",
+        "\t.section\tsockops,",
+        "# map \"lanes\": sk_storage key=4",
+        "r1 = control",
+    ] {
         assert!(said[5].contains(part), "no {part} in what shunt itself reads");
     }
 }

@@ -1,6 +1,6 @@
 use super::super::simulation::{
-    ANY_HEADER_CALLBACK, CLOSE_WAIT, Fault, HZ, Helper, RTO_CALLBACK, SEGMENT_CALLBACK, STATE_CALLBACK,
-    UNKNOWN_OPTION_CALLBACK, World, on_every_kernel,
+    ANY_HEADER_CALLBACK, CLOSE_WAIT, Fault, HZ, Helper, RTO_CALLBACK, SEGMENT_CALLBACK,
+    STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK, World, on_every_kernel,
 };
 use super::super::{Adoption, Control, Counter, Isns, Role};
 
@@ -34,7 +34,10 @@ fn an_open_connection_is_shown_with_the_numbers_that_it_began_with_and_what_rule
         // Its own number is told less one: see `agent::adoption`.
         assert_eq!(shown.own.name, Isns { own: 0xffff_fff0, peer: 7_001 });
         assert_eq!((shown.local_port, shown.family, shown.state, shown.cgroup), (40_000, 2, 1, 77));
-        assert_eq!(w.adopt(server).expect("it is shown").own.name, Isns { own: 7_001, peer: 0xffff_fff1 });
+        assert_eq!(
+            w.adopt(server).expect("it is shown").own.name,
+            Isns { own: 7_001, peer: 0xffff_fff1 }
+        );
         assert_eq!((w.callbacks(client), w.len("adoptions")), (0, 0), "nothing has changed");
     });
 }
@@ -89,7 +92,11 @@ fn an_end_that_is_to_be_adopted_is_marked_with_its_role_and_keeps_what_others_ha
         assert_eq!(w.callbacks(client), UNPROVEN | RTO_CALLBACK | STATE_CALLBACK);
         assert_eq!(w.callbacks(server), UNPROVEN);
         let begun = Adoption { until: w.now() + u64::from(5 * HZ), ..adoption };
-        assert_eq!((w.adoption(client), w.len("adoptees")), (Some(begun), 0), "the agent sees that it is done");
+        assert_eq!(
+            (w.adoption(client), w.len("adoptees")),
+            (Some(begun), 0),
+            "the agent sees that it is done"
+        );
     });
 }
 

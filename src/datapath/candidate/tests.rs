@@ -1,7 +1,7 @@
 use super::super::rendezvous::ALONE;
 use super::super::simulation::{
-    CLOSE_WAIT, Enrolment, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK, UNKNOWN_OPTION_CALLBACK,
-    World, for_each, on_every_kernel,
+    CLOSE_WAIT, Enrolment, Event, Fault, Helper, Op, REFRESH, SOCK_ZEROCOPY, STATE_CALLBACK,
+    UNKNOWN_OPTION_CALLBACK, World, for_each, on_every_kernel,
 };
 use super::super::{Candidate, Comm, Control, Counter, Isns, Newcomer, Refusal, Role};
 use super::{FIRST, PATIENCE, ROOM, SOON, WINDOW};
@@ -18,7 +18,13 @@ fn about_to_be(w: &mut World) -> (u64, u64) {
 
 #[test]
 fn an_end_that_makes_no_pause_is_a_candidate_after_thirty_two_segments_each_way() {
-    let cases = [(0, 2, 2, false), (0, 31, 32, false), (0, 32, 31, false), (0, 32, 32, true), (1, 2, 2, true)];
+    let cases = [
+        (0, 2, 2, false),
+        (0, 31, 32, false),
+        (0, 32, 31, false),
+        (0, 32, 32, true),
+        (1, 2, 2, true),
+    ];
     for_each(&cases, |mut w, (pause, data_in, data_out, worth_it)| {
         let ends: [u64; 2] = w.local().into();
         for sk in ends {
@@ -65,9 +71,20 @@ fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
         for (sk, role) in [(client, Role::Client), (server, Role::Server)] {
             let own = w.get(sk, |l| l.write_seq) as u32 - 400;
             let name = Isns { own, peer: w.get(sk, |l| l.rcv_nxt) as u32 - 400 };
-            let (cookie, process, program) = (w.get(sk, |l| l.cookie), w.process(), Comm::of("an-application"));
+            let (cookie, process, program) =
+                (w.get(sk, |l| l.cookie), w.process(), Comm::of("an-application"));
             let (role, pause, due) = (role as u32, SOON as u64, w.now_ns() + FIRST as u64);
-            let expected = Candidate { name, cookie, process, program, sk, role, pause, due, ..Candidate::default() };
+            let expected = Candidate {
+                name,
+                cookie,
+                process,
+                program,
+                sk,
+                role,
+                pause,
+                due,
+                ..Candidate::default()
+            };
             assert_eq!(w.candidate(sk), Some(expected));
             assert_eq!(w.callbacks(sk) & STATE_CALLBACK, STATE_CALLBACK);
         }
@@ -90,9 +107,11 @@ fn a_pass_that_comes_while_a_socket_becomes_a_candidate_does_not_refuse_it() {
                     // Its first attempt is due by then: who sends has lost its processor.
                     w.time_passes(10);
                     w.pass(client);
-                    let refused = w.candidate(client).is_some_and(|candidate| candidate.refused != 0);
+                    let refused =
+                        w.candidate(client).is_some_and(|candidate| candidate.refused != 0);
                     assert!(!refused, "after {seen} calls");
-                    tried += w.candidate(client).is_some_and(|candidate| candidate.wait != 0) as u32;
+                    tried +=
+                        w.candidate(client).is_some_and(|candidate| candidate.wait != 0) as u32;
                 }
             },
         );
@@ -173,7 +192,9 @@ fn what_is_no_moment_to_consider_a_socket_at_is_let_pass() {
         let mut event = Event::new(Op::HdrOptLen, client);
         match case {
             "closing" => event.state = CLOSE_WAIT,
-            "draining" => w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() }),
+            "draining" => {
+                w.control(Control { draining: 1, refresh: REFRESH, ..Control::default() })
+            }
             "interrupt" => event.in_a_call = false,
             "hidden" => event.shown = false,
             _ => w.fails(Helper::SkcToTcpSock),
@@ -206,7 +227,10 @@ fn what_hides_in_between_is_no_candidate() {
         let callbacks = w.callbacks(client);
         w.fault(Helper::SkStorageGet, 1, Fault::SocketHidden);
         w.segment(client);
-        assert_eq!((w.pending_faults(), w.callbacks(client), w.is_refused(client)), (0, callbacks, true));
+        assert_eq!(
+            (w.pending_faults(), w.callbacks(client), w.is_refused(client)),
+            (0, callbacks, true)
+        );
     });
 }
 
@@ -241,9 +265,15 @@ fn what_cannot_be_enrolled_is_left_alone_at_both_ends() {
                 }
                 assert_eq!(w.counted(), [(outcome, 1)], "{number}");
                 assert_eq!((w.candidate(sk), w.callbacks(sk)), (None, 0));
-                let name =
-                    Isns { own: w.get(client, |l| l.write_seq) as u32, peer: w.get(client, |l| l.rcv_nxt) as u32 };
-                assert_eq!(w.value_under::<Isns, u64>("rendezvous", name), Some(ALONE_ENTRY), "{number}");
+                let name = Isns {
+                    own: w.get(client, |l| l.write_seq) as u32,
+                    peer: w.get(client, |l| l.rcv_nxt) as u32,
+                };
+                assert_eq!(
+                    w.value_under::<Isns, u64>("rendezvous", name),
+                    Some(ALONE_ENTRY),
+                    "{number}"
+                );
             }
         }
     });
@@ -261,7 +291,8 @@ fn what_is_left_alone_is_counted_by_reason_and_program() {
             w.segment(client);
             assert_eq!(w.callbacks(client), 0);
         };
-        let refusal = Refusal { program: Comm::of("an-application"), outcome: Counter::Guarded as u32 };
+        let refusal =
+            Refusal { program: Comm::of("an-application"), outcome: Counter::Guarded as u32 };
         for times in 1..=2_u64 {
             refuse(&mut w, None);
             assert_eq!(w.value_under("refusals", refusal), Some(times));
@@ -280,7 +311,10 @@ fn a_socket_that_the_version_before_may_have_enrolled_keeps_its_callbacks_while_
         w.set(client, |l| l.user_data, 1);
         w.control(Control { older: 1, refresh: REFRESH, ..Control::default() });
         w.segment(client);
-        assert_eq!((w.counted(), w.callbacks(client), w.candidate(client)), (vec![], callbacks, None));
+        assert_eq!(
+            (w.counted(), w.callbacks(client), w.candidate(client)),
+            (vec![], callbacks, None)
+        );
         w.control(Control { refresh: REFRESH, ..Control::default() });
         w.segment(client);
         assert_eq!((w.counted(), w.callbacks(client)), (vec![(Counter::Foreign, 1)], 0));
@@ -312,7 +346,8 @@ fn a_file_that_blocks_may_not_do_so_later() {
 }
 
 #[test]
-fn a_candidate_that_the_agent_does_not_hear_of_or_that_has_no_room_is_none_until_its_next_segment() {
+fn a_candidate_that_the_agent_does_not_hear_of_or_that_has_no_room_is_none_until_its_next_segment()
+{
     on_every_kernel(|mut w| {
         for (helper, calls_before) in [(Helper::SkStorageGet, 2), (Helper::RingbufOutput, 0)] {
             let (client, _) = about_to_be(&mut w);
@@ -340,9 +375,12 @@ fn a_candidate_of_which_something_cannot_be_read_is_none() {
         w.fails(Helper::ProbeReadKernelStr);
         w.segment(client);
         assert_eq!((w.candidate(client), w.counted()), (None, vec![]), "the name of its process");
-        // Where its socket is, and its namespace; that it has a file which does not block, the name of its process
-        // and that this has memory of its own. The rest is there, then.
-        let needed = [(Helper::ProbeReadKernel, vec![0, 1, 2, 3]), (Helper::RdonlyCast, vec![0, 1, 2, 3, 5, 8])];
+        // Where its socket is, and its namespace; that it has a file which does not block, the name
+        // of its process and that this has memory of its own. The rest is there, then.
+        let needed = [
+            (Helper::ProbeReadKernel, vec![0, 1, 2, 3]),
+            (Helper::RdonlyCast, vec![0, 1, 2, 3, 5, 8]),
+        ];
         for (helper, needed) in needed {
             for read in 0.. {
                 let (client, _) = about_to_be(&mut w);
@@ -353,7 +391,11 @@ fn a_candidate_of_which_something_cannot_be_read_is_none() {
                     w.clear_faults();
                     break;
                 }
-                assert_eq!(w.candidate(client).is_none(), needed.contains(&read), "{helper:?} {read}");
+                assert_eq!(
+                    w.candidate(client).is_none(),
+                    needed.contains(&read),
+                    "{helper:?} {read}"
+                );
                 w.counted();
             }
         }

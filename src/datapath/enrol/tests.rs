@@ -1,7 +1,8 @@
 use super::super::candidate::FIRST;
 use super::super::evidence::READS;
 use super::super::simulation::{
-    CLOSE_WAIT, Enrolment, Fault, Helper, Kernel, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World, for_each, on_every_kernel,
+    CLOSE_WAIT, Enrolment, Fault, Helper, Kernel, REFRESH, SOCK_ZEROCOPY, Waiter, Way, World,
+    for_each, on_every_kernel,
 };
 use super::super::{Control, Counter, End, Isns, Mode, Pass, Reads, Request, Role, Wait};
 use super::{ALONE, HURRIES, HURRY, OFTEN, SELDOM};
@@ -171,7 +172,11 @@ fn a_mapped_socket_and_one_of_which_that_cannot_be_told_is_left_alone() {
                 read @ (3 | 4) => w.fault(Helper::RdonlyCast, read - 3, Fault::Fails),
                 read => w.fault(Helper::ProbeReadKernel, read - 5, Fault::Fails),
             }
-            assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Splices, 1)]), "{case}");
+            assert_eq!(
+                (w.enrol(client), w.counted()),
+                (Enrolment::Gone, vec![(Counter::Splices, 1)]),
+                "{case}"
+            );
         }
     });
 }
@@ -279,8 +284,9 @@ fn a_candidate_waits_while_it_cannot_be_told_who_sleeps_on_it() {
         for waiting in 0..=4 {
             let (client, _) = w.candidates();
             w.waiting(client, &vec![Waiter::Epoll; waiting]);
-            // Behind what is read for mappings: the socket, its file, that one's flags; by calls the queue, its head, and of each that
-            // waits who it is, its stack and the next. One that has no stack does not sleep.
+            // Behind what is read for mappings: the socket, its file, that one's flags; by calls
+            // the queue, its head, and of each that waits who it is, its stack and the next. One
+            // that has no stack does not sleep.
             for read in 2..5 {
                 w.fault(Helper::RdonlyCast, read, Fault::Fails);
                 assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking), "{waiting} {read}");
@@ -297,7 +303,8 @@ fn a_candidate_waits_while_it_cannot_be_told_who_sleeps_on_it() {
         for of_file in [true, false] {
             let (client, _) = w.candidates();
             let held = w.get(client, |l| l.socket);
-            let at = if of_file { w.at(held, |l| l.socket_file) } else { w.at(client, |l| l.socket) };
+            let at =
+                if of_file { w.at(held, |l| l.socket_file) } else { w.at(client, |l| l.socket) };
             w.fault(Helper::RdonlyCast, 2, Fault::Zeroes(at));
             assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
         }
@@ -319,7 +326,11 @@ fn a_lane_that_is_not_the_peer_s_is_not_believed() {
                 2 => w.fault(Helper::MapLookupElem, 3, Fault::Fails),
                 _ => w.unmap_lane(server),
             }
-            assert_eq!((w.enrol(client), w.counted()), (Enrolment::Gone, vec![(Counter::Ambiguous, 1)]), "{case}");
+            assert_eq!(
+                (w.enrol(client), w.counted()),
+                (Enrolment::Gone, vec![(Counter::Ambiguous, 1)]),
+                "{case}"
+            );
             assert_eq!(w.pending_faults(), 0);
         }
     });
@@ -327,41 +338,48 @@ fn a_lane_that_is_not_the_peer_s_is_not_believed() {
 
 #[test]
 fn what_the_kernel_does_not_put_into_the_map_is_left_alone() {
-    for_each(&["no memory", "hidden", "no memory for what has arrived", "refused", "taken", "full"], |mut w, case| {
-        let (client, server) = w.candidates();
-        w.enrol(client);
-        w.counted();
-        let outcome = match case {
-            "no memory" => {
-                w.fault(Helper::SkStorageGet, 1, Fault::Fails);
-                Counter::NoMemory
-            }
-            "hidden" => {
-                w.fault(Helper::SkcToTcpSock, 1, Fault::Fails);
-                Counter::NoMemory
-            }
-            "no memory for what has arrived" => {
-                w.fault(Helper::MapUpdateElem, 0, Fault::Fails);
-                Counter::NoMemory
-            }
-            "refused" => {
-                w.fault(Helper::MapUpdateElem, 1, Fault::Fails);
-                Counter::SocksFull
-            }
-            "taken" => {
-                let name = name(&mut w, server);
-                w.take_name(name);
-                Counter::Ambiguous
-            }
-            _ => {
-                w.fill("socks");
-                Counter::SocksFull
-            }
-        };
-        assert_eq!((w.enrol(server), w.counted()), (Enrolment::Gone, vec![(outcome, 1)]));
-        assert!(w.lane(server).is_none() && w.is_refused(server));
-        assert_eq!((w.enrol(client), w.pending_faults()), (Enrolment::Gone, 0), "it would only pay");
-    });
+    for_each(
+        &["no memory", "hidden", "no memory for what has arrived", "refused", "taken", "full"],
+        |mut w, case| {
+            let (client, server) = w.candidates();
+            w.enrol(client);
+            w.counted();
+            let outcome = match case {
+                "no memory" => {
+                    w.fault(Helper::SkStorageGet, 1, Fault::Fails);
+                    Counter::NoMemory
+                }
+                "hidden" => {
+                    w.fault(Helper::SkcToTcpSock, 1, Fault::Fails);
+                    Counter::NoMemory
+                }
+                "no memory for what has arrived" => {
+                    w.fault(Helper::MapUpdateElem, 0, Fault::Fails);
+                    Counter::NoMemory
+                }
+                "refused" => {
+                    w.fault(Helper::MapUpdateElem, 1, Fault::Fails);
+                    Counter::SocksFull
+                }
+                "taken" => {
+                    let name = name(&mut w, server);
+                    w.take_name(name);
+                    Counter::Ambiguous
+                }
+                _ => {
+                    w.fill("socks");
+                    Counter::SocksFull
+                }
+            };
+            assert_eq!((w.enrol(server), w.counted()), (Enrolment::Gone, vec![(outcome, 1)]));
+            assert!(w.lane(server).is_none() && w.is_refused(server));
+            assert_eq!(
+                (w.enrol(client), w.pending_faults()),
+                (Enrolment::Gone, 0),
+                "it would only pay"
+            );
+        },
+    );
 }
 
 #[test]
@@ -378,11 +396,18 @@ fn an_attempt_is_due_some_time_after_the_one_before_and_ever_later() {
             let due = w.now_ns() + pause;
             assert_eq!(w.pass(client), Pass { due, ..Pass::default() });
             let candidate = w.candidate(client).unwrap();
-            assert_eq!((candidate.due, candidate.pause, candidate.wait), (due, pause, Wait::Blocking as u32));
+            assert_eq!(
+                (candidate.due, candidate.pause, candidate.wait),
+                (due, pause, Wait::Blocking as u32)
+            );
             w.edit_candidate(client, |candidate| candidate.due = 0);
             pause += pause / 4;
         }
-        assert_eq!((w.pass(client).due, w.candidate(client)), (u64::MAX, None), "it has waited for long");
+        assert_eq!(
+            (w.pass(client).due, w.candidate(client)),
+            (u64::MAX, None),
+            "it has waited for long"
+        );
         w.segment(client);
         assert!(w.candidate(client).is_some());
     });
@@ -407,7 +432,10 @@ fn a_candidate_whose_peer_is_ready_or_never_will_be_is_due_at_once() {
             }
         }
         let found = w.pass(client);
-        assert_eq!((found.enrolled, w.is_refused(client)), (u32::from(case != "alone"), case == "alone"));
+        assert_eq!(
+            (found.enrolled, w.is_refused(client)),
+            (u32::from(case != "alone"), case == "alone")
+        );
     });
 }
 
@@ -439,7 +467,11 @@ fn while_a_history_grows_it_is_looked_at_often() {
             assert_eq!(candidate.wait, Wait::History as u32);
             assert_eq!(candidate.pause, pause);
             let found = w.pass(client);
-            assert_eq!((found.histories, found.due), (1, w.candidate(client).unwrap().due), "it is not due");
+            assert_eq!(
+                (found.histories, found.due),
+                (1, w.candidate(client).unwrap().due),
+                "it is not due"
+            );
         }
         let mut attempts = 0;
         while w.candidate(client).is_some() {
@@ -499,7 +531,8 @@ fn what_one_has_left_at_the_rendezvous_goes_with_it_when_it_has_waited_for_long(
         w.blocks(client, true);
         assert_eq!(w.enrol(client), Enrolment::Waits(Wait::Blocking));
         w.edit_candidate(client, |candidate| {
-            (candidate.due, candidate.pause, candidate.hurried) = (0, SELDOM as u64, HURRIES as u32);
+            (candidate.due, candidate.pause, candidate.hurried) =
+                (0, SELDOM as u64, HURRIES as u32);
         });
         assert_eq!((w.pass(client).due, w.candidate(client)), (u64::MAX, None));
         assert_eq!(entry(&mut w, pair), expected);

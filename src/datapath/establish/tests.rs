@@ -56,7 +56,8 @@ fn the_counts_of_a_lane_go_into_the_totals_once_when_its_socket_closes() {
         assert_eq!(w.send(client, 400), Way::Direct);
         w.state_becomes(client, CLOSE);
         // One of 100 bytes before that.
-        let totals = [(Counter::DirectMessages, 2), (Counter::DirectBytes, 500), (Counter::Closed, 1)];
+        let totals =
+            [(Counter::DirectMessages, 2), (Counter::DirectBytes, 500), (Counter::Closed, 1)];
         assert_eq!(w.counted(), [&[(Counter::ShutDown, 1)], totals.as_slice()].concat());
         let lane = w.lane(client).unwrap();
         assert_eq!((lane.direct_messages, lane.direct_bytes), (0, 0));

@@ -2,7 +2,8 @@ use super::super::simulation::{BOOKKEEPING, REFRESH, Way, World, on_every_kernel
 use super::super::{Counter, Mode};
 use super::{LARGE, LIMIT};
 
-/// A flow whose client has to look at its receiver, which has room for more than [`LIMIT`], before the next message.
+/// A flow whose client has to look at its receiver, which has room for more than [`LIMIT`], before
+/// the next message.
 fn without_credit(w: &mut World) -> (u64, u64) {
     let (client, server) = w.direct_flow();
     w.edit_lane(client, |lane| lane.credit = 0);
@@ -96,7 +97,8 @@ fn a_direct_lane_stays_direct_whatever_the_sequence_numbers_say() {
 /// How many messages of ten bytes may go unanswered.
 const MOST_UNANSWERED: u64 = super::UNANSWERED as u64 / (10 + BOOKKEEPING);
 
-/// The ways of messages of this size to a receiver that reads and does not answer, the sender's numbers having been seen.
+/// The ways of messages of this size to a receiver that reads and does not answer, the sender's
+/// numbers having been seen.
 fn unanswered(w: &mut World, client: u64, server: u64, size: u32) -> Vec<Way> {
     (0..MOST_UNANSWERED + 40)
         .map(|_| {
@@ -113,7 +115,10 @@ fn small_messages_that_nothing_answers_stay_with_tcp_which_may_join_them() {
         let (client, server) = w.flow();
         w.set(server, |l| l.receive_buffer, 8 << 20);
         let ways = unanswered(&mut w, client, server, 10);
-        assert_eq!(ways.iter().filter(|way| **way == Way::Direct).count(), MOST_UNANSWERED as usize);
+        assert_eq!(
+            ways.iter().filter(|way| **way == Way::Direct).count(),
+            MOST_UNANSWERED as usize
+        );
         assert_eq!(w.counted()[0].0, Counter::OneWay);
     });
 }
@@ -148,7 +153,9 @@ fn an_answer_of_either_way_a_large_message_or_a_jiffy_that_has_passed_keeps_them
                 _ => size = LARGE as u32,
             }
             // It has left or is about to; a fresh lane decides.
-            w.edit_lane(client, |lane| (lane.mode, lane.credit, lane.fallbacks) = (Mode::Tcp as u32, 0, 0));
+            w.edit_lane(client, |lane| {
+                (lane.mode, lane.credit, lane.fallbacks) = (Mode::Tcp as u32, 0, 0)
+            });
             assert_eq!(w.send(client, size), Way::Direct, "{case}");
         }
     });
@@ -181,7 +188,8 @@ fn for_small_messages_no_more_is_lent_than_may_go_unanswered() {
 fn no_more_is_lent_than_the_buffer_has_beside_twice_the_window_that_was_offered() {
     on_every_kernel(|mut w| {
         // Window, bytes of it that have come, and twice what is lent of a buffer of 60,000.
-        for (window, come, limit) in [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000)]
+        for (window, come, limit) in
+            [(0, 0, 60_000), (10_000, 0, 40_000), (10_000, 4_000, 48_000), (22_500, 0, 15_000)]
         {
             let (client, server) = without_credit(&mut w);
             w.set(server, |l| l.receive_buffer, 60_000);
@@ -190,8 +198,11 @@ fn no_more_is_lent_than_the_buffer_has_beside_twice_the_window_that_was_offered(
             assert_eq!(w.send(client, 1_000), Way::Direct);
             assert_eq!(credit(&mut w, client), limit / 2 - 1_000 - BOOKKEEPING, "{window} {come}");
         }
-        // The window may reach over the end of the sequence numbers, and be larger than the buffer, a sixteenth of which is lent in any case.
-        for (window, size, way) in [(10_000, 200, Way::Direct), (40_000, 200, Way::Direct), (40_000, 3750, Way::Tcp)] {
+        // The window may reach over the end of the sequence numbers, and be larger than the buffer,
+        // a sixteenth of which is lent in any case.
+        for (window, size, way) in
+            [(10_000, 200, Way::Direct), (40_000, 200, Way::Direct), (40_000, 3750, Way::Tcp)]
+        {
             let (client, server) = without_credit(&mut w);
             w.set(server, |l| l.receive_buffer, 60_000);
             w.set(server, |l| l.rcv_wnd, window);
@@ -242,8 +253,8 @@ fn unread_messages_count_with_their_bookkeeping() {
 #[test]
 fn as_many_messages_count_as_can_be_unread() {
     on_every_kernel(|mut w| {
-        // Unread bytes; messages since the last look, and since the one before; the smallest since the queue was empty, ten messages ago;
-        // how many count.
+        // Unread bytes; messages since the last look, and since the one before; the smallest since
+        // the queue was empty, ten messages ago; how many count.
         for (unread, last, before, smallest, queued) in [
             (400, 4, 6, 1, 4),
             (1, 4, 6, 1, 4),
@@ -268,7 +279,11 @@ fn as_many_messages_count_as_can_be_unread() {
             w.set(server, |l| l.receive_allocated, unread);
             assert_eq!(w.send(client, LARGE as u32), Way::Direct);
             let left = MOST - unread - queued * BOOKKEEPING;
-            assert_eq!(credit(&mut w, client), left / 2 - LARGE as u64 - BOOKKEEPING, "{unread} {smallest}");
+            assert_eq!(
+                credit(&mut w, client),
+                left / 2 - LARGE as u64 - BOOKKEEPING,
+                "{unread} {smallest}"
+            );
             let lane = w.lane(client).unwrap();
             let before_this = (lane.direct_messages - 1, lane.direct_bytes - LARGE as u64);
             assert_eq!((lane.messages_at_look, lane.bytes_at_look), before_this);
@@ -300,9 +315,11 @@ fn a_receiver_that_does_not_read_gets_no_more_than_the_limit() {
 #[test]
 fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_message() {
     // Pages that are used, how many may be, and whether a message of ten pages is redirected.
-    for (used, limit, way, looks) in
-        [(0, 1 << 30, Way::Direct, false), (100, 118, Way::Direct, true), (101, 118, Way::Tcp, true)]
-    {
+    for (used, limit, way, looks) in [
+        (0, 1 << 30, Way::Direct, false),
+        (100, 118, Way::Direct, true),
+        (101, 118, Way::Tcp, true),
+    ] {
         on_every_kernel(|mut w| {
             if !w.knows(|l| l.memory_cgroup) {
                 return;
@@ -314,7 +331,8 @@ fn a_receiver_whose_cgroup_limits_its_socket_memory_is_looked_at_before_each_mes
             w.set_optional(cgroup, |l| l.socket_memory_limit, limit);
             assert_eq!(w.send(client, 40_960), way, "{used}");
             assert_eq!(credit(&mut w, client) == 0, looks);
-            let counted: &[(Counter, u64)] = if way == Way::Tcp { &[(Counter::ShortOfMemory, 1)] } else { &[] };
+            let counted: &[(Counter, u64)] =
+                if way == Way::Tcp { &[(Counter::ShortOfMemory, 1)] } else { &[] };
             assert_eq!(w.counted(), counted);
         });
     }

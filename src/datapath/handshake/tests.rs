@@ -1,6 +1,6 @@
 use super::super::simulation::{
-    Event, Fault, Helper, Op, REFRESH, ROUND_TRIP_CALLBACK, RTO_CALLBACK, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK,
-    World, for_each, on_every_kernel,
+    Event, Fault, Helper, Op, REFRESH, ROUND_TRIP_CALLBACK, RTO_CALLBACK, SEGMENT_CALLBACK,
+    UNKNOWN_OPTION_CALLBACK, World, for_each, on_every_kernel,
 };
 use super::super::{Control, Counter, Isns};
 

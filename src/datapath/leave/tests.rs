@@ -22,9 +22,15 @@ fn while_shunt_is_being_stopped_both_sockets_leave_with_their_next_segment() {
         for sk in [client, server] {
             w.segment(sk);
             assert_eq!(w.options(), [(6, 10, 0xffff << 14)], "its window is TCP's own again");
-            assert_eq!((w.decided(), w.is_enrolled(sk)), (vec![(Counter::Left, 1), (Counter::Stopped, 1)], false));
+            assert_eq!(
+                (w.decided(), w.is_enrolled(sk)),
+                (vec![(Counter::Left, 1), (Counter::Stopped, 1)], false)
+            );
             let lane = w.lane(sk).unwrap();
-            assert_eq!((lane.mode, lane.credit, lane.why), (Mode::Left as u32, 0, Counter::Stopped as u64));
+            assert_eq!(
+                (lane.mode, lane.credit, lane.why),
+                (Mode::Left as u32, 0, Counter::Stopped as u64)
+            );
         }
         assert_eq!((w.send(client, 1), w.send(server, 1)), (Way::Tcp, Way::Tcp));
         w.segment(client);
@@ -56,7 +62,8 @@ fn an_end_whose_peer_is_unknown_gone_or_in_use_stays_as_it_is() {
             "unknown" => w.set(client, |l| l.cookie, 99_999),
             "unreadable" => w.fails(Helper::ProbeReadKernel),
             "ended" => w.edit_lane(client, |lane| {
-                (lane.mode, lane.credit, lane.why) = (Mode::Ended as u32, 0, Counter::ShutDown as u64);
+                (lane.mode, lane.credit, lane.why) =
+                    (Mode::Ended as u32, 0, Counter::ShutDown as u64);
             }),
             _ => {}
         }
@@ -120,7 +127,8 @@ fn a_peer_whose_last_message_went_by_tcp_has_none_on_its_way_whatever_its_lane_s
                 w.edit_lane(client, |lane| {
                     lane.fallbacks = by_tcp;
                     if peers != Mode::Direct {
-                        (lane.mode, lane.credit, lane.why) = (peers as u32, 0, Counter::Refresh as u64);
+                        (lane.mode, lane.credit, lane.why) =
+                            (peers as u32, 0, Counter::Refresh as u64);
                     }
                 });
                 if draining {
@@ -174,7 +182,11 @@ fn a_message_by_tcp_says_nothing_while_another_thread_may_be_in_a_redirect() {
                 1 => w.fails(Helper::ProbeReadKernel),
                 _ => w.fails(Helper::RdonlyCast),
             }
-            assert_eq!((w.send(client, 1), w.lane(client).unwrap().fallbacks), (Way::Tcp, 0), "{case}");
+            assert_eq!(
+                (w.send(client, 1), w.lane(client).unwrap().fallbacks),
+                (Way::Tcp, 0),
+                "{case}"
+            );
             w.control(Control { refresh: REFRESH, ..Control::default() });
         }
     });
@@ -182,9 +194,16 @@ fn a_message_by_tcp_says_nothing_while_another_thread_may_be_in_a_redirect() {
 
 #[test]
 fn a_socket_stays_while_another_thread_is_in_a_call_on_it() {
-    // How many hold on to its psock, whether the segment is sent in a call, and whether the socket may leave.
-    let cases =
-        [(1, false, true), (1, true, true), (2, true, true), (2, false, false), (3, true, false), (3, false, false)];
+    // How many hold on to its psock, whether the segment is sent in a call, and whether the socket
+    // may leave.
+    let cases = [
+        (1, false, true),
+        (1, true, true),
+        (2, true, true),
+        (2, false, false),
+        (3, true, false),
+        (3, false, false),
+    ];
     on_every_kernel(|mut w| {
         for (users, in_a_call, may_leave) in cases {
             let (_, server) = w.direct_flow();
@@ -194,7 +213,9 @@ fn a_socket_stays_while_another_thread_is_in_a_call_on_it() {
             assert_eq!(!w.is_enrolled(server), may_leave, "{users} {in_a_call}");
         }
         // It cannot be told.
-        for (helper, fault) in [(Helper::RdonlyCast, Fault::SocketHidden), (Helper::SkcToTcpSock, Fault::Fails)] {
+        for (helper, fault) in
+            [(Helper::RdonlyCast, Fault::SocketHidden), (Helper::SkcToTcpSock, Fault::Fails)]
+        {
             let (_, server) = w.direct_flow();
             leaves(&mut w, server);
             w.fault(helper, 0, fault);
@@ -222,7 +243,8 @@ fn a_socket_whose_queues_or_peer_cannot_be_looked_at_stays_or_is_alone() {
             }
         }
         w.clear_faults();
-        // A peer that another has the memory of, that has no psock, and one that has been there and cannot be found.
+        // A peer that another has the memory of, that has no psock, and one that has been there and
+        // cannot be found.
         for case in 0..3 {
             let (client, server) = if case == 2 { w.flow() } else { w.direct_flow() };
             match case {
@@ -269,7 +291,9 @@ fn lonely(w: &mut World, client_first: bool) -> (u64, u64) {
 #[test]
 fn whoever_has_not_found_its_peer_looks_for_it_before_it_leaves() {
     on_every_kernel(|mut w| {
-        for (client_first, case) in [true, false].into_iter().flat_map(|first| (0..6).map(move |case| (first, case))) {
+        for (client_first, case) in
+            [true, false].into_iter().flat_map(|first| (0..6).map(move |case| (first, case)))
+        {
             for draining in [true, false] {
                 let (own, peer) = lonely(&mut w, client_first);
                 w.users_of_psock(peer, 2);
@@ -330,8 +354,8 @@ fn a_socket_stays_while_the_lane_of_its_peer_cannot_be_looked_at() {
                 assert!(read > 0 && !w.is_enrolled(server), "{read} reads");
                 break;
             }
-            // Behind its mode, and four reads of the own psock and queue: how many messages it has sent by TCP, which who is gone does not
-            // say.
+            // Behind its mode, and four reads of the own psock and queue: how many messages it has
+            // sent by TCP, which who is gone does not say.
             if read <= 5 {
                 assert_eq!(w.is_enrolled(server), read < 5, "{read}");
             }
@@ -342,8 +366,8 @@ fn a_socket_stays_while_the_lane_of_its_peer_cannot_be_looked_at() {
 #[test]
 fn a_socket_stays_while_it_cannot_be_told_who_sleeps_on_its_peer() {
     on_every_kernel(|mut w| {
-        for (waiting, helper, least) in
-            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 5), (n, Helper::ProbeReadKernel, 5 + 3 * n)])
+        for (waiting, helper, least) in (0..=4)
+            .flat_map(|n| [(n, Helper::RdonlyCast, 5), (n, Helper::ProbeReadKernel, 5 + 3 * n)])
         {
             for read in 0.. {
                 let mut w = World::new(w.kernel);

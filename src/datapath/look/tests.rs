@@ -16,7 +16,10 @@ fn flow(w: &mut World) -> (u64, u64) {
     w.set(client, |l| l.copied_seq, w.get(client, |l| l.rcv_nxt) - 100);
     w.set(client, |l| l.socket, inode);
     for (word, content) in [(0, 0x1111_1111_1111_1111), (8, 0x2222_2222_2222_2222)] {
-        let half = |field: bpf_asm::KernelField| bpf_asm::KernelField { offset: field.offset + word, ..field };
+        let half = |field: bpf_asm::KernelField| bpf_asm::KernelField {
+            offset: field.offset + word,
+            ..field
+        };
         w.set_optional(client, |l| l.local_v6.map(half), content);
         w.set_optional(client, |l| l.remote_v6.map(half), !content);
     }

@@ -16,12 +16,20 @@ fn an_option_that_asks_for_what_only_tcp_does_ends_both_lanes() {
         for (level, name, harmless) in ASKS {
             let (client, server) = w.direct_flow();
             assert_eq!(set(&mut w, server, level, name, harmless), BY_THE_KERNEL);
-            assert_eq!((w.send(client, 10), w.send(server, 10)), (Way::Direct, Way::Direct), "{level} {name}");
+            assert_eq!(
+                (w.send(client, 10), w.send(server, 10)),
+                (Way::Direct, Way::Direct),
+                "{level} {name}"
+            );
             w.read(client);
             w.read(server);
             assert_eq!(set(&mut w, server, level, name, harmless + 1), BY_THE_KERNEL);
             assert_eq!(set(&mut w, server, level, name, harmless + 1), BY_THE_KERNEL);
-            assert_eq!((w.send(client, 10), w.send(server, 10)), (Way::Tcp, Way::Tcp), "{level} {name}");
+            assert_eq!(
+                (w.send(client, 10), w.send(server, 10)),
+                (Way::Tcp, Way::Tcp),
+                "{level} {name}"
+            );
             assert_eq!(
                 w.counted(),
                 [(Counter::Ended, 2), (Counter::OptionSet, 1), (Counter::PeerLeft, 1)],
@@ -54,7 +62,11 @@ fn a_value_that_is_too_short_is_the_kernel_s_to_refuse() {
     on_every_kernel(|mut w| {
         let (client, server) = w.direct_flow();
         for (level, name) in [(SOL_SOCKET, SO_RCVLOWAT), (SOL_TCP, TCP_INQ)] {
-            assert_eq!(w.set_option(server, level, name, &[100, 0, 0]), BY_THE_KERNEL, "{level} {name}");
+            assert_eq!(
+                w.set_option(server, level, name, &[100, 0, 0]),
+                BY_THE_KERNEL,
+                "{level} {name}"
+            );
         }
         assert_eq!(w.send(client, 10), Way::Direct);
     });

@@ -51,7 +51,8 @@ fn cgroup(w: &mut World, inodes: impl IntoIterator<Item = u64>) -> u64 {
 }
 
 impl Ends {
-    /// A client in cgroup 11 and a listener in cgroup 12, both in 10, in 1; called `client` and `server`.
+    /// A client in cgroup 11 and a listener in cgroup 12, both in 10, in 1; called `client` and
+    /// `server`.
     fn new(w: &mut World) -> Ends {
         let (client, server) = w.connection(100, 200);
         let (listener, request) = (w.socket(1, 2), w.object());
@@ -98,7 +99,8 @@ fn counted(w: &mut World, kinds: u32, put: impl FnOnce(&mut World)) -> Vec<(Coun
     ends.establish(w)
 }
 
-/// On a kernel each, with one rule: of either verdict, and with and without the need to be included.
+/// On a kernel each, with one rule: of either verdict, and with and without the need to be
+/// included.
 fn every_verdict(kind: u32, holds: bool, put: impl Fn(&mut World, u64)) {
     for (said, only_included, accelerated) in [
         (EXCLUDED, false, !holds),
@@ -109,7 +111,11 @@ fn every_verdict(kind: u32, holds: bool, put: impl Fn(&mut World, u64)) {
         on_every_kernel(|mut w| {
             let kinds = kind | if only_included { rules::ONLY_INCLUDED } else { 0 };
             let expected = if accelerated { ACCELERATED } else { LEFT_ALONE };
-            assert_eq!(counted(&mut w, kinds, |w| put(w, said)), expected, "{said} {only_included}");
+            assert_eq!(
+                counted(&mut w, kinds, |w| put(w, said)),
+                expected,
+                "{said} {only_included}"
+            );
         });
     }
 }
@@ -153,9 +159,13 @@ fn ports(port: u16, said: u64) -> Ports {
 
 #[test]
 fn a_rule_by_port_holds_for_the_port_that_was_dialled_and_the_one_that_is_listened_at() {
-    for (port, holds) in
-        [(DIALLED, true), (LISTENED, true), (DIALLED + 1, false), (LISTENED - 1, false), (u16::MAX, false)]
-    {
+    for (port, holds) in [
+        (DIALLED, true),
+        (LISTENED, true),
+        (DIALLED + 1, false),
+        (LISTENED - 1, false),
+        (u16::MAX, false),
+    ] {
         every_verdict(rules::PORTS, holds, |w, said| w.ports(&ports(port, said)));
     }
 }
@@ -175,7 +185,9 @@ fn a_rule_by_address_holds_for_every_address_that_either_end_sees() {
         ([10, 97, 0, 0], 16, false),
         ([11, 0, 0, 0], 8, false),
     ] {
-        every_verdict(rules::ADDRESSES, holds, |w, said| w.put_under("addresses", prefix(address, length), said));
+        every_verdict(rules::ADDRESSES, holds, |w, said| {
+            w.put_under("addresses", prefix(address, length), said)
+        });
     }
     let everything = Prefix { length: 0, address: [0; 4] };
     every_verdict(rules::ADDRESSES, true, |w, said| w.put_under("addresses", everything, said));
@@ -183,15 +195,20 @@ fn a_rule_by_address_holds_for_every_address_that_either_end_sees() {
 
 #[test]
 fn a_rule_by_process_holds_for_the_one_that_listens_and_the_one_that_connects() {
-    for (name, holds) in [("client", true), ("server", true), ("clien", false), ("a-thread", false)] {
-        every_verdict(rules::PROCESSES, holds, |w, said| w.put_under("processes", comm(name), said));
+    for (name, holds) in [("client", true), ("server", true), ("clien", false), ("a-thread", false)]
+    {
+        every_verdict(rules::PROCESSES, holds, |w, said| {
+            w.put_under("processes", comm(name), said)
+        });
     }
 }
 
 #[test]
 fn a_rule_by_cgroup_holds_for_all_below_it_and_the_nearest_says_everything() {
     for (inode, holds) in [(11, true), (12, true), (10, true), (1, true), (13, false)] {
-        every_verdict(rules::CGROUPS, holds, |w, said| w.put_under("cgroups", u64::from(inode as u32), said));
+        every_verdict(rules::CGROUPS, holds, |w, said| {
+            w.put_under("cgroups", u64::from(inode as u32), said)
+        });
     }
     on_every_kernel(|mut w| {
         let counted = counted(&mut w, rules::CGROUPS, |w| {
@@ -276,7 +293,12 @@ fn a_socket_that_another_process_connects_with_has_that_ones_verdict() {
         w.put_under("processes", comm("first"), EXCLUDED);
         w.put_under("processes", comm("second"), INCLUDED);
         let (client, _) = w.connection(100, 200);
-        for (name, said) in [("first", Some(EXCLUDED)), ("second", Some(INCLUDED)), ("third", None), ("fourth", None)] {
+        for (name, said) in [
+            ("first", Some(EXCLUDED)),
+            ("second", Some(INCLUDED)),
+            ("third", None),
+            ("fourth", None),
+        ] {
             w.caller(&comm(name).name, THREAD);
             w.event(Event::new(Op::TcpConnect, client));
             assert_eq!(w.value_under::<u64, u64>("clients", client), said, "{name}");

@@ -1,6 +1,6 @@
 use super::super::simulation::{
-    ANY_HEADER_CALLBACK, Enrolment, Event, Fault, HZ, Helper, Op, REFRESH, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK,
-    Way, World, on_every_kernel,
+    ANY_HEADER_CALLBACK, Enrolment, Event, Fault, HZ, Helper, Op, REFRESH, SEGMENT_CALLBACK,
+    UNKNOWN_OPTION_CALLBACK, Way, World, on_every_kernel,
 };
 use super::super::{Adoption, Counter, Reads, Role, Wait};
 use super::LENGTH;
@@ -108,13 +108,19 @@ fn one_that_has_been_heard_and_hears_nothing_back_goes_on_for_a_while() {
         for _ in 0..20 {
             w.segment_to(client, server);
         }
-        assert_eq!((w.adoption(server).unwrap().heard, w.adoption(client).unwrap().segments), (1, 20));
+        assert_eq!(
+            (w.adoption(server).unwrap().heard, w.adoption(client).unwrap().segments),
+            (1, 20)
+        );
         w.segment_to(server, client);
         assert_eq!((w.adoption(client).unwrap().heard, w.adoption(client).unwrap().echoes), (3, 0));
         for _ in 0..4 {
             assert_ne!(w.segment_to(client, server), NOTHING);
         }
-        assert_eq!((w.segment_to(client, server), w.adoption(server).unwrap().heard), (NOTHING.to_vec(), 3));
+        assert_eq!(
+            (w.segment_to(client, server), w.adoption(server).unwrap().heard),
+            (NOTHING.to_vec(), 3)
+        );
     });
 }
 

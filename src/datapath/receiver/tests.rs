@@ -59,17 +59,23 @@ fn two_that_send_to_each_other_do_not_wait_for_one_another() {
         w.counted();
         w.fails(Helper::ProbeReadKernel);
         assert_eq!(w.send(client, 10), Way::Tcp);
-        assert_eq!((w.counted(), w.lane(client).unwrap().looking), (vec![(Counter::LookFailed, 1)], 0));
+        assert_eq!(
+            (w.counted(), w.lane(client).unwrap().looking),
+            (vec![(Counter::LookFailed, 1)], 0)
+        );
     });
 }
 
 #[test]
 fn two_that_are_at_work_on_one_connection_all_the_time_rest() {
     on_every_kernel(|mut w| {
-        // Which of its messages find the receiver in use, and how many it then takes until it rests.
-        for (in_use, small, rests) in
-            [([true; 3], false, Some(64)), ([true; 3], true, None), ([true, false, false], false, None)]
-        {
+        // Which of its messages find the receiver in use, and how many it then takes until it
+        // rests.
+        for (in_use, small, rests) in [
+            ([true; 3], false, Some(64)),
+            ([true; 3], true, None),
+            ([true, false, false], false, None),
+        ] {
             let (client, server) = w.direct_flow();
             w.set(server, |l| l.receive_buffer, 8 << 20);
             let size = if small { 4_095 } else { 4_096 };

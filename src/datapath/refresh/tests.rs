@@ -34,7 +34,12 @@ fn a_fresh_lane_looks_for_its_period_soon_unless_the_agent_allows_less() {
 
 #[test]
 fn the_period_is_a_third_of_the_shorter_conntrack_time_out_of_both_ends() {
-    let cases = [(900, 1_200, 300), (1_200, 901, 300), (90_000, 90_000, REFRESH), (30_000, 90_000, REFRESH)];
+    let cases = [
+        (900, 1_200, 300),
+        (1_200, 901, 300),
+        (90_000, 90_000, REFRESH),
+        (30_000, 90_000, REFRESH),
+    ];
     for_each(&cases, |mut w, (own, peer, period)| {
         if w.kernel == Kernel::Bare {
             return;
@@ -54,7 +59,8 @@ fn the_period_is_a_third_of_the_shorter_conntrack_time_out_of_both_ends() {
 #[test]
 fn a_namespace_that_cannot_be_read_does_not_shorten_the_period() {
     // Namespace and time-out of the sender, then of the receiver.
-    let cases = [(vec![0], 200), (vec![1], 200), (vec![2], 100), (vec![3], 100), (vec![0, 1], REFRESH)];
+    let cases =
+        [(vec![0], 200), (vec![1], 200), (vec![2], 100), (vec![3], 100), (vec![0, 1], REFRESH)];
     for_each(&cases, |mut w, (unreadable, period)| {
         if w.kernel == Kernel::Bare {
             return;
@@ -85,7 +91,11 @@ fn an_end_that_is_not_known_does_not_shorten_the_period() {
         let here = w.namespace;
         w.set_optional(here, |l| l.conntrack_established, 300);
         w.time_passes(REFRESH);
-        assert_eq!(w.lane(server).unwrap().peer.sk, 0, "the first that was enrolled looks for its peer later");
+        assert_eq!(
+            w.lane(server).unwrap().peer.sk,
+            0,
+            "the first that was enrolled looks for its peer later"
+        );
         w.edit_lane(server, |lane| lane.own.sk = 0);
         assert_eq!(w.send(server, 10), Way::Tcp);
         assert_eq!(w.lane(server).unwrap().period, REFRESH);

@@ -68,7 +68,10 @@ fn what_went_by_tcp_before_an_end_knew_its_peer_is_no_reason_to_rest() {
         }
         w.put("rendezvous", pair, client);
         // The client is found, but not all that was sent has arrived.
-        assert_eq!((w.send_slowly(server, 1), w.lane(server).unwrap().mode), (Way::Tcp, Mode::Tcp as u32));
+        assert_eq!(
+            (w.send_slowly(server, 1), w.lane(server).unwrap().mode),
+            (Way::Tcp, Mode::Tcp as u32)
+        );
         assert_ne!(w.lane(server).unwrap().peer.sk, 0);
     });
 }

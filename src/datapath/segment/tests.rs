@@ -1,4 +1,6 @@
-use super::super::simulation::{Event, Fault, Helper, Op, Waiter, Way, World, for_each, on_every_kernel};
+use super::super::simulation::{
+    Event, Fault, Helper, Op, Waiter, Way, World, for_each, on_every_kernel,
+};
 use super::super::{Counter, Mode};
 
 /// A flow whose client's file blocks, which these wait for.
@@ -44,8 +46,8 @@ fn who_only_polls_stays_whether_the_file_blocks_or_not() {
 #[test]
 fn what_cannot_be_looked_at_stays() {
     on_every_kernel(|mut w| {
-        for (waiting, helper, least) in
-            (0..=4).flat_map(|n| [(n, Helper::RdonlyCast, 3), (n, Helper::ProbeReadKernel, 2 + 3 * n)])
+        for (waiting, helper, least) in (0..=4)
+            .flat_map(|n| [(n, Helper::RdonlyCast, 3), (n, Helper::ProbeReadKernel, 2 + 3 * n)])
         {
             for read in 0.. {
                 let mut w = World::new(w.kernel);

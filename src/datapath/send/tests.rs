@@ -146,7 +146,8 @@ fn many_messages_by_tcp_in_a_row_send_the_socket_out_of_the_map_and_answers_brin
         assert_eq!((w.len("socks"), w.lane(server).unwrap().mode), (0, Mode::Left as u32));
         w.segment(client);
         assert_eq!(w.newcomers().len(), 0, "it is judged by what comes from here on");
-        // A call that goes on still holds what the socket had in the map: it is asked again, and not taken for another's.
+        // A call that goes on still holds what the socket had in the map: it is asked again, and
+        // not taken for another's.
         w.set(client, |l| l.user_data, 1);
         w.counted();
         w.goes_on(client, server);
@@ -165,7 +166,8 @@ fn many_messages_by_tcp_in_a_row_send_the_socket_out_of_the_map_and_answers_brin
 }
 
 #[test]
-fn a_lane_that_was_direct_in_between_has_not_sent_many_by_tcp_in_a_row_and_one_that_has_ended_does_not_leave() {
+fn a_lane_that_was_direct_in_between_has_not_sent_many_by_tcp_in_a_row_and_one_that_has_ended_does_not_leave()
+ {
     on_every_kernel(|mut w| {
         let (client, server) = w.direct_flow();
         for _ in 0..70 {
@@ -183,8 +185,8 @@ fn a_lane_that_was_direct_in_between_has_not_sent_many_by_tcp_in_a_row_and_one_t
     });
 }
 
-/// Delivery to a stranger, bytes that overtake others or get lost, a verdict other than to pass, memory out of bounds, a lane that
-/// is not what it says: the simulation stops at each.
+/// Delivery to a stranger, bytes that overtake others or get lost, a verdict other than to pass,
+/// memory out of bounds, a lane that is not what it says: the simulation stops at each.
 #[test]
 fn whatever_fails_at_any_moment_of_a_flow_both_ends_still_speak_to_each_other() {
     let failing = [
@@ -229,7 +231,10 @@ fn the_story_of_a_flow_goes_through_all_that_a_socket_can_be() {
         assert!(direct(&mut w, client) && direct(&mut w, server));
         let counted = w.counted();
         for counter in [Counter::Paired, Counter::Left, Counter::Closed, Counter::Draining] {
-            assert!(counted.iter().any(|&(counted, _)| counted == counter), "{counter:?}: {counted:?}");
+            assert!(
+                counted.iter().any(|&(counted, _)| counted == counter),
+                "{counter:?}: {counted:?}"
+            );
         }
         assert_eq!(w.callbacks(client) & SEGMENT_CALLBACK, 0, "it has left");
     });

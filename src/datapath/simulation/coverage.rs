@@ -1,7 +1,7 @@
 //! Which ways of which conditional jumps the tests have taken.
 //!
-//! Each test runs in a thread of its own, in no order. So the test below runs all others, but the one that tries everything out, once more in a process that notes
-//! what it sees in a file.
+//! Each test runs in a thread of its own, in no order. So the test below runs all others, but the
+//! one that tries everything out, once more in a process that notes what it sees in a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -26,11 +26,15 @@ struct Notes {
 
 static NOTES: LazyLock<Option<Mutex<Notes>>> = LazyLock::new(|| {
     let path = std::env::var_os(FILE)?;
-    let file = OpenOptions::new().append(true).open(path).expect("the file that the coverage test has made");
+    let file = OpenOptions::new()
+        .append(true)
+        .open(path)
+        .expect("the file that the coverage test has made");
     Some(Mutex::new(Notes { file, seen: BTreeSet::new() }))
 });
 
-/// Notes the ways that a run has taken: two bytes for each instruction slot, for the jump not taken and taken.
+/// Notes the ways that a run has taken: two bytes for each instruction slot, for the jump not taken
+/// and taken.
 pub fn note(kernel: Kernel, program: &Program, marks: &[u8]) {
     let Some(notes) = &*NOTES else { return };
     let mut notes = notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -52,11 +56,21 @@ fn line(kernel: Kernel, program: &Program, way: usize) -> String {
 fn every_branch_is_taken_both_ways_by_some_test() {
     let notes = tempfile::NamedTempFile::new().unwrap();
     let tests = Command::new(std::env::current_exe().unwrap())
-        .args(["datapath::", "--skip", "every_branch_is_taken_both_ways_by_some_test", "--skip", "whatever_fails"])
+        .args([
+            "datapath::",
+            "--skip",
+            "every_branch_is_taken_both_ways_by_some_test",
+            "--skip",
+            "whatever_fails",
+        ])
         .env(FILE, notes.path())
         .output()
         .unwrap();
-    assert!(tests.status.success(), "the tests themselves fail:\n{}", String::from_utf8_lossy(&tests.stdout));
+    assert!(
+        tests.status.success(),
+        "the tests themselves fail:\n{}",
+        String::from_utf8_lossy(&tests.stdout)
+    );
     let text = std::fs::read_to_string(notes.path()).unwrap();
     let taken: BTreeSet<&str> = text.lines().collect();
 
@@ -68,18 +82,29 @@ fn every_branch_is_taken_both_ways_by_some_test() {
             let bytes = program.for_rbpf(|_| 0);
             let lines: BTreeMap<usize, String> =
                 program.insns().map(|(slot, insn, at)| (slot, format!("{insn}  ; {at}"))).collect();
-            let ways = || conditional_jumps(&bytes).flat_map(|slot| [(slot, "false"), (slot, "true")]);
+            let ways =
+                || conditional_jumps(&bytes).flat_map(|slot| [(slot, "false"), (slot, "true")]);
             let mut count = 0;
-            for (way, (slot, condition)) in ways().map(|way| (way.0 * 2 + usize::from(way.1 == "true"), way)) {
+            for (way, (slot, condition)) in
+                ways().map(|way| (way.0 * 2 + usize::from(way.1 == "true"), way))
+            {
                 if taken.contains(line(kernel, program, way).as_str()) {
                     count += 1;
                 } else {
-                    missing += &format!("{kernel:?} {}: {slot} never {condition}: {}\n", program.name(), lines[&slot]);
+                    missing += &format!(
+                        "{kernel:?} {}: {slot} never {condition}: {}\n",
+                        program.name(),
+                        lines[&slot]
+                    );
                 }
             }
             let all = ways().count();
             assert!(all > 0, "{} has no branch", program.name());
-            println!("{kernel:?} {}: {count} of {all} ways, {} slots", program.name(), program.slots());
+            println!(
+                "{kernel:?} {}: {count} of {all} ways, {} slots",
+                program.name(),
+                program.slots()
+            );
         }
     }
     assert!(missing.is_empty(), "no test takes these ways:\n{missing}");

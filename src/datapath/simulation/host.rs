@@ -125,7 +125,8 @@ pub struct Map {
 }
 
 impl Map {
-    /// The value under the longest prefix that the key begins with: a length in bits, then the bytes.
+    /// The value under the longest prefix that the key begins with: a length in bits, then the
+    /// bytes.
     fn longest_prefix(&self, key: &[u8]) -> u64 {
         let split = |key: &[u8]| {
             let length = u32::from_ne_bytes([key[0], key[1], key[2], key[3]]);
@@ -137,8 +138,9 @@ impl Map {
             prefix <= most && (prefix == 0 || start >> (128 - prefix) == address >> (128 - prefix))
         };
         let candidates = self.entries.iter().map(|(key, &value)| (split(key), value));
-        let longest =
-            candidates.filter(|&((prefix, start), _)| covers(prefix, start)).max_by_key(|&((prefix, _), _)| prefix);
+        let longest = candidates
+            .filter(|&((prefix, start), _)| covers(prefix, start))
+            .max_by_key(|&((prefix, _), _)| prefix);
         longest.map_or(0, |(_, value)| value)
     }
 }
@@ -230,7 +232,11 @@ impl Host {
         let maps = datapath
             .maps
             .all()
-            .map(|def| Map { def: *def, capacity: def.max_entries as usize, entries: BTreeMap::new() })
+            .map(|def| Map {
+                def: *def,
+                capacity: def.max_entries as usize,
+                entries: BTreeMap::new(),
+            })
             .into();
         let state = State {
             maps,
@@ -276,7 +282,8 @@ impl Host {
         (RUNNING.take().expect("the host that was put there"), result)
     }
 
-    /// What stands for a map in a program: a number that nobody can load from, the value's address for a map of one value.
+    /// What stands for a map in a program: a number that nobody can load from, the value's address
+    /// for a map of one value.
     pub fn handle(&self, def: &MapDef) -> u64 {
         let maps = &self.datapath.maps;
         for (of_one, value) in [
@@ -313,7 +320,8 @@ impl Host {
             .flat_map(|map| map.entries.iter().map(move |entry| (map, entry)))
             .map(|(map, (key, &value))| {
                 // Of a socket map the socket itself counts.
-                let size = if map.def.kind == MapKind::SockHash { 0 } else { map.def.value_size as usize };
+                let size =
+                    if map.def.kind == MapKind::SockHash { 0 } else { map.def.value_size as usize };
                 (map.def.name, key.clone(), self.memory.read(value, size))
             })
             .collect();
@@ -358,7 +366,8 @@ impl Host {
         if hides {
             self.memory.set_number(self.memory.addresses.context + self.shown_at, 8, 0);
         }
-        let result = if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) };
+        let result =
+            if fails { self.failure(helper, arguments) } else { self.work(helper, arguments) };
         if let Some(moments) = &mut self.moments {
             moments.push((self.memory.snapshot(), self.state.clone()));
         }
@@ -368,7 +377,10 @@ impl Host {
     /// What the kernel answers when a helper cannot do its work.
     fn failure(&mut self, helper: Helper, [to, size, ..]: [u64; 5]) -> i64 {
         match helper {
-            Helper::MapLookupElem | Helper::SkStorageGet | Helper::SkcToTcpSock | Helper::SkLookupTcp => 0,
+            Helper::MapLookupElem
+            | Helper::SkStorageGet
+            | Helper::SkcToTcpSock
+            | Helper::SkLookupTcp => 0,
             Helper::MsgRedirectHash => SK_DROP,
             Helper::MapUpdateElem | Helper::SkbAdjustRoom => ENOMEM,
             Helper::ProbeReadKernel | Helper::ProbeReadKernelStr => {
@@ -433,7 +445,11 @@ impl Host {
             }
             Helper::Setsockopt => self.set_option(a, [b, c], self.memory.number(d, e as usize)),
             Helper::SockOpsCbFlagsSet => {
-                self.memory.set_number(a + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64, 4, b);
+                self.memory.set_number(
+                    a + bpf_sock_ops::bpf_sock_ops_cb_flags.offset() as u64,
+                    4,
+                    b,
+                );
                 0
             }
             Helper::MsgRedirectHash => {
@@ -514,7 +530,11 @@ impl Host {
             }
             Helper::LoadHdrOpt => {
                 let wanted = self.memory.read(b, c as usize);
-                assert_eq!((wanted[0], wanted[1]), (254, 6), "an experimental option is found by six bytes");
+                assert_eq!(
+                    (wanted[0], wanted[1]),
+                    (254, 6),
+                    "an experimental option is found by six bytes"
+                );
                 let came = self.state.option_in.clone();
                 if came.len() < 6 || came[0] != wanted[0] || came[2..6] != wanted[2..6] {
                     return ENOMSG;
@@ -524,7 +544,11 @@ impl Host {
             }
             Helper::StoreHdrOpt => {
                 let option = self.memory.read(b, c as usize);
-                assert_eq!((u64::from(option[1]), c), (self.state.room, self.state.room), "it fills the room");
+                assert_eq!(
+                    (u64::from(option[1]), c),
+                    (self.state.room, self.state.room),
+                    "it fills the room"
+                );
                 self.state.option_out = option;
                 0
             }

@@ -3,11 +3,14 @@
 //! The bytes are rewritten on the way, for six reasons:
 //!
 //! * rbpf knows no atomic additions: each becomes a load, an addition and a store;
-//! * it compares 64 bits with a negative immediate as if that were unsigned: the immediate goes through a register;
-//! * helpers of the kernel destroy r1 to r5, those of rbpf leave them alone: they are overwritten after each call;
+//! * it compares 64 bits with a negative immediate as if that were unsigned: the immediate goes
+//!   through a register;
+//! * helpers of the kernel destroy r1 to r5, those of rbpf leave them alone: they are overwritten
+//!   after each call;
 //! * it knows no functions of the kernel by BTF id: they are helpers of that number;
 //! * it knows no `may_goto`, which is left out: no loop goes on for so long;
-//! * both ways of every conditional jump leave a mark, so that a test can say which were never taken.
+//! * both ways of every conditional jump leave a mark, so that a test can say which were never
+//!   taken.
 //!
 //! The context and the stack frame lie in the simulation's memory, where every access is checked.
 
@@ -39,7 +42,8 @@ pub fn prepare(program: &[u8], at: Addresses) -> Vec<u8> {
 /// If it leaves its memory.
 pub fn run(prepared: &[u8], memory: Range<u64>, helpers: &[(u32, rbpf::ebpf::Helper)]) -> u64 {
     let mut machine = rbpf::EbpfVmRaw::new(None).unwrap();
-    // rbpf would refuse a frame of our own. The builder and the kernel's verifier have their own tests.
+    // rbpf would refuse a frame of our own. The builder and the kernel's verifier have their own
+    // tests.
     machine.set_verifier(|_| Ok(())).unwrap();
     machine.set_program(prepared).unwrap();
     machine.register_allowed_memory(memory);
@@ -96,7 +100,8 @@ impl Insn {
     }
 
     fn is_conditional(self) -> bool {
-        matches!(self.op & 7, 5 | 6) && !matches!(self.op, Insn::JUMP | Insn::CALL | Insn::EXIT | Insn::MAY_GOTO)
+        matches!(self.op & 7, 5 | 6)
+            && !matches!(self.op, Insn::JUMP | Insn::CALL | Insn::EXIT | Insn::MAY_GOTO)
     }
 
     /// What rbpf compares wrongly: equality and unsigned order of 64 bits with a negative number.
@@ -138,9 +143,18 @@ impl Rewriter {
                     this.emit(slots.next().expect("a second half").1);
                 }
                 Insn::CALL => {
-                    this.emit(Insn { src: if insn.src == Insn::KERNEL { 0 } else { insn.src }, ..insn });
+                    this.emit(Insn {
+                        src: if insn.src == Insn::KERNEL { 0 } else { insn.src },
+                        ..insn
+                    });
                     for register in 1..=5 {
-                        this.emit(Insn { op: Insn::MOVE_NUMBER, dst: register, src: 0, off: 0, imm: -0x5a5a });
+                        this.emit(Insn {
+                            op: Insn::MOVE_NUMBER,
+                            dst: register,
+                            src: 0,
+                            off: 0,
+                            imm: -0x5a5a,
+                        });
                     }
                 }
                 Insn::JUMP => this.jump(target),
@@ -203,7 +217,13 @@ impl Rewriter {
         let condition = match number {
             Some(register) => {
                 self.put_aside(register, ASIDE);
-                self.emit(Insn { op: Insn::MOVE_NUMBER, dst: register, src: 0, off: 0, imm: insn.imm });
+                self.emit(Insn {
+                    op: Insn::MOVE_NUMBER,
+                    dst: register,
+                    src: 0,
+                    off: 0,
+                    imm: insn.imm,
+                });
                 Insn { op: insn.op | Insn::WITH_REGISTER, src: register, imm: 0, ..insn }
             }
             None => insn,
@@ -213,7 +233,8 @@ impl Rewriter {
         for (way, goes_to) in [slot + 1, target].into_iter().enumerate() {
             if way == 1 {
                 let distance = (self.slots() - condition_at - 1) as i16;
-                self.out[condition_at * 8 + 2..condition_at * 8 + 4].copy_from_slice(&distance.to_le_bytes());
+                self.out[condition_at * 8 + 2..condition_at * 8 + 4]
+                    .copy_from_slice(&distance.to_le_bytes());
             }
             if let Some(register) = number {
                 self.take_back(register, ASIDE);

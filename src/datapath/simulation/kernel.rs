@@ -103,7 +103,9 @@ impl Kernel {
                 | "__sk_common.skc_flags"
                 | "__sk_common.skc_v6_rcv_saddr"
                 | "__sk_common.skc_v6_daddr" => (8, None),
-                "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => (2, None),
+                "__sk_common.skc_family" | "__sk_common.skc_num" | "__sk_common.skc_dport" => {
+                    (2, None)
+                }
                 "__sk_common.skc_state" => (1, None),
                 "repair" => (1, Some((6, 1))),
                 "is_mptcp" => (1, Some((5, 1))),

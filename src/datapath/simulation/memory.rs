@@ -1,4 +1,5 @@
-//! The memory of the simulation: everything that a program or a helper may reach lies in one arena, so that every address is checked.
+//! The memory of the simulation: everything that a program or a helper may reach lies in one arena,
+//! so that every address is checked.
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -20,7 +21,8 @@ pub const CONTEXT: usize = size_of::<bpf_asm::bpf_sock_ops>() + 64;
 /// What memory holds before anybody writes to it: a read of a wrong offset or size shows.
 const UNWRITTEN: u8 = 0xa5;
 
-/// Objects at addresses that stay, in the order in which they were made; nothing is given back before the test ends.
+/// Objects at addresses that stay, in the order in which they were made; nothing is given back
+/// before the test ends.
 pub struct Memory {
     /// In words, for alignment; in cells, because the interpreter writes to it by address.
     arena: Box<[UnsafeCell<u64>]>,
@@ -100,7 +102,8 @@ impl Memory {
     /// Whether all of these bytes belong to one kernel object.
     pub fn is_mapped(&self, address: u64, size: usize) -> bool {
         self.objects.iter().any(|object| {
-            object.start <= address && address.checked_add(size as u64).is_some_and(|end| end <= object.end)
+            object.start <= address
+                && address.checked_add(size as u64).is_some_and(|end| end <= object.end)
         })
     }
 
@@ -108,14 +111,16 @@ impl Memory {
         let range = self.range();
         let inside = range.contains(&address) && address + size as u64 <= range.end;
         assert!(inside, "{size} bytes at {address:#x} are outside of the simulation's memory");
-        UnsafeCell::raw_get(self.arena.as_ptr()).cast::<u8>().wrapping_add((address - range.start) as usize)
+        UnsafeCell::raw_get(self.arena.as_ptr())
+            .cast::<u8>()
+            .wrapping_add((address - range.start) as usize)
     }
 
     pub fn read(&self, address: u64, size: usize) -> Vec<u8> {
         let from = self.pointer(address, size);
         let mut bytes = vec![0; size];
-        // SAFETY: `pointer` has checked that the bytes lie in the arena, whose cells may be written by others; nobody does meanwhile,
-        // since the simulation has one thread.
+        // SAFETY: `pointer` has checked that the bytes lie in the arena, whose cells may be written
+        // by others; nobody does meanwhile, since the simulation has one thread.
         unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), size) };
         bytes
     }

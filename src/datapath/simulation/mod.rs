@@ -1,4 +1,5 @@
-//! The programs in userspace: rbpf runs them on a simulated kernel, where anything can be made to happen.
+//! The programs in userspace: rbpf runs them on a simulated kernel, where anything can be made to
+//! happen.
 //!
 //! | file | what it simulates |
 //! |---|---|
@@ -10,9 +11,9 @@
 //! | [`coverage`] | which ways of which branches no test has taken |
 //! | [`model`] | not the programs but their protocol: every interleaving of two ends, the agent and the kernel |
 //!
-//! A [`World`] holds sockets and tells programs what happens to them. Each run is made twice from the same state, at first without
-//! counters: whether something is counted must not matter to anything. After each run the invariants of [`super::lane`] are
-//! asserted.
+//! A [`World`] holds sockets and tells programs what happens to them. Each run is made twice from
+//! the same state, at first without counters: whether something is counted must not matter to
+//! anything. After each run the invariants of [`super::lane`] are asserted.
 
 mod coverage;
 mod host;
@@ -26,8 +27,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bpf_asm::{
-    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file,
-    bpf_iter__tcp, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length,
+    __sk_buff, KernelField, Program, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap,
+    bpf_iter__task_file, bpf_iter__tcp, bpf_sock_ops, bpf_sockopt, sk_msg_md, sock_recv_length,
 };
 use bytemuck::Pod;
 
@@ -36,8 +37,8 @@ pub use kernel::{Kernel, SOCK_ZEROCOPY};
 pub use stream::Way;
 
 use super::{
-    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode, Newcomer, Pass, Passes,
-    Ports, Process, ProgramName, Reads, Request, Tracer, Wait,
+    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode,
+    Newcomer, Pass, Passes, Ports, Process, ProgramName, Reads, Request, Tracer, Wait,
 };
 use host::{HELPERS, Host};
 use kernel::STRUCTURE;
@@ -129,7 +130,16 @@ impl Event {
             _ => 0,
         };
         let (shown, is_fullsock) = (true, 1);
-        Event { op, sk, shown, is_fullsock, args: [0; 2], tcp_flags, state: ESTABLISHED, in_a_call: true }
+        Event {
+            op,
+            sk,
+            shown,
+            is_fullsock,
+            args: [0; 2],
+            tcp_flags,
+            state: ESTABLISHED,
+            in_a_call: true,
+        }
     }
 }
 
@@ -201,7 +211,8 @@ pub struct World {
 impl World {
     pub fn new(kernel: Kernel) -> World {
         // It takes longer to assemble them than most tests.
-        static ASSEMBLED: [OnceLock<Programs>; Kernel::ALL.len()] = [const { OnceLock::new() }; Kernel::ALL.len()];
+        static ASSEMBLED: [OnceLock<Programs>; Kernel::ALL.len()] =
+            [const { OnceLock::new() }; Kernel::ALL.len()];
         let datapath = Datapath::new(kernel.layout(), kernel.settings());
         let assemble = || datapath.programs().unwrap_or_else(|errors| panic!("{errors}"));
         let programs = ASSEMBLED[kernel as usize].get_or_init(assemble).clone();
@@ -256,7 +267,12 @@ impl World {
     }
 
     /// Sets a member that only some kernels have.
-    pub fn set_optional(&mut self, object: u64, field: impl Fn(&Layout) -> Option<KernelField>, content: u64) {
+    pub fn set_optional(
+        &mut self,
+        object: u64,
+        field: impl Fn(&Layout) -> Option<KernelField>,
+        content: u64,
+    ) {
         if let Some(field) = field(&self.host().datapath.layout) {
             self.set(object, |_| field, content);
         }
@@ -297,7 +313,8 @@ impl World {
         namespace
     }
 
-    /// An established socket with its two first sequence numbers, its own first. Its file does not block.
+    /// An established socket with its two first sequence numbers, its own first. Its file does not
+    /// block.
     pub fn socket(&mut self, own: u32, peer: u32) -> u64 {
         let sk = self.object();
         let cookie = self.next_cookie;
@@ -423,7 +440,8 @@ impl World {
         self.event(Event::new(Op::PassiveEstablished, server));
     }
 
-    /// A connection both ends of which are candidates and have a process that calls `recvmsg`, client first.
+    /// A connection both ends of which are candidates and have a process that calls `recvmsg`,
+    /// client first.
     pub fn candidates(&mut self) -> (u64, u64) {
         self.reader(Reads::Receives);
         let (client, server) = self.local();
@@ -431,7 +449,8 @@ impl World {
         (client, server)
     }
 
-    /// As many messages each way as it takes to be worth it, a round trip, and a segment of each end.
+    /// As many messages each way as it takes to be worth it, a round trip, and a segment of each
+    /// end.
     pub fn goes_on(&mut self, client: u64, server: u64) {
         for _ in 0..4 {
             for (sender, receiver) in [(client, server), (server, client)] {
@@ -457,8 +476,8 @@ impl World {
         (client, server)
     }
 
-    /// A paired flow each end of which has sent a message of 100 bytes directly, which was read, and one for the sake of connection
-    /// tracking, so that no refresh is near; client first.
+    /// A paired flow each end of which has sent a message of 100 bytes directly, which was read,
+    /// and one for the sake of connection tracking, so that no refresh is near; client first.
     pub fn direct_flow(&mut self) -> (u64, u64) {
         let (client, server) = self.flow();
         self.time_passes(HZ);
@@ -572,7 +591,8 @@ impl World {
         self.know(sk).callbacks = chosen;
     }
 
-    /// Contexts show addresses from the family on, in one order: 13 words, each with its own number.
+    /// Contexts show addresses from the family on, in one order: 13 words, each with its own
+    /// number.
     fn show_addresses(&self, family: u64) {
         for word in 0..13 {
             self.host().memory.set_number(family + word * 4, 4, ADDRESSES + word);
@@ -602,8 +622,8 @@ impl World {
         }
     }
 
-    /// An application sets an option of a socket to these bytes. Whether it may, and how many of them the kernel is to take itself: 0
-    /// for what the application gave, -1 for nothing.
+    /// An application sets an option of a socket to these bytes. Whether it may, and how many of
+    /// them the kernel is to take itself: 0 for what the application gave, -1 for nothing.
     pub fn set_option(&mut self, sk: u64, level: i32, name: i32, value: &[u8]) -> (bool, i32) {
         let given = self.host_mut().memory.place(value.len());
         self.host().memory.write(given, value);
@@ -618,7 +638,10 @@ impl World {
         ]);
         let allowed = self.run(ProgramName::Options, sk);
         assert!(allowed <= 1, "it answers {allowed}");
-        (allowed == 1, self.host().memory.number(context + bpf_sockopt::optlen.offset() as u64, 4) as i32)
+        (
+            allowed == 1,
+            self.host().memory.number(context + bpf_sockopt::optlen.offset() as u64, 4) as i32,
+        )
     }
 
     /// TCP has measured a round trip of a socket's, which is an event if it has asked for that.
@@ -663,7 +686,10 @@ impl World {
         let meta = self.object();
         self.host_mut().state.output.clear();
         self.new_context(bpf_iter__tcp::sk_common.offset());
-        self.fill_context(&[(bpf_iter__tcp::meta.offset(), 8, meta), (bpf_iter__tcp::sk_common.offset(), 8, sk)]);
+        self.fill_context(&[
+            (bpf_iter__tcp::meta.offset(), 8, meta),
+            (bpf_iter__tcp::sk_common.offset(), 8, sk),
+        ]);
         if sk != 0 {
             let known = self.know(sk).clone();
             let (una, next) = (self.get(sk, |l| l.write_seq), self.get(sk, |l| l.rcv_nxt));
@@ -704,7 +730,10 @@ impl World {
     /// The sk_msg program is asked about a message. The receiver that it is redirected to.
     pub fn message(&mut self, sk: u64, size: u32) -> Option<u64> {
         let context = self.new_context(sk_msg_md::sk.offset());
-        self.fill_context(&[(sk_msg_md::size.offset(), 4, size.into()), (sk_msg_md::sk.offset(), 8, sk)]);
+        self.fill_context(&[
+            (sk_msg_md::size.offset(), 4, size.into()),
+            (sk_msg_md::sk.offset(), 8, sk),
+        ]);
         self.show_addresses(context + sk_msg_md::family.offset() as u64);
         if let Some(socket) = self.sockets.get_mut(&sk) {
             socket.spoke = true;
@@ -760,7 +789,8 @@ impl World {
         self.show_queue(sk);
     }
 
-    /// Every segment in TCP's receive queue goes to the verdict program, and from there into the ingress queue.
+    /// Every segment in TCP's receive queue goes to the verdict program, and from there into the
+    /// ingress queue.
     fn judge_received(&mut self, sk: u64) {
         while let Some(mut piece) = self.know(sk).stream.received.pop_front() {
             let length = (piece.bytes.end - piece.bytes.start) as u32;
@@ -770,16 +800,20 @@ impl World {
         }
     }
 
-    /// The verdict program is asked about a segment whose first byte has this number, and of which nothing is new. How much of it is cut
-    /// off.
+    /// The verdict program is asked about a segment whose first byte has this number, and of which
+    /// nothing is new. How much of it is cut off.
     pub fn verdict(&mut self, sk: u64, first: u32) -> u32 {
         self.verdict_on(sk, first, 0)
     }
 
-    /// The verdict program is asked about a segment of so many bytes, the first of which has this number. How much of it is cut off.
+    /// The verdict program is asked about a segment of so many bytes, the first of which has this
+    /// number. How much of it is cut off.
     pub fn verdict_on(&mut self, sk: u64, first: u32, length: u32) -> u32 {
         let context = self.new_context(__sk_buff::sk.offset());
-        self.fill_context(&[(__sk_buff::sk.offset(), 8, sk), (__sk_buff::len.offset(), 4, length.into())]);
+        self.fill_context(&[
+            (__sk_buff::sk.offset(), 8, sk),
+            (__sk_buff::len.offset(), 4, length.into()),
+        ]);
         self.set(context, |l| l.segment_sequence, first.into());
         assert_eq!(self.run(ProgramName::Verdict, sk), 1, "a segment always passes");
         self.host().state.cut
@@ -788,7 +822,8 @@ impl World {
     /// Shows programs how full a socket's queues are.
     fn show_queue(&mut self, sk: u64) {
         let stream = &self.sockets[&sk].stream;
-        let (unread, received, queued) = (stream.unread(), stream.received.len(), !stream.is_queue_empty());
+        let (unread, received, queued) =
+            (stream.unread(), stream.received.len(), !stream.is_queue_empty());
         self.set(sk, |l| l.receive_allocated, unread);
         self.set(sk, |l| l.receive_queue_length, received as u64);
         self.queue(sk, queued);
@@ -836,7 +871,8 @@ impl World {
         assert_eq!(self.run(ProgramName::Reads, sk), 0);
     }
 
-    /// All that has entered a socket's ingress queue, in that order: by which way, and which bytes of those sent to it.
+    /// All that has entered a socket's ingress queue, in that order: by which way, and which bytes
+    /// of those sent to it.
     pub fn entered(&mut self, sk: u64) -> Vec<(Way, std::ops::Range<u64>)> {
         self.know(sk).stream.entered.clone()
     }
@@ -848,7 +884,8 @@ impl World {
         match self.candidate(sk) {
             _ if found.enrolled > 0 => Enrolment::Enrolled,
             Some(candidate) if candidate.refused == 0 => {
-                let waits = [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
+                let waits =
+                    [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
                 let wait = waits.into_iter().find(|&wait| wait as u32 == candidate.wait);
                 wait.map_or(Enrolment::NotTried, Enrolment::Waits)
             }
@@ -858,7 +895,11 @@ impl World {
 
     /// Does something, and then `look`s at the world as another processor would have seen it in the
     /// middle of that, after each call of a helper. It goes on from the end of it.
-    pub fn in_the_middle(&mut self, act: impl FnOnce(&mut World), mut look: impl FnMut(&mut World)) {
+    pub fn in_the_middle(
+        &mut self,
+        act: impl FnOnce(&mut World),
+        mut look: impl FnMut(&mut World),
+    ) {
         self.host_mut().moments = Some(Vec::new());
         act(self);
         let moments = self.host_mut().moments.take().expect("they were asked for");
@@ -892,13 +933,21 @@ impl World {
                 self.run_pass(found, sk)
             }
             Passes::Files => {
-                let file = self.host().files.iter().find(|&(_, &held)| self.get(held, |l| l.socket_sk) == sk);
+                let file = self
+                    .host()
+                    .files
+                    .iter()
+                    .find(|&(_, &held)| self.get(held, |l| l.socket_sk) == sk);
                 let file = file.map_or(0, |(&file, _)| file);
                 self.visit_file(found, sk, file)
             }
             Passes::Classifier => {
                 let cookie = if sk == 0 { 0 } else { self.get(sk, |l| l.cookie) };
-                self.visit_by(found, sk, Request { cookie, netns: u32::MAX, family: 2, ..Request::default() })
+                self.visit_by(
+                    found,
+                    sk,
+                    Request { cookie, netns: u32::MAX, family: 2, ..Request::default() },
+                )
             }
         }
     }
@@ -933,7 +982,8 @@ impl World {
         host.memory.write(host.pass, bytemuck::bytes_of(&before));
         let result = self.run(ProgramName::Enrol, sk);
         let host = self.host();
-        let found: Pass = bytemuck::pod_read_unaligned(&host.memory.read(host.pass, size_of::<Pass>()));
+        let found: Pass =
+            bytemuck::pod_read_unaligned(&host.memory.read(host.pass, size_of::<Pass>()));
         if self.host().datapath.settings.passes != Passes::Classifier {
             assert_eq!(result, 0, "or it would be called for this one again");
         } else if before.due == u64::MAX {
@@ -950,12 +1000,16 @@ impl World {
         self.host().memory.write(at, bytemuck::bytes_of(&candidate));
     }
 
-    /// What the iterator over the socket map shows of this socket; 0 is the null pointer of its last call.
+    /// What the iterator over the socket map shows of this socket; 0 is the null pointer of its
+    /// last call.
     pub fn show(&mut self, sk: u64) -> Option<FlowEnd> {
         let meta = self.object();
         self.host_mut().state.output.clear();
         self.new_context(bpf_iter__sockmap::sk.offset());
-        self.fill_context(&[(bpf_iter__sockmap::meta.offset(), 8, meta), (bpf_iter__sockmap::sk.offset(), 8, sk)]);
+        self.fill_context(&[
+            (bpf_iter__sockmap::meta.offset(), 8, meta),
+            (bpf_iter__sockmap::sk.offset(), 8, sk),
+        ]);
         assert_eq!(self.run(ProgramName::Show, sk), 0, "or it would be called for this one again");
         let output = &self.host().state.output;
         (!output.is_empty()).then(|| bytemuck::pod_read_unaligned(output))
@@ -966,7 +1020,9 @@ impl World {
         let record = self.packet(bytemuck::bytes_of(&name), size_of::<FlowEnd>());
         let found = self.run(ProgramName::Look, 0);
         assert!(found <= 1, "looking gave {found}");
-        (found == 1).then(|| bytemuck::pod_read_unaligned(&self.host().memory.read(record, size_of::<FlowEnd>())))
+        (found == 1).then(|| {
+            bytemuck::pod_read_unaligned(&self.host().memory.read(record, size_of::<FlowEnd>()))
+        })
     }
 
     /// A packet with a record of at least this size.
@@ -1017,8 +1073,13 @@ impl World {
     /// The entries of a map by name.
     pub fn entries<V: Pod>(&mut self, map: &str) -> Vec<(Isns, V)> {
         let entries = self.host_mut().map(map).entries.clone();
-        let value = |address: u64| bytemuck::pod_read_unaligned(&self.host().memory.read(address, size_of::<V>()));
-        entries.iter().map(|(key, &address)| (bytemuck::pod_read_unaligned(key), value(address))).collect()
+        let value = |address: u64| {
+            bytemuck::pod_read_unaligned(&self.host().memory.read(address, size_of::<V>()))
+        };
+        entries
+            .iter()
+            .map(|(key, &address)| (bytemuck::pod_read_unaligned(key), value(address)))
+            .collect()
     }
 
     pub fn len(&mut self, map: &str) -> usize {
@@ -1056,7 +1117,8 @@ impl World {
         self.host().memory.write(self.host().ports, bytemuck::bytes_of(ports));
     }
 
-    /// Lets a thread of this name make the next calls, in a process whose first thread has that one.
+    /// Lets a thread of this name make the next calls, in a process whose first thread has that
+    /// one.
     pub fn caller(&mut self, process: &[u8; 16], thread: &[u8; 16]) {
         let (first, other) = (self.object(), self.object());
         for (task, name) in [(first, process), (other, thread)] {
@@ -1097,7 +1159,9 @@ impl World {
     /// Gives a socket or a request socket IPv4 addresses, its own first.
     pub fn addresses(&mut self, sk: u64, local: [u8; 4], remote: [u8; 4]) {
         let l = self.host().datapath.layout.clone();
-        for (address, v4, v6) in [(local, l.local_v4, l.local_v6), (remote, l.remote_v4, l.remote_v6)] {
+        for (address, v4, v6) in
+            [(local, l.local_v4, l.local_v6), (remote, l.remote_v4, l.remote_v6)]
+        {
             self.host().memory.write(sk + u64::from(v4.offset), &address);
             if let Some(v6) = v6 {
                 let mapped = std::net::Ipv4Addr::from(address).to_ipv6_mapped().octets();
@@ -1188,7 +1252,9 @@ impl World {
     /// [`counted`](World::counted) without how much was redirected.
     pub fn decided(&mut self) -> Vec<(Counter, u64)> {
         let mut counted = self.counted();
-        counted.retain(|(counter, _)| ![Counter::DirectMessages, Counter::DirectBytes].contains(counter));
+        counted.retain(|(counter, _)| {
+            ![Counter::DirectMessages, Counter::DirectBytes].contains(counter)
+        });
         counted
     }
 
@@ -1242,7 +1308,12 @@ impl World {
         self.host_mut().state = state;
         let with = (self.run_once(which), self.host().visible());
         assert_eq!(without.0, with.0, "counting has changed the result");
-        assert!(without.1 == with.1, "counting has changed what happens:\n{:?}\n{:?}", without.1, with.1);
+        assert!(
+            without.1 == with.1,
+            "counting has changed what happens:\n{:?}\n{:?}",
+            without.1,
+            with.1
+        );
         assert!(self.host().state.held.is_empty(), "a socket that was looked up is not given back");
         self.check(&lanes, which, sk);
         with.0
@@ -1253,7 +1324,8 @@ impl World {
         host.state.redirected = None;
         host.state.cut = 0;
         host.memory.prepare_run();
-        let index = self.programs.iter().position(|&(name, _)| name == which).expect("every program");
+        let index =
+            self.programs.iter().position(|&(name, _)| name == which).expect("every program");
         let (range, prepared) = (host.memory.range(), &self.prepared[index]);
         let (host, result) = host.running(|| interpreter::run(prepared, range, HELPERS));
         coverage::note(self.kernel, &self.programs[index].1, &host.memory.marks());
@@ -1264,10 +1336,13 @@ impl World {
     /// Every lane, by its socket.
     fn lanes(&mut self) -> BTreeMap<u64, Lane> {
         let entries = self.host_mut().map("lanes").entries.clone();
-        let read = |at: u64| bytemuck::pod_read_unaligned(&self.host().memory.read(at, size_of::<Lane>()));
+        let read =
+            |at: u64| bytemuck::pod_read_unaligned(&self.host().memory.read(at, size_of::<Lane>()));
         entries
             .iter()
-            .map(|(key, &at)| (u64::from_le_bytes(key.as_slice().try_into().expect("a socket")), read(at)))
+            .map(|(key, &at)| {
+                (u64::from_le_bytes(key.as_slice().try_into().expect("a socket")), read(at))
+            })
             .collect()
     }
 
@@ -1276,23 +1351,40 @@ impl World {
         let after = self.lanes();
         let is_direct = |lane: &Lane| lane.mode == Mode::Direct as u32;
         for (&sk, lane) in &after {
-            assert!(is_direct(lane) || lane.credit == 0, "{which:?}: credit that cannot be spent: {lane:?}");
+            assert!(
+                is_direct(lane) || lane.credit == 0,
+                "{which:?}: credit that cannot be spent: {lane:?}"
+            );
             let silent = !self.know(sk).spoke && lane.mode == Mode::Tcp as u32;
             let expected = is_direct(lane) || silent;
-            assert_eq!(lane.why == 0, expected, "{which:?}: it does not say why it is not direct: {lane:?}");
+            assert_eq!(
+                lane.why == 0,
+                expected,
+                "{which:?}: it does not say why it is not direct: {lane:?}"
+            );
             if is_direct(lane) {
                 let swapped = Isns { own: lane.own.name.peer, peer: lane.own.name.own };
-                assert!(lane.peer.sk != 0 && lane.peer.name == swapped, "{which:?}: no peer: {lane:?}");
+                assert!(
+                    lane.peer.sk != 0 && lane.peer.name == swapped,
+                    "{which:?}: no peer: {lane:?}"
+                );
             }
         }
         let strangers = |lanes: &BTreeMap<u64, Lane>| -> Vec<(u64, Lane)> {
             lanes.iter().filter(|&(&sk, _)| sk != of).map(|(&sk, &lane)| (sk, lane)).collect()
         };
-        assert_eq!(strangers(before), strangers(&after), "{which:?} has changed a lane of another socket");
+        assert_eq!(
+            strangers(before),
+            strangers(&after),
+            "{which:?} has changed a lane of another socket"
+        );
         if let (Some(before), Some(after)) = (before.get(&of), after.get(&of)) {
             let is_final = before.mode >= Mode::Ended as u32;
             let comes_back = before.mode == Mode::Left as u32 && which == ProgramName::Enrol;
-            assert!(!is_final || comes_back || after.mode >= before.mode, "it had ended: {after:?}");
+            assert!(
+                !is_final || comes_back || after.mode >= before.mode,
+                "it had ended: {after:?}"
+            );
         }
     }
 }

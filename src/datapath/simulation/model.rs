@@ -1,8 +1,10 @@
-//! Every interleaving of what two ends, the agent and the kernel do: not the programs, but their protocol.
+//! Every interleaving of what two ends, the agent and the kernel do: not the programs, but their
+//! protocol.
 //!
-//! Messages are numbers; each end writes its own in order, and its reader has to read the other's in that order. A message that the
-//! program has decided to redirect waits for the receiver's lock, without its own; everything else is one step under a lock. The
-//! reader is edge-triggered and takes a short read for an empty queue.
+//! Messages are numbers; each end writes its own in order, and its reader has to read the other's
+//! in that order. A message that the program has decided to redirect waits for the receiver's lock,
+//! without its own; everything else is one step under a lock. The reader is edge-triggered and
+//! takes a short read for an empty queue.
 //!
 //! Each [`Model`] but the first leaves a protection out; the search finds what it protects from.
 
@@ -22,11 +24,13 @@ struct Model {
     leaves_at_fin: bool,
     /// Whoever stops shunt takes sockets out of the map.
     forced_out: bool,
-    /// A redirect to a socket that is being sent to is not waited for if the sender's lane has ended meanwhile, for whatever reason.
+    /// A redirect to a socket that is being sent to is not waited for if the sender's lane has
+    /// ended meanwhile, for whatever reason.
     trusts_modes: bool,
     /// A socket leaves while another thread is in a redirect from it.
     leaves_in_calls: bool,
-    /// A message by TCP says that nothing is on its way directly, although another thread is in a redirect.
+    /// A message by TCP says that nothing is on its way directly, although another thread is in a
+    /// redirect.
     speaks_for_others: bool,
     /// Another thread shuts a socket down while the first is inside a redirect.
     two_threads: bool,
@@ -57,7 +61,8 @@ struct End {
     received: VecDeque<u8>,
     ingress: VecDeque<u8>,
     fin_received: bool,
-    /// The next message that its reader has to see; whether epoll has an event for it; whether it reads.
+    /// The next message that its reader has to see; whether epoll has an event for it; whether it
+    /// reads.
     expected: u8,
     event: bool,
     reading: bool,
@@ -141,7 +146,8 @@ impl Model {
             });
             let arrived = other.on_their_way.is_empty() && other.received.is_empty();
             let gates = end.mode == Mode::Direct || arrived;
-            let goes_on = matches!(end.mode, Mode::Tcp | Mode::Direct) && other.mode < Mode::Leaving;
+            let goes_on =
+                matches!(end.mode, Mode::Tcp | Mode::Direct) && other.mode < Mode::Leaving;
             if end.enrolled && other.enrolled && !state.draining && goes_on && gates {
                 step("decide to redirect", &|next| {
                     let end = &mut next.ends[own];
@@ -192,7 +198,8 @@ impl Model {
                 Ok(())
             });
         }
-        // It sends a segment of whatever kind: a reader that reads may do so, a redirect may be under way.
+        // It sends a segment of whatever kind: a reader that reads may do so, a redirect may be
+        // under way.
         let wanted = state.draining || end.mode == Mode::Leaving || other.mode >= Mode::Leaving;
         if end.enrolled && wanted && !self.forced_out {
             step("segment", &|next| {
@@ -203,8 +210,12 @@ impl Model {
                     end.mode = Mode::Leaving;
                 }
                 // Another thread's redirect has let go of the lock.
-                let no_other_call = self.trusts_modes || self.leaves_in_calls || end.redirecting.is_none();
-                if end.is_empty() && no_other_call && self.at_rest(&next.ends[own], &next.ends[peer]) {
+                let no_other_call =
+                    self.trusts_modes || self.leaves_in_calls || end.redirecting.is_none();
+                if end.is_empty()
+                    && no_other_call
+                    && self.at_rest(&next.ends[own], &next.ends[peer])
+                {
                     (next.ends[own].enrolled, next.ends[own].mode) = (false, Mode::Left);
                 }
                 Ok(())
@@ -271,7 +282,8 @@ impl Model {
     /// Nothing is on its way from the peer.
     fn at_rest(self, own: &End, peer: &End) -> bool {
         if self.trusts_modes {
-            // As `leave::at_rest` had it: an ended lane, or one that is not direct and will see that this one leaves.
+            // As `leave::at_rest` had it: an ended lane, or one that is not direct and will see
+            // that this one leaves.
             if peer.mode >= Mode::Ended || peer.mode == Mode::Tcp && own.mode == Mode::Leaving {
                 return true;
             }
@@ -298,8 +310,8 @@ impl Model {
         None
     }
 
-    /// Searches every state that can be reached, breadth first. The first thing that is wrong, and how it comes to it; or how many
-    /// states there are.
+    /// Searches every state that can be reached, breadth first. The first thing that is wrong, and
+    /// how it comes to it; or how many states there are.
     fn search(self) -> Result<usize, (Wrong, Vec<String>)> {
         let mut seen = HashSet::from([State::default()]);
         let mut states: Vec<(State, usize, String)> = vec![(State::default(), 0, String::new())];
@@ -375,7 +387,8 @@ fn a_socket_that_is_taken_out_by_force_loses_bytes_or_makes_a_redirect_fail() {
     assert!(matches!(wrong, Wrong::Failed | Wrong::Lost), "{wrong:?}");
 }
 
-/// The kernel lets go of the sender's lock while it waits for the receiver's: nothing that programs could do about.
+/// The kernel lets go of the sender's lock while it waits for the receiver's: nothing that programs
+/// could do about.
 #[test]
 fn a_thread_that_shuts_down_while_another_sends_may_send_its_fin_first() {
     assert_eq!(found(Model { two_threads: true, ..Model::default() }), Wrong::Lost);

@@ -1,4 +1,5 @@
-//! The bytes that one socket sends to another, by their places in the stream, and the queues that they pass.
+//! The bytes that one socket sends to another, by their places in the stream, and the queues that
+//! they pass.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -60,12 +61,15 @@ impl Stream {
     pub fn queue(&mut self, piece: Piece) {
         let next = self.queue.back().map_or(self.read, |last| last.bytes.end);
         assert_eq!(piece.bytes.start, next, "bytes have overtaken others, or come twice");
-        self.entered.push((if piece.first.is_some() { Way::Tcp } else { Way::Direct }, piece.bytes.clone()));
+        self.entered.push((
+            if piece.first.is_some() { Way::Tcp } else { Way::Direct },
+            piece.bytes.clone(),
+        ));
         self.queue.push_back(piece);
     }
 
-    /// Reads at most so many bytes: of the ingress queue, and of TCP's where there are none. How many were read, and how many of
-    /// them had come by TCP.
+    /// Reads at most so many bytes: of the ingress queue, and of TCP's where there are none. How
+    /// many were read, and how many of them had come by TCP.
     pub fn read(&mut self, most: u64) -> (u64, u32) {
         let (mut read, mut of_tcp) = (0, 0);
         for queue in [&mut self.queue, &mut self.received] {

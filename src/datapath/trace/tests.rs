@@ -1,5 +1,6 @@
 use super::super::simulation::{
-    ADDRESSES, CLOSE, FIN_WAIT1, Fault, HZ, Helper, LAST_ACK, REFRESH, Waiter, Way, World, on_every_kernel,
+    ADDRESSES, CLOSE, FIN_WAIT1, Fault, HZ, Helper, LAST_ACK, REFRESH, Waiter, Way, World,
+    on_every_kernel,
 };
 use super::super::{Counter, Event, Mode, Role};
 
@@ -120,8 +121,8 @@ fn the_reason_of_a_lane_that_goes_by_tcp_is_kept_until_it_is_direct_again() {
     });
 }
 
-/// Flows in which all that can be told happens: one whose client falls asleep over its blocking file, one whose server is gone, one
-/// that rests.
+/// Flows in which all that can be told happens: one whose client falls asleep over its blocking
+/// file, one whose server is gone, one that rests.
 fn all_that_can_be_told(w: &mut World) {
     let (client, server) = w.connection(5, 6);
     w.syn(5, 6);

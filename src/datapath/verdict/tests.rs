@@ -79,7 +79,10 @@ fn segments_enter_the_queue_of_redirected_messages_in_the_order_of_arrival() {
         assert_eq!((w.send(client, 30), w.send(client, 40)), (Way::Tcp, Way::Direct));
         let entered = w.entered(server);
         let ways = [(Way::Tcp, 10), (Way::Direct, 20), (Way::Tcp, 30), (Way::Direct, 40)];
-        assert_eq!(entered.iter().map(|(way, bytes)| (*way, bytes.end - bytes.start)).collect::<Vec<_>>(), ways);
+        assert_eq!(
+            entered.iter().map(|(way, bytes)| (*way, bytes.end - bytes.start)).collect::<Vec<_>>(),
+            ways
+        );
         assert_eq!(w.read_up_to(server, 1_000), 95);
     });
 }

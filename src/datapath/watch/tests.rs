@@ -1,5 +1,6 @@
 use super::super::simulation::{
-    Event, HZ, Op, ROUND_TRIP_CALLBACK, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK, World, for_each, on_every_kernel,
+    Event, HZ, Op, ROUND_TRIP_CALLBACK, SEGMENT_CALLBACK, UNKNOWN_OPTION_CALLBACK, World, for_each,
+    on_every_kernel,
 };
 use super::super::{Counter, Mode};
 
@@ -9,16 +10,19 @@ fn asks_for_segments(w: &mut World, sk: u64) -> bool {
 
 #[test]
 fn a_connection_that_goes_on_asks_to_be_seen_at_each_segment() {
-    for_each(&[(0, 0, false), (1, 2, false), (2, 1, false), (2, 2, true)], |mut w, (data_in, data_out, goes_on)| {
-        let ends: [u64; 2] = w.local().into();
-        for sk in ends {
-            w.set_segments(sk, data_in, data_out, 9);
-            w.round_trip(sk);
-            assert_eq!(asks_for_segments(&mut w, sk), goes_on);
-            w.segment(sk);
-            assert_eq!(w.candidate(sk).is_some(), goes_on);
-        }
-    });
+    for_each(
+        &[(0, 0, false), (1, 2, false), (2, 1, false), (2, 2, true)],
+        |mut w, (data_in, data_out, goes_on)| {
+            let ends: [u64; 2] = w.local().into();
+            for sk in ends {
+                w.set_segments(sk, data_in, data_out, 9);
+                w.round_trip(sk);
+                assert_eq!(asks_for_segments(&mut w, sk), goes_on);
+                w.segment(sk);
+                assert_eq!(w.candidate(sk).is_some(), goes_on);
+            }
+        },
+    );
 }
 
 #[test]
@@ -68,22 +72,26 @@ fn what_a_socket_has_exchanged_before_it_left_the_map_does_not_count() {
 
 #[test]
 fn a_socket_that_has_left_is_let_alone_for_a_second_and_each_time_for_twice_as_long() {
-    for_each(&[(0, HZ), (1, HZ * 2), (2, HZ * 4), (12, HZ << 12), (40, HZ << 12)], |mut w, (times, rest)| {
-        let (client, server) = w.direct_flow();
-        w.edit_lane(client, |lane| {
-            (lane.mode, lane.credit, lane.why) = (Mode::Leaving as u32, 0, Counter::Resting as u64);
-            lane.times_left = times;
-        });
-        w.send(server, 1);
-        w.read(client);
-        w.segment(client);
-        assert!(!w.is_enrolled(client));
-        w.set_segments(client, 100, 100, 200);
-        w.time_passes(rest - 1);
-        w.round_trip(client);
-        assert!(!asks_for_segments(&mut w, client));
-        w.time_passes(1);
-        w.round_trip(client);
-        assert!(asks_for_segments(&mut w, client));
-    });
+    for_each(
+        &[(0, HZ), (1, HZ * 2), (2, HZ * 4), (12, HZ << 12), (40, HZ << 12)],
+        |mut w, (times, rest)| {
+            let (client, server) = w.direct_flow();
+            w.edit_lane(client, |lane| {
+                (lane.mode, lane.credit, lane.why) =
+                    (Mode::Leaving as u32, 0, Counter::Resting as u64);
+                lane.times_left = times;
+            });
+            w.send(server, 1);
+            w.read(client);
+            w.segment(client);
+            assert!(!w.is_enrolled(client));
+            w.set_segments(client, 100, 100, 200);
+            w.time_passes(rest - 1);
+            w.round_trip(client);
+            assert!(!asks_for_segments(&mut w, client));
+            w.time_passes(1);
+            w.round_trip(client);
+            assert!(asks_for_segments(&mut w, client));
+        },
+    );
 }

@@ -19,7 +19,9 @@ pub enum BtfError {
     Strings,
     #[error("BTF type {id} ends outside the type section")]
     TruncatedType { id: u32 },
-    #[error("BTF type {id} is of kind {kind}, which is unknown, so that no type after it can be found")]
+    #[error(
+        "BTF type {id} is of kind {kind}, which is unknown, so that no type after it can be found"
+    )]
     UnknownKind { id: u32, kind: u8 },
     #[error("BTF string offset {offset} is outside the string section")]
     StringOffset { offset: u32 },

@@ -19,7 +19,8 @@ pub struct KernelFunction {
 
 /// Looks functions up in the BTF of the kernel, and then in that of its modules.
 ///
-/// That a function has BTF does not mean that any program may call it: which ones may, the verifier says.
+/// That a function has BTF does not mean that any program may call it: which ones may, the verifier
+/// says.
 ///
 /// ```no_run
 /// let mut functions = syscalls::btf::KernelFunctions::new()?;
@@ -54,8 +55,8 @@ impl KernelFunctions {
     /// The function of this name.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if neither the kernel nor a loaded module has it, and whatever reading modules' BTF needs:
-    /// `CAP_SYS_ADMIN`.
+    /// [`Error::Invalid`] if neither the kernel nor a loaded module has it, and whatever reading
+    /// modules' BTF needs: `CAP_SYS_ADMIN`.
     pub fn find(&mut self, name: &str) -> Result<KernelFunction> {
         if let Ok(id) = self.kernel.function(name) {
             return Ok(KernelFunction { id, btf: 0 });
@@ -72,7 +73,10 @@ impl KernelFunctions {
             });
             // The kernel takes no place 0 for a module.
             let btf = i16::try_from(used + 1).map_err(|_| {
-                Error::invalid(format!("function `{name}`"), "more modules than an instruction can name")
+                Error::invalid(
+                    format!("function `{name}`"),
+                    "more modules than an instruction can name",
+                )
             })?;
             return Ok(KernelFunction { id, btf });
         }
@@ -86,11 +90,13 @@ impl KernelFunctions {
         ))
     }
 
-    /// The BTF that calls name by their places: for [`ProgSpec::fd_array`](crate::ProgSpec::fd_array). Empty if every
-    /// function that was found is the kernel's own.
+    /// The BTF that calls name by their places: for
+    /// [`ProgSpec::fd_array`](crate::ProgSpec::fd_array). Empty if every function that was found is
+    /// the kernel's own.
     pub fn fd_array(&self) -> Vec<BorrowedFd<'_>> {
         let modules = self.modules.as_deref().unwrap_or_default();
-        let mut fds: Vec<BorrowedFd<'_>> = self.used.iter().map(|used| modules[*used].object.as_fd()).collect();
+        let mut fds: Vec<BorrowedFd<'_>> =
+            self.used.iter().map(|used| modules[*used].object.as_fd()).collect();
         if let Some(first) = fds.first().copied() {
             // Something has to be at place 0, which stands for the kernel's own.
             fds.insert(0, first);
@@ -119,8 +125,8 @@ fn modules() -> Result<Vec<Module>> {
 }
 
 impl Btf {
-    /// The id of a function in the BTF of a module, whose types and strings go on where those of the kernel end
-    /// (`btf_parse_module`, kernel/bpf/btf.c).
+    /// The id of a function in the BTF of a module, whose types and strings go on where those of
+    /// the kernel end (`btf_parse_module`, kernel/bpf/btf.c).
     fn function_of_module(&self, module: &[u8], name: &str) -> BtfResult<Option<u32>> {
         let Header { types, strings } = Header::read(module)?;
         let (text, before) = (&module[strings], self.strings.len());
@@ -157,7 +163,8 @@ mod tests {
         blob.function("of_the_kernel", int);
         let kernel = Btf::parse(blob.bytes()).unwrap();
 
-        // A module's strings begin without an empty one; its first type has the id behind the kernel's last.
+        // A module's strings begin without an empty one; its first type has the id behind the
+        // kernel's last.
         let strings = b"of_a_module\0last\0";
         let before = kernel.strings.len() as u32;
         let shared = kernel.ty(kernel.function("of_the_kernel").unwrap()).unwrap().name;
@@ -169,8 +176,17 @@ mod tests {
         let module: Vec<u8> = words.chain(*strings).collect();
 
         let first = kernel.type_count() + 1;
-        for (name, id) in [("of_a_module", Some(0)), ("last", Some(1)), ("of_the_kernel", Some(2)), ("of_a", None)] {
-            assert_eq!(kernel.function_of_module(&module, name), Ok(id.map(|id| id + first)), "{name}");
+        for (name, id) in [
+            ("of_a_module", Some(0)),
+            ("last", Some(1)),
+            ("of_the_kernel", Some(2)),
+            ("of_a", None),
+        ] {
+            assert_eq!(
+                kernel.function_of_module(&module, name),
+                Ok(id.map(|id| id + first)),
+                "{name}"
+            );
         }
         assert!(kernel.function_of_module(&module[..module.len() - 1], "last").is_err());
         assert!(kernel.function_of_module(&module[..30], "last").is_err());
@@ -180,7 +196,10 @@ mod tests {
     fn functions_of_the_running_kernel_are_found_and_others_are_named() {
         let mut functions = KernelFunctions::new().unwrap();
         let found = functions.find("tcp_sendmsg").unwrap();
-        assert_eq!(found, KernelFunction { id: Btf::vmlinux().unwrap().function("tcp_sendmsg").unwrap(), btf: 0 });
+        assert_eq!(
+            found,
+            KernelFunction { id: Btf::vmlinux().unwrap().function("tcp_sendmsg").unwrap(), btf: 0 }
+        );
         assert!(functions.fd_array().is_empty());
         let error = functions.find("no_such_function").unwrap_err().to_string();
         assert!(error.contains("`no_such_function`") && error.contains("modules"), "{error}");

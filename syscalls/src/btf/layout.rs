@@ -5,7 +5,8 @@ use std::ops::Range;
 
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
-/// `struct btf_header`: magic, version, flags, its own length, then offset and length of types and of strings.
+/// `struct btf_header`: magic, version, flags, its own length, then offset and length of types and
+/// of strings.
 const HEADER: usize = 24;
 /// `BTF_MAX_SIZE` of newer kernels is 16 MiB; more than this is no BTF of a kernel.
 const MAX_LEN: usize = 1 << 30;
@@ -190,11 +191,23 @@ impl Kind {
 
     /// Whether it only stands for another type.
     pub(super) fn is_alias(self) -> bool {
-        matches!(self, Self::Typedef | Self::Volatile | Self::Const | Self::Restrict | Self::TypeTag)
+        matches!(
+            self,
+            Self::Typedef | Self::Volatile | Self::Const | Self::Restrict | Self::TypeTag
+        )
     }
 
     /// Whether the record's third word is the type's size in bytes.
     pub(super) fn has_size(self) -> bool {
-        matches!(self, Self::Int | Self::Struct | Self::Union | Self::Enum | Self::Enum64 | Self::Float | Self::DataSec)
+        matches!(
+            self,
+            Self::Int
+                | Self::Struct
+                | Self::Union
+                | Self::Enum
+                | Self::Enum64
+                | Self::Float
+                | Self::DataSec
+        )
     }
 }

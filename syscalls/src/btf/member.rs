@@ -4,8 +4,8 @@ use super::error::{BtfError, PathProblem};
 use super::layout::{Kind, Type};
 use super::{Btf, BtfResult, MAX_DEPTH};
 
-/// The most members that are looked at for one step of a path. The kernel's largest structures have some hundreds;
-/// anonymous structures that hold each other can be made to have 2³² without it.
+/// The most members that are looked at for one step of a path. The kernel's largest structures have
+/// some hundreds; anonymous structures that hold each other can be made to have 2³² without it.
 const MAX_VISITS: u32 = 1 << 16;
 
 /// A member of a structure, as it lies in memory.
@@ -37,11 +37,13 @@ impl Btf {
     /// The member that `path` leads to from the structure, union or typedef `root`:
     /// `member("tcp_sock", "inet_conn.icsk_inet.sk.__sk_common.skc_cookie")`.
     ///
-    /// Steps are separated by dots. Members of anonymous structures and unions count as members of what they are in.
-    /// `name[2]` and `name[1][2]` are elements of arrays; an array without a length takes any index.
+    /// Steps are separated by dots. Members of anonymous structures and unions count as members of
+    /// what they are in. `name[2]` and `name[1][2]` are elements of arrays; an array without a
+    /// length takes any index.
     ///
     /// # Errors
-    /// [`BtfError::NoType`] for `root`, [`BtfError::Path`] for `path`; others for BTF that does not hold together.
+    /// [`BtfError::NoType`] for `root`, [`BtfError::Path`] for `path`; others for BTF that does not
+    /// hold together.
     pub fn member(&self, root: &str, path: &str) -> BtfResult<Member> {
         let at_path = |problem| BtfError::Path { root: root.into(), path: path.into(), problem };
         let structure = self.root(root)?;
@@ -91,9 +93,16 @@ impl Btf {
     }
 
     /// `name` in a structure or union, or in its anonymous members.
-    fn find_member(&self, parent: &Type, name: &str, depth: usize, visits: &mut u32) -> BtfResult<Option<Place>> {
+    fn find_member(
+        &self,
+        parent: &Type,
+        name: &str,
+        depth: usize,
+        visits: &mut u32,
+    ) -> BtfResult<Option<Place>> {
         for [member_name, type_id, position] in self.records::<3>(parent, parent.count()) {
-            *visits = visits.checked_sub(1).ok_or_else(|| BtfError::TooWide { member: name.into() })?;
+            *visits =
+                visits.checked_sub(1).ok_or_else(|| BtfError::TooWide { member: name.into() })?;
             let place = self.member_place(parent, type_id, position)?;
             if self.string_is(member_name, name) {
                 return Ok(Some(place));
@@ -119,8 +128,8 @@ impl Btf {
         Ok(None)
     }
 
-    /// `struct btf_member`: with `kind_flag` the position is `width:8 bit_offset:24`; without it all bits are offset
-    /// and a bit-field shows in its integer type.
+    /// `struct btf_member`: with `kind_flag` the position is `width:8 bit_offset:24`; without it
+    /// all bits are offset and a bit-field shows in its integer type.
     fn member_place(&self, parent: &Type, type_id: u32, position: u32) -> BtfResult<Place> {
         if parent.flag() {
             let width = (position >> 24) as u8;
@@ -179,7 +188,8 @@ impl Btf {
 impl Place {
     /// The same place seen from `bits` further out.
     fn moved(self, bits: u32) -> BtfResult<Self> {
-        let bit_offset = self.bit_offset.checked_add(bits).ok_or(BtfError::TooLarge { id: self.type_id })?;
+        let bit_offset =
+            self.bit_offset.checked_add(bits).ok_or(BtfError::TooLarge { id: self.type_id })?;
         Ok(Self { bit_offset, ..self })
     }
 }

@@ -7,8 +7,8 @@
 //! # Ok::<(), syscalls::Error>(())
 //! ```
 //!
-//! BTF is input: whatever the bytes are, the answer is a value or a [`BtfError`], in bounded time and memory. The
-//! format is that of Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
+//! BTF is input: whatever the bytes are, the answer is a value or a [`BtfError`], in bounded time
+//! and memory. The format is that of Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
 
 mod error;
 mod functions;
@@ -30,8 +30,8 @@ type BtfResult<T> = std::result::Result<T, BtfError>;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// How many types may refer to each other in a row (typedefs, qualifiers, arrays, nested structures). The kernel's
-/// own verifier stops at 32 (`MAX_RESOLVE_DEPTH`, kernel/bpf/btf.c).
+/// How many types may refer to each other in a row (typedefs, qualifiers, arrays, nested
+/// structures). The kernel's own verifier stops at 32 (`MAX_RESOLVE_DEPTH`, kernel/bpf/btf.c).
 const MAX_DEPTH: usize = 32;
 
 /// BTF, parsed: its bytes and where each type starts in them.
@@ -47,11 +47,14 @@ impl Btf {
     /// The running kernel's own, from `/sys/kernel/btf/vmlinux`.
     ///
     /// # Errors
-    /// [`Error::KernelFile`] if the kernel was built without `CONFIG_DEBUG_INFO_BTF` or sysfs is not mounted.
+    /// [`Error::KernelFile`] if the kernel was built without `CONFIG_DEBUG_INFO_BTF` or sysfs is
+    /// not mounted.
     pub fn vmlinux() -> Result<Self> {
         let data = std::fs::read(VMLINUX).map_err(|e| Error::KernelFile {
             path: VMLINUX.into(),
-            reason: format!("{e}; a kernel with CONFIG_DEBUG_INFO_BTF=y and a mounted sysfs are needed"),
+            reason: format!(
+                "{e}; a kernel with CONFIG_DEBUG_INFO_BTF=y and a mounted sysfs are needed"
+            ),
         })?;
         Ok(Self::parse(data)?)
     }
@@ -69,8 +72,8 @@ impl Btf {
         let mut starts = Vec::with_capacity(types.len() / Type::LEN / 2);
         let mut at = types.start;
         while at < types.end {
-            let ty =
-                Type::read(&data[..types.end], at).ok_or(BtfError::TruncatedType { id: starts.len() as u32 + 1 })?;
+            let ty = Type::read(&data[..types.end], at)
+                .ok_or(BtfError::TruncatedType { id: starts.len() as u32 + 1 })?;
             let id = starts.len() as u32 + 1;
             if ty.name as usize >= text.len() {
                 return Err(BtfError::StringOffset { offset: ty.name });
@@ -123,7 +126,8 @@ impl Btf {
         Type::read(&self.data, start as usize).ok_or(BtfError::TruncatedType { id })
     }
 
-    /// What follows the type with this id, cut into records of `N` 4-byte words. `parse` has seen that they are whole.
+    /// What follows the type with this id, cut into records of `N` 4-byte words. `parse` has seen
+    /// that they are whole.
     fn records<const N: usize>(&self, ty: &Type, count: usize) -> impl Iterator<Item = [u32; N]> {
         let start = ty.start + Type::LEN;
         let bytes = self.data.get(start..start + count * N * 4).unwrap_or_default();
@@ -137,7 +141,9 @@ impl Btf {
     }
 
     fn all(&self) -> impl Iterator<Item = (u32, Type)> {
-        let read = |(index, &start): (usize, &u32)| Some((index as u32 + 1, Type::read(&self.data, start as usize)?));
+        let read = |(index, &start): (usize, &u32)| {
+            Some((index as u32 + 1, Type::read(&self.data, start as usize)?))
+        };
         self.types.iter().enumerate().filter_map(read)
     }
 
@@ -170,20 +176,20 @@ impl Btf {
         Ok((kind, self.string(ty.name)?))
     }
 
-    /// The value of the enumerator `name` of any `enum`, named or not, for instance `TCP_ESTABLISHED`.
+    /// The value of the enumerator `name` of any `enum`, named or not, for instance
+    /// `TCP_ESTABLISHED`.
     ///
     /// # Errors
     /// [`BtfError::NoType`].
     pub fn enumerator(&self, name: &str) -> BtfResult<i64> {
         let value = |ty: &Type| match ty.kind() {
-            Some(Kind::Enum) => {
-                self.records::<2>(ty, ty.count()).find(|[n, _]| self.string_is(*n, name)).map(|[_, value]| {
-                    match ty.flag() {
-                        true => i64::from(value as i32),
-                        false => i64::from(value),
-                    }
-                })
-            }
+            Some(Kind::Enum) => self
+                .records::<2>(ty, ty.count())
+                .find(|[n, _]| self.string_is(*n, name))
+                .map(|[_, value]| match ty.flag() {
+                    true => i64::from(value as i32),
+                    false => i64::from(value),
+                }),
             Some(Kind::Enum64) => self
                 .records::<3>(ty, ty.count())
                 .find(|[n, ..]| self.string_is(*n, name))

@@ -60,8 +60,8 @@ pub(super) fn map(kind: MapKind) -> Answer {
     judge(create(), |e| is(e, Errno::INVAL))
 }
 
-/// The verifier first decides whether the helper may be called, then looks at the arguments, of which all but the
-/// first are missing here.
+/// The verifier first decides whether the helper may be called, then looks at the arguments, of
+/// which all but the first are missing here.
 pub(super) fn helper(kind: ProgKind, helper: u32) -> Answer {
     match prog(kind) {
         Answer::Yes => {}
@@ -72,7 +72,8 @@ pub(super) fn helper(kind: ProgKind, helper: u32) -> Answer {
     };
     let log = error.log().unwrap_or_default();
     let says = |any_of: &[&str]| any_of.iter().any(|text| log.contains(text));
-    // The second is how kernels since 6.12 say the first; the third is a number beyond the last helper.
+    // The second is how kernels since 6.12 say the first; the third is a number beyond the last
+    // helper.
     if says(&["unknown func", "cannot use helper", "invalid func"]) {
         return absent_or_hidden(error);
     }
@@ -82,7 +83,8 @@ pub(super) fn helper(kind: ProgKind, helper: u32) -> Answer {
     Answer::Unknown(error)
 }
 
-/// Helpers that need a capability look unknown to who has not got it (`bpf_base_func_proto`, kernel/bpf/helpers.c).
+/// Helpers that need a capability look unknown to who has not got it (`bpf_base_func_proto`,
+/// kernel/bpf/helpers.c).
 fn absent_or_hidden(error: Error) -> Answer {
     match Capabilities::effective() {
         Ok(held) if held.missing(&[Capability::Bpf, Capability::Perfmon]).is_empty() => Answer::No,
@@ -92,7 +94,9 @@ fn absent_or_hidden(error: Error) -> Answer {
 
 /// The verifier knows the instruction or says what it minds.
 fn instructions(insns: &[[u8; 8]]) -> Answer {
-    judge(load(ProgKind::SOCKET_FILTER, insns), |e| is(e, Errno::INVAL) && e.log().is_some_and(|log| !log.is_empty()))
+    judge(load(ProgKind::SOCKET_FILTER, insns), |e| {
+        is(e, Errno::INVAL) && e.log().is_some_and(|log| !log.is_empty())
+    })
 }
 
 pub(super) fn isa_v3() -> Answer {
@@ -125,7 +129,9 @@ pub(super) fn sk_msg_link() -> Answer {
         Ok((prog, map))
     });
     match made {
-        Ok((prog, map)) => judge(Link::to_sk_msg(&prog, &map), |e| e.errno().is_some_and(Errno::says_unsupported)),
+        Ok((prog, map)) => {
+            judge(Link::to_sk_msg(&prog, &map), |e| e.errno().is_some_and(Errno::says_unsupported))
+        }
         Err(error) => Answer::Unknown(error),
     }
 }
@@ -139,7 +145,8 @@ pub(super) fn line_info() -> Answer {
         Ok(btf) => btf,
         Err(error) => return judge(Err::<(), _>(error), |e| is(e, Errno::INVAL)),
     };
-    // `struct bpf_func_info` { insn_off, type_id } and `struct bpf_line_info` { insn_off, file, text, line:22 col:10 }
+    // `struct bpf_func_info` { insn_off, type_id } and `struct bpf_line_info` { insn_off, file,
+    // text, line:22 col:10 }
     let func_info = [0, function];
     let line_info = [0, file, text, 1 << 10 | 1];
     let insns = [mov(0, 1), EXIT];
@@ -164,7 +171,8 @@ pub(super) fn kernel_btf() -> Answer {
 
 /// Sysfs is there and has no BTF: *no*. No sysfs, or BTF that cannot be read: unknown.
 fn no_kernel_btf(error: Error) -> Answer {
-    let absent = Path::new("/sys/kernel").is_dir() && !Path::new("/sys/kernel/btf/vmlinux").exists();
+    let absent =
+        Path::new("/sys/kernel").is_dir() && !Path::new("/sys/kernel/btf/vmlinux").exists();
     if absent {
         return Answer::No;
     }
@@ -176,7 +184,8 @@ pub(super) fn iter(target: &str) -> Answer {
         Ok(btf) => btf,
         Err(error) => return no_kernel_btf(error),
     };
-    // Each target declares a function of this name for its arguments (DEFINE_BPF_ITER_FUNC, include/linux/bpf.h).
+    // Each target declares a function of this name for its arguments (DEFINE_BPF_ITER_FUNC,
+    // include/linux/bpf.h).
     let id = match btf.function(&format!("bpf_iter_{target}")) {
         Ok(id) => id,
         Err(BtfError::NoType { .. }) => return Answer::No,

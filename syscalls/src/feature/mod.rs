@@ -1,8 +1,9 @@
 //! What the running kernel can do, asked by doing it once.
 //!
-//! Versions say little: distributions take features back and security modules take them away. So each feature is
-//! tried with the least that exercises it, and everything made for that is gone when the answer is there. *No* means
-//! that the kernel said so; what has another cause, such as a missing capability, is *unknown*.
+//! Versions say little: distributions take features back and security modules take them away. So
+//! each feature is tried with the least that exercises it, and everything made for that is gone
+//! when the answer is there. *No* means that the kernel said so; what has another cause, such as a
+//! missing capability, is *unknown*.
 
 mod ask;
 
@@ -50,7 +51,8 @@ enum Probe {
 }
 
 impl Feature {
-    /// Asks the kernel. Takes some tens of microseconds, for features that need the kernel's BTF some milliseconds.
+    /// Asks the kernel. Takes some tens of microseconds, for features that need the kernel's BTF
+    /// some milliseconds.
     pub fn probe(&self) -> Answer {
         match self.probe {
             Probe::Prog(kind) => ask::prog(kind),
@@ -62,7 +64,8 @@ impl Feature {
     }
 }
 
-/// Whether programs of this type can be loaded. For types that need no attach point to be loaded; any other is unknown.
+/// Whether programs of this type can be loaded. For types that need no attach point to be loaded;
+/// any other is unknown.
 pub fn prog(kind: ProgKind) -> Answer {
     ask::prog(kind)
 }
@@ -72,7 +75,8 @@ pub fn map(kind: MapKind) -> Answer {
     ask::map(kind)
 }
 
-/// Whether programs of this type may call the helper with this number (`__BPF_FUNC_MAPPER`, include/uapi/linux/bpf.h).
+/// Whether programs of this type may call the helper with this number (`__BPF_FUNC_MAPPER`,
+/// include/uapi/linux/bpf.h).
 pub fn helper(kind: ProgKind, helper: u32) -> Answer {
     ask::helper(kind, helper)
 }
@@ -149,7 +153,12 @@ const fn map_feature(name: &'static str, kind: MapKind, since: &'static str) -> 
     Feature { name, test: "creates the smallest map", since, probe: Probe::Map(kind) }
 }
 
-const fn helper_feature(name: &'static str, kind: ProgKind, helper: u32, since: &'static str) -> Feature {
+const fn helper_feature(
+    name: &'static str,
+    kind: ProgKind,
+    helper: u32,
+    since: &'static str,
+) -> Feature {
     Feature {
         name,
         test: "loads a program that calls it, and reads what the verifier minds about the call",
@@ -173,7 +182,8 @@ mod tests {
     use crate::Errno;
     use crate::fixture::without_capabilities;
 
-    /// Some hosts refuse programs that iterate over the elements of maps, with EPERM to root; that is no "no".
+    /// Some hosts refuse programs that iterate over the elements of maps, with EPERM to root; that
+    /// is no "no".
     fn is_refused_iterator(feature: &Feature, answer: &Answer) -> bool {
         feature.name.contains("map")
             && matches!(feature.probe, Probe::Iter(_))
@@ -221,7 +231,10 @@ mod tests {
                 assert!(!matches!(answer, Answer::No), "{}", feature.name);
             }
             let refused = prog(ProgKind::SK_MSG);
-            assert!(matches!(&refused, Answer::Unknown(e) if e.errno() == Some(Errno::PERM)), "{refused:?}");
+            assert!(
+                matches!(&refused, Answer::Unknown(e) if e.errno() == Some(Errno::PERM)),
+                "{refused:?}"
+            );
         });
     }
 }

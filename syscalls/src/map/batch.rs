@@ -16,8 +16,9 @@ pub enum Batch<T> {
 }
 
 impl Map {
-    /// `bpf(BPF_MAP_LOOKUP_BATCH)`, as often as it takes, about `at_once` elements each: all entries as keys and
-    /// values one after the other, values as [`Map::lookup`] gives them. Hash maps and arrays have it since Linux 5.6.
+    /// `bpf(BPF_MAP_LOOKUP_BATCH)`, as often as it takes, about `at_once` elements each: all
+    /// entries as keys and values one after the other, values as [`Map::lookup`] gives them. Hash
+    /// maps and arrays have it since Linux 5.6.
     ///
     /// # Errors
     /// [`Error::Command`] if the kernel fails for another reason than not having batches.
@@ -25,7 +26,8 @@ impl Map {
         self.read_batches(uapi::MAP_LOOKUP_BATCH, at_once)
     }
 
-    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH)`: the same, and the map is empty afterwards unless others fill it.
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH)`: the same, and the map is empty afterwards unless
+    /// others fill it.
     ///
     /// # Errors
     /// As [`Map::lookup_batch`].
@@ -33,7 +35,11 @@ impl Map {
         self.read_batches(uapi::MAP_LOOKUP_AND_DELETE_BATCH, at_once)
     }
 
-    fn read_batches(&self, command: Command<uapi::Batch>, at_once: u32) -> Result<Batch<(Vec<u8>, Vec<u8>)>> {
+    fn read_batches(
+        &self,
+        command: Command<uapi::Batch>,
+        at_once: u32,
+    ) -> Result<Batch<(Vec<u8>, Vec<u8>)>> {
         let value_size = self.exchanged_value_size()?;
         let mut at_once = at_once.clamp(1, self.max_entries.max(1)) as usize;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
@@ -75,8 +81,8 @@ impl Map {
         }
     }
 
-    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets as many values as there are keys, new or replaced: the kernel takes no
-    /// conditions here.
+    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets as many values as there are keys, new or replaced: the
+    /// kernel takes no conditions here.
     ///
     /// # Errors
     /// As [`Map::update`]; elements before the one that failed are set.
@@ -95,7 +101,8 @@ impl Map {
     /// `bpf(BPF_MAP_DELETE_BATCH)`: removes these keys.
     ///
     /// # Errors
-    /// `ENOENT` at the first key that is not there; those before it are removed, those after it are not.
+    /// `ENOENT` at the first key that is not there; those before it are removed, those after it are
+    /// not.
     pub fn delete_batch(&self, keys: &[u8]) -> Result<Batch<()>> {
         let mut attr = uapi::Batch::zeroed();
         attr.count = self.count_keys(keys)?;
@@ -106,13 +113,18 @@ impl Map {
 
     /// # Safety
     /// As for [`Command::call`].
-    unsafe fn write_batch(&self, command: Command<uapi::Batch>, attr: &mut uapi::Batch) -> Result<Batch<()>> {
+    unsafe fn write_batch(
+        &self,
+        command: Command<uapi::Batch>,
+        attr: &mut uapi::Batch,
+    ) -> Result<Batch<()>> {
         attr.map_fd = uapi::fd(self.as_fd());
         let asked = attr.count;
         // SAFETY: passed on to the caller.
         match unsafe { command.call(attr) } {
             Ok(_) => Ok(Batch::Done(())),
-            // A kernel that has the command reports in `count` how far it came; one that has not leaves it.
+            // A kernel that has the command reports in `count` how far it came; one that has not
+            // leaves it.
             Err(errno) if errno.says_unsupported() && attr.count == asked => Ok(Batch::Unsupported),
             Err(errno) => Err(command.failed(self.object())(errno)),
         }
@@ -124,7 +136,11 @@ impl Map {
             Ok(count) if whole => Ok(count),
             _ => Err(Error::invalid(
                 self.object(),
-                format!("{} bytes are not a whole number of {}-byte keys", keys.len(), self.key_size),
+                format!(
+                    "{} bytes are not a whole number of {}-byte keys",
+                    keys.len(),
+                    self.key_size
+                ),
             )),
         }
     }

@@ -41,7 +41,13 @@ open_enum! {
 impl MapKind {
     /// Whether an entry has a value for each possible CPU.
     pub fn is_per_cpu(self) -> bool {
-        matches!(self, Self::PERCPU_HASH | Self::PERCPU_ARRAY | Self::LRU_PERCPU_HASH | Self::PERCPU_CGROUP_STORAGE)
+        matches!(
+            self,
+            Self::PERCPU_HASH
+                | Self::PERCPU_ARRAY
+                | Self::LRU_PERCPU_HASH
+                | Self::PERCPU_CGROUP_STORAGE
+        )
     }
 
     /// Whether values are exchanged as 4-byte descriptors or ids whatever the value's size
@@ -50,7 +56,11 @@ impl MapKind {
         const PERF_EVENT_ARRAY: MapKind = MapKind::from_raw(4);
         matches!(
             self,
-            PERF_EVENT_ARRAY | Self::PROG_ARRAY | Self::CGROUP_ARRAY | Self::ARRAY_OF_MAPS | Self::HASH_OF_MAPS
+            PERF_EVENT_ARRAY
+                | Self::PROG_ARRAY
+                | Self::CGROUP_ARRAY
+                | Self::ARRAY_OF_MAPS
+                | Self::HASH_OF_MAPS
         )
     }
 }

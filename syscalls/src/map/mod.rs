@@ -53,14 +53,15 @@ pub struct MapSpec<'a> {
     pub key_size: u32,
     /// Bytes of a value, of one CPU for per-CPU maps; 0 for ring buffers.
     pub value_size: u32,
-    /// The most entries it takes; 0 for socket storage; for a ring buffer its bytes, a power of two and whole pages.
+    /// The most entries it takes; 0 for socket storage; for a ring buffer its bytes, a power of two
+    /// and whole pages.
     pub max_entries: u32,
     /// `BPF_F_*` flags of `BPF_MAP_CREATE`, for instance [`MapSpec::NO_PREALLOC`].
     pub flags: u32,
     /// The types of key and value: demanded by socket storage, shown by `bpftool` for any other.
     pub btf: Option<MapBtf<'a>>,
-    /// `map_extra`, what a type wants beside: hash functions of a Bloom filter (since Linux 5.16), the address of an arena
-    /// in user space (6.9).
+    /// `map_extra`, what a type wants beside: hash functions of a Bloom filter (since Linux 5.16),
+    /// the address of an arena in user space (6.9).
     pub extra: u64,
     /// The NUMA node that it is to be on; `BPF_F_NUMA_NODE` is added to the flags.
     pub numa_node: Option<u32>,
@@ -79,7 +80,13 @@ impl<'a> MapSpec<'a> {
     pub const RDONLY_PROG: u32 = 1 << 7;
 
     /// A map with nothing but what all have.
-    pub fn new(kind: MapKind, name: &'a str, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+    pub fn new(
+        kind: MapKind,
+        name: &'a str,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    ) -> Self {
         Self {
             kind,
             name,
@@ -211,7 +218,8 @@ impl Map {
         format!("map `{}`", self.name)
     }
 
-    /// Bytes that the kernel reads and writes for a value (`bpf_map_value_size`, kernel/bpf/syscall.c).
+    /// Bytes that the kernel reads and writes for a value (`bpf_map_value_size`,
+    /// kernel/bpf/syscall.c).
     fn exchanged_value_size(&self) -> Result<usize> {
         if self.kind.is_per_cpu() {
             Ok(per_cpu::stride(self.value_size) * cpu::possible()?)
@@ -237,14 +245,21 @@ impl Map {
         if given == wanted {
             return Ok(());
         }
-        Err(Error::invalid(self.object(), format!("a {what} of {given} bytes was given; it is {wanted} bytes long")))
+        Err(Error::invalid(
+            self.object(),
+            format!("a {what} of {given} bytes was given; it is {wanted} bytes long"),
+        ))
     }
 
     /// Does `command`; `false` stands for `ENOENT`.
     ///
     /// # Safety
     /// As for [`Command::call`].
-    unsafe fn on_element(&self, command: Command<uapi::Element>, attr: &mut uapi::Element) -> Result<bool> {
+    unsafe fn on_element(
+        &self,
+        command: Command<uapi::Element>,
+        attr: &mut uapi::Element,
+    ) -> Result<bool> {
         // SAFETY: passed on to the caller.
         match unsafe { command.call(attr) } {
             Ok(_) => Ok(true),
@@ -253,11 +268,11 @@ impl Map {
         }
     }
 
-    /// `bpf(BPF_MAP_LOOKUP_ELEM)`: the value of `key`. For per-CPU maps the values of all possible CPUs, each padded
-    /// to a multiple of 8 bytes; [`PerCpuMap`] takes them apart.
+    /// `bpf(BPF_MAP_LOOKUP_ELEM)`: the value of `key`. For per-CPU maps the values of all possible
+    /// CPUs, each padded to a multiple of 8 bytes; [`PerCpuMap`] takes them apart.
     ///
-    /// A sockmap or sockhash with 8-byte values answers with the socket's cookie; with 4-byte values it cannot be
-    /// read (`ENOSPC`).
+    /// A sockmap or sockhash with 8-byte values answers with the socket's cookie; with 4-byte
+    /// values it cannot be read (`ENOSPC`).
     ///
     /// # Errors
     /// [`Error::Invalid`] for a key of another length, otherwise [`Error::Command`].
@@ -265,11 +280,12 @@ impl Map {
         self.read(uapi::MAP_LOOKUP_ELEM, key)
     }
 
-    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: takes the value of `key` out. Hash maps have it since Linux 5.14.
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: takes the value of `key` out. Hash maps have it since
+    /// Linux 5.14.
     ///
     /// # Errors
-    /// `ENOTSUPP` (524) or `EINVAL` where the map or the kernel does not have it; [`Error::Invalid`] as for
-    /// [`Map::lookup`].
+    /// `ENOTSUPP` (524) or `EINVAL` where the map or the kernel does not have it;
+    /// [`Error::Invalid`] as for [`Map::lookup`].
     pub fn lookup_and_delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.read(uapi::MAP_LOOKUP_AND_DELETE_ELEM, key)
     }
@@ -283,11 +299,12 @@ impl Map {
         Ok(found.then_some(value))
     }
 
-    /// `bpf(BPF_MAP_UPDATE_ELEM)`: sets the value of `key`; for per-CPU maps of all possible CPUs, for sockmaps and
-    /// other maps of descriptors the descriptor's number.
+    /// `bpf(BPF_MAP_UPDATE_ELEM)`: sets the value of `key`; for per-CPU maps of all possible CPUs,
+    /// for sockmaps and other maps of descriptors the descriptor's number.
     ///
     /// # Errors
-    /// `E2BIG` if the map is full, `EEXIST` and `ENOENT` as `update` demands, [`Error::Invalid`] for lengths.
+    /// `E2BIG` if the map is full, `EEXIST` and `ENOENT` as `update` demands, [`Error::Invalid`]
+    /// for lengths.
     pub fn update(&self, key: &[u8], value: &[u8], update: Update) -> Result<()> {
         self.check("value", value.len(), self.exchanged_value_size()?)?;
         let mut attr = self.element(Some(key))?;
@@ -302,14 +319,16 @@ impl Map {
     /// `bpf(BPF_MAP_DELETE_ELEM)`: removes `key`; whether it was there.
     ///
     /// # Errors
-    /// `EINVAL` for arrays, whose entries always are; [`Error::Invalid`] for a key of another length.
+    /// `EINVAL` for arrays, whose entries always are; [`Error::Invalid`] for a key of another
+    /// length.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let mut attr = self.element(Some(key))?;
         // SAFETY: the key has the map's length.
         unsafe { self.on_element(uapi::MAP_DELETE_ELEM, &mut attr) }
     }
 
-    /// `bpf(BPF_MAP_GET_NEXT_KEY)`: the key after `key`, the first if there is none or if `key` is not in the map.
+    /// `bpf(BPF_MAP_GET_NEXT_KEY)`: the key after `key`, the first if there is none or if `key` is
+    /// not in the map.
     ///
     /// # Errors
     /// `ENOTSUPP` (524) for maps without keys, such as ring buffers and socket storage.
@@ -322,20 +341,24 @@ impl Map {
         Ok(found.then_some(next))
     }
 
-    /// The keys, one system call each. While others delete, the kernel starts over from the first key, so keys may
-    /// come twice; it ends after [`max_entries`](Map::max_entries) keys in any case.
+    /// The keys, one system call each. While others delete, the kernel starts over from the first
+    /// key, so keys may come twice; it ends after [`max_entries`](Map::max_entries) keys in any
+    /// case.
     pub fn keys(&self) -> Keys<'_> {
         Keys { map: self, last: None, left: self.max_entries }
     }
 
-    /// `bpf(BPF_MAP_FREEZE)`: user space can never write to it again; what programs may do does not change.
+    /// `bpf(BPF_MAP_FREEZE)`: user space can never write to it again; what programs may do does not
+    /// change.
     ///
     /// # Errors
     /// `EPERM` if it is frozen already, `EBUSY` if it is mapped for writing.
     pub fn freeze(&self) -> Result<()> {
         let mut attr = self.element(None)?;
         // SAFETY: no address in the attribute.
-        unsafe { uapi::MAP_FREEZE.call(&mut attr) }.map(|_| ()).map_err(uapi::MAP_FREEZE.failed(self.object()))
+        unsafe { uapi::MAP_FREEZE.call(&mut attr) }
+            .map(|_| ())
+            .map_err(uapi::MAP_FREEZE.failed(self.object()))
     }
 }
 

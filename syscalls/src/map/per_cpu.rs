@@ -25,7 +25,10 @@ impl<K: Pod, V: Pod> PerCpuMap<K, V> {
     /// [`Error::Invalid`] if it is not per CPU or its sizes are others.
     pub fn new(map: Map) -> Result<Self> {
         if !map.kind().is_per_cpu() {
-            return Err(Error::invalid(map.object(), format!("a {:?} has one value for all CPUs", map.kind())));
+            return Err(Error::invalid(
+                map.object(),
+                format!("a {:?} has one value for all CPUs", map.kind()),
+            ));
         }
         TypedMap::<K, V>::check_sizes(&map)?;
         Ok(Self { map, types: PhantomData })
@@ -45,7 +48,9 @@ impl<K: Pod, V: Pod> PerCpuMap<K, V> {
             return Ok(None);
         };
         let stride = stride(size_of::<V>()).max(1);
-        let values = bytes.chunks_exact(stride).map(|chunk| bytemuck::pod_read_unaligned(&chunk[..size_of::<V>()]));
+        let values = bytes
+            .chunks_exact(stride)
+            .map(|chunk| bytemuck::pod_read_unaligned(&chunk[..size_of::<V>()]));
         Ok(Some(values.collect()))
     }
 

@@ -110,7 +110,12 @@ fn batches_move_all_elements() {
         };
         let got = got_keys.chunks_exact(4).zip(got_values.chunks_exact(8));
         let mut got: Vec<(u32, u64)> = got
-            .map(|(k, v)| (u32::from_ne_bytes(k.try_into().unwrap()), u64::from_ne_bytes(v.try_into().unwrap())))
+            .map(|(k, v)| {
+                (
+                    u32::from_ne_bytes(k.try_into().unwrap()),
+                    u64::from_ne_bytes(v.try_into().unwrap()),
+                )
+            })
             .collect();
         got.sort();
         let expected: Vec<_> = (0..1_000).map(|n| (n, u64::from(n))).collect();
@@ -235,7 +240,10 @@ fn a_map_is_found_by_pin_and_by_id() {
         assert_eq!(Map::open_id(id).unwrap().info().unwrap().id, id);
         assert!(object::map_ids().any(|found| found.unwrap() == id));
         let info = pinned.info().unwrap();
-        assert_eq!((info.kind, info.key_size, info.value_size, info.max_entries), (MapKind::HASH, 4, 8, 4));
+        assert_eq!(
+            (info.kind, info.key_size, info.value_size, info.max_entries),
+            (MapKind::HASH, 4, 8, 4)
+        );
         assert_eq!(info.name, "test");
     });
 }

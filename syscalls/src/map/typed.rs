@@ -20,7 +20,10 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
     /// [`PerCpuMap`](super::PerCpuMap).
     pub fn new(map: Map) -> Result<Self> {
         if map.kind().is_per_cpu() {
-            return Err(Error::invalid(map.object(), format!("a {:?} has a value for each CPU", map.kind())));
+            return Err(Error::invalid(
+                map.object(),
+                format!("a {:?} has a value for each CPU", map.kind()),
+            ));
         }
         Self::check_sizes(&map)?;
         Ok(Self { map, types: PhantomData })
@@ -85,7 +88,8 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         self.map.keys().map(|key| key.map(|k| read(&k)))
     }
 
-    /// The entries: the keys as [`Map::keys`], each with its value; without those that go while it looks.
+    /// The entries: the keys as [`Map::keys`], each with its value; without those that go while it
+    /// looks.
     pub fn entries(&self) -> impl Iterator<Item = Result<(K, V)>> {
         self.keys().filter_map(|key| match key {
             Ok(key) => match self.lookup(&key) {

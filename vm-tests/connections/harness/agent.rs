@@ -45,12 +45,14 @@ impl Agent {
     /// Starts it under a new name and waits until it is ready.
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().expect("make a folder");
         let notify = folder.path().join("notify");
         let told = UnixDatagram::bind(&notify).expect("bind to a path");
         let (tell, notifications) = mpsc::channel();
-        // As systemd does, whether a test asks for it or not: a socket that nobody reads from is soon full.
+        // As systemd does, whether a test asks for it or not: a socket that nobody reads from is
+        // soon full.
         std::thread::spawn(move || {
             let mut text = [0; 256];
             while let Ok(length) = told.recv(&mut text) {
@@ -92,7 +94,8 @@ impl Agent {
         self.replace(&[])
     }
 
-    /// Starts another agent that takes over, and waits until it has. What becomes of the one before is the caller's to say.
+    /// Starts another agent that takes over, and waits until it has. What becomes of the one before
+    /// is the caller's to say.
     pub fn replace(&mut self, options: &[&str]) -> Child {
         let successor = self.successor(options);
         let before = std::mem::replace(&mut self.process, successor);
@@ -119,7 +122,10 @@ impl Agent {
             }
         });
         match told.recv_timeout(PATIENCE * 2) {
-            Ok(line) => assert!(line.starts_with("ready"), "the agent's first line is not \"ready\": {line}"),
+            Ok(line) => assert!(
+                line.starts_with("ready"),
+                "the agent's first line is not \"ready\": {line}"
+            ),
             Err(_) => panic!("the agent is not ready; it {:?}", self.process.try_wait()),
         }
     }
@@ -133,7 +139,8 @@ impl Agent {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("send the agent a signal");
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal)
+            .expect("send the agent a signal");
     }
 
     /// Waits until it has logged a line with these words `times` times.
@@ -148,7 +155,11 @@ impl Agent {
 
     /// What it tells systemd next.
     pub fn notification(&self) -> String {
-        self.notifications.lock().expect("the notifications").recv_timeout(PATIENCE).expect("a notification")
+        self.notifications
+            .lock()
+            .expect("the notifications")
+            .recv_timeout(PATIENCE)
+            .expect("a notification")
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -179,7 +190,11 @@ impl Agent {
 
     /// Where its maps and programs are pinned.
     pub fn pins(&self) -> PathBuf {
-        bpffs::find().expect("read the mount table").expect("a bpffs is mounted").join("shunt").join(&self.name)
+        bpffs::find()
+            .expect("read the mount table")
+            .expect("a bpffs is mounted")
+            .join("shunt")
+            .join(&self.name)
     }
 
     pub fn assert_nothing_pinned(&self) {
@@ -215,7 +230,12 @@ impl Agent {
             .map(|command| {
                 let output = run(&[command, "--name", &self.name]);
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                format!("shunt {command}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+                format!(
+                    "shunt {command}: {}\n{}{}",
+                    output.status,
+                    text(&output.stdout),
+                    text(&output.stderr)
+                )
             })
             .join("\n")
     }
@@ -276,6 +296,9 @@ pub fn run(arguments: &[&str]) -> Output {
     let _ = done.send(());
     watchdog.join().expect("the watchdog");
     let status = process.wait().expect("wait for shunt");
-    assert!(started.elapsed() < PATIENCE * 2 + Duration::from_secs(1), "shunt {arguments:?} did not end: {status}");
+    assert!(
+        started.elapsed() < PATIENCE * 2 + Duration::from_secs(1),
+        "shunt {arguments:?} did not end: {status}"
+    );
     Output { status, stdout, stderr }
 }

@@ -1,7 +1,7 @@
 //! A process for each test.
 //!
-//! A test that hangs is killed with everything it started, and no test sees the threads, cgroup memberships or file
-//! descriptors of another one.
+//! A test that hangs is killed with everything it started, and no test sees the threads, cgroup
+//! memberships or file descriptors of another one.
 
 use std::any::type_name;
 use std::fs;
@@ -62,7 +62,8 @@ pub fn isolated_as(name: &str, test: impl FnOnce()) {
     // An exact name that matches no test would pass with "0 passed".
     if !ended.is_some_and(|status| status.success()) || !text.contains("1 passed") {
         clean_up_after(child.id());
-        let how = ended.map_or(format!("was killed after {LIMIT:?}"), |status| format!("ended with {status}"));
+        let how = ended
+            .map_or(format!("was killed after {LIMIT:?}"), |status| format!("ended with {status}"));
         panic!("{name} {how}\n{text}");
     }
 }
@@ -89,12 +90,18 @@ fn clean_up_after(process: u32) {
     }
     if let Ok(home) = cgroup::own() {
         for name in names_in(&home, &format!("shunt-bed-{process}-")) {
-            eprintln!("remove the cgroup {name}, left by the test: {:?}", fs::remove_dir(home.join(&name)));
+            eprintln!(
+                "remove the cgroup {name}, left by the test: {:?}",
+                fs::remove_dir(home.join(&name))
+            );
         }
     }
 }
 
 fn names_in(directory: &std::path::Path, prefix: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with(prefix)).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(prefix))
+        .collect()
 }

@@ -28,18 +28,18 @@ pub struct KernelLog {
 
 impl KernelLog {
     pub fn from_now() -> Self {
-        let mut records = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open("/dev/kmsg")
-            .expect("open /dev/kmsg to watch for kernel warnings (run as root, with /dev/kmsg present)");
+        let mut records =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").expect(
+                "open /dev/kmsg to watch for kernel warnings (run as root, with /dev/kmsg present)",
+            );
         records.seek(SeekFrom::End(0)).expect("seek to the end of /dev/kmsg");
         Self { records }
     }
 
     /// Fails with what the kernel complained about since [`KernelLog::from_now`].
     pub fn assert_quiet(&mut self) {
-        let complaints: Vec<String> = self.new_lines().into_iter().filter(|line| is_complaint(line)).collect();
+        let complaints: Vec<String> =
+            self.new_lines().into_iter().filter(|line| is_complaint(line)).collect();
         assert!(complaints.is_empty(), "the kernel complained:\n{}", complaints.join("\n"));
     }
 
@@ -51,7 +51,9 @@ impl KernelLog {
             match self.records.read(&mut record) {
                 Ok(length) => lines.push(text_of(&String::from_utf8_lossy(&record[..length]))),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return lines,
-                Err(error) => panic!("read /dev/kmsg: {error} (EPIPE: it was overwritten before it was read)"),
+                Err(error) => {
+                    panic!("read /dev/kmsg: {error} (EPIPE: it was overwritten before it was read)")
+                }
             }
         }
     }
@@ -73,8 +75,12 @@ fn a_complaint_written_to_the_kernel_log_is_found_and_ordinary_lines_are_not() {
     assert!(is_complaint(&text_of(
         "4,1,2,-;WARNING: CPU: 0 PID: 1 at net/core/sock_map.c:1 sock_map_destroy+0x1/0x2\n"
     )));
-    assert!(is_complaint(&text_of("1,1,2,-;BUG: kernel NULL pointer dereference, address: 0000000000000000\n")));
-    assert!(!is_complaint(&text_of("6,1,2,-;TCP: request_sock_TCP: Possible SYN flooding on port 80.\n")));
+    assert!(is_complaint(&text_of(
+        "1,1,2,-;BUG: kernel NULL pointer dereference, address: 0000000000000000\n"
+    )));
+    assert!(!is_complaint(&text_of(
+        "6,1,2,-;TCP: request_sock_TCP: Possible SYN flooding on port 80.\n"
+    )));
 
     let mut log = KernelLog::from_now();
     let line = format!("shunt test {} was here", std::process::id());

@@ -21,9 +21,15 @@ pub struct Load {
     connections: AtomicU64,
 }
 
-/// Exchanges messages on `flows`, and on one new connection after the other through each of `services`, while `work` runs. Fails when a
-/// byte is wrong or late. Returns how many connections were opened.
-pub fn under_load(bed: &Bed, flows: &[Pair], services: &[Service], work: impl FnOnce(&Load)) -> u64 {
+/// Exchanges messages on `flows`, and on one new connection after the other through each of
+/// `services`, while `work` runs. Fails when a byte is wrong or late. Returns how many connections
+/// were opened.
+pub fn under_load(
+    bed: &Bed,
+    flows: &[Pair],
+    services: &[Service],
+    work: impl FnOnce(&Load),
+) -> u64 {
     let load = Load::default();
     thread::scope(|scope| {
         // Also when something below fails: the scope waits for its threads.
@@ -31,7 +37,9 @@ pub fn under_load(bed: &Bed, flows: &[Pair], services: &[Service], work: impl Fn
         for (pair, number) in flows.iter().zip(0..) {
             let load = &load;
             scope.spawn(move || {
-                load.repeat(&load.exchanges, |round| exchange(pair, round << 8 | number, 1000, 20_000));
+                load.repeat(&load.exchanges, |round| {
+                    exchange(pair, round << 8 | number, 1000, 20_000)
+                });
             });
         }
         for service in services {
@@ -68,9 +76,12 @@ impl Load {
 
     /// Waits until messages have been exchanged and connections have been opened since now.
     pub fn progress(&self) {
-        let now = || [&self.exchanges, &self.connections].map(|count| count.load(Ordering::Relaxed));
+        let now =
+            || [&self.exchanges, &self.connections].map(|count| count.load(Ordering::Relaxed));
         let [exchanges, connections] = now();
-        eventually("traffic goes on", || (now()[0] >= exchanges + 50 && now()[1] >= connections + 20).then_some(()));
+        eventually("traffic goes on", || {
+            (now()[0] >= exchanges + 50 && now()[1] >= connections + 20).then_some(())
+        });
     }
 }
 

@@ -14,9 +14,11 @@ const LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 pub const PLENTY: u64 = 1 << 30;
 
 impl SocketMemory {
-    /// `None` where the kernel is built without version 1 (CONFIG_MEMCG_V1): version 2 has no limit for sockets alone.
+    /// `None` where the kernel is built without version 1 (CONFIG_MEMCG_V1): version 2 has no limit
+    /// for sockets alone.
     pub fn new() -> Option<Self> {
-        if Btf::vmlinux().expect("read the kernel's types").member("mem_cgroup", "tcpmem").is_err() {
+        if Btf::vmlinux().expect("read the kernel's types").member("mem_cgroup", "tcpmem").is_err()
+        {
             return None;
         }
         assert!(

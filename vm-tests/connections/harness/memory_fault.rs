@@ -30,11 +30,17 @@ impl Hole {
     /// A new page. The kernel has to have userfaultfd (CONFIG_USERFAULTFD), and let root use it.
     pub fn new() -> Self {
         // SAFETY: no pointer is passed.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) };
-        assert!(fd >= 0, "userfaultfd (as root, on a kernel with CONFIG_USERFAULTFD): {}", io::Error::last_os_error());
+        let fd =
+            unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) };
+        assert!(
+            fd >= 0,
+            "userfaultfd (as root, on a kernel with CONFIG_USERFAULTFD): {}",
+            io::Error::last_os_error()
+        );
         // SAFETY: the kernel has just made this descriptor, and nobody else has it.
         let faults = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        let (kinds, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let (kinds, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, where the kernel likes.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, kinds, flags, -1, 0) };
         assert_ne!(at, libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
@@ -63,14 +69,16 @@ impl Hole {
     /// Waits until somebody has touched it. Fails when nobody does.
     pub fn wait_until_touched(&self) {
         let limit = PollTimeout::try_from(PATIENCE).expect("a poll timeout");
-        let touched = poll(&mut [PollFd::new(self.faults.as_fd(), PollFlags::POLLIN)], limit).expect("poll");
+        let touched =
+            poll(&mut [PollFd::new(self.faults.as_fd(), PollFlags::POLLIN)], limit).expect("poll");
         assert_eq!(touched, 1, "nobody touched the page");
     }
 
     fn control<const N: usize>(&self, request: libc::Ioctl, argument: &mut [u64; N]) {
         // SAFETY: the argument is as large as the request's number says, and what it points to is
         // mapped.
-        let outcome = unsafe { libc::ioctl(self.faults.as_raw_fd(), request, argument.as_mut_ptr()) };
+        let outcome =
+            unsafe { libc::ioctl(self.faults.as_raw_fd(), request, argument.as_mut_ptr()) };
         let error = io::Error::last_os_error();
         let filled_before = request == COPY && error.raw_os_error() == Some(libc::EEXIST);
         assert!(outcome == 0 || filled_before, "userfaultfd request {request:#x}: {error}");

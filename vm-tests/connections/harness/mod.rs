@@ -60,7 +60,8 @@ pub fn naming(part: String, test: impl FnOnce()) {
 /// `count`, or the share of it that `SHUNT_TEST_SHARE` (0 to 1) asks for.
 pub fn share_of(count: usize) -> usize {
     let Ok(text) = std::env::var("SHUNT_TEST_SHARE") else { return count };
-    let share: f64 = text.parse().unwrap_or_else(|error| panic!("SHUNT_TEST_SHARE={text}: {error}"));
+    let share: f64 =
+        text.parse().unwrap_or_else(|error| panic!("SHUNT_TEST_SHARE={text}: {error}"));
     assert!(share > 0.0 && share <= 1.0, "SHUNT_TEST_SHARE={text} has to be above 0 and at most 1");
     ((count as f64 * share) as usize).max(1)
 }

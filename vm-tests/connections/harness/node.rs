@@ -10,8 +10,8 @@ use super::kernel_log::KernelLog;
 use super::path::{Path, ready_for_tests};
 use super::report::{Flow, Stats, canonical};
 
-/// Dropped at the end of a test that passes, it stops the agent as an operator does and checks that this goes well, that
-/// nothing stays pinned and that the kernel complained about nothing.
+/// Dropped at the end of a test that passes, it stops the agent as an operator does and checks that
+/// this goes well, that nothing stays pinned and that the kernel complained about nothing.
 pub struct Node {
     // Before the bed: the agent lets go of the cgroup before it is removed.
     pub agent: Agent,
@@ -48,7 +48,11 @@ impl Node {
     }
 
     /// The same, after `before`.
-    pub fn start_after<T>(mut bed: Bed, options: &[&str], before: impl FnOnce(&Bed) -> T) -> (Self, T) {
+    pub fn start_after<T>(
+        mut bed: Bed,
+        options: &[&str],
+        before: impl FnOnce(&Bed) -> T,
+    ) -> (Self, T) {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
         let there = before(&bed);
@@ -104,7 +108,8 @@ impl Node {
         self.agent.stats()
     }
 
-    /// Waits until nothing is left of connections that have closed. What was said at the rendezvous of ends that never met is evicted.
+    /// Waits until nothing is left of connections that have closed. What was said at the rendezvous
+    /// of ends that never met is evicted.
     pub fn nothing_is_enrolled(&self) {
         eventually("no socket is enrolled", || {
             let stats = self.stats();
@@ -112,7 +117,8 @@ impl Node {
         });
     }
 
-    /// Bytes that were redirected, by whatever connection: one that goes by TCP for long is not listed any more.
+    /// Bytes that were redirected, by whatever connection: one that goes by TCP for long is not
+    /// listed any more.
     pub fn redirected(&self) -> u64 {
         self.stats().counter("direct_bytes")
     }
@@ -121,15 +127,17 @@ impl Node {
     pub fn flow_of(&self, client: &TcpStream) -> Option<Flow> {
         let address = canonical(client.local_addr().expect("the client's address"));
         let flows = self.agent.flows();
-        flows.into_iter().find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == address))
+        flows
+            .into_iter()
+            .find(|flow| flow.client.as_ref().is_some_and(|end| canonical(end.local) == address))
     }
 }
 
 impl Service {
     /// Connects, in the namespace and cgroup of the calling thread.
     pub fn connect(&self) -> TcpStream {
-        let client =
-            TcpStream::connect(self.target).unwrap_or_else(|error| panic!("connect to {}: {error}", self.target));
+        let client = TcpStream::connect(self.target)
+            .unwrap_or_else(|error| panic!("connect to {}: {error}", self.target));
         ready_for_tests(&client).expect("set the client's options");
         client
     }

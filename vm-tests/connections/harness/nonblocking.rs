@@ -119,7 +119,10 @@ impl Ground<'_> {
         });
         let (server, _) = listening.listener.accept().expect("accept");
         server.set_nonblocking(true).expect("make it non-blocking");
-        assert!(wait_within(&client, PollFlags::POLLOUT, HANG), "the connection is not established");
+        assert!(
+            wait_within(&client, PollFlags::POLLOUT, HANG),
+            "the connection is not established"
+        );
         for end in [&client, &server] {
             ready_for_tests(end).expect("set its options");
         }
@@ -167,7 +170,9 @@ impl Ground<'_> {
 /// A request and a response of a few bytes.
 pub fn small_talk(pair: &Pair) {
     let (ask, answer) = (Tape { seed: 1 }, Tape { seed: 2 });
-    for (from, to, pattern) in [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)] {
+    for (from, to, pattern) in
+        [(&pair.client, &pair.server, ask), (&pair.server, &pair.client, answer)]
+    {
         put(from, pattern.bytes(0, 8));
         pattern.check(0, &take(to, 8));
     }
@@ -190,7 +195,11 @@ pub fn put(mut stream: &TcpStream, mut bytes: &[u8]) {
 
 /// One read into `buffer`, once there is something to read. `None` when there is nothing for
 /// `limit`.
-pub fn read_within(mut stream: &TcpStream, buffer: &mut [u8], limit: Duration) -> Option<io::Result<usize>> {
+pub fn read_within(
+    mut stream: &TcpStream,
+    buffer: &mut [u8],
+    limit: Duration,
+) -> Option<io::Result<usize>> {
     let deadline = Instant::now() + limit;
     loop {
         match stream.read(buffer) {
@@ -271,5 +280,8 @@ pub fn take_pattern(stream: &TcpStream, pattern: Tape, length: u64, read: usize)
 /// On a crowded machine TCP has longer ones once in a while: measure again before you believe one.
 pub fn assert_no_gap(what: &str, shunt: Duration, tcp: Duration) {
     let allowed = (tcp * 3 + Duration::from_millis(100)).max(Duration::from_millis(200));
-    assert!(shunt <= allowed, "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}");
+    assert!(
+        shunt <= allowed,
+        "{what}: nothing moved for {shunt:?}; over TCP the longest gap was {tcp:?}"
+    );
 }

@@ -12,7 +12,8 @@ use super::PATIENCE;
 pub const REDIRECTED: [u16; 2] = [80, 81];
 pub const REDIRECTED_TO: u16 = 15001;
 
-/// A service address that exists nowhere: the client's namespace translates it to the server's [`DNAT_TO`].
+/// A service address that exists nowhere: the client's namespace translates it to the server's
+/// [`DNAT_TO`].
 const SERVICE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
 const SERVICE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10));
 const SERVICE_PORT: u16 = 443;
@@ -76,7 +77,9 @@ impl Path {
     pub fn bind(self) -> io::Result<TcpListener> {
         let any = match self.family {
             Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 | Family::MappedServer | Family::MappedBoth => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Family::V6 | Family::MappedServer | Family::MappedBoth => {
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            }
         };
         let port = match self.route {
             Route::Loopback | Route::Veth => 0,
@@ -115,7 +118,8 @@ impl fmt::Display for Path {
     }
 }
 
-/// A connection that does not block, as shunt wants it; whoever makes it block again waits no longer than [`PATIENCE`].
+/// A connection that does not block, as shunt wants it; whoever makes it block again waits no
+/// longer than [`PATIENCE`].
 pub fn ready_for_tests(stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;

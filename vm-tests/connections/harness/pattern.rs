@@ -1,7 +1,8 @@
 //! Bytes that say where they belong.
 //!
-//! The byte at each offset of a pattern follows from its seed, so a reader checks everything it reads against what was sent
-//! without either being kept, and a wrong byte is reported with its place: sharper than comparing hashes at the end.
+//! The byte at each offset of a pattern follows from its seed, so a reader checks everything it
+//! reads against what was sent without either being kept, and a wrong byte is reported with its
+//! place: sharper than comparing hashes at the end.
 
 use std::sync::OnceLock;
 
@@ -35,7 +36,9 @@ impl Pattern {
     /// Fails at the first byte that does not belong at its place.
     pub fn check(self, offset: u64, bytes: &[u8]) {
         let expected = self.bytes(offset, bytes.len());
-        if let Some(place) = expected.iter().zip(bytes).position(|(expected, byte)| expected != byte) {
+        if let Some(place) =
+            expected.iter().zip(bytes).position(|(expected, byte)| expected != byte)
+        {
             panic!(
                 "byte {} of pattern {:#x} is wrong: expected {:02x?}, read {:02x?} (chunk of {} bytes from {offset})",
                 offset + place as u64,

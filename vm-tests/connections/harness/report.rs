@@ -13,7 +13,10 @@ pub struct Stats {
 
 impl Stats {
     pub fn counter(&self, name: &str) -> u64 {
-        *self.counters.get(name).unwrap_or_else(|| panic!("no counter {name} among {:?}", self.counters))
+        *self
+            .counters
+            .get(name)
+            .unwrap_or_else(|| panic!("no counter {name} among {:?}", self.counters))
     }
 
     /// Entries of a map.

@@ -1,4 +1,5 @@
-//! Whether a thread is blocked in a system call, so that a test can act at that moment instead of sleeping and hoping.
+//! Whether a thread is blocked in a system call, so that a test can act at that moment instead of
+//! sleeping and hoping.
 
 use nix::unistd::{Pid, gettid};
 
@@ -13,7 +14,8 @@ impl Thread {
         Self(gettid())
     }
 
-    /// Waits until it sleeps in the system call `number` (`/proc/PID/task/TID/syscall`, and its state in `stat`).
+    /// Waits until it sleeps in the system call `number` (`/proc/PID/task/TID/syscall`, and its
+    /// state in `stat`).
     pub fn wait_until_blocked_in(self, number: libc::c_long) {
         let directory = format!("/proc/self/task/{}", self.0);
         eventually("the thread blocks", || {
@@ -21,7 +23,8 @@ impl Thread {
                 std::fs::read_to_string(format!("{directory}/{file}"))
                     .unwrap_or_else(|error| panic!("{directory}/{file}: {error}"))
             };
-            let state = read("stat").rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next());
+            let state =
+                read("stat").rsplit_once(')').and_then(|(_, rest)| rest.trim().chars().next());
             let call = read("syscall").split_whitespace().next().and_then(|word| word.parse().ok());
             (state == Some('S') && call == Some(number)).then_some(())
         });

@@ -19,13 +19,18 @@ use super::report::{Flow, Mode, canonical};
 use super::socket::TcpInfo;
 use super::{PATIENCE, naming};
 
-/// Waits until poll reports one of `wanted`, an error or a hang-up; `false` when `limit` has passed.
+/// Waits until poll reports one of `wanted`, an error or a hang-up; `false` when `limit` has
+/// passed.
 pub fn wait_within(stream: &TcpStream, wanted: PollFlags, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // Not poll(2), which some architectures do not have.
-        match ppoll(&mut [PollFd::new(stream.as_fd(), wanted)], Some(TimeSpec::from_duration(left)), None) {
+        match ppoll(
+            &mut [PollFd::new(stream.as_fd(), wanted)],
+            Some(TimeSpec::from_duration(left)),
+            None,
+        ) {
             Ok(ready) => return ready > 0,
             Err(Errno::EINTR) => {}
             Err(error) => panic!("poll: {error}"),
@@ -91,7 +96,8 @@ pub fn send(stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest: us
     while at < range.end {
         let length = dice.length(longest).min((range.end - at) as usize);
         pattern.fill(at, &mut buffer[..length]);
-        write_fully(stream, &buffer[..length]).unwrap_or_else(|error| panic!("write at byte {at}: {error}"));
+        write_fully(stream, &buffer[..length])
+            .unwrap_or_else(|error| panic!("write at byte {at}: {error}"));
         at += length as u64;
     }
 }
@@ -103,15 +109,21 @@ pub fn receive(stream: &TcpStream, pattern: Pattern, range: Range<u64>, longest:
     let mut at = range.start;
     while at < range.end {
         let length = dice.length(longest).min((range.end - at) as usize);
-        let read = read(stream, &mut buffer[..length]).unwrap_or_else(|error| panic!("read at byte {at}: {error}"));
+        let read = read(stream, &mut buffer[..length])
+            .unwrap_or_else(|error| panic!("read at byte {at}: {error}"));
         assert_ne!(read, 0, "the stream ended at byte {at} of {range:?}");
         pattern.check(at, &buffer[..read]);
         at += read as u64;
     }
 }
 
-/// Reads to the end of the stream, checking every byte from offset `from` on; returns the offset of the end and how it came.
-pub fn receive_to_end(stream: &TcpStream, pattern: Pattern, from: u64) -> (u64, Result<(), ErrorKind>) {
+/// Reads to the end of the stream, checking every byte from offset `from` on; returns the offset of
+/// the end and how it came.
+pub fn receive_to_end(
+    stream: &TcpStream,
+    pattern: Pattern,
+    from: u64,
+) -> (u64, Result<(), ErrorKind>) {
     let mut buffer = vec![0; 64 << 10];
     let mut at = from;
     loop {
@@ -151,7 +163,8 @@ pub fn small_talk(pair: &Pair) {
 /// A connection's first refreshes come a third of a second after it was enrolled.
 pub const FIRST_REFRESH: Duration = Duration::from_millis(400);
 
-/// Uses a connection until both of its lanes are direct, and lets its first refreshes pass: then they stay so.
+/// Uses a connection until both of its lanes are direct, and lets its first refreshes pass: then
+/// they stay so.
 pub fn direct(node: &Node, pair: &Pair) {
     direct_all(node, std::slice::from_ref(pair));
 }
@@ -181,7 +194,9 @@ pub fn until_direct(agent: &Agent, pairs: &[Pair]) {
             continue;
         }
         let flows = agent.flows();
-        let waiting = pairs.iter().find(|pair| !flows.iter().any(|flow| is_of(flow, pair) && is_direct(flow)));
+        let waiting = pairs
+            .iter()
+            .find(|pair| !flows.iter().any(|flow| is_of(flow, pair) && is_direct(flow)));
         if waiting.is_none() && by_tcp() == before {
             return;
         }
@@ -196,7 +211,8 @@ pub fn until_direct(agent: &Agent, pairs: &[Pair]) {
 /// Bytes of each message by which [`fill`] does so: more than those that TCP might join.
 pub const FILLING: usize = 40_000;
 
-/// Sends to a server that does not read, directly until its memory is full, then by TCP. Returns the bytes sent.
+/// Sends to a server that does not read, directly until its memory is full, then by TCP. Returns
+/// the bytes sent.
 pub fn fill(node: &Node, pair: &Pair, pattern: Pattern) -> u64 {
     let redirected = node.redirected();
     let by_tcp = || TcpInfo::of(&pair.client).bytes_sent();
@@ -223,7 +239,9 @@ fn is_of(flow: &Flow, pair: &Pair) -> bool {
 }
 
 fn is_direct(flow: &Flow) -> bool {
-    [&flow.client, &flow.server].iter().all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
+    [&flow.client, &flow.server]
+        .iter()
+        .all(|end| end.as_ref().is_some_and(|end| end.mode == Mode::Direct))
 }
 
 /// Sends `length` bytes each way at once, in chunks of at most `longest` bytes.

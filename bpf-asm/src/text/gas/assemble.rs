@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::{
-    ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32, R_BPF_64_ABS64, Referent,
-    Relocatable, Relocation, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC,
-    STT_NOTYPE, STT_OBJECT, Symbol,
+    ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32,
+    R_BPF_64_ABS64, Referent, Relocatable, Relocation, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE,
+    STB_GLOBAL, STB_LOCAL, STB_WEAK, STT_FUNC, STT_NOTYPE, STT_OBJECT, Symbol,
 };
 use crate::insn::{Call, Insn, Wide, WideSource};
 use crate::text::assemble::{label, prefix};
@@ -47,8 +47,9 @@ const OWN: &[&str] = &[
     ".cfi_endproc",
     ".cfi_sections",
 ];
-const SHARED: &[&str] =
-    &[".section", ".byte", ".short", ".2byte", ".long", ".4byte", ".quad", ".8byte", ".equ", ".set"];
+const SHARED: &[&str] = &[
+    ".section", ".byte", ".short", ".2byte", ".long", ".4byte", ".quad", ".8byte", ".equ", ".set",
+];
 /// Directives of the other language, and what to write instead.
 const OTHERS: [(&str, &str); 5] = [
     (".license", "`.section license,\"aw\",@progbits` and `.asciz \"GPL\"`"),
@@ -205,7 +206,8 @@ impl Assembler<'_> {
             return Ok(());
         }
         let pieces = self.with_constants(tokens(trimmed, offset)?);
-        let Statement { insn, names, doubt } = Pieces::new(&pieces, line, printed).of_llvm().statement()?;
+        let Statement { insn, names, doubt } =
+            Pieces::new(&pieces, line, printed).of_llvm().statement()?;
         if let Some(doubt) = doubt {
             self.warnings.push(doubt.at(self.number + 1, line));
         }
@@ -244,7 +246,8 @@ impl Assembler<'_> {
             Some(known) => known,
             None => {
                 let begins = |prefix: &str| {
-                    name == prefix || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
+                    name == prefix
+                        || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'))
                 };
                 let usual = match name {
                     _ if begins(".rodata") => SHF_ALLOC,
@@ -253,8 +256,13 @@ impl Assembler<'_> {
                     _ => SHF_ALLOC | SHF_EXECINSTR,
                 };
                 let nobits = nobits.unwrap_or_else(|| begins(".bss"));
-                let section =
-                    Part { name: name.to_owned(), flags: flags.unwrap_or(usual), nobits, align: 1, ..Part::default() };
+                let section = Part {
+                    name: name.to_owned(),
+                    flags: flags.unwrap_or(usual),
+                    nobits,
+                    align: 1,
+                    ..Part::default()
+                };
                 self.sections.push(section);
                 self.sections.len() - 1
             }
@@ -282,7 +290,13 @@ impl Assembler<'_> {
         &mut self.symbols[index]
     }
 
-    fn directive(&mut self, word: &str, span: Range<usize>, rest: &str, offset: usize) -> Result<(), Fault> {
+    fn directive(
+        &mut self,
+        word: &str,
+        span: Range<usize>,
+        rest: &str,
+        offset: usize,
+    ) -> Result<(), Fault> {
         let enters = matches!(word, ".text" | ".data" | ".bss" | ".section");
         if self.skipping && !enters {
             return Ok(());
@@ -314,7 +328,12 @@ impl Assembler<'_> {
         }
     }
 
-    fn with_operands(&mut self, word: &str, span: &Range<usize>, operands: &mut Operands<'_>) -> Result<(), Fault> {
+    fn with_operands(
+        &mut self,
+        word: &str,
+        span: &Range<usize>,
+        operands: &mut Operands<'_>,
+    ) -> Result<(), Fault> {
         let size = match word {
             ".byte" => 1,
             ".short" | ".2byte" => 2,
@@ -331,22 +350,24 @@ impl Assembler<'_> {
                     return Ok(());
                 }
             },
-            ".globl" | ".global" | ".weak" | ".local" | ".hidden" | ".protected" | ".internal" => loop {
-                let name = operands.name("a symbol")?;
-                let symbol = self.declared(&name);
-                symbol.kept = true;
-                match word {
-                    ".weak" => symbol.binding = Some(STB_WEAK),
-                    ".local" => symbol.binding = Some(STB_LOCAL),
-                    ".internal" => symbol.visibility = 1,
-                    ".hidden" => symbol.visibility = 2,
-                    ".protected" => symbol.visibility = 3,
-                    _ => symbol.binding = Some(STB_GLOBAL),
+            ".globl" | ".global" | ".weak" | ".local" | ".hidden" | ".protected" | ".internal" => {
+                loop {
+                    let name = operands.name("a symbol")?;
+                    let symbol = self.declared(&name);
+                    symbol.kept = true;
+                    match word {
+                        ".weak" => symbol.binding = Some(STB_WEAK),
+                        ".local" => symbol.binding = Some(STB_LOCAL),
+                        ".internal" => symbol.visibility = 1,
+                        ".hidden" => symbol.visibility = 2,
+                        ".protected" => symbol.visibility = 3,
+                        _ => symbol.binding = Some(STB_GLOBAL),
+                    }
+                    if !operands.eat(",") {
+                        return Ok(());
+                    }
                 }
-                if !operands.eat(",") {
-                    return Ok(());
-                }
-            },
+            }
             ".type" => {
                 let name = operands.name("a symbol")?;
                 operands.expect(",")?;
@@ -357,7 +378,10 @@ impl Assembler<'_> {
                     "object" | "STT_OBJECT" => STT_OBJECT,
                     "notype" | "STT_NOTYPE" => STT_NOTYPE,
                     other => {
-                        return Err(Fault::new(at, format!("`{other}` is no type; there are @function and @object")));
+                        return Err(Fault::new(
+                            at,
+                            format!("`{other}` is no type; there are @function and @object"),
+                        ));
                     }
                 };
                 let symbol = self.declared(&name);
@@ -387,7 +411,8 @@ impl Assembler<'_> {
                     u64::try_from(number).ok()
                 };
                 let align = align.filter(|align| align.is_power_of_two() && *align <= ALIGN_LIMIT);
-                let align = align.ok_or_else(|| Fault::new(at, format!("nothing is aligned to {number}")))?;
+                let align = align
+                    .ok_or_else(|| Fault::new(at, format!("nothing is aligned to {number}")))?;
                 let here = self.here();
                 let missing = here.offset.next_multiple_of(align) - here.offset;
                 self.sections[here.section].align = self.sections[here.section].align.max(align);
@@ -405,7 +430,8 @@ impl Assembler<'_> {
                         return Err(Fault::new(at, "this is filled by zeros alone"));
                     }
                 }
-                let count = u64::try_from(number).map_err(|_| Fault::new(at, "a number of bytes is missing here"))?;
+                let count = u64::try_from(number)
+                    .map_err(|_| Fault::new(at, "a number of bytes is missing here"))?;
                 self.zeros(count, span)
             }
             ".comm" => {
@@ -414,9 +440,12 @@ impl Assembler<'_> {
                 let (size, at) = operands.number()?;
                 let align = if operands.eat(",") { operands.number()?.0 } else { 8 };
                 let wrong = || Fault::new(at.clone(), "a number of bytes is missing here");
-                let size = u64::try_from(size).ok().filter(|size| *size <= LIMIT).ok_or_else(wrong)?;
-                let align =
-                    u64::try_from(align).ok().filter(|a| a.is_power_of_two() && *a <= ALIGN_LIMIT).ok_or_else(wrong)?;
+                let size =
+                    u64::try_from(size).ok().filter(|size| *size <= LIMIT).ok_or_else(wrong)?;
+                let align = u64::try_from(align)
+                    .ok()
+                    .filter(|a| a.is_power_of_two() && *a <= ALIGN_LIMIT)
+                    .ok_or_else(wrong)?;
                 let before = self.current;
                 let bss = self.enter(".bss", None, None);
                 self.current = before;
@@ -501,8 +530,9 @@ impl Assembler<'_> {
                 nobits = Some(operands.name("@progbits or @nobits")? == "nobits");
             }
         }
-        self.skipping =
-            [".debug", ".llvm", ".note", ".eh_frame", ".comment"].iter().any(|prefix| name.starts_with(prefix));
+        self.skipping = [".debug", ".llvm", ".note", ".eh_frame", ".comment"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
         if !self.skipping {
             self.enter(&name, flags, nobits);
         }
@@ -512,9 +542,12 @@ impl Assembler<'_> {
     fn zeros(&mut self, count: u64, span: &Range<usize>) -> Result<(), Fault> {
         let here = self.here();
         let section = &mut self.sections[here.section];
-        let (limit, said) = if section.nobits { (NOBITS_LIMIT, "4 GiB") } else { (LIMIT, "256 MiB") };
+        let (limit, said) =
+            if section.nobits { (NOBITS_LIMIT, "4 GiB") } else { (LIMIT, "256 MiB") };
         let size = section.size.checked_add(count).filter(|size| *size <= limit);
-        let size = size.ok_or_else(|| Fault::new(span.clone(), format!("the section would be larger than {said}")))?;
+        let size = size.ok_or_else(|| {
+            Fault::new(span.clone(), format!("the section would be larger than {said}"))
+        })?;
         section.size = size;
         if !section.nobits {
             section.bytes.resize(size as usize, 0);
@@ -527,7 +560,10 @@ impl Assembler<'_> {
         let section = &mut self.sections[here.section];
         if section.nobits {
             if bytes.iter().any(|byte| *byte != 0) {
-                return Err(Fault::new(span.clone(), format!("section `{}` holds zeros alone", section.name)));
+                return Err(Fault::new(
+                    span.clone(),
+                    format!("section `{}` holds zeros alone", section.name),
+                ));
             }
             return self.zeros(bytes.len() as u64, span);
         }
@@ -536,11 +572,17 @@ impl Assembler<'_> {
         Ok(())
     }
 
-    fn value(&mut self, size: usize, expression: Expression, span: Range<usize>) -> Result<(), Fault> {
+    fn value(
+        &mut self,
+        size: usize,
+        expression: Expression,
+        span: Range<usize>,
+    ) -> Result<(), Fault> {
         let at = self.here();
         let bytes = match &expression {
-            Expression::Number(number) => little(*number, size)
-                .ok_or_else(|| Fault::new(span.clone(), format!("{number} does not fit {} bits", size * 8)))?,
+            Expression::Number(number) => little(*number, size).ok_or_else(|| {
+                Fault::new(span.clone(), format!("{number} does not fit {} bits", size * 8))
+            })?,
             _ => {
                 self.open.push(Open {
                     number: self.number,
@@ -568,16 +610,24 @@ impl Assembler<'_> {
         for (number, name, expression) in std::mem::take(&mut self.sizes) {
             let size = match expression {
                 Expression::Number(number) => u64::try_from(number).ok(),
-                Expression::Difference(a, b) => self.difference(&a, &b).and_then(|size| u64::try_from(size).ok()),
+                Expression::Difference(a, b) => {
+                    self.difference(&a, &b).and_then(|size| u64::try_from(size).ok())
+                }
                 Expression::Name(..) => None,
             };
             match size {
                 Some(size) => self.declared(&name).size = size,
                 None => {
                     let line = self.lines.get(number).copied().unwrap_or_default();
-                    let fault =
-                        Fault::new(0..line.trim_end().len(), format!("the size of `{name}` is no number of bytes"));
-                    self.fail(number, fault.hint("write a number, or the difference of two labels of one section"));
+                    let fault = Fault::new(
+                        0..line.trim_end().len(),
+                        format!("the size of `{name}` is no number of bytes"),
+                    );
+                    self.fail(
+                        number,
+                        fault
+                            .hint("write a number, or the difference of two labels of one section"),
+                    );
                 }
             }
         }
@@ -593,7 +643,8 @@ impl Assembler<'_> {
         for section in &mut self.sections {
             section.relocations.sort_by_key(|relocation| relocation.offset);
         }
-        // What is named and is no symbol is not there; what is left of `Referent::Symbol` counts all that are declared.
+        // What is named and is no symbol is not there; what is left of `Referent::Symbol` counts
+        // all that are declared.
         let mut kept: Vec<Option<usize>> = Vec::new();
         let mut symbols = Vec::new();
         for declared in &self.symbols {
@@ -645,7 +696,9 @@ impl Assembler<'_> {
                 symbol.kind = STT_FUNC;
             }
             if symbol.kind == STT_FUNC && symbol.size == 0 {
-                let next = places.iter().filter(|next| next.section == place.section && next.offset > place.offset);
+                let next = places
+                    .iter()
+                    .filter(|next| next.section == place.section && next.offset > place.offset);
                 let end = next.map(|next| next.offset).min().unwrap_or(section.size);
                 symbol.size = end.saturating_sub(place.offset);
             }
@@ -659,7 +712,10 @@ impl Assembler<'_> {
     }
 
     fn put(&mut self, at: Place, bytes: &[u8]) {
-        let section = self.sections.get_mut(at.section).and_then(|section| section.bytes.get_mut(at.offset as usize..));
+        let section = self
+            .sections
+            .get_mut(at.section)
+            .and_then(|section| section.bytes.get_mut(at.offset as usize..));
         if let Some(place) = section.and_then(|section| section.get_mut(..bytes.len())) {
             place.copy_from_slice(bytes);
         }
@@ -677,8 +733,8 @@ impl Assembler<'_> {
         }
     }
 
-    /// What a name stands for in a relocation, and what is to be added: a symbol, or for one that only this object knows of
-    /// and for sections the section.
+    /// What a name stands for in a relocation, and what is to be added: a symbol, or for one that
+    /// only this object knows of and for sections the section.
     fn referent(
         &mut self,
         name: &str,
@@ -699,22 +755,31 @@ impl Assembler<'_> {
                     None => (Referent::Section(place.section), added + place.offset as i64),
                 })
             }
-            (None, Some(symbol)) if self.symbols[symbol].is_symbol() => Ok((Referent::Symbol(symbol), added)),
+            (None, Some(symbol)) if self.symbols[symbol].is_symbol() => {
+                Ok((Referent::Symbol(symbol), added))
+            }
             _ => {
-                if let Some(section) = self.sections.iter().position(|section| section.name == name) {
+                if let Some(section) = self.sections.iter().position(|section| section.name == name)
+                {
                     return Ok((Referent::Section(section), added));
                 }
                 if name.starts_with(".L") {
-                    let fault = Fault::new(span.clone(), format!("there is no label `{name}` here"));
+                    let fault =
+                        Fault::new(span.clone(), format!("there is no label `{name}` here"));
                     return Err(self.suggest(fault, name));
                 }
                 let described = self.sections.iter().any(Part::is_btf);
                 self.declared(name).kept = true;
                 // What is described in BTF is the kernel's, or another object's.
                 if !described {
-                    let fault =
-                        Fault::new(span.clone(), format!("there is no `{name}` here: it is taken for another's"));
-                    let fault = self.suggest(fault.hint(format!("declare it by `.globl {name}` if that is so")), name);
+                    let fault = Fault::new(
+                        span.clone(),
+                        format!("there is no `{name}` here: it is taken for another's"),
+                    );
+                    let fault = self.suggest(
+                        fault.hint(format!("declare it by `.globl {name}` if that is so")),
+                        name,
+                    );
                     let line = self.lines.get(number).copied().unwrap_or_default();
                     self.warnings.push(fault.at(number + 1, line));
                 }
@@ -738,19 +803,30 @@ impl Assembler<'_> {
         match &open.what {
             Wanted::Data(size, Expression::Difference(a, b)) => {
                 let message = "these are no two labels of one section";
-                let value = self.difference(a, b).ok_or_else(|| Fault::new(open.span.clone(), message))?;
-                let bytes = little(value, *size)
-                    .ok_or_else(|| Fault::new(open.span.clone(), format!("{value} does not fit")))?;
+                let value =
+                    self.difference(a, b).ok_or_else(|| Fault::new(open.span.clone(), message))?;
+                let bytes = little(value, *size).ok_or_else(|| {
+                    Fault::new(open.span.clone(), format!("{value} does not fit"))
+                })?;
                 self.put(open.at, &bytes);
                 Ok(())
             }
             Wanted::Data(size, Expression::Name(name, added)) => {
-                // Types and lines are not relocated: they say how far from the beginning of its section something is. Where
-                // that has a name for all, the name is enough, and compilers leave the rest open.
+                // Types and lines are not relocated: they say how far from the beginning of its
+                // section something is. Where that has a name for all, the name is enough, and
+                // compilers leave the rest open.
                 if self.sections[open.at.section].is_btf() {
-                    let local = self.by_name.get(name).is_none_or(|symbol| self.symbols[*symbol].is_local());
-                    let offset = self.labels.get(name).filter(|_| local).map_or(0, |(place, _)| place.offset);
-                    let bytes = little(i128::from(offset) + i128::from(*added), *size).unwrap_or_default();
+                    let local = self
+                        .by_name
+                        .get(name)
+                        .is_none_or(|symbol| self.symbols[*symbol].is_local());
+                    let offset = self
+                        .labels
+                        .get(name)
+                        .filter(|_| local)
+                        .map_or(0, |(place, _)| place.offset);
+                    let bytes =
+                        little(i128::from(offset) + i128::from(*added), *size).unwrap_or_default();
                     self.put(open.at, &bytes);
                     return Ok(());
                 }
@@ -758,7 +834,12 @@ impl Assembler<'_> {
                 let kind = match size {
                     8 => R_BPF_64_ABS64,
                     4 => R_BPF_64_ABS32,
-                    _ => return Err(Fault::new(open.span.clone(), "addresses have eight or four bytes")),
+                    _ => {
+                        return Err(Fault::new(
+                            open.span.clone(),
+                            "addresses have eight or four bytes",
+                        ));
+                    }
                 };
                 let bytes = little(i128::from(added), *size).unwrap_or_default();
                 self.put(open.at, &bytes);
@@ -778,13 +859,16 @@ impl Assembler<'_> {
                 _ => crate::text::assemble::nearest(&self.numbered, &named.name, open.number),
             };
             let Some(place) = place.filter(|place| place.section == open.at.section) else {
-                let fault =
-                    Fault::new(named.span.clone(), format!("there is no label `{}` in this section", named.name));
+                let fault = Fault::new(
+                    named.span.clone(),
+                    format!("there is no label `{}` in this section", named.name),
+                );
                 return Err(self.suggest(fault, &named.name));
             };
             let distance = place.offset as i64 / 8 - here - 1;
             let far = || {
-                let message = format!("the jump goes {distance} slots far, allowed is -32768 to 32767");
+                let message =
+                    format!("the jump goes {distance} slots far, allowed is -32768 to 32767");
                 Fault::new(named.span.clone(), message).hint("`gotol` goes further, since v4")
             };
             let insn = crate::text::assemble::reaching(insn, distance).ok_or_else(far)?;
@@ -795,16 +879,20 @@ impl Assembler<'_> {
         match insn {
             Insn::Call(_) => {
                 let place = self.labels.get(name).map(|(place, _)| *place);
-                let local = self.by_name.get(name).is_none_or(|symbol| self.symbols[*symbol].is_local());
-                let (offset, to) = match place.filter(|place| place.section == open.at.section && local) {
-                    Some(place) => ((place.offset as i64 + named.added) / 8 - here - 1, None),
-                    None => {
-                        let (to, added) = self.referent(name, named.added, open.number, &named.span)?;
-                        (added / 8 - 1, Some(to))
-                    }
-                };
+                let local =
+                    self.by_name.get(name).is_none_or(|symbol| self.symbols[*symbol].is_local());
+                let (offset, to) =
+                    match place.filter(|place| place.section == open.at.section && local) {
+                        Some(place) => ((place.offset as i64 + named.added) / 8 - here - 1, None),
+                        None => {
+                            let (to, added) =
+                                self.referent(name, named.added, open.number, &named.span)?;
+                            (added / 8 - 1, Some(to))
+                        }
+                    };
                 let wrong = || Fault::new(named.span.clone(), "the call leads too far");
-                let call = Insn::Call(Call::Local { offset: i32::try_from(offset).map_err(|_| wrong())? });
+                let call =
+                    Insn::Call(Call::Local { offset: i32::try_from(offset).map_err(|_| wrong())? });
                 self.put_insn(open.at, call);
                 if let Some(to) = to {
                     self.relocate(open.at, R_BPF_64_32, to);
@@ -815,10 +903,16 @@ impl Assembler<'_> {
                     WideSource::MapValue { offset, .. } => i64::from(offset),
                     _ => 0,
                 };
-                let (to, added) = self.referent(name, named.added + inside, open.number, &named.span)?;
-                let wrong = || Fault::new(named.span.clone(), "this lies too far from what it is counted from");
+                let (to, added) =
+                    self.referent(name, named.added + inside, open.number, &named.span)?;
+                let wrong = || {
+                    Fault::new(named.span.clone(), "this lies too far from what it is counted from")
+                };
                 let low = i32::try_from(added).map_err(|_| wrong())?;
-                let insn = Insn::Wide(Wide { dst, source: WideSource::Imm(u64::from(low.cast_unsigned())) });
+                let insn = Insn::Wide(Wide {
+                    dst,
+                    source: WideSource::Imm(u64::from(low.cast_unsigned())),
+                });
                 self.put_insn(open.at, insn);
                 self.relocate(open.at, R_BPF_64_64, to);
             }
@@ -846,7 +940,9 @@ fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
     let mut texts = Vec::new();
     let mut chars = rest.char_indices().peekable();
     loop {
-        while chars.next_if(|(_, c)| c.is_whitespace() || *c == ',' && !texts.is_empty()).is_some() {}
+        while chars.next_if(|(_, c)| c.is_whitespace() || *c == ',' && !texts.is_empty()).is_some()
+        {
+        }
         let Some((start, quote)) = chars.next() else { break };
         let wrong = |end: usize, message: &str| Fault::new(offset + start..offset + end, message);
         if quote != '"' {
@@ -854,11 +950,14 @@ fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
         }
         let mut text = Vec::new();
         loop {
-            let (at, c) = chars.next().ok_or_else(|| wrong(rest.trim_end().len(), "the quotes are not closed"))?;
+            let (at, c) = chars
+                .next()
+                .ok_or_else(|| wrong(rest.trim_end().len(), "the quotes are not closed"))?;
             match c {
                 '"' => break,
                 '\\' => {
-                    let (_, c) = chars.next().ok_or_else(|| wrong(at + 1, "the quotes are not closed"))?;
+                    let (_, c) =
+                        chars.next().ok_or_else(|| wrong(at + 1, "the quotes are not closed"))?;
                     match c {
                         'n' => text.push(b'\n'),
                         't' => text.push(b'\t'),
@@ -869,7 +968,10 @@ fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
                         '0'..='7' => {
                             let mut value = c as u32 - '0' as u32;
                             for _ in 0..2 {
-                                let Some((_, c)) = chars.next_if(|(_, c)| ('0'..='7').contains(c)) else { break };
+                                let Some((_, c)) = chars.next_if(|(_, c)| ('0'..='7').contains(c))
+                                else {
+                                    break;
+                                };
                                 value = value * 8 + (c as u32 - '0' as u32);
                             }
                             text.push(value as u8);
@@ -916,7 +1018,11 @@ impl Operands<'_> {
 
     fn expect(&mut self, sign: &str) -> Result<(), Fault> {
         let span = self.span();
-        if self.eat(sign) { Ok(()) } else { Err(Fault::new(span, format!("`{sign}` is missing here"))) }
+        if self.eat(sign) {
+            Ok(())
+        } else {
+            Err(Fault::new(span, format!("`{sign}` is missing here")))
+        }
     }
 
     /// Leaves out what begins before a byte of the line.
@@ -928,7 +1034,9 @@ impl Operands<'_> {
     fn end(&self) -> Result<(), Fault> {
         match self.pieces.first() {
             None => Ok(()),
-            Some(piece) => Err(Fault::new(piece.span.start..self.end, "the directive has ended before this")),
+            Some(piece) => {
+                Err(Fault::new(piece.span.start..self.end, "the directive has ended before this"))
+            }
         }
     }
 
@@ -958,18 +1066,27 @@ impl Operands<'_> {
 
     /// A number, an address, or how far one address is from another.
     fn expression(&mut self) -> Result<Expression, Fault> {
-        if !matches!(self.pieces.first(), Some(Token { kind: Kind::Word(_) | Kind::Quoted(_), .. })) {
+        if !matches!(self.pieces.first(), Some(Token { kind: Kind::Word(_) | Kind::Quoted(_), .. }))
+        {
             return Ok(Expression::Number(self.number()?.0));
         }
         let name = self.name("a number or a name")?;
         let minus = self.eat("-");
-        if minus && matches!(self.pieces.first(), Some(Token { kind: Kind::Word(_) | Kind::Quoted(_), .. })) {
+        if minus
+            && matches!(
+                self.pieces.first(),
+                Some(Token { kind: Kind::Word(_) | Kind::Quoted(_), .. })
+            )
+        {
             return Ok(Expression::Difference(name, self.name("a label")?));
         }
         if minus || self.eat("+") {
             let (number, at) = self.number()?;
             let added = i64::try_from(if minus { -number } else { number });
-            return Ok(Expression::Name(name, added.map_err(|_| Fault::new(at, "this is too far"))?));
+            return Ok(Expression::Name(
+                name,
+                added.map_err(|_| Fault::new(at, "this is too far"))?,
+            ));
         }
         Ok(Expression::Name(name, 0))
     }

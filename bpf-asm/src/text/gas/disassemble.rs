@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
 use super::{
-    ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32, R_BPF_64_ABS64, Referent,
-    Relocatable, Relocation, SHF_MERGE, STB_GLOBAL, STB_WEAK, STT_FUNC, STT_OBJECT, Symbol,
+    ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32,
+    R_BPF_64_ABS64, Referent, Relocatable, Relocation, SHF_MERGE, STB_GLOBAL, STB_WEAK, STT_FUNC,
+    STT_OBJECT, Symbol,
 };
-use crate::insn::{Atomic, AtomicOp, Call, Decoded, Insn, Wide, WideSource, Width, decode, helper_name};
+use crate::insn::{
+    Atomic, AtomicOp, Call, Decoded, Insn, Wide, WideSource, Width, decode, helper_name,
+};
 use crate::text::disassemble::{is_jump, target};
 use crate::text::name::GasName as Name;
 use crate::text::{Line, Style};
@@ -38,12 +41,18 @@ pub(crate) struct Known {
 ///
 /// # Errors
 /// What in it has no text.
-pub(crate) fn disassemble(object: &Relocatable, notes: &Notes, style: &Style) -> Result<String, String> {
+pub(crate) fn disassemble(
+    object: &Relocatable,
+    notes: &Notes,
+    style: &Style,
+) -> Result<String, String> {
     let names: Vec<&str> = object.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
     let sections = object.sections.iter().map(|section| section.name.as_str());
     let mut known = HashSet::new();
     if let Some(twice) = names.iter().copied().chain(sections).find(|name| !known.insert(*name)) {
-        return Err(format!("two of its sections or symbols are called `{twice}`, which text cannot tell apart"));
+        return Err(format!(
+            "two of its sections or symbols are called `{twice}`, which text cannot tell apart"
+        ));
     }
     let mut writer = Writer { object, notes, style, known, text: String::new() };
     for line in &notes.head {
@@ -90,16 +99,25 @@ impl Writer<'_> {
             STT_FUNC => self.line(format_args!("\t.type\t{name},@function")),
             STT_OBJECT => self.line(format_args!("\t.type\t{name},@object")),
             0 => {}
-            kind => return Err(format!("its symbol `{}` is of kind {kind}, which has no text", symbol.name)),
+            kind => {
+                return Err(format!(
+                    "its symbol `{}` is of kind {kind}, which has no text",
+                    symbol.name
+                ));
+            }
         }
         Ok(())
     }
 
     fn section(&mut self, index: usize, section: &Part) -> Result<(), String> {
-        let letters: String = FLAGS.iter().filter(|(_, flag)| section.flags & flag != 0).map(|(c, _)| *c).collect();
+        let letters: String =
+            FLAGS.iter().filter(|(_, flag)| section.flags & flag != 0).map(|(c, _)| *c).collect();
         let known = FLAGS.iter().fold(0, |known, (_, flag)| known | flag);
         if section.flags & !known != 0 {
-            return Err(format!("its section `{}` has flags {:#x}, which have no text", section.name, section.flags));
+            return Err(format!(
+                "its section `{}` has flags {:#x}, which have no text",
+                section.name, section.flags
+            ));
         }
         let limit = if section.nobits { NOBITS_LIMIT } else { LIMIT };
         if section.size > limit || section.align > ALIGN_LIMIT {
@@ -162,14 +180,23 @@ impl Writer<'_> {
             })
             .chain([section.bytes.len() / 8])
             .collect();
-        let inside = |at: &&u64| !at.is_multiple_of(8) || !boundaries.contains(&((**at / 8) as usize));
+        let inside =
+            |at: &&u64| !at.is_multiple_of(8) || !boundaries.contains(&((**at / 8) as usize));
         if marks.places().any(|at| inside(&at)) {
-            return Err(format!("something begins inside an instruction of its section `{}`", section.name));
+            return Err(format!(
+                "something begins inside an instruction of its section `{}`",
+                section.name
+            ));
         }
         let relocations: HashMap<u64, &Relocation> =
             section.relocations.iter().map(|relocation| (relocation.offset, relocation)).collect();
-        if relocations.keys().any(|at| inside(&at)) || relocations.len() != section.relocations.len() {
-            return Err(format!("relocations of its section `{}` are not at instructions", section.name));
+        if relocations.keys().any(|at| inside(&at))
+            || relocations.len() != section.relocations.len()
+        {
+            return Err(format!(
+                "relocations of its section `{}` are not at instructions",
+                section.name
+            ));
         }
         // Labels for all that is reached by its distance.
         let mut slot = 0;
@@ -191,7 +218,10 @@ impl Writer<'_> {
             self.marks(marks, at)?;
             while let Some(line) = lines.next_if(|line| line.slot <= slot) {
                 let place = (&line.file, line.line);
-                if self.style.lines && lines.peek().is_none_or(|next| next.slot > slot) && wrote != Some(place) {
+                if self.style.lines
+                    && lines.peek().is_none_or(|next| next.slot > slot)
+                    && wrote != Some(place)
+                {
                     let (file, text) = (line.file.escape_debug(), line.text.escape_debug());
                     let _ = writeln!(self.text, "\t# {file}:{}: {text}", line.line);
                     wrote = Some(place);
@@ -199,13 +229,19 @@ impl Writer<'_> {
             }
             let mut note = String::new();
             let insn = match (piece, relocations.get(&at)) {
-                (Decoded::Insn(insn), Some(relocation)) => self.relocated(index, insn, relocation)?,
+                (Decoded::Insn(insn), Some(relocation)) => {
+                    self.relocated(index, insn, relocation)?
+                }
                 (Decoded::Insn(insn), None) => self.direct(index, slot, insn, marks, &mut note),
                 (Decoded::Data(_), Some(_)) => {
-                    return Err(format!("what is relocated in its section `{}` is no instruction", section.name));
+                    return Err(format!(
+                        "what is relocated in its section `{}` is no instruction",
+                        section.name
+                    ));
                 }
                 (Decoded::Data(data), None) => {
-                    let bytes: Vec<String> = data.bytes().iter().map(|byte| format!("{byte:#04x}")).collect();
+                    let bytes: Vec<String> =
+                        data.bytes().iter().map(|byte| format!("{byte:#04x}")).collect();
                     format!(".byte\t{}", bytes.join(", "))
                 }
             };
@@ -216,7 +252,10 @@ impl Writer<'_> {
             }
             if self.style.bytes {
                 let end = at as usize + piece.slots() * 8;
-                let bytes = section.bytes.get(at as usize..end.min(section.bytes.len())).unwrap_or_default();
+                let bytes = section
+                    .bytes
+                    .get(at as usize..end.min(section.bytes.len()))
+                    .unwrap_or_default();
                 bytes.iter().for_each(|byte| {
                     let _ = write!(note, " {byte:02x}");
                 });
@@ -232,7 +271,9 @@ impl Writer<'_> {
         let name = match to {
             Referent::Symbol(symbol) => self.object.symbols.get(symbol).map(|symbol| &symbol.name),
             Referent::Section(section) => {
-                let function = u64::try_from(added).ok().and_then(|added| self.object.function_at(section, added));
+                let function = u64::try_from(added)
+                    .ok()
+                    .and_then(|added| self.object.function_at(section, added));
                 // Local functions are addressed by their sections.
                 if let Some(function) = function.filter(|function| function.is_local()) {
                     return Ok(Name(&function.name).to_string());
@@ -247,9 +288,16 @@ impl Writer<'_> {
         })
     }
 
-    fn relocated(&self, index: usize, insn: &Insn, relocation: &Relocation) -> Result<String, String> {
+    fn relocated(
+        &self,
+        index: usize,
+        insn: &Insn,
+        relocation: &Relocation,
+    ) -> Result<String, String> {
         match (insn, relocation.kind) {
-            (Insn::Wide(Wide { dst, source: WideSource::Imm(imm) }), R_BPF_64_64) if *imm <= u64::from(u32::MAX) => {
+            (Insn::Wide(Wide { dst, source: WideSource::Imm(imm) }), R_BPF_64_64)
+                if *imm <= u64::from(u32::MAX) =>
+            {
                 let added = i64::from((*imm as u32).cast_signed());
                 Ok(format!("{dst} = {} ll", self.referent(relocation.to, added)?))
             }
@@ -265,7 +313,14 @@ impl Writer<'_> {
     }
 
     /// An instruction that is not relocated, with the name of where it leads.
-    fn direct(&self, index: usize, slot: usize, insn: &Insn, marks: &Marks<'_>, note: &mut String) -> String {
+    fn direct(
+        &self,
+        index: usize,
+        slot: usize,
+        insn: &Insn,
+        marks: &Marks<'_>,
+        note: &mut String,
+    ) -> String {
         if let Insn::Call(Call::Helper { id }) = insn
             && *id > 0
         {
@@ -278,7 +333,8 @@ impl Writer<'_> {
             return in_llvm(atomic).unwrap_or_else(|| insn.to_string());
         }
         let Some(to) = target(slot, insn) else { return insn.to_string() };
-        let function = || self.object.function_at(index, to as u64 * 8).map(|function| function.name.as_str());
+        let function =
+            || self.object.function_at(index, to as u64 * 8).map(|function| function.name.as_str());
         let label = marks.named.get(&(to as u64 * 8)).map(String::as_str);
         let name = if is_jump(insn) { label } else { function().or(label) };
         match (name.map(Name), insn) {
@@ -294,12 +350,17 @@ impl Writer<'_> {
     fn data(&mut self, section: &Part, marks: &Marks<'_>) -> Result<(), String> {
         let relocations: BTreeMap<u64, &Relocation> = match section.is_btf() {
             true => BTreeMap::new(),
-            false => section.relocations.iter().map(|relocation| (relocation.offset, relocation)).collect(),
+            false => section
+                .relocations
+                .iter()
+                .map(|relocation| (relocation.offset, relocation))
+                .collect(),
         };
         let offsets = if section.name == ".BTF.ext" { Some(&self.notes.offsets) } else { None };
         let types = if section.name == ".BTF" { self.notes.types.as_slice() } else { &[] };
         let mut types = types.iter().peekable();
-        let mut cuts: BTreeSet<u64> = marks.places().copied().chain(relocations.keys().copied()).collect();
+        let mut cuts: BTreeSet<u64> =
+            marks.places().copied().chain(relocations.keys().copied()).collect();
         cuts.extend(offsets.into_iter().flat_map(|offsets| offsets.keys().copied()));
         if let Some((first, ..)) = types.peek() {
             cuts.insert(*first);
@@ -333,11 +394,16 @@ impl Writer<'_> {
                     }
                 };
                 let added = word(size).ok_or("a relocation lies behind its section")?;
-                let added = if size == 8 { added.cast_signed() } else { i64::from((added as u32).cast_signed()) };
+                let added = if size == 8 {
+                    added.cast_signed()
+                } else {
+                    i64::from((added as u32).cast_signed())
+                };
                 let name = self.referent(relocation.to, added)?;
                 self.line(format_args!("\t{directive}\t{name}"));
                 at += size as u64;
-            } else if let Some((code, offset)) = offsets.and_then(|offsets| offsets.get(&at)).zip(word(4))
+            } else if let Some((code, offset)) =
+                offsets.and_then(|offsets| offsets.get(&at)).zip(word(4))
                 && let Some((label, _)) = ext_label(self.object, code, offset)
             {
                 self.line(format_args!("\t.long\t{label}"));
@@ -364,7 +430,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Bytes up to `end`: as a text, as zeros or as numbers, as they look; gives where the next ones begin.
+    /// Bytes up to `end`: as a text, as zeros or as numbers, as they look; gives where the next
+    /// ones begin.
     fn bytes(&mut self, bytes: &[u8], at: u64, end: u64) -> u64 {
         let bytes = bytes.get(..(end - at) as usize).unwrap_or(bytes);
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -372,15 +439,19 @@ impl Writer<'_> {
             self.line(format_args!("\t.zero\t{zeros}"));
             return at + zeros as u64;
         }
-        let shown = bytes.iter().take_while(|byte| byte.is_ascii_graphic() || **byte == b' ').count();
+        let shown =
+            bytes.iter().take_while(|byte| byte.is_ascii_graphic() || **byte == b' ').count();
         if shown >= 3 && bytes.get(shown) == Some(&0) {
-            let text = String::from_utf8_lossy(&bytes[..shown]).replace('\\', "\\\\").replace('"', "\\\"");
+            let text =
+                String::from_utf8_lossy(&bytes[..shown]).replace('\\', "\\\\").replace('"', "\\\"");
             self.line(format_args!("\t.asciz\t\"{text}\""));
             return at + shown as u64 + 1;
         }
         // Up to where one of the others begins.
         let count = bytes.len().min(if zeros > 0 { zeros } else { 16 });
-        let run = (1..count).find(|start| bytes[*start..].iter().take(8).all(|byte| *byte == 0)).unwrap_or(count);
+        let run = (1..count)
+            .find(|start| bytes[*start..].iter().take(8).all(|byte| *byte == 0))
+            .unwrap_or(count);
         let list: Vec<String> = bytes[..run].iter().map(|byte| format!("{byte:#04x}")).collect();
         self.line(format_args!("\t.byte\t{}", list.join(", ")));
         at + run as u64
@@ -394,14 +465,17 @@ fn in_llvm(atomic: &Atomic) -> Option<String> {
         Width::W32 => ("u32", "32_32", 'w', src.number()),
         Width::W64 => ("u64", "_64", 'r', src.number()),
     };
-    let fetch =
-        |name: &str| format!("{letter}{src} = atomic_fetch_{name}(({size} *)({base} {offset:+}), {letter}{src})");
+    let fetch = |name: &str| {
+        format!("{letter}{src} = atomic_fetch_{name}(({size} *)({base} {offset:+}), {letter}{src})")
+    };
     Some(match op {
         AtomicOp::FetchAdd => fetch("add"),
         AtomicOp::FetchOr => fetch("or"),
         AtomicOp::FetchAnd => fetch("and"),
         AtomicOp::FetchXor => fetch("xor"),
-        AtomicOp::Exchange => format!("{letter}{src} = xchg{bits}({base} {offset:+}, {letter}{src})"),
+        AtomicOp::Exchange => {
+            format!("{letter}{src} = xchg{bits}({base} {offset:+}, {letter}{src})")
+        }
         AtomicOp::CompareExchange => {
             format!("{letter}0 = cmpxchg{bits}({base} {offset:+}, {letter}0, {letter}{src})")
         }
@@ -409,14 +483,17 @@ fn in_llvm(atomic: &Atomic) -> Option<String> {
     })
 }
 
-/// The label of an instruction that `.BTF.ext` knows something of. What is known of where a function begins stays there,
-/// whatever is written before its first instruction; what an instruction is relocated by stays with the instruction.
+/// The label of an instruction that `.BTF.ext` knows something of. What is known of where a
+/// function begins stays there, whatever is written before its first instruction; what an
+/// instruction is relocated by stays with the instruction.
 fn ext_label(object: &Relocatable, known: &Known, offset: u64) -> Option<(String, bool)> {
-    let index = object.sections.iter().position(|part| part.name == known.section && part.is_code())?;
+    let index =
+        object.sections.iter().position(|part| part.name == known.section && part.is_code())?;
     let code = &object.sections[index];
     let begins = !known.relocated && object.function_at(index, offset).is_some();
     let letter = if begins { 'f' } else { 'i' };
-    (offset.is_multiple_of(8) && offset <= code.size).then(|| (format!(".L{letter}{index}_{}", offset / 8), begins))
+    (offset.is_multiple_of(8) && offset <= code.size)
+        .then(|| (format!(".L{letter}{index}_{}", offset / 8), begins))
 }
 
 /// What is to be marked in a section, by byte.
@@ -443,12 +520,18 @@ impl<'a> Marks<'a> {
             labels: BTreeMap::new(),
             named: BTreeMap::new(),
         };
-        for (number, symbol) in object.symbols.iter().enumerate().filter(|(_, symbol)| symbol.section == Some(index)) {
+        for (number, symbol) in
+            object.symbols.iter().enumerate().filter(|(_, symbol)| symbol.section == Some(index))
+        {
             marks.symbols.entry(symbol.value).or_default().push(symbol);
             if symbol.size > 0 {
                 let label = format!(".Lend{number}");
                 debug_assert!(!known.contains(label.as_str()));
-                marks.ends.entry(symbol.value.saturating_add(symbol.size)).or_default().push((symbol, label));
+                marks
+                    .ends
+                    .entry(symbol.value.saturating_add(symbol.size))
+                    .or_default()
+                    .push((symbol, label));
             }
         }
         let section = &object.sections[index];
@@ -456,9 +539,13 @@ impl<'a> Marks<'a> {
         if section.is_code()
             && let Some(ext) = ext
         {
-            for (at, known) in notes.offsets.iter().filter(|(_, known)| known.section == section.name) {
+            for (at, known) in
+                notes.offsets.iter().filter(|(_, known)| known.section == section.name)
+            {
                 let word = ext.bytes.get(*at as usize..).and_then(|bytes| bytes.first_chunk());
-                let Some(offset) = word.map(|word| u64::from(u32::from_le_bytes(*word))) else { continue };
+                let Some(offset) = word.map(|word| u64::from(u32::from_le_bytes(*word))) else {
+                    continue;
+                };
                 match ext_label(object, known, offset) {
                     Some((label, true)) => {
                         marks.begins.entry(offset).or_default().insert(label);
@@ -478,7 +565,11 @@ impl<'a> Marks<'a> {
 
     /// All places that have something.
     fn places(&self) -> impl Iterator<Item = &u64> {
-        self.symbols.keys().chain(self.ends.keys()).chain(self.begins.keys()).chain(self.labels.keys())
+        self.symbols
+            .keys()
+            .chain(self.ends.keys())
+            .chain(self.begins.keys())
+            .chain(self.labels.keys())
     }
 
     /// Makes a label that is jumped to.

@@ -1,8 +1,8 @@
 //! A node as operators have them: systemd is process 1, and everything of the bundle is done by it.
 //!
-//! It is a container of this machine's own files, under an overlay, with a PID namespace of its own:
-//! services start, fail and end there as they do on a node. The agent does not see the processes of
-//! the node, which the log says; what it accelerates is tested elsewhere.
+//! It is a container of this machine's own files, under an overlay, with a PID namespace of its
+//! own: services start, fail and end there as they do on a node. The agent does not see the
+//! processes of the node, which the log says; what it accelerates is tested elsewhere.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -34,11 +34,12 @@ impl Node {
     fn boot() -> Node {
         let folder = tempfile::tempdir().expect("make a folder");
         // systemd makes cgroups below the one that it is started in.
-        let cgroup =
-            tcp_shunt::bed::cgroup::root().expect("cgroup v2").join(format!("shunt-node-{}", std::process::id()));
+        let cgroup = tcp_shunt::bed::cgroup::root()
+            .expect("cgroup v2")
+            .join(format!("shunt-node-{}", std::process::id()));
         fs::create_dir(&cgroup).expect("make a cgroup");
-        // Mounts of its own: the container does not take / itself. systemd-nspawn has its own idea of what
-        // it is allowed on a machine with both versions of cgroups.
+        // Mounts of its own: the container does not take / itself. systemd-nspawn has its own idea
+        // of what it is allowed on a machine with both versions of cgroups.
         let script = "mount --bind / \"$1\" && echo $$ > \"$2/cgroup.procs\" && exec systemd-nspawn --directory=\"$1\" \
              --volatile=overlay --boot --register=no --keep-unit --capability=all --link-journal=no \
              --system-call-filter='bpf perf_event_open' --console=pipe --bind-ro=\"$3\":/mnt/bundle \
@@ -62,8 +63,10 @@ impl Node {
         node.first = node.eventually("systemd is process 1", |node| {
             let children = format!("/proc/{0}/task/{0}/children", node.nspawn.id());
             let children = fs::read_to_string(children).unwrap_or_default();
-            let is_systemd =
-                |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "systemd\n");
+            let is_systemd = |pid: &u32| {
+                fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|comm| comm == "systemd\n")
+            };
             children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_systemd)
         });
         node.eventually("systemd is up", |node| {
@@ -79,7 +82,10 @@ impl Node {
     fn sh(&self, script: &str) -> Output {
         let target = self.first.to_string();
         run(Command::new("nsenter")
-            .args(["--target", &target, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "sh", "-c", script])
+            .args([
+                "--target", &target, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+                "sh", "-c", script,
+            ])
             .stdin(Stdio::null()))
     }
 
@@ -154,7 +160,10 @@ fn the_service_starts_restarts_reloads_recovers_is_upgraded_and_goes_under_a_rea
     let node = Node::boot();
     node.does("/mnt/bundle/install.sh");
     let installed = node.agent(None);
-    assert_eq!(node.does("systemctl is-active shunt; systemctl is-enabled shunt"), "active\nenabled\n");
+    assert_eq!(
+        node.does("systemctl is-active shunt; systemctl is-enabled shunt"),
+        "active\nenabled\n"
+    );
 
     node.does("systemctl restart shunt");
     let restarted = node.agent(Some(installed));
@@ -175,11 +184,13 @@ fn the_service_starts_restarts_reloads_recovers_is_upgraded_and_goes_under_a_rea
     let recovered = node.agent(Some(restarted));
     node.does("/mnt/bundle/install.sh");
     node.agent(Some(recovered));
-    assert!(node.does("cat /etc/shunt/shunt.toml").contains("5432"), "the operator's file is replaced");
+    assert!(
+        node.does("cat /etc/shunt/shunt.toml").contains("5432"),
+        "the operator's file is replaced"
+    );
 
     node.does("/mnt/bundle/uninstall.sh --purge");
-    let left =
-        "ls -d /sys/fs/bpf/shunt/shunt /usr/local/bin/shunt /etc/shunt /etc/systemd/system/shunt.service 2>/dev/null";
+    let left = "ls -d /sys/fs/bpf/shunt/shunt /usr/local/bin/shunt /etc/shunt /etc/systemd/system/shunt.service 2>/dev/null";
     assert_eq!(both(&node.sh(left)), "");
     assert_eq!(both(&node.sh("systemctl is-active shunt")), "inactive\n");
 }

@@ -15,14 +15,21 @@ pub fn unpacked() -> &'static Path {
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("make a folder");
         let archive = bundle::make(shunt(), folder.path()).expect("make the bundle");
-        succeed(tool("tar", "apt-get install tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()));
+        succeed(
+            tool("tar", "apt-get install tar")
+                .arg("-xzf")
+                .arg(&archive)
+                .arg("-C")
+                .arg(folder.path()),
+        );
         folder
     });
     static INSIDE: OnceLock<PathBuf> = OnceLock::new();
     INSIDE.get_or_init(|| folder.path().join(bundle::name()))
 }
 
-/// Runs a script as root of this machine with everything that it writes kept apart in an overlay, and lists what is left of that.
+/// Runs a script as root of this machine with everything that it writes kept apart in an overlay,
+/// and lists what is left of that.
 fn on_a_copy_of_this_machine(script: &str) -> (Output, Vec<String>) {
     let changes = tempfile::tempdir().expect("make a folder");
     let around = "set -e
@@ -38,11 +45,16 @@ fn on_a_copy_of_this_machine(script: &str) -> (Output, Vec<String>) {
         echo ==left==
         cd \"$1/upper\" && find . ! -type d";
     let mut command = tool("unshare", "apt-get install util-linux");
-    let command = command.args(["--mount", "sh", "-c", around, "sh"]).arg(changes.path()).arg(unpacked()).arg(script);
+    let command = command
+        .args(["--mount", "sh", "-c", around, "sh"])
+        .arg(changes.path())
+        .arg(unpacked())
+        .arg(script);
     let output = run(command);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (_, left) = text.split_once("==left==\n").unwrap_or_else(|| panic!("{}", both(&output)));
-    let mut left: Vec<String> = left.lines().map(|path| path.trim_start_matches("./").to_owned()).collect();
+    let mut left: Vec<String> =
+        left.lines().map(|path| path.trim_start_matches("./").to_owned()).collect();
     left.sort();
     (output, left)
 }
@@ -50,7 +62,10 @@ fn on_a_copy_of_this_machine(script: &str) -> (Output, Vec<String>) {
 /// What the bundle says that it installs.
 fn listed() -> Vec<String> {
     let root = unpacked().join("root");
-    let files = xtask::archive::below(&root).expect("list root/").into_iter().filter(|path| root.join(path).is_file());
+    let files = xtask::archive::below(&root)
+        .expect("list root/")
+        .into_iter()
+        .filter(|path| root.join(path).is_file());
     files.map(|path| path.to_str().expect("text").to_owned()).collect()
 }
 
@@ -60,7 +75,10 @@ fn installing_adds_exactly_what_is_listed_and_what_is_installed_runs() {
         "/mnt/bundle/install.sh && /usr/local/bin/shunt --version && stat -c %a:%u /usr/local/bin/shunt",
     );
     let said = both(&output);
-    assert!(said.contains(&format!("shunt {}", xtask::workspace::VERSION)) && said.contains("755:0"), "{said}");
+    assert!(
+        said.contains(&format!("shunt {}", xtask::workspace::VERSION)) && said.contains("755:0"),
+        "{said}"
+    );
     let mut expected = listed();
     expected.push("usr/local/share/shunt/installed".to_owned());
     expected.sort();
@@ -81,12 +99,18 @@ fn installing_twice_and_removing_leaves_nothing_behind() {
 #[test]
 fn a_changed_configuration_outlives_upgrade_and_removal_but_not_a_purge() {
     let change = "/mnt/bundle/install.sh && echo '# mine' >> /etc/shunt/shunt.toml && /mnt/bundle/install.sh";
-    let (output, left) =
-        on_a_copy_of_this_machine(&format!("{change} && /mnt/bundle/uninstall.sh && tail -n 1 /etc/shunt/shunt.toml"));
+    let (output, left) = on_a_copy_of_this_machine(&format!(
+        "{change} && /mnt/bundle/uninstall.sh && tail -n 1 /etc/shunt/shunt.toml"
+    ));
     let said = both(&output);
-    assert!(said.contains("kept, since it was changed: /etc/shunt/shunt.toml") && said.contains("# mine"), "{said}");
+    assert!(
+        said.contains("kept, since it was changed: /etc/shunt/shunt.toml")
+            && said.contains("# mine"),
+        "{said}"
+    );
     assert_eq!(left, ["etc/shunt/shunt.toml"]);
-    let (output, left) = on_a_copy_of_this_machine(&format!("{change} && /mnt/bundle/uninstall.sh --purge"));
+    let (output, left) =
+        on_a_copy_of_this_machine(&format!("{change} && /mnt/bundle/uninstall.sh --purge"));
     assert_eq!(left, [""; 0], "{}", both(&output));
 }
 
@@ -103,7 +127,8 @@ fn a_damaged_bundle_installs_nothing() {
 #[test]
 fn an_unknown_option_is_refused_before_anything_is_done() {
     for script in ["install.sh", "uninstall.sh"] {
-        let (output, left) = on_a_copy_of_this_machine(&format!("/mnt/bundle/{script} --everything"));
+        let (output, left) =
+            on_a_copy_of_this_machine(&format!("/mnt/bundle/{script} --everything"));
         assert!(both(&output).contains("'--everything' is not known"), "{}", both(&output));
         assert_eq!(left, [""; 0]);
     }
@@ -131,11 +156,15 @@ fn the_same_sources_make_the_same_bundle() {
 fn the_sbom_names_every_part_once_and_every_dependency_is_a_part() {
     let text = fs::read(unpacked().join("sbom.cdx.json")).expect("read the SBOM");
     let sbom: Value = serde_json::from_slice(&text).expect("JSON");
-    assert_eq!((sbom["bomFormat"].as_str(), sbom["specVersion"].as_str()), (Some("CycloneDX"), Some("1.6")));
+    assert_eq!(
+        (sbom["bomFormat"].as_str(), sbom["specVersion"].as_str()),
+        (Some("CycloneDX"), Some("1.6"))
+    );
     let own = &sbom["metadata"]["component"];
     assert_eq!(own["name"], "tcp-shunt");
     let parts = sbom["components"].as_array().expect("components").iter().chain([own]);
-    let references: Vec<&str> = parts.map(|part| part["bom-ref"].as_str().expect("a reference")).collect();
+    let references: Vec<&str> =
+        parts.map(|part| part["bom-ref"].as_str().expect("a reference")).collect();
     let unique: std::collections::BTreeSet<_> = references.iter().collect();
     assert_eq!(unique.len(), references.len());
     let dependencies = sbom["dependencies"].as_array().expect("dependencies");
@@ -161,9 +190,18 @@ fn the_licences_of_every_part_are_there_in_full() {
 fn the_bundle_holds_what_its_pages_name() {
     let named = |page: &str| {
         let text = fs::read_to_string(unpacked().join("docs").join(page)).expect("read the page");
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next().map(str::to_owned));
-        let links = links.filter(|link| !link.is_empty() && !link.contains("://")).map(|link| format!("docs/{link}"));
-        let files = text.split('`').skip(1).step_by(2).map(|quoted| quoted.trim_end_matches('/').to_owned());
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next().map(str::to_owned));
+        let links = links
+            .filter(|link| !link.is_empty() && !link.contains("://"))
+            .map(|link| format!("docs/{link}"));
+        let files = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(|quoted| quoted.trim_end_matches('/').to_owned());
         let files = files.filter(|path| {
             let below = ["root/", "kubernetes/", "prometheus/", "grafana/", "docs/"];
             below.iter().any(|folder| path.starts_with(folder)) && !path.contains(' ')
@@ -174,12 +212,17 @@ fn the_bundle_holds_what_its_pages_name() {
     for page in fs::read_dir(unpacked().join("docs")).expect("list docs/") {
         let page = page.expect("an entry").file_name();
         for path in named(page.to_str().expect("text")) {
-            assert!(unpacked().join(&path).exists(), "{page:?} names {path}, which is not in the bundle");
+            assert!(
+                unpacked().join(&path).exists(),
+                "{page:?} names {path}, which is not in the bundle"
+            );
             found += 1;
         }
     }
     assert!(found >= 20, "{found} are named");
-    for file in ["prometheus/rules.yml", "prometheus/scrape.yml", "grafana/shunt.json", "ARCHITECTURE.md"] {
+    for file in
+        ["prometheus/rules.yml", "prometheus/scrape.yml", "grafana/shunt.json", "ARCHITECTURE.md"]
+    {
         assert!(unpacked().join(file).is_file(), "{file}");
     }
 }

@@ -1,11 +1,13 @@
-//! A thread that may do as little as a container or a hardened service: what it starts may do no more.
+//! A thread that may do as little as a container or a hardened service: what it starts may do no
+//! more.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::thread;
 
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, CapabilitySets, capabilities, remove_capability_from_bounding_set,
+    set_capabilities,
 };
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
 use syscalls::Sysno;
@@ -21,9 +23,14 @@ pub fn confined<T: Send>(
         prepare();
         let held = capabilities(None).expect("ask for capabilities").permitted;
         for one in held.iter().filter(|one| !allowed.contains(*one)) {
-            remove_capability_from_bounding_set(one).expect("make the bounding set smaller (as root)");
+            remove_capability_from_bounding_set(one)
+                .expect("make the bounding set smaller (as root)");
         }
-        let sets = CapabilitySets { effective: allowed, permitted: allowed, inheritable: CapabilitySet::empty() };
+        let sets = CapabilitySets {
+            effective: allowed,
+            permitted: allowed,
+            inheritable: CapabilitySet::empty(),
+        };
         set_capabilities(None, sets).expect("give up capabilities");
         apply_filter(&filter(calls)).expect("install the filter of system calls");
         work()
@@ -36,9 +43,11 @@ fn filter(calls: &[String]) -> seccompiler::BpfProgram {
     let numbers = calls.iter().filter_map(|name| Sysno::from_str(name).ok());
     let rules: BTreeMap<i64, _> = numbers.map(|call| (i64::from(call.id()), Vec::new())).collect();
     assert!(rules.len() > 50, "a list of {} system calls is none", rules.len());
-    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture that seccompiler knows");
+    let arch = TargetArch::try_from(std::env::consts::ARCH)
+        .expect("an architecture that seccompiler knows");
     let refuse = SeccompAction::Errno(nix::errno::Errno::EPERM as u32);
-    let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch).expect("make a filter");
+    let filter =
+        SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch).expect("make a filter");
     filter.try_into().expect("compile the filter")
 }
 

@@ -15,8 +15,11 @@ fn every_test_that_the_security_model_rests_on_exists() {
     let tests = page.split('`').skip(1).step_by(2).filter_map(|quoted| quoted.split_once("::"));
     let mut found = 0;
     for (file, test) in tests {
-        let path = workspace::root().expect("the workspace").join(format!("vm-tests/connections/{file}.rs"));
-        let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+        let path = workspace::root()
+            .expect("the workspace")
+            .join(format!("vm-tests/connections/{file}.rs"));
+        let source = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
         assert!(source.contains(&format!("#[test]\nfn {test}()")), "{file}.rs has no test {test}");
         found += 1;
     }

@@ -32,17 +32,22 @@ struct Node {
 
 impl Node {
     fn boot(name: &str) -> Node {
-        for (program, packages) in [("podman", "podman"), ("runc", "runc"), ("iptables", "iptables")] {
+        for (program, packages) in
+            [("podman", "podman"), ("runc", "runc"), ("iptables", "iptables")]
+        {
             tool(program, &format!("apt-get install {packages}"));
         }
         let folder = tempfile::tempdir().expect("make a folder");
-        let cgroup = cgroup::root().expect("cgroup v2").join(format!("shunt-{name}-{}", std::process::id()));
+        let cgroup =
+            cgroup::root().expect("cgroup v2").join(format!("shunt-{name}-{}", std::process::id()));
         fs::create_dir(&cgroup).expect("make a cgroup");
-        // Limits that this machine lets everybody have, and no controllers: they may be cgroup v1's here.
+        // Limits that this machine lets everybody have, and no controllers: they may be cgroup v1's
+        // here.
         let configuration = "[containers]\npids_limit = 0\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
              [engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n\
              [network]\nnetwork_backend = \"netavark\"\nnetwork_config_dir = \"/run/networks\"\n";
-        fs::write(folder.path().join("containers.conf"), configuration).expect("write podman's configuration");
+        fs::write(folder.path().join("containers.conf"), configuration)
+            .expect("write podman's configuration");
         let inside = "mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir /sys/fs/cgroup/init \
              && echo $$ >/sys/fs/cgroup/init/cgroup.procs && mount -t bpf -o mode=0700 bpf /sys/fs/bpf \
              && for over in /run /var/lib /var/log; do mount -t tmpfs tmpfs $over || exit 1; done \
@@ -71,9 +76,20 @@ impl Node {
         let script = "echo $$ >\"$1/init/cgroup.procs\" && shift && exec nsenter \"$@\"";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).arg(&self.cgroup);
-        command.args(["--target", &self.first.id().to_string(), "--mount", "--net", "--cgroup", "env", "--chdir"]);
+        command.args([
+            "--target",
+            &self.first.id().to_string(),
+            "--mount",
+            "--net",
+            "--cgroup",
+            "env",
+            "--chdir",
+        ]);
         command.arg(unpacked());
-        command.arg(format!("CONTAINERS_CONF={}", self.folder.path().join("containers.conf").display()));
+        command.arg(format!(
+            "CONTAINERS_CONF={}",
+            self.folder.path().join("containers.conf").display()
+        ));
         run(command.arg(program).args(arguments).stdin(Stdio::null()))
     }
 
@@ -93,7 +109,9 @@ impl Node {
         self.podman("load --input image.tar");
         let root = self.folder.path().join("redis");
         for program in ["/usr/bin/redis-server", "/usr/bin/redis-benchmark", "/usr/bin/redis-cli"] {
-            let needs = succeed(tool("ldd", "apt-get install libc-bin redis-server redis-tools").arg(program));
+            let needs = succeed(
+                tool("ldd", "apt-get install libc-bin redis-server redis-tools").arg(program),
+            );
             let libraries = needs.split_whitespace().filter(|word| word.starts_with('/'));
             for file in libraries.chain([program]) {
                 let to = root.join(file.trim_start_matches('/'));
@@ -102,7 +120,14 @@ impl Node {
             }
         }
         let archive = self.folder.path().join("redis.tar");
-        succeed(tool("tar", "apt-get install tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg("."));
+        succeed(
+            tool("tar", "apt-get install tar")
+                .arg("-cf")
+                .arg(&archive)
+                .arg("-C")
+                .arg(&root)
+                .arg("."),
+        );
         self.podman(&format!("import --quiet {} localhost/redis", archive.display()));
         self.podman("network create pods");
     }
@@ -111,7 +136,9 @@ impl Node {
         self.podman(&format!(
             "run --detach --name {name} --network pods {options} localhost/redis redis-server --protected-mode no --save ''"
         ));
-        let address = self.podman(&format!("inspect {name} --format {{{{.NetworkSettings.Networks.pods.IPAddress}}}}"));
+        let address = self.podman(&format!(
+            "inspect {name} --format {{{{.NetworkSettings.Networks.pods.IPAddress}}}}"
+        ));
         self.eventually("the server listens", || {
             let pong = self.run("podman", &["exec", name, "redis-cli", "ping"]);
             both(&pong).contains("PONG").then_some(())
@@ -127,7 +154,8 @@ impl Node {
     }
 
     fn is_running(&self, container: &str) -> bool {
-        self.podman(&format!("inspect {container} --format {{{{.State.Running}}}}")).trim() == "true"
+        self.podman(&format!("inspect {container} --format {{{{.State.Running}}}}")).trim()
+            == "true"
     }
 
     /// Whether no instance has anything pinned.
@@ -151,7 +179,10 @@ impl Node {
         let report: Value = serde_json::from_slice(&report.stdout).ok()?;
         let is = |side: &Value, name: &str| side["workload"]["name"]["container"] == name;
         let flows = report["flows"].as_array()?;
-        flows.iter().find(|flow| is(&flow["client"], client) && is(&flow["server"], server)).cloned()
+        flows
+            .iter()
+            .find(|flow| is(&flow["client"], client) && is(&flow["server"], server))
+            .cloned()
     }
 
     /// The same, once both of its ends send directly, and have sent more so than `before`.
@@ -159,8 +190,9 @@ impl Node {
         self.eventually(&format!("{client} and {server} are accelerated"), || {
             let flow = self.flow(agent, client, server)?;
             let sides = [&flow["client"], &flow["server"]];
-            let direct =
-                sides.iter().all(|side| side["mode"] == "direct" && side["direct_messages"].as_u64() > Some(before));
+            let direct = sides.iter().all(|side| {
+                side["mode"] == "direct" && side["direct_messages"].as_u64() > Some(before)
+            });
             direct.then_some(flow)
         })
     }
@@ -172,9 +204,14 @@ impl Node {
                 return value;
             }
             if begun.elapsed() > PATIENCE {
-                let shown =
-                    ["ps --all", "logs shunt", "logs next", "exec shunt /shunt flows", "exec shunt /shunt stats"]
-                        .map(|line| both(&self.run("podman", &line.split(' ').collect::<Vec<_>>())));
+                let shown = [
+                    "ps --all",
+                    "logs shunt",
+                    "logs next",
+                    "exec shunt /shunt flows",
+                    "exec shunt /shunt stats",
+                ]
+                .map(|line| both(&self.run("podman", &line.split(' ').collect::<Vec<_>>())));
                 panic!("not after {PATIENCE:?}: {what}\n{}", shown.join("\n"));
             }
             sleep(Duration::from_millis(200));
@@ -184,7 +221,8 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // All of its processes, containers and what watches them; mounts and namespaces go with them.
+        // All of its processes, containers and what watches them; mounts and namespaces go with
+        // them.
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let _ = self.first.wait();
         let begun = Instant::now();
@@ -199,28 +237,38 @@ impl Drop for Node {
     }
 }
 
-/// What podman takes for what the manifest says of its container; `configuration` stands for the ConfigMap.
+/// What podman takes for what the manifest says of its container; `configuration` stands for the
+/// ConfigMap.
 fn as_the_manifest_says(pod: &Value, configuration: &str) -> Vec<String> {
     let container = &pod["containers"][0];
     let context = &container["securityContext"];
     let mut options = vec![format!("--user={}:{}", context["runAsUser"], context["runAsGroup"])];
-    options.extend(strings(&context["capabilities"]["drop"]).iter().map(|one| format!("--cap-drop={one}")));
-    options.extend(strings(&context["capabilities"]["add"]).iter().map(|one| format!("--cap-add={one}")));
+    options.extend(
+        strings(&context["capabilities"]["drop"]).iter().map(|one| format!("--cap-drop={one}")),
+    );
+    options.extend(
+        strings(&context["capabilities"]["add"]).iter().map(|one| format!("--cap-add={one}")),
+    );
     assert_eq!(context["readOnlyRootFilesystem"], true);
     options.extend(["--read-only".to_owned(), "--read-only-tmpfs=false".to_owned()]);
     assert_eq!(context["allowPrivilegeEscalation"], false);
     options.push("--security-opt=no-new-privileges".to_owned());
     let profile = context["seccompProfile"]["localhostProfile"].as_str().expect("a profile");
-    options.push(format!("--security-opt=seccomp=kubernetes/components/localhost-seccomp/{profile}"));
+    options
+        .push(format!("--security-opt=seccomp=kubernetes/components/localhost-seccomp/{profile}"));
     assert_eq!(pod["hostPID"], true);
     assert!(pod["hostNetwork"].is_null());
     options.extend(["--pid=host".to_owned(), "--network=pods".to_owned()]);
     for mount in container["volumeMounts"].as_array().expect("mounts") {
         let volumes = pod["volumes"].as_array().expect("volumes");
-        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).expect("its volume");
+        let volume =
+            volumes.iter().find(|volume| volume["name"] == mount["name"]).expect("its volume");
         let source = volume["hostPath"]["path"].as_str().unwrap_or(configuration);
         let access = if mount["readOnly"] == true { "ro" } else { "rw" };
-        options.push(format!("--volume={source}:{}:{access}", mount["mountPath"].as_str().expect("a path")));
+        options.push(format!(
+            "--volume={source}:{}:{access}",
+            mount["mountPath"].as_str().expect("a path")
+        ));
     }
     options
 }
@@ -232,7 +280,8 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
     // As the kubelet does for each container that it starts.
     let link = |container: &str, namespace: &str| {
         let id = node.podman(&format!("inspect {container} --format {{{{.Id}}}}"));
-        let log = format!("/var/log/containers/{container}-0_{namespace}_{container}-{}.log", id.trim());
+        let log =
+            format!("/var/log/containers/{container}-0_{namespace}_{container}-{}.log", id.trim());
         node.does("ln", &["-s", "/dev/null", &log]);
     };
     node.does("mkdir", &["/var/log/containers"]);
@@ -244,7 +293,10 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
     }
 
     let text = rendered(&["adopt", "localhost-seccomp"]);
-    let map = documents(&text).into_iter().find(|document| document["kind"] == "ConfigMap").expect("a ConfigMap");
+    let map = documents(&text)
+        .into_iter()
+        .find(|document| document["kind"] == "ConfigMap")
+        .expect("a ConfigMap");
     let configuration = node.folder.path().join("configuration");
     fs::create_dir(&configuration).expect("make a folder");
     let rules = "[exclude]\ncgroups = [\"/quiet\", \"/nowhere\"]\n";
@@ -262,7 +314,8 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
     };
     start("shunt");
 
-    // What was open before; two containers over the bridge; and two that share a network namespace, as those of a pod do.
+    // What was open before; two containers over the bridge; and two that share a network namespace,
+    // as those of a pod do.
     node.ask("client", &server, "--network pods --cgroup-parent /shop");
     node.ask("sidecar", "127.0.0.1", "--network container:server --cgroup-parent /shop");
     node.ask("quiet-client", &quiet, "--network pods --cgroup-parent /shop");
@@ -277,24 +330,36 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
             (name["namespace"].as_str(), name["pod"].as_str()),
             (Some("shop"), Some(format!("{client}-0").as_str()))
         );
-        assert!(flow["client"]["workload"]["cgroup"].as_str().is_some_and(|path| path.starts_with("/shop/")), "{flow}");
+        assert!(
+            flow["client"]["workload"]["cgroup"]
+                .as_str()
+                .is_some_and(|path| path.starts_with("/shop/")),
+            "{flow}"
+        );
     }
     let shown = node.podman("exec shunt /shunt flows");
     assert!(shown.contains("in shop/sidecar-0/sidecar"), "{shown}");
     assert_eq!(node.flow("shunt", "quiet-client", "quiet-server"), None);
-    let stats: Value = serde_json::from_str(&node.podman("exec shunt /shunt stats --json")).expect("JSON");
+    let stats: Value =
+        serde_json::from_str(&node.podman("exec shunt /shunt stats --json")).expect("JSON");
     assert!(stats["counters"]["excluded"].as_u64() >= Some(1), "{stats}");
     let log = node.log("shunt");
     assert!(log.contains("matches nothing until there is /host/cgroup/nowhere"), "{log}");
     assert!(!log.contains("/host/cgroup/quiet"), "{log}");
-    let address = node.podman("inspect shunt --format {{.NetworkSettings.Networks.pods.IPAddress}}");
+    let address =
+        node.podman("inspect shunt --format {{.NetworkSettings.Networks.pods.IPAddress}}");
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let path = pod["containers"][0][probe]["httpGet"]["path"].as_str().expect("a path");
-        node.does("curl", &["--silent", "--fail", &format!("http://{}:9464{path}", address.trim())]);
+        node.does(
+            "curl",
+            &["--silent", "--fail", &format!("http://{}:9464{path}", address.trim())],
+        );
     }
 
     // Killed, and started again: the same connections go on.
-    let cookies = || clients.map(|client| node.direct("shunt", client, "server", 0)["client"]["cookie"].clone());
+    let cookies = || {
+        clients.map(|client| node.direct("shunt", client, "server", 0)["client"]["cookie"].clone())
+    };
     let before = cookies();
     node.podman("kill --signal KILL shunt");
     node.podman("wait shunt");
@@ -331,7 +396,8 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
 
 /// The commands of a section of docs/install.md, each as its words.
 fn documented(section: &str) -> Vec<Vec<String>> {
-    let page = fs::read_to_string(unpacked().join("docs/install.md")).expect("read docs/install.md");
+    let page =
+        fs::read_to_string(unpacked().join("docs/install.md")).expect("read docs/install.md");
     let (_, section) = page.split_once(&format!("## {section}\n")).expect("the section");
     let (_, block) = section.split_once("```console\n").expect("commands");
     let (block, _) = block.split_once("```").expect("the end of the commands");
@@ -356,13 +422,19 @@ fn the_documented_commands_run_it_under_podman_and_without_the_profile_it_says_w
     };
 
     // Debian's default profile lets bpf(2) through with CAP_SYS_ADMIN alone.
-    let position = start.iter().position(|word| word == "--security-opt").expect("the profile is documented");
+    let position =
+        start.iter().position(|word| word == "--security-opt").expect("the profile is documented");
     let without = [&start[..position], &start[position + 2..]].concat();
-    let foreground: Vec<String> = without.into_iter().map(|word| word.replace("--detach", "--rm")).collect();
+    let foreground: Vec<String> =
+        without.into_iter().map(|word| word.replace("--detach", "--rm")).collect();
     let refused = run(&foreground);
     assert_eq!(refused.status.code(), Some(1));
     let said = both(&refused);
-    assert!(said.contains("refused by a seccomp profile") && said.contains("localhost-seccomp/shunt.json"), "{said}");
+    assert!(
+        said.contains("refused by a seccomp profile")
+            && said.contains("localhost-seccomp/shunt.json"),
+        "{said}"
+    );
 
     for command in commands.iter().chain([&start]) {
         let done = run(command);

@@ -1,4 +1,5 @@
-//! What is handed to operators, judged by the tools that they have: kubectl, systemd, man, the shells, sha256sum, a chroot.
+//! What is handed to operators, judged by the tools that they have: kubectl, systemd, man, the
+//! shells, sha256sum, a chroot.
 
 mod booted;
 mod bundle;

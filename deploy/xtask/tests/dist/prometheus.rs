@@ -16,7 +16,11 @@ fn file(name: &str) -> String {
 /// The jobs that the alerts ask for.
 fn alerted() -> Vec<String> {
     let rules = file("rules.yml");
-    rules.split("job=\"").skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned)).collect()
+    rules
+        .split("job=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next().map(str::to_owned))
+        .collect()
 }
 
 #[test]
@@ -26,8 +30,9 @@ fn every_scrape_configuration_gives_the_job_that_the_alerts_ask_for() {
     assert!(jobs.len() >= 2);
     for job in jobs {
         let relabelled = job["relabel_configs"].as_array().into_iter().flatten();
-        let relabelled =
-            relabelled.filter(|rule| rule["target_label"] == "job").find_map(|rule| rule["replacement"].as_str());
+        let relabelled = relabelled
+            .filter(|rule| rule["target_label"] == "job")
+            .find_map(|rule| rule["replacement"].as_str());
         let name = relabelled.or(job["job_name"].as_str()).expect("a name");
         assert_eq!(alerted(), [name]);
         // Debian's Prometheus is built without the discovery of Kubernetes, and judges the rest.
@@ -37,13 +42,19 @@ fn every_scrape_configuration_gives_the_job_that_the_alerts_ask_for() {
     }
     let checked = tempfile::NamedTempFile::new().expect("make a file");
     fs::write(&checked, all.to_string()).expect("write it");
-    succeed(tool("promtool", "apt-get install prometheus").args(["check", "config"]).arg(checked.path()));
+    succeed(
+        tool("promtool", "apt-get install prometheus")
+            .args(["check", "config"])
+            .arg(checked.path()),
+    );
 }
 
 #[test]
 fn the_service_monitor_selects_the_service_and_names_its_job_as_the_alerts_do() {
     let all = documents(&rendered(&["service-monitor"]));
-    let of = |kind: &str| all.iter().find(|document| document["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
+    let of = |kind: &str| {
+        all.iter().find(|document| document["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+    };
     let (monitor, service) = (&of("ServiceMonitor")["spec"], of("Service"));
     let labels = &service["metadata"]["labels"];
     assert_eq!(labels[monitor["jobLabel"].as_str().expect("a label")], alerted()[0].as_str());
@@ -52,7 +63,10 @@ fn the_service_monitor_selects_the_service_and_names_its_job_as_the_alerts_do() 
     }
     let ports = service["spec"]["ports"].as_array().expect("ports");
     for endpoint in monitor["endpoints"].as_array().expect("endpoints") {
-        assert!(ports.iter().any(|port| port["name"] == endpoint["port"]), "{endpoint} is no port of {service}");
+        assert!(
+            ports.iter().any(|port| port["name"] == endpoint["port"]),
+            "{endpoint} is no port of {service}"
+        );
     }
     assert_eq!(of("ServiceMonitor")["metadata"]["namespace"], service["metadata"]["namespace"]);
 }

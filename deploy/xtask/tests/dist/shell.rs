@@ -27,10 +27,17 @@ fn every_command_has_a_page_that_man_shows_without_a_warning() {
 #[test]
 fn the_help_of_every_command_shows_it_in_use() {
     for command in tcp_shunt::cli::command().get_subcommands() {
-        let help =
-            command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string).unwrap_or_default();
+        let help = command
+            .get_after_long_help()
+            .or(command.get_after_help())
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let example = format!("  shunt {}", command.get_name());
-        assert!(help.contains(&example), "shunt {} --help shows no example:\n{help}", command.get_name());
+        assert!(
+            help.contains(&example),
+            "shunt {} --help shows no example:\n{help}",
+            command.get_name()
+        );
     }
 }
 
@@ -44,7 +51,11 @@ fn the_completions_are_scripts_that_their_shells_read_and_name_every_command() {
         succeed(tool(&shell, &format!("apt-get install {shell}")).arg("-n").arg(&path));
         let script = fs::read_to_string(&path).expect("read it");
         for command in tcp_shunt::cli::command().get_subcommands() {
-            assert!(script.contains(command.get_name()), "{shell} does not complete {}", command.get_name());
+            assert!(
+                script.contains(command.get_name()),
+                "{shell} does not complete {}",
+                command.get_name()
+            );
         }
     }
 }

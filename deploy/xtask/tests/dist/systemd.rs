@@ -40,16 +40,27 @@ fn the_exposure_level_is_no_higher_than_the_documentation_states() {
     let folder = tempfile::tempdir().expect("make a folder");
     let path = folder.path().join("shunt.service");
     fs::write(&path, unit()).expect("write the unit");
-    let shown = both(&run(systemd_analyze().args(["security", "--offline=yes", "--no-pager"]).arg(&path)));
-    let level = shown.lines().find_map(|line| line.split("Overall exposure level for shunt.service: ").nth(1));
-    let level = level.and_then(|rest| rest.split_whitespace().next()).unwrap_or_else(|| panic!("no level in {shown}"));
+    let shown =
+        both(&run(systemd_analyze().args(["security", "--offline=yes", "--no-pager"]).arg(&path)));
+    let level = shown
+        .lines()
+        .find_map(|line| line.split("Overall exposure level for shunt.service: ").nth(1));
+    let level = level
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or_else(|| panic!("no level in {shown}"));
     let level: f32 = level.parse().expect("a number");
     let page = workspace::root().expect("the workspace").join("docs/security.md");
     let page = fs::read_to_string(page).expect("read docs/security.md");
-    let stated =
-        page.split("exposure level ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("it states one");
+    let stated = page
+        .split("exposure level ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next())
+        .expect("it states one");
     // Later versions of systemd may count differently, but no worse.
-    assert!(level <= stated.parse().expect("a number"), "docs/security.md states {stated}; {shown}");
+    assert!(
+        level <= stated.parse().expect("a number"),
+        "docs/security.md states {stated}; {shown}"
+    );
 }
 
 #[test]
@@ -65,7 +76,8 @@ fn shunt_takes_the_arguments_that_the_unit_gives_it() {
 fn system_calls(unit: &str) -> Vec<String> {
     let mut left = std::collections::BTreeSet::new();
     for filter in values(unit, "SystemCallFilter") {
-        let (removes, names) = filter.strip_prefix('~').map_or((false, filter), |names| (true, names));
+        let (removes, names) =
+            filter.strip_prefix('~').map_or((false, filter), |names| (true, names));
         for name in names.split(' ') {
             for call in expanded(name) {
                 if removes {
@@ -85,7 +97,11 @@ fn expanded(name: &str) -> Vec<String> {
         return vec![name.to_owned()];
     }
     let list = succeed(systemd_analyze().args(["syscall-filter", "--no-pager", name]));
-    let inside = list.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let inside = list
+        .lines()
+        .skip(1)
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     inside.flat_map(expanded).collect()
 }
 
@@ -94,7 +110,8 @@ fn the_agent_starts_and_stops_with_the_unit_s_capabilities_and_system_calls() {
     let unit = unit();
     let bounding = values(&unit, "CapabilityBoundingSet");
     let names = bounding.iter().flat_map(|names| names.split(' '));
-    let capabilities = names.map(|name| capability(name.strip_prefix("CAP_").expect("CAP_"))).collect();
+    let capabilities =
+        names.map(|name| capability(name.strip_prefix("CAP_").expect("CAP_"))).collect();
     let cgroup = Cgroup::new().expect("make a cgroup");
     let name = format!("unit-{}", std::process::id());
     let (first, ended) = confined(
@@ -118,6 +135,10 @@ fn the_agent_starts_and_stops_with_the_unit_s_capabilities_and_system_calls() {
     );
     assert!(first.starts_with("ready"), "{first:?}, {ended}");
     assert_eq!(ended.code(), Some(0), "{ended}");
-    let pins = bpffs::find().expect("the mount table").expect("a BPF file system").join("shunt").join(&name);
+    let pins = bpffs::find()
+        .expect("the mount table")
+        .expect("a BPF file system")
+        .join("shunt")
+        .join(&name);
     assert!(!pins.exists(), "{} is still there", pins.display());
 }
