@@ -20,13 +20,11 @@ use syscalls::{Link, Prog, TypedMap, Update};
 
 use super::Instance;
 use super::instance::shown_by;
-use crate::bed::cgroup;
 use crate::datapath::{
     ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role,
     rules, ruling,
 };
-use crate::host::{Netns, network_namespaces};
-use crate::observe::Processes;
+use crate::host::{Namespace, Processes, cgroup, network_namespaces};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -63,7 +61,7 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
         )
     })?;
     let link = Arc::new(Link::to_iter(&program, None).context("cannot go over TCP sockets")?);
-    let namespaces: Vec<(u64, Arc<Netns>)> =
+    let namespaces: Vec<(u64, Arc<Namespace>)> =
         network_namespaces().into_iter().map(|(inode, netns)| (inode, Arc::new(netns))).collect();
     let adoptees: TypedMap<u64, Adoption> = TypedMap::new(instance.map("adoptees")?)?;
     // Of one who was killed.
@@ -127,13 +125,13 @@ enum Reading {
 /// The program goes over the sockets of these namespaces, at the same time.
 fn read_all<'n>(
     link: &Arc<Link>,
-    namespaces: impl Iterator<Item = &'n Arc<Netns>>,
+    namespaces: impl Iterator<Item = &'n Arc<Namespace>>,
 ) -> Result<Vec<Reading>> {
     /// Locks of sockets are held for microseconds, or by somebody who means it.
     const PATIENCE: Duration = Duration::from_secs(2);
     /// How many namespaces at once.
     const AT_ONCE: usize = 32;
-    let namespaces: Vec<&Arc<Netns>> = namespaces.collect();
+    let namespaces: Vec<&Arc<Namespace>> = namespaces.collect();
     let mut readings = Vec::new();
     for some in namespaces.chunks(AT_ONCE) {
         let deadline = Instant::now() + PATIENCE;

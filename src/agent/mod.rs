@@ -34,8 +34,8 @@ pub use instance::Instance;
 pub use name::{BadName, Name};
 pub use pins::{Lock, NoInstance, Pins};
 
-use crate::bed::cgroup;
 use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
+use crate::host::cgroup;
 use crate::policy::Policy;
 use crate::policy::file::{File as ConfigurationFile, Settings as FileSettings};
 use crate::policy::tables::Tables;

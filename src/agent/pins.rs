@@ -28,7 +28,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Generation, Name};
-use crate::bed::bpffs;
+use crate::host::bpffs;
 
 /// The folder below the mount point that all instances share.
 const FOLDER: &str = "shunt";

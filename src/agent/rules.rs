@@ -10,9 +10,8 @@ use bytemuck::Pod;
 use syscalls::{TypedMap, Update};
 
 use super::Instance;
-use crate::bed::cgroup;
 use crate::datapath::{Comm, Control, Ports, Prefix, rules};
-use crate::observe;
+use crate::host::{self, cgroup};
 use crate::policy::tables::Tables;
 
 /// The maps that hold rules, and the tables that are in them.
@@ -99,7 +98,7 @@ impl Rules {
         if self.tables.kinds & rules::PROCESSES == 0 {
             return Ok(());
         }
-        let found = observe::listeners();
+        let found = host::listeners();
         for listener in &found.listeners {
             self.listeners.update(&listener.cookie, &Comm::of(&listener.process), Update::ANY)?;
         }

@@ -11,8 +11,8 @@ use syscalls::object::LinkTarget;
 use syscalls::{AttachType, Link, Prog};
 
 use super::Instance;
-use crate::bed::cgroup;
 use crate::datapath::ProgramName;
+use crate::host::cgroup;
 
 /// What is attached: the pin of the link, the program, and where. With the last connections are
 /// noticed.

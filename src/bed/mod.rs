@@ -23,21 +23,14 @@
 //! accepted socket to those of its listener). So only creating it has to happen inside; it can be
 //! used from any thread.
 
-pub mod bpffs;
-pub mod cgroup;
+mod cgroup;
 mod error;
-pub mod link;
-mod mount_table;
-mod namespace;
-pub(crate) mod netlink;
 mod proxy;
 mod redirect;
-mod sysctl;
 mod topology;
 
 pub use cgroup::Cgroup;
 pub use error::Error;
-pub use namespace::Namespace;
 pub use proxy::Proxy;
 pub use redirect::{Hook, Nat};
 pub use topology::Bed;

@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{Error, link};
+use super::Error;
+use crate::host::link;
 
 /// Bytes relayed per read, as service proxies have it.
 const BUFFER: usize = 64 * 1024;

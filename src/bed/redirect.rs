@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use nix::sys::socket::SockProtocol;
 
-use super::netlink::{Attributes, Request, Socket};
-use super::{Error, Namespace};
+use crate::host::netlink::{Attributes, Request, Socket};
+use crate::host::{Error, Namespace};
 
 const TABLE: &str = "shunt-bed";
 

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Cgroup, Error, Hook, Namespace, Nat, Proxy, link};
+use super::{Cgroup, Error, Hook, Nat, Proxy};
+use crate::host::{self, Namespace, link};
 
 const CLIENT_LINK: &str = "to-server";
 const SERVER_LINK: &str = "to-client";
@@ -75,32 +76,29 @@ impl Bed {
         namespace: &Namespace,
         work: impl FnOnce() -> T + Send,
     ) -> Result<T, Error> {
-        namespace.run(|| {
-            self.cgroup.enter()?;
-            Ok(work())
-        })?
+        Ok(namespace.run(|| self.cgroup.enter().map(|()| work()))??)
     }
 
     /// REDIRECTs what the client sends to `port`, at any address, to the client's own port `to`: a
     /// sidecar's outbound hop. A [`Proxy`] in the client listens there; its own connections are let
     /// through.
     pub fn redirect(&mut self, port: u16, to: u16) -> Result<(), Error> {
-        self.client_nat.redirect(Hook::Output, port, to, Some(Proxy::MARK))
+        Ok(self.client_nat.redirect(Hook::Output, port, to, Some(Proxy::MARK))?)
     }
 
     /// REDIRECTs what arrives at the server for `port` to the server's port `to`: a sidecar's
     /// inbound hop.
     pub fn redirect_inbound(&mut self, port: u16, to: u16) -> Result<(), Error> {
-        self.server_nat.redirect(Hook::Prerouting, port, to, None)
+        Ok(self.server_nat.redirect(Hook::Prerouting, port, to, None)?)
     }
 
     /// Takes what the client sends to `from` to `to` instead: a cluster service with one endpoint.
     pub fn dnat(&mut self, from: SocketAddr, to: SocketAddr) -> Result<(), Error> {
-        self.client_nat.dnat(Hook::Output, from, to)
+        Ok(self.client_nat.dnat(Hook::Output, from, to)?)
     }
 }
 
-fn configure(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), Error> {
+fn configure(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), host::Error> {
     link::add_address(name, IpAddr::V4(v4), 24)?;
     if link::has_ipv6() {
         link::add_address(name, IpAddr::V6(v6), 64)?;
@@ -113,7 +111,7 @@ fn settle(
     own_v6: Ipv6Addr,
     gateway_v4: Ipv4Addr,
     gateway_v6: Ipv6Addr,
-) -> Result<(), Error> {
+) -> Result<(), host::Error> {
     link::wait_until_running(name)?;
     link::add_default_route(IpAddr::V4(gateway_v4))?;
     if link::has_ipv6() {

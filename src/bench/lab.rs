@@ -9,7 +9,8 @@ use super::outcome::Outcome;
 use super::pair::{Pair, Transport};
 use super::traffic::pass;
 use super::wire::Wire;
-use crate::bed::{Cgroup, Namespace};
+use crate::bed::Cgroup;
+use crate::host::Namespace;
 
 /// How long one run of a transfer lasts, in slices: what it measures comes less often than a round
 /// trip.

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_connection_over_loopback_shows() {
-        let namespace = crate::bed::Namespace::new().expect("make a namespace (as root)");
+        let namespace = crate::host::Namespace::new().expect("make a namespace (as root)");
         let seen = namespace
             .run(|| {
                 let before = Wire::here().expect("count");

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{DONE, say};
-use crate::bed::cgroup;
+use crate::host::cgroup;
 use crate::policy::file::File;
 
 /// Say what a configuration file means, or what is wrong with it and where

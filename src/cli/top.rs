@@ -385,7 +385,7 @@ fn fit(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::Process;
+    use crate::host::Process;
 
     fn side(cookie: u64, name: &str, direct: u64, tcp: u64, why: Option<&'static str>) -> FlowSide {
         FlowSide {

@@ -118,7 +118,8 @@ fn line(change: &Change, since: f64) -> String {
 mod tests {
     use super::*;
     use crate::cli::Cli;
-    use crate::observe::{Process, Workload};
+    use crate::host::Process;
+    use crate::observe::Workload;
     use clap::{FromArgMatches, Parser};
 
     fn change() -> Change {

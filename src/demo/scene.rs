@@ -7,11 +7,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::server::Server;
 use super::{MESSAGE, Measured, Side};
-use crate::bed::{Bed, Namespace, Proxy};
+use crate::bed::{Bed, Proxy};
 use crate::bench::Latency;
 use crate::bench::agent::{Agent, Counters};
 use crate::bench::traffic;
 use crate::bench::wire::Wire;
+use crate::host::Namespace;
 
 /// Requests on each connection before anything counts: what runs here contains the system call
 /// splice, so a connection becomes direct after 256 reads that were none.

@@ -1,13 +1,28 @@
-//! The node that shunt runs on, beside its kernel's BPF.
+//! The node that shunt runs on, beside its kernel's BPF: its mounts and cgroups, its network
+//! namespaces and what is in them, its processes and who of them listens.
 
-mod netns;
-mod netns_id;
+pub mod bpffs;
+pub mod cgroup;
+mod error;
+pub mod link;
+mod listener;
+mod mount_table;
+mod namespace;
+mod namespace_id;
+mod namespaces;
+pub(crate) mod netlink;
+mod process;
+mod sysctl;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use netns::{Netns, all as network_namespaces};
-pub use netns_id::NamespaceIds;
+pub use error::Error;
+pub use listener::{Listener, Listeners, listeners, listens};
+pub use namespace::Namespace;
+pub use namespace_id::NamespaceIds;
+pub use namespaces::network_namespaces;
+pub use process::{Process, Processes};
 
 /// What lies in a folder; nothing if it cannot be listed.
 fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {

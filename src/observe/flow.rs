@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{Process, Processes, Workload, Workloads};
+use super::{Workload, Workloads};
 use crate::agent::Instance;
 use crate::datapath::{Counter, FlowEnd, Mode, Role};
+use crate::host::{Process, Processes};
 
 /// A connection with at least one end enrolled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

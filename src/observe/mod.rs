@@ -1,12 +1,9 @@
 //! What an instance shows: its open flows with the processes and pods behind them, its counters,
-//! its lanes' changes, its metrics; who listens on this machine; and what any program in the kernel
-//! shows.
+//! its lanes' changes, its metrics; and what any program in the kernel shows.
 
 mod container_name;
 mod flow;
-mod listener;
 mod metrics;
-mod process;
 mod program;
 mod refusal;
 mod responder;
@@ -16,9 +13,7 @@ mod trace;
 mod workload;
 
 pub use flow::{Flow, FlowSide, Observer, flows};
-pub use listener::{Cookie, Listener, Listeners, listeners, listens};
 pub use metrics::{Collector, Format, METRICS};
-pub use process::{Process, Processes};
 pub use program::program;
 pub use refusal::{LeftToTcp, Program, left_to_tcp, name as program_name, refusals};
 pub use responder::{Endpoint, Responder};

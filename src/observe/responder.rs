@@ -20,7 +20,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 
-use super::{Collector, Format, listens};
+use super::{Collector, Format};
+use crate::host::listens;
 
 /// How many may ask, or take their answers, at once.
 const AT_ONCE: usize = 8;

@@ -10,9 +10,10 @@ use serde::Serialize;
 use syscalls::{Map, RingBuf, TypedMap, Update};
 
 use super::flow::address;
-use super::{Observer, Process, Workload};
+use super::{Observer, Workload};
 use crate::agent::Instance;
 use crate::datapath::{Counter, Event, Mode, Role, Tracer};
+use crate::host::Process;
 
 /// For how long a tracer says that it reads. One that was killed is forgotten after that.
 const PROMISE: Duration = Duration::from_secs(3);

@@ -15,7 +15,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::container_name::{self, ContainerName};
-use crate::bed::cgroup;
+use crate::host::cgroup;
 
 /// What runs in a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -17,7 +17,7 @@ use syscalls::{Attachment, Map, Update};
 
 use super::behaviour::Instead;
 use crate::agent::load;
-use crate::bed::Namespace;
+use crate::host::Namespace;
 
 sockopt_impl!(
     /// `SO_MEMINFO` (include/uapi/linux/sock_diag.h); the first entry is `sk_rmem_alloc`.

@@ -8,8 +8,8 @@ use syscalls::cap::{Capabilities, Capability};
 use syscalls::{Errno, Map, MapKind, MapSpec};
 
 use crate::agent::{kernel, load};
-use crate::bed::{bpffs, cgroup};
 use crate::datapath::{Datapath, Settings};
+use crate::host::{bpffs, cgroup};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::fs;
 
-use tcp_shunt::bed::Namespace;
 use tcp_shunt::datapath::{Counter, Kind};
+use tcp_shunt::host::Namespace;
 
 use crate::harness::report::Stats;
 

@@ -18,7 +18,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use syscalls::Link;
 use syscalls::object::{LinkTarget, link_ids};
-use tcp_shunt::bed::{Cgroup, Namespace, bpffs, cgroup};
+use tcp_shunt::bed::Cgroup;
+use tcp_shunt::host::{Namespace, bpffs, cgroup};
 
 use crate::harness::agent::{Agent, SHUNT, name_prefix, run};
 use crate::harness::isolation::isolated;

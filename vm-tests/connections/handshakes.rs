@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use tcp_shunt::bed::Namespace;
+use tcp_shunt::host::Namespace;
 
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};

@@ -13,7 +13,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chdir, chroot};
-use tcp_shunt::bed::{Bed, cgroup};
+use tcp_shunt::bed::Bed;
+use tcp_shunt::host::cgroup;
 
 use crate::harness::SetOnDrop;
 use crate::harness::agent::{SHUNT, name_prefix, run};

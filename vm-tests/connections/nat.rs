@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use tcp_shunt::bed::Namespace;
+use tcp_shunt::host::Namespace;
 
 use crate::harness::isolation::isolated;
 use crate::harness::node::{Node, Pair};

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tcp_shunt::bed::{Bed, Namespace, link};
+use tcp_shunt::bed::Bed;
+use tcp_shunt::host::{Namespace, link};
 
 use crate::harness::eventually;
 use crate::harness::isolation::isolated;
@@ -34,7 +35,7 @@ fn impostor() -> Namespace {
             for ip in [IpAddr::V6(Bed::CLIENT_V6), IpAddr::V6(Bed::SERVER_V6)] {
                 link::add_address("lo", ip, 128)?;
             }
-            Ok::<_, tcp_shunt::bed::Error>(())
+            Ok::<_, tcp_shunt::host::Error>(())
         })
         .expect("enter the namespace")
         .expect("take the addresses");

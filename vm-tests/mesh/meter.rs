@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Sub;
 
-use tcp_shunt::bed::Namespace;
+use tcp_shunt::host::Namespace;
 
 use crate::stage::Stage;
 

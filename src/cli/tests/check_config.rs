@@ -1,6 +1,6 @@
 use std::fs;
 
-use tcp_shunt::bed::cgroup;
+use tcp_shunt::host::cgroup;
 
 use crate::{printed, shunt};
 

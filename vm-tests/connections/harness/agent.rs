@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
-use tcp_shunt::bed::bpffs;
+use tcp_shunt::host::bpffs;
 use tempfile::TempDir;
 
 use super::report::{Flow, Flows, Stats, Status};

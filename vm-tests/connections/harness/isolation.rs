@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tcp_shunt::bed::{bpffs, cgroup};
+use tcp_shunt::host::{bpffs, cgroup};
 
 /// Set in the process that runs one test.
 const ALONE: &str = "SHUNT_TEST_ALONE";

@@ -34,7 +34,7 @@ impl Node {
     fn boot() -> Node {
         let folder = tempfile::tempdir().expect("make a folder");
         // systemd makes cgroups below the one that it is started in.
-        let cgroup = tcp_shunt::bed::cgroup::root()
+        let cgroup = tcp_shunt::host::cgroup::root()
             .expect("cgroup v2")
             .join(format!("shunt-node-{}", std::process::id()));
         fs::create_dir(&cgroup).expect("make a cgroup");

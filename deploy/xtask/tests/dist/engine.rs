@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcp_shunt::bed::cgroup;
+use tcp_shunt::host::cgroup;
 use tempfile::TempDir;
 
 use crate::bundle::unpacked;

@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tcp_shunt::bed::{Cgroup, bpffs};
+use tcp_shunt::bed::Cgroup;
+use tcp_shunt::host::bpffs;
 use xtask::workspace;
 
 use crate::confined::{capability, confined};

@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockProtocol;
 
-use super::entries;
-use crate::bed::Error;
-use crate::bed::netlink::{Attributes, Request, Socket, attribute};
+use super::netlink::{Attributes, Request, Socket, attribute};
+use super::{Error, entries};
 
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
@@ -148,7 +147,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::bed::Namespace;
+    use crate::host::Namespace;
 
     #[test]
     fn a_namespace_has_one_id_wherever_it_is_found() {

@@ -6,48 +6,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::sched::{CloneFlags, setns};
-
-use super::entries;
-
-/// A network namespace, held open.
-#[derive(Debug)]
-pub struct Netns {
-    file: File,
-}
-
-impl Netns {
-    /// That of the calling thread.
-    ///
-    /// # Errors
-    /// If proc is not mounted.
-    pub fn current() -> std::io::Result<Netns> {
-        Ok(Netns { file: File::open("/proc/thread-self/ns/net")? })
-    }
-
-    /// The calling thread is in this namespace from here on.
-    ///
-    /// # Errors
-    /// `EPERM` without CAP_SYS_ADMIN, in this namespace's user namespace too, unless the thread is
-    /// in there already.
-    pub fn enter(&self) -> nix::Result<()> {
-        let entered = setns(&self.file, CloneFlags::CLONE_NEWNET);
-        if entered.is_err() && Netns::current().is_ok_and(|current| current.is(self)) {
-            Ok(())
-        } else {
-            entered
-        }
-    }
-
-    fn is(&self, other: &Netns) -> bool {
-        let identity =
-            |netns: &Netns| netns.file.metadata().map(|about| (about.dev(), about.ino())).ok();
-        identity(self).is_some() && identity(self) == identity(other)
-    }
-}
+use super::{Namespace, entries};
 
 /// All of them, by inode number. What this process may not look at is left out.
-pub fn all() -> HashMap<u64, Netns> {
+pub fn network_namespaces() -> HashMap<u64, Namespace> {
     let mut found = HashMap::new();
     let mut add = |path: &Path, inode: Option<u64>| {
         if inode.is_some_and(|inode| found.contains_key(&inode)) {
@@ -55,7 +17,7 @@ pub fn all() -> HashMap<u64, Netns> {
         }
         let Ok(file) = File::open(path) else { return };
         if let Ok(about) = file.metadata() {
-            found.entry(about.ino()).or_insert(Netns { file });
+            found.entry(about.ino()).or_insert(file.into());
         }
     };
     for mounted in
@@ -90,19 +52,18 @@ fn inode(target: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bed::Namespace;
 
     #[test]
     fn a_namespace_that_no_thread_is_in_is_found_by_who_holds_it_open() {
+        let own =
+            || fs::metadata("/proc/thread-self/ns/net").expect("this thread's namespace").ino();
         let held = Namespace::new().expect("make a namespace (as root)");
-        let inode = |netns: &Netns| netns.file.metadata().expect("ask").ino();
-        let there =
-            held.run(|| inode(&Netns::current().expect("its namespace"))).expect("run inside");
-        let (own, all) = (inode(&Netns::current().expect("a namespace")), all());
-        assert!(all.contains_key(&own) && all.contains_key(&there));
+        let there = held.run(own).expect("run inside");
+        let all = network_namespaces();
+        assert!(all.contains_key(&own()) && all.contains_key(&there));
         let entered = std::thread::spawn(move || {
             all[&there].enter().expect("enter (as root)");
-            inode(&Netns::current().expect("a namespace"))
+            own()
         });
         assert_eq!(entered.join().expect("the thread"), there);
     }

@@ -1,17 +1,27 @@
+//! A network namespace, held open.
+
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{Error, link};
 
-/// A network namespace without a name: it lives as long as this value, its sockets or its threads
-/// do.
+/// A network namespace. One that has no name lives as long as this value, its sockets or its
+/// threads do.
 #[derive(Debug)]
 pub struct Namespace {
-    fd: OwnedFd,
+    file: File,
+}
+
+impl From<File> for Namespace {
+    /// What a file of a process's `ns/` or of `/run/netns` stands for.
+    fn from(file: File) -> Namespace {
+        Namespace { file }
+    }
 }
 
 impl Namespace {
@@ -32,30 +42,45 @@ impl Namespace {
         let file = File::open("/proc/thread-self/ns/net").map_err(|cause| {
             failed("open /proc/thread-self/ns/net (proc has to be mounted)", cause)
         })?;
-        Ok(Self { fd: file.into() })
+        Ok(file.into())
     }
 
     /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts
     /// are inside, too. A panic in it goes on in the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_a_thread(|| {
-            setns(&self.fd, CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| failed("enter the network namespace", errno.into()))?;
+            self.enter()?;
             Ok(work())
         })?
+    }
+
+    /// The calling thread is in this namespace from here on. It takes CAP_SYS_ADMIN, in this
+    /// namespace's user namespace too, unless the thread is in there already.
+    pub fn enter(&self) -> Result<(), Error> {
+        match setns(&self.file, CloneFlags::CLONE_NEWNET) {
+            Err(_) if Self::current().is_ok_and(|current| current.is(self)) => Ok(()),
+            entered => entered.map_err(|errno| failed("enter the network namespace", errno.into())),
+        }
+    }
+
+    fn is(&self, other: &Namespace) -> bool {
+        let identity = |namespace: &Namespace| {
+            namespace.file.metadata().map(|about| (about.dev(), about.ino())).ok()
+        };
+        identity(self).is_some() && identity(self) == identity(other)
     }
 }
 
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.file.as_fd()
     }
 }
 
 fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
-            .name("shunt-bed".into())
+            .name("shunt-netns".into())
             .spawn_scoped(scope, work)
             .map_err(|cause| failed("start a thread", cause))?;
         thread.join().or_else(|panic| std::panic::resume_unwind(panic))
