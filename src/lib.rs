@@ -10,6 +10,8 @@ pub mod datapath;
 pub mod demo;
 pub mod evidence;
 pub mod host;
+pub mod instance;
+pub mod kernel;
 pub mod observe;
 pub mod policy;
 pub mod probe;

@@ -2,8 +2,8 @@
 
 use bpf_asm::Program;
 use syscalls::LogLevel;
-use tcp_shunt::agent::load::{self, Maps};
 use tcp_shunt::datapath::ProgramName;
+use tcp_shunt::kernel::load::{self, Maps};
 
 use crate::cost::{self, Cost, Costs, Table};
 use crate::variant::{self, Variant};

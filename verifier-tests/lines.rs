@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use syscalls::{Btf, BtfObject};
-use tcp_shunt::agent::load;
 use tcp_shunt::datapath::ProgramName;
+use tcp_shunt::kernel::load;
 
 use crate::variant;
 

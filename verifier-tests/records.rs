@@ -8,7 +8,7 @@ use bpf_asm::{
 };
 use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject};
-use tcp_shunt::agent::{kernel, load};
+use tcp_shunt::kernel::{self, load};
 
 use crate::variant;
 

@@ -6,7 +6,7 @@ use bpf_asm::{
     sk_msg_md,
 };
 use syscalls::{Errno, Error};
-use tcp_shunt::agent::load::{self, Maps, Rejected};
+use tcp_shunt::kernel::load::{self, Maps, Rejected};
 
 use crate::complaint::{Complaint, Point};
 

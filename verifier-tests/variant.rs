@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use bpf_asm::{KernelField, Program};
-use tcp_shunt::agent::kernel;
 use tcp_shunt::datapath::{Datapath, Layout, Passes, Settings};
+use tcp_shunt::kernel;
 use tcp_shunt::probe;
 
 /// The jiffies in a second that kernels are built with, the usual one first.

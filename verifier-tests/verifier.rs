@@ -2,8 +2,8 @@
 
 use bpf_asm::Program;
 use syscalls::{Error, LogLevel, Prog};
-pub use tcp_shunt::agent::load::LICENSE;
-use tcp_shunt::agent::load::{Maps, submit};
+pub use tcp_shunt::kernel::load::LICENSE;
+use tcp_shunt::kernel::load::{Maps, submit};
 
 /// Loads a program as the agent does, and gives the verifier's log at this level.
 pub fn load(program: &Program, maps: &Maps, level: LogLevel) -> Result<(Prog, String), Error> {

@@ -18,13 +18,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use syscalls::{Link, Prog, TypedMap, Update};
 
-use super::Instance;
-use super::instance::shown_by;
 use crate::datapath::{
     ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role,
     rules, ruling,
 };
 use crate::host::{Namespace, Processes, cgroup, network_namespaces};
+use crate::instance::{Instance, shown_by};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

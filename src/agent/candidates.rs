@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use bytemuck::bytes_of;
 use syscalls::{Iter, Link, Prog, TypedMap, Update};
 
-use super::Instance;
 use crate::datapath::{Newcomer, Pass, Passes, RECORD_AT, Request};
 use crate::host::NamespaceIds;
+use crate::instance::Instance;
 
 /// The candidates of an instance.
 pub struct Candidates {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Instance;
 use crate::datapath::Control;
+use crate::instance::Instance;
 
 /// A generation that is being stopped.
 pub struct Drain {

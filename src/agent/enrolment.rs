@@ -14,10 +14,10 @@ use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 use syscalls::{Link, Prog, RingBuf, TypedMap, Update};
 
-use super::Instance;
 use super::candidates::Candidates;
 use crate::datapath::{Control, Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
+use crate::instance::Instance;
 
 /// After how long the ring buffer may be read again: where connections come one after the other,
 /// the agent does not wake up for each.

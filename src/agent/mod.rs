@@ -6,18 +6,11 @@ mod adoption;
 mod candidates;
 mod drain;
 mod enrolment;
-mod generation;
-mod instance;
-pub mod kernel;
-pub mod load;
-mod name;
-pub mod neighbours;
-mod pins;
 pub mod privileges;
 mod refusals;
 mod rules;
 mod signal;
-pub mod target;
+mod target;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,22 +22,18 @@ use anyhow::{Context, Result, bail};
 use syscalls::{Attachment, Map, Prog};
 
 pub use adoption::{Adopted, adopt};
-pub use generation::Generation;
-pub use instance::Instance;
-pub use name::{BadName, Name};
-pub use pins::{Lock, NoInstance, Pins};
 
 use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
 use crate::host::cgroup;
+use crate::instance::{Generation, Instance, Lock, Name, Pins, neighbours};
+use crate::kernel::load;
 use crate::policy::Policy;
 use crate::policy::file::{File as ConfigurationFile, Settings as FileSettings};
 use crate::policy::tables::Tables;
-use crate::probe;
-use crate::probe::behaviour::Behaviour;
+use crate::probe::{self, Behaviour, Kernel};
 use adopter::Adopter;
 use drain::Drain;
 use enrolment::Enrolment;
-use kernel::Kernel;
 use refusals::Refusals;
 use rules::Rules;
 use signal::{Request, Signals};
@@ -418,16 +407,6 @@ fn finish(pins: &Pins, drains: Vec<Drain>) -> Result<usize> {
     }
     pins.remove()?;
     Ok(remaining)
-}
-
-/// The process of the agent that keeps an instance, by the number that the process has for itself,
-/// if there is one.
-pub fn running(name: &Name, bpffs: Option<&Path>) -> Option<u32> {
-    let pins = Pins::existing(name, bpffs).ok()?;
-    if !pins.is_kept().ok()? {
-        return None;
-    }
-    Some(Instance::open(pins).ok()?.about().ok()?.pid)
 }
 
 /// The datapath that an agent makes for so many flows.

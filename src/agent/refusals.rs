@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 
-use super::Instance;
 use crate::datapath::{Counter, Refusal};
+use crate::instance::Instance;
 use crate::observe;
 
 /// So many are said; processes can have any number of names.

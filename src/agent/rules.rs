@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use bytemuck::Pod;
 use syscalls::{TypedMap, Update};
 
-use super::Instance;
 use crate::datapath::{Comm, Control, Ports, Prefix, rules};
 use crate::host::{self, cgroup};
+use crate::instance::Instance;
 use crate::policy::tables::Tables;
 
 /// The maps that hold rules, and the tables that are in them.

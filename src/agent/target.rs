@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
-use syscalls::object::LinkTarget;
 use syscalls::{AttachType, Link, Prog};
 
-use super::Instance;
 use crate::datapath::ProgramName;
 use crate::host::cgroup;
+use crate::instance::{Instance, cgroup_of};
 
 /// What is attached: the pin of the link, the program, and where. With the last connections are
 /// noticed.
@@ -107,19 +106,4 @@ impl Target {
             self.wrong = wrong;
         }
     }
-}
-
-/// The identity of the cgroup that an instance is attached to, 0 if that is gone: the inode number
-/// of its folder.
-pub fn attached_to(instance: &Instance) -> Result<u64> {
-    let [.., (pin, ..)] = ATTACHED;
-    instance.generation().link(pin)?.map_or(Ok(0), |link| cgroup_of(&link))
-}
-
-/// The identity of the cgroup that a link is attached to, 0 if that is gone.
-fn cgroup_of(link: &Link) -> Result<u64> {
-    Ok(match link.info()?.target {
-        LinkTarget::Cgroup { id, .. } => id,
-        _ => 0,
-    })
 }

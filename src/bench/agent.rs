@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Pins;
+use crate::instance::Pins;
 
 /// This binary, whatever it is called and wherever it lies.
 const SELF: &str = "/proc/self/exe";

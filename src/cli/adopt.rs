@@ -9,6 +9,7 @@ use clap::Args;
 use super::log::LogFormat;
 use super::{DONE, Instance, say};
 use crate::agent::{self, Adopted, privileges};
+use crate::instance;
 
 /// Accelerate connections that were open before `shunt run`
 ///
@@ -40,7 +41,7 @@ pub struct Adopt {
 
 impl Adopt {
     pub fn run(self) -> Result<ExitCode> {
-        let instance = agent::Instance::open(self.instance.pins()?)?;
+        let instance = instance::Instance::open(self.instance.pins()?)?;
         if self.on_request {
             return on_request(&instance);
         }
@@ -56,7 +57,7 @@ impl Adopt {
 
 /// Once, and again for each line of standard input. What the agent's log has to say of it is said
 /// in a line.
-fn on_request(instance: &agent::Instance) -> Result<ExitCode> {
+fn on_request(instance: &instance::Instance) -> Result<ExitCode> {
     // It is started by a link that says nothing of it.
     let _ = rustix::thread::set_name(c"shunt-adopt");
     privileges::give_up_all_but_looking()?;

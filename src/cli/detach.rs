@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{DONE, Instance, say};
-use crate::agent::{self, Pins};
+use crate::agent;
+use crate::instance::Pins;
 
 /// Remove what a killed instance left, without losing data
 ///

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::table::Table;
 use super::{DONE, Instance, say};
-use crate::agent;
 use crate::datapath::Counter;
+use crate::instance;
 use crate::observe::{self, Flow, FlowSide};
 
 /// Each open flow: who talks to whom, which way, and how much went directly and by TCP
@@ -45,7 +45,7 @@ struct Report<'a> {
 
 impl Flows {
     pub fn run(self) -> Result<ExitCode> {
-        let instance = agent::Instance::open(self.instance.pins()?)?;
+        let instance = instance::Instance::open(self.instance.pins()?)?;
         let Some(seconds) = self.watch else {
             self.show(&instance)?;
             return Ok(DONE);
@@ -59,7 +59,7 @@ impl Flows {
         }
     }
 
-    fn show(&self, instance: &agent::Instance) -> Result<()> {
+    fn show(&self, instance: &instance::Instance) -> Result<()> {
         let flows = observe::flows(instance)?;
         let excluded = instance.counter(Counter::Excluded)?;
         if self.json {

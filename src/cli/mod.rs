@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use self::log::LogFormat;
-use crate::agent::{Name, Pins};
+use crate::instance::{Name, Pins};
 
 mod adopt;
 mod asm;

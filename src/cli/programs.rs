@@ -10,9 +10,9 @@ use clap::Args;
 
 use super::table::Table;
 use super::{DONE, say};
-use crate::agent::kernel;
-use crate::agent::load::LICENSE;
 use crate::datapath::{Datapath, Settings};
+use crate::kernel;
+use crate::kernel::load::LICENSE;
 use crate::probe;
 
 /// The kernel programs as they are assembled for this machine's kernel; loads nothing
@@ -36,7 +36,7 @@ impl Programs {
         let layout = kernel::layout(&kernel::btf()?)?;
         let datapath = Datapath::new(
             layout,
-            Settings { flows: 262_144, hz: probe::hz()?, passes: probe::passes() },
+            Settings { flows: 262_144, hz: kernel::hz()?, passes: probe::passes() },
         );
         let programs = datapath.programs()?.map(|(_, program)| program);
         if self.disassemble {

@@ -15,7 +15,7 @@ use clap::Args;
 
 use self::mask::Mask;
 use super::{DONE, log, say};
-use crate::agent::{self, Pins};
+use crate::instance::{self, Pins};
 
 /// Everything that a bug report needs, in one text: versions, doctor, status, stats, flows,
 /// configuration and the end of the log
@@ -94,7 +94,7 @@ impl Report {
             let name = pins.name().as_ref();
             self.command(&mut text, &["stats", "--name", name], self.bpffs.as_deref());
             self.command(&mut text, &["flows", "--name", name], self.bpffs.as_deref());
-            if let Some(process) = agent::running(pins.name(), self.bpffs.as_deref()) {
+            if let Some(process) = instance::running(pins.name(), self.bpffs.as_deref()) {
                 of_agent(&mut text, name, process);
             }
         }

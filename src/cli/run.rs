@@ -9,7 +9,8 @@ use clap::Args;
 
 use super::log::LogFormat;
 use super::{DONE, say};
-use crate::agent::{self, Agent, Config, Ended, Name, privileges};
+use crate::agent::{Agent, Config, Ended, privileges};
+use crate::instance::{self, Name};
 use crate::observe::{Collector, Endpoint, Responder};
 use crate::policy::Policy;
 use crate::policy::file::{self, File, Settings};
@@ -122,8 +123,10 @@ impl Run {
         let config = self.config()?;
         // A place that is taken is known before anything is attached, and before another agent
         // hands over.
-        let predecessor =
-            config.replace.then(|| agent::running(&config.name, config.bpffs.as_deref())).flatten();
+        let predecessor = config
+            .replace
+            .then(|| instance::running(&config.name, config.bpffs.as_deref()))
+            .flatten();
         let bound = |endpoint| Responder::bind_unless_taken_by(predecessor, endpoint);
         let responder = metrics.as_ref().map(bound).transpose()?.flatten();
         let mut agent = Agent::start(&config)?;

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::table::Table;
 use super::{DONE, Instance, say};
-use crate::agent;
 use crate::datapath::Counter;
+use crate::instance;
 use crate::observe;
 
 /// How often each decision was taken: flows paired, messages direct and by TCP, and why
@@ -26,7 +26,7 @@ pub struct Stats {
 
 impl Stats {
     pub fn run(self) -> Result<ExitCode> {
-        let stats = observe::stats(&agent::Instance::open(self.instance.pins()?)?)?;
+        let stats = observe::stats(&instance::Instance::open(self.instance.pins()?)?)?;
         if self.json {
             say(format_args!("{}\n", serde_json::to_string(&stats)?))?;
             return Ok(DONE);

@@ -12,8 +12,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{DONE, NOT_RUNNING, say};
-use crate::agent::neighbours::{Neighbour, neighbours};
-use crate::agent::{Instance, NoInstance, Pins, target};
+use crate::instance::neighbours::{Neighbour, neighbours};
+use crate::instance::{Instance, NoInstance, Pins};
 use crate::observe::{self, LeftToTcp, Summary};
 
 /// What runs here, and what it comes to: how much is direct, and what is left to TCP and why
@@ -26,7 +26,7 @@ use crate::observe::{self, LeftToTcp, Summary};
 pub struct Status {
     /// Only this instance
     #[arg(long)]
-    name: Option<crate::agent::Name>,
+    name: Option<crate::instance::Name>,
     /// Where the BPF file system is mounted [default: found in the mount table]
     #[arg(long, value_name = "DIR")]
     bpffs: Option<PathBuf>,
@@ -196,7 +196,7 @@ impl Status {
             ));
         }
         let there = fs::metadata(&status.cgroup).map(|about| about.ino()).ok();
-        let attached = target::attached_to(instance)?;
+        let attached = instance.cgroup()?;
         status.at_work = alive && attached != 0;
         match (attached, there) {
             (0, None) => status

@@ -12,7 +12,7 @@ use clap::Args;
 use super::flows::bytes;
 use super::terminal::{Key, Terminal};
 use super::{DONE, Instance};
-use crate::agent;
+use crate::instance;
 use crate::observe::{self, Flow, FlowSide};
 
 /// Open flows as they change: who talks to whom, how much of it goes directly, how fast, and why
@@ -34,7 +34,7 @@ pub struct Top {
 
 impl Top {
     pub fn run(self) -> Result<ExitCode> {
-        let instance = agent::Instance::open(self.instance.pins()?)?;
+        let instance = instance::Instance::open(self.instance.pins()?)?;
         let stop = Arc::new(AtomicBool::new(false));
         for signal in
             [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{DONE, Instance, flows::bytes, say};
-use crate::agent;
+use crate::instance;
 use crate::observe::{Change, Tracing};
 
 /// Follow flows as they happen: each change of a lane's way and why, and when an end closes
@@ -56,7 +56,7 @@ impl Trace {
             signal_hook::flag::register(signal, Arc::clone(&stop))
                 .context("cannot take signals")?;
         }
-        let mut tracing = Tracing::start(agent::Instance::open(self.instance.pins()?)?)?;
+        let mut tracing = Tracing::start(instance::Instance::open(self.instance.pins()?)?)?;
         let begun = Instant::now();
         let end = self.duration.map(|seconds| Duration::from_secs(seconds.into()));
         let mut first = None;

@@ -7,9 +7,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{Workload, Workloads};
-use crate::agent::Instance;
 use crate::datapath::{Counter, FlowEnd, Mode, Role};
 use crate::host::{Process, Processes};
+use crate::instance::Instance;
 
 /// A connection with at least one end enrolled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

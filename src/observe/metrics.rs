@@ -12,8 +12,8 @@ use anyhow::Result;
 use syscalls::Prog;
 
 use super::Summary;
-use crate::agent::{Instance, Pins};
 use crate::datapath::{Counter, Kind};
+use crate::instance::{Instance, Pins};
 
 /// How old what sockets say may be.
 const FRESH: Duration = Duration::from_secs(5);

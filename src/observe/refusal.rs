@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 use syscalls::{Map, TypedMap};
 
-use crate::agent::Instance;
 use crate::datapath::{Comm, Counter, Kind, Refusal};
+use crate::instance::Instance;
 
 /// A reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::Summary;
-use crate::agent::Instance;
 use crate::datapath::Counter;
+use crate::instance::Instance;
 
 /// How many entries each map holds that could hold on to something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

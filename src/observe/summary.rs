@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::agent::Instance;
 use crate::datapath::{Counter, FlowEnd, Kind, Mode, Role};
+use crate::instance::Instance;
 
 /// The sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

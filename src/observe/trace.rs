@@ -11,9 +11,9 @@ use syscalls::{Map, RingBuf, TypedMap, Update};
 
 use super::flow::address;
 use super::{Observer, Workload};
-use crate::agent::Instance;
 use crate::datapath::{Counter, Event, Mode, Role, Tracer};
 use crate::host::Process;
+use crate::instance::Instance;
 
 /// For how long a tracer says that it reads. One that was killed is forgotten after that.
 const PROMISE: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::{Policy, Rules};
-use crate::agent::Name;
+use crate::instance::Name;
 
 /// What a configuration file says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use syscalls::{Attachment, Map, Update};
 
 use super::behaviour::Instead;
-use crate::agent::load;
 use crate::host::Namespace;
+use crate::kernel::load;
 
 sockopt_impl!(
     /// `SO_MEMINFO` (include/uapi/linux/sock_diag.h); the first entry is `sk_rmem_alloc`.

@@ -23,7 +23,7 @@ use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, Update, bt
 use super::behaviour::{Instead, holds};
 use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
 use super::known_bug;
-use crate::agent::{kernel, load};
+use crate::kernel::{self, load};
 
 /// FIONREAD of a socket that was sent 100 bytes one way.
 fn counts(way: Way) -> Result<()> {

@@ -4,13 +4,13 @@
 pub mod behaviour;
 mod enrolled;
 mod facility;
-mod hz;
+mod kernel;
 pub mod known_bug;
 mod one_queue;
 mod requirement;
 
 pub use behaviour::Behaviour;
-pub use hz::hz;
+pub use kernel::Kernel;
 pub use requirement::{Requirement, rehearse, require, requirements};
 
 use crate::datapath::Passes;

@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use syscalls::cap::{Capabilities, Capability};
 use syscalls::{Errno, Map, MapKind, MapSpec};
 
-use crate::agent::{kernel, load};
 use crate::datapath::{Datapath, Settings};
 use crate::host::{bpffs, cgroup};
+use crate::kernel::{self, load};
 
 /// Something that shunt cannot do without.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ fn bpf_file_system() -> Result<String, String> {
 }
 
 fn rehearsed() -> Result<()> {
-    let settings = Settings { flows: 1, hz: super::hz()?, passes: super::passes() };
+    let settings = Settings { flows: 1, hz: kernel::hz()?, passes: super::passes() };
     rehearse(&Datapath::new(kernel::layout(&kernel::btf()?)?, settings))
 }
 

@@ -9,8 +9,8 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tcp_shunt::agent::kernel;
 use tcp_shunt::datapath::{Datapath, Passes, Settings};
+use tcp_shunt::kernel;
 
 /// Time to measure for.
 const BUDGET: Duration = Duration::from_secs(2);

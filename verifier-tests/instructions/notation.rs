@@ -7,7 +7,7 @@ use bpf_asm::insn::{
 };
 use bpf_asm::text::{Section, Style, Unit, assemble, disassemble};
 use syscalls::{LogLevel, Map, MapKind, MapSpec, Prog, ProgKind, ProgSpec};
-use tcp_shunt::agent::load;
+use tcp_shunt::kernel::load;
 
 use super::{case, kernel::running};
 use crate::variant::{self, Variant};

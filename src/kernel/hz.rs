@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_getres};
 /// (`KTIME_LOW_RES`, kernel/time/posix-timers.c).
 pub fn hz() -> Result<u32> {
     let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
-        .context("the kernel does not say how coarse its clock is")?;
+        .context("cannot find out how long a jiffy is")?;
     let nanoseconds = u32::try_from(jiffy.tv_nsec()).unwrap_or(0).max(1);
     Ok((1_000_000_000 + nanoseconds / 2) / nanoseconds)
 }
@@ -18,7 +18,7 @@ mod tests {
 
     use bpf_asm::{Builder, ProgramType, helper};
 
-    use crate::agent::load;
+    use crate::kernel::load;
 
     #[test]
     fn the_kernels_count_of_jiffies_advances_at_this_rate() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{Instance, Name, Pins, target};
+use super::{Instance, Name, Pins};
 
 /// Another instance, and its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ fn around(cgroup: &Path) -> Vec<u64> {
 /// The folder and the identity of an instance's cgroup.
 fn attached(pins: Pins) -> Result<(PathBuf, u64)> {
     let instance = Instance::open(pins)?;
-    Ok((instance.about()?.cgroup_path().to_owned(), target::attached_to(&instance)?))
+    Ok((instance.about()?.cgroup_path().to_owned(), instance.cgroup()?))
 }
 
 /// Whether a cgroup with this identity, the inode number of its folder, lies below another. Not by

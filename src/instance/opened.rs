@@ -9,6 +9,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 use bytemuck::{Pod, Zeroable};
+use syscalls::object::LinkTarget;
 use syscalls::{Iter, Link, Map, PerCpuMap, Prog, Update};
 
 use super::{Generation, Pins};
@@ -78,6 +79,12 @@ impl Instance {
     /// Tells whoever opens the pins something else.
     pub fn set_about(&self, about: About) -> Result<()> {
         replace(&self.about, about)
+    }
+
+    /// The identity of the cgroup that it is attached to, 0 if that is gone: the inode number of its
+    /// folder.
+    pub fn cgroup(&self) -> Result<u64> {
+        self.generation.link("link_establish")?.map_or(Ok(0), |link| cgroup_of(&link))
     }
 
     /// One of its maps.
@@ -168,8 +175,16 @@ impl Instance {
     }
 }
 
+/// The identity of the cgroup that a link is attached to, 0 if that is gone.
+pub fn cgroup_of(link: &Link) -> Result<u64> {
+    Ok(match link.info()?.target {
+        LinkTarget::Cgroup { id, .. } => id,
+        _ => 0,
+    })
+}
+
 /// What an iterator that shows sockets writes, in one reading of it.
-pub(super) fn shown_by(link: &Link) -> Result<Vec<FlowEnd>> {
+pub fn shown_by(link: &Link) -> Result<Vec<FlowEnd>> {
     let mut shown = Vec::new();
     Iter::of_link(link)?.read_to_end(&mut shown)?;
     Ok(shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect())

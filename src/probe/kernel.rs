@@ -3,13 +3,12 @@
 
 use std::fmt;
 
-use anyhow::{Context, Result, bail};
-use bpf_asm::KernelField;
-use syscalls::Btf;
+use anyhow::{Result, bail};
 
+use super::behaviour::{Answer, Behaviour, Need};
+use super::passes_where;
 use crate::datapath::{Layout, Passes};
-use crate::probe;
-use crate::probe::behaviour::{Answer, Behaviour, Need};
+use crate::kernel;
 
 /// Everything about the kernel that programs, guards and defaults are chosen by.
 #[derive(Debug)]
@@ -29,21 +28,16 @@ impl Kernel {
     /// # Errors
     /// Names the required behaviours that the kernel lacks, or that cannot be tried out.
     pub fn of_this_machine() -> Result<Kernel> {
-        let btf = btf()?;
         let deciding = Behaviour::all().filter(|behaviour| behaviour.need() != Need::Informs);
         let behaviours: Vec<_> =
             deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
         require(&behaviours)?;
-        Ok(Kernel {
-            layout: layout(&btf)?,
-            hz: probe::hz().context("cannot find out how long a jiffy is")?,
-            behaviours,
-        })
+        Ok(Kernel { layout: kernel::layout(&kernel::btf()?)?, hz: kernel::hz()?, behaviours })
     }
 
     /// How the program that enrols gets at candidates here.
     pub fn passes(&self) -> Passes {
-        probe::passes_where(|behaviour| self.does(behaviour))
+        passes_where(|behaviour| self.does(behaviour))
     }
 
     /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and
@@ -79,47 +73,6 @@ impl fmt::Display for Kernel {
             .map(|(behaviour, answer)| format!("{} {answer}", behaviour.name()));
         f.write_str(&words.collect::<Vec<_>>().join(", "))
     }
-}
-
-/// The kernel's own BTF.
-pub fn btf() -> Result<Btf> {
-    Btf::vmlinux().context(
-        "shunt asks the kernel where its structures keep what the programs read, and this kernel does not say: use one that is \
-         built with CONFIG_DEBUG_INFO_BTF (every distribution's since about 2021)",
-    )
-}
-
-/// The members of this kernel's structures that the programs read.
-pub fn layout(btf: &Btf) -> Result<Layout> {
-    Layout::read(
-        |structure, path| member(btf, structure, path),
-        |structure| Ok(btf.size_of(structure)?),
-        |name| Ok(btf.function(name)?),
-        |name| btf.enumerator(name).ok(),
-    )
-}
-
-/// A member as the programs load it. Bit-fields are given by the byte that holds their first bit.
-fn member(btf: &Btf, structure: &str, path: &str) -> Result<KernelField> {
-    let member = btf.member(structure, path)?;
-    let (size, bitfield) = match member.bitfield_width {
-        Some(width) => {
-            let shift = (member.bit_offset % 8) as u8;
-            if shift + width > 8 {
-                bail!("the bit-field {structure}.{path} crosses a byte");
-            }
-            (1, Some((shift, width)))
-        }
-        // What is larger than a register is only ever read by address.
-        None => (member.size.min(8) as u8, None),
-    };
-    Ok(KernelField {
-        structure: member.structure,
-        offset: member.offset,
-        size,
-        signed: false,
-        bitfield,
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use bpf_asm::MapDef;
 use syscalls::{Link, Map, Prog};
 
-use super::load::Maps;
+use crate::kernel::load::Maps;
 
 /// The map that says who runs a generation. It is pinned last, before anything is attached.
 const ABOUT: &str = "about";
