@@ -1,6 +1,7 @@
 //! shunt takes the TCP/IP stack out of the path of connections whose two ends are on one node.
 //!
 //! These are the parts behind the `shunt` binary; ARCHITECTURE.md says how they fit together.
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod agent;
 pub mod bed;

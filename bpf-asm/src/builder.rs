@@ -48,7 +48,7 @@ const JUMP_LONG: Insn = Insn::JumpLong(JumpLong { offset: 0 });
 /// [`Builder::finish`] tells all of it.
 #[derive(Clone)]
 pub struct Builder {
-    core: Rc<RefCell<Core>>,
+    pub(crate) core: Rc<RefCell<Core>>,
 }
 
 /// Everything written so far.
@@ -387,11 +387,17 @@ impl Builder {
     ///
     /// What makes no difference to what it computes is left out: results that nobody reads, jumps
     /// to jumps, branches whose condition is known. Instructions that stay keep their Rust line.
+    ///
+    /// # Errors
+    /// All of them, each with the Rust line that made it.
     pub fn finish(self, kind: ProgramType) -> Result<Program, BuildErrors> {
         self.end(kind, true)
     }
 
     /// The same with every instruction as it was written.
+    ///
+    /// # Errors
+    /// As [`Builder::finish`].
     pub fn finish_as_written(self, kind: ProgramType) -> Result<Program, BuildErrors> {
         self.end(kind, false)
     }

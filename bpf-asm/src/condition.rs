@@ -6,10 +6,10 @@ use crate::value::{Operand, Value};
 /// A question about values, asked at the branch that it is given to. `and` and `or` stop at the
 /// first answer.
 #[must_use = "a condition asks nothing until a branch takes it"]
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Condition(pub(crate) Question);
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) enum Question {
     Compare { width: Width, compare: Compare, left: Value, right: Operand },
     Both(Box<(Question, Question)>),

@@ -32,7 +32,7 @@ pub use xdp::xdp_md;
 macro_rules! opaque {
     ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {$(
         $(#[doc = $doc])*
-        #[allow(non_camel_case_types)]
+        #[allow(non_camel_case_types, reason = "the names are C's own")]
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
     )*};

@@ -18,10 +18,10 @@ use crate::value::{Operand, Ptr, Reg, Value};
 pub const NULL: i32 = 0;
 
 /// What a call passes: a number, a value, or the address of memory or of a map.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Arg(pub(crate) ArgSource);
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) enum ArgSource {
     Imm(i64),
     Value(Value),

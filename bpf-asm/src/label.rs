@@ -6,6 +6,7 @@ use crate::error::Location;
 pub(crate) type LabelId = usize;
 
 /// A place in a function, jumped to before or after it is placed; made by [`Builder::label`].
+#[derive(Debug)]
 pub struct Label {
     pub(crate) builder: Builder,
     pub(crate) id: LabelId,

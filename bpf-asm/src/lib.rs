@@ -91,13 +91,15 @@
 //! A program is assembled where it is loaded, so an `if` of Rust decides what is in it. What that
 //! leaves behind is optimised away: arithmetic and branches on numbers that are known, results that
 //! nobody reads, moves, jumps to jumps. [`Builder::finish_as_written`] leaves everything in.
-#![deny(missing_docs)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 #[cfg(feature = "btf")]
 pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
+mod debug;
 mod effect;
 #[cfg(feature = "elf")]
 pub mod elf;

@@ -284,12 +284,14 @@ impl<K, V> MapRef<K, V> {
     }
 
     /// The same map with these `BPF_F_*` flags.
+    #[must_use]
     pub const fn flags(mut self, flags: u32) -> Self {
         self.def.flags = flags;
         self
     }
 
     /// The same map on a NUMA node.
+    #[must_use]
     pub const fn numa_node(mut self, node: u32) -> Self {
         const NUMA_NODE: u32 = 1 << 2;
         self.def.numa_node = Some(node);
@@ -298,12 +300,14 @@ impl<K, V> MapRef<K, V> {
     }
 
     /// The same map with this `map_extra`.
+    #[must_use]
     pub const fn extra(mut self, extra: u64) -> Self {
         self.def.extra = extra;
         self
     }
 
     /// The same map of maps that are like this one.
+    #[must_use]
     pub const fn inner(mut self, inner: &'static MapDef) -> Self {
         self.def.inner = Some(inner);
         self

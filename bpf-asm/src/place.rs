@@ -20,7 +20,7 @@ pub struct Place<T> {
 }
 
 /// What a place is counted from.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) enum Base {
     Value(Value),
     Frame(Rc<SlotClaim>),
@@ -50,6 +50,7 @@ impl Base {
 }
 
 /// Bytes of the stack frame, taken until the last clone is dropped.
+#[derive(Debug)]
 pub(crate) struct SlotClaim {
     pub(crate) builder: Builder,
     pub(crate) function: usize,

@@ -252,7 +252,7 @@ macro_rules! record {
             $( $(#[$field_meta])* $field_vis $field: $ty, )*
         }
 
-        #[allow(non_upper_case_globals, dead_code)]
+        #[allow(non_upper_case_globals, dead_code, reason = "the names are those of the fields")]
         impl $name {
             $(
                 $(#[$field_meta])*

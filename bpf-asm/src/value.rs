@@ -14,7 +14,7 @@ pub(crate) type ValueId = usize;
 
 /// A claim on a register. Clones are the same claim; the register is free again when the last is
 /// dropped.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Value {
     pub(crate) builder: Builder,
     pub(crate) id: ValueId,
@@ -36,6 +36,7 @@ pub trait Held {
 /// lower 32, and clear the upper. A right side is a number, a [`Reg`] or a [`Ptr`]; a number that
 /// does not fit the instruction goes through a register of its own where the width is 64 bits, and
 /// is an error where it is 32.
+#[derive(Debug)]
 pub struct Reg(pub(crate) Value);
 
 /// A pointer to an `R` in a register.
@@ -64,7 +65,7 @@ impl<R> Held for Ptr<R> {
 }
 
 /// The right side of an operation: a number or a value.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Operand {
     #[doc(hidden)]
     Imm(i64),

@@ -13,6 +13,7 @@ mod signal;
 mod target;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,12 @@ pub struct Agent {
     /// Generations that an agent of another version left, which pair no flow any more.
     older: Vec<Drain>,
     _lock: Lock,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("instance", &self.instance).finish_non_exhaustive()
+    }
 }
 
 impl Agent {

@@ -21,6 +21,7 @@ const ATTACHED: [(&str, ProgramName, AttachType); 2] = [
 ];
 
 /// A cgroup of version 2.
+#[derive(Debug)]
 pub struct Target {
     path: PathBuf,
     dir: File,

@@ -24,6 +24,7 @@ impl Default for Latency {
 }
 
 impl Latency {
+    /// Counts a request that took so long.
     pub fn record(&mut self, time: Duration) {
         self.times.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(LONGEST));
     }

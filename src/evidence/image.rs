@@ -101,6 +101,7 @@ pub enum Import {
 }
 
 /// What was read of an ELF file.
+#[expect(missing_debug_implementations, reason = "files that are read at have none")]
 pub struct Image<'a> {
     content: &'a dyn ReadAt,
     /// The instruction set.

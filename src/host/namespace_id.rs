@@ -33,6 +33,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 4096;
 
 /// The ids that the namespace of this process has for others.
+#[derive(Debug)]
 pub struct NamespaceIds {
     socket: Socket,
     own: u64,

@@ -16,6 +16,7 @@ use super::{Generation, Pins};
 use crate::datapath::{ABI, About, Control, Counter, FlowEnd, Isns, ProgramName, RECORD_AT};
 
 /// The maps and programs of one generation of an instance, open.
+#[derive(Debug)]
 pub struct Instance {
     pins: Pins,
     generation: Generation,

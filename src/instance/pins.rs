@@ -51,6 +51,7 @@ pub struct Pins {
 pub struct NoInstance(Name);
 
 /// The right to change an instance; held by a running agent for as long as it lives.
+#[derive(Debug)]
 pub struct Lock(Flock<File>);
 
 impl Pins {

@@ -87,6 +87,7 @@ struct Looked {
 }
 
 /// Collects the metrics of one instance.
+#[derive(Debug)]
 pub struct Collector {
     instance: Instance,
     programs: Vec<(&'static str, Prog)>,

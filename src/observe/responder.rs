@@ -65,12 +65,14 @@ impl fmt::Display for Endpoint {
     }
 }
 
+#[derive(Debug)]
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// A bound endpoint. Dropping it takes its path in the file system away.
+#[derive(Debug)]
 pub struct Responder {
     listener: Listener,
     endpoint: Endpoint,

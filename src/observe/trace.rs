@@ -49,6 +49,7 @@ pub struct Change {
 type Identity = (Option<Process>, Option<Workload>);
 
 /// Follows the lanes of an instance. The kernel programs tell nobody any more once this is dropped.
+#[derive(Debug)]
 pub struct Tracing {
     instance: Instance,
     tracer: TypedMap<u32, Tracer>,

@@ -262,7 +262,7 @@ pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; count];
     let mut filled = 0;
     while filled < count {
-        ensure_readable(socket, || format!("{} of {count} bytes can be read", filled))?;
+        ensure_readable(socket, || format!("{filled} of {count} bytes can be read"))?;
         match socket.read(&mut bytes[filled..]) {
             Ok(0) => {
                 return Err(Instead(format!("the end came after {filled} of {count} bytes")).into());

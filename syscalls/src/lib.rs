@@ -18,7 +18,9 @@
 //!
 //! Layouts are those of `include/uapi/linux/bpf.h` and `include/uapi/linux/btf.h`, checked at
 //! compile time. The target is 64-bit Linux.
-#![deny(missing_docs)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
+#![expect(unsafe_code, reason = "system calls, and memory that the kernel shares")]
 
 mod insn;
 mod memlock;

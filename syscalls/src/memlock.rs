@@ -23,14 +23,14 @@ fn lift() -> bool {
 fn limit() -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure is valid for the length of the call, which keeps no pointer.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     (answer == 0).then_some(limit)
 }
 
 fn set(soft: libc::rlim_t, hard: libc::rlim_t) -> bool {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the structure is valid for the length of the call, which keeps no pointer.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) == 0 }
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) == 0 }
 }
 
 #[cfg(test)]

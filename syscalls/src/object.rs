@@ -406,6 +406,7 @@ pub(crate) fn xlated(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<u8>> {
 }
 
 /// The ids of all objects of a kind, in rising order, as they are when each is asked for.
+#[derive(Debug)]
 pub struct Ids {
     command: Command<uapi::Id>,
     last: u32,

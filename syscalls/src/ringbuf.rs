@@ -74,7 +74,7 @@ impl RingBuf {
         let mut poll =
             libc::pollfd { fd: self.map.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid structure.
-        match unsafe { libc::poll(&mut poll, 1, milliseconds) } {
+        match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
             -1 => match Errno::last() {
                 errno if errno.raw() == libc::EINTR => Ok(false),
                 errno => Err(self.failed("poll", errno)),

@@ -20,6 +20,12 @@ pub(crate) struct Command<A> {
     attr: PhantomData<fn(A)>,
 }
 
+impl<A> std::fmt::Debug for Command<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 impl<A: Pod> Command<A> {
     const fn new(number: c_int, name: &'static str) -> Self {
         Self { number, name, attr: PhantomData }

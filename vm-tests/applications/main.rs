@@ -4,6 +4,7 @@
 //! Each test runs its job on two stages (`stage`), one of them with the agent as it starts by
 //! default; compares what came out; and says how much of it has to have gone direct (`toll`).
 //! `install` installs the programs.
+#![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 #[allow(dead_code, reason = "`connections` needs the rest")]
 #[path = "../connections/harness/mod.rs"]

@@ -4,6 +4,7 @@
 //! Each test is a script that makes socket calls and notes what it sees of them. It runs twice
 //! (`compare`): on connections that shunt has nothing to do with, and on flows that are direct in
 //! both lanes when it begins. `docs/differences.md` shows the outcome to people (`document`).
+#![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 mod compare;
 mod differences;

@@ -8,6 +8,7 @@
 //!
 //! `SHUNT_TEST_SHARE=0.1` makes the long-running counts a tenth of what they are, for emulated
 //! guests that would take hours.
+#![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 mod harness;
 

@@ -4,6 +4,7 @@
 //! The set-up is the one of the talk *Accelerate Service Mesh Network with eBPF*: `mesh` makes the
 //! pods, `rules` and `sidecar` what a mesh puts between them, `load` asks, `meter` counts, `report`
 //! tells. docs/mesh.md says what came out. `vm-tests/applications/install` installs the programs.
+#![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 #[allow(dead_code, reason = "`connections` needs the rest")]
 #[path = "../connections/harness/mod.rs"]

@@ -2,6 +2,7 @@
 //! scrapes, and a terminal shows `shunt top`.
 //!
 //! Needs prometheus and tmux, and says so where they are missing.
+#![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 #[path = "../connections/harness/mod.rs"]
 #[allow(dead_code, reason = "the tests of connections need the rest")]

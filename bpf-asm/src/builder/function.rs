@@ -9,6 +9,7 @@ use crate::insn::{Call as CallInsn, Insn, Register, Wide, WideSource};
 use crate::value::{Reg, Value};
 
 /// A function that a program can call, with `N` arguments; made by [`Builder::function`].
+#[derive(Debug)]
 pub struct Function<const N: usize> {
     builder: Builder,
     index: usize,

@@ -91,7 +91,7 @@ crate::record! {
     }
 }
 
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "it is named like a field")]
 impl bpf_sock_ops {
     /// The program's answer to the event, in the place of [`bpf_sock_ops::args`].
     pub const reply: Field<bpf_sock_ops, u32> = bpf_sock_ops::args.index::<0>();

@@ -11,17 +11,27 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 /// A tar file that is being written.
+#[expect(missing_debug_implementations, reason = "tar::Builder has none")]
 pub struct Archive<W: Write>(Builder<W>);
 
 impl<W: Write> Archive<W> {
+    /// An empty one.
     pub fn new(to: W) -> Archive<W> {
         Archive(Builder::new(to))
     }
 
+    /// Adds a folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn folder(&mut self, path: &str) -> Result<()> {
         self.append(&format!("{path}/"), EntryType::Directory, 0o755, &[])
     }
 
+    /// Adds a file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
     pub fn file(&mut self, path: &str, executable: bool, content: &[u8]) -> Result<()> {
         self.append(path, EntryType::Regular, if executable { 0o755 } else { 0o644 }, content)
     }
@@ -39,6 +49,10 @@ impl<W: Write> Archive<W> {
             .with_context(|| format!("cannot pack {path}"))
     }
 
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When the end cannot be written.
     pub fn finish(self) -> Result<W> {
         self.0.into_inner().context("cannot finish an archive")
     }

@@ -12,7 +12,9 @@ use crate::workspace;
 /// A part of the binary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Component {
+    /// As its registry has it.
     pub name: String,
+    /// The one in the lock file.
     pub version: String,
     /// An SPDX expression.
     pub licence: String,

@@ -110,8 +110,8 @@ fn a_pass_that_comes_while_a_socket_becomes_a_candidate_does_not_refuse_it() {
                     let refused =
                         w.candidate(client).is_some_and(|candidate| candidate.refused != 0);
                     assert!(!refused, "after {seen} calls");
-                    tried +=
-                        w.candidate(client).is_some_and(|candidate| candidate.wait != 0) as u32;
+                    let waits = w.candidate(client).is_some_and(|candidate| candidate.wait != 0);
+                    tried += u32::from(waits);
                 }
             },
         );

@@ -19,6 +19,7 @@ mod coverage;
 mod host;
 mod interpreter;
 mod kernel;
+#[expect(unsafe_code, reason = "the interpreter reads and writes by address")]
 mod memory;
 mod model;
 mod stream;
@@ -333,7 +334,7 @@ impl World {
             (|l| l.lock_owned, 0),
             (|l| l.wait_queue, 0),
             (|l| l.low_water, 1),
-            (|l| l.peek_offset, -1_i32 as u32 as u64),
+            (|l| l.peek_offset, (-1_i32).cast_unsigned().into()),
             (|l| l.timestamping, 0),
             (|l| l.max_pacing_rate, u64::MAX),
             (|l| l.repair, 0),

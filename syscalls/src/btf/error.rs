@@ -3,7 +3,7 @@
 /// BTF that does not hold together, or that does not have what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[allow(missing_docs)] // the messages say it
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum BtfError {
     #[error("BTF of {len} bytes: it has a header of 24 and at most 1 GiB")]
     Length { len: usize },
@@ -46,7 +46,7 @@ pub enum BtfError {
 /// Why a path does not lead to a member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[allow(missing_docs)] // the messages say it
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum PathProblem {
     #[error("`{step}` is not `name` or `name[index]`")]
     Syntax { step: String },

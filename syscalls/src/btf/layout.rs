@@ -105,7 +105,7 @@ impl Type {
 /// `BTF_KIND_*`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs)] // the names are C's own
+#[expect(missing_docs, reason = "the names are C's own")]
 pub enum Kind {
     Int,
     Ptr,
