@@ -1,5 +1,5 @@
 //! The kinds of types (`BTF_KIND_*`, UAPI `linux/btf.h`), whole, whatever of it is used.
-#![cfg_attr(not(feature = "elf"), allow(dead_code))]
+#![cfg_attr(not(feature = "elf"), allow(dead_code, reason = "only objects need the rest"))]
 
 pub(super) const INT: u32 = 1;
 pub(super) const PTR: u32 = 2;
