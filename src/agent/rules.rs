@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytemuck::Pod;
 use syscalls::{TypedMap, Update};
 
 use crate::datapath::{Comm, Control, Ports, Prefix, rules};
+use crate::host::pods::{self, Pods};
 use crate::host::{self, cgroup};
 use crate::instance::Instance;
+use crate::observe;
 use crate::policy::tables::Tables;
 
 /// The maps that hold rules, and the tables that are in them.
@@ -24,6 +27,10 @@ pub struct Rules {
     tables: Tables,
     /// Identities of the cgroups that there are rules for.
     identities: BTreeMap<u64, u64>,
+    /// What the kubelet's folders said at the last look, what was found then, and when it was.
+    names: pods::Names,
+    pods: Pods,
+    looked: Option<Instant>,
     /// Folders of rules that matched nothing, each said once until rules are read again.
     unmatched: BTreeSet<PathBuf>,
 }
@@ -39,6 +46,9 @@ impl Rules {
             listeners: TypedMap::new(instance.map("listeners")?)?,
             tables: tables.clone(),
             identities: BTreeMap::new(),
+            names: pods::Names::new(),
+            pods: Pods::default(),
+            looked: None,
             unmatched: BTreeSet::new(),
         };
         rules.replace(instance, tables)?;
@@ -53,43 +63,66 @@ impl Rules {
         fill(&self.processes, &tables.processes)?;
         self.tables = tables;
         self.unmatched.clear();
+        self.looked = None;
         self.find_cgroups()?;
         instance.set_control(Control { rules: self.tables.kinds, ..instance.control()? })
     }
 
-    /// Follows cgroups that have been made or made again since the last time.
+    /// Follows cgroups and pods that have been made or made again since the last time.
     pub fn find_cgroups(&mut self) -> Result<()> {
         if self.tables.kinds & rules::CGROUPS == 0 && self.identities.is_empty() {
             return Ok(());
         }
         let root = cgroup::root()?;
+        self.find_pods(&root);
         let mut identities = BTreeMap::new();
-        for (cgroup, _) in &self.tables.cgroups {
-            let folder = cgroup.folder(&root);
+        for (folder, said) in self.tables.folders(&root, &self.pods) {
             // One that is not there has no sockets.
-            let Ok(there) = std::fs::metadata(&folder) else {
-                if self.unmatched.insert(folder.clone()) {
-                    tracing::warn!(
-                        "a rule by cgroup matches nothing until there is {}: its path is that of the node, as in \
-                         /proc/PID/cgroup there",
-                        folder.display()
-                    );
-                }
-                continue;
-            };
-            // The nearest says everything.
-            let above = self
-                .tables
-                .cgroups
-                .iter()
-                .filter(|(other, _)| folder.starts_with(other.folder(&root)));
-            identities.insert(there.ino(), above.fold(0, |all, (_, said)| all | said));
+            if let Ok(there) = std::fs::metadata(&folder) {
+                identities.insert(there.ino(), said);
+            } else if self.tables.cgroups.iter().any(|(rule, _)| rule.folder(&root) == folder)
+                && self.unmatched.insert(folder.clone())
+            {
+                tracing::warn!(
+                    "a rule by cgroup matches nothing until there is {}: its path is that of the node, as in \
+                     /proc/PID/cgroup there",
+                    folder.display()
+                );
+            }
         }
         if identities != self.identities {
             fill(&self.cgroups, &identities)?;
             self.identities = identities;
         }
         Ok(())
+    }
+
+    /// Looks for the cgroups of pods when there are other pods, and now and then.
+    fn find_pods(&mut self, root: &Path) {
+        const NOW_AND_THEN: Duration = Duration::from_secs(5);
+        if self.tables.pods.is_empty() {
+            return;
+        }
+        let names = pods::names().unwrap_or_else(|error| {
+            if self.unmatched.insert(pods::LOGS.into()) {
+                tracing::warn!(
+                    "rules by pod exclude all pods until {} can be read: {error}",
+                    pods::LOGS
+                );
+            }
+            pods::Names::new()
+        });
+        if names != self.names || self.looked.is_none_or(|at| at.elapsed() >= NOW_AND_THEN) {
+            self.pods = pods::find(root, names.clone());
+            self.names = names;
+            self.looked = Some(Instant::now());
+        }
+        if self.pods.above.is_empty() && self.unmatched.insert(root.join("kubepods")) {
+            tracing::warn!(
+                "rules by pod match nothing: no cgroup below {} is called kubepods",
+                root.display()
+            );
+        }
     }
 
     /// Notes the processes of listeners that nobody has noted: those that are older than the

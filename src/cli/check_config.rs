@@ -1,5 +1,6 @@
 //! `shunt check-config`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +9,10 @@ use clap::Args;
 
 use super::{DONE, say};
 use crate::host::cgroup;
+use crate::host::pods;
+use crate::policy::Policy;
 use crate::policy::file::File;
+use crate::policy::rule::Pod;
 
 /// Say what a configuration file means, or what is wrong with it and where
 ///
@@ -38,8 +42,14 @@ impl CheckConfig {
                 .collect(),
             Err(_) => Vec::new(),
         };
+        let pods = matched(&policy);
         if self.json {
-            let all = serde_json::json!({ "settings": settings, "policy": policy, "unmatched_cgroups": unmatched });
+            let all = serde_json::json!({
+                "settings": settings,
+                "policy": policy,
+                "unmatched_cgroups": unmatched,
+                "pods": pods,
+            });
             say(format_args!("{all}\n"))?;
             return Ok(DONE);
         }
@@ -60,6 +70,28 @@ impl CheckConfig {
                 folder.display()
             ))?;
         }
+        if !pods.is_empty() {
+            say(format_args!("pods that run here now:\n"))?;
+        }
+        for (rule, pods) in pods {
+            let pods = if pods.is_empty() { "none".to_owned() } else { pods.join(", ") };
+            say(format_args!("  {rule}: {pods}\n"))?;
+        }
         Ok(DONE)
     }
+}
+
+/// The pods of this node that each rule by pod holds for.
+fn matched(policy: &Policy) -> BTreeMap<String, Vec<String>> {
+    let mut rules = policy.pods().peekable();
+    if rules.peek().is_none() {
+        return BTreeMap::new();
+    }
+    let names = pods::names().unwrap_or_default();
+    let pods = cgroup::root().map(|root| pods::find(&root, names)).unwrap_or_default();
+    let holds = |rule: &Pod| {
+        let held = pods.known.iter().filter(|pod| rule.matches(&pod.namespace, &pod.name));
+        held.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect()
+    };
+    rules.map(|(text, rule)| (text, holds(&rule))).collect()
 }

@@ -11,6 +11,7 @@ mod namespace;
 mod namespace_id;
 mod namespaces;
 pub(crate) mod netlink;
+pub mod pods;
 mod process;
 mod sysctl;
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::container_name::{self, ContainerName};
 use crate::host::cgroup;
+use crate::host::pods;
 
 /// What runs in a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +37,7 @@ impl Workload {
         let folders = || cgroup.split('/').filter(|folder| !folder.is_empty());
         Workload {
             cgroup: cgroup.to_owned(),
-            pod: folders().find_map(pod),
+            pod: folders().find_map(pods::uid),
             // The innermost: a container may run containers.
             container: folders().rev().find_map(container),
             name: None,
@@ -60,20 +61,6 @@ impl Workload {
         let ids = [Some(&self.cgroup), self.pod.as_ref(), self.container.as_ref()];
         named || ids.into_iter().flatten().any(|id| id.contains(text))
     }
-}
-
-/// `pod<uid>` or `kubepods[-class]-pod<uid>.slice`, in which dashes are underscores.
-fn pod(folder: &str) -> Option<String> {
-    let uid = match folder.strip_suffix(".slice") {
-        Some(slice) => slice
-            .strip_prefix("kubepods")?
-            .rsplit_once("-pod")
-            .map(|(_, uid)| uid.replace('_', "-"))?,
-        None => folder.strip_prefix("pod")?.to_owned(),
-    };
-    // A static pod's uid is the hash of its manifest.
-    let is_uid = uid.len() >= 32 && uid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    is_uid.then_some(uid)
 }
 
 /// 64 hexadecimal digits, alone or as `<runtime>-<id>.scope`.
@@ -197,6 +184,13 @@ mod tests {
                     "0".repeat(64)
                 ),
                 None,
+                Some(c),
+            ),
+            (
+                format!(
+                    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{pod_}.slice/cri-containerd-{c}.scope"
+                ),
+                Some(POD),
                 Some(c),
             ),
             // Without Kubernetes.

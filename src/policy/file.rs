@@ -153,7 +153,7 @@ mod tests {
         let Settings { name, bpffs, cgroup, max_flows, refresh } = file.settings;
         assert!(name.is_some() && bpffs.is_some() && cgroup.is_some());
         assert!(max_flows.is_some() && refresh.is_some());
-        for Rules { ports, addresses, processes, cgroups } in
+        for Rules { ports, addresses, processes, cgroups, namespaces, pods } in
             [file.policy.include, file.policy.exclude]
         {
             assert!(
@@ -161,6 +161,8 @@ mod tests {
                     && !addresses.is_empty()
                     && !processes.is_empty()
                     && !cgroups.is_empty()
+                    && !namespaces.is_empty()
+                    && !pods.is_empty()
             );
         }
     }
@@ -178,6 +180,8 @@ mod tests {
             ("[include]\naddresses = [10]", &["line 2", "10.0.0.0/8"]),
             ("[include]\nprocesses = [\"much-too-long-a-name\"]", &["line 2", "15 bytes"]),
             ("[include]\ncgroups = [\"pods\"]", &["line 2", "begin with"]),
+            ("[include]\nnamespaces = [\"Shop\"]", &["line 2", "Shop", "kube-*"]),
+            ("[include]\npods = [\"cart\"]", &["line 2", "NAMESPACE/NAME"]),
             ("[include]\nuser = [\"root\"]", &["line 2", "user", "processes"]),
             ("\nname = \"a/b\"", &["line 2", "a/b", "letters"]),
             ("[exclude", &["line 1"]),

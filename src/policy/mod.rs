@@ -4,7 +4,7 @@
 //! | file | |
 //! |---|---|
 //! | [`file`] | the configuration file: everything that `shunt run` takes, and rules |
-//! | [`rule`] | one rule: ports, addresses, a process, a cgroup |
+//! | [`rule`] | one rule: ports, addresses, a process, a cgroup, pods |
 //! | [`tables`] | rules as the maps of the datapath hold them |
 //!
 //! A rule speaks of a connection and holds for it if it holds for *either* end. A connection that
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::datapath::RULES;
-use rule::{Addresses, Cgroup, Ports, Process};
+use rule::{Addresses, Cgroup, Namespace, Pod, Ports, Process};
 
 /// Rules of one direction, by what they look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -33,11 +33,24 @@ pub struct Rules {
     pub processes: Vec<Process>,
     /// By the cgroup of a socket, or one above it.
     pub cgroups: Vec<Cgroup>,
+    /// By the namespace of the pod that a socket is of.
+    pub namespaces: Vec<Namespace>,
+    /// By the pod that a socket is of.
+    pub pods: Vec<Pod>,
 }
 
 impl Rules {
     fn is_empty(&self) -> bool {
         *self == Rules::default()
+    }
+
+    /// The rules by pod, each as it is written and as the pods that it means.
+    pub fn pods(&self) -> impl Iterator<Item = (String, Pod)> {
+        let namespaces = self
+            .namespaces
+            .iter()
+            .map(|namespace| (format!("namespaces {namespace}"), Pod::any_of(namespace)));
+        namespaces.chain(self.pods.iter().map(|pod| (format!("pods {pod}"), pod.clone())))
     }
 
     fn each(&self, section: &str) -> Vec<String> {
@@ -49,6 +62,8 @@ impl Rules {
             of(section, "addresses", &self.addresses),
             of(section, "processes", &self.processes),
             of(section, "cgroups", &self.cgroups),
+            of(section, "namespaces", &self.namespaces),
+            of(section, "pods", &self.pods),
         ]
         .concat()
     }
@@ -63,6 +78,8 @@ impl Rules {
             list("with an end at", &self.addresses),
             list("of a process called", &self.processes),
             list("of a socket in cgroup", &self.cgroups),
+            list("of a pod in namespace", &self.namespaces),
+            list("of pod", &self.pods),
         ]
         .into_iter()
         .flatten()
@@ -93,6 +110,15 @@ impl Policy {
     fn each(&self) -> BTreeSet<String> {
         let sections = [("include", &self.include), ("exclude", &self.exclude)];
         sections.into_iter().flat_map(|(section, rules)| rules.each(section)).collect()
+    }
+
+    /// The rules by pod, each as it is written and as the pods that it means.
+    pub fn pods(&self) -> impl Iterator<Item = (String, Pod)> {
+        let of = |section: &'static str, rules: &Rules| {
+            let all: Vec<_> = rules.pods().collect();
+            all.into_iter().map(move |(rule, pod)| (format!("{section} {rule}"), pod))
+        };
+        of("include", &self.include).chain(of("exclude", &self.exclude))
     }
 
     /// The cgroups that there are rules for.
@@ -162,10 +188,14 @@ mod tests {
         let before = of("ports = [80, 81]", "processes = [\"a\"]");
         let after = of(
             "ports = [81]\ncgroups = [\"/pods\"]",
-            "processes = [\"a\"]\naddresses = [\"10.0.0.0/8\"]",
+            "processes = [\"a\"]\naddresses = [\"10.0.0.0/8\"]\nnamespaces = [\"kube-*\"]",
         );
-        let expected =
-            ["- include ports 80", "+ exclude addresses 10.0.0.0/8", "+ include cgroups /pods"];
+        let expected = [
+            "- include ports 80",
+            "+ exclude addresses 10.0.0.0/8",
+            "+ exclude namespaces kube-*",
+            "+ include cgroups /pods",
+        ];
         assert_eq!(before.changes(&after), expected);
         assert!(after.changes(&after).is_empty());
     }
@@ -175,10 +205,14 @@ mod tests {
         let rules = |text: &str| toml::from_str::<Rules>(text).expect("rules");
         let policy = Policy {
             include: rules("ports = [80, \"8000-8100\"]\ncgroups = [\"/pods\"]"),
-            exclude: rules("addresses = [\"10.0.0.0/8\"]\nprocesses = [\"redis-server\"]"),
+            exclude: rules(
+                "addresses = [\"10.0.0.0/8\"]\nprocesses = [\"redis-server\"]\n\
+                 namespaces = [\"kube-*\"]\npods = [\"shop/cart-*\", \"shop/db-0\"]",
+            ),
         };
         let expected = "accelerated: connections with both ends in the cgroup\n  to port 80, 8000-8100\n  or of a socket in cgroup \
-                        /pods\nbut never\n  with an end at 10.0.0.0/8\n  or of a process called redis-server\n";
+                        /pods\nbut never\n  with an end at 10.0.0.0/8\n  or of a process called redis-server\n  \
+                        or of a pod in namespace kube-*\n  or of pod shop/cart-*, shop/db-0\n";
         assert_eq!(policy.to_string(), expected);
         let everything = "accelerated: every connection with both ends in the cgroup\n";
         assert_eq!(Policy::default().to_string(), everything);

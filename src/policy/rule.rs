@@ -1,5 +1,5 @@
 //! One rule as it is written: a port or a range of ports, an address or a range of addresses, the
-//! name of a process, the path of a cgroup.
+//! name of a process, the path of a cgroup, a namespace or a pod of Kubernetes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -199,6 +199,85 @@ impl fmt::Display for Cgroup {
     }
 }
 
+/// A namespace of Kubernetes, or several: `*` stands for any characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace(String);
+
+const NAMESPACE: &str = "namespace: allowed are a-z, 0-9, \"-\", and \"*\" for any of them, like \"shop\" and \"kube-*\"";
+
+/// A pod of Kubernetes, or several: `*` stands for any characters but "/".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod(String);
+
+const POD: &str = "pod: allowed are NAMESPACE/NAME of a-z, 0-9, \"-\", \".\", and \"*\" for any of them, like \"shop/cart-*\"";
+
+/// Of labels (RFC 1123), or what stands for them.
+fn is_name(text: &str) -> bool {
+    let may_be = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'*')
+    };
+    !text.is_empty() && text.bytes().all(may_be)
+}
+
+impl FromStr for Namespace {
+    type Err = BadRule;
+
+    fn from_str(text: &str) -> Result<Namespace, BadRule> {
+        let fits = is_name(text) && !text.contains('.');
+        if fits { Ok(Namespace(text.to_owned())) } else { Err(bad(text, NAMESPACE)) }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Pod {
+    /// All pods of a namespace.
+    pub fn any_of(namespace: &Namespace) -> Pod {
+        Pod(format!("{namespace}/*"))
+    }
+
+    /// Whether a pod is meant.
+    pub fn matches(&self, namespace: &str, name: &str) -> bool {
+        let parts = self.0.split_once('/');
+        parts.is_some_and(|parts| matches(parts.0, namespace) && matches(parts.1, name))
+    }
+}
+
+/// Whether a text is what a pattern says, in which `*` stands for any characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let (parts, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    // The first place of each part leaves the most for those after it.
+    for part in parts.split('*') {
+        let Some((_, after)) = text.split_once(part) else { return false };
+        text = after;
+    }
+    text.ends_with(end)
+}
+
+impl FromStr for Pod {
+    type Err = BadRule;
+
+    fn from_str(text: &str) -> Result<Pod, BadRule> {
+        let parts = text.split_once('/');
+        let fits = parts.is_some_and(|(namespace, name)| {
+            namespace.parse::<Namespace>().is_ok() && is_name(name)
+        });
+        if fits { Ok(Pod(text.to_owned())) } else { Err(bad(text, POD)) }
+    }
+}
+
+impl fmt::Display for Pod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 macro_rules! texts {
     ($($rule:ident $expected:ident,)+) => {$(
         impl<'de> Deserialize<'de> for $rule {
@@ -221,7 +300,7 @@ macro_rules! texts {
     )+};
 }
 
-texts! { Addresses ADDRESSES, Process PROCESS, Cgroup CGROUP, }
+texts! { Addresses ADDRESSES, Process PROCESS, Cgroup CGROUP, Namespace NAMESPACE, Pod POD, }
 
 macro_rules! shown {
     ($($rule:ident)+) => {$(
@@ -233,7 +312,7 @@ macro_rules! shown {
     )+};
 }
 
-shown! { Ports Addresses Process Cgroup }
+shown! { Ports Addresses Process Cgroup Namespace Pod }
 
 #[cfg(test)]
 mod tests {
@@ -283,6 +362,37 @@ mod tests {
             &["/", "/system.slice/redis.service"],
             &["", "system.slice", "/a/../b", "/a\0"],
         );
+        shows_itself::<Namespace>(
+            &["shop", "kube-*", "*"],
+            &["", "shop/cart", "Shop", "a.b", "a b", "a?"],
+        );
+        shows_itself::<Pod>(
+            &["shop/cart-*", "*/redis-0", "kube-system/etcd-node1.example"],
+            &["", "cart", "/cart", "shop/", "a.b/c", "a/b/c", "shop/Cart", "shop_cart_1"],
+        );
+    }
+
+    #[test]
+    fn an_asterisk_stands_for_any_characters_of_a_name() {
+        for (pattern, meant, others) in [
+            ("shop/cart", &["shop/cart"][..], &["shop/cart-1", "shop/car", "shops/cart"][..]),
+            ("shop/cart-*", &["shop/cart-", "shop/cart-1"], &["shop/cart", "a-shop/cart-1"]),
+            ("*/redis-0", &["a/redis-0"], &["a/redis-01", "a/my-redis-0"]),
+            ("*/*", &["a/b"], &[]),
+            ("a/b*c*b", &["a/bcb", "a/bccb", "a/bxcxbcb"], &["a/bb", "a/bc", "a/cb", "a/bcbx"]),
+            ("a/ab*ba", &["a/abba", "a/abxba"], &["a/aba"]),
+            ("a/**b", &["a/b", "a/ab"], &["a/a"]),
+        ] {
+            let rule: Pod = pattern.parse().expect(pattern);
+            let is_meant = |pod: &&str| {
+                let (namespace, name) = pod.split_once('/').expect("a pod");
+                rule.matches(namespace, name)
+            };
+            assert!(meant.iter().all(|pod| is_meant(pod)), "{pattern}");
+            assert!(!others.iter().any(|pod| is_meant(pod)), "{pattern}");
+        }
+        let all = Pod::any_of(&"kube-*".parse().expect("a namespace"));
+        assert!(all.matches("kube-system", "etcd") && !all.matches("kube", "etcd"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Rules as the kernel programs look them up.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::rule::{self, Cgroup};
+use super::rule::{self, Cgroup, Pod};
 use super::{Policy, Rules};
-use crate::datapath::{Comm, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
+use crate::datapath::{Comm, PORTS_PER_BYTE, Ports, Prefix, RULES, rules, ruling};
+use crate::host::pods::Pods;
 
 /// What the maps of the datapath hold for a policy.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Tables {
     pub processes: BTreeMap<Comm, u64>,
     /// Cgroups, whose identities change when they are made anew.
     pub cgroups: Vec<(Cgroup, u64)>,
+    /// Pods, which come and go.
+    pub pods: Vec<(Pod, u64)>,
     /// Which kinds of rules there are: bits of [`rules`].
     pub kinds: u32,
 }
@@ -29,6 +33,7 @@ impl Tables {
             addresses: BTreeMap::new(),
             processes: BTreeMap::new(),
             cgroups: Vec::new(),
+            pods: Vec::new(),
             kinds: if policy.include.is_empty() { 0 } else { rules::ONLY_INCLUDED },
         };
         tables.add(&policy.include, ruling::INCLUDED);
@@ -41,7 +46,7 @@ impl Tables {
             (rules::PORTS, rules.ports.is_empty()),
             (rules::ADDRESSES, rules.addresses.is_empty()),
             (rules::PROCESSES, rules.processes.is_empty()),
-            (rules::CGROUPS, rules.cgroups.is_empty()),
+            (rules::CGROUPS, rules.cgroups.is_empty() && rules.pods().next().is_none()),
         ] {
             self.kinds |= if none { 0 } else { kind };
         }
@@ -59,6 +64,31 @@ impl Tables {
             *self.processes.entry(Comm { name: process.bytes() }).or_default() |= said;
         }
         self.cgroups.extend(rules.cgroups.iter().map(|cgroup| (cgroup.clone(), said)));
+        self.pods.extend(rules.pods().map(|(_, pod)| (pod, said)));
+    }
+
+    /// What is said of cgroups, by their folders: the nearest to a socket's says everything.
+    pub fn folders(&self, root: &Path, pods: &Pods) -> BTreeMap<PathBuf, u64> {
+        let cgroups: Vec<(PathBuf, u64)> =
+            self.cgroups.iter().map(|(cgroup, said)| (cgroup.folder(root), *said)).collect();
+        let mut of_pods = BTreeMap::new();
+        if !self.pods.is_empty() {
+            // Who is not known may be one of those that are excluded.
+            of_pods.extend(pods.above.iter().map(|above| (above.clone(), ruling::EXCLUDED)));
+            let room = (RULES as usize).saturating_sub(cgroups.len() + of_pods.len());
+            of_pods.extend(pods.known.iter().take(room).map(|pod| {
+                let rules =
+                    self.pods.iter().filter(|(rule, _)| rule.matches(&pod.namespace, &pod.name));
+                (pod.cgroup.clone(), rules.fold(0, |all, (_, said)| all | said))
+            }));
+        }
+        let folders = cgroups.iter().map(|(folder, _)| folder).chain(of_pods.keys());
+        let said = |folder: &PathBuf| {
+            let above = cgroups.iter().filter(|(other, _)| folder.starts_with(other));
+            let of_pod = folder.ancestors().find_map(|above| of_pods.get(above));
+            above.fold(of_pod.copied().unwrap_or(0), |all, (_, said)| all | said)
+        };
+        folders.map(|folder| (folder.clone(), said(folder))).collect()
     }
 
     /// What is said of a prefix is said of all that begin with it.
@@ -90,6 +120,7 @@ fn begins_with(address: u128, start: u128, length: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::pods as host;
 
     fn policy(include: &str, exclude: &str) -> Policy {
         let rules = |text: &str| toml::from_str(text).expect("rules");
@@ -133,6 +164,54 @@ mod tests {
     }
 
     #[test]
+    fn a_cgroup_has_what_is_said_of_its_pod_and_of_those_above_and_an_unknown_pod_is_excluded() {
+        let pod = |namespace: &str, name: &str, cgroup: &str| host::Pod {
+            namespace: namespace.into(),
+            name: name.into(),
+            cgroup: cgroup.into(),
+        };
+        let pods = Pods {
+            above: vec!["/c/pods".into()],
+            known: vec![
+                pod("shop", "cart-1", "/c/pods/1"),
+                pod("shop", "db-0", "/c/pods/b/2"),
+                pod("other", "cart-1", "/c/pods/b/3"),
+            ],
+        };
+        let of = |include: &str, exclude: &str| {
+            let folders = Tables::new(&policy(include, exclude)).folders(Path::new("/c"), &pods);
+            let said = |(folder, said): (&PathBuf, &u64)| format!("{} {said}", folder.display());
+            folders.iter().map(said).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(of("", ""), "");
+        assert_eq!(of("cgroups = [\"/pods/b\"]", ""), "/c/pods/b 1");
+        assert_eq!(
+            of("namespaces = [\"shop\"]", "pods = [\"*/cart-*\"]"),
+            "/c/pods 2, /c/pods/1 3, /c/pods/b/2 1, /c/pods/b/3 2"
+        );
+        // A cgroup above pods, and one in a pod.
+        assert_eq!(
+            of("cgroups = [\"/pods/b\", \"/pods/1/a\"]", "pods = [\"shop/cart-1\"]"),
+            "/c/pods 2, /c/pods/1 2, /c/pods/1/a 3, /c/pods/b 3, /c/pods/b/2 1, /c/pods/b/3 1"
+        );
+    }
+
+    #[test]
+    fn pods_that_there_is_no_room_for_are_as_unknown() {
+        let known = (0..RULES).map(|number| host::Pod {
+            namespace: "a".into(),
+            name: format!("{number}"),
+            cgroup: format!("/c/pods/{number}").into(),
+        });
+        let pods = Pods { above: vec!["/c/pods".into()], known: known.collect() };
+        let tables = Tables::new(&policy("pods = [\"a/*\"]\ncgroups = [\"/x\"]", ""));
+        let folders = tables.folders(Path::new("/c"), &pods);
+        assert_eq!(folders.len(), RULES as usize);
+        assert_eq!(folders[Path::new("/c/pods")], ruling::EXCLUDED);
+        assert_eq!(folders[Path::new("/c/x")], ruling::INCLUDED);
+    }
+
+    #[test]
     fn the_kinds_are_those_that_have_rules() {
         let kinds = |include: &str, exclude: &str| Tables::new(&policy(include, exclude)).kinds;
         assert_eq!(kinds("", ""), 0);
@@ -140,6 +219,10 @@ mod tests {
         assert_eq!(
             kinds("", "addresses = [\"::1\"]\ncgroups = [\"/a\"]"),
             rules::ADDRESSES | rules::CGROUPS
+        );
+        assert_eq!(
+            kinds("namespaces = [\"a\"]", "pods = [\"a/b\"]"),
+            rules::CGROUPS | rules::ONLY_INCLUDED
         );
         assert_eq!(
             kinds("processes = [\"a\"]", "processes = [\"b\"]"),

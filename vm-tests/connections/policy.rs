@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use tcp_shunt::bed::Bed;
 use tempfile::NamedTempFile;
@@ -186,35 +188,44 @@ fn a_thread_goes_by_the_name_of_its_process() {
     });
 }
 
-/// A cgroup below the node's, removed when dropped.
-struct Below(PathBuf);
+/// A cgroup below the node's and one in it, or more, removed when dropped.
+struct Below(Vec<PathBuf>);
 
 impl Below {
     fn new(node: &Node) -> Below {
-        let path = node.bed.cgroup().path().join("below");
-        let below = Below(path);
+        Below::called(node, &["below", "deeper"])
+    }
+
+    fn called(node: &Node, names: &[&str]) -> Below {
+        let mut path = node.bed.cgroup().path().to_owned();
+        let deeper = |name| {
+            path.push(name);
+            path.clone()
+        };
+        let below = Below(names.iter().map(deeper).collect());
         below.make();
         below
     }
 
     fn make(&self) {
-        fs::create_dir_all(self.0.join("deeper")).expect("make a cgroup");
-        for folder in [self.0.clone(), self.0.join("deeper")] {
+        for folder in &self.0 {
+            fs::create_dir(folder).expect("make a cgroup");
             fs::write(folder.join("cgroup.type"), "threaded").expect("make it threaded");
         }
     }
 
     fn remove(&self) {
-        for folder in [self.0.join("deeper"), self.0.clone()] {
-            eventually("the cgroup is empty", || fs::remove_dir(&folder).ok());
+        for folder in self.0.iter().rev() {
+            eventually("the cgroup is empty", || fs::remove_dir(folder).ok());
         }
     }
 
-    /// Runs `work` in the deeper one, then goes back.
+    /// Runs `work` in the deepest one, then goes back.
     fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        fs::write(self.0.join("deeper/cgroup.threads"), "0").expect("enter the cgroup");
+        let (first, last) = (&self.0[0], &self.0[self.0.len() - 1]);
+        fs::write(last.join("cgroup.threads"), "0").expect("enter the cgroup");
         let done = work();
-        fs::write(self.0.join("../cgroup.threads"), "0").expect("leave the cgroup");
+        fs::write(first.join("../cgroup.threads"), "0").expect("leave the cgroup");
         done
     }
 
@@ -249,7 +260,7 @@ fn a_cgroup_is_that_of_either_socket_with_all_below_it_and_is_followed_when_it_i
     isolated(|| {
         let mut ruled = Ruled::start("");
         let below = Below::new(&ruled.node);
-        let path = below.0.display().to_string();
+        let path = below.0[0].display().to_string();
         assert!(ruled.accelerates(below.listening()) && ruled.accelerates(below.connecting()));
         ruled.reload(&format!("[exclude]\ncgroups = [\"{path}\"]"));
         assert!(!ruled.accelerates(below.listening()));
@@ -265,6 +276,71 @@ fn a_cgroup_is_that_of_either_socket_with_all_below_it_and_is_followed_when_it_i
         eventually("the new cgroup is followed", || {
             ruled.accelerates(below.connecting()).then_some(())
         });
+    });
+}
+
+/// Gives this thread and what it starts a `/var/log` of its own.
+fn with_own_logs() {
+    let flags = [MsFlags::MS_REC | MsFlags::MS_PRIVATE, MsFlags::empty()];
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    mount(None::<&str>, "/", None::<&str>, flags[0], None::<&str>).expect("make it private");
+    mount(Some("logs"), "/var/log", Some("tmpfs"), flags[1], None::<&str>).expect("mount a tmpfs");
+}
+
+#[test]
+fn a_pod_is_that_of_either_socket_and_one_that_is_not_known_yet_is_excluded() {
+    const POD: &str = "8dbc5577-d0e2-4706-8787-57d52c03ddf2";
+    const CONTAINER: &str = "3f1a9c0d5b7e42688ad1c3f4e5b6a79881726354afbecd0123456789abcdef01";
+    isolated(|| {
+        with_own_logs();
+        let mut ruled = Ruled::start("");
+        let logs = |name: &str| PathBuf::from(format!("/var/log/pods/{name}_{POD}"));
+        for names in [
+            vec![
+                "kubepods.slice".to_owned(),
+                "kubepods-burstable.slice".to_owned(),
+                format!("kubepods-burstable-pod{}.slice", POD.replace('-', "_")),
+                format!("cri-containerd-{CONTAINER}.scope"),
+            ],
+            ["kubepods", "besteffort", &format!("pod{POD}"), CONTAINER].map(str::to_owned).into(),
+        ] {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let pod = Below::called(&ruled.node, &names);
+            fs::create_dir_all(logs("shop_cart-1")).expect("name the pod");
+            for other in ["namespaces = [\"sho\"]", "pods = [\"other/cart-*\", \"shop/cart\"]"] {
+                ruled.reload(&format!("[exclude]\n{other}"));
+                assert!(ruled.accelerates(pod.listening()), "{other}");
+            }
+            for own in ["namespaces = [\"sh*\"]", "pods = [\"shop/cart-*\"]"] {
+                ruled.reload(&format!("[exclude]\n{own}"));
+                assert!(!ruled.accelerates(pod.listening()), "{own}");
+                assert!(!ruled.accelerates(pod.connecting()), "{own}");
+                assert!(ruled.accelerates_path(LOOPBACK), "{own}");
+                ruled.reload(&format!("[include]\n{own}"));
+                assert!(ruled.accelerates(pod.connecting()), "{own}");
+                assert!(!ruled.accelerates_path(LOOPBACK), "{own}");
+            }
+            let config = ruled.file.path().to_str().expect("text");
+            let said = run(&["check-config", config]).stdout;
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.contains("  include pods shop/cart-*: shop/cart-1\n"), "{said}");
+
+            ruled.reload("[exclude]\npods = [\"shop/other\"]");
+            assert!(ruled.accelerates(pod.connecting()));
+            for (name, accelerated) in [(None, false), (Some("shop_else"), true)] {
+                let _ = fs::remove_dir_all("/var/log/pods");
+                fs::create_dir("/var/log/pods").expect("make a folder");
+                if let Some(name) = name {
+                    fs::create_dir(logs(name)).expect("name the pod");
+                }
+                eventually("the pods are found", || {
+                    (ruled.accelerates(pod.connecting()) == accelerated).then_some(())
+                });
+            }
+            drop(pod);
+            fs::remove_dir_all("/var/log/pods").expect("remove the folder");
+        }
+        ruled.node.agent.has_logged("rules by pod exclude all pods until /var/log/pods", 1);
     });
 }
 

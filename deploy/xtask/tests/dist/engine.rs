@@ -274,7 +274,8 @@ fn as_the_manifest_says(pod: &Value, configuration: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_and_hands_over() {
+fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_and_hands_over() {
+    const UID: &str = "8dbc5577-d0e2-4706-8787-57d52c03ddf2";
     let node = Node::boot("pod");
     node.load();
     // As the kubelet does for each container that it starts.
@@ -284,7 +285,8 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
             format!("/var/log/containers/{container}-0_{namespace}_{container}-{}.log", id.trim());
         node.does("ln", &["-s", "/dev/null", &log]);
     };
-    node.does("mkdir", &["/var/log/containers"]);
+    let pod_logs = format!("/var/log/pods/batch_job-0_{UID}");
+    node.does("mkdir", &["--parents", "/var/log/containers", &pod_logs]);
     let server = node.serve("server", "--cgroup-parent /shop");
     let quiet = node.serve("quiet-server", "--cgroup-parent /quiet");
     node.ask("earlier", &server, "--network pods --cgroup-parent /shop");
@@ -299,7 +301,7 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
         .expect("a ConfigMap");
     let configuration = node.folder.path().join("configuration");
     fs::create_dir(&configuration).expect("make a folder");
-    let rules = "[exclude]\ncgroups = [\"/quiet\", \"/nowhere\"]\n";
+    let rules = "[exclude]\ncgroups = [\"/quiet\", \"/nowhere\"]\npods = [\"batch/job-*\"]\n";
     let file = map["data"]["shunt.toml"].as_str().expect("a file").to_owned() + rules;
     fs::write(configuration.join("shunt.toml"), file).expect("write the configuration");
     let pod = pod(&text);
@@ -319,7 +321,9 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
     node.ask("client", &server, "--network pods --cgroup-parent /shop");
     node.ask("sidecar", "127.0.0.1", "--network container:server --cgroup-parent /shop");
     node.ask("quiet-client", &quiet, "--network pods --cgroup-parent /shop");
-    for container in ["client", "sidecar", "quiet-server", "quiet-client"] {
+    let of_pod = format!("--network pods --cgroup-parent /kubepods/besteffort/pod{UID}");
+    node.ask("job", &server, &of_pod);
+    for container in ["client", "sidecar", "quiet-server", "quiet-client", "job"] {
         link(container, "shop");
     }
     let clients = ["earlier", "client", "sidecar"];
@@ -340,9 +344,12 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_by_cgroup_
     let shown = node.podman("exec shunt /shunt flows");
     assert!(shown.contains("in shop/sidecar-0/sidecar"), "{shown}");
     assert_eq!(node.flow("shunt", "quiet-client", "quiet-server"), None);
+    assert_eq!(node.flow("shunt", "job", "server"), None);
+    let said = node.podman("exec shunt /shunt check-config /etc/shunt/shunt.toml");
+    assert!(said.contains("exclude pods batch/job-*: batch/job-0\n"), "{said}");
     let stats: Value =
         serde_json::from_str(&node.podman("exec shunt /shunt stats --json")).expect("JSON");
-    assert!(stats["counters"]["excluded"].as_u64() >= Some(1), "{stats}");
+    assert!(stats["counters"]["excluded"].as_u64() >= Some(2), "{stats}");
     let log = node.log("shunt");
     assert!(log.contains("matches nothing until there is /host/cgroup/nowhere"), "{log}");
     assert!(!log.contains("/host/cgroup/quiet"), "{log}");
