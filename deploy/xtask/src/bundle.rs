@@ -5,7 +5,7 @@
 //!   install.sh uninstall.sh   what they install is below root/, file by file
 //!   root/                     binary, unit, configuration, manual pages, completions
 //!   image.tar                 the container image
-//!   kubernetes/               manifests for kubectl apply -k
+//!   kubernetes/ helm/         manifests for kubectl apply -k; the same as a chart
 //!   prometheus/ grafana/      scrape configuration and alerts; a dashboard
 //!   docs/ ARCHITECTURE.md LICENSE THIRD-PARTY-LICENCES.txt sbom.cdx.json CHANGELOG.md
 //!   SHA256SUMS                of all the others
@@ -80,6 +80,7 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
     }
     for (folder, to) in [
         (deploy.join("kubernetes"), "kubernetes"),
+        (deploy.join("helm"), "helm"),
         (deploy.join("prometheus"), "prometheus"),
         (deploy.join("grafana"), "grafana"),
         (sources.join("docs"), "docs"),

@@ -203,7 +203,7 @@ fn the_bundle_holds_what_its_pages_name() {
             .step_by(2)
             .map(|quoted| quoted.trim_end_matches('/').to_owned());
         let files = files.filter(|path| {
-            let below = ["root/", "kubernetes/", "prometheus/", "grafana/", "docs/"];
+            let below = ["root/", "kubernetes/", "helm/", "prometheus/", "grafana/", "docs/"];
             below.iter().any(|folder| path.starts_with(folder)) && !path.contains(' ')
         });
         links.chain(files).collect::<Vec<_>>()
