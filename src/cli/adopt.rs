@@ -13,14 +13,14 @@ use crate::instance;
 
 /// Accelerate connections that were open before `shunt run`
 ///
-/// `shunt run` does this when it starts, when it takes over and when its rules are read again, if
-/// it may: by hand it is only needed where the agent has no CAP_SYS_ADMIN, which it takes to look
-/// into the network namespaces of other pods.
+/// `shunt run` does this when it starts, takes over or reloads its rules, if it may. Run it by hand
+/// only where the agent lacks CAP_SYS_ADMIN, which it needs to enter the network namespaces of
+/// other pods.
 ///
-/// A connection is marked if both of its ends are open here, in the instance's cgroup, and no rule
-/// excludes it. Its next segments in each direction carry a random number in an option of their TCP
-/// headers, which has to come out at the other end: then the connection is accelerated like one
-/// that is new. Connections that are at rest stay as they are until they go on.
+/// A connection is marked if both ends are open here, in the instance's cgroup, and no rule
+/// excludes it. Its next segments in each direction carry a random number in a TCP option; once
+/// each end has received the other's number, the connection is treated like a new one. Idle
+/// connections are left alone until they send again.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt adopt                               those of the instance 'shunt'\n  \
@@ -28,13 +28,13 @@ use crate::instance;
 pub struct Adopt {
     #[command(flatten)]
     instance: Instance,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Again for each line that is read from standard input, until that ends; for the agent
+    /// Repeat for each line of standard input, until end of file; used by the agent
     #[arg(long, hide = true)]
     on_request: bool,
-    /// That of the agent
+    /// The agent's log format
     #[arg(long, hide = true, value_enum, default_value_t)]
     pub(super) log_format: LogFormat,
 }
@@ -55,10 +55,9 @@ impl Adopt {
     }
 }
 
-/// Once, and again for each line of standard input. What the agent's log has to say of it is said
-/// in a line.
+/// Runs once, and again for each line of standard input; logs each run as one event.
 fn on_request(instance: &instance::Instance) -> Result<ExitCode> {
-    // It is started by a link that says nothing of it.
+    // The agent executes /proc/self/exe, which would otherwise become the thread's name.
     let _ = rustix::thread::set_name(c"shunt-adopt");
     privileges::give_up_all_but_looking()?;
     let mut requests = std::io::stdin().lock().lines();
@@ -74,14 +73,14 @@ fn on_request(instance: &instance::Instance) -> Result<ExitCode> {
         );
         if closed > 0 {
             tracing::warn!(
-                "open connections in {closed} network namespaces stay with TCP: entering these takes CAP_SYS_ADMIN (restart their clients, \
-                 or run `shunt adopt` with it)"
+                "open connections in {closed} network namespaces stay with TCP: entering them needs \
+                 CAP_SYS_ADMIN (restart their clients, or run `shunt adopt` with it)"
             );
         }
         if held > 0 {
             tracing::warn!(
-                "open connections in {held} network namespaces stay with TCP: some process there is in a call that holds a socket and does \
-                 not end (`shunt adopt` tries again)"
+                "open connections in {held} network namespaces stay with TCP: a system call there \
+                 holds a socket lock and does not return (`shunt adopt` tries again)"
             );
         }
         if requests.next().is_none_or(|line| line.is_err()) {
@@ -93,18 +92,19 @@ fn on_request(instance: &instance::Instance) -> Result<ExitCode> {
 fn told(adopted: &Adopted) -> String {
     let Adopted { namespaces, closed, held, ends, local, excluded, marked } = adopted;
     let mut text = format!(
-        "{marked} of {local} open connections with both ends here are marked; they are accelerated when they go on\n\
+        "{marked} of {local} open connections with both ends here are marked; they are \
+         accelerated when they next send\n\
          {excluded} are excluded by rules\n\
          looked at {ends} ends in {namespaces} network namespaces\n"
     );
     if *closed > 0 {
         text += &format!(
-            "{closed} network namespaces could not be entered: that takes CAP_SYS_ADMIN\n"
+            "{closed} network namespaces could not be entered: that needs CAP_SYS_ADMIN\n"
         );
     }
     if *held > 0 {
         text += &format!(
-            "{held} were left out: some process there is in a call that holds a socket and does not end\n"
+            "{held} were skipped: a system call there holds a socket lock and does not return\n"
         );
     }
     text

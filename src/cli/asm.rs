@@ -12,27 +12,29 @@ use clap::Args;
 
 use super::DONE;
 
-/// Assemble a text into an ELF object that libbpf and bpftool load; needs no compiler
+/// Assemble text into an ELF object that libbpf and bpftool load; needs no compiler
 ///
-/// The text is in the kernel's own notation, as verifier logs, bpftool and `shunt disasm` print it.
+/// The text uses the kernel's notation, as verifier logs, bpftool and `shunt disasm` print it.
 #[derive(Args)]
 #[command(after_long_help = concat!(
     "For example, count.s:\n\n",
     include_str!("example.s"),
-    "\nAssemble, load and attach it, and see what it counts:\n\n  \
+    "\nAssemble, load and attach it, and read its counter:\n\n  \
     shunt asm count.s\n  \
     bpftool prog loadall count.o /sys/fs/bpf/count pinmaps /sys/fs/bpf/count\n  \
     bpftool net attach xdp pinned /sys/fs/bpf/count/count dev lo\n  \
     bpftool map dump pinned /sys/fs/bpf/count/packets\n\n\
-    Functions that others call are moved to .text, where libbpf looks for them. A map named in map[name:NAME][0]+OFFSET alone, an array of \
-    one value, becomes the section .data.NAME, for libbpf addresses values in no other way.\n\n\
-    What clang writes by -S is read, too, and so is all that `shunt disasm` makes of objects: sections with their flags, symbols and \
-    data, in the language of GNU as. Warnings tell of what no verifier accepts; the object is written all the same."
+    Functions called by others are placed in .text, where libbpf expects them. An array with one \
+    value that is only used as map[name:NAME][0]+OFFSET becomes the section .data.NAME, because \
+    libbpf addresses map values in no other way.\n\n\
+    The output of `clang -S` and everything that `shunt disasm` prints for objects is accepted too: \
+    sections with flags, symbols and data, in GNU as syntax. Warnings point at code that the verifier \
+    would reject; the object is written nevertheless."
 ))]
 pub struct Asm {
-    /// The text; - for standard input
+    /// Source file; - for standard input
     source: PathBuf,
-    /// Where the object goes [default: the source's name, ending in .o]
+    /// Output file [default: the source's name with the extension .o]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -44,15 +46,15 @@ impl Asm {
             Some(output) => output,
             None if stdin => {
                 bail!(
-                    "say by --output where the object goes: standard input has no name that it could be made from"
+                    "standard input has no name to derive the output file from: name it by --output"
                 )
             }
             None => self.source.with_extension("o"),
         };
-        // A text may be called as an object is by default, or be given twice by mistake.
+        // The source may already end in .o, or be passed as the output by mistake.
         if !stdin && same_file(&self.source, &output) {
             bail!(
-                "the object would overwrite {}, from which it is made; say by --output where it goes",
+                "the output would overwrite its source {}: choose another file by --output",
                 self.source.display()
             );
         }
@@ -81,7 +83,7 @@ impl Asm {
     }
 }
 
-/// Whether two paths lead to one file, be it by a link.
+/// Whether two paths name one file, also through a link.
 fn same_file(a: &Path, b: &Path) -> bool {
     match (fs::metadata(a), fs::metadata(b)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()) && a.is_file(),

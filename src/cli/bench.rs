@@ -11,41 +11,41 @@ use clap::Args;
 use super::{DONE, say};
 use crate::bench::{self, CASES, Interrupt, Plan, html, report};
 
-/// Exit code of what Ctrl-C has broken off: 128 and the number of the signal, as shells have it.
+/// Exit code after Ctrl-C: 128 plus the signal's number, as in shells.
 pub(super) const INTERRUPTED: u8 = 130;
 
-/// Measure what a connection costs by TCP, through shunt and through a Unix socket
+/// Measure connections over TCP, through shunt and over a Unix socket
 ///
-/// Runs in a network namespace and a cgroup of its own and disturbs nothing. The two ends of a
-/// connection run on a processor each, if there are two. Every figure is a median over rounds in
-/// which the transports take turns; a ratio is followed by half the distance between its quartiles.
-/// A longest gap is the longest of all rounds. DIRECT is the share of the bytes that crossed no
-/// interface. Where nothing moves for 5 seconds, a round counts as stalled.
+/// Runs in its own network namespace and cgroup. The two ends of a connection run on one processor
+/// each, if there are two. Every figure is a median over rounds in which the transports alternate;
+/// a ratio is followed by half its interquartile range. A longest gap is the longest of all rounds.
+/// DIRECT is the share of bytes that crossed no interface. A round in which nothing moves for 5
+/// seconds counts as stalled.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt bench --quick                       everything, in less than a minute\n  \
-    shunt bench --only roundtrip,stream/16B   some cases, thoroughly\n  \
-    shunt bench --json > figures.json         every figure of every round\n  \
+    shunt bench --only roundtrip,stream/16B   some cases, in full\n  \
+    shunt bench --json > figures.json         all figures of every round\n  \
     shunt bench --flows 200000                with many open connections\n  \
-    shunt bench --html report.html            charts as well, in one file for a browser")]
+    shunt bench --html report.html            also charts, as one HTML file")]
 pub struct Bench {
-    /// How often everything is measured [default: 7, with --quick 3]
+    /// Number of rounds [default: 7, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
     /// Measure only these cases: NAME, or NAME/SIZE as in stream/16B, connect/+4rt and echo/300k/1M
     #[arg(long, visible_alias = "case", value_name = "NAME", num_args = 1.., value_delimiter = ',', value_parser = existing)]
     only: Vec<String>,
-    /// Less than a minute instead of five, and noisier
+    /// Take less than a minute instead of five, with more noise
     #[arg(long)]
     quick: bool,
-    /// Every figure of every round, for machines
+    /// Print all figures of every round as JSON
     #[arg(long)]
     json: bool,
-    /// Measure instead what commands, the agent and the kernel need when so many connections are
-    /// open; 200000 take two minutes and some GiB
+    /// Instead measure what the commands, the agent and the kernel need with N open connections;
+    /// 200000 take two minutes and some GiB
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with_all = ["rounds", "only", "quick", "html"])]
     flows: Option<u32>,
-    /// Write charts and figures to a page for the browser too; it needs nothing but this file
+    /// Also write charts and figures to a self-contained HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ fn existing(wanted: &str) -> Result<String, String> {
     } else {
         sizes
     };
-    Err(format!("there are {}", known.join(", ")))
+    Err(format!("expected one of {}", known.join(", ")))
 }
 
 impl Bench {
@@ -124,17 +124,14 @@ impl Bench {
         if let Some(path) = &self.html {
             let page = html::page(&machine()?, plan.rounds, &measured);
             fs::write(path, page).with_context(|| {
-                format!(
-                    "cannot write the page to {}; choose a file that can be written",
-                    path.display()
-                )
+                format!("cannot write to {}: choose another file by --html", path.display())
             })?;
         }
         Ok(())
     }
 }
 
-/// A line on a terminal that says what goes on, and is gone when that has ended.
+/// A progress line on a terminal, erased when dropped.
 struct Line {
     shown: bool,
 }

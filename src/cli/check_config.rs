@@ -14,19 +14,19 @@ use crate::policy::Policy;
 use crate::policy::file::File;
 use crate::policy::rule::Pod;
 
-/// Say what a configuration file means, or what is wrong with it and where
+/// Explain a configuration file, or say what is wrong with it and in which line
 ///
-/// Changes nothing and needs no rights. Exit code 1 for a file that `shunt run --config` would
-/// refuse.
+/// Changes nothing and needs no privileges. Exit code 1 for a file that `shunt run --config` would
+/// reject.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt check-config shunt.toml             what it means, or which line is wrong\n  \
     shunt check-config shunt.toml && systemctl reload shunt")]
 pub struct CheckConfig {
-    /// The file; the /etc/shunt/shunt.toml that is installed (deploy/shunt.toml of the sources)
-    /// explains all that it may hold
+    /// The file; the installed /etc/shunt/shunt.toml (deploy/shunt.toml in the sources) documents
+    /// all settings
     file: PathBuf,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -66,7 +66,7 @@ impl CheckConfig {
         say(policy)?;
         for folder in unmatched {
             say(format_args!(
-                "here and now there is no {}: the rule matches nothing until it is made\n",
+                "{} does not exist now: the rule matches nothing until it is created\n",
                 folder.display()
             ))?;
         }

@@ -12,18 +12,18 @@ use crate::demo::{self, Plan, Step, report};
 /// See it work: the same traffic without and with shunt, side by side
 ///
 /// Makes two hosts (network namespaces) joined by a veth pair, a client that reaches a server
-/// through a sidecar proxy, and a cgroup; sends requests and a bulk transfer without and with shunt
-/// in turns, and shows what that did. Needs root and nothing else; the rest of the machine is not
-/// touched, and nothing is left behind.
+/// through a sidecar proxy, and a cgroup; sends requests and a bulk transfer alternately without
+/// and with shunt, and shows the difference. Needs root; does not touch the rest of the machine and
+/// leaves nothing behind.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt demo                                about 10 seconds\n  \
     shunt demo --seconds 60 --json            longer, for machines")]
 pub struct Demo {
-    /// About how long it takes
+    /// Approximate duration in seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=3600))]
     seconds: u16,
-    /// The figures, for machines
+    /// Print the figures as JSON
     #[arg(long)]
     json: bool,
 }
@@ -55,7 +55,7 @@ impl Demo {
         };
         let report =
             if self.json { report::json(&outcome)? + "\n" } else { report::text(&outcome) };
-        // Takes the colours out where there is no terminal or where NO_COLOR is set.
+        // Colours are stripped where there is no terminal or NO_COLOR is set.
         say_in_colour(report)?;
         Ok(DONE)
     }

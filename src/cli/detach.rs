@@ -11,9 +11,9 @@ use crate::instance::Pins;
 
 /// Remove what a killed instance left, without losing data
 ///
-/// A killed agent's programs keep working: traffic goes on. This takes them out: every connection
-/// goes on by TCP, and everything is detached and unpinned. It takes half a second if connections
-/// are at rest: these stay in the kernel's socket map until they close.
+/// A killed agent's programs keep working. This sets every connection to TCP, detaches the programs
+/// and removes the pins. Idle connections delay it by half a second and stay in the kernel's socket
+/// map until they close.
 #[derive(Args)]
 #[command(after_help = "Example:\n  \
     shunt detach --name pods")]
@@ -33,11 +33,11 @@ impl Detach {
         };
         let remaining =
             agent::detach(&pins).with_context(|| format!("cannot detach instance '{name}'"))?;
-        say(format_args!("instance '{name}' is gone\n"))?;
+        say(format_args!("instance '{name}' is removed\n"))?;
         if remaining > 0 {
             eprintln!(
-                "shunt: {remaining} sockets were at rest and stay in the kernel's socket map until they close: nothing is lost, they go \
-                 by TCP"
+                "shunt: {remaining} idle sockets stay in the kernel's socket map until they close; \
+                 they send by TCP and lose nothing"
             );
         }
         Ok(DONE)

@@ -13,35 +13,35 @@ use syscalls::Prog;
 use super::{DONE, say};
 use crate::observe;
 
-/// Show instructions as text: of an ELF object, of bare bytes, or of a program in the kernel
+/// Disassemble an ELF object, raw instructions or a program in the kernel
 ///
-/// Source lines are shown where they are known, as comments. `shunt asm` makes the same object of
-/// what is shown of an object, with its types, variables and relocations; of a compiler's it is
-/// shown as clang does by -S. What comes from bytes is a text that it reads as well.
+/// Known source lines are shown as comments. `shunt asm` turns the output for an object into the
+/// same object again, with its types, variables and relocations; objects of a compiler are shown in
+/// the syntax of `clang -S`. It reads the output for raw instructions too.
 #[derive(Args)]
 #[command(
-    after_long_help = "A program in the kernel is shown as the verifier rewrote it: fields of the context are fields of the kernel's \
-    structures, and helpers are functions of the kernel.\n\n\
-    What that needs: CAP_BPF to open a pin and to see instructions; CAP_SYS_ADMIN for --id, and for the names of maps, functions and lines; \
-    CAP_SYSLOG for the names of the kernel's functions.\n\n\
+    after_long_help = "A program in the kernel is shown as rewritten by the verifier: with fields of kernel structures \
+    instead of context fields, and kernel functions instead of helpers.\n\n\
+    This needs CAP_BPF to open a pin and read instructions, CAP_SYS_ADMIN for --id and for the names of \
+    maps, functions and lines, and CAP_SYSLOG for the names of kernel functions.\n\n\
     Examples:\n  \
     shunt disasm program.o\n  \
-    shunt disasm --slots --bytes program.bin       each instruction with its number and its bytes\n  \
+    shunt disasm --slots --bytes program.bin       with slot numbers and bytes\n  \
     shunt disasm --pinned /sys/fs/bpf/shunt/shunt/1/send\n  \
-    shunt disasm --id 42                           numbers as in `bpftool prog`"
+    shunt disasm --id 42                           ids as in `bpftool prog`"
 )]
 pub struct Disasm {
-    /// An ELF object as clang, `shunt asm` or `shunt programs --elf` write it, or a file of
-    /// instructions of 8 bytes each
+    /// An ELF object of clang, `shunt asm` or `shunt programs --elf`, or a file of 8-byte
+    /// instructions
     #[arg(required_unless_present_any = ["pinned", "id"], conflicts_with_all = ["pinned", "id"])]
     file: Option<PathBuf>,
-    /// The program that is pinned here
+    /// The program pinned at this path
     #[arg(long, value_name = "PATH", conflicts_with = "id")]
     pinned: Option<PathBuf>,
-    /// The program with this id in the kernel
+    /// The program with this id
     #[arg(long, value_name = "N")]
     id: Option<u32>,
-    /// Show the number of each instruction's slot
+    /// Show the slot number of each instruction
     #[arg(long)]
     slots: bool,
     /// Show the bytes of each instruction
@@ -75,11 +75,11 @@ impl Disasm {
     }
 }
 
-/// The bare instructions in a file.
+/// Reads a file of raw instructions.
 fn unit(file: &Path, bytes: &[u8]) -> Result<Unit> {
     ensure!(
         bytes.len().is_multiple_of(8),
-        "{} is neither an ELF object nor instructions of 8 bytes each: it has {} bytes",
+        "{} is neither an ELF object nor a file of 8-byte instructions: it has {} bytes",
         file.display(),
         bytes.len()
     );

@@ -13,31 +13,30 @@ use crate::probe::behaviour::Behaviour;
 use crate::probe::known_bug::{self, KnownBug, Reach};
 use crate::probe::{self, Requirement};
 
-/// Whether shunt can run here, and how this kernel behaves: found out by doing it, with what it
-/// means and what to do
+/// Test whether shunt can run here and how this kernel behaves, with consequences and remedies
 ///
-/// Everything is tried out in a cgroup and network namespaces of its own; nothing stays behind.
-/// Exits with 0 when shunt can run here, with 69 when it cannot. A behaviour that needs a guard is
-/// no failure, nor is a known bug of this kernel.
+/// Everything is tested in its own cgroup and network namespaces; nothing is left behind. Exit code
+/// 0 when shunt can run here, 69 when it cannot. Behaviour that needs a guard is not a failure, nor
+/// is a known bug of this kernel.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    shunt doctor                              before the first run, and after a change of kernels\n  \
-    shunt doctor --json                       for machines")]
+    shunt doctor                              before the first run, and after a kernel update\n  \
+    shunt doctor --json                       JSON")]
 pub struct Doctor {
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Serialize)]
 struct Report {
     can_run: bool,
     requirements: Vec<Met>,
     behaviours: Vec<Found>,
-    /// The release of Linux that this kernel was made from, as far as it says.
+    /// The upstream Linux release that this kernel is based on, as far as it says.
     release: String,
-    /// Going by that alone.
+    /// Judged by that release alone.
     known_bugs: Vec<Warning>,
 }
 
@@ -46,9 +45,9 @@ struct Report {
 struct Warning {
     id: &'static str,
     what: &'static str,
-    /// The releases without it.
+    /// The releases that fix it.
     fixed: String,
-    /// Whether shunt can run into it at all.
+    /// Whether shunt can trigger it at all.
     reachable: bool,
     reach: String,
 }
@@ -64,9 +63,9 @@ struct Met {
 struct Found {
     name: &'static str,
     statement: &'static str,
-    /// Whether shunt refuses a kernel that does not.
+    /// Whether shunt refuses to run without it.
     required: bool,
-    /// Whether that is so here.
+    /// Whether it is required and absent here.
     lacking: bool,
     /// `yes`, `no` or `unknown`.
     answer: String,
@@ -89,7 +88,7 @@ impl Report {
     fn of_this_machine() -> Report {
         let requirements: Vec<Met> = probe::requirements().into_iter().map(Met::from).collect();
         let allowed = requirements.iter().all(|requirement| requirement.met);
-        // What keeps shunt from running keeps these from being tried out.
+        // Behaviours cannot be tested without the requirements.
         let behaviours: Vec<Found> = Behaviour::all().filter(|_| allowed).map(Found::of).collect();
         let can_run = allowed && behaviours.iter().all(|found| !found.lacking);
         let release = known_bug::running();
@@ -139,7 +138,7 @@ impl Found {
     }
 }
 
-/// Columns of a terminal that everybody has.
+/// Columns of the narrowest terminal supported.
 const WIDTH: usize = 80;
 
 impl fmt::Display for Report {
@@ -155,7 +154,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {style}{word:<7}{style:#}  {name:<16} {}", wrapped(detail, 28))?;
         }
         if !self.behaviours.is_empty() {
-            writeln!(f, "\n{HEADING}What this kernel does, found out by doing it{HEADING:#}")?;
+            writeln!(f, "\n{HEADING}What this kernel does (tested){HEADING:#}")?;
         }
         for Found { statement, answer, meaning, lacking, .. } in &self.behaviours {
             let style = if *lacking { BAD } else { HEADING };
@@ -177,14 +176,13 @@ impl fmt::Display for Report {
             false if self.behaviours.iter().any(|found| found.lacking) => {
                 (BAD, "shunt cannot run on this kernel, which lacks what it needs.")
             }
-            false => (BAD, "shunt cannot run here until what is missing is there."),
+            false => (BAD, "shunt cannot run here until the missing requirements are met."),
         };
         writeln!(f, "\n{style}{verdict}{style:#}")
     }
 }
 
-/// Text in lines that end before the last column, each after the first behind `indent` spaces.
-/// Words are not broken.
+/// Wraps text before the last column, with continuation lines indented; words are not broken.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut lines = String::new();
     let mut column = indent;
@@ -237,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_with_its_remedy() {
+    fn a_missing_requirement_is_shown_with_its_remedy() {
         let missing =
             Met { name: "capabilities", met: false, detail: "run it as root ".repeat(12) };
         let text = plain(&report(false, vec![missing], Vec::new()));
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_lacks_what_is_required_is_refused() {
+    fn a_kernel_without_required_behaviour_is_refused() {
         let found = |lacking| Found {
             name: "order",
             statement: "in order",
@@ -264,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn known_bugs_are_warned_of_with_their_fixes_and_whether_they_matter() {
+    fn known_bugs_are_shown_with_their_fixes_and_whether_shunt_triggers_them() {
         let known_bugs: Vec<_> = known_bug::ALL.iter().map(Warning::of).collect();
         let report = Report {
             can_run: true,

@@ -14,32 +14,32 @@ use crate::datapath::Counter;
 use crate::instance;
 use crate::observe::{self, Flow, FlowSide};
 
-/// Each open flow: who talks to whom, which way, and how much went directly and by TCP
+/// List open flows: client and server, mode, and bytes sent directly and by TCP
 ///
-/// TO SERVER and TO CLIENT are the two lanes: the way that the next message goes, and why if not
-/// directly; then bytes sent directly and by TCP. `shunt stats` explains the reasons.
+/// TO SERVER and TO CLIENT are the two lanes: the mode of the next message, with the reason if it
+/// is not direct; then bytes sent directly and by TCP. `shunt stats` explains the reasons.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    shunt flows                               who talks to whom\n  \
-    shunt flows --watch                       again every two seconds\n  \
-    shunt flows --name pods --json            for machines")]
+    shunt flows                               clients and servers\n  \
+    shunt flows --watch                       every two seconds\n  \
+    shunt flows --name pods --json            JSON")]
 pub struct Flows {
     #[command(flatten)]
     instance: Instance,
-    /// Again every so many seconds, until Ctrl-C
+    /// Repeat every so many seconds, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u32).range(1..=3600))]
     watch: Option<u32>,
-    /// For machines; with --watch one object a line
+    /// Print JSON; with --watch one object a line
     #[arg(long)]
     json: bool,
 }
 
-/// The same for machines.
+/// The JSON output.
 #[derive(Serialize)]
 struct Report<'a> {
     name: &'a str,
     flows: Vec<Flow>,
-    /// Connections that were left to TCP by rules since the start.
+    /// Connections that rules have left to TCP since the start.
     excluded: u64,
 }
 
@@ -77,7 +77,7 @@ impl Flows {
             if flows.len() == 1 { "flow" } else { "flows" }
         ))?;
         if excluded > 0 {
-            say(format_args!("{excluded} left to TCP by rules since the start\n"))?;
+            say(format_args!("{excluded} left to TCP by rules since start\n"))?;
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ fn lane(side: Option<&FlowSide>) -> String {
     })
 }
 
-/// A number of bytes in at most six characters.
+/// Formats a number of bytes in at most six characters.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if count < 1024 {

@@ -1,4 +1,4 @@
-//! The log: lines on standard error, for people or for machines.
+//! The log: lines on standard error, as text or JSON.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -14,24 +14,25 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What a line of the log looks like.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Time, level and text; no time on a terminal and in the journal, which has its own
+    /// Time, level and message; without the time on a terminal and in the journal, which adds its
+    /// own
     #[default]
     Text,
-    /// An object a line: time, level, message, and what the message is about
+    /// One JSON object a line: time, level, message and fields
     Json,
 }
 
-/// Writes the log of this process from now on.
+/// Starts logging for this process.
 pub fn begin(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_max_level(level())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        // Where the log cannot be written, that cannot be said either, and an agent goes on.
+        // A failure to write the log cannot be logged, and must not stop the agent.
         .log_internal_errors(false);
     match format {
         LogFormat::Json => log.event_format(Json).init(),
@@ -42,24 +43,24 @@ pub fn begin(format: LogFormat) {
     }
 }
 
-/// How much is logged: what `RUST_LOG` says, which is a level and nothing finer.
+/// The log level: that of `RUST_LOG`, which may be a level only.
 fn level() -> LevelFilter {
     let level = std::env::var("RUST_LOG").ok();
     level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO)
 }
 
-/// Whether standard error is the journal's: systemd says device and inode (systemd.exec(5),
-/// `$JOURNAL_STREAM`).
+/// Whether standard error is the journal's, by the device and inode that systemd passes
+/// (systemd.exec(5), `$JOURNAL_STREAM`).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     fstat(std::io::stderr().as_fd())
         .is_ok_and(|own| stream == format!("{}:{}", own.st_dev, own.st_ino))
 }
 
-/// The time as the log has it, by RFC 3339.
+/// The current time by RFC 3339.
 pub fn now() -> String {
     let mut time = String::new();
-    // Into a string: never fails.
+    // Writing to a string never fails.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     time
 }

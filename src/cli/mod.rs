@@ -1,5 +1,5 @@
-//! The command line: a file per command. What they do is in the modules beside this one; here it is
-//! asked for and shown.
+//! The command line: a file per command, which parses arguments and prints results of the other
+//! modules.
 
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -32,12 +32,11 @@ mod terminal;
 mod top;
 mod trace;
 
-/// Exit code of a command that did what it was asked to.
+/// Exit code of a command that succeeded.
 const DONE: ExitCode = ExitCode::SUCCESS;
 /// Exit code of `shunt doctor` when shunt cannot run here (`EX_UNAVAILABLE` of sysexits.h).
 const UNAVAILABLE: u8 = 69;
-/// Exit code of `shunt status --wait` when the agent does not run in time, as of `systemctl
-/// status`.
+/// Exit code of `shunt status --wait` when no agent runs in time, like `systemctl status`.
 const NOT_RUNNING: u8 = 3;
 
 #[derive(Parser)]
@@ -46,17 +45,18 @@ const NOT_RUNNING: u8 = 3;
     version,
     about = "Takes the TCP/IP stack out of the path of connections whose two ends are on this node",
     long_about = "Takes the TCP/IP stack out of the path of connections whose two ends are on this node.\n\n\
-        The bytes of such a connection go straight from the sender's send() into the receiver's socket queue. Connections that \
-        leave the node are not touched, and whenever the shortcut could reorder, lose or pile up bytes, they go by TCP instead.",
+    The bytes of such a connection go from the sender's send() straight into the receiver's socket \
+    queue. Connections that leave the node are not touched, and whenever the shortcut could reorder, \
+    lose or pile up bytes, they go by TCP instead.",
     after_help = "Examples:\n  \
-        shunt demo                            see it work; needs nothing prepared, cleans up after itself\n  \
+        shunt demo                            see it work; no setup needed, leaves nothing behind\n  \
         shunt run                             accelerate the whole node until Ctrl-C\n  \
         shunt run --cgroup /sys/fs/cgroup/kubepods.slice --name pods\n  \
-        shunt flows                           who talks to whom, and which way\n  \
-        shunt top                             the same as it changes\n  \
-        shunt trace --port 5432               each change of a flow's way, and why\n  \
-        shunt stats --json                    every counter, for machines\n\n\
-        Exit codes: 0 done; 1 it could not be done, stderr says why and what to do; 2 bad arguments; 3 no agent \
+        shunt flows                           clients and servers, and how their bytes go\n  \
+        shunt top                             the same, live\n  \
+        shunt trace --port 5432               each change between direct and TCP, and why\n  \
+        shunt stats --json                    all counters as JSON\n\n\
+        Exit codes: 0 success; 1 failure, with cause and remedy on stderr; 2 bad arguments; 3 no agent \
         runs (status --wait); 69 shunt cannot run here (doctor)."
 )]
 struct Cli {
@@ -84,7 +84,7 @@ enum Command {
     Disasm(disasm::Disasm),
 }
 
-/// Which instance a command is about.
+/// Selects an instance.
 #[derive(Args, Clone, Debug)]
 struct Instance {
     /// Name of the instance; several can run side by side on different cgroups
@@ -96,13 +96,13 @@ struct Instance {
 }
 
 impl Instance {
-    /// Its pins, which have to be there.
+    /// Its existing pins.
     fn pins(&self) -> Result<Pins> {
         Pins::existing(&self.name, self.bpffs.as_deref())
     }
 }
 
-/// The command line itself, for manual pages and completions.
+/// The command line definition, for manual pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
 }
@@ -135,34 +135,32 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        Err(error) if error.is::<NobodyReads>() => DONE,
+        Err(error) if error.is::<OutputClosed>() => DONE,
         Err(error) => {
-            // A full disk is no reason to end otherwise.
+            // A full disk must not change the exit code.
             let _ = writeln!(std::io::stderr(), "shunt: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Whoever read standard output has seen enough, as `head` has: no failure, but there is no more to
-/// do.
+/// Standard output was closed, as by `head`: not a failure, but the command ends.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads standard output any more")]
-struct NobodyReads;
+#[error("standard output is closed")]
+struct OutputClosed;
 
-/// Says something on standard output, at once.
+/// Prints to standard output and flushes.
 fn say(text: impl Display) -> Result<()> {
     said(write_to(std::io::stdout().lock(), text))
 }
 
-/// The same with colours, which are taken out where there is no terminal or where `NO_COLOR` is
-/// set.
+/// Prints with colours, which are stripped where there is no terminal or `NO_COLOR` is set.
 fn say_in_colour(text: impl Display) -> Result<()> {
     said(write_to(anstream::stdout().lock(), text))
 }
 
 fn write_to(out: impl Write, text: impl Display) -> std::io::Result<()> {
-    // Standard output is flushed at each line.
+    // Standard output itself flushes at each line.
     let mut out = BufWriter::new(out);
     write!(out, "{text}")?;
     out.flush()
@@ -170,7 +168,7 @@ fn write_to(out: impl Write, text: impl Display) -> std::io::Result<()> {
 
 fn said(outcome: std::io::Result<()>) -> Result<()> {
     match outcome {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         outcome => outcome.context("cannot write to standard output"),
     }
 }

@@ -15,18 +15,17 @@ use crate::kernel;
 use crate::kernel::load::LICENSE;
 use crate::probe;
 
-/// The kernel programs as they are assembled for this machine's kernel; loads nothing
+/// Show the kernel programs as assembled for the running kernel; loads nothing
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    shunt programs                            which there are, and how long they are\n  \
-    shunt programs --disassemble | less       each instruction under its Rust line\n  \
+    shunt programs                            names, types and lengths\n  \
+    shunt programs --disassemble | less       every instruction under its Rust line\n  \
     shunt programs --elf .                    shunt.o, for libbpf and bpftool")]
 pub struct Programs {
-    /// Print every instruction, under the line of Rust that wrote it
+    /// Print every instruction under the Rust line that emitted it
     #[arg(long)]
     disassemble: bool,
-    /// Write the programs and their maps into DIR/shunt.o, an ELF object that libbpf and bpftool
-    /// load
+    /// Write the programs and maps into DIR/shunt.o, an ELF object for libbpf and bpftool
     #[arg(long, value_name = "DIR", conflicts_with = "disassemble")]
     elf: Option<PathBuf>,
 }

@@ -17,23 +17,23 @@ use self::mask::Mask;
 use super::{DONE, log, say};
 use crate::instance::{self, Pins};
 
-/// Everything that a bug report needs, in one text: versions, doctor, status, stats, flows,
+/// Collect everything for a bug report in one text: versions, doctor, status, stats, flows,
 /// configuration and the end of the log
 ///
 /// Nothing leaves this machine: the text is printed, or written to a file that only its owner can
-/// read. What cannot be had is said in its place. Names of processes, cgroups and containers are in
-/// it, and addresses unless they are masked.
+/// read. A part that cannot be read says why. Names of processes, cgroups and containers are
+/// included, and addresses unless masked.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt report --mask --output report.txt   to attach to a bug report\n  \
-    shunt report | less                       to look at\n  \
+    shunt report | less                       to read\n  \
     kubectl -n shunt-system exec daemonset/shunt -- /shunt report --mask >report.txt")]
 pub struct Report {
-    /// Write it to this file, which must not be there yet [default: standard output]
+    /// Write to this file, which must not exist yet [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Put ipv4-1, ipv6-2 … in the place of IP addresses, the same for the same address; those of
-    /// loopback stay
+    /// Replace IP addresses by ipv4-1, ipv6-2 …, the same address always by the same name; loopback
+    /// addresses stay
     #[arg(long)]
     mask: bool,
     /// Where the BPF file system is mounted [default: found in the mount table]
@@ -41,9 +41,9 @@ pub struct Report {
     bpffs: Option<PathBuf>,
 }
 
-/// How long a command may take.
+/// Time limit of a command.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most lines of a log, and the most bytes of a file.
+/// Limits: lines of a log, bytes of a file.
 const LINES: usize = 500;
 const LONGEST: u64 = 1 << 20;
 
@@ -104,7 +104,7 @@ impl Report {
         text
     }
 
-    /// What another command of this binary prints.
+    /// The output of another command of this binary.
     fn command(&self, text: &mut String, arguments: &[&str], bpffs: Option<&Path>) {
         let mut command = Command::new("/proc/self/exe");
         command.args(arguments);
@@ -128,7 +128,7 @@ fn of_agent(text: &mut String, name: &str, process: u32) {
     if let Some(path) =
         after.or_else(|| arguments.iter().find_map(|word| word.strip_prefix("--config=")))
     {
-        // As the agent sees it.
+        // Paths are resolved as the agent sees them.
         let base = folder.join(if path.starts_with('/') { "root" } else { "cwd" });
         part(
             text,
@@ -146,7 +146,7 @@ fn part(text: &mut String, heading: &str, content: &str) {
     *text += &format!("\n==== {heading}\n{}\n", content.trim_end());
 }
 
-/// What a file holds, or why that cannot be said.
+/// The content of a file, or why it cannot be read.
 fn read(path: &Path) -> String {
     let mut bytes = Vec::new();
     match fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes)) {
@@ -163,7 +163,7 @@ fn lines_of(path: &str, with: &[&str]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The last lines of a file, and of those what fits.
+/// The last lines of a file, within the size limit.
 fn tail(path: &Path) -> String {
     use std::io::{Seek, SeekFrom};
     let mut bytes = Vec::new();
@@ -180,7 +180,8 @@ fn tail(path: &Path) -> String {
     text.lines().skip(skipped).collect::<Vec<_>>().join("\n")
 }
 
-/// What a program prints on both streams, and how it ends if not well. One that hangs is ended.
+/// What a program prints on both streams, and its exit status unless 0. It is killed at the time
+/// limit.
 fn output(command: &mut Command) -> String {
     let mut outcome = || -> std::io::Result<String> {
         let (mut reader, writer) = std::io::pipe()?;
@@ -190,7 +191,7 @@ fn output(command: &mut Command) -> String {
             .stderr(writer)
             .env("NO_COLOR", "1")
             .spawn()?;
-        // What this process has of the pipe's other end.
+        // Closes this process's copies of the pipe's write end, so that reading ends.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {

@@ -19,21 +19,21 @@ use crate::policy::file::{self, File, Settings};
 ///
 /// Prints one line that begins with "ready" when everything is attached; logs go to stderr.
 ///
-/// SIGTERM or Ctrl-C stops it without losing a byte: every connection goes on by TCP.
+/// SIGTERM or Ctrl-C stops it without losing a byte: every connection continues by TCP.
 ///
-/// Connections that are open already are accelerated as well, as `shunt adopt --help` describes. A
-/// process of its own looks for them, which keeps CAP_SYS_ADMIN to enter their network namespaces.
+/// Connections that are already open are accelerated too, see `shunt adopt --help`. A separate
+/// process looks for them and keeps CAP_SYS_ADMIN to enter their network namespaces.
 ///
-/// Starting takes CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system
-/// has to be mounted. Once started it keeps the first three, and CAP_SYS_PTRACE if it was given: by
-/// that it looks at the executables of other users' processes, which stay with TCP otherwise, and
-/// names processes in what it shows. Everything else is given up for good.
+/// Starting needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and CAP_SYS_ADMIN if a BPF file system
+/// has to be mounted. Once started it keeps the first three, and CAP_SYS_PTRACE if given: that lets
+/// it examine the executables of other users' processes, which stay with TCP otherwise, and show
+/// the names of processes. All other privileges are dropped for good.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
-    shunt run --cgroup /sys/fs/cgroup/kubepods.slice       what Kubernetes runs\n  \
-    shunt run --replace                                    upgrade in place, or go on after a crash\n  \
-    shunt run --config /etc/shunt/shunt.toml               as a file says: shunt check-config --help\n  \
+    shunt run --cgroup /sys/fs/cgroup/kubepods.slice       Kubernetes pods\n  \
+    shunt run --replace                                    upgrade in place, or continue after a crash\n  \
+    shunt run --config /etc/shunt/shunt.toml               settings from a file: shunt check-config --help\n  \
     shunt run --name a --cgroup … & shunt run --name b …   two instances on different cgroups")]
 pub struct Run {
     /// Name of the instance; several can run side by side on different cgroups [default: shunt]
@@ -42,35 +42,35 @@ pub struct Run {
     /// Where the BPF file system is mounted [default: found in the mount table]
     #[arg(long, value_name = "DIR")]
     bpffs: Option<PathBuf>,
-    /// Read settings and rules from this file, and the rules again on SIGHUP; options given here
-    /// count before it
+    /// Read settings and rules from this file, and the rules again on SIGHUP; options on the
+    /// command line take precedence
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The cgroup (v2) whose sockets are accelerated, with all below it [default: the root, found
-    /// in the mount table]
+    /// The cgroup (v2) whose sockets, and those of its descendants, are accelerated [default: the
+    /// root, found in the mount table]
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
-    /// The most connections that can be accelerated at once; more go by TCP [default: 262144]
+    /// Maximum number of accelerated connections; more go by TCP [default: 262144]
     #[arg(long, value_name = "N", value_parser = within(file::MAX_FLOWS))]
     max_flows: Option<u32>,
-    /// The longest time between two messages that each direction sends by TCP, so that connection
-    /// tracking does not forget a NAT hop [default: 60]
+    /// Longest time between two messages that each direction sends by TCP, so that connection
+    /// tracking keeps its entry of a NAT hop [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within(file::REFRESH))]
     refresh: Option<u32>,
-    /// When stopped, leave the datapath at work for the next agent instead of taking it away;
-    /// `shunt detach` does that
+    /// When stopped, leave the datapath working for the next agent instead of removing it, as
+    /// `shunt detach` does
     #[arg(long)]
     keep: bool,
-    /// Answer scrapes of Prometheus or OpenMetrics here, at /metrics, and probes at /livez and
-    /// /healthz: ADDRESS:PORT or unix:PATH
+    /// Serve metrics for Prometheus or OpenMetrics at /metrics, and probes at /livez and /healthz:
+    /// ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "WHERE")]
     metrics: Option<Endpoint>,
-    /// Take over from an agent of this name, running or dead: its flows go on, new ones are
-    /// accelerated all the time, and a running agent ends. What another version has enrolled goes
-    /// by TCP and leaves, connection by connection
+    /// Take over from an agent of this name, running or dead: its flows continue, new ones are
+    /// accelerated without interruption, and a running agent exits. Sockets that another version
+    /// has enrolled go by TCP and leave the map one by one
     #[arg(long)]
     replace: bool,
-    /// How the log is written, which goes to stderr
+    /// Format of the log on stderr
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(super) log_format: LogFormat,
 }
@@ -80,7 +80,7 @@ fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64Val
 }
 
 impl Run {
-    /// What is said on the command line counts before what the file says.
+    /// The command line takes precedence over the file.
     fn config(self) -> Result<Config> {
         const NAME: &str = "shunt";
         const FLOWS: u32 = 262_144;
@@ -121,8 +121,7 @@ impl Run {
     pub fn run(self) -> Result<ExitCode> {
         let metrics = self.metrics.clone();
         let config = self.config()?;
-        // A place that is taken is known before anything is attached, and before another agent
-        // hands over.
+        // An endpoint in use is detected before anything is attached or another agent hands over.
         let predecessor = config
             .replace
             .then(|| instance::running(&config.name, config.bpffs.as_deref()))
@@ -132,7 +131,7 @@ impl Run {
         let mut agent = Agent::start(&config)?;
         agent.adopt();
         let responder = responder.or_else(|| after_another(metrics.as_ref()?));
-        // Before any thread is started, since each has its own.
+        // Privileges are per thread: drop them before starting any.
         match privileges::give_up() {
             Ok(kept) => {
                 tracing::info!("keeps {} and gives up every other privilege", kept.join(", "))
@@ -146,19 +145,19 @@ impl Run {
                 Err(error) => return Err(agent.abandon(error)),
             }
         }
-        // From here on it is at work, whether that can be said or not.
+        // The agent is working now, so a failure to print is only logged.
         if let Err(error) = say(format_args!("ready: {}\n", agent.summary())) {
-            tracing::warn!("it is ready, but: {error:#}");
+            tracing::warn!("ready, but cannot say so: {error:#}");
         }
         let _: Ended = agent.run()?;
         Ok(DONE)
     }
 }
 
-/// Takes the place of the metrics of an agent that has just handed over: if somebody else was
-/// faster, the connections count for more.
+/// Binds the metrics endpoint of an agent that has just handed over. If another process took it,
+/// connections matter more than metrics.
 fn after_another(endpoint: &Endpoint) -> Option<Responder> {
     Responder::bind_after_another(endpoint)
-        .inspect_err(|error| tracing::error!("goes on without metrics: {error:#}"))
+        .inspect_err(|error| tracing::error!("continues without metrics: {error:#}"))
         .ok()
 }

@@ -11,15 +11,15 @@ use crate::datapath::Counter;
 use crate::instance;
 use crate::observe;
 
-/// How often each decision was taken: flows paired, messages direct and by TCP, and why
+/// Show how often each decision was taken: flows paired, messages direct and by TCP, and why
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
-    shunt stats                               every decision with its reason\n  \
+    shunt stats                               all counters, explained\n  \
     shunt stats --json | jq .counters.paired  flows since the start")]
 pub struct Stats {
     #[command(flatten)]
     instance: Instance,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

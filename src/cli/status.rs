@@ -16,32 +16,31 @@ use crate::instance::neighbours::{Neighbour, neighbours};
 use crate::instance::{Instance, NoInstance, Pins};
 use crate::observe::{self, LeftToTcp, Summary};
 
-/// What runs here, and what it comes to: how much is direct, and what is left to TCP and why
+/// Show running instances: what share is direct, what is left to TCP and why
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt status                              every instance\n  \
-    shunt status --name pods --json           one, for machines; with every reason and program\n  \
-    shunt status --name pods --wait 30        until its agent is at work, for scripts\n  \
-    shunt status --wait 0                     whether every agent is, now: exit code 0, or 3")]
+    shunt status --name pods --json           one, as JSON; with all reasons and programs\n  \
+    shunt status --name pods --wait 30        wait until its agent works, for scripts\n  \
+    shunt status --wait 0                     whether all agents work now: exit code 0, or 3")]
 pub struct Status {
-    /// Only this instance
+    /// Show only this instance
     #[arg(long)]
     name: Option<crate::instance::Name>,
     /// Where the BPF file system is mounted [default: found in the mount table]
     #[arg(long, value_name = "DIR")]
     bpffs: Option<PathBuf>,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Wait so many seconds for an agent that is at work: exit code 0 once it is, 3 if it is not in
-    /// time
+    /// Wait this long for a working agent: exit code 0 once it works, 3 at the time limit
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
     wait: Option<u32>,
 }
 
 #[derive(Serialize)]
 struct Report {
-    /// Of this command.
+    /// Version of this command.
     version: &'static str,
     /// The kernel's release.
     kernel: String,
@@ -51,11 +50,10 @@ struct Report {
 #[derive(Serialize)]
 struct InstanceStatus {
     name: String,
-    /// Counts from 1; another one is made beside it only by `shunt run --replace` of a version
-    /// whose records differ.
+    /// Counts from 1; `run --replace` of a version with other records makes another one.
     generation: u32,
     /// `starting`, `running`, `draining`, `orphaned` when its agent is dead and its programs still
-    /// work, or `incomplete` when it died while it started.
+    /// work, or `incomplete` when the agent died while starting.
     state: &'static str,
     pid: u32,
     /// Seconds since 1970.
@@ -66,7 +64,7 @@ struct InstanceStatus {
     flow_ends: usize,
     /// Connections whose client is enrolled.
     flows: usize,
-    /// Their directions by the way that the next message goes.
+    /// The lanes of these flows by the mode of their next message.
     directions: Directions,
     /// Messages of enrolled sockets since the instance was made.
     messages: Messages,
@@ -137,7 +135,7 @@ impl Status {
         Ok(instances)
     }
 
-    /// A part for each generation.
+    /// One entry for each generation.
     fn status(&self, pins: &Pins) -> Result<Vec<InstanceStatus>> {
         let alive = pins.is_kept()?;
         let mut parts = Vec::new();
@@ -190,8 +188,8 @@ impl Status {
         }
         if !alive {
             status.warnings.push(format!(
-                "its agent is dead: what is direct stays so, new connections go by TCP; `shunt run --name {0} --replace` goes on, \
-                 `shunt detach --name {0}` takes it away",
+                "its agent is dead: direct flows stay direct, new connections go by TCP; `shunt run \
+                 --name {0} --replace` resumes, `shunt detach --name {0}` removes it",
                 status.name
             ));
         }
@@ -199,12 +197,12 @@ impl Status {
         let attached = instance.cgroup()?;
         status.at_work = alive && attached != 0;
         match (attached, there) {
-            (0, None) => status
-                .warnings
-                .push("its cgroup is gone: nothing is accelerated until it is made again".into()),
+            (0, None) => status.warnings.push(
+                "its cgroup was removed: nothing is accelerated until it is created again".into(),
+            ),
             (0, Some(_)) => {
                 status.warnings.push(
-                    "its cgroup was removed and made again: the new one is not accelerated yet"
+                    "its cgroup was removed and created again: the new one is not accelerated yet"
                         .into(),
                 );
             }
@@ -215,7 +213,7 @@ impl Status {
         {
             let cgroup = cgroup.display();
             status.warnings.push(format!(
-                "instance '{name}' on {cgroup} sees the same connections: stop one of them"
+                "instance '{name}' on {cgroup} handles the same connections: stop one of them"
             ));
         }
         Ok(status)
@@ -241,28 +239,28 @@ fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
     }
 }
 
-/// Whether there is an instance, and each has a generation at work; those before it may drain.
+/// Whether there is an instance, and each has a working generation; older ones may drain.
 fn are_at_work(instances: &[InstanceStatus]) -> bool {
     let of =
         |name: &str| instances.iter().any(|instance| instance.name == name && instance.at_work);
     !instances.is_empty() && instances.iter().all(|instance| of(&instance.name))
 }
 
-/// For people: a screen of 80 columns.
+/// Formats the report for a terminal of 80 columns.
 fn text(report: &Report, now: SystemTime) -> String {
     let mut text = format!("shunt {} on Linux {}\n", report.version, report.kernel);
     if report.instances.is_empty() {
-        text += "nothing runs here; `shunt run` starts it\n";
+        text += "no instance here; `shunt run` starts one\n";
     }
     for instance in &report.instances {
-        // Into a string: never fails.
+        // Writing to a string never fails.
         let _ = part(&mut text, instance, now);
     }
     text
 }
 
 fn part(text: &mut String, status: &InstanceStatus, now: SystemTime) -> std::fmt::Result {
-    /// Reasons, and programs of each, that are shown.
+    /// Limit of reasons, and of programs for each.
     const MOST: usize = 3;
     let name = &status.name;
     let since = now
@@ -273,7 +271,7 @@ fn part(text: &mut String, status: &InstanceStatus, now: SystemTime) -> std::fmt
         "incomplete" => {
             return writeln!(
                 text,
-                "\n{name}: was killed while it started; `shunt detach --name {name}` removes it"
+                "\n{name}: was killed while starting; `shunt detach --name {name}` removes it"
             );
         }
         "draining" => writeln!(text, "\n{name}: draining, every connection goes by TCP")?,
@@ -376,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_instance_is_told_in_one_screen() {
+    fn a_running_instance_fits_one_screen() {
         let expected = "shunt 2.0.0 on Linux 6.18.15\n\
             \n\
             pods: running for 3 h 12 min, process 4711\n\
@@ -392,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_and_none_is_told_with_what_to_do() {
+    fn every_state_says_what_to_do() {
         let state = |state| shown(vec![InstanceStatus { state, ..running() }]);
         assert!(state("incomplete").contains("shunt detach --name pods"));
         assert!(state("starting").ends_with("pods: starting\n"));
@@ -402,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn every_instance_has_to_be_at_work_and_what_drains_beside_it_does_not_count() {
+    fn every_instance_has_to_work_and_draining_generations_do_not_count() {
         let of = |name: &str, at_work| InstanceStatus { name: name.into(), at_work, ..running() };
         assert!(are_at_work(&[of("a", true), of("b", false), of("b", true)]));
         assert!(!are_at_work(&[of("a", true), of("b", false)]));
@@ -410,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_told_in_its_two_largest_units() {
+    fn a_duration_is_shown_in_its_two_largest_units() {
         let told = [(0, "0 s"), (61, "1 min 1 s"), (7_199, "1 h 59 min"), (90_000, "1 d 1 h")];
         for (seconds, expected) in told {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);

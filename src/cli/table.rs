@@ -1,8 +1,8 @@
-//! Tables as commands print them: columns as wide as their widest cell, two spaces between.
+//! Tables for output: columns as wide as their widest cell, two spaces apart.
 
 use std::fmt::{self, Write};
 
-/// A table with a heading.
+/// A table with a header.
 pub struct Table {
     rows: Vec<Vec<String>>,
     right: Vec<usize>,
@@ -17,7 +17,7 @@ impl Table {
         }
     }
 
-    /// Aligns a column to the right, as numbers are.
+    /// Aligns a column to the right, for numbers.
     pub fn right(mut self, column: usize) -> Table {
         self.right.push(column);
         self
@@ -42,7 +42,7 @@ impl fmt::Display for Table {
             line.clear();
             for (column, cell) in row.iter().enumerate() {
                 let width = widths[column];
-                // Into a string: never fails.
+                // Writing to a string never fails.
                 let _ = if self.right.contains(&column) {
                     write!(line, "{cell:>width$}  ")
                 } else {

@@ -1,5 +1,5 @@
-//! The terminal as a screen: keys one by one, a whole picture at a time, and everything as it was
-//! before on every way out.
+//! Full-screen terminal: raw keys, whole frames, and the previous state restored on every exit
+//! path.
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// The other screen, without a cursor; and back.
+/// Alternate screen with the cursor hidden; and back.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
 const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
 
-/// What was pressed.
+/// A key that was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Char(char),
@@ -25,7 +25,7 @@ pub enum Key {
     Enter,
     Escape,
     Backspace,
-    /// Ctrl-C, or nobody is at the keyboard any more.
+    /// Ctrl-C, or end of input.
     Interrupt,
 }
 
@@ -40,15 +40,15 @@ impl Terminal {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !std::io::stdout().is_terminal() {
             bail!(
-                "this is for a terminal; `shunt flows --watch` and `shunt flows --json` go into files and pipes"
+                "top needs a terminal; for files and pipes use `shunt flows --watch` or `shunt flows --json`"
             );
         }
-        let before = tcgetattr(&stdin).context("cannot ask the terminal for its settings")?;
+        let before = tcgetattr(&stdin).context("cannot read the terminal's settings")?;
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(&stdin, OptionalActions::Flush, &raw).context("cannot set the terminal")?;
         let terminal = Terminal { before: before.clone() };
-        // A panic ends the process without dropping anything.
+        // A panic aborts the process without running destructors.
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             restore(&before);
@@ -67,7 +67,7 @@ impl Terminal {
             .unwrap_or((80, 24))
     }
 
-    /// Shows these lines, from the top.
+    /// Draws these lines from the top.
     pub fn show(&self, lines: &[String]) -> Result<()> {
         let mut picture = String::from("\x1b[H");
         for (row, line) in lines.iter().enumerate() {
@@ -79,8 +79,7 @@ impl Terminal {
         write(picture.as_bytes())
     }
 
-    /// The keys pressed until now, after waiting for one for at most so long. A signal ends the
-    /// wait.
+    /// Keys pressed so far, after waiting at most this long for one. A signal ends the wait.
     pub fn keys(&self, wait: Duration) -> Result<Vec<Key>> {
         let stdin = std::io::stdin();
         let mut ready = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -114,7 +113,7 @@ fn write(bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to the terminal")
 }
 
-/// Keys by the bytes that terminals send for them; what is not known is left out.
+/// Decodes the bytes that terminals send for keys; unknown ones are skipped.
 fn keys(bytes: &[u8]) -> Vec<Key> {
     const SEQUENCES: [(&[u8], Key); 6] = [
         (b"\x1b[A", Key::Up),
@@ -139,7 +138,7 @@ fn keys(bytes: &[u8]) -> Vec<Key> {
         rest = rest.get(first.len_utf8()..).unwrap_or_default();
         match first {
             '\x1b' if rest.starts_with(['[', 'O']) => {
-                // A sequence that means nothing here ends with a letter or a tilde.
+                // An unknown escape sequence ends with a letter or a tilde.
                 let end =
                     rest.char_indices().skip(1).find(|(_, c)| c.is_ascii_alphabetic() || *c == '~');
                 rest = end.and_then(|(at, c)| rest.get(at + c.len_utf8()..)).unwrap_or_default();
@@ -160,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_told_apart_and_sequences_that_nobody_knows_are_no_keys() {
+    fn keys_are_decoded_and_unknown_escape_sequences_are_skipped() {
         let pressed = keys("q\x1b[A\x1bOB\x1b[5~\r\x7f\x03é\x1b[1;5Cx\x1b".as_bytes());
         let expected = [
             Key::Char('q'),

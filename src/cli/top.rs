@@ -15,19 +15,18 @@ use super::{DONE, Instance};
 use crate::instance;
 use crate::observe::{self, Flow, FlowSide};
 
-/// Open flows as they change: who talks to whom, how much of it goes directly, how fast, and why
-/// not
+/// Show open flows live: client and server, share of direct bytes, rate, and why not direct
 ///
-/// Keys: arrows or j and k choose a flow, of which the last lines say everything; s sorts by
-/// another column, / filters, p pauses, ? helps, q quits.
+/// Keys: arrows or j and k select a flow, whose details are in the last lines; s changes the sort
+/// column, / filters, p pauses, ? shows help, q quits.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt top                              every second\n  \
-    shunt top --name pods --interval 5     of another instance, and more calmly")]
+    shunt top --name pods --interval 5     of another instance, every 5 seconds")]
 pub struct Top {
     #[command(flatten)]
     instance: Instance,
-    /// Seconds between two looks
+    /// Seconds between updates
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
     interval: u32,
 }
@@ -54,7 +53,7 @@ impl Top {
             }
             let (columns, rows) = terminal.size();
             terminal.show(&view.picture(columns, rows))?;
-            // Short, so that a new size is noticed soon.
+            // Short, so that a resize is noticed soon.
             for key in terminal.keys(Duration::from_millis(200))? {
                 view.press(key);
             }
@@ -63,7 +62,7 @@ impl Top {
     }
 }
 
-/// What rows are sorted by.
+/// The sort column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
     Rate,
@@ -85,17 +84,17 @@ impl Sort {
     fn name(self) -> &'static str {
         match self {
             Sort::Rate => "rate",
-            Sort::Share => "direct share, least first",
+            Sort::Share => "direct share, lowest first",
             Sort::Total => "bytes",
             Sort::Client => "client",
         }
     }
 }
 
-/// A flow, as it is shown.
+/// A flow as displayed.
 #[derive(Clone, Debug)]
 struct Row {
-    /// Tells it from all others.
+    /// Identifies the flow.
     id: u64,
     client: String,
     server: String,
@@ -113,11 +112,11 @@ impl Row {
     }
 }
 
-/// What is shown, and how.
+/// State of the display.
 struct View {
     name: String,
     rows: Vec<Row>,
-    /// Bytes at the last look, by flow.
+    /// Bytes at the last update, by flow.
     before: HashMap<u64, u64>,
     sort: Sort,
     filter: String,
@@ -125,9 +124,9 @@ struct View {
     paused: bool,
     helps: bool,
     quits: bool,
-    /// Which flow, as it may move.
+    /// The selected flow by id, as its row may move.
     chosen: Option<u64>,
-    /// How many flows fitted on the screen at last.
+    /// Number of flows that fitted on the last screen.
     page: usize,
 }
 
@@ -148,7 +147,7 @@ impl View {
         }
     }
 
-    /// Takes what was seen, so long after the last time.
+    /// Takes the flows seen, and the time since the last update.
     fn update(&mut self, flows: &[Flow], since: Duration) {
         self.rows = flows
             .iter()
@@ -216,12 +215,12 @@ impl View {
         self.chosen = shown.get(at).map(|row| row.id);
     }
 
-    /// Where the chosen flow is; the first if it has gone.
+    /// Row of the selected flow; the first if it has closed.
     fn place(&self, shown: &[&Row]) -> usize {
         shown.iter().position(|row| Some(row.id) == self.chosen).unwrap_or(0)
     }
 
-    /// The screen, in lines that are not wider and not more than it.
+    /// The screen as lines, within its width and height.
     fn picture(&mut self, columns: usize, rows: usize) -> Vec<String> {
         let mut lines = if self.helps { help() } else { self.table(columns, rows) };
         lines.truncate(rows);
@@ -265,14 +264,14 @@ impl View {
         }
         state.push_str("; ? helps, q quits");
 
-        // Two names share what the numbers leave.
+        // Two names share the width that the numbers leave.
         let width = columns.saturating_sub(1 + 1 + 6 + 1 + 10 + 1 + 12) / 2;
         let cells = |client: &str, server: &str, share: &str, rate: &str, why: &str| {
             format!("{} {} {share:>6} {rate:>10} {why}", fit(client, width), fit(server, width))
         };
         let mut lines = vec![("\x1b[1m", title), ("", state)];
         lines.push(("\x1b[7m", cells("CLIENT", "SERVER", "DIRECT", "PER SECOND", "WHY NOT")));
-        // The chosen one is always on the screen.
+        // The selected flow is always visible.
         let first = place.saturating_sub(page - 1).max((place / page) * page).min(place);
         for (at, row) in shown.iter().enumerate().skip(first).take(page) {
             let text = cells(
@@ -290,7 +289,7 @@ impl View {
             lines.extend(row.details.iter().map(|details| ("", details.clone())));
         } else {
             let nothing =
-                if self.rows.is_empty() { "no flow is open" } else { "no flow passes the filter" };
+                if self.rows.is_empty() { "no open flows" } else { "no flow matches the filter" };
             lines.push(("", nothing.into()));
         }
         lines
@@ -301,11 +300,11 @@ fn help() -> Vec<(&'static str, String)> {
     let text = "\
 Keys
 
-  arrows, j k, page up and down   choose a flow; the last lines say everything of it
+  arrows, j k, page up and down   select a flow; the last lines show its details
   s                               sort by rate, direct share, bytes, client
-  /                               filter by any text: process, address, pod, reason
-  escape                          no filter
-  p, space                        pause, and go on
+  /                               filter by text: process, address, pod, reason
+  escape                          clear the filter
+  p, space                        pause and resume
   q, Ctrl-C                       quit
 
 DIRECT is the share of bytes that bypassed TCP, WHY NOT the reason of the last
@@ -362,7 +361,7 @@ fn details(role: &str, side: Option<&FlowSide>) -> String {
     format!("{role}: {process}{place} {}; sends {}: {direct} / {tcp} by TCP", side.local, side.mode)
 }
 
-/// A process chooses its own name: nothing in it is to reach the terminal but text.
+/// Processes choose their own names: control characters must not reach the terminal.
 fn printable(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -371,7 +370,7 @@ fn percent(part: u64, of: u64) -> String {
     if of == 0 { "-".into() } else { format!("{:.1}%", part as f64 * 100.0 / of as f64) }
 }
 
-/// Exactly so many characters of a text.
+/// Cuts or pads a text to exactly this many characters.
 fn fit(text: &str, width: usize) -> String {
     let length = text.chars().count();
     if length <= width {
@@ -426,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_what_was_sent_between_two_looks() {
+    fn rates_are_computed_between_two_updates() {
         let mut view = view();
         let mut later = flows();
         later[1].client.as_mut().expect("a client").direct_bytes += 5_000;
@@ -445,9 +444,9 @@ mod tests {
         for key in "/MEMORY".chars() {
             view.press(Key::Char(key));
         }
-        assert_eq!(names(&view), ["psql"], "a filter knows reasons and no case");
+        assert_eq!(names(&view), ["psql"], "a filter matches reasons, ignoring case");
         view.press(Key::Char('q'));
-        assert!(!view.quits, "a letter of the filter is no command");
+        assert!(!view.quits, "a letter typed into the filter is not a command");
         view.press(Key::Backspace);
         view.press(Key::Enter);
         assert_eq!(names(&view), ["psql"]);
@@ -470,7 +469,7 @@ mod tests {
         assert!(view.quits);
     }
 
-    /// A line without what only changes its looks.
+    /// Strips escape sequences from a line.
     fn plain(line: &str) -> String {
         let mut text = String::new();
         let mut rest = line;
@@ -482,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn no_picture_is_wider_or_higher_than_its_screen() {
+    fn the_display_never_exceeds_the_screen() {
         for helps in [false, true] {
             for (columns, rows) in [(80, 24), (132, 50), (40, 10), (20, 5), (1, 1), (0, 0)] {
                 let mut view = view();
@@ -497,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn eighty_columns_show_who_talks_to_whom_how_much_of_it_directly_and_why_not() {
+    fn eighty_columns_show_both_ends_the_direct_share_and_why_not() {
         let mut view = view();
         let picture: Vec<String> =
             view.picture(80, 24).iter().map(|line| plain(line).trim_end().to_owned()).collect();
@@ -515,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chosen_flow_is_on_the_screen_however_many_there_are() {
+    fn the_selected_flow_is_visible_however_many_there_are() {
         let mut view = View::new("t".into());
         let many: Vec<Flow> = (1..200)
             .map(|n| Flow { client: Some(side(n, &format!("p{n}"), 0, 0, None)), server: None })

@@ -12,16 +12,16 @@ use super::{DONE, Instance, flows::bytes, say};
 use crate::instance;
 use crate::observe::{Change, Tracing};
 
-/// Follow flows as they happen: each change of a lane's way and why, and when an end closes
+/// Trace each change of a lane's mode with its reason, and each closed end
 ///
-/// The kernel programs tell of changes only while somebody traces, and of nothing but changes:
-/// messages that go the way of the one before cost nothing. What a reader that falls behind misses
-/// is counted and reported.
+/// The kernel programs emit an event only when a lane changes, and only while a tracer runs:
+/// messages sent like the one before cost nothing. Events that a slow reader misses are counted and
+/// reported.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt trace                         everything, until Ctrl-C\n  \
-    shunt trace --port 5432             what has this port at either end\n  \
-    shunt trace --comm nginx --json     for machines: one object a line\n\n\
+    shunt trace --port 5432             only flows with this port\n  \
+    shunt trace --comm nginx --json     JSON, one object a line\n\n\
     EVENT is direct, tcp, ended or closed; WHY is a reason that `shunt stats` explains.")]
 pub struct Trace {
     #[command(flatten)]
@@ -29,20 +29,20 @@ pub struct Trace {
     /// Only flows with this port at either end
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// Only lanes of which this process holds the sending socket
+    /// Only lanes whose sending socket this process holds
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// Only lanes whose sender's process has this name
     #[arg(long, value_name = "NAME")]
     comm: Option<String>,
-    /// Only lanes whose sender's cgroup has this in its path or its container's name: a folder, the
-    /// uid of a pod, the id of a container, NAMESPACE/POD
+    /// Only lanes whose sender's cgroup path or container name contains this: a folder, a pod's
+    /// uid, a container's id, NAMESPACE/POD
     #[arg(long, value_name = "TEXT")]
     cgroup: Option<String>,
     /// Stop after so many seconds
     #[arg(long = "for", value_name = "SECONDS")]
     duration: Option<u32>,
-    /// For machines: one object a line
+    /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
 }
@@ -75,7 +75,7 @@ impl Trace {
         }
         let lost = tracing.lost()?;
         if lost > 0 {
-            eprintln!("{lost} changes came faster than they could be read and are missing");
+            eprintln!("{lost} events were lost: they came faster than they could be read");
         }
         Ok(DONE)
     }
@@ -94,7 +94,7 @@ impl Trace {
     }
 }
 
-/// A change as people read it.
+/// Formats a change as text.
 fn line(change: &Change, since: f64) -> String {
     let who = match &change.process {
         Some(process) => format!(" {}[{}]", process.name, process.pid),
@@ -140,12 +140,13 @@ mod tests {
 
     #[test]
     fn a_change_is_a_line() {
-        let text = "   0.500000 tcp    memory_gate   client 127.0.0.1:4000 > 127.0.0.1:80 curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
+        let text = "   0.500000 tcp    memory_gate   client 127.0.0.1:4000 > 127.0.0.1:80 \
+                    curl[42] in 8dbc5577-d0e  3 direct, 2.0 KiB";
         assert_eq!(line(&change(), 0.5), text);
     }
 
     #[test]
-    fn each_filter_shows_what_it_names_and_nothing_else() {
+    fn each_filter_shows_only_what_it_names() {
         let shows = |arguments: &[&str]| {
             let mut command = <Trace as Args>::augment_args(clap::Command::new("trace"));
             let matches = command

@@ -1,26 +1,25 @@
-//! Addresses that are put in the place of others.
+//! Masks IP addresses in text.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The addresses that have been seen.
+/// The addresses seen so far.
 #[derive(Debug, Default)]
 pub struct Mask {
     known: HashMap<IpAddr, String>,
 }
 
 impl Mask {
-    /// The text with a name in the place of each address: what stands for an address is the same
-    /// everywhere. Ports and the lengths of prefixes stay, and so do addresses that say nothing of
-    /// a network: loopback, and none.
+    /// Replaces each address by a name, the same address by the same name. Ports and prefix lengths
+    /// stay, as do loopback and unspecified addresses.
     pub fn apply(&mut self, text: &str) -> String {
-        // Some IPv6 addresses end with an IPv4 address.
+        // IPv4-mapped IPv6 addresses end with an IPv4 address, so IPv6 goes first.
         let without_v6 = each_run(
             text,
             |c| c.is_ascii_hexdigit() || c == ':' || c == '.',
             |run, in_word| {
-                // Words have these letters, too.
+                // Hexadecimal digits also occur in words.
                 if in_word { run.to_owned() } else { self.address::<Ipv6Addr>(run) }
             },
         );
@@ -31,7 +30,7 @@ impl Mask {
         )
     }
 
-    /// What may be an address with punctuation around it.
+    /// Masks an address that may be surrounded by punctuation.
     fn address<A: FromStr + Into<IpAddr>>(&mut self, run: &str) -> String {
         let single = |at: &str, text: &str| text.starts_with(at) && !text.starts_with("::");
         let begin = if single(":", run) || single(".", run) { 1 } else { 0 };
@@ -59,8 +58,8 @@ impl Mask {
     }
 }
 
-/// The text with another in the place of each longest run of such characters; told is whether the
-/// run is in a word.
+/// Replaces each longest run of such characters; the function is told whether the run is inside a
+/// word.
 fn each_run(
     text: &str,
     is_in: impl Fn(char) -> bool,
@@ -85,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn addresses_are_masked_wherever_they_stand_and_nothing_else_is() {
+    fn addresses_are_masked_everywhere_and_nothing_else_is() {
         let cases = [
             ("10.0.0.1:6379 > 10.0.0.2:80, 10.0.0.1.", "ipv4-1:6379 > ipv4-2:80, ipv4-1."),
             ("[fd00::1]:80 fd00::1 ::ffff:10.0.0.1", "[ipv6-1]:80 ipv6-1 ipv4-2"),
@@ -109,9 +108,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the text is, and whatever stands around an address, none is left.
+        /// Whatever surrounds an address, it is masked.
         #[test]
-        fn no_address_is_left(before in "[^0-9]{0,6}", address: [u8; 4], after in "[ ,:/\\]\"a-z]{0,3}") {
+        fn every_address_is_masked(before in "[^0-9]{0,6}", address: [u8; 4], after in "[ ,:/\\]\"a-z]{0,3}") {
             let address = std::net::Ipv4Addr::from(address);
             prop_assume!(!address.is_loopback() && !address.is_unspecified());
             let text = format!("{before}{address}{after}");

@@ -7,7 +7,7 @@ use crate::bpftool::{json, run};
 use crate::{EXAMPLE, printed, said, shunt, shunt_reading};
 
 #[test]
-fn a_text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
+fn text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
     let dir = tempfile::tempdir().expect("make a folder");
     let source = dir.path().join("count.s");
     fs::write(&source, EXAMPLE).expect("write the source");
@@ -29,7 +29,7 @@ fn a_text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
 }
 
 #[test]
-fn standard_input_is_assembled_into_the_file_that_is_named() {
+fn standard_input_is_assembled_into_the_named_file() {
     let dir = tempfile::tempdir().expect("make a folder");
     let object = dir.path().join("here.o");
     printed(shunt_reading(EXAMPLE, &["asm", "-", "-o", object.to_str().expect("a path")]));
@@ -38,7 +38,7 @@ fn standard_input_is_assembled_into_the_file_that_is_named() {
 }
 
 #[test]
-fn what_is_wrong_is_shown_in_its_line_with_a_hint_and_nothing_is_written() {
+fn an_error_is_shown_in_its_line_with_a_hint_and_nothing_is_written() {
     let dir = tempfile::tempdir().expect("make a folder");
     let source = dir.path().join("wrong.s");
     fs::write(&source, ".map x hsh key=4 value=4 entries=1\n    r1 = r11\n    goto nowhere\n")
@@ -91,7 +91,7 @@ fn a_warning_is_shown_and_the_object_is_written() {
 }
 
 #[test]
-fn what_libbpf_could_not_load_is_refused_with_what_to_do() {
+fn an_object_that_libbpf_cannot_load_is_rejected_with_a_remedy() {
     let refused = said(shunt_reading("r0 = 0\nexit\n", &["asm", "-", "-o", "/dev/null"]));
     assert!(
         refused.contains("<stdin>:1:1") && refused.contains("write `.section \"socket\"`"),

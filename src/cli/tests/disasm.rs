@@ -18,7 +18,7 @@ fn disassemble(file: &Path, options: &[&str]) -> String {
 }
 
 #[test]
-fn an_object_becomes_a_text_that_gives_the_same_object() {
+fn an_object_becomes_text_that_assembles_to_the_same_object() {
     let dir = tempfile::tempdir().expect("make a folder");
     let object = assemble(EXAMPLE, dir.path());
     let text = disassemble(&object, &[]);
@@ -45,10 +45,11 @@ fn an_object_becomes_a_text_that_gives_the_same_object() {
 }
 
 #[test]
-fn an_object_of_a_compiler_comes_back_with_all_that_it_has() {
+fn an_object_of_a_compiler_survives_a_round_trip() {
     let dir = tempfile::tempdir().expect("make a folder");
     let path = |name: &str| dir.path().join(name);
-    let source = "int counter = 5; __attribute__((section(\"xdp\"), used)) int pass(void *c) { return counter; }\n";
+    let source = "int counter = 5; __attribute__((section(\"xdp\"), used)) \
+                  int pass(void *c) { return counter; }\n";
     fs::write(path("pass.c"), source).expect("write the source");
     let clang = Command::new("clang")
         .args(["-target", "bpf", "-O2", "-g", "-c", "pass.c"])
@@ -69,7 +70,7 @@ fn an_object_of_a_compiler_comes_back_with_all_that_it_has() {
 }
 
 #[test]
-fn bare_instructions_are_shown_with_their_slots_and_bytes() {
+fn raw_instructions_are_shown_with_their_slots_and_bytes() {
     let dir = tempfile::tempdir().expect("make a folder");
     let file = dir.path().join("program.bin");
     fs::write(
@@ -86,7 +87,7 @@ fn bare_instructions_are_shown_with_their_slots_and_bytes() {
 }
 
 #[test]
-fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
+fn a_program_in_the_kernel_is_shown_with_the_kernel_s_names() {
     let text = "
 .license \"GPL\"
 .map packets array key=4 value=8 entries=1
@@ -151,7 +152,7 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
         "    ; <stdin>:19\n    r1 = map[name:names]\n",
         "    ; <stdin>:20: call bpf_map_lookup_elem\n",
         "    r1 = map[name:names]\n",
-        // What the verifier makes of a lookup in a hash is a call of the function that does it.
+        // The verifier replaces a lookup in a hash by a call of its implementation.
         "    call __htab_map_lookup_elem\n",
         "    r1 = map[name:.data.state][0]+16\n",
         "    r2 = subprog[rounds]\n",
@@ -163,8 +164,7 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
     assert_eq!(&said[1], shown);
     assert!(said[2].contains("holds a bpf-map, not a bpf-prog"), "{}", said[2]);
     assert!(said[3].contains("CAP_BPF"), "{}", said[3]);
-    // The numbers of maps and addresses of functions are those that the kernel has, whatever is
-    // shown beside them.
+    // Map ids and function addresses are those of the kernel, whatever names are shown.
     let is_byte =
         |word: &&str| word.len() == 2 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
     let insns = said[4]
@@ -178,7 +178,7 @@ fn a_program_in_the_kernel_is_shown_with_the_names_that_the_kernel_knows() {
 }
 
 #[test]
-fn what_cannot_be_shown_is_an_error_that_says_why() {
+fn a_program_that_cannot_be_shown_is_an_error_that_says_why() {
     let dir = tempfile::tempdir().expect("make a folder");
     let file = dir.path().join("broken.o");
     let mut object = fs::read(assemble(EXAMPLE, dir.path())).expect("read the object");

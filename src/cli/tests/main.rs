@@ -1,4 +1,4 @@
-//! Commands of the binary that work on programs, as one would type them.
+//! Commands of the binary that work on BPF programs.
 
 #[path = "../../../bpf-asm/tests/elf/bpftool.rs"]
 mod bpftool;
@@ -14,7 +14,7 @@ use std::io::{ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
 
 const SHUNT: &str = env!("CARGO_BIN_EXE_shunt");
-/// What `shunt asm --help` shows.
+/// The example in `shunt asm --help`.
 const EXAMPLE: &str = include_str!("../example.s");
 
 /// Runs `shunt` with these arguments.
@@ -22,21 +22,21 @@ fn shunt<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
     Command::new(SHUNT).args(arguments).stdin(Stdio::null()).output().expect("run shunt")
 }
 
-/// Runs `shunt` with a text on its standard input.
+/// Runs `shunt` with text on its standard input.
 fn shunt_reading(text: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(SHUNT);
     let command =
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().expect("run shunt");
     match running.stdin.take().expect("its standard input").write_all(text.as_bytes()) {
-        // One that finds fault with its arguments reads nothing.
+        // A command that rejects its arguments reads nothing.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         written => written.expect("write to it"),
     }
     running.wait_with_output().expect("wait for it")
 }
 
-/// What a command that has to succeed prints.
+/// The output of a command that must succeed.
 fn printed(output: Output) -> String {
     assert!(
         output.status.success(),
@@ -47,7 +47,7 @@ fn printed(output: Output) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What a command that has to fail says.
+/// The errors of a command that must fail.
 fn said(output: Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8(output.stderr).expect("text")

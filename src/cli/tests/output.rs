@@ -4,7 +4,7 @@ use super::SHUNT;
 
 /// As in `shunt programs | head -n 0`.
 #[test]
-fn a_command_whose_reader_has_seen_enough_ends_quietly() {
+fn a_command_whose_standard_output_is_closed_ends_quietly() {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/shunt.toml");
     for arguments in [
         &["programs"][..],

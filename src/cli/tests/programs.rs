@@ -6,7 +6,7 @@ use crate::bpftool::{json, run};
 use crate::{SHUNT, printed, shunt};
 
 #[test]
-fn the_kernel_programs_are_an_object_that_bpftool_loads_with_the_names_of_their_lines_and_fields() {
+fn the_kernel_programs_are_an_object_that_bpftool_loads_with_lines_and_types() {
     let dir = tempfile::tempdir().expect("make a folder");
     let path = printed(shunt(["programs", "--elf", dir.path().to_str().expect("a path")]));
     let object = fs::read(path.trim()).expect("the file that the command names");
@@ -22,7 +22,7 @@ fn the_kernel_programs_are_an_object_that_bpftool_loads_with_the_names_of_their_
     assert!(said[0].contains("[file:src/datapath/send.rs line_num:"), "{}", said[0]);
     assert!(said[0].contains("int shunt_send(struct sk_msg_md * context):"), "{}", said[0]);
     assert_eq!(json(&said[1])["type"], "sock_ops");
-    // A packet without the name of an enrolled socket in it.
+    // A packet that does not name an enrolled socket.
     assert_eq!(json(&said[2])["retval"], 0);
     let control = json(&said[3]);
     assert!(
@@ -30,7 +30,7 @@ fn the_kernel_programs_are_an_object_that_bpftool_loads_with_the_names_of_their_
         "{control}"
     );
     assert!(said[4].contains("struct Lane {"), "{}", said[4]);
-    // It has types, which a text holds as data.
+    // The types appear as data.
     for part in [
         "\t.section\tsk_msg,\"ax\"",
         "\t.section\tsockops,",
