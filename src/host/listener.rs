@@ -1,5 +1,5 @@
-//! Who listens: the sockets of other processes, each asked through a copy of its descriptor, so
-//! that it does not matter which network namespace they are in.
+//! Listening sockets of other processes, queried through duplicates of their descriptors
+//! (pidfd_getfd(2)), which works across network namespaces.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,33 +13,33 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::Processes;
 
 sockopt_impl!(
-    /// The number that a socket has for its life, as programs know it.
+    /// The socket cookie.
     Cookie, GetOnly, nix::libc::SOL_SOCKET, nix::libc::SO_COOKIE, u64
 );
 sockopt_impl!(
-    /// `IPPROTO_TCP` for one that connections can come to.
+    /// `IPPROTO_TCP` for a TCP socket, not for MPTCP.
     Protocol, GetOnly, nix::libc::SOL_SOCKET, nix::libc::SO_PROTOCOL, i32
 );
 
-/// A socket that listens for TCP connections.
+/// A listening TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its cookie.
     pub cookie: u64,
-    /// The name of a process that holds it, at most 15 bytes.
+    /// Name of a process that holds it, at most 15 bytes.
     pub process: String,
 }
 
-/// All that could be seen.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    /// Those that were found.
+    /// Listeners found.
     pub listeners: Vec<Listener>,
-    /// Processes that this one may not take descriptors of.
+    /// Processes whose descriptors this process may not duplicate.
     pub hidden: usize,
 }
 
-/// Looks through `/proc`. A process that ends meanwhile is left out.
+/// Scans `/proc`. Processes that end meanwhile are skipped.
 pub fn listeners() -> Listeners {
     let mut found = Listeners::default();
     let mut processes: HashMap<u32, Option<OwnedFd>> = HashMap::new();
@@ -61,7 +61,7 @@ pub fn listeners() -> Listeners {
             }
             Err(Errno::PERM | Errno::NOSYS) => {
                 found.hidden += 1;
-                // Not asked again.
+                // Do not retry this process for each socket.
                 *opened = None;
             }
             Err(_) => {}
@@ -70,7 +70,7 @@ pub fn listeners() -> Listeners {
     found
 }
 
-/// Whether a process listens for TCP connections at a port, as far as that can be seen.
+/// Whether a process is seen to listen on a TCP port.
 pub fn listens(pid: u32, port: u16) -> bool {
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
     let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return false };
@@ -92,7 +92,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn only_sockets_that_listen_are_found_with_the_name_of_their_process() {
+    fn only_listening_sockets_are_found_with_the_name_of_their_process() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let other =
             TcpStream::connect(listener.local_addr().expect("an address")).expect("connect");

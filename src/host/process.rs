@@ -1,5 +1,4 @@
-//! Which process holds a socket: the kernel shows the socket's inode number among the files of the
-//! process.
+//! Maps sockets to processes by the inode numbers in `/proc/PID/fd`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -10,23 +9,22 @@ use nix::fcntl::readlinkat;
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Process {
-    /// Its number in the namespace of this process.
+    /// PID in this process's PID namespace.
     pub pid: u32,
     /// Its name, at most 15 bytes.
     pub name: String,
 }
 
-/// The processes that hold sockets, as far as this process may see them.
+/// Processes that hold sockets, as far as this process may see them.
 #[derive(Debug, Default)]
 pub struct Processes {
     all: Vec<Process>,
-    /// The number of a process in that list, and its descriptor.
+    /// Index of a process in that list, and its descriptor.
     by_inode: HashMap<u64, (usize, i32)>,
 }
 
 impl Processes {
-    /// Looks through `/proc`. Processes that go while it looks, or that it may not look into, are
-    /// left out.
+    /// Scans `/proc`. Processes that end meanwhile or deny access are skipped.
     pub fn now() -> Processes {
         let mut found = Processes::default();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -60,17 +58,17 @@ impl Processes {
         found
     }
 
-    /// The first process found that holds the socket with this inode number.
+    /// A process that holds the socket with this inode number.
     pub fn holding(&self, inode: u64) -> Option<&Process> {
         self.by_inode.get(&inode).and_then(|(number, _)| self.all.get(*number))
     }
 
-    /// Every socket: a process that holds it, and its descriptor there.
+    /// Every socket with a process that holds it and its descriptor there.
     pub fn sockets(&self) -> impl Iterator<Item = (&Process, i32)> {
         self.by_inode.values().filter_map(|(number, fd)| Some((self.all.get(*number)?, *fd)))
     }
 
-    /// The number of that process, and its descriptor of the socket.
+    /// PID and descriptor of a process that holds the socket.
     pub fn descriptor(&self, inode: u64) -> Option<(u32, i32)> {
         let (number, fd) = self.by_inode.get(&inode)?;
         Some((self.all.get(*number)?.pid, *fd))
@@ -89,7 +87,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     #[test]
-    fn a_socket_of_this_process_leads_to_this_process() {
+    fn a_socket_of_this_process_is_mapped_to_this_process() {
         let socket = TcpListener::bind("127.0.0.1:0").expect("listen");
         let link =
             fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("read the link");

@@ -1,5 +1,5 @@
-//! Names of containers. The kernel knows none: the node's files have them, by the ids that cgroups
-//! carry. No API server and no runtime's socket is asked.
+//! Container names, which the kernel does not know: read from files of this node, by the ids in
+//! cgroup paths. No API server and no runtime socket is contacted.
 //!
 //! | | file | what it says |
 //! |---|---|---|
@@ -7,7 +7,7 @@
 //! | podman, CRI-O | `/var/lib/containers/storage/*-containers/containers.json` | `[{"id": …, "names": [NAME]}]` |
 //! | docker | `/var/lib/docker/containers/ID/config.v2.json` | `{"Name": "/NAME"}` |
 //!
-//! A container sees those of them that are mounted into it, at the same place.
+//! In a container, only those files are seen that are mounted into it at the same path.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,14 +15,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// What people call a container.
+/// The name of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ContainerName {
-    /// Of Kubernetes, in which the pod is.
+    /// Kubernetes namespace of the pod.
     pub namespace: Option<String>,
-    /// The pod that it belongs to.
+    /// Name of the pod.
     pub pod: Option<String>,
-    /// Its own.
+    /// Name of the container itself.
     pub container: String,
 }
 
@@ -36,8 +36,7 @@ impl std::fmt::Display for ContainerName {
     }
 }
 
-/// The names of this node's containers by their ids. Files that are not there, or are not as
-/// expected, name nothing.
+/// Maps the ids of this node's containers to their names. Missing or malformed files are skipped.
 pub fn by_id() -> HashMap<String, ContainerName> {
     below(Path::new("/"))
 }
@@ -63,13 +62,13 @@ fn below(root: &Path) -> HashMap<String, ContainerName> {
             ));
         }
     }
-    // Last, since CRI-O's containers are in both, and this has their names in Kubernetes.
+    // Last, since CRI-O containers are in both, and the log links have their Kubernetes names.
     let links = fs::read_dir(root.join("var/log/containers")).into_iter().flatten().flatten();
     names.extend(links.filter_map(|link| of_log(link.file_name().to_str()?)));
     names
 }
 
-/// No part of the name of a log holds an underscore (RFC 1123), and its id no dash.
+/// Kubernetes names contain no underscore (RFC 1123), and the id no dash.
 fn of_log(file: &str) -> Option<(String, ContainerName)> {
     let (rest, id) = file.strip_suffix(".log")?.rsplit_once('-')?;
     let mut parts = rest.split('_').map(str::to_owned);
@@ -113,7 +112,7 @@ mod tests {
 
     const ID: &str = "3f1a9c0d5b7e42688ad1c3f4e5b6a79881726354afbecd0123456789abcdef01";
 
-    /// Names below a root with this file in it.
+    /// The names found below a root that contains this file.
     fn with(path: &str, content: &str) -> Vec<(String, String)> {
         let root = tempfile::tempdir().expect("make a folder");
         let file = root.path().join(path);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn each_runtime_s_files_name_its_containers() {
+    fn the_files_of_each_runtime_name_its_containers() {
         let id = ID.to_owned();
         let log = format!("var/log/containers/cart-5d8f7b-x2x4q_shop_nginx-proxy-{ID}.log");
         assert_eq!(with(&log, ""), [(id.clone(), "shop/cart-5d8f7b-x2x4q/nginx-proxy".to_owned())]);
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_not_as_expected_name_nothing() {
+    fn malformed_files_name_nothing() {
         for path in [
             "var/log/containers/other.log",
             "var/log/containers/a_b-c.log",

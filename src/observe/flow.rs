@@ -25,7 +25,7 @@ pub struct Flow {
 pub struct FlowSide {
     /// Its own address.
     pub local: SocketAddr,
-    /// What it takes for its peer's address; behind NAT not the peer's own.
+    /// The peer's address as this end sees it; behind NAT not the peer's own.
     pub remote: SocketAddr,
     /// Socket cookie, as `ss -e` prints it.
     pub cookie: u64,
@@ -35,21 +35,21 @@ pub struct FlowSide {
     pub netns: u32,
     /// Who holds the socket, where that can be seen.
     pub process: Option<Process>,
-    /// The cgroup that made the socket, and what it is: pod, container.
+    /// The cgroup that created the socket, with pod and container.
     pub workload: Option<Workload>,
-    /// `direct`, `tcp` or `ended`: which way its next message goes.
+    /// Mode of its next message: `direct`, `tcp` or `ended`.
     pub mode: &'static str,
-    /// Why not `direct`: the reason of its last message by TCP, by its name in `shunt stats`.
+    /// Reason of its last message by TCP, as in `shunt stats`, unless `direct`.
     pub why: Option<&'static str>,
-    /// Messages that it sent directly.
+    /// Messages sent directly.
     pub direct_messages: u64,
-    /// Bytes that it sent directly.
+    /// Bytes sent directly.
     pub direct_bytes: u64,
-    /// Bytes that it sent by TCP.
+    /// Bytes sent by TCP.
     pub tcp_bytes: u64,
-    /// Whether it has not read all that was sent to it directly.
+    /// Whether redirected bytes are unread.
     pub direct_unread: bool,
-    /// Bytes that came to it by TCP and that it has not read.
+    /// Unread bytes that arrived by TCP.
     pub tcp_unread: u32,
 }
 
@@ -58,7 +58,7 @@ pub fn flows(instance: &Instance) -> Result<Vec<Flow>> {
     Ok(pair(&instance.ends()?, &Observer::now()))
 }
 
-/// Who is behind sockets.
+/// Maps sockets to processes and workloads.
 #[derive(Debug, Default)]
 pub struct Observer {
     processes: Processes,
@@ -66,12 +66,12 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Looks at the processes and the cgroups of this node.
+    /// Scans the processes and cgroups of this node.
     pub fn now() -> Observer {
         Observer { processes: Processes::now(), workloads: Workloads::now() }
     }
 
-    /// An end with who is behind it.
+    /// Describes an end with its process and workload.
     pub fn side(&self, end: &FlowEnd) -> FlowSide {
         side(end, self)
     }
@@ -132,7 +132,7 @@ fn side(end: &FlowEnd, observer: &Observer) -> FlowSide {
     }
 }
 
-/// A v4-mapped address is shown as the IPv4 address that it stands for.
+/// An IPv4-mapped IPv6 address is shown as IPv4.
 pub(super) fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) -> SocketAddr {
     let ip = if v6 {
         Ipv6Addr::from(v6_bytes).to_canonical()
@@ -142,7 +142,7 @@ pub(super) fn address(v6: bool, v4_bytes: u32, v6_bytes: [u8; 16], port: u16) ->
     SocketAddr::new(ip, port)
 }
 
-/// The names of include/net/tcp_states.h.
+/// State names of include/net/tcp_states.h.
 fn state(number: u32) -> &'static str {
     const STATES: [&str; 13] = [
         "UNKNOWN",
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_paired_by_their_swapped_names_and_those_without_a_peer_stand_alone() {
+    fn ends_are_paired_by_swapped_names_and_those_without_a_peer_are_listed_alone() {
         let ends = [
             end(Role::Client, 1, 2),
             end(Role::Server, 4, 3),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_shown_as_people_write_them() {
+    fn v4_mapped_addresses_are_shown_as_ipv4() {
         let flow = side(&end(Role::Client, 80, 2), &Observer::default());
         assert_eq!(
             (flow.local.to_string(), flow.remote.to_string()),

@@ -1,8 +1,8 @@
-//! What an instance tells a monitoring system, in the text formats of Prometheus and OpenMetrics.
+//! Metrics of an instance in the text formats of Prometheus and OpenMetrics.
 //!
-//! A scrape reads a few counters. What only the sockets themselves know, such as how much went
-//! directly on those that are open, takes a look at each; that is done at most every few seconds,
-//! whoever asks how often.
+//! A scrape reads a few counters. Per-socket figures, such as bytes sent directly on open flows,
+//! need a pass over all sockets, which is made once in a few seconds at most, however often scrapes
+//! come.
 
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -15,13 +15,13 @@ use super::Summary;
 use crate::datapath::{Counter, Kind};
 use crate::instance::{Instance, Pins};
 
-/// How old what sockets say may be.
+/// Maximum age of per-socket figures.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Which of the two text formats.
+/// Text format of a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus' own, version 0.0.4.
+    /// Prometheus text format, version 0.0.4.
     Prometheus,
     /// OpenMetrics, version 1.0.0.
     OpenMetrics,
@@ -37,7 +37,7 @@ impl Format {
     }
 }
 
-/// Every metric: its name without a counter's `_total`, its type, what it means.
+/// Every metric: name without the `_total` of counters, type, help text.
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("shunt_build_info", "gauge", "The version of the agent; always 1."),
     ("shunt_start_time_seconds", "gauge", "When the agent started, in seconds since 1970."),
@@ -78,7 +78,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("shunt_look_seconds", "gauge", "How long the last look at all enrolled sockets took."),
 ];
 
-/// What the sockets said when they were last looked at.
+/// Totals of the last pass over all sockets.
 #[derive(Clone, Copy, Debug, Default)]
 struct Looked {
     at: Option<Instant>,
@@ -105,12 +105,12 @@ impl Collector {
         Ok(Collector { instance, programs, looked: Mutex::default() })
     }
 
-    /// Whether the instance is being stopped.
+    /// Whether the instance is draining.
     pub fn is_draining(&self) -> Result<bool> {
         Ok(self.instance.control()?.draining != 0)
     }
 
-    /// Everything, as text.
+    /// Renders all metrics as text.
     pub fn render(&self, format: Format) -> Result<String> {
         let looked = self.look()?;
         let about = self.instance.about()?;
@@ -177,17 +177,16 @@ impl Collector {
         Ok(text.finish())
     }
 
-    /// What the sockets say, not older than [`FRESH`].
+    /// Totals of all sockets, no older than [`FRESH`].
     fn look(&self) -> Result<Looked> {
-        // What a thread that failed left is as good as any.
+        // The value stays valid when a thread panics.
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.at.is_some_and(|at| at.elapsed() < FRESH) {
             return Ok(*looked);
         }
         let begun = Instant::now();
         let mut sum = Summary::of(&self.instance)?;
-        // What was in both a socket and the counter is in one of them now: a counter must not go
-        // back.
+        // The last pass may have counted a closing socket twice: a counter must not decrease.
         sum.direct_messages = sum.direct_messages.max(looked.sum.direct_messages);
         sum.direct_bytes = sum.direct_bytes.max(looked.sum.direct_bytes);
         let now = Looked { at: Some(begun), took: begun.elapsed(), sum };
@@ -205,7 +204,7 @@ struct Text {
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Text {
-    /// One metric with its samples.
+    /// Writes a metric with its samples.
     fn metric(&mut self, name: &str, samples: &[(Labels<'_>, f64)]) {
         let kind = self.heading(name);
         let suffix = if kind == "counter" { "_total" } else { "" };
@@ -214,14 +213,14 @@ impl Text {
         }
     }
 
-    /// What comes before the samples of a metric; its type.
+    /// Writes the header of a metric and returns its type.
     fn heading(&mut self, name: &str) -> &'static str {
         let known = METRICS.iter().find(|(known, ..)| *known == name);
         let (kind, help) = known.map_or(("gauge", ""), |(_, kind, help)| (*kind, *help));
-        // Prometheus' format names a counter as its samples, OpenMetrics without their suffix.
+        // Prometheus repeats the suffix of counters in the header, OpenMetrics does not.
         let suffix =
             if kind == "counter" && self.format == Format::Prometheus { "_total" } else { "" };
-        // Into a string: never fails.
+        // Writing to a string never fails.
         let _ = write!(self.out, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n");
         kind
     }
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn each_format_names_a_counter_in_its_own_way() {
+    fn each_format_names_counters_in_its_own_way() {
         let help = "Messages of enrolled sockets by the way that they went.";
         let start = "# HELP shunt_start_time_seconds When the agent started, in seconds since 1970.\n\
             # TYPE shunt_start_time_seconds gauge\nshunt_start_time_seconds 1795000000\n";
@@ -273,7 +272,7 @@ mod tests {
         );
     }
 
-    /// Every word of a text that could be a metric.
+    /// Every word of a text that looks like a metric name.
     fn names(text: &str) -> std::collections::BTreeSet<String> {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         words.filter(|word| word.starts_with("shunt_")).map(str::to_owned).collect()
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_names_exactly_what_is_exported_and_every_reason() {
+    fn the_reference_lists_exactly_the_exported_metrics_and_every_reason() {
         let reference = include_str!("../../docs/metrics.md");
         assert_eq!(names(reference), exported());
         for reason in Counter::ALL.iter().filter(|reason| !reason.name().starts_with("direct_")) {
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dashboard_and_the_alerts_ask_only_for_what_is_exported() {
+    fn the_dashboard_and_the_alerts_query_only_exported_metrics() {
         let dashboard = include_str!("../../deploy/grafana/shunt.json");
         serde_json::from_str::<serde_json::Value>(dashboard).expect("the dashboard is JSON");
         for (what, text) in [

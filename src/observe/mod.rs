@@ -1,5 +1,5 @@
-//! What an instance shows: its open flows with the processes and pods behind them, its counters,
-//! its lanes' changes, its metrics; and what any program in the kernel shows.
+//! Observation of an instance: open flows with their processes and pods, counters, lane changes,
+//! metrics; also programs in the kernel.
 
 mod container_name;
 mod flow;

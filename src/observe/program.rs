@@ -1,4 +1,4 @@
-//! A program in the kernel, with the names that the kernel still knows.
+//! Disassembly of a program in the kernel, with all names that the kernel keeps.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,25 +8,24 @@ use bpf_asm::insn::{decode, helper_id, helper_name};
 use bpf_asm::text::{Function, Line, Map as MapName, Reference, Section, Target, Unit};
 use syscalls::{Btf, BtfObject, Map, Prog};
 
-/// The instructions of a program as the verifier rewrote them: loads from the context are loads
-/// from the kernel's structures, and helpers are addresses of functions of the kernel, shown by
-/// these functions' names.
+/// The instructions of a program as rewritten by the verifier: context accesses are loads from
+/// kernel structures, and helpers are kernel functions, shown by name.
 ///
 /// # Errors
-/// If the kernel does not show the instructions, which takes CAP_BPF.
+/// If the kernel does not return the instructions, which needs CAP_BPF.
 pub fn program(prog: &Prog) -> Result<Unit> {
     let mut code = prog.xlated()?;
     if code.is_empty() {
         bail!(
-            "the kernel does not show the instructions of '{}': that takes CAP_BPF, and CAP_SYSLOG if its constants are blinded",
+            "the kernel does not return the instructions of '{}': that needs CAP_BPF, and \
+             CAP_SYSLOG if its constants are blinded",
             prog.name()
         );
     }
     let found = Some(code.clone());
     let mut names = Names { maps: Vec::new(), symbols: None };
-    let references = names
-        .take_out(&mut code)
-        .with_context(|| format!("cannot make sense of '{}'", prog.name()))?;
+    let references =
+        names.take_out(&mut code).with_context(|| format!("cannot decode '{}'", prog.name()))?;
     let mut section = Section { code: decode(&code), references, found, ..Section::default() };
     describe(prog, &mut section)?;
     Ok(Unit {
@@ -36,11 +35,11 @@ pub fn program(prog: &Prog) -> Result<Unit> {
     })
 }
 
-/// Names functions and lines, as far as the program came with BTF.
+/// Adds the names of functions and lines, if the program has BTF.
 fn describe(prog: &Prog, section: &mut Section) -> Result<()> {
     let btf = match prog.info()?.btf_id {
         0 => None,
-        // Opening by id takes CAP_SYS_ADMIN: without it there are no names.
+        // Opening by id needs CAP_SYS_ADMIN: without it there are no names.
         id => BtfObject::open_id(id).ok(),
     };
     let Some(btf) = btf.map(|btf| anyhow::Ok(Btf::parse(btf.data()?)?)).transpose()? else {
@@ -67,41 +66,40 @@ fn describe(prog: &Prog, section: &mut Section) -> Result<()> {
     Ok(())
 }
 
-/// The names behind the numbers in instructions.
+/// Resolves numbers in instructions to names.
 struct Names {
-    /// Maps by id.
+    /// Names of maps by id.
     maps: Vec<(u32, MapName)>,
-    /// Functions of the kernel by their distance from the address that calls are counted from, once
-    /// they are asked for.
+    /// Kernel functions by their offset from `__bpf_call_base`, read on first use.
     symbols: Option<HashMap<i32, String>>,
 }
 
 impl Names {
-    /// Takes out of instructions what is true of this kernel alone, and gives it as names
+    /// Replaces values that are specific to this kernel by references to names
     /// (`bpf_insn_prepare_dump`, kernel/bpf/syscall.c).
     fn take_out(&mut self, code: &mut [u8]) -> Result<Vec<Reference>> {
         const WIDE: u8 = 0x18;
         const CALL: u8 = 0x85;
         let mut references = Vec::new();
         let (slots, rest) = code.as_chunks_mut::<8>();
-        ensure!(rest.is_empty(), "its instructions are torn");
+        ensure!(rest.is_empty(), "the instructions are truncated");
         let mut slot = 0;
         while let Some([first, following @ ..]) = slots.get_mut(slot..) {
             let imm = i32::from_le_bytes([first[4], first[5], first[6], first[7]]);
             let (opcode, pseudo) = (first[0], first[1] >> 4);
             let target = match (opcode, pseudo) {
-                // A map by its id.
+                // A map by id.
                 (WIDE, 1 | 2) => {
                     first[4..].fill(0);
                     Some(Target::Map(self.map(imm.cast_unsigned())))
                 }
-                // A function of the program: its distance, and behind it its number, which nobody
-                // needs.
+                // A function of the program, by offset; the second slot holds its index, which is
+                // dropped.
                 (WIDE, 4) => {
                     following.iter_mut().take(1).for_each(|second| second[4..].fill(0));
                     None
                 }
-                // Likewise, with the distance where jumps have it.
+                // Also a function, with the offset in the field of jumps.
                 (CALL, 1) => {
                     let distance = i32::from(i16::from_le_bytes([first[2], first[3]]));
                     first[2..4].fill(0);
@@ -111,7 +109,7 @@ impl Names {
                 (CALL, 0 | 2) if pseudo == 2 || helper_name(imm).is_none() => {
                     let name = self.symbol(imm)?.map(str::to_owned);
                     match name.as_deref().map(helper_id) {
-                        // A helper that the verifier has not replaced by what it does for this map.
+                        // A helper that the verifier has not inlined or replaced for this map.
                         Some(Some(id)) => {
                             first[4..].copy_from_slice(&id.to_le_bytes());
                             None
@@ -132,12 +130,12 @@ impl Names {
         Ok(references)
     }
 
-    /// The name of the map with this id: its own, with the id if another map of the program has it.
+    /// The name of a map, with its id appended if another map of the program has the same name.
     fn map(&mut self, id: u32) -> String {
         if let Some((_, map)) = self.maps.iter().find(|(known, _)| *known == id) {
             return map.name.clone();
         }
-        // Opening by id takes CAP_SYS_ADMIN: without it the id has to do.
+        // Opening by id needs CAP_SYS_ADMIN: without it the id is the name.
         let info = Map::open_id(id).and_then(|map| map.info()).ok();
         let own = info.as_ref().map_or("", |info| &info.name);
         let taken = own.is_empty() || self.maps.iter().any(|(_, map)| map.name == own);
@@ -158,8 +156,7 @@ impl Names {
         name
     }
 
-    /// The function of the kernel at a distance from `__bpf_call_base`; none where the kernel hides
-    /// its addresses.
+    /// The kernel function at an offset from `__bpf_call_base`; `None` where addresses are hidden.
     fn symbol(&mut self, distance: i32) -> Result<Option<&str>> {
         let symbols = match &mut self.symbols {
             Some(symbols) => symbols,
@@ -169,8 +166,8 @@ impl Names {
     }
 }
 
-/// The functions in /proc/kallsyms, by their distance from the one that calls are counted from.
-/// Without CAP_SYSLOG all addresses there are 0.
+/// Functions in /proc/kallsyms by their offset from `__bpf_call_base`. Without CAP_SYSLOG all
+/// addresses there are 0.
 fn symbols() -> std::io::Result<HashMap<i32, String>> {
     let text = fs::read_to_string("/proc/kallsyms")?;
     let parsed = text.lines().filter_map(|line| {
@@ -185,7 +182,7 @@ fn symbols() -> std::io::Result<HashMap<i32, String>> {
     else {
         return Ok(HashMap::new());
     };
-    // Of several names for one address the last is taken; they are one function.
+    // Aliases share an address; the last one is used.
     let near = functions.into_iter().filter_map(|(address, name)| {
         let distance = i32::try_from(address.wrapping_sub(base).cast_signed()).ok()?;
         Some((distance, name.to_owned()))

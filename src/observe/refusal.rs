@@ -1,4 +1,4 @@
-//! Connections that were left to TCP: how many ends, why, and of which programs.
+//! Connections left to TCP: how many ends, why, and of which programs.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use syscalls::{Map, TypedMap};
 use crate::datapath::{Comm, Counter, Kind, Refusal};
 use crate::instance::Instance;
 
-/// A reason.
+/// A reason with its count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftToTcp {
-    /// Its name in `shunt stats`.
+    /// Name in `shunt stats`.
     pub reason: &'static str,
-    /// What it means.
+    /// Explanation.
     pub meaning: &'static str,
-    /// How many connections or ends of connections it concerned since the instance was made.
+    /// Connections or ends of connections that it concerned since the instance was created.
     pub times: u64,
-    /// The programs that it concerned, as far as they are remembered, the most frequent first.
+    /// The programs concerned, as far as recorded, the most frequent first.
     pub programs: Vec<Program>,
 }
 
@@ -31,7 +31,7 @@ pub struct Program {
     pub times: u64,
 }
 
-/// What was left to TCP, the most frequent reason first.
+/// Reasons why connections were left to TCP, the most frequent first.
 pub fn left_to_tcp(instance: &Instance) -> Result<Vec<LeftToTcp>> {
     let mut times = BTreeMap::new();
     for &counter in Counter::ALL.iter().filter(|&&counter| is_refusal(counter)) {
@@ -40,11 +40,11 @@ pub fn left_to_tcp(instance: &Instance) -> Result<Vec<LeftToTcp>> {
     Ok(sorted(&times, &refusals(instance)?))
 }
 
-/// Every reason and program that there has been, and how often.
+/// Every pair of reason and program, with its count.
 pub fn refusals(instance: &Instance) -> Result<Vec<(Refusal, u64)>> {
     let path = instance.generation().path("refusals");
     if !path.exists() {
-        // That version did not note them.
+        // That version did not record them.
         return Ok(Vec::new());
     }
     let map = TypedMap::<Refusal, u64>::new(Map::open_pinned(&path)?)?;
@@ -58,7 +58,7 @@ pub fn refusals(instance: &Instance) -> Result<Vec<(Refusal, u64)>> {
     Ok(all)
 }
 
-/// Whether it says of a connection with both ends here why it is left to TCP.
+/// Whether the counter is a reason why a connection with both ends here is left to TCP.
 fn is_refusal(counter: Counter) -> bool {
     use Counter::{Left, NoClient, NoHint, Paired, Reused};
     counter.kind() == Kind::Outcome
@@ -82,7 +82,7 @@ fn sorted(times: &BTreeMap<Counter, u64>, refusals: &[(Refusal, u64)]) -> Vec<Le
     all
 }
 
-/// A process chooses its name: whatever a terminal would take for more than text is shown as `?`.
+/// Processes choose their own names: control characters are shown as `?`.
 pub fn name(program: &Comm) -> String {
     let bytes = program.name.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_and_their_programs_come_in_the_order_of_how_often_they_were() {
+    fn reasons_and_their_programs_are_sorted_by_frequency() {
         let times =
             BTreeMap::from([(Counter::Guarded, 3), (Counter::Foreign, 0), (Counter::Splices, 7)]);
         let of = |program: &str, counter: Counter| Refusal {
@@ -121,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_no_more_than_text() {
+    fn control_characters_in_a_name_are_replaced() {
         assert_eq!(name(&Comm::of("\u{1b}[2Jbad\n")), "?[2Jbad?");
         assert_eq!(name(&Comm { name: [0xff; 16] }), "\u{fffd}".repeat(16));
     }
 
     #[test]
-    fn a_connection_whose_other_end_is_elsewhere_is_not_left_to_tcp_but_none_of_ours() {
+    fn a_connection_whose_peer_is_off_the_node_is_not_a_refusal() {
         let refusals: Vec<_> =
             Counter::ALL.iter().filter(|&&counter| is_refusal(counter)).map(|c| c.name()).collect();
         let expected = [

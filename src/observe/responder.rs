@@ -1,9 +1,9 @@
-//! Answers `GET /metrics`, `GET /livez` and `GET /healthz`, and nothing else, over HTTP/1.1.
+//! Serves `GET /metrics`, `GET /livez` and `GET /healthz` over HTTP/1.1.
 //!
-//! It runs in threads beside the agent, which never waits for it. Whoever connects gets a few
-//! seconds and a few kilobytes to ask, and a few connections are served at once. A further one
-//! closes the oldest that has not sent its request, or does not read its response: slow clients
-//! cannot starve a liveness probe, which sends its request at once.
+//! It runs in its own threads; the agent never waits for it. A request is limited to a few seconds
+//! and kilobytes, and a few connections are served at once. A further connection closes the oldest
+//! that has not sent its request or does not read its response: slow clients cannot starve a
+//! liveness probe, which sends its request at once.
 
 use std::fmt;
 use std::fs;
@@ -23,14 +23,14 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use super::{Collector, Format};
 use crate::host::listens;
 
-/// How many may ask, or take their answers, at once.
-const AT_ONCE: usize = 8;
-/// How long a question may take, and how long taking an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes of the longest question.
-const LONGEST: usize = 8 << 10;
+/// Maximum number of connections served at once.
+const MAX_CONNECTIONS: usize = 8;
+/// Time limit for reading a request, and for writing a response.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Size limit of a request, in bytes.
+const MAX_REQUEST: usize = 8 << 10;
 
-/// Where to listen.
+/// Address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `ADDR:PORT`
@@ -39,9 +39,9 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-/// What is no [`Endpoint`].
+/// Not an [`Endpoint`].
 #[derive(Debug, thiserror::Error)]
-#[error("give ADDRESS:PORT, such as 127.0.0.1:9464 or [::]:9464, or unix:PATH")]
+#[error("expected ADDRESS:PORT, such as 127.0.0.1:9464 or [::]:9464, or unix:PATH")]
 pub struct BadEndpoint;
 
 impl FromStr for Endpoint {
@@ -71,7 +71,7 @@ enum Listener {
     Unix(UnixListener),
 }
 
-/// A bound endpoint. Dropping it takes its path in the file system away.
+/// A bound endpoint. Dropping it removes its socket file.
 #[derive(Debug)]
 pub struct Responder {
     listener: Listener,
@@ -79,18 +79,16 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Listens, without answering yet.
+    /// Binds the endpoint without serving yet.
     pub fn bind(endpoint: &Endpoint) -> Result<Responder> {
-        let why = || format!("cannot listen for scrapes on {endpoint}: choose another --metrics");
+        let why = || format!("cannot listen on {endpoint}: choose another --metrics");
         let listener = match endpoint {
             Endpoint::Tcp(address) => Listener::Tcp(TcpListener::bind(address).with_context(why)?),
             Endpoint::Unix(path) => {
-                // What a killed agent left: a socket on which nobody listens.
+                // A socket file on which nobody listens was left by a killed agent.
                 if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
                     match UnixStream::connect(path) {
-                        Ok(_) => bail!(
-                            "somebody listens on {endpoint} already: choose another --metrics"
-                        ),
+                        Ok(_) => bail!("{endpoint} is in use: choose another --metrics"),
                         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                             fs::remove_file(path).with_context(why)?;
                         }
@@ -107,8 +105,8 @@ impl Responder {
         Ok(Responder { listener, endpoint })
     }
 
-    /// The same, where a process may listen that is going to end: then there is none yet, and
-    /// [`Responder::bind_after_another`] has to follow.
+    /// Binds unless the process that is about to exit holds the endpoint: then returns `None`, and
+    /// [`Responder::bind_after_another`] must follow.
     pub fn bind_unless_taken_by(
         process: Option<u32>,
         endpoint: &Endpoint,
@@ -122,12 +120,12 @@ impl Responder {
         if taken { Ok(None) } else { Responder::bind(endpoint).map(Some) }
     }
 
-    /// Listens where another agent has listened that is just ending.
+    /// Binds an endpoint whose previous agent is exiting.
     pub fn bind_after_another(endpoint: &Endpoint) -> Result<Responder> {
         let begun = Instant::now();
         loop {
             match Responder::bind(endpoint) {
-                Err(_) if begun.elapsed() < PATIENCE => {
+                Err(_) if begun.elapsed() < TIMEOUT => {
                     std::thread::sleep(Duration::from_millis(50))
                 }
                 bound => return bound,
@@ -135,25 +133,28 @@ impl Responder {
         }
     }
 
-    /// Where it listens: with the port that the kernel chose, if port 0 was asked for.
+    /// The bound endpoint, with the port that the kernel chose for port 0.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Answers from now on, in threads of its own, as long as the process lives.
+    /// Serves from now on in separate threads, until the process exits.
     pub fn serve(&self, collector: Collector) -> Result<()> {
         let collector = Arc::new(collector);
-        let answer =
-            move |asking: Box<dyn Asking>, seat: &Seat| match answer(asking, seat, &*collector) {
-                Ok(()) => {}
-                Err(error) => tracing::debug!("a scrape came to nothing: {error}"),
-            };
+        let answer = move |connection: Box<dyn Connection>, guard: &SlotGuard| match answer(
+            connection,
+            guard,
+            &*collector,
+        ) {
+            Ok(()) => {}
+            Err(error) => tracing::debug!("a scrape failed: {error}"),
+        };
         match &self.listener {
             Listener::Tcp(listener) => {
                 let listener = listener.try_clone()?;
                 accept(
                     move || {
-                        listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>)
+                        listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Connection>)
                     },
                     answer,
                 )
@@ -162,7 +163,7 @@ impl Responder {
                 let listener = listener.try_clone()?;
                 accept(
                     move || {
-                        listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>)
+                        listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Connection>)
                     },
                     answer,
                 )
@@ -174,44 +175,44 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if let Endpoint::Unix(path) = &self.endpoint {
-            // Perhaps somebody has taken it away.
+            // It may have been removed already.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Somebody who has connected.
-trait Asking: Read + Write + Send {
-    fn patience(&self, read: Duration, write: Duration) -> std::io::Result<()>;
-    /// The same connection once more.
-    fn again(&self) -> std::io::Result<Box<dyn Asking>>;
-    /// Ends it: who reads or writes is told.
-    fn hang_up(&self);
+/// An accepted connection.
+trait Connection: Read + Write + Send {
+    fn set_timeouts(&self, read: Duration, write: Duration) -> std::io::Result<()>;
+    /// Another handle of the same connection.
+    fn duplicate(&self) -> std::io::Result<Box<dyn Connection>>;
+    /// Shuts the connection down, which wakes its reader and writer.
+    fn disconnect(&self);
 }
 
-macro_rules! asking {
+macro_rules! connection {
     ($($stream:ty),*) => {
-        $(impl Asking for $stream {
-            fn patience(&self, read: Duration, write: Duration) -> std::io::Result<()> {
+        $(impl Connection for $stream {
+            fn set_timeouts(&self, read: Duration, write: Duration) -> std::io::Result<()> {
                 self.set_read_timeout(Some(read))?;
                 self.set_write_timeout(Some(write))
             }
 
-            fn again(&self) -> std::io::Result<Box<dyn Asking>> {
+            fn duplicate(&self) -> std::io::Result<Box<dyn Connection>> {
                 Ok(Box::new(self.try_clone()?))
             }
 
-            fn hang_up(&self) {
-                // It may have ended by itself.
+            fn disconnect(&self) {
+                // The peer may have closed it already.
                 let _ = self.shutdown(Shutdown::Both);
             }
         })*
     };
 }
 
-asking!(TcpStream, UnixStream);
+connection!(TcpStream, UnixStream);
 
-/// What is asked for.
+/// The data that is served.
 trait Source: Send + Sync {
     fn metrics(&self, format: Format) -> Result<String>;
     fn is_draining(&self) -> Result<bool>;
@@ -227,111 +228,115 @@ impl Source for Collector {
     }
 }
 
-/// Who is being answered.
+/// The connections being served.
 #[derive(Clone, Default)]
-struct Places(Arc<Mutex<Taken>>);
+struct Slots(Arc<Mutex<Table>>);
 
 #[derive(Default)]
-struct Taken {
-    /// In the order in which they came.
-    places: Vec<Place>,
+struct Table {
+    /// In order of arrival.
+    slots: Vec<Slot>,
     next: u64,
 }
 
-struct Place {
+struct Slot {
     number: u64,
-    stream: Box<dyn Asking>,
-    /// It has asked, and the answer is not ready yet: the agent keeps it waiting, not it the agent.
+    stream: Box<dyn Connection>,
+    /// It has sent its request, and the response is not ready yet: the delay is the agent's.
     is_served: bool,
 }
 
-impl Places {
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        // What a thread that failed left is as good as any.
+impl Slots {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // The table stays valid when a thread panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for who comes, if there is one, or one can be had.
-    fn take(&self, stream: &dyn Asking) -> Option<Seat> {
-        let stream = stream.again().ok()?;
-        let mut taken = self.taken();
-        if taken.places.len() >= AT_ONCE {
-            let oldest = taken.places.iter().position(|place| !place.is_served)?;
-            taken.places.remove(oldest).stream.hang_up();
+    /// Reserves a slot, closing an idle connection if there is none free.
+    fn take(&self, stream: &dyn Connection) -> Option<SlotGuard> {
+        let stream = stream.duplicate().ok()?;
+        let mut table = self.lock();
+        if table.slots.len() >= MAX_CONNECTIONS {
+            let oldest = table.slots.iter().position(|slot| !slot.is_served)?;
+            table.slots.remove(oldest).stream.disconnect();
         }
-        let number = taken.next;
-        taken.next += 1;
-        taken.places.push(Place { number, stream, is_served: false });
-        Some(Seat { places: self.clone(), number })
+        let number = table.next;
+        table.next += 1;
+        table.slots.push(Slot { number, stream, is_served: false });
+        Some(SlotGuard { slots: self.clone(), number })
     }
 }
 
-/// The slot of a connection, released when this is dropped.
-struct Seat {
-    places: Places,
+/// A connection's slot, released on drop.
+struct SlotGuard {
+    slots: Slots,
     number: u64,
 }
 
-impl Seat {
+impl SlotGuard {
     fn is_served(&self, is_served: bool) {
-        if let Some(place) =
-            self.places.taken().places.iter_mut().find(|place| place.number == self.number)
+        if let Some(slot) =
+            self.slots.lock().slots.iter_mut().find(|slot| slot.number == self.number)
         {
-            place.is_served = is_served;
+            slot.is_served = is_served;
         }
     }
 }
 
-impl Drop for Seat {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
-        self.places.taken().places.retain(|place| place.number != self.number);
+        self.slots.lock().slots.retain(|slot| slot.number != self.number);
     }
 }
 
-/// Lets connections be answered, each in a thread.
+/// Accepts connections and serves each in a thread.
 fn accept(
-    mut next: impl FnMut() -> std::io::Result<Box<dyn Asking>> + Send + 'static,
-    answer: impl Fn(Box<dyn Asking>, &Seat) + Send + Sync + 'static,
+    mut next: impl FnMut() -> std::io::Result<Box<dyn Connection>> + Send + 'static,
+    answer: impl Fn(Box<dyn Connection>, &SlotGuard) + Send + Sync + 'static,
 ) -> Result<()> {
     let answer = Arc::new(answer);
-    let places = Places::default();
+    let slots = Slots::default();
     let thread = std::thread::Builder::new().name("metrics".into());
     thread.spawn(move || {
         loop {
             let stream = match next() {
                 Ok(stream) => stream,
                 Err(error) => {
-                    // Out of descriptors, or a connection that has gone: what helps is time.
+                    // Out of descriptors, or a connection that was reset: retry later.
                     tracing::debug!("a scrape could not be accepted: {error}");
                     std::thread::sleep(Duration::from_millis(100));
                     continue;
                 }
             };
-            let Some(seat) = places.take(&*stream) else { continue };
+            let Some(guard) = slots.take(&*stream) else { continue };
             let answer = Arc::clone(&answer);
-            // Without a thread it is turned away.
+            // If no thread can be started, the connection is closed.
             let _ = std::thread::Builder::new()
                 .name("scrape".into())
-                .spawn(move || answer(stream, &seat));
+                .spawn(move || answer(stream, &guard));
         }
     })?;
     Ok(())
 }
 
-/// Reads a question and answers it.
-fn answer(mut stream: Box<dyn Asking>, seat: &Seat, source: &dyn Source) -> std::io::Result<()> {
+/// Reads a request and writes the response.
+fn answer(
+    mut stream: Box<dyn Connection>,
+    guard: &SlotGuard,
+    source: &dyn Source,
+) -> std::io::Result<()> {
     let (status, content_type, body, with_body) = match read_head(&mut *stream)? {
         Head::Complete(head) => {
-            seat.is_served(true);
+            guard.is_served(true);
             let answer = respond(&head, source);
-            seat.is_served(false);
+            guard.is_served(false);
             answer
         }
         Head::TooLong => {
             ("431 Request Header Fields Too Large", PLAIN, "the request is too long\n".into(), true)
         }
-        Head::Late => ("408 Request Timeout", PLAIN, "the request took too long\n".into(), true),
-        Head::Gone => return Ok(()),
+        Head::TimedOut => ("408 Request Timeout", PLAIN, "the request timed out\n".into(), true),
+        Head::Closed => return Ok(()),
     };
     let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
     let mut response = format!(
@@ -349,28 +354,28 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 enum Head {
     Complete(String),
     TooLong,
-    Late,
-    Gone,
+    TimedOut,
+    Closed,
 }
 
-/// Everything up to the empty line.
-fn read_head(stream: &mut dyn Asking) -> std::io::Result<Head> {
-    let deadline = Instant::now() + PATIENCE;
+/// Reads up to and including the empty line.
+fn read_head(stream: &mut dyn Connection) -> std::io::Result<Head> {
+    let deadline = Instant::now() + TIMEOUT;
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     loop {
-        // The whole question has one deadline: a byte now and then does not extend it.
+        // One deadline for the whole request: sending single bytes does not extend it.
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(Head::Late);
+            return Ok(Head::TimedOut);
         }
-        stream.patience(left.max(Duration::from_millis(1)), PATIENCE)?;
+        stream.set_timeouts(left.max(Duration::from_millis(1)), TIMEOUT)?;
         let read = match stream.read(&mut piece) {
-            Ok(0) => return Ok(Head::Gone),
+            Ok(0) => return Ok(Head::Closed),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Ok(Head::Late);
+                return Ok(Head::TimedOut);
             }
             Err(error) => return Err(error),
         };
@@ -379,16 +384,15 @@ fn read_head(stream: &mut dyn Asking) -> std::io::Result<Head> {
             head.truncate(end);
             return Ok(Head::Complete(String::from_utf8_lossy(&head).into_owned()));
         }
-        if head.len() >= LONGEST {
+        if head.len() >= MAX_REQUEST {
             return Ok(Head::TooLong);
         }
     }
 }
 
-/// Status, media type and body of the answer, and whether the body is sent.
+/// Status, media type and body of the response, and whether the body is sent.
 fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, String, bool) {
-    let bad =
-        ("400 Bad Request", PLAIN, "this is no request that is understood here\n".into(), true);
+    let bad = ("400 Bad Request", PLAIN, "malformed request\n".into(), true);
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
     let (Some(method), Some(target), Some(version), None) =
@@ -400,7 +404,7 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
         return bad;
     }
     if !matches!(method, "GET" | "HEAD") {
-        return ("405 Method Not Allowed", PLAIN, "only GET and HEAD\n".into(), true);
+        return ("405 Method Not Allowed", PLAIN, "only GET and HEAD are allowed\n".into(), true);
     }
     let with_body = method == "GET";
     let failed = |error: anyhow::Error| {
@@ -418,7 +422,7 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
                 Err(error) => failed(error),
             }
         }
-        // That it answers is the answer; it costs the same however many flows are open.
+        // The response itself is the liveness proof; its cost does not depend on open flows.
         Some("/livez") => ("200 OK", PLAIN, "ok\n".into(), with_body),
         Some("/healthz") => match source.is_draining() {
             Ok(false) => ("200 OK", PLAIN, "ok\n".into(), with_body),
@@ -426,7 +430,7 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
             Err(error) => failed(error),
         },
         _ => {
-            ("404 Not Found", PLAIN, "there are /metrics, /livez and /healthz\n".into(), with_body)
+            ("404 Not Found", PLAIN, "only /metrics, /livez and /healthz exist\n".into(), with_body)
         }
     }
 }
@@ -435,7 +439,7 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
 mod tests {
     use super::*;
 
-    /// An instance that does not exist.
+    /// A source with fixed answers.
     struct Fixed {
         draining: Result<bool, ()>,
     }
@@ -471,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_that_of_the_instance() {
+    fn health_reflects_the_state_of_the_instance() {
         for (draining, status) in [(Ok(false), "200"), (Ok(true), "503"), (Err(()), "500")] {
             assert_eq!(&respond("GET /healthz HTTP/1.1", &Fixed { draining }).0[..3], status);
             assert_eq!(&respond("GET /livez HTTP/1.1", &Fixed { draining }).0[..3], "200");
@@ -479,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn malformed_requests_are_rejected() {
         for request in [
             "",
             " ",
@@ -513,8 +517,8 @@ mod tests {
         let Listener::Tcp(listener) = &responder.listener else { panic!("a TCP listener") };
         let listener = listener.try_clone().expect("one more descriptor");
         accept(
-            move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Asking>),
-            |asking, seat| drop(answer(asking, seat, &Fixed { draining: Ok(false) })),
+            move || listener.accept().map(|(stream, _)| Box::new(stream) as Box<dyn Connection>),
+            |connection, guard| drop(answer(connection, guard, &Fixed { draining: Ok(false) })),
         )
         .expect("answer");
         let Endpoint::Tcp(address) = *responder.endpoint() else { panic!("an address") };
@@ -523,7 +527,7 @@ mod tests {
 
     fn ask(address: SocketAddr, question: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).expect("connect");
-        // The answer may come, and the connection end, before all has been asked.
+        // The response may come, and the connection end, before the whole request is sent.
         let _ = stream.write_all(question);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -531,29 +535,30 @@ mod tests {
     }
 
     #[test]
-    fn hostile_questions_are_bounded_in_bytes_and_time_and_nobody_else_waits_for_them() {
+    fn hostile_requests_are_bounded_in_size_and_time_and_delay_nobody_else() {
         let (_responder, address) = listening();
         let long = ask(address, &[b'x'; 64 << 10]);
         assert!(long.is_empty() || long.starts_with("HTTP/1.1 431"), "{long}");
         assert!(ask(address, b"\xff\xfe\0\r\n\r\n").starts_with("HTTP/1.1 400"));
         drop(TcpStream::connect(address).expect("connect and go"));
 
-        // More than there are places for that never ask: others are still answered, each time.
+        // More idle connections than slots: others are still answered.
         let begun = Instant::now();
-        let mut idle: Vec<TcpStream> =
-            (0..AT_ONCE * 4).map(|_| TcpStream::connect(address).expect("connect")).collect();
-        for _ in 0..AT_ONCE * 2 {
+        let mut idle: Vec<TcpStream> = (0..MAX_CONNECTIONS * 4)
+            .map(|_| TcpStream::connect(address).expect("connect"))
+            .collect();
+        for _ in 0..MAX_CONNECTIONS * 2 {
             let answer = ask(address, b"GET /healthz HTTP/1.1\r\n\r\n");
             assert!(
                 answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"),
                 "{answer}"
             );
         }
-        assert!(begun.elapsed() < PATIENCE / 2, "it waited for those that do not ask");
-        // One sends a byte now and then: that gains it nothing.
+        assert!(begun.elapsed() < TIMEOUT / 2, "idle connections delayed a request");
+        // Sending single bytes does not extend the deadline.
         let slow = idle.last_mut().expect("one of them");
         let mut said = Vec::new();
-        while begun.elapsed() < PATIENCE * 2 && slow.write_all(b"G").is_ok() && said.is_empty() {
+        while begun.elapsed() < TIMEOUT * 2 && slow.write_all(b"G").is_ok() && said.is_empty() {
             slow.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
             let mut piece = [0; 512];
             match slow.read(&mut piece) {
@@ -562,12 +567,13 @@ mod tests {
                 Err(_) => {}
             }
         }
-        assert!(begun.elapsed() < PATIENCE + PATIENCE / 2, "a byte now and then has bought time");
+        assert!(begun.elapsed() < TIMEOUT + TIMEOUT / 2, "single bytes extended the deadline");
         assert!(said.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&said));
 
-        // Those that have asked and take nothing of the answer cannot keep their places either.
-        let mut greedy: Vec<TcpStream> =
-            (0..AT_ONCE * 2).map(|_| TcpStream::connect(address).expect("connect")).collect();
+        // Clients that do not read their responses cannot keep their slots either.
+        let mut greedy: Vec<TcpStream> = (0..MAX_CONNECTIONS * 2)
+            .map(|_| TcpStream::connect(address).expect("connect"))
+            .collect();
         greedy.iter_mut().for_each(|stream| {
             stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap_or_default()
         });
@@ -576,17 +582,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_a_killed_agent_left_is_used_again_and_one_in_use_is_not() {
+    fn a_socket_file_of_a_killed_agent_is_reused_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().expect("a folder");
         let endpoint = Endpoint::Unix(dir.path().join("metrics"));
         drop(UnixListener::bind(dir.path().join("metrics")).expect("leave a socket behind"));
         let responder = Responder::bind(&endpoint).expect("listen where a socket was left");
-        assert!(Responder::bind(&endpoint).is_err(), "it took a path from one that lives");
+        assert!(Responder::bind(&endpoint).is_err(), "it took over a path in use");
         drop(responder);
         assert!(!dir.path().join("metrics").exists());
 
         fs::write(dir.path().join("metrics"), "a file").expect("write");
         assert!(Responder::bind(&endpoint).is_err());
-        assert!(dir.path().join("metrics").exists(), "what is no socket stays");
+        assert!(dir.path().join("metrics").exists(), "a file that is not a socket stays");
     }
 }

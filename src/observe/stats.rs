@@ -9,23 +9,23 @@ use super::Summary;
 use crate::datapath::Counter;
 use crate::instance::Instance;
 
-/// How many entries each map holds that could hold on to something.
+/// Number of entries of the maps that could leak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MapFill {
-    /// Connections of which one end waits for the other, or is left alone.
+    /// Connections of which one end waits for the other, or is alone.
     pub rendezvous: usize,
     /// Enrolled sockets.
     pub socks: usize,
 }
 
-/// Every counter, and how full the maps are.
+/// Counters and map usage of an instance.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
     /// The instance.
     pub name: String,
-    /// How often each decision was taken; messages and bytes include those of open flows.
+    /// How often each decision was taken; includes messages and bytes of open flows.
     pub counters: BTreeMap<&'static str, u64>,
-    /// Entries of the maps.
+    /// Map entries.
     pub maps: MapFill,
 }
 

@@ -1,20 +1,20 @@
-//! What all enrolled sockets and all counters come to.
+//! Totals over all enrolled sockets and all counters.
 
 use anyhow::Result;
 
 use crate::datapath::{Counter, FlowEnd, Kind, Mode, Role};
 use crate::instance::Instance;
 
-/// The sums.
+/// Totals of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Enrolled sockets.
     pub sockets: usize,
     /// Open flows: enrolled clients.
     pub flows: usize,
-    /// Lanes, by [`Mode`]: by TCP, direct, ended.
+    /// Lanes by [`Mode`]: TCP, direct, ended.
     pub lanes: [usize; 3],
-    /// Messages redirected since the instance was made.
+    /// Messages redirected since the instance was created.
     pub direct_messages: u64,
     /// Bytes redirected.
     pub direct_bytes: u64,
@@ -23,14 +23,14 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Looks at every socket and every counter of an instance.
+    /// Reads every socket and every counter of an instance.
     pub fn of(instance: &Instance) -> Result<Summary> {
         let mut sum = Summary::default();
         for end in &instance.ends()? {
             sum.add(end);
         }
-        // After the sockets: one that closes in between is in both, or before it is counted in
-        // neither.
+        // After the sockets: one that closes in between is counted twice; in the other order not at
+        // all.
         sum.direct_messages += instance.counter(Counter::DirectMessages)?;
         sum.direct_bytes += instance.counter(Counter::DirectBytes)?;
         for &counter in Counter::ALL.iter().filter(|counter| counter.kind() == Kind::Cause) {
@@ -42,13 +42,13 @@ impl Summary {
     fn add(&mut self, end: &FlowEnd) {
         self.sockets += 1;
         self.flows += usize::from(end.role == Role::Client as u32);
-        // What comes after has ended, too.
+        // Modes of a later version count as ended.
         self.lanes[end.mode.min(Mode::Ended as u32) as usize] += 1;
         self.direct_messages += end.direct_messages;
         self.direct_bytes += end.direct_bytes;
     }
 
-    /// Which part of the messages of enrolled sockets was redirected, if there was any.
+    /// Share of messages that were redirected, if there were any.
     pub fn direct_share(&self) -> Option<f64> {
         let all = self.direct_messages + self.tcp_messages;
         (all > 0).then(|| self.direct_messages as f64 / all as f64)
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_are_counted_by_their_mode_flows_by_their_clients_and_messages_by_their_way() {
+    fn lanes_are_counted_by_mode_flows_by_clients_and_messages_by_path() {
         let mut sum = Summary { tcp_messages: 1, ..Summary::default() };
         assert_eq!(Summary::default().direct_share(), None);
         for (role, mode) in [

@@ -1,4 +1,4 @@
-//! Changes of lanes as they happen: the reading end of `datapath::trace`.
+//! Reads lane changes as they happen: the consumer of `datapath::trace`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,40 +15,40 @@ use crate::datapath::{Counter, Event, Mode, Role, Tracer};
 use crate::host::Process;
 use crate::instance::Instance;
 
-/// For how long a tracer says that it reads. One that was killed is forgotten after that.
+/// Lifetime of a tracer's registration, after which a killed tracer is forgotten.
 const PROMISE: Duration = Duration::from_secs(3);
 
-/// One change.
+/// One change of a lane.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// When, in seconds since 1970.
+    /// Time in seconds since 1970.
     pub time: f64,
-    /// `direct`, `tcp`, `ended` or `closed`: what has become of the lane.
+    /// New state of the lane: `direct`, `tcp`, `ended` or `closed`.
     pub event: &'static str,
-    /// Why, by the name in `shunt stats`; not for a lane that has become direct.
+    /// Reason as in `shunt stats`; none for a lane that became direct.
     pub why: Option<&'static str>,
-    /// `client` or `server`: which end sends on the lane.
+    /// Which end sends on the lane: `client` or `server`.
     pub role: &'static str,
     /// The sender's address.
     pub local: SocketAddr,
-    /// What it takes for its peer's address.
+    /// The peer's address as the sender sees it.
     pub remote: SocketAddr,
     /// The sender's socket cookie, as `ss -e` prints it.
     pub cookie: u64,
-    /// Who holds the sending socket, where that could be seen.
+    /// Process that holds the sending socket, if visible.
     pub process: Option<Process>,
-    /// The cgroup that made it, and what it is: pod, container.
+    /// The cgroup that created the socket, with pod and container.
     pub workload: Option<Workload>,
-    /// Messages that it has sent directly.
+    /// Messages sent directly.
     pub direct_messages: u64,
-    /// Bytes that it has sent directly.
+    /// Bytes sent directly.
     pub direct_bytes: u64,
 }
 
-/// Who is behind a socket.
+/// Process and workload of a socket.
 type Identity = (Option<Process>, Option<Workload>);
 
-/// Follows the lanes of an instance. The kernel programs tell nobody any more once this is dropped.
+/// Traces the lanes of an instance. Dropping it stops the kernel programs from emitting events.
 #[derive(Debug)]
 pub struct Tracing {
     instance: Instance,
@@ -58,28 +58,29 @@ pub struct Tracing {
     lost_before: u64,
     observer: Observer,
     observed: Instant,
-    /// How long looking at all processes took.
+    /// Duration of the last scan of all processes.
     observing: Duration,
     known: HashMap<u64, Identity>,
 }
 
 impl Tracing {
-    /// Begins; only one can follow an instance at a time.
+    /// Starts tracing; an instance has one tracer at a time.
     pub fn start(instance: Instance) -> Result<Tracing> {
         let pinned = |name: &str| {
             Map::open_pinned(&instance.generation().path(name))
-                .context("cannot open what is traced")
+                .context("cannot open the trace maps")
         };
         let tracer: TypedMap<u32, Tracer> = TypedMap::new(pinned("tracer")?)?;
         if tracer.lookup(&0)?.is_some_and(|other| other.until > monotonic().unwrap_or(0)) {
             bail!(
-                "somebody traces '{}' already, and only one can: stop that one; if it was killed, try again in {} seconds",
+                "somebody traces '{}' already, and only one can: stop that tracer; if it was killed, \
+                 try again in {} seconds",
                 instance.pins().name(),
                 PROMISE.as_secs()
             );
         }
         let mut ring = RingBuf::new(pinned("events")?)?;
-        // What an earlier one did not read.
+        // Discard events that an earlier tracer left.
         ring.drain(|_| ())?;
         let mut tracing = Tracing {
             lost_before: instance.counter(Counter::TraceLost)?,
@@ -102,8 +103,7 @@ impl Tracing {
         Ok(self.tracer.update(&0, &Tracer { until }, Update::ANY)?)
     }
 
-    /// The changes since the last time, after waiting for one for at most as long as is given, and
-    /// never longer than a second.
+    /// The changes since the last call, after waiting for one for at most `wait` and one second.
     pub fn next(&mut self, wait: Duration) -> Result<Vec<Change>> {
         if self.promised.elapsed() > PROMISE / 3 {
             self.promised = Instant::now();
@@ -120,7 +120,7 @@ impl Tracing {
         Ok(events.iter().map(|event| self.change(event, boot)).collect())
     }
 
-    /// How many changes there were that could not be told, because this fell behind.
+    /// Number of events lost because this reader fell behind.
     pub fn lost(&self) -> Result<u64> {
         Ok(self.instance.counter(Counter::TraceLost)?.saturating_sub(self.lost_before))
     }
@@ -132,8 +132,7 @@ impl Tracing {
         change
     }
 
-    /// Who is behind a socket. Asked until its process is known: it may be hidden from here, or
-    /// new.
+    /// Looks a socket's identity up until its process is known: it may be new or hidden.
     fn identity(&mut self, event: &Event) -> Identity {
         let known = match event.reason == Counter::Closed as u32 {
             true => self.known.remove(&event.cookie),
@@ -142,7 +141,7 @@ impl Tracing {
         if let Some((Some(_), _)) = known {
             return known.unwrap_or_default();
         }
-        // A socket that has closed by now is only known from before.
+        // A closed socket is only known from earlier events.
         let Ok(Some(end)) = self.instance.end(&event.name) else {
             return known.unwrap_or_default();
         };
@@ -160,8 +159,7 @@ impl Tracing {
         identity
     }
 
-    /// Looks at all processes anew. That takes as long as there are processes, so it is done a
-    /// tenth of the time at most.
+    /// Scans all processes again, for a tenth of the time at most.
     fn observe(&mut self) {
         let begun = Instant::now();
         self.observer = Observer::now();
@@ -172,7 +170,7 @@ impl Tracing {
 
 impl Drop for Tracing {
     fn drop(&mut self) {
-        // The promise runs out by itself.
+        // The registration expires by itself.
         let _ = self.tracer.update(&0, &Tracer { until: 0 }, Update::ANY);
     }
 }
@@ -180,12 +178,12 @@ impl Drop for Tracing {
 /// `CLOCK_MONOTONIC` in nanoseconds.
 fn monotonic() -> Result<u64> {
     let now = Duration::from(
-        clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot ask what time it is")?,
+        clock_gettime(ClockId::CLOCK_MONOTONIC).context("cannot read the monotonic clock")?,
     );
     Ok(now.as_nanos() as u64)
 }
 
-/// What an event says; `boot` is when its clock began, in seconds since 1970.
+/// Converts an event; `boot` is the origin of its clock in seconds since 1970.
 fn describe(event: &Event, boot: f64) -> Change {
     let v6 = event.family == nix::libc::AF_INET6 as u32;
     let bytes = |words: [u32; 4]| -> [u8; 16] { bytemuck::cast(words) };
@@ -221,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_named_by_what_has_become_of_the_lane() {
+    fn an_event_is_named_by_the_new_state_of_the_lane() {
         for (mode, reason, name, why) in [
             (Mode::Direct, Counter::Paired, "direct", None),
             (Mode::Tcp, Counter::ArrivalGate, "tcp", Some("arrival_gate")),
