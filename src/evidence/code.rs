@@ -1,37 +1,36 @@
-//! Machine code: where the system call number of splice is loaded, and who is called then.
+//! Machine code: finds where the number of the splice system call is loaded, and what is called
+//! then.
 //!
-//! There is no disassembler here, and the starts of x86 instructions are not known. Patterns are
-//! looked for at every byte, and count only together with what has to follow them: an instruction
-//! that enters the kernel, or a call that ends in libc's `syscall`. Real programs load 0x113 into
-//! `%eax` and `%edi` for other reasons some dozen times (libjvm, LLVM); with what follows they
-//! never do.
+//! This is not a disassembler, and the boundaries of x86 instructions are unknown. Patterns are
+//! searched at every byte, and count only with what must follow: an instruction that enters the
+//! kernel, or a call that ends in libc's `syscall`. Real programs load 0x113 into `%eax` and `%edi`
+//! for other reasons dozens of times (libjvm, LLVM), but never with that continuation.
 //!
 //! | | x86-64 | arm64 |
 //! |---|---|---|
 //! | number of splice | 275 | 76 |
-//! | in the register of the kernel | `mov $0x113,%eax` … `syscall` | `mov w8,#76` … `svc #0` |
+//! | in the system call register | `mov $0x113,%eax` … `syscall` | `mov w8,#76` … `svc #0` |
 //! | as an argument of `syscall` | `mov $0x113,%edi` … `call` | `mov w0,#76` … `bl` |
 
 use memchr::memmem;
 
 use super::image::{Error, Image, Machine};
 
-/// How far behind the number what uses it may be. Six more arguments have to be loaded.
+/// Distance within which the number must be used: six more arguments may be loaded.
 const WINDOW: usize = 96;
-/// How much of a called function is looked at: a stub of the linker, or a wrapper of a system call.
+/// Bytes examined of a called function: a PLT stub, or a system call wrapper.
 const CALLEE: usize = 64;
 
-/// How many loads of the number are followed up. LLVM has about 60. A file with more was made to
-/// keep us busy, and is taken for one that makes the call.
+/// Limit of loads examined. LLVM has about 60; a file with more is hostile and counts as splicing.
 const CANDIDATES: u32 = 1 << 16;
 
-/// What makes a load of the number count.
+/// What a load of the number needs to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// The system call itself, or a call of libc's `syscall`, has to follow.
+    /// A system call, or a call of libc's `syscall`, must follow.
     Call,
-    /// The load is enough: there is no libc that would be called with the number, or calls pass it
-    /// in the register in which the kernel takes it, as Go's do.
+    /// The load suffices: there is no libc to call, or calls pass the number in the system call
+    /// register, like Go's.
     Load,
 }
 
@@ -55,7 +54,7 @@ pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Whether the code of an image hands one of these addresses to `dlsym` as the name to look up.
+/// Whether the code of an image passes one of these addresses to `dlsym` as the name.
 pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
     let to_dlsym =
         |address, following: &[u8]| calls(image, &image.dlsym, false, address, following);
@@ -70,7 +69,7 @@ pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
                             names.contains(&here.wrapping_add_signed(distance.into()))
                         }) && to_dlsym(here, following)
                     });
-                    // mov $name,%esi, in what is not position-independent
+                    // mov $name,%esi, in position-dependent code
                     relative
                         || names.iter().filter_map(|name| u32::try_from(*name).ok()).any(|name| {
                             memmem::find_iter(chunk, &name.to_le_bytes()).any(|at| {
@@ -157,8 +156,8 @@ fn aarch64(
 /// `svc #0`
 const SVC: u32 = 0xd400_0001;
 
-/// Whether the code that follows calls what one of these slots points to, or, if asked for, a
-/// function of the same image that enters the kernel at once, as `syscall` of a static libc does.
+/// Whether the following code calls through one of these slots or, if `own`, calls a function of
+/// the same image that enters the kernel, like `syscall` of a static libc.
 fn calls(image: &Image, slots: &[u64], own: bool, here: u64, following: &[u8]) -> bool {
     if refers(image.machine, slots, here, following) {
         return true;
@@ -170,7 +169,7 @@ fn calls(image: &Image, slots: &[u64], own: bool, here: u64, following: &[u8]) -
     targets(image.machine, here, following).any(|target| {
         image.is_code(target..target.saturating_add(1)) && {
             let callee = image.code_at(target, CALLEE);
-            // A stub has no more than 16 bytes; behind it lies the next one.
+            // A PLT stub is at most 16 bytes long, followed by the next one.
             let stub = &callee[..callee.len().min(16)];
             refers(image.machine, slots, target, stub) || own && enters(&callee)
         }
@@ -183,8 +182,8 @@ fn refers(machine: Machine, slots: &[u64], here: u64, code: &[u8]) -> bool {
         return false;
     }
     match machine {
-        // call *slot(%rip), jmp *slot(%rip) and mov slot(%rip),%reg: four bytes that are the
-        // distance from their end.
+        // call *slot(%rip), jmp *slot(%rip) and mov slot(%rip),%reg: a displacement of four bytes
+        // relative to its end.
         Machine::X86_64 => (0..code.len()).any(|at| {
             let end = here.wrapping_add(at as u64 + 4);
             number(code, at).is_some_and(|to| slots.contains(&end.wrapping_add_signed(to.into())))
@@ -207,7 +206,7 @@ fn refers(machine: Machine, slots: &[u64], here: u64, code: &[u8]) -> bool {
     }
 }
 
-/// Where direct calls and jumps in this code go.
+/// Targets of direct calls and jumps.
 fn targets(machine: Machine, here: u64, code: &[u8]) -> impl Iterator<Item = u64> {
     let step = if machine == Machine::X86_64 { 1 } else { 4 };
     (0..code.len()).step_by(step).filter_map(move |at| {
@@ -224,7 +223,7 @@ fn targets(machine: Machine, here: u64, code: &[u8]) -> impl Iterator<Item = u64
     })
 }
 
-/// What `adrp` writes into a register, if this is one.
+/// The value that `adrp` writes into a register, if `word` is one.
 fn page(word: u32, address: u64, register: u32) -> Option<u64> {
     (word & 0x9f00_001f == 0x9000_0000 | register).then(|| {
         let pages = (word >> 5 & 0x7_ffff) << 2 | word >> 29 & 3;
@@ -233,18 +232,18 @@ fn page(word: u32, address: u64, register: u32) -> Option<u64> {
     })
 }
 
-/// The window behind an instruction, and its address.
+/// The window after an instruction, and its address.
 fn after(address: u64, chunk: &[u8], end: usize) -> (&[u8], u64) {
     let end = end.min(chunk.len());
     (&chunk[end..chunk.len().min(end + WINDOW)], address.wrapping_add(end as u64))
 }
 
-/// The 32-bit number at this place, if there is room for one.
+/// The 32-bit number at an offset, if in bounds.
 fn number(code: &[u8], at: usize) -> Option<i32> {
     code.get(at..)?.first_chunk().copied().map(i32::from_le_bytes)
 }
 
-/// The instructions of arm64. Code lies at multiples of four in segments, which start at such.
+/// The instructions of arm64. Segments start at multiples of four.
 fn words(code: &[u8]) -> impl Iterator<Item = u32> {
     code.as_chunks().0.iter().copied().map(u32::from_le_bytes)
 }
@@ -273,7 +272,7 @@ mod tests {
     const NOPS: &[u8] = &[0x90; 40];
 
     #[test]
-    fn a_number_in_the_register_of_the_kernel_counts_with_the_instruction_that_enters_it() {
+    fn a_number_in_the_system_call_register_counts_with_a_system_call_instruction() {
         let loads: [&[&[u8]]; 3] = [
             &[b"\xb8\x13\x01\0\0"],
             &[b"\x48\xc7\xc0\x13\x01\0\0"],
@@ -288,13 +287,13 @@ mod tests {
             );
             assert!(!x86(&[&with(&[NOPS])], None, Proof::Call), "{load:x?}");
         }
-        // tee's number, and a push that is the index of a stub of the linker
+        // tee's number, and a push of a PLT index
         assert!(!x86(&[b"\xb8\x14\x01\0\0\x0f\x05"], None, Proof::Call));
         assert!(!x86(&[b"\x68\x13\x01\0\0\xe9", NOPS, b"\x0f\x05"], None, Proof::Call));
     }
 
     #[test]
-    fn a_number_is_seen_where_chunks_meet() {
+    fn a_number_is_found_across_chunks() {
         let call: &[u8] = b"\xb8\x13\x01\0\0\x0f\x05";
         for before in (1 << 18) - 128..(1 << 18) + 128 {
             let code = [&vec![0x90; before], call].concat();
@@ -313,14 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_counts_with_a_call_of_syscall_only() {
+    fn an_argument_counts_only_with_a_call_of_syscall() {
         // mov $0x113,%edi; call *slot(%rip): the instruction ends at 0x1000 + 5 + 40 + 6.
         let slot = 0x1000 + 51 + 0x2000;
         let call: &[&[u8]] = &[b"\xbf\x13\x01\0\0", NOPS, b"\xff\x15\0\x20\0\0"];
         assert!(x86(call, Some(slot), Proof::Call));
         assert!(!x86(call, Some(slot + 8), Proof::Call));
         assert!(!x86(call, None, Proof::Call));
-        // The same by a stub, which follows: call +40; … endbr64; jmp *slot(%rip)
+        // Through a stub: call +40; … endbr64; jmp *slot(%rip)
         let slot = 0x1000 + 10 + 40 + 10 + 0x2000;
         let stub: &[u8] = b"\xf3\x0f\x1e\xfa\xff\x25\0\x20\0\0";
         let call: &[&[u8]] = &[b"\xbf\x13\x01\0\0", b"\xe8\x28\0\0\0", NOPS, stub];
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_counts_with_a_call_of_the_own_syscall() {
+    fn an_argument_counts_with_a_call_of_the_image_s_own_syscall() {
         let argument: &[u8] = b"\xbf\x13\x01\0\0";
         // mov %rdi,%rax; …; syscall
         let own: &[u8] = b"\x48\x89\xf8\x48\x89\xf7\x0f\x05";
@@ -355,13 +354,13 @@ mod tests {
         assert!(arm(&code, Some(0x3018), Proof::Call));
         assert!(!arm(&code, Some(0x3020), Proof::Call));
         assert!(!arm(&code, None, Proof::Call));
-        // The page before, for the sign.
+        // A negative page offset.
         let code = [0x5280_0980, 0x9400_0002, 0xd65f_03c0, 0xf0ff_fff0, 0xf940_0e11, 0xd61f_0220];
         assert!(arm(&code, Some(0x18), Proof::Call));
     }
 
     #[test]
-    fn only_a_name_that_is_handed_to_dlsym_is_looked_up() {
+    fn only_a_name_passed_to_dlsym_counts() {
         // lea 0x2000(%rip),%rsi; call *0x3000(%rip)
         let content = b"\x48\x8d\x35\0\x20\0\0\xff\x15\0\x30\0\0".to_vec();
         let mut image = Image::of_code(Machine::X86_64, &content);
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn code_that_is_full_of_the_number_is_not_followed_up_for_ever() {
+    fn the_number_of_examined_loads_is_bounded() {
         let code = b"\xbf\x13\x01\0\0".repeat(1 << 17);
         assert!(makes(Machine::X86_64, &code, Some(1), Proof::Call));
     }

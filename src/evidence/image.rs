@@ -1,7 +1,7 @@
-//! One ELF file: what of it bears on splice, read in bounded pieces.
+//! One ELF file: the parts that matter for splice, read in bounded pieces.
 //!
-//! The files belong to others, who may have made them to waste our memory: sizes in headers are
-//! believed only up to a budget, and code is handed out in chunks.
+//! Files belong to others, who may have crafted them to exhaust memory: sizes in headers are
+//! trusted only up to a budget, and code is read in chunks.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -14,34 +14,34 @@ use object::elf;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Rela, SectionHeader, Sym};
 use object::read::{ReadCache, ReadCacheOps, ReadRef};
 
-/// Why a file is no evidence.
+/// Why a file cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A script, an archive, a device.
+    /// A script, an archive or a device.
     #[error("not an ELF file")]
     NotElf,
-    /// A header or a table that is not as it should be.
+    /// A malformed header or table.
     #[error("malformed ELF file: {0}")]
     Malformed(&'static str),
-    /// Of a class, a byte order or a machine whose code is not read here.
-    #[error("not a 64-bit program for x86-64 or arm64")]
+    /// Unsupported class, byte order or machine.
+    #[error("not a 64-bit little-endian file for x86-64 or arm64")]
     Machine,
-    /// There are no section headers: a packer or a stripper has hidden what is in it.
-    #[error("it has no section headers, as packed executables have none")]
+    /// No section headers: a packer or stripper has removed them.
+    #[error("no section headers, as in packed executables")]
     NoSections,
-    /// More than will be read.
-    #[error("its code or its tables are too large to be read")]
+    /// Exceeds the budget.
+    #[error("code or tables are too large to read")]
     TooLarge,
-    /// The kernel's answer.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Where the bytes of a file come from.
+/// Source of the bytes of a file.
 pub trait ReadAt {
-    /// How many there are.
+    /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
-    /// Fills the buffer from this offset on.
+    /// Fills the buffer from an offset.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -69,7 +69,7 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// The instruction sets that are read.
+/// Supported instruction sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// x86-64.
@@ -78,41 +78,41 @@ pub enum Machine {
     Aarch64,
 }
 
-/// A part of the file that is loaded.
+/// A loadable segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it is loaded.
+    /// Load address.
     pub address: u64,
-    /// Where it lies in the file.
+    /// Offset in the file.
     pub offset: u64,
-    /// How much of it lies in the file.
+    /// Size in the file.
     pub size: u64,
-    /// Whether it is code.
+    /// Whether it is executable.
     pub executable: bool,
 }
 
-/// How an object refers to a function that is elsewhere.
+/// How an object imports a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Import {
-    /// The dynamic linker must find it.
+    /// Must be resolved by the dynamic linker.
     Strong,
-    /// It does without.
+    /// May remain unresolved.
     Weak,
 }
 
-/// What was read of an ELF file.
+/// The findings in an ELF file.
 #[expect(missing_debug_implementations, reason = "files that are read at have none")]
 pub struct Image<'a> {
     content: &'a dyn ReadAt,
     /// The instruction set.
     pub machine: Machine,
-    /// Everything that is loaded from the file.
+    /// All loadable segments.
     pub segments: Vec<Segment>,
-    /// It was linked by Go: it has a section that Go's linker writes.
+    /// Linked by Go: it has a section of Go's linker.
     pub go: bool,
-    /// No library is loaded for it: it has its own libc, or none.
+    /// It needs no shared library: it has its own libc, or none.
     pub alone: bool,
-    /// It is libc: it defines `splice` and starts programs.
+    /// It is libc: defines `splice` and the program entry.
     pub libc: bool,
     /// It defines Python's entry points.
     pub python: bool,
@@ -120,19 +120,18 @@ pub struct Image<'a> {
     pub splice: Option<Import>,
     /// Addresses of pointers to libc's `syscall`, which the dynamic linker fills in.
     pub syscall: Vec<u64>,
-    /// The same of `dlsym` and `dlvsym`.
+    /// Addresses of pointers to `dlsym` and `dlvsym`.
     pub dlsym: Vec<u64>,
 }
 
-/// How much of a file's headers and tables is read at most. Symbols, names and relocations of
-/// LLVM's library are 30 MB.
+/// Budget for headers and tables. Symbols, names and relocations of LLVM's library take 30 MB.
 const TABLES: u64 = 128 << 20;
-/// How much code is read at most.
+/// Budget for code.
 const CODE: u64 = 1 << 30;
 
-/// How many addresses of one thing are kept.
+/// Limit of addresses kept of one kind.
 const MOST_ADDRESSES: usize = 64;
-/// The longest name that is looked for: `__libc_start_main`.
+/// Length of the longest name compared: `__libc_start_main`.
 const LONGEST_NAME: usize = 17;
 
 type Header = elf::FileHeader64<LittleEndian>;
@@ -159,7 +158,7 @@ impl<'a> Image<'a> {
         let data = Bounded { cache: &cache, left: &left };
         let read = Self::parse(content, machine, data);
         match (failure.take(), left.get()) {
-            // A disk that fails is not the file's fault.
+            // An I/O error is not the file's fault.
             (Some(failure), _) => Err(Error::Io(failure)),
             (None, 0) => Err(Error::TooLarge),
             (None, _) => read,
@@ -229,7 +228,7 @@ impl<'a> Image<'a> {
                 .map_err(or("names of dynamic symbols"))?;
             for (index, symbol) in symbols.iter().enumerate() {
                 let name = strings.get(symbol.st_name(LE) as usize..).unwrap_or_default();
-                // No name that matters is longer, and none may cost more.
+                // Longer names do not matter and must not cost more.
                 let name = &name[..name.len().min(LONGEST_NAME + 1)];
                 let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
                 let import = (symbol.st_shndx(LE) == elf::SHN_UNDEF).then(|| {
@@ -271,7 +270,7 @@ impl<'a> Image<'a> {
                     } else {
                         continue;
                     };
-                    // The linker makes one or two, for calls and for the address.
+                    // Linkers emit one or two, for calls and for the address.
                     if slots.len() < MOST_ADDRESSES {
                         slots.push(relocation.r_offset(LE));
                     }
@@ -281,7 +280,7 @@ impl<'a> Image<'a> {
         Ok(image)
     }
 
-    /// An image of nothing but code, which is loaded at 0x1000.
+    /// An image of code only, loaded at 0x1000.
     #[cfg(test)]
     pub(super) fn of_code(machine: Machine, content: &'a Vec<u8>) -> Self {
         let size = content.len() as u64;
@@ -299,8 +298,8 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Reads up to so many bytes of a segment's code that will lie at this address. Fewer at its
-    /// end, none where there is no code.
+    /// Reads up to `size` bytes of code at a load address; fewer at the end of a segment, none
+    /// where there is no code.
     pub fn code_at(&self, address: u64, size: usize) -> Vec<u8> {
         let found = self.segments.iter().find_map(|segment| {
             let into = address.checked_sub(segment.address)?;
@@ -315,9 +314,9 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Shows a segment chunk by chunk, with the address of each, until one has what is looked for.
-    /// Chunks start at multiples of 16 from the start of the segment and overlap by `overlap`
-    /// bytes, so that whatever is not longer than that is seen whole.
+    /// Passes a segment in chunks with their addresses until one matches. Chunks start at multiples
+    /// of 16 from the segment's start and overlap by `overlap` bytes, so that no pattern up to that
+    /// length is split.
     pub fn any_chunk(
         &self,
         segment: &Segment,
@@ -346,7 +345,7 @@ impl<'a> Image<'a> {
         Ok(false)
     }
 
-    /// The addresses at which the file has these bytes, wherever it is loaded.
+    /// The load addresses at which the file contains these bytes.
     pub fn addresses_of(&self, bytes: &[u8]) -> Result<Vec<u64>, Error> {
         let finder = memchr::memmem::Finder::new(bytes);
         let mut addresses = Vec::new();
@@ -364,7 +363,7 @@ impl<'a> Image<'a> {
         Ok(addresses)
     }
 
-    /// Whether all of a range will be code.
+    /// Whether a whole range is executable.
     pub fn is_code(&self, range: Range<u64>) -> bool {
         self.segments.iter().filter(|segment| segment.executable).any(|segment| {
             let end = segment.address.saturating_add(segment.size);
@@ -373,10 +372,10 @@ impl<'a> Image<'a> {
     }
 }
 
-/// How much is read at a time: what stays in a cache of the processor.
+/// Chunk size; fits in a processor cache.
 const CHUNK: usize = 1 << 18;
 
-/// A position in the content, for [`ReadCache`].
+/// A cursor in the content, for [`ReadCache`].
 struct Positioned<'a> {
     content: &'a dyn ReadAt,
     size: u64,
@@ -411,7 +410,7 @@ impl ReadCacheOps for Positioned<'_> {
     }
 }
 
-/// Reads that end when the budget does.
+/// Reads limited by a budget.
 #[derive(Clone, Copy)]
 struct Bounded<'a> {
     cache: &'a ReadCache<Positioned<'a>>,
@@ -419,7 +418,7 @@ struct Bounded<'a> {
 }
 
 impl Bounded<'_> {
-    /// Takes from the budget, and leaves nothing of it when it is not enough.
+    /// Deducts from the budget; exhausts it when it is not enough.
     fn spend(&self, size: u64) -> Result<(), ()> {
         let left = self.left.get().checked_sub(size).filter(|left| *left > 0);
         self.left.set(left.unwrap_or(0));
@@ -433,7 +432,7 @@ impl<'a> ReadRef<'a> for Bounded<'a> {
     }
 
     fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
-        // What lies beyond the end of the file costs nothing, and is malformed rather than large.
+        // Reads past the end of the file cost nothing and mean malformed, not too large.
         if offset.checked_add(size).is_none_or(|end| end > self.cache.len().unwrap_or(0)) {
             return Err(());
         }

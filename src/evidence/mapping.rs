@@ -1,4 +1,4 @@
-//! `/proc/PID/maps`: what a process has mapped.
+//! Parses `/proc/PID/maps`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,16 +12,16 @@ use super::Error;
 /// One line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Its addresses.
+    /// Address range.
     pub range: Range<u64>,
-    /// Whether code can run there.
+    /// Whether it is executable.
     pub executable: bool,
-    /// The file system, as it is written.
+    /// Device of the file system, as printed.
     pub device: String,
-    /// The file.
+    /// Inode number of the file.
     pub inode: u64,
-    /// The path of a file as the process sees it, with " (deleted)" if it is; or another name, such
-    /// as `[heap]` or `socket:[4711]`; or nothing.
+    /// Path as the process sees it, with " (deleted)" if removed; or a name such as `[heap]` or
+    /// `socket:[4711]`; or empty.
     pub name: PathBuf,
 }
 
@@ -47,19 +47,19 @@ impl Mapping {
         })
     }
 
-    /// A file with code in it, on a disk or in memory.
+    /// Whether it is executable and backed by a file, on disk or in memory.
     pub fn is_executable_file(&self) -> bool {
         self.executable && self.inode != 0 && self.name.as_os_str().as_bytes().starts_with(b"/")
     }
 
-    /// A socket. Those that can be mapped are TCP's, which is how `TCP_ZEROCOPY_RECEIVE` begins,
-    /// and packet sockets; they are not told apart, to be on the safe side.
+    /// Whether it is a socket. Only TCP sockets, for `TCP_ZEROCOPY_RECEIVE`, and packet sockets can
+    /// be mapped; to be safe they are not distinguished.
     pub fn is_socket(&self) -> bool {
         self.name.as_os_str().as_bytes().starts_with(b"socket:[")
     }
 
-    /// A file that is memory only: from `memfd_create`, System V shared memory, or shared anonymous
-    /// memory.
+    /// Whether the file is memory only: from `memfd_create`, System V shared memory, or shared
+    /// anonymous memory.
     pub fn is_memory(&self) -> bool {
         let name = self.name.as_os_str().as_bytes();
         [&b"/memfd:"[..], b"/SYSV", b"/dev/zero", b"/anon_hugepage"]
@@ -67,9 +67,9 @@ impl Mapping {
             .any(|prefix| name.starts_with(prefix))
     }
 
-    /// The link to the mapped file itself, wherever it lies and whether or not it is still there.
+    /// The map_files link of the mapping, which works even if the file was removed.
     pub fn link(&self, process: &Path) -> PathBuf {
-        // Unlike in maps, there are no leading zeros.
+        // Unlike in maps, without leading zeros.
         process.join("map_files").join(format!("{:x}-{:x}", self.range.start, self.range.end))
     }
 }
@@ -82,11 +82,11 @@ pub fn read(process: &Path) -> Result<Vec<Mapping>, Error> {
     let (mut mappings, mut line) = (Vec::new(), Vec::new());
     while lines.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
         let parsed = Mapping::parse(line.strip_suffix(b"\n").unwrap_or(&line));
-        let malformed = || unreadable(std::io::Error::other("a line that is not a mapping"));
+        let malformed = || unreadable(std::io::Error::other("malformed line"));
         mappings.push(parsed.ok_or_else(malformed)?);
         line.clear();
     }
-    // What has ended, and a kernel thread, has maps that are empty.
+    // The maps of kernel threads and ended processes are empty.
     if mappings.is_empty() {
         return Err(unreadable(std::io::Error::other("no mappings")));
     }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn data_anonymous_memory_and_the_vdso_are_no_executable_files() {
+    fn data_anonymous_memory_and_the_vdso_are_not_executable_files() {
         for line in [
             "7f15a000-7f15c000 rw-p 00028000 fe:00 1052       /lib/libc.so.6",
             "7f15a000-7f15c000 rwxp 00000000 00:00 0 ",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_anything_else_is_not_a_mapping() {
+    fn malformed_lines_are_rejected() {
         for line in ["", " ", "7f15a000", "7f15a000-7f15c000 r-xp", "a-b r-xp 0 0:0 many /lib"] {
             assert_eq!(Mapping::parse(line.as_bytes()), None, "{line}");
         }

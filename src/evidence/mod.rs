@@ -1,39 +1,37 @@
-//! Evidence of how a process can read: whether anything but `recvmsg(2)` and its relatives can take
-//! bytes out of its TCP sockets.
+//! Evidence of how a process can read: whether anything other than `recvmsg(2)` and its variants
+//! can take bytes out of its TCP sockets.
 //!
 //! A socket in a sockmap with a verdict program serves its bytes to `recvmsg` only. A reader that
 //! uses `splice(2)` or `TCP_ZEROCOPY_RECEIVE` sees TCP's receive queue, which stays empty, and
-//! loses data without an error. Such a process must never be enrolled, and its name says nothing
-//! about it. What it has mapped does: [`Examiner::examine`] reads every executable mapping of a
-//! process.
+//! loses data without an error. Such a process must never be enrolled. Its name does not tell, but
+//! its mappings do: [`Examiner::examine`] reads every executable mapping.
 //!
 //! | file | |
 //! |---|---|
-//! | [`mapping`] | `/proc/PID/maps`: what is mapped, and opening it across mount namespaces |
+//! | [`mapping`] | `/proc/PID/maps`: parsing, and opening mapped files across mount namespaces |
 //! | [`image`] | one ELF file: segments, sections, dynamic symbols, bounded reads |
-//! | [`code`] | machine code: where the number of splice is loaded, and who is called then |
-//! | [`rules`] | what one file says: the rules, in order |
+//! | [`code`] | machine code: loads of splice's number, and calls |
+//! | [`rules`] | the rules that judge one file, in order |
 //!
 //! # What this does not see
 //!
-//! The finding is about the code that is mapped at this moment, and errs in these cases:
+//! The finding covers the code mapped at this moment, and misses:
 //!
-//! * A library that is loaded later (`dlopen`: plug-ins, JNI libraries such as Netty's epoll
-//!   transport). Examine again when the process has mapped more, and before a connection is
-//!   enrolled rather than when the process starts.
-//! * Code that is generated at run time (JIT compilers), and memory that holds no ELF file.
-//!   Compilers for managed languages call the system through a library, which is seen.
-//! * Foreign function interfaces that get the number or the name from a script's data: Perl's
-//!   `syscall`, Python's `ctypes`, LuaJIT's `ffi`, Java's foreign functions and JNA. (A .NET
-//!   assembly keeps the name in its metadata, which is seen.)
-//! * io_uring: `IORING_OP_SPLICE` and `IORING_OP_RECV_ZC` are requests in memory. A program that
-//!   uses io_uring for them cannot be told from one that uses it for `recv`.
-//! * A number that is computed, loaded from a table, or passed through memory.
-//! * A socket that is handed to another process, which is then examined for itself, or to the
-//!   kernel (NBD, NFS, KCM), which is not.
+//! * Libraries loaded later (`dlopen`: plug-ins, JNI libraries such as Netty's epoll transport).
+//!   Examine again when the process has mapped more, and before a connection is enrolled rather
+//!   than when the process starts.
+//! * Code generated at run time (JIT compilers), and executable memory without an ELF header.
+//!   Compilers for managed languages make system calls through a library, which is seen.
+//! * Foreign function interfaces that get the number or the name from script data: Perl's
+//!   `syscall`, Python's `ctypes`, LuaJIT's `ffi`, Java's foreign functions and JNA. (The metadata
+//!   of a .NET assembly is seen.)
+//! * io_uring: `IORING_OP_SPLICE` and `IORING_OP_RECV_ZC` are requests in memory, which look like
+//!   those for `recv`.
+//! * A system call number that is computed, loaded from a table, or passed through memory.
+//! * A socket passed to another process, which is examined itself, or to the kernel (NBD, NFS,
+//!   KCM), which is not.
 //!
-//! All of them need a second line of defence: a probe on `tcp_splice_read`, or the process's
-//! history.
+//! These need a second line of defence: a probe on `tcp_splice_read`, or the process's history.
 
 pub mod code;
 pub mod image;
@@ -53,44 +51,44 @@ use mapping::Mapping;
 
 pub use crate::datapath::Reads;
 
-/// What was found about a process or a file.
+/// The finding about a process or a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How it can read.
     pub reads: Reads,
-    /// Why, for the operator: "imports splice (/usr/sbin/haproxy)".
+    /// The reason shown to the operator: "imports splice (/usr/sbin/haproxy)".
     pub because: String,
 }
 
-/// Why there is no finding. The process is then unknown, and stays with TCP.
+/// Why there is no finding. The process then stays with TCP.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The process has ended, is a kernel thread, or may not be examined.
     #[error("{}: {source}", path.display())]
     Unreadable {
-        /// What was to be read.
+        /// The file that could not be read.
         path: PathBuf,
-        /// What the kernel said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A mapped file is not one whose code can be judged.
+    /// A mapped file cannot be judged.
     #[error("{}: {source}", path.display())]
     Unsuitable {
-        /// The file, as the process sees it.
+        /// The file as the process sees it.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: image::Error,
     },
-    /// Another file lies at the path of a mapping, and the mapped one cannot be opened.
+    /// Another file is at the path of a mapping, and the mapped file itself cannot be opened.
     #[error("{}: replaced since it was mapped", .0.display())]
     Replaced(PathBuf),
-    /// The process called `execve` while it was examined.
-    #[error("process {0} has replaced its program while it was examined")]
+    /// The process called `execve` meanwhile.
+    #[error("process {0} called execve while it was examined")]
     Executed(u32),
 }
 
-/// What names one state of one file. The change time is there because a container can set the
-/// modification time of its own files.
+/// Identifies one version of a file. Includes the change time, because a container can set the
+/// modification time of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Identity {
     device: u64,
@@ -112,28 +110,28 @@ impl Identity {
     }
 }
 
-/// How many files an examiner remembers. A node's programs are some hundreds.
+/// Limit of remembered files. A node has some hundreds of programs.
 const REMEMBERED: usize = 4096;
 
-/// Examines processes, and remembers what it has found in each file.
+/// Examines processes and caches findings per file.
 ///
-/// The files belong to containers: one on a FUSE file system can make a read wait for as long as
-/// its owner likes, so this should have a thread of its own.
+/// Files belong to containers: on a FUSE file system a read can block as long as its owner likes,
+/// so run this in a separate thread.
 #[derive(Debug, Default)]
 pub struct Examiner {
     files: HashMap<Identity, rules::Evidence>,
 }
 
 impl Examiner {
-    /// An examiner that remembers nothing yet.
+    /// An examiner with an empty cache.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads `/proc/PID/maps` and everything executable in it.
+    /// Examines all executable mappings in `/proc/PID/maps`.
     ///
-    /// Needs the right to follow `/proc/PID/exe` (ptrace access) and, for files that were replaced
-    /// or deleted, `/proc/PID/map_files` (CAP_CHECKPOINT_RESTORE).
+    /// Needs ptrace access for `/proc/PID/exe` and, for replaced or deleted files,
+    /// CAP_CHECKPOINT_RESTORE for `/proc/PID/map_files`.
     pub fn examine(&mut self, pid: u32) -> Result<Finding, Error> {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let (program, identity) = open(&process.join("exe"))?;
@@ -165,7 +163,7 @@ impl Examiner {
         }
     }
 
-    /// What a file says, from memory if it has been read before.
+    /// Judges a file, using the cache.
     fn judge(
         &mut self,
         file: &File,
@@ -177,7 +175,7 @@ impl Examiner {
             Some(evidence) => *evidence,
             None => {
                 let evidence = match rules::judge(file) {
-                    // As with anonymous memory: a JIT compiler's output.
+                    // Memory without an ELF header is a JIT compiler's output.
                     Err(image::Error::NotElf) if memory => rules::Evidence::Nothing,
                     judged => judged
                         .map_err(|source| Error::Unsuitable { path: name.to_owned(), source })?,
@@ -198,13 +196,13 @@ impl Examiner {
 }
 
 impl Finding {
-    /// The stronger of two, the first if they are equal.
+    /// The stronger of two findings, the first if equal.
     fn or(self, other: Self) -> Self {
         if other.reads > self.reads { other } else { self }
     }
 }
 
-/// Opens a regular file, without waiting for the other end of a FIFO that somebody has put there.
+/// Opens a regular file, without blocking on a FIFO.
 fn open(path: &Path) -> Result<(File, Identity), Error> {
     use std::os::unix::fs::OpenOptionsExt;
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
@@ -220,8 +218,8 @@ fn open(path: &Path) -> Result<(File, Identity), Error> {
     Ok((file, Identity::of(&metadata)))
 }
 
-/// Opens what is mapped: the very file if the kernel lets us, otherwise what lies at its path in
-/// the process's mount namespace, if that is the same inode.
+/// Opens a mapped file: through map_files if allowed, otherwise its path in the process's mount
+/// namespace, if that has the same inode.
 fn reopen(process: &Path, mapping: &Mapping) -> Result<(File, Identity), Error> {
     match open(&mapping.link(process)) {
         Err(Error::Unreadable { source, .. })
@@ -230,7 +228,7 @@ fn reopen(process: &Path, mapping: &Mapping) -> Result<(File, Identity), Error> 
     }
     let name = mapping.name.strip_prefix("/").unwrap_or(&mapping.name);
     let (file, identity) = open(&process.join("root").join(name))?;
-    // Not the device: that of maps is the file system's, which need not be what stat says (btrfs,
+    // Not the device: maps shows that of the file system, which may differ from stat's (btrfs,
     // overlayfs).
     if identity.inode == mapping.inode {
         Ok((file, identity))

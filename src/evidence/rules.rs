@@ -1,4 +1,4 @@
-//! What one file says about how its process can read.
+//! Judges how a process with a given file mapped can read.
 
 use std::fmt;
 
@@ -8,29 +8,29 @@ use super::Reads;
 use super::code::{self, Proof};
 use super::image::{Error, Image, Import, ReadAt};
 
-/// What was found in a file. Displayed, it is the reason that an operator reads.
+/// The evidence found in a file, displayed as the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// Nothing that could splice, or libc, which only does it for those who call it.
+    /// Cannot splice; also libc, which only splices for its callers.
     Nothing,
-    /// A dynamic symbol that must be found.
+    /// A strong import of `splice`.
     Imports,
-    /// A dynamic symbol that may be missing.
+    /// A weak import of `splice`.
     ImportsWeakly,
-    /// Python, whose programs can all call `os.splice`, and hardly any does.
+    /// Python, whose scripts can call `os.splice`, though hardly any does.
     Python,
-    /// A Go program that contains the system call: `io.Copy` between connections uses it.
+    /// A Go program with the system call, which `io.Copy` between connections uses.
     Go,
-    /// Other code with the system call in it.
+    /// Other code with the system call.
     Calls,
-    /// The name is given to `dlsym`.
+    /// The name is passed to `dlsym`.
     LooksUp,
-    /// The name is in the metadata of a .NET assembly.
+    /// The metadata of a .NET assembly contains the name.
     Names,
 }
 
 impl Evidence {
-    /// How a process with such a file can read.
+    /// How a process with this evidence can read.
     pub fn reads(self) -> Reads {
         match self {
             Self::Nothing => Reads::Receives,
@@ -60,14 +60,14 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Judges a file by its content.
+/// Judges a file by its content, in this order:
 ///
-/// 1. libc, which defines `splice` and starts programs, says nothing.
-/// 2. Who imports `splice` is written to use it, except for Python, which offers it to scripts, and
-///    for who can do without it.
-/// 3. Code that makes the system call itself, or by libc's `syscall`. In an image without libraries
-///    a load of the number into the kernel's register is enough.
-/// 4. Code that looks `splice` up by `dlsym`.
+/// 1. libc, which defines `splice` and the program entry, is no evidence.
+/// 2. An import of `splice` means it is used, except in Python, which offers it to scripts, and if
+///    it is weak.
+/// 3. Code makes the system call itself or through libc's `syscall`. In an image without libraries
+///    a load of the number into the system call register is enough.
+/// 4. Code passes `splice` to `dlsym`.
 pub fn judge(content: &dyn ReadAt) -> Result<Evidence, Error> {
     let image = match Image::read(content) {
         Err(Error::NotElf) if is_assembly(content)? => return judge_assembly(content),
@@ -96,10 +96,10 @@ pub fn judge(content: &dyn ReadAt) -> Result<Evidence, Error> {
     Ok(Evidence::Nothing)
 }
 
-/// The name as a whole string.
+/// The name as a whole C string.
 const NAME: &[u8] = b"\0splice\0";
 
-/// A portable executable: .NET maps its assemblies as code when they were compiled ahead of time.
+/// Whether it is a portable executable: .NET maps ahead-of-time compiled assemblies as code.
 fn is_assembly(content: &dyn ReadAt) -> Result<bool, Error> {
     let mut magic = [0; 2];
     Ok(content.size()? >= 64 && {
@@ -108,7 +108,7 @@ fn is_assembly(content: &dyn ReadAt) -> Result<bool, Error> {
     })
 }
 
-/// An assembly's functions of other libraries (P/Invoke) stand in it by name.
+/// Imports of an assembly (P/Invoke) are listed by name.
 fn judge_assembly(content: &dyn ReadAt) -> Result<Evidence, Error> {
     const LARGEST: u64 = 1 << 30;
     let size = content.size()?;

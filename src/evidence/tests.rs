@@ -1,5 +1,5 @@
-//! Real programs, as `.ci/install` and `vm-tests/applications/install` leave them, and small ones
-//! that are compiled here.
+//! Real programs that `.ci/install` and `vm-tests/applications/install` provide, and small ones
+//! compiled here.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// An installed program.
+/// Finds an installed program.
 fn program(name: &str) -> PathBuf {
     let elsewhere =
         ["/usr/bin", "/usr/sbin", "/lib/systemd", "/usr/lib/systemd"].map(PathBuf::from);
@@ -27,7 +27,7 @@ fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed; run .ci/install"))
 }
 
-/// Runs a compiler or the like, which has to succeed.
+/// Runs a command that must succeed.
 fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -56,7 +56,7 @@ fn rust(directory: &TempDir, source: &str, options: &[&str]) -> PathBuf {
     program_file
 }
 
-/// Compiles Go, for the machine that it calls so.
+/// Compiles Go for a GOARCH.
 fn go(directory: &TempDir, source: &str, machine: &str) -> PathBuf {
     let (file, program_file) = (directory.path().join("g.go"), directory.path().join("g"));
     fs::write(&file, source).expect("write a source");
@@ -71,13 +71,13 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("make a directory")
 }
 
-/// What a file says.
+/// Judges one file.
 fn judge(path: &Path) -> rules::Evidence {
     let file = File::open(path).expect("open a program");
     rules::judge(&file).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The strongest evidence of a program and the libraries that the dynamic linker loads for it.
+/// The strongest evidence in a program and the libraries that ldd lists.
 fn judge_linked(name: &str) -> Finding {
     let program_file = program(name);
     let listed = Command::new("ldd").arg(&program_file).output().expect("run ldd");
@@ -95,11 +95,11 @@ fn judge_linked(name: &str) -> Finding {
         .expect("a program")
 }
 
-/// A process that is ended when this is dropped.
+/// A process that is killed on drop.
 struct Running(Child);
 
 impl Running {
-    /// Starts it, and waits until it waits.
+    /// Starts it and waits until it sleeps.
     fn start(command: &mut Command) -> Self {
         let child = command
             .stdin(Stdio::piped())
@@ -194,7 +194,7 @@ fn a_running_java_only_receives() {
 }
 
 #[test]
-fn haproxy_and_the_proxy_of_systemd_splice_whatever_they_are_called() {
+fn haproxy_and_systemd_socket_proxyd_splice_under_any_name() {
     for name in ["haproxy", "systemd-socket-proxyd"] {
         let program_file = program(name);
         assert_eq!(judge(&program_file), rules::Evidence::Imports);
@@ -211,7 +211,7 @@ frontend f\n bind DIR/socket\n"
         .replace("DIR", &directory.path().display().to_string());
     fs::write(&configuration, text).expect("write a configuration");
     let haproxy = Running::start(Command::new(&renamed).args(["-db", "-f"]).arg(&configuration));
-    // A program that was deleted is examined all the same.
+    // A deleted program is still examined.
     fs::remove_file(&renamed).expect("remove");
     let because = format!("imports splice ({} (deleted))", renamed.display());
     assert_eq!(told(&haproxy.examine()), (Reads::Splices, because.as_str()));
@@ -258,7 +258,7 @@ fn go_may_splice_unless_it_has_no_sockets() {
     assert_eq!(judge(&program("go")), rules::Evidence::Go);
 }
 
-/// A socket copied to somewhere, as std would do it.
+/// A program that copies a socket with std::io::copy.
 fn copies(to: &str) -> String {
     format!(
         "fn main() {{
@@ -283,7 +283,7 @@ fn rust_splices_when_it_copies_to_what_may_be_a_pipe() {
 fn rust_that_copies_between_sockets_only_receives_once_it_is_optimised() {
     let directory = directory();
     let to_socket = copies("from.try_clone()");
-    // std splices to and from pipes only, and the compiler takes the rest out.
+    // std splices only to and from pipes; the optimiser removes that code here.
     for options in [&["-O"][..], &["-O", "-Ctarget-feature=+crt-static"]] {
         assert_eq!(judge(&rust(&directory, &to_socket, options)), rules::Evidence::Nothing);
     }
@@ -313,7 +313,7 @@ const INCLUDES: &str = "#define _GNU_SOURCE
 ";
 
 #[test]
-fn a_c_program_is_judged_by_the_way_in_which_it_splices() {
+fn a_c_program_is_judged_by_how_it_splices() {
     let directory = directory();
     let judged =
         |body: &str, options: &[&str]| judge(&c(&directory, &format!("{INCLUDES}{body}"), options));
@@ -340,7 +340,7 @@ fn a_c_program_is_judged_by_the_way_in_which_it_splices() {
 }
 
 #[test]
-fn the_system_call_in_assembly_is_seen_without_an_import() {
+fn a_system_call_in_assembly_is_found_without_an_import() {
     let number = if cfg!(target_arch = "x86_64") {
         "asm(\"mov $275,%eax\\n syscall\");"
     } else {
@@ -371,7 +371,7 @@ fn a_library_counts_as_much_as_the_program() {
 }
 
 #[test]
-fn another_program_at_the_same_path_is_judged_anew() {
+fn a_replaced_program_is_judged_again() {
     let directory = directory();
     let mut examiner = Examiner::new();
     let mut reads = |source: &str| {
@@ -387,19 +387,19 @@ fn another_program_at_the_same_path_is_judged_anew() {
 }
 
 #[test]
-fn the_libc_itself_is_no_evidence() {
+fn libc_itself_is_no_evidence() {
     let maps = mapping::read(Path::new("/proc/self")).expect("read maps");
     let libc = maps.iter().find(|mapping| mapping.name.ends_with("libc.so.6"));
-    // Where tests are linked statically, a program's own.
+    // In statically linked tests, a program's own libc.
     let path =
         libc.map_or_else(|| PathBuf::from("/lib64/ld-linux-x86-64.so.2"), |m| m.name.clone());
     assert_eq!(judge(&path), rules::Evidence::Nothing);
 }
 
 #[test]
-fn what_cannot_be_examined_is_an_error() {
+fn a_process_that_cannot_be_examined_is_an_error() {
     let mut examiner = Examiner::new();
-    // No process, and a kernel thread or another's.
+    // PID 0, and one that does not exist.
     for pid in [0, u32::MAX] {
         assert!(matches!(examiner.examine(pid), Err(Error::Unreadable { .. })), "{pid}");
     }
@@ -416,14 +416,14 @@ fn what_cannot_be_examined_is_an_error() {
 }
 
 #[test]
-fn an_assembly_of_net_is_judged_by_the_names_in_it() {
+fn a_dotnet_assembly_is_judged_by_its_names() {
     let mut assembly = b"MZ".repeat(100);
     assert_eq!(rules::judge(&assembly).expect("judge"), rules::Evidence::Nothing);
     assembly.extend(b"\0tee\0splice\0sync\0");
     assert_eq!(rules::judge(&assembly).expect("judge"), rules::Evidence::Names);
 }
 
-/// A small program, with all that is looked at in it.
+/// A small program that exercises every rule.
 fn small() -> &'static Vec<u8> {
     static SMALL: OnceLock<Vec<u8>> = OnceLock::new();
     SMALL.get_or_init(|| {
@@ -446,7 +446,7 @@ proptest::proptest! {
         let mut bytes = small().clone();
         let size = bytes.len();
         for (at, byte) in mutations {
-            // Mostly in the headers.
+            // Mostly mutate the headers.
             let at = if at % 2 == 0 { at % 1024 } else { at % size };
             bytes[at] = byte;
         }
