@@ -1,5 +1,4 @@
-//! The node that shunt runs on, beside its kernel's BPF: its mounts and cgroups, its network
-//! namespaces and what is in them, its processes and who of them listens.
+//! The node apart from BPF: network namespaces and their ids.
 
 pub mod bpffs;
 pub mod cgroup;
@@ -25,7 +24,7 @@ pub use namespace_id::NamespaceIds;
 pub use namespaces::network_namespaces;
 pub use process::{Process, Processes};
 
-/// What lies in a folder; nothing if it cannot be listed.
+/// Entries of a directory; none if it cannot be listed.
 fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().map_while(Result::ok).map(|entry| entry.path())
 }

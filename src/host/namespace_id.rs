@@ -1,9 +1,8 @@
-//! Ids of network namespaces: by them a program may look up sockets in another namespace than its
-//! own.
+//! Ids of network namespaces, by which a program can look up sockets in other namespaces.
 //!
-//! Each namespace has names of its own for others (`ip netns list-id`); a name is given by whoever
-//! may administrate the namespace that has it (`RTM_NEWNSID`, CAP_NET_ADMIN), and it takes no right
-//! in the other one. include/uapi/linux/net_namespace.h.
+//! Each namespace assigns its own ids to others (`ip netns list-id`). Assigning one (`RTM_NEWNSID`)
+//! needs CAP_NET_ADMIN in the namespace that assigns it, and no rights in the other one
+//! (include/uapi/linux/net_namespace.h).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -26,37 +25,36 @@ const RTGENMSG: [u8; 4] = [0; 4];
 /// The id of the caller's own namespace, as helpers take it (`BPF_F_CURRENT_NETNS`).
 const OWN: i32 = -1;
 
-/// After how long a namespace that was not found is looked for again.
+/// Delay before a namespace that was not found is looked for again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How many ids are remembered, of namespaces that may have gone.
+/// Limit of remembered ids, some of namespaces that no longer exist.
 const REMEMBERED: usize = 4096;
 
-/// The ids that the namespace of this process has for others.
+/// The ids that this process's namespace has for others.
 #[derive(Debug)]
 pub struct NamespaceIds {
     socket: Socket,
     own: u64,
-    /// By the cookies of the namespaces: an inode number is given to another as soon as a namespace
-    /// has gone.
+    /// By namespace cookie, because inode numbers are reused once a namespace is gone.
     known: HashMap<u64, i32>,
     hidden: HashMap<u64, Instant>,
 }
 
 impl NamespaceIds {
-    /// Of the namespace of the calling thread.
+    /// For the namespace of the calling thread.
     ///
     /// # Errors
-    /// If the kernel has no rtnetlink socket for it.
+    /// If the kernel refuses an rtnetlink socket.
     pub fn new() -> Result<NamespaceIds, Error> {
         let own = inode(Path::new("/proc/thread-self/ns/net")).unwrap_or_default();
         let socket = Socket::open(SockProtocol::NetlinkRoute)?;
         Ok(NamespaceIds { socket, own, known: HashMap::new(), hidden: HashMap::new() })
     }
 
-    /// The id of the namespace with this cookie and this inode number, one of whose sockets is used
-    /// by this thread of this process; `None` if it cannot be found. If it has gone, its number may
-    /// be that of another, and so may its id.
+    /// The id of the namespace with this cookie and inode number, in which this thread of this
+    /// process uses a socket; `None` if it is not found. If the namespace is gone, its inode number
+    /// may be reused, and the id may be another namespace's.
     pub fn of(&mut self, cookie: u64, inode: u32, thread: u32, process: u32) -> Option<i32> {
         if u64::from(inode) == self.own {
             return Some(OWN);
@@ -98,7 +96,7 @@ impl NamespaceIds {
         (id >= 0).then_some(id)
     }
 
-    /// Gives it an id, whichever is free.
+    /// Assigns a free id.
     fn name(&mut self, namespace: &File) -> Result<(), Error> {
         let any = (-1i32).to_ne_bytes();
         let attributes =
@@ -115,15 +113,15 @@ fn descriptor(namespace: &File) -> [u8; 4] {
     namespace.as_fd().as_raw_fd().to_ne_bytes()
 }
 
-/// The namespace with this inode number. The thread is in it, as a rule; it may have left it, and
-/// then somebody else is in it, has a descriptor of it, or has given it a name as ip(8) and
-/// container runtimes do.
+/// Finds the namespace with this inode number. The thread is usually in it; if it has moved on,
+/// another process may be in it, hold a descriptor of it, or have mounted it as ip(8) and container
+/// runtimes do.
 fn find(namespace: u32, thread: u32, process: u32) -> Option<File> {
     let of_process = |number: u32| PathBuf::from(format!("/proc/{number}/ns/net"));
     let open = |path: PathBuf| {
-        // Most of what is asked about is another namespace: that is found out without opening it.
+        // Most paths are other namespaces: skip those without opening them.
         inode(&path).filter(|number| *number == u64::from(namespace))?;
-        // A thread may have ended, or gone elsewhere, by now: then there are others.
+        // The thread may have ended or moved on by now.
         File::open(path)
             .ok()
             .filter(|file| file.metadata().is_ok_and(|about| about.ino() == u64::from(namespace)))
@@ -155,7 +153,7 @@ mod tests {
         let mut ids = NamespaceIds::new().expect("a netlink socket");
         let own = inode(Path::new("/proc/self/ns/net")).expect("a namespace") as u32;
         assert_eq!(ids.of(1, own, 0, 0), Some(OWN));
-        // No process is in it, but this one has a descriptor of it.
+        // No process is in it, but this one holds a descriptor.
         let other = Namespace::new().expect("make a namespace (as root)");
         let here = std::process::id();
         let namespace = other
@@ -171,7 +169,11 @@ mod tests {
         drop(other);
         assert_eq!(ids.of(4, namespace, 0, 0), Some(id), "by any process");
         sleeper.kill().and_then(|()| sleeper.wait().map(drop)).expect("end sleep");
-        assert_eq!(ids.of(5, namespace, here, here), None, "another namespace that has its number");
+        assert_eq!(
+            ids.of(5, namespace, here, here),
+            None,
+            "another namespace with a reused inode number"
+        );
         assert_eq!(ids.of(2, namespace, here, here), Some(id), "it is not looked for again");
     }
 }

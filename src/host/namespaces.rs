@@ -1,5 +1,5 @@
-//! Every network namespace of this node: those of processes, those that a process holds open, and
-//! those that are mounted, as `ip netns` does it (include/uapi/linux/nsfs.h).
+//! All network namespaces of this node: of processes, held open by descriptors, or mounted like
+//! those of `ip netns` (include/uapi/linux/nsfs.h).
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::{Namespace, entries};
 
-/// All of them, by inode number. What this process may not look at is left out.
+/// All namespaces by inode number. Those that this process may not access are skipped.
 pub fn network_namespaces() -> HashMap<u64, Namespace> {
     let mut found = HashMap::new();
     let mut add = |path: &Path, inode: Option<u64>| {
@@ -25,7 +25,7 @@ pub fn network_namespaces() -> HashMap<u64, Namespace> {
     {
         add(Path::new(mounted), None);
     }
-    // What is no process has neither.
+    // Entries that are not processes have neither.
     for process in entries("/proc") {
         for path in std::iter::once(process.join("ns/net")).chain(entries(process.join("fd"))) {
             let target = fs::read_link(&path).ok();
@@ -37,7 +37,7 @@ pub fn network_namespaces() -> HashMap<u64, Namespace> {
     found
 }
 
-/// Of a line of mountinfo that shows a network namespace: where it is mounted.
+/// The mount point in a mountinfo line of a network namespace.
 fn mounted(line: &str) -> Option<&str> {
     let mut fields = line.split(' ').skip(3);
     let (root, place) = (fields.next()?, fields.next()?);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_that_no_thread_is_in_is_found_by_who_holds_it_open() {
+    fn a_namespace_without_threads_is_found_by_an_open_descriptor() {
         let own =
             || fs::metadata("/proc/thread-self/ns/net").expect("this thread's namespace").ino();
         let held = Namespace::new().expect("make a namespace (as root)");
