@@ -1,13 +1,13 @@
-//! How long a jiffy is: kernels are built with 100, 250, 300 or 1000 of them in a second.
+//! The length of a jiffy: kernels are built with 100, 250, 300 or 1000 per second.
 
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_getres};
 
-/// Jiffies in a second. The coarse clocks advance by one jiffy at a time and say so
+/// Jiffies per second, from the resolution of the coarse clocks, which is one jiffy
 /// (`KTIME_LOW_RES`, kernel/time/posix-timers.c).
 pub fn hz() -> Result<u32> {
     let jiffy = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
-        .context("cannot find out how long a jiffy is")?;
+        .context("cannot read the resolution of the coarse clock")?;
     let nanoseconds = u32::try_from(jiffy.tv_nsec()).unwrap_or(0).max(1);
     Ok((1_000_000_000 + nanoseconds / 2) / nanoseconds)
 }
@@ -21,7 +21,7 @@ mod tests {
     use crate::kernel::load;
 
     #[test]
-    fn the_kernels_count_of_jiffies_advances_at_this_rate() {
+    fn the_kernel_s_jiffies_advance_at_this_rate() {
         let b = Builder::new("jiffies");
         let now = b.call(helper::jiffies64());
         b.ret(&now);

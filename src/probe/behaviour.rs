@@ -1,9 +1,8 @@
-//! What a kernel does with enrolled sockets: each behaviour by its name, found out by doing it
-//! once.
+//! How a kernel treats enrolled sockets: named behaviours, each tested by doing it once.
 //!
-//! Without a required one shunt does not run: it would have to work around the kernel. The agent
-//! chooses by some of the others; all of them, with what they mean, are what `shunt doctor` shows,
-//! and a kernel's column in `docs/kernels.md`.
+//! shunt does not run without the required ones: it would have to work around the kernel. The agent
+//! chooses by some of the others. `shunt doctor` shows all of them with their consequences, and
+//! each is a row of `docs/kernels.md`.
 
 use std::fmt;
 
@@ -11,14 +10,14 @@ use anyhow::Result;
 
 use super::{facility, one_queue};
 
-/// Something that kernels do or do not.
+/// A behaviour that a kernel has or lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Behaviour {
-    /// One stream of both kinds of bytes.
+    /// Bytes of both kinds form one stream.
     Order,
     /// EOF after the last byte.
     EndOfStream,
-    /// One direction ends, the other goes on.
+    /// One direction ends, the other continues.
     HalfClose,
     /// ECONNRESET as over TCP.
     Reset,
@@ -28,76 +27,76 @@ pub enum Behaviour {
     Charged,
     /// TCP bytes of a receiver that does not read are bounded.
     Bounded,
-    /// A reader that has made room is sent to at once.
+    /// A sender continues at once when its reader has made room.
     WindowUpdates,
-    /// `copied_seq` counts bytes that came by TCP, and no others.
+    /// `copied_seq` counts bytes received by TCP, and no others.
     Sequence,
     /// An idle socket leaves the map without loss.
     Leaving,
-    /// FIONREAD and bytes by TCP.
+    /// FIONREAD counts bytes received by TCP.
     FionreadByTcp,
-    /// FIONREAD and redirected bytes.
+    /// FIONREAD counts redirected bytes.
     FionreadDirect,
-    /// FIONREAD and bytes that came before the enrolment.
+    /// FIONREAD counts bytes received before the enrolment.
     FionreadEarlier,
-    /// TCP_INQ's control message.
+    /// TCP_INQ's control message is sent.
     TcpInq,
-    /// `splice(2)`.
+    /// `splice(2)` works.
     Splice,
-    /// TCP_ULP "tls".
+    /// TCP_ULP "tls" works.
     Ktls,
-    /// Links for sk_msg programs.
+    /// sk_msg programs attach by links.
     SkMsgLinks,
-    /// Links for verdicts.
+    /// Verdict programs attach by links.
     VerdictLinks,
-    /// `tp_btf/sock_recv_length`.
+    /// `tp_btf/sock_recv_length` exists.
     ReceiveTracepoint,
-    /// An iterator over TCP sockets asks for their callbacks.
+    /// An iterator over TCP sockets can set their callback flags.
     IteratorMarks,
-    /// An iterator over socket storage updates a sockhash.
+    /// An iterator over socket storage can update a sockhash.
     StorageIteratorEnrols,
-    /// An iterator over open files updates a sockhash.
+    /// An iterator over open files can update a sockhash.
     FileIteratorEnrols,
     /// The receive buffer bounds redirected bytes.
     LimitsDirect,
-    /// TCP bytes find room behind redirected ones.
+    /// TCP segments find room behind redirected bytes.
     FindsRoom,
     /// Unread bytes survive when their receiver leaves the map.
     KeepsUnread,
     /// `close` with unread bytes sends a reset.
     CloseResets,
-    /// `IPPROTO_MPTCP`.
+    /// `IPPROTO_MPTCP` exists.
     Mptcp,
 }
 
-/// Who asks for a behaviour.
+/// What a behaviour is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A kernel without it is refused.
+    /// The kernel is refused without it.
     Required,
-    /// The agent chooses by it, and so tries it out at each start.
+    /// The agent chooses by it, and so tests it at each start.
     Decides,
-    /// Only whoever wants to know.
+    /// Information only.
     Informs,
 }
 
-/// Whether it holds on the running kernel.
+/// Result of a test on the running kernel.
 #[derive(Debug)]
 pub enum Answer {
-    /// It does.
+    /// The behaviour holds.
     Yes,
-    /// It does not: what the kernel did instead.
+    /// It does not hold: what the kernel did instead.
     No(String),
-    /// It could not be tried out here, for this reason.
+    /// It could not be tested here, for this reason.
     Unknown(anyhow::Error),
 }
 
-/// What a kernel did instead of what was asked of it.
+/// What a kernel did instead of the expected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Instead(pub String);
 
-/// Returns with what the kernel did instead unless a condition holds.
+/// Returns what the kernel did instead unless a condition holds.
 macro_rules! holds {
     ($condition:expr, $($instead:tt)+) => {
         if !$condition {
@@ -117,14 +116,14 @@ struct Row {
     try_out: fn() -> Result<()>,
 }
 
-/// In the order of the enumeration.
+/// In the order of the enum.
 const ROWS: &[Row] = &[
     Row {
         behaviour: Behaviour::Order,
         need: Need::Required,
         name: "order",
         statement: "redirected bytes and bytes by TCP are read in the order in which they were sent",
-        if_so: "Messages may go either way.",
+        if_so: "Messages can go directly or by TCP.",
         if_not: "Streams would be out of order: update the kernel.",
         try_out: one_queue::order,
     },
@@ -142,8 +141,8 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "half-close",
         statement: "after one direction has ended the other goes on",
-        if_so: "Connections may be half closed.",
-        if_not: "Answers to a half-closed client would be lost: update the kernel.",
+        if_so: "Connections can be half-closed.",
+        if_not: "Responses to a half-closed client would be lost: update the kernel.",
         try_out: one_queue::half_close,
     },
     Row {
@@ -152,7 +151,7 @@ const ROWS: &[Row] = &[
         name: "reset",
         statement: "a reset is seen as over TCP",
         if_so: "Readers see unread bytes and then ECONNRESET.",
-        if_not: "Readers would take a reset for something else: update the kernel.",
+        if_not: "Readers would misinterpret a reset: update the kernel.",
         try_out: one_queue::reset,
     },
     Row {
@@ -160,8 +159,8 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "readiness",
         statement: "each arrival of either kind makes the reader ready (poll, edge-triggered epoll)",
-        if_so: "No reader misses anything.",
-        if_not: "Readers would sleep beside unread bytes: update the kernel.",
+        if_so: "Readers are always woken.",
+        if_not: "Readers would sleep with bytes unread: update the kernel.",
         try_out: one_queue::readiness,
     },
     Row {
@@ -170,7 +169,7 @@ const ROWS: &[Row] = &[
         name: "charged",
         statement: "redirected bytes are charged to their receiver",
         if_so: "A receiver's memory can be limited.",
-        if_not: "A receiver that does not read would take all memory: update the kernel \
+        if_not: "A receiver that does not read could exhaust memory: update the kernel \
                  (Linux 6.12.8, 6.1.123).",
         try_out: one_queue::charged,
     },
@@ -179,8 +178,8 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "bounded",
         statement: "a receiver that does not read bounds what it is sent by TCP",
-        if_so: "TCP's own flow control holds.",
-        if_not: "A receiver that does not read would take all memory: update the kernel.",
+        if_so: "TCP's own flow control works.",
+        if_not: "A receiver that does not read could exhaust memory: update the kernel.",
         try_out: one_queue::bounded,
     },
     Row {
@@ -188,8 +187,8 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "window-updates",
         statement: "when a full window has been read its sender goes on at once",
-        if_so: "Streams by TCP keep their pace.",
-        if_not: "Streams would stand still for 200 ms again and again: update the kernel.",
+        if_so: "Streams by TCP do not stall.",
+        if_not: "Streams would stall for 200 ms repeatedly: update the kernel.",
         try_out: one_queue::window,
     },
     Row {
@@ -197,7 +196,7 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "sequence",
         statement: "redirected bytes do not count as read from TCP",
-        if_so: "A socket goes on by TCP with the right byte when it leaves the socket map.",
+        if_so: "A socket that leaves the socket map continues by TCP with the right byte.",
         if_not: "Bytes would be skipped when a socket leaves the socket map: update the kernel.",
         try_out: one_queue::sequence,
     },
@@ -206,7 +205,7 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "leaving",
         statement: "an idle socket leaves the socket map without loss",
-        if_so: "shunt can stop while connections go on.",
+        if_so: "shunt can stop while connections are open.",
         if_not: "Stopping would break connections: update the kernel.",
         try_out: one_queue::leaving,
     },
@@ -215,9 +214,8 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "fionread-tcp",
         statement: "FIONREAD counts bytes that came to an enrolled socket by TCP",
-        if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
-        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait for ever: \
-                 update the kernel.",
+        if_so: "Programs that use it (nginx, Java, .NET) work.",
+        if_not: "Programs that use it (nginx, Java, .NET) would hang: update the kernel.",
         try_out: facility::counts_by_tcp,
     },
     Row {
@@ -225,9 +223,8 @@ const ROWS: &[Row] = &[
         need: Need::Required,
         name: "fionread-direct",
         statement: "FIONREAD counts redirected bytes",
-        if_so: "Programs that ask how much there is to read (nginx, Java, .NET) see it.",
-        if_not: "Programs that ask how much there is to read (nginx, Java, .NET) would wait for ever: \
-                 update the kernel.",
+        if_so: "Programs that use it (nginx, Java, .NET) work.",
+        if_not: "Programs that use it (nginx, Java, .NET) would hang: update the kernel.",
         try_out: facility::counts_redirected,
     },
     Row {
@@ -235,8 +232,8 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "fionread-earlier",
         statement: "FIONREAD counts what was unread when a socket was enrolled",
-        if_so: "Sockets may be enrolled with unread bytes.",
-        if_not: "Sockets are enrolled when nothing is unread.",
+        if_so: "Sockets can be enrolled with unread bytes.",
+        if_not: "Sockets are enrolled only when nothing is unread.",
         try_out: facility::counts_earlier,
     },
     Row {
@@ -244,8 +241,8 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "tcp-inq",
         statement: "recvmsg with TCP_INQ says how many bytes are left",
-        if_so: "Sockets that ask for it (gRPC) can be accelerated.",
-        if_not: "Sockets that ask for it (gRPC) are left to TCP.",
+        if_so: "Sockets that use it (gRPC) can be accelerated.",
+        if_not: "Sockets that use it (gRPC) are left to TCP.",
         try_out: facility::tells_what_is_left,
     },
     Row {
@@ -264,8 +261,8 @@ const ROWS: &[Row] = &[
         name: "ktls",
         statement: "kTLS can be turned on for an enrolled socket",
         if_so: "It is refused on accelerated connections, since redirected bytes would not be \
-                decrypted: programs encrypt by themselves.",
-        if_not: "Programs that turn it on are refused and encrypt by themselves.",
+            decrypted: programs fall back to their own encryption.",
+        if_not: "Programs that try get an error and use their own encryption.",
         try_out: facility::encrypts,
     },
     Row {
@@ -273,8 +270,8 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "links",
         statement: "sk_msg programs attach by a link",
-        if_so: "Nobody takes the place of the sk_msg program by accident.",
-        if_not: "Any tool with CAP_NET_ADMIN may take the place of the sk_msg program. Nothing to \
+        if_so: "The sk_msg program cannot be replaced by accident.",
+        if_not: "Any tool with CAP_NET_ADMIN can replace the sk_msg program. Nothing to \
                  do.",
         try_out: facility::links_sk_msg,
     },
@@ -283,8 +280,8 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "verdict-links",
         statement: "verdict programs attach by a link",
-        if_so: "Nobody takes the place of the verdict program by accident.",
-        if_not: "Any tool with CAP_NET_ADMIN may take the place of the verdict program. Nothing to \
+        if_so: "The verdict program cannot be replaced by accident.",
+        if_not: "Any tool with CAP_NET_ADMIN can replace the verdict program. Nothing to \
                  do.",
         try_out: facility::links_verdict,
     },
@@ -293,8 +290,8 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "receive-tracepoint",
         statement: "a program attaches to the tracepoint sock_recv_length",
-        if_so: "It can be seen that a reader calls recv and not splice(2).",
-        if_not: "How a reader reads has to be found out otherwise.",
+        if_so: "Readers that call recv and not splice(2) are recognised.",
+        if_not: "How a reader reads must be established by other evidence.",
         try_out: facility::traces_receiving,
     },
     Row {
@@ -302,7 +299,7 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "iterator-marks",
         statement: "an iterator over TCP sockets owns their locks and asks for their callbacks",
-        if_so: "Connections that were open before the start are accelerated, too.",
+        if_so: "Connections that were open before the start are accelerated too.",
         if_not: "Connections that were open before the start stay with TCP.",
         try_out: facility::iterators_mark,
     },
@@ -311,8 +308,9 @@ const ROWS: &[Row] = &[
         need: Need::Decides,
         name: "storage-iterator-enrols",
         statement: "an iterator over socket storage may update a sockhash, and does not crash",
-        if_so: "Connections are enrolled by one pass over all that wait for it.",
-        if_not: "Connections are enrolled by passes over the open files of their processes, or one after the other.",
+        if_so: "Connections are enrolled by one pass over all candidates.",
+        if_not: "Connections are enrolled by passes over the open files of their processes, or one by \
+            one.",
         try_out: facility::storage_iterators_enrol,
     },
     Row {
@@ -321,8 +319,8 @@ const ROWS: &[Row] = &[
         name: "file-iterator-enrols",
         statement: "an iterator over the open files of a process may update a sockhash",
         if_so: "Connections can be enrolled by passes over the open files of their processes.",
-        if_not: "Where iterators over socket storage do not enrol either, connections are enrolled one after the other by a \
-                 classifier, which the verifier has to accept (that of Linux 7.3 does not).",
+        if_not: "If iterators over socket storage do not enrol either, connections are enrolled one by \
+            one by a classifier, which the verifier must accept (that of Linux 7.3 does not).",
         try_out: facility::file_iterators_enrol,
     },
     Row {
@@ -330,8 +328,8 @@ const ROWS: &[Row] = &[
         need: Need::Informs,
         name: "limits-direct",
         statement: "the receive buffer bounds redirected bytes that are unread",
-        if_so: "shunt's memory gate is not alone.",
-        if_not: "shunt's memory gate alone bounds them.",
+        if_so: "The kernel limits them besides shunt's memory gate.",
+        if_not: "Only shunt's memory gate limits them.",
         try_out: facility::limits_redirected,
     },
     Row {
@@ -340,7 +338,7 @@ const ROWS: &[Row] = &[
         name: "finds-room",
         statement: "a segment finds room behind redirected bytes that fill the receive buffer",
         if_so: "Nothing depends on it.",
-        if_not: "TCP sends such segments again, 200 ms later: shunt keeps room for them.",
+        if_not: "TCP retransmits such segments 200 ms later: shunt keeps room for them.",
         try_out: facility::finds_room,
     },
     Row {
@@ -349,7 +347,7 @@ const ROWS: &[Row] = &[
         name: "keeps-unread",
         statement: "what is unread survives when its receiver leaves the socket map",
         if_so: "Nothing depends on it.",
-        if_not: "shunt takes sockets out when everything has been read.",
+        if_not: "shunt removes sockets only when everything has been read.",
         try_out: facility::keeps_unread,
     },
     Row {
@@ -358,7 +356,7 @@ const ROWS: &[Row] = &[
         name: "close-resets",
         statement: "a close with unread bytes resets the connection",
         if_so: "Peers see it as over TCP.",
-        if_not: "Peers see an orderly end, until they write.",
+        if_not: "Peers see an orderly end until they write.",
         try_out: facility::close_resets,
     },
     Row {
@@ -367,7 +365,7 @@ const ROWS: &[Row] = &[
         name: "mptcp",
         statement: "MPTCP sockets can be made",
         if_so: "Their connections are left to TCP.",
-        if_not: "There are none.",
+        if_not: "The kernel has none.",
         try_out: facility::has_mptcp,
     },
 ];
@@ -382,17 +380,17 @@ impl Behaviour {
         &ROWS[self as usize]
     }
 
-    /// What logs and machines call it.
+    /// Name in logs and JSON.
     pub fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// What it is, as a statement that holds or does not.
+    /// The behaviour as a statement that holds or does not.
     pub fn statement(self) -> &'static str {
         self.row().statement
     }
 
-    /// Who asks for it.
+    /// What it is needed for.
     pub fn need(self) -> Need {
         self.row().need
     }
@@ -402,12 +400,12 @@ impl Behaviour {
         self.need() == Need::Required
     }
 
-    /// What an answer means for applications, and what to do.
+    /// Consequences of an answer, and the remedy.
     pub fn meaning(self, holds: bool) -> &'static str {
         if holds { self.row().if_so } else { self.row().if_not }
     }
 
-    /// Tries it out, as root. Takes some milliseconds, and some seconds where it does not hold.
+    /// Tests it, as root. Takes some milliseconds, or some seconds where it does not hold.
     pub fn try_out(self) -> Answer {
         match (self.row().try_out)() {
             Ok(()) => Answer::Yes,
@@ -418,8 +416,8 @@ impl Behaviour {
         }
     }
 
-    /// Tries a required behaviour out a second time before it is said not to hold: on a crowded
-    /// machine something may come late once.
+    /// Tests a required behaviour a second time before failing it: on a busy machine an event may
+    /// come late once.
     pub fn settle(self) -> Answer {
         match self.try_out() {
             Answer::No(_) if self.is_required() => self.try_out(),
@@ -440,7 +438,7 @@ impl Answer {
         matches!(self, Answer::Yes)
     }
 
-    /// What happened instead, or what kept it from being tried out.
+    /// What happened instead, or what prevented the test.
     pub fn detail(&self) -> Option<String> {
         match self {
             Answer::Yes => None,
@@ -465,7 +463,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_behaviour_has_the_row_at_its_place_and_a_name_of_its_own() {
+    fn each_behaviour_has_its_row_and_a_unique_name() {
         for (place, row) in ROWS.iter().enumerate() {
             assert_eq!(row.behaviour as usize, place, "{}", row.name);
             let same = |other: &Row| other.name == row.name || other.statement == row.statement;

@@ -1,6 +1,6 @@
 //! A connection over loopback whose two ends are in a socket map, each with one queue for both
 //! kinds of bytes: an sk_msg program redirects messages into the peer's ingress queue or lets them
-//! go by TCP, and an sk_skb verdict program moves what comes by TCP to the same queue.
+//! go by TCP, and an sk_skb verdict program moves bytes received by TCP to the same queue.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -24,16 +24,16 @@ sockopt_impl!(
     MemInfo, GetOnly, nix::libc::SOL_SOCKET, nix::libc::SO_MEMINFO, [u32; 9]
 );
 
-/// Longer than anything takes that happens at once, also on a crowded machine.
+/// Longer than any immediate event takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `SK_PASS` (include/uapi/linux/bpf.h).
 const SK_PASS: i64 = 1;
 
-/// How a message goes.
+/// The path of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Through TCP, and then by the verdict into the receiver's ingress queue.
+    /// TCP, and then the verdict into the receiver's ingress queue.
     Tcp,
     /// Redirected into the receiver's ingress queue.
     Direct,
@@ -48,7 +48,7 @@ impl fmt::Display for Way {
     }
 }
 
-/// An end of the connection: its number is its key in the socket map.
+/// An end of the connection; its number is its key in the socket map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Client,
@@ -70,20 +70,20 @@ impl End {
     }
 }
 
-/// The two ends, none of which blocks.
+/// The two ends, both non-blocking.
 pub struct Enrolled {
-    /// By [`End`]. Gone when closed.
+    /// By [`End`]; `None` once closed.
     ends: [Option<TcpStream>; 2],
-    /// How messages go from now on.
+    /// The path of messages from now on.
     way: Map,
     sockets: Map,
     sk_msg: Attachment,
-    /// None where both kinds of bytes have a queue of their own.
+    /// `None` where each kind of bytes has its own queue.
     verdict: Option<Attachment>,
 }
 
-/// A connection over the loopback address of the calling thread's namespace, not enrolled. Neither
-/// end blocks or delays small segments.
+/// A connection over the loopback address of the calling thread's namespace, not enrolled. Both
+/// ends are non-blocking with TCP_NODELAY.
 pub fn connection() -> Result<[TcpStream; 2]> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .context("cannot listen on the loopback address")?;
@@ -102,8 +102,8 @@ fn maps() -> (MapRef<u32, u32>, MapRef<u32, u32>) {
     (MapRef::new("probe", MapKind::SockMap, 2), MapRef::new("probe_way", MapKind::Array, 1))
 }
 
-/// The sk_msg program, which sends from `client_port` to the server and from elsewhere to the
-/// client, and the verdict.
+/// The sk_msg program, which redirects from `client_port` to the server and from any other port to
+/// the client, and the verdict.
 fn programs(client_port: u16) -> Result<(Program, Program)> {
     const INGRESS: i64 = 1;
     let (sockets, way) = maps();
@@ -136,12 +136,12 @@ impl Enrolled {
         Enrolled::of(connection()?)
     }
 
-    /// The two ends of a connection, the client's first.
+    /// Enrols the two ends of a connection, the client's first.
     pub fn of(ends: [TcpStream; 2]) -> Result<Enrolled> {
         Enrolled::with(ends, true)
     }
 
-    /// The two ends of a connection, where only redirected bytes go to the ingress queue.
+    /// Enrols them without a verdict: only redirected bytes go to the ingress queue.
     #[cfg(test)]
     pub fn with_two_queues(ends: [TcpStream; 2]) -> Result<Enrolled> {
         Enrolled::with(ends, false)
@@ -176,15 +176,15 @@ impl Enrolled {
             .context("the kernel refuses a TCP socket in a sockmap with both programs")
     }
 
-    /// Takes an end out of the socket map.
+    /// Removes an end from the socket map.
     pub fn take_out(&self, end: End) -> Result<()> {
         self.sockets
             .delete(&end.key().to_ne_bytes())
-            .context("a TCP socket cannot be taken out of a sockmap")?;
+            .context("cannot remove a TCP socket from a sockmap")?;
         Ok(())
     }
 
-    /// The socket of an end that is open.
+    /// The socket of an open end.
     pub fn end(&self, end: End) -> &TcpStream {
         match &self.ends[end as usize] {
             Some(socket) => socket,
@@ -197,29 +197,29 @@ impl Enrolled {
         self.ends[end as usize] = None;
     }
 
-    /// Decides how messages go from now on, of both ends.
+    /// Sets the path of messages of both ends.
     pub fn goes(&self, way: Way) -> Result<()> {
         let redirects = u32::from(way == Way::Direct);
         Ok(self.way.update(&0u32.to_ne_bytes(), &redirects.to_ne_bytes(), Update::ANY)?)
     }
 
-    /// Sends a message that finds room, and waits until it is in the peer's queue, as the order of
-    /// what goes different ways demands.
+    /// Sends a message that must fit the buffers, and waits until it is in the peer's queue, since
+    /// messages that take different paths could overtake each other.
     pub fn send(&self, from: End, way: Way, message: &[u8]) -> Result<()> {
         self.goes(way)?;
         let before = self.charged(from.peer())?;
         let mut socket = self.end(from);
         let sent = socket.write(message).map_err(|error| {
-            Instead(format!("a message of {} bytes is refused: {error}", message.len()))
+            Instead(format!("sending a message of {} bytes fails: {error}", message.len()))
         })?;
         if sent != message.len() {
-            return Err(Instead(format!("{sent} of {} bytes were taken", message.len())).into());
+            return Err(Instead(format!("{sent} of {} bytes were accepted", message.len())).into());
         }
         if way == Way::Tcp {
             let deadline = Instant::now() + PATIENCE;
             while self.charged(from.peer())? <= before {
                 if Instant::now() >= deadline {
-                    return Err(Instead("what was sent by TCP did not arrive".to_owned()).into());
+                    return Err(Instead("bytes sent by TCP did not arrive".to_owned()).into());
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }
@@ -227,12 +227,12 @@ impl Enrolled {
         Ok(())
     }
 
-    /// Bytes of memory that are charged to an end's receive side.
+    /// Bytes charged to an end's receive buffer.
     pub fn charged(&self, end: End) -> Result<u32> {
         Ok(getsockopt(self.end(end), MemInfo)?[0])
     }
 
-    /// What FIONREAD says; a count that the kernel takes for negative is more than 2^31.
+    /// The result of FIONREAD; a negative count appears as more than 2^31.
     pub fn unread(&self, end: End) -> Result<u64> {
         rustix::io::ioctl_fionread(self.end(end)).context("FIONREAD is refused")
     }
@@ -244,20 +244,20 @@ impl Enrolled {
     }
 }
 
-/// Bytes that tell where in a stream they belong: `count` of them from the place `from` on.
+/// `count` bytes of a stream from offset `from`, each determined by its position.
 pub fn stream(from: usize, count: usize) -> Vec<u8> {
     (from..from + count).map(|place| (place ^ (place >> 8) ^ (place >> 16)) as u8).collect()
 }
 
-/// What `socket` is ready for of `events`, or has to say of errors, within `patience`.
+/// The events, and errors, that `socket` reports within `patience`.
 pub fn ready(socket: impl AsFd, events: PollFlags, patience: Duration) -> Result<PollFlags> {
     let mut socket = [PollFd::from_borrowed_fd(socket.as_fd(), events)];
-    let timeout = Timespec::try_from(patience).context("a time too long to wait")?;
+    let timeout = Timespec::try_from(patience).context("time-out too long")?;
     poll(&mut socket, Some(&timeout)).context("cannot poll")?;
     Ok(socket[0].revents())
 }
 
-/// Reads `count` bytes as they come.
+/// Reads `count` bytes as they arrive.
 pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; count];
     let mut filled = 0;
@@ -265,12 +265,12 @@ pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
         ensure_readable(socket, || format!("{filled} of {count} bytes can be read"))?;
         match socket.read(&mut bytes[filled..]) {
             Ok(0) => {
-                return Err(Instead(format!("the end came after {filled} of {count} bytes")).into());
+                return Err(Instead(format!("the stream ended after {filled} of {count} bytes")).into());
             }
             Ok(read) => filled += read,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
-                return Err(Instead(format!("readable, but read said: {error}")).into());
+                return Err(Instead(format!("readable, but read failed: {error}")).into());
             }
         }
     }
@@ -282,10 +282,10 @@ fn ensure_readable(socket: &TcpStream, otherwise: impl Fn() -> String) -> Result
     if events.is_empty() { Err(Instead(otherwise()).into()) } else { Ok(()) }
 }
 
-/// Reads the end of the stream, which has to be all that there is.
+/// Reads the end of the stream, which must come next.
 pub fn receive_end(mut socket: &TcpStream) -> Result<()> {
-    ensure_readable(socket, || "the end is not reported".to_owned())?;
-    // It stays.
+    ensure_readable(socket, || "the end of the stream is not reported".to_owned())?;
+    // It is reported on each read.
     for _ in 0..2 {
         match socket.read(&mut [0; 16]) {
             Ok(0) => {}
@@ -296,7 +296,7 @@ pub fn receive_end(mut socket: &TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Sends by plain TCP, or whatever way is chosen, in pieces that find room while `to` reads.
+/// Sends in pieces that fit the buffers while `to` reads.
 pub fn transfer(from: &TcpStream, to: &TcpStream, bytes: &[u8]) -> Result<Vec<u8>> {
     let mut received = Vec::with_capacity(bytes.len());
     for piece in bytes.chunks(16 << 10) {
@@ -308,8 +308,7 @@ pub fn transfer(from: &TcpStream, to: &TcpStream, bytes: &[u8]) -> Result<Vec<u8
     Ok(received)
 }
 
-/// Does something in a namespace of its own where that is allowed: the machine's own loopback may
-/// be filtered.
+/// Runs in a new namespace if permitted: the machine's own loopback may be filtered.
 pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     match Namespace::new() {
         Ok(namespace) => namespace.run(work)?,

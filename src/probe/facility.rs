@@ -1,5 +1,5 @@
-//! What else a kernel does for enrolled sockets, or for those who look after them. shunt runs where
-//! it does not, too, and says what that means.
+//! Other facilities of a kernel for enrolled sockets and their management. shunt also runs without
+//! them, and reports the consequences.
 
 use std::io::{ErrorKind, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -25,18 +25,18 @@ use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, re
 use super::known_bug;
 use crate::kernel::{self, load};
 
-/// FIONREAD of a socket that was sent 100 bytes one way.
+/// FIONREAD after 100 bytes were sent by one path.
 fn counts(way: Way) -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
         pair.send(End::Client, way, &[0; 100])?;
         let unread = pair.unread(End::Server)?;
-        holds!(unread == 100, "FIONREAD says {unread} of 100 bytes");
+        holds!(unread == 100, "FIONREAD returns {unread} of 100 bytes");
         Ok(())
     })
 }
 
-/// FIONREAD counts unread bytes that came by TCP.
+/// FIONREAD counts unread bytes received by TCP.
 pub fn counts_by_tcp() -> Result<()> {
     counts(Way::Tcp)
 }
@@ -46,7 +46,7 @@ pub fn counts_redirected() -> Result<()> {
     counts(Way::Direct)
 }
 
-/// FIONREAD counts bytes that had come, and were unread, before the enrolment.
+/// FIONREAD counts bytes that were unread before the enrolment.
 pub fn counts_earlier() -> Result<()> {
     apart(|| {
         let ends = connection()?;
@@ -54,7 +54,7 @@ pub fn counts_earlier() -> Result<()> {
         ready(&ends[1], PollFlags::IN, PATIENCE)?;
         let pair = Enrolled::of(ends)?;
         let unread = pair.unread(End::Server)?;
-        holds!(unread == 100, "FIONREAD says {unread} of 100 bytes");
+        holds!(unread == 100, "FIONREAD returns {unread} of 100 bytes");
         Ok(())
     })
 }
@@ -63,25 +63,25 @@ pub fn counts_earlier() -> Result<()> {
 const TCP_INQ: i32 = 36;
 
 sockopt_impl!(
-    /// Each `recvmsg` says how many bytes are left unread.
+    /// Each `recvmsg` reports the number of bytes left.
     Inq, SetOnly, nix::libc::IPPROTO_TCP, TCP_INQ, i32
 );
 
-/// `recvmsg` with TCP_INQ says how many bytes are left.
+/// `recvmsg` with TCP_INQ reports the number of bytes left.
 pub fn tells_what_is_left() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
         let server = pair.end(End::Server);
-        setsockopt(server, Inq, &1).context("TCP_INQ is refused")?;
+        setsockopt(server, Inq, &1).context("cannot set TCP_INQ")?;
         pair.send(End::Client, Way::Direct, &[0; 100])?;
         pair.send(End::Client, Way::Tcp, &[0; 100])?;
         let (mut room, mut control) = ([0; 50], [0; 256]);
         let mut slices = [IoSliceMut::new(&mut room)];
         let flags = MsgFlags::empty();
         let message = recvmsg::<()>(server.as_raw_fd(), &mut slices, Some(&mut control), flags)
-            .context("recvmsg is refused")?;
+            .context("recvmsg fails")?;
         let mut left = None;
-        for message in message.cmsgs().context("the control messages cannot be read")? {
+        for message in message.cmsgs().context("cannot read the control messages")? {
             if let ControlMessageOwned::Unknown(message) = message {
                 let header = message.cmsg_header;
                 let bytes =
@@ -92,36 +92,36 @@ pub fn tells_what_is_left() -> Result<()> {
             }
         }
         let said = left.map_or("nothing".to_owned(), |left| left.to_string());
-        holds!(left == Some(150), "of 150 bytes that are left it says {said}");
+        holds!(left == Some(150), "150 bytes are left, reported: {said}");
         Ok(())
     })
 }
 
-/// `splice` moves bytes of either kind into a pipe.
+/// `splice` moves bytes of both kinds into a pipe.
 pub fn splices() -> Result<()> {
     apart(|| {
         for way in [Way::Tcp, Way::Direct] {
             let pair = Enrolled::over_loopback()?;
             pair.send(End::Client, way, &[0; 100])?;
-            let (_out, into) = pipe().context("cannot make a pipe")?;
+            let (_out, into) = pipe().context("cannot create a pipe")?;
             let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
             match splice(pair.end(End::Server), None, &into, None, 100, flags) {
                 Ok(moved) => holds!(moved == 100, "splice moves {moved} of 100 {way} bytes"),
                 Err(Errno::EAGAIN) => holds!(false, "splice does not see {way} bytes"),
-                Err(errno) => return Err(errno).context("splice is refused"),
+                Err(errno) => return Err(errno).context("splice fails"),
             }
         }
         Ok(())
     })
 }
 
-/// kTLS is turned on for an enrolled socket.
+/// kTLS can be enabled on an enrolled socket.
 pub fn encrypts() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
         let turned_on = setsockopt(pair.end(End::Server), TcpUlp::default(), b"tls");
         let said = turned_on.err().map_or("yes".to_owned(), |errno| errno.to_string());
-        holds!(turned_on.is_ok(), "setsockopt says {said}");
+        holds!(turned_on.is_ok(), "setsockopt fails: {said}");
         Ok(())
     })
 }
@@ -144,7 +144,7 @@ pub fn close_resets() -> Result<()> {
     })
 }
 
-/// What is unread when a socket is taken out of the map can still be read.
+/// Unread bytes can still be read after a socket is removed from the map.
 pub fn keeps_unread() -> Result<()> {
     apart(|| {
         for way in [Way::Tcp, Way::Direct] {
@@ -161,7 +161,7 @@ pub fn keeps_unread() -> Result<()> {
     })
 }
 
-/// Redirects until the kernel refuses or `enough` have been taken.
+/// Redirects until the kernel refuses or `enough` bytes were accepted.
 fn flood(pair: &Enrolled, enough: impl Fn(usize) -> Result<bool>) -> Result<usize> {
     pair.goes(Way::Direct)?;
     let mut client = pair.end(End::Client);
@@ -183,7 +183,7 @@ pub fn limits_redirected() -> Result<()> {
         let pair = Enrolled::over_loopback()?;
         let buffer = SockRef::from(pair.end(End::Server)).recv_buffer_size()?;
         let sent = flood(&pair, |sent| Ok(sent >= 4 * buffer))?;
-        holds!(sent < 4 * buffer, "{sent} bytes find room in a receive buffer of {buffer}");
+        holds!(sent < 4 * buffer, "{sent} bytes fit a receive buffer of {buffer}");
         Ok(())
     })
 }
@@ -202,20 +202,20 @@ pub fn finds_room() -> Result<()> {
         std::thread::sleep(WHILE);
         let arrived = pair.charged(End::Server)? > before;
         let received = receive(pair.end(End::Server), sent + 100)?;
-        holds!(received == stream(0, sent + 100), "it is lost for good");
-        holds!(arrived, "it is dropped, and TCP sends it again");
+        holds!(received == stream(0, sent + 100), "the segment is lost");
+        holds!(arrived, "the segment is dropped and retransmitted");
         Ok(())
     })
 }
 
-/// The sk_msg program is attached by a link.
+/// The sk_msg program attaches by a link.
 pub fn links_sk_msg() -> Result<()> {
     let [sk_msg, _] = apart(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
     holds!(sk_msg, "BPF_LINK_CREATE is refused");
     Ok(())
 }
 
-/// The verdict is attached by a link.
+/// The verdict attaches by a link.
 pub fn links_verdict() -> Result<()> {
     let [_, verdict] = apart(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
     holds!(verdict, "BPF_LINK_CREATE is refused");
@@ -229,7 +229,7 @@ pub fn traces_receiving() -> Result<()> {
     let image = b.finish(ProgramType::SocketFilter)?.relocate(|_| -1);
     let mut spec = ProgSpec::new(ProgKind::TRACING, "shunt_probe", load::LICENSE, &image.insns);
     spec.expected_attach_type = AttachType::TRACE_RAW_TP;
-    // What a tracepoint's programs are handed is described by a typedef of this name.
+    // The arguments of a tracepoint are described by a typedef of this name.
     let described = kernel::btf()?.find(btf::Kind::Typedef, "btf_trace_sock_recv_length");
     holds!(described.is_ok(), "there is no such tracepoint");
     spec.attach_btf_id = described?;
@@ -239,8 +239,8 @@ pub fn traces_receiving() -> Result<()> {
     Ok(())
 }
 
-/// Writes a `bpf_map_update_elem` that puts a socket into a sockhash under 0: what the helper
-/// answers.
+/// Emits a `bpf_map_update_elem` that puts a socket into a sockhash under key 0, and returns the
+/// helper's result.
 fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     const BPF_MAP_UPDATE_ELEM: i32 = 2;
     const BPF_NOEXIST: i64 = 1;
@@ -252,7 +252,7 @@ fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     ))
 }
 
-/// Has an iterator, over a map if it takes one, go over everything.
+/// Runs an iterator to its end, over a map if given.
 fn go_over(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()> {
     std::io::copy(&mut Iter::new(&iterator(program, maps)?, over)?, &mut std::io::sink())?;
     Ok(())
@@ -262,15 +262,15 @@ fn go_over(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()
 fn iterator(program: Builder, maps: &load::Maps) -> Result<Prog> {
     let program = program.finish(ProgramType::Iterator)?;
     let loaded: syscalls::Result<Prog> = load::submit(&program, maps, Prog::load);
-    Ok(loaded.map_err(|error| Instead(format!("the verifier refuses it: {error}")))?)
+    Ok(loaded.map_err(|error| Instead(format!("the verifier rejects it: {error}")))?)
 }
 
-/// An iterator over TCP sockets owns the lock of the socket that it shows to its program, which
-/// asks for callbacks of it there.
+/// An iterator over TCP sockets holds the lock of the socket that its program sees, and the program
+/// can set the socket's callback flags.
 ///
-/// Only under the lock: programs that are called change the same flags without an atomic operation.
+/// Only under the lock: sock_ops programs change the same flags without atomic operations.
 pub fn iterators_mark() -> Result<()> {
-    /// Words in which the program leaves what it found.
+    /// Words of the map value with the findings.
     const SEEN: usize = 0;
     const LOCKED: usize = 1;
     const MARKED: usize = 2;
@@ -311,17 +311,17 @@ pub fn iterators_mark() -> Result<()> {
         let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
         let found =
             |index: usize| value.chunks_exact(4).nth(index).is_some_and(|word| word != [0; 4]);
-        holds!(found(SEEN), "it does not show an established socket");
-        holds!(found(LOCKED), "it holds no more than the lock's spinlock");
-        holds!(found(MARKED), "the kernel does not take the flags");
+        holds!(found(SEEN), "the iterator does not reach an established socket");
+        holds!(found(LOCKED), "the iterator holds only the spinlock of the socket lock");
+        holds!(found(MARKED), "the kernel does not set the flags");
         Ok(())
     })
 }
 
-/// An iterator over socket storage puts a socket into a sockhash.
+/// An iterator over socket storage can put a socket into a sockhash.
 pub fn storage_iterators_enrol() -> Result<()> {
     const BPF_F_NO_PREALLOC: u32 = 1;
-    // Not to be tried out.
+    // Must not be tested on affected kernels.
     let release = known_bug::running();
     holds!(!known_bug::storage_iterators_crash(&release), "it may crash Linux {release}");
     apart(|| {
@@ -343,14 +343,14 @@ pub fn storage_iterators_enrol() -> Result<()> {
         let fd = client.as_raw_fd().to_ne_bytes();
         storage
             .update(&fd, &0u64.to_ne_bytes(), Update::ANY)
-            .context("a socket gets no storage")?;
+            .context("cannot add storage to a socket")?;
         go_over(b, &maps, Some(storage))?;
         holds!(sockets.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
     })
 }
 
-/// An iterator over the open files of this process puts a socket into a sockhash.
+/// An iterator over the open files of this process can put a socket into a sockhash.
 pub fn file_iterators_enrol() -> Result<()> {
     apart(|| {
         let [client, _server] = connection()?;
@@ -372,20 +372,20 @@ pub fn file_iterators_enrol() -> Result<()> {
         let maps = load::maps(&[sockets.def()])?;
         let link = Link::to_iter_of_process(&iterator(b, &maps)?, std::process::id());
         let link =
-            link.map_err(|error| Instead(format!("it does not go over one process: {error}")))?;
+            link.map_err(|error| Instead(format!("it cannot iterate over one process: {error}")))?;
         std::io::copy(&mut Iter::of_link(&link)?, &mut std::io::sink())?;
         holds!(maps[0].1.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
     })
 }
 
-/// There are MPTCP sockets.
+/// The kernel has MPTCP sockets.
 pub fn has_mptcp() -> Result<()> {
     match Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
         Ok(socket) => drop(socket.as_fd()),
         Err(error) => {
             let lacking = [nix::libc::EPROTONOSUPPORT, nix::libc::ENOPROTOOPT].map(Some);
-            holds!(!lacking.contains(&error.raw_os_error()), "socket says: {error}");
+            holds!(!lacking.contains(&error.raw_os_error()), "socket fails: {error}");
             return Err(error.into());
         }
     }

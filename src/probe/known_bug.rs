@@ -1,50 +1,49 @@
-//! Bugs of the kernel in what shunt uses (socket maps, sk_msg, verdicts, iterators over TCP
-//! sockets) or in what lies beside it, and the versions that have them: the first thing an operator
-//! asks.
+//! Known bugs of the kernel in what shunt uses (socket maps, sk_msg, verdicts, iterators over TCP
+//! sockets) or close to it, and the affected versions: the first question of an operator.
 //!
-//! This is the one place that goes by version, because such bugs cannot be tried out: most take a
-//! race, and some end in a crash. Where it matters to shunt, [`super::behaviour`] tries the rest.
+//! Only here is the version decisive, because these bugs cannot be tested: most need a race, and
+//! some crash. [`super::behaviour`] tests the rest where it matters to shunt.
 //!
 //! Sources, named at each bug: *CVE* is the record in CVEProject/cvelistV5, whose "unaffected"
-//! versions are copied. *ChangeLog* is the kernel's own of a stable release as Debian's package
-//! `linux` quotes it (5.10.262, 6.1.192, 6.12.118, 7.3.4), by the commit's subject; it knows the
-//! series that Debian ships and no others, so for the rest only the mainline version is listed. It
-//! does not say since when: of those bugs the first release is inferred from when the code in
-//! question came, and is rather too early than too late.
+//! versions are copied. *ChangeLog* is the kernel's own of a stable release as quoted by Debian's
+//! package `linux` (5.10.262, 6.1.192, 6.12.118, 7.3.4), by commit subject; it covers only the
+//! series that Debian ships, so for the rest only the mainline version is listed. It does not name
+//! the first affected release: that is inferred from the history of the code, and too early rather
+//! than too late.
 
 use std::{fmt, fs};
 
-/// A release of the kernel: `6.12.8`; the first of a series has patch 0.
+/// A kernel release, such as `6.12.8`; the first of a series has patch 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     series: (u16, u16),
     patch: u16,
 }
 
-/// Whether what shunt does with the kernel can run into a bug.
+/// Whether shunt can trigger a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// In ordinary use.
+    /// In normal operation.
     Ordinary,
     /// Only under this condition.
     If(&'static str),
-    /// Never, for this reason; the kernel has it all the same.
+    /// Never, for this reason, although the kernel has the bug.
     Never(&'static str),
 }
 
-/// A bug that some releases have.
+/// A bug of some releases.
 #[derive(Debug)]
 pub struct KnownBug {
-    /// Its CVE number, else the subject of the commit that ends it.
+    /// CVE number, else the subject of the commit that fixes it.
     pub id: &'static str,
-    /// What happens, in a sentence.
+    /// What happens, in one sentence.
     pub what: &'static str,
-    /// Whether shunt can run into it.
+    /// Whether shunt can trigger it.
     pub reach: Reach,
-    /// The first release that has it, of each series that got it later than mainline did; last, and
-    /// alone in most cases, the first of mainline.
+    /// The first affected release of each series that got the bug by a backport; last, and usually
+    /// alone, that of mainline.
     since: &'static [Version],
-    /// The first release without it of each stable series that was fixed; last, that of mainline.
+    /// The first fixed release of each stable series; last, that of mainline.
     fixed: &'static [Version],
 }
 
@@ -52,7 +51,7 @@ const fn v(major: u16, minor: u16, patch: u16) -> Version {
     Version { series: (major, minor), patch }
 }
 
-/// By the year in which they became known.
+/// In order of their year.
 pub const ALL: &[KnownBug] = &[
     // CVE, as design/datapath.md quotes it. "bpf, sockmap: Fix more uncharged while msg has
     // more_data", which ChangeLog-5.10.110 lists beside CVE-2022-49205, whose releases are taken.
@@ -71,8 +70,8 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 10, 110), v(5, 15, 33), v(5, 16, 19), v(5, 17, 2), v(5, 18, 0)],
     },
-    // CVE, as design/datapath.md quotes it (5.15.33); the record itself was not read, so the first
-    // release is inferred.
+    // CVE, as quoted by design/datapath.md (5.15.33); the record itself was not read, so the first
+    // affected release is inferred.
     KnownBug {
         id: "CVE-2022-49207",
         what: "Messages that are redirected to a socket that is being closed are leaked.",
@@ -93,8 +92,8 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "bpf, sockmap: Incorrectly handling copied_seq; Handle fin correctly; TCP data stall on \
              recv before accept",
-        what: "With a verdict, TCP bytes are counted as read when they arrive, the end of a stream \
-               can come early, and bytes that came before accept can stall.",
+        what: "With a verdict, TCP bytes are counted as read on arrival, the end of a stream can \
+            come early, and bytes received before accept can stall.",
         reach: Reach::Ordinary,
         since: &[v(5, 13, 0)],
         fixed: &[v(6, 1, 32), v(6, 4, 0)],
@@ -102,7 +101,7 @@ pub const ALL: &[KnownBug] = &[
     // ChangeLog-6.1.57, -6.5.7; in mainline by 6.6.
     KnownBug {
         id: "bpf: tcp_read_skb needs to pop skb regardless of seq",
-        what: "With a verdict, a segment of which part is known already stops the queue.",
+        what: "With a verdict, a segment that overlaps received bytes stops the queue.",
         reach: Reach::Ordinary,
         since: &[v(6, 0, 0)],
         fixed: &[v(6, 1, 57), v(6, 5, 7), v(6, 6, 0)],
@@ -110,9 +109,9 @@ pub const ALL: &[KnownBug] = &[
     // ChangeLog-6.1.42, -6.4.7; in mainline by 6.5. That an update takes the lock: sock_map.c.
     KnownBug {
         id: "bpf: tcp: Avoid taking fast sock lock in iterator",
-        what: "A program that puts a socket into a map while it iterates over TCP sockets waits for \
-               itself for ever.",
-        reach: Reach::Never("shunt tries out whether an iterator owns the lock before it does so"),
+        what: "A program that puts a socket into a map while it iterates over TCP sockets \
+            deadlocks.",
+        reach: Reach::Never("shunt tests first whether the iterator owns the lock"),
         since: &[v(5, 15, 0)],
         fixed: &[v(6, 1, 42), v(6, 4, 7), v(6, 5, 0)],
     },
@@ -145,7 +144,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "CVE-2024-41048",
         what: "Reading the end of a stream that came to a verdict crashes the kernel on processors \
-               that notice (LoongArch; not x86).",
+            that detect it (LoongArch; not x86).",
         reach: Reach::If("the machine is not x86"),
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 15, 163), v(6, 1, 100), v(6, 6, 41), v(6, 9, 10), v(6, 10, 0)],
@@ -229,7 +228,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "CVE-2025-39913",
         what: "A program that corks messages leaks socket memory when the kernel is short of it.",
-        reach: Reach::Never("shunt corks nothing"),
+        reach: Reach::Never("shunt does not cork messages"),
         since: &[v(4, 17, 0)],
         fixed: &[
             v(5, 10, 245),
@@ -254,8 +253,8 @@ pub const ALL: &[KnownBug] = &[
     // has b40cc5adaa80.
     KnownBug {
         id: "bpf, sockmap: Fix incorrect copied_seq calculation",
-        what: "Redirected bytes count as read from TCP: as many bytes are skipped when a socket goes \
-               on by TCP after it has left the map.",
+        what: "Redirected bytes count as read from TCP: that many bytes are skipped when a socket \
+            continues by TCP after it has left the map.",
         reach: Reach::Ordinary,
         since: &[v(4, 20, 0)],
         fixed: &[v(6, 1, 165), v(6, 6, 128), v(6, 12, 75), v(6, 18, 15), v(7, 0, 0)],
@@ -266,7 +265,7 @@ pub const ALL: &[KnownBug] = &[
         id: "CVE-2026-43016",
         what: "A Unix socket with a verdict is used after it was freed when it is closed while its \
                peer sends.",
-        reach: Reach::Never("shunt enrols TCP sockets alone"),
+        reach: Reach::Never("shunt enrols only TCP sockets"),
         since: &[v(5, 15, 0)],
         fixed: &[v(6, 1, 191), v(6, 6, 134), v(6, 12, 81), v(6, 18, 22), v(6, 19, 12), v(7, 0, 0)],
     },
@@ -274,7 +273,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "CVE-2026-64025",
         what: "An enrolled socket that turns kTLS on is decrypted from memory that was freed.",
-        reach: Reach::Never("shunt refuses kTLS on enrolled sockets"),
+        reach: Reach::Never("shunt rejects kTLS on enrolled sockets"),
         since: &[v(5, 10, 0)],
         fixed: &[v(6, 1, 191), v(6, 6, 142), v(6, 12, 92), v(6, 18, 34), v(7, 0, 11), v(7, 1, 0)],
     },
@@ -291,7 +290,7 @@ pub const ALL: &[KnownBug] = &[
         id: "CVE-2026-68284",
         what: "Two threads that send on one socket whose program corks messages free one of them \
                twice.",
-        reach: Reach::Never("shunt corks nothing"),
+        reach: Reach::Never("shunt does not cork messages"),
         since: &[v(4, 20, 0)],
         fixed: &[
             v(5, 10, 265),
@@ -309,7 +308,7 @@ pub const ALL: &[KnownBug] = &[
         id: "CVE-2026-74589",
         what: "Two threads that send on one socket, whose program decides for a number of bytes, use \
                the receiver after it was freed.",
-        reach: Reach::Never("shunt decides for each message alone"),
+        reach: Reach::Never("shunt decides for each message separately"),
         since: &[v(4, 20, 0)],
         fixed: &[
             v(5, 10, 265),
@@ -335,13 +334,13 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "CVE-2026-93824",
         what: "kTLS on a socket in a map has many bugs, some of them exploitable; fixed kernels \
-               refuse it.",
-        reach: Reach::Never("shunt refuses kTLS on enrolled sockets"),
+            reject it.",
+        reach: Reach::Never("shunt rejects kTLS on enrolled sockets"),
         since: &[v(4, 20, 0)],
         fixed: &[v(6, 1, 189), v(6, 12, 111), v(6, 18, 53), v(7, 2, 0)],
     },
-    // ChangeLog-6.1.189, -6.12.112; its record, CVE-2026-98925, was not to be had in full. Debian's
-    // changelog of 7.3.4 does not list it, so mainline had it by 7.3.
+    // ChangeLog-6.1.189, -6.12.112; its record, CVE-2026-98925, was not available in full. Debian's
+    // changelog of 7.3.4 does not list it, so mainline had the fix by 7.3.
     KnownBug {
         id: "CVE-2026-98925",
         what: "A segment that a verdict redirects to its own socket is counted as read twice.",
@@ -351,21 +350,21 @@ pub const ALL: &[KnownBug] = &[
     },
 ];
 
-/// What to say beside any bug: the version says little of a kernel that a distribution maintains.
-pub const CAVEAT: &str = "Found by the version alone. Distributions fix bugs without changing the \
+/// Shown with every warning: the version says little about a distribution's kernel.
+pub const CAVEAT: &str = "Judged by the version alone. Distributions fix bugs without changing the \
                           version: ask yours by the number.";
 
-/// Whether an iterator over socket storage may crash the kernel, on this release: since 7.0, an
-/// element of socket storage loses its storage, by which its socket is found, before it is freed,
-/// and `__bpf_sk_storage_map_seq_show` does not look again. 7.3.4 has met a null pointer (at 0x88,
-/// the owner in that) while hundreds of connections closed.
+/// Whether an iterator over socket storage may crash this release: since 7.0, an element of socket
+/// storage loses its owner, by which its socket is found, before it is freed, and
+/// `__bpf_sk_storage_map_seq_show` does not check again. 7.3.4 hit this null pointer (at 0x88)
+/// while hundreds of connections closed.
 pub fn storage_iterators_crash(release: &str) -> bool {
     Version::of_release(release).is_some_and(|version| version.series >= (7, 0))
 }
 
-/// The release that the running kernel was made from: what it calls itself, but for those that keep
-/// a number for years. Debian says the release in its version (`#1 SMP Debian 6.1.192-3 (2026-…)`),
-/// Ubuntu in a file of its own (`Ubuntu 6.8.0-31.31-generic 6.8.1`).
+/// The upstream release of the running kernel: `uname -r`, except on distributions that keep it for
+/// years. Debian has the release in the version (`#1 SMP Debian 6.1.192-3 (2026-…)`), Ubuntu in a
+/// separate file (`Ubuntu 6.8.0-31.31-generic 6.8.1`).
 pub fn running() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let signature = read("/proc/version_signature");
@@ -378,7 +377,7 @@ fn made_from<'a>(signature: &'a str, version: &'a str) -> Option<&'a str> {
     ubuntu.or_else(|| version.split_whitespace().skip_while(|word| *word != "Debian").nth(1))
 }
 
-/// The known bugs that a release has, going by its version. None if it is not a version.
+/// The known bugs of a release, judged by its version. Empty if that cannot be parsed.
 pub fn affecting(release: &str) -> Vec<&'static KnownBug> {
     let Some(release) = Version::of_release(release) else { return Vec::new() };
     ALL.iter().filter(|bug| bug.affects(release)).collect()
@@ -389,14 +388,14 @@ impl KnownBug {
         release.is_at_or_after(self.since) && !release.is_at_or_after(self.fixed)
     }
 
-    /// The releases in which it is fixed, in words.
+    /// The releases with the fix, as text.
     pub fn fixed(&self) -> String {
         self.fixed.iter().map(Version::to_string).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Version {
-    /// The version that the release of a kernel (`uname -r`) begins with: `6.12.117+deb13-amd64`.
+    /// Parses the version at the start of a release (`uname -r`): `6.12.117+deb13-amd64`.
     pub fn of_release(release: &str) -> Option<Version> {
         fn number(text: &str) -> Option<(u16, &str)> {
             let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -408,8 +407,8 @@ impl Version {
         Some(Version { series: (major, minor), patch })
     }
 
-    /// Whether it has what came with `changes`: one for each series that got it by itself, the last
-    /// for mainline.
+    /// Whether it contains a change that arrived with these releases: one for each series with a
+    /// backport, the last for mainline.
     fn is_at_or_after(self, changes: &[Version]) -> bool {
         match changes.iter().find(|change| change.series == self.series) {
             Some(change) => self.patch >= change.patch,
@@ -431,9 +430,9 @@ impl fmt::Display for Version {
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reach::Ordinary => f.write_str("shunt can run into it"),
-            Reach::If(condition) => write!(f, "shunt can run into it if {condition}"),
-            Reach::Never(reason) => write!(f, "shunt does not run into it: {reason}"),
+            Reach::Ordinary => f.write_str("shunt can trigger it"),
+            Reach::If(condition) => write!(f, "shunt can trigger it if {condition}"),
+            Reach::Never(reason) => write!(f, "shunt cannot trigger it: {reason}"),
         }
     }
 }
@@ -481,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn distributions_that_keep_a_number_say_elsewhere_what_their_kernel_was_made_from() {
+    fn the_upstream_release_is_read_where_distributions_write_it() {
         let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-20)";
         assert_eq!(made_from("", debian), Some("6.1.192-3"));
         assert_eq!(
@@ -493,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_is_there_from_its_first_release_until_its_series_or_mainline_is_fixed() {
+    fn a_bug_affects_releases_from_its_first_until_its_series_or_mainline_is_fixed() {
         let has = |release: &str| ids(release).contains(&"CVE-2024-39500");
         let (with, without) =
             (["5.13", "5.15.161", "6.1.94", "6.8.12", "6.9.5"], ["5.10.1", "5.15.162", "6.1.95"]);
@@ -502,14 +501,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_that_came_with_a_fix_is_not_older_than_it() {
+    fn a_bug_introduced_by_a_backport_is_not_older_than_it() {
         let has = |release: &str| ids(release).contains(&"CVE-2025-38154");
         assert!(!has("6.1.94") && has("6.1.95") && has("6.1.141") && !has("6.1.142"));
         assert!(!has("6.8.1") && has("6.11.3") && !has("6.16"));
     }
 
     #[test]
-    fn bugs_name_their_releases_in_order_and_each_series_once() {
+    fn the_releases_of_a_bug_are_sorted_and_each_series_is_listed_once() {
         for bug in ALL {
             for versions in [bug.since, bug.fixed] {
                 assert!(versions.is_sorted_by(|a, b| a.series < b.series), "{}", bug.id);
@@ -524,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_kernels_have_none_of_them() {
+    fn the_newest_kernels_have_no_known_bug() {
         assert!(ids("7.3.4").is_empty(), "{:?}", ids("7.3.4"));
         assert!(ids("6.1.192").is_empty(), "{:?}", ids("6.1.192"));
         assert!(ids("6.12.118").is_empty(), "{:?}", ids("6.12.118"));

@@ -1,5 +1,5 @@
-//! What this machine lets us do and how its kernel behaves, found out by asking and by trying, and
-//! by version number only where trying could crash it.
+//! What this machine permits and how its kernel behaves, found by querying and testing, and by
+//! version number only where a test could crash it.
 
 pub mod behaviour;
 mod enrolled;
@@ -15,15 +15,15 @@ pub use requirement::{Requirement, rehearse, require, requirements};
 
 use crate::datapath::Passes;
 
-/// How the program that enrols gets at candidates on this machine's kernel.
+/// How the enrolment program reaches candidates on this machine's kernel.
 pub fn passes() -> Passes {
     passes_where(|behaviour| behaviour.settle().is_yes())
 }
 
-/// The same, where it is known whether a behaviour holds.
+/// The same, given which behaviours hold.
 ///
 /// The iterator over open files (`task_file`) is used only where the one over socket storage may
-/// crash the kernel: its pass takes longer, and a kernel that refuses one iterator may refuse the
+/// crash the kernel: its passes take longer, and a kernel that rejects one iterator may reject the
 /// other.
 pub fn passes_where(does: impl Fn(Behaviour) -> bool) -> Passes {
     if does(Behaviour::StorageIteratorEnrols) {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn iterators_over_files_stand_in_only_where_those_over_storage_may_crash() {
+    fn iterators_over_files_are_used_only_where_those_over_storage_may_crash() {
         let where_it_does = |one: Behaviour| passes_where(|behaviour| behaviour == one);
         assert_eq!(where_it_does(Behaviour::StorageIteratorEnrols), Passes::Iterator);
         assert_eq!(where_it_does(Behaviour::Order), Passes::Classifier);

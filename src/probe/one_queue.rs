@@ -1,8 +1,8 @@
-//! What shunt needs of a kernel: that redirected bytes and bytes that came by TCP make one stream,
-//! in one queue, with everything that TCP promises. Each is done once.
+//! What shunt requires of a kernel: redirected bytes and bytes received by TCP form one stream in
+//! one queue, with all guarantees of TCP. Each test runs once.
 //!
-//! A kernel that does otherwise is told by [`Instead`], anything that keeps it from being tried out
-//! by any other error.
+//! [`Instead`] means that the kernel behaves otherwise, any other error that the test could not be
+//! done.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -19,7 +19,7 @@ use super::enrolled::{
     End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, receive_end, stream, transfer,
 };
 
-/// Ways that turn both ways, at once and after a while.
+/// A sequence of paths with all changes, immediate and delayed.
 const TURNS: [Way; 12] = [
     Way::Tcp,
     Way::Direct,
@@ -35,7 +35,7 @@ const TURNS: [Way; 12] = [
     Way::Direct,
 ];
 
-/// Sends [`TURNS`] from an end and reads some of it in between, the rest at the end.
+/// Sends [`TURNS`] from an end, reading some of it in between and the rest at the end.
 fn mix(pair: &Enrolled, from: End) -> Result<()> {
     let to = pair.end(from.peer());
     let (mut sent, mut received) = (0, Vec::new());
@@ -53,8 +53,8 @@ fn mix(pair: &Enrolled, from: End) -> Result<()> {
     Ok(())
 }
 
-/// Redirected bytes and bytes that came by TCP are read in the order in which they were sent; also
-/// what came before the enrolment, whether it has been read or not.
+/// Redirected bytes and bytes received by TCP are read in the order in which they were sent,
+/// including bytes received before the enrolment, read or unread.
 pub fn order() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
@@ -65,13 +65,13 @@ pub fn order() -> Result<()> {
         client.write_all(&stream(0, 100))?;
         holds!(
             ready(&ends[1], PollFlags::IN, PATIENCE)? == PollFlags::IN,
-            "a byte did not arrive by plain TCP"
+            "a byte by plain TCP did not arrive"
         );
         let pair = Enrolled::of(ends)?;
         pair.send(End::Client, Way::Tcp, &stream(100, 100))?;
         pair.send(End::Client, Way::Direct, &stream(200, 100))?;
         let received = receive(pair.end(End::Server), 300)?;
-        holds!(received == stream(0, 300), "what came before the enrolment is read out of order");
+        holds!(received == stream(0, 300), "bytes received before the enrolment are read out of order");
         Ok(())
     })
 }
@@ -93,7 +93,7 @@ pub fn end_of_stream() -> Result<()> {
                 }
                 let server = pair.end(End::Server);
                 let hung_up = ready(server, PollFlags::RDHUP, PATIENCE)?;
-                holds!(hung_up.contains(PollFlags::RDHUP), "the end makes no POLLRDHUP");
+                holds!(hung_up.contains(PollFlags::RDHUP), "the end does not set POLLRDHUP");
                 let received = receive(server, unread.len() * 100)?;
                 holds!(received == stream(0, unread.len() * 100), "the last bytes are wrong");
                 receive_end(server)?;
@@ -103,19 +103,19 @@ pub fn end_of_stream() -> Result<()> {
     })
 }
 
-/// After one direction has ended the other goes on.
+/// After one direction has ended the other continues.
 pub fn half_close() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
         pair.send(End::Client, Way::Direct, b"request")?;
         pair.end(End::Client).shutdown(Shutdown::Write)?;
-        holds!(receive(pair.end(End::Server), 7)? == b"request", "the request is wrong");
+        holds!(receive(pair.end(End::Server), 7)? == b"request", "the request is corrupted");
         receive_end(pair.end(End::Server))?;
         mix(&pair, End::Server)?;
         pair.send(End::Server, Way::Tcp, b"by TCP")?;
         pair.send(End::Server, Way::Direct, b"direct")?;
         pair.end(End::Server).shutdown(Shutdown::Write)?;
-        holds!(receive(pair.end(End::Client), 12)? == b"by TCPdirect", "the answer is wrong");
+        holds!(receive(pair.end(End::Client), 12)? == b"by TCPdirect", "the response is corrupted");
         receive_end(pair.end(End::Client))
     })
 }
@@ -125,7 +125,7 @@ fn seen_of_reset(mut socket: &TcpStream) -> Result<Vec<String>> {
     let events = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
     let deadline = Instant::now() + PATIENCE;
     while !ready(socket, events, PATIENCE)?.contains(PollFlags::HUP) {
-        holds!(Instant::now() < deadline, "a reset makes no POLLHUP");
+        holds!(Instant::now() < deadline, "a reset does not set POLLHUP");
     }
     let mut seen = vec![format!("{:?}", ready(socket, events, PATIENCE)?)];
     let mut bytes = 0;
@@ -180,21 +180,21 @@ pub struct Edges(Epoll);
 impl Edges {
     pub fn of(socket: &TcpStream) -> Result<Edges> {
         let epoll =
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot make an epoll instance")?;
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot create an epoll instance")?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
-        epoll.add(socket.as_fd(), event).context("cannot wait for a socket")?;
+        epoll.add(socket.as_fd(), event).context("cannot add a socket to epoll")?;
         Ok(Edges(epoll))
     }
 
-    /// Takes an edge; whether one came in this time.
+    /// Waits for an edge; returns whether one came in time.
     pub fn take(&self, patience: Duration) -> Result<bool> {
         let timeout = EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::MAX);
         let mut room = [EpollEvent::empty()];
-        Ok(self.0.wait(&mut room, timeout).context("cannot wait for an edge")? > 0)
+        Ok(self.0.wait(&mut room, timeout).context("epoll_wait fails")? > 0)
     }
 }
 
-/// Each arrival of either kind makes the reader ready, whatever it has left unread.
+/// Each arrival of either kind makes the reader ready, whatever is unread before it.
 pub fn readiness() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
@@ -204,12 +204,12 @@ pub fn readiness() -> Result<()> {
             for reads in [false, true] {
                 for way in TURNS {
                     pair.send(from, way, b"ab")?;
-                    holds!(edges.take(PATIENCE)?, "the arrival of {way} bytes makes no edge");
+                    holds!(edges.take(PATIENCE)?, "the arrival of {way} bytes causes no edge");
                     let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
-                    holds!(polled == PollFlags::IN, "{way} bytes are not polled");
-                    // A short read is taken for the last one by many event loops.
+                    holds!(polled == PollFlags::IN, "poll does not report {way} bytes");
+                    // Many event loops treat a short read as the last one.
                     if reads {
-                        holds!(receive(reader, 2)? == b"ab", "other bytes than were sent");
+                        holds!(receive(reader, 2)? == b"ab", "received bytes differ from those sent");
                         let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
                         holds!(polled.is_empty(), "readable with nothing to read");
                     }
@@ -224,7 +224,7 @@ pub fn readiness() -> Result<()> {
     })
 }
 
-/// Unread redirected bytes are charged to their receiver, and let go of when they are read.
+/// Unread redirected bytes are charged to their receiver, and uncharged when read.
 pub fn charged() -> Result<()> {
     const BYTES: usize = 4096;
     apart(|| {
@@ -240,7 +240,7 @@ pub fn charged() -> Result<()> {
     })
 }
 
-/// Writes until nothing more finds room for a while.
+/// Writes until the socket stays full for a while.
 fn fill(mut socket: &TcpStream, sent: &mut usize, most: usize) -> Result<()> {
     const WHILE: Duration = Duration::from_millis(20);
     while *sent < most {
@@ -257,32 +257,32 @@ fn fill(mut socket: &TcpStream, sent: &mut usize, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// Much more than the buffers have room for.
+/// Much more than the buffers hold.
 const PLENTY: usize = 16 << 20;
 
-/// A pair whose client has a small send buffer, so that not much fills everything.
+/// A pair whose client has a small send buffer, so that it fills quickly.
 fn small() -> Result<Enrolled> {
     let ends = connection()?;
     SockRef::from(&ends[0]).set_send_buffer_size(64 << 10)?;
     Enrolled::of(ends)
 }
 
-/// A receiver that does not read bounds what is sent to it by TCP, and loses nothing of it.
+/// A receiver that does not read limits what is sent to it by TCP, and loses none of it.
 pub fn bounded() -> Result<()> {
     apart(|| {
         let pair = small()?;
         let mut sent = 0;
         pair.goes(Way::Tcp)?;
         fill(pair.end(End::Client), &mut sent, PLENTY)?;
-        holds!(sent < PLENTY, "{sent} bytes are taken for a receiver that reads nothing");
+        holds!(sent < PLENTY, "{sent} bytes are accepted for a receiver that does not read");
         let received = receive(pair.end(End::Server), sent)?;
-        holds!(received == stream(0, sent), "of {sent} unread bytes some are wrong");
+        holds!(received == stream(0, sent), "some of {sent} unread bytes are corrupted");
         Ok(())
     })
 }
 
-/// When a receiver has read a full window its sender goes on at once, and not when TCP sends again
-/// what it takes for lost, which is after 200 ms at the earliest.
+/// When a receiver has read a full window its sender continues at once, and not after a
+/// retransmission time-out, which is at least 200 ms.
 pub fn window() -> Result<()> {
     const ROUNDS: usize = 4;
     const STALL: Duration = Duration::from_millis(150);
@@ -292,7 +292,7 @@ pub fn window() -> Result<()> {
         let mut stalls = Vec::new();
         let (mut sent, mut received) = (0, 0);
         for _ in 0..ROUNDS {
-            // Few enough to find room beside the window that has been offered.
+            // Few enough to fit beside the offered window.
             pair.send(End::Client, Way::Direct, &stream(sent, 2000))?;
             sent += 2000;
             pair.goes(Way::Tcp)?;
@@ -302,25 +302,24 @@ pub fn window() -> Result<()> {
                 let waits = Instant::now();
                 let bytes = receive(server, 1)?;
                 stall = stall.max(waits.elapsed());
-                holds!(bytes == stream(received, 1), "byte {received} is wrong");
+                holds!(bytes == stream(received, 1), "byte {received} is corrupted");
                 received += 1;
                 let mut room = vec![0; 64 << 10];
                 let mut reader = server;
                 let Ok(read) = reader.read(&mut room) else { continue };
-                holds!(room[..read] == stream(received, read), "wrong after byte {received}");
+                holds!(room[..read] == stream(received, read), "corrupted after byte {received}");
                 received += read;
             }
             stalls.push(stall);
         }
         let late = stalls.iter().filter(|stall| **stall >= STALL).count();
-        holds!(late <= ROUNDS / 2, "the sender stood still for {stalls:?}");
+        holds!(late <= ROUNDS / 2, "the sender stalled for {stalls:?}");
         Ok(())
     })
 }
 
-/// FIONREAD, which is `rcv_nxt - copied_seq` on some kernels, is never negative, and is 0 when
-/// everything has been read; a socket that has been taken out of the map goes on with the right
-/// byte.
+/// FIONREAD, which is `rcv_nxt - copied_seq` on some kernels, is never negative, and 0 when
+/// everything has been read; a socket removed from the map continues with the right byte.
 pub fn sequence() -> Result<()> {
     apart(|| {
         let pair = Enrolled::over_loopback()?;
@@ -333,19 +332,19 @@ pub fn sequence() -> Result<()> {
             ] {
                 pair.send(from, way, &[0; 1000])?;
                 let unread = pair.unread(from.peer())?;
-                holds!(unread <= 1000, "FIONREAD says {unread} of 1000 unread bytes");
+                holds!(unread <= 1000, "FIONREAD returns {unread} of 1000 unread bytes");
                 receive(pair.end(from.peer()), 600)?;
                 let unread = pair.unread(from.peer())?;
-                holds!(unread <= 400, "FIONREAD says {unread} of 400 unread bytes");
+                holds!(unread <= 400, "FIONREAD returns {unread} of 400 unread bytes");
                 receive(pair.end(from.peer()), 400)?;
                 let unread = pair.unread(from.peer())?;
-                holds!(unread == 0, "FIONREAD says {unread} when everything has been read");
+                holds!(unread == 0, "FIONREAD returns {unread} when everything has been read");
             }
             End::BOTH.into_iter().try_for_each(|end| pair.take_out(end))?;
             for from in End::BOTH {
                 let (from, to) = (pair.end(from), pair.end(from.peer()));
                 let received = transfer(from, to, &stream(0, 100_000))?;
-                holds!(received == stream(0, 100_000), "after it left the map a stream is wrong");
+                holds!(received == stream(0, 100_000), "the stream is corrupted after leaving the map");
             }
             End::BOTH.into_iter().try_for_each(|end| pair.put_in(end))?;
         }
@@ -353,7 +352,7 @@ pub fn sequence() -> Result<()> {
     })
 }
 
-/// A socket that is taken out of the map with nothing unread loses nothing of what is sent to it
+/// A socket removed from the map with nothing unread loses nothing of what is sent to it
 /// afterwards, or while its peer is still in the map.
 pub fn leaving() -> Result<()> {
     apart(|| {
@@ -369,9 +368,9 @@ pub fn leaving() -> Result<()> {
                     let mut socket = pair.end(from);
                     socket.write_all(b"after")?;
                     let told = edges[from.peer() as usize].take(PATIENCE)?;
-                    holds!(told, "what {from:?} sent after {leaver:?} had left makes no edge");
+                    holds!(told, "bytes of {from:?} after {leaver:?} had left cause no edge");
                     let received = receive(pair.end(from.peer()), 5)?;
-                    holds!(received == b"after", "what {from:?} sent afterwards is wrong");
+                    holds!(received == b"after", "bytes of {from:?} afterwards are corrupted");
                 }
             }
             pair.end(End::Client).shutdown(Shutdown::Write)?;
@@ -387,9 +386,9 @@ mod tests {
     use crate::probe::behaviour::Instead;
 
     #[test]
-    fn two_queues_are_told_from_one() {
+    fn two_queues_are_distinguished_from_one() {
         let mixed = apart(|| mix(&Enrolled::with_two_queues(connection()?)?, End::Client));
-        let error = mixed.expect_err("redirected bytes overtake what came by TCP");
+        let error = mixed.expect_err("redirected bytes overtake bytes by TCP");
         assert!(error.is::<Instead>(), "{error:#}");
     }
 }

@@ -1,4 +1,4 @@
-//! What has to be there before anything is started, and what to do when it is not.
+//! Requirements that are checked before anything is started, with remedies.
 
 use std::fs;
 use std::path::Path;
@@ -11,16 +11,16 @@ use crate::datapath::{Datapath, Settings};
 use crate::host::{bpffs, cgroup};
 use crate::kernel::{self, load};
 
-/// Something that shunt cannot do without.
+/// A precondition of shunt.
 #[derive(Debug)]
 pub struct Requirement {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
-    /// What was found, or what is wrong and what to do about it.
+    /// What was found, or what is wrong with the remedy.
     pub met: Result<String, String>,
 }
 
-/// Every requirement, looked at on this machine. Changes nothing.
+/// Checks every requirement on this machine. Changes nothing.
 pub fn requirements() -> Vec<Requirement> {
     let mut all = vec![
         Requirement { name: "capabilities", met: capabilities() },
@@ -33,7 +33,7 @@ pub fn requirements() -> Vec<Requirement> {
         },
         Requirement { name: "BPF file system", met: bpf_file_system() },
     ];
-    // Without these there is no need to try.
+    // Loading the programs needs all of the above.
     if all.iter().all(|requirement| requirement.met.is_ok()) {
         all.push(Requirement {
             name: "kernel programs",
@@ -43,8 +43,7 @@ pub fn requirements() -> Vec<Requirement> {
     all
 }
 
-/// Refuses, naming everything that is missing at once, when this process or this kernel cannot run
-/// the datapath.
+/// Fails with all missing requirements if this process or this kernel cannot run the datapath.
 pub fn require() -> Result<()> {
     let missing: Vec<String> =
         [capabilities(), system_call(), lockdown()].into_iter().filter_map(Result::err).collect();
@@ -59,12 +58,12 @@ fn told<E: Into<anyhow::Error>>(outcome: Result<String, E>) -> Result<String, St
     outcome.map_err(|error| format!("{:#}", error.into()))
 }
 
-/// The capabilities that loading and attaching the programs takes.
+/// Capabilities needed to load and attach the programs.
 const NEEDED: [Capability; 3] = [Capability::Bpf, Capability::NetAdmin, Capability::Perfmon];
 
 fn capabilities() -> Result<String, String> {
     let own = Capabilities::effective().map_err(|error| error.to_string())?;
-    // Before Linux 5.8 CAP_SYS_ADMIN stood for CAP_BPF and CAP_PERFMON; it still does.
+    // Before Linux 5.8 CAP_SYS_ADMIN covered CAP_BPF and CAP_PERFMON; it still does.
     let missing = own.missing(&NEEDED);
     let list =
         |all: &[Capability]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -78,17 +77,17 @@ fn capabilities() -> Result<String, String> {
     ))
 }
 
-/// Whether the system call gets through to the kernel: a map is made, and gone at once.
+/// Whether bpf(2) is permitted: creates a map and drops it.
 ///
-/// The default seccomp profiles of some container runtimes know it with CAP_SYS_ADMIN alone.
+/// The default seccomp profiles of some container runtimes permit it with CAP_SYS_ADMIN only.
 fn system_call() -> Result<String, String> {
     let spec = MapSpec::new(MapKind::ARRAY, "try", 4, 4, 1);
     match Map::create(&spec) {
         Err(error) if error.errno() == Some(Errno::PERM) && capabilities().is_ok() => {
             Err(refused_by(&status()))
         }
-        // Of everything else the rehearsal says more.
-        _ => Ok("this process may call it".to_owned()),
+        // Other errors are explained better by loading the programs.
+        _ => Ok("permitted".to_owned()),
     }
 }
 
@@ -96,41 +95,43 @@ fn status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
-/// Who refuses bpf(2) to a process that has the capabilities, by its `/proc/PID/status`.
+/// Explains why bpf(2) is refused in spite of the capabilities, from `/proc/PID/status`.
 fn refused_by(status: &str) -> String {
     if status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])) {
-        return "bpf(2) is refused by a seccomp profile, though the capabilities are there: the default of this container runtime \
-                lets it through with CAP_SYS_ADMIN alone. Use the profile of the bundle, kubernetes/components/localhost-seccomp/\
-                shunt.json: podman and docker take it by --security-opt seccomp=FILE, in Kubernetes the component \
-                localhost-seccomp sets it"
+        return "bpf(2) is refused by a seccomp profile, though the capabilities are there: the \
+            default profile of this container runtime permits it with CAP_SYS_ADMIN only. Use \
+            the bundle's profile, kubernetes/components/localhost-seccomp/shunt.json: podman \
+            and docker take it by --security-opt seccomp=FILE, in Kubernetes the component \
+            localhost-seccomp sets it"
             .to_owned();
     }
-    "bpf(2) is refused though the capabilities are there: by a security module (dmesg | grep -i denied), or since this process is \
-     in a user namespace, where capabilities are not the node's"
+    "bpf(2) is refused though the capabilities are there: by a security module (dmesg | \
+    grep -i denied), or because this process is in a user namespace, whose capabilities do \
+    not apply to the node"
         .to_owned()
 }
 
 fn lockdown() -> Result<String, String> {
-    // Without the file, the kernel knows no lockdown.
+    // Without the file the kernel has no lockdown.
     let state = fs::read_to_string(Path::new("/sys/kernel/security/lockdown")).unwrap_or_default();
     if confidential(&state) {
         return Err(
-            "this kernel is locked down for confidentiality, which forbids programs to read kernel memory: boot with \
-             lockdown=integrity or without lockdown"
+            "this kernel is locked down for confidentiality, which prevents programs from \
+                reading kernel memory: boot with lockdown=integrity or without lockdown"
                 .to_owned(),
         );
     }
     Ok("programs may read kernel memory".to_owned())
 }
 
-/// The active state stands in brackets: `none integrity [confidentiality]`.
+/// The active state is in brackets: `none integrity [confidentiality]`.
 fn confidential(state: &str) -> bool {
     state.contains("[confidentiality]")
 }
 
 fn btf() -> Result<String> {
     kernel::layout(&kernel::btf()?)?;
-    Ok("says where the kernel keeps what programs read".to_owned())
+    Ok("describes the structures that programs read".to_owned())
 }
 
 fn bpf_file_system() -> Result<String, String> {
@@ -146,8 +147,7 @@ fn rehearsed() -> Result<()> {
     rehearse(&Datapath::new(kernel::layout(&kernel::btf()?)?, settings))
 }
 
-/// Makes the maps of a datapath and loads its programs: nothing is pinned or attached, so they are
-/// gone at once.
+/// Creates the maps of a datapath and loads its programs, without pinning or attaching anything.
 pub fn rehearse(datapath: &Datapath) -> Result<()> {
     let maps = load::maps(&datapath.maps.all())?;
     for (name, program) in datapath.programs()? {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seccomp_filter_is_told_from_what_else_refuses_the_system_call() {
+    fn a_seccomp_filter_is_distinguished_from_other_refusals() {
         assert!(
             super::refused_by("Name:\tshunt\nSeccomp:\t2\nSeccomp_filters:\t1\n")
                 .contains("localhost-seccomp")
