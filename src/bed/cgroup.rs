@@ -1,4 +1,4 @@
-//! A cgroup of one's own.
+//! cgroup v2: its mount point, and temporary cgroups (Documentation/admin-guide/cgroup-v2.rst).
 
 use std::fs;
 use std::io;
@@ -11,23 +11,21 @@ use nix::unistd::Pid;
 
 use crate::host::{self, Error};
 
-/// A cgroup below that of this process, removed when dropped.
+/// A cgroup below that of this process, removed on drop.
 ///
-/// It is a *threaded* cgroup: single threads can be inside it, so that one process can use several
-/// at once and keep the rest of itself outside. A socket belongs to the cgroup of the thread that
-/// creates it.
+/// It is a *threaded* cgroup: single threads can be inside, so that one process can use several at
+/// once and stay outside otherwise. A socket belongs to the cgroup of the thread that creates it.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    /// Where this process was when it made the cgroup, and where whoever is left inside goes when
-    /// it is removed.
+    /// The cgroup of this process at creation, to which remaining members move on removal.
     home: PathBuf,
 }
 
 impl Cgroup {
     /// Creates `shunt-bed-<pid>-<n>`.
     ///
-    /// Fails without cgroup v2, without permission, and where the process's cgroup can have no
+    /// Fails without cgroup v2, without permission, or where the process's cgroup can have no
     /// threaded child.
     pub fn new() -> Result<Self, Error> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -37,7 +35,7 @@ impl Cgroup {
             let path = home.join(format!("shunt-bed-{}-{number}", std::process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => break path,
-                // A process in another PID namespace can have the same number.
+                // A process in another PID namespace can have the same PID.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(cause) => return Err(failed("create the cgroup", &path, cause)),
             }
@@ -47,17 +45,17 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// The cgroup's directory, to open for attaching programs.
+    /// The directory, for attaching programs.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Moves the calling thread inside; threads and processes that it starts begin there.
+    /// Moves the calling thread inside; its child threads and processes start there.
     pub fn enter(&self) -> Result<(), Error> {
         self.write("cgroup.threads", "0")
     }
 
-    /// Moves the calling thread back to the cgroup that the process came from.
+    /// Moves the calling thread back to the process's original cgroup.
     pub fn leave(&self) -> Result<(), Error> {
         write(&self.home.join("cgroup.threads"), "0")
     }
@@ -71,14 +69,14 @@ impl Cgroup {
         write(&self.path.join(file), value)
     }
 
-    /// Moves everybody out and removes the directory.
+    /// Moves all members out and removes the directory.
     fn remove(&self) -> io::Result<()> {
-        // A thread that has been joined can still be on its way out in the kernel, and one that is
-        // being moved can start another.
+        // A joined thread can still be exiting in the kernel, and a thread being moved can start
+        // another one.
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
             for thread in fs::read_to_string(self.path.join("cgroup.threads"))?.lines() {
-                // It may have ended since: then there is nothing to move.
+                // It may have ended meanwhile.
                 let _ = fs::write(self.home.join("cgroup.threads"), thread);
             }
             match fs::remove_dir(&self.path) {
@@ -97,7 +95,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            tracing::warn!(path = %self.path.display(), %error, "the cgroup stays behind: rmdir it");
+            tracing::warn!(path = %self.path.display(), %error, "leftover cgroup: rmdir it");
         }
     }
 }
@@ -121,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_enters_and_leaves_while_the_rest_of_the_process_stays_outside() {
+    fn a_thread_enters_and_leaves_while_the_other_threads_stay_outside() {
         let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2 mounted)");
         let name =
             cgroup.path().file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_removes_the_cgroup_and_moves_out_whoever_is_still_inside() {
+    fn dropping_removes_the_cgroup_and_moves_remaining_members_out() {
         let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2 mounted)");
         let path = cgroup.path().to_owned();
         let mut process =

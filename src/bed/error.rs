@@ -2,7 +2,7 @@ use std::io;
 
 use crate::host;
 
-/// Why a part of the bed could not be made or used.
+/// An error of creating or using a part of the bed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The node does not have something, or does not let this process do it.
@@ -11,9 +11,9 @@ pub enum Error {
     /// The proxy could not start.
     #[error("the proxy cannot {action}: {cause}")]
     Proxy {
-        /// What was tried, as a verb phrase.
+        /// The attempted action, as a verb phrase.
         action: String,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: io::Error,
     },
 }

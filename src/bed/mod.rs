@@ -1,10 +1,8 @@
-//! A private place for real connections: two hosts on one wire, NAT between them, and a cgroup of
-//! their own.
+//! A private network for real connections: two hosts on one link, NAT between them, and a cgroup.
 //!
 //! The demo, the bench and the tests run real TCP here without preparing or disturbing the machine.
-//! A [`Bed`] is made of network namespaces that have no name, interfaces that exist only inside
-//! them, and one cgroup that is removed with the bed; nothing needs to be installed, since the
-//! kernel is spoken to over netlink.
+//! A [`Bed`] consists of unnamed network namespaces, interfaces that exist only inside them, and
+//! one cgroup that is removed with the bed. It needs no installed tools, since it uses netlink.
 //!
 //! ```no_run
 //! use std::net::{TcpListener, TcpStream};
@@ -20,7 +18,7 @@
 //! ```
 //!
 //! A socket belongs for good to the namespace and the cgroup of the thread that created it (an
-//! accepted socket to those of its listener). So only creating it has to happen inside; it can be
+//! accepted socket to those of its listener). So only its creation must happen inside; it can be
 //! used from any thread.
 
 mod cgroup;

@@ -13,15 +13,15 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::Error;
 use crate::host::link;
 
-/// Bytes relayed per read, as service proxies have it.
+/// Bytes relayed per read, as by service proxies.
 const BUFFER: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A transparent proxy: whatever is REDIRECTed to its port it relays, byte for byte, to where it
-/// was going.
+/// A transparent proxy: relays connections that are REDIRECTed to its port, byte by byte, to their
+/// original destination.
 ///
-/// It lives in the namespace and cgroup of the thread that starts it. Dropping it closes every
-/// connection and waits for its threads.
+/// It belongs to the namespace and cgroup of the thread that starts it. Dropping it closes every
+/// connection and joins its threads.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -31,10 +31,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// `SO_MARK` of the proxy's own connections, by which a REDIRECT rule lets them through.
+    /// `SO_MARK` of the proxy's own connections, which exempts them from the REDIRECT rule.
     pub const MARK: u32 = 0x7368_756e;
 
-    /// Listens on `port` of every address, IPv4 and IPv6; 0 takes a free one.
+    /// Listens on `port` of all addresses, IPv4 and IPv6; 0 selects a free one.
     pub fn start(port: u16) -> Result<Self, Error> {
         let v4 = listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
         let port =
@@ -69,7 +69,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         lock(&self.connections).stop();
         for listener in &self.listeners {
-            // Wakes the thread that is in accept, which closing would not.
+            // Wakes the thread in accept, which close would not.
             let _ = SockRef::from(listener).shutdown(Shutdown::Both);
         }
         for acceptor in self.acceptors.drain(..) {
@@ -78,7 +78,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The connections being relayed, so that stopping can end them.
+/// The open connections, so that a stop can end them.
 #[derive(Debug, Default)]
 struct Connections {
     stopped: bool,
@@ -87,7 +87,7 @@ struct Connections {
 }
 
 impl Connections {
-    /// Nothing is taken up after the stop.
+    /// Refuses connections after the stop.
     fn add(&mut self, ends: [&TcpStream; 2]) -> io::Result<Option<u64>> {
         if self.stopped {
             return Ok(None);
@@ -107,7 +107,7 @@ impl Connections {
 }
 
 fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
-    // Each change to the table is one step: a thread that panicked cannot have left it half-way.
+    // Each change is a single step, so the table stays valid when a thread panics.
     connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -125,7 +125,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     listen().map_err(|cause| failed(format!("listen on {address}"), cause))
 }
 
-/// Returns when the proxy stops, after the last relay has ended.
+/// Returns when the proxy is stopped, after the last relay has ended.
 fn accept(listener: &TcpListener, connections: &Mutex<Connections>) {
     thread::scope(|scope| {
         loop {
@@ -136,12 +136,12 @@ fn accept(listener: &TcpListener, connections: &Mutex<Connections>) {
             match accepted {
                 Ok((downstream, _)) => {
                     let relay = move || relay(scope, downstream, connections);
-                    // Without a thread the connection is closed, as a proxy out of resources does.
+                    // Without a thread the connection is closed, as by a proxy out of resources.
                     if let Err(error) = thread::Builder::new().spawn_scoped(scope, relay) {
-                        tracing::warn!(%error, "the proxy refuses a connection");
+                        tracing::warn!(%error, "the proxy closes a connection");
                     }
                 }
-                // Out of descriptors, or a connection that was reset while it waited: others may
+                // Out of descriptors, or a connection that was reset before accept: others may
                 // succeed.
                 Err(error) => {
                     tracing::warn!(%error, "the proxy cannot accept");
@@ -168,7 +168,7 @@ fn relay<'scope>(
     }
 }
 
-/// Opens the connection that the client wanted.
+/// Connects to the original destination.
 fn connect(downstream: &TcpStream) -> io::Result<TcpStream> {
     let socket = SockRef::from(downstream);
     let here = downstream.local_addr()?;
@@ -176,7 +176,7 @@ fn connect(downstream: &TcpStream) -> io::Result<TcpStream> {
         if here.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() }?;
     let destination = original.as_socket().ok_or(io::ErrorKind::InvalidData)?;
     if destination == here {
-        // Nobody redirected it: relaying would lead back here for ever.
+        // Not redirected: relaying would loop back here.
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "the connection was made to the proxy itself",
@@ -187,7 +187,7 @@ fn connect(downstream: &TcpStream) -> io::Result<TcpStream> {
     socket.connect_timeout(&destination.into(), CONNECT_TIMEOUT)?;
     downstream.set_nodelay(true)?;
     socket.set_tcp_nodelay(true)?;
-    // As proxies do, and what is accelerated.
+    // Proxies are non-blocking, and only such sockets are accelerated.
     downstream.set_nonblocking(true)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
@@ -206,8 +206,8 @@ fn relay_both<'scope>(
     requests.and(replies)
 }
 
-/// Copies until the end, then passes the end on. `io::copy` would splice, which a proxy that looks
-/// at its traffic does not do and which does not see redirected bytes.
+/// Copies until the end of the stream, then shuts the other side down. `io::copy` would splice,
+/// which L7 proxies do not do, and which does not see redirected bytes.
 fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut copy = || {
@@ -223,8 +223,7 @@ fn relay_one_way(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
     match &outcome {
         Ok(()) => to.shutdown(Shutdown::Write).or_else(already_gone)?,
         Err(_) => {
-            // Half a relay is of no use to either side; the thread of the other direction ends,
-            // too.
+            // A half-dead relay is useless: end the thread of the other direction too.
             let _ = from.shutdown(Shutdown::Both);
             let _ = to.shutdown(Shutdown::Both);
         }
@@ -242,7 +241,7 @@ fn write_all(to: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for a socket that was not ready; any other error stays one.
+/// Waits for a socket that was not ready; returns any other error.
 fn wait(error: io::Error, socket: &TcpStream, events: PollFlags) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(()),

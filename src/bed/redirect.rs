@@ -1,6 +1,5 @@
-//! Rewriting of destinations as service meshes and cluster services have it: an nf_tables `nat`
-//! table (include/uapi/linux/netfilter/nf_tables.h), written over nfnetlink in one transaction per
-//! rule.
+//! Destination NAT as in service meshes and cluster services: an nf_tables `nat` table
+//! (include/uapi/linux/netfilter/nf_tables.h), written by nfnetlink in one transaction per rule.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,12 +10,12 @@ use crate::host::{Error, Namespace};
 
 const TABLE: &str = "shunt-bed";
 
-/// Where in the stack a rule looks at the first packet of a connection.
+/// The hook at which a rule sees the first packet of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
-    /// Connections that this host opens.
+    /// Locally opened connections.
     Output,
-    /// Connections that arrive from elsewhere.
+    /// Connections from elsewhere.
     Prerouting,
 }
 
@@ -36,14 +35,14 @@ impl Hook {
     }
 }
 
-/// The NAT table of a namespace, for IPv4 and IPv6. Its rules stay as long as the namespace does.
+/// The NAT table of a namespace, for IPv4 and IPv6. Rules stay as long as the namespace.
 #[derive(Debug)]
 pub struct Nat {
     socket: Socket,
 }
 
 impl Nat {
-    /// Makes the table and its chains, without rules. Once per namespace.
+    /// Creates the table and its chains, without rules. Once per namespace.
     pub fn new(namespace: &Namespace) -> Result<Self, Error> {
         let mut nat =
             Self { socket: namespace.run(|| Socket::open(SockProtocol::NetlinkNetFilter))?? };
@@ -65,9 +64,9 @@ impl Nat {
         Ok(nat)
     }
 
-    /// Takes TCP connections to `port` at any address to `to` at this host (REDIRECT), as a
-    /// sidecar's rules do, except those whose socket has the mark `unless` (`SO_MARK`): the proxy's
-    /// own.
+    /// Redirects TCP connections to `port` at any address to the local port `to` (REDIRECT), like
+    /// the rules of a sidecar, except those of sockets with the mark `unless` (`SO_MARK`): the
+    /// proxy's own.
     pub fn redirect(
         &mut self,
         hook: Hook,
@@ -87,8 +86,8 @@ impl Nat {
         self.append(&format!("redirect TCP port {port} to {to}"), hook, rule)
     }
 
-    /// Takes TCP connections to the address and port `from` to `to` (DNAT), as a cluster service
-    /// does. Both are of one family.
+    /// Translates TCP connections to the address and port `from` to `to` (DNAT), like a cluster
+    /// service. Both are of one family.
     pub fn dnat(&mut self, hook: Hook, from: SocketAddr, to: SocketAddr) -> Result<(), Error> {
         let family = match to.ip() {
             IpAddr::V4(_) => libc::NFPROTO_IPV4,
@@ -147,7 +146,7 @@ fn nfgenmsg(family: i32, resource: u16) -> Vec<u8> {
     vec![family as u8, 0, high, low]
 }
 
-/// A rule's expressions: each loads a register, compares it and gives up on a difference, or acts.
+/// The expressions of a rule: each loads a register, compares it and stops on a mismatch, or acts.
 #[derive(Default)]
 struct Rule {
     expressions: Attributes,
@@ -216,7 +215,7 @@ impl Rule {
     }
 }
 
-// Attribute numbers, by the kernel's enumeration that they are from.
+// Attribute numbers, by the kernel enum that defines them.
 
 /// `NFTA_TABLE_*`
 mod table {

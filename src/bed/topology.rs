@@ -6,11 +6,11 @@ use crate::host::{self, Namespace, link};
 const CLIENT_LINK: &str = "to-server";
 const SERVER_LINK: &str = "to-client";
 
-/// Two hosts, client and server, joined by a veth pair, and a cgroup for those of their sockets
-/// that are to be accelerated.
+/// Two hosts, client and server, joined by a veth pair, and a cgroup for their sockets that are to
+/// be accelerated.
 ///
-/// Every bed has the same addresses: they exist only in its own namespaces, the IPv6 ones where
-/// [`link::has_ipv6`]. Everything goes away with the value.
+/// Every bed has the same addresses, which exist only in its own namespaces; IPv6 where
+/// [`link::has_ipv6`]. Dropping it removes everything.
 #[derive(Debug)]
 pub struct Bed {
     cgroup: Cgroup,
@@ -30,14 +30,14 @@ impl Bed {
     /// The server's address in fd00:77::/64.
     pub const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 2);
 
-    /// Makes a bed. It takes CAP_SYS_ADMIN, CAP_NET_ADMIN and a writable cgroup v2 hierarchy.
+    /// Creates a bed. Needs CAP_SYS_ADMIN, CAP_NET_ADMIN and a writable cgroup v2 hierarchy.
     pub fn new() -> Result<Self, Error> {
         let cgroup = Cgroup::new()?;
         let (client, server) = (Namespace::new()?, Namespace::new()?);
         link::veth((CLIENT_LINK, &client), (SERVER_LINK, &server))?;
         client.run(|| configure(CLIENT_LINK, Self::CLIENT_V4, Self::CLIENT_V6))??;
         server.run(|| configure(SERVER_LINK, Self::SERVER_V4, Self::SERVER_V6))??;
-        // Only now both ends are up.
+        // Possible only when both ends are up.
         client.run(|| settle(CLIENT_LINK, Self::CLIENT_V6, Self::SERVER_V4, Self::SERVER_V6))??;
         server.run(|| settle(SERVER_LINK, Self::SERVER_V6, Self::CLIENT_V4, Self::CLIENT_V6))??;
         let (client_nat, server_nat) = (Nat::new(&client)?, Nat::new(&server)?);
@@ -49,24 +49,26 @@ impl Bed {
         &self.cgroup
     }
 
-    /// The client's namespace. Sockets made in it directly are outside the cgroup: as off the node.
+    /// The client's namespace. Sockets created directly in it are outside the cgroup, as if off the
+    /// node.
     pub fn client(&self) -> &Namespace {
         &self.client
     }
 
-    /// The server's namespace. Sockets made in it directly are outside the cgroup: as off the node.
+    /// The server's namespace. Sockets created directly in it are outside the cgroup, as if off the
+    /// node.
     pub fn server(&self) -> &Namespace {
         &self.server
     }
 
-    /// Runs `work` on a thread in the client's namespace and in the cgroup. Threads and processes
-    /// that it starts begin there.
+    /// Runs `work` on a thread in the client's namespace and in the cgroup. Its child threads and
+    /// processes start there.
     pub fn in_client<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(&self.client, work)
     }
 
-    /// Runs `work` on a thread in the server's namespace and in the cgroup. Threads and processes
-    /// that it starts begin there.
+    /// Runs `work` on a thread in the server's namespace and in the cgroup. Its child threads and
+    /// processes start there.
     pub fn in_server<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         self.inside(&self.server, work)
     }
@@ -79,20 +81,21 @@ impl Bed {
         Ok(namespace.run(|| self.cgroup.enter().map(|()| work()))??)
     }
 
-    /// REDIRECTs what the client sends to `port`, at any address, to the client's own port `to`: a
-    /// sidecar's outbound hop. A [`Proxy`] in the client listens there; its own connections are let
-    /// through.
+    /// REDIRECTs connections of the client to `port`, at any address, to the client's own port
+    /// `to`: a sidecar's outbound hop. The connections of a [`Proxy`] that listens there are
+    /// exempt.
     pub fn redirect(&mut self, port: u16, to: u16) -> Result<(), Error> {
         Ok(self.client_nat.redirect(Hook::Output, port, to, Some(Proxy::MARK))?)
     }
 
-    /// REDIRECTs what arrives at the server for `port` to the server's port `to`: a sidecar's
-    /// inbound hop.
+    /// REDIRECTs connections arriving at the server's `port` to its port `to`: a sidecar's inbound
+    /// hop.
     pub fn redirect_inbound(&mut self, port: u16, to: u16) -> Result<(), Error> {
         Ok(self.server_nat.redirect(Hook::Prerouting, port, to, None)?)
     }
 
-    /// Takes what the client sends to `from` to `to` instead: a cluster service with one endpoint.
+    /// Translates connections of the client to `from` into `to`: a cluster service with one
+    /// endpoint.
     pub fn dnat(&mut self, from: SocketAddr, to: SocketAddr) -> Result<(), Error> {
         Ok(self.client_nat.dnat(Hook::Output, from, to)?)
     }
@@ -134,7 +137,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn bed() -> Bed {
-        Bed::new().expect("make a bed (as root, with cgroup v2 mounted)")
+        Bed::new().expect("create a bed (as root, with cgroup v2 mounted)")
     }
 
     fn server_addresses() -> [IpAddr; 2] {
@@ -149,7 +152,7 @@ mod tests {
         bed.in_client(|| TcpStream::connect_timeout(&address, LIMIT)).expect("run in the client")
     }
 
-    /// Accepts the connection, which has to come within the limit, and exchanges a word each way.
+    /// Accepts the connection within the limit, and exchanges a word each way.
     fn converse(listener: &TcpListener, client: &mut TcpStream) -> TcpStream {
         let mut arrival = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         let arrived =
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_in_the_cgroup_when_asked_for_and_only_then() {
+    fn work_is_in_the_cgroup_only_on_request() {
         let bed = bed();
         let membership = || {
             std::fs::read_to_string("/proc/thread-self/cgroup").expect("read this thread's cgroup")
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn two_beds_with_the_same_addresses_do_not_meet() {
+    fn two_beds_with_the_same_addresses_are_separate() {
         let (one, two) = std::thread::scope(|scope| {
             let (one, two) = (scope.spawn(bed), scope.spawn(bed));
             (one.join().expect("a bed"), two.join().expect("a bed"))
@@ -209,12 +212,12 @@ mod tests {
 
         let second = listen(&two, address);
         drop((one, listener, stream));
-        let mut stream = connect(&two, address).expect("connect when the other bed is gone");
+        let mut stream = connect(&two, address).expect("connect after the other bed is dropped");
         converse(&second, &mut stream);
     }
 
     #[test]
-    fn dropping_takes_everything_away_also_after_a_panic() {
+    fn dropping_removes_everything_also_after_a_panic() {
         let (tell, told) = std::sync::mpsc::channel();
         let outcome = std::thread::spawn(move || {
             let bed = bed();
@@ -232,8 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_sends_a_port_of_any_address_to_the_own_host_and_the_socket_knows_where_it_was_going()
-     {
+    fn a_redirect_sends_a_port_of_any_address_to_the_own_host_and_keeps_its_destination() {
         for original in server_addresses() {
             let mut bed = bed();
             bed.redirect(80, 15001).expect("redirect");
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_lets_the_proxys_own_connections_through() {
+    fn a_redirect_exempts_the_proxy_s_own_connections() {
         for server in server_addresses() {
             let mut bed = bed();
             bed.redirect(80, 15001).expect("redirect");
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dnat_rule_takes_one_address_and_port_to_another() {
+    fn a_dnat_rule_translates_one_address_and_port_to_another() {
         let services: [IpAddr; 2] =
             [[10, 96, 0, 1].into(), [0xfd00, 0x96, 0, 0, 0, 0, 0, 1].into()];
         for (service, server) in services.into_iter().zip(server_addresses()) {
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn each_host_has_conntrack_times_of_its_own() {
+    fn each_host_has_its_own_conntrack_timeouts() {
         let bed = bed();
         let name = "net/netfilter/nf_conntrack_tcp_timeout_established";
         bed.client().set_sysctl(name, "5").expect("write");
@@ -333,7 +335,7 @@ mod tests {
             let listener = listen(&bed, SocketAddr::new(server, 80));
             let mut client = connect(&bed, SocketAddr::new(server, 80)).expect("connect");
             let mut accepted = converse(&listener, &mut client);
-            // The inbound proxy is on the server's host: without it the client's address would be
+            // The inbound proxy is on the server's host: otherwise the client's address would be
             // seen.
             assert_eq!(accepted.peer_addr().expect("a peer").ip(), server);
 
@@ -388,7 +390,7 @@ mod tests {
     #[test]
     fn a_connection_made_to_the_proxy_itself_is_closed() {
         let mut bed = bed();
-        // With a rule there is connection tracking, which knows an original destination for every
+        // A rule enables connection tracking, which has an original destination for every
         // connection.
         bed.redirect(80, 15001).expect("redirect");
         let _proxy = bed

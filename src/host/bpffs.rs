@@ -1,4 +1,4 @@
-//! The file system that holds pinned programs, maps and links.
+//! The BPF file system (bpffs), which holds pinned programs, maps and links.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use nix::mount::{MsFlags, mount};
 use super::Error;
 use super::mount_table::{self, Mount};
 
-/// Where every distribution and every BPF tool expects it.
+/// The standard mount point.
 pub const STANDARD: &str = "/sys/fs/bpf";
 
-/// The bpffs to use, mounting one at [`STANDARD`] if none is there.
+/// Returns the bpffs to use, mounting one at [`STANDARD`] if there is none.
 ///
-/// A bpffs elsewhere is used only when mounting is refused: it belongs to somebody who may take it
-/// away, pins included.
+/// A bpffs elsewhere is used only when mounting is refused: its owner may unmount it, pins
+/// included.
 pub fn find_or_mount() -> Result<PathBuf, Error> {
     let elsewhere = match find()? {
         Some(path) if path == Path::new(STANDARD) => return Ok(path),
@@ -25,7 +25,7 @@ pub fn find_or_mount() -> Result<PathBuf, Error> {
     }
 }
 
-/// The bpffs that is mounted: at [`STANDARD`] if there is one, else the latest anywhere.
+/// Finds a mounted bpffs: at [`STANDARD`] if possible, else the latest anywhere.
 pub fn find() -> Result<Option<PathBuf>, Error> {
     Ok(choose(&mount_table::read()?))
 }
@@ -45,7 +45,7 @@ mod tests {
     use nix::sched::{CloneFlags, unshare};
 
     #[test]
-    fn the_standard_place_is_preferred_and_a_covered_mount_is_not_seen() {
+    fn the_standard_mount_point_is_preferred_and_a_covered_mount_is_ignored() {
         let standard = "1 2 0:3 / /sys/fs/bpf rw - bpf bpf rw\n";
         let other = "3 2 0:4 / /run/bpf rw - bpf none rw\n";
         let cover = "4 1 0:5 / /sys/fs/bpf rw - tmpfs none rw\n";
@@ -72,11 +72,11 @@ mod tests {
     }
 
     #[test]
-    fn one_is_mounted_where_there_is_none_and_then_found() {
-        // In a mount namespace of a thread's own: the machine keeps what it has.
+    fn a_missing_bpffs_is_mounted_and_then_found() {
+        // In a thread's own mount namespace, so that the machine's mounts stay.
         std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)
-                .expect("make a mount namespace (as root)");
+                .expect("create a mount namespace (as root)");
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
             mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
                 .expect("keep mounts to this thread");
@@ -84,7 +84,7 @@ mod tests {
                 .expect("read the mount table")
                 .is_some_and(|path| path == Path::new(STANDARD))
             {
-                umount2(STANDARD, MntFlags::MNT_DETACH).expect("take the bpffs away");
+                umount2(STANDARD, MntFlags::MNT_DETACH).expect("unmount the bpffs");
             }
             assert_eq!(find_or_mount().expect("mount one"), Path::new(STANDARD));
             assert_eq!(find().expect("read the mount table").as_deref(), Some(Path::new(STANDARD)));

@@ -1,7 +1,7 @@
-//! Interfaces, addresses and routes: rtnetlink (rtnetlink(7),
+//! Interfaces, addresses and routes by rtnetlink (rtnetlink(7),
 //! include/uapi/linux/{if_link,if_addr,rtnetlink,veth}.h).
 //!
-//! Every function but [`veth`] acts in the namespace of the calling thread.
+//! Every function except [`veth`] acts in the namespace of the calling thread.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,13 +16,13 @@ use nix::sys::socket::SockProtocol;
 use super::netlink::{Attributes, Request, Socket, attribute};
 use super::{Error, Namespace};
 
-/// `VETH_INFO_PEER`: the description of the other end, a `struct ifinfomsg` and attributes.
+/// `VETH_INFO_PEER`: the peer interface, as a `struct ifinfomsg` and attributes.
 const VETH_INFO_PEER: u16 = 1;
 
-/// `IF_OPER_UP` of RFC 2863: ready to pass packets.
+/// `IF_OPER_UP` of RFC 2863: operational.
 const IF_OPER_UP: u8 = 6;
 
-/// Makes a pair of interfaces, each in its namespace, down and without addresses. A name has 1 to
+/// Creates a pair of interfaces, each in its namespace, down and without addresses. A name has 1 to
 /// 15 bytes.
 pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), Error> {
     let action = format!("create the veth pair {} and {}", here.0, there.0);
@@ -45,19 +45,19 @@ pub fn veth(here: (&str, &Namespace), there: (&str, &Namespace)) -> Result<(), E
     here.1.run(|| create(&action, libc::RTM_NEWLINK, ifinfomsg(0, 0), attributes))?
 }
 
-/// Whether the kernel has IPv6: one started with `ipv6.disable=1` has not.
+/// Whether the kernel has IPv6, which `ipv6.disable=1` turns off.
 pub fn has_ipv6() -> bool {
     Path::new("/proc/thread-self/net/if_inet6").exists()
 }
 
-/// Sets the interface up.
+/// Sets an interface up.
 pub fn set_up(name: &str) -> Result<(), Error> {
     let action = format!("set the interface {name} up");
     let header = ifinfomsg(index(name, &action)?, libc::IFF_UP as u32);
     request(&action, libc::RTM_NEWLINK, 0, header, Attributes::new())
 }
 
-/// Sets the largest packet, in bytes, IP header included.
+/// Sets the MTU, in bytes.
 pub fn set_mtu(name: &str, mtu: u32) -> Result<(), Error> {
     let action = format!("set the MTU of {name} to {mtu}");
     let header = ifinfomsg(index(name, &action)?, 0);
@@ -70,8 +70,7 @@ pub fn set_mtu(name: &str, mtu: u32) -> Result<(), Error> {
     )
 }
 
-/// Gives the interface an address, usable at once: an IPv6 address is not checked for duplicates
-/// first.
+/// Adds an address that is usable at once: without duplicate address detection for IPv6.
 pub fn add_address(name: &str, address: IpAddr, prefix_length: u8) -> Result<(), Error> {
     let action = format!("give {name} the address {address}/{prefix_length}");
     // struct ifaddrmsg: family, prefix length, flags, scope (0: universe), index.
@@ -83,8 +82,7 @@ pub fn add_address(name: &str, address: IpAddr, prefix_length: u8) -> Result<(),
     create(&action, libc::RTM_NEWADDR, header, attributes)
 }
 
-/// Sends what no other route covers to `gateway`, which has to be reachable on an interface that is
-/// up.
+/// Sets the default route to `gateway`, which must be reachable on an interface that is up.
 pub fn add_default_route(gateway: IpAddr) -> Result<(), Error> {
     let action = format!("add a default route by {gateway}");
     // struct rtmsg: family, prefix lengths of destination and cause, TOS, table, protocol, scope,
@@ -96,14 +94,14 @@ pub fn add_default_route(gateway: IpAddr) -> Result<(), Error> {
 }
 
 /// Waits until the interface carries packets. The kernel starts its queue a moment after both ends
-/// are up; a SYN sent before that is lost and repeated only a second later.
+/// are up; a SYN sent before that is lost and retransmitted a second later.
 pub fn wait_until_running(name: &str) -> Result<(), Error> {
-    let action = format!("see the interface {name} running");
+    let action = format!("wait until the interface {name} is running");
     let header = ifinfomsg(index(name, &action)?, 0);
     let mut socket = Socket::open(SockProtocol::NetlinkRoute)?;
     wait(&action, "it has no carrier", || {
-        // Asked about this one interface (not for a dump of all), recent kernels bring its state up
-        // to date first; others do so within a second.
+        // On a request for one interface (not a dump of all) recent kernels update its state first;
+        // others do within a second.
         let (kind, flags) = (libc::RTM_GETLINK, libc::NLM_F_ACK);
         let get = Request { kind, flags, header: header.clone(), attributes: Attributes::new() };
         let replies = socket.exchange(&action, &[get])?;
@@ -114,11 +112,11 @@ pub fn wait_until_running(name: &str) -> Result<(), Error> {
     })
 }
 
-/// Waits until others can find this host by its IPv6 address: until it has joined the multicast
-/// group in which the address is asked for (RFC 4291, section 2.7.1). The kernel joins a moment
-/// after the interface is up; a question before that is lost and repeated only a second later.
+/// Waits until the host's IPv6 address is resolvable: until it has joined the solicited-node
+/// multicast group (RFC 4291, section 2.7.1). The kernel joins a moment after the interface is up;
+/// a solicitation before that is lost and repeated a second later.
 pub fn wait_until_found(name: &str, address: Ipv6Addr) -> Result<(), Error> {
-    let action = format!("see {name} join the solicited-node group of {address}");
+    let action = format!("wait until {name} has joined the solicited-node group of {address}");
     let [.., a, b, c] = address.octets();
     let group = format!("ff0200000000000000000001ff{a:02x}{b:02x}{c:02x}");
     wait(&action, "the interface is down", || {
@@ -162,8 +160,7 @@ fn request(
     Socket::open(SockProtocol::NetlinkRoute)?.send(action, &[request])
 }
 
-/// `struct ifinfomsg`: family, padding, type u16, index u32, flags u32, and which flags are meant,
-/// u32.
+/// `struct ifinfomsg`: family, padding, type u16, index u32, flags u32, mask of changed flags u32.
 fn ifinfomsg(index: u32, flags: u32) -> Vec<u8> {
     let mut header = vec![0; 4];
     for word in [index, flags, flags] {
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_what_cannot_come_ends_with_the_reason() {
+    fn waiting_in_vain_ends_with_the_reason() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
         veth(("one", &namespace), ("two", &namespace)).expect("make a pair");
         let outcomes = namespace
@@ -237,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_was_tried_and_leaves_nothing_behind() {
+    fn an_error_names_the_action_and_leaves_nothing_behind() {
         let make = || Namespace::new().expect("make a namespace (as root)");
         let (here, there) = (make(), make());
         let text = |outcome: Result<(), Error>| outcome.expect_err("a refusal").to_string();

@@ -1,5 +1,4 @@
-//! The mount table as the calling thread sees it: `/proc/thread-self/mountinfo`,
-//! proc_pid_mountinfo(5).
+//! The mount table of the calling thread: `/proc/thread-self/mountinfo`, proc_pid_mountinfo(5).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -7,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 
-/// One mount: the columns that finding a file system takes.
+/// One mount, with the columns needed to find a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     pub id: u32,
-    /// The mount that it is mounted on.
+    /// The parent mount.
     pub parent: u32,
-    /// The directory of the file system that is mounted; `/` for all of it.
+    /// The mounted directory of the file system; `/` for all of it.
     pub root: PathBuf,
     pub mount_point: PathBuf,
     pub fs_type: String,
 }
 
-/// Reads the table, in the order in which mounts were made.
+/// Reads the table, in order of mounting.
 pub(super) fn read() -> Result<Vec<Mount>, Error> {
     let path = Path::new("/proc/thread-self/mountinfo");
     let table =
@@ -27,11 +26,9 @@ pub(super) fn read() -> Result<Vec<Mount>, Error> {
     Ok(parse(&table))
 }
 
-/// The mounts of a type whose mount points lead to them: no other mount lies over them or over a
-/// directory above.
+/// The mounts of a type that are reachable: no other mount covers them or a parent directory.
 ///
-/// The order says nothing about that: a mount that was moved, as `/` is at boot, is listed where it
-/// was made.
+/// The order does not tell: a moved mount, like `/` at boot, stays at its place in the list.
 pub(super) fn visible<'a>(mounts: &'a [Mount], fs_type: &str) -> Vec<&'a Mount> {
     mounts.iter().filter(|mount| mount.fs_type == fs_type && !is_covered(mounts, mount)).collect()
 }
@@ -44,7 +41,7 @@ fn is_covered(mounts: &[Mount], mount: &Mount) -> bool {
         return true;
     }
     let mut below = mount;
-    // As many steps as there are mounts, should the table be read while it changes.
+    // Bounded by the number of mounts, in case the table changes while it is read.
     for _ in mounts {
         if on(below.parent)
             .any(|other| other.id != below.id && below.mount_point.starts_with(&other.mount_point))
@@ -59,14 +56,13 @@ fn is_covered(mounts: &[Mount], mount: &Mount) -> bool {
     false
 }
 
-/// Lines that do not have the documented form are passed over: one odd mount must not hide the
-/// others.
+/// Malformed lines are skipped: one must not hide the others.
 pub(super) fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|&byte| byte == b'\n').filter_map(parse_line).collect()
 }
 
-/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: any number of optional
-/// fields before the dash.
+/// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext4 /dev/root rw`: with any number of
+/// optional fields before the dash.
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&byte| byte == b' ');
     let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
@@ -83,7 +79,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
+/// The kernel escapes space, tab, newline and backslash as three octal digits after a backslash.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -137,11 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_under_another_mount_is_not_seen_whenever_that_was_made() {
+    fn a_covered_mount_is_ignored_whatever_the_order_of_mounting() {
         let hybrid = "20 1 0:1 / / rw - ext4 disk rw\n\
                       24 20 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n\
                       25 24 0:23 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        // Made before the root that it is on, as in an initial RAM disk.
+        // Mounted before its parent, as by an initial RAM disk.
         let early =
             "30 40 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n40 1 0:1 / / rw - ext4 disk rw\n";
         let cases = [
@@ -169,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_line_is_passed_over_and_hides_no_other() {
+    fn a_malformed_line_is_skipped_and_hides_no_other() {
         for odd in ["", " ", "1 2 3", "1 2 0:3 / /m rw", "1 2 0:3 / /m rw -", "- - - - -"] {
             let table = format!("{odd}\n1 2 0:3 / /m rw - bpf none rw\n");
             let types: Vec<_> =

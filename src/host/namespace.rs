@@ -10,8 +10,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{Error, link};
 
-/// A network namespace. One that has no name lives as long as this value, its sockets or its
-/// threads do.
+/// An unnamed network namespace: it exists as long as this value, its sockets or its threads.
 #[derive(Debug)]
 pub struct Namespace {
     file: File,
@@ -25,10 +24,9 @@ impl From<File> for Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace with its loopback interface up. It takes CAP_SYS_ADMIN.
+    /// Creates a namespace with its loopback interface up. Needs CAP_SYS_ADMIN.
     pub fn new() -> Result<Self, Error> {
-        // A thread of its own: the caller's never leaves its namespace, not even when something
-        // fails half-way.
+        // In a new thread: the caller's never leaves its namespace, not even on an error.
         on_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)
                 .map_err(|errno| failed("create a network namespace", errno.into()))?;
@@ -40,13 +38,13 @@ impl Namespace {
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, Error> {
         let file = File::open("/proc/thread-self/ns/net").map_err(|cause| {
-            failed("open /proc/thread-self/ns/net (proc has to be mounted)", cause)
+            failed("open /proc/thread-self/ns/net (proc must be mounted)", cause)
         })?;
         Ok(file.into())
     }
 
     /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts
-    /// are inside, too. A panic in it goes on in the caller.
+    /// are inside too. A panic propagates to the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_a_thread(|| {
             self.enter()?;
@@ -102,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn work_runs_inside_and_the_caller_stays_where_it_was() {
+    fn work_runs_inside_and_the_caller_stays_outside() {
         let before = identity();
         let namespace = Namespace::new().expect("make a namespace (as root)");
         let (inside, of_a_thread) = namespace
@@ -134,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_inside_goes_on_in_the_caller() {
+    fn a_panic_inside_propagates_to_the_caller() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
         let run = std::panic::AssertUnwindSafe(|| namespace.run(|| panic!("inside")));
         let panic = std::panic::catch_unwind(run).expect_err("a panic");

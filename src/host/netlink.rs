@@ -1,7 +1,5 @@
-//! Netlink: requests of nested attributes, and the socket that carries them (netlink(7),
-//! include/uapi/linux/netlink.h).
-//!
-//! Two families are spoken, rtnetlink and nf_tables; the encoding is one.
+//! Netlink: requests with nested attributes, and the socket (netlink(7),
+//! include/uapi/linux/netlink.h). Used for rtnetlink and nf_tables.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +12,7 @@ use nix::sys::time::TimeVal;
 
 use super::Error;
 
-/// Attributes one after the other: `{ length u16, kind u16, value, padding to 4 }`.
+/// A sequence of attributes: `{ length u16, kind u16, value, padding to 4 }`.
 #[derive(Default)]
 pub(crate) struct Attributes(Vec<u8>);
 
@@ -23,8 +21,8 @@ impl Attributes {
         Self::default()
     }
 
-    /// Values are names, addresses and numbers of known small size, and nests of a few of those:
-    /// far from the 64 KiB that an attribute can hold.
+    /// Values are names, addresses, small numbers and nests of these: far below the 64 KiB limit of
+    /// an attribute.
     pub fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (4 + value.len()) as u16;
         self.0.extend(length.to_ne_bytes());
@@ -34,7 +32,7 @@ impl Attributes {
         self
     }
 
-    /// A string is terminated by a zero byte.
+    /// Adds a null-terminated string.
     pub fn string(self, kind: u16, value: &str) -> Self {
         self.with(kind, &[value.as_bytes(), &[0]].concat())
     }
@@ -48,10 +46,10 @@ impl Attributes {
     }
 }
 
-/// One message: the family's own header, then attributes.
+/// One message: the header of the family, then attributes.
 pub(crate) struct Request {
     pub kind: u16,
-    /// `NLM_F_*` beside `NLM_F_REQUEST`; one with `NLM_F_ACK` is answered.
+    /// `NLM_F_*` besides `NLM_F_REQUEST`; with `NLM_F_ACK` the kernel answers.
     pub flags: i32,
     pub header: Vec<u8>,
     pub attributes: Attributes,
@@ -60,8 +58,7 @@ pub(crate) struct Request {
 /// `struct nlmsghdr`: `{ length u32, kind u16, flags u16, sequence u32, port u32 }`.
 const HEADER: usize = 16;
 
-/// A socket in the network namespace of the thread that opened it; it speaks for that namespace
-/// from any thread.
+/// A socket in the network namespace of the thread that opened it, usable from any thread.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -78,8 +75,8 @@ impl Socket {
                 protocol,
             )?;
             socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-            // The kernel answers within the call that sends; an answer that does not come must not
-            // hang its user.
+            // The kernel answers within the sending call; a missing answer must not hang the
+            // caller.
             socket::setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(5, 0))?;
             Ok(fd)
         };
@@ -87,13 +84,13 @@ impl Socket {
         Ok(Self { fd, sequence: 0 })
     }
 
-    /// Sends the requests in one datagram and waits for the answer to each that has `NLM_F_ACK`.
+    /// Sends the requests in one datagram and waits for an answer to each with `NLM_F_ACK`.
     pub fn send(&mut self, action: &str, requests: &[Request]) -> Result<(), Error> {
         self.exchange(action, requests).map(drop)
     }
 
-    /// Like `send`, and returns what came before the answers: the family's header and attributes of
-    /// each message.
+    /// Like `send`, and returns the messages that precede the answers: header of the family and
+    /// attributes.
     pub fn exchange(&mut self, action: &str, requests: &[Request]) -> Result<Vec<Vec<u8>>, Error> {
         let first = self.sequence.wrapping_add(1);
         let mut datagram = Vec::new();
@@ -116,8 +113,7 @@ impl Socket {
             .map_err(|error| failed(action, error))
     }
 
-    /// Messages with other sequence numbers belong to an earlier call that ended at its first
-    /// error.
+    /// Messages with other sequence numbers belong to an earlier call that failed.
     fn await_answers(
         &self,
         first: u32,
@@ -150,7 +146,7 @@ struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Of an `NLMSG_ERROR` message; 0 says that the request was carried out.
+    /// Of an `NLMSG_ERROR` message; 0 is success.
     fn errno(&self) -> Option<i32> {
         let value =
             self.body.first_chunk().filter(|_| i32::from(self.kind) == libc::NLMSG_ERROR)?;
@@ -158,7 +154,7 @@ impl Message<'_> {
     }
 }
 
-/// The messages in a datagram, up to the first that does not fit it.
+/// The messages of a datagram, up to the first truncated one.
 fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -184,7 +180,7 @@ pub(crate) fn attribute(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     }
 }
 
-/// No answer within the time-out reads as EAGAIN, which would tell the user nothing.
+/// A time-out reads as EAGAIN, which would not help the user.
 fn failed(action: &str, error: io::Error) -> Error {
     let cause = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EAGAIN) => {
@@ -217,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_is_found_among_others_and_not_in_what_is_malformed() {
+    fn an_attribute_is_found_among_others_and_not_in_malformed_data() {
         let bytes = Attributes::new().with(2, &[7]).nest(3, Attributes::new()).string(1, "lo").0;
         assert_eq!(attribute(&bytes, 2), Some([7].as_slice()));
         assert_eq!(attribute(&bytes, 3), Some([].as_slice()));
@@ -244,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_in_order_up_to_what_does_not_fit() {
+    fn messages_are_read_in_order_up_to_a_truncated_one() {
         const ERROR: u16 = libc::NLMSG_ERROR as u16;
         let datagram =
             [message(20, ERROR, 1, 0), message(20, 16, 2, 9), message(20, ERROR, 3, libc::EPERM)]

@@ -1,5 +1,4 @@
-//! Kernel settings that each network namespace has for itself
-//! (Documentation/networking/ip-sysctl.rst).
+//! Sysctls of a network namespace (Documentation/networking/ip-sysctl.rst).
 
 use std::fs;
 use std::io;
@@ -8,15 +7,15 @@ use std::path::{Component, Path, PathBuf};
 use super::{Error, Namespace};
 
 impl Namespace {
-    /// The value of a setting of this namespace, without the newline; `name` is its path below
+    /// The value of a sysctl of this namespace, without the newline; `name` is its path below
     /// `/proc/sys`, such as `net/ipv4/tcp_syncookies`.
     pub fn sysctl(&self, name: &str) -> Result<String, Error> {
         let value = self.with_setting("read", name, |path| fs::read_to_string(path))?;
         Ok(value.trim_end().to_owned())
     }
 
-    /// Changes a setting of this namespace. Where connection tracking is a module, its settings
-    /// exist once that is loaded, which making a [`Nat`](super::Nat) rule does.
+    /// Sets a sysctl of this namespace. Where connection tracking is a module, its sysctls exist
+    /// once it is loaded, which a [`Nat`](super::Nat) rule does.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
         self.with_setting(&format!("write \"{value}\" to"), name, |path| fs::write(path, value))
     }
@@ -34,7 +33,7 @@ impl Namespace {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "only settings below net belong to a network namespace",
+                "only sysctls below net belong to a network namespace",
             ))
         };
         outcome.map_err(|cause| Error::Sysctl { action: action.into(), path, cause })
@@ -50,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_belongs_to_its_namespace() {
+    fn a_sysctl_belongs_to_its_namespace() {
         let name = "net/ipv4/ip_local_port_range";
         let make = || Namespace::new().expect("make a namespace (as root)");
         let (changed, other, outside) =
@@ -63,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file_and_nothing_outside_net_is_touched() {
+    fn an_error_names_the_file_and_sysctls_outside_net_are_rejected() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
         for (name, path) in [
             ("net/ipv4/no_such_setting", "/proc/sys/net/ipv4/no_such_setting"),
