@@ -1,5 +1,5 @@
-//! The main job on one screen: the same traffic without and with shunt, in turns, and what it did
-//! to latency and throughput.
+//! The main effect on one screen: the same traffic alternately without and with shunt, and the
+//! difference in latency and throughput.
 //!
 //! ```text
 //! client's host (network namespace)                          server's host
@@ -7,10 +7,10 @@
 //!    client ── REDIRECT ──> proxy ─────────── veth ─────────── server
 //! ```
 //!
-//! The bulk transfer goes straight from the client to the server.
+//! The bulk transfer goes directly from the client to the server.
 //!
-//! Everything exists twice, once outside and once inside the cgroup that shunt accelerates: same
-//! code, same hosts, same wire. Only one of the two is in use at a time.
+//! Everything exists twice, once outside and once inside the accelerated cgroup: same code, same
+//! hosts, same link. Only one of the two is in use at a time.
 
 mod picture;
 pub mod report;
@@ -27,21 +27,21 @@ use crate::bench::agent::Counters;
 use crate::bench::wire::Wire;
 use scene::Scene;
 
-/// Bytes of a request and of its answer.
+/// Size of a request and of its response.
 pub const MESSAGE: usize = 1024;
 
-/// Connections that send requests at the same time: as many as leave the processors waiting for
-/// them rather than the other way round, since queueing for a processor is not what this is about.
+/// Connections that send requests concurrently: few enough that the processors wait for them and
+/// not the reverse, since processor queues are not what this measures.
 fn concurrent() -> usize {
     std::thread::available_parallelism().map_or(2, |processors| (processors.get() / 2).clamp(2, 8))
 }
 
-/// Which of the two: the sockets outside or those inside the accelerated cgroup.
+/// The sockets outside or inside the accelerated cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Plain TCP.
     Without,
-    /// The same through shunt.
+    /// TCP through shunt.
     With,
 }
 
@@ -54,7 +54,7 @@ impl Side {
     }
 }
 
-/// How long the demo takes: rounds, in each of which both sides send requests and then a bulk
+/// Duration of the demo: rounds, in each of which both sides send requests and then a bulk
 /// transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -64,10 +64,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// About `seconds` in all; at least one round is run.
+    /// About `seconds` in all, with at least one round.
     pub fn lasting(seconds: u16) -> Self {
         let rounds = u32::from(seconds / 2).clamp(1, 30);
-        // The rest goes into setting up, connecting and taking down.
+        // The rest is for setup, connecting and cleanup.
         let side = Duration::from_millis(u64::from(seconds) * 900) / rounds / 2;
         Self { rounds, requests: side * 2 / 3, bulk: side / 3 }
     }
@@ -80,11 +80,11 @@ pub struct Step {
     pub done: u32,
     /// Steps in all.
     pub of: u32,
-    /// What comes now.
+    /// The next step.
     pub doing: &'static str,
 }
 
-/// What one side achieved.
+/// Results of one side.
 #[derive(Debug, Default)]
 pub struct Measured {
     latency: Latency,
@@ -92,7 +92,7 @@ pub struct Measured {
     rates: Vec<f64>,
     /// Bytes per second of the bulk transfer, by round.
     throughputs: Vec<f64>,
-    /// What the requests put on the interfaces of the client's host.
+    /// Traffic of the requests on the interfaces of the client's host.
     wire: Wire,
 }
 
@@ -102,25 +102,25 @@ impl Measured {
     }
 }
 
-/// What the demo has to show.
+/// Results of the demo.
 #[derive(Debug)]
 pub struct Outcome {
     without: Measured,
     with: Measured,
-    /// Connections that sent requests at the same time.
+    /// Connections that sent requests concurrently.
     concurrent: usize,
-    /// Connections that were made with shunt, over all rounds.
+    /// Connections opened with shunt, over all rounds.
     connections: u64,
     counters: Counters,
 }
 
-/// Runs the demo; everything it makes is gone when it returns.
+/// Runs the demo and removes everything it creates.
 pub fn run(plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result<Outcome> {
     let of = plan.rounds * 4;
     progress(Step {
         done: 0,
         of,
-        doing: "making two hosts, a sidecar and a cgroup; starting shunt",
+        doing: "creating two hosts, a sidecar and a cgroup; starting shunt",
     });
     let scene = Scene::new()?;
     let measured = measure(&scene, plan, interrupt, progress);
@@ -130,7 +130,7 @@ pub fn run(plan: Plan, interrupt: &Interrupt, progress: &dyn Fn(Step)) -> Result
     closed?;
     ensure!(
         outcome.counters.get("direct_messages") > 0,
-        "shunt is attached but redirected nothing, so there is nothing to show; its counters: {:?}",
+        "shunt is attached but redirected nothing; its counters: {:?}",
         outcome.counters
     );
     Ok(outcome)
@@ -152,7 +152,7 @@ fn measure(
         interrupt.check()
     };
     for round in 0..plan.rounds {
-        // What drifts on the machine must not always favour the same side.
+        // Alternate the order, so that drift does not favour one side.
         let mut sides = [(Side::Without, &mut without), (Side::With, &mut with)];
         if round % 2 == 1 {
             sides.reverse();
@@ -167,8 +167,8 @@ fn measure(
         }
     }
     interrupt.check()?;
-    // A request takes two connections: to the proxy, and from there to the server. The bulk
-    // transfer takes one.
+    // A request takes two connections, to the proxy and from there to the server, and the bulk
+    // transfer one.
     let connections = u64::from(plan.rounds) * (concurrent as u64 * 2 + 1);
     Ok(Outcome { without, with, concurrent, connections, counters: scene.counters()? })
 }

@@ -1,5 +1,4 @@
-//! Two distributions of latency, one under the other on the same logarithmic scale, drawn in
-//! characters.
+//! Two latency histograms, one below the other on the same logarithmic scale, in characters.
 
 use std::fmt::Write;
 
@@ -7,23 +6,23 @@ use anstyle::{AnsiColor, Style};
 
 use crate::bench::Latency;
 
-/// Columns of a distribution; with the labels it fits in 80.
+/// Columns of a histogram; fits in 80 with the labels.
 const COLUMNS: usize = 66;
-/// Lines of a distribution.
+/// Lines of a histogram.
 const LINES: usize = 4;
-/// The width of what stands to the left.
+/// Width of the labels on the left.
 const LABEL: usize = 10;
-/// From empty to full, in eighths of a character.
+/// Empty to full, in eighths of a character.
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// The scale, from `low` to `high` ns in equal steps of the logarithm.
+/// A logarithmic scale from `low` to `high` ns.
 struct Scale {
     low: f64,
     high: f64,
 }
 
 impl Scale {
-    /// From where the fastest begin to where the slowest end, but for one in 200 at each end.
+    /// From the fastest to the slowest request, except one in 200 at each end.
     fn of(latencies: &[&Latency]) -> Self {
         let all = |percent| latencies.iter().map(move |latency| latency.percentile(percent));
         let low = all(0.5).fold(f64::INFINITY, f64::min).clamp(1.0, 1e12);
@@ -31,12 +30,12 @@ impl Scale {
         Self { low, high }
     }
 
-    /// How many columns from the left a time in ns is.
+    /// The column of a time in ns.
     fn place(&self, time: f64) -> f64 {
         (time / self.low).ln() / (self.high / self.low).ln() * COLUMNS as f64
     }
 
-    /// The share of the requests in each column.
+    /// The share of requests in each column.
     fn shares(&self, latency: &Latency) -> [f64; COLUMNS] {
         let mut shares = [0.0; COLUMNS];
         for (time, count) in latency.times() {
@@ -49,7 +48,7 @@ impl Scale {
     }
 }
 
-/// Draws both, each under its label, with the axis below.
+/// Draws both histograms with labels, and the axis below.
 pub fn draw(without: &Latency, with: &Latency) -> String {
     let scale = Scale::of(&[without, with]);
     let (first, second) = (scale.shares(without), scale.shares(with));
@@ -73,8 +72,8 @@ fn distribution(picture: &mut String, label: &str, style: Style, shares: &[f64],
     }
 }
 
-/// What a column shows in a line; lines count from 0 at the bottom. A share that is not zero is
-/// always seen.
+/// The character of a column in a line, counted from 0 at the bottom. A nonzero share is always
+/// visible.
 fn block(share: f64, highest: f64, line: usize) -> char {
     if share <= 0.0 || highest <= 0.0 {
         return BLOCKS[0];
@@ -83,8 +82,7 @@ fn block(share: f64, highest: f64, line: usize) -> char {
     BLOCKS[eighths.saturating_sub(line * 8).min(8)]
 }
 
-/// A line with a tick at each first digit of a time, and the times below as far as they have room,
-/// round ones first.
+/// A line with a tick at each leading digit, and the times below where they fit, round ones first.
 fn axis(picture: &mut String, scale: &Scale) {
     let mut line = ['─'; COLUMNS];
     let mut times = [' '; COLUMNS];
@@ -102,7 +100,7 @@ fn axis(picture: &mut String, scale: &Scale) {
     let _ = writeln!(picture, "{blank:<LABEL$} {}", times.iter().collect::<String>().trim_end());
 }
 
-/// Writes `text` at a column if it and two columns before and behind it are free.
+/// Writes `text` at a column if it and two columns on each side are free.
 fn place(times: &mut [char], column: usize, text: &str) {
     let end = column + text.chars().count();
     let around = column.saturating_sub(2)..(end + 2).min(times.len());
@@ -113,7 +111,7 @@ fn place(times: &mut [char], column: usize, text: &str) {
     }
 }
 
-/// Times with these digits before the zeros, from 1 ns to 900 s, in ns and in words.
+/// Times with these leading digits from 1 ns to 900 s, in ns and as text.
 fn times_of(digits: &[u32]) -> impl Iterator<Item = (f64, String)> {
     let units = ["ns", "µs", "ms", "s"].into_iter().zip([1.0, 1e3, 1e6, 1e9]);
     units.flat_map(move |(unit, factor)| {
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distributions_stand_over_their_times() {
+    fn the_histograms_are_aligned_with_their_axis() {
         let picture =
             anstream::adapter::strip_str(&draw(&around(200, 60), &around(60, 20))).to_string();
         let expected = include_str!("picture.txt");
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rare_time_is_still_seen_and_the_highest_share_fills_its_column() {
+    fn a_rare_time_is_visible_and_the_highest_share_fills_its_column() {
         assert_eq!(block(0.0001, 0.5, 0), '▁');
         assert_eq!(block(0.0, 0.5, 0), ' ');
         for line in 0..LINES {

@@ -1,4 +1,4 @@
-//! What the demo has found, for people (80 columns) and for machines (JSON).
+//! The results of the demo, as text (80 columns) and as JSON.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use crate::datapath::{Counter, Kind};
 const HEADING: Style = Style::new().bold();
 const BETTER: Style = AnsiColor::Green.on_default().bold();
 
-/// Why messages went by TCP, each with what that means.
+/// Why messages went by TCP, each with its explanation.
 fn causes() -> impl Iterator<Item = (&'static str, &'static str)> {
     const BEGINNING: &str = "Messages by TCP";
     let causes = Counter::ALL.iter().filter(|counter| counter.kind() == Kind::Cause);
@@ -24,7 +24,7 @@ fn causes() -> impl Iterator<Item = (&'static str, &'static str)> {
     })
 }
 
-/// The whole report; with colours, which whoever prints it takes out where they are not wanted.
+/// The whole report, with colours.
 pub fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
     let Outcome { without, with, .. } = outcome;
@@ -98,7 +98,7 @@ fn row(
     [without, with]: [f64; 2],
     shown: impl Fn(f64) -> String,
 ) {
-    // What lies closer together can be noise.
+    // Smaller differences may be noise.
     let is_better = match better {
         Better::Lower => with < without * 0.95,
         Better::Higher => with > without * 1.05,
@@ -145,7 +145,8 @@ fn closing(outcome: &Outcome) -> String {
     let [without, with] =
         [&outcome.without, &outcome.with].map(|side| side.latency.percentile(50.0));
     format!(
-        "A request through the sidecar took {BETTER}{}{BETTER:#} of its time without shunt, and {} %\n\
+        "A request through the sidecar took {BETTER}{}{BETTER:#} of its time without shunt, \
+         and {} %\n\
          of the messages bypassed the TCP/IP stack. The applications did not change.\n\
          `shunt run` does this for every connection with both ends on this node whose\n\
          sockets do not block, as those of proxies and of most servers.",
@@ -154,7 +155,7 @@ fn closing(outcome: &Outcome) -> String {
     )
 }
 
-/// The share of the messages that bypassed TCP. It is cut, not rounded: 100 means all of them.
+/// The share of messages that bypassed TCP, rounded down: 100 means all.
 fn percent(outcome: &Outcome) -> String {
     let (direct, by_tcp) = outcome.messages();
     let thousandths = u128::from(direct) * 100_000 / u128::from((direct + by_tcp).max(1));
@@ -164,7 +165,7 @@ fn percent(outcome: &Outcome) -> String {
         .to_owned()
 }
 
-/// With commas between the thousands.
+/// Formats with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -177,7 +178,7 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-/// The same for machines: times in ns, throughput in bytes per second.
+/// The results as JSON: times in ns, throughput in bytes per second.
 pub fn json(outcome: &Outcome) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Report<'a> {
@@ -231,7 +232,7 @@ impl Measured {
 }
 
 impl Outcome {
-    /// Messages that bypassed TCP, and those that did not though their socket was enrolled.
+    /// Messages of enrolled sockets that bypassed TCP, and those that did not.
     fn messages(&self) -> (u64, u64) {
         (
             self.counters.get("direct_messages"),
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_better_stands_out() {
+    fn only_improvements_are_highlighted() {
         let mut text = String::new();
         row(&mut text, "worse", Better::Lower, [1.0, 2.0], three_digits);
         row(&mut text, "worse", Better::Higher, [2.0, 1.0], three_digits);
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_all_only_if_it_is() {
+    fn a_share_is_100_percent_only_if_exact() {
         let with = |direct: u64, refresh: u64| {
             let json = format!(r#"{{"direct_messages": {direct}, "refresh": {refresh}}}"#);
             percent(&Outcome {

@@ -14,11 +14,11 @@ use crate::bench::traffic;
 use crate::bench::wire::Wire;
 use crate::host::Namespace;
 
-/// Requests on each connection before anything counts: what runs here contains the system call
-/// splice, so a connection becomes direct after 256 reads that were none.
+/// Requests on each connection before the measurement: this program contains the splice system
+/// call, so a connection becomes direct only after 256 reads by recvmsg.
 const WARM_UP: usize = 600;
 
-/// The servers' ports, and the proxy's: the client's connections for requests are REDIRECTed to it.
+/// Ports of the servers and the proxy, to which the client's request connections are REDIRECTed.
 struct Ports {
     requests: u16,
     bulk: u16,
@@ -34,7 +34,7 @@ impl Side {
     }
 }
 
-/// The two hosts with everything that runs on them. The order is that in which it is taken down.
+/// The two hosts and everything on them, in the order of removal.
 #[derive(Debug)]
 pub struct Scene {
     proxies: Vec<Proxy>,
@@ -66,7 +66,7 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Takes everything down; the agent tells whether it could detach as it should.
+    /// Stops everything; fails if the agent could not detach.
     pub fn close(self) -> Result<()> {
         let Self { proxies, servers, agent, bed } = self;
         drop(proxies);
@@ -76,12 +76,12 @@ impl Scene {
         stopped
     }
 
-    /// Everything the agent has counted.
+    /// The agent's counters.
     pub fn counters(&self) -> Result<Counters> {
         self.agent.counters()
     }
 
-    /// Sends requests over `connections` connections at the same time for `length`.
+    /// Sends requests over `connections` connections concurrently for `length`.
     pub fn requests(
         &self,
         side: Side,
@@ -124,7 +124,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Sends as much as goes through one connection for `length`, straight to the server.
+    /// Transfers as much as possible over one connection to the server for `length`.
     pub fn bulk(&self, side: Side, length: Duration, measured: &mut Measured) -> Result<()> {
         for client in self.connect(side, side.ports().bulk, 1)? {
             let (bytes, time) = traffic::send_bulk(&client, traffic::BULK, length, |_| {})
@@ -146,12 +146,12 @@ impl Scene {
         clients.context("cannot connect to the server")
     }
 
-    /// What has crossed the interfaces of the client's host: both hops of every connection.
+    /// Traffic on the interfaces of the client's host: both hops of every connection.
     fn wire(&self) -> Result<Wire> {
         self.bed.client().run(Wire::here)?
     }
 
-    /// Runs `work` on a host, inside the cgroup for the one side and outside for the other.
+    /// Runs `work` on a host, inside the cgroup for one side and outside for the other.
     fn on<T: Send>(
         &self,
         host: &Namespace,

@@ -6,10 +6,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bench::traffic;
 
-/// What is done with a connection.
+/// Handler of a connection.
 pub type Service = fn(&Socket) -> io::Result<()>;
 
-/// A server with a thread for each connection. Dropping it waits until its clients have gone.
+/// A server with a thread per connection. Dropping it waits for its clients to close.
 #[derive(Debug)]
 pub struct Server {
     listener: Socket,
@@ -33,7 +33,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Wakes the thread that is in accept, which closing would not.
+        // Wakes the thread in accept, which close would not.
         let _ = self.listener.shutdown(Shutdown::Both);
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -45,7 +45,7 @@ fn accept(listener: &Socket, service: Service) {
     thread::scope(|scope| {
         while let Ok((client, _)) = listener.accept() {
             let serve = move || traffic::prepare(client).and_then(|client| service(&client));
-            // The client sees the end of a connection that failed, and tells what it missed.
+            // The client sees a failed connection end, and reports it.
             let _ = thread::Builder::new().spawn_scoped(scope, serve);
         }
     });
