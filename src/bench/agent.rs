@@ -1,4 +1,4 @@
-//! A running `shunt run`, as an operator starts it: a process of its own.
+//! A running `shunt run`, started as a separate process like an operator does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read};
@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::Pins;
 
-/// This binary, whatever it is called and wherever it lies.
+/// This binary, independent of its name and place.
 const SELF: &str = "/proc/self/exe";
-/// How long an agent may take until it is attached.
+/// Time limit for attaching.
 const START: Duration = Duration::from_secs(30);
-/// How long an agent may take to drain; what it still waits for is then given up.
+/// Time limit for draining, after which the agent is killed.
 const STOP: Duration = Duration::from_secs(10);
-/// Lines of the agent's log that an error shows.
+/// Lines of the agent's log shown in an error.
 const LOG_LINES: usize = 20;
 
 /// An agent on one cgroup. Dropping it stops it.
@@ -34,7 +34,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one under a name that begins with `purpose` and is free, and waits until it is
+    /// Starts an agent under a free name that begins with `purpose`, and waits until it is
     /// attached.
     pub fn start(purpose: &str, cgroup: &Path, options: &[&str]) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -43,34 +43,34 @@ impl Agent {
         match Process::start(run(&name, cgroup, options), START) {
             Ok(process) => Ok(Self { name, process }),
             Err(error) => {
-                // It may have come as far as pinning something.
+                // It may have pinned something already.
                 detach(&name);
                 Err(error.context("the agent did not start"))
             }
         }
     }
 
-    /// What it has counted so far, as `shunt stats --json` tells it.
+    /// Its counters, as in `shunt stats --json`.
     pub fn counters(&self) -> Result<Counters> {
         Ok(self.stats()?.counters)
     }
 
-    /// How many sockets are enrolled.
+    /// Number of enrolled sockets.
     pub fn enrolled(&self) -> Result<u64> {
         Ok(self.stats()?.maps.socks)
     }
 
     fn stats(&self) -> Result<Stats> {
         let output = self.command("stats --json")?;
-        serde_json::from_slice(&output).context("`shunt stats --json` cannot be understood")
+        serde_json::from_slice(&output).context("cannot parse the output of `shunt stats --json`")
     }
 
-    /// What a command says about it.
+    /// The output of a command about this instance.
     pub fn command(&self, words: &str) -> Result<Vec<u8>> {
         let output = Command::new(SELF)
             .args(words.split(' '))
             .args(["--name", &self.name])
-            // As for the agent: Ctrl-C is for this process alone, and there may be no /dev/null.
+            // As for the agent: Ctrl-C is for this process only, and there may be no /dev/null.
             .process_group(0)
             .stdin(Stdio::inherit())
             .output()
@@ -80,7 +80,7 @@ impl Agent {
         Ok(output.stdout)
     }
 
-    /// The agent that takes over from this one.
+    /// Starts an agent that takes over from this one.
     pub fn replaced(&self, cgroup: &Path, options: &[&str]) -> Result<Self> {
         let options = [options, &["--replace"]].concat();
         let process = Process::start(run(&self.name, cgroup, &options), START)
@@ -88,13 +88,13 @@ impl Agent {
         Ok(Self { name: self.name.clone(), process })
     }
 
-    /// Processor time that it has taken so far.
+    /// Processor time used so far.
     pub fn processor_time(&self) -> Result<Duration> {
-        /// In a second (`USER_HZ`, include/asm-generic/param.h).
+        /// Ticks per second (`USER_HZ`, include/asm-generic/param.h).
         const TICKS: u64 = 100;
         let stat = self.shown("stat")?;
-        // After the name, which may have spaces in it: the state, and eleven fields later utime and
-        // stime.
+        // The name, in parentheses, may contain spaces. Then come the state and, eleven fields
+        // later, utime and stime.
         let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').skip(11));
         let ticks: u64 = fields
             .into_iter()
@@ -105,32 +105,31 @@ impl Agent {
         Ok(Duration::from_millis(ticks * 1000 / TICKS))
     }
 
-    /// Memory that it has, in bytes.
+    /// Resident memory, in bytes.
     pub fn memory(&self) -> Result<u64> {
-        bytes_of(&self.shown("status")?, "VmRSS")
-            .context("the kernel does not say how much memory the agent has")
+        bytes_of(&self.shown("status")?, "VmRSS").context("cannot read the agent's memory usage")
     }
 
-    /// What `/proc` shows of it.
+    /// Reads a file of its `/proc` directory.
     fn shown(&self, file: &str) -> Result<String> {
         let path = format!("/proc/{}/{file}", self.process.child.id());
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
 
-    /// Where one of its kernel objects is pinned.
+    /// The path of one of its pins.
     pub fn pin(&self, object: &str) -> Result<PathBuf> {
         Ok(Pins::existing(&self.name.parse()?, None)?.newest()?.path(object))
     }
 
     /// Stops it and waits until it has detached.
     pub fn stop(mut self) -> Result<()> {
-        self.end().context("the agent did not stop as it should")
+        self.end().context("the agent did not stop cleanly")
     }
 
     fn end(&mut self) -> Result<()> {
         let outcome = self.process.stop(STOP);
         if outcome.is_err() {
-            // It could not do that itself.
+            // It could not detach itself.
             detach(&self.name);
         }
         outcome
@@ -139,7 +138,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // An error has been told by `stop`, or there is a more important one on its way.
+        // `stop` has reported the error, or a more important one is propagating.
         let _ = self.end();
     }
 }
@@ -150,8 +149,7 @@ fn run(name: &str, cgroup: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// Takes away what an agent of that name may have left. If that fails, `shunt status` still shows
-/// it.
+/// Removes leftovers of an agent of that name. If that fails, `shunt status` still shows them.
 fn detach(name: &str) {
     let _ = Command::new(SELF)
         .args(["detach", "--name", name])
@@ -160,13 +158,13 @@ fn detach(name: &str) {
         .output();
 }
 
-/// The bytes that a line `NAME: NUMBER kB` of a file in `/proc` tells.
+/// The value in bytes of a line `NAME: NUMBER kB` of a file in `/proc`.
 pub(super) fn bytes_of(text: &str, name: &str) -> Option<u64> {
     let number = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(number.trim().split(' ').next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// What is read of `shunt stats --json`.
+/// The fields used of `shunt stats --json`.
 #[derive(Deserialize)]
 struct Stats {
     counters: Counters,
@@ -178,29 +176,29 @@ struct Maps {
     socks: u64,
 }
 
-/// The agent's counters, by the names of their reasons.
+/// The agent's counters by name.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Counters(BTreeMap<String, u64>);
 
 impl Counters {
-    /// One counter; what does not exist was never counted.
+    /// One counter; 0 if absent.
     pub fn get(&self, reason: &str) -> u64 {
         self.0.get(reason).copied().unwrap_or_default()
     }
 
-    /// How much one counter has grown since `earlier`.
+    /// Growth of a counter since `earlier`.
     pub fn since(&self, earlier: &Self, reason: &str) -> u64 {
         self.get(reason).saturating_sub(earlier.get(reason))
     }
 
-    /// All of them.
+    /// All counters.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &u64)> {
         self.0.iter().map(|(reason, count)| (reason.as_str(), count))
     }
 }
 
-/// A child that says `ready`, logs to stderr, and ends on SIGTERM.
+/// A child process that prints `ready`, logs to stderr, and exits on SIGTERM.
 #[derive(Debug)]
 struct Process {
     child: Child,
@@ -210,8 +208,8 @@ struct Process {
 impl Process {
     fn start(mut command: Command, limit: Duration) -> Result<Self> {
         command.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C at the terminal is for the parent alone, which stops the child when it has closed
-        // its connections.
+        // Ctrl-C at the terminal is for the parent only, which stops the child after closing its
+        // connections.
         command.process_group(0);
         let mut child = command
             .spawn()
@@ -227,8 +225,8 @@ impl Process {
             let mut output = BufReader::new(output);
             let mut line = String::new();
             let outcome = output.read_line(&mut line).map(|_| line);
-            // The reader below may have given up; the rest of the output is of no interest, but
-            // must not block the child.
+            // The receiver may be gone; drain the rest of the output so that the child does not
+            // block.
             let _ = tell.send(outcome);
             let _ = io::copy(&mut output, &mut io::sink());
         })?;
@@ -236,29 +234,32 @@ impl Process {
             Ok(Ok(line)) if line.starts_with("ready") => Ok(process),
             Ok(Ok(line)) if line.is_empty() => {
                 let status = process.child.wait()?;
-                bail!("{status}; its last words: {}", process.last_words())
+                bail!("{status}; its last log lines: ~{}", process.last_words())
             }
-            Ok(Ok(line)) => bail!("it said {:?} instead of ready", line.trim()),
-            Ok(Err(error)) => Err(error).context("its output cannot be read"),
+            Ok(Ok(line)) => bail!("it printed {:?} instead of ready", line.trim()),
+            Ok(Err(error)) => Err(error).context("cannot read its output"),
             Err(_) => {
                 process.kill();
-                bail!("it was not ready after {limit:?}; its last words: {}", process.last_words())
+                bail!(
+                    "it was not ready after {limit:?}; its last log lines: ~{}",
+                    process.last_words()
+                )
             }
         }
     }
 
-    /// What it logged at the end of its life.
+    /// Its last log lines.
     fn last_words(&mut self) -> String {
         let lines = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
         if lines.is_empty() { "none".to_owned() } else { Vec::from(lines).join("\n") }
     }
 
-    /// Ends it; a second call finds it ended.
+    /// Stops it; idempotent.
     fn stop(&mut self, limit: Duration) -> Result<()> {
         if self.log.is_none() {
             return Ok(());
         }
-        // It may have ended by itself; waiting for it tells.
+        // It may have exited already, which wait reports.
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
         let deadline = Instant::now() + limit;
         let status = loop {
@@ -268,19 +269,19 @@ impl Process {
                 None => {
                     self.kill();
                     bail!(
-                        "it was still running {limit:?} after SIGTERM; its last words: {}",
+                        "it was still running {limit:?} after SIGTERM; its last log lines: ~{}",
                         self.last_words()
                     )
                 }
             }
         };
         let words = self.last_words();
-        ensure!(status.success(), "{status}; its last words: {words}");
+        ensure!(status.success(), "{status}; its last log lines: ~{words}");
         Ok(())
     }
 
     fn kill(&mut self) {
-        // Both fail only for a child that has been waited for.
+        // Both fail only for a child that has been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -288,7 +289,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // After a failed start. A stopped one is gone already.
+        // After a failed start; `stop` has reaped it otherwise.
         self.kill();
     }
 }
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_told_with_the_last_words() {
+    fn an_error_contains_the_last_log_lines() {
         let cases = [
             ("echo no capability >&2; exit 1", SOON, &["exit status: 1", "no capability"][..]),
             ("echo hello; sleep 10", SOON, &["hello"]),
@@ -352,8 +353,9 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_read_by_name_and_what_is_not_there_is_zero() {
-        let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3}, "maps": {"socks": 24, "lanes": 24}}"#;
+    fn counters_are_read_by_name_and_absent_ones_are_zero() {
+        let json = br#"{"name": "x", "counters": {"paired": 12, "refresh": 3},
+            "maps": {"socks": 24, "lanes": 24}}"#;
         let Stats { counters, maps } =
             serde_json::from_slice(json).expect("as shunt stats prints it");
         assert_eq!(maps.socks, 24);

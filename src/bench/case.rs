@@ -6,58 +6,58 @@ use super::outcome::Outcome;
 use super::pair::Transport::{self, Shunt, Tcp, Unix};
 use super::{Lab, connect, echo, many, offnode, pingpong, program, roundtrip, stream, unread};
 
-/// One thing that is measured on several transports.
+/// One measurement, made on several transports.
 #[derive(Debug)]
 pub struct Case {
-    /// What `--only` selects; several cases can share it, and have the same metrics.
+    /// Name for `--only`; cases that share it have the same metrics.
     pub name: &'static str,
-    /// Which of them: a message size, or what is exchanged.
+    /// Variant: a message size or load.
     pub size: &'static str,
-    /// What its figures are.
+    /// Its metrics.
     pub metrics: &'static [Metric],
-    /// What it runs on.
+    /// Its transports.
     pub transports: &'static [Transport],
-    /// What it should come to.
+    /// Its goals.
     pub goals: &'static [Goal],
     pub(super) measure: fn(&Lab, Transport) -> anyhow::Result<Outcome>,
 }
 
 impl Case {
-    /// Name and size in one word, as `--only` takes it.
+    /// Name and size in one word, as for `--only`.
     pub fn key(&self) -> String {
         format!("{}/{}", self.name, self.size.replace(' ', ""))
     }
 
-    /// Whether `--only` means it: by its name, its key, or the beginning of its key up to a slash.
+    /// Whether `--only` selects it: by its name, its key, or a prefix of its key up to a slash.
     pub fn is_meant_by(&self, wanted: &str) -> bool {
         let key = self.key();
         key.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// What all cases of this name do.
+    /// Description of all cases of this name.
     pub fn about(&self) -> &'static str {
         let about = ABOUT.iter().find(|(name, _)| *name == self.name);
         about.map_or("", |(_, about)| about)
     }
 }
 
-/// What the median of a metric should come to.
+/// A goal for the median of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Goal {
-    /// Which of the case's metrics.
+    /// Index of the metric.
     pub metric: usize,
-    /// shunt's figure as a share of this transport's; its figure itself if there is none.
+    /// Compares shunt's figure with this transport's; the figure itself if `None`.
     pub to: Option<Transport>,
-    /// How large or small.
+    /// The limit.
     pub bound: Bound,
 }
 
-/// A figure that is still good enough.
+/// The limit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {
-    /// More is worse.
+    /// Less is better.
     AtMost(f64),
-    /// Less is worse.
+    /// More is better.
     AtLeast(f64),
 }
 
@@ -70,14 +70,14 @@ impl Bound {
         }
     }
 
-    /// The figure.
+    /// The limit itself.
     pub fn figure(self) -> f64 {
         match self {
             Self::AtMost(bound) | Self::AtLeast(bound) => bound,
         }
     }
 
-    /// How a figure has to be compared with it.
+    /// The comparison sign.
     pub fn sign(self) -> char {
         match self {
             Self::AtMost(_) => '≤',
@@ -105,21 +105,21 @@ const KIB: usize = 1024;
 const ALL: &[Transport] = &[Tcp, Shunt, Unix];
 const NO_UNIX: &[Transport] = &[Tcp, Shunt];
 
-/// No workload is to lose by shunt: throughput, the 99th percentile and processor time.
+/// No workload may lose by shunt: throughput, 99th percentile and processor time.
 const NO_LOSS: &[Goal] = &[at_least(0, Tcp, 0.95), at_most(1, Tcp, 1.1), at_most(2, Tcp, 1.1)];
 const AS_WITHOUT: &[Goal] = &[at_most(0, Tcp, 1.02)];
 
 const ABOUT: &[(&str, &str)] = &[
-    ("roundtrip", "there and back on one thread, which nobody has to wake"),
-    ("pingpong", "there and back between two threads, on a processor each, that wake each other"),
-    ("many", "requests and answers on many connections between two event loops"),
-    ("stream", "writes of a size in one direction; the gaps are those between reads"),
-    ("bulk", "time for each 64 KiB of a transfer, until all of it has been read"),
-    ("echo", "messages up to / bytes on the way / bytes per read, between edge-triggered loops"),
-    ("connect", "a whole connection, with round trips of 1 KiB"),
-    ("offnode", "there and back on a connection whose peer is elsewhere"),
-    ("unread", "held for a reader that does not read"),
-    ("program", "the sk_msg program for a message"),
+    ("roundtrip", "round trip on one thread, without wake-ups"),
+    ("pingpong", "round trip between two threads on a processor each, with wake-ups"),
+    ("many", "requests and responses on many connections between two event loops"),
+    ("stream", "writes of one size in one direction; gaps are between reads"),
+    ("bulk", "time per 64 KiB of a transfer, until all of it has been read"),
+    ("echo", "maximum message / bytes in flight / bytes per read, between edge-triggered loops"),
+    ("connect", "connect to close, with round trips of 1 KiB"),
+    ("offnode", "round trip on a connection whose peer is off the node"),
+    ("unread", "bytes buffered for a reader that does not read"),
+    ("program", "the sk_msg program, per message"),
 ];
 
 type Measure = fn(&Lab, Transport) -> anyhow::Result<Outcome>;
@@ -133,7 +133,7 @@ const fn timed(
     Case { name, size, metrics: TIME, transports, goals, measure }
 }
 
-/// Unix sockets do not join writes, so one of the two variants compares with them.
+/// Unix sockets do not coalesce writes, so only one of the two variants is compared with them.
 const fn stream_of(size: &'static str, transports: &'static [Transport], measure: Measure) -> Case {
     Case { name: "stream", size, metrics: STREAM, transports, goals: NO_LOSS, measure }
 }
@@ -146,7 +146,7 @@ const fn load(message: usize, on_the_way: usize, read: usize) -> Load {
     Load { message, on_the_way, read: read * KIB }
 }
 
-/// Everything that can be measured.
+/// All cases.
 pub const CASES: &[Case] = &[
     timed(("roundtrip", "64 B"), ALL, &[], |lab, via| roundtrip::measure(lab, via, 64)),
     timed(
@@ -211,7 +211,7 @@ pub const CASES: &[Case] = &[
     stream_of("1 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, KIB, true)),
     stream_of("8 KiB", NO_UNIX, |lab, via| stream::measure(lab, via, 8 * KIB, false)),
     stream_of("8 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, 8 * KIB, true)),
-    // As TLS writes.
+    // Like TLS.
     stream_of("16 KiB", NO_UNIX, |lab, via| stream::measure(lab, via, 16 * KIB, false)),
     stream_of("16 KiB/nodelay", ALL, |lab, via| stream::measure(lab, via, 16 * KIB, true)),
     stream_of("64 KiB", NO_UNIX, |lab, via| stream::measure(lab, via, 64 * KIB, false)),
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cases_of_a_name_stand_together_have_the_same_metrics_and_say_what_they_do() {
+    fn cases_of_a_name_are_adjacent_and_have_the_same_metrics_and_a_description() {
         let mut names = Vec::new();
         for cases in CASES.chunk_by(|one, next| one.name == next.name) {
             assert!(!names.contains(&cases[0].name), "{}", cases[0].name);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn every_goal_is_about_a_metric_and_transports_that_the_case_has() {
+    fn every_goal_refers_to_metrics_and_transports_of_its_case() {
         for case in CASES {
             for goal in case.goals {
                 assert!(goal.metric < case.metrics.len(), "{case:?}");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_is_meant_by_its_name_its_key_and_the_parts_before_a_slash() {
+    fn a_case_is_selected_by_its_name_its_key_and_prefixes_up_to_a_slash() {
         let meant = |wanted: &str| {
             CASES.iter().filter(|case| case.is_meant_by(wanted)).map(Case::key).collect::<Vec<_>>()
         };

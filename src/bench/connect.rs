@@ -1,4 +1,4 @@
-//! Short connections: what it costs that shunt sees them, and how soon their messages pay it back.
+//! Short connections: the overhead of observing them, and how soon their messages compensate it.
 
 use anyhow::Result;
 
@@ -7,15 +7,13 @@ use super::pair::Listener;
 use super::traffic::pass;
 use super::{Lab, Transport};
 
-/// Bytes of a request and of an answer.
+/// Size of a request and of a response.
 const MESSAGE: usize = 1024;
 
-/// Connects, accepts, exchanges `exchanges` requests and answers, and closes; the client closes
-/// first.
+/// Connects, accepts, exchanges `exchanges` requests and responses, and closes, the client first.
 pub(super) fn measure(lab: &Lab, transport: Transport, exchanges: usize) -> Result<Outcome> {
     lab.making(transport, || {
-        // A port of its own for every run: the closed connections of the one before are not in the
-        // way.
+        // A new port for every run, so that connections in TIME_WAIT do not interfere.
         let listener = Listener::new()?;
         let mut buffer = vec![0x5a; MESSAGE];
         lab.time(2 * exchanges * MESSAGE, || {

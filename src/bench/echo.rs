@@ -1,6 +1,6 @@
-//! Messages of random size that come back, many of them on the way at once, between edge-triggered
-//! event loops that take a short read for a drained socket, as tokio's and others do. A lost
-//! wake-up leaves such a loop waiting.
+//! Messages of random size are echoed, many of them in flight at once, between edge-triggered event
+//! loops that treat a short read as a drained socket, like tokio's. A lost wake-up makes such a
+//! loop hang.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,18 +16,18 @@ use super::outcome::Outcome;
 use super::pattern::{Pattern, Random};
 use super::{Lab, Latency, Transport, ends};
 
-/// What is exchanged, in bytes.
+/// Load parameters, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
-    /// The longest message; the shortest has one.
+    /// Maximum message size; the minimum is 1.
     pub message: usize,
-    /// The most that is sent and has not come back.
+    /// Maximum number of bytes in flight.
     pub on_the_way: usize,
-    /// What either end reads at once.
+    /// Size of a read at either end.
     pub read: usize,
 }
 
-/// Throughput, the time until a message is back, processor time, and the longest gap at the reader.
+/// Throughput, time until a message is back, processor time, and the longest gap at the reader.
 pub(super) fn measure(lab: &Lab, transport: Transport, load: Load) -> Result<Outcome> {
     lab.on_pair(transport, |pair| {
         let ((exchange, cpu), direct) = lab.watch(|| {
@@ -45,28 +45,28 @@ pub(super) fn measure(lab: &Lab, transport: Transport, load: Load) -> Result<Out
     })
 }
 
-/// What came back.
+/// Result of an exchange.
 struct Exchange {
     bytes: u64,
-    /// Until the last of them was back.
+    /// Until the last message was back.
     time: Duration,
-    /// From the beginning of a message until all of it was back.
+    /// From the first byte sent of a message until all of it was back.
     latency: Latency,
-    /// Between two reads that found something.
+    /// Between two reads that returned data.
     reads: Gaps,
 }
 
-/// The end that sends messages and reads them back.
+/// The end that sends messages and reads the echo.
 struct Client {
     load: Load,
     pattern: Pattern,
     buffer: Vec<u8>,
     random: Random,
-    /// Bytes that may be sent, have been sent, and have come back.
+    /// Bytes started, sent and received back.
     begun: u64,
     sent: u64,
     received: u64,
-    /// Where messages on the way end, and when they began.
+    /// End offset and start time of each message in flight.
     messages: VecDeque<(u64, Instant)>,
     next: u64,
 }
@@ -92,7 +92,7 @@ impl Client {
         self.random.next() % self.load.message as u64 + 1
     }
 
-    /// Keeps as much on the way as is allowed for `length`, and waits until all of it is back.
+    /// Keeps the pipe full for `length`, then waits until everything is back.
     fn run(&mut self, socket: &Socket, length: Duration) -> io::Result<Exchange> {
         let mut socket = Edge::new(socket)?;
         let (mut latency, mut reads) = (Latency::default(), Gaps::default());
@@ -137,7 +137,7 @@ impl Client {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if self.buffer[..length] != *self.pattern.at(place, length) {
-            let what = format!("{length} bytes at {place} are not what was sent there");
+            let what = format!("{length} bytes at offset {place} differ from those sent");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         self.received += length as u64;
@@ -145,7 +145,7 @@ impl Client {
     }
 }
 
-/// Sends back what comes, until the end: reads when all that it has read before is sent.
+/// Echoes until the end of the stream; reads only when everything read before is sent.
 fn echo(socket: &Socket, read: usize) -> io::Result<()> {
     let mut socket = Edge::new(socket)?;
     let mut buffer = vec![0; read];
@@ -189,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_come_back_in_another_order_are_an_error() {
+    fn bytes_echoed_in_another_order_are_an_error() {
         let mut client = Client::new(LOAD);
         client.buffer[..10].copy_from_slice(client.pattern.at(0, 10));
         client.arrived(10).expect("as it was sent");
         client.buffer[..10].copy_from_slice(client.pattern.at(11, 10));
         let error = client.arrived(10).expect_err("one byte is missing");
-        assert!(error.to_string().contains("10 bytes at 10"), "{error}");
+        assert!(error.to_string().contains("10 bytes at offset 10"), "{error}");
     }
 }

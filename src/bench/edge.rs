@@ -5,8 +5,8 @@ use socket2::Socket;
 
 use super::patience::{PATIENCE, Stalled, Watchdog, unless_not_ready};
 
-/// A socket and what its edge-triggered events have said last. A short read counts as drained and a
-/// short write as full, as tokio takes them: only the next event says otherwise.
+/// A socket with its edge-triggered readiness. A short read counts as drained and a short write as
+/// full, like in tokio: only the next event changes that.
 pub(super) struct Edge<'a> {
     socket: &'a Socket,
     epoll: Epoll,
@@ -22,13 +22,13 @@ impl<'a> Edge<'a> {
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        // This makes an event of what the socket is ready for now.
+        // Adding it generates an event for the current readiness.
         epoll.add(socket, EpollEvent::new(events, 0))?;
         let watchdog = Watchdog::default();
         Ok(Self { socket, epoll, readable: false, writable: false, watchdog })
     }
 
-    /// `None` where nothing can be read before the next event.
+    /// `None` if nothing can be read before the next event.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         if !self.readable {
             return Ok(None);
@@ -39,7 +39,7 @@ impl<'a> Edge<'a> {
         Ok(length)
     }
 
-    /// `None` where nothing can be written before the next event.
+    /// `None` if nothing can be written before the next event.
     pub fn write(&mut self, data: &[u8]) -> io::Result<Option<usize>> {
         if !self.writable {
             return Ok(None);
@@ -50,7 +50,7 @@ impl<'a> Edge<'a> {
         Ok(length)
     }
 
-    /// Waits for the next event. Events after which nothing moves are no progress.
+    /// Waits for the next event. An event without subsequent progress does not count as progress.
     pub fn wait(&mut self) -> io::Result<()> {
         self.watchdog.step(false)?;
         let mut events = [EpollEvent::empty(); 1];
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_read_is_taken_for_drained_until_the_next_event() {
+    fn a_short_read_counts_as_drained_until_the_next_event() {
         let pair = Pair::tcp().expect("connect");
         let mut edge = Edge::new(&pair.far).expect("epoll");
         let mut buffer = [0; 4];

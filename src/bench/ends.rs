@@ -1,4 +1,4 @@
-//! The two ends of connections at work, each on a thread of its own.
+//! Runs the two ends of connections, each on its own thread.
 
 use std::io;
 use std::net::Shutdown;
@@ -10,17 +10,17 @@ use nix::time::{ClockId, clock_gettime};
 use super::pair::Pair;
 use super::placement::Placement;
 
-/// What both ends came to.
+/// Results of both ends.
 #[derive(Debug)]
 pub(super) struct Both<N, F> {
     pub near: N,
     pub far: F,
-    /// Processor time of both threads, in the kernel and outside.
+    /// User and system time of both threads.
     pub cpu: Duration,
 }
 
-/// Runs `near` on this thread and `far` on another, on a processor each if there are two. The
-/// connections are shut down when `near` ends, also when it fails: `far` then sees their end.
+/// Runs `near` on this thread and `far` on another one, on a processor each if there are two. The
+/// connections are shut down when `near` returns, even on an error, so that `far` ends.
 pub(super) fn work<N, F: Send>(
     pairs: &[Pair],
     near: impl FnOnce() -> io::Result<N>,
@@ -34,7 +34,7 @@ pub(super) fn work<N, F: Send>(
         });
         let near = placement.near().map_err(io::Error::from).and_then(|_placed| timed(near));
         for pair in pairs {
-            // The peer of a connection that failed may have ended it already.
+            // The peer of a failed connection may have closed it already.
             let _ = pair.near.shutdown(Shutdown::Both);
         }
         let far = far.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -43,7 +43,7 @@ pub(super) fn work<N, F: Send>(
     })
 }
 
-/// With the processor time that it took.
+/// Adds the processor time used.
 fn timed<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
     let clock = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
     let begin = clock()?;
@@ -58,7 +58,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn the_far_end_sees_the_end_when_the_near_one_has_failed() {
+    fn the_far_end_sees_the_end_when_the_near_end_fails() {
         let pairs = [Pair::unix().expect("a pair")];
         let failed = io::Error::from(io::ErrorKind::InvalidData);
         let far = || {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_is_that_of_both_threads_and_not_of_their_sleep() {
+    fn processor_time_includes_both_threads_but_not_sleep() {
         const BUSY: Duration = Duration::from_millis(30);
         let busy = || {
             let begin = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from)?;

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use super::Latency;
 
-/// The times between events that should follow each other without a pause.
+/// Time gaps between events.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     last: Option<Instant>,
@@ -10,19 +10,19 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// An event; the first begins the first gap.
+    /// Records an event; the first one starts the first gap.
     pub fn mark(&mut self, now: Instant) {
         if let Some(last) = self.last.replace(now) {
             self.times.record(now - last);
         }
     }
 
-    /// In ns, what 99 % of them did not exceed.
+    /// The 99th percentile, in ns.
     pub fn p99(&self) -> f64 {
         self.times.percentile(99.0)
     }
 
-    /// In ns.
+    /// The longest gap, in ns.
     pub fn longest(&self) -> f64 {
         self.times.percentile(100.0)
     }
@@ -34,7 +34,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn gaps_lie_between_events() {
+    fn gaps_are_measured_between_events() {
         let mut gaps = Gaps::default();
         let start = Instant::now();
         gaps.mark(start);

@@ -1,5 +1,4 @@
-//! Ctrl-C, as something to ask about between two steps: so that whatever was made is also taken
-//! away.
+//! Ctrl-C as a flag that is checked between steps, so that everything created is removed.
 
 use std::io;
 use std::sync::Arc;
@@ -7,17 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Whether this process was asked to stop.
+/// Whether a signal asked this process to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
-/// The work was broken off because of a signal.
+/// Interrupted by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
 impl Interrupt {
-    /// From now on SIGINT, SIGTERM and SIGHUP do not end the process but are told by
+    /// From now on SIGINT, SIGTERM and SIGHUP do not end the process but are reported by
     /// [`check`](Self::check).
     pub fn on_signals() -> io::Result<Self> {
         let interrupt = Self::default();
@@ -38,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_is_told_and_does_not_end_the_process() {
+    fn a_signal_is_reported_and_does_not_end_the_process() {
         let interrupt = Interrupt::on_signals().expect("register");
         assert_eq!(interrupt.check(), Ok(()));
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).expect("raise");

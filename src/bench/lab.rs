@@ -12,20 +12,17 @@ use super::wire::Wire;
 use crate::bed::Cgroup;
 use crate::host::Namespace;
 
-/// How long one run of a transfer lasts, in slices: what it measures comes less often than a round
-/// trip.
+/// Slices of one run of a transfer, whose events are rarer than round trips.
 const TRANSFER: u32 = 4;
 
-/// Messages in each direction before anything is measured, each as long as `GREETING`.
+/// Messages of `GREETING` bytes in each direction before the measurement.
 const EXCHANGES: usize = 8;
 const GREETING: usize = 64;
 
-/// How long the agent may take to make a connection direct. What is not direct then is measured as
-/// it is.
+/// Time limit for a connection to become direct. After that it is measured as it is.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// Where the bench measures: a network namespace of its own, and a cgroup that an agent
-/// accelerates, with the options it has if nothing is said.
+/// The environment of the bench: a network namespace, and a cgroup accelerated by an agent.
 #[derive(Debug)]
 pub struct Lab {
     agent: Agent,
@@ -35,15 +32,15 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// `slice` is how long one run lasts.
+    /// `slice` is the duration of one run.
     pub fn new(slice: Duration) -> Result<Self> {
         Self::with(slice, &[])
     }
 
-    /// The same with an agent that has these options.
+    /// The same with options for the agent.
     pub(super) fn with(slice: Duration, options: &[&str]) -> Result<Self> {
         let namespace = Namespace::new()?;
-        // Closed connections of many short runs wait here side by side.
+        // Many short runs leave connections in TIME_WAIT.
         namespace.set_sysctl("net/ipv4/tcp_max_tw_buckets", "1000000")?;
         let cgroup = Cgroup::new()?;
         let agent = Agent::start("bench", cgroup.path(), options)?;
@@ -55,12 +52,12 @@ impl Lab {
         Ok(self.namespace.run(work)?)
     }
 
-    /// Stops the agent and takes everything away.
+    /// Stops the agent and removes everything.
     pub fn close(self) -> Result<()> {
         self.agent.stop()
     }
 
-    /// How long a run of a transfer lasts.
+    /// Duration of one run of a transfer.
     pub(super) fn transfer(&self) -> Duration {
         self.slice * TRANSFER
     }
@@ -73,8 +70,8 @@ impl Lab {
         self.cgroup.path()
     }
 
-    /// Runs `work` so that the sockets it makes are of that transport: a socket belongs to the
-    /// cgroup its maker is in.
+    /// Runs `work` so that the sockets it creates are of that transport: a socket belongs to the
+    /// cgroup of its creator.
     pub(super) fn making<T>(
         &self,
         transport: Transport,
@@ -89,7 +86,7 @@ impl Lab {
         outcome
     }
 
-    /// Measures on a connection that has been used and, if it is shunt's, is direct.
+    /// Measures on a connection that is warmed up and, with shunt, direct.
     pub(super) fn on_pair(
         &self,
         transport: Transport,
@@ -115,8 +112,8 @@ impl Lab {
         Ok(Outcome { settled, ..measure(&pairs)? })
     }
 
-    /// Runs `work`, which tells a value and how many bytes it passed, and tells the share of them
-    /// that crossed no interface.
+    /// Runs `work`, which returns a value and the bytes it transferred, and determines the share of
+    /// them that crossed no interface.
     pub(super) fn watch<T>(&self, work: impl FnOnce() -> Result<(T, u64)>) -> Result<(T, f64)> {
         let before = Wire::here()?;
         let (value, bytes) = work()?;
@@ -124,7 +121,7 @@ impl Lab {
         Ok((value, 1.0 - (by_tcp as f64 / bytes.max(1) as f64).min(1.0)))
     }
 
-    /// The time of `operation`, which passes `bytes` bytes each time.
+    /// The time of `operation`, which transfers `bytes` bytes each time.
     pub(super) fn time(
         &self,
         bytes: usize,
@@ -142,9 +139,8 @@ impl Lab {
     }
 }
 
-/// Exchanges messages on new connections, because the first are not like those that follow. Where
-/// shunt should make them direct, this goes on until nothing crosses an interface any more, or it
-/// takes too long: then the result is `false`.
+/// Exchanges messages on new connections, whose first ones differ from later ones. With shunt this
+/// goes on until nothing crosses an interface any more; returns `false` on a time-out.
 fn settle(transport: Transport, pairs: &[Pair]) -> Result<bool> {
     let mut buffer = [0x5a; GREETING];
     let mut exchange = || {
@@ -181,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_connection_carries_by_tcp_is_seen_and_what_a_unix_socket_carries_is_not() {
+    fn bytes_by_tcp_are_counted_and_bytes_by_a_unix_socket_are_not() {
         let namespace = Namespace::new().expect("make a namespace (as root)");
         let settled =
             |transport, pair: Pair| settle(transport, slice::from_ref(&pair)).expect("exchange");

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The longest time that is told apart, in ns; whatever takes longer counts as this.
+/// Maximum recorded time in ns; longer ones count as this.
 const LONGEST: u64 = 60_000_000_000;
 
-/// How long requests took: every one of them, to three digits.
+/// Latencies of all requests, to three digits.
 #[derive(Clone, Debug)]
 pub struct Latency {
     /// In ns.
@@ -29,23 +29,23 @@ impl Latency {
         self.times.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(LONGEST));
     }
 
-    /// Takes over what `other` has recorded.
+    /// Merges the records of `other`.
     pub fn add(&mut self, other: &Self) {
-        // Both have the same bounds, so every value of one has its place in the other.
+        // Both have the same bounds, so this never fails.
         let _ = self.times.add(&other.times);
     }
 
-    /// Requests recorded.
+    /// Number of requests recorded.
     pub fn count(&self) -> u64 {
         self.times.len()
     }
 
-    /// The time in ns that `percent` of the requests did not exceed; 0 before the first.
+    /// The percentile in ns; 0 without records.
     pub fn percentile(&self, percent: f64) -> f64 {
         self.times.value_at_percentile(percent) as f64
     }
 
-    /// Every time that was recorded, in ns, with the number of requests that took it; rising.
+    /// All recorded times in ns, ascending, with the number of requests.
     pub fn times(&self) -> impl Iterator<Item = (f64, u64)> {
         self.times
             .iter_recorded()
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn adding_takes_over_every_request() {
+    fn adding_merges_every_request() {
         let mut all = of([10, 20]);
         all.add(&of([1000; 3]));
         assert_eq!(all.count(), 5);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_times_are_all_there_and_rise() {
+    fn the_times_are_complete_and_ascending() {
         let times: Vec<_> = of([500, 20, 20]).times().collect();
         assert_eq!(times.iter().map(|(_, count)| count).collect::<Vec<_>>(), [&2, &1]);
         assert!(

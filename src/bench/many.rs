@@ -1,5 +1,5 @@
-//! Requests on many connections at once, between two event loops: what proxies and databases do.
-//! Few of the messages have to wake anybody.
+//! Requests on many connections at once between two event loops, as in proxies and databases. Few
+//! of the messages need a wake-up.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::patience::{PATIENCE, Stalled, unless_not_ready};
 use super::traffic::send;
 use super::{Lab, Latency, Transport, ends};
 
-/// Requests per second, the time of a request, and the processor time of one.
+/// Requests per second, latency, and processor time per request.
 pub(super) fn measure(
     lab: &Lab,
     transport: Transport,
@@ -37,7 +37,7 @@ pub(super) fn measure(
     })
 }
 
-/// Has one request at a time on each connection for `length`, and waits for the last answers.
+/// Keeps one request in flight on each connection for `length`, and waits for the last responses.
 fn ask(pairs: &[Pair], size: usize, length: Duration) -> io::Result<(Latency, Duration)> {
     let mut answers = Messages::of(pairs.iter().map(|pair| &pair.near), size)?;
     let request = vec![0x5a; size];
@@ -63,7 +63,7 @@ fn ask(pairs: &[Pair], size: usize, length: Duration) -> io::Result<(Latency, Du
     Ok((latency, start.elapsed()))
 }
 
-/// Answers with what was asked until every connection has ended.
+/// Answers requests until every connection has ended.
 fn serve(pairs: &[Pair], size: usize) -> io::Result<()> {
     let mut requests = Messages::of(pairs.iter().map(|pair| &pair.far), size)?;
     while requests.open > 0 {
@@ -72,7 +72,7 @@ fn serve(pairs: &[Pair], size: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Messages of one size that arrive on several sockets.
+/// Fixed-size messages arriving on several sockets.
 struct Messages<'a> {
     epoll: Epoll,
     sockets: Vec<Partial<'a>>,
@@ -80,7 +80,7 @@ struct Messages<'a> {
     open: usize,
 }
 
-/// A socket, and the part of its next message that has arrived.
+/// A socket, and the received part of its next message.
 struct Partial<'a> {
     socket: &'a Socket,
     buffer: Vec<u8>,
@@ -98,8 +98,8 @@ impl<'a> Messages<'a> {
         Ok(Self { epoll, open: sockets.len(), sockets })
     }
 
-    /// Waits until there is something to read, and hands over each message that is complete, with
-    /// the number of its socket.
+    /// Waits for readable sockets, and passes on each complete message with the index of its
+    /// socket.
     fn wait(&mut self, mut arrived: impl FnMut(usize, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
         let patience = EpollTimeout::try_from(PATIENCE).unwrap_or(EpollTimeout::MAX);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_handed_over_when_all_of_it_has_come() {
+    fn a_message_is_passed_on_when_it_is_complete() {
         let pair = Pair::unix().expect("a pair");
         let mut messages = Messages::of([&pair.far].into_iter(), 4).expect("epoll");
         let mut seen = Vec::new();

@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 use super::outcome::Outcome;
 use super::{Case, Goal, Latency, Quartiles, Transport};
 
-/// What a case came to on each transport.
+/// The results of a case on each transport.
 #[derive(Debug)]
 pub struct Measured {
     /// The case.
     pub case: &'static Case,
-    /// In the order of the rounds; `None` for one that stalled.
+    /// By round; `None` for a stalled one.
     runs: BTreeMap<Transport, Vec<Option<Run>>>,
     latencies: BTreeMap<Transport, Latency>,
 }
@@ -25,7 +25,7 @@ impl Measured {
         Self { case, runs: BTreeMap::new(), latencies: BTreeMap::new() }
     }
 
-    /// Takes over what one run came to; `None` if it stalled.
+    /// Adds the outcome of a run; `None` if it stalled.
     pub(super) fn add(&mut self, transport: Transport, outcome: Option<Outcome>) {
         let run = outcome.map(|Outcome { figures, latency, direct, settled }| {
             if let Some(latency) = latency {
@@ -36,7 +36,7 @@ impl Measured {
         self.runs.entry(transport).or_default().push(run);
     }
 
-    /// Rounds that have run on a transport.
+    /// Number of rounds on a transport.
     pub fn rounds(&self, transport: Transport) -> usize {
         self.of(transport).len()
     }
@@ -45,7 +45,7 @@ impl Measured {
         self.runs.get(&transport).map_or(&[], Vec::as_slice)
     }
 
-    /// A metric's figures on a transport, in the order of the rounds; `None` for one that stalled.
+    /// A metric's figures on a transport by round; `None` for a stalled one.
     pub fn samples(
         &self,
         metric: usize,
@@ -54,7 +54,7 @@ impl Measured {
         self.of(transport).iter().map(move |run| run.as_ref()?.figures.get(metric).copied())
     }
 
-    /// The figures of a metric on a transport, summed up; `None` without any.
+    /// Quartiles of a metric on a transport; `None` without figures.
     pub fn summary(&self, metric: usize, transport: Transport) -> Option<Quartiles> {
         Quartiles::of(&self.samples(metric, transport).flatten().collect::<Vec<_>>())
     }
@@ -64,15 +64,14 @@ impl Measured {
         self.samples(metric, transport).flatten().max_by(f64::total_cmp)
     }
 
-    /// shunt's share of `other`'s figure, from the ratios within each round: what slows a whole
-    /// round down cancels.
+    /// shunt's figure relative to `other`'s, from the ratios within each round, which cancel what
+    /// slows a whole round down.
     pub fn ratio_to(&self, metric: usize, other: Transport) -> Option<Quartiles> {
         let pairs = self.samples(metric, Transport::Shunt).zip(self.samples(metric, other));
         Quartiles::of(&pairs.filter_map(|(shunt, other)| Some(shunt? / other?)).collect::<Vec<_>>())
     }
 
-    /// Whether the median meets a goal, which it does not if shunt has stalled once; `None` before
-    /// anything was measured.
+    /// Whether the median meets a goal; false if shunt has stalled, `None` without figures.
     pub fn meets(&self, goal: &Goal) -> Option<bool> {
         if self.stalled(Transport::Shunt) > 0 {
             return Some(false);
@@ -84,24 +83,23 @@ impl Measured {
         Some(goal.bound.holds(figure?.median))
     }
 
-    /// Rounds in which nothing moved any more.
+    /// Number of stalled rounds.
     pub fn stalled(&self, transport: Transport) -> usize {
         self.of(transport).iter().filter(|run| run.is_none()).count()
     }
 
-    /// Rounds in which shunt had not made the connection direct before the measurement.
+    /// Rounds that began before the connection was direct.
     pub fn unsettled(&self) -> usize {
         self.of(Transport::Shunt).iter().flatten().filter(|run| !run.settled).count()
     }
 
-    /// The share of the bytes that shunt kept from TCP, by round.
+    /// The share of bytes that bypassed TCP, by round.
     pub fn direct(&self) -> Option<Quartiles> {
         let shares = self.of(Transport::Shunt).iter().flatten().filter_map(|run| run.direct);
         Quartiles::of(&shares.collect::<Vec<_>>())
     }
 
-    /// The times of single operations on each transport, all rounds together, if the case takes
-    /// them.
+    /// Latencies of single operations on each transport over all rounds, if the case records them.
     pub fn latencies(&self) -> &BTreeMap<Transport, Latency> {
         &self.latencies
     }
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_taken_within_rounds_so_that_a_slow_round_does_not_move_it() {
+    fn a_ratio_is_computed_within_rounds_so_that_a_slow_round_does_not_change_it() {
         let measured = measured(&[
             (Transport::Tcp, &[Some(10.0), Some(10.0), Some(90.0)]),
             (Transport::Shunt, &[Some(4.0), Some(4.0), Some(36.0)]),
@@ -135,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_stalled_has_no_ratio_and_meets_no_goal() {
+    fn a_stalled_round_has_no_ratio_and_meets_no_goal() {
         let measured = measured(&[
             (Transport::Tcp, &[Some(10.0), None, Some(80.0), Some(40.0)]),
             (Transport::Shunt, &[None, Some(10.0), Some(40.0), Some(20.0)]),
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_direct_is_counted_and_summed_up() {
+    fn rounds_and_bytes_that_were_not_direct_are_counted() {
         let mut measured = Measured::new(&CASES[0]);
         for (direct, settled) in [(0.0, false), (0.9, true), (1.0, true)] {
             let outcome = Outcome { settled, ..Outcome::of([1.0]).with_direct(direct) };

@@ -1,20 +1,20 @@
-/// A figure that a case has for each run.
+/// A figure of a case, measured in each run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// As machines know it.
+    /// Name in JSON.
     pub name: &'static str,
-    /// As it stands above a column.
+    /// Column heading.
     pub heading: &'static str,
-    /// What its figures are.
+    /// Its unit.
     pub unit: Unit,
-    /// What of it a row of the table has.
+    /// What a row of the table shows.
     pub shown: Shown,
 }
 
-/// What a figure is.
+/// Unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Nanoseconds, for an operation or for what the metric's name says.
+    /// Nanoseconds, per operation or as the metric's name says.
     Nanoseconds,
     /// Bytes.
     Bytes,
@@ -31,14 +31,14 @@ impl Unit {
     }
 }
 
-/// What of a metric a row of the table has.
+/// What a row of the table shows of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     /// The ratio to TCP.
     Ratio,
-    /// The largest figures of TCP and of shunt: what is rare has no median.
+    /// The largest figures of TCP and of shunt: rare events have no median.
     Largest,
-    /// Nothing; it is among all figures for machines and in the page.
+    /// Nothing; only JSON and the page show it.
     Elsewhere,
 }
 

@@ -1,16 +1,13 @@
-//! Measurements: what a connection costs by TCP, through shunt and, where it compares, through a
-//! Unix socket.
+//! Measurements of connections over TCP, through shunt and, where comparable, over a Unix socket.
 //!
-//! A noisy machine makes single figures worthless, so everything is measured in rounds: in each
-//! round a case runs once on every transport, one right after the other, on fresh sockets and in an
-//! order that rotates. What is shown are medians over the rounds and the ratios within rounds, with
-//! their spread.
+//! Single figures mean nothing on a noisy machine, so everything is measured in rounds: in each
+//! round a case runs once on every transport, one right after the other, on fresh sockets and in
+//! rotating order. Results are medians over the rounds and ratios within rounds, with their spread.
 //!
-//! "By TCP" is a connection of the same process in the same network namespace whose sockets were
-//! made outside the accelerated cgroup. Every socket is non-blocking, as shunt wants them by
-//! default.
+//! "TCP" is a connection of the same process in the same network namespace with sockets created
+//! outside the accelerated cgroup. All sockets are non-blocking, as shunt requires by default.
 //!
-//! A run on which nothing moves for [`patience::PATIENCE`] is given up and counted as stalled.
+//! A run without progress for [`patience::PATIENCE`] is aborted and counted as stalled.
 
 pub mod agent;
 mod case;
@@ -57,14 +54,14 @@ pub use pair::Transport;
 pub use quartiles::Quartiles;
 pub use scale::{Scale, Taken, scale};
 
-/// How much to measure.
+/// Amount of measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How often every case runs on every transport.
+    /// Rounds: runs of every case on every transport.
     pub rounds: usize,
-    /// How long one run lasts; a transfer takes several times as long.
+    /// Duration of one run; a transfer takes several times as long.
     pub slice: Duration,
-    /// Which cases to run, by [`Case::is_meant_by`]; all if it is empty.
+    /// Cases to run, by [`Case::is_meant_by`]; all if empty.
     pub only: Vec<String>,
 }
 
@@ -76,14 +73,14 @@ impl Plan {
         let cases: Vec<_> = CASES.iter().filter(chosen).collect();
         ensure!(
             !cases.is_empty() && self.rounds > 0,
-            "nothing to measure: give at least one round and a case that exists"
+            "nothing to measure: select at least one round and an existing case"
         );
         Ok(cases)
     }
 }
 
-/// Measures what `plan` says, and gives the cases in the order of [`CASES`]. `progress` hears which
-/// round and case comes next.
+/// Runs `plan` and returns the cases in the order of [`CASES`]. `progress` is told the next round
+/// and case.
 pub fn measure(
     plan: &Plan,
     interrupt: &Interrupt,
@@ -127,7 +124,7 @@ fn one_round(
     Ok(())
 }
 
-/// `all`, begun one further in each round, so that none always profits from what ran before it.
+/// `all`, rotated by one more in each round, so that none always profits from its predecessor.
 fn rotated<T: Copy>(all: &[T], round: usize) -> impl Iterator<Item = T> {
     let start = round % all.len().max(1);
     all.iter().cycle().skip(start).take(all.len()).copied()
@@ -148,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_selects_by_name_and_refuses_to_measure_nothing() {
+    fn a_plan_selects_by_name_and_rejects_an_empty_selection() {
         let plan = |rounds, only: &[&str]| Plan {
             rounds,
             slice: Duration::from_millis(1),

@@ -1,4 +1,4 @@
-//! A connection whose peer is not on the node must cost what it costs without shunt.
+//! A connection with a peer off the node must cost as much as without shunt.
 
 use anyhow::{Result, ensure};
 
@@ -7,8 +7,8 @@ use super::pair::{Listener, Pair};
 use super::traffic::pass;
 use super::{Lab, Transport};
 
-/// A round trip on one thread. The peer is outside the cgroup, as if it were elsewhere; only the
-/// client can be inside.
+/// A round trip on one thread. The peer is outside the cgroup, as if off the node; only the client
+/// can be inside.
 pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Outcome> {
     let listener = Listener::new()?;
     let near = lab.making(transport, || Ok(listener.connect()?))?;
@@ -21,7 +21,7 @@ pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Ou
     let direct = outcome.direct.unwrap_or_default();
     ensure!(
         direct < 0.05,
-        "{:.0} % of the bytes to a peer elsewhere crossed no interface",
+        "{:.0} % of the bytes to a peer off the node crossed no interface",
         direct * 100.0
     );
     Ok(outcome)

@@ -1,15 +1,15 @@
 use super::Latency;
 
-/// What one run of a case on one transport came to.
+/// The outcome of one run of a case on one transport.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// One for each of the case's metrics, in their units.
+    /// One for each metric of the case, in its unit.
     pub figures: Vec<f64>,
-    /// The times of single operations, where each was taken.
+    /// Latencies of single operations, if recorded.
     pub latency: Option<Latency>,
-    /// The share of the bytes that crossed no interface, where that was looked at.
+    /// The share of bytes that crossed no interface, if measured.
     pub direct: Option<f64>,
-    /// Whether nothing had to be waited for in vain before the run.
+    /// Whether the connection was in the wanted state before the run.
     pub settled: bool,
 }
 

@@ -10,15 +10,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::patience::{after, until_ready};
 
-/// How the bytes of a connection travel.
+/// How bytes of a connection are transported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// TCP over loopback; the sockets are outside the accelerated cgroup.
     Tcp,
-    /// The same TCP with its sockets inside.
+    /// The same with sockets inside the cgroup.
     Shunt,
-    /// A Unix stream socket: the least that bytes between two processes cost.
+    /// A Unix stream socket: the lower bound for bytes between two processes.
     Unix,
 }
 
@@ -42,7 +42,8 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Connects over loopback of the calling thread's namespace; the sockets belong to its cgroup.
+    /// Connects over the loopback of the calling thread's namespace; the sockets belong to its
+    /// cgroup.
     pub fn tcp() -> io::Result<Self> {
         let listener = Listener::new()?;
         let near = listener.connect()?;
@@ -59,7 +60,7 @@ impl Pair {
     }
 }
 
-/// Where TCP connections of this namespace can be made to.
+/// A listener for TCP connections of this namespace.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Socket,
@@ -104,7 +105,7 @@ impl Listener {
     }
 }
 
-/// The socket is non-blocking before it is connected, as event loops make it.
+/// Non-blocking before it is connected, like in event loops.
 fn non_blocking() -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }

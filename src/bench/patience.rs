@@ -1,5 +1,5 @@
-//! Waiting for a non-blocking socket, and when that is given up: a connection on which nothing
-//! moves is a result of the bench, and must not hang it.
+//! Waits for non-blocking sockets with a time limit: a stalled connection is a result of the bench,
+//! and must not hang it.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// How long a connection may make no progress.
+/// Time limit without progress.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Nothing moved on a connection for [`PATIENCE`].
+/// No progress on a connection for [`PATIENCE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stalled: nothing moved for {PATIENCE:?}")]
 pub struct Stalled;
@@ -22,13 +22,13 @@ impl From<Stalled> for io::Error {
     }
 }
 
-/// Whether an error comes from a stalled connection.
+/// Whether an error is a stalled connection.
 pub fn is_stall(error: &anyhow::Error) -> bool {
     let stalled = |error: &io::Error| error.get_ref().is_some_and(|cause| cause.is::<Stalled>());
     error.chain().filter_map(|cause| cause.downcast_ref()).any(stalled)
 }
 
-/// Waits with `poll(2)` until the socket is ready, or a signal arrived.
+/// Waits with `poll(2)` until the socket is ready or a signal arrives.
 pub fn until_ready(socket: impl AsFd, events: PollFlags) -> io::Result<()> {
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(socket.as_fd(), events)], patience) {
@@ -38,8 +38,8 @@ pub fn until_ready(socket: impl AsFd, events: PollFlags) -> io::Result<()> {
     }
 }
 
-/// What follows a call that failed: waiting if the socket was not ready, trying again after a
-/// signal, otherwise the error.
+/// Handles an error of a call: waits if the socket was not ready, returns for a retry after a
+/// signal, or returns the error.
 pub fn after(error: io::Error, socket: impl AsFd, events: PollFlags) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::WouldBlock => until_ready(socket, events),
@@ -48,7 +48,7 @@ pub fn after(error: io::Error, socket: impl AsFd, events: PollFlags) -> io::Resu
     }
 }
 
-/// `None` for a call that found the socket not ready, or that a signal interrupted.
+/// `None` if the socket was not ready or a signal interrupted the call.
 pub fn unless_not_ready<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {
         Ok(value) => Ok(Some(value)),
@@ -58,12 +58,12 @@ pub fn unless_not_ready<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Watches for progress without waiting: for loops that try again at once.
+/// Detects a lack of progress without waiting, for loops that retry immediately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watchdog(Option<Instant>);
 
 impl Watchdog {
-    /// To be told after each step whether something moved.
+    /// To be called after each step with whether there was progress.
     pub fn step(&mut self, moved: bool) -> Result<(), Stalled> {
         if moved {
             self.0 = None;
@@ -81,7 +81,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn a_stall_is_recognised_through_what_was_said_about_it() {
+    fn a_stall_is_recognised_through_its_context() {
         let stalled: io::Result<()> = Err(Stalled.into());
         let error = stalled.context("stream 16 B by shunt").expect_err("it stalled");
         assert!(is_stall(&error), "{error:?}");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_not_ready_is_waited_for_and_other_errors_are_told() {
+    fn a_socket_that_is_not_ready_is_waited_for_and_other_errors_are_returned() {
         let (near, _far) = UnixStream::pair().expect("a pair");
         let writable = |error: io::ErrorKind| after(error.into(), &near, PollFlags::POLLOUT);
         writable(io::ErrorKind::WouldBlock).expect("it is writable");

@@ -1,26 +1,26 @@
-//! Contents and sizes that are the same in every run.
+//! Reproducible contents and sizes.
 
-/// Bytes that tell their place in the stream: lost, repeated and swapped ones are seen. Its period
-/// is a prime, so that no buffer's size hides an error.
+/// Bytes determined by their offset in the stream, which reveal lost, repeated and swapped ones.
+/// The period is a prime, so that no buffer size hides an error.
 pub(super) struct Pattern(Vec<u8>);
 
 impl Pattern {
     const PERIOD: usize = 65_521;
 
-    /// Slices of it can be as long as `longest`.
+    /// For slices of up to `longest` bytes.
     pub fn new(longest: usize) -> Self {
         let mut random = Random::new();
         let period: Vec<_> = (0..Self::PERIOD).map(|_| random.next() as u8).collect();
         Self(period.into_iter().cycle().take(Self::PERIOD + longest).collect())
     }
 
-    /// What stands at a place.
+    /// The bytes at an offset.
     pub fn at(&self, place: u64, length: usize) -> &[u8] {
         &self.0[(place % Self::PERIOD as u64) as usize..][..length]
     }
 }
 
-/// The same numbers in every run (xorshift), so that all have the same to do.
+/// Reproducible pseudo-random numbers (xorshift), so that all transports do the same work.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_place_has_the_same_bytes_wherever_a_slice_begins() {
+    fn the_same_offset_has_the_same_bytes_wherever_a_slice_begins() {
         let pattern = Pattern::new(1000);
         let last = Pattern::PERIOD as u64 - 1;
         let across = pattern.at(last, 1000);

@@ -1,4 +1,4 @@
-//! There and back between two threads that wake each other, as applications do.
+//! A round trip between two threads that wake each other, like applications.
 
 use std::slice;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use super::{Lab, Latency, Transport, ends};
 pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Outcome> {
     lab.on_pair(transport, |pair| {
         let mut buffer = vec![0x5a; size];
-        // Of every request, those included that something on the machine has interrupted.
+        // Includes requests that were interrupted by other work on the machine.
         let mut latency = Latency::default();
         let near = || {
             Ok(lab.time(2 * size, || {

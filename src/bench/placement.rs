@@ -1,7 +1,6 @@
-//! Where the ends of a connection run: each on a processor of its own, the same ones in every round
-//! and for every transport. Left to the scheduler, two threads that wake each other share a
-//! processor for some tenths of a second or do not, and that makes more difference than what is
-//! measured.
+//! CPU affinity of the ends of a connection: a processor each, the same in every round and for
+//! every transport. Left to the scheduler, two threads that wake each other share a processor for
+//! some tenths of a second or do not, which changes more than what is measured.
 
 use nix::Result;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -15,7 +14,7 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// The first two processors that this thread may use, or its only one.
+    /// The first two processors this thread may use, or its only one.
     pub fn here() -> Result<Self> {
         let allowed = affinity()?;
         let mut processors =
@@ -28,7 +27,7 @@ impl Placement {
         Ok(Self { near: only(near)?, far: only(processors.next().or(near))? })
     }
 
-    /// Moves this thread to the processor of the near end, until the guard is dropped.
+    /// Pins this thread to the processor of the near end until the guard is dropped.
     pub fn near(&self) -> Result<Placed> {
         Placed::on(&self.near)
     }
@@ -39,7 +38,7 @@ impl Placement {
     }
 }
 
-/// A thread on its processor; dropped, it may run where it could before.
+/// A pinned thread; dropping it restores the previous affinity.
 #[derive(Debug)]
 pub(super) struct Placed {
     before: CpuSet,
@@ -55,7 +54,7 @@ impl Placed {
 
 impl Drop for Placed {
     fn drop(&mut self) {
-        // The set was this thread's a moment ago: what is left of it is allowed still.
+        // The set was valid a moment ago, and its remaining processors still are.
         let _ = sched_setaffinity(THIS_THREAD, &self.before);
     }
 }
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_have_a_processor_each_and_the_thread_gets_its_own_back() {
+    fn the_ends_have_a_processor_each_and_the_affinity_is_restored() {
         let before = affinity().expect("an affinity");
         let placement = Placement::here().expect("a placement");
         let near = {

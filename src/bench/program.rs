@@ -1,4 +1,4 @@
-//! What the sk_msg program itself takes per message, by the kernel's own clock.
+//! Time of the sk_msg program per message, by the kernel's run-time statistics.
 
 use anyhow::{Context, Result, ensure};
 use syscalls::Prog;
@@ -17,7 +17,7 @@ pub(super) fn measure(lab: &Lab, size: usize) -> Result<Outcome> {
     let after = program.info()?;
     drop(statistics);
     let runs = after.run_cnt.saturating_sub(before.run_cnt);
-    ensure!(runs > 0, "the kernel counted no run of the program");
+    ensure!(runs > 0, "the kernel counted no runs of the program");
     let time = after.run_time_ns.saturating_sub(before.run_time_ns) as f64 / runs as f64;
     Ok(Outcome { figures: vec![time], ..outcome })
 }

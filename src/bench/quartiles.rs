@@ -1,7 +1,6 @@
 use serde::Serialize;
 
-/// The middle of some figures and how far they lie apart: a quarter is below `low`, a half below
-/// `median`, a quarter above `high`.
+/// The quartiles of some figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quartiles {
     /// The first quartile.
@@ -13,7 +12,7 @@ pub struct Quartiles {
 }
 
 impl Quartiles {
-    /// Of any number of figures but none. Between two figures the value is interpolated.
+    /// `None` without figures. Interpolates between neighbours.
     pub fn of(figures: &[f64]) -> Option<Self> {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -25,8 +24,7 @@ impl Quartiles {
         (!sorted.is_empty()).then(|| Self { low: at(0.25), median: at(0.5), high: at(0.75) })
     }
 
-    /// Half the distance between the outer quartiles as a share of the median: how noisy the
-    /// figures are.
+    /// Half the interquartile range as a share of the median: the noise.
     pub fn spread(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.high - self.low) / 2.0 / self.median }
     }

@@ -1,4 +1,4 @@
-//! The figures of the bench, for people (tables of 100 columns) and for machines (JSON).
+//! The results of the bench, as tables of 100 columns and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{Goal, Latency, Measured, Metric, Quartiles, Scale, Shown, Taken, Transport, Unit};
 
-/// The tables, one for each name of a case. Ratios stand with half the distance between their
-/// quartiles, so that noise is seen.
+/// One table for each case name. Ratios are followed by half their interquartile range, to show the
+/// noise.
 pub fn table(all: &[Measured]) -> String {
     let mut text = String::new();
     let mut headings = String::new();
@@ -28,7 +28,7 @@ pub fn table(all: &[Measured]) -> String {
                 several_metrics
             }
         };
-        // Not again if they are those of the table before.
+        // Headings equal to those of the table before are not repeated.
         if table != headings {
             text.push_str(&table);
             headings = table;
@@ -43,7 +43,7 @@ pub fn table(all: &[Measured]) -> String {
     text
 }
 
-/// What was measured with many connections.
+/// Results with many connections.
 pub fn scale(measured: &Scale) -> String {
     const KIB: f64 = 1024.0;
     let Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes } =
@@ -62,7 +62,7 @@ pub fn scale(measured: &Scale) -> String {
     line(
         &mut text,
         &format!(
-            "kernel memory of a connection: {:.1} KiB by TCP, {:.1} KiB direct",
+            "kernel memory per connection: {:.1} KiB by TCP, {:.1} KiB direct",
             tcp_bytes / KIB,
             shunt_bytes / KIB
         ),
@@ -76,7 +76,7 @@ fn line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// What stands in front of each row: the size, and the figures of a metric on each transport.
+/// Start of each row: the size, and the figures of a metric on each transport.
 fn figures(measured: &Measured, metric: &Metric) -> String {
     let figure = |transport| {
         let stalled = if measured.stalled(transport) > 0 { "stalled" } else { "" };
@@ -114,7 +114,7 @@ fn one_metric(measured: &Measured) -> String {
     row + &goals.collect::<Vec<_>>().join(" ")
 }
 
-/// The figures are those of the first metric; the goals are the same for all cases of the table.
+/// The figures are those of the first metric; all cases of the table have the same goals.
 fn several_metrics_headings(table: &mut String, metrics: &[Metric], goals: &[Goal]) {
     let mut first = columns("", &ALL.map(|transport| transport.to_string()));
     let mut second = columns("goal", &Default::default());
@@ -163,7 +163,7 @@ fn several_metrics(measured: &Measured) -> String {
     row + &format!("{:>7}", direct(measured))
 }
 
-/// What the figures do not say.
+/// Remarks below a row.
 fn remark(measured: &Measured) -> Option<String> {
     let rounds = measured.rounds(Transport::Shunt);
     let stalled = ALL.into_iter().filter(|transport| measured.stalled(*transport) > 0);
@@ -174,14 +174,14 @@ fn remark(measured: &Measured) -> Option<String> {
         .collect();
     if measured.unsettled() > 0 {
         remarks.push(format!(
-            "not direct when it began in {} of {rounds} rounds",
+            "not direct at the start in {} of {rounds} rounds",
             measured.unsettled()
         ));
     }
     (!remarks.is_empty()).then(|| remarks.join("; "))
 }
 
-/// Three digits and a unit.
+/// Formats with three digits and a unit.
 pub fn quantity(figure: f64, unit: Unit) -> String {
     let (steps, base): (&[&str], f64) = match unit {
         Unit::Nanoseconds => (&["ns", "µs", "ms", "s"], 1000.0),
@@ -191,7 +191,7 @@ pub fn quantity(figure: f64, unit: Unit) -> String {
     };
     let mut figure = figure;
     let mut step = 0;
-    // 999.5 would be rounded to four digits.
+    // 999.5 would round to four digits.
     while figure >= 999.5 && step + 1 < steps.len() {
         figure /= base;
         step += 1;
@@ -199,7 +199,7 @@ pub fn quantity(figure: f64, unit: Unit) -> String {
     format!("{} {}", three_digits(figure), steps[step])
 }
 
-/// A figure with as many decimals as make three digits.
+/// Formats with three significant digits.
 pub fn three_digits(figure: f64) -> String {
     let decimals = match figure {
         f if f < 9.995 => 2,
@@ -235,8 +235,8 @@ fn mark(measured: &Measured, goal: &Goal) -> &'static str {
     }
 }
 
-/// All figures, by case and metric. A ratio is shunt's share of what the other has; the figure of a
-/// round that stalled is null. Latencies are over all rounds, in ns.
+/// All figures, by case and metric. A ratio is shunt's figure relative to the other's; the figure
+/// of a stalled round is null. Latencies are over all rounds, in ns.
 pub fn json(rounds: usize, all: &[Measured]) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Report<'a> {
@@ -248,11 +248,11 @@ pub fn json(rounds: usize, all: &[Measured]) -> serde_json::Result<String> {
         case: &'a str,
         size: &'a str,
         metrics: Vec<MetricOf<'a>>,
-        /// The share of the bytes that crossed no interface.
+        /// The share of bytes that crossed no interface.
         direct: Option<Quartiles>,
-        /// Rounds that were not direct when they began.
+        /// Rounds that began before the connection was direct.
         unsettled: usize,
-        /// Rounds that stalled.
+        /// Stalled rounds.
         stalled: BTreeMap<Transport, usize>,
         latencies: BTreeMap<Transport, Percentiles>,
     }
@@ -356,8 +356,8 @@ mod tests {
     use super::*;
     use Transport::{Shunt, Tcp, Unix};
 
-    /// One figure per round is that of the first metric; the others are a thousandth of it, and so
-    /// on.
+    /// The given figure of each round is that of the first metric; each further metric is a
+    /// thousandth of the one before.
     fn measured(key: &str, direct: f64, samples: &[(Transport, &[Option<f64>])]) -> Measured {
         let case = CASES.iter().find(|case| case.key() == key).expect("a case of that key");
         let mut measured = Measured::new(case);

@@ -1,4 +1,4 @@
-//! There and back on one thread: what the path costs, without anybody being scheduled.
+//! A round trip on one thread: the cost of the path, without scheduling.
 
 use anyhow::Result;
 

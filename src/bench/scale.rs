@@ -1,5 +1,5 @@
-//! How shunt does with many open connections: what its commands take, what its agent takes while
-//! nothing happens, and the memory that a connection takes.
+//! Scalability with many open connections: the cost of commands, of the idle agent, and the memory
+//! per connection.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -19,53 +19,52 @@ use super::traffic::pass;
 use super::wire::Wire;
 use super::{Interrupt, Lab};
 
-/// Connections to one listener: fewer than there are ports for its clients.
+/// Connections per listener, fewer than the ports available to clients.
 const TO_ONE: usize = 20_000;
-/// Connections that are opened and used together.
+/// Connections opened and used together.
 const BATCH: usize = 2_000;
-/// Messages in each direction after which a connection is worth being accelerated.
+/// Messages in each direction that make a connection a candidate.
 const EXCHANGES: usize = 8;
-/// More reads than a program that could splice has to be seen to make.
+/// More reads than a program that could splice must be seen to make.
 const READS: usize = 300;
-/// How long the agent may take to make a batch direct.
+/// Time limit for a batch to become direct.
 const SETTLING: Duration = Duration::from_secs(5);
-/// How long the idle agent is watched.
+/// Observation time of the idle agent.
 const IDLE: Duration = Duration::from_secs(5);
-/// What else this process has open.
+/// Other open files of this process.
 const OTHER_FILES: u64 = 1_024;
 
-/// What was measured.
+/// Results.
 #[derive(Debug, Serialize)]
 pub struct Scale {
-    /// Connections that were open.
+    /// Open connections.
     pub flows: usize,
-    /// Ends of them that were enrolled.
+    /// Enrolled sockets.
     pub enrolled: u64,
-    /// What each command took.
+    /// Cost of each command.
     pub commands: Vec<Taken>,
-    /// Share of a processor that the agent took while nothing happened, in per cent.
+    /// Processor usage of the idle agent, in per cent.
     pub idle_percent: f64,
-    /// Kernel memory of a connection by TCP, both of its ends, in bytes.
+    /// Kernel memory of a connection over TCP, both ends, in bytes.
     pub tcp_bytes: f64,
-    /// The same of one that is direct.
+    /// The same of a direct connection.
     pub shunt_bytes: f64,
     /// Memory of the agent, in bytes.
     pub agent_bytes: u64,
 }
 
-/// What one command took.
+/// Cost of one command.
 #[derive(Debug, Serialize)]
 pub struct Taken {
     /// The command.
     pub what: &'static str,
-    /// From its start to its end, in seconds.
+    /// Elapsed time in seconds.
     pub seconds: f64,
-    /// Processor time, its own and the kernel's for it, in seconds; not known of what the agent
-    /// does for it.
+    /// User and system time in seconds; unknown for work done by the agent.
     pub processor: Option<f64>,
 }
 
-/// Measures with so many open connections. `progress` hears how far it has come.
+/// Measures with `flows` open connections. `progress` is told each step.
 pub fn scale(
     flows: usize,
     interrupt: &Interrupt,
@@ -101,14 +100,14 @@ fn measure(
     let before = free_memory()?;
     let by_tcp = open(lab, Transport::Tcp, flows, interrupt, progress)?;
     let between = free_memory()?;
-    // Beside those: what closed sockets leave would be taken again.
+    // Opened while these are open: otherwise memory of closed sockets would be reused.
     let pairs = open(lab, Transport::Shunt, flows, interrupt, progress)?;
     let after = free_memory()?;
     let of_each = |before: u64, after: u64| before.saturating_sub(after) as f64 / flows as f64;
     let (tcp_bytes, shunt_bytes) = (of_each(before, between), of_each(between, after));
     drop(by_tcp);
 
-    progress("what commands take");
+    progress("the commands");
     let agent = lab.agent();
     let enrolled = agent.enrolled()?;
     let mut commands = Vec::new();
@@ -118,7 +117,7 @@ fn measure(
     }
     commands
         .push(Taken { processor: None, ..taken("a scrape of the metrics", || scrape(metrics))? });
-    progress("what the agent takes");
+    progress("the agent");
     let before = agent.processor_time()?;
     sleep(IDLE);
     let idle_percent =
@@ -146,7 +145,7 @@ fn taken(what: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Taken>
     })
 }
 
-/// Processor time of the processes that this one has waited for, in seconds.
+/// Processor time of the reaped child processes, in seconds.
 fn of_children() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
@@ -180,10 +179,10 @@ fn open(
     Ok(pairs)
 }
 
-/// Uses connections until they are direct, if they can be, as long as [`SETTLING`].
+/// Exchanges messages until the connections are direct, for [`SETTLING`] at most.
 ///
-/// This program could splice, and has to be seen to read often on each of them: so it reads byte by
-/// byte.
+/// This program could splice, and must be seen to read often on each connection, so it reads byte
+/// by byte.
 fn settle(transport: Transport, pairs: &[Pair]) -> Result<()> {
     let mut greeting = [0x5a; 64];
     for _ in 0..EXCHANGES {
@@ -214,18 +213,14 @@ fn settle(transport: Transport, pairs: &[Pair]) -> Result<()> {
     Ok(())
 }
 
-/// Asks for the metrics as Prometheus does.
+/// Scrapes the metrics like Prometheus.
 fn scrape(socket: &Path) -> Result<()> {
     let mut stream =
         UnixStream::connect(socket).context("cannot connect to the agent's metrics")?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: shunt\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    ensure!(
-        answer.starts_with("HTTP/1.1 200 "),
-        "the metrics are refused: {:?}",
-        answer.lines().next()
-    );
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "the scrape failed: {:?}", answer.lines().next());
     Ok(())
 }
 
@@ -234,17 +229,17 @@ fn allow_files(files: u64) -> Result<()> {
     if soft >= files {
         return Ok(());
     }
-    setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files))
-        .with_context(|| {
-            format!(
-                "this process may not open {files} files: raise its hard limit (`ulimit -Hn`) or give it CAP_SYS_RESOURCE, and raise \
-                 fs.nr_open where that is less; or measure fewer flows"
-            )
-        })
+    setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files)).with_context(|| {
+        format!(
+            "this process may not open {files} files: raise its hard limit (`ulimit -Hn`) or \
+                 give it CAP_SYS_RESOURCE, and raise fs.nr_open if that is less; or measure \
+                 fewer flows"
+        )
+    })
 }
 
 /// Free memory of the machine, in bytes.
 fn free_memory() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
-    bytes_of(&text, "MemFree").context("/proc/meminfo does not say how much memory is free")
+    bytes_of(&text, "MemFree").context("/proc/meminfo has no MemFree")
 }

@@ -1,5 +1,5 @@
-//! Writes in one direction, as fast as they go, from one thread to another: what a log, a backup or
-//! an upload does. Small writes without TCP_NODELAY are what TCP is best at, since it joins them.
+//! Writes in one direction at full speed, from one thread to another, like a log, a backup or an
+//! upload. Small writes without TCP_NODELAY suit TCP best, since it coalesces them.
 
 use std::slice;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::pair::Pair;
 use super::traffic::{BULK, receive_bulk, send_bulk};
 use super::{Lab, Transport, ends};
 
-/// Throughput, the gaps between reads, processor time, and the writes.
+/// Throughput, gaps between reads, processor time, and writes.
 pub(super) fn measure(
     lab: &Lab,
     transport: Transport,
@@ -51,12 +51,12 @@ pub(super) fn bulk(lab: &Lab, transport: Transport) -> Result<Outcome> {
 
 struct Transfer {
     bytes: u64,
-    /// Until the sender knew that all of them had been read.
+    /// Until the sender learnt that all of them had been read.
     time: Duration,
     cpu: Duration,
-    /// Between the ends of two writes, waiting for room included.
+    /// Between the ends of two writes, including waits for buffer space.
     writes: Gaps,
-    /// Between two reads that found something.
+    /// Between two reads that returned data.
     reads: Gaps,
 }
 

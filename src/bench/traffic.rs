@@ -1,5 +1,5 @@
-//! What the applications do: requests and answers, and long transfers, on non-blocking sockets that
-//! are waited for with `poll(2)`. The bench and the demo send the same.
+//! Application traffic: requests and responses, and bulk transfers, on non-blocking sockets with
+//! `poll(2)`. Shared by the bench and the demo.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -10,31 +10,31 @@ use socket2::Socket;
 
 use super::patience::{Watchdog, after, unless_not_ready, until_ready};
 
-/// Operations between two looks at the clock.
+/// Operations between two readings of the clock.
 const BATCH: u32 = 16;
 
-/// Bytes per write of a bulk transfer, and per read of any.
+/// Size of a write of a bulk transfer, and of any read.
 pub const BULK: usize = 64 * 1024;
 
-/// Sets what applications set that answer at once and wait for many connections.
+/// Sets the options of event-driven applications: non-blocking, TCP_NODELAY.
 pub fn prepare(socket: Socket) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
 }
 
-/// Sends a message one way and reads it at the other end, on one thread: what the path itself
-/// costs, without anybody being woken.
+/// Sends a message one way and reads it at the other end, on one thread: the cost of the path
+/// without wake-ups.
 pub fn pass(mut from: &Socket, mut to: &Socket, buffer: &mut [u8]) -> io::Result<()> {
     let (mut sent, mut received) = (0, 0);
     let mut watchdog = Watchdog::default();
     while received < buffer.len() {
         let before = sent + received;
-        // Larger than the connection holds: it is read in between.
+        // A message larger than the buffers is read in between.
         if sent < buffer.len() {
             sent += unless_not_ready(from.write(&buffer[sent..]))?.unwrap_or(0);
         }
-        // What was sent is not needed any more.
+        // The sent part of the buffer is reused.
         match unless_not_ready(to.read(&mut buffer[received..sent]))? {
             Some(0) if received < sent => return Err(io::ErrorKind::UnexpectedEof.into()),
             length => received += length.unwrap_or(0),
@@ -44,7 +44,7 @@ pub fn pass(mut from: &Socket, mut to: &Socket, buffer: &mut [u8]) -> io::Result
     Ok(())
 }
 
-/// Sends all of it.
+/// Sends all data.
 pub fn send(mut socket: &Socket, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
         match socket.write(data) {
@@ -55,8 +55,7 @@ pub fn send(mut socket: &Socket, mut data: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads as event loops do: waits until the socket is readable, and again after a read that found
-/// less than it had room for.
+/// Reads like an event loop: waits until the socket is readable, and again after a short read.
 #[derive(Debug)]
 pub struct Reader<'a> {
     socket: &'a Socket,
@@ -64,12 +63,12 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Of a socket of which nothing is known.
+    /// The readiness of the socket is unknown.
     pub fn new(socket: &'a Socket) -> Self {
         Self { socket, drained: true }
     }
 
-    /// Some bytes; 0 at the end.
+    /// Reads some bytes; 0 at the end of the stream.
     pub fn some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut socket = self.socket;
         loop {
@@ -84,7 +83,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As many bytes as fit; `false` at the end, if not one of them has come.
+    /// Fills the buffer; `false` at the end of the stream, if no byte has arrived.
     pub fn all(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -99,13 +98,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Sends a request as long as `buffer` and waits for an answer as long.
+/// Sends a request and waits for a response of the same length.
 pub fn request(server: &Socket, buffer: &mut [u8]) -> io::Result<()> {
     send(server, buffer)?;
     if Reader::new(server).all(buffer)? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-/// Answers requests of `size` bytes with as many until the client has sent its last.
+/// Answers requests of `size` bytes with as many until the end of the stream.
 pub fn answer(client: &Socket, size: usize) -> io::Result<()> {
     let mut buffer = vec![0; size];
     let mut requests = Reader::new(client);
@@ -115,9 +114,8 @@ pub fn answer(client: &Socket, size: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Repeats `operation` for `slice`, after a tenth of it to warm up, and tells the median of its
-/// time in ns, over batches: a batch that was interrupted by something else on the machine does not
-/// count.
+/// Repeats `operation` for `slice`, after a tenth of it as warm-up, and returns the median of its
+/// time in ns over batches, which excludes batches interrupted by other work.
 pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
     let mut batches = |length: Duration| {
         let mut times = Vec::new();
@@ -139,8 +137,9 @@ pub fn time(slice: Duration, mut operation: impl FnMut() -> io::Result<()>) -> i
     quartiles.map(|times| times.median).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-/// Writes `size` bytes at a time for `length`, ends the sending, and waits for the receiver to tell
-/// how much arrived. Gives bytes and time until then; `wrote` hears when each write was done.
+/// Writes `size` bytes at a time for `length`, shuts down writing, and waits for the receiver to
+/// report the bytes received. Returns bytes and elapsed time; `wrote` is told the time of each
+/// write.
 pub fn send_bulk(
     server: &Socket,
     size: usize,
@@ -172,8 +171,8 @@ pub fn send_bulk(
     Ok((received, start.elapsed()))
 }
 
-/// Receives to the end, then tells the sender how many bytes there were. `read` hears when bytes
-/// came.
+/// Receives until the end of the stream, then reports the number of bytes. `read` is told the time
+/// of each read.
 pub fn receive_bulk(client: &Socket, mut read: impl FnMut(Instant)) -> io::Result<()> {
     let mut buffer = vec![0; BULK];
     let mut received = 0u64;
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_arrives_as_it_was_sent_and_requests_are_answered_until_the_end() {
+    fn a_message_arrives_unchanged_and_requests_are_answered_until_the_end() {
         for pair in pairs() {
             let mut buffer = b"request".to_vec();
             pass(&pair.near, &pair.far, &mut buffer).expect("pass");
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_larger_than_a_connection_holds_is_passed_on_one_thread() {
+    fn a_message_larger_than_the_buffers_is_passed_on_one_thread() {
         for pair in pairs() {
             let mut buffer: Vec<u8> = (0u32..8 << 20).map(|n| (n % 251) as u8).collect();
             let sent = buffer.clone();
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_to_a_peer_that_has_ended_is_an_error() {
+    fn a_message_to_a_closed_peer_is_an_error() {
         for pair in pairs() {
             pair.far.shutdown(Shutdown::Both).expect("end");
             pass(&pair.near, &pair.far, &mut [1; 10]).expect_err("nobody reads");
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_which_only_a_part_comes_is_no_clean_end() {
+    fn a_partial_request_is_an_error() {
         let pair = Pair::tcp().expect("connect");
         send(&pair.near, b"req").expect("send");
         pair.near.shutdown(Shutdown::Write).expect("end");
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bulk_transfer_tells_what_arrived_and_when() {
+    fn a_bulk_transfer_reports_bytes_and_time() {
         let pair = Pair::tcp().expect("connect");
         thread::scope(|scope| {
             let server = scope.spawn(|| {
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_that_lost_bytes_is_an_error() {
+    fn lost_bytes_are_an_error() {
         let pair = Pair::unix().expect("a pair");
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_an_operation_is_its_median_and_not_moved_by_what_interrupts_once() {
+    fn the_time_of_an_operation_is_its_median_and_ignores_an_interruption() {
         let (start, mut interrupted) = (Instant::now(), false);
         let time = time(Duration::from_millis(300), || {
             let interrupt = !interrupted && start.elapsed() > Duration::from_millis(100);
@@ -288,7 +287,7 @@ mod tests {
         });
         let time = time.expect("a time");
         assert!(interrupted);
-        // The batch that was interrupted took 10 ms per operation.
+        // The interrupted batch took 10 ms per operation.
         assert!((100_000.0..9_000_000.0).contains(&time), "{time}");
         super::time(Duration::ZERO, || Ok(())).expect_err("no time, no figure");
     }

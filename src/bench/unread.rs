@@ -1,5 +1,5 @@
-//! How much a sender can have waiting for a reader that does not read: the kernel's memory that a
-//! slow reader holds.
+//! Bytes that a sender can queue for a reader that does not read: the kernel memory a slow reader
+//! holds.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -14,14 +14,13 @@ use super::patience::unless_not_ready;
 use super::traffic::{BULK, Reader};
 use super::{Lab, Transport};
 
-/// How long a full connection is given to find more room: acknowledgements in flight open the
-/// window.
+/// Time for a full connection to accept more: acknowledgements in flight open the window.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Where a sender that nobody stops is stopped.
+/// Limit for a sender that is never blocked.
 const ENOUGH: u64 = 1 << 30;
 
-/// Bytes that were accepted in writes of `size` bytes before the connection was full.
+/// Bytes accepted in writes of `size` bytes before the connection was full.
 pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Outcome> {
     lab.on_pair(transport, |pair| {
         let data = vec![0x5a; size];
@@ -51,14 +50,14 @@ pub(super) fn measure(lab: &Lab, transport: Transport, size: usize) -> Result<Ou
     })
 }
 
-/// Writes until the connection takes no more; `held` is what it holds already, and the result what
-/// it holds then.
+/// Writes until the connection is full; `held` is the bytes queued before, the result those queued
+/// then.
 fn fill(mut sender: &Socket, data: &[u8], mut held: u64) -> Result<u64> {
     while let Some(length) = unless_not_ready(sender.write(data))? {
         held += length as u64;
         ensure!(
             held < ENOUGH,
-            "{held} bytes wait for a reader that does not read, and the sender is still not stopped"
+            "{held} bytes are queued for a reader that does not read, and the sender is not blocked"
         );
     }
     Ok(held)

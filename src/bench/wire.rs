@@ -1,36 +1,34 @@
-//! What crosses the interfaces of a network namespace, by the kernel's own count: the proof of what
-//! did not go by TCP.
+//! Traffic of the interfaces of a network namespace, as counted by the kernel: the proof of what
+//! bypassed TCP.
 
 use std::fs;
 use std::ops::Sub;
 
 use anyhow::{Context, Result};
 
-/// Packets and bytes that the interfaces of a namespace have sent and received, loopback counted
-/// once.
+/// Packets and bytes sent and received by the interfaces of a namespace, loopback counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
-    /// Packets; one that the stack cuts up only later (GSO) counts as one.
+    /// Packets; a GSO packet counts as one.
     pub packets: u64,
-    /// Bytes with all their headers.
+    /// Bytes including all headers.
     pub bytes: u64,
 }
 
-/// IPv4, and TCP with the timestamp option: what loopback counts for a packet of an open connection
-/// before its data.
+/// IPv4, and TCP with the timestamp option: the headers of a loopback packet of an open connection.
 const HEADERS: u64 = 20 + 32;
 
 impl Wire {
-    /// About how many bytes of applications this carried, if all of it was TCP over IPv4.
+    /// Approximate application bytes, if all of it was TCP over IPv4.
     pub fn payload(&self) -> u64 {
         self.bytes.saturating_sub(self.packets * HEADERS)
     }
 
-    /// The present count in the namespace of the calling thread.
+    /// The current counters in the namespace of the calling thread.
     pub fn here() -> Result<Self> {
         let path = "/proc/thread-self/net/dev";
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-        parse(&text).with_context(|| format!("{path} is not as it should be: {text:?}"))
+        parse(&text).with_context(|| format!("{path} is malformed: {text:?}"))
     }
 }
 
@@ -45,8 +43,8 @@ impl Sub for Wire {
     }
 }
 
-/// After two lines of headings: `name: bytes packets errs drop fifo frame compressed multicast`,
-/// then the same for sending.
+/// Two header lines, then `name: bytes packets errs drop fifo frame compressed multicast` and the
+/// same for sending.
 fn parse(text: &str) -> Option<Wire> {
     let mut wire = Wire::default();
     for line in text.lines().skip(2) {
@@ -58,7 +56,7 @@ fn parse(text: &str) -> Option<Wire> {
         };
         wire.packets += packets;
         wire.bytes += bytes;
-        // What loopback sends it receives.
+        // Loopback receives what it sends.
         if name.trim() != "lo" {
             wire.packets += sent_packets;
             wire.bytes += sent_bytes;
@@ -77,7 +75,7 @@ mod tests {
         face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
 
     #[test]
-    fn both_ways_of_an_interface_count_and_loopback_once() {
+    fn both_directions_of_an_interface_count_and_loopback_once() {
         let text = format!(
             "{HEADINGS}    lo:    1000      10    0    0    0     0          0         0     1000      10    0    0    0     0       0          0\n  \
              veth: 7 1 0 0 0 0 0 0 20 3 0 0 0 0 0 0\n"
@@ -89,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_over_loopback_shows() {
+    fn a_connection_over_loopback_is_counted() {
         let namespace = crate::host::Namespace::new().expect("make a namespace (as root)");
         let seen = namespace
             .run(|| {
@@ -104,7 +102,7 @@ mod tests {
             })
             .expect("run inside");
         assert!(seen.packets >= 4 && seen.bytes >= 1000, "{seen:?}");
-        // SYN and SYN-ACK have more options, and what is sent on an open connection has no others.
+        // SYN and SYN-ACK have more options than segments of an open connection.
         assert!((1000..1020).contains(&seen.payload()), "{seen:?}");
     }
 }

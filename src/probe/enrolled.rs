@@ -265,7 +265,9 @@ pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
         ensure_readable(socket, || format!("{filled} of {count} bytes can be read"))?;
         match socket.read(&mut bytes[filled..]) {
             Ok(0) => {
-                return Err(Instead(format!("the stream ended after {filled} of {count} bytes")).into());
+                return Err(
+                    Instead(format!("the stream ended after {filled} of {count} bytes")).into()
+                );
             }
             Ok(read) => filled += read,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

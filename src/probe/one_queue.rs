@@ -71,7 +71,10 @@ pub fn order() -> Result<()> {
         pair.send(End::Client, Way::Tcp, &stream(100, 100))?;
         pair.send(End::Client, Way::Direct, &stream(200, 100))?;
         let received = receive(pair.end(End::Server), 300)?;
-        holds!(received == stream(0, 300), "bytes received before the enrolment are read out of order");
+        holds!(
+            received == stream(0, 300),
+            "bytes received before the enrolment are read out of order"
+        );
         Ok(())
     })
 }
@@ -179,8 +182,8 @@ pub struct Edges(Epoll);
 
 impl Edges {
     pub fn of(socket: &TcpStream) -> Result<Edges> {
-        let epoll =
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("cannot create an epoll instance")?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .context("cannot create an epoll instance")?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
         epoll.add(socket.as_fd(), event).context("cannot add a socket to epoll")?;
         Ok(Edges(epoll))
@@ -209,7 +212,10 @@ pub fn readiness() -> Result<()> {
                     holds!(polled == PollFlags::IN, "poll does not report {way} bytes");
                     // Many event loops treat a short read as the last one.
                     if reads {
-                        holds!(receive(reader, 2)? == b"ab", "received bytes differ from those sent");
+                        holds!(
+                            receive(reader, 2)? == b"ab",
+                            "received bytes differ from those sent"
+                        );
                         let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
                         holds!(polled.is_empty(), "readable with nothing to read");
                     }
@@ -344,7 +350,10 @@ pub fn sequence() -> Result<()> {
             for from in End::BOTH {
                 let (from, to) = (pair.end(from), pair.end(from.peer()));
                 let received = transfer(from, to, &stream(0, 100_000))?;
-                holds!(received == stream(0, 100_000), "the stream is corrupted after leaving the map");
+                holds!(
+                    received == stream(0, 100_000),
+                    "the stream is corrupted after leaving the map"
+                );
             }
             End::BOTH.into_iter().try_for_each(|end| pair.put_in(end))?;
         }

@@ -1,5 +1,5 @@
-//! The charts, as inline SVG. Each has a title and a description for those who do not see it, and
-//! tells its transports apart by marks and dashes as well as by colour.
+//! Charts as inline SVG. Each has a title and a description for screen readers, and distinguishes
+//! transports by marks and dashes as well as by colour.
 
 use std::fmt::Write;
 
@@ -7,39 +7,39 @@ use super::super::report::quantity;
 use super::super::{Transport, Unit};
 use super::escape;
 
-/// Units of the drawing; the page scales it. About as wide as a phone, so that its letters stay
-/// readable there.
+/// Width in drawing units, which the page scales: about that of a phone, so that text stays
+/// readable.
 const WIDTH: f64 = 420.0;
-/// Between a chart's left edge and its lines, for the labels of the vertical axis.
+/// Left margin, for the labels of the vertical axis.
 const LEFT: f64 = 74.0;
-/// Right of the lines: half a label of the horizontal axis.
+/// Right margin: half a label of the horizontal axis.
 const RIGHT: f64 = 24.0;
-/// Between the ends of the grid and the first and last figures, whose marks would stand on the
-/// labels otherwise.
+/// Distance between the ends of the grid and the first and last points, whose marks would overlap
+/// the labels otherwise.
 const INSET: f64 = 14.0;
-/// Above the lines: the legend.
+/// Top margin, for the legend.
 const TOP: f64 = 34.0;
-/// From the top to the horizontal axis of a chart of lines.
+/// Vertical position of the horizontal axis of a line chart.
 const FLOOR: f64 = 250.0;
 
-/// Lines over a logarithmic vertical axis.
+/// A line chart with a logarithmic vertical axis.
 pub struct Lines<'a> {
     pub id: &'a str,
     pub title: &'a str,
     pub description: &'a str,
-    /// What stands along the horizontal axis: a place from 0 to 1, and its label.
+    /// Labels of the horizontal axis: position from 0 to 1, and text.
     pub across: &'a [(f64, String)],
-    /// Under the labels of the horizontal axis.
+    /// Title of the horizontal axis.
     pub across_is: &'a str,
-    /// What the vertical figures are; they have to be positive.
+    /// Unit of the vertical axis; figures must be positive.
     pub unit: Unit,
-    /// After the unit, for rates.
+    /// Suffix of the unit, for rates.
     pub per: &'a str,
     pub series: &'a [(Transport, Vec<(f64, f64)>)],
 }
 
 impl Lines<'_> {
-    /// The drawing; nothing if there is no figure.
+    /// The drawing; empty without figures.
     pub fn svg(&self) -> String {
         let figures =
             || self.series.iter().flat_map(|(_, points)| points).map(|(_, figure)| *figure);
@@ -96,26 +96,26 @@ impl Lines<'_> {
     }
 }
 
-/// A bar of a chart of bars.
+/// A bar of a bar chart.
 pub struct Bar {
     pub transport: Transport,
     pub length: f64,
-    /// What stands at its end.
+    /// The label at its end.
     pub figure: String,
 }
 
-/// Bars in groups, from left to right.
+/// A chart of grouped bars.
 pub struct Bars<'a> {
     pub id: &'a str,
     pub title: &'a str,
     pub description: &'a str,
-    /// A length that is marked through all groups.
+    /// A length marked through all groups.
     pub marked: Option<f64>,
     pub groups: &'a [(String, Vec<Bar>)],
 }
 
 impl Bars<'_> {
-    /// The drawing; nothing if there is no bar.
+    /// The drawing; empty without bars.
     pub fn svg(&self) -> String {
         const LABELS: f64 = 108.0;
         const FIGURES: f64 = 58.0;
@@ -163,8 +163,8 @@ impl Bars<'_> {
     }
 }
 
-/// Where the lines of a grid lie that a range of figures, rounded outwards, is read against: at 1,
-/// 2 and 5 of every power of ten, or, for bytes, at every fourth power of two.
+/// Grid lines that enclose a range of figures: at 1, 2 and 5 of every power of ten or, for bytes,
+/// at every fourth power of two.
 fn ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
     let (base, steps): (f64, &[f64]) = match unit {
         Unit::Bytes => (16.0, &[1.0, 4.0]),
@@ -181,7 +181,7 @@ fn ticks(low: f64, high: f64, unit: Unit) -> Vec<f64> {
         all.into_iter().take(last + 1).skip(first).collect()
     };
     let fine = enclosing(steps);
-    // More than can be told apart.
+    // More lines than can be distinguished.
     if fine.len() > 9 { enclosing(&[1.0]) } else { fine }
 }
 
@@ -219,7 +219,7 @@ fn rect(transport: Transport, x: f64, y: f64, length: f64) -> String {
     )
 }
 
-/// A square, a disc or a diamond around a point.
+/// A square, disc or diamond around a point.
 fn mark(transport: Transport, x: f64, y: f64) -> String {
     let shape = match transport {
         Transport::Tcp => "m-4-4h8v8h-8z",
@@ -238,7 +238,7 @@ fn class(transport: Transport) -> &'static str {
 }
 
 fn put(svg: &mut String, part: impl std::fmt::Display) {
-    // Writing to a string cannot fail.
+    // Writing to a string never fails.
     let _ = write!(svg, "{part}");
 }
 
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_cannot_be_drawn_are_left_out() {
+    fn figures_that_cannot_be_drawn_are_skipped() {
         let lines = Lines {
             id: "x",
             title: "",

@@ -1,5 +1,4 @@
-//! The figures of the bench as one page that needs nothing else: charts, and every figure as a
-//! table too.
+//! The results of the bench as one self-contained page: charts, and every figure in tables.
 
 mod chart;
 
@@ -10,25 +9,25 @@ use super::{Goal, Latency, Measured, Metric, Transport, Unit};
 use chart::{Bar, Bars, Lines};
 
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Shunt, Transport::Unix];
-/// The shares of requests, in percent, whose latencies are shown.
+/// Percentiles of the latency chart.
 const PERCENTILES: [f64; 6] = [50.0, 75.0, 90.0, 99.0, 99.9, 99.99];
 
-/// Where it was measured, as the reader should know it.
+/// The environment of the measurement.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The release of the kernel.
+    /// Kernel release.
     pub kernel: String,
-    /// Processors that the bench could use.
+    /// Processors available to the bench.
     pub processors: usize,
 }
 
-/// The page.
+/// Renders the page.
 pub fn page(machine: &Machine, rounds: usize, all: &[Measured]) -> String {
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>shunt bench</title>\
          <style>\n{}</style></head>\n<body>\n<h1>TCP, shunt and a Unix socket</h1>\n\
-         <p>The same messages by each of them, in turn on the same machine.</p>\n\
+         <p>The same messages over each of them, alternately on the same machine.</p>\n\
          <p class=\"facts\">Linux {}, {} processors, shunt {}; medians of {rounds} rounds.</p>\n",
         include_str!("style.css"),
         escape(&machine.kernel),
@@ -75,7 +74,7 @@ fn latency(all: &[Measured]) -> String {
     let svg = Lines {
         id: "latency",
         title: "Latency by percentile",
-        description: "For each transport, the time that a share of the requests did not exceed. The table below has the figures.",
+        description: "The latency of each transport by percentile. The table below has the figures.",
         across: &across,
         across_is: "percent of the requests",
         unit: Unit::Nanoseconds,
@@ -98,10 +97,10 @@ fn latency(all: &[Measured]) -> String {
         recorded.iter().map(|(_, latency)| latency.count().to_string()).collect(),
     ));
     section(
-        "How long requests take",
-        "The time within which a share of the requests of 1 KiB was answered, between two threads that wake each other. \
-         The scale \
-         of time is logarithmic; the right end is one request in ten thousand.",
+        "Latency of requests",
+        "The time within which a share of the requests of 1 KiB was answered, between two threads \
+        that wake each other. The scale of time is logarithmic; the right end is one request in \
+        ten thousand.",
         &svg,
         &table("within", &head, &rows),
     )
@@ -134,7 +133,7 @@ fn throughput(all: &[Measured]) -> String {
     let svg = Lines {
         id: "throughput",
         title: "Throughput by message size",
-        description: "For each transport, the bytes per second that messages of a size carry. The table below has the figures.",
+        description: "The throughput of each transport by message size. The table below has the figures.",
         across: &across,
         across_is: "size of a message",
         unit: Unit::Bytes,
@@ -153,8 +152,8 @@ fn throughput(all: &[Measured]) -> String {
         .collect();
     section(
         "Throughput by message size",
-        "What one thread carries that sends a message and reads it at the other end, there and back. More is better; the \
-         scale is logarithmic.",
+        "One thread that sends messages and reads them at the other end, and back. More is \
+        better; the scale is logarithmic.",
         &svg,
         &table("message", &TRANSPORTS.map(|t| t.to_string()), &rows),
     )
@@ -184,7 +183,8 @@ fn connections(all: &[Measured]) -> String {
     let svg = Bars {
         id: "connect",
         title: "Time of a whole connection",
-        description: "Connecting, accepting, exchanging requests and closing, by TCP and through shunt. The table below has the figures.",
+        description: "Connecting, accepting, exchanging requests and closing, over TCP and through \
+                     shunt. The table below has the figures.",
         marked: None,
         groups: &groups,
     }
@@ -202,14 +202,14 @@ fn connections(all: &[Measured]) -> String {
         .collect();
     section(
         "What a connection costs",
-        "From connecting to closing. What it costs that shunt sees a connection, its messages have to pay \
-         back.",
+        "From connecting to closing. The overhead of observing a connection must be \
+        compensated by its messages.",
         &svg,
         &table("connection", &["TCP", "shunt", "shunt/TCP"].map(str::to_owned), &rows),
     )
 }
 
-/// A bar for each case whose first figure is a rate, or is none.
+/// A bar for each case whose first figure is a rate, or is not.
 fn to_tcp(all: &[Measured], is_rate: bool) -> Vec<(String, Vec<Bar>)> {
     let bar = |m: &Measured| {
         let length = m.ratio_to(0, Transport::Tcp)?.median;
@@ -230,16 +230,17 @@ fn shares(all: &[Measured]) -> String {
     }
     let svg = Bars {
         id: "shares",
-        title: "shunt's share of what TCP takes",
-        description: "One bar per case; a bar that ends before the dotted line is less than TCP takes. The table below has the figures.",
+        title: "shunt's time as a share of TCP's",
+        description: "One bar per case; a bar that ends before the dotted line is less than TCP. The \
+                     table below has the figures.",
         marked: Some(1.0),
         groups: &groups,
     }
     .svg();
     format!(
-        "<section><h2>As a share of what TCP takes</h2>\n<figure>{svg}<figcaption>The dotted line is TCP. \
-         The cases <i>offnode</i> are connections that shunt leaves alone: they should end at the line.</figcaption>\
-         </figure></section>\n"
+        "<section><h2>Time as a share of TCP's</h2>\n<figure>{svg}<figcaption>The dotted line is \
+         TCP. The cases <i>offnode</i> are connections that shunt leaves alone: they should end at \
+         the line.</figcaption></figure></section>\n"
     )
 }
 
@@ -250,16 +251,17 @@ fn rates(all: &[Measured]) -> String {
     }
     let svg = Bars {
         id: "rates",
-        title: "shunt's throughput in terms of TCP's",
-        description: "One bar per case; a bar that ends behind the dotted line is more than by TCP. The table below has the figures.",
+        title: "shunt's throughput relative to TCP's",
+        description: "One bar per case; a bar that ends behind the dotted line is more than TCP. The \
+                     table below has the figures.",
         marked: Some(1.0),
         groups: &groups,
     }
     .svg();
     format!(
-        "<section><h2>Throughput, in terms of TCP's</h2>\n<figure>{svg}<figcaption>The dotted line is TCP; more is \
-         better. <i>stream</i> is writes of a size in one direction; <i>echo</i> is messages of up to so many bytes \
-         with up to so many on the way, in reads of so many.</figcaption></figure></section>\n"
+        "<section><h2>Throughput relative to TCP's</h2>\n<figure>{svg}<figcaption>The dotted line is \
+         TCP; more is better. <i>stream</i> is writes of one size in one direction; <i>echo</i> is \
+         maximum message size, bytes in flight and bytes per read.</figcaption></figure></section>\n"
     )
 }
 
@@ -284,9 +286,10 @@ fn figures(all: &[Measured]) -> String {
         }
     }
     format!(
-        "<section><h2>Every case</h2>\n<p>Medians over the rounds; a ratio is followed by half the distance between its \
-         quartiles. CPU/byte is for 1 KiB; <i>direct</i> is the share of the bytes that crossed no interface.</p>\n\
-         <div class=\"scroll\" role=\"region\" aria-label=\"Every case: figures\" tabindex=\"0\">{}</div></section>\n",
+        "<section><h2>All cases</h2>\n<p>Medians over the rounds; a ratio is followed by half its \
+         interquartile range. CPU/byte is for 1 KiB; <i>direct</i> is the share of the bytes that \
+         crossed no interface.</p>\n<div class=\"scroll\" role=\"region\" \
+         aria-label=\"All cases: figures\" tabindex=\"0\">{}</div></section>\n",
         table("case", &head, &rows)
     )
 }
@@ -336,7 +339,7 @@ fn none() -> String {
     "–".to_owned()
 }
 
-/// The bytes of a size as the cases write it.
+/// Parses a size as written in the cases.
 fn bytes(size: &str) -> Option<f64> {
     let (number, unit) = size.split_once(' ')?;
     let factor = match unit {
@@ -363,7 +366,7 @@ fn table(corner: &str, head: &[String], rows: &[(String, Vec<String>)]) -> Strin
     table + "</tbody></table>"
 }
 
-/// `text` as it can stand in an element or an attribute.
+/// Escapes text for elements and attributes.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -376,7 +379,7 @@ mod tests {
     use super::super::{CASES, Case};
     use super::*;
 
-    /// Every case on each of its transports, the first of them slowest.
+    /// Every case on each of its transports, the first one slowest.
     fn everything() -> Vec<Measured> {
         let case = |case: &'static Case| {
             let mut measured = Measured::new(case);
@@ -401,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_well_formed_and_every_case_is_in_it() {
+    fn the_page_is_well_formed_and_contains_every_case() {
         let page = of("6.18", &everything());
         let document = parsed(&page);
         let labels: Vec<_> = document
@@ -422,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn every_chart_is_named_and_described_for_those_who_do_not_see_it() {
+    fn every_chart_has_a_name_and_a_description_for_screen_readers() {
         let page = of("6.18", &everything());
         let document = parsed(&page);
         let charts: Vec<_> =
@@ -441,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_for_nothing_from_elsewhere() {
+    fn the_page_loads_nothing() {
         let page = of("6.18", &everything());
         for forbidden in ["<script", "<link", "src=", "href=", "@import", "url("] {
             assert!(!page.contains(forbidden), "{forbidden} would load something");
@@ -461,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_has_no_chart() {
+    fn a_case_that_was_not_measured_has_no_chart() {
         let page = of("6.18", &[]);
         assert_eq!(parsed(&page).descendants().filter(|n| n.tag_name().name() == "svg").count(), 0);
     }
