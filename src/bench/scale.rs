@@ -232,8 +232,8 @@ fn allow_files(files: u64) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files)).with_context(|| {
         format!(
             "this process may not open {files} files: raise its hard limit (`ulimit -Hn`) or \
-                 give it CAP_SYS_RESOURCE, and raise fs.nr_open if that is less; or measure \
-                 fewer flows"
+             give it CAP_SYS_RESOURCE, and raise fs.nr_open if that is less; or measure \
+             fewer flows"
         )
     })
 }

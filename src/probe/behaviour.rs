@@ -261,7 +261,7 @@ const ROWS: &[Row] = &[
         name: "ktls",
         statement: "kTLS can be turned on for an enrolled socket",
         if_so: "It is refused on accelerated connections, since redirected bytes would not be \
-            decrypted: programs fall back to their own encryption.",
+                decrypted: programs fall back to their own encryption.",
         if_not: "Programs that try get an error and use their own encryption.",
         try_out: facility::encrypts,
     },
@@ -310,7 +310,7 @@ const ROWS: &[Row] = &[
         statement: "an iterator over socket storage may update a sockhash, and does not crash",
         if_so: "Connections are enrolled by one pass over all candidates.",
         if_not: "Connections are enrolled by passes over the open files of their processes, or one by \
-            one.",
+                 one.",
         try_out: facility::storage_iterators_enrol,
     },
     Row {
@@ -320,7 +320,7 @@ const ROWS: &[Row] = &[
         statement: "an iterator over the open files of a process may update a sockhash",
         if_so: "Connections can be enrolled by passes over the open files of their processes.",
         if_not: "If iterators over socket storage do not enrol either, connections are enrolled one by \
-            one by a classifier, which the verifier must accept (that of Linux 7.3 does not).",
+                 one by a classifier, which the verifier must accept (that of Linux 7.3 does not).",
         try_out: facility::file_iterators_enrol,
     },
     Row {

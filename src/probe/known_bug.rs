@@ -93,7 +93,7 @@ pub const ALL: &[KnownBug] = &[
         id: "bpf, sockmap: Incorrectly handling copied_seq; Handle fin correctly; TCP data stall on \
              recv before accept",
         what: "With a verdict, TCP bytes are counted as read on arrival, the end of a stream can \
-            come early, and bytes received before accept can stall.",
+               come early, and bytes received before accept can stall.",
         reach: Reach::Ordinary,
         since: &[v(5, 13, 0)],
         fixed: &[v(6, 1, 32), v(6, 4, 0)],
@@ -110,7 +110,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "bpf: tcp: Avoid taking fast sock lock in iterator",
         what: "A program that puts a socket into a map while it iterates over TCP sockets \
-            deadlocks.",
+               deadlocks.",
         reach: Reach::Never("shunt tests first whether the iterator owns the lock"),
         since: &[v(5, 15, 0)],
         fixed: &[v(6, 1, 42), v(6, 4, 7), v(6, 5, 0)],
@@ -144,7 +144,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "CVE-2024-41048",
         what: "Reading the end of a stream that came to a verdict crashes the kernel on processors \
-            that detect it (LoongArch; not x86).",
+               that detect it (LoongArch; not x86).",
         reach: Reach::If("the machine is not x86"),
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 15, 163), v(6, 1, 100), v(6, 6, 41), v(6, 9, 10), v(6, 10, 0)],
@@ -254,7 +254,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "bpf, sockmap: Fix incorrect copied_seq calculation",
         what: "Redirected bytes count as read from TCP: that many bytes are skipped when a socket \
-            continues by TCP after it has left the map.",
+               continues by TCP after it has left the map.",
         reach: Reach::Ordinary,
         since: &[v(4, 20, 0)],
         fixed: &[v(6, 1, 165), v(6, 6, 128), v(6, 12, 75), v(6, 18, 15), v(7, 0, 0)],
@@ -334,7 +334,7 @@ pub const ALL: &[KnownBug] = &[
     KnownBug {
         id: "CVE-2026-93824",
         what: "kTLS on a socket in a map has many bugs, some of them exploitable; fixed kernels \
-            reject it.",
+               reject it.",
         reach: Reach::Never("shunt rejects kTLS on enrolled sockets"),
         since: &[v(4, 20, 0)],
         fixed: &[v(6, 1, 189), v(6, 12, 111), v(6, 18, 53), v(7, 2, 0)],

@@ -99,15 +99,15 @@ fn status() -> String {
 fn refused_by(status: &str) -> String {
     if status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])) {
         return "bpf(2) is refused by a seccomp profile, though the capabilities are there: the \
-            default profile of this container runtime permits it with CAP_SYS_ADMIN only. Use \
-            the bundle's profile, kubernetes/components/localhost-seccomp/shunt.json: podman \
-            and docker take it by --security-opt seccomp=FILE, in Kubernetes the component \
-            localhost-seccomp sets it"
+                default profile of this container runtime permits it with CAP_SYS_ADMIN only. Use \
+                the bundle's profile, kubernetes/components/localhost-seccomp/shunt.json: podman \
+                and docker take it by --security-opt seccomp=FILE, in Kubernetes the component \
+                localhost-seccomp sets it"
             .to_owned();
     }
     "bpf(2) is refused though the capabilities are there: by a security module (dmesg | \
-    grep -i denied), or because this process is in a user namespace, whose capabilities do \
-    not apply to the node"
+     grep -i denied), or because this process is in a user namespace, whose capabilities do \
+     not apply to the node"
         .to_owned()
 }
 
@@ -117,7 +117,7 @@ fn lockdown() -> Result<String, String> {
     if confidential(&state) {
         return Err(
             "this kernel is locked down for confidentiality, which prevents programs from \
-                reading kernel memory: boot with lockdown=integrity or without lockdown"
+             reading kernel memory: boot with lockdown=integrity or without lockdown"
                 .to_owned(),
         );
     }

@@ -99,8 +99,8 @@ fn latency(all: &[Measured]) -> String {
     section(
         "Latency of requests",
         "The time within which a share of the requests of 1 KiB was answered, between two threads \
-        that wake each other. The scale of time is logarithmic; the right end is one request in \
-        ten thousand.",
+         that wake each other. The scale of time is logarithmic; the right end is one request in \
+         ten thousand.",
         &svg,
         &table("within", &head, &rows),
     )
@@ -153,7 +153,7 @@ fn throughput(all: &[Measured]) -> String {
     section(
         "Throughput by message size",
         "One thread that sends messages and reads them at the other end, and back. More is \
-        better; the scale is logarithmic.",
+         better; the scale is logarithmic.",
         &svg,
         &table("message", &TRANSPORTS.map(|t| t.to_string()), &rows),
     )
@@ -184,7 +184,7 @@ fn connections(all: &[Measured]) -> String {
         id: "connect",
         title: "Time of a whole connection",
         description: "Connecting, accepting, exchanging requests and closing, over TCP and through \
-                     shunt. The table below has the figures.",
+                      shunt. The table below has the figures.",
         marked: None,
         groups: &groups,
     }
@@ -203,7 +203,7 @@ fn connections(all: &[Measured]) -> String {
     section(
         "What a connection costs",
         "From connecting to closing. The overhead of observing a connection must be \
-        compensated by its messages.",
+         compensated by its messages.",
         &svg,
         &table("connection", &["TCP", "shunt", "shunt/TCP"].map(str::to_owned), &rows),
     )
@@ -232,7 +232,7 @@ fn shares(all: &[Measured]) -> String {
         id: "shares",
         title: "shunt's time as a share of TCP's",
         description: "One bar per case; a bar that ends before the dotted line is less than TCP. The \
-                     table below has the figures.",
+                      table below has the figures.",
         marked: Some(1.0),
         groups: &groups,
     }
@@ -253,7 +253,7 @@ fn rates(all: &[Measured]) -> String {
         id: "rates",
         title: "shunt's throughput relative to TCP's",
         description: "One bar per case; a bar that ends behind the dotted line is more than TCP. The \
-                     table below has the figures.",
+                      table below has the figures.",
         marked: Some(1.0),
         groups: &groups,
     }
