@@ -73,8 +73,8 @@ fn on_request(instance: &instance::Instance) -> Result<ExitCode> {
         );
         if closed > 0 {
             tracing::warn!(
-                "open connections in {closed} network namespaces stay with TCP: entering them needs \
-                 CAP_SYS_ADMIN (restart their clients, or run `shunt adopt` with it)"
+                "open connections in {closed} network namespaces stay with TCP: entering them \
+                 needs CAP_SYS_ADMIN (restart their clients, or run `shunt adopt` with it)"
             );
         }
         if held > 0 {

@@ -27,9 +27,9 @@ use super::DONE;
     Functions called by others are placed in .text, where libbpf expects them. An array with one \
     value that is only used as map[name:NAME][0]+OFFSET becomes the section .data.NAME, because \
     libbpf addresses map values in no other way.\n\n\
-    The output of `clang -S` and everything that `shunt disasm` prints for objects is accepted too: \
-    sections with flags, symbols and data, in GNU as syntax. Warnings point at code that the verifier \
-    would reject; the object is written nevertheless."
+    The output of `clang -S` and everything that `shunt disasm` prints for objects is accepted \
+    too: sections with flags, symbols and data, in GNU as syntax. Warnings point at code that the \
+    verifier would reject; the object is written nevertheless."
 ))]
 pub struct Asm {
     /// Source file; - for standard input

@@ -33,7 +33,14 @@ pub struct Bench {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
     /// Measure only these cases: NAME, or NAME/SIZE as in stream/16B, connect/+4rt and echo/300k/1M
-    #[arg(long, visible_alias = "case", value_name = "NAME", num_args = 1.., value_delimiter = ',', value_parser = existing)]
+    #[arg(
+        long,
+        visible_alias = "case",
+        value_name = "NAME",
+        num_args = 1..,
+        value_delimiter = ',',
+        value_parser = existing
+    )]
     only: Vec<String>,
     /// Take less than a minute instead of five, with more noise
     #[arg(long)]
@@ -43,7 +50,12 @@ pub struct Bench {
     json: bool,
     /// Instead measure what the commands, the agent and the kernel need with N open connections;
     /// 200000 take two minutes and some GiB
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), conflicts_with_all = ["rounds", "only", "quick", "html"])]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        conflicts_with_all = ["rounds", "only", "quick", "html"]
+    )]
     flows: Option<u32>,
     /// Also write charts and figures to a self-contained HTML file
     #[arg(long, value_name = "FILE")]

@@ -21,7 +21,12 @@ use crate::demo::{self, Plan, Step, report};
     shunt demo --seconds 60 --json            longer, for machines")]
 pub struct Demo {
     /// Approximate duration in seconds
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=3600))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(2..=3600)
+    )]
     seconds: u16,
     /// Print the figures as JSON
     #[arg(long)]

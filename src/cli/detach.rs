@@ -28,7 +28,8 @@ impl Detach {
         let pins = Pins::existing(&name, self.instance.bpffs.as_deref())?;
         let Some(_lock) = pins.lock()? else {
             bail!(
-                "instance '{name}' is running: stop it with SIGTERM, which detaches it without losing data"
+                "instance '{name}' is running: stop it with SIGTERM, which detaches it without \
+                 losing data"
             );
         };
         let remaining =

@@ -20,10 +20,10 @@ use crate::observe;
 /// the syntax of `clang -S`. It reads the output for raw instructions too.
 #[derive(Args)]
 #[command(
-    after_long_help = "A program in the kernel is shown as rewritten by the verifier: with fields of kernel structures \
-    instead of context fields, and kernel functions instead of helpers.\n\n\
-    This needs CAP_BPF to open a pin and read instructions, CAP_SYS_ADMIN for --id and for the names of \
-    maps, functions and lines, and CAP_SYSLOG for the names of kernel functions.\n\n\
+    after_long_help = "A program in the kernel is shown as rewritten by the verifier: with fields \
+    of kernel structures instead of context fields, and kernel functions instead of helpers.\n\n\
+    This needs CAP_BPF to open a pin and read instructions, CAP_SYS_ADMIN for --id and for the \
+    names of maps, functions and lines, and CAP_SYSLOG for the names of kernel functions.\n\n\
     Examples:\n  \
     shunt disasm program.o\n  \
     shunt disasm --slots --bytes program.bin       with slot numbers and bytes\n  \

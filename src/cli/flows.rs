@@ -27,7 +27,13 @@ pub struct Flows {
     #[command(flatten)]
     instance: Instance,
     /// Repeat every so many seconds, until Ctrl-C
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=3600)
+    )]
     watch: Option<u32>,
     /// Print JSON; with --watch one object a line
     #[arg(long)]

@@ -44,20 +44,21 @@ const NOT_RUNNING: u8 = 3;
     name = "shunt",
     version,
     about = "Takes the TCP/IP stack out of the path of connections whose two ends are on this node",
-    long_about = "Takes the TCP/IP stack out of the path of connections whose two ends are on this node.\n\n\
+    long_about = "Takes the TCP/IP stack out of the path of connections whose two ends are on \
+                  this node.\n\n\
     The bytes of such a connection go from the sender's send() straight into the receiver's socket \
-    queue. Connections that leave the node are not touched, and whenever the shortcut could reorder, \
-    lose or pile up bytes, they go by TCP instead.",
+    queue. Connections that leave the node are not touched, and whenever the shortcut could \
+    reorder, lose or pile up bytes, they go by TCP instead.",
     after_help = "Examples:\n  \
-        shunt demo                            see it work; no setup needed, leaves nothing behind\n  \
+        shunt demo                            see it work; no setup, no leftovers\n  \
         shunt run                             accelerate the whole node until Ctrl-C\n  \
         shunt run --cgroup /sys/fs/cgroup/kubepods.slice --name pods\n  \
         shunt flows                           clients and servers, and how their bytes go\n  \
         shunt top                             the same, live\n  \
         shunt trace --port 5432               each change between direct and TCP, and why\n  \
         shunt stats --json                    all counters as JSON\n\n\
-        Exit codes: 0 success; 1 failure, with cause and remedy on stderr; 2 bad arguments; 3 no agent \
-        runs (status --wait); 69 shunt cannot run here (doctor)."
+        Exit codes: 0 success; 1 failure, with cause and remedy on stderr; 2 bad arguments; 3 no \
+        agent runs (status --wait); 69 shunt cannot run here (doctor)."
 )]
 struct Cli {
     #[command(subcommand)]

@@ -32,8 +32,8 @@ use crate::policy::file::{self, File, Settings};
 #[command(after_help = "Examples:\n  \
     shunt run                                              the whole node\n  \
     shunt run --cgroup /sys/fs/cgroup/kubepods.slice       Kubernetes pods\n  \
-    shunt run --replace                                    upgrade in place, or continue after a crash\n  \
-    shunt run --config /etc/shunt/shunt.toml               settings from a file: shunt check-config --help\n  \
+    shunt run --replace                                    upgrade in place, or after a crash\n  \
+    shunt run --config /etc/shunt/shunt.toml               see shunt check-config --help\n  \
     shunt run --name a --cgroup … & shunt run --name b …   two instances on different cgroups")]
 pub struct Run {
     /// Name of the instance; several can run side by side on different cgroups [default: shunt]

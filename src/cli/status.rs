@@ -34,7 +34,13 @@ pub struct Status {
     #[arg(long)]
     json: bool,
     /// Wait this long for a working agent: exit code 0 once it works, 3 at the time limit
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "60",
+        value_parser = clap::value_parser!(u32).range(0..=86_400)
+    )]
     wait: Option<u32>,
 }
 
@@ -188,8 +194,8 @@ impl Status {
         }
         if !alive {
             status.warnings.push(format!(
-                "its agent is dead: direct flows stay direct, new connections go by TCP; `shunt run \
-                 --name {0} --replace` resumes, `shunt detach --name {0}` removes it",
+                "its agent is dead: direct flows stay direct, new connections go by TCP; `shunt \
+                 run --name {0} --replace` resumes, `shunt detach --name {0}` removes it",
                 status.name
             ));
         }

@@ -40,7 +40,8 @@ impl Terminal {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() || !std::io::stdout().is_terminal() {
             bail!(
-                "top needs a terminal; for files and pipes use `shunt flows --watch` or `shunt flows --json`"
+                "top needs a terminal; for files and pipes use `shunt flows --watch` or `shunt \
+                 flows --json`"
             );
         }
         let before = tcgetattr(&stdin).context("cannot read the terminal's settings")?;

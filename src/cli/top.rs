@@ -27,7 +27,12 @@ pub struct Top {
     #[command(flatten)]
     instance: Instance,
     /// Seconds between updates
-    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=3600)
+    )]
     interval: u32,
 }
 

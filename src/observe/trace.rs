@@ -73,8 +73,8 @@ impl Tracing {
         let tracer: TypedMap<u32, Tracer> = TypedMap::new(pinned("tracer")?)?;
         if tracer.lookup(&0)?.is_some_and(|other| other.until > monotonic().unwrap_or(0)) {
             bail!(
-                "somebody traces '{}' already, and only one can: stop that tracer; if it was killed, \
-                 try again in {} seconds",
+                "somebody traces '{}' already, and only one can: stop that tracer; if it was \
+                 killed, try again in {} seconds",
                 instance.pins().name(),
                 PROMISE.as_secs()
             );

@@ -309,8 +309,8 @@ const ROWS: &[Row] = &[
         name: "storage-iterator-enrols",
         statement: "an iterator over socket storage may update a sockhash, and does not crash",
         if_so: "Connections are enrolled by one pass over all candidates.",
-        if_not: "Connections are enrolled by passes over the open files of their processes, or one by \
-                 one.",
+        if_not: "Connections are enrolled by passes over the open files of their processes, or \
+                 one by one.",
         try_out: facility::storage_iterators_enrol,
     },
     Row {
@@ -319,8 +319,9 @@ const ROWS: &[Row] = &[
         name: "file-iterator-enrols",
         statement: "an iterator over the open files of a process may update a sockhash",
         if_so: "Connections can be enrolled by passes over the open files of their processes.",
-        if_not: "If iterators over socket storage do not enrol either, connections are enrolled one by \
-                 one by a classifier, which the verifier must accept (that of Linux 7.3 does not).",
+        if_not: "If iterators over socket storage do not enrol either, connections are enrolled \
+                 one by one by a classifier, which the verifier must accept (that of Linux 7.3 \
+                 does not).",
         try_out: facility::file_iterators_enrol,
     },
     Row {

@@ -57,7 +57,8 @@ pub const ALL: &[KnownBug] = &[
     // more_data", which ChangeLog-5.10.110 lists beside CVE-2022-49205, whose releases are taken.
     KnownBug {
         id: "CVE-2022-49204",
-        what: "A message that is sent in parts is uncharged twice, and socket memory is miscounted.",
+        what: "A message that is sent in parts is uncharged twice, and socket memory is \
+               miscounted.",
         reach: Reach::Ordinary,
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 10, 110), v(5, 15, 33), v(5, 16, 19), v(5, 17, 2), v(5, 18, 0)],
@@ -90,8 +91,8 @@ pub const ALL: &[KnownBug] = &[
     },
     // ChangeLog-6.1.32; in mainline by 6.4, whose development the series of commits belongs to.
     KnownBug {
-        id: "bpf, sockmap: Incorrectly handling copied_seq; Handle fin correctly; TCP data stall on \
-             recv before accept",
+        id: "bpf, sockmap: Incorrectly handling copied_seq; Handle fin correctly; TCP data stall \
+             on recv before accept",
         what: "With a verdict, TCP bytes are counted as read on arrival, the end of a stream can \
                come early, and bytes received before accept can stall.",
         reach: Reach::Ordinary,
@@ -191,8 +192,8 @@ pub const ALL: &[KnownBug] = &[
     // CVE. "bpf, sockmap: Fix race between element replace and close()": of sockmaps, by index.
     KnownBug {
         id: "CVE-2024-56664",
-        what: "An entry of a sockmap that is replaced while its socket is closed is used after it was \
-               freed.",
+        what: "An entry of a sockmap that is replaced while its socket is closed is used after it \
+               was freed.",
         reach: Reach::Never("shunt never replaces an entry"),
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 10, 236), v(5, 15, 180), v(6, 1, 125), v(6, 6, 67), v(6, 12, 6), v(6, 13, 0)],
@@ -210,8 +211,8 @@ pub const ALL: &[KnownBug] = &[
     // CVE. "bpf, sockmap: Fix panic when calling skb_linearize".
     KnownBug {
         id: "CVE-2025-38165",
-        what: "A segment of more than 17 pieces that the verdict could not queue at once crashes the \
-               kernel.",
+        what: "A segment of more than 17 pieces that the verdict could not queue at once crashes \
+               the kernel.",
         reach: Reach::If("the kernel is short of memory when a large segment arrives"),
         since: &[v(6, 1, 54), v(6, 5, 4), v(6, 6, 0)],
         fixed: &[v(6, 1, 142), v(6, 6, 94), v(6, 12, 34), v(6, 15, 3), v(6, 16, 0)],
@@ -306,8 +307,8 @@ pub const ALL: &[KnownBug] = &[
     // CVE. "bpf, sockmap: Fix sk_redir use-after-free in send verdict": while apply_bytes is left.
     KnownBug {
         id: "CVE-2026-74589",
-        what: "Two threads that send on one socket, whose program decides for a number of bytes, use \
-               the receiver after it was freed.",
+        what: "Two threads that send on one socket, whose program decides for a number of bytes, \
+               use the receiver after it was freed.",
         reach: Reach::Never("shunt decides for each message separately"),
         since: &[v(4, 20, 0)],
         fixed: &[
@@ -324,8 +325,8 @@ pub const ALL: &[KnownBug] = &[
     // CVE. "bpf: tcp: Fix use-after-free in bpf_iter_tcp_established_batch()".
     KnownBug {
         id: "CVE-2026-74714",
-        what: "An iterator over TCP sockets that meets a connection that is just being opened uses it \
-               after it was freed.",
+        what: "An iterator over TCP sockets that meets a connection that is just being opened \
+               uses it after it was freed.",
         reach: Reach::If("connections are adopted while others are being opened"),
         since: &[v(5, 15, 0)],
         fixed: &[v(6, 1, 183), v(6, 6, 152), v(6, 12, 104), v(6, 18, 45), v(7, 1, 9), v(7, 2, 0)],

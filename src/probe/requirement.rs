@@ -71,8 +71,9 @@ fn capabilities() -> Result<String, String> {
         return Ok(list(&NEEDED));
     }
     Err(format!(
-        "this process lacks {}: run it as root (sudo shunt …), or give it CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
-         (systemd: AmbientCapabilities=, Kubernetes: securityContext.capabilities.add)",
+        "this process lacks {}: run it as root (sudo shunt …), or give it CAP_BPF, CAP_NET_ADMIN \
+         and CAP_PERFMON (systemd: AmbientCapabilities=, Kubernetes: \
+         securityContext.capabilities.add)",
         list(&missing)
     ))
 }

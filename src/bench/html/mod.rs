@@ -25,7 +25,8 @@ pub struct Machine {
 pub fn page(machine: &Machine, rounds: usize, all: &[Measured]) -> String {
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>shunt bench</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><title>shunt \
+         bench</title>\
          <style>\n{}</style></head>\n<body>\n<h1>TCP, shunt and a Unix socket</h1>\n\
          <p>The same messages over each of them, alternately on the same machine.</p>\n\
          <p class=\"facts\">Linux {}, {} processors, shunt {}; medians of {rounds} rounds.</p>\n",
@@ -45,7 +46,8 @@ pub fn page(machine: &Machine, rounds: usize, all: &[Measured]) -> String {
 fn section(heading: &str, caption: &str, svg: &str, table: &str) -> String {
     format!(
         "<section><h2>{heading}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>\n\
-         <div class=\"scroll\" role=\"region\" aria-label=\"{heading}: figures\" tabindex=\"0\">{table}</div></section>\n"
+         <div class=\"scroll\" role=\"region\" aria-label=\"{heading}: figures\" \
+         tabindex=\"0\">{table}</div></section>\n"
     )
 }
 
@@ -74,7 +76,8 @@ fn latency(all: &[Measured]) -> String {
     let svg = Lines {
         id: "latency",
         title: "Latency by percentile",
-        description: "The latency of each transport by percentile. The table below has the figures.",
+        description: "The latency of each transport by percentile. The table below has the \
+                      figures.",
         across: &across,
         across_is: "percent of the requests",
         unit: Unit::Nanoseconds,
@@ -133,7 +136,8 @@ fn throughput(all: &[Measured]) -> String {
     let svg = Lines {
         id: "throughput",
         title: "Throughput by message size",
-        description: "The throughput of each transport by message size. The table below has the figures.",
+        description: "The throughput of each transport by message size. The table below has the \
+                      figures.",
         across: &across,
         across_is: "size of a message",
         unit: Unit::Bytes,
@@ -231,8 +235,8 @@ fn shares(all: &[Measured]) -> String {
     let svg = Bars {
         id: "shares",
         title: "shunt's time as a share of TCP's",
-        description: "One bar per case; a bar that ends before the dotted line is less than TCP. The \
-                      table below has the figures.",
+        description: "One bar per case; a bar that ends before the dotted line is less than TCP. \
+                      The table below has the figures.",
         marked: Some(1.0),
         groups: &groups,
     }
@@ -252,16 +256,17 @@ fn rates(all: &[Measured]) -> String {
     let svg = Bars {
         id: "rates",
         title: "shunt's throughput relative to TCP's",
-        description: "One bar per case; a bar that ends behind the dotted line is more than TCP. The \
-                      table below has the figures.",
+        description: "One bar per case; a bar that ends behind the dotted line is more than TCP. \
+                      The table below has the figures.",
         marked: Some(1.0),
         groups: &groups,
     }
     .svg();
     format!(
-        "<section><h2>Throughput relative to TCP's</h2>\n<figure>{svg}<figcaption>The dotted line is \
-         TCP; more is better. <i>stream</i> is writes of one size in one direction; <i>echo</i> is \
-         maximum message size, bytes in flight and bytes per read.</figcaption></figure></section>\n"
+        "<section><h2>Throughput relative to TCP's</h2>\n<figure>{svg}<figcaption>The dotted line \
+         is TCP; more is better. <i>stream</i> is writes of one size in one direction; \
+         <i>echo</i> is maximum message size, bytes in flight and bytes per \
+         read.</figcaption></figure></section>\n"
     )
 }
 
