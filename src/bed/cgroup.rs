@@ -174,16 +174,16 @@ mod tests {
 
     #[test]
     fn a_panic_leaves_no_cgroup_behind() {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let outcome = std::thread::spawn(move || {
             let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2 mounted)");
             cgroup.enter().expect("enter");
-            tell.send(cgroup.path().to_owned()).expect("tell the path");
+            sender.send(cgroup.path().to_owned()).expect("tell the path");
             panic!("as a failing test does");
         })
         .join();
         outcome.expect_err("the thread panicked");
-        let path = told.recv().expect("the cgroup's path");
+        let path = receiver.recv().expect("the cgroup's path");
         assert!(!path.exists());
     }
 }

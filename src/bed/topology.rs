@@ -38,8 +38,12 @@ impl Bed {
         client.run(|| configure(CLIENT_LINK, Self::CLIENT_V4, Self::CLIENT_V6))??;
         server.run(|| configure(SERVER_LINK, Self::SERVER_V4, Self::SERVER_V6))??;
         // Possible only when both ends are up.
-        client.run(|| settle(CLIENT_LINK, Self::CLIENT_V6, Self::SERVER_V4, Self::SERVER_V6))??;
-        server.run(|| settle(SERVER_LINK, Self::SERVER_V6, Self::CLIENT_V4, Self::CLIENT_V6))??;
+        client.run(|| {
+            wait_until_ready(CLIENT_LINK, Self::CLIENT_V6, Self::SERVER_V4, Self::SERVER_V6)
+        })??;
+        server.run(|| {
+            wait_until_ready(SERVER_LINK, Self::SERVER_V6, Self::CLIENT_V4, Self::CLIENT_V6)
+        })??;
         let (client_nat, server_nat) = (Nat::new(&client)?, Nat::new(&server)?);
         Ok(Self { cgroup, client, server, client_nat, server_nat })
     }
@@ -109,7 +113,7 @@ fn configure(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<(), host::Error> 
     link::set_up(name)
 }
 
-fn settle(
+fn wait_until_ready(
     name: &str,
     own_v6: Ipv6Addr,
     gateway_v4: Ipv4Addr,
@@ -218,19 +222,19 @@ mod tests {
 
     #[test]
     fn dropping_removes_everything_also_after_a_panic() {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let outcome = std::thread::spawn(move || {
             let bed = bed();
             let _proxy = bed
                 .in_client(|| Proxy::start(15001))
                 .expect("run in the client")
                 .expect("start a proxy");
-            tell.send(bed.cgroup().path().to_owned()).expect("tell the path");
+            sender.send(bed.cgroup().path().to_owned()).expect("tell the path");
             panic!("as a failing test does");
         })
         .join();
         outcome.expect_err("the thread panicked");
-        let path = told.recv().expect("the cgroup's path");
+        let path = receiver.recv().expect("the cgroup's path");
         assert!(!path.exists());
     }
 

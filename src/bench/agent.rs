@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::instance::Pins;
 
 /// This binary, independent of its name and place.
-const SELF: &str = "/proc/self/exe";
+const SELF_EXE: &str = "/proc/self/exe";
 /// Time limit for attaching.
 const START: Duration = Duration::from_secs(30);
 /// Time limit for draining, after which the agent is killed.
@@ -67,7 +67,7 @@ impl Agent {
 
     /// The output of a command about this instance.
     pub fn command(&self, words: &str) -> Result<Vec<u8>> {
-        let output = Command::new(SELF)
+        let output = Command::new(SELF_EXE)
             .args(words.split(' '))
             .args(["--name", &self.name])
             // As for the agent: Ctrl-C is for this process only, and there may be no /dev/null.
@@ -144,14 +144,14 @@ impl Drop for Agent {
 }
 
 fn run(name: &str, cgroup: &Path, options: &[&str]) -> Command {
-    let mut command = Command::new(SELF);
+    let mut command = Command::new(SELF_EXE);
     command.arg("run").arg("--cgroup").arg(cgroup).args(["--name", name]).args(options);
     command
 }
 
 /// Removes leftovers of an agent of that name. If that fails, `shunt status` still shows them.
 fn detach(name: &str) {
-    let _ = Command::new(SELF)
+    let _ = Command::new(SELF_EXE)
         .args(["detach", "--name", name])
         .process_group(0)
         .stdin(Stdio::inherit())
@@ -220,36 +220,36 @@ impl Process {
             output.zip(log).ok_or_else(|| anyhow!("the child's output was not captured"))?;
         process.log =
             Some(thread::Builder::new().name("agent-log".into()).spawn(|| last_lines(log))?);
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread::Builder::new().name("agent-output".into()).spawn(move || {
             let mut output = BufReader::new(output);
             let mut line = String::new();
             let outcome = output.read_line(&mut line).map(|_| line);
             // The receiver may be gone; drain the rest of the output so that the child does not
             // block.
-            let _ = tell.send(outcome);
+            let _ = sender.send(outcome);
             let _ = io::copy(&mut output, &mut io::sink());
         })?;
-        match told.recv_timeout(limit) {
+        match receiver.recv_timeout(limit) {
             Ok(Ok(line)) if line.starts_with("ready") => Ok(process),
             Ok(Ok(line)) if line.is_empty() => {
                 let status = process.child.wait()?;
-                bail!("{status}; its last log lines: ~{}", process.last_words())
+                bail!("{status}; its last log lines: {}", process.last_log_lines())
             }
             Ok(Ok(line)) => bail!("it printed {:?} instead of ready", line.trim()),
             Ok(Err(error)) => Err(error).context("cannot read its output"),
             Err(_) => {
                 process.kill();
                 bail!(
-                    "it was not ready after {limit:?}; its last log lines: ~{}",
-                    process.last_words()
+                    "it was not ready after {limit:?}; its last log lines: {}",
+                    process.last_log_lines()
                 )
             }
         }
     }
 
     /// Its last log lines.
-    fn last_words(&mut self) -> String {
+    fn last_log_lines(&mut self) -> String {
         let lines = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
         if lines.is_empty() { "none".to_owned() } else { Vec::from(lines).join("\n") }
     }
@@ -269,14 +269,14 @@ impl Process {
                 None => {
                     self.kill();
                     bail!(
-                        "it was still running {limit:?} after SIGTERM; its last log lines: ~{}",
-                        self.last_words()
+                        "it was still running {limit:?} after SIGTERM; its last log lines: {}",
+                        self.last_log_lines()
                     )
                 }
             }
         };
-        let words = self.last_words();
-        ensure!(status.success(), "{status}; its last log lines: ~{words}");
+        let words = self.last_log_lines();
+        ensure!(status.success(), "{status}; its last log lines: {words}");
         Ok(())
     }
 

@@ -142,8 +142,8 @@ const fn echo_of(size: &'static str, measure: Measure) -> Case {
     Case { name: "echo", size, metrics: ECHO, transports: NO_UNIX, goals: NO_LOSS, measure }
 }
 
-const fn load(message: usize, on_the_way: usize, read: usize) -> Load {
-    Load { message, on_the_way, read: read * KIB }
+const fn load(message: usize, in_flight: usize, read: usize) -> Load {
+    Load { message, in_flight, read: read * KIB }
 }
 
 /// All cases.

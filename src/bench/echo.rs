@@ -22,7 +22,7 @@ pub(super) struct Load {
     /// Maximum message size; the minimum is 1.
     pub message: usize,
     /// Maximum number of bytes in flight.
-    pub on_the_way: usize,
+    pub in_flight: usize,
     /// Size of a read at either end.
     pub read: usize,
 }
@@ -103,7 +103,7 @@ impl Client {
             if over && self.received == self.begun {
                 break;
             }
-            let room = self.begun - self.received + self.next <= self.load.on_the_way as u64;
+            let room = self.begun - self.received + self.next <= self.load.in_flight as u64;
             if !over && room && self.sent == self.begun {
                 self.begun += self.next;
                 self.messages.push_back((self.begun, now));
@@ -173,7 +173,7 @@ mod tests {
     use super::super::pair::Pair;
     use super::*;
 
-    const LOAD: Load = Load { message: 3000, on_the_way: 10_000, read: 512 };
+    const LOAD: Load = Load { message: 3000, in_flight: 10_000, read: 512 };
 
     #[test]
     fn every_message_comes_back_and_is_timed() {

@@ -55,14 +55,14 @@ impl<'a> Edge<'a> {
         self.watchdog.step(false)?;
         let mut events = [EpollEvent::empty(); 1];
         let patience = EpollTimeout::try_from(PATIENCE).unwrap_or(EpollTimeout::MAX);
-        let told = self.epoll.wait(&mut events, patience).map_err(io::Error::from);
-        if unless_not_ready(told)? == Some(0) {
+        let ready = self.epoll.wait(&mut events, patience).map_err(io::Error::from);
+        if unless_not_ready(ready)? == Some(0) {
             return Err(Stalled.into());
         }
-        let told = events[0].events();
+        let events = events[0].events();
         let ended = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        self.readable |= told.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | ended);
-        self.writable |= told.intersects(EpollFlags::EPOLLOUT | ended);
+        self.readable |= events.intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | ended);
+        self.writable |= events.intersects(EpollFlags::EPOLLOUT | ended);
         Ok(())
     }
 }

@@ -52,7 +52,7 @@ pub use measured::Measured;
 pub use metric::{Metric, Shown, Unit};
 pub use pair::Transport;
 pub use quartiles::Quartiles;
-pub use scale::{Scale, Taken, scale};
+pub use scale::{Cost, Scale, scale};
 
 /// Amount of measurement.
 #[derive(Clone, Debug)]

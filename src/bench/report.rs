@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Goal, Latency, Measured, Metric, Quartiles, Scale, Shown, Taken, Transport, Unit};
+use super::{Cost, Goal, Latency, Measured, Metric, Quartiles, Scale, Shown, Transport, Unit};
 
 /// One table for each case name. Ratios are followed by half their interquartile range, to show the
 /// noise.
@@ -51,7 +51,7 @@ pub fn scale(measured: &Scale) -> String {
     let mut text = String::new();
     line(&mut text, &format!("{flows} connections, {enrolled} ends enrolled"));
     line(&mut text, &format!("{:<28}{:>10}{:>10}", "", "time", "CPU"));
-    for Taken { what, seconds, processor } in commands {
+    for Cost { what, seconds, processor } in commands {
         let processor = processor.map_or_else(String::new, |seconds| format!("{seconds:.3} s"));
         line(&mut text, &format!("{what:<28}{:>10}{processor:>10}", format!("{seconds:.3} s")));
     }

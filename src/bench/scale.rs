@@ -20,7 +20,7 @@ use super::wire::Wire;
 use super::{Interrupt, Lab};
 
 /// Connections per listener, fewer than the ports available to clients.
-const TO_ONE: usize = 20_000;
+const PER_LISTENER: usize = 20_000;
 /// Connections opened and used together.
 const BATCH: usize = 2_000;
 /// Messages in each direction that make a connection a candidate.
@@ -42,7 +42,7 @@ pub struct Scale {
     /// Enrolled sockets.
     pub enrolled: u64,
     /// Cost of each command.
-    pub commands: Vec<Taken>,
+    pub commands: Vec<Cost>,
     /// Processor usage of the idle agent, in per cent.
     pub idle_percent: f64,
     /// Kernel memory of a connection over TCP, both ends, in bytes.
@@ -55,7 +55,7 @@ pub struct Scale {
 
 /// Cost of one command.
 #[derive(Debug, Serialize)]
-pub struct Taken {
+pub struct Cost {
     /// The command.
     pub what: &'static str,
     /// Elapsed time in seconds.
@@ -113,10 +113,9 @@ fn measure(
     let mut commands = Vec::new();
     for what in ["status", "stats", "stats --json", "flows", "flows --json"] {
         interrupt.check()?;
-        commands.push(taken(what, || agent.command(what).map(drop))?);
+        commands.push(cost(what, || agent.command(what).map(drop))?);
     }
-    commands
-        .push(Taken { processor: None, ..taken("a scrape of the metrics", || scrape(metrics))? });
+    commands.push(Cost { processor: None, ..cost("a scrape of the metrics", || scrape(metrics))? });
     progress("the agent");
     let before = agent.processor_time()?;
     sleep(IDLE);
@@ -124,29 +123,29 @@ fn measure(
         (agent.processor_time()? - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
     let agent_bytes = agent.memory()?;
     let mut successor = None;
-    let replaced = taken("run --replace", || {
+    let replaced = cost("run --replace", || {
         successor = Some(agent.replaced(lab.cgroup(), options)?);
         Ok(())
     })?;
-    commands.push(Taken { processor: None, ..replaced });
+    commands.push(Cost { processor: None, ..replaced });
     let successor = successor.context("the agent was replaced")?;
-    commands.push(Taken { processor: None, ..taken("a stop", || successor.stop())? });
+    commands.push(Cost { processor: None, ..cost("a stop", || successor.stop())? });
     drop(pairs);
     Ok(Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes })
 }
 
-fn taken(what: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Taken> {
-    let (began, before) = (Instant::now(), of_children()?);
+fn cost(what: &'static str, work: impl FnOnce() -> Result<()>) -> Result<Cost> {
+    let (began, before) = (Instant::now(), children_time()?);
     work()?;
-    Ok(Taken {
+    Ok(Cost {
         what,
         seconds: began.elapsed().as_secs_f64(),
-        processor: Some(of_children()? - before),
+        processor: Some(children_time()? - before),
     })
 }
 
 /// Processor time of the reaped child processes, in seconds.
-fn of_children() -> Result<f64> {
+fn children_time() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
 }
@@ -161,7 +160,7 @@ fn open(
     let mut pairs: Vec<Pair> = Vec::with_capacity(flows);
     while pairs.len() < flows {
         let listener = lab.making(transport, || Ok(Listener::new()?))?;
-        let full = flows.min(pairs.len() + TO_ONE);
+        let full = flows.min(pairs.len() + PER_LISTENER);
         while pairs.len() < full {
             interrupt.check()?;
             progress(&format!("{} of {flows} connections by {transport}", pairs.len()));

@@ -157,11 +157,11 @@ pub fn send_bulk(
         wrote(now);
     }
     server.shutdown(Shutdown::Write)?;
-    let mut told = [0; 8];
-    if !Reader::new(server).all(&mut told)? {
+    let mut reply = [0; 8];
+    if !Reader::new(server).all(&mut reply)? {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let received = u64::from_be_bytes(told);
+    let received = u64::from_be_bytes(reply);
     if received != sent {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

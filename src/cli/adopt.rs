@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::log::LogFormat;
-use super::{DONE, Instance, say};
+use super::{DONE, Instance, print};
 use crate::agent::{self, Adopted, privileges};
 use crate::instance;
 
@@ -24,7 +24,7 @@ use crate::instance;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt adopt                               those of the instance 'shunt'\n  \
-    shunt adopt --name pods --json            for machines")]
+    shunt adopt --name pods --json            JSON")]
 pub struct Adopt {
     #[command(flatten)]
     instance: Instance,
@@ -47,9 +47,9 @@ impl Adopt {
         }
         let adopted = agent::adopt(&instance)?;
         if self.json {
-            say(format_args!("{}\n", serde_json::to_string(&adopted)?))?;
+            print(format_args!("{}\n", serde_json::to_string(&adopted)?))?;
         } else {
-            say(told(&adopted))?;
+            print(summary(&adopted))?;
         }
         Ok(DONE)
     }
@@ -89,7 +89,7 @@ fn on_request(instance: &instance::Instance) -> Result<ExitCode> {
     }
 }
 
-fn told(adopted: &Adopted) -> String {
+fn summary(adopted: &Adopted) -> String {
     let Adopted { namespaces, closed, held, ends, local, excluded, marked } = adopted;
     let mut text = format!(
         "{marked} of {local} open connections with both ends here are marked; they are \

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::{DONE, say};
+use super::{DONE, print};
 use crate::bench::{self, CASES, Interrupt, Plan, html, report};
 
 /// Exit code after Ctrl-C: 128 plus the signal's number, as in shells.
@@ -97,10 +97,10 @@ impl Bench {
 
     fn scale(&self, flows: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
         let line = Line::new();
-        let measured = bench::scale(flows, interrupt, &|what| line.say(what));
+        let measured = bench::scale(flows, interrupt, &|what| line.show(what));
         drop(line);
         let measured = measured?;
-        say(if self.json {
+        print(if self.json {
             serde_json::to_string(&measured)? + "\n"
         } else {
             report::scale(&measured)
@@ -116,7 +116,7 @@ impl Bench {
         };
         let line = Line::new();
         let progress = |round: usize, case: &bench::Case| {
-            line.say(&format!(
+            line.show(&format!(
                 "round {} of {}: {} {}",
                 round + 1,
                 plan.rounds,
@@ -132,7 +132,7 @@ impl Bench {
         } else {
             report::table(&measured)
         };
-        say(report)?;
+        print(report)?;
         if let Some(path) = &self.html {
             let page = html::page(&machine()?, plan.rounds, &measured);
             fs::write(path, page).with_context(|| {
@@ -153,7 +153,7 @@ impl Line {
         Line { shown: io::stderr().is_terminal() }
     }
 
-    fn say(&self, what: &str) {
+    fn show(&self, what: &str) {
         if self.shown {
             eprint!("\r\x1b[K{what}");
         }
@@ -162,7 +162,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.say("");
+        self.show("");
     }
 }
 

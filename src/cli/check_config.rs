@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::{DONE, say};
+use super::{DONE, print};
 use crate::host::cgroup;
 use crate::host::pods;
 use crate::policy::Policy;
@@ -50,22 +50,22 @@ impl CheckConfig {
                 "unmatched_cgroups": unmatched,
                 "pods": pods,
             });
-            say(format_args!("{all}\n"))?;
+            print(format_args!("{all}\n"))?;
             return Ok(DONE);
         }
         let serde_json::Value::Object(all) = serde_json::to_value(&settings)? else {
             return Ok(DONE);
         };
         for (setting, value) in all.iter().filter(|(_, value)| !value.is_null()) {
-            say(format_args!(
+            print(format_args!(
                 "{}: {}\n",
                 setting.replace('_', "-"),
                 value.to_string().trim_matches('"')
             ))?;
         }
-        say(policy)?;
+        print(policy)?;
         for folder in unmatched {
-            say(format_args!(
+            print(format_args!(
                 "{} does not exist now: the rule matches nothing until it is created\n",
                 folder.display()
             ))?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::bench::INTERRUPTED;
-use super::{DONE, say_in_colour};
+use super::{DONE, print_coloured};
 use crate::bench::Interrupt;
 use crate::bench::interrupt::Interrupted;
 use crate::demo::{self, Plan, Step, report};
@@ -18,7 +18,7 @@ use crate::demo::{self, Plan, Step, report};
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt demo                                about 10 seconds\n  \
-    shunt demo --seconds 60 --json            longer, for machines")]
+    shunt demo --seconds 60 --json            longer, as JSON")]
 pub struct Demo {
     /// Approximate duration in seconds
     #[arg(
@@ -61,7 +61,7 @@ impl Demo {
         let report =
             if self.json { report::json(&outcome)? + "\n" } else { report::text(&outcome) };
         // Colours are stripped where there is no terminal or NO_COLOR is set.
-        say_in_colour(report)?;
+        print_coloured(report)?;
         Ok(DONE)
     }
 }

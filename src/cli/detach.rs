@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{DONE, Instance, say};
+use super::{DONE, Instance, print};
 use crate::agent;
 use crate::instance::Pins;
 
@@ -34,7 +34,7 @@ impl Detach {
         };
         let remaining =
             agent::detach(&pins).with_context(|| format!("cannot detach instance '{name}'"))?;
-        say(format_args!("instance '{name}' is removed\n"))?;
+        print(format_args!("instance '{name}' is removed\n"))?;
         if remaining > 0 {
             eprintln!(
                 "shunt: {remaining} idle sockets stay in the kernel's socket map until they close; \

@@ -10,7 +10,7 @@ use bpf_asm::text::{Style, Unit, disassemble};
 use clap::Args;
 use syscalls::Prog;
 
-use super::{DONE, say};
+use super::{DONE, print};
 use crate::observe;
 
 /// Disassemble an ELF object, raw instructions or a program in the kernel
@@ -57,8 +57,10 @@ impl Disasm {
                 let bytes =
                     fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
                 if bytes.starts_with(b"\x7fELF") {
-                    say(elf::disassemble(&bytes, &style)
-                        .with_context(|| file.display().to_string())?)?;
+                    print(
+                        elf::disassemble(&bytes, &style)
+                            .with_context(|| file.display().to_string())?,
+                    )?;
                     return Ok(DONE);
                 }
                 unit(file, &bytes)?
@@ -70,7 +72,7 @@ impl Disasm {
             )?,
             (None, None, None) => Unit::default(),
         };
-        say(disassemble(&unit, &style))?;
+        print(disassemble(&unit, &style))?;
         Ok(DONE)
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{DONE, UNAVAILABLE, say, say_in_colour};
+use super::{DONE, UNAVAILABLE, print, print_coloured};
 use crate::probe::behaviour::Behaviour;
 use crate::probe::known_bug::{self, KnownBug, Reach};
 use crate::probe::{self, Requirement};
@@ -76,9 +76,9 @@ impl Doctor {
     pub fn run(self) -> Result<ExitCode> {
         let report = Report::of_this_machine();
         if self.json {
-            say(format_args!("{}\n", serde_json::to_string(&report)?))?;
+            print(format_args!("{}\n", serde_json::to_string(&report)?))?;
         } else {
-            say_in_colour(&report)?;
+            print_coloured(&report)?;
         }
         Ok(if report.can_run { DONE } else { UNAVAILABLE.into() })
     }

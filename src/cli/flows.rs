@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::Table;
-use super::{DONE, Instance, say};
+use super::{DONE, Instance, print};
 use crate::datapath::Counter;
 use crate::instance;
 use crate::observe::{self, Flow, FlowSide};
@@ -58,7 +58,7 @@ impl Flows {
         };
         loop {
             if std::io::stdout().is_terminal() && !self.json {
-                say("\x1b[H\x1b[2J")?;
+                print("\x1b[H\x1b[2J")?;
             }
             self.show(&instance)?;
             std::thread::sleep(Duration::from_secs(seconds.into()));
@@ -70,26 +70,26 @@ impl Flows {
         let excluded = instance.counter(Counter::Excluded)?;
         if self.json {
             let name = instance.pins().name().as_ref();
-            return say(serde_json::to_string(&Report { name, flows, excluded })? + "\n");
+            return print(serde_json::to_string(&Report { name, flows, excluded })? + "\n");
         }
         let mut table = Table::new(&["CLIENT", "SERVER", "TO SERVER", "TO CLIENT"]);
         for flow in &flows {
             let (client, server) = (flow.client.as_ref(), flow.server.as_ref());
-            table.row([who(client), who(server), lane(client), lane(server)]);
+            table.row([endpoint(client), endpoint(server), lane(client), lane(server)]);
         }
-        say(format_args!(
+        print(format_args!(
             "{table}{} {}\n",
             flows.len(),
             if flows.len() == 1 { "flow" } else { "flows" }
         ))?;
         if excluded > 0 {
-            say(format_args!("{excluded} left to TCP by rules since start\n"))?;
+            print(format_args!("{excluded} left to TCP by rules since start\n"))?;
         }
         Ok(())
     }
 }
 
-fn who(side: Option<&FlowSide>) -> String {
+fn endpoint(side: Option<&FlowSide>) -> String {
     match side {
         None => "-".into(),
         Some(side) => {

@@ -151,13 +151,13 @@ pub fn main() -> ExitCode {
 struct OutputClosed;
 
 /// Prints to standard output and flushes.
-fn say(text: impl Display) -> Result<()> {
-    said(write_to(std::io::stdout().lock(), text))
+fn print(text: impl Display) -> Result<()> {
+    checked(write_to(std::io::stdout().lock(), text))
 }
 
 /// Prints with colours, which are stripped where there is no terminal or `NO_COLOR` is set.
-fn say_in_colour(text: impl Display) -> Result<()> {
-    said(write_to(anstream::stdout().lock(), text))
+fn print_coloured(text: impl Display) -> Result<()> {
+    checked(write_to(anstream::stdout().lock(), text))
 }
 
 fn write_to(out: impl Write, text: impl Display) -> std::io::Result<()> {
@@ -167,7 +167,7 @@ fn write_to(out: impl Write, text: impl Display) -> std::io::Result<()> {
     out.flush()
 }
 
-fn said(outcome: std::io::Result<()>) -> Result<()> {
+fn checked(outcome: std::io::Result<()>) -> Result<()> {
     match outcome {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         outcome => outcome.context("cannot write to standard output"),

@@ -9,7 +9,7 @@ use bpf_asm::elf;
 use clap::Args;
 
 use super::table::Table;
-use super::{DONE, say};
+use super::{DONE, print};
 use crate::datapath::{Datapath, Settings};
 use crate::kernel;
 use crate::kernel::load::LICENSE;
@@ -40,7 +40,7 @@ impl Programs {
         let programs = datapath.programs()?.map(|(_, program)| program);
         if self.disassemble {
             for program in &programs {
-                say(format_args!("{program}\n"))?;
+                print(format_args!("{program}\n"))?;
             }
             return Ok(DONE);
         }
@@ -48,7 +48,7 @@ impl Programs {
             let object = elf::write(&elf::unit(&LICENSE.to_string_lossy(), &programs.each_ref())?)?;
             let path = dir.join("shunt.o");
             fs::write(&path, object).with_context(|| format!("cannot write {}", path.display()))?;
-            say(format_args!("{}\n", path.display()))?;
+            print(format_args!("{}\n", path.display()))?;
             return Ok(DONE);
         }
         let mut table = Table::new(&["PROGRAM", "TYPE", "INSTRUCTIONS", "MAPS"]).right(2);
@@ -62,7 +62,7 @@ impl Programs {
                 maps.join(" "),
             ]);
         }
-        say(table)?;
+        print(table)?;
         Ok(DONE)
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use self::mask::Mask;
-use super::{DONE, log, say};
+use super::{DONE, log, print};
 use crate::instance::{self, Pins};
 
 /// Collect everything for a bug report in one text: versions, doctor, status, stats, flows,
@@ -42,10 +42,10 @@ pub struct Report {
 }
 
 /// Time limit of a command.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Limits: lines of a log, bytes of a file.
-const LINES: usize = 500;
-const LONGEST: u64 = 1 << 20;
+const MAX_LINES: usize = 500;
+const MAX_BYTES: u64 = 1 << 20;
 
 impl Report {
     pub fn run(self) -> Result<ExitCode> {
@@ -54,13 +54,13 @@ impl Report {
             text = Mask::default().apply(&text);
         }
         let Some(path) = &self.output else {
-            say(text)?;
+            print(text)?;
             return Ok(DONE);
         };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .with_context(|| format!("cannot write the report to {}", path.display()))?;
-        say(format_args!("written to {}\n", path.display()))?;
+        print(format_args!("written to {}\n", path.display()))?;
         Ok(DONE)
     }
 
@@ -99,8 +99,12 @@ impl Report {
             }
         }
         let journal = ["--unit=shunt", "--no-pager", "--output=short-iso", "--lines"];
-        let journal = output(Command::new("journalctl").args(journal).arg(LINES.to_string()));
-        part(&mut text, &format!("the journal of the service, {LINES} lines at most"), &journal);
+        let journal = output(Command::new("journalctl").args(journal).arg(MAX_LINES.to_string()));
+        part(
+            &mut text,
+            &format!("the journal of the service, {MAX_LINES} lines at most"),
+            &journal,
+        );
         text
     }
 
@@ -138,7 +142,7 @@ fn of_agent(text: &mut String, name: &str, process: u32) {
     }
     let log = folder.join("fd/2");
     if fs::metadata(&log).is_ok_and(|about| about.is_file()) {
-        part(text, &format!("the log of {name}, {LINES} lines at most"), &tail(&log));
+        part(text, &format!("the log of {name}, {MAX_LINES} lines at most"), &tail(&log));
     }
 }
 
@@ -149,7 +153,7 @@ fn part(text: &mut String, heading: &str, content: &str) {
 /// The content of a file, or why it cannot be read.
 fn read(path: &Path) -> String {
     let mut bytes = Vec::new();
-    match fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes)) {
+    match fs::File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes)) {
         Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => format!("cannot read {}: {error}", path.display()),
     }
@@ -169,14 +173,14 @@ fn tail(path: &Path) -> String {
     let mut bytes = Vec::new();
     let read = fs::File::open(path).and_then(|mut file| {
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
-        file.take(LONGEST).read_to_end(&mut bytes)
+        file.seek(SeekFrom::Start(length.saturating_sub(MAX_BYTES)))?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes)
     });
     if let Err(error) = read {
         return format!("cannot read {}: {error}", path.display());
     }
     let text = String::from_utf8_lossy(&bytes);
-    let skipped = text.lines().count().saturating_sub(LINES);
+    let skipped = text.lines().count().saturating_sub(MAX_LINES);
     text.lines().skip(skipped).collect::<Vec<_>>().join("\n")
 }
 
@@ -193,15 +197,15 @@ fn output(command: &mut Command) -> String {
             .spawn()?;
         // Closes this process's copies of the pipe's write end, so that reading ends.
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
             let _ = reader.read_to_end(&mut bytes);
-            let _ = tell.send(bytes);
+            let _ = sender.send(bytes);
         });
-        let Ok(bytes) = told.recv_timeout(PATIENCE) else {
+        let Ok(bytes) = receiver.recv_timeout(TIMEOUT) else {
             running.kill()?;
-            return Ok(format!("it did not end within {} s", PATIENCE.as_secs()));
+            return Ok(format!("it did not end within {} s", TIMEOUT.as_secs()));
         };
         let mut text = String::from_utf8_lossy(&bytes).into_owned();
         let ended = running.wait()?;

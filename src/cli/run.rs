@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::log::LogFormat;
-use super::{DONE, say};
+use super::{DONE, print};
 use crate::agent::{Agent, Config, Ended, privileges};
 use crate::instance::{self, Name};
 use crate::observe::{Collector, Endpoint, Responder};
@@ -146,7 +146,7 @@ impl Run {
             }
         }
         // The agent is working now, so a failure to print is only logged.
-        if let Err(error) = say(format_args!("ready: {}\n", agent.summary())) {
+        if let Err(error) = print(format_args!("ready: {}\n", agent.summary())) {
             tracing::warn!("ready, but cannot say so: {error:#}");
         }
         let _: Ended = agent.run()?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::table::Table;
-use super::{DONE, Instance, say};
+use super::{DONE, Instance, print};
 use crate::datapath::Counter;
 use crate::instance;
 use crate::observe;
@@ -28,7 +28,7 @@ impl Stats {
     pub fn run(self) -> Result<ExitCode> {
         let stats = observe::stats(&instance::Instance::open(self.instance.pins()?)?)?;
         if self.json {
-            say(format_args!("{}\n", serde_json::to_string(&stats)?))?;
+            print(format_args!("{}\n", serde_json::to_string(&stats)?))?;
             return Ok(DONE);
         }
         let mut table = Table::new(&["COUNTER", "TIMES", "MEANING"]).right(1);
@@ -42,7 +42,7 @@ impl Stats {
             table.row([reason.name().to_owned(), times.to_string(), meaning]);
         }
         let fill = stats.maps;
-        say(format_args!(
+        print(format_args!(
             "{table}\nmaps: {} sockets enrolled, {} connections at the rendezvous\n",
             fill.socks, fill.rendezvous
         ))?;

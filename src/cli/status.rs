@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::{DONE, NOT_RUNNING, say};
+use super::{DONE, NOT_RUNNING, print};
 use crate::instance::neighbours::{Neighbour, neighbours};
 use crate::instance::{Instance, NoInstance, Pins};
 use crate::observe::{self, LeftToTcp, Summary};
@@ -104,14 +104,14 @@ impl Status {
         let instances = loop {
             let instances = self.instances();
             let is_late = patience.is_none_or(|patience| begun.elapsed() >= patience);
-            if is_late || instances.as_ref().is_ok_and(|instances| are_at_work(instances)) {
+            if is_late || instances.as_ref().is_ok_and(|instances| all_working(instances)) {
                 break instances;
             }
             std::thread::sleep(Duration::from_millis(100));
         };
         let instances = match instances {
             Err(error) if patience.is_some() && error.is::<NoInstance>() => {
-                say(format_args!("{error}\n"))?;
+                print(format_args!("{error}\n"))?;
                 return Ok(NOT_RUNNING.into());
             }
             instances => instances?,
@@ -119,9 +119,9 @@ impl Status {
         let kernel =
             fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
         let code =
-            if patience.is_none() || are_at_work(&instances) { DONE } else { NOT_RUNNING.into() };
+            if patience.is_none() || all_working(&instances) { DONE } else { NOT_RUNNING.into() };
         let report = Report { version: env!("CARGO_PKG_VERSION"), kernel, instances };
-        say(if self.json {
+        print(if self.json {
             serde_json::to_string(&report)? + "\n"
         } else {
             text(&report, SystemTime::now())
@@ -204,7 +204,7 @@ impl Status {
         status.at_work = alive && attached != 0;
         match (attached, there) {
             (0, None) => status.warnings.push(
-                "its cgroup was removed: nothing is accelerated until it is created again".into(),
+                "its cgroup is gone: nothing is accelerated until it is created again".into(),
             ),
             (0, Some(_)) => {
                 status.warnings.push(
@@ -246,7 +246,7 @@ fn incomplete(pins: &Pins, generation: u32, alive: bool) -> InstanceStatus {
 }
 
 /// Whether there is an instance, and each has a working generation; older ones may drain.
-fn are_at_work(instances: &[InstanceStatus]) -> bool {
+fn all_working(instances: &[InstanceStatus]) -> bool {
     let of =
         |name: &str| instances.iter().any(|instance| instance.name == name && instance.at_work);
     !instances.is_empty() && instances.iter().all(|instance| of(&instance.name))
@@ -267,7 +267,7 @@ fn text(report: &Report, now: SystemTime) -> String {
 
 fn part(text: &mut String, status: &InstanceStatus, now: SystemTime) -> std::fmt::Result {
     /// Limit of reasons, and of programs for each.
-    const MOST: usize = 3;
+    const LIMIT: usize = 3;
     let name = &status.name;
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(status.started))
@@ -302,10 +302,10 @@ fn part(text: &mut String, status: &InstanceStatus, now: SystemTime) -> std::fmt
         }
         None => writeln!(text, "  messages     none yet")?,
     }
-    for (index, reason) in status.left_to_tcp.iter().take(MOST).enumerate() {
+    for (index, reason) in status.left_to_tcp.iter().take(LIMIT).enumerate() {
         let heading = if index == 0 { "left to TCP" } else { "" };
         let programs: Vec<_> =
-            reason.programs.iter().take(MOST).map(|p| format!("{} {}", p.name, p.times)).collect();
+            reason.programs.iter().take(LIMIT).map(|p| format!("{} {}", p.name, p.times)).collect();
         let line = format!(
             "  {heading:<11}  {:>6} {:<13}  {}",
             reason.times,
@@ -314,12 +314,12 @@ fn part(text: &mut String, status: &InstanceStatus, now: SystemTime) -> std::fmt
         );
         writeln!(text, "{}", line.trim_end())?;
     }
-    if status.left_to_tcp.len() > MOST {
+    if status.left_to_tcp.len() > LIMIT {
         writeln!(
             text,
             "  {:<11}  {:>6} more: shunt stats",
             "and",
-            status.left_to_tcp.len() - MOST
+            status.left_to_tcp.len() - LIMIT
         )?;
     }
     for warning in &status.warnings {
@@ -408,15 +408,15 @@ mod tests {
     #[test]
     fn every_instance_has_to_work_and_draining_generations_do_not_count() {
         let of = |name: &str, at_work| InstanceStatus { name: name.into(), at_work, ..running() };
-        assert!(are_at_work(&[of("a", true), of("b", false), of("b", true)]));
-        assert!(!are_at_work(&[of("a", true), of("b", false)]));
-        assert!(!are_at_work(&[]));
+        assert!(all_working(&[of("a", true), of("b", false), of("b", true)]));
+        assert!(!all_working(&[of("a", true), of("b", false)]));
+        assert!(!all_working(&[]));
     }
 
     #[test]
     fn a_duration_is_shown_in_its_two_largest_units() {
-        let told = [(0, "0 s"), (61, "1 min 1 s"), (7_199, "1 h 59 min"), (90_000, "1 d 1 h")];
-        for (seconds, expected) in told {
+        let cases = [(0, "0 s"), (61, "1 min 1 s"), (7_199, "1 h 59 min"), (90_000, "1 d 1 h")];
+        for (seconds, expected) in cases {
             assert_eq!(duration(Duration::from_secs(seconds)), expected);
         }
     }

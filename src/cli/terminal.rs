@@ -70,14 +70,14 @@ impl Terminal {
 
     /// Draws these lines from the top.
     pub fn show(&self, lines: &[String]) -> Result<()> {
-        let mut picture = String::from("\x1b[H");
+        let mut frame = String::from("\x1b[H");
         for (row, line) in lines.iter().enumerate() {
-            picture.push_str(if row == 0 { "" } else { "\r\n" });
-            picture.push_str(line);
-            picture.push_str("\x1b[0m\x1b[K");
+            frame.push_str(if row == 0 { "" } else { "\r\n" });
+            frame.push_str(line);
+            frame.push_str("\x1b[0m\x1b[K");
         }
-        picture.push_str("\x1b[J");
-        write(picture.as_bytes())
+        frame.push_str("\x1b[J");
+        write(frame.as_bytes())
     }
 
     /// Keys pressed so far, after waiting at most this long for one. A signal ends the wait.

@@ -57,7 +57,7 @@ impl Top {
                 view.update(&observe::flows(&instance)?, since);
             }
             let (columns, rows) = terminal.size();
-            terminal.show(&view.picture(columns, rows))?;
+            terminal.show(&view.frame(columns, rows))?;
             // Short, so that a resize is noticed soon.
             for key in terminal.keys(Duration::from_millis(200))? {
                 view.press(key);
@@ -130,7 +130,7 @@ struct View {
     helps: bool,
     quits: bool,
     /// The selected flow by id, as its row may move.
-    chosen: Option<u64>,
+    selected: Option<u64>,
     /// Number of flows that fitted on the last screen.
     page: usize,
 }
@@ -147,7 +147,7 @@ impl View {
             paused: false,
             helps: false,
             quits: false,
-            chosen: None,
+            selected: None,
             page: 1,
         }
     }
@@ -217,16 +217,16 @@ impl View {
     fn go(&mut self, by: isize) {
         let shown = self.shown();
         let at = self.place(&shown).saturating_add_signed(by).min(shown.len().saturating_sub(1));
-        self.chosen = shown.get(at).map(|row| row.id);
+        self.selected = shown.get(at).map(|row| row.id);
     }
 
     /// Row of the selected flow; the first if it has closed.
     fn place(&self, shown: &[&Row]) -> usize {
-        shown.iter().position(|row| Some(row.id) == self.chosen).unwrap_or(0)
+        shown.iter().position(|row| Some(row.id) == self.selected).unwrap_or(0)
     }
 
     /// The screen as lines, within its width and height.
-    fn picture(&mut self, columns: usize, rows: usize) -> Vec<String> {
+    fn frame(&mut self, columns: usize, rows: usize) -> Vec<String> {
         let mut lines = if self.helps { help() } else { self.table(columns, rows) };
         lines.truncate(rows);
         lines
@@ -331,8 +331,8 @@ fn row(flow: &Flow) -> Row {
     let why = sides.iter().filter_map(|side| side.as_ref()).find_map(|side| side.why);
     Row {
         id: sides.iter().find_map(|side| side.as_ref()).map_or(0, |side| side.cookie),
-        client: who(flow.client.as_ref()),
-        server: who(flow.server.as_ref()),
+        client: endpoint(flow.client.as_ref()),
+        server: endpoint(flow.server.as_ref()),
         direct,
         total: direct.saturating_add(sum(|side| side.tcp_bytes)),
         rate: 0.0,
@@ -341,7 +341,7 @@ fn row(flow: &Flow) -> Row {
     }
 }
 
-fn who(side: Option<&FlowSide>) -> String {
+fn endpoint(side: Option<&FlowSide>) -> String {
     match side {
         None => "-".into(),
         Some(side) => match &side.process {
@@ -491,9 +491,9 @@ mod tests {
             for (columns, rows) in [(80, 24), (132, 50), (40, 10), (20, 5), (1, 1), (0, 0)] {
                 let mut view = view();
                 view.helps = helps;
-                let picture = view.picture(columns, rows);
-                assert!(picture.len() <= rows, "{columns} x {rows}");
-                for line in &picture {
+                let frame = view.frame(columns, rows);
+                assert!(frame.len() <= rows, "{columns} x {rows}");
+                for line in &frame {
                     assert!(plain(line).chars().count() <= columns, "{columns} x {rows}: {line}");
                 }
             }
@@ -503,19 +503,19 @@ mod tests {
     #[test]
     fn eighty_columns_show_both_ends_the_direct_share_and_why_not() {
         let mut view = view();
-        let picture: Vec<String> =
-            view.picture(80, 24).iter().map(|line| plain(line).trim_end().to_owned()).collect();
+        let frame: Vec<String> =
+            view.frame(80, 24).iter().map(|line| plain(line).trim_end().to_owned()).collect();
         assert_eq!(
-            picture[2],
+            frame[2],
             "CLIENT                   SERVER                   DIRECT PER SECOND WHY NOT"
         );
-        let psql = picture.iter().find(|line| line.starts_with("psql")).expect("the flow");
+        let psql = frame.iter().find(|line| line.starts_with("psql")).expect("the flow");
         assert_eq!(
             psql,
             "psql 10.0.0.1:3          postgres 10.0.0.1:4        0.1%        0 B memory_gate"
         );
-        assert!(picture.iter().any(|line| line.starts_with("client: ")), "{picture:#?}");
-        assert!(!picture.concat().contains('\x1b'), "a process's name reached the terminal");
+        assert!(frame.iter().any(|line| line.starts_with("client: ")), "{frame:#?}");
+        assert!(!frame.concat().contains('\x1b'), "a process's name reached the terminal");
     }
 
     #[test]
@@ -526,11 +526,11 @@ mod tests {
             .collect();
         view.update(&many, Duration::ZERO);
         for _ in 0..250 {
-            let chosen = view.shown()[view.place(&view.shown())].client.clone();
-            let picture = view.picture(80, 24);
+            let selected = view.shown()[view.place(&view.shown())].client.clone();
+            let frame = view.frame(80, 24);
             assert!(
-                picture.iter().any(|line| line.contains("\x1b[1;7m") && line.contains(&chosen)),
-                "{chosen}"
+                frame.iter().any(|line| line.contains("\x1b[1;7m") && line.contains(&selected)),
+                "{selected}"
             );
             view.press(Key::Down);
         }

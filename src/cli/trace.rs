@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{DONE, Instance, flows::bytes, say};
+use super::{DONE, Instance, flows::bytes, print};
 use crate::instance;
 use crate::observe::{Change, Tracing};
 
@@ -70,7 +70,7 @@ impl Trace {
                 } else {
                     line(change, change.time - *first.get_or_insert(change.time))
                 };
-                say(format_args!("{line}\n"))?;
+                print(format_args!("{line}\n"))?;
             }
         }
         let lost = tracing.lost()?;

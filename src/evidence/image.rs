@@ -111,7 +111,7 @@ pub struct Image<'a> {
     /// Linked by Go: it has a section of Go's linker.
     pub go: bool,
     /// It needs no shared library: it has its own libc, or none.
-    pub alone: bool,
+    pub no_libraries: bool,
     /// It is libc: defines `splice` and the program entry.
     pub libc: bool,
     /// It defines Python's entry points.
@@ -130,9 +130,9 @@ const TABLES: u64 = 128 << 20;
 const CODE: u64 = 1 << 30;
 
 /// Limit of addresses kept of one kind.
-const MOST_ADDRESSES: usize = 64;
+const MAX_ADDRESSES: usize = 64;
 /// Length of the longest name compared: `__libc_start_main`.
-const LONGEST_NAME: usize = 17;
+const MAX_NAME: usize = 17;
 
 type Header = elf::FileHeader64<LittleEndian>;
 const LE: LittleEndian = LittleEndian;
@@ -202,7 +202,7 @@ impl<'a> Image<'a> {
             machine,
             segments,
             go: false,
-            alone: true,
+            no_libraries: true,
             libc: false,
             python: false,
             splice: None,
@@ -229,7 +229,7 @@ impl<'a> Image<'a> {
             for (index, symbol) in symbols.iter().enumerate() {
                 let name = strings.get(symbol.st_name(LE) as usize..).unwrap_or_default();
                 // Longer names do not matter and must not cost more.
-                let name = &name[..name.len().min(LONGEST_NAME + 1)];
+                let name = &name[..name.len().min(MAX_NAME + 1)];
                 let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
                 let import = (symbol.st_shndx(LE) == elf::SHN_UNDEF).then(|| {
                     let weak = symbol.st_bind() == elf::STB_WEAK;
@@ -252,7 +252,7 @@ impl<'a> Image<'a> {
         for program in programs {
             if let Some(entries) = program.dynamic(LE, data).map_err(or("dynamic"))? {
                 let needs = |entry: &elf::Dyn64<LittleEndian>| entry.d_tag(LE) == elf::DT_NEEDED;
-                image.alone &= !entries.iter().any(needs);
+                image.no_libraries &= !entries.iter().any(needs);
                 if !dynamic_symbols {
                     return Err(Error::Malformed("dynamic, but without a section that says so"));
                 }
@@ -271,7 +271,7 @@ impl<'a> Image<'a> {
                         continue;
                     };
                     // Linkers emit one or two, for calls and for the address.
-                    if slots.len() < MOST_ADDRESSES {
+                    if slots.len() < MAX_ADDRESSES {
                         slots.push(relocation.r_offset(LE));
                     }
                 }
@@ -289,7 +289,7 @@ impl<'a> Image<'a> {
             machine,
             segments: vec![Segment { address: 0x1000, offset: 0, size, executable: true }],
             go: false,
-            alone: false,
+            no_libraries: false,
             libc: false,
             python: false,
             splice: None,
@@ -356,8 +356,8 @@ impl<'a> Image<'a> {
             self.any_chunk(segment, bytes.len(), |address, chunk| {
                 addresses.extend(finder.find_iter(chunk).map(|at| address.wrapping_add(at as u64)));
                 addresses.dedup();
-                addresses.truncate(MOST_ADDRESSES);
-                addresses.len() == MOST_ADDRESSES
+                addresses.truncate(MAX_ADDRESSES);
+                addresses.len() == MAX_ADDRESSES
             })?;
         }
         Ok(addresses)

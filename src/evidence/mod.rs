@@ -111,7 +111,7 @@ impl Identity {
 }
 
 /// Limit of remembered files. A node has some hundreds of programs.
-const REMEMBERED: usize = 4096;
+const CACHE_SIZE: usize = 4096;
 
 /// Examines processes and caches findings per file.
 ///
@@ -180,7 +180,7 @@ impl Examiner {
                     judged => judged
                         .map_err(|source| Error::Unsuitable { path: name.to_owned(), source })?,
                 };
-                if self.files.len() >= REMEMBERED {
+                if self.files.len() >= CACHE_SIZE {
                     self.files.clear();
                 }
                 self.files.insert(identity, evidence);

@@ -82,7 +82,7 @@ pub fn judge(content: &dyn ReadAt) -> Result<Evidence, Error> {
         Some(Import::Weak) => return Ok(Evidence::ImportsWeakly),
         None => {}
     }
-    let proof = if image.go || image.alone { Proof::Load } else { Proof::Call };
+    let proof = if image.go || image.no_libraries { Proof::Load } else { Proof::Call };
     if code::makes_splice_call(&image, proof)? {
         return Ok(if image.go { Evidence::Go } else { Evidence::Calls });
     }
@@ -110,9 +110,9 @@ fn is_assembly(content: &dyn ReadAt) -> Result<bool, Error> {
 
 /// Imports of an assembly (P/Invoke) are listed by name.
 fn judge_assembly(content: &dyn ReadAt) -> Result<Evidence, Error> {
-    const LARGEST: u64 = 1 << 30;
+    const MAX_SIZE: u64 = 1 << 30;
     let size = content.size()?;
-    if size > LARGEST {
+    if size > MAX_SIZE {
         return Err(Error::TooLarge);
     }
     let mut buffer = vec![0; (1 << 20) + NAME.len()];

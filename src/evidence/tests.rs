@@ -137,21 +137,21 @@ impl Drop for Running {
 
 const RECEIVES: (Reads, &str) = (Reads::Receives, "nothing that it has mapped can call splice");
 
-fn told(finding: &Finding) -> (Reads, &str) {
+fn parts(finding: &Finding) -> (Reads, &str) {
     (finding.reads, &finding.because)
 }
 
 #[test]
 fn servers_and_databases_only_receive() {
     for name in ["nginx", "redis-server", "postgres", "memcached", "iperf3", "wrk", "curl"] {
-        assert_eq!(told(&judge_linked(name)), RECEIVES, "{name}");
+        assert_eq!(parts(&judge_linked(name)), RECEIVES, "{name}");
     }
 }
 
 #[test]
 fn envoy_and_node_only_receive_though_their_javascript_has_splice() {
     for name in ["envoy", "node"] {
-        assert_eq!(told(&judge_linked(name)), RECEIVES, "{name}");
+        assert_eq!(parts(&judge_linked(name)), RECEIVES, "{name}");
     }
 }
 
@@ -164,15 +164,15 @@ fn running_servers_only_receive() {
     fs::write(&configuration, text.replace("nginx.conf", "nginx")).expect("write a configuration");
     fs::create_dir(directory.path().join("nginx")).expect("make a directory");
     let nginx = Running::start(Command::new(program("nginx")).arg("-c").arg(&configuration));
-    assert_eq!(told(&nginx.examine()), RECEIVES);
+    assert_eq!(parts(&nginx.examine()), RECEIVES);
     let mut redis = Command::new(program("redis-server"));
     let redis = Running::start(
         redis.args(["--port", "0", "--unixsocket", "socket"]).current_dir(&directory),
     );
-    assert_eq!(told(&redis.examine()), RECEIVES);
+    assert_eq!(parts(&redis.examine()), RECEIVES);
     let node =
         Running::start(Command::new(program("node")).args(["-e", "setInterval(() => {}, 1e6)"]));
-    assert_eq!(told(&node.examine()), RECEIVES);
+    assert_eq!(parts(&node.examine()), RECEIVES);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_running_java_only_receives() {
         assert!(Instant::now() < deadline, "java does not listen");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(told(&java.examine()), RECEIVES);
+    assert_eq!(parts(&java.examine()), RECEIVES);
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn haproxy_and_systemd_socket_proxyd_splice_under_any_name() {
         let program_file = program(name);
         assert_eq!(judge(&program_file), rules::Evidence::Imports);
         let because = format!("imports splice ({})", program_file.display());
-        assert_eq!(told(&judge_linked(name)), (Reads::Splices, because.as_str()));
+        assert_eq!(parts(&judge_linked(name)), (Reads::Splices, because.as_str()));
     }
     let directory = directory();
     let renamed = directory.path().join("nginx");
@@ -214,7 +214,7 @@ frontend f\n bind DIR/socket\n"
     // A deleted program is still examined.
     fs::remove_file(&renamed).expect("remove");
     let because = format!("imports splice ({} (deleted))", renamed.display());
-    assert_eq!(told(&haproxy.examine()), (Reads::Splices, because.as_str()));
+    assert_eq!(parts(&haproxy.examine()), (Reads::Splices, because.as_str()));
 }
 
 #[test]
@@ -364,10 +364,10 @@ fn a_library_counts_as_much_as_the_program() {
     let text =
         format!("{INCLUDES}int main(int n, char **v) {{ if (n > 1) dlopen(v[1], 2); pause(); }}");
     let host = c(&directory, &text, &[]);
-    assert_eq!(told(&Running::start(&mut Command::new(&host)).examine()), RECEIVES);
+    assert_eq!(parts(&Running::start(&mut Command::new(&host)).examine()), RECEIVES);
     let because = format!("imports splice ({})", library.display());
     let with = Running::start(Command::new(&host).arg(&library)).examine();
-    assert_eq!(told(&with), (Reads::Splices, because.as_str()));
+    assert_eq!(parts(&with), (Reads::Splices, because.as_str()));
 }
 
 #[test]

@@ -5,15 +5,18 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-/// What the node does not have, or does not let this process do.
+/// A part of the node is missing, or this process may not use it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The mount table could not be read.
-    #[error("cannot read the mount table {path}: {cause}; mount proc at /proc", path = .path.display())]
+    #[error(
+        "cannot read the mount table {path}: {cause}; mount proc at /proc",
+        path = .path.display()
+    )]
     MountTable {
-        /// The file that was read.
+        /// The file.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: io::Error,
     },
     /// No cgroup v2 hierarchy is mounted.
@@ -22,9 +25,10 @@ pub enum Error {
          mount one: mount -t cgroup2 none /sys/fs/cgroup (beside cgroup v1: /sys/fs/cgroup/unified)"
     )]
     NoCgroup2,
-    /// The cgroup of this process cannot be reached through any mount of the hierarchy.
+    /// The cgroup of this process is not below any mount of the hierarchy.
     #[error(
-        "this process is in the cgroup {cgroup}, which lies outside the hierarchy mounted at {mount_point}; \
+        "this process is in the cgroup {cgroup}, which is outside the hierarchy mounted at \
+         {mount_point}; \
          run in the host's cgroup namespace, or mount the hierarchy from its root",
         mount_point = .mount_point.display()
     )]
@@ -35,67 +39,77 @@ pub enum Error {
         mount_point: PathBuf,
     },
     /// An operation on a cgroup's directory or files failed.
-    #[error("cannot {action} {path}: {cause}{remedy}", path = .path.display(), remedy = cgroup_remedy(.cause))]
+    #[error(
+        "cannot {action} {path}: {cause}{remedy}",
+        path = .path.display(),
+        remedy = cgroup_remedy(.cause)
+    )]
     Cgroup {
-        /// What was tried, as a verb phrase.
+        /// The attempted action, as a verb phrase.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: io::Error,
     },
-    /// No bpffs is mounted and none could be.
+    /// No bpffs is mounted, and mounting one failed.
     #[error(
         "no bpffs is mounted, and mounting one at {path} failed: {cause}; \
          as root: mount -t bpf bpf {path} (a container needs the host's bpffs as a volume)",
         path = .path.display()
     )]
     MountBpffs {
-        /// The mount point that was tried.
+        /// The intended mount point.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: Errno,
     },
-    /// A network namespace could not be made or entered.
-    #[error("cannot {action}: {cause}{remedy}", remedy = capability_remedy(.cause, "CAP_SYS_ADMIN"))]
+    /// A network namespace could not be created or entered.
+    #[error(
+        "cannot {action}: {cause}{remedy}",
+        remedy = capability_remedy(.cause, "CAP_SYS_ADMIN")
+    )]
     Namespace {
-        /// What was tried, as a verb phrase.
+        /// The attempted action, as a verb phrase.
         action: &'static str,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: io::Error,
     },
-    /// The kernel refused a netlink request.
-    #[error("cannot {action}: {cause}{remedy}", remedy = capability_remedy(.cause, "CAP_NET_ADMIN"))]
+    /// A netlink request failed.
+    #[error(
+        "cannot {action}: {cause}{remedy}",
+        remedy = capability_remedy(.cause, "CAP_NET_ADMIN")
+    )]
     Netlink {
-        /// What was tried, as a verb phrase.
+        /// The attempted action, as a verb phrase.
         action: String,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: io::Error,
     },
     /// A sysctl could not be read or written.
     #[error("cannot {action} {path}: {cause}", path = .path.display())]
     Sysctl {
-        /// `read` or `write`, with the value.
+        /// `read`, or `write` with the value.
         action: String,
         /// The file below `/proc/sys`.
         path: PathBuf,
-        /// The kernel's answer.
+        /// The error of the kernel.
         cause: io::Error,
     },
 }
 
 fn capability_remedy(cause: &io::Error, capability: &str) -> String {
     match cause.kind() {
-        io::ErrorKind::PermissionDenied => format!("; it takes {capability} (run as root)"),
+        io::ErrorKind::PermissionDenied => format!("; it needs {capability} (run as root)"),
         _ => String::new(),
     }
 }
 
 fn cgroup_remedy(cause: &io::Error) -> &'static str {
     match cause.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EACCES | Errno::EPERM) => "; it takes root, or a cgroup delegated to this user",
+        Some(Errno::EACCES | Errno::EPERM) => "; it needs root, or a cgroup delegated to this user",
         Some(Errno::EROFS) => {
-            "; the hierarchy is mounted read-only: a container has to be privileged for this"
+            "; the hierarchy is mounted read-only: a container must be privileged for this"
         }
         Some(Errno::EOPNOTSUPP) => {
             "; the cgroup of this process has controllers or children that forbid threaded cgroups: \

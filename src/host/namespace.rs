@@ -27,7 +27,7 @@ impl Namespace {
     /// Creates a namespace with its loopback interface up. Needs CAP_SYS_ADMIN.
     pub fn new() -> Result<Self, Error> {
         // In a new thread: the caller's never leaves its namespace, not even on an error.
-        on_a_thread(|| {
+        in_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)
                 .map_err(|errno| failed("create a network namespace", errno.into()))?;
             link::set_up("lo")?;
@@ -46,7 +46,7 @@ impl Namespace {
     /// Runs `work` on a thread inside the namespace and returns its value. Threads that it starts
     /// are inside too. A panic propagates to the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
-        on_a_thread(|| {
+        in_thread(|| {
             self.enter()?;
             Ok(work())
         })?
@@ -75,7 +75,7 @@ impl AsFd for Namespace {
     }
 }
 
-fn on_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("shunt-netns".into())

@@ -26,10 +26,10 @@ const RTGENMSG: [u8; 4] = [0; 4];
 const OWN: i32 = -1;
 
 /// Delay before a namespace that was not found is looked for again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Limit of remembered ids, some of namespaces that no longer exist.
-const REMEMBERED: usize = 4096;
+const CACHE_SIZE: usize = 4096;
 
 /// The ids that this process's namespace has for others.
 #[derive(Debug)]
@@ -67,10 +67,10 @@ impl NamespaceIds {
         }
         let Some(id) = find(inode, thread, process).and_then(|found| self.id(&found)) else {
             self.hidden.retain(|_, again| Instant::now() < *again);
-            self.hidden.insert(cookie, Instant::now() + AGAIN);
+            self.hidden.insert(cookie, Instant::now() + RETRY_AFTER);
             return None;
         };
-        if self.known.len() >= REMEMBERED {
+        if self.known.len() >= CACHE_SIZE {
             self.known.clear();
         }
         self.known.insert(cookie, id);
@@ -89,7 +89,7 @@ impl NamespaceIds {
         let attributes = Attributes::new().with(NETNSA_FD, &descriptor(namespace));
         let request = request(libc::RTM_GETNSID, attributes);
         let answers =
-            self.socket.exchange("ask for the id of a network namespace", &[request]).ok()?;
+            self.socket.exchange("query the id of a network namespace", &[request]).ok()?;
         let id =
             answers.iter().find_map(|body| attribute(body.get(RTGENMSG.len()..)?, NETNSA_NSID))?;
         let id = i32::from_ne_bytes(id.try_into().ok()?);
@@ -101,7 +101,8 @@ impl NamespaceIds {
         let any = (-1i32).to_ne_bytes();
         let attributes =
             Attributes::new().with(NETNSA_NSID, &any).with(NETNSA_FD, &descriptor(namespace));
-        self.socket.send("name a network namespace", &[request(libc::RTM_NEWNSID, attributes)])
+        self.socket
+            .send("assign an id to a network namespace", &[request(libc::RTM_NEWNSID, attributes)])
     }
 }
 

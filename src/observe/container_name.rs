@@ -87,7 +87,7 @@ fn of_docker(text: &[u8]) -> Option<ContainerName> {
         name: String,
     }
     let Container { name } = serde_json::from_slice(text).ok()?;
-    Some(alone(name.trim_start_matches('/').to_owned()))
+    Some(without_pod(name.trim_start_matches('/').to_owned()))
 }
 
 fn of_storage(text: &[u8]) -> impl Iterator<Item = (String, ContainerName)> {
@@ -98,11 +98,12 @@ fn of_storage(text: &[u8]) -> impl Iterator<Item = (String, ContainerName)> {
         names: Vec<String>,
     }
     let all: Vec<Container> = serde_json::from_slice(text).unwrap_or_default();
-    all.into_iter()
-        .filter_map(|container| Some((container.id, alone(container.names.into_iter().next()?))))
+    all.into_iter().filter_map(|container| {
+        Some((container.id, without_pod(container.names.into_iter().next()?)))
+    })
 }
 
-fn alone(container: String) -> ContainerName {
+fn without_pod(container: String) -> ContainerName {
     ContainerName { namespace: None, pod: None, container }
 }
 

@@ -16,7 +16,7 @@ use crate::datapath::{Counter, Kind};
 use crate::instance::{Instance, Pins};
 
 /// Maximum age of per-socket figures.
-const FRESH: Duration = Duration::from_secs(5);
+const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// Text format of a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
 
 /// Totals of the last pass over all sockets.
 #[derive(Clone, Copy, Debug, Default)]
-struct Looked {
+struct Totals {
     at: Option<Instant>,
     took: Duration,
     sum: Summary,
@@ -91,7 +91,7 @@ struct Looked {
 pub struct Collector {
     instance: Instance,
     programs: Vec<(&'static str, Prog)>,
-    looked: Mutex<Looked>,
+    totals: Mutex<Totals>,
 }
 
 impl Collector {
@@ -102,7 +102,7 @@ impl Collector {
         for name in ["establish", "send"] {
             programs.push((name, Prog::open_pinned(&instance.generation().path(name))?));
         }
-        Ok(Collector { instance, programs, looked: Mutex::default() })
+        Ok(Collector { instance, programs, totals: Mutex::default() })
     }
 
     /// Whether the instance is draining.
@@ -112,15 +112,15 @@ impl Collector {
 
     /// Renders all metrics as text.
     pub fn render(&self, format: Format) -> Result<String> {
-        let looked = self.look()?;
+        let totals = self.totals()?;
         let about = self.instance.about()?;
         let mut text = Text { out: String::with_capacity(8192), format };
 
         text.metric("shunt_build_info", &[(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)]);
         text.metric("shunt_start_time_seconds", &[(&[], about.started as f64)]);
         text.metric("shunt_draining", &[(&[], f64::from(u8::from(self.is_draining()?)))]);
-        text.metric("shunt_flows", &[(&[], looked.sum.flows as f64)]);
-        let [tcp, direct, ended] = looked.sum.lanes.map(|lanes| lanes as f64);
+        text.metric("shunt_flows", &[(&[], totals.sum.flows as f64)]);
+        let [tcp, direct, ended] = totals.sum.lanes.map(|lanes| lanes as f64);
         text.metric(
             "shunt_lanes",
             &[
@@ -145,12 +145,12 @@ impl Collector {
         text.metric(
             "shunt_messages",
             &[
-                (&[("way", "direct")], looked.sum.direct_messages as f64),
+                (&[("way", "direct")], totals.sum.direct_messages as f64),
                 (&[("way", "tcp")], by_tcp as f64),
             ],
         );
-        text.metric("shunt_direct_bytes", &[(&[], looked.sum.direct_bytes as f64)]);
-        text.metric("shunt_map_entries", &[(&[("map", "socks")], looked.sum.sockets as f64)]);
+        text.metric("shunt_direct_bytes", &[(&[], totals.sum.direct_bytes as f64)]);
+        text.metric("shunt_map_entries", &[(&[("map", "socks")], totals.sum.sockets as f64)]);
         text.metric(
             "shunt_map_max_entries",
             &[(&[("map", "socks")], f64::from(self.instance.socks().max_entries()))],
@@ -173,24 +173,24 @@ impl Collector {
                 *nanoseconds as f64 / 1e9,
             );
         }
-        text.metric("shunt_look_seconds", &[(&[], looked.took.as_secs_f64())]);
+        text.metric("shunt_look_seconds", &[(&[], totals.took.as_secs_f64())]);
         Ok(text.finish())
     }
 
-    /// Totals of all sockets, no older than [`FRESH`].
-    fn look(&self) -> Result<Looked> {
+    /// Totals of all sockets, no older than [`MAX_AGE`].
+    fn totals(&self) -> Result<Totals> {
         // The value stays valid when a thread panics.
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.at.is_some_and(|at| at.elapsed() < FRESH) {
-            return Ok(*looked);
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        if totals.at.is_some_and(|at| at.elapsed() < MAX_AGE) {
+            return Ok(*totals);
         }
         let begun = Instant::now();
         let mut sum = Summary::of(&self.instance)?;
         // The last pass may have counted a closing socket twice: a counter must not decrease.
-        sum.direct_messages = sum.direct_messages.max(looked.sum.direct_messages);
-        sum.direct_bytes = sum.direct_bytes.max(looked.sum.direct_bytes);
-        let now = Looked { at: Some(begun), took: begun.elapsed(), sum };
-        *looked = now;
+        sum.direct_messages = sum.direct_messages.max(totals.sum.direct_messages);
+        sum.direct_bytes = sum.direct_bytes.max(totals.sum.direct_bytes);
+        let now = Totals { at: Some(begun), took: begun.elapsed(), sum };
+        *totals = now;
         Ok(now)
     }
 }

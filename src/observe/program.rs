@@ -24,8 +24,9 @@ pub fn program(prog: &Prog) -> Result<Unit> {
     }
     let found = Some(code.clone());
     let mut names = Names { maps: Vec::new(), symbols: None };
-    let references =
-        names.take_out(&mut code).with_context(|| format!("cannot decode '{}'", prog.name()))?;
+    let references = names
+        .extract_references(&mut code)
+        .with_context(|| format!("cannot decode '{}'", prog.name()))?;
     let mut section = Section { code: decode(&code), references, found, ..Section::default() };
     describe(prog, &mut section)?;
     Ok(Unit {
@@ -77,7 +78,7 @@ struct Names {
 impl Names {
     /// Replaces values that are specific to this kernel by references to names
     /// (`bpf_insn_prepare_dump`, kernel/bpf/syscall.c).
-    fn take_out(&mut self, code: &mut [u8]) -> Result<Vec<Reference>> {
+    fn extract_references(&mut self, code: &mut [u8]) -> Result<Vec<Reference>> {
         const WIDE: u8 = 0x18;
         const CALL: u8 = 0x85;
         let mut references = Vec::new();

@@ -16,7 +16,7 @@ use crate::host::Process;
 use crate::instance::Instance;
 
 /// Lifetime of a tracer's registration, after which a killed tracer is forgotten.
-const PROMISE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(3);
 
 /// One change of a lane.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +54,7 @@ pub struct Tracing {
     instance: Instance,
     tracer: TypedMap<u32, Tracer>,
     ring: RingBuf,
-    promised: Instant,
+    renewed: Instant,
     lost_before: u64,
     observer: Observer,
     observed: Instant,
@@ -73,10 +73,10 @@ impl Tracing {
         let tracer: TypedMap<u32, Tracer> = TypedMap::new(pinned("tracer")?)?;
         if tracer.lookup(&0)?.is_some_and(|other| other.until > monotonic().unwrap_or(0)) {
             bail!(
-                "somebody traces '{}' already, and only one can: stop that tracer; if it was \
+                "'{}' has a tracer already, and can have only one: stop it; if it was \
                  killed, try again in {} seconds",
                 instance.pins().name(),
-                PROMISE.as_secs()
+                LEASE.as_secs()
             );
         }
         let mut ring = RingBuf::new(pinned("events")?)?;
@@ -87,29 +87,29 @@ impl Tracing {
             instance,
             tracer,
             ring,
-            promised: Instant::now(),
+            renewed: Instant::now(),
             observer: Observer::default(),
             observed: Instant::now(),
             observing: Duration::ZERO,
             known: HashMap::new(),
         };
         tracing.observe();
-        tracing.promise()?;
+        tracing.renew()?;
         Ok(tracing)
     }
 
-    fn promise(&self) -> Result<()> {
-        let until = monotonic()?.saturating_add(PROMISE.as_nanos() as u64);
+    fn renew(&self) -> Result<()> {
+        let until = monotonic()?.saturating_add(LEASE.as_nanos() as u64);
         Ok(self.tracer.update(&0, &Tracer { until }, Update::ANY)?)
     }
 
     /// The changes since the last call, after waiting for one for at most `wait` and one second.
     pub fn next(&mut self, wait: Duration) -> Result<Vec<Change>> {
-        if self.promised.elapsed() > PROMISE / 3 {
-            self.promised = Instant::now();
-            self.promise()?;
+        if self.renewed.elapsed() > LEASE / 3 {
+            self.renewed = Instant::now();
+            self.renew()?;
         }
-        self.ring.wait(Some(wait.min(PROMISE / 3)))?;
+        self.ring.wait(Some(wait.min(LEASE / 3)))?;
         let mut events: Vec<Event> = Vec::new();
         self.ring.drain(|record| {
             events.extend(bytemuck::try_pod_read_unaligned::<Event>(record).ok())

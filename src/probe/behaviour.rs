@@ -94,13 +94,13 @@ pub enum Answer {
 /// What a kernel did instead of the expected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Instead(pub String);
+pub struct Deviation(pub String);
 
 /// Returns what the kernel did instead unless a condition holds.
 macro_rules! holds {
     ($condition:expr, $($instead:tt)+) => {
         if !$condition {
-            return Err($crate::probe::behaviour::Instead(format!($($instead)+)).into());
+            return Err($crate::probe::behaviour::Deviation(format!($($instead)+)).into());
         }
     };
 }
@@ -410,8 +410,8 @@ impl Behaviour {
     pub fn try_out(self) -> Answer {
         match (self.row().try_out)() {
             Ok(()) => Answer::Yes,
-            Err(error) => match error.downcast::<Instead>() {
-                Ok(Instead(what)) => Answer::No(what),
+            Err(error) => match error.downcast::<Deviation>() {
+                Ok(Deviation(what)) => Answer::No(what),
                 Err(error) => Answer::Unknown(error),
             },
         }

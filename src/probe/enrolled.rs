@@ -15,7 +15,7 @@ use nix::{getsockopt_impl, sockopt_impl};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use syscalls::{Attachment, Map, Update};
 
-use super::behaviour::Instead;
+use super::behaviour::Deviation;
 use crate::host::Namespace;
 use crate::kernel::load;
 
@@ -153,8 +153,8 @@ impl Enrolled {
         let mut maps = load::maps(&[sockets.def(), way.def()])?;
         let sk_msg = load::program(&sk_msg, &maps)?;
         let verdict = load::program(&verdict, &maps)?;
-        let (_, way) = maps.pop().context("two maps were asked for")?;
-        let (_, sockets) = maps.pop().context("two maps were asked for")?;
+        let (_, way) = maps.pop().context("two maps were requested")?;
+        let (_, sockets) = maps.pop().context("two maps were requested")?;
         let enrolled = Enrolled {
             ends: [Some(client), Some(server)],
             sk_msg: Attachment::of_sk_msg(&sk_msg, &sockets)?,
@@ -164,12 +164,12 @@ impl Enrolled {
             way,
             sockets,
         };
-        End::BOTH.iter().try_for_each(|end| enrolled.put_in(*end))?;
+        End::BOTH.iter().try_for_each(|end| enrolled.insert(*end))?;
         Ok(enrolled)
     }
 
     /// Puts an end into the socket map.
-    pub fn put_in(&self, end: End) -> Result<()> {
+    pub fn insert(&self, end: End) -> Result<()> {
         let fd = self.end(end).as_raw_fd().cast_unsigned();
         self.sockets
             .update(&end.key().to_ne_bytes(), &fd.to_ne_bytes(), Update::ANY)
@@ -177,7 +177,7 @@ impl Enrolled {
     }
 
     /// Removes an end from the socket map.
-    pub fn take_out(&self, end: End) -> Result<()> {
+    pub fn remove(&self, end: End) -> Result<()> {
         self.sockets
             .delete(&end.key().to_ne_bytes())
             .context("cannot remove a TCP socket from a sockmap")?;
@@ -210,16 +210,18 @@ impl Enrolled {
         let before = self.charged(from.peer())?;
         let mut socket = self.end(from);
         let sent = socket.write(message).map_err(|error| {
-            Instead(format!("sending a message of {} bytes fails: {error}", message.len()))
+            Deviation(format!("sending a message of {} bytes fails: {error}", message.len()))
         })?;
         if sent != message.len() {
-            return Err(Instead(format!("{sent} of {} bytes were accepted", message.len())).into());
+            return Err(
+                Deviation(format!("{sent} of {} bytes were accepted", message.len())).into()
+            );
         }
         if way == Way::Tcp {
             let deadline = Instant::now() + PATIENCE;
             while self.charged(from.peer())? <= before {
                 if Instant::now() >= deadline {
-                    return Err(Instead("bytes sent by TCP did not arrive".to_owned()).into());
+                    return Err(Deviation("bytes sent by TCP did not arrive".to_owned()).into());
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }
@@ -266,13 +268,13 @@ pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
         match socket.read(&mut bytes[filled..]) {
             Ok(0) => {
                 return Err(
-                    Instead(format!("the stream ended after {filled} of {count} bytes")).into()
+                    Deviation(format!("the stream ended after {filled} of {count} bytes")).into()
                 );
             }
             Ok(read) => filled += read,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
-                return Err(Instead(format!("readable, but read failed: {error}")).into());
+                return Err(Deviation(format!("readable, but read failed: {error}")).into());
             }
         }
     }
@@ -281,7 +283,7 @@ pub fn receive(mut socket: &TcpStream, count: usize) -> Result<Vec<u8>> {
 
 fn ensure_readable(socket: &TcpStream, otherwise: impl Fn() -> String) -> Result<()> {
     let events = ready(socket, PollFlags::IN, PATIENCE)?;
-    if events.is_empty() { Err(Instead(otherwise()).into()) } else { Ok(()) }
+    if events.is_empty() { Err(Deviation(otherwise()).into()) } else { Ok(()) }
 }
 
 /// Reads the end of the stream, which must come next.
@@ -291,8 +293,8 @@ pub fn receive_end(mut socket: &TcpStream) -> Result<()> {
     for _ in 0..2 {
         match socket.read(&mut [0; 16]) {
             Ok(0) => {}
-            Ok(read) => return Err(Instead(format!("{read} bytes instead of the end")).into()),
-            Err(error) => return Err(Instead(format!("{error} instead of the end")).into()),
+            Ok(read) => return Err(Deviation(format!("{read} bytes instead of the end")).into()),
+            Err(error) => return Err(Deviation(format!("{error} instead of the end")).into()),
         }
     }
     Ok(())
@@ -311,7 +313,7 @@ pub fn transfer(from: &TcpStream, to: &TcpStream, bytes: &[u8]) -> Result<Vec<u8
 }
 
 /// Runs in a new namespace if permitted: the machine's own loopback may be filtered.
-pub fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub fn in_namespace<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     match Namespace::new() {
         Ok(namespace) => namespace.run(work)?,
         Err(_) => work(),

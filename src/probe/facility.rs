@@ -20,14 +20,16 @@ use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use syscalls::{AttachType, Iter, Link, Map, Prog, ProgKind, ProgSpec, Update, btf};
 
-use super::behaviour::{Instead, holds};
-use super::enrolled::{End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, stream};
+use super::behaviour::{Deviation, holds};
+use super::enrolled::{
+    End, Enrolled, PATIENCE, Way, connection, in_namespace, ready, receive, stream,
+};
 use super::known_bug;
 use crate::kernel::{self, load};
 
 /// FIONREAD after 100 bytes were sent by one path.
 fn counts(way: Way) -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         pair.send(End::Client, way, &[0; 100])?;
         let unread = pair.unread(End::Server)?;
@@ -48,7 +50,7 @@ pub fn counts_redirected() -> Result<()> {
 
 /// FIONREAD counts bytes that were unread before the enrolment.
 pub fn counts_earlier() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let ends = connection()?;
         (&ends[0]).write_all(&[0; 100])?;
         ready(&ends[1], PollFlags::IN, PATIENCE)?;
@@ -69,7 +71,7 @@ sockopt_impl!(
 
 /// `recvmsg` with TCP_INQ reports the number of bytes left.
 pub fn tells_what_is_left() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         let server = pair.end(End::Server);
         setsockopt(server, Inq, &1).context("cannot set TCP_INQ")?;
@@ -99,7 +101,7 @@ pub fn tells_what_is_left() -> Result<()> {
 
 /// `splice` moves bytes of both kinds into a pipe.
 pub fn splices() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         for way in [Way::Tcp, Way::Direct] {
             let pair = Enrolled::over_loopback()?;
             pair.send(End::Client, way, &[0; 100])?;
@@ -117,7 +119,7 @@ pub fn splices() -> Result<()> {
 
 /// kTLS can be enabled on an enrolled socket.
 pub fn encrypts() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         let turned_on = setsockopt(pair.end(End::Server), TcpUlp::default(), b"tls");
         let said = turned_on.err().map_or("yes".to_owned(), |errno| errno.to_string());
@@ -128,7 +130,7 @@ pub fn encrypts() -> Result<()> {
 
 /// A close with unread bytes resets the connection.
 pub fn close_resets() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         for way in [Way::Tcp, Way::Direct] {
             let mut pair = Enrolled::over_loopback()?;
             pair.send(End::Client, way, &[0; 100])?;
@@ -146,11 +148,11 @@ pub fn close_resets() -> Result<()> {
 
 /// Unread bytes can still be read after a socket is removed from the map.
 pub fn keeps_unread() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         for way in [Way::Tcp, Way::Direct] {
             let pair = Enrolled::over_loopback()?;
             pair.send(End::Client, way, &[0; 100])?;
-            pair.take_out(End::Server)?;
+            pair.remove(End::Server)?;
             let mut server = pair.end(End::Server);
             ready(server, PollFlags::IN, Duration::from_millis(20))?;
             let seen = server.read(&mut [0; 200]).map_err(|error| error.kind());
@@ -179,7 +181,7 @@ fn flood(pair: &Enrolled, enough: impl Fn(usize) -> Result<bool>) -> Result<usiz
 
 /// The receive buffer bounds redirected bytes that are unread.
 pub fn limits_redirected() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         let buffer = SockRef::from(pair.end(End::Server)).recv_buffer_size()?;
         let sent = flood(&pair, |sent| Ok(sent >= 4 * buffer))?;
@@ -190,8 +192,8 @@ pub fn limits_redirected() -> Result<()> {
 
 /// A segment finds room behind redirected bytes that fill the receive buffer.
 pub fn finds_room() -> Result<()> {
-    const WHILE: Duration = Duration::from_millis(30);
-    apart(|| {
+    const PAUSE: Duration = Duration::from_millis(30);
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         let buffer = SockRef::from(pair.end(End::Server)).recv_buffer_size()?;
         let sent = flood(&pair, |_| Ok(pair.charged(End::Server)? as usize > buffer))?;
@@ -199,7 +201,7 @@ pub fn finds_room() -> Result<()> {
         pair.goes(Way::Tcp)?;
         let mut client = pair.end(End::Client);
         client.write_all(&stream(sent, 100))?;
-        std::thread::sleep(WHILE);
+        std::thread::sleep(PAUSE);
         let arrived = pair.charged(End::Server)? > before;
         let received = receive(pair.end(End::Server), sent + 100)?;
         holds!(received == stream(0, sent + 100), "the segment is lost");
@@ -210,14 +212,14 @@ pub fn finds_room() -> Result<()> {
 
 /// The sk_msg program attaches by a link.
 pub fn links_sk_msg() -> Result<()> {
-    let [sk_msg, _] = apart(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
+    let [sk_msg, _] = in_namespace(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
     holds!(sk_msg, "BPF_LINK_CREATE is refused");
     Ok(())
 }
 
 /// The verdict attaches by a link.
 pub fn links_verdict() -> Result<()> {
-    let [_, verdict] = apart(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
+    let [_, verdict] = in_namespace(|| Ok(Enrolled::over_loopback()?.are_linked()))?;
     holds!(verdict, "BPF_LINK_CREATE is refused");
     Ok(())
 }
@@ -253,7 +255,7 @@ fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
 }
 
 /// Runs an iterator to its end, over a map if given.
-fn go_over(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()> {
+fn run_iterator(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()> {
     std::io::copy(&mut Iter::new(&iterator(program, maps)?, over)?, &mut std::io::sink())?;
     Ok(())
 }
@@ -262,7 +264,7 @@ fn go_over(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Result<()
 fn iterator(program: Builder, maps: &load::Maps) -> Result<Prog> {
     let program = program.finish(ProgramType::Iterator)?;
     let loaded: syscalls::Result<Prog> = load::submit(&program, maps, Prog::load);
-    Ok(loaded.map_err(|error| Instead(format!("the verifier rejects it: {error}")))?)
+    Ok(loaded.map_err(|error| Deviation(format!("the verifier rejects it: {error}")))?)
 }
 
 /// An iterator over TCP sockets holds the lock of the socket that its program sees, and the program
@@ -278,7 +280,7 @@ pub fn iterators_mark() -> Result<()> {
     const SOL_TCP: i32 = 6;
     const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
     const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
-    apart(|| {
+    in_namespace(|| {
         let [client, _server] = connection()?;
         let layout = kernel::layout(&kernel::btf()?)?;
         let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
@@ -306,8 +308,8 @@ pub fn iterators_mark() -> Result<()> {
         b.ret(0);
 
         let maps = load::maps(&[found.def()])?;
-        go_over(b, &maps, None)?;
-        let (_, found) = maps.first().context("a map was asked for")?;
+        run_iterator(b, &maps, None)?;
+        let (_, found) = maps.first().context("a map was requested")?;
         let value = found.lookup(&0u32.to_ne_bytes())?.context("an array has its entries")?;
         let found =
             |index: usize| value.chunks_exact(4).nth(index).is_some_and(|word| word != [0; 4]);
@@ -324,7 +326,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
     // Must not be tested on affected kernels.
     let release = known_bug::running();
     holds!(!known_bug::storage_iterators_crash(&release), "it may crash Linux {release}");
-    apart(|| {
+    in_namespace(|| {
         let [client, _server] = connection()?;
         let storage: MapRef<i32, u64> =
             MapRef::new("probe_storage", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC);
@@ -344,7 +346,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
         storage
             .update(&fd, &0u64.to_ne_bytes(), Update::ANY)
             .context("cannot add storage to a socket")?;
-        go_over(b, &maps, Some(storage))?;
+        run_iterator(b, &maps, Some(storage))?;
         holds!(sockets.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())
     })
@@ -352,7 +354,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
 
 /// An iterator over the open files of this process can put a socket into a sockhash.
 pub fn file_iterators_enrol() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let [client, _server] = connection()?;
         let layout = kernel::layout(&kernel::btf()?)?;
         let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
@@ -371,8 +373,8 @@ pub fn file_iterators_enrol() -> Result<()> {
         b.ret(0);
         let maps = load::maps(&[sockets.def()])?;
         let link = Link::to_iter_of_process(&iterator(b, &maps)?, std::process::id());
-        let link =
-            link.map_err(|error| Instead(format!("it cannot iterate over one process: {error}")))?;
+        let link = link
+            .map_err(|error| Deviation(format!("it cannot iterate over one process: {error}")))?;
         std::io::copy(&mut Iter::of_link(&link)?, &mut std::io::sink())?;
         holds!(maps[0].1.delete(&0u32.to_ne_bytes()).is_ok(), "the socket is not in the map");
         Ok(())

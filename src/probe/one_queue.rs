@@ -1,8 +1,8 @@
 //! What shunt requires of a kernel: redirected bytes and bytes received by TCP form one stream in
 //! one queue, with all guarantees of TCP. Each test runs once.
 //!
-//! [`Instead`] means that the kernel behaves otherwise, any other error that the test could not be
-//! done.
+//! [`Deviation`] means that the kernel behaves otherwise, any other error that the test could not
+//! be done.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,11 +16,12 @@ use socket2::SockRef;
 
 use super::behaviour::holds;
 use super::enrolled::{
-    End, Enrolled, PATIENCE, Way, apart, connection, ready, receive, receive_end, stream, transfer,
+    End, Enrolled, PATIENCE, Way, connection, in_namespace, ready, receive, receive_end, stream,
+    transfer,
 };
 
 /// A sequence of paths with all changes, immediate and delayed.
-const TURNS: [Way; 12] = [
+const SEQUENCE: [Way; 12] = [
     Way::Tcp,
     Way::Direct,
     Way::Tcp,
@@ -35,11 +36,11 @@ const TURNS: [Way; 12] = [
     Way::Direct,
 ];
 
-/// Sends [`TURNS`] from an end, reading some of it in between and the rest at the end.
+/// Sends [`SEQUENCE`] from an end, reading some of it in between and the rest at the end.
 fn mix(pair: &Enrolled, from: End) -> Result<()> {
     let to = pair.end(from.peer());
     let (mut sent, mut received) = (0, Vec::new());
-    for (number, way) in TURNS.into_iter().enumerate() {
+    for (number, way) in SEQUENCE.into_iter().enumerate() {
         let size = [1, 700, 4096, 9000][number % 4];
         pair.send(from, way, &stream(sent, size))?;
         sent += size;
@@ -56,7 +57,7 @@ fn mix(pair: &Enrolled, from: End) -> Result<()> {
 /// Redirected bytes and bytes received by TCP are read in the order in which they were sent,
 /// including bytes received before the enrolment, read or unread.
 pub fn order() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         End::BOTH.into_iter().try_for_each(|from| mix(&pair, from))?;
 
@@ -83,7 +84,7 @@ pub fn order() -> Result<()> {
 pub fn end_of_stream() -> Result<()> {
     const UNREAD: [&[Way]; 4] =
         [&[Way::Direct, Way::Tcp], &[Way::Tcp, Way::Direct], &[Way::Direct], &[]];
-    apart(|| {
+    in_namespace(|| {
         for unread in UNREAD {
             for closes in [false, true] {
                 let mut pair = Enrolled::over_loopback()?;
@@ -108,7 +109,7 @@ pub fn end_of_stream() -> Result<()> {
 
 /// After one direction has ended the other continues.
 pub fn half_close() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         pair.send(End::Client, Way::Direct, b"request")?;
         pair.end(End::Client).shutdown(Shutdown::Write)?;
@@ -153,7 +154,7 @@ fn seen_of_reset(mut socket: &TcpStream) -> Result<Vec<String>> {
 /// A reset is seen as over TCP.
 pub fn reset() -> Result<()> {
     const UNREAD: [&[Way]; 3] = [&[Way::Direct, Way::Tcp], &[Way::Tcp, Way::Direct], &[]];
-    apart(|| {
+    in_namespace(|| {
         for unread in UNREAD {
             let [mut client, server] = connection()?;
             for _ in unread {
@@ -199,13 +200,13 @@ impl Edges {
 
 /// Each arrival of either kind makes the reader ready, whatever is unread before it.
 pub fn readiness() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         for from in End::BOTH {
             let reader = pair.end(from.peer());
             let edges = Edges::of(reader)?;
             for reads in [false, true] {
-                for way in TURNS {
+                for way in SEQUENCE {
                     pair.send(from, way, b"ab")?;
                     holds!(edges.take(PATIENCE)?, "the arrival of {way} bytes causes no edge");
                     let polled = ready(reader, PollFlags::IN, Duration::ZERO)?;
@@ -221,7 +222,7 @@ pub fn readiness() -> Result<()> {
                     }
                 }
                 if !reads {
-                    receive(reader, 2 * TURNS.len())?;
+                    receive(reader, 2 * SEQUENCE.len())?;
                 }
                 while edges.take(Duration::ZERO)? {}
             }
@@ -233,7 +234,7 @@ pub fn readiness() -> Result<()> {
 /// Unread redirected bytes are charged to their receiver, and uncharged when read.
 pub fn charged() -> Result<()> {
     const BYTES: usize = 4096;
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         let before = pair.charged(End::Server)?;
         pair.send(End::Client, Way::Direct, &[0; BYTES])?;
@@ -248,12 +249,12 @@ pub fn charged() -> Result<()> {
 
 /// Writes until the socket stays full for a while.
 fn fill(mut socket: &TcpStream, sent: &mut usize, most: usize) -> Result<()> {
-    const WHILE: Duration = Duration::from_millis(20);
+    const PAUSE: Duration = Duration::from_millis(20);
     while *sent < most {
         match socket.write(&stream(*sent, 16 << 10)) {
             Ok(written) => *sent += written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if ready(socket, PollFlags::OUT, WHILE)?.is_empty() {
+                if ready(socket, PollFlags::OUT, PAUSE)?.is_empty() {
                     break;
                 }
             }
@@ -267,7 +268,7 @@ fn fill(mut socket: &TcpStream, sent: &mut usize, most: usize) -> Result<()> {
 const PLENTY: usize = 16 << 20;
 
 /// A pair whose client has a small send buffer, so that it fills quickly.
-fn small() -> Result<Enrolled> {
+fn small_buffers() -> Result<Enrolled> {
     let ends = connection()?;
     SockRef::from(&ends[0]).set_send_buffer_size(64 << 10)?;
     Enrolled::of(ends)
@@ -275,8 +276,8 @@ fn small() -> Result<Enrolled> {
 
 /// A receiver that does not read limits what is sent to it by TCP, and loses none of it.
 pub fn bounded() -> Result<()> {
-    apart(|| {
-        let pair = small()?;
+    in_namespace(|| {
+        let pair = small_buffers()?;
         let mut sent = 0;
         pair.goes(Way::Tcp)?;
         fill(pair.end(End::Client), &mut sent, PLENTY)?;
@@ -292,8 +293,8 @@ pub fn bounded() -> Result<()> {
 pub fn window() -> Result<()> {
     const ROUNDS: usize = 4;
     const STALL: Duration = Duration::from_millis(150);
-    apart(|| {
-        let pair = small()?;
+    in_namespace(|| {
+        let pair = small_buffers()?;
         let (client, server) = (pair.end(End::Client), pair.end(End::Server));
         let mut stalls = Vec::new();
         let (mut sent, mut received) = (0, 0);
@@ -327,7 +328,7 @@ pub fn window() -> Result<()> {
 /// FIONREAD, which is `rcv_nxt - copied_seq` on some kernels, is never negative, and 0 when
 /// everything has been read; a socket removed from the map continues with the right byte.
 pub fn sequence() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         let pair = Enrolled::over_loopback()?;
         for _ in 0..2 {
             for (from, way) in [
@@ -346,7 +347,7 @@ pub fn sequence() -> Result<()> {
                 let unread = pair.unread(from.peer())?;
                 holds!(unread == 0, "FIONREAD returns {unread} when everything has been read");
             }
-            End::BOTH.into_iter().try_for_each(|end| pair.take_out(end))?;
+            End::BOTH.into_iter().try_for_each(|end| pair.remove(end))?;
             for from in End::BOTH {
                 let (from, to) = (pair.end(from), pair.end(from.peer()));
                 let received = transfer(from, to, &stream(0, 100_000))?;
@@ -355,7 +356,7 @@ pub fn sequence() -> Result<()> {
                     "the stream is corrupted after leaving the map"
                 );
             }
-            End::BOTH.into_iter().try_for_each(|end| pair.put_in(end))?;
+            End::BOTH.into_iter().try_for_each(|end| pair.insert(end))?;
         }
         Ok(())
     })
@@ -364,20 +365,20 @@ pub fn sequence() -> Result<()> {
 /// A socket removed from the map with nothing unread loses nothing of what is sent to it
 /// afterwards, or while its peer is still in the map.
 pub fn leaving() -> Result<()> {
-    apart(|| {
+    in_namespace(|| {
         for first in End::BOTH {
             let pair = Enrolled::over_loopback()?;
             let edges = [Edges::of(pair.end(End::Client))?, Edges::of(pair.end(End::Server))?];
             End::BOTH.into_iter().try_for_each(|from| mix(&pair, from))?;
             pair.goes(Way::Tcp)?;
             for leaver in [first, first.peer()] {
-                pair.take_out(leaver)?;
+                pair.remove(leaver)?;
                 for from in End::BOTH {
                     while edges[from.peer() as usize].take(Duration::ZERO)? {}
                     let mut socket = pair.end(from);
                     socket.write_all(b"after")?;
-                    let told = edges[from.peer() as usize].take(PATIENCE)?;
-                    holds!(told, "bytes of {from:?} after {leaver:?} had left cause no edge");
+                    let edge = edges[from.peer() as usize].take(PATIENCE)?;
+                    holds!(edge, "bytes of {from:?} after {leaver:?} had left cause no edge");
                     let received = receive(pair.end(from.peer()), 5)?;
                     holds!(received == b"after", "bytes of {from:?} afterwards are corrupted");
                 }
@@ -392,12 +393,12 @@ pub fn leaving() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::behaviour::Instead;
+    use crate::probe::behaviour::Deviation;
 
     #[test]
     fn two_queues_are_distinguished_from_one() {
-        let mixed = apart(|| mix(&Enrolled::with_two_queues(connection()?)?, End::Client));
+        let mixed = in_namespace(|| mix(&Enrolled::with_two_queues(connection()?)?, End::Client));
         let error = mixed.expect_err("redirected bytes overtake bytes by TCP");
-        assert!(error.is::<Instead>(), "{error:#}");
+        assert!(error.is::<Deviation>(), "{error:#}");
     }
 }

@@ -26,10 +26,10 @@ pub fn requirements() -> Vec<Requirement> {
         Requirement { name: "capabilities", met: capabilities() },
         Requirement { name: "bpf(2)", met: system_call() },
         Requirement { name: "lockdown", met: lockdown() },
-        Requirement { name: "kernel BTF", met: told(btf()) },
+        Requirement { name: "kernel BTF", met: as_text(btf()) },
         Requirement {
             name: "cgroup v2",
-            met: told(cgroup::root().map(|root| root.display().to_string())),
+            met: as_text(cgroup::root().map(|root| root.display().to_string())),
         },
         Requirement { name: "BPF file system", met: bpf_file_system() },
     ];
@@ -37,7 +37,7 @@ pub fn requirements() -> Vec<Requirement> {
     if all.iter().all(|requirement| requirement.met.is_ok()) {
         all.push(Requirement {
             name: "kernel programs",
-            met: told(rehearsed().map(|()| "the verifier accepts them".to_owned())),
+            met: as_text(loads().map(|()| "the verifier accepts them".to_owned())),
         });
     }
     all
@@ -54,7 +54,7 @@ pub fn require() -> Result<()> {
     }
 }
 
-fn told<E: Into<anyhow::Error>>(outcome: Result<String, E>) -> Result<String, String> {
+fn as_text<E: Into<anyhow::Error>>(outcome: Result<String, E>) -> Result<String, String> {
     outcome.map_err(|error| format!("{:#}", error.into()))
 }
 
@@ -143,7 +143,7 @@ fn bpf_file_system() -> Result<String, String> {
     }
 }
 
-fn rehearsed() -> Result<()> {
+fn loads() -> Result<()> {
     let settings = Settings { flows: 1, hz: kernel::hz()?, passes: super::passes() };
     rehearse(&Datapath::new(kernel::layout(&kernel::btf()?)?, settings))
 }

@@ -234,7 +234,7 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
             screen.press("p");
             screen.press("/");
             screen.press("nobody");
-            screen.shows("no flow passes the filter");
+            screen.shows("no flow matches the filter");
             screen.press("Escape");
             screen.shows("client: ");
             screen.press("?");

@@ -4,17 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use crate::bpftool::{json, run};
-use crate::{EXAMPLE, printed, said, shunt, shunt_reading};
+use crate::{EXAMPLE, shunt, shunt_reading, stderr_of, stdout_of};
 
 #[test]
 fn text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
     let dir = tempfile::tempdir().expect("make a folder");
     let source = dir.path().join("count.s");
     fs::write(&source, EXAMPLE).expect("write the source");
-    assert_eq!(printed(shunt([Path::new("asm"), &source])), "");
+    assert_eq!(stdout_of(shunt([Path::new("asm"), &source])), "");
     let object = fs::read(dir.path().join("count.o")).expect("the object beside the source");
     let run_once = "bpftool -j prog run pinned progs/count data_in ../packet repeat 3";
-    let said = run(
+    let output = run(
         &object,
         &[
             run_once,
@@ -22,19 +22,19 @@ fn text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {
             "bpftool prog dump xlated pinned progs/count linum",
         ],
     );
-    assert_eq!(json(&said[0])["retval"], 2);
-    assert_eq!(json(&said[1]), serde_json::json!([{"key": 0, "value": 3}]));
-    assert!(said[2].contains("; lock *(u64 *)(r0 +0) += r1 [file:"), "{}", said[2]);
-    assert!(said[2].contains("count.s line_num:13 "), "{}", said[2]);
+    assert_eq!(json(&output[0])["retval"], 2);
+    assert_eq!(json(&output[1]), serde_json::json!([{"key": 0, "value": 3}]));
+    assert!(output[2].contains("; lock *(u64 *)(r0 +0) += r1 [file:"), "{}", output[2]);
+    assert!(output[2].contains("count.s line_num:13 "), "{}", output[2]);
 }
 
 #[test]
 fn standard_input_is_assembled_into_the_named_file() {
     let dir = tempfile::tempdir().expect("make a folder");
     let object = dir.path().join("here.o");
-    printed(shunt_reading(EXAMPLE, &["asm", "-", "-o", object.to_str().expect("a path")]));
+    stdout_of(shunt_reading(EXAMPLE, &["asm", "-", "-o", object.to_str().expect("a path")]));
     assert!(fs::read(&object).expect("the object").starts_with(b"\x7fELF"));
-    assert!(said(shunt_reading(EXAMPLE, &["asm", "-"])).contains("--output"));
+    assert!(stderr_of(shunt_reading(EXAMPLE, &["asm", "-"])).contains("--output"));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn an_error_is_shown_in_its_line_with_a_hint_and_nothing_is_written() {
     let source = dir.path().join("wrong.s");
     fs::write(&source, ".map x hsh key=4 value=4 entries=1\n    r1 = r11\n    goto nowhere\n")
         .expect("write the source");
-    let errors = said(shunt([Path::new("asm"), &source]));
+    let errors = stderr_of(shunt([Path::new("asm"), &source]));
     for part in [
         "wrong.s:1:8",
         "did you mean `hash`?",
@@ -69,7 +69,7 @@ fn the_source_is_not_overwritten_by_the_object() {
     for arguments in
         [vec![path(&source)], vec![path(&link)], vec![path(&source), "-o".to_owned(), path(&link)]]
     {
-        let refused = said(shunt([vec!["asm".to_owned()], arguments].concat()));
+        let refused = stderr_of(shunt([vec!["asm".to_owned()], arguments].concat()));
         assert!(refused.contains("would overwrite") && refused.contains("--output"), "{refused}");
         assert_eq!(fs::read_to_string(&source).expect("the source"), EXAMPLE);
     }
@@ -82,28 +82,28 @@ fn a_warning_is_shown_and_the_object_is_written() {
     let object = dir.path().join("p.o");
     let output = shunt_reading(text, &["asm", "-", "-o", object.to_str().expect("a path")]);
     assert!(output.status.success() && object.exists());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.starts_with("warning: the verifier refuses a shift by 64\n --> <stdin>:4:5\n"),
-        "{said}"
+        stderr.starts_with("warning: the verifier refuses a shift by 64\n --> <stdin>:4:5\n"),
+        "{stderr}"
     );
-    assert!(said.ends_with("1 warning in <stdin>\n"), "{said}");
+    assert!(stderr.ends_with("1 warning in <stdin>\n"), "{stderr}");
 }
 
 #[test]
 fn an_object_that_libbpf_cannot_load_is_rejected_with_a_remedy() {
-    let refused = said(shunt_reading("r0 = 0\nexit\n", &["asm", "-", "-o", "/dev/null"]));
+    let refused = stderr_of(shunt_reading("r0 = 0\nexit\n", &["asm", "-", "-o", "/dev/null"]));
     assert!(
         refused.contains("<stdin>:1:1") && refused.contains("write `.section \"socket\"`"),
         "{refused}"
     );
-    let missing = said(shunt(["asm", "/nowhere/at-all.s"]));
+    let missing = stderr_of(shunt(["asm", "/nowhere/at-all.s"]));
     assert!(missing.contains("cannot read /nowhere/at-all.s"), "{missing}");
 }
 
 #[test]
 fn the_help_shows_a_program_and_how_to_load_it() {
-    let help = printed(shunt(["asm", "--help"]));
+    let help = stdout_of(shunt(["asm", "--help"]));
     for line in EXAMPLE.lines() {
         assert!(help.lines().any(|shown| shown == line), "no line '{line}' in\n{help}");
     }

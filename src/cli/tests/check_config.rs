@@ -2,7 +2,7 @@ use std::fs;
 
 use tcp_shunt::host::cgroup;
 
-use crate::{printed, shunt};
+use crate::{shunt, stdout_of};
 
 #[test]
 fn a_rule_whose_cgroup_does_not_exist_is_reported() {
@@ -12,11 +12,11 @@ fn a_rule_whose_cgroup_does_not_exist_is_reported() {
         .expect("write it");
     let file = file.path().to_str().expect("text");
     let missing = root.join("no/such");
-    let text = printed(shunt(["check-config", file]));
+    let text = stdout_of(shunt(["check-config", file]));
     assert_eq!(text.matches("does not exist now").count(), 1, "{text}");
     assert!(text.contains(&format!("{} does not exist", missing.display())), "{text}");
     let all: serde_json::Value =
-        serde_json::from_str(&printed(shunt(["check-config", "--json", file]))).expect("JSON");
+        serde_json::from_str(&stdout_of(shunt(["check-config", "--json", file]))).expect("JSON");
     assert_eq!(all["unmatched_cgroups"], serde_json::json!([missing]));
 }
 
@@ -29,7 +29,7 @@ fn too_many_rules_are_rejected_as_by_run() {
     for command in [&["check-config", file][..], &["run", "--name", "refused", "--config", file]] {
         let refused = shunt(command);
         assert_eq!(refused.status.code(), Some(1));
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(said.contains("4097 rules by processes: there is room for 4096"), "{said}");
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(stderr.contains("4097 rules by processes: there is room for 4096"), "{stderr}");
     }
 }

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::bpftool::run;
-use crate::{EXAMPLE, SHUNT, printed, said, shunt, shunt_reading};
+use crate::{EXAMPLE, SHUNT, shunt, shunt_reading, stderr_of, stdout_of};
 
 fn assemble(text: &str, into: &Path) -> PathBuf {
     let object = into.join("program.o");
-    printed(shunt_reading(text, &["asm", "-", "-o", object.to_str().expect("a path")]));
+    stdout_of(shunt_reading(text, &["asm", "-", "-o", object.to_str().expect("a path")]));
     object
 }
 
 fn disassemble(file: &Path, options: &[&str]) -> String {
-    printed(shunt([&["disasm", file.to_str().expect("a path")], options].concat()))
+    stdout_of(shunt([&["disasm", file.to_str().expect("a path")], options].concat()))
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn raw_instructions_are_shown_with_their_slots_and_bytes() {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
     fs::write(&file, [0; 9]).expect("write bytes");
-    assert!(said(shunt([Path::new("disasm"), &file])).contains("it has 9 bytes"));
+    assert!(stderr_of(shunt([Path::new("disasm"), &file])).contains("it has 9 bytes"));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_program_in_the_kernel_is_shown_with_the_kernel_s_names() {
     let hidden = format!(
         "setpriv --bounding-set=-all --inh-caps=-all {SHUNT} disasm --pinned progs/count 2>&1 || true"
     );
-    let said = run(
+    let output = run(
         &object,
         &[
             &format!("{SHUNT} disasm --pinned progs/count"),
@@ -143,7 +143,7 @@ fn a_program_in_the_kernel_is_shown_with_the_kernel_s_names() {
             "bpftool prog dump xlated pinned progs/count file ../xlated; od -An -v -tx1 ../xlated",
         ],
     );
-    let shown = &said[0];
+    let shown = &output[0];
     for part in [
         ".map packets array key=4 value=8 entries=1",
         ".map names hash key=4 value=8 entries=4",
@@ -161,18 +161,18 @@ fn a_program_in_the_kernel_is_shown_with_the_kernel_s_names() {
         let part = part.replace("map[name:.data.state]", "map[name:\".data.state\"]");
         assert!(shown.contains(&part), "no {part} in\n{shown}");
     }
-    assert_eq!(&said[1], shown);
-    assert!(said[2].contains("holds a bpf-map, not a bpf-prog"), "{}", said[2]);
-    assert!(said[3].contains("CAP_BPF"), "{}", said[3]);
+    assert_eq!(&output[1], shown);
+    assert!(output[2].contains("holds a bpf-map, not a bpf-prog"), "{}", output[2]);
+    assert!(output[3].contains("CAP_BPF"), "{}", output[3]);
     // Map ids and function addresses are those of the kernel, whatever names are shown.
     let is_byte =
         |word: &&str| word.len() == 2 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let insns = said[4]
+    let insns = output[4]
         .lines()
         .filter(|line| line.starts_with("    ") && !line.trim_start().starts_with(';'));
     let shown: Vec<&str> =
         insns.flat_map(|line| line.split_whitespace().take_while(is_byte)).collect();
-    let kernels: Vec<&str> = said[5].split_whitespace().collect();
+    let kernels: Vec<&str> = output[5].split_whitespace().collect();
     assert!(kernels.len() > 100);
     assert_eq!(shown, kernels);
 }
@@ -184,9 +184,9 @@ fn a_program_that_cannot_be_shown_is_an_error_that_says_why() {
     let mut object = fs::read(assemble(EXAMPLE, dir.path())).expect("read the object");
     object.truncate(object.len() / 2);
     fs::write(&file, object).expect("write half an object");
-    let broken = said(shunt([Path::new("disasm"), &file]));
+    let broken = stderr_of(shunt([Path::new("disasm"), &file]));
     assert!(broken.contains("broken.o: ") && broken.contains("no ELF object"), "{broken}");
-    let missing = said(shunt(["disasm", "--id", "4294967295"]));
+    let missing = stderr_of(shunt(["disasm", "--id", "4294967295"]));
     assert!(missing.contains("4294967295"), "{missing}");
-    assert_eq!(shunt(["disasm"]).status.code(), Some(2), "one of three has to be given");
+    assert_eq!(shunt(["disasm"]).status.code(), Some(2), "one of three must be given");
 }

@@ -37,7 +37,7 @@ fn shunt_reading(text: &str, arguments: &[&str]) -> Output {
 }
 
 /// The output of a command that must succeed.
-fn printed(output: Output) -> String {
+fn stdout_of(output: Output) -> String {
     assert!(
         output.status.success(),
         "{}: {}",
@@ -48,7 +48,7 @@ fn printed(output: Output) -> String {
 }
 
 /// The errors of a command that must fail.
-fn said(output: Output) -> String {
+fn stderr_of(output: Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8(output.stderr).expect("text")
 }

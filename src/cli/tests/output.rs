@@ -24,10 +24,10 @@ fn a_command_whose_standard_output_is_closed_ends_quietly() {
             .stderr(Stdio::piped())
             .output()
             .expect("run shunt");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.success() && said.is_empty(),
-            "{arguments:?}: {}: {said}",
+            output.status.success() && stderr.is_empty(),
+            "{arguments:?}: {}: {stderr}",
             output.status
         );
     }
