@@ -41,29 +41,25 @@ impl Format {
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("shunt_build_info", "gauge", "The version of the agent; always 1."),
     ("shunt_start_time_seconds", "gauge", "When the agent started, in seconds since 1970."),
-    (
-        "shunt_draining",
-        "gauge",
-        "1 while the agent is being stopped: every message goes by TCP then.",
-    ),
+    ("shunt_draining", "gauge", "1 while draining: every message goes by TCP."),
     (
         "shunt_flows",
         "gauge",
         "Open flows: connections with both ends on this node whose client is enrolled.",
     ),
-    ("shunt_lanes", "gauge", "Lanes of open flows by the way that their next message goes."),
+    ("shunt_lanes", "gauge", "Lanes of open flows by the mode of their next message."),
     (
         "shunt_decisions",
         "counter",
         "How often each decision was taken; shunt stats explains each reason.",
     ),
-    ("shunt_messages", "counter", "Messages of enrolled sockets by the way that they went."),
-    ("shunt_direct_bytes", "counter", "Bytes that went directly."),
+    ("shunt_messages", "counter", "Messages of enrolled sockets, redirected or by TCP."),
+    ("shunt_direct_bytes", "counter", "Bytes sent directly."),
     ("shunt_map_entries", "gauge", "Enrolled sockets in the socket map."),
     (
         "shunt_map_max_entries",
         "gauge",
-        "How many the socket map can hold; connections beyond go by TCP.",
+        "Capacity of the socket map; further connections go by TCP.",
     ),
     (
         "shunt_program_runs",
@@ -75,7 +71,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
         "counter",
         "Time spent in each kernel program while sysctl kernel.bpf_stats_enabled was 1.",
     ),
-    ("shunt_look_seconds", "gauge", "How long the last look at all enrolled sockets took."),
+    ("shunt_look_seconds", "gauge", "Duration of the last pass over all enrolled sockets."),
 ];
 
 /// Totals of the last pass over all sockets.
@@ -254,7 +250,7 @@ mod tests {
 
     #[test]
     fn each_format_names_counters_in_its_own_way() {
-        let help = "Messages of enrolled sockets by the way that they went.";
+        let help = "Messages of enrolled sockets, redirected or by TCP.";
         let start = "# HELP shunt_start_time_seconds When the agent started, in seconds since 1970.\n\
             # TYPE shunt_start_time_seconds gauge\nshunt_start_time_seconds 1795000000\n";
         let sample = "shunt_messages_total{way=\"direct\"} 3\n";
