@@ -21,10 +21,6 @@ const PACKET: [u8; 32] = [
     23, 24, 25, 26, 27, 28, 29, 30, 31,
 ];
 
-/// The loader that the crate's users copy.
-#[path = "../bpf-asm/examples/load/mod.rs"]
-mod load;
-
 /// Loads a program with maps of its own.
 fn loaded(program: &Program) -> Prog {
     let name = program.name();

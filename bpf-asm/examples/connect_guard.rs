@@ -3,8 +3,6 @@
 //!
 //! `cargo run --example connect_guard`, as root.
 
-mod load;
-
 use std::error::Error;
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};

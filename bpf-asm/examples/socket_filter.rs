@@ -3,8 +3,6 @@
 //!
 //! `cargo run --example socket_filter`, as root.
 
-mod load;
-
 use std::error::Error;
 use std::net::UdpSocket;
 use std::time::Duration;

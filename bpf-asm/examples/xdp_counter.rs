@@ -3,8 +3,6 @@
 //!
 //! `cargo run --example xdp_counter`, as root.
 
-mod load;
-
 use std::cell::Cell;
 use std::error::Error;
 use std::net::UdpSocket;

@@ -3,10 +3,10 @@
 use std::fs;
 
 use crate::clients::load;
-use crate::harness::isolation::isolated;
-use crate::harness::pattern::Pattern;
-use crate::program::command;
-use crate::stage::{Host, SERVER, same_over_both};
+use testkit::isolation::isolated;
+use testkit::pattern::Pattern;
+use testkit::program::command;
+use testkit::stage::{Host, SERVER, same_over_both};
 
 const CONFIGURATION: &str = "
 ServerRoot DIR

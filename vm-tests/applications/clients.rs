@@ -3,10 +3,10 @@
 use std::ffi::OsStr;
 use std::fs;
 
-use crate::harness::isolation::isolated;
 use crate::languages::{build_go_echo, go_echo};
-use crate::program::command;
-use crate::stage::{Host, Stage, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::command;
+use testkit::stage::{Host, Stage, same_over_both};
 
 /// Has wrk send requests over eight connections for a second: every one has to be answered well.
 pub fn load(stage: &Stage, url: &str) {

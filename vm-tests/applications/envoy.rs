@@ -1,10 +1,10 @@
 //! Envoy: a sidecar at each host, plain and with mutual TLS between them.
 
 use crate::clients::load;
-use crate::harness::isolation::isolated;
 use crate::languages::{build_go_echo, go_echo};
-use crate::program::{Running, command, finish};
-use crate::stage::{Host, Stage, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::{Running, command, finish};
+use testkit::stage::{Host, Stage, same_over_both};
 
 /// A listener that passes HTTP on to one cluster; `LISTENER_TLS` and `CLUSTER_TLS` are transport
 /// sockets or empty.

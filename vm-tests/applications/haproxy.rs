@@ -4,10 +4,10 @@ use std::process::Command;
 
 use tcp_shunt::datapath::Counter;
 
-use crate::harness::isolation::isolated;
 use crate::languages::{build_go_echo, go_echo};
-use crate::program::find;
-use crate::stage::{Host, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::find;
+use testkit::stage::{Host, same_over_both};
 
 const CONFIGURATION: &str = "
 global

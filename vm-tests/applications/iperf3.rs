@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::harness::isolation::isolated;
-use crate::program::command;
-use crate::stage::{Host, Stage, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::command;
+use testkit::stage::{Host, Stage, same_over_both};
 
 /// Sends in every way it knows, a file too; it has to say that the bytes arrived.
 fn measure_all(stage: &Stage) {

@@ -8,11 +8,11 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::clients::wrk;
-use crate::harness::isolation::isolated;
-use crate::harness::pattern::{Dice, Pattern};
-use crate::program::{command, finish, source};
-use crate::stage::{Host, SERVER, Stage, same_over_both};
-use crate::toll::Toll;
+use testkit::isolation::isolated;
+use testkit::pattern::{Dice, Pattern};
+use testkit::program::{command, finish, source};
+use testkit::stage::{Host, SERVER, Stage, same_over_both};
+use testkit::toll::Toll;
 
 const PORT: u16 = 7000;
 

@@ -1,8 +1,8 @@
 //! memcached, which hands connections from the thread that accepts them to others.
 
-use crate::harness::isolation::isolated;
-use crate::program::{command, source};
-use crate::stage::{Host, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::{command, source};
+use testkit::stage::{Host, same_over_both};
 
 #[test]
 fn memcached_gives_back_what_it_was_given() {

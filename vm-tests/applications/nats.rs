@@ -1,8 +1,8 @@
 //! NATS, a Go program: it has the system call splice, and shows that it does not use it.
 
-use crate::harness::isolation::isolated;
-use crate::program::{command, source};
-use crate::stage::{Host, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::{command, source};
+use testkit::stage::{Host, same_over_both};
 
 #[test]
 fn nats_passes_requests_and_answers_on_between_subscribers() {

@@ -5,10 +5,10 @@ use std::fs;
 use std::process::Command;
 
 use crate::clients::{load, wrk};
-use crate::harness::isolation::isolated;
-use crate::harness::pattern::Pattern;
-use crate::program::{command, find, source};
-use crate::stage::{Host, SERVER, Stage, same_over_both};
+use testkit::isolation::isolated;
+use testkit::pattern::Pattern;
+use testkit::program::{command, find, source};
+use testkit::stage::{Host, SERVER, Stage, same_over_both};
 
 const LARGE: usize = 24 << 20;
 
@@ -58,7 +58,7 @@ http {
 ";
 
 /// nginx, also under a name that says nothing.
-fn serve(stage: &Stage, name: &str) -> crate::program::Running {
+fn serve(stage: &Stage, name: &str) -> testkit::program::Running {
     fs::create_dir(stage.file("files")).expect("make a directory");
     fs::write(stage.file("files/small"), pattern(1000)).expect("write a file");
     fs::write(stage.file("files/large"), pattern(LARGE)).expect("write a file");

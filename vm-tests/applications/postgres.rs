@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::isolation::isolated;
-use crate::program::{command, finish};
-use crate::stage::{Host, Stage, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::{command, finish};
+use testkit::stage::{Host, Stage, same_over_both};
 
 /// It refuses to be root.
 fn as_postgres(program: &str) -> Command {
     let mut command =
         command("setpriv", ["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    command.arg(crate::program::find(program));
+    command.arg(testkit::program::find(program));
     command
 }
 
@@ -27,7 +27,7 @@ fn query(stage: &Stage, sql: &str) -> String {
     client(stage, "psql", &["-X", "-At", "-v", "ON_ERROR_STOP=1", "-c", sql])
 }
 
-fn cluster(stage: &Stage) -> crate::program::Running {
+fn cluster(stage: &Stage) -> testkit::program::Running {
     let data = stage.file("data");
     fs::create_dir(&data).expect("make a directory");
     finish(command("chown", ["postgres".as_ref(), data.as_path()]));
@@ -44,7 +44,7 @@ fn cluster(stage: &Stage) -> crate::program::Running {
     let server = stage.serve(Host::Server, server, 5432);
     // It listens before it serves.
     let mut ready = command("sh", ["-c", "until \"$0\" -q -h 10.77.0.2; do sleep 0.1; done"]);
-    ready.arg(crate::program::find("pg_isready"));
+    ready.arg(testkit::program::find("pg_isready"));
     stage.run(Host::Client, ready);
     server
 }

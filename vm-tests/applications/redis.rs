@@ -1,8 +1,8 @@
 //! Redis: one event loop, pipelines of commands, and replies larger than a buffer.
 
-use crate::harness::isolation::isolated;
-use crate::program::command;
-use crate::stage::{Host, Stage, same_over_both};
+use testkit::isolation::isolated;
+use testkit::program::command;
+use testkit::stage::{Host, Stage, same_over_both};
 
 fn benchmark(stage: &Stage, arguments: &[&str]) {
     let report = stage.run(

@@ -1,10 +1,10 @@
 //! The mesh that the benchmark measures: sidecars that connections are redirected to, and TLS
 //! between them.
 
-use crate::harness::isolation::isolated;
-use crate::load::Load;
-use crate::mesh::{Kind, Mesh};
-use crate::meter::Meter;
+use testkit::isolation::isolated;
+use testkit::mesh::load::Load;
+use testkit::mesh::meter::Meter;
+use testkit::mesh::{Kind, Mesh};
 
 /// Packets for each request on each leg, when the sidecars have their connections.
 fn packets_per_request(accelerated: bool) -> Vec<f64> {

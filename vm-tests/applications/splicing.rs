@@ -13,13 +13,13 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{HANG, put, put_pattern, take, take_pattern, take_to_end};
-use crate::harness::path::ready_for_tests;
-use crate::harness::pattern::Tape;
-use crate::program::{Running, command, find, finish, source};
-use crate::stage::{Host, SERVER, Stage, same_over_both};
-use crate::toll::Toll;
+use testkit::isolation::isolated;
+use testkit::nonblocking::{HANG, put, put_pattern, take, take_pattern, take_to_end};
+use testkit::path::ready_for_tests;
+use testkit::pattern::Tape;
+use testkit::program::{Running, command, find, finish, source};
+use testkit::stage::{Host, SERVER, Stage, same_over_both};
+use testkit::toll::Toll;
 
 /// Where clients connect to, and where the echo behind a proxy is.
 const FRONT: u16 = 9000;
@@ -78,7 +78,7 @@ fn connect(stage: &Stage, host: Host, ip: Ipv4Addr) -> TcpStream {
         TcpStream::from(socket)
     });
     let room = nix::poll::PollFlags::POLLOUT;
-    assert!(crate::harness::traffic::wait_within(&stream, room, HANG), "not connected");
+    assert!(testkit::traffic::wait_within(&stream, room, HANG), "not connected");
     ready_for_tests(&stream).expect("set its options");
     stream
 }

@@ -1,10 +1,8 @@
 //! What the running kernel does is what docs/kernels.md says of it.
 
-mod table;
-
 use tcp_shunt::probe::behaviour::{Answer, Behaviour};
 
-use table::Table;
+use testkit::kernels::Table;
 
 /// The variable that makes a run write this kernel's column anew.
 const UPDATE: &str = "UPDATE_KERNELS";

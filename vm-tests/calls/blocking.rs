@@ -12,12 +12,12 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::compare::compare;
-use crate::harness::node::Pair;
-use crate::harness::pattern::Pattern;
-use crate::harness::socket::set_option;
-use crate::harness::thread_state::Thread;
 use crate::seen::Seen;
 use crate::talk::{A_WHILE, each_way, say};
+use testkit::node::Pair;
+use testkit::pattern::Pattern;
+use testkit::socket::set_option;
+use testkit::thread_state::Thread;
 
 /// Does something while a thread sleeps in `recv`, and notes what that returns.
 fn note_recv_while(
@@ -207,7 +207,7 @@ fn one_thread_writes_while_another_reads(pair: &Pair, seen: &mut Seen) {
         told.recv().expect("the writer's thread").wait_until_blocked_in(libc::SYS_sendto);
         note_recv_while(seen, "recv while a write sleeps", client, MsgFlags::empty(), |_| {
             let mut all = vec![0; LENGTH];
-            crate::harness::traffic::read_exactly(server, &mut all).expect("read everything");
+            testkit::traffic::read_exactly(server, &mut all).expect("read everything");
             pattern.check(0, &all);
             thread::sleep(A_WHILE);
             say(server, "thanks");

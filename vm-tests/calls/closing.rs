@@ -9,12 +9,12 @@ use rustix::event::PollFlags;
 use socket2::SockRef;
 
 use crate::compare::compare;
-use crate::harness::eventually;
-use crate::harness::node::Pair;
-use crate::harness::pattern::Pattern;
-use crate::harness::socket::{option, reset};
 use crate::seen::Seen;
 use crate::talk::{delivered, readiness, ready, say};
+use testkit::eventually;
+use testkit::node::Pair;
+use testkit::pattern::Pattern;
+use testkit::socket::{option, reset};
 
 fn note_read(seen: &mut Seen, mut from: &TcpStream) {
     let mut buffer = [0; 100];

@@ -5,15 +5,15 @@ use std::net::TcpStream;
 use rustix::event::PollFlags;
 
 use crate::differences;
-use crate::harness::eventually;
-use crate::harness::isolation::{isolated_as, test_name};
-use crate::harness::node::{Node, Pair, Service};
-use crate::harness::path::LOOPBACK;
-use crate::harness::report::{End, Mode};
-use crate::harness::socket::{option, unconnected};
-use crate::harness::traffic::{direct, small_talk};
 use crate::seen::Seen;
 use crate::talk::ready;
+use testkit::eventually;
+use testkit::isolation::{isolated_as, test_name};
+use testkit::node::{Node, Pair, Service};
+use testkit::path::LOOPBACK;
+use testkit::report::{End, Mode};
+use testkit::socket::{option, unconnected};
+use testkit::traffic::{direct, small_talk};
 
 /// Runs `script`, the closure of the test function that calls this, over TCP and over shunt, and
 /// compares what it saw.

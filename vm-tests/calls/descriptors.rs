@@ -12,11 +12,11 @@ use rustix::event::PollFlags;
 use socket2::{Domain, Socket, Type};
 
 use crate::compare::compare;
-use crate::harness::node::{Pair, Service};
-use crate::harness::traffic::read_exactly;
 use crate::process::Process;
 use crate::seen::{Seen, text};
 use crate::talk::{A_WHILE, each_way, ready, say};
+use testkit::node::{Pair, Service};
+use testkit::traffic::read_exactly;
 
 /// Reads once there is something.
 fn hear(mut from: &TcpStream, length: usize) -> String {
@@ -171,7 +171,7 @@ fn two_listeners_share_a_port() {
             let (whose, server) = accept_of_either(&listeners);
             accepted.insert(whose);
             let pair = Pair { client, server };
-            side.until_direct(&pair.client, || crate::harness::traffic::small_talk(&pair));
+            side.until_direct(&pair.client, || testkit::traffic::small_talk(&pair));
             say(&pair.client, number.to_string());
             answered += usize::from(hear(&pair.server, 100) == number.to_string());
         }
@@ -184,7 +184,7 @@ fn accept_of_either(listeners: &[TcpListener; 2]) -> (usize, TcpStream) {
     for listener in listeners {
         listener.set_nonblocking(true).expect("make it non-blocking");
     }
-    crate::harness::eventually("somebody accepts", || {
+    testkit::eventually("somebody accepts", || {
         listeners.iter().enumerate().find_map(|(number, listener)| match listener.accept() {
             Ok((server, _)) => {
                 server.set_nonblocking(true).expect("make it non-blocking");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::differences::{CALLS, Call};
-use crate::kernels::Table;
+use testkit::kernels::Table;
 
 /// The variable that makes a run write the table anew.
 const UPDATE: &str = "UPDATE_DIFFERENCES";

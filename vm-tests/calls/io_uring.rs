@@ -9,10 +9,10 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use nix::errno::Errno;
 
 use crate::compare::compare;
-use crate::harness::eventually;
-use crate::harness::node::Pair;
 use crate::seen::{LACKING, Seen, text};
 use crate::talk::{delivered, each_way, say};
+use testkit::eventually;
+use testkit::node::Pair;
 
 /// A ring and the memory that its operations use.
 struct Ring {

@@ -9,12 +9,6 @@
 mod compare;
 mod differences;
 mod document;
-#[path = "../connections/harness/mod.rs"]
-#[allow(dead_code, reason = "the tests of connections need more of it")]
-mod harness;
-#[path = "../behaviour/table.rs"]
-#[allow(dead_code, reason = "it is only read here")]
-mod kernels;
 mod process;
 mod seen;
 mod talk;

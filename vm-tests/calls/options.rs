@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use rustix::event::PollFlags;
 
 use crate::compare::compare;
-use crate::harness::socket::{TcpInfo, option, set_option};
 use crate::seen::Seen;
 use crate::talk::{each_way, ready, say, unacknowledged};
+use testkit::socket::{TcpInfo, option, set_option};
 
 fn note_read(seen: &mut Seen, mut from: &TcpStream) {
     let mut buffer = [0; 100];

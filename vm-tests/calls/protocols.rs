@@ -9,10 +9,10 @@ use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::compare::{Side, compare};
-use crate::harness::node::Pair;
-use crate::harness::socket::option;
 use crate::seen::{LACKING, Seen};
 use crate::talk::{each_way, ready, say};
+use testkit::node::Pair;
+use testkit::socket::option;
 
 fn note_read(seen: &mut Seen, mut from: &TcpStream) {
     ready(from, PollFlags::IN);

@@ -12,10 +12,10 @@ use nix::sys::uio::readv;
 use rustix::event::PollFlags;
 
 use crate::compare::compare;
-use crate::harness::node::Pair;
-use crate::harness::socket::set_option;
 use crate::seen::{Seen, text};
 use crate::talk::{delivered, each_way, readiness, ready, say, use_once};
+use testkit::node::Pair;
+use testkit::socket::set_option;
 
 fn note_read(seen: &mut Seen, mut from: &TcpStream, length: usize) {
     let mut buffer = vec![0; length];

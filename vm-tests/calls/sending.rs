@@ -13,10 +13,10 @@ use nix::sys::uio::writev;
 use rustix::event::PollFlags;
 
 use crate::compare::compare;
-use crate::harness::pattern::Pattern;
-use crate::harness::socket::set_option;
 use crate::seen::Seen;
 use crate::talk::{A_WHILE, delivered, each_way, readiness, ready};
+use testkit::pattern::Pattern;
+use testkit::socket::set_option;
 
 fn note_arrival(seen: &mut Seen, from: &TcpStream, mut to: &TcpStream) {
     delivered(from);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use nix::libc::c_int;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::harness::node::Pair;
-use crate::harness::{PATIENCE, eventually};
+use testkit::node::Pair;
+use testkit::{PATIENCE, eventually};
 
 nix::ioctl_read_bad!(
     /// Bytes that were sent and not acknowledged (`SIOCOUTQ`, tcp(7)).

@@ -11,10 +11,10 @@ use nix::sys::time::TimeVal;
 use rustix::event::PollFlags;
 
 use crate::compare::compare;
-use crate::harness::node::Pair;
-use crate::harness::socket::set_option;
 use crate::seen::Seen;
 use crate::talk::{A_WHILE, delivered, each_way, readiness, ready, say};
+use testkit::node::Pair;
+use testkit::socket::set_option;
 
 fn take(mut from: &TcpStream, length: usize) {
     let read = from.read(&mut vec![0; length]).expect("read what is there");

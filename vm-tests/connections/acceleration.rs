@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
-use crate::harness::pattern::Dice;
-use crate::harness::report::{Mode, canonical};
-use crate::harness::socket::TcpInfo;
-use crate::harness::traffic::{by_tcp, direct, exchange, over_every_path};
+use testkit::isolation::isolated;
+use testkit::node::Node;
+use testkit::pattern::Dice;
+use testkit::report::{Mode, canonical};
+use testkit::socket::TcpInfo;
+use testkit::traffic::{by_tcp, direct, exchange, over_every_path};
 
 const ROUNDS: u64 = 50;
 const LONGEST: usize = 16 << 10;
@@ -76,7 +76,7 @@ fn requests_and_responses_are_direct_over_every_path() {
 fn a_connection_that_pauses_between_its_messages_is_a_candidate_with_the_fourth_each_way() {
     isolated(|| {
         let node = Node::start();
-        let pair = node.pair(crate::harness::path::VETH);
+        let pair = node.pair(testkit::path::VETH);
         for round in 0..4 {
             // Several ticks of any kernel's clock.
             std::thread::sleep(Duration::from_millis(100));
@@ -95,7 +95,7 @@ fn a_connection_that_ends_after_a_few_messages_without_a_pause_is_no_candidate()
     isolated(|| {
         let node = Node::start();
         for _ in 0..20 {
-            let pair = node.pair(crate::harness::path::LOOPBACK);
+            let pair = node.pair(testkit::path::LOOPBACK);
             (0..4).for_each(|round| exchange(&pair, round, 1, 1));
         }
         // A tick may fall between two messages, more often on a machine that is slow.
@@ -108,16 +108,14 @@ fn a_connection_that_ends_after_a_few_messages_without_a_pause_is_no_candidate()
 fn a_flow_that_has_ended_is_no_longer_listed() {
     isolated(|| {
         let node = Node::start();
-        let pair = node.pair(crate::harness::path::VETH);
+        let pair = node.pair(testkit::path::VETH);
         direct(&node, &pair);
         let client = pair.client.try_clone().expect("duplicate the client's descriptor");
         assert!(node.flow_of(&client).is_some());
         client.shutdown(std::net::Shutdown::Both).expect("shut down");
         drop(pair);
         drop(client);
-        crate::harness::eventually("the flow is gone", || {
-            node.agent.flows().is_empty().then_some(())
-        });
+        testkit::eventually("the flow is gone", || node.agent.flows().is_empty().then_some(()));
     });
 }
 
@@ -128,7 +126,7 @@ fn two_agents_on_two_cgroups_accelerate_only_their_own_connections() {
         for (turn, node) in nodes.iter().enumerate() {
             let others = |counter: &str| nodes[1 - turn].stats().counter(counter);
             let before = (others("paired"), others("no_hint"));
-            let pair = node.pair(crate::harness::path::VETH);
+            let pair = node.pair(testkit::path::VETH);
             direct(node, &pair);
             exchange(&pair, 2, 1000, 1000);
             let flow = node.flow_of(&pair.client).expect("the flow is listed");

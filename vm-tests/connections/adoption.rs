@@ -13,13 +13,13 @@ use nix::sys::signal::Signal;
 use socket2::{Domain, Protocol, Socket, Type};
 use tcp_shunt::bed::Bed;
 
-use crate::harness::isolation::isolated;
-use crate::harness::memory_fault::{Filler, Hole};
-use crate::harness::node::{Node, Pair, listen_outside_of, new_bed, pair_on, service};
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::socket::{option, set_option};
-use crate::harness::traffic::{both_ways, by_tcp, exchange, small_talk, until_direct, write_fully};
-use crate::harness::{SetOnDrop, eventually};
+use testkit::isolation::isolated;
+use testkit::memory_fault::{Filler, Hole};
+use testkit::node::{Node, Pair, listen_outside_of, new_bed, pair_on, service};
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::socket::{option, set_option};
+use testkit::traffic::{both_ways, by_tcp, exchange, small_talk, until_direct, write_fully};
+use testkit::{SetOnDrop, eventually};
 
 const OPTIONS: [&str; 2] = ["--refresh", "3600"];
 

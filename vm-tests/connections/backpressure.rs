@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use nix::poll::PollFlags;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{
-    both_ways, direct, receive, receive_to_end, small_talk, wait_within,
-};
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::pattern::Pattern;
+use testkit::traffic::{both_ways, direct, receive, receive_to_end, small_talk, wait_within};
 
 /// What the kernel spends on a redirected message besides its bytes (`struct sk_msg` comes from
 /// kmalloc-1k).

@@ -3,13 +3,13 @@
 use std::io::Read;
 use std::thread;
 
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
-use crate::harness::pattern::Pattern;
-use crate::harness::thread_state::Thread;
-use crate::harness::traffic::{
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{LOOPBACK, REDIRECT, VETH};
+use testkit::pattern::Pattern;
+use testkit::thread_state::Thread;
+use testkit::traffic::{
     both_ways, by_tcp, direct, exchange, receive, send, small_talk, until_direct, write_fully,
 };
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::Pair;
-use crate::harness::nonblocking::{Ground, over_tcp_and_shunt};
-use crate::harness::path::LOOPBACK;
-use crate::harness::pattern::{Dice, Tape};
+use testkit::isolation::isolated;
+use testkit::node::Pair;
+use testkit::nonblocking::{Ground, over_tcp_and_shunt};
+use testkit::path::LOOPBACK;
+use testkit::pattern::{Dice, Tape};
 
 const FRAME: usize = 1000;
 const PATTERN: Tape = Tape { seed: 95 };

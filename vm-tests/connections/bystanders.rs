@@ -2,11 +2,11 @@
 
 use std::thread;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{Family, Path, Route};
-use crate::harness::share_of;
-use crate::harness::traffic::{both_ways, exchange};
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{Family, Path, Route};
+use testkit::share_of;
+use testkit::traffic::{both_ways, exchange};
 
 #[test]
 fn a_client_of_a_server_elsewhere_is_never_enrolled() {

@@ -3,13 +3,13 @@
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair, Service};
-use crate::harness::path::{Family, LOOPBACK, Path, Route, VETH};
-use crate::harness::pattern::Pattern;
-use crate::harness::socket::reset;
-use crate::harness::traffic::{direct, exchange, read_exactly, receive, send, write_fully};
-use crate::harness::{eventually, share_of};
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair, Service};
+use testkit::path::{Family, LOOPBACK, Path, Route, VETH};
+use testkit::pattern::Pattern;
+use testkit::socket::reset;
+use testkit::traffic::{direct, exchange, read_exactly, receive, send, write_fully};
+use testkit::{eventually, share_of};
 
 const REQUEST: Pattern = Pattern { seed: 40 };
 const RESPONSE: Pattern = Pattern { seed: 41 };

@@ -4,12 +4,12 @@ use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::pattern::Pattern;
-use crate::harness::thread_state::Thread;
-use crate::harness::traffic::{
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::pattern::Pattern;
+use testkit::thread_state::Thread;
+use testkit::traffic::{
     direct, exchange, expect_end, over_every_path, read, receive_to_end, send, small_talk, write,
 };
 

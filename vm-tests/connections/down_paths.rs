@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{over_tcp_and_shunt, small_talk, take_pattern};
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::Tape;
-use crate::harness::socket::{TcpInfo, option, set_option};
+use testkit::isolation::isolated;
+use testkit::nonblocking::{over_tcp_and_shunt, small_talk, take_pattern};
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::pattern::Tape;
+use testkit::socket::{TcpInfo, option, set_option};
 
 const PATTERN: Tape = Tape { seed: 97 };
 

@@ -21,16 +21,16 @@ use syscalls::object::{LinkTarget, link_ids};
 use tcp_shunt::bed::Cgroup;
 use tcp_shunt::host::{Namespace, bpffs, cgroup};
 
-use crate::harness::agent::{Agent, SHUNT, name_prefix, run};
-use crate::harness::isolation::isolated;
-use crate::harness::load::under_load;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{LOOPBACK, REDIRECT, VETH, ready_for_tests};
-use crate::harness::pattern::{Dice, Pattern};
-use crate::harness::traffic::{
+use testkit::agent::{Agent, binary, name_prefix, run};
+use testkit::isolation::isolated;
+use testkit::load::under_load;
+use testkit::node::{Node, Pair};
+use testkit::path::{LOOPBACK, REDIRECT, VETH, ready_for_tests};
+use testkit::pattern::{Dice, Pattern};
+use testkit::traffic::{
     both_ways, direct, direct_all, exchange, receive, send, small_talk, until_direct,
 };
-use crate::harness::{eventually, share_of};
+use testkit::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.
 const UNREAD: u64 = 20_000;
@@ -128,7 +128,7 @@ fn pins_of(name: &str) -> PathBuf {
 /// said.
 fn attempt(mut command: Command) -> Option<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
+    let mut process = command.spawn().unwrap_or_else(|error| panic!("start shunt: {error}"));
     let mut stdout = BufReader::new(process.stdout.take().expect("a piped stdout"));
     let mut first = String::new();
     stdout.read_line(&mut first).expect("read its first line");
@@ -143,7 +143,7 @@ fn attempt(mut command: Command) -> Option<String> {
 }
 
 fn shunt(arguments: &[&str]) -> Command {
-    let mut command = Command::new(SHUNT);
+    let mut command = Command::new(binary());
     command.args(arguments);
     command
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{Ground, HANG, assert_no_gap, over_tcp_and_shunt};
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::{Dice, Tape};
-use crate::harness::share_of;
+use testkit::isolation::isolated;
+use testkit::nonblocking::{Ground, HANG, assert_no_gap, over_tcp_and_shunt};
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::pattern::{Dice, Tape};
+use testkit::share_of;
 
 /// What is sent, and how it is read.
 #[derive(Debug, Clone, Copy)]

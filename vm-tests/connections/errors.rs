@@ -10,16 +10,16 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::SockRef;
 
-use crate::harness::isolation::isolated;
-use crate::harness::memory::{PLENTY, SocketMemory};
-use crate::harness::node::Pair;
-use crate::harness::nonblocking::{
+use testkit::isolation::isolated;
+use testkit::memory::{PLENTY, SocketMemory};
+use testkit::node::Pair;
+use testkit::nonblocking::{
     Ground, HANG, over_tcp_and_shunt, put, same_over_tcp_and_shunt, take, take_to_end,
 };
-use crate::harness::path::{LOOPBACK, VETH};
-use crate::harness::pattern::Tape;
-use crate::harness::socket::reset;
-use crate::harness::traffic::wait_within;
+use testkit::path::{LOOPBACK, VETH};
+use testkit::pattern::Tape;
+use testkit::socket::reset;
+use testkit::traffic::wait_within;
 
 /// Sends as much as is taken within `time`; returns how much, and every error but EAGAIN.
 fn send_for(stream: &TcpStream, pattern: Tape, size: usize, time: Duration) -> (u64, Vec<Errno>) {

@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{HANG, over_tcp_and_shunt, put_pattern, small_talk};
-use crate::harness::path::{LOOPBACK, VETH};
-use crate::harness::pattern::Tape;
-use crate::harness::share_of;
-use crate::harness::traffic::wait_within;
+use testkit::isolation::isolated;
+use testkit::nonblocking::{HANG, over_tcp_and_shunt, put_pattern, small_talk};
+use testkit::path::{LOOPBACK, VETH};
+use testkit::pattern::Tape;
+use testkit::share_of;
+use testkit::traffic::wait_within;
 
 const PATTERN: Tape = Tape { seed: 90 };
 
@@ -127,7 +127,7 @@ fn fionread_counts_everything_that_a_sender_was_told_has_been_sent_and_arrived()
             for write in [1_usize, 10, 1000, 20_000, 5] {
                 put_pattern(&pair.client, PATTERN, write as u64, write);
                 sent += write;
-                crate::harness::eventually("FIONREAD counts it", || {
+                testkit::eventually("FIONREAD counts it", || {
                     let counted = available(&pair.server);
                     assert!(counted <= sent, "{counted} of {sent}");
                     (counted == sent).then_some(())

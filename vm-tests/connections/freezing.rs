@@ -9,12 +9,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
-use crate::harness::isolation::isolated;
-use crate::harness::memory_fault::{Filler, Hole};
-use crate::harness::node::Pair;
-use crate::harness::nonblocking::{over_tcp_and_shunt, put, take};
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::traffic::wait_within;
+use testkit::isolation::isolated;
+use testkit::memory_fault::{Filler, Hole};
+use testkit::node::Pair;
+use testkit::nonblocking::{over_tcp_and_shunt, put, take};
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::traffic::wait_within;
 
 /// How long the receiver holds its socket.
 const HELD: Duration = Duration::from_secs(2);

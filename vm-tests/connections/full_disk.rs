@@ -7,9 +7,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tcp_shunt::bed::Cgroup;
 
-use crate::harness::agent::{Agent, SHUNT, run};
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
+use testkit::agent::{Agent, binary, run};
+use testkit::eventually;
+use testkit::isolation::isolated;
 
 fn full() -> File {
     OpenOptions::new().write(true).open("/dev/full").expect("open /dev/full")
@@ -36,7 +36,7 @@ fn an_agent_runs_takes_over_and_stops_where_neither_output_nor_log_can_be_writte
         for (out, log) in [(true, false), (false, true), (true, true)] {
             let mut before = Agent::start(cgroup.path(), &[]);
             let to = |is_full| if is_full { Stdio::from(full()) } else { Stdio::null() };
-            let mut successor = Command::new(SHUNT)
+            let mut successor = Command::new(binary())
                 .args(["run", "--replace", "--name", before.name(), "--cgroup"])
                 .arg(cgroup.path())
                 .stdin(Stdio::null())
@@ -59,7 +59,7 @@ fn an_agent_runs_takes_over_and_stops_where_neither_output_nor_log_can_be_writte
 #[test]
 fn a_failure_that_cannot_be_told_has_the_exit_code_of_one_that_can() {
     let command = |log: Stdio| {
-        let mut command = Command::new(SHUNT);
+        let mut command = Command::new(binary());
         command.args(["stats", "--name", "nobody"]).stdout(Stdio::null()).stderr(log);
         command.status().expect("run it").code()
     };

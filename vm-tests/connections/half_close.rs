@@ -9,11 +9,11 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
 use std::os::fd::AsRawFd;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::Pair;
-use crate::harness::nonblocking::{Ground, over_tcp_and_shunt, take_to_end};
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::Dice;
+use testkit::isolation::isolated;
+use testkit::node::Pair;
+use testkit::nonblocking::{Ground, over_tcp_and_shunt, take_to_end};
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::pattern::Dice;
 
 /// Connections that race at the same time.
 const BATCH: usize = 100;

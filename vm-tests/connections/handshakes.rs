@@ -7,19 +7,19 @@ use std::thread;
 
 use tcp_shunt::host::Namespace;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH, ready_for_tests};
-use crate::harness::pattern::Pattern;
-use crate::harness::socket::{
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH, ready_for_tests};
+use testkit::pattern::Pattern;
+use testkit::socket::{
     TcpInfo, connect_with_data, deafen, disconnect, let_hear, set_option, unconnected,
 };
-use crate::harness::thread_state::Thread;
-use crate::harness::traffic::{
+use testkit::thread_state::Thread;
+use testkit::traffic::{
     both_ways, direct, exchange, read_exactly, receive, receive_to_end, send, small_talk,
     until_direct, write, write_fully,
 };
-use crate::harness::{eventually, share_of};
+use testkit::{eventually, share_of};
 
 /// Numbered records, so that the order of arrival is in the bytes.
 fn number(stream: &TcpStream, number: u32) {

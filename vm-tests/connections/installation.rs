@@ -16,27 +16,28 @@ use nix::unistd::{Pid, chdir, chroot};
 use tcp_shunt::bed::Bed;
 use tcp_shunt::host::cgroup;
 
-use crate::harness::SetOnDrop;
-use crate::harness::agent::{SHUNT, name_prefix, run};
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
-use crate::harness::node::Pair;
-use crate::harness::path::{VETH, ready_for_tests};
-use crate::harness::report::Stats;
-use crate::harness::traffic::{exchange, small_talk};
+use testkit::SetOnDrop;
+use testkit::agent::{binary, name_prefix, run};
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::Pair;
+use testkit::path::{VETH, ready_for_tests};
+use testkit::report::Stats;
+use testkit::traffic::{exchange, small_talk};
 
 #[test]
 fn the_binary_asks_for_no_dynamic_loader() {
-    let binary = fs::read(SHUNT).expect("read the binary");
-    let file = Elf(&binary);
-    assert_eq!(&binary[..5], b"\x7fELF\x02", "a 64-bit ELF file");
+    let content = fs::read(binary()).expect("read the binary");
+    let file = Elf(&content);
+    assert_eq!(&content[..5], b"\x7fELF\x02", "a 64-bit ELF file");
     const PT_LOAD: u64 = 1;
     const PT_INTERP: u64 = 3;
     let kinds: Vec<u64> = file.segment_kinds().collect();
     assert!(kinds.contains(&PT_LOAD), "{kinds:?}");
     assert!(
         !kinds.contains(&PT_INTERP),
-        "{SHUNT} is dynamically linked: was it built with another target or RUSTFLAGS?"
+        "{} is dynamically linked: was it built with another target or RUSTFLAGS?",
+        binary()
     );
 }
 
@@ -69,7 +70,7 @@ fn the_binary_runs_in_a_root_that_holds_only_itself_and_the_kernels_file_systems
             .to_owned();
         let root = tempfile::tempdir().expect("make a directory");
         let cgroup_inside = Directory::new("/sys/fs/cgroup").join(below);
-        fs::copy(SHUNT, root.path().join("shunt")).expect("copy the binary");
+        fs::copy(binary(), root.path().join("shunt")).expect("copy the binary");
         let name = format!("{}empty", name_prefix(std::process::id()));
         let (tell_ready, ready) = mpsc::channel();
         let done = &AtomicBool::new(false);
@@ -144,7 +145,7 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
         "{report}"
     );
 
-    let mut command = Command::new(SHUNT);
+    let mut command = Command::new(binary());
     // Nobody, without any capability.
     let unable = command.arg("doctor").uid(65_534).gid(65_534).output().expect("start it");
     assert_eq!(unable.status.code(), Some(69), "{unable:?}");

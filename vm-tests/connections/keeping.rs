@@ -2,11 +2,11 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::agent::run;
-use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
-use crate::harness::path::VETH;
-use crate::harness::traffic::{direct, exchange, small_talk};
+use testkit::agent::run;
+use testkit::isolation::isolated;
+use testkit::node::Node;
+use testkit::path::VETH;
+use testkit::traffic::{direct, exchange, small_talk};
 
 #[test]
 fn what_an_agent_keeps_goes_on_without_it_until_it_is_detached() {

@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tcp_shunt::bed::Cgroup;
 
-use crate::harness::agent::{SHUNT, name_prefix};
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
+use testkit::agent::{binary, name_prefix};
+use testkit::eventually;
+use testkit::isolation::isolated;
 
 /// The lines that an agent with these options writes into a file until it has looked for open
 /// connections and is stopped; whether the file is said to be the journal.
@@ -22,7 +22,7 @@ fn log(options: &[&str], is_journal: bool) -> Vec<String> {
     let about = file.metadata().expect("look at it");
     let stream =
         if is_journal { format!("{}:{}", about.dev(), about.ino()) } else { "1:1".to_owned() };
-    let mut agent = Command::new(SHUNT)
+    let mut agent = Command::new(binary())
         .args(["run", "--name", &name, "--cgroup"])
         .arg(cgroup.path())
         .args(options)

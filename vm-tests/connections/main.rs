@@ -2,15 +2,13 @@
 //! shown it.
 //!
 //! Every test runs in a process of its own with its own cgroup and network namespaces
-//! (`harness::isolation`), starts the agent on that cgroup (`harness::node`) and speaks TCP through
+//! (`testkit::isolation`), starts the agent on that cgroup (`testkit::node`) and speaks TCP through
 //! ordinary sockets. It takes root and a kernel that shunt supports, and nothing that would have to
 //! be installed: the same binary runs on this machine and in a virtual machine.
 //!
 //! `SHUNT_TEST_SHARE=0.1` makes the long-running counts a tenth of what they are, for emulated
 //! guests that would take hours.
 #![allow(unsafe_code, reason = "system calls that no crate wraps")]
-
-mod harness;
 
 mod acceleration;
 mod adoption;

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use tcp_shunt::host::Namespace;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{REDIRECT, REDIRECTED, ready_for_tests};
-use crate::harness::pattern::Pattern;
-use crate::harness::socket::unconnected;
-use crate::harness::traffic::{
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{REDIRECT, REDIRECTED, ready_for_tests};
+use testkit::pattern::Pattern;
+use testkit::socket::unconnected;
+use testkit::traffic::{
     by_tcp, direct_all, exchange, expect_end, receive, send, until_direct, write_fully,
 };
-use crate::harness::{eventually, share_of};
+use testkit::{eventually, share_of};
 
 #[test]
 fn flows_whose_source_port_was_remapped_are_paired() {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::agent::SHUNT;
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::LOOPBACK;
-use crate::harness::traffic::{direct, small_talk, until_direct};
+use testkit::agent::binary;
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::LOOPBACK;
+use testkit::traffic::{direct, small_talk, until_direct};
 
 /// What `shunt trace` says until it has said enough.
 fn trace_until(
@@ -21,7 +21,7 @@ fn trace_until(
     enough: impl Fn(&[Value]) -> bool,
     work: impl FnOnce(),
 ) -> Vec<Value> {
-    let mut trace = Command::new(SHUNT)
+    let mut trace = Command::new(binary())
         .args(["trace", "--json", "--name", node.agent.name()])
         .args(options)
         .stdout(Stdio::piped())
@@ -44,7 +44,7 @@ fn trace_until(
         seen.extend(told.try_iter());
         enough(&seen).then_some(())
     });
-    let second = Command::new(SHUNT)
+    let second = Command::new(binary())
         .args(["trace", "--name", node.agent.name()])
         .output()
         .expect("run a second one");
@@ -143,7 +143,7 @@ fn a_scrape_of_many_flows_counts_them_all_and_the_next_one_does_not_look_again()
         let path = folder.path().join("metrics");
         let metrics = format!("unix:{}", path.display());
         let node = Node::start_with(&["--refresh", "3600", "--metrics", &metrics]);
-        let count = crate::harness::share_of(400);
+        let count = testkit::share_of(400);
         let service = node.listen(LOOPBACK);
         let pair = || Pair { client: node.connect(&service), server: service.accept() };
         let pairs: Vec<_> = (0..count).map(|_| pair()).collect();

@@ -14,14 +14,12 @@ use nix::sys::signal::Signal;
 use tcp_shunt::bed::Bed;
 use tempfile::NamedTempFile;
 
-use crate::harness::agent::run;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair, service};
-use crate::harness::path::{
-    Family, LOOPBACK, Path, REDIRECT, REDIRECTED, REDIRECTED_TO, Route, VETH,
-};
-use crate::harness::traffic::{exchange, until_direct};
-use crate::harness::{eventually, share_of};
+use testkit::agent::run;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair, service};
+use testkit::path::{Family, LOOPBACK, Path, REDIRECT, REDIRECTED, REDIRECTED_TO, Route, VETH};
+use testkit::traffic::{exchange, until_direct};
+use testkit::{eventually, share_of};
 
 /// A node whose rules stand in a file.
 struct Ruled {

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::Pair;
-use crate::harness::nonblocking::{
+use testkit::isolation::isolated;
+use testkit::node::Pair;
+use testkit::nonblocking::{
     Ground, HANG, over_tcp_and_shunt, put, put_pattern, read_within, small_talk, take, take_pattern,
 };
-use crate::harness::path::LOOPBACK;
-use crate::harness::pattern::Tape;
-use crate::harness::socket::set_option;
-use crate::harness::traffic::wait_within;
+use testkit::path::LOOPBACK;
+use testkit::pattern::Tape;
+use testkit::socket::set_option;
+use testkit::traffic::wait_within;
 
 /// When an option is set, and at which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use rustix::thread::{
 };
 use tcp_shunt::bed::Bed;
 
-use crate::harness::agent::{Agent, run};
-use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
-use crate::harness::node::Pair;
-use crate::harness::path::{Path, VETH, ready_for_tests};
-use crate::harness::traffic::{direct, small_talk, until_direct};
+use testkit::agent::{Agent, run};
+use testkit::isolation::isolated;
+use testkit::node::Node;
+use testkit::node::Pair;
+use testkit::path::{Path, VETH, ready_for_tests};
+use testkit::traffic::{direct, small_talk, until_direct};
 
 const NEEDED: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);

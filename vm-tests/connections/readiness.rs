@@ -11,14 +11,14 @@ use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 
-use crate::harness::agent::run;
-use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
-use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
-use crate::harness::pattern::Pattern;
-use crate::harness::share_of;
-use crate::harness::socket::TcpInfo;
-use crate::harness::traffic::{direct, exchange, fill, send, small_talk, wait_within};
+use testkit::agent::run;
+use testkit::isolation::isolated;
+use testkit::node::Node;
+use testkit::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
+use testkit::pattern::Pattern;
+use testkit::share_of;
+use testkit::socket::TcpInfo;
+use testkit::traffic::{direct, exchange, fill, send, small_talk, wait_within};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;

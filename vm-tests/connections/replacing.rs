@@ -8,16 +8,16 @@ use syscalls::{Link, Map, Prog, Update};
 use tcp_shunt::bed::Cgroup;
 use tcp_shunt::datapath::ABI;
 
-use crate::harness::agent::{Agent, run};
-use crate::harness::isolation::isolated;
-use crate::harness::load::under_load;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
-use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{
+use testkit::agent::{Agent, run};
+use testkit::isolation::isolated;
+use testkit::load::under_load;
+use testkit::node::{Node, Pair};
+use testkit::path::{LOOPBACK, REDIRECT, VETH};
+use testkit::pattern::Pattern;
+use testkit::traffic::{
     both_ways, by_tcp, direct, direct_all, exchange, receive, send, small_talk, until_direct,
 };
-use crate::harness::{eventually, share_of};
+use testkit::{eventually, share_of};
 
 /// Less than a receiver lets a lane redirect in any case.
 const UNREAD: u64 = 20_000;

@@ -8,11 +8,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tcp_shunt::bed::Cgroup;
 
-use crate::harness::agent::{SHUNT, name_prefix, run};
-use crate::harness::isolation::isolated;
-use crate::harness::node::Node;
-use crate::harness::path::VETH;
-use crate::harness::traffic::direct;
+use testkit::agent::{binary, name_prefix, run};
+use testkit::isolation::isolated;
+use testkit::node::Node;
+use testkit::path::VETH;
+use testkit::traffic::direct;
 
 #[test]
 fn a_report_holds_flows_configuration_and_log_and_no_address_if_it_is_masked() {
@@ -28,7 +28,7 @@ fn a_report_holds_flows_configuration_and_log_and_no_address_if_it_is_masked() {
         // Another one, whose log is a file.
         let cgroup = Cgroup::new().expect("make a cgroup");
         let name = format!("{}logging", name_prefix(std::process::id()));
-        let mut logging = Command::new(SHUNT)
+        let mut logging = Command::new(binary())
             .args(["run", "--name", &name, "--cgroup"])
             .arg(cgroup.path())
             .stdin(Stdio::null())

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::LOOPBACK;
-use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{FILLING, by_tcp, direct, fill, receive, write_fully};
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::LOOPBACK;
+use testkit::pattern::Pattern;
+use testkit::traffic::{FILLING, by_tcp, direct, fill, receive, write_fully};
 
 const PATTERN: Pattern = Pattern { seed: 31 };
 /// Bytes of a message: those of the messages that the receiver has no room for.

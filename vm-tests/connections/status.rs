@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tcp_shunt::bed::Cgroup;
 
-use crate::harness::agent::{Agent, run};
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair, service};
-use crate::harness::path::LOOPBACK;
-use crate::harness::traffic::{direct, small_talk, until_direct};
+use testkit::agent::{Agent, run};
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair, service};
+use testkit::path::LOOPBACK;
+use testkit::traffic::{direct, small_talk, until_direct};
 
 /// What `shunt status --json` says of an instance.
 fn status(agent: &Agent) -> Value {

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::agent::run;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
-use crate::harness::pattern::Pattern;
-use crate::harness::traffic::{
+use testkit::agent::run;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
+use testkit::pattern::Pattern;
+use testkit::traffic::{
     both_ways, by_tcp, direct, direct_all, exchange, receive, receive_to_end, send,
 };
-use crate::harness::{SetOnDrop, eventually, share_of};
+use testkit::{SetOnDrop, eventually, share_of};
 
 const PATHS: [Path; 4] =
     [LOOPBACK, VETH, REDIRECT, Path { family: Family::V6, route: Route::Veth }];

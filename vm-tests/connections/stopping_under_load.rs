@@ -11,15 +11,15 @@ use std::time::Duration;
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 
-use crate::harness::SetOnDrop;
-use crate::harness::agent::{Agent, run};
-use crate::harness::isolation::isolated;
-use crate::harness::memory_fault::{Filler, Hole};
-use crate::harness::node::{Node, Pair, new_bed};
-use crate::harness::nonblocking::{Carrier, Ground, HANG, put, read_within, small_talk, take};
-use crate::harness::path::{LOOPBACK, VETH};
-use crate::harness::pattern::Tape;
-use crate::harness::traffic::wait_within;
+use testkit::SetOnDrop;
+use testkit::agent::{Agent, run};
+use testkit::isolation::isolated;
+use testkit::memory_fault::{Filler, Hole};
+use testkit::node::{Node, Pair, new_bed};
+use testkit::nonblocking::{Carrier, Ground, HANG, put, read_within, small_talk, take};
+use testkit::path::{LOOPBACK, VETH};
+use testkit::pattern::Tape;
+use testkit::traffic::wait_within;
 
 /// How long the receiver holds its socket: longer than an agent looks for what is unread.
 const HELD: Duration = Duration::from_millis(1500);

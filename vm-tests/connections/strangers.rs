@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tcp_shunt::bed::Bed;
 use tcp_shunt::host::{Namespace, link};
 
-use crate::harness::eventually;
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{LOOPBACK, ready_for_tests};
-use crate::harness::pattern::Pattern;
-use crate::harness::share_of;
-use crate::harness::socket::{reset, unconnected};
-use crate::harness::traffic::{exchange, read_exactly, receive, send, write, write_fully};
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{LOOPBACK, ready_for_tests};
+use testkit::pattern::Pattern;
+use testkit::share_of;
+use testkit::socket::{reset, unconnected};
+use testkit::traffic::{exchange, read_exactly, receive, send, write, write_fully};
 
 /// The same on both sides of the fence, so that every address and port is the same.
 const CLIENT_PORT: u16 = 40_000;

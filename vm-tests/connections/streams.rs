@@ -4,13 +4,13 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::harness::isolation::isolated;
-use crate::harness::nonblocking::{
+use testkit::isolation::isolated;
+use testkit::nonblocking::{
     Ground, over_tcp_and_shunt, put_pattern, small_talk, take_pattern, take_to_end,
 };
-use crate::harness::path::{LOOPBACK, Path, VETH};
-use crate::harness::pattern::Tape;
-use crate::harness::share_of;
+use testkit::path::{LOOPBACK, Path, VETH};
+use testkit::pattern::Tape;
+use testkit::share_of;
 
 /// The size of each write, and how many there are.
 const STREAMS: [(usize, usize); 6] =

@@ -14,12 +14,12 @@ use nix::sys::socket::{ControlMessage, MsgFlags, recv, recvmsg, send, sendmsg};
 use nix::sys::uio::{readv, writev};
 use nix::unistd::{read, write};
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::Pair;
-use crate::harness::nonblocking::{Ground, HANG, over_tcp_and_shunt};
-use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
-use crate::harness::pattern::{Dice, Tape};
-use crate::harness::traffic::wait_within;
+use testkit::isolation::isolated;
+use testkit::node::Pair;
+use testkit::nonblocking::{Ground, HANG, over_tcp_and_shunt};
+use testkit::path::{LOOPBACK, REDIRECT, VETH};
+use testkit::pattern::{Dice, Tape};
+use testkit::traffic::wait_within;
 
 /// Sends a part of a pattern by one call or another; returns how much was taken.
 fn send_some(stream: &TcpStream, bytes: &[u8], dice: &mut Dice) -> Result<usize, Errno> {

@@ -12,16 +12,16 @@ use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::sendfile::sendfile;
 
-use crate::harness::isolation::isolated;
-use crate::harness::node::{Node, Pair};
-use crate::harness::path::{LOOPBACK, REDIRECT, VETH};
-use crate::harness::pattern::{Dice, Pattern};
-use crate::harness::socket::reset;
-use crate::harness::traffic::{
+use testkit::isolation::isolated;
+use testkit::node::{Node, Pair};
+use testkit::path::{LOOPBACK, REDIRECT, VETH};
+use testkit::pattern::{Dice, Pattern};
+use testkit::socket::reset;
+use testkit::traffic::{
     both_ways, by_tcp, direct, expect_end, once_ready, over_every_path, read_exactly, receive,
     receive_to_end, send, until_direct, write,
 };
-use crate::harness::{PATIENCE, share_of};
+use testkit::{PATIENCE, share_of};
 
 #[test]
 fn a_large_transfer_each_way_at_once_arrives_whole_over_every_path() {
@@ -183,8 +183,7 @@ fn a_slow_reader_gets_everything_that_a_writer_sends_who_waits_for_room() {
                 let (tell, told) = std::sync::mpsc::channel();
                 let client = &pair.client;
                 scope.spawn(move || {
-                    tell.send(crate::harness::thread_state::Thread::current())
-                        .expect("tell the thread");
+                    tell.send(testkit::thread_state::Thread::current()).expect("tell the thread");
                     send(client, pattern, 0..length, 64 << 10);
                 });
                 // Not before the writer waits for the reader.

@@ -1,40 +1,21 @@
 //! A service mesh on one node, with and without shunt: real sidecars, real clients, and what a
 //! request takes.
 //!
-//! The set-up is the one of the talk *Accelerate Service Mesh Network with eBPF*: `mesh` makes the
-//! pods, `rules` and `sidecar` what a mesh puts between them, `load` asks, `meter` counts, `report`
-//! tells. docs/mesh.md says what came out. `vm-tests/applications/install` installs the programs.
+//! The set-up is the one of the talk *Accelerate Service Mesh Network with eBPF*: `testkit::mesh`
+//! makes the pods and what a mesh puts between them, asks and counts; `report` tells.
+//! docs/mesh.md says what came out. `vm-tests/applications/install` installs the programs.
 #![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
-#[allow(dead_code, reason = "`connections` needs the rest")]
-#[path = "../connections/harness/mod.rs"]
-mod harness;
-#[allow(dead_code, reason = "`applications` needs the rest")]
-#[path = "../applications/program.rs"]
-mod program;
-#[allow(dead_code, reason = "`applications` needs the rest")]
-#[path = "../applications/stage.rs"]
-mod stage;
-#[allow(dead_code, reason = "`applications` needs the rest")]
-#[path = "../applications/toll.rs"]
-mod toll;
-
-mod load;
-mod mesh;
-mod meter;
 mod report;
-mod rules;
-mod sidecar;
-mod steady;
 
 use anyhow::Result;
 use clap::Parser;
 use tcp_shunt::bench::Interrupt;
 
-use load::{Bodies, Load};
-use mesh::{Kind, Mesh};
-use meter::Meter;
 use report::{Measured, Sample};
+use testkit::mesh::load::{Bodies, Load};
+use testkit::mesh::meter::Meter;
+use testkit::mesh::{Kind, Mesh};
 
 /// How long a load runs before it is measured, in seconds: until the sidecars have opened their
 /// connections.

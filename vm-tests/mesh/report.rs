@@ -3,9 +3,9 @@
 use serde::Serialize;
 use tcp_shunt::bench::Quartiles;
 
-use crate::load::{Answers, Load};
-use crate::mesh::Kind;
-use crate::meter::{LEGS, Meter};
+use testkit::mesh::Kind;
+use testkit::mesh::load::{Answers, Load};
+use testkit::mesh::meter::{LEGS, Meter};
 
 /// One load, measured once.
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -4,21 +4,17 @@
 //! Needs prometheus and tmux, and says so where they are missing.
 #![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
-#[path = "../connections/harness/mod.rs"]
-#[allow(dead_code, reason = "the tests of connections need the rest")]
-mod harness;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
-use harness::eventually;
-use harness::isolation::isolated;
-use harness::node::Node;
-use harness::path::LOOPBACK;
-use harness::traffic::direct;
 use serde_json::Value;
 use tcp_shunt::observe::METRICS;
+use testkit::eventually;
+use testkit::isolation::isolated;
+use testkit::node::Node;
+use testkit::path::LOOPBACK;
+use testkit::traffic::direct;
 
 /// A program that has to be installed.
 fn tool(name: &str, package: &str) -> Command {
@@ -204,7 +200,7 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
         let run = |ended_by: &dyn Fn()| {
             screen.press(&format!(
                 "clear; {} top --name {}",
-                harness::agent::SHUNT,
+                testkit::agent::binary(),
                 node.agent.name()
             ));
             screen.press("Enter");
@@ -253,7 +249,7 @@ fn top_shows_flows_in_a_terminal_takes_keys_follows_its_size_and_leaves_it_as_it
         });
         run(&|| screen.press("C-c"));
         run(&|| {
-            let top = format!("{} top --name {}", harness::agent::SHUNT, node.agent.name());
+            let top = format!("{} top --name {}", testkit::agent::binary(), node.agent.name());
             // The very process that runs in this terminal, and no other.
             let tty = checked(screen.run(&["display-message", "-p", "-t", "top", "#{pane_tty}"]));
             let tty = tty.trim().trim_start_matches("/dev/").to_owned();

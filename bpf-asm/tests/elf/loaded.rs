@@ -6,7 +6,7 @@ use bpf_asm::{
     bpf_sockopt, elf, helper, sk_msg_md, xdp_md,
 };
 
-use crate::bpftool::{json, run};
+use bpftool::{json, run};
 
 bpf_asm::record! {
     /// What is counted.

@@ -1,6 +1,5 @@
 //! ELF objects: written here and loaded by libbpf, written by clang and read here, and broken.
 
-mod bpftool;
 mod clang;
 mod corpus;
 mod loaded;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::bpftool::{json, run};
 use crate::{EXAMPLE, shunt, shunt_reading, stderr_of, stdout_of};
+use bpftool::{json, run};
 
 #[test]
 fn text_becomes_an_object_that_bpftool_loads_and_the_kernel_runs() {

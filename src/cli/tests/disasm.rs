@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::bpftool::run;
 use crate::{EXAMPLE, SHUNT, shunt, shunt_reading, stderr_of, stdout_of};
+use bpftool::run;
 
 fn assemble(text: &str, into: &Path) -> PathBuf {
     let object = into.join("program.o");

@@ -1,8 +1,5 @@
 //! Commands of the binary that work on BPF programs.
 
-#[path = "../../../bpf-asm/tests/elf/bpftool.rs"]
-mod bpftool;
-
 mod asm;
 mod check_config;
 mod disasm;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::bpftool::{json, run};
 use crate::{SHUNT, shunt, stdout_of};
+use bpftool::{json, run};
 
 #[test]
 fn the_kernel_programs_are_an_object_that_bpftool_loads_with_lines_and_types() {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,11 +14,20 @@ use serde::de::DeserializeOwned;
 use tcp_shunt::host::bpffs;
 use tempfile::TempDir;
 
-use super::report::{Flow, Flows, Stats, Status};
-use super::{PATIENCE, eventually};
+use crate::report::{Flow, Flows, Stats, Status};
+use crate::{PATIENCE, eventually};
 
-/// The binary under test.
-pub const SHUNT: &str = env!("CARGO_BIN_EXE_shunt");
+/// The binary under test: the one that cargo has built with the test that asks, into the folder
+/// above that of the test.
+pub fn binary() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        let test = std::env::current_exe().expect("the path of this test");
+        let path = test.ancestors().nth(2).expect("the folder of the profile").join("shunt");
+        assert!(path.exists(), "{} is missing: cargo build", path.display());
+        path.into_os_string().into_string().expect("a path in UTF-8")
+    });
+    &PATH
+}
 
 /// What the names of all agents begin with that the test process `process` starts.
 pub fn name_prefix(process: u32) -> String {
@@ -242,7 +251,7 @@ impl Agent {
 }
 
 fn spawn(name: &str, cgroup: &Path, notify: &Path, options: &[String], further: &[&str]) -> Child {
-    Command::new(SHUNT)
+    Command::new(binary())
         .env("NOTIFY_SOCKET", notify)
         .args(["run", "--name", name, "--cgroup"])
         .arg(cgroup)
@@ -252,7 +261,7 @@ fn spawn(name: &str, cgroup: &Path, notify: &Path, options: &[String], further: 
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"))
+        .unwrap_or_else(|error| panic!("start shunt: {error}"))
 }
 
 impl Drop for Agent {
@@ -270,13 +279,13 @@ impl Drop for Agent {
 
 /// Runs `shunt` with these arguments to its end, which has to come in time.
 pub fn run(arguments: &[&str]) -> Output {
-    let mut process = Command::new(SHUNT)
+    let mut process = Command::new(binary())
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("start {SHUNT}: {error}"));
+        .unwrap_or_else(|error| panic!("start shunt: {error}"));
     let pid = Pid::from_raw(process.id().cast_signed());
     let (done, ended) = mpsc::channel();
     let watchdog = std::thread::spawn(move || {

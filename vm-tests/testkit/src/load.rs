@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tcp_shunt::bed::Bed;
 
-use super::eventually;
-use super::node::{Pair, Service};
-use super::traffic::exchange;
+use crate::eventually;
+use crate::node::{Pair, Service};
+use crate::traffic::exchange;
 
 /// Longer than an exchange takes on a crowded machine, shorter than what a user would call a hang.
 const STALL: Duration = Duration::from_secs(3);

@@ -66,7 +66,6 @@ pub fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) {
     assert_eq!(outcome, 0, "setsockopt({level}, {name}): {}", io::Error::last_os_error());
 }
 
-#[allow(dead_code, reason = "the tests of calls ask for options")]
 pub fn option(socket: &impl AsFd, level: i32, name: i32) -> i32 {
     let mut value = [0; 4];
     get_option(socket, level, name, &mut value)

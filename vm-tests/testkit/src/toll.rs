@@ -6,7 +6,7 @@ use std::fs;
 use tcp_shunt::datapath::{Counter, Kind};
 use tcp_shunt::host::Namespace;
 
-use crate::harness::report::Stats;
+use crate::report::Stats;
 
 /// What a job cost.
 pub struct Toll {

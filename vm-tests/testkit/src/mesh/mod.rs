@@ -1,15 +1,20 @@
 //! Two pods on one node: a client, and a service behind what kind of sidecars there are.
 
+pub mod load;
+pub mod meter;
+mod rules;
+mod sidecar;
+mod steady;
+
 use std::path::Path;
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::harness::agent::Agent;
+use crate::agent::Agent;
 use crate::program::{Running, command};
 use crate::stage::{Host, Stage};
-use crate::{rules, sidecar};
 
 /// The port that the service listens at.
 pub const PORT: u16 = 8080;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use tcp_shunt::bed::{Bed, Error};
 
-use super::PATIENCE;
+use crate::PATIENCE;
 
 /// Ports that the client's namespace REDIRECTs to [`REDIRECTED_TO`].
 pub const REDIRECTED: [u16; 2] = [80, 81];

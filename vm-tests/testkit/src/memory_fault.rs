@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::PATIENCE;
+use crate::PATIENCE;
 
 const PAGE: usize = 4096;
 

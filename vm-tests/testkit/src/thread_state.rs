@@ -3,7 +3,7 @@
 
 use nix::unistd::{Pid, gettid};
 
-use super::eventually;
+use crate::eventually;
 
 /// A thread of this process.
 #[derive(Debug, Clone, Copy)]

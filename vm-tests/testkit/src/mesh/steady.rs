@@ -13,8 +13,8 @@ use hdrhistogram::Histogram;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use socket2::{Domain, Socket, Type};
 
-use crate::load::Answers;
 use crate::mesh::PORT;
+use crate::mesh::load::Answers;
 use crate::stage::SERVER;
 
 /// How many requests can be on their way at once.

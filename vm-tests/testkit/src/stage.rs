@@ -10,9 +10,9 @@ use std::time::Instant;
 use tcp_shunt::bed::Bed;
 use tempfile::TempDir;
 
-use crate::harness::agent::Agent;
-use crate::harness::eventually;
-use crate::harness::kernel_log::KernelLog;
+use crate::agent::Agent;
+use crate::eventually;
+use crate::kernel_log::KernelLog;
 use crate::program::{self, Running};
 use crate::toll::{Toll, received};
 

@@ -4,11 +4,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use tcp_shunt::bed::Bed;
 
-use super::agent::Agent;
-use super::eventually;
-use super::kernel_log::KernelLog;
-use super::path::{Path, ready_for_tests};
-use super::report::{Flow, Stats, canonical};
+use crate::agent::Agent;
+use crate::eventually;
+use crate::kernel_log::KernelLog;
+use crate::path::{Path, ready_for_tests};
+use crate::report::{Flow, Stats, canonical};
 
 /// Dropped at the end of a test that passes, it stops the agent as an operator does and checks that
 /// this goes well, that nothing stays pinned and that the kernel complained about nothing.

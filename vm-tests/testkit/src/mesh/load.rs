@@ -7,10 +7,10 @@ use anyhow::{Context, Error};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use crate::mesh::steady;
 use crate::mesh::{ANSWERS, PORT, UPLOADS};
 use crate::program::command;
 use crate::stage::{Host, SERVER, Stage};
-use crate::steady;
 
 /// Who asks how often.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -100,7 +100,7 @@ impl Load {
 
 /// Asks for `path`, each time with a body of so many bytes.
 fn wrk(stage: &Stage, connections: usize, seconds: u64, path: &str, body: u64) -> Answers {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/vm-tests/mesh/wrk.lua");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/mesh/wrk.lua");
     let mut wrk = command("wrk", ["-t1", "-s", script]);
     wrk.arg(format!("-c{connections}")).arg(format!("-d{seconds}s"));
     wrk.arg(format!("http://{SERVER}:{PORT}/{path}")).arg("--").arg(body.to_string());

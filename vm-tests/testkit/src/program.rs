@@ -121,5 +121,5 @@ impl Drop for Running {
 
 /// The path of one of the programs of these tests.
 pub fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("vm-tests/applications/programs").join(name)
+    crate::workspace().join("vm-tests/applications/programs").join(name)
 }

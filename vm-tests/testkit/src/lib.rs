@@ -1,25 +1,41 @@
-//! What every test here stands on.
+//! What the tests with real connections and real programs stand on.
+//!
+//! A test runs in a process of its own ([`isolation`]). It has a node with an agent and connections
+//! ([`node`], [`agent`], [`traffic`]) or, where programs make the connections, a stage for them
+//! ([`stage`], [`program`], [`toll`], [`mesh`]).
 
 pub mod agent;
 pub mod isolation;
 pub mod kernel_log;
+pub mod kernels;
 pub mod load;
 pub mod memory;
 pub mod memory_fault;
+pub mod mesh;
 pub mod node;
 pub mod nonblocking;
 pub mod path;
 pub mod pattern;
+pub mod program;
 pub mod report;
 pub mod socket;
+pub mod stage;
 pub mod thread_state;
+pub mod toll;
 pub mod traffic;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long something that happens at once on an idle machine may take on a slow and crowded one.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The folder of the workspace, whose files tests read.
+pub fn workspace() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this package is in the workspace")
+}
 
 /// Asks again and again until there is an answer; fails when [`PATIENCE`] ends.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

@@ -11,13 +11,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use super::agent::Agent;
-use super::node::{Node, Pair};
-use super::path::Path;
-use super::pattern::{Dice, Pattern};
-use super::report::{Flow, Mode, canonical};
-use super::socket::TcpInfo;
-use super::{PATIENCE, naming};
+use crate::agent::Agent;
+use crate::node::{Node, Pair};
+use crate::path::Path;
+use crate::pattern::{Dice, Pattern};
+use crate::report::{Flow, Mode, canonical};
+use crate::socket::TcpInfo;
+use crate::{PATIENCE, naming};
 
 /// Waits until poll reports one of `wanted`, an error or a hang-up; `false` when `limit` has
 /// passed.

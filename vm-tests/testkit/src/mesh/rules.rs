@@ -1,7 +1,7 @@
 //! The rules that bring a pod's connections to its sidecar, as istio-iptables makes them.
 
+use crate::mesh::sidecar::{GROUP, INBOUND, OUTBOUND};
 use crate::program::{command, finish};
-use crate::sidecar::{GROUP, INBOUND, OUTBOUND};
 use crate::stage::{Host, Stage};
 
 /// Redirects what the pod's application sends and what is sent to it, but not what the sidecar

@@ -1,6 +1,6 @@
 //! Envoy in front of a pod.
 
-use crate::harness::eventually;
+use crate::eventually;
 use crate::program::{Running, command, finish};
 use crate::stage::{Host, Stage};
 

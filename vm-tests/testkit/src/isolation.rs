@@ -14,6 +14,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tcp_shunt::host::{bpffs, cgroup};
 
+use crate::agent::{binary, name_prefix};
+
 /// Set in the process that runs one test.
 const ALONE: &str = "SHUNT_TEST_ALONE";
 
@@ -78,13 +80,13 @@ pub fn test_name<F>() -> &'static str {
 /// A test that was killed cannot stop its agents or remove its cgroup.
 fn clean_up_after(process: u32) {
     if let Ok(Some(bpffs)) = bpffs::find() {
-        for name in names_in(&bpffs.join("shunt"), &super::agent::name_prefix(process)) {
+        for name in names_in(&bpffs.join("shunt"), &name_prefix(process)) {
             let arguments = ["detach", "--name", &name];
-            let outcome = Command::new(env!("CARGO_BIN_EXE_shunt")).args(arguments).output();
+            let outcome = Command::new(binary()).args(arguments).output();
             eprintln!("detach {name}, left by the test: {outcome:?}");
         }
     }
-    let memory = super::memory::group(process);
+    let memory = crate::memory::group(process);
     if memory.exists() {
         eprintln!("remove {}, left by the test: {:?}", memory.display(), fs::remove_dir(&memory));
     }

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 use socket2::Socket;
 
-use super::naming;
-use super::node::{Node, Pair, Service, new_bed};
-use super::path::{Path, ready_for_tests};
-use super::pattern::Tape;
-use super::socket::unconnected;
-use super::traffic::{FIRST_REFRESH, until_direct, wait_within};
+use crate::naming;
+use crate::node::{Node, Pair, Service, new_bed};
+use crate::path::{Path, ready_for_tests};
+use crate::pattern::Tape;
+use crate::socket::unconnected;
+use crate::traffic::{FIRST_REFRESH, until_direct, wait_within};
 
 /// After this a stream that ought to move counts as hanging.
 pub const HANG: Duration = Duration::from_secs(10);

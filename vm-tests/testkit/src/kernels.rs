@@ -15,7 +15,7 @@ pub struct Table {
 
 impl Table {
     fn path() -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/kernels.md")
+        crate::workspace().join("docs/kernels.md")
     }
 
     /// The committed one.
@@ -81,7 +81,6 @@ impl Table {
     }
 
     /// What is written down for every kernel that `counts`, if it is the same for all of them.
-    #[allow(dead_code, reason = "for the table of behaviours; that of calls shares this file")]
     pub fn common_answer(&self, statement: &str, counts: impl Fn(&str) -> bool) -> Option<&String> {
         let mut answers = self
             .kernels()
