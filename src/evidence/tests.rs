@@ -1,5 +1,5 @@
-//! Real programs that `.ci/install` and `vm-tests/applications/install` provide, and small ones
-//! compiled here.
+//! Real programs, as `.ci/install applications` leaves them, and small ones
+//! that are compiled here.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};

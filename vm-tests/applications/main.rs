@@ -3,7 +3,7 @@
 //!
 //! Each test runs its job on two stages (`testkit::stage`), one of them with the agent as it starts
 //! by default; compares what came out; and says how much of it has to have gone direct
-//! (`testkit::toll`). `install` installs the programs.
+//! (`testkit::toll`). `.ci/install applications` installs the programs.
 #![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 mod apache;

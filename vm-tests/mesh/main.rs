@@ -3,7 +3,7 @@
 //!
 //! The set-up is the one of the talk *Accelerate Service Mesh Network with eBPF*: `testkit::mesh`
 //! makes the pods and what a mesh puts between them, asks and counts; `report` tells.
-//! docs/mesh.md says what came out. `vm-tests/applications/install` installs the programs.
+//! docs/mesh.md says what came out. `.ci/install applications` installs the programs.
 #![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 mod report;
@@ -23,8 +23,8 @@ const WARM_UP: u64 = 1;
 
 /// Measures a service mesh on one node by TCP and with shunt, in alternating rounds
 ///
-/// Each round makes new pods and starts new sidecars. It takes root; vm-tests/applications/install
-/// installs Envoy, nginx and wrk.
+/// Each round makes new pods and starts new sidecars. It takes root; `.ci/install
+/// applications` installs Envoy, nginx and wrk.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench --bench mesh --")]
 struct Arguments {

@@ -1,6 +1,7 @@
 //! What is handed to operators, made from this workspace alone: no container engine, no network.
-//!
 //! Everything is reproducible: the same sources and the same compiler give the same bytes.
+//!
+//! And the tests of this workspace, by what they need.
 
 pub mod archive;
 pub mod binary;
@@ -10,4 +11,7 @@ pub mod image;
 pub mod licences;
 pub mod sbom;
 pub mod shell;
+pub mod test;
+pub mod tier;
+pub mod tools;
 pub mod workspace;

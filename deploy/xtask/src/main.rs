@@ -4,14 +4,22 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
-use xtask::{binary, bundle, image, shell};
+use anyhow::{Context, Result, ensure};
+use clap::builder::PossibleValue;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use xtask::tier::Tier;
+use xtask::{binary, bundle, image, shell, test};
 
-/// Makes what is handed to operators
+/// Runs the tests, and makes what is handed to operators
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
+    /// The tests of a tier, or of all
+    Test {
+        /// Which one, from the one that needs least
+        #[arg(value_name = "TIER")]
+        tier: Which,
+    },
     /// The offline bundle: binary, unit, manifests, image, manual pages, completions, licences,
     /// SBOM, checksums
     Dist(Making),
@@ -40,8 +48,47 @@ enum Shell {
     Completions { prefix: PathBuf },
 }
 
+#[derive(Clone, Copy)]
+enum Which {
+    One(Tier),
+    All,
+}
+
+impl ValueEnum for Which {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: &[Which] = &[
+            Which::One(Tier::Quick),
+            Which::One(Tier::Root),
+            Which::One(Tier::Applications),
+            Which::One(Tier::Matrix),
+            Which::All,
+        ];
+        ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::One(tier) => tier.to_possible_value(),
+            Self::All => Some(PossibleValue::new("all").help("One after the other")),
+        }
+    }
+}
+
 fn main() -> Result<()> {
     match Task::parse() {
+        Task::Test { tier } => {
+            let tiers = match &tier {
+                Which::One(tier) => std::slice::from_ref(tier),
+                Which::All => Tier::value_variants(),
+            };
+            let mut failed = Vec::new();
+            for &tier in tiers {
+                if !test::run(tier)? {
+                    failed.push(tier.name());
+                }
+            }
+            ensure!(failed.is_empty(), "tests failed in: {}", failed.join(", "));
+        }
         Task::Dist(Making { profile, into }) => {
             println!("{}", bundle::make(&binary::build(&profile)?, &into)?.display());
         }

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use tcp_shunt::host::{bpffs, cgroup};
 
 use crate::agent::{binary, name_prefix};
+use crate::tier;
 
 /// Set in the process that runs one test.
 const ALONE: &str = "SHUNT_TEST_ALONE";
@@ -29,6 +30,7 @@ pub fn isolated<F: FnOnce()>(test: F) {
 
 /// Runs `test`, the body of the test function of this name, in a process of its own.
 pub fn isolated_as(name: &str, test: impl FnOnce()) {
+    tier::only_in(&["root", "applications"]);
     if std::env::var_os(ALONE).is_some() {
         return test();
     }

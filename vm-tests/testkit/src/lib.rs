@@ -21,6 +21,7 @@ pub mod report;
 pub mod socket;
 pub mod stage;
 pub mod thread_state;
+pub mod tier;
 pub mod toll;
 pub mod traffic;
 

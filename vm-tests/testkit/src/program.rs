@@ -16,12 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The path of an installed program.
 pub fn find(name: &str) -> PathBuf {
+    crate::tier::only_in(&["applications"]);
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(elsewhere())
         .map(|directory| directory.join(name))
         .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("{name} is not installed; run vm-tests/applications/install"))
+        .unwrap_or_else(|| panic!("{name} is not installed; run .ci/install applications"))
 }
 
 /// Directories that need not be in a test's `PATH`: for servers, of each version of PostgreSQL, and
