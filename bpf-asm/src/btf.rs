@@ -1,9 +1,9 @@
-//! BTF: what the kernel is told about a program's lines and about the types in maps
-//! (kernel `Documentation/bpf/btf.rst`, UAPI `linux/btf.h`).
+//! BTF of a program: function info, line info, and the key and value types of maps (kernel
+//! `Documentation/bpf/btf.rst`, UAPI `linux/btf.h`).
 
 mod blob;
 mod kind;
-// What only objects have.
+// Used by ELF objects only.
 #[cfg(feature = "elf")]
 mod describe;
 #[cfg(feature = "elf")]
@@ -27,7 +27,7 @@ pub(crate) use ext::{Ext, ExtSection};
 #[cfg(feature = "elf")]
 pub(crate) use types::{Type as KnownType, Types};
 
-/// What BTF begins with (UAPI `linux/btf.h`).
+/// The magic number of BTF (UAPI `linux/btf.h`).
 pub(crate) const MAGIC: u16 = 0xeb9f;
 pub(crate) const VERSION: u8 = 1;
 
@@ -36,7 +36,7 @@ pub const FUNC_INFO_SIZE: u32 = 8;
 /// Bytes of one record in [`BtfImage::line_info`].
 pub const LINE_INFO_SIZE: u32 = 16;
 
-/// What `BPF_BTF_LOAD` and `BPF_PROG_LOAD` take so that a program's lines have names.
+/// A program's BTF with its function and line info.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BtfImage {
     /// For `BPF_BTF_LOAD`.
@@ -48,7 +48,7 @@ pub struct BtfImage {
     pub line_info: Vec<u8>,
 }
 
-/// The types of several maps in one blob.
+/// The types of several maps in one blob of BTF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapsBtf {
     /// For `BPF_BTF_LOAD`.
@@ -57,7 +57,7 @@ pub struct MapsBtf {
     pub types: Vec<Option<MapTypes>>,
 }
 
-/// The types of one map, as numbers in a blob.
+/// The BTF type ids of one map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapTypes {
     /// For `btf_key_type_id`.
@@ -82,9 +82,9 @@ pub fn maps(defs: &[&MapDef]) -> MapsBtf {
 }
 
 impl Program {
-    /// The program's functions and lines. The kernel wants a line for the first instruction of each
-    /// function and rising positions that never point into the second half of a 64-bit load; every
-    /// instruction has one here.
+    /// The program's function and line info. The kernel requires line info for the first
+    /// instruction of each function, in ascending order, and never for the second slot of a 64-bit
+    /// load; here every instruction has it.
     pub fn btf(&self) -> BtfImage {
         let mut blob = Blob::new();
         let mut func_info = Vec::new();
@@ -108,8 +108,8 @@ impl Program {
     }
 }
 
-/// `line_col` of `struct bpf_line_info`: 22 bits of line, 10 bits of column. A place beyond them is
-/// shown as the last one there is.
+/// `line_col` of `struct bpf_line_info`: 22 bits of line, 10 bits of column. Larger numbers are
+/// clamped.
 pub(crate) fn position(line: u32, column: u32) -> u32 {
     line.min((1 << 22) - 1) << 10 | column.min((1 << 10) - 1)
 }

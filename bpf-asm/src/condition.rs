@@ -1,10 +1,9 @@
-//! Conditions: what a branch asks, from comparisons of values.
+//! Branch conditions, made of comparisons of values.
 
 use crate::insn::{Compare, Width};
 use crate::value::{Operand, Value};
 
-/// A question about values, asked at the branch that it is given to. `and` and `or` stop at the
-/// first answer.
+/// A condition, evaluated at the branch that takes it. `and` and `or` short-circuit.
 #[must_use = "a condition asks nothing until a branch takes it"]
 #[derive(Debug, Clone)]
 pub struct Condition(pub(crate) Question);
@@ -21,12 +20,12 @@ impl Condition {
         Condition(Question::Compare { width, compare, left, right })
     }
 
-    /// Holds if both hold; `other` is asked only if this one holds.
+    /// Holds if both hold; `other` is evaluated only if this one holds.
     pub fn and(self, other: Condition) -> Condition {
         Condition(Question::Both(Box::new((self.0, other.0))))
     }
 
-    /// Holds if one of them holds; `other` is asked only if this one does not hold.
+    /// Holds if one of them holds; `other` is evaluated only if this one does not.
     pub fn or(self, other: Condition) -> Condition {
         Condition(Question::Either(Box::new((self.0, other.0))))
     }

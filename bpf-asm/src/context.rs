@@ -1,4 +1,4 @@
-//! What the kernel hands to a program in r1, field by field as UAPI `linux/bpf.h` lays it out.
+//! Program contexts: what r1 points to at the start, field by field as in UAPI `linux/bpf.h`.
 
 mod cgroup_sock;
 mod iter;
@@ -45,16 +45,16 @@ opaque! {
     tcp_sock,
     /// The kernel's `struct tcp6_sock`.
     tcp6_sock,
-    /// The kernel's `struct seq_file`: the reader of an iterator.
+    /// The kernel's `struct seq_file`: the output of an iterator.
     seq_file,
     /// The kernel's `struct file`: an open file.
     file,
-    /// The kernel's `struct socket`: what an application holds of a socket.
+    /// The kernel's `struct socket`: a socket as seen by the file system.
     socket,
     /// The kernel's `struct task_struct`: a thread.
     task_struct,
     /// The kernel's `struct bpf_map`.
     bpf_map,
-    /// Bytes that end where another field says.
+    /// Bytes whose end another field gives.
     packet,
 }

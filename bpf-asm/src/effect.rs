@@ -1,4 +1,4 @@
-//! What an instruction reads and writes.
+//! Which registers an instruction reads and writes.
 
 use crate::insn::{AluOp, AtomicOp, Call, Insn, Register, Source};
 
@@ -8,14 +8,14 @@ pub(crate) struct Registers(u16);
 
 impl Registers {
     pub(crate) const NONE: Registers = Registers(0);
-    /// r0 to r5, which calls destroy.
+    /// r0 to r5, which calls clobber.
     pub(crate) const TEMPORARY: Registers = Registers(0x3f);
 
     pub(crate) fn of(register: Register) -> Registers {
         Registers(1 << register.number())
     }
 
-    /// The first so many of r1 to r5.
+    /// The first `count` of r1 to r5.
     fn arguments(count: usize) -> Registers {
         Registers(((1 << count.min(Register::ARGUMENTS.len())) - 1) << 1)
     }
@@ -49,65 +49,65 @@ impl Registers {
     }
 }
 
-/// What an instruction does to registers.
+/// The effect of an instruction on registers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effect {
     pub(crate) reads: Registers,
-    /// Registers that may have another content afterwards.
+    /// Registers that may be written.
     pub(crate) changes: Registers,
-    /// Of those, the ones whose earlier content is lost in any case.
+    /// Those of them that are always overwritten.
     pub(crate) replaces: Registers,
-    /// Whether it does nothing but to give registers a content.
+    /// Whether writing registers is its only effect.
     pub(crate) pure: bool,
 }
 
 impl Effect {
-    /// Gives `to` a content that depends on what is read.
-    fn makes(to: Register, reads: Registers) -> Effect {
+    /// Writes `to`, depending on `reads` alone.
+    fn pure(to: Register, reads: Registers) -> Effect {
         Effect { reads, changes: Registers::of(to), replaces: Registers::of(to), pure: true }
     }
 
-    /// Does something else.
-    fn does(reads: Registers, changes: Registers) -> Effect {
+    /// Has other effects as well.
+    fn impure(reads: Registers, changes: Registers) -> Effect {
         Effect { reads, changes, replaces: changes, pure: false }
     }
 }
 
-/// What an instruction does, given how many arguments a call passes.
+/// The effect of an instruction; a call passes this many arguments.
 pub(crate) fn effect(insn: &Insn, passed: usize) -> Effect {
     let (of, of_source) = (Registers::of, Registers::of_source);
     match *insn {
-        Insn::Alu(alu) if alu.op == AluOp::Mov => Effect::makes(alu.dst, of_source(alu.src)),
-        Insn::Alu(alu) if alu.op == AluOp::Neg => Effect::makes(alu.dst, of(alu.dst)),
-        Insn::Alu(alu) => Effect::makes(alu.dst, of(alu.dst).with(of_source(alu.src))),
-        Insn::Endian(endian) => Effect::makes(endian.dst, of(endian.dst)),
-        Insn::SignExtend(extend) => Effect::makes(extend.dst, of(extend.src)),
-        Insn::AddressSpaceCast(cast) => Effect::makes(cast.dst, of(cast.src)),
-        Insn::Load(load) => Effect::makes(load.dst, of(load.base)),
-        Insn::LoadSigned(load) => Effect::makes(load.dst, of(load.base)),
-        Insn::LoadAcquire(load) => Effect::does(of(load.base), of(load.dst)),
-        // Behind the packet's end the program returns.
+        Insn::Alu(alu) if alu.op == AluOp::Mov => Effect::pure(alu.dst, of_source(alu.src)),
+        Insn::Alu(alu) if alu.op == AluOp::Neg => Effect::pure(alu.dst, of(alu.dst)),
+        Insn::Alu(alu) => Effect::pure(alu.dst, of(alu.dst).with(of_source(alu.src))),
+        Insn::Endian(endian) => Effect::pure(endian.dst, of(endian.dst)),
+        Insn::SignExtend(extend) => Effect::pure(extend.dst, of(extend.src)),
+        Insn::AddressSpaceCast(cast) => Effect::pure(cast.dst, of(cast.src)),
+        Insn::Load(load) => Effect::pure(load.dst, of(load.base)),
+        Insn::LoadSigned(load) => Effect::pure(load.dst, of(load.base)),
+        Insn::LoadAcquire(load) => Effect::impure(of(load.base), of(load.dst)),
+        // The program returns if the offset is past the end of the packet.
         Insn::Packet(packet) => {
             let index = packet.index.map_or(Registers::NONE, of);
-            Effect::does(of(Register::R6).with(index), Registers::TEMPORARY)
+            Effect::impure(of(Register::R6).with(index), Registers::TEMPORARY)
         }
-        Insn::Wide(wide) => Effect::makes(wide.dst, Registers::NONE),
+        Insn::Wide(wide) => Effect::pure(wide.dst, Registers::NONE),
         Insn::Store(store) => {
-            Effect::does(of(store.base).with(of_source(store.src)), Registers::NONE)
+            Effect::impure(of(store.base).with(of_source(store.src)), Registers::NONE)
         }
         Insn::StoreRelease(store) => {
-            Effect::does(of(store.base).with(of(store.src)), Registers::NONE)
+            Effect::impure(of(store.base).with(of(store.src)), Registers::NONE)
         }
         Insn::Atomic(atomic) => {
             let reads = of(atomic.base).with(of(atomic.src));
             match atomic.op {
                 AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {
-                    Effect::does(reads, Registers::NONE)
+                    Effect::impure(reads, Registers::NONE)
                 }
                 AtomicOp::CompareExchange => {
-                    Effect::does(reads.with(of(Register::R0)), of(Register::R0))
+                    Effect::impure(reads.with(of(Register::R0)), of(Register::R0))
                 }
-                _ => Effect::does(reads, of(atomic.src)),
+                _ => Effect::impure(reads, of(atomic.src)),
             }
         }
         Insn::Call(call) => {
@@ -115,13 +115,15 @@ pub(crate) fn effect(insn: &Insn, passed: usize) -> Effect {
                 Call::Register(register) => of(register),
                 _ => Registers::NONE,
             };
-            Effect::does(Registers::arguments(passed).with(callee), Registers::TEMPORARY)
+            Effect::impure(Registers::arguments(passed).with(callee), Registers::TEMPORARY)
         }
         Insn::Jump(_) | Insn::JumpLong(_) | Insn::MayGoto(_) => {
-            Effect::does(Registers::NONE, Registers::NONE)
+            Effect::impure(Registers::NONE, Registers::NONE)
         }
-        Insn::JumpRegister(jump) => Effect::does(of(jump.target), Registers::NONE),
-        Insn::JumpIf(jump) => Effect::does(of(jump.dst).with(of_source(jump.src)), Registers::NONE),
-        Insn::Exit => Effect::does(of(Register::R0), Registers::NONE),
+        Insn::JumpRegister(jump) => Effect::impure(of(jump.target), Registers::NONE),
+        Insn::JumpIf(jump) => {
+            Effect::impure(of(jump.dst).with(of_source(jump.src)), Registers::NONE)
+        }
+        Insn::Exit => Effect::impure(of(Register::R0), Registers::NONE),
     }
 }

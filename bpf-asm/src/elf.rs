@@ -1,12 +1,11 @@
-//! ELF objects, as compilers write them and libbpf loads them.
+//! ELF objects, as compilers write and libbpf loads them.
 //!
-//! [`write()`] makes a relocatable object of what a [`Unit`] holds: programs, maps with their
-//! types, functions and lines. libbpf (1.1 is tested) and everything built on it, such as `bpftool
-//! prog loadall`, creates the maps, puts their descriptors in and loads the programs. [`read()`]
-//! takes such an object apart again, be it written here or by clang.
+//! [`write()`] makes a relocatable object from a [`Unit`]: programs, maps with their types,
+//! functions and line info. libbpf (tested with 1.1) and tools based on it, such as `bpftool prog
+//! loadall`, create the maps, relocate and load the programs. [`read()`] parses such an object,
+//! whether this crate or clang wrote it.
 //!
-//! [`disassemble()`] makes a text of any object, of which [`assemble()`] makes the same object: the
-//! one that has all.
+//! [`disassemble()`] turns any object into text from which [`assemble()`] makes the same object.
 //!
 //! ```
 //! use bpf_asm::text::{self, Style};
@@ -32,14 +31,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What lies where
+//! # Sections
 //!
 //! | section | content |
 //! |---|---|
-//! | `socket`, `sk_msg`, … | programs: functions that nothing calls. The name tells libbpf the type |
-//! | `.text` | functions that are called, for libbpf looks for them nowhere else; calls are relocated (`R_BPF_64_32`) |
-//! | `.maps` | one symbol per map; what it is stands in BTF, as pointers to arrays whose length is the number |
-//! | `.data.NAME` | an array of one value that programs address directly, the only way in which libbpf offers it |
+//! | `socket`, `sk_msg`, … | programs: functions that are not called. libbpf takes their type from the name |
+//! | `.text` | functions that are called, where libbpf expects them; calls are relocated (`R_BPF_64_32`) |
+//! | `.maps` | one symbol per map; BTF defines it by pointers to arrays, whose lengths are the numbers |
+//! | `.data.NAME` | an array of one value that programs address directly, as libbpf requires |
 //! | `license` | the licence, as a C string |
 //! | `.BTF` | types (kernel `Documentation/bpf/btf.rst`) |
 //! | `.BTF.ext` | the type of each function and the source line of each instruction |
@@ -65,22 +64,21 @@ use crate::program::{Program, ProgramType};
 use crate::record::Type;
 use crate::text::Unit;
 
-/// Where libbpf wants functions that are called.
+/// Where libbpf expects functions that are called.
 const TEXT: &str = ".text";
 /// Where maps are declared.
 const MAPS: &str = ".maps";
-/// What the sections of directly addressed values begin with.
+/// The prefix of sections of directly addressed values.
 const DATA: &str = ".data.";
 /// Where the licence is.
 const LICENSE: &str = "license";
 const BTF: &str = ".BTF";
 const BTF_EXT: &str = ".BTF.ext";
 
-/// Programs that share their maps, under one licence.
+/// A unit of programs that share their maps, under one licence.
 ///
 /// # Errors
-/// [`UnitError`] if programs have different maps under one name, or an iterator does not say of
-/// what.
+/// [`UnitError`] if programs define a map differently, or an iterator does not take its context.
 pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     let mut joined = Unit { license: Some(license.to_owned()), ..Unit::default() };
     for program in programs {
@@ -102,17 +100,14 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     Ok(joined)
 }
 
-/// Whether an object has a place for all that the program is.
+/// Checks that an object can hold all of the program.
 fn check(program: &Program) -> Result<(), UnitError> {
     let name = || program.name().to_owned();
     if program.read_only().is_some() {
         return Err(UnitError::Missing { program: name(), what: "read-only data" });
     }
     if !program.kernel_functions().is_empty() {
-        return Err(UnitError::Missing {
-            program: name(),
-            what: "functions of the kernel by name",
-        });
+        return Err(UnitError::Missing { program: name(), what: "kfuncs by name" });
     }
     let more = |map: &MapDef| map.numa_node.is_some() || map.extra != 0 || map.inner.is_some();
     if program.maps().iter().any(more) {
@@ -124,7 +119,7 @@ fn check(program: &Program) -> Result<(), UnitError> {
     Ok(())
 }
 
-/// The section from whose name libbpf takes the program's type and where it attaches.
+/// The section name from which libbpf takes the program's type and attach type.
 fn section(program: &Program) -> Result<String, UnitError> {
     let unknown = || UnitError::Iterator { program: program.name().to_owned() };
     let of_context = |kind: &str| match program.context {
@@ -144,8 +139,7 @@ fn section(program: &Program) -> Result<String, UnitError> {
         ProgramType::PostBind4 => "cgroup/post_bind4".to_owned(),
         ProgramType::PostBind6 => "cgroup/post_bind6".to_owned(),
         ProgramType::SockOps => "sockops".to_owned(),
-        // A libbpf that is not of the newest does not know "sk_skb/verdict", which says where it
-        // attaches.
+        // Older libbpf does not know "sk_skb/verdict", which also has the attach type.
         ProgramType::SkSkbVerdict => "sk_skb".to_owned(),
         ProgramType::CgroupDevice => "cgroup/dev".to_owned(),
         ProgramType::SkMsg => "sk_msg".to_owned(),

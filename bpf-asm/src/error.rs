@@ -1,4 +1,4 @@
-//! What can be wrong with a program, each with the Rust line that wrote it.
+//! Errors in programs, each with the Rust line that caused it.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use crate::map::MapKind;
 /// The Rust file, line and column that wrote an instruction or made a value.
 pub type Location = &'static std::panic::Location<'static>;
 
-/// One thing that is wrong with a program.
+/// One error in a program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {kind}")]
 pub struct BuildError {
     /// The line to change.
     pub at: Location,
-    /// What is wrong there.
+    /// The error.
     pub kind: ErrorKind,
 }
 
-/// What is wrong, what was given and what is allowed.
+/// The kind of an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -48,7 +48,7 @@ pub enum ErrorKind {
         /// Where the other value was made.
         by: Location,
     },
-    /// A value is read where some path leads that never made it.
+    /// A value is read where some path has not made it.
     #[error(
         "reads the value made at {value} from {register}, but not every path that reaches {join} has made it"
     )]
@@ -82,7 +82,7 @@ pub enum ErrorKind {
         /// Where the values that hold them were made.
         holders: Vec<Location>,
     },
-    /// More stack is asked for than a frame has.
+    /// The stack frame is too small.
     #[error("a slot of {size} bytes does not fit into the 512 bytes of the stack frame; live slots were made at {}", Locations(.holders))]
     OutOfStack {
         /// Bytes asked for.
@@ -90,8 +90,9 @@ pub enum ErrorKind {
         /// Where the live slots were made.
         holders: Vec<Location>,
     },
-    /// Bytes of a slot are read that may never have been written.
-    #[error("reads {} of the slot made at {slot}, which not every path here has written; store to all of it, or zero() it first", Bytes(*.first, *.last))]
+    /// Bytes of a slot are read that may be uninitialised.
+    #[error("reads {} of the slot made at {slot}, which some path here has not written; store to \
+        all of it, or zero() it first", Bytes(*.first, *.last))]
     UnwrittenStack {
         /// Where the slot was made.
         slot: Location,
@@ -100,53 +101,51 @@ pub enum ErrorKind {
         /// The last.
         last: usize,
     },
-    /// The frames of functions that call each other are too large together.
-    #[error("the functions that call each other from here need {} bytes of stack: {}; all frames that are alive at once share 512 bytes, and each counts in steps of 32", .frames.iter().map(|(_, bytes)| bytes).sum::<usize>(), Frames(.frames))]
+    /// The stack frames of nested functions are too large together.
+    #[error("the functions nested from here need {} bytes of stack: {}; nested frames share 512 \
+        bytes, and each is rounded up to \
+        32", .frames.iter().map(|(_, bytes)| bytes).sum::<usize>(), Frames(.frames))]
     OutOfStackInCalls {
-        /// The functions, outermost first, and the bytes that each takes.
+        /// The functions, outermost first, with the size of each frame.
         frames: Vec<(String, usize)>,
     },
-    /// Functions call each other too deeply.
+    /// Calls are nested too deeply.
     #[error(
         "calls from here nest {given} functions deep, the program included; the kernel allows 8"
     )]
     TooManyFrames {
-        /// How deep.
+        /// The depth.
         given: usize,
     },
-    /// A helper is told of more memory than there is.
-    #[error(
-        "{helper} is told that {given} bytes are there, but the place that it is given has {size}"
-    )]
+    /// A helper is passed a size larger than the memory.
+    #[error("{helper} is passed {given} bytes of memory that has {size}")]
     SizeOfMemory {
         /// The helper.
         helper: &'static str,
-        /// Bytes that it is told of.
+        /// The size that is passed.
         given: i64,
-        /// Bytes of the place.
+        /// The size of the memory.
         size: usize,
     },
-    /// A memory offset outside the 16 bits of an instruction.
-    #[error(
-        "the offset {offset} does not fit: memory is reached from -32768 to 32767 bytes around a pointer"
-    )]
+    /// A memory offset that does not fit in 16 bits.
+    #[error("the offset {offset} does not fit: allowed is -32768 to 32767 bytes")]
     OffsetRange {
         /// The offset in bytes.
         offset: i64,
     },
-    /// An immediate the instruction cannot carry.
+    /// An immediate that does not fit.
     #[error("the immediate {given} does not fit {what}: allowed is {min} to {max}")]
     ImmediateRange {
         /// What the immediate is for.
         what: &'static str,
         /// The immediate.
         given: i64,
-        /// The least allowed.
+        /// The minimum.
         min: i64,
-        /// The greatest allowed.
+        /// The maximum.
         max: i64,
     },
-    /// An index behind the end of an array.
+    /// An array index out of bounds.
     #[error("index {index} is outside an array of {len} elements")]
     IndexRange {
         /// The index.
@@ -154,51 +153,52 @@ pub enum ErrorKind {
         /// The number of elements.
         len: usize,
     },
-    /// A jump longer than an instruction can express.
+    /// A jump that is too far for the instruction.
     #[error(
-        "the jump goes {distance} instructions far, allowed is -32768 to 32767 below Linux 6.6 (v4); put shared code nearer or into a function, or raise the minimum"
+        "the jump goes {distance} instructions far, allowed is -32768 to 32767 below Linux 6.6 \
+        (v4); move the code closer or into a function, or raise the minimum"
     )]
     JumpRange {
         /// The distance in instruction slots.
         distance: i64,
     },
-    /// A jump to a label that is nowhere.
+    /// A jump to a label that is never placed.
     #[error("jumps to the label made at {label}, which is never placed")]
     LabelNotPlaced {
         /// Where the label was made.
         label: Location,
     },
-    /// A label in two places.
-    #[error("places a label that {first} has placed already; a label has one place")]
+    /// A label that is placed twice.
+    #[error("places a label that is already placed at {first}")]
     LabelPlacedTwice {
         /// Where it was placed first.
         first: Location,
     },
-    /// A label placed in one function and jumped to in another.
-    #[error("uses a label of another function; a jump stays in its function")]
+    /// A label placed in one function and used in another.
+    #[error("uses a label of another function; jumps cannot leave a function")]
     LabelOfOtherFunction,
-    /// Code behind a return or jump that nothing leads to.
-    #[error(
-        "this can never run: the code before it has returned or jumped away, and no label leads here"
-    )]
+    /// Unreachable code after a return or jump.
+    #[error("unreachable code: the code before it returns or jumps away, and no jump leads here")]
     Unreachable,
-    /// A function that ends without returning.
+    /// A function that can run past its end.
     #[error(
-        "here the function `{function}` can run past its last instruction; end every path with ret() or with a jump back"
+        "the function `{function}` can run past its end here; end every path with ret() or with a \
+        jump back"
     )]
     FallsOff {
         /// The function's name.
         function: String,
     },
-    /// A function that nothing calls, which the kernel refuses.
+    /// A function that is never called.
     #[error(
-        "the function `{function}` is never called, and the kernel refuses unreachable code; leave it out"
+        "the function `{function}` is never called, and the verifier rejects unreachable code; \
+        remove it"
     )]
     NeverCalled {
         /// The function's name.
         function: String,
     },
-    /// The context was asked for when r1 no longer held it.
+    /// The context is used when r1 no longer holds it.
     #[error(
         "the context is no longer in r1; take it once, as the program's first step, and keep it"
     )]
@@ -211,7 +211,7 @@ pub enum ErrorKind {
         /// The register that holds it.
         register: Register,
     },
-    /// An instruction by itself that reads a register without content.
+    /// A raw instruction that reads an uninitialised register.
     #[error("`{insn}` reads {register}, {}", Emptied(*.lost))]
     EmptyRegister {
         /// The instruction.
@@ -221,16 +221,17 @@ pub enum ErrorKind {
         /// The call that has destroyed its content, and where that is; `None` if it never had one.
         lost: Option<(&'static str, Location)>,
     },
-    /// An instruction by itself that counts instructions.
+    /// A raw instruction with a distance in instructions.
     #[error(
-        "`{insn}` counts instructions, and how many there will be is known only at the end; use a label or a function"
+        "`{insn}` contains a distance, which is known only when the program is finished; use a \
+        label or a function"
     )]
     Distance {
         /// The instruction.
         insn: Insn,
     },
-    /// An instruction by itself that leaves nothing in a register.
-    #[error("`{insn}` changes no register, so there is no value; write it with emit()")]
+    /// A raw instruction that writes no register.
+    #[error("`{insn}` writes no register, so there is no value; write it with emit()")]
     NoResult {
         /// The instruction.
         insn: Insn,
@@ -245,38 +246,39 @@ pub enum ErrorKind {
         /// Where the value was made.
         value: Location,
     },
-    /// A width that the operation does not have.
-    #[error("{what} works on {allowed} bytes, not on {given}")]
+    /// A width that the operation does not support.
+    #[error("{what} supports {allowed} bytes, not {given}")]
     Width {
         /// The operation.
         what: &'static str,
         /// The width asked for.
         given: usize,
-        /// The widths that exist.
+        /// The supported widths.
         allowed: &'static str,
     },
-    /// A bit-field that does not lie in its storage.
-    #[error("a bit-field of {width} bits at bit {shift} does not lie in {size} bytes")]
+    /// A bit-field outside its storage.
+    #[error("a bit-field of {width} bits at bit {shift} is outside {size} bytes")]
     BitfieldRange {
         /// Bits to the right of it.
         shift: u8,
-        /// Its bits.
+        /// Its width in bits.
         width: u8,
-        /// Bytes of its storage.
+        /// The size of its storage in bytes.
         size: u8,
     },
-    /// A store into a bit-field.
-    #[error("stores into a bit-field; load its storage, change the bits, and store the whole")]
+    /// A store to a bit-field.
+    #[error("stores to a bit-field; load its storage, change the bits, and store all of it")]
     BitfieldStore,
-    /// Two different maps under one name.
-    #[error("the map `{map}` is declared twice in this program, in different ways")]
+    /// Two different maps of one name.
+    #[error("the map `{map}` is declared twice in this program with different definitions")]
     MapConflict {
         /// The map's name.
         map: &'static str,
     },
-    /// The value of a map that has no address.
+    /// The address of a value of a map that does not support it.
     #[error(
-        "the map `{map}` is of kind {kind:?}, and only values of an Array have an address; look the value up"
+        "the map `{map}` is of kind {kind:?}, and only values of an Array can be addressed; look \
+        the value up"
     )]
     MapValue {
         /// The map's name.
@@ -284,41 +286,43 @@ pub enum ErrorKind {
         /// Its kind.
         kind: MapKind,
     },
-    /// More read-only data than a map's value can have.
-    #[error("the read-only data has {given} bytes with this, and a map's value has {most} at most")]
+    /// Read-only data that exceeds the maximum size of a map's value.
+    #[error("the read-only data has {given} bytes with this; the maximum is {most}")]
     ReadOnlyData {
-        /// Bytes of all.
+        /// The size of all read-only data.
         given: usize,
-        /// Bytes that there can be.
+        /// The maximum.
         most: usize,
     },
-    /// More arguments than a call can carry.
-    #[error("a call carries at most 5 arguments, not {given}")]
+    /// More than five arguments.
+    #[error("a call takes at most 5 arguments, not {given}")]
     TooManyArguments {
         /// The number given.
         given: usize,
     },
-    /// More instructions than the kernel takes.
-    #[error("the program has {given} instructions; the kernel takes at most 1000000")]
+    /// More instructions than the kernel allows.
+    #[error("the program has {given} instructions; the kernel allows at most 1000000")]
     TooLong {
         /// The number of instruction slots.
         given: usize,
     },
-    /// An instruction that the stated minimum does not have.
+    /// An instruction newer than the minimum.
     #[error(
-        "`{insn}` needs {needs}, and the stated minimum is {minimum}; write it with older instructions, or raise the minimum"
+        "`{insn}` requires {needs}, but the minimum is {minimum}; use older instructions, or raise \
+        the minimum"
     )]
     AboveMinimum {
         /// The instruction.
         insn: Insn,
-        /// What has it.
+        /// What it requires.
         needs: Since,
-        /// What was stated.
+        /// The minimum.
         minimum: Minimum,
     },
-    /// A name that BTF cannot carry.
+    /// An invalid name.
     #[error(
-        "`{name}` is no name for the kernel: use 1 to 127 letters, digits and underscores, not starting with a digit"
+        "invalid name `{name}`: use 1 to 127 letters, digits and underscores, not starting with a \
+        digit"
     )]
     Name {
         /// The name given.
@@ -326,7 +330,7 @@ pub enum ErrorKind {
     },
 }
 
-/// Everything that is wrong with a program, in the order it was written.
+/// All errors in a program, in the order of its code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildErrors {
     program: String,
@@ -371,7 +375,7 @@ impl fmt::Display for Locations<'_> {
     }
 }
 
-/// Why there is nothing in a register, for a message.
+/// Why a register is uninitialised, for a message.
 struct Emptied(Option<(&'static str, Location)>);
 
 impl fmt::Display for Emptied {
@@ -380,7 +384,7 @@ impl fmt::Display for Emptied {
             Some((call, by)) => {
                 write!(f, "which {call} at {by} has overwritten; keep() the value before the call")
             }
-            None => f.write_str("into which nothing has been written"),
+            None => f.write_str("which is uninitialised"),
         }
     }
 }

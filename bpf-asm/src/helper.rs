@@ -1,9 +1,8 @@
-//! The kernel's helper functions by signature (UAPI `linux/bpf.h`, `enum bpf_func_id`).
+//! The kernel's helper functions (UAPI `linux/bpf.h`, `enum bpf_func_id`).
 //!
-//! Each gives a [`Call`] for [`Builder::call`](crate::Builder::call). Where a helper takes a key or
-//! a value of a map, it takes memory of that type. A value of type [`Reg`] is the helper's result
-//! as C has it: 0 or a negative errno, unless said otherwise; `int` results are sign-extended to 64
-//! bits.
+//! Each returns a [`Call`] for [`Builder::call`](crate::Builder::call). A key or value of a map is
+//! passed as memory of that type. A result of type [`Reg`] is the helper's result as in C: 0 or a
+//! negative errno, unless said otherwise; `int` results are sign-extended to 64 bits.
 
 use std::marker::PhantomData;
 
@@ -14,11 +13,11 @@ use crate::record::FieldType;
 use crate::stack::Access;
 use crate::value::{Operand, Ptr, Reg, Value};
 
-/// No pointer.
+/// A null pointer.
 pub const NULL: i32 = 0;
 
-/// What a call passes: a number, a value, or the address of memory or of a map.
-#[derive(Debug, Clone)]
+/// An argument of a call: a number, a value, or the address of memory or of a map.
+#[derive(Clone, Debug, Clone)]
 pub struct Arg(pub(crate) ArgSource);
 
 #[derive(Debug, Clone)]
@@ -30,19 +29,19 @@ pub(crate) enum ArgSource {
     Function { builder: Builder, index: usize },
 }
 
-/// What is done to memory whose address is passed.
+/// How a call accesses memory whose address is passed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
-    /// Bytes of the place.
+    /// Size of the memory in bytes.
     pub(crate) size: usize,
     pub(crate) access: Access,
-    /// Bytes that the call is told of; `None` if that is known only when the program runs.
+    /// The size passed to the call; `None` if it is known only at run time.
     pub(crate) told: Option<i64>,
 }
 
 impl Arg {
-    /// The same argument, where it is an address, of memory that the helper reads or writes: all of
-    /// the place, or as many bytes as another argument says.
+    /// The same argument, and if it is an address, how the helper accesses the memory: all of it,
+    /// or as many bytes as another argument says.
     fn accessed(mut self, access: Access, bytes: Option<&Arg>) -> Arg {
         if let ArgSource::Address { memory, .. } = &mut self.0 {
             memory.access = access;
@@ -92,15 +91,14 @@ impl<T> At<T> for Place<T> {}
 impl<T: FieldType> At<T> for &Slot<T> {}
 impl<T> At<T> for &Ptr<T> {}
 
-/// The id of a function of the kernel that nobody has looked up: the verifier refuses it unless the
-/// call cannot be reached.
+/// The id of an unresolved kfunc; the verifier rejects the call unless it is unreachable.
 const UNRESOLVED: i32 = 0;
 
-/// A call with its arguments, to be made by [`Builder::call`](crate::Builder::call).
-#[must_use = "nothing is called until Builder::call takes it"]
+/// A call with its arguments, for [`Builder::call`](crate::Builder::call).
+#[must_use = "a call does nothing until Builder::call takes it"]
 pub struct Call<R> {
     pub(crate) function: crate::insn::Call,
-    /// The name of a function of the kernel whose id is not known yet.
+    /// The name of an unresolved kfunc.
     pub(crate) name: Option<String>,
     pub(crate) args: Vec<Arg>,
     result: PhantomData<fn() -> R>,
@@ -112,17 +110,17 @@ impl<R> Call<R> {
         Call { function: crate::insn::Call::Helper { id }, name: None, args, result: PhantomData }
     }
 
-    /// A call of any function that the kernel offers to programs (a kfunc), by its id in the
-    /// kernel's own BTF, with up to five arguments. See [`crate::kfunc`]. Since 5.13.
+    /// A call of a kfunc by its id in vmlinux BTF, with up to five arguments. See [`crate::kfunc`].
+    /// Since 5.13.
     pub fn kernel(id: u32, args: Vec<Arg>) -> Self {
-        // Ids stand in an immediate, whose sign means nothing.
+        // The immediate holds an unsigned id.
         let function = crate::insn::Call::Kernel { id: id as i32, btf: 0 };
         Call { function, name: None, args, result: PhantomData }
     }
 
-    /// A call of any function that the kernel or one of its modules offers to programs (a kfunc),
-    /// by its name, with up to five arguments. [`Program::resolve`](crate::Program::resolve) asks
-    /// for its id before the program is loaded. Since 5.13.
+    /// A call of a kfunc of the kernel or a module by name, with up to five arguments.
+    /// [`Program::resolve`](crate::Program::resolve) has to resolve it before the program is
+    /// loaded. Since 5.13.
     ///
     /// ```
     /// use bpf_asm::{Builder, Call, KernelFunction, ProgramType, Reg};
@@ -148,15 +146,15 @@ impl<R> Call<R> {
     }
 }
 
-/// The name of a helper as the kernel prints it, `unknown` for a number that has none.
+/// The name of a helper as the kernel prints it, `unknown` if it has none.
 pub fn name(id: i32) -> &'static str {
     crate::insn::helper_name(id).unwrap_or("unknown")
 }
 
-/// Helpers as C declares them. Memory that one only reads or only writes is marked: all of the
-/// place, or as many bytes as another argument says. A helper that writes writes all of it, also
-/// when it fails (kernel `ARG_PTR_TO_UNINIT_MEM`). Of memory that is not marked it reads and writes
-/// any of it, and none of them gives an address of it back.
+/// Helpers as C declares them. Memory that is only read or only written is marked: all of it, or as
+/// many bytes as another argument says. A helper that writes writes all of it, even on failure
+/// (kernel `ARG_PTR_TO_UNINIT_MEM`). A helper may read and write any byte of unmarked memory; none
+/// returns an address within it.
 macro_rules! helpers {
     (@accessed $arg:ident) => { $arg.accessed(Access::Lent, None) };
     (@accessed $arg:ident, reads) => { $arg.accessed(Access::Reads, None) };
@@ -184,13 +182,13 @@ macro_rules! helpers {
 }
 
 helpers! {
-    /// The value under a key, or null. Since 3.19.
+    /// The value of a key, or null. Since 3.19.
     1 map_lookup_elem<K, V>(map: &MapRef<K, V>, #[reads] key: impl At<K>) -> Ptr<V>;
-    /// Puts a value under a key; `flags`: 0 any, 1 only new, 2 only existing. Since 3.19.
+    /// Sets the value of a key; `flags`: 0 any, 1 only new, 2 only existing. Since 3.19.
     2 map_update_elem<K, V>(map: &MapRef<K, V>, #[reads] key: impl At<K>, #[reads] value: impl At<V>, flags: impl Into<Arg>) -> Reg;
-    /// Takes a key out. Since 3.19.
+    /// Deletes a key. Since 3.19.
     3 map_delete_elem<K, V>(map: &MapRef<K, V>, #[reads] key: impl At<K>) -> Reg;
-    /// Nanoseconds since boot, without time asleep. Since 4.1.
+    /// Nanoseconds since boot, excluding suspend. Since 4.1.
     5 ktime_get_ns() -> Reg;
     /// Prints to `/sys/kernel/tracing/trace_pipe`: a format of `size` bytes and up to three
     /// numbers. Returns bytes written. Since 4.1.
@@ -199,145 +197,146 @@ helpers! {
     7 get_prandom_u32() -> Reg;
     /// The CPU that runs the program. Since 4.1.
     8 get_smp_processor_id() -> Reg;
-    /// Writes `size` bytes into a packet at `offset`; `flags` 1 mends its checksum. Since 4.1.
+    /// Writes `size` bytes into a packet at `offset`; `flags` 1 updates its checksum. Since 4.1.
     9 skb_store_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, #[reads(size)] from: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Goes on with another program of a [`ProgArray`](crate::MapKind::ProgArray) and does not come
-    /// back, unless there is none under the index. Since 4.2.
+    /// Tail-calls another program of a [`ProgArray`](crate::MapKind::ProgArray); returns only if
+    /// the index has none. Since 4.2.
     12 tail_call<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, index: impl Into<Arg>) -> Reg;
     /// Thread group in the upper 32 bits, thread in the lower. Since 4.2.
     14 get_current_pid_tgid() -> Reg;
-    /// The name of the current task into `size` bytes. Since 4.2.
+    /// Copies the current task's command name into `size` bytes. Since 4.2.
     16 get_current_comm(#[writes(size)] buffer: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
-    /// Sends `size` bytes to the perf event of a CPU; `flags` is its number, 0xffffffff for this
-    /// one's. Since 4.4.
+    /// Sends `size` bytes to the perf event of a CPU; `flags` is its number, 0xffffffff for the
+    /// current CPU. Since 4.4.
     25 perf_event_output<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, flags: impl Into<Arg>, #[reads(size)] data: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
-    /// The number of the present stack in a [`StackTrace`](crate::MapKind::StackTrace); `flags` 256
-    /// for that of user space. Since 4.6.
+    /// The id of the current stack in a [`StackTrace`](crate::MapKind::StackTrace); `flags` 256 for
+    /// the user stack. Since 4.6.
     27 get_stackid<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, flags: impl Into<Arg>) -> Reg;
     /// The address of the current task's `struct task_struct`. Since 4.8.
     35 get_current_task() -> Reg;
-    /// A number that a socket has for its life, 0 if it has none yet and cannot get one. Takes the
-    /// context or, in some kinds of program, a socket. Since 4.12.
+    /// The cookie of a socket, unique and constant for its lifetime, or 0. Takes the context or, in
+    /// some program types, a socket. Since 4.12.
     46 get_socket_cookie(context: impl Into<Arg>) -> Reg;
-    /// Reads `size` bytes of a packet from `offset` on. Since 4.5.
+    /// Reads `size` bytes of a packet at `offset`. Since 4.5.
     26 skb_load_bytes(context: impl Into<Arg>, offset: impl Into<Arg>, #[writes(size)] to: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// Sets a socket option of the context's socket. Since 4.13.
     49 setsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, #[reads(size)] value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
-    /// Makes a packet longer or shorter by a number of bytes at its beginning; in sk_skb, `mode`
-    /// and `flags` are 0 and the number is at most 4095. Since 4.13; in sk_skb since 5.10.
+    /// Grows or shrinks a packet at its start by a number of bytes; in sk_skb, `mode` and `flags`
+    /// are 0 and the number is at most 4095. Since 4.13; in sk_skb since 5.10.
     50 skb_adjust_room(context: impl Into<Arg>, difference: impl Into<Arg>, mode: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Sends a packet to the device, CPU or socket under a key of a map; `flags` is what to return
-    /// if there is none. In XDP. Since 4.14.
+    /// Redirects a packet to the device, CPU or socket of a key of a map; `flags` is the return
+    /// value if there is none. In XDP. Since 4.14.
     51 redirect_map<K, V>(map: &MapRef<K, V>, key: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Puts the context's socket into a sockmap; in sock_ops. Since 4.14.
+    /// Adds the context's socket to a sockmap; in sock_ops. Since 4.14.
     53 sock_map_update<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, #[reads] key: impl At<u32>, flags: impl Into<Arg>) -> Reg;
     /// Reads a socket option of the context's socket. Since 4.15.
     57 getsockopt(context: impl Into<Arg>, level: impl Into<Arg>, option: impl Into<Arg>, #[writes(size)] value: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
-    /// Chooses the callbacks that run for this socket. Returns the flags that the kernel does not
-    /// know. Since 4.16.
+    /// Sets the callback flags of this socket. Returns the flags that the kernel does not support.
+    /// Since 4.16.
     59 sock_ops_cb_flags_set(context: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Redirects a message to a socket of a sockmap; `flags` 1 into its receive queue. Returns 1
+    /// Redirects a message to a socket of a sockmap; `flags` 1 to its ingress queue. Returns 1
     /// (pass) or 0 (drop). Since 4.17.
     60 msg_redirect_map<V>(context: impl Into<Arg>, map: &MapRef<u32, V>, key: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// The verdict holds for this many bytes of the stream. Since 4.17.
+    /// Applies the verdict to this many bytes of the stream. Since 4.17.
     61 msg_apply_bytes(context: impl Into<Arg>, bytes: impl Into<Arg>) -> Reg;
-    /// No verdict before this many bytes have come together. Since 4.17.
+    /// Delays the verdict until this many bytes have accumulated. Since 4.17.
     62 msg_cork_bytes(context: impl Into<Arg>, bytes: impl Into<Arg>) -> Reg;
-    /// Puts the context's socket into a sockhash; in sock_ops. Since 4.18.
+    /// Adds the context's socket to a sockhash; in sock_ops. Since 4.18.
     70 sock_hash_update<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, #[reads] key: impl At<K>, flags: impl Into<Arg>) -> Reg;
-    /// Redirects a message to a socket of a sockhash; `flags` 1 into its receive queue. Returns 1
+    /// Redirects a message to a socket of a sockhash; `flags` 1 to its ingress queue. Returns 1
     /// (pass) or 0 (drop). Since 4.18.
     71 msg_redirect_hash<K, V>(context: impl Into<Arg>, map: &MapRef<K, V>, #[reads] key: impl At<K>, flags: impl Into<Arg>) -> Reg;
     /// The id of the current task's cgroup (v2). Since 4.18.
     80 get_current_cgroup_id() -> Reg;
-    /// The TCP socket of a connection or a listener, or null; to be given back. `tuple` is `struct
-    /// bpf_sock_tuple` for IPv4 (12 bytes) or IPv6 (36 bytes), as a packet to that socket has it;
-    /// `netns` the id of a network namespace as the context's has it, negative for that one itself.
-    /// Since 4.20.
+    /// Looks up a TCP connection or listener; null if there is none. The socket has to be released.
+    /// `tuple` is `struct bpf_sock_tuple` for IPv4 (12 bytes) or IPv6 (36 bytes), as in a packet to
+    /// that socket; `netns` the id of a network namespace relative to the context's, negative for
+    /// the context's own. Since 4.20.
     84 sk_lookup_tcp(context: impl Into<Arg>, #[reads(size)] tuple: impl Into<Arg>, size: impl Into<Arg>, netns: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<crate::context::bpf_sock>;
-    /// Gives back a socket that a lookup gave. Since 4.20.
+    /// Releases a socket from a lookup. Since 4.20.
     86 sk_release(sk: impl Into<Arg>) -> Reg;
-    /// Puts a value into a queue, a stack or a Bloom filter; `flags` 2 makes room by dropping the
-    /// oldest. Since 4.20.
+    /// Pushes a value into a queue, a stack or a Bloom filter; `flags` 2 drops the oldest if it is
+    /// full. Since 4.20.
     87 map_push_elem<K, V>(map: &MapRef<K, V>, #[reads] value: impl At<V>, flags: impl Into<Arg>) -> Reg;
-    /// Takes a value out of a queue or stack; -2 (ENOENT) if it is empty. Since 4.20.
+    /// Pops a value from a queue or stack; -2 (ENOENT) if it is empty. Since 4.20.
     88 map_pop_elem<K, V>(map: &MapRef<K, V>, value: impl At<V>) -> Reg;
-    /// Copies the next value of a queue or stack; of a Bloom filter, 0 if the value may have been
-    /// put in. Since 4.20.
+    /// Copies the next value of a queue or stack; for a Bloom filter, 0 if it may contain the
+    /// value. Since 4.20.
     89 map_peek_elem<K, V>(map: &MapRef<K, V>, value: impl At<V>) -> Reg;
-    /// Takes a `bpf_spin_lock` in a map's value. Since 5.1.
+    /// Locks a `bpf_spin_lock` in a map's value. Since 5.1.
     93 spin_lock(lock: impl Into<Arg>) -> Reg;
-    /// Gives it back. Since 5.1.
+    /// Unlocks it. Since 5.1.
     94 spin_unlock(lock: impl Into<Arg>) -> Reg;
-    /// A socket of which all fields can be read, or null if it is a request or in TIME_WAIT. What a
-    /// packet says of its socket is at first only what all sockets have. Since 5.1.
+    /// The full socket of a socket, or null for a request or TIME_WAIT socket. Makes all fields of
+    /// a packet's socket readable. Since 5.1.
     95 sk_fullsock(sk: impl Into<Arg>) -> Ptr<crate::context::bpf_sock>;
-    /// A socket's own value, or null. `flags` 1 creates it, from `initial` or zeroed. Since 5.2.
+    /// The sk_storage of a socket, or null. `flags` 1 creates it, from `initial` or zeroed. Since
+    /// 5.2.
     107 sk_storage_get<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>, #[reads] initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
-    /// Deletes a socket's own value. Since 5.2.
+    /// Deletes the sk_storage of a socket. Since 5.2.
     108 sk_storage_delete<K, V>(map: &MapRef<K, V>, sk: impl Into<Arg>) -> Reg;
-    /// Copies `size` bytes from any kernel address; zeroes `to` where it cannot. Since 5.5.
+    /// Copies `size` bytes from any kernel address; zeroes `to` on failure. Since 5.5.
     113 probe_read_kernel(#[writes(size)] to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
-    /// Copies a string, its end included, from any kernel address; at most `size` bytes, and what
-    /// is behind the end stays as it was. Returns bytes copied. Since 5.5.
+    /// Copies a NUL-terminated string of at most `size` bytes from any kernel address, leaving the
+    /// bytes after it unchanged. Returns bytes copied. Since 5.5.
     115 probe_read_kernel_str(to: impl Into<Arg>, size: impl Into<Arg>, from: impl Into<Arg>) -> Reg;
-    /// The kernel's tick counter. Since 5.6.
+    /// The kernel's jiffies. Since 5.6.
     118 jiffies64() -> Reg;
-    /// A number that a network namespace has for its life: the context's, or the first one's for
-    /// [`NULL`]. Since 5.7; in sock_ops and sk_msg since 5.15.
+    /// The cookie of the context's network namespace, or of the initial one for [`NULL`]. Since
+    /// 5.7; in sock_ops and sk_msg since 5.15.
     122 get_netns_cookie(context: impl Into<Arg>) -> Reg;
-    /// Writes bytes to the reader of an iterator; -75 (EOVERFLOW) makes the kernel ask again with
-    /// room. Since 5.8.
+    /// Writes bytes to an iterator's output; on -75 (EOVERFLOW) the kernel calls the program again
+    /// with a larger buffer. Since 5.8.
     127 seq_write(seq: impl Into<Arg>, #[reads(size)] data: impl Into<Arg>, size: impl Into<Arg>) -> Reg;
     /// The id of a socket's cgroup (v2). Since 5.8.
     128 sk_cgroup_id(sk: impl Into<Arg>) -> Reg;
-    /// Copies `size` bytes into a ring buffer; `flags` 1 wakes nobody, 2 wakes in any case. Since
+    /// Copies `size` bytes into a ring buffer; `flags` 1 suppresses the wakeup, 2 forces it. Since
     /// 5.8.
     130 ringbuf_output<K, V>(map: &MapRef<K, V>, #[reads(size)] data: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Room for `size` bytes (a number) in a ring buffer, or null; to be submitted or discarded.
+    /// Reserves `size` bytes (a constant) in a ring buffer, or null; to be submitted or discarded.
     /// Since 5.8.
     131 ringbuf_reserve<R, K, V>(map: &MapRef<K, V>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<R>;
-    /// Hands reserved bytes to the reader. Returns nothing. Since 5.8.
+    /// Submits reserved bytes. Returns nothing. Since 5.8.
     132 ringbuf_submit(data: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Gives reserved bytes up. Returns nothing. Since 5.8.
+    /// Discards reserved bytes. Returns nothing. Since 5.8.
     133 ringbuf_discard(data: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// A socket as `struct tcp6_sock`, or null. Since 5.9.
+    /// Casts a socket to `struct tcp6_sock`, or null. Since 5.9.
     136 skc_to_tcp6_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp6_sock>;
-    /// A socket as `struct tcp_sock`, or null. Since 5.9.
+    /// Casts a socket to `struct tcp_sock`, or null. Since 5.9.
     137 skc_to_tcp_sock(sk: impl Into<Arg>) -> Ptr<crate::context::tcp_sock>;
-    /// Finds an option in a TCP header: `option` begins with its kind and a length: 0 for any
-    /// option of the kind, or how long the beginning is that has to match, which is 4 or 6 for
-    /// kinds 253 and 254 (RFC 6994). Writes the whole option to `option`, at most `size` bytes, and
-    /// returns its length, or a negative errno: -42 (ENOMSG) if there is none. Since 5.10.
+    /// Finds an option in a TCP header. `option` starts with a kind and a length: 0 for any option
+    /// of the kind, or the length of the prefix to match, 4 or 6 for kinds 253 and 254 (RFC 6994).
+    /// Copies the whole option to `option`, at most `size` bytes, and returns its length, or a
+    /// negative errno: -42 (ENOMSG) if there is none. Since 5.10.
     142 load_hdr_opt(context: impl Into<Arg>, option: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Appends an option to the TCP header that is about to be sent. Since 5.10.
+    /// Appends an option to the TCP header about to be sent. Since 5.10.
     143 store_hdr_opt(context: impl Into<Arg>, #[reads(size)] option: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Reserves so many bytes in the TCP header that is about to be sent; `flags` is 0. Since 5.10.
+    /// Reserves bytes in the TCP header about to be sent; `flags` is 0. Since 5.10.
     144 reserve_hdr_opt(context: impl Into<Arg>, size: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// A thread's own value, or null; `flags` 1 creates it, from `initial` or zeroed. Since 5.11.
+    /// The task storage of a task, or null; `flags` 1 creates it, from `initial` or zeroed. Since
+    /// 5.11.
     156 task_storage_get<K, V>(map: &MapRef<K, V>, task: impl Into<Arg>, #[reads] initial: impl Into<Arg>, flags: impl Into<Arg>) -> Ptr<V>;
     /// The current task's `struct task_struct`, whose members can be loaded. Since 5.11.
     158 get_current_task_btf() -> Ptr<crate::context::task_struct>;
-    /// The socket behind an open file, or null if it is not one. Since 5.11.
+    /// The socket of an open file, or null if it is not a socket. Since 5.11.
     162 sock_from_file(file: impl Into<Arg>) -> Ptr<crate::context::socket>;
-    /// Calls `callback(map, key, value, context)` for each entry, until it returns 1. Returns how
-    /// many it has seen. Since 5.13.
+    /// Calls `callback(map, key, value, context)` for each entry until it returns 1. Returns the
+    /// number of calls. Since 5.13.
     164 for_each_map_elem<K, V>(map: &MapRef<K, V>, callback: &Function<4>, context: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Makes a `bpf_timer` in a map's value ready; `clock` is 1 for the monotonic one. Since 5.15.
+    /// Initialises a `bpf_timer` in a map's value; `clock` is 1 for CLOCK_MONOTONIC. Since 5.15.
     169 timer_init<K, V>(timer: impl Into<Arg>, map: &MapRef<K, V>, clock: impl Into<Arg>) -> Reg;
-    /// What a timer calls when it is due: `callback(map, key, value)`, which returns 0. Since 5.15.
+    /// Sets a timer's callback: `callback(map, key, value)`, which returns 0. Since 5.15.
     170 timer_set_callback(timer: impl Into<Arg>, callback: &Function<3>) -> Reg;
-    /// Starts a timer that is due in so many nanoseconds. Since 5.15.
+    /// Starts a timer that expires after this many nanoseconds. Since 5.15.
     171 timer_start(timer: impl Into<Arg>, nanoseconds: impl Into<Arg>, flags: impl Into<Arg>) -> Reg;
-    /// Stops a timer; 1 if it was running. Since 5.15.
+    /// Cancels a timer; 1 if it was active. Since 5.15.
     172 timer_cancel(timer: impl Into<Arg>) -> Reg;
-    /// Compares `size` bytes at most with a string that is read-only data, as C's `strncmp`. Since
-    /// 5.17.
+    /// Compares at most `size` bytes with a string in read-only data, as C's `strncmp`. Since 5.17.
     182 strncmp(#[reads(size)] bytes: impl Into<Arg>, size: impl Into<Arg>, string: impl Into<Arg>) -> Reg;
 }
 
-/// Calls `callback(index, context)` so many times, until it returns 1. Returns how many times it
-/// has called, which is at most 8 Mi. Since 5.17.
+/// Calls `callback(index, context)` up to this many times, until it returns 1. Returns the number
+/// of calls, at most 8 Mi. Since 5.17.
 ///
 /// Helper 181.
 pub fn bpf_loop(

@@ -1,11 +1,11 @@
-//! Instructions, typed by class: RFC 9669, and what kernels have beyond it.
+//! Instructions, typed by class: RFC 9669 and the kernel's extensions.
 //!
-//! Every number in an instruction has the type of its bits in the encoding, so a number that does
-//! not fit cannot be written down; who computes one has to say what happens when it does not fit.
+//! Every number has the type of its field in the encoding, so a number that does not fit cannot be
+//! constructed; who computes one has to handle overflow.
 //!
-//! [`Insn::encode`] and [`decode`] go between instructions and bytes, [`Insn::since`] tells which
-//! version of the instruction set and which kernel has a form, and `Display` writes the kernel's
-//! own notation.
+//! [`Insn::encode`] and [`decode`] convert between instructions and bytes, [`Insn::since`] gives
+//! the version of the instruction set and the kernel that first support a form, and `Display`
+//! writes the kernel's own notation.
 
 mod address_space;
 mod alu;
@@ -63,13 +63,13 @@ pub enum Insn {
     Load(Load),
     /// Memory to register, with its sign.
     LoadSigned(LoadSigned),
-    /// Memory to register, before everything that follows.
+    /// Memory to register, with acquire ordering.
     LoadAcquire(LoadAcquire),
     /// Packet to r0.
     Packet(Packet),
     /// Register or immediate to memory.
     Store(Store),
-    /// Register to memory, after everything that went before.
+    /// Register to memory, with release ordering.
     StoreRelease(StoreRelease),
     /// Atomic read-modify-write.
     Atomic(Atomic),
@@ -77,13 +77,13 @@ pub enum Insn {
     Wide(Wide),
     /// Unconditional jump.
     Jump(Jump),
-    /// Unconditional jump of any length.
+    /// Unconditional jump with a 32-bit distance.
     JumpLong(JumpLong),
-    /// Jump to where a register says.
+    /// Jump to the address in a register.
     JumpRegister(JumpRegister),
     /// Conditional jump.
     JumpIf(JumpIf),
-    /// Jump once a loop has run long enough.
+    /// Jump that limits a loop.
     MayGoto(MayGoto),
     /// Call.
     Call(Call),
@@ -92,7 +92,7 @@ pub enum Insn {
 }
 
 impl Insn {
-    /// Instruction slots taken: 2 for a [`Wide`], else 1.
+    /// Number of instruction slots: 2 for a [`Wide`], else 1.
     pub fn slots(&self) -> usize {
         if matches!(self, Insn::Wide(_)) { 2 } else { 1 }
     }
@@ -133,7 +133,7 @@ impl Insn {
         }
     }
 
-    /// The version of the instruction set and the kernel that first have it.
+    /// The first version of the instruction set and the first kernel that support it.
     pub fn since(&self) -> Since {
         match self {
             Insn::Alu(insn) => insn.since(),
@@ -156,10 +156,10 @@ impl Insn {
     }
 }
 
-/// The kernel's own notation, as verifier logs and bpftool print it.
+/// The kernel's own notation, as in verifier logs and bpftool's output.
 ///
-/// It differs in two places, so that the text alone says what the bytes are: a 64-bit number has
-/// `ll` behind it, as compilers write it, and the negative number of a comparison has its sign.
+/// It differs in two places, so that the text is unambiguous: a 64-bit number is followed by `ll`,
+/// as compilers write it, and a negative number in a comparison has a sign.
 impl fmt::Display for Insn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -481,7 +481,7 @@ mod tests {
             assert_eq!(encoded, bytes.to_be_bytes(), "{text}");
             assert_eq!(insn.to_string(), text);
             assert_eq!(insn.slots(), 1);
-            // What nothing looks at is not encoded, so this is what comes back of it.
+            // Unused fields are not encoded, so they decode as zero.
             let canonical = if text.contains("= -w") { alu(W32, AluOp::Neg, Imm(0)) } else { insn };
             assert_eq!(decode(&encoded), [Decoded::Insn(canonical)], "{text}");
         }
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_knows_its_version_and_its_kernel() {
+    fn each_form_has_a_version_and_a_kernel() {
         use Source::{Imm, Reg};
         use Width::{W32, W64};
         let wide = |source| Insn::Wide(Wide { dst: R1, source });
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_an_unused_field_makes_an_instruction_data() {
+    fn instructions_with_nonzero_unused_fields_are_data() {
         for (bytes, why) in [
             (0x9500_0000_0100_0000u64, "exit with an immediate"),
             (0x9501_0000_0000_0000, "exit with a register"),
@@ -652,7 +652,7 @@ mod tests {
             let bytes = bytes.to_be_bytes();
             assert_eq!(decode(&bytes), [Decoded::Data(Data::new(&bytes))], "{why}");
         }
-        // What only kernels may write into programs.
+        // Instructions that only the kernel itself may put into programs.
         for (bytes, meaning) in [
             (0xc200_0000_0000_0000u64, Some("nospec")),
             (0xbf21_ffff_0000_0000, Some("r1 = &(void __percpu *)(r2)")),
@@ -664,7 +664,7 @@ mod tests {
             assert_eq!(Data::new(&bytes).meaning().as_deref(), meaning);
             assert_eq!(Data::new(&bytes[..7]).meaning(), None);
         }
-        // The second slot of a 64-bit load: missing, or not empty.
+        // The second slot of a 64-bit load is missing or malformed.
         let half = 0x1801_0000_0100_0000u64.to_be_bytes();
         assert_eq!(decode(&half), [Decoded::Data(Data::new(&half))]);
         for second in [0x9500_0000_0000_0000u64, 0x0001_0000_0000_0000, 0x0000_0100_0000_0000] {

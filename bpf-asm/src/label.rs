@@ -12,13 +12,13 @@ pub struct Label {
     pub(crate) id: LabelId,
 }
 
-/// What is known of a label.
+/// The state of a label.
 pub(crate) struct LabelState {
     /// Where it was made.
     pub(crate) at: Location,
     /// The function it belongs to.
     pub(crate) function: usize,
-    /// The line it stands before, and who placed it.
+    /// The line before which it is placed, and where that was done.
     pub(crate) placed: Option<(usize, Location)>,
     /// The values that every jump so far brings along, by register.
     pub(crate) holds: Option<[Option<usize>; 11]>,

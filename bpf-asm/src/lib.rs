@@ -2,14 +2,14 @@
 //! Rust lines.
 //!
 //! A [`Builder`] writes one program. Registers are values ([`Reg`], [`Ptr`]) that are free again
-//! when they are dropped; [`Builder::keep`] moves one to where calls cannot destroy it. Memory is
-//! reached by field ([`record!`], [`context`]), the stack by typed [`Slot`]s, the kernel by typed
-//! [`helper`]s and [`MapRef`]s. Branches are closures, or jumps to [`Label`]s. Nothing fails on the
-//! way: [`Builder::finish`] gives the [`Program`], or everything that is wrong with it.
+//! when they are dropped; [`Builder::keep`] moves one to where calls cannot clobber it. Memory is
+//! accessed by field ([`record!`], [`context`]), the stack by typed [`Slot`]s, the kernel by typed
+//! [`helper`]s and [`MapRef`]s. Branches are closures, or jumps to [`Label`]s. Errors are
+//! collected: [`Builder::finish`] returns the [`Program`], or everything that is wrong with it.
 //!
 //! # A first program
 //!
-//! Written, looked at, and run in user space:
+//! Written, disassembled, and run in user space:
 //!
 //! ```
 //! use bpf_asm::{Builder, ProgramType, record};
@@ -50,47 +50,46 @@
 //!
 //! # Into the kernel
 //!
-//! [`Program::relocate`] gives the instructions for `BPF_PROG_LOAD`, with the descriptors of
-//! [`Program::maps`] in them; `Program::btf` describes their Rust lines, so that `bpftool prog dump
-//! xlated linum` and the verifier name them, and [`log`] folds what the verifier says around them.
-//! The README's three programs, a socket filter, an XDP counter and a cgroup program, are whole
-//! examples, with a loader on the crate `bpf-syscalls` beside them.
+//! [`Program::relocate`] returns the instructions for `BPF_PROG_LOAD`, with file descriptors for
+//! [`Program::maps`]; `Program::btf` describes their Rust lines, so that `bpftool prog dump xlated
+//! linum` and the verifier name them, and [`log`] formats the verifier's log. The README's three
+//! programs, a socket filter, an XDP counter and a cgroup program, are complete examples, with a
+//! loader that uses the crate `bpf-syscalls`.
 //!
-//! # Where things are
+//! # Where to find what
 //!
 //! | wanted | |
 //! |---|---|
 //! | a number or pointer in a register | [`Builder::value`], [`Builder::load`], arithmetic and comparisons of [`Reg`] and [`Ptr`] |
 //! | a value that survives calls | [`Builder::keep`] |
-//! | memory of the stack | [`Builder::slot`] |
+//! | memory on the stack | [`Builder::slot`] |
 //! | fields of records | [`record!`], [`Ptr::at`], [`Place::at`]; of kernel structures, [`Ptr::member`] |
 //! | a branch, an early return, a loop | [`Builder::when`], [`Builder::ret`], [`Builder::label`] with [`Builder::jump_if`] |
-//! | a helper of the kernel | [`Builder::call`] with a function of [`helper`], or [`Call::raw`] |
-//! | another function of the kernel (a kfunc) | [`Builder::call`] with [`Call::named`], and [`Program::resolve`] |
+//! | a helper function | [`Builder::call`] with a function of [`helper`], or [`Call::raw`] |
+//! | a kfunc | [`Builder::call`] with [`Call::named`], and [`Program::resolve`] |
 //! | a map | [`MapRef`], as an argument of helpers or by [`Builder::map_value`] |
-//! | a map's value without a lookup | [`Builder::map_value`], [`Builder::map_value_at`] |
-//! | bytes and strings that do not change | [`Builder::bytes`], [`Builder::string`], and [`Program::read_only`] |
-//! | memory that others change, too | [`Builder::atomic`], [`Builder::fetch`], [`Builder::compare_exchange`], [`Builder::load_acquire`], [`Builder::store_release`] |
-//! | a function of one's own | [`Builder::function`], [`Builder::call_local`] |
-//! | one that the kernel calls back | the same, with a reference to it as an argument, or [`Builder::address_of_function`] |
-//! | any instruction between others | [`Builder::emit`], [`Builder::emit_value`] |
-//! | a type of program or map without a name here | [`ProgramType::Other`], [`MapKind::Other`] |
-//! | instructions by themselves | [`insn`], and [`text`] for the kernel's notation, both ways |
+//! | a map's value without lookup | [`Builder::map_value`], [`Builder::map_value_at`] |
+//! | constant bytes and strings | [`Builder::bytes`], [`Builder::string`], and [`Program::read_only`] |
+//! | memory shared with others | [`Builder::atomic`], [`Builder::fetch`], [`Builder::compare_exchange`], [`Builder::load_acquire`], [`Builder::store_release`] |
+//! | a function of the program | [`Builder::function`], [`Builder::call_local`] |
+//! | a callback | the same, passed by reference, or [`Builder::address_of_function`] |
+//! | any instruction | [`Builder::emit`], [`Builder::emit_value`] |
+//! | any program type or kind of map | [`ProgramType::Other`], [`MapKind::Other`] |
+//! | instructions without a builder | [`insn`], and [`text`] for the kernel's notation, both ways |
 //!
-//! # What is found before a kernel sees it
+//! # Errors found before loading
 //!
-//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read after a call has taken
-//! their register or where not every path has made them, bytes of the stack read before they are
-//! written (also by a helper), sizes, numbers, offsets and jumps that do not fit, paths without an
-//! end, labels without a place, code that cannot run, frames that are too large together. That a
-//! program returns something, and that keys and values have their map's types, the Rust compiler
-//! sees to.
+//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read after a call has clobbered
+//! their register or where some path has not made them, uninitialised bytes of the stack (also when
+//! a helper reads them), sizes, numbers, offsets and jumps that do not fit, paths without an end,
+//! labels that are never placed, unreachable code, frames that are too large together. The Rust
+//! compiler checks that a program returns a value, and that keys and values have their map's types.
 //!
 //! # Programs for one machine
 //!
-//! A program is assembled where it is loaded, so an `if` of Rust decides what is in it. What that
-//! leaves behind is optimised away: arithmetic and branches on numbers that are known, results that
-//! nobody reads, moves, jumps to jumps. [`Builder::finish_as_written`] leaves everything in.
+//! A program is assembled where it is loaded, so Rust's `if` decides what is in it. The optimiser
+//! removes what is then constant or unused: arithmetic and branches on constants, unused results,
+//! moves, jumps to jumps. [`Builder::finish_as_written`] skips it.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 

@@ -1,17 +1,16 @@
-//! Verifier logs for people: the whole log of a refused program, folded around the lines that wrote
-//! it.
+//! Verifier logs in readable form: the whole log of a rejected program, grouped by the source lines
+//! of its instructions.
 //!
-//! A log tells which instructions the verifier followed, and between them whatever else it found
-//! worth saying; the last instruction is the one that it refused. What it says in words differs
-//! from kernel to kernel, so nothing here depends on it. Only two of its habits are used, and where
-//! they are missing the log is shown as it is:
+//! A log lists the instructions that the verifier followed, with what it found in between; the last
+//! instruction is the one that it rejected. Messages differ from kernel to kernel, so nothing here
+//! depends on their wording. Only two formats are relied on, and where they are missing the log is
+//! shown as it is:
 //!
 //! * an instruction is a line `slot: (opcode) text` (kernel `kernel/bpf/disasm.c`);
-//! * what is known of a register is a word `R1=…` (`print_verifier_state`, kernel
-//!   `kernel/bpf/log.c`).
+//! * the state of a register is a word `R1=…` (`print_verifier_state`, kernel `kernel/bpf/log.c`).
 //!
-//! Which line of the source wrote an instruction comes from the [`Program`], since kernels before
-//! 6.4 do not say it.
+//! The source line of an instruction comes from the [`Program`], since kernels before 6.4 do not
+//! log it.
 //!
 //! ```
 //! use bpf_asm::{Builder, ProgramType, log::VerifierLog};
@@ -45,8 +44,8 @@ use crate::program::Program;
 use entry::Entry;
 use state::Registers;
 
-/// The log of a refused program beside the program. Displayed, it is every line of the log in its
-/// order, under the source line that it is about, and at the end what to look at first.
+/// The log of a rejected program. `Display` shows every line of the log in its order, grouped by
+/// source line, and then a summary.
 #[derive(Debug, Clone)]
 pub struct VerifierLog<'a> {
     program: &'a str,
@@ -60,17 +59,17 @@ pub struct Stop<'a> {
     /// The slot of the instruction, counted from the program's start.
     pub slot: usize,
     /// The source line of the instruction; `None` if the program has no such slot, so that the log
-    /// is another's.
+    /// belongs to another program.
     pub at: Option<Origin<'a>>,
-    /// What the log says after the instruction: its first paragraph, without the statistics at its
-    /// end.
+    /// The verifier's message: the first paragraph after the instruction, without the statistics at
+    /// its end.
     pub complaint: Vec<&'a str>,
-    /// What was known of registers before the instruction, by number: what the log said last and
-    /// nothing has changed since. Older kernels say it seldom, and little is left of it then.
+    /// The state of the registers before the instruction, by number, as last logged and not changed
+    /// since. Older kernels log it rarely, so that little is left of it.
     pub registers: Vec<(u8, &'a str)>,
 }
 
-/// Where an instruction comes from.
+/// An instruction and the source line that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// The slot of the instruction.
@@ -86,7 +85,7 @@ pub struct Origin<'a> {
 }
 
 impl<'a> VerifierLog<'a> {
-    /// A log, as `BPF_PROG_LOAD` filled the buffer, of this program.
+    /// The log that `BPF_PROG_LOAD` wrote for this program.
     pub fn new(program: &'a Program, log: &'a str) -> Self {
         let origins = program.lines.iter().map(|line| Origin {
             slot: line.slot,
@@ -98,12 +97,11 @@ impl<'a> VerifierLog<'a> {
         VerifierLog { program: program.name(), origins: origins.collect(), log }
     }
 
-    /// The instruction that the verifier refused. `None` if it followed none: then the log is about
-    /// the program as a whole, and [`VerifierLog::named`] may tell where to look.
+    /// The instruction that the verifier rejected. `None` if it followed none: then the log is
+    /// about the whole program, and [`VerifierLog::named`] may list the instructions concerned.
     ///
-    /// The log has to be one of level 1, as every kernel writes it for a refused program: at level
-    /// 2 it begins with the paths that were fine, and ends with one of them if the complaint comes
-    /// after all paths.
+    /// The log has to be of level 1, as every kernel writes for a rejected program. At level 2 it
+    /// also has the accepted paths, and ends with one of them if the error comes after all paths.
     pub fn stop(&self) -> Option<Stop<'a>> {
         let entries: Vec<Entry<'a>> = self.log.lines().map(Entry::of).collect();
         let last = entries.iter().rposition(|entry| matches!(entry, Entry::Instruction { .. }))?;
@@ -113,24 +111,25 @@ impl<'a> VerifierLog<'a> {
         };
         let mut registers = Registers::default();
         before.iter().for_each(|entry| registers.follow(entry));
-        // Older kernels say here what they know before the instruction.
-        if let Some((told, rest)) = after.split_first().filter(|(told, _)| state::is_told_by(told))
+        // Older kernels log the state before the instruction here.
+        if let Some((states, rest)) =
+            after.split_first().filter(|(states, _)| state::has_only_states(states))
         {
-            registers.learn(told.line());
+            registers.update(states.line());
             after = rest;
         }
-        // The statistics are the one thing that is known by its wording; were it another, they
-        // would be shown twice.
-        let complains = |line: &&str| !line.trim().is_empty() && !line.starts_with("processed ");
+        // Only the statistics are recognised by their wording; if it changed, they would be shown
+        // twice.
+        let is_message = |line: &&str| !line.trim().is_empty() && !line.starts_with("processed ");
         Some(Stop {
             slot: *slot,
             at: self.origin(*slot).cloned(),
-            complaint: after.iter().map(Entry::line).take_while(complains).collect(),
+            complaint: after.iter().map(Entry::line).take_while(is_message).collect(),
             registers: registers.known(),
         })
     }
 
-    /// Other instructions that the complaint names as `insn N`, each once.
+    /// Other instructions that the message names as `insn N`, each once.
     pub fn named(&self) -> Vec<&Origin<'a>> {
         let stop = self.stop();
         let complaint =
@@ -145,20 +144,20 @@ impl<'a> VerifierLog<'a> {
         found
     }
 
-    /// Who wrote the instruction in this slot, which may be its second.
+    /// The origin of the instruction in this slot, which may be its second.
     fn origin(&self, slot: usize) -> Option<&Origin<'a>> {
         let after = self.origins.partition_point(|origin| origin.slot <= slot);
         let inside = self.origins.last().is_some_and(|last| slot <= last.slot);
         self.origins.get(after.checked_sub(1)?).filter(|_| inside)
     }
 
-    /// The log itself, each line behind a margin that marks the one of the instruction at which the
-    /// verifier stopped.
+    /// The log itself, each line after a margin that marks the instruction at which the verifier
+    /// stopped.
     fn fold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries: Vec<Entry<'_>> = self.log.lines().map(Entry::of).collect();
         let last = entries.iter().rposition(|entry| matches!(entry, Entry::Instruction { .. }));
         let mut heading = None;
-        // What leads up to an instruction stands under the heading of that instruction.
+        // Lines that lead up to an instruction are shown under its source line.
         let mut leading = 0;
         for (number, entry) in entries.iter().enumerate() {
             match entry {
@@ -190,7 +189,7 @@ impl fmt::Display for VerifierLog<'_> {
         if self.log.trim().is_empty() {
             return write!(
                 f,
-                "The kernel left no log: it refused `{}` before it looked at instructions.",
+                "The log is empty: the kernel rejected `{}` before verifying its instructions.",
                 self.program
             );
         }
@@ -198,18 +197,19 @@ impl fmt::Display for VerifierLog<'_> {
         let stop = self.stop();
         match stop.as_ref().map(|stop| (stop.slot, &stop.at)) {
             Some((_, Some(origin))) => {
-                write!(f, "\nThe kernel refused `{}` at instruction {origin}", self.program)?
+                write!(f, "\nThe verifier rejected `{}` at instruction {origin}", self.program)?
             }
             Some((slot, None)) => {
                 write!(
                     f,
-                    "\nThe kernel stopped at instruction {slot}, which `{}` does not have: is this its log?",
+                    "\nThe verifier stopped at instruction {slot}, but `{}` has no such slot: is \
+                    this its log?",
                     self.program
                 )?;
             }
             None => write!(
                 f,
-                "\nThe kernel refused `{}` before or after it followed instructions.",
+                "\nThe verifier rejected `{}` without following any instruction.",
                 self.program
             )?,
         }
@@ -220,7 +220,7 @@ impl fmt::Display for VerifierLog<'_> {
             write!(f, "\n  insn {origin}")?;
         }
         let Some(stop) = stop.filter(|stop| !stop.registers.is_empty()) else { return Ok(()) };
-        f.write_str("\nRegisters before it; < marks those that it reads")?;
+        f.write_str("\nRegisters before it; < marks those it reads")?;
         let text = stop.at.as_ref().map_or("", |origin| &origin.text);
         for (number, content) in &stop.registers {
             let read = if state::reads(text, *number) { '<' } else { ' ' };

@@ -1,4 +1,4 @@
-//! Maps as programs name them; the descriptors come in when the program is relocated.
+//! Maps as programs name them; relocation puts in the file descriptors.
 
 use std::marker::PhantomData;
 
@@ -20,20 +20,20 @@ pub enum MapKind {
     PerCpuHash,
     /// Index to a value per CPU.
     PerCpuArray,
-    /// Number to the addresses of a stack, 8 bytes each. Since 4.6.
+    /// Index to a stack trace of 8-byte addresses. Since 4.6.
     StackTrace,
     /// Index to cgroup; keys and values have 4 bytes. Since 4.8.
     CgroupArray,
-    /// Keys to values; the least recently used go first.
+    /// Keys to values; the least recently used are evicted.
     LruHash,
     /// The same with a value per CPU.
     LruPerCpuHash,
-    /// Longest prefix match: a key begins with the number of bits that count, a `u32`; wants
+    /// Longest prefix match: a key starts with its prefix length in bits, a `u32`; requires
     /// `BPF_F_NO_PREALLOC`. Since 4.11.
     LpmTrie,
-    /// Index to map, whose like is `inner`. Since 4.12.
+    /// Index to map; `inner` is the template. Since 4.12.
     ArrayOfMaps,
-    /// Keys to maps, whose like is `inner`. Since 4.12.
+    /// Keys to maps; `inner` is the template. Since 4.12.
     HashOfMaps,
     /// Index to network device, for XDP. Since 4.14.
     DevMap,
@@ -45,8 +45,8 @@ pub enum MapKind {
     XskMap,
     /// Keys to sockets.
     SockHash,
-    /// A value for each cgroup that the program is attached to; of the old sort, with the cgroup in
-    /// the key. Since 4.19.
+    /// A value for each cgroup that the program is attached to; deprecated, with the cgroup in the
+    /// key. Since 4.19.
     CgroupStorage,
     /// Index to socket of a reuseport group. Since 4.19.
     ReusePortSockArray,
@@ -60,7 +60,7 @@ pub enum MapKind {
     SkStorage,
     /// Keys to network devices, for XDP. Since 5.4.
     DevMapHash,
-    /// The functions that stand for a structure of the kernel. Since 5.6.
+    /// Functions that implement an operations structure of the kernel. Since 5.6.
     StructOps,
     /// Records to user space in order; since 5.8.
     RingBuf,
@@ -68,22 +68,22 @@ pub enum MapKind {
     InodeStorage,
     /// A value in each thread. Since 5.11.
     TaskStorage,
-    /// Whether a value may have been there; no keys, and in `extra` how many hash functions, 5 for
-    /// 0. Since 5.16.
+    /// A Bloom filter; no keys. `extra` is the number of hash functions, 0 for the default of 5.
+    /// Since 5.16.
     BloomFilter,
     /// Records from user space in order. Since 6.1.
     UserRingBuf,
     /// A value in each cgroup. Since 6.2.
     CgrpStorage,
-    /// Pages that programs and user space share: `max_entries` says how many, `extra` where user
-    /// space wants them. Since 6.9.
+    /// Pages shared by programs and user space: `max_entries` of them, which user space maps at
+    /// `extra`. Since 6.9.
     Arena,
     /// Any kind by its number.
     Other(u32),
 }
 
 impl MapKind {
-    /// All that have a name.
+    /// All named kinds.
     pub const ALL: [MapKind; 33] = [
         MapKind::Hash,
         MapKind::Array,
@@ -124,7 +124,7 @@ impl MapKind {
     pub fn number(self) -> u32 {
         match self {
             MapKind::Other(number) => number,
-            // The kernel numbers them in this order, from 1.
+            // The kernel numbers them in this order, starting at 1.
             named => MapKind::ALL
                 .into_iter()
                 .zip(1..)
@@ -133,7 +133,7 @@ impl MapKind {
         }
     }
 
-    /// Whether the kernel takes the types of key and value for this kind.
+    /// Whether the kernel accepts BTF types of key and value for this kind.
     pub fn has_btf(self) -> bool {
         matches!(
             self,
@@ -152,13 +152,13 @@ impl MapKind {
     }
 }
 
-/// `BPF_F_RDONLY_PROG`: programs may read it and not write to it.
+/// `BPF_F_RDONLY_PROG`: programs may only read it.
 pub(crate) const RDONLY_PROG: u32 = 1 << 7;
 
 /// Everything needed to create a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapDef {
-    /// The name; the kernel shows 15 bytes of it.
+    /// The name, which the kernel truncates to 15 bytes.
     pub name: &'static str,
     /// The kind.
     pub kind: MapKind,
@@ -166,20 +166,19 @@ pub struct MapDef {
     pub key: Option<Type>,
     /// The type of the values; `None` where a map has none.
     pub value: Option<Type>,
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub key_size: u32,
-    /// Bytes of a value.
+    /// Size of a value in bytes.
     pub value_size: u32,
-    /// How many entries it can hold; bytes for a ring buffer.
+    /// Maximum number of entries; size in bytes for a ring buffer.
     pub max_entries: u32,
     /// `BPF_F_*` flags for `BPF_MAP_CREATE`.
     pub flags: u32,
-    /// The NUMA node that it is to be on, with `BPF_F_NUMA_NODE` among the flags.
+    /// The NUMA node; requires `BPF_F_NUMA_NODE` in `flags`.
     pub numa_node: Option<u32>,
-    /// What the kind wants beside (`map_extra`): hash functions of a Bloom filter, the address of
-    /// an arena.
+    /// `map_extra`: the number of hash functions of a Bloom filter, the address of an arena.
     pub extra: u64,
-    /// What the maps in a map of maps are like.
+    /// The template of the inner maps.
     pub inner: Option<&'static MapDef>,
 }
 
@@ -204,7 +203,7 @@ impl<K, V> std::fmt::Debug for MapRef<K, V> {
 }
 
 impl<K: FieldType, V: FieldType> MapRef<K, V> {
-    /// A map from `K` to `V`. Maps are told apart by name.
+    /// A map from `K` to `V`. Its name identifies it.
     pub const fn new(name: &'static str, kind: MapKind, max_entries: u32) -> Self {
         let def = MapDef {
             name,
@@ -224,8 +223,8 @@ impl<K: FieldType, V: FieldType> MapRef<K, V> {
 }
 
 impl MapRef<u32, u32> {
-    /// A map from `u32` to maps like this one. Looking one up gives a pointer to a map, for helpers
-    /// by [`Call::raw`].
+    /// A map from `u32` to maps like this one. A lookup returns a pointer to a map, for helpers by
+    /// [`Call::raw`].
     ///
     /// [`Call::raw`]: crate::Call::raw
     pub const fn array_of_maps(
@@ -250,8 +249,8 @@ impl<V: FieldType> MapRef<(), V> {
 }
 
 impl MapRef<(), ()> {
-    /// An arena of this many pages, which user space sees at the address `extra`; `BPF_F_MMAPABLE`
-    /// is among its flags. Since 6.9.
+    /// An arena of this many pages, which user space maps at the address `extra`; sets
+    /// `BPF_F_MMAPABLE`. Since 6.9.
     pub const fn arena(name: &'static str, pages: u32) -> Self {
         const MMAPABLE: u32 = 1 << 10;
         let ring = *MapRef::ring_buffer(name, pages).def();
@@ -278,7 +277,7 @@ impl MapRef<(), ()> {
 }
 
 impl<K, V> MapRef<K, V> {
-    /// A map of which only this is known; `K` and `V` are not compared with it.
+    /// A map by its definition; `K` and `V` are not checked against it.
     pub const fn described(def: MapDef) -> Self {
         MapRef { def, of: PhantomData }
     }
@@ -306,14 +305,14 @@ impl<K, V> MapRef<K, V> {
         self
     }
 
-    /// The same map of maps that are like this one.
+    /// The same map of maps with this template.
     #[must_use]
     pub const fn inner(mut self, inner: &'static MapDef) -> Self {
         self.def.inner = Some(inner);
         self
     }
 
-    /// What is needed to create it.
+    /// The definition to create it by.
     pub const fn def(&self) -> &MapDef {
         &self.def
     }
@@ -327,7 +326,7 @@ mod tests {
     fn kinds_have_the_numbers_of_the_kernel() {
         let numbers = MapKind::ALL.map(MapKind::number);
         assert!(numbers.into_iter().eq(1..=33));
-        // Some that would betray a gap: `enum bpf_map_type`.
+        // A few whose numbers would reveal a gap (`enum bpf_map_type`).
         let known = [
             (MapKind::LpmTrie, 11),
             (MapKind::SockHash, 18),

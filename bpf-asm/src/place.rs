@@ -1,4 +1,4 @@
-//! Places: typed pieces of memory at a fixed distance from a pointer or in the stack frame.
+//! Places: typed memory at a fixed offset from a pointer or in the stack frame.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use crate::record::{Field, FieldType, Scalar, Type};
 use crate::stack::{Access, SlotBytes, Touch};
 use crate::value::Value;
 
-/// Memory that holds a `T`, to load from, to store to, or to pass to a helper by address.
+/// Memory that holds a `T`, to load, to store, or to pass to a helper by address.
 #[must_use = "a place does nothing until it is loaded, stored or passed"]
 pub struct Place<T> {
     pub(crate) base: Base,
@@ -19,8 +19,8 @@ pub struct Place<T> {
     of: PhantomData<fn() -> T>,
 }
 
-/// What a place is counted from.
-#[derive(Debug, Clone)]
+/// The base of a place.
+#[derive(Clone, Debug, Clone)]
 pub(crate) enum Base {
     Value(Value),
     Frame(Rc<SlotClaim>),
@@ -59,14 +59,14 @@ pub(crate) struct SlotClaim {
 }
 
 impl SlotClaim {
-    /// What happens to so many bytes at an offset from r10, of which none is outside the slot.
+    /// Accesses this many bytes at an offset from r10, all of them within the slot.
     pub(crate) fn touch(&self, offset: i64, size: usize, access: Access) -> Touch {
         let slot = self.slot;
         let inside = |offset: i64| {
             usize::try_from(offset.saturating_sub(slot.offset)).unwrap_or(0).min(slot.size)
         };
         let bytes = match access {
-            // From one byte whoever has its address reaches the others.
+            // A pointer to one byte reaches the others as well.
             access if access.is_by_address() => 0..slot.size,
             _ => inside(offset)..inside(offset.saturating_add_unsigned(size as u64)),
         };
@@ -74,13 +74,13 @@ impl SlotClaim {
     }
 }
 
-/// How the bytes of a place become a number.
+/// How the bytes of a place are read as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// Bytes.
     pub(crate) size: usize,
     pub(crate) signed: bool,
-    /// Bits to the right of a bit-field, and its width.
+    /// Of a bit-field: bits to its right, and its width.
     pub(crate) bits: Option<(u8, u8)>,
 }
 
@@ -102,7 +102,7 @@ impl<T> Place<T> {
         Place { base, offset, shape, of: PhantomData }
     }
 
-    /// A field of the record here.
+    /// A field of this record.
     pub fn at<U: FieldType>(&self, field: Field<T, U>) -> Place<U> {
         Place::new(
             self.base.clone(),
@@ -113,7 +113,7 @@ impl<T> Place<T> {
 }
 
 impl<T: FieldType, const N: usize> Place<[T; N]> {
-    /// An element of the array here; one that it does not have is an error.
+    /// An element of this array; an index out of bounds is an error.
     #[track_caller]
     pub fn index(&self, index: usize) -> Place<T> {
         let inside = if index < N {
@@ -131,36 +131,35 @@ impl<T: FieldType, const N: usize> Place<[T; N]> {
     }
 }
 
-/// A typed piece of the stack frame; free again when dropped. Its content is undefined until it is
-/// stored to.
+/// A typed part of the stack frame, freed when dropped. Uninitialised until it is stored to.
 pub struct Slot<T> {
     pub(crate) place: Place<T>,
 }
 
 impl<T: FieldType> Slot<T> {
-    /// All of it.
+    /// The whole slot.
     pub fn place(&self) -> Place<T> {
         self.place.clone()
     }
 
-    /// A field of the record in it.
+    /// A field of the record in the slot.
     pub fn at<U: FieldType>(&self, field: Field<T, U>) -> Place<U> {
         self.place.at(field)
     }
 }
 
-/// Where a member of a kernel structure lies, as the running kernel's BTF tells.
+/// The layout of a member of a kernel structure, from the running kernel's BTF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelField {
-    /// The structure, by its id in the kernel's own BTF; 0 if it is not known.
+    /// The BTF id of the structure in vmlinux BTF; 0 if unknown.
     pub structure: u32,
-    /// Bytes from the structure's start; for a bit-field, those of its storage.
+    /// Offset from the structure's start in bytes; for a bit-field, of its storage.
     pub offset: u32,
     /// Bytes that a load reads: 1, 2, 4 or 8.
     pub size: u8,
-    /// Whether it has a sign, which a load then extends to 64 bits.
+    /// Whether it is signed, so that a load extends it to 64 bits.
     pub signed: bool,
-    /// For a bit-field: the bits to its right within the storage, and its width in bits.
+    /// For a bit-field: the bits to its right in the storage, and its width.
     pub bitfield: Option<(u8, u8)>,
 }
 

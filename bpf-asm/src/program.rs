@@ -1,4 +1,4 @@
-//! A finished program: to the kernel, to rbpf, and to text.
+//! Finished programs: for the kernel, for rbpf, and as text.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use crate::insn::{Call, Insn, Since, Wide, WideSource};
 use crate::map::MapDef;
 use crate::record::Type;
 
-/// What kind of program this is, and where it attaches (UAPI `linux/bpf.h`).
+/// Program types and where they attach (UAPI `linux/bpf.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProgramType {
-    /// On packets of a socket; the kind that any kernel can run for a test.
+    /// Filters packets of a socket; every kernel can test-run this type.
     SocketFilter,
     /// At any instruction of the kernel, with its registers. Since 4.1.
     Kprobe,
-    /// On packets of a device (tc); of the kinds that the kernel runs on demand, the one that may
+    /// Classifies packets of a device (tc); of the types that can be test-run, the one that may
     /// look up sockets.
     Classifier,
-    /// At a tracepoint, whose arguments lie as its `format` in tracefs says. Since 4.7.
+    /// At a tracepoint; the context is laid out as its `format` in tracefs says. Since 4.7.
     PlainTracepoint,
-    /// On packets that a device has just received, before anything is allocated for them.
+    /// On packets that a device has just received, before an skb is allocated.
     Xdp,
     /// On samples of a perf event. Since 4.9.
     PerfEvent,
@@ -29,7 +29,7 @@ pub enum ProgramType {
     CgroupIngress,
     /// On packets that sockets of a cgroup send. Since 4.10.
     CgroupEgress,
-    /// On each socket that a process in a cgroup makes. Since 4.10.
+    /// On each socket that a process in a cgroup creates. Since 4.10.
     SockCreate,
     /// After each `bind` of an IPv4 socket by a process in a cgroup. Since 4.17.
     PostBind4,
@@ -37,9 +37,9 @@ pub enum ProgramType {
     PostBind6,
     /// On events of TCP sockets in a cgroup.
     SockOps,
-    /// On segments that arrive at sockets of a sockmap, whole (`BPF_SK_SKB_VERDICT`). Since 5.13.
+    /// On whole segments that arrive at sockets of a sockmap (`BPF_SK_SKB_VERDICT`). Since 5.13.
     SkSkbVerdict,
-    /// On each use of a device by a process in a cgroup. Since 4.15.
+    /// On each device access by a process in a cgroup. Since 4.15.
     CgroupDevice,
     /// On messages sent through sockets of a sockmap.
     SkMsg,
@@ -70,46 +70,45 @@ pub enum ProgramType {
     GetSockName4,
     /// The same for IPv6.
     GetSockName6,
-    /// On the choice of a socket of a reuseport group. Since 4.19.
+    /// Selects a socket of a reuseport group. Since 4.19.
     SkReuseport,
-    /// On packets whose flow is looked for. Since 4.20.
+    /// Dissects packets into flow keys. Since 4.20.
     FlowDissector,
-    /// On each use of a sysctl by a process in a cgroup. Since 5.2.
+    /// On each access to a sysctl by a process in a cgroup. Since 5.2.
     Sysctl,
     /// On each `getsockopt` by a process in a cgroup. Since 5.3.
     GetSockOpt,
     /// On each `setsockopt` by a process in a cgroup.
     SetSockOpt,
-    /// At a tracepoint, whose arguments are known by BTF (`tp_btf`). Since 5.5.
+    /// At a tracepoint, with arguments typed by BTF (`tp_btf`). Since 5.5.
     Tracepoint,
-    /// At the beginning of a function of the kernel (`fentry`). Since 5.5.
+    /// At the entry of a kernel function (`fentry`). Since 5.5.
     Entry,
-    /// At the end of a function of the kernel (`fexit`), with its result. Since 5.5.
+    /// At the exit of a kernel function, with its return value (`fexit`). Since 5.5.
     Exit,
-    /// Before a function of the kernel that lets itself be replaced so (`fmod_ret`): 0 lets it run.
-    /// Since 5.7.
+    /// Before a kernel function that allows error injection (`fmod_ret`): 0 lets it run. Since 5.7.
     ModifyReturn,
     /// On the elements of an iterator.
     Iterator,
-    /// A function that stands for one of a structure of the kernel. Since 5.6.
+    /// Implements a function of a kernel operations structure. Since 5.6.
     StructOps,
-    /// In the place of a function of another program. Since 5.6.
+    /// Replaces a function of another program. Since 5.6.
     Extension,
-    /// At a hook of the security modules: 0 lets it go on, a negative errno refuses. Since 5.7.
+    /// At an LSM hook: 0 allows, a negative errno denies. Since 5.7.
     Lsm,
-    /// The same for processes in a cgroup: 1 lets it go on. Since 6.0.
+    /// The same for processes in a cgroup: 1 allows. Since 6.0.
     LsmCgroup,
-    /// On the search for the socket that a packet is for. Since 5.9.
+    /// Selects the socket that a packet is for. Since 5.9.
     SkLookup,
-    /// Called by user space alone (`BPF_PROG_RUN`). Since 5.14.
+    /// Run by user space only (`BPF_PROG_RUN`). Since 5.14.
     Syscall,
-    /// At a hook of netfilter. Since 6.4.
+    /// At a netfilter hook. Since 6.4.
     Netfilter,
     /// Any type by its numbers.
     Other {
         /// The number of the type (`enum bpf_prog_type`).
         number: u32,
-        /// Where it attaches (`enum bpf_attach_type`); 0 where the type says all.
+        /// The attach type (`enum bpf_attach_type`); 0 if the program type implies it.
         attach_type: u32,
     },
 }
@@ -120,12 +119,12 @@ impl ProgramType {
         self.numbers().0
     }
 
-    /// Where it attaches (`enum bpf_attach_type`), 0 where the type says all.
+    /// The attach type (`enum bpf_attach_type`); 0 if the program type implies it.
     pub fn attach_type(self) -> u32 {
         self.numbers().1
     }
 
-    /// The type, and where it attaches.
+    /// The program type and the attach type.
     fn numbers(self) -> (u32, u32) {
         match self {
             ProgramType::SocketFilter => (1, 0),
@@ -178,18 +177,17 @@ impl ProgramType {
     }
 }
 
-/// A type of the kernel's BTF that a program attaches to.
+/// A type in the kernel's BTF that a program attaches to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachesTo {
-    /// A function: the one whose beginning or end it is, the hook of the security modules
-    /// (`bpf_lsm_NAME`), or the one that an iterator's context is declared by
-    /// (`DEFINE_BPF_ITER_FUNC`).
+    /// A function: the one traced, the LSM hook (`bpf_lsm_NAME`), or the one that declares an
+    /// iterator's context (`DEFINE_BPF_ITER_FUNC`).
     Function(String),
-    /// A typedef: that of a tracepoint's probe (`btf_trace_NAME`).
+    /// A typedef: that of a tracepoint (`btf_trace_NAME`).
     Typedef(String),
 }
 
-/// A program without errors. Its maps are still names: [`Program::relocate`] puts descriptors in.
+/// A program without errors. It names its maps; [`Program::relocate`] puts in file descriptors.
 #[derive(Debug, Clone)]
 pub struct Program {
     name: String,
@@ -203,40 +201,39 @@ pub struct Program {
     data: Vec<u8>,
 }
 
-/// One instruction and where it comes from.
+/// One instruction and the Rust line that wrote it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProgramLine {
     pub(crate) insn: Insn,
     pub(crate) at: Location,
     /// Its first instruction slot.
     pub(crate) slot: usize,
-    /// The map that it loads.
+    /// The map it loads.
     pub(crate) map: Option<usize>,
-    /// The function of the kernel that it calls by name.
+    /// The kfunc it calls by name.
     pub(crate) kernel: Option<usize>,
 }
 
-/// Where a function begins.
+/// The start of a function.
 #[derive(Debug, Clone)]
 pub(crate) struct FunctionStart {
     pub(crate) name: String,
     pub(crate) slot: usize,
 }
 
-/// The name of the map that holds a program's read-only data, in its only value.
+/// The name of the map whose only value is a program's read-only data.
 pub const READ_ONLY: &str = ".rodata";
 
-/// What the name of a function of the kernel stands for.
+/// What the name of a kfunc resolves to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KernelFunction {
-    /// The id of the function in the BTF of the kernel, or in that of a module.
+    /// The BTF id of the function.
     pub id: u32,
-    /// Which BTF: 0 for the kernel's, else the place of the module's in the `fd_array` that the
-    /// program is loaded with.
+    /// Which BTF: 0 for vmlinux, else the index of the module's in the program's `fd_array`.
     pub btf: i16,
 }
 
-/// The bytes of a program with its maps' descriptors in them, as `BPF_PROG_LOAD` takes them.
+/// A program's instructions with file descriptors for its maps, as for `BPF_PROG_LOAD`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Eight bytes per instruction slot.
@@ -259,7 +256,7 @@ impl Program {
         }
     }
 
-    /// The name that it was built under.
+    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -269,9 +266,8 @@ impl Program {
         self.kind
     }
 
-    /// What the program attaches to by BTF: the kind and name of the type whose id `BPF_PROG_LOAD`
-    /// takes as `attach_btf_id`. Known by the type of its context; `None` for programs that attach
-    /// otherwise.
+    /// The BTF type whose id `BPF_PROG_LOAD` takes as `attach_btf_id`, derived from the type of the
+    /// program's context; `None` for programs that attach otherwise.
     pub fn attaches_to(&self) -> Option<AttachesTo> {
         let Some(Type::Record { name, .. }) = self.context else { return None };
         match self.kind {
@@ -289,28 +285,27 @@ impl Program {
         }
     }
 
-    /// The maps that it uses, each once.
+    /// The maps it uses, each once.
     pub fn maps(&self) -> &[MapDef] {
         &self.maps
     }
 
-    /// What has to be in the map [`READ_ONLY`] before the program is loaded: one value, which is
-    /// then frozen (`BPF_MAP_FREEZE`). `None` if the program has no such map.
+    /// The only value of the map [`READ_ONLY`], to be written and frozen (`BPF_MAP_FREEZE`) before
+    /// the program is loaded. `None` if the program has no such map.
     pub fn read_only(&self) -> Option<&[u8]> {
         self.maps.iter().any(|map| map.name == READ_ONLY).then_some(&self.data)
     }
 
-    /// The functions of the kernel that it calls by name, each once.
+    /// The kfuncs it calls by name, each once.
     pub fn kernel_functions(&self) -> &[String] {
         &self.kernel_functions
     }
 
-    /// Puts in the numbers of the functions of the kernel that it calls by name, each of which is
-    /// asked for once. A program is loaded after this; a call without number is refused by the
-    /// kernel.
+    /// Resolves the kfuncs that it calls by name, calling `find` once for each. The verifier
+    /// rejects unresolved calls.
     ///
     /// # Errors
-    /// The first error of `find`; the program is as it was.
+    /// The first error of `find`; the program is then unchanged.
     pub fn resolve<E>(
         &mut self,
         find: impl FnMut(&str) -> Result<KernelFunction, E>,
@@ -319,7 +314,7 @@ impl Program {
             self.kernel_functions.iter().map(String::as_str).map(find).collect::<Result<_, _>>()?;
         for line in &mut self.lines {
             if let Some(KernelFunction { id, btf }) = line.kernel.map(|name| found[name]) {
-                // Ids stand in an immediate, whose sign means nothing.
+                // The immediate holds an unsigned id.
                 line.insn = Insn::Call(Call::Kernel { id: id as i32, btf });
             }
         }
@@ -336,13 +331,13 @@ impl Program {
         self.lines.iter().map(|line| (line.slot, line.insn, line.at))
     }
 
-    /// What all of its instructions need.
+    /// What its instructions require.
     pub fn requires(&self) -> Since {
         self.lines.iter().map(|line| line.insn.since()).fold(Since::FIRST, Since::and)
     }
 
-    /// The bytes for the kernel. `fd` tells the descriptor of each map in [`Program::maps`], and is
-    /// asked once for each.
+    /// The bytes for the kernel. `fd` returns the file descriptor of a map, and is called once for
+    /// each of [`Program::maps`].
     pub fn relocate(&self, fd: impl FnMut(&MapDef) -> i32) -> Image {
         let fds: Vec<i32> = self.maps.iter().map(fd).collect();
         let insns = self.encode(|source, map| match source {
@@ -352,8 +347,8 @@ impl Program {
         Image { insns }
     }
 
-    /// The bytes for rbpf, with an address of the simulation in the place of each map; for a map's
-    /// value, that address plus the offset into the value.
+    /// The bytes for rbpf, with the given address for each map; for a map's value, that address
+    /// plus the offset into the value.
     pub fn for_rbpf(&self, address: impl FnMut(&MapDef) -> u64) -> Vec<u8> {
         let addresses: Vec<u64> = self.maps.iter().map(address).collect();
         self.encode(|source, map| match source {
@@ -377,7 +372,7 @@ impl Program {
         bytes
     }
 
-    /// A line in the kernel's notation, with maps and functions of the kernel by name.
+    /// An instruction in the kernel's notation, with maps and kfuncs by name.
     pub(crate) fn text(&self, line: &ProgramLine) -> String {
         let map = line.map.and_then(|map| self.maps.get(map));
         if let (Insn::Call(Call::Kernel { id, .. }), Some(name)) = (line.insn, line.kernel) {
@@ -393,8 +388,8 @@ impl Program {
     }
 }
 
-/// The program in the kernel's notation. Each instruction has its slot before it; each run of
-/// instructions that one Rust line wrote has that line above it.
+/// The program in the kernel's notation, each instruction after its slot, and under the Rust line
+/// that wrote it.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut functions = self.functions.iter().peekable();

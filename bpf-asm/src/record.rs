@@ -1,14 +1,14 @@
-//! Records: Rust structures whose fields programs and user space share by name and type.
+//! Records: Rust structures whose fields programs and user space access by name and type.
 
 use std::marker::PhantomData;
 
 use crate::insn::SignedSize;
 
-/// A structure that programs reach by field; made by [`record!`](crate::record).
+/// A structure whose fields programs can access; declared by [`record!`](crate::record).
 pub trait Record: FieldType {
     /// The name, as BTF shows it.
     const NAME: &'static str;
-    /// The fields in the order of memory, without gaps between them.
+    /// The fields in memory order, without padding between them.
     const FIELDS: &'static [FieldInfo];
 }
 
@@ -17,7 +17,7 @@ pub trait Record: FieldType {
 pub struct FieldInfo {
     /// The name.
     pub name: &'static str,
-    /// Bytes from the record's start.
+    /// Offset from the record's start in bytes.
     pub offset: usize,
     /// The type.
     pub ty: Type,
@@ -30,23 +30,23 @@ pub enum Type {
     Int {
         /// The name, as in Rust.
         name: &'static str,
-        /// Bytes: 1, 2, 4 or 8.
+        /// Size in bytes: 1, 2, 4 or 8.
         size: usize,
-        /// Whether it has a sign.
+        /// Whether it is signed.
         signed: bool,
     },
-    /// Elements without gaps.
+    /// An array without padding.
     Array {
-        /// The type of each.
+        /// The type of an element.
         element: &'static Type,
-        /// How many.
+        /// The number of elements.
         len: usize,
     },
     /// A record.
     Record {
         /// The name.
         name: &'static str,
-        /// Bytes.
+        /// Size in bytes.
         size: usize,
         /// The fields.
         fields: &'static [FieldInfo],
@@ -54,7 +54,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// Bytes taken.
+    /// Size in bytes.
     pub fn size(&self) -> usize {
         match self {
             Type::Int { size, .. } | Type::Record { size, .. } => *size,
@@ -63,23 +63,23 @@ impl Type {
     }
 }
 
-/// A type that can be a field, a map's key or value, or a stack slot.
+/// A type of a field, of a map's key or value, or of a stack slot.
 pub trait FieldType: Copy + 'static {
     /// The description.
     const TYPE: Type;
-    /// All bytes zero.
+    /// The value with all bytes zero.
     const ZERO: Self;
 }
 
-/// What one load or store moves: an integer, an [`Address`], or a [`Dyn`](crate::Dyn).
+/// What one load or store transfers: an integer, an [`Address`], or a [`Dyn`](crate::Dyn).
 pub trait Scalar {
     /// What a load gives: a [`Reg`](crate::Reg), or a [`Ptr`](crate::Ptr) for an [`Address`].
     type Loaded: crate::value::Held;
 }
 
-/// A number whose sign one load extends: `i8`, `i16` or `i32`.
+/// A signed integer that a load can sign-extend: `i8`, `i16` or `i32`.
 pub trait Signed: Scalar {
-    /// Bytes.
+    /// Size in bytes.
     #[doc(hidden)]
     const SIZE: SignedSize;
 }
@@ -115,10 +115,10 @@ impl<T: FieldType, const N: usize> FieldType for [T; N] {
     const ZERO: Self = [T::ZERO; N];
 }
 
-/// A pointer as a field: loading it gives a [`Ptr<R>`](crate::Ptr).
+/// A pointer as a field; loading it gives a [`Ptr<R>`](crate::Ptr).
 #[repr(transparent)]
 pub struct Address<R> {
-    /// The address, 0 for none.
+    /// The address, 0 for null.
     pub address: u64,
     to: PhantomData<fn() -> R>,
 }
@@ -154,7 +154,7 @@ impl<R: 'static> Scalar for Address<R> {
     type Loaded = crate::Ptr<R>;
 }
 
-/// Where in a record `R` a field of type `T` lies; made by [`record!`](crate::record).
+/// The offset of a field of type `T` in a record `R`; made by [`record!`](crate::record).
 pub struct Field<R, T> {
     pub(crate) offset: usize,
     of: PhantomData<fn() -> (R, T)>,
@@ -169,20 +169,15 @@ impl<R, T> Clone for Field<R, T> {
 impl<R, T> Copy for Field<R, T> {}
 
 impl<R, T> Field<R, T> {
-    /// The field at this many bytes from the record's start; one that does not lie in the record is
-    /// refused by the compiler.
+    /// The field at this offset from the record's start in bytes; an offset outside the record
+    /// fails to compile.
     ///
     /// ```compile_fail
     /// bpf_asm::record! { struct Word { word: u32 } }
     /// let outside: bpf_asm::Field<Word, u32> = bpf_asm::Field::at_offset::<2>();
     /// ```
     pub const fn at_offset<const OFFSET: usize>() -> Self {
-        const {
-            assert!(
-                OFFSET + size_of::<T>() <= size_of::<R>(),
-                "the field does not lie in the record"
-            )
-        };
+        const { assert!(OFFSET + size_of::<T>() <= size_of::<R>(), "the field is outside the record") };
         Field::at(OFFSET)
     }
 
@@ -190,7 +185,7 @@ impl<R, T> Field<R, T> {
         Field { offset, of: PhantomData }
     }
 
-    /// Bytes from the record's start.
+    /// Offset from the record's start in bytes.
     pub const fn offset(self) -> usize {
         self.offset
     }
@@ -202,20 +197,19 @@ impl<R, T> Field<R, T> {
 }
 
 impl<R, T, const N: usize> Field<R, [T; N]> {
-    /// The element `I`; one that the array does not have is refused by the compiler.
+    /// The element `I`; an index out of bounds fails to compile.
     pub const fn index<const I: usize>(self) -> Field<R, T> {
-        const { assert!(I < N, "the array has no such element") };
+        const { assert!(I < N, "the index is out of bounds") };
         Field::at(self.offset + I * size_of::<T>())
     }
 }
 
-/// Declares records: `#[repr(C)]` structures with a constant per field, of the field's name, that
-/// says where it lies.
+/// Declares records: `#[repr(C)]` structures with a constant for each field, of the field's name,
+/// that gives its offset.
 ///
-/// Fields are integers, arrays, other records and [`Address`]. There is no padding: a structure
-/// that would have any is refused by the compiler, since the kernel compares keys byte by byte and
-/// padding has no defined content. `Clone`, `Copy`, `Debug`, `PartialEq`, `Eq` and a zero `Default`
-/// are implemented; further attributes are kept.
+/// Fields are integers, arrays, other records and [`Address`]. A structure with padding fails to
+/// compile, since the kernel compares keys byte by byte and padding is undefined. `Clone`, `Copy`,
+/// `Debug`, `PartialEq`, `Eq` and a zeroed `Default` are implemented; further attributes are kept.
 ///
 /// ```
 /// bpf_asm::record! {
@@ -289,7 +283,7 @@ macro_rules! record {
 
         const _: () = ::core::assert!(
             ::core::mem::size_of::<$name>() == 0 $( + ::core::mem::size_of::<$ty>() )*,
-            "a record has no padding: order the fields by size, or name the gap"
+            "a record has no padding: order the fields by size, or declare the gap as a field"
         );
     )*};
 }

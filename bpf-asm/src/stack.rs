@@ -1,38 +1,37 @@
-//! The stack frame of a function: 512 bytes below r10, given out to slots, and what lines do to the
-//! bytes of slots.
+//! The stack frame of a function: 512 bytes below r10, allocated to slots, and which bytes of slots
+//! instructions access.
 
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use crate::error::{ErrorKind, Location};
 
-/// Bytes that a frame, or all frames of a chain of calls together, can have (kernel
-/// `MAX_BPF_STACK`).
+/// The maximum size of a frame, or of nested frames together (kernel `MAX_BPF_STACK`).
 pub(crate) const FRAME: usize = 512;
 const ALIGNMENT: usize = 8;
 
-/// What of a frame is taken.
+/// Which bytes of a frame are allocated.
 #[derive(Default)]
 pub(crate) struct Frame {
     claims: Vec<Claim>,
-    /// Slots given out so far.
+    /// Slots allocated so far.
     count: u32,
-    /// The most that was taken at once.
+    /// The maximum allocated at once.
     pub(crate) depth: usize,
 }
 
 struct Claim {
     slot: SlotBytes,
-    /// Bytes below the frame's end at which it starts.
+    /// Offset of its start below the frame's end.
     depth: usize,
-    /// Bytes taken.
+    /// Allocated bytes.
     size: usize,
     alive: Weak<()>,
-    /// Whether somebody may have its address for as long as the function runs.
+    /// Whether its address may be used as long as the function runs.
     escaped: bool,
 }
 
-/// A slot's place in its frame.
+/// The position of a slot in its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotBytes {
     /// Its number among the slots of its function.
@@ -46,15 +45,15 @@ pub(crate) struct SlotBytes {
 }
 
 impl SlotBytes {
-    /// The number of its first byte in the frame, counted from r10 - 512.
+    /// The offset of its first byte from r10 - 512.
     pub(crate) fn start(&self) -> usize {
         FRAME.saturating_add_signed(self.offset as isize)
     }
 }
 
 impl Frame {
-    /// The highest free bytes of this size. They stay taken while `alive` does, and for good once
-    /// their address escapes.
+    /// Allocates the highest free bytes of this size. They are freed when `alive` is dropped, or
+    /// never once their address escapes.
     pub(crate) fn claim(
         &mut self,
         size: usize,
@@ -91,20 +90,20 @@ impl Frame {
         Ok(slot)
     }
 
-    /// The slots whose bytes are taken.
+    /// The allocated slots.
     pub(crate) fn live(&self) -> Vec<SlotBytes> {
         let live = |claim: &&Claim| claim.escaped || claim.alive.strong_count() > 0;
         self.claims.iter().filter(live).map(|claim| claim.slot).collect()
     }
 
-    /// The address of a slot goes somewhere, from where nobody can call it back.
+    /// The address of a slot escapes, so that its bytes stay in use.
     pub(crate) fn escape(&mut self, slot: &SlotBytes) {
         let escaped = self.claims.iter_mut().filter(|claim| claim.slot.number == slot.number);
         escaped.for_each(|claim| claim.escaped = true);
     }
 }
 
-/// What a line does to bytes of a slot.
+/// An access to bytes of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Touch {
     pub(crate) slot: SlotBytes,
@@ -114,7 +113,7 @@ pub(crate) struct Touch {
 }
 
 impl Touch {
-    /// What happens to all of a slot.
+    /// An access to all of a slot.
     pub(crate) fn all(slot: SlotBytes, access: Access) -> Touch {
         Touch { slot, bytes: slot.start()..slot.start() + slot.size, access }
     }
@@ -122,20 +121,20 @@ impl Touch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// They are read.
+    /// All of them are read.
     Reads,
-    /// Some of them are read or written, nobody knows how many.
+    /// An unknown part of them is read or written.
     May,
-    /// All of them get a new content.
+    /// All of them are written.
     Writes,
-    /// Whoever is called reads and writes any of them, and knows no address of them afterwards.
+    /// A call reads and writes any of them, but does not keep their address.
     Lent,
-    /// Their address goes somewhere: from here on whoever has it reads and writes them.
+    /// Their address escapes: from here on, any of them may be read and written.
     Escapes,
 }
 
 impl Access {
-    /// Whether all of them may be read and written by somebody who has their address.
+    /// Whether any of them may be read and written through a pointer.
     pub(crate) fn is_by_address(self) -> bool {
         matches!(self, Access::Lent | Access::Escapes)
     }
@@ -162,7 +161,7 @@ impl Bytes {
         met
     }
 
-    /// Those that are in one of them.
+    /// The union of two sets.
     pub(crate) fn with(&self, other: &Bytes) -> Bytes {
         Bytes(std::array::from_fn(|word| self.0[word] | other.0[word]))
     }

@@ -18,7 +18,7 @@ pub(crate) struct Step {
     pub(crate) touches: Vec<Touch>,
 }
 
-/// Where an instruction leads beside the next.
+/// The target of an instruction other than the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     None,
@@ -28,11 +28,11 @@ pub(crate) enum Target {
     },
     /// A jump to a step of the same function.
     Step(usize),
-    /// A call of a helper, with so many arguments.
+    /// A call of a helper with this many arguments.
     Helper {
         arguments: usize,
     },
-    /// A call of a function of the program, with so many arguments.
+    /// A call of a function of the program with this many arguments.
     Function {
         called: usize,
         arguments: usize,
@@ -58,8 +58,7 @@ impl Step {
     }
 }
 
-/// Leaves out the steps that are not to be kept. What jumped to one of them goes on at the next
-/// that stays.
+/// Removes steps. Jumps to a removed step go to the next remaining one.
 pub(crate) fn keep(steps: &mut Vec<Step>, kept: impl Fn(usize) -> bool) {
     let mut stay = 0;
     let numbers: Vec<usize> = (0..steps.len())

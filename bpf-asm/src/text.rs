@@ -1,8 +1,8 @@
-//! Programs as text: the kernel's own notation, read and written.
+//! Programs as text in the kernel's own notation.
 //!
-//! [`assemble`] reads what [`disassemble`] writes, and gives the same bytes. It also reads what
-//! verifier logs, bpftool and llvm-objdump print where they differ from each other. [`Unit`] is
-//! what lies between text, bytes and object files.
+//! [`assemble`] reads what [`disassemble`] writes, with the same bytes as the result, and also the
+//! output of verifier logs, bpftool and llvm-objdump where they differ. A [`Unit`] is the
+//! intermediate form of text, bytes and object files.
 //!
 //! ```
 //! use bpf_asm::text::{self, Style};
@@ -37,9 +37,9 @@
 //!
 //! # Instructions
 //!
-//! One to a line. `r0` to `r10` are registers, `w0` to `w10` their lower halves; numbers are
-//! decimal or hexadecimal, with an optional sign. A number that begins with 0, as `010`, is
-//! refused: it is octal in C and in other assemblers.
+//! One per line. `r0` to `r10` are registers, `w0` to `w10` their lower halves; numbers are decimal
+//! or hexadecimal, with an optional sign. A number that starts with 0, such as `010`, is rejected:
+//! it is octal in C and other assemblers.
 //!
 //! | instruction | also read |
 //! |---|---|
@@ -55,7 +55,7 @@
 //! | `r2 = atomic64_xchg((u64 *)(r1 +0), r2)` | `r2 = xchg_64(r1 + 0x0, r2)`, `w2 = xchg32_32(…` |
 //! | `r0 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)` | `r0 = cmpxchg_64(r1 + 0x0, r0, r2)`, `w0 = cmpxchg32_32(…` |
 //! | `r0 = *(u16 *)skb[12]`, `r0 = *(u8 *)skb[r1 + 3]` | `skb[r1]`, `skb[0xc]` |
-//! | `r1 = 0x1122334455667788 ll` | without `ll`, if the number is none of 32 bits with a sign |
+//! | `r1 = 0x1122334455667788 ll` | without `ll`, if the number does not fit in 32 signed bits |
 //! | `r1 = map[name:counts]`, `map[fd:3]`, `map[idx:0]` | `map[id:3]`, `counts ll`, `ld_pseudo r1, 1, 3` |
 //! | `r1 = map[name:counts][0]+8` | `map[idx:0]+8` |
 //! | `r1 = btf[id:7]`, `btf[id:7, fd:4]` | |
@@ -66,45 +66,44 @@
 //! | `call bpf_map_lookup_elem#1`, `call pc+5`, `call name`, `call kernel-function#7`, `callx r1` | `call 1`, `call bpf_map_lookup_elem` |
 //! | `exit` | |
 //!
-//! A number means what it says: `if r1 == 0xffffffff` is refused, since the instruction would
-//! compare with −1. Before an instruction there may be its number (`12:`) and, as the kernel prints
-//! it, its opcode (`(bf)`), or, as llvm-objdump prints them, its bytes. Then numbers are read as
-//! their writer meant them, and a text that is another instruction is an error. Comments begin with
-//! `;`, `//`, or a `#` after a space.
+//! Numbers are taken literally: `if r1 == 0xffffffff` is rejected, since the instruction would
+//! compare with −1. An instruction may follow its slot number (`12:`) and its opcode as the kernel
+//! prints it (`(bf)`), or its bytes as llvm-objdump prints them. Numbers are then read as that tool
+//! writes them, and text that contradicts the opcode is an error. Comments start with `;`, `//`, or
+//! a `#` after a space.
 //!
-//! What no verifier accepts (a division by 0, a shift by 64, instructions that nothing leads to)
-//! and what does something else than it seems to (`*(u8 *)(r1 +0) = 300` stores 44, an instruction
-//! behind a `;` is a comment) is assembled as it stands, since it may come from elsewhere;
-//! [`assemble_with_warnings`] tells of it.
+//! Code that no verifier accepts (a division by 0, a shift by 64, unreachable instructions) or that
+//! is probably a mistake (`*(u8 *)(r1 +0) = 300` stores 44, an instruction after a `;` is a
+//! comment) is assembled as written; [`assemble_with_warnings`] warns about it.
 //!
 //! # Labels and directives
 //!
-//! `name:` names the next instruction for the jumps of its function. `1:` may be there again and
-//! again: `1b` is the last one before, `1f` the next one behind. A name that is no identifier is
-//! written `"in quotes"`, with Rust's escapes.
+//! `name:` names the next instruction for jumps in its function. Numeric labels such as `1:` may
+//! repeat: `1b` is the previous one, `1f` the next. A name that is not an identifier is written
+//! `"in quotes"`, with Rust's escapes.
 //!
 //! | directive | meaning |
 //! |---|---|
-//! | `.license "GPL"` | what the programs are under |
+//! | `.license "GPL"` | the licence of the programs |
 //! | `.map NAME KIND key=BYTES value=BYTES entries=N flags=N` | a map; the kind by its name in `enum bpf_map_type` (`hash`, `array`, `ringbuf`), or its number |
-//! | `.minimum v3`, `.minimum 5.10` | refuse instructions that need more |
-//! | `.section "cgroup_skb/egress"` | what follows goes there, behind what is there already; libbpf takes a program's type from this name |
-//! | `.function NAME` | a function begins here |
-//! | `.extern NAME` | a function of the kernel (kfunc), to be called by name |
-//! | `.byte 0x95, 0, …`, `.short`, `.long`, `.quad` | numbers of one, two, four and eight bytes, in slots of eight |
-//! | `.equ NAME, NUMBER` | a name for a number, wherever one may stand below |
-//! | `.incomplete "REASON"` | refuses the text: the object that it was read from has more, see [`Unit::incomplete`] |
+//! | `.minimum v3`, `.minimum 5.10` | reject instructions that require more |
+//! | `.section "cgroup_skb/egress"` | appends what follows to the section; libbpf takes a program's type from its name |
+//! | `.function NAME` | a function starts here |
+//! | `.extern NAME` | a kfunc, to be called by name |
+//! | `.byte 0x95, 0, …`, `.short`, `.long`, `.quad` | numbers of 1, 2, 4 and 8 bytes; slots have 8 |
+//! | `.equ NAME, NUMBER` | a name for a number, valid below |
+//! | `.incomplete "REASON"` | rejects the text: it lacks parts of the object that it was read from, see [`Unit::incomplete`] |
 //!
-//! A map needs `entries`, unless its kind holds what there is (the storages) or libbpf knows how
-//! much (`perf_event_array`).
+//! A map needs `entries`, unless its kind has no capacity (storage maps) or libbpf sets it
+//! (`perf_event_array`).
 //!
 //! # Whole objects
 //!
-//! Objects of compilers hold more: types, values of variables, relocations by the kernel's types.
-//! `elf::disassemble` writes them as clang does by `-S`, in the language of GNU as and LLVM, and
-//! `elf::assemble` reads that, clang's own files included. A text is of that language if it has one
-//! of its directives (`.text`, `.globl`, `.type`, `.p2align`, `.section` with flags, …); the table
-//! above does not hold for it, and a semicolon separates instructions there.
+//! Objects from compilers contain more: types, values of variables, CO-RE relocations.
+//! `elf::disassemble` writes them like clang's `-S`, in the syntax of GNU as and LLVM, and
+//! `elf::assemble` reads that syntax, including clang's own output. A text has that syntax if it
+//! contains one of its directives (`.text`, `.globl`, `.type`, `.p2align`, `.section` with flags,
+//! …); the table above does not apply to it, and a semicolon separates instructions.
 
 mod assemble;
 mod directive;

@@ -32,10 +32,10 @@ pub trait Held {
 
 /// A number in a register.
 ///
-/// Arithmetic changes it in place. `add` and the like work on 64 bits; `add32` and the like on the
-/// lower 32, and clear the upper. A right side is a number, a [`Reg`] or a [`Ptr`]; a number that
-/// does not fit the instruction goes through a register of its own where the width is 64 bits, and
-/// is an error where it is 32.
+/// Arithmetic changes it in place. `add` and the like operate on 64 bits; `add32` and the like on
+/// the lower 32 bits, and clear the upper. The right side is a number, a [`Reg`] or a [`Ptr`]; a
+/// number that does not fit in the instruction is loaded into another register for 64 bits, and is
+/// an error for 32.
 #[derive(Debug)]
 pub struct Reg(pub(crate) Value);
 
@@ -92,7 +92,7 @@ impl From<u64> for Operand {
     }
 }
 
-/// Sizes, as `size_of` gives them.
+/// Sizes, such as those from `size_of`.
 impl From<usize> for Operand {
     fn from(imm: usize) -> Self {
         Operand::from(imm as u64)
@@ -133,7 +133,7 @@ macro_rules! arithmetic {
 
         $(#[doc = $doc])*
         ///
-        /// On the lower 32 bits; the upper become zero.
+        /// Operates on the lower 32 bits; the upper are cleared.
         #[track_caller]
         pub fn $name32(&self, right: impl Into<Operand>) {
             self.0.builder.alu(&self.0, Width::W32, AluOp::$op, right.into(), std::panic::Location::caller());
@@ -150,7 +150,7 @@ macro_rules! comparisons {
 
         $(#[doc = $doc])*
         ///
-        /// Looks at the lower 32 bits.
+        /// Compares the lower 32 bits.
         pub fn $name32(&self, right: impl Into<Operand>) -> Condition {
             Condition::compare(Width::W32, Compare::$compare, self.$value.clone(), right.into())
         }
@@ -165,17 +165,17 @@ impl Reg {
         sub sub32 Sub,
         /// `self *= right`
         mul mul32 Mul,
-        /// `self /= right`, unsigned; dividing by a register that is zero gives 0, by the number 0
+        /// `self /= right`, unsigned. Division by a register that is zero gives 0, by the number 0
         /// is an error.
         div div32 Div,
-        /// `self %= right`, unsigned; modulo a register that is zero leaves self, modulo the number
-        /// 0 is an error.
+        /// `self %= right`, unsigned. Modulo a register that is zero leaves self unchanged, modulo
+        /// the number 0 is an error.
         rem rem32 Mod,
-        /// `self /= right`, signed and towards zero; by a register that is zero gives 0, by the
+        /// `self /= right`, signed, truncated. Division by a register that is zero gives 0, by the
         /// number 0 is an error. Linux 6.6 (v4).
         sdiv sdiv32 Sdiv,
-        /// `self %= right`, signed, with the sign of self; modulo a register that is zero leaves
-        /// self, modulo the number 0 is an error. Linux 6.6 (v4).
+        /// `self %= right`, signed, with the sign of self. Modulo a register that is zero leaves
+        /// self unchanged, modulo the number 0 is an error. Linux 6.6 (v4).
         srem srem32 Smod,
         /// `self |= right`
         or or32 Or,
@@ -183,13 +183,13 @@ impl Reg {
         and and32 And,
         /// `self ^= right`
         xor xor32 Xor,
-        /// `self <<= right`; a number must be below the width in bits.
+        /// `self <<= right`; a number must be less than the width.
         lsh lsh32 Lsh,
-        /// `self >>= right`, zeros come in; a number must be below the width in bits.
+        /// `self >>= right`, logical; a number must be less than the width.
         rsh rsh32 Rsh,
-        /// `self >>= right`, the sign comes in; a number must be below the width in bits.
+        /// `self >>= right`, arithmetic; a number must be less than the width.
         arsh arsh32 Arsh,
-        /// `self = right`: gives the value a new content, also where the old one was lost.
+        /// `self = right`; the value need not be valid before.
         set set32 Mov,
     }
 
@@ -205,7 +205,7 @@ impl Reg {
         );
     }
 
-    /// `self = -self` on the lower 32 bits; the upper become zero.
+    /// `self = -self` on the lower 32 bits; the upper are cleared.
     #[track_caller]
     pub fn neg32(&self) {
         self.0.builder.alu(
@@ -217,29 +217,26 @@ impl Reg {
         );
     }
 
-    /// Turns the lower bits from host order into network order, or back; the other bits become
-    /// zero.
+    /// Converts the lower bits between host order and network order; the other bits are cleared.
     #[track_caller]
     pub fn to_be(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Big, bits, std::panic::Location::caller());
     }
 
-    /// Turns the lower bits from host order into little-endian, or back; the other bits become
-    /// zero.
+    /// Converts the lower bits between host order and little-endian; the other bits are cleared.
     #[track_caller]
     pub fn to_le(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Little, bits, std::panic::Location::caller());
     }
 
-    /// Turns the bytes of the lower bits round, whatever the host's order; the other bits become
-    /// zero. Linux 6.6 (v4).
+    /// Reverses the bytes of the lower bits, whatever the host's order; the other bits are cleared.
+    /// Linux 6.6 (v4).
     #[track_caller]
     pub fn swap_bytes(&self, bits: EndianBits) {
         self.0.builder.endian(&self.0, ByteOrder::Swapped, bits, std::panic::Location::caller());
     }
 
-    /// Extends the sign of the lower 8, 16 or 32 bits. Linux 6.6 (v4); two shifts do the same
-    /// before.
+    /// Sign-extends the lower 8, 16 or 32 bits. Linux 6.6 (v4); older kernels need two shifts.
     #[track_caller]
     pub fn extend(&self, extension: Extension) {
         self.0.builder.extend(&self.0, extension, std::panic::Location::caller());
@@ -271,7 +268,7 @@ impl Reg {
         slt slt32 Slt,
         /// Less or equal, signed.
         sle sle32 Sle,
-        /// Some bit is set in both.
+        /// Some bit is set in both (`&`).
         has has32 Set,
     }
 
@@ -283,9 +280,9 @@ impl Reg {
 
 impl<R> Ptr<R> {
     comparisons! { value:
-        /// Equal; with 0: the null check that the verifier asks for.
+        /// Equal; with 0, the null check that the verifier requires.
         eq eq32 Eq,
-        /// Not equal; with 0: the null check that the verifier asks for.
+        /// Not equal; with 0, the null check that the verifier requires.
         ne ne32 Ne,
         /// Greater, unsigned.
         gt gt32 Gt,
@@ -297,7 +294,7 @@ impl<R> Ptr<R> {
         le le32 Le,
     }
 
-    /// A field of what it points to.
+    /// A field of the record it points to.
     pub fn at<T: FieldType>(&self, field: Field<R, T>) -> Place<T> {
         self.offset(field.offset as i64)
     }
@@ -307,7 +304,7 @@ impl<R> Ptr<R> {
         self.value.register
     }
 
-    /// All of what it points to.
+    /// The whole record it points to.
     pub fn at_all(&self) -> Place<R>
     where
         R: FieldType,
@@ -315,12 +312,12 @@ impl<R> Ptr<R> {
         self.offset(0)
     }
 
-    /// A `T` this many bytes from where it points to.
+    /// A `T` at this offset from it in bytes.
     pub fn offset<T: FieldType>(&self, bytes: i64) -> Place<T> {
         Place::new(Base::Value(self.value.clone()), bytes, Shape::of::<T>())
     }
 
-    /// A member whose place is known only at run time, from the kernel's BTF.
+    /// A member whose offset is known only at run time, from the kernel's BTF.
     #[track_caller]
     pub fn member(&self, field: KernelField) -> Place<Dyn> {
         let shape = self.value.builder.member_shape(field, std::panic::Location::caller());

@@ -1,4 +1,4 @@
-//! The examples do what they say, are what the README shows, and have C beside them that is C.
+//! The examples run as described, match the README, and have C equivalents that compile.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,13 +17,13 @@ fn readme() -> String {
     text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
 }
 
-/// What an example prints.
+/// The output of an example.
 fn output(example: &str) -> String {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples").join(example);
     assert!(
         built.exists(),
-        "{example} is not built, which `cargo test -p bpf-asm` does: cargo build --examples"
+        "{example} is not built, build it by: cargo test -p bpf-asm, or cargo build --examples"
     );
     let run = Command::new(built).output().unwrap();
     let output = String::from_utf8(run.stdout).unwrap();
@@ -83,7 +83,7 @@ fn the_readme_shows_the_examples_as_they_are() {
 }
 
 #[test]
-fn the_c_beside_each_example_is_c_that_clang_takes() {
+fn the_c_equivalent_of_each_example_compiles() {
     let made = tempfile::tempdir().unwrap();
     for example in EXAMPLES {
         let machine_headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);

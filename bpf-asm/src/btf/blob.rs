@@ -1,4 +1,4 @@
-//! BTF being written.
+//! Writes BTF.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,14 @@ use crate::record::{FieldInfo, Type};
 
 const HEADER: u32 = 24;
 
-/// Who may use a function or a variable.
+/// Linkage of functions and variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Linkage {
     Static = 0,
     Global = 1,
 }
 
-/// A blob being written.
+/// A blob of BTF that is being written.
 pub(crate) struct Blob {
     types: Vec<u8>,
     /// The number of types; 0 is `void`, which is not written.
@@ -48,7 +48,7 @@ impl Blob {
         offset
     }
 
-    /// Writes a `struct btf_type` and what follows it; gives its number.
+    /// Writes a `struct btf_type` and what follows it, and returns its id.
     pub(super) fn add(&mut self, name: u32, info: u32, size_or_type: u32, rest: &[u32]) -> u32 {
         put(&mut self.types, &[name, info, size_or_type]);
         put(&mut self.types, rest);
@@ -56,7 +56,7 @@ impl Blob {
         self.count
     }
 
-    /// The number of a type; writes it if it is new.
+    /// The id of a type, which is written if it is new.
     pub(crate) fn type_id(&mut self, ty: &Type) -> u32 {
         if let Some((_, id)) = self.known_types.iter().find(|(known, _)| known == ty) {
             return *id;
@@ -91,19 +91,19 @@ impl Blob {
         self.add(name, kind::STRUCT << 24 | fields.len() as u32, size as u32, &members)
     }
 
-    /// A pointer to a type.
+    /// A pointer type.
     pub(crate) fn pointer(&mut self, to: u32) -> u32 {
         self.add(0, kind::PTR << 24, to, &[])
     }
 
-    /// An array of a type.
+    /// An array type.
     pub(crate) fn array(&mut self, element: u32, len: u32) -> u32 {
         let index = self.type_id(&Type::Int { name: "u32", size: 4, signed: false });
         self.add(0, kind::ARRAY << 24, 0, &[element, index, len])
     }
 
-    /// A function that gives an `int`, of a context or of nothing. Under its own name the kernel
-    /// knows the context for what it is.
+    /// A function that returns an `int` and takes a context or nothing. The kernel recognises a
+    /// context type by its name.
     pub(crate) fn function(&mut self, name: &str, linkage: Linkage, context: Option<&Type>) -> u32 {
         let result = self.type_id(&Type::Int { name: "int", size: 4, signed: true });
         let prototype = match context {
@@ -119,7 +119,7 @@ impl Blob {
         self.add(name, kind::FUNC << 24 | linkage as u32, prototype, &[])
     }
 
-    /// Header, types, strings.
+    /// The whole blob: header, types, strings.
     pub(crate) fn finish(self) -> Vec<u8> {
         let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
         let mut blob = Vec::new();

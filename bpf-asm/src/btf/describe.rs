@@ -1,4 +1,4 @@
-//! Types in words, as `bpftool btf dump` shows them.
+//! Describes types in the format of `bpftool btf dump`.
 
 use super::types::Types;
 use super::words::Words;
@@ -28,18 +28,18 @@ const KINDS: [&str; 20] = [
     "ENUM64",
 ];
 
-/// A type, where it stands and what it is.
+/// A type: its position and its description.
 pub(crate) struct Described {
     /// Bytes from the start of the types.
     pub(crate) at: u64,
-    /// Bytes that it takes.
+    /// Its size in bytes.
     pub(crate) size: u64,
     pub(crate) text: String,
 }
 
 impl Types<'_> {
-    /// All types, in their order. What two blobs have of it is the same if their types are,
-    /// whatever their strings' order.
+    /// All types in order. Two blobs with the same types give the same descriptions, however their
+    /// strings are ordered.
     pub(crate) fn described(&self) -> Result<Vec<Described>, BtfError> {
         let mut at = 0;
         let mut described = Vec::new();
@@ -120,7 +120,7 @@ impl Types<'_> {
             }
             _ => {}
         }
-        // A line of text, whatever the names are.
+        // One line, whatever characters the names contain.
         Ok(text.escape_debug().to_string().replace("\\'", "'"))
     }
 }

@@ -1,44 +1,42 @@
-//! What can be wrong with BTF.
+//! Errors in BTF.
 
-/// BTF, or `.BTF.ext`, that does not hold together.
+/// Malformed BTF or `.BTF.ext`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BtfError {
-    /// Too short for its header, or made for a machine of the other byte order.
-    #[error(
-        "it has {len} bytes, of which the first are not those of little-endian BTF of version 1"
-    )]
+    /// Too short for its header, or of the other byte order.
+    #[error("it has {len} bytes and no header of little-endian BTF version 1")]
     Header {
-        /// Bytes given.
+        /// The size in bytes.
         len: usize,
     },
-    /// A part that does not lie inside, or whose records do not.
-    #[error("its {part} do not lie inside it, or are torn")]
+    /// A part that is out of bounds, or has truncated records.
+    #[error("its {part} are out of bounds or truncated")]
     Part {
         /// The part's name.
         part: &'static str,
     },
-    /// A kind that nobody knew when this was written.
-    #[error("type {id} is of kind {kind}, which is unknown, so that no type after it can be found")]
+    /// A kind that is newer than this crate.
+    #[error("type {id} is of unknown kind {kind}, so the types after it cannot be read")]
     Kind {
         /// The type's number.
         id: u32,
         /// Its kind (`BTF_KIND_*`).
         kind: u32,
     },
-    /// A number that no type has.
+    /// A type id that does not exist.
     #[error("it has no type {id}")]
     Type {
         /// The number.
         id: u32,
     },
-    /// Text that is none.
+    /// A string offset that is out of bounds, or not UTF-8.
     #[error("there is no string at {offset}")]
     String {
         /// Bytes from the start of the strings.
         offset: u32,
     },
-    /// Types that never end, or that have no size.
+    /// A type that refers to itself, or has no size.
     #[error("type {id} has no size")]
     Size {
         /// The type's number.

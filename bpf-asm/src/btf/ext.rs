@@ -1,27 +1,27 @@
-//! `.BTF.ext`: which function and which line the instructions of an object's sections belong to
-//! (kernel `Documentation/bpf/btf.rst`, section 4.2).
+//! `.BTF.ext`: function and line info of the code in an object's sections (kernel
+//! `Documentation/bpf/btf.rst`, section 4.2).
 
 use super::words::{Words, header};
 use super::{BtfError, FUNC_INFO_SIZE, LINE_INFO_SIZE, MAGIC, VERSION, put};
 
 const HEADER: usize = 24;
 
-/// What is known of the code of all sections.
+/// The function and line info of all sections.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ext {
     pub(crate) sections: Vec<ExtSection>,
 }
 
-/// What in a blob refers to instructions.
+/// The fields of a blob that hold instruction offsets.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
-    /// Byte of the offset, and the section's name.
+    /// The byte of the field, and the section's name.
     pub(crate) offsets: Vec<(u64, u32)>,
-    /// How many of them are relocated by the kernel's types.
+    /// How many of them belong to CO-RE relocations.
     pub(crate) relocations: usize,
 }
 
-/// What is known of the code of one section. Strings and types are numbers in the BTF beside it.
+/// The function and line info of one section. Strings and types are offsets and ids in its BTF.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ExtSection {
     /// The section's name.
@@ -33,16 +33,16 @@ pub(crate) struct ExtSection {
 }
 
 impl Ext {
-    /// Records may be longer than they are known here; what is behind is skipped.
+    /// Records may be longer than the known structure; the rest is skipped.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BtfError> {
         let (header, rest) = header(bytes)?;
         let mut ext = Ext::default();
         let part = |at: usize, name| {
-            let torn = BtfError::Part { part: name };
+            let malformed = BtfError::Part { part: name };
             let [start, size] =
-                header.get(at..).and_then(|words| words.first_chunk()).ok_or(torn.clone())?;
-            let end = (*start as usize).checked_add(*size as usize).ok_or(torn.clone())?;
-            rest.get(*start as usize..end).ok_or(torn)
+                header.get(at..).and_then(|words| words.first_chunk()).ok_or(malformed.clone())?;
+            let end = (*start as usize).checked_add(*size as usize).ok_or(malformed.clone())?;
+            rest.get(*start as usize..end).ok_or(malformed)
         };
         read_records(part(0, "functions")?, "functions", |name, record| {
             ext.section(name).functions.push(record)
@@ -53,34 +53,34 @@ impl Ext {
         Ok(ext)
     }
 
-    /// Where in the blob stand the offsets of instructions, each with its section's name: those of
-    /// functions, of lines, and of what is relocated by the kernel's types (CO-RE).
+    /// The positions of all instruction offsets in the blob, each with its section's name: in
+    /// function info, line info and CO-RE relocations.
     pub(crate) fn places(bytes: &[u8]) -> Result<Places, BtfError> {
-        let torn = |part| BtfError::Part { part };
+        let malformed = |part| BtfError::Part { part };
         let word = |at: usize| {
             let bytes = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
             bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize)
         };
         let mut places = Places::default();
-        let header = word(4).ok_or(torn("header"))?;
+        let header = word(4).ok_or(malformed("header"))?;
         for (at, part) in [(8, "functions"), (16, "lines"), (24, "relocations")] {
-            // Older ones have no relocations.
+            // Older BTF has no CO-RE relocations.
             let (Some(start), Some(size)) = (word(at), word(at + 4)) else { continue };
             if at + 8 > header || size == 0 {
                 continue;
             }
-            let start = header.checked_add(start).ok_or(torn(part))?;
+            let start = header.checked_add(start).ok_or(malformed(part))?;
             let end =
-                start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or(torn(part))?;
-            let record = word(start).filter(|record| *record >= 4).ok_or(torn(part))?;
+                start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or(malformed(part))?;
+            let record = word(start).filter(|record| *record >= 4).ok_or(malformed(part))?;
             let mut next = start + 4;
             while next < end {
                 let (Some(name), Some(count)) = (word(next), word(next + 4)) else {
-                    return Err(torn(part));
+                    return Err(malformed(part));
                 };
                 next += 8;
                 let after = count.checked_mul(record).and_then(|size| next.checked_add(size));
-                let after = after.filter(|after| *after <= end).ok_or(torn(part))?;
+                let after = after.filter(|after| *after <= end).ok_or(malformed(part))?;
                 places
                     .offsets
                     .extend((next..after).step_by(record).map(|at| (at as u64, name as u32)));
@@ -93,8 +93,8 @@ impl Ext {
         Ok(places)
     }
 
-    /// What is relocated by the kernel's types (`struct bpf_core_relo`): the section, the offset,
-    /// the type, the access, and what of it is wanted.
+    /// The CO-RE relocations (`struct bpf_core_relo`): section, offset, type, access string and
+    /// kind.
     pub(crate) fn relocations(bytes: &[u8]) -> Result<Vec<[u32; 5]>, BtfError> {
         let places = Ext::places(bytes)?;
         let core =
@@ -137,7 +137,7 @@ impl Ext {
     }
 }
 
-/// The size of a record, and for each section its name, the number of records, and these.
+/// Writes the record size, then each section's name, number of records, and records.
 fn records<'a>(size: u32, sections: impl Iterator<Item = (u32, &'a [u32])>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, words) in sections.filter(|(_, words)| !words.is_empty()) {
@@ -150,7 +150,7 @@ fn records<'a>(size: u32, sections: impl Iterator<Item = (u32, &'a [u32])>) -> V
     bytes
 }
 
-/// Hands each record of `N` words out, with its section's name.
+/// Calls the closure for each record of `N` words, with its section's name.
 fn read_records<const N: usize>(
     bytes: &[u8],
     part: &'static str,
@@ -159,15 +159,15 @@ fn read_records<const N: usize>(
     if bytes.is_empty() {
         return Ok(());
     }
-    let torn = || BtfError::Part { part };
+    let malformed = || BtfError::Part { part };
     let mut words = Words::new(bytes);
-    let [size] = words.take().ok_or_else(torn)?;
-    let beyond = (size as usize).checked_sub(N * 4).ok_or_else(torn)?;
+    let [size] = words.take().ok_or_else(malformed)?;
+    let beyond = (size as usize).checked_sub(N * 4).ok_or_else(malformed)?;
     while !words.is_empty() {
-        let [name, count] = words.take().ok_or_else(torn)?;
+        let [name, count] = words.take().ok_or_else(malformed)?;
         for _ in 0..count {
-            record(name, words.take().ok_or_else(torn)?);
-            words.skip(beyond).ok_or_else(torn)?;
+            record(name, words.take().ok_or_else(malformed)?);
+            words.skip(beyond).ok_or_else(malformed)?;
         }
     }
     Ok(())
@@ -191,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn info_reads_back_as_written() {
         assert_eq!(Ext::read(&ext().write()), Ok(ext()));
         assert_eq!(Ext::read(&Ext::default().write()), Ok(Ext::default()));
     }
 
     #[test]
-    fn what_records_have_beyond_what_is_known_is_skipped() {
+    fn unknown_fields_at_the_end_of_records_are_skipped() {
         let mut bytes = Vec::new();
         bytes.extend(MAGIC.to_le_bytes());
         bytes.extend([VERSION, 0]);
@@ -209,9 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn records_that_are_torn_too_small_or_elsewhere_are_errors() {
+    fn records_that_are_truncated_too_small_or_out_of_bounds_are_errors() {
         let whole = ext().write();
-        // Bytes of the header, a byte in it and what it becomes, and what is wrong then.
+        // A byte of the header, its new value, and the expected error.
         let header = || Err(BtfError::Header { len: whole.len() });
         let functions = || Err(BtfError::Part { part: "functions" });
         let table = [

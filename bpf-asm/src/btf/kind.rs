@@ -1,4 +1,4 @@
-//! The kinds of types (`BTF_KIND_*`, UAPI `linux/btf.h`), whole, whatever of it is used.
+//! All kinds of types (`BTF_KIND_*`, UAPI `linux/btf.h`), including unused ones.
 #![cfg_attr(not(feature = "elf"), allow(dead_code, reason = "only objects need the rest"))]
 
 pub(super) const INT: u32 = 1;

@@ -1,9 +1,9 @@
-//! BTF being read: as much of it as tells what maps and lines are.
+//! Reads BTF, as far as maps and line info need it.
 
 use super::words::{Words, header};
 use super::{BtfError, kind};
 
-/// How many types may stand one behind the other before one that has a size.
+/// The longest chain of modifiers and typedefs before a type with a size.
 const DEPTH: usize = 32;
 
 /// The types and strings of a blob.
@@ -18,13 +18,13 @@ pub(crate) struct Type<'a> {
     pub(super) id: u32,
     pub(super) name: u32,
     pub(super) kind: u32,
-    /// Members, parameters and the like that follow; for a function its linkage.
+    /// The number of members, parameters and the like that follow; the linkage of a function.
     pub(super) count: u32,
-    /// The uppermost bit of its kind's word, whose meaning is the kind's.
+    /// `kind_flag`, whose meaning depends on the kind.
     pub(super) flag: u32,
     pub(super) size_or_type: u32,
-    /// For members three words each: name, type and offset; for variables of a section type, offset
-    /// and size.
+    /// For a struct member: name, type and offset. For a variable of a section: type, offset and
+    /// size.
     pub(super) rest: &'a [u8],
 }
 
@@ -39,12 +39,12 @@ impl<'a> Types<'a> {
         let mut words = Words::new(part(types_at, types_size, "types")?);
         let mut types = Vec::new();
         while !words.is_empty() {
-            let torn = || BtfError::Part { part: "types" };
+            let malformed = || BtfError::Part { part: "types" };
             let id = types.len() as u32 + 1;
-            let [name, info, size_or_type] = words.take().ok_or_else(torn)?;
+            let [name, info, size_or_type] = words.take().ok_or_else(malformed)?;
             let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
             let size = following(kind, count).ok_or(BtfError::Kind { id, kind })?;
-            let rest = words.skip(size).ok_or_else(torn)?;
+            let rest = words.skip(size).ok_or_else(malformed)?;
             types.push(Type {
                 id,
                 name,
@@ -72,7 +72,7 @@ impl<'a> Types<'a> {
         at.and_then(|at| self.types.get(at)).copied().ok_or(BtfError::Type { id })
     }
 
-    /// The variables of a section by name, each with its type; none if there is no such section.
+    /// The variables of a section by name, each with its type; empty if there is no such section.
     pub(crate) fn variables(&self, section: &str) -> Result<Vec<(&'a str, Type<'a>)>, BtfError> {
         let mut found = Vec::new();
         for ty in self.types.iter().filter(|ty| ty.kind == kind::DATASEC) {
@@ -88,7 +88,7 @@ impl<'a> Types<'a> {
         Ok(found)
     }
 
-    /// The members of a structure by name, each with what it points to.
+    /// The members of a structure by name, each with the type it points to.
     pub(crate) fn pointers(
         &self,
         of: Type<'a>,
@@ -114,7 +114,7 @@ impl<'a> Types<'a> {
         Some(len)
     }
 
-    /// Bytes of a type.
+    /// The size of a type in bytes.
     pub(crate) fn size(&self, of: Type<'a>) -> Result<u32, BtfError> {
         let (mut ty, mut count) = (of, 1u32);
         let none = BtfError::Size { id: of.id };
@@ -142,7 +142,7 @@ impl<'a> Types<'a> {
         Err(none)
     }
 
-    /// The type behind names and qualifiers.
+    /// The type without typedefs and qualifiers.
     fn unqualified(&self, id: u32) -> Result<Type<'a>, BtfError> {
         self.resolve(self.get(id)?)
     }
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(types.len(ty), None);
     }
 
-    /// A blob of these words as types, and of no string but the empty one.
+    /// A blob with these words as types and only the empty string.
     fn blob(types: &[u32]) -> Vec<u8> {
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         let size = types.len() as u32 * 4;
@@ -217,13 +217,13 @@ mod tests {
     }
 
     #[test]
-    fn types_that_do_not_hold_together_are_errors() {
+    fn malformed_types_are_errors() {
         let size = |types: &[u32]| {
             let bytes = blob(types);
             let types = Types::read(&bytes)?;
             types.size(types.get(1)?)
         };
-        // Each type is its name, its kind and a size or another type.
+        // Each type: its name, its kind, and a size or another type.
         let (typedef, array) = (kind::TYPEDEF << 24, kind::ARRAY << 24);
         assert_eq!(size(&[0, kind::INT << 24, 4, 32]), Ok(4));
         assert_eq!(size(&[0, kind::INT << 24, 4]), Err(BtfError::Part { part: "types" }));

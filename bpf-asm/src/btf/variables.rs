@@ -1,4 +1,4 @@
-//! Variables of sections, by which objects declare maps.
+//! Section variables, by which objects declare maps.
 
 use super::blob::{Blob, Linkage};
 use super::kind;
@@ -7,7 +7,7 @@ use super::kind;
 const POINTER: u32 = 8;
 
 impl Blob {
-    /// A structure without a name whose members are pointers, one behind the other.
+    /// An anonymous structure whose members are pointers.
     pub(crate) fn pointers(&mut self, members: &[(&str, u32)]) -> u32 {
         let fields = (0..)
             .zip(members)
@@ -21,13 +21,13 @@ impl Blob {
         )
     }
 
-    /// A variable that others may use.
+    /// A global variable.
     pub(crate) fn variable(&mut self, name: &str, ty: u32) -> u32 {
         let name = self.string(name);
         self.add(name, kind::VAR << 24, ty, &[Linkage::Global as u32])
     }
 
-    /// The variables of a section: of each its number, where it lies, and its bytes.
+    /// The variables of a section, each with its type id, offset and size.
     pub(crate) fn section(&mut self, name: &str, size: u32, variables: &[[u32; 3]]) -> u32 {
         let name = self.string(name);
         self.add(name, kind::DATASEC << 24 | variables.len() as u32, size, variables.as_flattened())

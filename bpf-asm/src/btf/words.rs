@@ -1,8 +1,8 @@
-//! Numbers out of bytes.
+//! Reads little-endian words from bytes.
 
 use super::{BtfError, MAGIC, VERSION};
 
-/// Little-endian words, one behind the other.
+/// A cursor over little-endian words.
 pub(super) struct Words<'a> {
     rest: &'a [u8],
 }
@@ -16,7 +16,7 @@ impl<'a> Words<'a> {
         self.rest.is_empty()
     }
 
-    /// The next `N` words; `None` if there are not as many.
+    /// The next `N` words; `None` if there are fewer.
     pub(super) fn take<const N: usize>(&mut self) -> Option<[u32; N]> {
         let mut words = [0; N];
         for word in &mut words {
@@ -35,8 +35,8 @@ impl<'a> Words<'a> {
     }
 }
 
-/// The words of a header behind its length, and what follows the header. `.BTF` and `.BTF.ext`
-/// begin alike.
+/// The words of a header after its length, and what follows the header. `.BTF` and `.BTF.ext` start
+/// the same way.
 pub(super) fn header(bytes: &[u8]) -> Result<([u32; 4], &[u8]), BtfError> {
     let wrong = || BtfError::Header { len: bytes.len() };
     let mut words = Words::new(bytes);

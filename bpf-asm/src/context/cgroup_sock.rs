@@ -1,10 +1,10 @@
 crate::record! {
-    /// A socket as helpers take and give it, and the context of programs on sockets of a cgroup
-    /// (`SockCreate`, `PostBind4`, `PostBind6`). What a lookup gave may be read here; null has to
-    /// be excluded first.
+    /// A socket as helpers return and take it, and the context of programs on sockets of a cgroup
+    /// (`SockCreate`, `PostBind4`, `PostBind6`). A socket from a lookup needs a null check before
+    /// its fields are read.
     #[allow(non_camel_case_types)]
     pub struct bpf_sock {
-        /// Index of the device that it is bound to, 0 for none; writable in `SockCreate`.
+        /// Index of the device it is bound to, 0 for none; writable in `SockCreate`.
         pub bound_dev_if: u32,
         /// `AF_INET` (2) or `AF_INET6` (10).
         pub family: u32,
@@ -24,7 +24,7 @@ crate::record! {
         pub src_port: u32,
         /// Remote port, network order.
         pub dst_port: u16,
-        /// Nothing.
+        /// Padding.
         pub padding: u16,
         /// Remote IPv4 address, network order.
         pub dst_ip4: u32,
@@ -32,7 +32,7 @@ crate::record! {
         pub dst_ip6: [u32; 4],
         /// TCP state (`BPF_TCP_*`).
         pub state: u32,
-        /// The receive queue that its packets come by, -1 if it is not known. Since 5.8.
+        /// The device receive queue of its packets, -1 if unknown. Since 5.8.
         pub rx_queue_mapping: i32,
     }
 }

@@ -2,21 +2,21 @@ use super::{bpf_map, bpf_sock, file, packet, seq_file, sock, task_struct};
 use crate::record::Address;
 
 crate::record! {
-    /// What every iterator's context begins with (`struct bpf_iter_meta`).
+    /// The start of every iterator context (`struct bpf_iter_meta`).
     #[allow(non_camel_case_types)]
     pub struct bpf_iter_meta {
-        /// Where output goes.
+        /// The file that output goes to.
         pub seq: Address<seq_file>,
-        /// The same for all calls of one reading.
+        /// A number that is the same for all calls of one read session.
         pub session_id: u64,
-        /// Counts the calls of one reading.
+        /// The number of the call within the session.
         pub seq_num: u64,
     }
 
     /// The context of an iterator over the values of an sk_storage map. Since 5.9.
     #[allow(non_camel_case_types)]
     pub struct bpf_iter__bpf_sk_storage_map {
-        /// Where the reading is.
+        /// Metadata of the iteration.
         pub meta: Address<bpf_iter_meta>,
         /// The map.
         pub map: Address<bpf_map>,
@@ -29,7 +29,7 @@ crate::record! {
     /// The context of an iterator over a sockmap or sockhash. Since 5.10.
     #[allow(non_camel_case_types)]
     pub struct bpf_iter__sockmap {
-        /// Where the reading is.
+        /// Metadata of the iteration.
         pub meta: Address<bpf_iter_meta>,
         /// The map.
         pub map: Address<bpf_map>,
@@ -43,25 +43,25 @@ crate::record! {
     /// 5.8.
     #[allow(non_camel_case_types)]
     pub struct bpf_iter__tcp {
-        /// Where the reading is.
+        /// Metadata of the iteration.
         pub meta: Address<bpf_iter_meta>,
-        /// The socket, whose lock is held if it is a full socket; null after the last.
+        /// The socket, locked if it is a full socket; null after the last.
         pub sk_common: Address<sock>,
     }
 
     /// The context of an iterator over the open files of all processes, or of one. Since 5.8; of
-    /// one since 6.1.
+    /// one process since 6.1.
     #[allow(non_camel_case_types)]
     pub struct bpf_iter__task_file {
-        /// Where the reading is.
+        /// Metadata of the iteration.
         pub meta: Address<bpf_iter_meta>,
         /// The thread; null after the last.
         pub task: Address<task_struct>,
-        /// The descriptor.
+        /// The file descriptor.
         pub fd: u32,
-        /// Nothing.
+        /// Padding.
         pub padding: u32,
-        /// The open file, which stays open meanwhile; null after the last.
+        /// The open file, which is kept open during the call; null after the last.
         pub file: Address<file>,
     }
 }

@@ -3,16 +3,16 @@ use crate::record::Address;
 
 crate::record! {
     /// The context of a program that sees packets (socket filter, classifier, sk_skb, cgroup).
-    /// Which fields may be read depends on the kind of program. The bytes themselves are reached by
+    /// Which fields are accessible depends on the program type. Packet bytes are accessed by
     /// [`skb_load_bytes`](crate::helper::skb_load_bytes) and
     /// [`skb_store_bytes`](crate::helper::skb_store_bytes).
     #[allow(non_camel_case_types)]
     pub struct __sk_buff {
-        /// Bytes of the packet.
+        /// Length of the packet in bytes.
         pub len: u32,
-        /// Kind of receiver (`PACKET_*`).
+        /// Packet type (`PACKET_*`).
         pub pkt_type: u32,
-        /// A number that netfilter and routing share with programs.
+        /// The mark, shared by netfilter, routing and programs.
         pub mark: u32,
         /// The device's queue.
         pub queue_mapping: u32,
@@ -24,27 +24,27 @@ crate::record! {
         pub vlan_tci: u32,
         /// The VLAN's protocol.
         pub vlan_proto: u32,
-        /// For queueing disciplines.
+        /// Priority, for queueing disciplines.
         pub priority: u32,
-        /// The device that it came from.
+        /// Index of the device it arrived on.
         pub ingress_ifindex: u32,
-        /// The device that it is at.
+        /// Index of the device it is on.
         pub ifindex: u32,
-        /// For traffic control.
+        /// Traffic control index.
         pub tc_index: u32,
-        /// Bytes for programs to share.
+        /// Scratch space that programs share.
         pub cb: [u32; 5],
         /// The flow's hash.
         pub hash: u32,
-        /// The class, for classifiers.
+        /// The class, set by classifiers.
         pub tc_classid: u32,
-        /// Where its bytes begin.
+        /// First byte of the packet.
         pub data: u32,
-        /// Where they end.
+        /// End of the packet.
         pub data_end: u32,
-        /// The NAPI instance that it came by.
+        /// The NAPI instance it was received by.
         pub napi_id: u32,
-        /// `AF_INET` or `AF_INET6`, of the socket; in sk_skb, as the next ones.
+        /// `AF_INET` or `AF_INET6`, of the socket; sk_skb only, as are the next fields.
         pub family: u32,
         /// Remote IPv4 address, network byte order.
         pub remote_ip4: u32,
@@ -58,25 +58,25 @@ crate::record! {
         pub remote_port: u32,
         /// Local port, host byte order.
         pub local_port: u32,
-        /// Where the bytes before `data` begin that XDP programs leave for classifiers.
+        /// Start of the metadata that XDP programs leave for classifiers before `data`.
         pub data_meta: u32,
-        /// What a flow dissector fills in.
+        /// The keys that a flow dissector fills in.
         pub flow_keys: Address<packet>,
-        /// When it is to leave, or when it came.
+        /// Departure or arrival time.
         pub tstamp: u64,
-        /// Bytes on the wire, headers of all its segments included.
+        /// Bytes on the wire, including the headers of all segments.
         pub wire_len: u32,
-        /// How many segments it stands for.
+        /// Number of segments.
         pub gso_segs: u32,
         /// Its socket; null if it has none.
         pub sk: Address<bpf_sock>,
-        /// Bytes of each segment that it stands for. Since 5.7.
+        /// Bytes per segment. Since 5.7.
         pub gso_size: u32,
-        /// Which clock `tstamp` is of (`BPF_SKB_TSTAMP_*`, later `BPF_SKB_CLOCK_*`). Since 5.18.
+        /// The clock of `tstamp` (`BPF_SKB_TSTAMP_*`, later `BPF_SKB_CLOCK_*`). Since 5.18.
         pub tstamp_type: u8,
-        /// Nothing.
+        /// Padding.
         pub padding: [u8; 3],
-        /// When the network card stamped it, nanoseconds. Since 5.16.
+        /// Hardware timestamp in nanoseconds. Since 5.16.
         pub hwtstamp: u64,
     }
 }

@@ -2,12 +2,12 @@ use super::bpf_sock;
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that chooses the socket for a packet that opens a connection, or
-    /// for a datagram, by `bpf_sk_assign`. Returning 1 goes on with what was chosen or with the
-    /// kernel's own search, returning 0 drops. Since 5.9.
+    /// The context of a program that selects the socket for a new connection or a datagram by
+    /// `bpf_sk_assign`. Returning 1 continues with the selected socket or the kernel's own lookup,
+    /// returning 0 drops. Since 5.9.
     #[allow(non_camel_case_types)]
     pub struct bpf_sk_lookup {
-        /// The socket that was chosen; null if none was.
+        /// The selected socket; null if there is none.
         pub sk: Address<bpf_sock>,
         /// `AF_INET` (2) or `AF_INET6` (10).
         pub family: u32,
@@ -19,7 +19,7 @@ crate::record! {
         pub remote_ip6: [u32; 4],
         /// Remote port, network order.
         pub remote_port: u16,
-        /// Nothing.
+        /// Padding.
         pub padding: u16,
         /// Local IPv4 address, network order.
         pub local_ip4: u32,
@@ -27,9 +27,9 @@ crate::record! {
         pub local_ip6: [u32; 4],
         /// Local port, host order.
         pub local_port: u32,
-        /// Index of the device that the packet came by. Since 5.17.
+        /// Index of the device that the packet arrived on. Since 5.17.
         pub ingress_ifindex: u32,
-        /// Nothing.
+        /// Padding.
         pub padding_behind: u32,
     }
 }

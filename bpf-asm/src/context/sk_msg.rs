@@ -2,13 +2,13 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of an sk_msg program: one `sendmsg` on a socket of a sockmap. Returning 1 lets
-    /// the message pass, or go where a redirecting helper sent it; returning 0 drops it.
+    /// The context of an sk_msg program: one `sendmsg` on a socket of a sockmap. Returning 1 passes
+    /// the message, or redirects it where a helper said; returning 0 drops it.
     #[allow(non_camel_case_types)]
     pub struct sk_msg_md {
-        /// First byte that may be looked at.
+        /// First accessible byte.
         pub data: Address<packet>,
-        /// End of the bytes that may be looked at.
+        /// End of the accessible bytes.
         pub data_end: Address<packet>,
         /// `AF_INET` (2) or `AF_INET6` (10).
         pub family: u32,
@@ -24,7 +24,7 @@ crate::record! {
         pub remote_port: u32,
         /// The socket's port, host order.
         pub local_port: u32,
-        /// Bytes of the message.
+        /// Size of the message in bytes.
         pub size: u32,
         /// The sending socket. Since 5.8.
         pub sk: Address<bpf_sock>,

@@ -2,10 +2,9 @@ use super::bpf_sock;
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that is asked about an address: that of a `bind`, `connect`,
-    /// `sendmsg`, `recvmsg`, `getpeername` or `getsockname`. Returning 1 lets the call go on,
-    /// returning 0 makes it fail with `EPERM`. Which fields may be read and written depends on the
-    /// call and its family.
+    /// The context of a program on the address of a `bind`, `connect`, `sendmsg`, `recvmsg`,
+    /// `getpeername` or `getsockname`. Returning 1 allows the call, returning 0 fails it with
+    /// `EPERM`. Which fields are readable and writable depends on the call and its family.
     ///
     /// ```
     /// use bpf_asm::{Builder, ProgramType, bpf_sock_addr};
@@ -14,14 +13,16 @@ crate::record! {
     /// let b = Builder::new("dns");
     /// let call = b.context::<bpf_sock_addr>();
     /// let port = b.load(call.at(bpf_sock_addr::user_port));
-    /// b.when(port.eq(53u16.to_be()), || b.store(call.at(bpf_sock_addr::user_port), &b.value(5353u16.to_be())));
+    /// b.when(port.eq(53u16.to_be()), || {
+    ///     b.store(call.at(bpf_sock_addr::user_port), &b.value(5353u16.to_be()));
+    /// });
     /// b.ret(1);
     /// b.finish(ProgramType::Connect4)?;
     /// # Ok::<(), bpf_asm::BuildErrors>(())
     /// ```
     #[allow(non_camel_case_types)]
     pub struct bpf_sock_addr {
-        /// Family of the address that the process gave: `AF_INET` (2) or `AF_INET6` (10).
+        /// Family of the address that the process passed: `AF_INET` (2) or `AF_INET6` (10).
         pub user_family: u32,
         /// Its IPv4 address, network order; writable.
         pub user_ip4: u32,
@@ -35,11 +36,11 @@ crate::record! {
         pub socket_type: u32,
         /// Protocol of the socket (`IPPROTO_*`).
         pub protocol: u32,
-        /// In `sendmsg`, the IPv4 address to send from, network order; writable. Since 4.18.
+        /// In `sendmsg`, the IPv4 source address, network order; writable. Since 4.18.
         pub msg_src_ip4: u32,
-        /// In `sendmsg`, the IPv6 address to send from, network order; writable. Since 4.18.
+        /// In `sendmsg`, the IPv6 source address, network order; writable. Since 4.18.
         pub msg_src_ip6: [u32; 4],
-        /// Nothing.
+        /// Padding.
         pub padding: u32,
         /// The socket. Since 5.3.
         pub sk: Address<bpf_sock>,

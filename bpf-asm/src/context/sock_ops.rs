@@ -2,13 +2,12 @@ use super::{bpf_sock, packet};
 use crate::record::{Address, Field};
 
 crate::record! {
-    /// The context of a sock_ops program: one event of a TCP socket in the cgroup. `op` tells
-    /// which.
+    /// The context of a sock_ops program: one event, `op`, of a TCP socket in the cgroup.
     #[allow(non_camel_case_types)]
     pub struct bpf_sock_ops {
         /// The event (`BPF_SOCK_OPS_*`).
         pub op: u32,
-        /// The event's arguments; the answer is [`bpf_sock_ops::reply`], in the same place.
+        /// The event's arguments; the answer, [`bpf_sock_ops::reply`], shares their memory.
         pub args: [u32; 4],
         /// `AF_INET` (2) or `AF_INET6` (10).
         pub family: u32,
@@ -24,17 +23,17 @@ crate::record! {
         pub remote_port: u32,
         /// The socket's port, host order.
         pub local_port: u32,
-        /// 1 for a socket, 0 for a connection request; then most TCP fields read as zero.
+        /// 1 for a full socket, 0 for a request socket, for which most TCP fields read as zero.
         pub is_fullsock: u32,
         /// Congestion window in packets; writable.
         pub snd_cwnd: u32,
-        /// Averaged round trip, eighths of a microsecond.
+        /// Smoothed round-trip time in eighths of a microsecond.
         pub srtt_us: u32,
-        /// The callbacks chosen for this socket.
+        /// The callback flags of this socket.
         pub bpf_sock_ops_cb_flags: u32,
         /// TCP state (`BPF_TCP_*`).
         pub state: u32,
-        /// Least round trip, microseconds.
+        /// Minimum round-trip time in microseconds.
         pub rtt_min: u32,
         /// Slow-start threshold in packets.
         pub snd_ssthresh: u32,
@@ -42,21 +41,21 @@ crate::record! {
         pub rcv_nxt: u32,
         /// Next sequence number to send.
         pub snd_nxt: u32,
-        /// First sequence number not acknowledged.
+        /// First unacknowledged sequence number.
         pub snd_una: u32,
-        /// Bytes per segment.
+        /// Maximum segment size in bytes.
         pub mss_cache: u32,
         /// ECN state.
         pub ecn_flags: u32,
-        /// Saved rate sample: packets delivered.
+        /// Last rate sample: packets delivered.
         pub rate_delivered: u32,
-        /// Saved rate sample: microseconds.
+        /// Last rate sample: interval in microseconds.
         pub rate_interval_us: u32,
         /// Packets in flight.
         pub packets_out: u32,
         /// Retransmitted packets in flight.
         pub retrans_out: u32,
-        /// Packets ever retransmitted.
+        /// Total packets retransmitted.
         pub total_retrans: u32,
         /// Segments received.
         pub segs_in: u32,
@@ -66,34 +65,34 @@ crate::record! {
         pub segs_out: u32,
         /// Segments with data sent.
         pub data_segs_out: u32,
-        /// Packets thought lost.
+        /// Packets presumed lost.
         pub lost_out: u32,
-        /// Packets acknowledged selectively.
+        /// Packets selectively acknowledged.
         pub sacked_out: u32,
-        /// The hash that chooses transmit queues; writable.
+        /// The hash that selects the transmit queue; writable.
         pub sk_txhash: u32,
         /// Bytes received in order.
         pub bytes_received: u64,
         /// Bytes acknowledged by the peer.
         pub bytes_acked: u64,
-        /// The socket; null for a connection request. Since 5.3.
+        /// The socket; null for a request socket. Since 5.3.
         pub sk: Address<bpf_sock>,
-        /// First byte of the TCP header, where the event has one. Since 5.10.
+        /// First byte of the TCP header, if the event has one. Since 5.10.
         pub skb_data: Address<packet>,
         /// End of the TCP header. Since 5.10.
         pub skb_data_end: Address<packet>,
-        /// Bytes of the packet, headers included. Since 5.10.
+        /// Length of the packet in bytes, including headers. Since 5.10.
         pub skb_len: u32,
         /// Flags of the TCP header. Since 5.10.
         pub skb_tcp_flags: u32,
-        /// When the network card stamped the packet, nanoseconds. Since 6.2.
+        /// Hardware timestamp of the packet in nanoseconds. Since 6.2.
         pub skb_hwtstamp: u64,
     }
 }
 
 #[allow(non_upper_case_globals, reason = "it is named like a field")]
 impl bpf_sock_ops {
-    /// The program's answer to the event, in the place of [`bpf_sock_ops::args`].
+    /// The program's answer to the event; shares the memory of [`bpf_sock_ops::args`].
     pub const reply: Field<bpf_sock_ops, u32> = bpf_sock_ops::args.index::<0>();
 }
 

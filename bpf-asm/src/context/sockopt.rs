@@ -2,24 +2,24 @@ use super::{bpf_sock, packet};
 use crate::record::Address;
 
 crate::record! {
-    /// The context of a program that is asked about a `setsockopt` or `getsockopt` by a process in
-    /// a cgroup. Returning 1 lets it go on, returning 0 makes it fail with `EPERM`.
+    /// The context of a program on a `setsockopt` or `getsockopt` of a process in a cgroup.
+    /// Returning 1 allows the call, returning 0 fails it with `EPERM`.
     #[allow(non_camel_case_types)]
     pub struct bpf_sockopt {
         /// The socket.
         pub sk: Address<bpf_sock>,
         /// First byte of the value.
         pub optval: Address<packet>,
-        /// Its end.
+        /// End of the value.
         pub optval_end: Address<packet>,
         /// Level of the option (`SOL_*`); writable in `setsockopt`.
         pub level: i32,
         /// The option (`SO_*`, `TCP_*`); writable in `setsockopt`.
         pub optname: i32,
-        /// Bytes of the value; writable. In `setsockopt`, -1 leaves the kernel's own function out,
-        /// and 0 lets it read the value that the process gave.
+        /// Size of the value in bytes; writable. In `setsockopt`, -1 skips the kernel's own
+        /// handler, and 0 makes it read the original value.
         pub optlen: i32,
-        /// What `getsockopt` returns; writable there.
+        /// The return value of `getsockopt`; writable there.
         pub retval: i32,
     }
 }

@@ -2,11 +2,10 @@
 use crate::record::Field;
 
 crate::record! {
-    /// The context of a raw tracepoint: its arguments as 64-bit words, as many as the tracepoint
-    /// has. Since 4.17.
+    /// The context of a raw tracepoint: its arguments as 64-bit words. Since 4.17.
     #[allow(non_camel_case_types)]
     pub struct bpf_raw_tracepoint_args {
-        /// The arguments (kernel `MAX_BPF_FUNC_ARGS` at most).
+        /// The arguments, at most `MAX_BPF_FUNC_ARGS`.
         pub args: [u64; 12],
     }
 }

@@ -1,27 +1,27 @@
-//! A text to an object.
+//! Assembles text into an object.
 
 use super::{LICENSE, WriteError, relocatable, section_names, write};
 use crate::text::gas;
 use crate::text::{self, TextErrors, TextWarnings, Unit};
 
-/// What a text gives.
+/// The result of assembling a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
     /// The object.
     pub object: Vec<u8>,
-    /// What the text says and hardly means.
+    /// Warnings about the text.
     pub warnings: TextWarnings,
 }
 
-/// Assembles a text into an object: [`text::assemble`] and [`write()`], with whatever is wrong
-/// shown in the text. `file` is its name.
+/// Assembles a text into an object by [`text::assemble`] and [`write()`], with all errors located
+/// in the text. `file` is its name.
 ///
-/// A text with the directives of GNU as and LLVM, such as clang writes by `-S` and
-/// [`disassemble`](super::disassemble()) where an object has more than [`Unit`] holds, becomes
-/// exactly the object that it says.
+/// A text with directives of GNU as and LLVM, such as clang writes by `-S` and
+/// [`disassemble`](super::disassemble()) for objects that [`Unit`] cannot represent, becomes
+/// exactly the object that it describes.
 ///
 /// # Errors
-/// All that is wrong with the text, or the first thing that libbpf could not load of what it says.
+/// All errors in the text, or the first reason why libbpf could not load the object.
 pub fn assemble(file: &str, source: &str) -> Result<Assembled, TextErrors> {
     if gas::is_gas(source) {
         let (object, warnings) = gas::assemble(file, source)?;
@@ -32,17 +32,17 @@ pub fn assemble(file: &str, source: &str) -> Result<Assembled, TextErrors> {
     let (unit, mut warnings) = text::assemble_with_warnings(file, source)?;
     let object = write(&unit).map_err(|error| shown(file, source, &error))?;
     for section in &unit.sections {
-        if let Some((message, hint)) = section_names::doubt(&section.name) {
+        if let Some((message, hint)) = section_names::warning(&section.name) {
             warnings.add(source, line_of(source, ".section", &section.name), message, Some(hint));
         }
     }
     if unit.license.is_none() && calls_helpers(&unit) {
-        let message = "there is no licence, and many helpers are for programs under the GPL alone";
+        let message = "there is no licence, and many helpers require a GPL-compatible one";
         warnings.add(
             source,
             None,
             message.to_owned(),
-            Some(format!("write `.{LICENSE} \"GPL\"` if that is so")),
+            Some(format!("write `.{LICENSE} \"GPL\"` if that applies")),
         );
     }
     Ok(Assembled { object, warnings })
@@ -56,7 +56,7 @@ fn calls_helpers(unit: &Unit) -> bool {
     })
 }
 
-/// The line, from 1, in which a directive declares a name.
+/// The line, from 1, of the directive that declares a name.
 fn line_of(source: &str, directive: &str, name: &str) -> Option<usize> {
     let declares = |line: &str| {
         let mut words = line.trim().split([' ', '\t']).filter(|word| !word.is_empty());
@@ -66,7 +66,7 @@ fn line_of(source: &str, directive: &str, name: &str) -> Option<usize> {
     source.lines().position(declares).map(|line| line + 1)
 }
 
-/// What cannot be written, in the line of the text that it comes from.
+/// A write error, located in the text.
 fn shown(file: &str, source: &str, error: &WriteError) -> TextErrors {
     let message = error.to_string();
     let (line, message) = match (error.at(), error.named()) {
@@ -82,7 +82,7 @@ fn shown(file: &str, source: &str, error: &WriteError) -> TextErrors {
         }
         (None, None) => (None, message.as_str()),
     };
-    // What to do stands behind a semicolon or colon.
+    // The hint follows a semicolon or colon.
     let (message, hint) = match message.split_once("; ") {
         Some((message, hint)) => (message, Some(hint.to_owned())),
         None => (message, None),

@@ -1,24 +1,22 @@
-//! An object to a text.
+//! Disassembles an object.
 
 use super::{BTF, BTF_EXT, LICENSE, MAPS, ReadError, maps, read, relocatable, write};
 use crate::btf::{Ext, Types};
 use crate::text::gas::{self, Known, Notes, Part, R_BPF_64_32, R_BPF_64_64, Referent, Relocatable};
 use crate::text::{self, Style, Unit};
 
-/// Writes an object as a text that [`assemble`](super::assemble()) makes the same object of: what
-/// is loaded of it, and how.
+/// Writes an object as text from which [`assemble`](super::assemble()) makes the same object, as
+/// far as loaders use it.
 ///
-/// An object that has no more than [`Unit`] holds, as those made of such a text, is written as
-/// [`text::disassemble`] does. All others have types, data, relocations by the kernel's types
-/// (CO-RE) and symbols that nothing there can hold; they are written in the language of GNU as and
-/// LLVM, as clang does by `-S`, with their types as data and comments that say what these are. What
-/// is for debuggers alone (`.debug_*`) is left out.
+/// An object that [`Unit`] can represent is written as by [`text::disassemble`]. Others have types,
+/// data, CO-RE relocations or symbols that need more; they are written in the syntax of GNU as and
+/// LLVM, as by clang `-S`, with types as commented data. Debug sections (`.debug_*`) are left out.
 ///
 /// # Errors
-/// [`ReadError`] for bytes that are no object, and for what no text can carry.
+/// [`ReadError`] for bytes that are not an object, or that text cannot express.
 pub fn disassemble(bytes: &[u8], style: &Style) -> Result<String, ReadError> {
     let object = relocatable::read(bytes)?;
-    // Maps whose types are not there are still variables.
+    // Maps without types are still variables.
     let unit = read(bytes).unwrap_or_default();
     if let Some(text) = as_unit(&object, &unit, style) {
         return Ok(text);
@@ -27,7 +25,7 @@ pub fn disassemble(bytes: &[u8], style: &Style) -> Result<String, ReadError> {
     gas::disassemble(&object, &notes, style).map_err(|reason| ReadError::NoText { reason })
 }
 
-/// The text of a unit, if it gives the same object.
+/// The text of a unit, if it assembles to the same object.
 fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
     if unit.incomplete.is_some() {
         return None;
@@ -38,21 +36,20 @@ fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
     (loaded(object)? == loaded(&again)?).then_some(text)
 }
 
-/// What an object has that a unit which was read from it does not hold, in words; none if it holds
-/// all.
+/// What an object has that the unit read from it lacks; none if it is complete.
 ///
 /// # Errors
-/// [`ReadError`] for bytes that are no object.
+/// [`ReadError`] for bytes that are not an object.
 pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadError> {
     let object = relocatable::read(bytes)?;
-    // No unit has any of them.
+    // No unit can represent them.
     if loaded(&object).is_some_and(|parts| parts.iter().any(|part| part.starts_with("relocation ")))
     {
-        return Ok(Some("it is relocated by the kernel's types (CO-RE)".to_owned()));
+        return Ok(Some("its CO-RE relocations".to_owned()));
     }
     let again = match write(unit) {
         Ok(again) => relocatable::read(&again)?,
-        // Variables that are not a map of their own, first of all.
+        // Variables that are not maps come first.
         Err(error) => {
             let data = object.sections.iter().find(|part| {
                 !part.is_code() && !part.is_btf() && part.name != LICENSE && part.name != MAPS
@@ -61,7 +58,7 @@ pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadE
         }
     };
     let (Some(all), Some(held)) = (loaded(&object), loaded(&again)) else {
-        return Ok(Some("its types do not hold together".to_owned()));
+        return Ok(Some("its malformed types".to_owned()));
     };
     let lost = || all.iter().filter(|part| held.binary_search(part).is_err());
     let first = |kind: &str| lost().find(|part| part.starts_with(kind));
@@ -69,7 +66,7 @@ pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadE
     Ok(if let Some(section) = first("section ") {
         Some(in_section(&name(section)))
     } else if let Some(symbol) = first("symbol ") {
-        Some(format!("its symbol `{}`, where it is or who may use it", name(symbol)))
+        Some(format!("the position or binding of its symbol `{}`", name(symbol)))
     } else if lost().next().is_some() || all.len() != held.len() {
         Some("its types".to_owned())
     } else {
@@ -78,13 +75,13 @@ pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadE
 }
 
 fn in_section(name: &str) -> String {
-    format!("what is in its section `{name}`, or how that is relocated")
+    format!("the content or relocations of its section `{name}`")
 }
 
-/// What is loaded of an object, whatever is said of lines, in an order and form that does not
-/// depend on how it was written; none if types do not hold together.
+/// The loaded parts of an object except line info, independent of how the object was written; none
+/// if its types are malformed.
 fn loaded(object: &Relocatable) -> Option<Vec<String>> {
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     for part in &object.sections {
         if part.is_btf() {
             continue;
@@ -93,7 +90,7 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
         let mut bytes = part.bytes.clone();
         let mut relocations = Vec::new();
         for relocation in &part.relocations {
-            // What is there already is a part of the address.
+            // The content before relocation is the addend.
             let at = relocation.offset as usize;
             let word = match relocation.kind {
                 R_BPF_64_64 | R_BPF_64_32 => at + 4,
@@ -110,12 +107,12 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
             ));
         }
         relocations.sort();
-        said.push(format!("section {name} {flags:#x} {nobits} {size} {bytes:?} {relocations:?}"));
+        parts.push(format!("section {name} {flags:#x} {nobits} {size} {bytes:?} {relocations:?}"));
     }
     for symbol in &object.symbols {
         let section =
             symbol.section.and_then(|section| object.sections.get(section)).map(|part| &part.name);
-        said.push(format!(
+        parts.push(format!(
             "symbol {} {section:?} {} {} {} {} {}",
             symbol.name, symbol.value, symbol.size, symbol.kind, symbol.binding, symbol.visibility
         ));
@@ -125,13 +122,12 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
     };
     if let Some(types) = part(BTF) {
         let types = Types::read(types).ok()?;
-        said.extend(types.described().ok()?.into_iter().map(|described| described.text));
+        parts.extend(types.described().ok()?.into_iter().map(|described| described.text));
         if let Some(ext) = part(BTF_EXT) {
-            // Lines count for nothing but their being there: the rest of the records is compared
-            // word by word.
+            // Of line info, only its presence counts; the other records are compared word by word.
             let known = Ext::read(ext).ok()?;
             for section in &known.sections {
-                said.push(format!(
+                parts.push(format!(
                     "functions {:?} {:?}",
                     types.string(section.name).ok()?,
                     section.functions
@@ -140,15 +136,15 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
             for relocation in Ext::relocations(ext).ok()? {
                 let [section, offset, ty, access, kind] = relocation;
                 let (section, access) = (types.string(section).ok()?, types.string(access).ok()?);
-                said.push(format!("relocation {section:?} {offset} {ty} {access:?} {kind}"));
+                parts.push(format!("relocation {section:?} {offset} {ty} {access:?} {kind}"));
             }
         }
     }
-    said.sort();
-    Some(said)
+    parts.sort();
+    Some(parts)
 }
 
-/// An address, however it is named: a place of a section, or what is another's.
+/// An address in a form independent of symbols: a position in a section, or an external symbol.
 fn address(object: &Relocatable, to: Referent, added: i64) -> Option<String> {
     let (section, value) = match to {
         Referent::Section(section) => (section, 0),
@@ -163,11 +159,12 @@ fn address(object: &Relocatable, to: Referent, added: i64) -> Option<String> {
     Some(format!("{} {}", object.sections.get(section)?.name, value.wrapping_add_signed(added)))
 }
 
-/// What is known of an object beside its bytes.
+/// Comments on an object's bytes.
 fn notes(object: &Relocatable, unit: &Unit) -> Result<Notes, ReadError> {
     let mut notes = Notes::default();
     notes.head.push(
-        "As clang writes it by -S; `shunt asm` and llvm-mc make the object of it.".to_owned(),
+        "As clang writes it by -S; `shunt asm` and llvm-mc assemble it to the same object."
+            .to_owned(),
     );
     for map in unit.maps.iter().filter(|map| !map.name.starts_with('.')) {
         notes.head.push(maps::in_words(map));

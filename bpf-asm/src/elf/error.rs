@@ -1,4 +1,4 @@
-//! What can be wrong with an object, or with what is to become one.
+//! Errors of reading and writing objects.
 
 use std::fmt;
 
@@ -8,33 +8,30 @@ use crate::text::Section;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
-    /// Two programs have different maps under one name.
-    #[error(
-        "the programs use different maps under the name `{map}`; give them the same, or another name"
-    )]
+    /// Two programs define a map differently.
+    #[error("the programs define the map `{map}` differently; use one definition, or another name")]
     Maps {
         /// The map's name.
         map: String,
     },
-    /// What a program attaches to cannot be seen.
-    #[error(
-        "`{program}` does not take its context, from which libbpf could be told what it goes over or attaches to"
-    )]
+    /// The program's context type is unknown.
+    #[error("`{program}` does not take its context, whose type determines the section name")]
     Iterator {
         /// The program's name.
         program: String,
     },
-    /// No section's name stands for the program's type.
-    #[error("`{program}` is of type {number}, for which libbpf knows no section")]
+    /// libbpf has no section name for the program's type.
+    #[error("`{program}` is of type {number}, for which libbpf has no section name")]
     Type {
         /// The program's name.
         program: String,
         /// The number of its type.
         number: u32,
     },
-    /// The program has something that is not written to objects.
+    /// The program has something that this crate cannot write to objects.
     #[error(
-        "`{program}` has {what}, which this crate does not write to objects; load it by Program::relocate"
+        "`{program}` has {what}, which this crate cannot write to objects; load it by \
+        Program::relocate"
     )]
     Missing {
         /// The program's name.
@@ -44,14 +41,14 @@ pub enum UnitError {
     },
 }
 
-/// An instruction that something is wrong with.
+/// The instruction that an error is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At {
     /// The name of its section.
     pub section: String,
     /// Its slot there.
     pub slot: usize,
-    /// The file and line that it comes from, if that is known.
+    /// The file and line that wrote it, if known.
     pub line: Option<(String, u32)>,
 }
 
@@ -72,26 +69,28 @@ impl fmt::Display for At {
     }
 }
 
-/// A unit that cannot become an object that libbpf loads.
+/// A unit that cannot be written as an object for libbpf.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// A unit that does not hold all of the object that it was read from.
-    #[error("this is not all of the object that it was read from: {reason}")]
+    /// A unit that lacks parts of the object that it was read from.
+    #[error("this lacks parts of the object that it was read from: {reason}")]
     Incomplete {
-        /// What is missing.
+        /// The missing part.
         reason: String,
     },
-    /// Code in a section without a name.
+    /// Code outside any section.
     #[error(
-        "{at}: this code is in no section; libbpf takes a program's type from the section's name: write `.section \"socket\"`, for instance, before it"
+        "{at}: this code is outside any section; libbpf takes a program's type from the section's \
+        name: write `.section \"socket\"`, for example, before it"
     )]
     NoSection {
         /// Its first instruction.
         at: At,
     },
     /// Code before a section's first function.
-    #[error("{at}: the first instruction of section `{}` is in no function; write `.function NAME` before it", at.section)]
+    #[error("{at}: the first instruction of section `{}` is outside any function; write `.function \
+        NAME` before it", at.section)]
     OutsideFunction {
         /// The instruction.
         at: At,
@@ -99,14 +98,15 @@ pub enum WriteError {
     /// A function without code.
     #[error("{at}: the function `{function}` has no instructions")]
     Empty {
-        /// Where it would begin.
+        /// Where it would start.
         at: At,
         /// The function's name.
         function: String,
     },
-    /// A function whose last instruction is one that others follow.
+    /// A function that can run past its end.
     #[error(
-        "{at}: this is the last instruction of function `{function}`, and what runs on behind it is not defined; end with `exit`, or with a jump"
+        "{at}: function `{function}` can run past this, its last instruction; end with `exit` or a \
+        jump"
     )]
     FallsOff {
         /// Its last instruction.
@@ -114,61 +114,66 @@ pub enum WriteError {
         /// The function's name.
         function: String,
     },
-    /// Every function of a section is called by another.
+    /// A section without a program: all of its functions are called.
     #[error(
-        "{at}: every function of section `{}` is called by another, so that none is left to be a program; put functions that are only called into `.text`", at.section
+        "{at}: section `{}` has no program, since others call all of its functions; put functions \
+        that are only called into `.text`", at.section
     )]
     NoProgram {
         /// Its first instruction.
         at: At,
     },
-    /// One name twice.
-    #[error("`{name}` is there twice; maps and functions share their names in an object")]
+    /// A duplicate name.
+    #[error("duplicate name `{name}`; maps and functions of an object share one namespace")]
     Twice {
         /// The name.
         name: String,
     },
-    /// A name that BTF cannot carry.
+    /// An invalid name.
     #[error(
-        "`{name}` is no name for libbpf and the kernel: use 1 to 127 letters, digits and underscores, not starting with a digit"
+        "invalid name `{name}`: use 1 to 127 letters, digits and underscores, not starting with a \
+        digit"
     )]
     Name {
         /// The name.
         name: String,
     },
-    /// A section whose name the object needs for itself, or that no section can have.
-    #[error("code cannot be in a section `{section}`")]
+    /// A section name that is reserved or invalid.
+    #[error("section `{section}` cannot contain code")]
     Section {
         /// The section's name.
         section: String,
     },
-    /// A reference to something that the unit does not have.
-    #[error("{at}: this names `{name}`, and there is no such map or function here")]
+    /// An undefined name.
+    #[error("{at}: undefined map or function `{name}`")]
     Unknown {
         /// The instruction.
         at: At,
         /// The name.
         name: String,
     },
-    /// A call to where no function begins.
-    #[error("{at}: this calls slot {target} of section `{}`, where no function begins; write `.function NAME` there", at.section)]
+    /// A call to a slot that is not the start of a function.
+    #[error("{at}: this calls slot {target} of section `{}`, where no function starts; write \
+        `.function NAME` there", at.section)]
     Call {
         /// The instruction.
         at: At,
-        /// Where the call leads.
+        /// The target of the call.
         target: i64,
     },
-    /// A reference on an instruction that cannot name anything.
-    #[error("{at}: this names `{name}` but is neither a load nor a call of it")]
+    /// A reference on an instruction that cannot have one.
+    #[error("{at}: this refers to `{name}` but neither loads nor calls it")]
     Reference {
         /// The instruction.
         at: At,
         /// The name.
         name: String,
     },
-    /// A call of a function of the kernel.
+    /// A call of a kfunc by name.
     #[error(
-        "{at}: this calls the kernel's function `{name}`, for which libbpf wants its types, which are not known here; call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump file /sys/kernel/btf/vmlinux` shows"
+        "{at}: this calls the kfunc `{name}`, whose types libbpf requires and this text lacks; \
+        call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump file \
+        /sys/kernel/btf/vmlinux` shows"
     )]
     Kernel {
         /// The instruction.
@@ -176,42 +181,44 @@ pub enum WriteError {
         /// The function's name.
         name: String,
     },
-    /// A value that libbpf cannot address.
+    /// An addressed map value that libbpf does not support.
     #[error(
-        "a program addresses the value of map `{map}`, which libbpf offers only for an array of one entry without flags, with a key of 4 bytes, that no instruction uses as a map, and here for up to 16 MiB; look the value up instead"
+        "a program addresses the value of map `{map}`, which libbpf supports only for an array \
+        with one entry, a 4-byte key and no flags, that no instruction uses as a map, up to 16 MiB \
+        here; look the value up instead"
     )]
     Value {
         /// The map's name.
         map: String,
     },
-    /// Code that is not made of whole slots.
-    #[error("{at}: section `{}` ends inside an instruction slot of 8 bytes", at.section)]
+    /// Code that ends with a partial slot.
+    #[error("{at}: the length of section `{}` is not a multiple of 8", at.section)]
     Torn {
         /// The last slot.
         at: At,
     },
-    /// A type whose size is not the one that the map has.
-    #[error("the type of a {part} of map `{map}` has {given} bytes, the map says {wanted}")]
+    /// A type whose size differs from the map's.
+    #[error("the {part} type of map `{map}` has {given} bytes, the map {wanted}")]
     Size {
         /// The map's name.
         map: String,
         /// `key` or `value`.
         part: &'static str,
-        /// Bytes of the type.
+        /// The size of the type in bytes.
         given: usize,
-        /// Bytes that the map has.
+        /// The size in the map in bytes.
         wanted: u32,
     },
-    /// More than an object can hold.
+    /// An object that is too large.
     #[error("the object would be larger than 4 GiB")]
     TooLarge,
-    /// What the ELF writer refused.
+    /// An error of the ELF writer.
     #[error("cannot write the object: {0}")]
     Elf(#[from] object::write::Error),
 }
 
 impl WriteError {
-    /// The instruction that is wrong, where it is one.
+    /// The instruction that the error is about, if any.
     pub fn at(&self) -> Option<&At> {
         match self {
             WriteError::NoSection { at }
@@ -228,7 +235,7 @@ impl WriteError {
         }
     }
 
-    /// The map, function or section that is wrong by its name.
+    /// The map, function or section that the error is about.
     pub(super) fn named(&self) -> Option<&str> {
         match self {
             WriteError::Twice { name } | WriteError::Name { name } => Some(name),
@@ -239,15 +246,15 @@ impl WriteError {
     }
 }
 
-/// Bytes that are no object that can be understood.
+/// Bytes that cannot be read as an object.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// Not ELF, or broken as such.
-    #[error("this is no ELF object that can be read: {0}")]
+    /// Not ELF, or malformed.
+    #[error("not a readable ELF object: {0}")]
     Elf(#[from] object::read::Error),
     /// ELF for another machine.
-    #[error("this ELF object is for another machine than BPF, or for big-endian BPF")]
+    #[error("not an ELF object for little-endian BPF")]
     Machine,
     /// A section whose name is not UTF-8.
     #[error("the name of section {index} is not UTF-8")]
@@ -255,42 +262,42 @@ pub enum ReadError {
         /// The section's index.
         index: usize,
     },
-    /// A symbol that is not where it says.
-    #[error("symbol `{name}` does not lie in a section, at the start of an instruction slot")]
+    /// A symbol at an invalid position.
+    #[error("symbol `{name}` is not at the start of an instruction slot in a section")]
     Symbol {
         /// The symbol's name.
         name: String,
     },
-    /// A relocation that cannot be followed.
+    /// An invalid relocation.
     #[error("the relocation at byte {offset} of section `{section}` {problem}")]
     Relocation {
         /// The section's name.
         section: String,
         /// Bytes from the section's start.
         offset: u64,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
-    /// BTF that does not hold together.
+    /// Malformed BTF.
     #[error("{section}: {error}")]
     Btf {
         /// The section's name.
         section: &'static str,
-        /// What is wrong with it.
+        /// The problem.
         error: crate::btf::BtfError,
     },
-    /// A map whose BTF does not say what it is.
+    /// A map without a valid declaration in BTF.
     #[error("the declaration of map `{map}` in BTF {problem}")]
     Map {
         /// The map's name.
         map: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
-    /// Something that no text can carry.
-    #[error("no text gives this object again: {reason}")]
+    /// An object that text cannot express.
+    #[error("this object has no text form: {reason}")]
     NoText {
-        /// What it has.
+        /// The reason.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Which function goes where, and what its instructions name.
+//! Splits sections into functions, and resolves what their instructions refer to.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,29 +6,29 @@ use super::{At, TEXT, WriteError};
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
 use crate::text::{Function, Line, Section, Target, Unit};
 
-/// A function on its way into an object.
+/// A function to be placed in an object.
 pub(super) struct Piece<'a> {
     pub(super) function: &'a Function,
-    /// Where it stands in the unit.
+    /// Its section in the unit.
     pub(super) from: &'a Section,
-    /// The section of the object that it goes to.
+    /// Its section in the object.
     pub(super) section: &'a str,
-    /// Its code, each part with its slot in the section that it comes from.
+    /// Its instructions, each with its slot in the original section.
     pub(super) code: Vec<(usize, Decoded)>,
-    /// What instructions name, by slot; calls inside a section are among them.
+    /// The references of its instructions by slot, including calls within a section.
     pub(super) targets: HashMap<usize, Target>,
-    /// Its lines.
+    /// Its line info.
     pub(super) lines: Vec<&'a Line>,
 }
 
 impl Piece<'_> {
-    /// Bytes of code.
+    /// Size of the code in bytes.
     pub(super) fn size(&self) -> usize {
         self.code.iter().map(|(_, part)| part.slots() * 8).sum()
     }
 }
 
-/// The functions of a unit, in its order.
+/// The functions of a unit in order.
 pub(super) fn pieces(unit: &Unit) -> Result<Vec<Piece<'_>>, WriteError> {
     let mut pieces = Vec::new();
     for section in unit
@@ -36,7 +36,7 @@ pub(super) fn pieces(unit: &Unit) -> Result<Vec<Piece<'_>>, WriteError> {
         .iter()
         .filter(|section| !section.code.is_empty() || !section.functions.is_empty())
     {
-        cut(section, &mut pieces)?;
+        split(section, &mut pieces)?;
     }
     let called: BTreeSet<String> = pieces.iter().flat_map(Piece::called).collect();
     for piece in &mut pieces {
@@ -53,8 +53,8 @@ pub(super) fn pieces(unit: &Unit) -> Result<Vec<Piece<'_>>, WriteError> {
     Ok(pieces)
 }
 
-/// Cuts a section into its functions.
-fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), WriteError> {
+/// Splits a section into its functions.
+fn split<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), WriteError> {
     let at = |slot| At::new(section, slot);
     if section.name.is_empty() {
         return Err(WriteError::NoSection { at: at(0) });
@@ -76,13 +76,13 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
                 function: function.name.clone(),
             });
         }
-        let torn = code
+        let partial = code
             .iter()
             .find(|(_, part)| matches!(part, Decoded::Data(data) if data.bytes().len() != 8));
-        if let Some((slot, _)) = torn {
+        if let Some((slot, _)) = partial {
             return Err(WriteError::Torn { at: at(*slot) });
         }
-        if let Some((slot, _)) = code.last().filter(|(_, part)| goes_on(part)) {
+        if let Some((slot, _)) = code.last().filter(|(_, part)| continues(part)) {
             return Err(WriteError::FallsOff { at: at(*slot), function: function.name.clone() });
         }
         let mut targets = HashMap::new();
@@ -106,9 +106,9 @@ fn cut<'a>(section: &'a Section, pieces: &mut Vec<Piece<'a>>) -> Result<(), Writ
     Ok(())
 }
 
-/// Whether an instruction goes on to the next one in any case. A call of the kernel's `bpf_throw`
-/// does not.
-fn goes_on(part: &Decoded) -> bool {
+/// Whether execution always continues after an instruction. It does not after the kfunc
+/// `bpf_throw`.
+fn continues(part: &Decoded) -> bool {
     match part {
         Decoded::Insn(
             Insn::Exit
@@ -122,7 +122,7 @@ fn goes_on(part: &Decoded) -> bool {
     }
 }
 
-/// What an instruction names: by a reference, or by the distance to a function of the same section.
+/// What an instruction refers to: by reference, or by the distance to a function of its section.
 fn target(section: &Section, slot: usize, part: &Decoded) -> Result<Option<Target>, WriteError> {
     if let Some(target) = section.reference(slot) {
         return Ok(Some(target.clone()));

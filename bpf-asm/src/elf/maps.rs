@@ -1,6 +1,5 @@
-//! Maps as BTF declares them: a variable whose type is a structure of pointers. A number is the
-//! length of the array that a member points to, a type what it points to (libbpf
-//! `parse_btf_map_def`).
+//! Map declarations in BTF: a variable of a structure of pointers. A member's number is the length
+//! of the array that it points to, a member's type what it points to (libbpf `parse_btf_map_def`).
 
 use super::WriteError;
 use crate::btf::{Blob, BtfError, KnownType, Types};
@@ -10,18 +9,18 @@ use crate::text::Map;
 /// `BPF_MAP_TYPE_ARRAY`
 pub(super) const ARRAY: u32 = 2;
 
-/// The kinds of maps for which the kernel takes the types of keys and values: hash, array, per CPU
-/// and LRU, longest prefix match, and the storage of sockets, inodes, tasks and cgroups. Others are
-/// told sizes.
+/// The kinds of maps whose key and value types the kernel accepts: hash, array, per CPU and LRU,
+/// longest prefix match, and the storage of sockets, inodes, tasks and cgroups. For others only
+/// sizes are declared.
 const TYPED: [u32; 11] = [1, ARRAY, 5, 6, 9, 10, 11, 24, 28, 29, 32];
 
 const U8: Type = Type::Int { name: "u8", size: 1, signed: false };
 
-/// The type of a map's variable, and its bytes.
+/// The type of a map's variable, and its size in bytes.
 pub(super) fn declare(blob: &mut Blob, map: &Map) -> Result<(u32, u32), WriteError> {
     let mut members = Vec::new();
-    // Elements of one byte: the bytes of an array are as limited as its length, and the length is
-    // what counts.
+    // One-byte elements: the size of an array is limited as its length is, and only the length
+    // counts.
     let number = |blob: &mut Blob, number: u32| {
         let byte = blob.type_id(&U8);
         let array = blob.array(byte, number);
@@ -48,7 +47,7 @@ pub(super) fn declare(blob: &mut Blob, map: &Map) -> Result<(u32, u32), WriteErr
     Ok((blob.pointers(&members), members.len() as u32 * 8))
 }
 
-/// The type of a key or value: as it is known, or bytes.
+/// The type of a key or value: the known one, or bytes.
 pub(super) fn part_type(
     blob: &mut Blob,
     map: &Map,
@@ -72,7 +71,7 @@ pub(super) fn part_type(
     }
 }
 
-/// What a map's variable declares.
+/// The map that a variable declares.
 pub(super) fn declared(types: &Types<'_>, name: &str, ty: KnownType<'_>) -> Result<Map, BtfError> {
     let mut map = Map {
         name: name.to_owned(),
@@ -101,12 +100,13 @@ pub(super) fn declared(types: &Types<'_>, name: &str, ty: KnownType<'_>) -> Resu
     Ok(map)
 }
 
-/// A map as it would be declared, for those who read.
+/// A map's declaration in readable form.
 pub(super) fn in_words(map: &Map) -> String {
     let kind =
         crate::text::map_kind_name(map.kind).map_or_else(|| map.kind.to_string(), str::to_owned);
     let Map { name, key_size, value_size, max_entries, flags, .. } = map;
     format!(
-        "map {name:?}: {kind} key={key_size} value={value_size} entries={max_entries} flags={flags:#x}"
+        "map {name:?}: {kind} key={key_size} value={value_size} entries={max_entries} \
+        flags={flags:#x}"
     )
 }

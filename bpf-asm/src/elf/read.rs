@@ -1,4 +1,4 @@
-//! An object to a unit.
+//! Reads an object.
 
 use std::collections::BTreeMap;
 
@@ -14,26 +14,25 @@ use crate::btf::{BtfError, Ext, ExtSection, Types};
 use crate::insn::decode;
 use crate::text::{Function, Line, Map, Reference, Section, Target, Unit};
 
-/// What BPF objects are: of 64 bits, in the byte order that this crate writes.
+/// BPF objects: 64-bit, in the byte order of this crate.
 pub(super) type File<'a> = ElfFile64<'a, LittleEndian>;
 type Symbol<'a, 'b> = ElfSymbol64<'a, 'b, LittleEndian>;
 
 const WIDE: u8 = 0x18;
 const CALL: u8 = 0x85;
 
-/// What an object holds: its code with relocations as names, its maps, and the lines of its
-/// instructions.
+/// Reads an object's code with relocations as references, its maps, and its line info.
 ///
 /// Variables of `.data`, `.rodata` and `.bss` are values of maps with the section's name, as libbpf
-/// makes them. Functions of the kernel and variables of it are names. Addresses of functions and
-/// calls inside a section are distances.
+/// creates them. Kfuncs and kernel variables are referred to by name, functions within a section by
+/// distance.
 ///
-/// A unit holds less than objects can have: types, initial values of variables, relocations by the
-/// kernel's types (CO-RE). If the object has any of it, that is said ([`Unit::incomplete`]);
-/// [`disassemble`](super::disassemble()) gives all.
+/// A unit cannot represent all of an object: types, initial values of variables, CO-RE relocations.
+/// If the object has any of them, [`Unit::incomplete`] says so;
+/// [`disassemble`](super::disassemble()) covers everything.
 ///
 /// # Errors
-/// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves. No bytes make it
+/// [`ReadError`] for bytes that are not a BPF ELF object, or that are malformed. No input causes a
 /// panic.
 pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
     let file = parse(bytes)?;
@@ -68,9 +67,9 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
     Ok(unit)
 }
 
-/// The file, if it is one for BPF.
+/// Parses ELF for BPF.
 pub(super) fn parse(bytes: &[u8]) -> Result<File<'_>, ReadError> {
-    // The bytes that say so: 64 bits, little-endian (gabi, `e_ident`).
+    // 64-bit and little-endian (gabi, `e_ident`).
     if bytes.starts_with(b"\x7fELF") && bytes.get(4..6).is_some_and(|class| class != [2, 1]) {
         return Err(ReadError::Machine);
     }
@@ -88,10 +87,10 @@ fn c_string(bytes: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// What symbols stand for.
+/// What symbols refer to.
 #[derive(Default)]
 struct Names {
-    /// The sections' names by index.
+    /// Section names by index.
     sections: BTreeMap<usize, String>,
     /// Functions and variables by section and byte.
     at: BTreeMap<(usize, u64), (String, SymbolKind)>,
@@ -114,7 +113,7 @@ impl Names {
         Ok(())
     }
 
-    /// The names in all sections of this name.
+    /// The names in all sections with this name.
     fn in_section<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
         let here =
             move |index: &usize| self.sections.get(index).is_some_and(|name| name == section);
@@ -144,7 +143,7 @@ fn declared<'a>(
     Ok(maps)
 }
 
-/// The source lines of a section's instructions.
+/// The line info of a section.
 fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<Line>, BtfError> {
     let mut lines = BTreeMap::new();
     for ExtSection { name, lines: records, .. } in &ext.sections {
@@ -171,7 +170,7 @@ fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<L
 struct Reader<'a> {
     names: &'a Names,
     file: &'a File<'a>,
-    /// Those that are declared, and those whose value is a section of variables.
+    /// Declared maps, and those whose value is a section of variables.
     maps: Vec<Map>,
 }
 
@@ -188,21 +187,21 @@ impl Reader<'_> {
                 .filter(|offset| offset.is_multiple_of(8))
                 .map(|offset| offset / 8);
             let slot = slot.ok_or_else(|| wrong("is not at the start of an instruction slot"))?;
-            let code = bytes.get_mut(slot * 8..).ok_or_else(|| wrong("lies behind the section"))?;
+            let code = bytes.get_mut(slot * 8..).ok_or_else(|| wrong("is outside the section"))?;
             let RelocationFlags::Elf { r_type } = relocation.flags() else {
-                return Err(wrong("is of no kind that BPF has"));
+                return Err(wrong("is of an unknown kind"));
             };
             let RelocationTarget::Symbol(symbol) = relocation.target() else {
-                return Err(wrong("names no symbol"));
+                return Err(wrong("has no symbol"));
             };
             let symbol = self
                 .file
                 .symbol_by_index(symbol)
-                .map_err(|_| wrong("names a symbol that is not there"))?;
+                .map_err(|_| wrong("refers to a missing symbol"))?;
             let target = match r_type {
                 R_BPF_64_64 => self.load(code, slot, section.index(), &symbol),
                 R_BPF_64_32 => self.call(code, slot, section.index(), &symbol),
-                _ => Err("is of a kind that code does not have"),
+                _ => Err("is of a kind that code cannot have"),
             };
             if let Some(to) = target.map_err(wrong)? {
                 references.insert(slot, Reference { slot, to });
@@ -227,7 +226,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A load of the address of a map, of a variable, or of a function.
+    /// A load of the address of a map, a variable or a function.
     fn load(
         &mut self,
         code: &mut [u8],
@@ -236,20 +235,21 @@ impl Reader<'_> {
         symbol: &Symbol<'_, '_>,
     ) -> Result<Option<Target>, &'static str> {
         let Some(wide) = code.first_chunk_mut::<16>().filter(|code| code[0] == WIDE) else {
-            return Err("is not on a load of 64 bits");
+            return Err("is not on a 64-bit load");
         };
         let added = read_word(wide, 4);
         let Some(index) = symbol.section_index() else {
-            // A variable of the kernel, or of its configuration.
+            // A kernel variable, or a kconfig value.
             set(wide, 3, 0, 0);
             return Ok(Some(Target::Kernel(
-                symbol.name().map_err(|_| "names a symbol without a name")?.to_owned(),
+                symbol.name().map_err(|_| "refers to a symbol without a name")?.to_owned(),
             )));
         };
-        let section =
-            self.file.section_by_index(index).map_err(|_| "names a symbol in no section")?;
-        let section_name =
-            section.name().map_err(|_| "names a symbol in a section without a name")?;
+        let section = self
+            .file
+            .section_by_index(index)
+            .map_err(|_| "refers to a symbol outside any section")?;
+        let section_name = section.name().map_err(|_| "refers to a section without a name")?;
         let address = symbol.address().wrapping_add(u64::from(added));
         if section.kind() == SectionKind::Text {
             let (name, distance) = self.function(index, address, here, slot)?;
@@ -258,13 +258,13 @@ impl Reader<'_> {
         }
         if section_name == MAPS {
             let known = self.names.at.get(&(index.0, address));
-            let (name, _) = known.ok_or("leads to where no map is declared")?;
+            let (name, _) = known.ok_or("does not refer to a declared map")?;
             set(wide, 1, 0, 0);
             return Ok(Some(Target::Map(name.clone())));
         }
         let (offset, value_size) = (u32::try_from(address), u32::try_from(section.size()));
         let (Ok(offset), Ok(value_size)) = (offset, value_size) else {
-            return Err("leads behind what a map can hold");
+            return Err("exceeds the size of a map value");
         };
         let name = section_name
             .strip_prefix(DATA)
@@ -281,7 +281,7 @@ impl Reader<'_> {
         Ok(Some(Target::Map(name)))
     }
 
-    /// A call of a function of the object, or of the kernel.
+    /// A call of a function of the object or of a kfunc.
     fn call(
         &self,
         code: &mut [u8],
@@ -296,10 +296,10 @@ impl Reader<'_> {
             call[1] = 2 << 4;
             call[4..].fill(0);
             return Ok(Some(Target::Kernel(
-                symbol.name().map_err(|_| "names a symbol without a name")?.to_owned(),
+                symbol.name().map_err(|_| "refers to a symbol without a name")?.to_owned(),
             )));
         };
-        // The distance is counted from the symbol, as if the call stood just before it.
+        // The distance counts from the symbol, as if the call were just before it.
         let slots = i64::from(read_word(call, 4).cast_signed()) + 1;
         let address = symbol.address().wrapping_add_signed(slots * 8);
         let (name, distance) = self.function(index, address, here, slot)?;
@@ -308,7 +308,7 @@ impl Reader<'_> {
         Ok(distance.is_none().then_some(Target::Function(name)))
     }
 
-    /// The function at an address, and how far it is if it is in the same section.
+    /// The function at an address, and its distance if it is in the same section.
     fn function(
         &self,
         index: SectionIndex,
@@ -318,12 +318,12 @@ impl Reader<'_> {
     ) -> Result<(String, Option<i32>), &'static str> {
         let found =
             self.names.at.get(&(index.0, address)).filter(|(_, kind)| *kind == SymbolKind::Text);
-        let (name, _) = found.ok_or("leads to where no function begins")?;
+        let (name, _) = found.ok_or("does not refer to the start of a function")?;
         if index != here {
             return Ok((name.clone(), None));
         }
         let distance = (address / 8) as i64 - slot as i64 - 1;
-        let distance = i32::try_from(distance).map_err(|_| "leads further than calls go")?;
+        let distance = i32::try_from(distance).map_err(|_| "exceeds the range of calls")?;
         Ok((name.clone(), Some(distance)))
     }
 }
@@ -333,7 +333,7 @@ fn read_word(code: &[u8], at: usize) -> u32 {
     bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Says what a wide load loads (`BPF_PSEUDO_*`), by two numbers.
+/// Sets what a wide load loads (`BPF_PSEUDO_*`) and its two immediates.
 fn set(wide: &mut [u8; 16], pseudo: u8, low: u32, high: u32) {
     wide[1] = wide[1] & 0x0f | pseudo << 4;
     wide[4..8].copy_from_slice(&low.to_le_bytes());

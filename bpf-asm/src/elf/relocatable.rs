@@ -1,4 +1,4 @@
-//! All of an object that is loaded, from ELF and to ELF.
+//! Reads and writes the loaded parts of ELF objects.
 
 use object::read::{
     Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags, RelocationTarget,
@@ -17,15 +17,15 @@ use crate::text::gas::{
 const STT_SECTION: u8 = 3;
 const STT_FILE: u8 = 4;
 
-/// Reads an object. What is for debuggers and linkers alone is left out: sections that are not
-/// loaded, and local labels.
+/// Reads an object without what only debuggers and linkers use: sections that are not loaded, and
+/// local labels.
 ///
 /// # Errors
-/// [`ReadError`] for bytes that are no ELF for BPF, or that contradict themselves.
+/// [`ReadError`] for bytes that are not a BPF ELF object, or that are malformed.
 pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
     let file = super::read::parse(bytes)?;
     let mut object = Relocatable::default();
-    // By the numbers that the file gives them.
+    // By index in the file.
     let mut numbers = std::collections::HashMap::new();
     for section in file.sections() {
         let name = super::read::section_name(&section)?;
@@ -68,7 +68,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
                 referents.insert(symbol.index().0, Referent::Section(section));
                 continue;
             }
-            // Labels of the compiler.
+            // Compiler-generated labels.
             (STT_NOTYPE, Some(_)) if binding == STB_LOCAL && !used.contains(&symbol.index().0) => {
                 continue;
             }
@@ -96,16 +96,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
             let name = || object.sections[*number].name.clone();
             let wrong = |problem| ReadError::Relocation { section: name(), offset, problem };
             let RelocationFlags::Elf { r_type } = relocation.flags() else {
-                return Err(wrong("is of no kind that BPF has"));
+                return Err(wrong("is of an unknown kind"));
             };
             let RelocationTarget::Symbol(symbol) = relocation.target() else {
-                return Err(wrong("names no symbol"));
+                return Err(wrong("has no symbol"));
             };
-            // What types and lines refer to is of no account to who loads them.
+            // Relocations of types and line info do not affect loading.
             if object.sections[*number].is_btf() {
                 continue;
             }
-            let to = *referents.get(&symbol.0).ok_or_else(|| wrong("names what is not loaded"))?;
+            let to = *referents
+                .get(&symbol.0)
+                .ok_or_else(|| wrong("refers to a section that is not loaded"))?;
             object.sections[*number].relocations.push(Relocation { offset, kind: r_type.0, to });
         }
         object.sections[*number].relocations.sort_by_key(|relocation| relocation.offset);
@@ -116,7 +118,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Relocatable, ReadError> {
 /// Writes an object.
 ///
 /// # Errors
-/// What the ELF writer refuses.
+/// Errors of the ELF writer.
 pub(super) fn write(relocatable: &Relocatable) -> Result<Vec<u8>, write::Error> {
     let mut object = write::Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
     let mut sections = Vec::new();

@@ -1,7 +1,7 @@
-//! Which sections libbpf takes for programs of which type (libbpf `section_defs`,
+//! The section names from which libbpf takes the program type (libbpf `section_defs`,
 //! tools/lib/bpf/libbpf.c, Linux 7.0).
 
-/// Names that stand alone.
+/// Complete names.
 const WHOLE: &[&str] = &[
     "socket",
     "sk_reuseport/migrate",
@@ -70,7 +70,7 @@ const WHOLE: &[&str] = &[
     "tc/egress",
 ];
 
-/// What names with something behind a slash begin with; those with a plus may stand alone, too.
+/// Prefixes before a slash; those with a plus may also be the whole name.
 const WITH_TARGET: &[&str] = &[
     "kprobe",
     "uprobe",
@@ -116,9 +116,9 @@ const WITH_TARGET: &[&str] = &[
     "struct_ops.s",
 ];
 
-/// What is doubtful about the name of a section of programs, and what to do.
-pub(super) fn doubt(name: &str) -> Option<(String, String)> {
-    // What is loaded on demand alone begins with a question mark.
+/// A warning about an unknown section name, with a hint.
+pub(super) fn warning(name: &str) -> Option<(String, String)> {
+    // A question mark disables autoload.
     let known = name.strip_prefix('?').unwrap_or(name);
     let (kind, target) =
         known.split_once('/').map_or((known, None), |(kind, target)| (kind, Some(target)));
@@ -128,9 +128,8 @@ pub(super) fn doubt(name: &str) -> Option<(String, String)> {
     {
         return None;
     }
-    let message = format!(
-        "libbpf knows no section `{name}`, by whose name it would tell the type of the program"
-    );
+    let message =
+        format!("unknown section `{name}`, from whose name libbpf takes the program's type");
     let names = WHOLE.iter().chain(WITH_TARGET.iter());
     let hint = match crate::text::similar(known, names) {
         Some(similar) => format!("did you mean `{similar}`?"),
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_libbpf_knows_are_not_doubted_and_others_are() {
+    fn unknown_section_names_are_warned_about_with_a_hint() {
         for name in [
             "xdp",
             "?tc",
@@ -157,7 +156,7 @@ mod tests {
             ".text",
             "fentry.s/f",
         ] {
-            assert_eq!(doubt(name), None, "{name}");
+            assert_eq!(warning(name), None, "{name}");
         }
         for (name, hint) in [
             ("xpd", "did you mean `xdp`?"),
@@ -165,7 +164,7 @@ mod tests {
             ("xdp/what", "for example"),
             ("kprob/f", "did you mean `kprobe`?"),
         ] {
-            let (message, found) = doubt(name).expect(name);
+            let (message, found) = warning(name).expect(name);
             assert!(message.contains(name) && found.contains(hint), "{name}: {found}");
         }
     }

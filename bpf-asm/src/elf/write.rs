@@ -1,4 +1,4 @@
-//! A unit to an object.
+//! Writes an object.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,15 +16,15 @@ use crate::builder::is_name;
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
 use crate::text::{Map, Target, Unit};
 
-/// The object of a unit, for libbpf 1.0 or later.
+/// Writes a unit as an object for libbpf 1.0 or later.
 ///
-/// Functions that others call are moved to `.text`, and the others stay in their sections as
-/// programs. The kernel wants a line at the start of every function of a program that has lines at
-/// all; one that has none is given one, of its name.
+/// Functions that others call are moved to `.text`; the others stay in their sections as programs.
+/// If a program has line info, the kernel requires it at the start of every function; where it is
+/// missing, the function's name is written as its line.
 ///
 /// # Errors
-/// [`WriteError`] for what libbpf could not load: code without section or function, names that are
-/// missing, taken or not allowed, the value of a map that libbpf cannot address.
+/// [`WriteError`] for what libbpf could not load: code outside sections or functions, undefined,
+/// duplicate or invalid names, unsupported addresses of map values.
 pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
     if let Some(reason) = &unit.incomplete {
         return Err(WriteError::Incomplete { reason: reason.clone() });
@@ -55,7 +55,7 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
     let btf = writer.object.add_section(Vec::new(), BTF.into(), SectionKind::Other);
     let ext = if ext.sections.is_empty() { Vec::new() } else { ext.write() };
     writer.object.append_section_data(btf, &writer.blob.finish(), 4);
-    // libbpf refuses one that says nothing, as that of an object of maps alone would.
+    // libbpf rejects an empty one, as for an object with only maps.
     if !ext.is_empty() {
         let id = writer.object.add_section(Vec::new(), BTF_EXT.into(), SectionKind::Other);
         writer.object.append_section_data(id, &ext, 4);
@@ -66,7 +66,7 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
     Ok(writer.object.write()?)
 }
 
-/// Names are unique, and such as BTF can carry.
+/// Checks that names are unique and valid in BTF.
 fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
     let mut known = BTreeSet::new();
     let names = unit
@@ -93,7 +93,7 @@ fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// The largest value that an object carries byte for byte.
+/// The maximum size of a value whose bytes are in the object.
 const VALUE_LIMIT: u32 = 16 << 20;
 
 struct Writer {
@@ -107,7 +107,7 @@ struct Writer {
 struct Placed<'a> {
     name: &'a str,
     id: SectionId,
-    /// Its functions, each with the byte at which it begins.
+    /// Its functions, each with its offset in bytes.
     pieces: Vec<(usize, &'a Piece<'a>)>,
 }
 
@@ -134,8 +134,7 @@ impl Writer {
         self.symbols.insert(name.to_owned(), id);
     }
 
-    /// Maps: those whose value is addressed as sections of their own, the others as variables of
-    /// `.maps`.
+    /// Maps: those whose value is addressed become sections, the others variables in `.maps`.
     fn maps(&mut self, unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
         let addressed = uses(pieces, |source| matches!(source, WideSource::MapValue { .. }));
         let used = uses(pieces, |source| !matches!(source, WideSource::MapValue { .. }));
@@ -178,7 +177,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A map of one value as libbpf makes it from a section of variables.
+    /// A map of one value, as libbpf creates it from a section of variables.
     fn value(&mut self, map: &Map) -> Result<(), WriteError> {
         let name = format!("{DATA}{}", map.name);
         let section = self.object.add_section(Vec::new(), name.clone().into(), SectionKind::Data);
@@ -197,7 +196,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the sections and gives each function its place and its symbol.
+    /// Creates the sections and places the functions with their symbols.
     fn place<'a>(&mut self, pieces: &'a [Piece<'a>]) -> Vec<Placed<'a>> {
         let mut placed: Vec<Placed<'a>> = Vec::new();
         for piece in pieces {
@@ -239,7 +238,7 @@ impl Writer {
 }
 
 impl Writer {
-    /// Writes the code of a section and what it names; gives its functions and lines.
+    /// Writes the code and relocations of a section; returns its function and line info.
     fn section(&mut self, section: &Placed<'_>, has_lines: bool) -> Result<ExtSection, WriteError> {
         let mut described =
             ExtSection { name: self.blob.string(section.name), ..ExtSection::default() };
@@ -248,7 +247,7 @@ impl Writer {
             let function =
                 self.blob.function(&piece.function.name, linkage, piece.function.context.as_ref());
             described.functions.push([*start as u32, function]);
-            // Where each instruction is now.
+            // The new position of each instruction.
             let byte = |slot: usize| (start + (slot - piece.function.slot) * 8) as u32;
             let first = piece.lines.first().is_some_and(|line| line.slot == piece.function.slot);
             if has_lines && !first {
@@ -288,7 +287,7 @@ impl Writer {
         Ok(described)
     }
 
-    /// An instruction that names something, as libbpf wants to find it, and the symbol and kind of
+    /// An instruction with a reference in the form that libbpf expects, with the symbol and kind of
     /// its relocation.
     fn named(
         &self,
@@ -326,11 +325,11 @@ impl Writer {
                     source: WideSource::MapValue { offset, .. },
                 })),
             ) => (wide(*dst, *offset), (symbol, R_BPF_64_64)),
-            // A distance of -1 leads to the symbol itself.
+            // A distance of -1 refers to the symbol itself.
             (Target::Function(_), Decoded::Insn(Insn::Call(Call::Local { .. }))) => {
                 (Insn::Call(Call::Local { offset: -1 }), (symbol, R_BPF_64_32))
             }
-            // Addresses of functions that only their own object knows are counted from the section.
+            // Addresses of local functions are relative to the section.
             (
                 Target::Function(_),
                 Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Function { .. } })),
@@ -343,7 +342,7 @@ impl Writer {
     }
 }
 
-/// The maps that loads of some kind name.
+/// The maps that loads of this kind refer to.
 fn uses<'a>(pieces: &'a [Piece<'_>], kind: impl Fn(&WideSource) -> bool) -> BTreeSet<&'a str> {
     let named = pieces.iter().flat_map(|piece| {
         piece.code.iter().filter_map(|(slot, part)| match (part, piece.targets.get(slot)) {

@@ -9,8 +9,8 @@ use super::{Isa, Register, Since, Slot};
 const MOV_REGISTER: u8 = 0xb8 | class::ALU64;
 const CAST: i16 = 1;
 
-/// `dst = addr_space_cast(src, to, from)`: a pointer into an arena (space 1) becomes one that a
-/// program can follow (space 0), or back.
+/// `dst = addr_space_cast(src, to, from)`: turns a pointer into an arena (space 1) into one that a
+/// program can dereference (space 0), or back.
 ///
 /// ```text
 /// +------+-----+-----+----------+------------------+
@@ -19,13 +19,13 @@ const CAST: i16 = 1;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressSpaceCast {
-    /// Where to.
+    /// The destination.
     pub dst: Register,
     /// The pointer.
     pub src: Register,
-    /// The space that the result is in. Kernels take only casts from 1 to 0 and from 0 to 1.
+    /// The address space of the result. Kernels accept only casts from 1 to 0 and from 0 to 1.
     pub to: u16,
-    /// The space that the pointer is in.
+    /// The address space of the pointer.
     pub from: u16,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::slot::class;
 use super::{Isa, Register, Since, Slot, Source, Width};
 
-/// What an arithmetic instruction computes, `dst = dst op src`.
+/// Operations of arithmetic instructions, `dst = dst op src`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AluOp {
     /// `dst += src`
@@ -28,9 +28,10 @@ pub enum AluOp {
     Rsh,
     /// `dst = -dst`
     Neg,
-    /// `dst %= src`, unsigned; modulo zero leaves dst
+    /// `dst %= src`, unsigned; modulo zero leaves dst unchanged
     Mod,
-    /// `dst %= src`, signed, with the sign of dst; modulo zero leaves dst, and `MIN % -1` gives 0
+    /// `dst %= src`, signed, with the sign of dst; modulo zero leaves dst unchanged, `MIN % -1`
+    /// gives 0
     Smod,
     /// `dst ^= src`
     Xor,
@@ -60,7 +61,7 @@ impl AluOp {
         AluOp::Arsh,
     ];
 
-    /// The operation's bits of the opcode, and the offset that goes with it.
+    /// The operation's bits of the opcode, and its offset.
     fn code(self) -> (u8, i16) {
         match self {
             AluOp::Add => (0x00, 0),
@@ -81,7 +82,7 @@ impl AluOp {
         }
     }
 
-    /// How the kernel writes it; `neg` has no operator between two operands.
+    /// The kernel's symbol for it; `neg` is not a binary operator.
     pub(crate) fn symbol(self) -> Option<&'static str> {
         Some(match self {
             AluOp::Add => "+=",
@@ -115,11 +116,11 @@ impl AluOp {
 pub struct Alu {
     /// 32 or 64 bits.
     pub width: Width,
-    /// What is computed.
+    /// The operation.
     pub op: AluOp,
     /// Left operand and result.
     pub dst: Register,
-    /// Right operand; not looked at by [`AluOp::Neg`].
+    /// Right operand; ignored by [`AluOp::Neg`].
     pub src: Source,
 }
 
@@ -149,7 +150,7 @@ impl Alu {
     pub(super) fn since(&self) -> Since {
         match (self.op, self.width) {
             (AluOp::Sdiv | AluOp::Smod, _) => Since::new(Isa::V4, 6, 6),
-            // Verifiers before 5.0 refuse it: "BPF_ARSH not supported for 32 bit ALU".
+            // Verifiers before 5.0 reject it: "BPF_ARSH not supported for 32 bit ALU".
             (AluOp::Arsh, Width::W32) => Since::new(Isa::V1, 5, 0),
             _ => Since::FIRST,
         }

@@ -7,7 +7,7 @@ use super::{Isa, Register, Since, Size, Slot, Width};
 
 const FETCH: i32 = 0x01;
 
-/// What happens to the memory in one step.
+/// Atomic operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtomicOp {
     /// `*p += src`
@@ -18,17 +18,17 @@ pub enum AtomicOp {
     And,
     /// `*p ^= src`
     Xor,
-    /// `*p += src`, and src becomes what was there
+    /// `*p += src`; src becomes the old content
     FetchAdd,
-    /// `*p |= src`, and src becomes what was there
+    /// `*p |= src`; src becomes the old content
     FetchOr,
-    /// `*p &= src`, and src becomes what was there
+    /// `*p &= src`; src becomes the old content
     FetchAnd,
-    /// `*p ^= src`, and src becomes what was there
+    /// `*p ^= src`; src becomes the old content
     FetchXor,
-    /// `*p = src`, and src becomes what was there
+    /// `*p = src`; src becomes the old content
     Exchange,
-    /// `*p = src` if r0 was there; r0 becomes what was there
+    /// `*p = src` if `*p == r0`; r0 becomes the old content
     CompareExchange,
 }
 
@@ -75,13 +75,13 @@ impl AtomicOp {
 pub struct Atomic {
     /// 4 or 8 bytes.
     pub width: Width,
-    /// What happens.
+    /// The operation.
     pub op: AtomicOp,
     /// The pointer.
     pub base: Register,
     /// Bytes from the pointer.
     pub offset: i16,
-    /// The operand, and the old content where the operation fetches.
+    /// The operand; receives the old content if the operation fetches.
     pub src: Register,
 }
 

@@ -8,14 +8,14 @@ use super::{Isa, Register, Since, Slot};
 const END: u8 = 0xd0;
 const BIG: u8 = 0x08;
 
-/// The byte order a register is brought into.
+/// The byte order to convert to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteOrder {
     /// Least significant byte first.
     Little,
     /// Network order.
     Big,
-    /// The opposite of what it is, whatever the host's.
+    /// Bytes reversed, whatever the host's order.
     Swapped,
 }
 
@@ -31,7 +31,7 @@ impl ByteOrder {
         }
     }
 
-    /// What the kernel's notation puts before the number of bits.
+    /// The kernel's symbol for it, without the number of bits.
     pub(crate) fn symbol(self) -> &'static str {
         match self {
             ByteOrder::Little => "le",
@@ -41,7 +41,7 @@ impl ByteOrder {
     }
 }
 
-/// How many bits a byte-order instruction treats; the others become zero.
+/// How many bits a byte-order instruction converts; the others become zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndianBits {
     /// 16 bits.
@@ -57,21 +57,21 @@ impl EndianBits {
     pub const ALL: [EndianBits; 3] = [EndianBits::B16, EndianBits::B32, EndianBits::B64];
 }
 
-/// A conversion between host order and a given byte order, or a swap of the bytes.
+/// A conversion between host order and a byte order, or a byte swap.
 ///
 /// ```text
 ///  7     4  3   2   0
 /// +-------+---+-------+
-/// |  0xd  | o | class |   class 4, o: to little (0) or big (1); class 7, o 0: swap; immediate: 16, 32 or 64
-/// +-------+---+-------+
+/// |  0xd  | o | class |   class 4, o: to little (0) or big (1); class 7, o 0: swap;
+/// +-------+---+-------+   immediate: 16, 32 or 64
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endian {
     /// The order.
     pub order: ByteOrder,
-    /// The bits treated.
+    /// The width.
     pub bits: EndianBits,
-    /// The register changed.
+    /// The register.
     pub dst: Register,
 }
 

@@ -12,7 +12,7 @@ const CALL_REGISTER: u8 = 0x88 | class::JMP;
 ///
 /// ```text
 /// +------+-----+-----+--------+-----------+   src 0: helper number, 1: slots to the function,
-/// | 0x85 | src |  0  | offset | immediate |       2: BTF id of a function of the kernel, offset: index of its BTF
+/// | 0x85 | src |  0  | offset | immediate |       2: BTF id of a kfunc, offset: index of its BTF
 /// +------+-----+-----+--------+-----------+
 /// +------+-----+-----+--------+-----------+
 /// | 0x8d |  0  | dst |   0    |     0     |   the address in a register
@@ -20,7 +20,7 @@ const CALL_REGISTER: u8 = 0x88 | class::JMP;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// A helper function of the kernel by its number (`enum bpf_func_id`).
+    /// A helper function by its number (`enum bpf_func_id`).
     Helper {
         /// The number.
         id: i32,
@@ -30,15 +30,14 @@ pub enum Call {
         /// Slots from the next instruction to the function's first.
         offset: i32,
     },
-    /// Any function that the kernel offers to programs (a kfunc).
+    /// A kernel function (kfunc).
     Kernel {
         /// The function's BTF id.
         id: i32,
-        /// Which BTF: 0 for that of vmlinux, else an index into the `fd_array` that the program is
-        /// loaded with.
+        /// Which BTF: 0 for vmlinux, else an index into the program's `fd_array`.
         btf: i16,
     },
-    /// The function whose address a register holds. Compilers write it; no kernel takes it yet.
+    /// The function at the address in a register. Compilers emit it; no kernel accepts it yet.
     Register(Register),
 }
 

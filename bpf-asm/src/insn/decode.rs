@@ -1,4 +1,4 @@
-//! Bytes to instructions.
+//! Decodes instructions.
 
 use super::slot::{class, mode};
 use super::{
@@ -7,18 +7,17 @@ use super::{
     wide,
 };
 
-/// A piece of a program's bytes.
+/// A part of a program's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoded {
     /// An instruction.
     Insn(Insn),
-    /// Bytes that are none.
+    /// Bytes that do not decode.
     Data(Data),
 }
 
-/// Up to eight bytes that are no instruction: an unknown opcode, something in a field that has to
-/// be zero, a register behind r10, or what is left at the end when the length is no multiple of
-/// eight.
+/// Up to eight bytes that are not an instruction: an unknown opcode, a nonzero unused field, a
+/// register above r10, or the rest of a length that is not a multiple of 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Data {
     bytes: [u8; 8],
@@ -26,7 +25,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// The first eight of these bytes, or as many as there are.
+    /// The first eight of these bytes, or fewer.
     pub fn new(from: &[u8]) -> Self {
         let mut bytes = [0; 8];
         let mut len = 0;
@@ -42,8 +41,8 @@ impl Data {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// What the kernel says of it, if it is something that kernels put into programs that they have
-    /// loaded, and that no program may bring along.
+    /// The kernel's notation for them, if they are an instruction that only the kernel itself puts
+    /// into loaded programs.
     pub fn meaning(&self) -> Option<String> {
         let slot = Slot::from_bytes(self.bytes().try_into().ok()?);
         match slot {
@@ -56,15 +55,15 @@ impl Data {
     }
 }
 
-/// A barrier against speculation (kernel: `BPF_NOSPEC`).
+/// A speculation barrier (kernel: `BPF_NOSPEC`).
 const NOSPEC: u8 = mode::ATOMIC | class::ST;
 const MOVE: u8 = 0xb8 | class::ALU64;
-/// The offset of a move that makes the address of a per-CPU variable this CPU's (kernel:
-/// `BPF_ADDR_PERCPU`).
+/// The offset of a move that turns the address of a per-CPU variable into that of the current CPU
+/// (kernel: `BPF_ADDR_PERCPU`).
 const PER_CPU: i16 = -1;
 
 impl Decoded {
-    /// Instruction slots taken; the last few bytes count as one.
+    /// Number of instruction slots; a partial slot counts as one.
     pub fn slots(&self) -> usize {
         match self {
             Decoded::Insn(insn) => insn.slots(),
@@ -87,7 +86,7 @@ impl From<Insn> for Decoded {
     }
 }
 
-/// Takes any bytes apart, from the first slot to the last. [`encode`] gives the same bytes back.
+/// Decodes any bytes. [`encode`] is the inverse.
 pub fn decode(bytes: &[u8]) -> Vec<Decoded> {
     let mut code = Vec::with_capacity(bytes.len() / 8);
     let mut rest = bytes;
@@ -105,7 +104,7 @@ pub fn decode(bytes: &[u8]) -> Vec<Decoded> {
     code
 }
 
-/// The bytes of a piece of program.
+/// Encodes instructions and data.
 pub fn encode(code: &[Decoded]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(code.len() * 8);
     for piece in code {
@@ -115,13 +114,12 @@ pub fn encode(code: &[Decoded]) -> Vec<u8> {
 }
 
 impl Insn {
-    /// The instruction that these bytes begin with, if they do. What it does not look at has to be
-    /// zero, as verifiers demand.
+    /// The instruction at the start of these bytes, if there is one. Unused fields have to be zero,
+    /// as verifiers require.
     pub fn decode(bytes: &[u8]) -> Option<Insn> {
         let (slots, _) = bytes.as_chunks();
         let first = Slot::from_bytes(*slots.first()?);
-        // The forms pick their fields out; that nothing else is set shows when they are put
-        // together again.
+        // Decoding ignores unused fields; encoding again shows whether they are zero.
         if first.opcode == wide::WIDE {
             let second = Slot::from_bytes(*slots.get(1)?);
             let insn = Wide::decode(first, second)?;
@@ -176,7 +174,7 @@ fn jump(slot: Slot) -> Option<Insn> {
     }
 }
 
-/// The form that is made of nothing but this slot.
+/// The form that encodes to exactly this slot.
 fn same<const N: usize>(slot: Slot, forms: [Option<Insn>; N]) -> Option<Insn> {
     forms.into_iter().flatten().find(|insn| insn.first_slot() == slot)
 }

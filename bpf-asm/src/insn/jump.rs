@@ -7,7 +7,7 @@ use super::{Isa, Register, Since, Slot, Source, Width};
 
 const JA: u8 = 0x00;
 const JCOND: u8 = 0xe0;
-/// Operand X: to a register's content.
+/// Source X: a register.
 const TO_REGISTER: u8 = 0x08;
 
 pub(super) const GOTO: u8 = JA | class::JMP;
@@ -17,7 +17,7 @@ pub(super) const MAY_GOTO: u8 = JCOND | class::JMP;
 /// Returns r0.
 pub(super) const EXIT: u8 = 0x90 | class::JMP;
 
-/// When a conditional jump is taken.
+/// Conditions of jumps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Compare {
@@ -61,7 +61,7 @@ impl Compare {
         Compare::Sle,
     ];
 
-    /// The comparison that holds exactly when this one does not; [`Compare::Set`] has none.
+    /// The opposite comparison; [`Compare::Set`] has none.
     pub fn negated(self) -> Option<Compare> {
         Some(match self {
             Compare::Eq => Compare::Ne,
@@ -78,7 +78,7 @@ impl Compare {
         })
     }
 
-    /// How the kernel writes it.
+    /// The kernel's symbol for it.
     pub(crate) fn symbol(self) -> &'static str {
         match self {
             Compare::Eq => "==",
@@ -96,7 +96,7 @@ impl Compare {
     }
 }
 
-/// An unconditional jump, counted in slots from the next instruction.
+/// An unconditional jump; the distance is in slots from the next instruction.
 ///
 /// ```text
 /// +------+---+---+--------+---+
@@ -105,7 +105,7 @@ impl Compare {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Jump {
-    /// Slots to skip; negative goes back.
+    /// Distance in slots.
     pub offset: i16,
 }
 
@@ -121,7 +121,7 @@ impl fmt::Display for Jump {
     }
 }
 
-/// An unconditional jump of any length, counted in slots from the next instruction.
+/// An unconditional jump with a 32-bit distance in slots from the next instruction.
 ///
 /// ```text
 /// +------+---+---+---+-----------+
@@ -130,7 +130,7 @@ impl fmt::Display for Jump {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JumpLong {
-    /// Slots to skip; negative goes back.
+    /// Distance in slots.
     pub offset: i32,
 }
 
@@ -150,9 +150,9 @@ impl fmt::Display for JumpLong {
     }
 }
 
-/// A jump that the kernel takes once the program has come past it often enough (8 million times;
-/// newer kernels: for a quarter of a second); until then the program goes on. It bounds a loop for
-/// the verifier.
+/// A jump that is taken after it has been reached too often (8 million times; on newer kernels,
+/// after a quarter of a second); until then execution continues with the next instruction. It
+/// bounds a loop for the verifier.
 ///
 /// ```text
 /// +------+---+---+--------+---+
@@ -161,7 +161,7 @@ impl fmt::Display for JumpLong {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MayGoto {
-    /// Slots to skip, from the next instruction; negative goes back.
+    /// Distance in slots from the next instruction.
     pub offset: i16,
 }
 
@@ -181,8 +181,7 @@ impl fmt::Display for MayGoto {
     }
 }
 
-/// A jump to the instruction whose address a register holds, which comes from an instruction array
-/// map.
+/// A jump to the address in a register, which was loaded from an instruction array map.
 ///
 /// ```text
 /// +------+---+-----+---+---+
@@ -229,7 +228,7 @@ pub struct JumpIf {
     pub dst: Register,
     /// Right side.
     pub src: Source,
-    /// Slots to skip; negative goes back.
+    /// Distance in slots from the next instruction.
     pub offset: i16,
 }
 
@@ -275,8 +274,8 @@ impl JumpIf {
     pub(crate) fn condition(&self) -> String {
         let (letter, dst, symbol) = (self.width.letter(), self.dst.number(), self.compare.symbol());
         match self.src {
-            // The kernel prints the bits of a negative number, which reads as another number where
-            // 64 bits are compared.
+            // The kernel prints a negative number as unsigned 32 bits, which is ambiguous in a
+            // 64-bit comparison.
             Source::Imm(imm) if imm < 0 => {
                 format!("if {letter}{dst} {symbol} -{:#x}", imm.unsigned_abs())
             }

@@ -15,13 +15,13 @@ use super::{Isa, Register, SignedSize, Since, Size, Slot};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
-    /// Bytes moved.
+    /// Size in bytes.
     pub size: Size,
-    /// Where to.
+    /// The destination.
     pub dst: Register,
     /// The pointer.
     pub base: Register,
-    /// Bytes from the pointer.
+    /// Offset in bytes.
     pub offset: i16,
 }
 
@@ -62,13 +62,13 @@ impl fmt::Display for Load {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadSigned {
-    /// Bytes moved.
+    /// Size in bytes.
     pub size: SignedSize,
-    /// Where to.
+    /// The destination.
     pub dst: Register,
     /// The pointer.
     pub base: Register,
-    /// Bytes from the pointer.
+    /// Offset in bytes.
     pub offset: i16,
 }
 

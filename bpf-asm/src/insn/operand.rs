@@ -1,15 +1,15 @@
-//! What instructions are told beside their operation: widths, sizes, and the second operand.
+//! Operands: widths, sizes, and the second operand.
 
 use std::fmt;
 
 use super::{Register, Slot};
 
-/// How many bits an arithmetic or comparing instruction looks at.
+/// The width of an arithmetic instruction or comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Width {
-    /// The lower half; arithmetic clears the upper half of its result.
+    /// The lower 32 bits; arithmetic clears the upper half of its result.
     W32,
-    /// The whole register.
+    /// All 64 bits.
     W64,
 }
 
@@ -17,7 +17,7 @@ impl Width {
     /// Both.
     pub const ALL: [Width; 2] = [Width::W32, Width::W64];
 
-    /// The letter that the kernel's notation gives a register of this width.
+    /// The kernel's letter for registers of this width.
     pub(crate) fn letter(self) -> char {
         match self {
             Width::W32 => 'w',
@@ -26,7 +26,7 @@ impl Width {
     }
 }
 
-/// How many bytes a load or store moves.
+/// The size of a load or store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
     /// One byte.
@@ -43,12 +43,12 @@ impl Size {
     /// All sizes, the smallest first.
     pub const ALL: [Size; 4] = [Size::B, Size::H, Size::W, Size::DW];
 
-    /// The size that moves this many bytes, if there is one.
+    /// The size for this many bytes, if there is one.
     pub fn of_bytes(bytes: usize) -> Option<Size> {
         Size::ALL.into_iter().find(|size| size.bytes() == bytes)
     }
 
-    /// Bytes moved: 1, 2, 4 or 8.
+    /// Size in bytes: 1, 2, 4 or 8.
     pub fn bytes(self) -> usize {
         match self {
             Size::B => 1,
@@ -79,7 +79,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// How many bytes a load takes whose sign is extended.
+/// The size of a sign-extending load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedSize {
     /// One byte.
@@ -94,7 +94,7 @@ impl SignedSize {
     /// All sizes, the smallest first.
     pub const ALL: [SignedSize; 3] = [SignedSize::B, SignedSize::H, SignedSize::W];
 
-    /// The same number of bytes.
+    /// The size without sign.
     pub fn size(self) -> Size {
         match self {
             SignedSize::B => Size::B,
@@ -110,17 +110,17 @@ impl fmt::Display for SignedSize {
     }
 }
 
-/// The second operand of an arithmetic or comparing instruction.
+/// The second operand of an arithmetic instruction or comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A number in the instruction, sign-extended to the instruction's width.
+    /// An immediate, sign-extended to the instruction's width.
     Imm(i32),
     /// A register.
     Reg(Register),
 }
 
 impl Source {
-    /// The bit of an opcode that tells a register (X) from an immediate (K).
+    /// The bit of an opcode that distinguishes a register (X) from an immediate (K).
     const REGISTER: u8 = 0x08;
 
     pub(super) fn bit(self) -> u8 {

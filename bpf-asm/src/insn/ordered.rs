@@ -1,5 +1,5 @@
-//! Loads that acquire and stores that release: class STX, mode ATOMIC, with operations of their own
-//! (kernel: `BPF_LOAD_ACQ`, `BPF_STORE_REL`).
+//! Load-acquire and store-release: class STX, mode ATOMIC (kernel: `BPF_LOAD_ACQ`,
+//! `BPF_STORE_REL`).
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ const LOAD_ACQUIRE: i32 = 0x100;
 const STORE_RELEASE: i32 = 0x110;
 const SINCE: Since = Since::new(Isa::V4, 6, 15);
 
-/// `dst = *(size *)(base + offset)`, zero-extended; nothing after it in the program is seen to
-/// happen before it.
+/// `dst = *(size *)(base + offset)`, zero-extended; ordered before all later memory accesses of the
+/// program.
 ///
 /// ```text
 ///  7        5  4  3  2   0
@@ -21,13 +21,13 @@ const SINCE: Since = Since::new(Isa::V4, 6, 15);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadAcquire {
-    /// Bytes moved.
+    /// Size in bytes.
     pub size: Size,
-    /// Where to.
+    /// The destination.
     pub dst: Register,
     /// The pointer.
     pub base: Register,
-    /// Bytes from the pointer.
+    /// Offset in bytes.
     pub offset: i16,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for LoadAcquire {
     }
 }
 
-/// `*(size *)(base + offset) = src`; nothing before it in the program is seen to happen after it.
+/// `*(size *)(base + offset) = src`; ordered after all earlier memory accesses of the program.
 ///
 /// ```text
 ///  7        5  4  3  2   0
@@ -72,13 +72,13 @@ impl fmt::Display for LoadAcquire {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreRelease {
-    /// Bytes moved.
+    /// Size in bytes.
     pub size: Size,
     /// The pointer.
     pub base: Register,
-    /// Bytes from the pointer.
+    /// Offset in bytes.
     pub offset: i16,
-    /// What is stored.
+    /// The source.
     pub src: Register,
 }
 

@@ -6,7 +6,7 @@ use super::slot::{class, mode};
 use super::{Register, Since, Size, Slot};
 use crate::insn::Isa;
 
-/// How many bytes a [`Packet`] load takes.
+/// The size of a [`Packet`] load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketSize {
     /// One byte.
@@ -21,7 +21,7 @@ impl PacketSize {
     /// All sizes, the smallest first.
     pub const ALL: [PacketSize; 3] = [PacketSize::B, PacketSize::H, PacketSize::W];
 
-    /// The same number of bytes.
+    /// The same size for other loads.
     pub fn size(self) -> Size {
         match self {
             PacketSize::B => Size::B,
@@ -31,25 +31,25 @@ impl PacketSize {
     }
 }
 
-/// `r0 = *(size *)skb[index + offset]`, from network order; behind the packet's end, the program
-/// returns 0.
+/// `r0 = *(size *)skb[index + offset]`, converted from network order; past the packet's end, the
+/// program returns 0.
 ///
-/// A relic of classic BPF: only programs on packets may have it, r6 must hold the context, and r1
-/// to r5 are lost.
+/// Legacy of classic BPF: only for programs on packets; r6 must hold the context, and r1 to r5 are
+/// clobbered.
 ///
 /// ```text
 ///  7     5  4  3  2   0
 /// +-------+------+-------+
-/// | mode  | size |   0   |   mode 1: ABS, 2: IND (src is added); size 0: 4, 1: 2, 2: 1 byte; immediate: offset
-/// +-------+------+-------+
+/// | mode  | size |   0   |   mode 1: ABS, 2: IND (src is added); size 0: 4, 1: 2, 2: 1 byte;
+/// +-------+------+-------+   immediate: offset
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
-    /// Bytes moved.
+    /// Size in bytes.
     pub size: PacketSize,
     /// A register that is added to the offset.
     pub index: Option<Register>,
-    /// Bytes from the packet's start.
+    /// Offset from the packet's start in bytes.
     pub offset: i32,
 }
 

@@ -6,27 +6,27 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Register {
-    /// Result of calls, and of the program.
+    /// Return value of calls and of the program.
     R0,
-    /// First argument; lost in calls.
+    /// First argument; clobbered by calls.
     R1,
-    /// Second argument; lost in calls.
+    /// Second argument; clobbered by calls.
     R2,
-    /// Third argument; lost in calls.
+    /// Third argument; clobbered by calls.
     R3,
-    /// Fourth argument; lost in calls.
+    /// Fourth argument; clobbered by calls.
     R4,
-    /// Fifth argument; lost in calls.
+    /// Fifth argument; clobbered by calls.
     R5,
-    /// Kept by calls.
+    /// Preserved by calls.
     R6,
-    /// Kept by calls.
+    /// Preserved by calls.
     R7,
-    /// Kept by calls.
+    /// Preserved by calls.
     R8,
-    /// Kept by calls.
+    /// Preserved by calls.
     R9,
-    /// The frame's end; read only.
+    /// Frame pointer; read-only.
     R10,
 }
 
@@ -45,12 +45,12 @@ impl Register {
         Register::R9,
         Register::R10,
     ];
-    /// The registers that a call destroys.
+    /// The registers that calls clobber.
     pub const TEMPORARY: [Register; 6] =
         [Register::R0, Register::R1, Register::R2, Register::R3, Register::R4, Register::R5];
-    /// The registers that survive a call.
+    /// The registers that calls preserve.
     pub const KEPT: [Register; 4] = [Register::R6, Register::R7, Register::R8, Register::R9];
-    /// The registers in which arguments travel, first to last.
+    /// The argument registers, in order.
     pub const ARGUMENTS: [Register; 5] =
         [Register::R1, Register::R2, Register::R3, Register::R4, Register::R5];
 
@@ -59,7 +59,7 @@ impl Register {
         self as u8
     }
 
-    /// The register with this number, if it is 0 to 10.
+    /// The register with this number; `None` above 10.
     pub fn from_number(number: u8) -> Option<Register> {
         Register::ALL.get(usize::from(number)).copied()
     }

@@ -1,5 +1,5 @@
-//! Moves that extend a sign: operation MOV of classes ALU and ALU64, with an offset (RFC 9669
-//! section 4.1).
+//! Sign-extending moves: operation MOV of classes ALU and ALU64, with an offset (RFC 9669 section
+//! 4.1).
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::{Isa, Register, SignedSize, Since, Slot, Width};
 
 const MOV_REGISTER: u8 = 0xb8;
 
-/// From how many bytes to how many bits a sign is extended.
+/// Source and destination width of a sign extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extension {
     /// One byte to 32 bits; the upper half becomes zero.
@@ -33,7 +33,7 @@ impl Extension {
         Extension::WordTo64,
     ];
 
-    /// What is extended.
+    /// The source size.
     pub fn from(self) -> SignedSize {
         match self {
             Extension::ByteTo32 | Extension::ByteTo64 => SignedSize::B,
@@ -42,7 +42,7 @@ impl Extension {
         }
     }
 
-    /// How far.
+    /// The destination width.
     pub fn to(self) -> Width {
         match self {
             Extension::ByteTo32 | Extension::HalfTo32 => Width::W32,
@@ -76,11 +76,11 @@ impl Extension {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignExtend {
-    /// From what to what.
+    /// The widths.
     pub extension: Extension,
-    /// Where to.
+    /// The destination.
     pub dst: Register,
-    /// What.
+    /// The source.
     pub src: Register,
 }
 

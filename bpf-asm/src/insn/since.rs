@@ -1,24 +1,23 @@
-//! Which version of the instruction set, and which kernel, first has an instruction.
+//! The first version of the instruction set and the first kernel that support an instruction.
 
 use std::fmt;
 
-/// A version of the instruction set, as compilers name it with `-mcpu`.
+/// A version of the instruction set, as in a compiler's `-mcpu`.
 ///
-/// Encodings that every compiler may emit are [`Isa::V1`], even where the kernel took them later:
-/// calls, for example, got new kinds of callees without a new version.
+/// Encodings that every compiler may emit are [`Isa::V1`], even if kernels came to accept them
+/// later: calls, for example, got new kinds of callees without a new version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// The first one.
+    /// The original instruction set.
     V1,
     /// Adds the comparisons *less than* and *less or equal*.
     V2,
-    /// Adds 32-bit jumps, and atomic operations beside addition.
+    /// Adds 32-bit jumps, and atomic operations other than addition.
     V3,
     /// Adds sign extension, signed division, unconditional byte swaps, long jumps, and ordered
     /// loads and stores.
     V4,
-    /// What kernels have beyond the versions: `may_goto`, casts between address spaces, calls and
-    /// jumps to registers.
+    /// Kernel extensions: `may_goto`, address space casts, indirect calls and jumps.
     Extension,
 }
 
@@ -56,16 +55,15 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// What an instruction, or all of a program, needs.
+/// What an instruction or a program requires.
 ///
-/// It is about encodings: whether a helper exists, a kfunc may be called or a program type is known
-/// is asked elsewhere.
+/// Only encodings count, not helpers, kfuncs or program types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Since {
-    /// The version of the instruction set that first has it.
+    /// The first version of the instruction set that supports it.
     pub isa: Isa,
-    /// The release whose verifier first takes it; `None` while none does. A stable line may have
-    /// adopted it from there, as 6.1 has long jumps.
+    /// The first release whose verifier accepts it; `None` if there is none. Stable releases may
+    /// have it backported, such as long jumps in 6.1.
     pub kernel: Option<Kernel>,
 }
 
@@ -74,10 +72,10 @@ impl Since {
         Since { isa, kernel: Some(Kernel::new(major, minor)) }
     }
 
-    /// What every kernel with `bpf(2)` takes.
+    /// What every kernel with `bpf(2)` supports.
     pub const FIRST: Since = Since::new(Isa::V1, 3, 18);
 
-    /// What both need.
+    /// The requirements of both.
     #[must_use]
     pub fn and(self, other: Since) -> Since {
         Since {
@@ -86,7 +84,7 @@ impl Since {
         }
     }
 
-    /// Whether whoever has this minimum has what is needed.
+    /// Whether this minimum satisfies the requirements.
     pub fn within(self, minimum: Minimum) -> bool {
         minimum.isa.is_none_or(|isa| self.isa <= isa)
             && minimum
@@ -105,12 +103,12 @@ impl fmt::Display for Since {
     }
 }
 
-/// The least that a program has to run on: nothing that needs more goes into it.
+/// The minimum that a program is written for; instructions that require more are errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Minimum {
-    /// The version of the instruction set, if it matters.
+    /// The version of the instruction set, if it is limited.
     pub isa: Option<Isa>,
-    /// The oldest kernel, if it matters.
+    /// The oldest kernel, if it is limited.
     pub kernel: Option<Kernel>,
 }
 
@@ -143,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minimum_admits_what_is_as_old_or_older() {
+    fn a_minimum_admits_what_is_not_newer() {
         let table = [
             (Since::FIRST, Isa::V1.into(), true),
             (Since::new(Isa::V4, 6, 6), Isa::V3.into(), false),
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn two_needs_are_the_greater_of_each() {
+    fn two_requirements_combine_to_the_newer_of_each() {
         let (a, b) = (Since::new(Isa::V1, 5, 13), Since::new(Isa::V3, 5, 1));
         assert_eq!(a.and(b), Since::new(Isa::V3, 5, 13));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Eight bytes of a program, taken apart.
+//! The fields of an instruction slot.
 
 use super::Register;
 
@@ -24,7 +24,7 @@ pub(super) mod mode {
     pub const ATOMIC: u8 = 0xc0;
 }
 
-/// One instruction slot as it lies in memory (RFC 9669 section 3), little-endian.
+/// One instruction slot in memory (RFC 9669 section 3), little-endian.
 ///
 /// ```text
 ///   byte 0     byte 1       byte 2..4   byte 4..8
@@ -48,14 +48,14 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// The eight bytes; of the registers, the lower four bits.
+    /// Encodes the fields; only the lower four bits of registers count.
     pub fn to_bytes(self) -> [u8; 8] {
         let [o0, o1] = self.offset.to_le_bytes();
         let [i0, i1, i2, i3] = self.imm.to_le_bytes();
         [self.opcode, self.src << 4 | self.dst & 0x0f, o0, o1, i0, i1, i2, i3]
     }
 
-    /// Takes eight bytes apart.
+    /// Decodes eight bytes.
     pub fn from_bytes([opcode, registers, o0, o1, i0, i1, i2, i3]: [u8; 8]) -> Self {
         Slot {
             opcode,

@@ -15,13 +15,13 @@ use super::{Register, Size, Slot, Source};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Store {
-    /// Bytes moved.
+    /// Size in bytes.
     pub size: Size,
     /// The pointer.
     pub base: Register,
-    /// Bytes from the pointer.
+    /// Offset in bytes.
     pub offset: i16,
-    /// What is stored; an immediate is sign-extended to eight bytes.
+    /// The source; an immediate is sign-extended to eight bytes.
     pub src: Source,
 }
 

@@ -13,23 +13,23 @@ pub(super) const WIDE: u8 = mode::IMM | 0x18 | class::LD;
 pub enum WideSource {
     /// A number.
     Imm(u64),
-    /// The map behind a file descriptor (`BPF_PSEUDO_MAP_FD`).
+    /// A map by file descriptor (`BPF_PSEUDO_MAP_FD`).
     Map {
         /// The descriptor.
         fd: i32,
     },
-    /// The address of a byte in the first value of an array map (`BPF_PSEUDO_MAP_VALUE`).
+    /// An address in the first value of an array map (`BPF_PSEUDO_MAP_VALUE`).
     MapValue {
         /// The descriptor.
         fd: i32,
-        /// Bytes into the value.
+        /// Offset into the value in bytes.
         offset: u32,
     },
-    /// The address of a variable of the kernel (`BPF_PSEUDO_BTF_ID`).
+    /// The address of a kernel variable (`BPF_PSEUDO_BTF_ID`).
     Variable {
         /// The variable's BTF id.
         id: i32,
-        /// The descriptor of the module's BTF that it is in; 0 for that of vmlinux.
+        /// The file descriptor of the module's BTF; 0 for vmlinux.
         btf: i32,
     },
     /// The address of a function of the same program (`BPF_PSEUDO_FUNC`).
@@ -37,17 +37,17 @@ pub enum WideSource {
         /// Slots from the load's second slot to the function's first.
         offset: i32,
     },
-    /// A map by its place in the `fd_array` that the program is loaded with (`BPF_PSEUDO_MAP_IDX`).
+    /// A map by its index in the program's `fd_array` (`BPF_PSEUDO_MAP_IDX`).
     MapIndex {
-        /// The place.
+        /// The index.
         index: i32,
     },
-    /// The address of a byte in the first value of an array map in the `fd_array`
+    /// An address in the first value of an array map in the `fd_array`
     /// (`BPF_PSEUDO_MAP_IDX_VALUE`).
     MapIndexValue {
-        /// The place.
+        /// The index.
         index: i32,
-        /// Bytes into the value.
+        /// Offset into the value in bytes.
         offset: u32,
     },
 }
@@ -71,9 +71,9 @@ pub enum WideSource {
 /// | 6 | index | offset | an address in a map's value |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wide {
-    /// Where to.
+    /// The destination.
     pub dst: Register,
-    /// What.
+    /// The source.
     pub source: WideSource,
 }
 
@@ -125,8 +125,7 @@ impl Wide {
     }
 }
 
-/// A number has the `ll` of compilers behind it: the kernel's notation alone does not tell it from
-/// a move.
+/// A number is followed by `ll`, as compilers write it; otherwise it would look like a move.
 impl fmt::Display for Wide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = ", self.dst)?;

@@ -1,27 +1,26 @@
-//! What a line of the log is.
+//! Parses lines of the log.
 
-/// One line.
+/// One line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    /// An instruction that is followed: `slot: (opcode) text`, and on newer kernels what it
-    /// changed.
+    /// An instruction: `slot: (opcode) text`, and on newer kernels the registers that it changed.
     Instruction {
         /// The whole line.
         line: &'a str,
         /// The instruction's first slot.
         slot: usize,
-        /// What stands behind the opcode.
+        /// The text after the opcode.
         text: &'a str,
     },
-    /// What comes before an instruction: its source line after a semicolon, or the state in which a
-    /// path goes on.
+    /// A line that leads up to an instruction: its source line after a semicolon, or the state at
+    /// the start of a path.
     Leading(&'a str),
     /// Anything else.
     Remark(&'a str),
 }
 
 impl<'a> Entry<'a> {
-    /// Reads a line.
+    /// Parses a line.
     pub(super) fn of(line: &'a str) -> Self {
         if let Some((slot, text)) = instruction(line) {
             return Entry::Instruction { line, slot, text };

@@ -1,62 +1,61 @@
-//! What the log lets one know of registers at a point of the path that it follows.
+//! Register states along the path that the log follows.
 
 use super::entry::Entry;
 
 const REGISTERS: usize = 11;
 
-/// What is known of the registers of the function that is being followed.
+/// The known states of the registers of the current function.
 #[derive(Debug, Default)]
 pub(super) struct Registers<'a> {
-    /// How many calls deep the function is.
+    /// The call depth of the function.
     frame: u32,
     content: [Option<&'a str>; REGISTERS],
-    /// Whether a line that tells registers and nothing else would tell them as they are now. Behind
-    /// other remarks it may tell them as they were long before, when the verifier traces back what
-    /// it has to be precise about.
+    /// Whether a line with only register states is about the present. After other messages it may
+    /// be about the past, when the verifier backtracks for precision.
     current: bool,
 }
 
 impl<'a> Registers<'a> {
-    /// Takes a line into account. Newer kernels say after each instruction what it changed; older
-    /// ones do not, and then nothing is known any more of what it may have changed.
+    /// Updates the states by a line. Newer kernels log what an instruction changed; older ones do
+    /// not, so what it may have changed is then unknown.
     pub(super) fn follow(&mut self, entry: &Entry<'a>) {
-        let told = match entry {
+        let has_states = match entry {
             Entry::Instruction { text, .. } => {
                 self.forget(text);
                 true
             }
             Entry::Leading(_) => true,
-            Entry::Remark(_) => self.current && is_told_by(entry),
+            Entry::Remark(_) => self.current && has_only_states(entry),
         };
         self.current = match entry {
-            // `callee:`, and its registers in the next line.
-            Entry::Remark(line) => told || line.ends_with(':'),
+            // `callee:`, followed by its registers on the next line.
+            Entry::Remark(line) => has_states || line.ends_with(':'),
             _ => true,
         };
-        if told {
-            self.learn(entry.line());
+        if has_states {
+            self.update(entry.line());
         }
     }
 
-    /// Takes over what a line tells.
-    pub(super) fn learn(&mut self, line: &'a str) {
-        let said = State::in_line(line);
-        if said.registers.is_empty() {
+    /// Adds the states in a line.
+    pub(super) fn update(&mut self, line: &'a str) {
+        let state = State::in_line(line);
+        if state.registers.is_empty() {
             return;
         }
-        // A path that is taken up again, and the frame of another function, are told in full.
-        if line.starts_with("from ") || said.frame != self.frame {
+        // The log has all states at the start of a path and of another frame.
+        if line.starts_with("from ") || state.frame != self.frame {
             self.content = [None; REGISTERS];
-            self.frame = said.frame;
+            self.frame = state.frame;
         }
-        for (register, content) in said.registers {
+        for (register, content) in state.registers {
             if let Some(known) = self.content.get_mut(register) {
                 *known = Some(content);
             }
         }
     }
 
-    /// What is known, by register.
+    /// The known states by register.
     pub(super) fn known(&self) -> Vec<(u8, &'a str)> {
         (0..)
             .zip(&self.content)
@@ -64,15 +63,14 @@ impl<'a> Registers<'a> {
             .collect()
     }
 
-    /// Forgets what an instruction may change.
+    /// Drops what an instruction may change.
     fn forget(&mut self, text: &str) {
         let first = text.split_whitespace().next().unwrap_or_default();
-        // A call takes its arguments with it, and so does a load from a packet in the old way.
+        // Calls clobber their arguments, and so do legacy loads from the packet.
         if first == "call" || text.contains("skb[") {
             self.content[..6].fill(None);
         } else if first == "if" {
-            // A comparison tells something of what it compares, and of all that is known to be the
-            // same.
+            // A comparison also changes what is known of all registers that hold the same value.
             let compared: Vec<usize> =
                 (0..REGISTERS).filter(|number| names(text, *number)).collect();
             let identities: Vec<&str> = compared
@@ -92,19 +90,19 @@ impl<'a> Registers<'a> {
     }
 }
 
-/// The number of a register in an instruction: `r3`, or `w3` for its lower half.
+/// The number of a register: `r3`, or `w3` for its lower half.
 fn register(word: &str) -> Option<usize> {
     word.strip_prefix(['r', 'w'])?.parse().ok()
 }
 
-/// Whether an instruction's text names a register.
+/// Whether the text of an instruction names a register.
 fn names(text: &str, number: usize) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .any(|word| register(word) == Some(number))
 }
 
-/// Whether an instruction reads a register, by its text: a call its arguments, a return its result,
-/// any other what it names, except for what it assigns to.
+/// Whether an instruction reads a register, by its text: a call reads its arguments, a return its
+/// result, any other the registers that it names, except the one it assigns.
 pub(super) fn reads(text: &str, number: u8) -> bool {
     match text.split_whitespace().next() {
         Some("call") => (1..=5).contains(&number),
@@ -116,28 +114,26 @@ pub(super) fn reads(text: &str, number: u8) -> bool {
     }
 }
 
-/// By which number the verifier knows that two registers hold the same; none for 0.
+/// The id of a register's value, by which the verifier knows that registers are equal; none for 0.
 fn identity(content: &str) -> Option<&str> {
     let (_, rest) = content.split_once("(id=")?;
     let id = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     (!id.is_empty() && id != "0").then_some(id)
 }
 
-/// Whether a line tells registers and nothing else: those after the instruction before it, or of a
-/// function.
-pub(super) fn is_told_by(entry: &Entry<'_>) -> bool {
+/// Whether a line has only register states: those after the previous instruction, or of a frame.
+pub(super) fn has_only_states(entry: &Entry<'_>) -> bool {
     matches!(entry, Entry::Remark(line) if line.starts_with(' ') && !State::in_line(line).registers.is_empty())
 }
 
-/// The registers that a line tells about.
+/// The register states in a line.
 struct State<'a> {
     frame: u32,
     registers: Vec<(usize, &'a str)>,
 }
 
 impl<'a> State<'a> {
-    /// `R1_w=ctx() R10=fp0 fp-8=mmmmmmmm`, after whatever else the line has; `frame1:` before it in
-    /// a function.
+    /// `R1_w=ctx() R10=fp0 fp-8=mmmmmmmm`, possibly after other text; in a callee after `frame1:`.
     fn in_line(line: &'a str) -> Self {
         let mut state = State { frame: 0, registers: Vec::new() };
         for word in words(line) {
@@ -157,7 +153,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// Words of a line; what is in brackets is one, whatever spaces are in it.
+/// The words of a line; text in parentheses belongs to one word.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0u32;
     line.split(move |c: char| {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Builder, ProgramType};
 
-/// What kernels say about the same program, whose lines are those of [`spend`].
+/// The logs of one program, [`spend`], on several kernels.
 const LOGS: [(&str, &str); 5] = [
     ("5.10", include_str!("tests/5.10.log")),
     ("6.1", include_str!("tests/6.1.log")),
@@ -12,8 +12,8 @@ const LOGS: [(&str, &str); 5] = [
     ("7.3", include_str!("tests/7.3.log")),
 ];
 
-/// The program that the stored logs are about: it looks a value up, then adds the length of a
-/// packet, up to 7, to the address of a number of 8 bytes, in a function of its own.
+/// The program of the stored logs: it looks a value up, then adds the length of a packet, up to 7,
+/// to the address of an 8-byte number, in a function.
 const SPEND: [(usize, u32, &str); 23] = [
     (0, 335, "r6 = r1"),
     (1, 336, "r1 = *(u32 *)(r6 +0)"),
@@ -51,7 +51,7 @@ fn spend(log: &str) -> VerifierLog<'_> {
     VerifierLog { program: "spend", origins: origins.into(), log }
 }
 
-/// The lines of a folded log that are the kernel's, without their margin.
+/// The kernel's lines of a formatted log, without their margin.
 fn unfolded<'a>(shown: &'a str, log: &str) -> Vec<&'a str> {
     let mut wanted = log.lines().peekable();
     shown
@@ -61,7 +61,7 @@ fn unfolded<'a>(shown: &'a str, log: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_logs_of_all_kernels_are_folded_without_loss() {
+fn every_line_of_the_logs_of_all_kernels_is_shown() {
     for (kernel, log) in LOGS {
         let shown = spend(log).to_string();
         assert_eq!(unfolded(&shown, log), log.lines().collect::<Vec<_>>(), "{kernel}:\n{shown}");
@@ -92,7 +92,7 @@ fn the_place_and_the_reason_are_the_same_on_all_kernels() {
         );
         assert!(stop.complaint[1].starts_with("R2 "), "{kernel}: {:?}", stop.complaint);
         assert_eq!(stop.complaint.len(), 2, "{kernel}: {:?}", stop.complaint);
-        // Those of the function, by what all kernels know of them.
+        // The registers of the function, as all kernels log them.
         let known: Vec<u8> = stop.registers.iter().map(|(number, _)| *number).collect();
         assert_eq!(known, [1, 2, 10], "{kernel}: {:?}", stop.registers);
         assert!(stop.registers[1].1.starts_with("map_value("), "{kernel}: {:?}", stop.registers);
@@ -105,7 +105,7 @@ fn the_place_and_the_reason_are_the_same_on_all_kernels() {
 }
 
 #[test]
-fn a_program_refused_as_a_whole_names_the_lines_that_the_complaint_is_about() {
+fn a_program_rejected_as_a_whole_shows_the_lines_that_the_message_names() {
     let log = "unreachable insn 19\nprocessed 0 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
     let log = spend(log);
     assert_eq!(log.stop(), None);
@@ -116,41 +116,41 @@ fn a_program_refused_as_a_whole_names_the_lines_that_the_complaint_is_about() {
 }
 
 #[test]
-fn registers_are_those_of_the_function_and_of_the_path_that_were_followed_last() {
+fn registers_are_those_of_the_function_and_path_that_the_log_ends_in() {
     type Known = &'static [(u8, &'static str)];
     let table: [(&str, &str, Known); 7] = [
         (
-            "a call loses its arguments",
+            "a call clobbers its arguments",
             "0: R0=1 R1=ctx() R5=1 R6=1 R10=fp0\n0: (85) call foo#1\n1: (95) exit",
             &[(6, "1"), (10, "fp0")],
         ),
         (
-            "what is written is known no more",
+            "a written register is unknown",
             "0: R1=ctx() R6=1\n0: (bf) r6 = r1\n1: (95) exit",
             &[(1, "ctx()")],
         ),
         (
-            "unless the log says it again",
+            "unless the log has its new state",
             "0: (bf) r6 = r1     ; R1=ctx() R6_w=ctx()\n1: (95) exit",
             &[(1, "ctx()"), (6, "ctx()")],
         ),
         (
-            "a comparison tells of all that is the same",
+            "a comparison changes all registers of one id",
             "0: R1=inv(id=3) R2=inv(id=3) R3=inv(id=4) R4=inv(id=0)\n0: (15) if r1 == 0x0 goto pc+1\n1: (95) exit",
             &[(3, "inv(id=4)"), (4, "inv(id=0)")],
         ),
         (
-            "a path that is taken up is told in full",
+            "the start of a path has all states",
             "0: R1=1 R2=2\n0: (b7) r3 = 1\n\nfrom 0 to 4: R2=inv(id=0,umax_value=255,var_off=(0x0; 0xff)) R10=fp0\n4: (95) exit",
             &[(2, "inv(id=0,umax_value=255,var_off=(0x0; 0xff))"), (10, "fp0")],
         ),
         (
-            "what was known long before is not known now",
+            "states from backtracking are ignored",
             "21: (0f) r2 += r1\nlast_idx 21 first_idx 21\n R1_rw=invP7 R2_rw=invP0\n22: (79) r3 = *(u64 *)(r2 +0)\n R1=invP7",
             &[(1, "invP7")],
         ),
         (
-            "a function has registers of its own",
+            "a callee has registers of its own",
             "0: R6=1 R10=fp0\n0: (85) call pc+1\ncaller:\n R6=1 R10=fp0\ncallee:\n frame1: R1=2 R10=fp0\n2: (95) exit",
             &[(1, "2"), (10, "fp0")],
         ),
@@ -165,7 +165,7 @@ fn registers_are_those_of_the_function_and_of_the_path_that_were_followed_last()
 }
 
 #[test]
-fn what_an_instruction_assigns_to_it_does_not_read() {
+fn an_instruction_does_not_read_the_register_it_assigns() {
     let table: [(&str, &[u8]); 8] = [
         ("r1 = *(u64 *)(r0 +0)", &[0]),
         ("r1 += r2", &[1, 2]),
@@ -183,17 +183,17 @@ fn what_an_instruction_assigns_to_it_does_not_read() {
 }
 
 #[test]
-fn a_log_of_another_program_and_no_log_at_all_are_shown_as_they_are() {
+fn a_log_of_another_program_and_an_empty_log_are_shown_as_they_are() {
     let shown = spend("99: (95) exit\nR0 !read_ok").to_string();
     assert!(
         shown.starts_with("> 99: (95) exit\n  R0 !read_ok\n") && shown.contains("is this its log?"),
         "{shown}"
     );
-    assert!(spend("\n").to_string().starts_with("The kernel left no log"));
+    assert!(spend("\n").to_string().starts_with("The log is empty"));
 }
 
 #[test]
-fn a_program_lends_the_log_its_rust_lines() {
+fn the_log_shows_the_rust_lines_of_the_program() {
     let b = Builder::new("reader");
     let number = b.value(64).cast::<u64>();
     let (line, loaded) = (line!(), b.load(number.at_all()));
@@ -208,7 +208,7 @@ fn a_program_lends_the_log_its_rust_lines() {
     assert!(at.text.contains("*(u64 *)(r1 +0)"), "{}", at.text);
 }
 
-/// Pieces that logs are made of, in any order.
+/// Parts of logs, in any order.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\n".to_owned()),
@@ -225,7 +225,7 @@ fn pieces() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_a_log_says_all_of_it_is_shown(log in pieces()) {
+    fn every_line_of_any_log_is_shown(log in pieces()) {
         let shown = spend(&log).to_string();
         if !log.trim().is_empty() {
             prop_assert_eq!(unfolded(&shown, &log), log.lines().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Text to code.
+//! Assembles text into code.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -6,26 +6,26 @@ use std::ops::Range;
 use super::directive::{Directive, directive};
 use super::disassemble::target;
 use super::error::{Fault, TextError, TextErrors, TextWarnings};
-use super::instruction::{Named, Pieces, Printed, Statement, What};
+use super::instruction::{NameKind, Named, Pieces, Printed, Statement};
 use super::token::{Kind, Token, tokens, without_comment};
 use super::unit::{Function, Line, Reference, Section, Target, Unit};
 use crate::insn::{
     Call, Data, Decoded, Insn, Jump, JumpIf, JumpLong, MayGoto, Wide, WideSource, helper_names,
 };
 
-/// Reads a text in the notation that [the module](super) describes; `file` is its name, for errors
-/// and for the lines that instructions come from.
+/// Assembles a text in the notation that [the module](super) describes. `file` is its name, for
+/// errors and line info.
 ///
 /// # Errors
 ///
-/// All that is wrong with the text: a line that is not understood, a number that does not fit, a
-/// name that is not there or twice, an instruction above the stated minimum.
+/// All errors in the text: syntax errors, numbers that do not fit, undefined and duplicate names,
+/// instructions above the minimum.
 pub fn assemble(file: &str, text: &str) -> Result<Unit, TextErrors> {
     assemble_with_warnings(file, text).map(|(unit, _)| unit)
 }
 
-/// The same, with what the text says and hardly means: what no verifier accepts, such as a division
-/// by 0, and what does something else than it seems to, such as a byte that is set to 300.
+/// The same with warnings: about what no verifier accepts, such as a division by 0, and about
+/// probable mistakes, such as a byte that is set to 300.
 ///
 /// # Errors
 ///
@@ -46,55 +46,55 @@ pub fn assemble_with_warnings(file: &str, text: &str) -> Result<(Unit, TextWarni
 struct Assembler<'a> {
     file: &'a str,
     lines: &'a [&'a str],
-    /// The present line, from 0.
+    /// The current line, from 0.
     number: usize,
     unit: Unit,
-    /// The section being written, by its place in the unit.
+    /// The index of the current section in the unit.
     current: usize,
     /// The next slot of each section.
     slots: Vec<usize>,
-    /// Where each function begins, and its line.
+    /// The start and line of each function.
     functions: HashMap<String, (Position, usize)>,
-    /// The line of each.
+    /// The line of each kfunc.
     externs: HashMap<String, usize>,
     maps: HashMap<String, usize>,
-    /// Maps that are declared, be it with a mistake.
+    /// Declared maps, including those with errors.
     attempted: HashSet<String>,
-    /// The labels of the function being read, by slot and line.
+    /// The labels of the current function, by slot and line.
     labels: HashMap<String, (usize, usize)>,
-    /// Likewise those that are numbers, each as often as it is there.
+    /// The numeric labels of the current function, including repeated ones.
     numbered: HashMap<u64, Vec<(usize, usize)>>,
-    /// Names for numbers (`.equ`).
+    /// Named constants (`.equ`).
     constants: HashMap<String, i128>,
-    /// What had names that were looked for in vain.
+    /// The names for which a suggestion was searched.
     suggested: usize,
-    /// The jumps of the function being read, and all else that may name a label of it.
+    /// The references of the current function that may be labels.
     inside: Vec<Open>,
-    /// What names something of the whole text.
+    /// The references to names of the whole text.
     outside: Vec<Open>,
-    /// Jumps to what is no label of their function: by line, with the name.
+    /// Jumps to undefined labels, by line.
     unplaced: Vec<(usize, String, Fault)>,
     errors: Vec<TextError>,
     warnings: Vec<TextError>,
 }
 
-/// For how many names another is looked for that may have been meant. It takes time for each name
-/// that there is, and who has made as many mistakes as this has made one many times.
+/// The number of names for which a suggestion is searched. Each search compares with every name,
+/// and that many errors usually have one cause.
 pub(super) const SUGGESTIONS: usize = 50;
 
-/// A slot of a section, by its number.
+/// A slot of a section.
 #[derive(Debug, Clone, Copy)]
 struct Position {
     section: usize,
     slot: usize,
 }
 
-/// An instruction with a name that stands for a number.
+/// An instruction with an unresolved reference.
 struct Open {
     named: Named,
     number: usize,
     at: Position,
-    /// Its place in the section's code.
+    /// Its index in the section's code.
     piece: usize,
 }
 
@@ -105,8 +105,9 @@ impl Assembler<'_> {
 
     fn line(&mut self, line: &str) -> Result<(), Fault> {
         let code = without_comment(line);
-        if let Some(behind) = line.get(code.len()..).and_then(|comment| comment.strip_prefix(';')) {
-            self.commented_out(code, behind);
+        if let Some(comment) = line.get(code.len()..).and_then(|comment| comment.strip_prefix(';'))
+        {
+            self.commented_out(code, comment);
         }
         let (printed, number, start) = prefix(code);
         if let Some(number) = number {
@@ -121,61 +122,61 @@ impl Assembler<'_> {
             rest = rest.get(length..).unwrap_or_default();
             offset += length;
         }
-        // What a directive takes is its own matter.
+        // A directive parses its own arguments.
         let trimmed = rest.trim_start();
         if trimmed.starts_with('.') {
             let start = offset + rest.len() - trimmed.len();
             let length = trimmed.find(char::is_whitespace).unwrap_or(trimmed.len());
             let name = tokens(trimmed.get(..length).unwrap_or_default(), start)?;
             let rest = trimmed.get(length..).unwrap_or_default();
-            // What follows a declaration with a mistake in it may use its name all the same.
-            self.declare_in_any_case(trimmed);
+            // A name whose declaration has an error still counts as declared.
+            self.declare_despite_errors(trimmed);
             let name = name.first().filter(|name| name.span.len() == length);
             let name =
-                name.ok_or_else(|| Fault::new(start..start + length, "this is no directive"))?;
+                name.ok_or_else(|| Fault::new(start..start + length, "expected a directive"))?;
             return self.directive(directive(name, rest, start + length)?, name.span.clone());
         }
         let pieces = with_constants(&self.constants, tokens(rest, offset)?);
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(()) };
         let span = first.span.start..last.span.end;
-        let Statement { insn, names, doubt } = Pieces::new(&pieces, line, printed).statement()?;
-        if let Some(doubt) = doubt {
-            self.warnings.push(doubt.at(self.number + 1, line));
+        let Statement { insn, names, warning } = Pieces::new(&pieces, line, printed).statement()?;
+        if let Some(warning) = warning {
+            self.warnings.push(warning.at(self.number + 1, line));
         }
         let needed = insn.since();
         if !needed.within(self.unit.minimum) {
             let message =
-                format!("`{insn}` needs {needed}, and the stated minimum is {}", self.unit.minimum);
-            return Err(Fault::new(span, message)
-                .hint("write it with older instructions, or raise `.minimum`"));
+                format!("`{insn}` requires {needed}, but the minimum is {}", self.unit.minimum);
+            return Err(
+                Fault::new(span, message).hint("use older instructions, or raise `.minimum`")
+            );
         }
         self.code(Decoded::Insn(insn), span, names)
     }
 
-    /// Warns of a comment behind an instruction that is another: elsewhere a semicolon separates
-    /// them.
-    fn commented_out(&mut self, code: &str, behind: &str) {
+    /// Warns about an instruction in a comment: elsewhere a semicolon separates instructions.
+    fn commented_out(&mut self, code: &str, comment: &str) {
         let start = code.len() + 1;
         let is_insn = |text: &str, offset: usize| {
             let pieces = tokens(text, offset).unwrap_or_default();
             !pieces.is_empty() && Pieces::new(&pieces, text, None).statement().is_ok()
         };
         if !code.trim().is_empty()
-            && behind.split(';').next().is_some_and(|first| is_insn(first, 0))
+            && comment.split(';').next().is_some_and(|first| is_insn(first, 0))
         {
-            let end = start + behind.trim_end().len();
+            let end = start + comment.trim_end().len();
             let fault = Fault::new(
                 start - 1..end,
-                "this instruction is in a comment, which begins with the semicolon",
+                "this instruction is part of a comment, which starts at the semicolon",
             )
-            .hint("write it into a line of its own");
+            .hint("write it on a line of its own");
             let line = self.lines.get(self.number).copied().unwrap_or_default();
             self.warnings.push(fault.at(self.number + 1, line));
         }
     }
 
-    /// Notes the name that a line would declare, even if the line has a mistake.
-    fn declare_in_any_case(&mut self, line: &str) {
+    /// Records the name that a line declares, even if the line has an error.
+    fn declare_despite_errors(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let (directive, Some(name)) = (words.next().unwrap_or_default(), words.next()) else {
             return;
@@ -211,8 +212,8 @@ impl Assembler<'_> {
         if let Some(Decoded::Data(data)) = section.code.last()
             && data.bytes().len() < 8
         {
-            return Err(Fault::new(span, "the bytes before this do not fill a slot of 8")
-                .hint("fill it by `.byte 0`, as many as are missing"));
+            return Err(Fault::new(span, "the bytes before this do not fill an 8-byte slot")
+                .hint("pad it with `.byte 0`"));
         }
         let index = section.code.len();
         section.code.push(piece);
@@ -226,19 +227,17 @@ impl Assembler<'_> {
         self.section().1.lines.push(Line { slot: at.slot, file, line, column: 0, text });
         if let Some(named) = names {
             if named.added != 0 {
-                return Err(Fault::new(named.span, "nothing is added to an address here").hint(
-                    format!(
-                        "the value of a map is addressed by `map[name:{}][0]+{}`",
-                        named.name, named.added
-                    ),
-                ));
+                return Err(Fault::new(named.span, "an offset is not allowed here").hint(format!(
+                    "the value of a map is addressed by `map[name:{}][0]+{}`",
+                    named.name, named.added
+                )));
             }
             self.inside.push(Open { named, number, at, piece: index });
         }
         Ok(())
     }
 
-    /// Bytes, in slots of eight; what is left of the last slot is filled by the next bytes.
+    /// Appends bytes to slots; a partial slot is filled by the next bytes.
     fn bytes(&mut self, bytes: &[u8], span: Range<usize>) -> Result<(), Fault> {
         let (_, section) = self.section();
         let mut bytes = bytes;
@@ -272,14 +271,11 @@ impl Assembler<'_> {
         match directive {
             Directive::License(license) => match self.unit.license.replace(license) {
                 None => Ok(()),
-                Some(_) => Err(Fault::new(span, "the licence is stated already")),
+                Some(_) => Err(Fault::new(span, "duplicate `.license`")),
             },
             Directive::Minimum(minimum) => {
                 if self.unit.sections.iter().any(|section| !section.code.is_empty()) {
-                    return Err(Fault::new(
-                        span,
-                        "the minimum is stated before the first instruction",
-                    ));
+                    return Err(Fault::new(span, "the minimum must precede the first instruction"));
                 }
                 self.unit.minimum = minimum;
                 Ok(())
@@ -293,7 +289,7 @@ impl Assembler<'_> {
             }
             Directive::Section(name) => {
                 self.close();
-                // A section that is there already goes on.
+                // An existing section continues.
                 match self.unit.sections.iter().position(|section| section.name == name) {
                     Some(known) => self.current = known,
                     None => {
@@ -325,17 +321,17 @@ impl Assembler<'_> {
         }
     }
 
-    /// Ends the function being read: its labels are known.
+    /// Ends the current function, whose labels are now known.
     fn close(&mut self) {
         let labels = std::mem::take(&mut self.labels);
         let numbered = std::mem::take(&mut self.numbered);
         for open in std::mem::take(&mut self.inside) {
-            if open.named.what == What::Numbered {
+            if open.named.what == NameKind::Numbered {
                 match nearest(&numbered, &open.named.name, open.number) {
                     Some(slot) => self.reach(&open, slot),
                     None => {
                         let (digits, way) = open.named.name.split_at(open.named.name.len() - 1);
-                        let side = if way == "b" { "before" } else { "behind" };
+                        let side = if way == "b" { "before" } else { "after" };
                         let message =
                             format!("there is no label `{digits}:` {side} this in this function");
                         self.fail(open.number, Fault::new(open.named.span, message));
@@ -345,11 +341,14 @@ impl Assembler<'_> {
             }
             match labels.get(&open.named.name) {
                 Some((slot, _))
-                    if matches!(open.named.what, What::Label | What::Callee | What::Function) =>
+                    if matches!(
+                        open.named.what,
+                        NameKind::Label | NameKind::Callee | NameKind::Function
+                    ) =>
                 {
                     self.reach(&open, *slot);
                 }
-                _ if open.named.what == What::Label => {
+                _ if open.named.what == NameKind::Label => {
                     let message =
                         format!("there is no label `{}` in this function", open.named.name);
                     let fault = Fault::new(open.named.span, message);
@@ -373,7 +372,7 @@ impl Assembler<'_> {
         }
     }
 
-    /// Gives an instruction the distance to a slot of its section.
+    /// Sets an instruction's distance to a slot of its section.
     fn reach(&mut self, open: &Open, slot: usize) {
         let distance = slot as i64 - open.at.slot as i64 - 1;
         let Some(insn) = self.insn(open) else { return };
@@ -393,7 +392,7 @@ impl Assembler<'_> {
         self.close();
         for (number, name, fault) in std::mem::take(&mut self.unplaced) {
             let function = self.functions.contains_key(&name);
-            let hint = || format!("a jump stays in its function; write `call {name}`");
+            let hint = || format!("jumps cannot leave their function; write `call {name}`");
             self.fail(number, if function { fault.hint(hint()) } else { fault });
         }
         for open in std::mem::take(&mut self.outside) {
@@ -409,8 +408,7 @@ impl Assembler<'_> {
         Ok((self.unit, TextWarnings::new(self.file, self.warnings)))
     }
 
-    /// Warns of instructions behind an `exit` or `goto` that nothing jumps to, the first of each
-    /// run of them.
+    /// Warns about unreachable instructions after `exit` or `goto`, once for each sequence.
     fn unreachable(&mut self) {
         let mut found = Vec::new();
         for section in &self.unit.sections {
@@ -441,39 +439,34 @@ impl Assembler<'_> {
             let text = self.lines.get(number as usize - 1).copied().unwrap_or_default();
             let code = without_comment(text).trim_end();
             let span = code.len() - code.trim_start().len()..code.len();
-            let fault = Fault::new(
-                span,
-                "nothing leads to this instruction, and the verifier refuses that",
-            );
-            self.warnings.push(
-                fault
-                    .hint("leave it out, or give it a label that is jumped to")
-                    .at(number as usize, text),
-            );
+            let fault = Fault::new(span, "unreachable instruction, which the verifier rejects");
+            self.warnings.push(fault.hint("remove it, or jump to it").at(number as usize, text));
         }
     }
 
-    /// What names something that may stand anywhere in the text.
+    /// Resolves a reference to a name of the whole text.
     fn resolve(&mut self, open: Open) {
         let Named { name, what, .. } = &open.named;
-        let function = self.functions.get(name).map(|(at, _)| *at).filter(|_| *what != What::Map);
+        let function =
+            self.functions.get(name).map(|(at, _)| *at).filter(|_| *what != NameKind::Map);
         if let Some(function) = function {
             if function.section == open.at.section {
                 return self.reach(&open, function.slot);
             }
             self.refer(&open, Target::Function(name.clone()));
-        } else if *what == What::Callee && self.externs.contains_key(name) {
+        } else if *what == NameKind::Callee && self.externs.contains_key(name) {
             self.refer(&open, Target::Kernel(name.clone()));
-        } else if matches!(what, What::Map | What::Address) && self.maps.contains_key(name) {
+        } else if matches!(what, NameKind::Map | NameKind::Address) && self.maps.contains_key(name)
+        {
             self.refer(&open, Target::Map(name.clone()));
-        } else if *what != What::Map || !self.attempted.contains(name) {
+        } else if *what != NameKind::Map || !self.attempted.contains(name) {
             self.suggested += 1;
             let fault = self.unresolved(&open.named);
             self.fail(open.number, fault);
         }
     }
 
-    /// Leaves it to whoever loads the code to put a number in.
+    /// Leaves the reference to be resolved by the loader.
     fn refer(&mut self, open: &Open, to: Target) {
         match (self.insn(open), &to) {
             (Some(Insn::Wide(Wide { source, .. })), Target::Function(_)) => {
@@ -491,22 +484,22 @@ impl Assembler<'_> {
         let functions = || self.functions.keys().chain(self.externs.keys()).map(String::as_str);
         let maps = || self.maps.keys().map(String::as_str);
         let (kind, declare, known): (_, _, Vec<&str>) = match what {
-            What::Map => (
+            NameKind::Map => (
                 "map",
                 format!("declare it, as in `.map {name} array key=4 value=8 entries=1`"),
                 maps().collect(),
             ),
-            What::Callee => (
+            NameKind::Callee => (
                 "function",
-                format!("declare it by `.extern {name}` if it is one of the kernel (a kfunc)"),
+                format!("declare it by `.extern {name}` if it is a kfunc"),
                 functions().chain(helper_names()).collect(),
             ),
-            What::Label | What::Numbered | What::Function => (
+            NameKind::Label | NameKind::Numbered | NameKind::Function => (
                 "function",
                 "only a function of this text has an address".to_owned(),
                 functions().collect(),
             ),
-            What::Address => (
+            NameKind::Address => (
                 "map or function",
                 "only what this text declares has an address".to_owned(),
                 functions().chain(maps()).collect(),
@@ -517,8 +510,8 @@ impl Assembler<'_> {
     }
 }
 
-/// The place of the label that `1b` or `1f` means in a line: the last one before it or in it, or
-/// the first one behind it.
+/// The line of the label that `1b` or `1f` refers to: the last one before or in a line, or the
+/// first one after it.
 pub(super) fn nearest<T: Copy>(
     labels: &HashMap<u64, Vec<(usize, T)>>,
     name: &str,
@@ -526,12 +519,12 @@ pub(super) fn nearest<T: Copy>(
 ) -> Option<T> {
     let (digits, way) = name.split_at_checked(name.len().checked_sub(1)?)?;
     let labels = labels.get(&digits.parse().ok()?)?;
-    let behind = labels.partition_point(|(at, _)| *at <= line);
-    let found = if way == "b" { labels.get(behind.checked_sub(1)?) } else { labels.get(behind) };
+    let next = labels.partition_point(|(at, _)| *at <= line);
+    let found = if way == "b" { labels.get(next.checked_sub(1)?) } else { labels.get(next) };
     found.map(|(_, place)| *place)
 }
 
-/// The pieces of a line with numbers for their names.
+/// The tokens of a line with constants replaced by numbers.
 pub(super) fn with_constants(constants: &HashMap<String, i128>, pieces: Vec<Token>) -> Vec<Token> {
     if constants.is_empty() {
         return pieces;
@@ -552,7 +545,7 @@ pub(super) fn with_constants(constants: &HashMap<String, i128>, pieces: Vec<Toke
     pieces.into_iter().flat_map(number).collect()
 }
 
-/// A jump, call or load with the distance to what it names; `None` if it does not reach so far.
+/// A jump, call or load with the distance to its target; `None` if it does not fit.
 pub(super) fn reaching(insn: Insn, distance: i64) -> Option<Insn> {
     let (short, long) = (i16::try_from(distance).ok(), i32::try_from(distance).ok());
     Some(match insn {
@@ -569,10 +562,10 @@ pub(super) fn reaching(insn: Insn, distance: i64) -> Option<Insn> {
 }
 
 fn twice(what: &str, name: &str, span: Range<usize>, first: usize) -> Fault {
-    Fault::new(span, format!("there is a {what} `{name}` already, in line {}", first + 1))
+    Fault::new(span, format!("duplicate {what} `{name}`, first defined on line {}", first + 1))
 }
 
-/// A name and a colon at the beginning of a line, and the bytes that they take.
+/// A label at the start of a line, and its length in bytes.
 pub(super) fn label(rest: &str, offset: usize) -> Result<Option<(Token, usize)>, Fault> {
     // Only a line with a colon can begin with a label; a directive has a space before it.
     let trimmed = rest.trim_start();
@@ -589,8 +582,8 @@ pub(super) fn label(rest: &str, offset: usize) -> Result<Option<(Token, usize)>,
     Ok(named.then(|| (name, colon.span.end - offset)))
 }
 
-/// What stands before an instruction: its opcode or bytes, where a machine printed it; its number
-/// there, or what is a label; and the bytes that they take.
+/// The prefix of a printed instruction: its slot or label, its opcode or bytes; and the prefix's
+/// length in bytes.
 pub(super) fn prefix(line: &str) -> (Option<Printed>, Option<u64>, usize) {
     let all = line.trim_start();
     let numbered = all.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -605,23 +598,23 @@ pub(super) fn prefix(line: &str) -> (Option<Printed>, Option<u64>, usize) {
     let hex = |text: &str| {
         u8::from_str_radix(text, 16).ok().filter(|_| text.len() == 2 && !text.starts_with('+'))
     };
-    if let Some((opcode, behind)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'))
+    if let Some((opcode, after)) = rest.strip_prefix('(').and_then(|rest| rest.split_once(')'))
         && let Some(opcode) = hex(opcode)
     {
-        return (Some(Printed { opcode, src: None }), number, at(behind));
+        return (Some(Printed { opcode, src: None }), number, at(after));
     }
     for count in [16, 8] {
         let length = count * 3 - 1;
         let Some(bytes) = rest.get(..length) else { continue };
-        let behind = rest.get(length..).unwrap_or_default();
+        let after = rest.get(length..).unwrap_or_default();
         let bytes: Option<Vec<u8>> = bytes.split(' ').map(hex).collect();
         if let Some([opcode, registers, ..]) = bytes.filter(|bytes| bytes.len() == count).as_deref()
-            && behind.starts_with([' ', '\t'])
+            && after.starts_with([' ', '\t'])
         {
             return (
                 Some(Printed { opcode: *opcode, src: Some(registers >> 4) }),
                 number,
-                at(behind),
+                at(after),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Lines that begin with a point: what is no instruction.
+//! Directives: lines that start with a dot.
 
 use std::ops::Range;
 
@@ -15,9 +15,9 @@ pub(super) enum Directive {
     Section(String),
     Function(String),
     Extern(String),
-    /// Bytes among the code.
+    /// Bytes in the code.
     Bytes(Vec<u8>),
-    /// A name for a number.
+    /// A named constant.
     Constant(String, i128),
 }
 
@@ -35,10 +35,10 @@ const DIRECTIVES: [&str; 11] = [
     ".equ",
 ];
 
-/// Reads what stands behind the name of a directive, `offset` bytes into its line.
+/// Parses the arguments of a directive, `offset` bytes into its line.
 pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Directive, Fault> {
     let Kind::Word(word) = &name.kind else {
-        return Err(Fault::new(name.span.clone(), "this is no directive"));
+        return Err(Fault::new(name.span.clone(), "expected a directive"));
     };
     if word == ".minimum" {
         return minimum(rest, offset, name.span.end).map(Directive::Minimum);
@@ -47,7 +47,7 @@ pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Direc
     let end = pieces.last().map_or(name.span.end, |piece| piece.span.end);
     let mut pieces = Pieces { pieces: pieces.into_iter().peekable(), end };
     let read = match word.as_str() {
-        ".license" => pieces.name("the licence, in quotes,").map(Directive::License),
+        ".license" => pieces.name("the licence, in quotes").map(Directive::License),
         ".section" => pieces.name("the section's name").map(Directive::Section),
         ".function" => pieces.name("the function's name").map(Directive::Function),
         ".extern" => pieces.name("the function's name").map(Directive::Extern),
@@ -59,15 +59,24 @@ pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Direc
         ".equ" | ".set" => pieces.constant(),
         ".incomplete" => {
             let span = name.span.start..end;
-            let reason = pieces.name("what is missing, in quotes,")?;
-            Err(Fault::new(span, format!("this is not all of the object that it was read from: {reason}"))
-                .hint("assemble what `shunt disasm` makes of the object, or leave this line out to assemble the rest"))
+            let reason = pieces.name("what is missing, in quotes")?;
+            Err(Fault::new(
+                span,
+                format!(
+                    "this lacks parts of the object that it was read from: \
+                {reason}"
+                ),
+            )
+            .hint(
+                "assemble the output of `shunt disasm` for the object, or remove this line \
+                    to assemble the rest",
+            ))
         }
         _ => {
-            let fault = Fault::new(name.span.clone(), format!("`{word}` is no directive"));
+            let fault = Fault::new(name.span.clone(), format!("unknown directive `{word}`"));
             let fault = fault.similar(word, DIRECTIVES.iter());
             Err(if fault.hint.is_none() {
-                fault.hint(format!("there are {}", DIRECTIVES.join(" ")))
+                fault.hint(format!("directives are {}", DIRECTIVES.join(" ")))
             } else {
                 fault
             })
@@ -99,19 +108,20 @@ fn minimum(rest: &str, offset: usize, end: usize) -> Result<Minimum, Fault> {
         } else if let Some(kernel) = kernel() {
             minimum.kernel = Some(kernel);
         } else {
-            return Err(Fault::new(span, format!("`{word}` is no minimum"))
-                .hint("write a version of the instruction set (v1, v2, v3, v4, extension), a kernel (5.10), or both"));
+            return Err(Fault::new(span, format!("invalid minimum `{word}`")).hint(
+                "write an instruction set version (v1, v2, v3, v4, extension), a kernel \
+                    version (5.10), or both",
+            ));
         }
     }
     if minimum == Minimum::default() {
-        return Err(Fault::new(end..end, "what the minimum is, is missing here")
-            .hint("as in `.minimum v3 5.10`"));
+        return Err(Fault::new(end..end, "expected a minimum").hint("as in `.minimum v3 5.10`"));
     }
     Ok(minimum)
 }
 
-/// Kinds of maps that hold as much as there is to store something with, or whose size libbpf knows:
-/// perf event arrays, the storages, and `struct_ops`.
+/// Kinds of maps without a capacity, or whose capacity libbpf sets: perf event arrays, storage
+/// maps, and `struct_ops`.
 const UNSIZED: [u32; 8] = [4, 19, 21, 24, 26, 28, 29, 32];
 
 const RINGBUF: u32 = 27;
@@ -136,7 +146,7 @@ impl Pieces {
         match self.pieces.next() {
             None => Ok(()),
             Some(piece) => {
-                Err(Fault::new(piece.span.start..self.end, "the directive has ended before this"))
+                Err(Fault::new(piece.span.start..self.end, "unexpected text after the directive"))
             }
         }
     }
@@ -145,7 +155,7 @@ impl Pieces {
         let span = self.span();
         match self.pieces.next().map(|piece| piece.kind) {
             Some(Kind::Word(name) | Kind::Quoted(name)) => Ok(name),
-            _ => Err(Fault::new(span, format!("{what} is missing here"))),
+            _ => Err(Fault::new(span, format!("expected {what}"))),
         }
     }
 
@@ -155,7 +165,7 @@ impl Pieces {
             Some(Kind::Number(number)) => T::try_from(number).ok(),
             _ => None,
         };
-        number.ok_or_else(|| Fault::new(span, format!("{what} is missing here, or too large")))
+        number.ok_or_else(|| Fault::new(span, format!("expected {what}")))
     }
 
     fn map(&mut self) -> Result<Map, Fault> {
@@ -163,11 +173,12 @@ impl Pieces {
         let span = self.span();
         let kind = match self.pieces.next().map(|piece| piece.kind) {
             Some(Kind::Word(word)) => map_kind(&word).ok_or_else(|| {
-                Fault::new(span, format!("`{word}` is no kind of map")).similar(&word, map_kinds())
+                Fault::new(span, format!("unknown kind of map `{word}`"))
+                    .similar(&word, map_kinds())
             })?,
             Some(Kind::Number(number)) if u32::try_from(number).is_ok() => number as u32,
             _ => {
-                return Err(Fault::new(span, "the kind of the map is missing here")
+                return Err(Fault::new(span, "expected the kind of the map")
                     .hint("as in `.map counts array key=4 value=8 entries=1`"));
             }
         };
@@ -193,31 +204,33 @@ impl Pieces {
                 _ => {
                     return Err(Fault::new(
                         span,
-                        format!("a map has no `{word}`; there are key, value, entries and flags"),
+                        format!(
+                            "unknown map attribute `{word}`; attributes are key, value, entries \
+                            and flags"
+                        ),
                     ));
                 }
             };
             if !self.eat("=") {
-                return Err(Fault::new(self.span(), "`=` is missing here"));
+                return Err(Fault::new(self.span(), "expected `=`"));
             }
             sized |= word == "entries";
             *field = self.number("a number of up to 32 bits")?;
         }
         if !sized && !UNSIZED.contains(&kind) {
-            let fault = Fault::new(
-                self.end..self.end,
-                format!("how much the map `{}` can hold is missing here", map.name),
-            );
+            let fault =
+                Fault::new(self.end..self.end, format!("map `{}` needs a capacity", map.name));
             return Err(fault.hint(if kind == RINGBUF {
-                "write `entries=` with its bytes: a power of two and a multiple of a page, such as 4096"
+                "write `entries=` with its size: a power of two and a multiple of the page size, \
+                such as 4096"
             } else {
-                "write `entries=`, for instance `entries=1024`"
+                "write, for example, `entries=1024`"
             }));
         }
         Ok(map)
     }
 
-    /// A number with its sign.
+    /// A signed number.
     fn signed(&mut self) -> Result<(i128, Range<usize>), Fault> {
         let start = self.span();
         let negative = self.eat("-");
@@ -226,11 +239,11 @@ impl Pieces {
             Some(Kind::Number(number)) => {
                 Ok((if negative { -i128::from(number) } else { i128::from(number) }, span))
             }
-            _ => Err(Fault::new(span, "a number is missing here")),
+            _ => Err(Fault::new(span, "expected a number")),
         }
     }
 
-    /// Numbers of so many bytes, with a sign or without.
+    /// Numbers of this many bytes, signed or unsigned.
     fn bytes(&mut self, size: usize) -> Result<Vec<u8>, Fault> {
         let mut bytes = Vec::new();
         loop {
@@ -250,8 +263,9 @@ impl Pieces {
     fn constant(&mut self) -> Result<Directive, Fault> {
         let name = self.name("the number's name")?;
         if !self.eat(",") {
-            return Err(Fault::new(self.span(), "`,` is missing here")
-                .hint(format!("as in `.equ {name}, 5`")));
+            return Err(
+                Fault::new(self.span(), "expected `,`").hint(format!("as in `.equ {name}, 5`"))
+            );
         }
         Ok(Directive::Constant(name, self.signed()?.0))
     }

@@ -1,4 +1,4 @@
-//! Code to text.
+//! Disassembles code.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
@@ -7,23 +7,23 @@ use super::name::Name;
 use super::unit::{Section, Target, Unit, map_kind_name};
 use crate::insn::{Call, Decoded, Insn, Minimum, Wide, WideSource};
 
-/// What stands beside the instructions.
+/// What to print with the instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Style {
-    /// The number of each instruction's first slot, before it.
+    /// Each instruction's slot.
     pub slots: bool,
-    /// Each instruction's bytes, before it.
+    /// Each instruction's bytes.
     pub bytes: bool,
-    /// Where instructions come from, as comments above them.
+    /// The source lines, as comments.
     pub lines: bool,
 }
 
-/// Writes a unit in the notation that [the module](super) describes. Assembled, it gives the same
-/// bytes, functions and maps; what instructions name is named, as long as it is declared and has no
-/// number yet.
+/// Disassembles a unit in the notation that [the module](super) describes. Assembling it again
+/// gives the same bytes, functions and maps. Declared references without a number are written by
+/// name.
 pub fn disassemble(unit: &Unit, style: &Style) -> String {
     let mut text = String::new();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = write_unit(&mut text, unit, style);
     text
 }
@@ -72,7 +72,7 @@ fn write_unit(text: &mut String, unit: &Unit, style: &Style) -> std::fmt::Result
     Ok(())
 }
 
-/// What the unit declares.
+/// The names that the unit declares.
 struct Names<'a> {
     maps: HashSet<&'a str>,
     functions: HashSet<&'a str>,
@@ -122,8 +122,7 @@ fn write_section(
                     [insn.to_string(), places.instruction(section, slot, insn, names)]
                         .contains(&line.text)
                 };
-                // The builder's lines, and those of assembled text, are the instructions
-                // themselves.
+                // The text of built and of assembled lines is the instruction itself.
                 if !matches!(piece, Decoded::Insn(insn) if own(insn)) {
                     write!(text, ": {}", line.text.escape_debug())?;
                 }
@@ -173,12 +172,12 @@ fn write_section(
     Ok(())
 }
 
-/// The places of a section that have names.
+/// The named positions of a section.
 struct Places<'a> {
     functions: HashMap<usize, &'a str>,
     labels: BTreeMap<usize, String>,
-    /// Where the functions are written: at their first slots, or at the next instruction if that is
-    /// none.
+    /// Where functions are written: at their first slots, or at the next instruction if that is
+    /// data.
     starts: Vec<usize>,
 }
 
@@ -214,7 +213,7 @@ impl<'a> Places<'a> {
         places
     }
 
-    /// Whether two slots are in one function, whose labels both can name.
+    /// Whether two slots are in the same function and can share labels.
     fn together(&self, a: usize, b: usize) -> bool {
         let function = |slot: usize| self.starts.partition_point(|start| *start <= slot);
         function(a) == function(b)
@@ -255,7 +254,7 @@ pub(super) fn is_jump(insn: &Insn) -> bool {
     matches!(insn, Insn::Jump(_) | Insn::JumpLong(_) | Insn::JumpIf(_) | Insn::MayGoto(_))
 }
 
-/// The slot that an instruction names by its distance.
+/// The slot that an instruction's distance refers to.
 pub(super) fn target(slot: usize, insn: &Insn) -> Option<usize> {
     let distance = match insn {
         Insn::Jump(jump) => i64::from(jump.offset),
@@ -269,7 +268,7 @@ pub(super) fn target(slot: usize, insn: &Insn) -> Option<usize> {
     usize::try_from(i64::try_from(slot).ok()?.checked_add(1)?.checked_add(distance)?).ok()
 }
 
-/// An instruction with the name of what it refers to, if it holds no number that this would lose.
+/// An instruction with its reference by name, if it has no number that this would lose.
 fn reference(insn: &Insn, to: &Target, names: &Names<'_>) -> Option<String> {
     match (insn, to) {
         (Insn::Wide(Wide { dst, source }), Target::Map(name))
@@ -303,7 +302,7 @@ fn reference(insn: &Insn, to: &Target, names: &Names<'_>) -> Option<String> {
     }
 }
 
-/// A function's name where it is called: in quotes if a helper has it too.
+/// The name of a called function; in quotes if a helper has it too.
 fn callee(name: &str) -> String {
     match crate::insn::helper_id(name) {
         Some(_) => format!("\"{name}\""),

@@ -1,31 +1,31 @@
-//! What is wrong with a text.
+//! Errors and warnings of assembling.
 
 use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-/// One thing that is wrong.
+/// An error or a warning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
 pub struct TextError {
     /// The line, from 1.
     pub line: usize,
-    /// The column of the first character that is meant, from 1.
+    /// The column of its first character, from 1.
     pub column: usize,
-    /// How many characters are meant.
+    /// Its length in characters.
     pub width: usize,
-    /// What is wrong.
+    /// The message.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     pub hint: Option<String>,
-    /// What stands in the line.
+    /// The text of the line.
     pub text: String,
-    /// The bytes of the line that are meant.
+    /// Its bytes in the line.
     span: Range<usize>,
 }
 
-/// Everything that is wrong with a text, from top to bottom.
+/// All errors in a text, from top to bottom.
 ///
 /// `Display` shows each with its line, as compilers do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +34,14 @@ pub struct TextErrors {
     errors: Vec<TextError>,
 }
 
-/// What a text says and hardly means, from top to bottom. It is assembled as it stands.
+/// Warnings about a text, from top to bottom. They do not prevent assembling.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TextWarnings {
     file: String,
     warnings: Vec<TextError>,
 }
 
-/// What is wrong with a part of a line, before it is known where the line is.
+/// An error in part of a line whose number is not known yet.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
     pub span: Range<usize>,
@@ -59,8 +59,8 @@ impl Fault {
         self
     }
 
-    /// The same with what one of `known` may have been meant by `given`; that is said before any
-    /// other hint.
+    /// Adds the name in `known` that is most similar to `given` as a suggestion before any other
+    /// hint.
     pub fn similar(mut self, given: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Self {
         if let Some(known) = similar(given, known) {
             let otherwise = self.hint.map(|hint| format!(" Otherwise {hint}")).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Fault {
         self
     }
 
-    /// The error, in the line `number` (from 1) that reads `text`.
+    /// The error at line `number` (from 1), which contains `text`.
     pub fn at(self, number: usize, text: &str) -> TextError {
         let Fault { span, message, hint } = self;
         let chars = |range: Range<usize>| text.get(range).unwrap_or_default().chars().count();
@@ -85,7 +85,7 @@ impl Fault {
     }
 }
 
-/// What is wrong with a whole line (from 1), or with no line in particular.
+/// An error about a whole line (from 1), or about no line.
 #[cfg(feature = "elf")]
 fn whole_line(
     source: &str,
@@ -101,7 +101,7 @@ fn whole_line(
 }
 
 impl TextErrors {
-    /// One thing that is wrong with a line, from 1.
+    /// An error about a line, from 1.
     #[cfg(feature = "elf")]
     pub(crate) fn one(
         file: &str,
@@ -123,8 +123,7 @@ impl TextErrors {
         &self.errors
     }
 
-    /// Each error with its line, and their number in a line of its own; with colours for a
-    /// terminal.
+    /// Each error with its line, followed by the number of errors; optionally in colour.
     pub fn render(&self, coloured: bool) -> String {
         render(&self.file, &self.errors, "error", coloured)
     }
@@ -136,7 +135,7 @@ impl TextWarnings {
         TextWarnings { file: file.to_owned(), warnings }
     }
 
-    /// Adds what is doubtful about a line, from 1.
+    /// Adds a warning about a line, from 1.
     #[cfg(feature = "elf")]
     pub(crate) fn add(
         &mut self,
@@ -154,7 +153,7 @@ impl TextWarnings {
         &self.warnings
     }
 
-    /// Each warning with its line, as [`TextErrors::render`] shows errors; empty if there is none.
+    /// Each warning with its line, in the format of [`TextErrors::render`]; empty if there is none.
     pub fn render(&self, coloured: bool) -> String {
         render(&self.file, &self.warnings, "warning", coloured)
     }
@@ -184,11 +183,11 @@ fn render(file: &str, errors: &[TextError], what: &'static str, coloured: bool) 
     text
 }
 
-/// The one of `known` that is written most like `given`, if at most one letter in three differs.
+/// The most similar name in `known`, if at most one letter in three differs.
 pub(crate) fn similar(given: &str, known: impl Iterator<Item = impl AsRef<str>>) -> Option<String> {
-    /// Longer names are not mistyped but made by machines.
+    /// Longer names are generated, not mistyped.
     const LONGEST: usize = 64;
-    // What names of helpers begin with makes none of them like another.
+    // The common prefix of helpers' names is not a similarity.
     let own = |name: &str| name.strip_prefix("bpf_").unwrap_or(name).to_lowercase();
     let wanted = own(given);
     let allowed = wanted.chars().count().div_ceil(3).min(wanted.len().saturating_sub(1));

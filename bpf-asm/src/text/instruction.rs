@@ -1,4 +1,4 @@
-//! One instruction from the pieces of its line.
+//! Parses one instruction.
 
 use std::ops::Range;
 
@@ -11,32 +11,32 @@ use crate::insn::{
     Wide, WideSource, Width, helper_id, helper_name, helper_names,
 };
 
-/// An instruction, and what it names.
+/// An instruction and its reference.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
     pub insn: Insn,
-    /// What is still to be put into it.
+    /// Its unresolved reference.
     pub names: Option<Named>,
-    /// What of it is hardly meant.
-    pub doubt: Option<Fault>,
+    /// A warning about it.
+    pub warning: Option<Fault>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     pub name: String,
     pub span: Range<usize>,
-    pub what: What,
-    /// Bytes that are added to its address.
+    pub what: NameKind,
+    /// Offset from its address in bytes.
     pub added: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
-    /// Where to jump.
+pub(super) enum NameKind {
+    /// A jump target.
     Label,
-    /// Where to jump: the nearest label with this number before, or behind.
+    /// A numeric label: the nearest before or after.
     Numbered,
-    /// What to call, of the program or of the kernel.
+    /// A function of the program or a kfunc, to be called.
     Callee,
     /// A function whose address is loaded.
     Function,
@@ -46,40 +46,40 @@ pub(super) enum What {
     Address,
 }
 
-/// What whoever printed the line said of the encoding.
+/// The encoding that was printed before the instruction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Printed {
     pub opcode: u8,
-    /// The bits of the source register, where bytes were printed.
+    /// The source register field, if bytes were printed.
     pub src: Option<u8>,
 }
 
-/// The pieces of a line that are not read yet.
+/// Parses the tokens of a line.
 pub(super) struct Pieces<'a> {
     tokens: std::iter::Peekable<std::slice::Iter<'a, Token>>,
-    /// The bytes of the whole.
+    /// The span of the whole instruction.
     whole: Range<usize>,
-    /// The line that they are of.
+    /// The line.
     line: &'a str,
     printed: Option<Printed>,
-    /// Whether LLVM wrote them, which calls a move of a lower half `r1 = w2`.
+    /// Whether LLVM wrote it, which moves a subregister as `r1 = w2`.
     llvm: bool,
 }
 
 type Parsed<T> = Result<T, Fault>;
 
-/// A number that fits an immediate, or the bits of one where `bits` is 32.
+/// The range of immediates.
 const RANGE: &str = "-2147483648 to 2147483647";
 
 impl Statement {
     fn naming(insn: Insn, named: Named) -> Self {
-        Statement { insn, names: Some(named), doubt: None }
+        Statement { insn, names: Some(named), warning: None }
     }
 }
 
 impl From<Insn> for Statement {
     fn from(insn: Insn) -> Self {
-        Statement { insn, names: None, doubt: None }
+        Statement { insn, names: None, warning: None }
     }
 }
 
@@ -90,13 +90,13 @@ impl<'a> Pieces<'a> {
         Pieces { tokens: tokens.iter().peekable(), whole: start..end, line, printed, llvm: false }
     }
 
-    /// The same, as LLVM writes them.
+    /// The same for LLVM's output.
     #[cfg(feature = "elf")]
     pub fn of_llvm(self) -> Self {
         Pieces { llvm: true, ..self }
     }
 
-    /// The instruction that all pieces make together.
+    /// Parses all tokens as one instruction.
     pub fn statement(mut self) -> Parsed<Statement> {
         let mut statement = self.any()?;
         self.end()?;
@@ -113,19 +113,19 @@ impl<'a> Pieces<'a> {
                     .hint("leave the opcode out to assemble the text alone"));
             }
         }
-        statement.doubt = self.doubt(&statement.insn);
+        statement.warning = self.warning(&statement.insn);
         Ok(statement)
     }
 
-    /// What no verifier accepts, or what is other than it looks.
-    fn doubt(&self, insn: &Insn) -> Option<Fault> {
+    /// A warning about what no verifier accepts, and about probable mistakes.
+    fn warning(&self, insn: &Insn) -> Option<Fault> {
         let fault = |message: String| Fault::new(self.whole.clone(), message);
         match *insn {
             Insn::Alu(Alu {
                 op: AluOp::Div | AluOp::Mod | AluOp::Sdiv | AluOp::Smod,
                 src: Source::Imm(0),
                 ..
-            }) => Some(fault("the verifier refuses a division by 0".to_owned())),
+            }) => Some(fault("the verifier rejects a division by 0".to_owned())),
             Insn::Alu(Alu {
                 width,
                 op: AluOp::Lsh | AluOp::Rsh | AluOp::Arsh,
@@ -134,8 +134,8 @@ impl<'a> Pieces<'a> {
             }) => {
                 let bits = if width == Width::W64 { 64 } else { 32 };
                 (!(0..bits).contains(&by)).then(|| {
-                    fault(format!("the verifier refuses a shift by {by}"))
-                        .hint(format!("{bits} bits are shifted by 0 to {}", bits - 1))
+                    fault(format!("the verifier rejects a shift by {by}"))
+                        .hint(format!("allowed is 0 to {}", bits - 1))
                 })
             }
             Insn::Store(Store {
@@ -146,7 +146,7 @@ impl<'a> Pieces<'a> {
                 let fits = i64::from(imm) >= -(1 << (bits - 1)) && i64::from(imm) < 1 << bits;
                 (!fits).then(|| {
                     let text = format!("{imm} does not fit a u{bits}: this stores {kept}");
-                    fault(text).hint(format!("write {kept} if that is what is meant"))
+                    fault(text).hint(format!("write {kept} if that is intended"))
                 })
             }
             _ => None,
@@ -192,7 +192,8 @@ impl<'a> Pieces<'a> {
                 Err(match super::mnemonic::translated(line) {
                     Some(ours) if word != "ret" && word != "return" => {
                         let message = format!(
-                            "`{word}` is a mnemonic; instructions are written as the kernel prints them"
+                            "`{word}` is a mnemonic; instructions are written as the kernel prints \
+                            them"
                         );
                         Fault::new(self.whole.clone(), message).hint(format!("write `{ours}`"))
                     }
@@ -202,9 +203,9 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    // What lines are made of.
+    // Tokens.
 
-    /// The bytes of the next piece, or the place behind the last.
+    /// The span of the next token, or the end.
     fn span(&mut self) -> Range<usize> {
         self.tokens.peek().map_or(self.whole.end..self.whole.end, |token| token.span.clone())
     }
@@ -227,11 +228,7 @@ impl<'a> Pieces<'a> {
 
     fn expect(&mut self, sign: &str) -> Parsed<()> {
         let span = self.span();
-        if self.eat(sign) {
-            Ok(())
-        } else {
-            Err(Fault::new(span, format!("`{sign}` is missing here")))
-        }
+        if self.eat(sign) { Ok(()) } else { Err(Fault::new(span, format!("expected `{sign}`"))) }
     }
 
     fn end(&mut self) -> Parsed<()> {
@@ -240,10 +237,10 @@ impl<'a> Pieces<'a> {
             Some(token) => {
                 let span = token.span.start..self.whole.end;
                 let rest = self.line.get(span.clone()).unwrap_or_default();
-                let fault = Fault::new(span, "the instruction has ended before this");
+                let fault = Fault::new(span, "unexpected text after the instruction");
                 Err(match &token.kind {
                     Kind::Word(_) | Kind::Sign("*") => {
-                        fault.hint(format!("write `{rest}` into a line of its own"))
+                        fault.hint(format!("write `{rest}` on a line of its own"))
                     }
                     _ => fault,
                 })
@@ -258,11 +255,11 @@ impl<'a> Pieces<'a> {
                 self.tokens.next();
                 Ok(word.clone())
             }
-            _ => Err(Fault::new(span, format!("{what} is missing here"))),
+            _ => Err(Fault::new(span, format!("expected {what}"))),
         }
     }
 
-    /// A name, if that is what comes next.
+    /// A name, if it comes next.
     fn name(&mut self) -> Option<String> {
         match self.peek() {
             Some(Kind::Word(name) | Kind::Quoted(name)) => {
@@ -273,7 +270,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// A number with its sign, if that is what comes next.
+    /// A signed number, if it comes next.
     fn number(&mut self) -> Parsed<Option<(i128, Range<usize>)>> {
         let start = self.span();
         let negative = self.eat("-");
@@ -285,14 +282,14 @@ impl<'a> Pieces<'a> {
                 let number = if negative { -i128::from(number) } else { i128::from(number) };
                 Ok(Some((number, start.start..span.end)))
             }
-            _ if signed => Err(Fault::new(span, "a number is missing behind the sign")),
+            _ if signed => Err(Fault::new(span, "expected a number after the sign")),
             _ => Ok(None),
         }
     }
 
     fn some_number(&mut self) -> Parsed<(i128, Range<usize>)> {
         let span = self.span();
-        self.number()?.ok_or_else(|| Fault::new(span, "a number is missing here"))
+        self.number()?.ok_or_else(|| Fault::new(span, "expected a number"))
     }
 
     fn fitting<T: TryFrom<i128>>(&mut self, what: &str) -> Parsed<T> {
@@ -300,8 +297,8 @@ impl<'a> Pieces<'a> {
         number.try_into().map_err(|_| Fault::new(span, format!("{number} does not fit {what}")))
     }
 
-    /// An immediate of 32 bits. Where it is not extended to more, or a machine printed it, its bits
-    /// will do.
+    /// A 32-bit immediate. Unsigned 32 bits are accepted if it is not extended, or was printed by a
+    /// tool.
     fn imm(&self, number: i128, span: Range<usize>, extended: bool) -> Parsed<i32> {
         if let Ok(imm) = i32::try_from(number) {
             return Ok(imm);
@@ -309,13 +306,14 @@ impl<'a> Pieces<'a> {
         match u32::try_from(number) {
             Ok(bits) if !extended || self.printed.is_some() => Ok(bits.cast_signed()),
             Ok(bits) => Err(self.too_large(span, number).hint(format!(
-                "put it into a register that is free, as in `{} = {number:#x} ll`; if its 32 bits are meant with their sign, write {}",
+                "load it into a free register, as in `{} = {number:#x} ll`; for a signed 32-bit \
+                number, write {}",
                 self.spare(),
                 bits.cast_signed()
             ))),
             Err(_) if !extended => Err(self.too_large(span, number)),
             Err(_) => Err(self.too_large(span, number).hint(format!(
-                "put it into a register that is free, as in `{} = {} ll`",
+                "load it into a free register, as in `{} = {} ll`",
                 self.spare(),
                 if number < 0 { number.to_string() } else { format!("{number:#x}") }
             ))),
@@ -327,7 +325,7 @@ impl<'a> Pieces<'a> {
         Fault::new(span, format!("`{written}` does not fit: the instruction holds {RANGE}"))
     }
 
-    /// A register that the line does not name.
+    /// A register that the line does not use.
     fn spare(&self) -> String {
         let named = |number: &u8| {
             self.line.contains(&format!("r{number}")) || self.line.contains(&format!("w{number}"))
@@ -342,26 +340,25 @@ impl<'a> Pieces<'a> {
         register(&word).ok_or_else(|| not_register(&word, span))
     }
 
-    /// A whole register.
+    /// A 64-bit register.
     fn register(&mut self) -> Parsed<Register> {
         let span = self.span();
         match self.any_register()? {
             (Width::W64, register) => Ok(register),
             (Width::W32, register) => Err(Fault::new(
                 span,
-                format!("half a register will not do here; write `{register}`"),
+                format!("a 64-bit register is required here; write `{register}`"),
             )),
         }
     }
 
-    /// A register of which `bits` count, so that its lower half will do if they are no more than
-    /// 32.
+    /// A register for this size; a subregister is accepted up to 32 bits.
     fn register_of(&mut self, size: Size) -> Parsed<Register> {
         let span = self.span();
         match self.any_register()? {
             (Width::W32, register) if size == Size::DW => Err(Fault::new(
                 span,
-                format!("half a register does not have eight bytes; write `{register}`"),
+                format!("a 32-bit subregister does not have 8 bytes; write `{register}`"),
             )),
             (_, register) => Ok(register),
         }
@@ -371,7 +368,7 @@ impl<'a> Pieces<'a> {
     fn cast(&mut self) -> Parsed<Cast> {
         let start = self.span();
         let wrong = |at: Range<usize>| {
-            Fault::new(at, "a cast to a pointer is missing here").hint("as in `*(u32 *)(r2 +8)`")
+            Fault::new(at, "expected a cast to a pointer").hint("as in `*(u32 *)(r2 +8)`")
         };
         if !self.eat("(") {
             return Err(wrong(start));
@@ -385,12 +382,12 @@ impl<'a> Pieces<'a> {
         let cast = unsigned.or_else(signed).ok_or_else(|| {
             Fault::new(
                 span,
-                format!("`{word}` is no size; there are u8, u16, u32, u64, s8, s16 and s32"),
+                format!("unknown size `{word}`; sizes are u8, u16, u32, u64, s8, s16 and s32"),
             )
         })?;
         let star = self.span();
         if !self.eat("*") {
-            return Err(Fault::new(star, "`*` is missing here").hint(format!("write `({word} *)`")));
+            return Err(Fault::new(star, "expected `*`").hint(format!("write `({word} *)`")));
         }
         self.expect(")")?;
         Ok(cast)
@@ -412,7 +409,7 @@ impl<'a> Pieces<'a> {
     fn memory(&mut self) -> Parsed<(Register, i16)> {
         let span = self.span();
         if !self.eat("(") {
-            let fault = Fault::new(span, "an address in parentheses is missing here");
+            let fault = Fault::new(span, "expected an address in parentheses");
             return Err(match self.any_register() {
                 Ok((_, base)) => fault.hint(format!("write `({base} +0)`")),
                 Err(_) => fault.hint("as in `(r2 +8)`"),
@@ -431,10 +428,14 @@ impl<'a> Pieces<'a> {
         }
         let (number, span) = self.some_number()?;
         let offset = number.try_into().map_err(|_| {
-            let message = format!("the offset {number} does not fit: it is one of -32768 to 32767 bytes");
+            let message = format!(
+                "the offset {number} does not fit: allowed is -32768 to 32767 \
+                bytes"
+            );
             let spare = self.spare();
             Fault::new(span, message).hint(format!(
-                "move a pointer first: `{spare} = {base}`, then `{spare} += {number}`, then use `({spare} +0)`"
+                "move a pointer first: `{spare} = {base}`, then `{spare} += {number}`, then use \
+                `({spare} +0)`"
             ))
         })?;
         Ok((base, offset))
@@ -447,8 +448,9 @@ impl<'a> Pieces<'a> {
         let (base, offset) = self.memory()?;
         let span = self.span();
         if !self.eat("=") {
-            return Err(Fault::new(span, "`=` is missing here")
-                .hint("an atomic operation begins with `lock`"));
+            return Err(
+                Fault::new(span, "expected `=`").hint("an atomic operation begins with `lock`")
+            );
         }
         let src = match self.number()? {
             Some((number, span)) => Source::Imm(self.imm(number, span, size == Size::DW)?),
@@ -467,7 +469,7 @@ impl<'a> Pieces<'a> {
         Ok(Insn::StoreRelease(StoreRelease { size, base, offset, src }).into())
     }
 
-    /// A size that atomic operations have.
+    /// The width of an atomic operation.
     fn atomic_width(&mut self) -> Parsed<Width> {
         let span = self.tokens.clone().nth(1).map_or_else(|| self.span(), |size| size.span.clone());
         match self.size()? {
@@ -489,12 +491,12 @@ impl<'a> Pieces<'a> {
         ];
         let span = self.span();
         let op = ops.into_iter().find(|(sign, _)| self.eat(sign)).map(|(_, op)| op);
-        let op = op.ok_or_else(|| Fault::new(span, "`+=`, `|=`, `&=` or `^=` is missing here"))?;
+        let op = op.ok_or_else(|| Fault::new(span, "expected `+=`, `|=`, `&=` or `^=`"))?;
         let src = self.register_of(bytes(width))?;
         Ok(Insn::Atomic(Atomic { width, op, base, offset, src }).into())
     }
 
-    /// `dst = atomic64_fetch_add((u64 *)(r1 +0), src)` and the like, behind the name.
+    /// The arguments of `atomic64_fetch_add((u64 *)(r1 +0), src)` and the like.
     fn fetch(
         &mut self,
         op: AtomicOp,
@@ -510,7 +512,7 @@ impl<'a> Pieces<'a> {
             _ => (self.atomic_width()?, self.memory()?),
         };
         if named.is_some_and(|named| named != width) {
-            return Err(Fault::new(span, "the name says another size than this"));
+            return Err(Fault::new(span, "the size contradicts the name"));
         }
         self.expect(",")?;
         let size = bytes(width);
@@ -519,7 +521,7 @@ impl<'a> Pieces<'a> {
             if self.register_of(size)? != Register::R0 || dst.0 != Register::R0 {
                 return Err(Fault::new(
                     span,
-                    "the instruction compares with r0, and puts what was there into r0",
+                    "the instruction compares with r0 and puts the old content into r0",
                 ));
             }
             self.expect(",")?;
@@ -528,14 +530,14 @@ impl<'a> Pieces<'a> {
         if op != AtomicOp::CompareExchange && dst.0 != src {
             return Err(Fault::new(
                 dst.1,
-                format!("what was there goes into {src}, in the place of the operand"),
+                format!("the old content goes into {src}, the operand's register"),
             ));
         }
         self.expect(")")?;
         Ok(Insn::Atomic(Atomic { width, op, base, offset, src }).into())
     }
 
-    // What begins with a register.
+    // Instructions that start with a register.
 
     fn assignment(&mut self, word: &str, span: Range<usize>) -> Parsed<Statement> {
         let (width, dst) = register(word).ok_or_else(|| not_register(word, span.clone()))?;
@@ -546,12 +548,12 @@ impl<'a> Pieces<'a> {
         let op =
             AluOp::ALL.into_iter().find(|op| op.symbol().is_some_and(|symbol| self.eat(symbol)));
         let op = op.ok_or_else(|| {
-            let fault = Fault::new(at, "an operator is missing here");
+            let fault = Fault::new(at, "expected an operator");
             match self.peek() {
                 Some(Kind::Sign("==")) => {
                     fault.hint(format!("a register is set by `=`; `if {word} == …` compares"))
                 }
-                _ => fault.hint("there are = += -= *= /= s/= %= s%= |= &= ^= <<= >>= and s>>="),
+                _ => fault.hint("operators are = += -= *= /= s/= %= s%= |= &= ^= <<= >>= and s>>="),
             }
         })?;
         let src = match self.number()? {
@@ -567,26 +569,27 @@ impl<'a> Pieces<'a> {
             (found, register) if found == width => Ok(register),
             (_, register) => {
                 let (name, number) = (width.letter(), register.number());
-                Err(Fault::new(span, "both sides have to have the same width")
+                Err(Fault::new(span, "both operands must have the same width")
                     .hint(format!("write `{name}{number}`")))
             }
         }
     }
 
-    /// The register that another is set to.
+    /// The source register of a move.
     fn moved(&mut self, width: Width, dst: Register) -> Parsed<Register> {
         let span = self.span();
         match self.any_register()? {
             (found, register) if found == width => Ok(register),
-            (_, src) => Err(Fault::new(span, "both sides have to have the same width").hint(format!(
-                "write `w{0} = w{1}` for the lower 32 bits, the upper ones being set to 0, or `r{0} = r{1}` for all 64",
+            (_, src) => Err(Fault::new(span, "both operands must have the same width").hint(format!(
+                "write `w{0} = w{1}` for the lower 32 bits, clearing the upper ones, or `r{0} = \
+                r{1}` for all 64",
                 dst.number(),
                 src.number()
             ))),
         }
     }
 
-    /// Refuses a second operand, as in `r1 = r2 + 4`.
+    /// Rejects a second operand, as in `r1 = r2 + 4`.
     fn two_operands(&mut self, dst: &str, src: &str) -> Parsed<()> {
         let Some(Kind::Sign(sign @ ("+" | "-" | "*" | "&" | "%"))) = self.peek() else {
             return Ok(());
@@ -600,11 +603,10 @@ impl<'a> Pieces<'a> {
                 format!("write `{dst} = {src}`, and in the next line `{dst} {sign}= {operand}`")
             }
         };
-        Err(Fault::new(span, "an instruction has two operands, the first of which it changes")
-            .hint(hint))
+        Err(Fault::new(span, "an instruction has two operands and changes the first").hint(hint))
     }
 
-    /// What stands behind `r1 =`.
+    /// The right side of `r1 = …`.
     fn value(&mut self, width: Width, dst: Register, dst_span: Range<usize>) -> Parsed<Statement> {
         let span = self.span();
         if self.eat("*") {
@@ -613,7 +615,7 @@ impl<'a> Pieces<'a> {
         if matches!(self.peek(), Some(Kind::Sign("("))) {
             return self.sign_extension(width, dst);
         }
-        // A minus before a register is a negation, before a number its sign.
+        // A minus negates a register, or is the sign of a number.
         let mut ahead = self.tokens.clone();
         ahead.next();
         let negation = matches!(self.peek(), Some(Kind::Sign("-")))
@@ -624,7 +626,7 @@ impl<'a> Pieces<'a> {
             if self.same_width(width)? != dst {
                 return Err(Fault::new(
                     span,
-                    "a register is negated in its place; both sides are the same",
+                    "a register is negated in place: both sides are the same",
                 ));
             }
             return Ok(Insn::Alu(Alu { width, op: AluOp::Neg, dst, src: Source::Imm(0) }).into());
@@ -633,7 +635,7 @@ impl<'a> Pieces<'a> {
             return self.constant(width, dst, number, span);
         }
         let Some(Kind::Word(word) | Kind::Quoted(word)) = self.peek() else {
-            return Err(Fault::new(span, "a register, a number or memory is missing here"));
+            return Err(Fault::new(span, "expected a register, a number or memory"));
         };
         if matches!(self.peek(), Some(Kind::Quoted(_))) {
             return self.address(width, dst, dst_span);
@@ -654,15 +656,15 @@ impl<'a> Pieces<'a> {
             self.tokens.next();
             let span = self.span();
             if width == Width::W32 {
-                let hint = format!("write `{dst} = {word} {dst}`, which sets the bits above to 0");
+                let hint = format!("write `{dst} = {word} {dst}`, which clears the upper bits");
                 return Err(
-                    Fault::new(dst_span, "byte order is changed in whole registers").hint(hint)
+                    Fault::new(dst_span, "byte order is converted in 64-bit registers").hint(hint)
                 );
             }
             if self.register()? != dst {
                 return Err(Fault::new(
                     span,
-                    "bytes are ordered in their place: both sides are the same register",
+                    "byte order is converted in place: both sides are the same register",
                 )
                 .hint(format!("move it to {dst} first, and write `{dst} = {word} {dst}`")));
             }
@@ -710,7 +712,7 @@ impl<'a> Pieces<'a> {
         matches!(ahead.next().map(|token| &token.kind), Some(Kind::Sign("[")))
     }
 
-    /// `counts ll`: the address of something with a name.
+    /// `counts ll`: the address of a map or function.
     fn address(
         &mut self,
         width: Width,
@@ -733,18 +735,15 @@ impl<'a> Pieces<'a> {
                 "bswap64",
                 "atomic64_fetch_add",
             ];
-            return Err(Fault::new(
-                span,
-                format!("`{name}` is nothing that a register can be set to"),
-            )
-            .similar(&name, known.into_iter()));
+            return Err(Fault::new(span, format!("unknown operand `{name}`"))
+                .similar(&name, known.into_iter()));
         }
         whole(width, dst, dst_span)?;
         let insn = Insn::Wide(Wide { dst, source: WideSource::Map { fd: 0 } });
-        Ok(Statement::naming(insn, Named { name, span, what: What::Address, added }))
+        Ok(Statement::naming(insn, Named { name, span, what: NameKind::Address, added }))
     }
 
-    /// What is added to an address, if anything is.
+    /// An optional offset.
     fn added(&mut self) -> Parsed<i64> {
         match self.peek() {
             Some(Kind::Sign("+" | "-")) => self.fitting("an offset"),
@@ -773,7 +772,7 @@ impl<'a> Pieces<'a> {
                 Ok(Insn::Wide(Wide { dst, source: WideSource::Imm(imm) }).into())
             }
             (Width::W32, _) if asked => {
-                Err(Fault::new(span, "half a register does not hold 64 bits")
+                Err(Fault::new(span, "a 32-bit subregister does not hold 64 bits")
                     .hint(format!("write `{dst}`, or leave `ll` out")))
             }
             (Width::W32, _) => {
@@ -799,7 +798,7 @@ impl<'a> Pieces<'a> {
         Ok(Insn::SignExtend(SignExtend { extension, dst, src }).into())
     }
 
-    /// `(u32 *)(r2 +8)` or `(u8 *)skb[5]`, behind the star.
+    /// `(u32 *)(r2 +8)` or `(u8 *)skb[5]`, after the star.
     fn load(&mut self, width: Width, dst: Register, dst_span: Range<usize>) -> Parsed<Statement> {
         let span = self.span();
         let cast = self.cast()?;
@@ -813,7 +812,7 @@ impl<'a> Pieces<'a> {
             let size =
                 size.ok_or_else(|| Fault::new(span, "packets are read by u8, u16 or u32"))?;
             if dst != Register::R0 {
-                return Err(Fault::new(dst_span, "what is read from a packet goes into r0"));
+                return Err(Fault::new(dst_span, "packet loads go into r0"));
             }
             return self.packet(size);
         }
@@ -838,7 +837,7 @@ impl<'a> Pieces<'a> {
         let offset = if indexed && closed {
             0
         } else {
-            // The kernel writes the sign of a negative number behind the plus of the sum.
+            // The kernel writes `+ -1` for a negative offset.
             if indexed && !matches!(self.peek(), Some(Kind::Sign("-"))) {
                 self.expect("+")?;
             }
@@ -849,23 +848,22 @@ impl<'a> Pieces<'a> {
         Ok(Insn::Packet(Packet { size, index, offset }).into())
     }
 
-    /// `name:counts][0]+8`, behind the bracket.
+    /// `name:counts][0]+8`, after the bracket.
     fn map(&mut self, dst: Register) -> Parsed<Statement> {
         let span = self.span();
         let word = self.word("`name:`, `fd:` or `idx:`")?;
         self.expect(":")?;
         let at = self.span();
         let (named, number) = match word.as_str() {
-            "name" => (
-                Some(self.name().ok_or_else(|| Fault::new(at.clone(), "a name is missing here"))?),
-                0,
-            ),
-            // A loaded program has the map's id where the descriptor was.
+            "name" => {
+                (Some(self.name().ok_or_else(|| Fault::new(at.clone(), "expected a name"))?), 0)
+            }
+            // In loaded programs, the map's id replaces the descriptor.
             "fd" | "id" | "idx" => (None, self.fitting("a descriptor or index")?),
             _ => {
                 return Err(Fault::new(
                     span,
-                    format!("`{word}` is none of `name`, `fd` and `idx`"),
+                    format!("expected `name`, `fd` or `idx`, not `{word}`"),
                 ));
             }
         };
@@ -894,15 +892,15 @@ impl<'a> Pieces<'a> {
             (_, false) => WideSource::Map { fd: number },
             (_, true) => WideSource::MapValue { fd: number, offset },
         };
-        let names = named.map(|name| Named { name, span: at, what: What::Map, added: 0 });
-        Ok(Statement { insn: Insn::Wide(Wide { dst, source }), names, doubt: None })
+        let names = named.map(|name| Named { name, span: at, what: NameKind::Map, added: 0 });
+        Ok(Statement { insn: Insn::Wide(Wide { dst, source }), names, warning: None })
     }
 
-    /// `id:7, fd:4]`, behind the bracket.
+    /// `id:7, fd:4]`, after the bracket.
     fn variable(&mut self, dst: Register) -> Parsed<Statement> {
         let span = self.span();
         if !self.eat_word("id") {
-            return Err(Fault::new(span, "`id:` is missing here"));
+            return Err(Fault::new(span, "expected `id:`"));
         }
         self.expect(":")?;
         let id = self.fitting("a BTF id")?;
@@ -910,7 +908,7 @@ impl<'a> Pieces<'a> {
         if self.eat(",") {
             let span = self.span();
             if !self.eat_word("fd") {
-                return Err(Fault::new(span, "`fd:` is missing here"));
+                return Err(Fault::new(span, "expected `fd:`"));
             }
             self.expect(":")?;
             btf = self.fitting("a descriptor")?;
@@ -919,22 +917,22 @@ impl<'a> Pieces<'a> {
         Ok(Insn::Wide(Wide { dst, source: WideSource::Variable { id, btf } }).into())
     }
 
-    /// `+5]` or `callback]`, behind the bracket.
+    /// `+5]` or `callback]`, after the bracket.
     fn function(&mut self, dst: Register) -> Parsed<Statement> {
         let span = self.span();
         let (offset, names) = match self.name() {
-            Some(name) => (0, Some(Named { name, span, what: What::Function, added: 0 })),
+            Some(name) => (0, Some(Named { name, span, what: NameKind::Function, added: 0 })),
             None => (self.fitting("a distance in slots")?, None),
         };
         self.expect("]")?;
         Ok(Statement {
             insn: Insn::Wide(Wide { dst, source: WideSource::Function { offset } }),
             names,
-            doubt: None,
+            warning: None,
         })
     }
 
-    /// `r1, 1, 5`: what compilers call any load of 64 bits that is no number, behind its word.
+    /// `r1, 1, 5`: LLVM's form of 64-bit loads of addresses, after the mnemonic.
     fn pseudo(&mut self) -> Parsed<Statement> {
         let dst = self.register()?;
         self.expect(",")?;
@@ -963,7 +961,7 @@ impl<'a> Pieces<'a> {
 
     // Jumps and calls.
 
-    /// Where a jump goes, behind its word; `make` from a number of slots.
+    /// Parses a jump target; `make` makes the jump from a distance in slots.
     fn jump(
         &mut self,
         make: impl Fn(i128) -> Result<Insn, String>,
@@ -981,41 +979,43 @@ impl<'a> Pieces<'a> {
                 .line
                 .get(span.clone())
                 .is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()));
-            let what = if numbered { What::Numbered } else { What::Label };
+            let what = if numbered { NameKind::Numbered } else { NameKind::Label };
             Statement::naming(unset, Named { name, span, what, added: 0 })
         } else if let Some(Kind::Number(number)) = self.peek() {
-            return Err(Fault::new(span, "a label or a distance is missing here")
-                .hint(format!("write `+{number}` for a number of slots, or `{number}f` or `{number}b` for the label `{number}:` behind or before this")));
+            return Err(Fault::new(span, "expected a label or a distance").hint(format!(
+                "write `+{number}` for a number of slots, or `{number}f` or \
+                    `{number}b` for the label `{number}:` after or before this"
+            )));
         } else {
-            return Err(Fault::new(span, "where to go is missing here")
+            return Err(Fault::new(span, "expected a jump target")
                 .hint("write a label, or slots as in `pc+3`"));
         };
-        // `<LBB0_2>`: what llvm-objdump takes to be there.
+        // `<LBB0_2>`: llvm-objdump's guess of the target, ignored.
         if self.eat("<") {
             while !self.eat(">") {
                 let span = self.span();
-                self.tokens.next().ok_or_else(|| Fault::new(span, "`>` is missing here"))?;
+                self.tokens.next().ok_or_else(|| Fault::new(span, "expected `>`"))?;
             }
         }
         Ok(statement)
     }
 
     fn jump_if(&mut self) -> Parsed<Statement> {
-        // C wants parentheses, which change nothing here.
+        // Parentheses as in C are ignored.
         let parenthesised = self.eat("(");
         let start = self.span();
         let (width, dst) = self.any_register()?;
         let span = self.span();
         let compare = Compare::ALL.into_iter().find(|compare| self.eat(compare.symbol()));
         let compare = compare.ok_or_else(|| {
-            let fault = Fault::new(span.clone(), "a comparison is missing here");
+            let fault = Fault::new(span.clone(), "expected a comparison");
             let register = self.line.get(start).unwrap_or_default();
             match self.peek() {
                 Some(Kind::Sign("=")) => fault.hint("equality is compared by `==`"),
                 Some(Kind::Word(word)) if word == "goto" => {
                     fault.hint(format!("write `if {register} != 0 goto …`"))
                 }
-                _ => fault.hint("there are == != > >= < <= s> s>= s< s<= and &"),
+                _ => fault.hint("comparisons are == != > >= < <= s> s>= s< s<= and &"),
             }
         })?;
         let src = match self.number()? {
@@ -1027,7 +1027,7 @@ impl<'a> Pieces<'a> {
         }
         let span = self.span();
         if !self.eat_word("goto") {
-            return Err(Fault::new(span, "`goto` is missing here"));
+            return Err(Fault::new(span, "expected `goto`"));
         }
         let insn = |offset| Insn::JumpIf(JumpIf { width, compare, dst, src, offset });
         self.jump(|offset| Ok(insn(short(offset)?)), insn(0))
@@ -1037,8 +1037,10 @@ impl<'a> Pieces<'a> {
         let span = self.span();
         if let Some((number, at)) = self.number()? {
             let number = number.try_into().map_err(|_| {
-                Fault::new(at, format!("{number} is the number of no function"))
-                    .hint("helpers are called by name, as in `call bpf_map_lookup_elem`, or by number, as in `call 1`")
+                Fault::new(at, format!("no helper has the number {number}")).hint(
+                    "helpers are called by name, as in `call bpf_map_lookup_elem`, or by \
+                        number, as in `call 1`",
+                )
             })?;
             let call = match self.printed.and_then(|printed| printed.src) {
                 Some(1) => Call::Local { offset: number },
@@ -1049,7 +1051,7 @@ impl<'a> Pieces<'a> {
         }
         if self.eat_word("pc") {
             let offset = self.fitting("the distance of a call")?;
-            // `#bpf_prog_…`: what bpftool takes to be there.
+            // `#bpf_prog_…`: bpftool's guess of the target, ignored.
             if self.eat("#") {
                 self.name();
             }
@@ -1057,7 +1059,7 @@ impl<'a> Pieces<'a> {
         }
         let quoted = matches!(self.peek(), Some(Kind::Quoted(_)));
         let name = self.name().ok_or_else(|| {
-            Fault::new(span.clone(), "what to call is missing here")
+            Fault::new(span.clone(), "expected a function to call")
                 .hint("write the name of a helper or function, or the number of a helper")
         })?;
         if name == "kernel" && self.eat("-") {
@@ -1085,16 +1087,16 @@ impl<'a> Pieces<'a> {
             _ => {
                 let insn = Insn::Call(Call::Local { offset: -1 });
                 let added = self.added()?;
-                Ok(Statement::naming(insn, Named { name, span, what: What::Callee, added }))
+                Ok(Statement::naming(insn, Named { name, span, what: NameKind::Callee, added }))
             }
         }
     }
 
-    /// `function#7, btf 2`, behind `kernel-`.
+    /// `function#7, btf 2`, after `kernel-`.
     fn kernel_function(&mut self) -> Parsed<Statement> {
         let span = self.span();
         if !self.eat_word("function") {
-            return Err(Fault::new(span, "`function` is missing here"));
+            return Err(Fault::new(span, "expected `function`"));
         }
         self.expect("#")?;
         let id = self.fitting("a BTF id")?;
@@ -1102,7 +1104,7 @@ impl<'a> Pieces<'a> {
         if self.eat(",") {
             let span = self.span();
             if !self.eat_word("btf") {
-                return Err(Fault::new(span, "`btf` is missing here"));
+                return Err(Fault::new(span, "expected `btf`"));
             }
             btf = self.fitting("an index of 16 bits")?;
         }
@@ -1131,8 +1133,8 @@ fn bytes(width: Width) -> Size {
     }
 }
 
-/// Whether a register may be set to so many bytes: the lower half to four at most, which is the
-/// same instruction.
+/// Checks the destination of a load of this size: a subregister holds four bytes at most, and is
+/// encoded like a register.
 fn half(width: Width, size: Size, dst: Register, span: Range<usize>) -> Parsed<()> {
     if size == Size::DW { whole(width, dst, span) } else { Ok(()) }
 }
@@ -1141,17 +1143,17 @@ fn whole(width: Width, dst: Register, span: Range<usize>) -> Parsed<()> {
     match width {
         Width::W64 => Ok(()),
         Width::W32 => {
-            Err(Fault::new(span, format!("half a register does not hold this; write `{dst}`")))
+            Err(Fault::new(span, format!("a 32-bit subregister does not hold this; write `{dst}`")))
         }
     }
 }
 
 fn not_register(word: &str, span: Range<usize>) -> Fault {
-    Fault::new(span, format!("`{word}` is no register"))
-        .hint("there are r0 to r9, the frame pointer r10, and w0 to w10 for their lower halves")
+    Fault::new(span, format!("unknown register `{word}`"))
+        .hint("registers are r0 to r9, the frame pointer r10, and w0 to w10 for their lower halves")
 }
 
-/// Whether something is meant to be a register, of whatever number.
+/// Whether a word looks like a register, of any number.
 fn like_register(word: &str) -> bool {
     word.strip_prefix(['r', 'w']).is_some_and(|digits| digits.parse::<u32>().is_ok())
 }
@@ -1171,7 +1173,7 @@ fn unknown(word: &str, span: Range<usize>) -> Fault {
         "return",
         "ret",
     ];
-    let fault = Fault::new(span.clone(), format!("`{word}` is no instruction"));
+    let fault = Fault::new(span.clone(), format!("unknown instruction `{word}`"));
     match word {
         "return" | "ret" => fault.hint("put the result into r0, then `exit`"),
         _ if helper_id(word).is_some() => fault.hint(format!("write `call {word}`")),
@@ -1180,7 +1182,7 @@ fn unknown(word: &str, span: Range<usize>) -> Fault {
     }
 }
 
-/// The operation behind `atomic64_fetch_add` and the like, with the width where the name fixes it.
+/// The operation of `atomic64_fetch_add` and the like, with the width if the name determines it.
 fn fetching(word: &str) -> Option<(AtomicOp, Option<Width>)> {
     let compilers = [
         ("xchg_64", AtomicOp::Exchange, Width::W64),
@@ -1205,7 +1207,7 @@ fn fetching(word: &str) -> Option<(AtomicOp, Option<Width>)> {
         ("cmpxchg", AtomicOp::CompareExchange),
     ];
     let (_, op) = ops.into_iter().find(|(name, _)| *name == op)?;
-    // Without the 64, compilers mean either.
+    // Without the 64, compilers mean either width.
     Some((op, wide.then_some(Width::W64)))
 }
 

@@ -1,7 +1,7 @@
-//! Instructions by mnemonics, as RFC 9669 names them and other assemblers read them: `mov r0, 2`.
-//! They are not read, but translated into what to write.
+//! Instructions by mnemonics, as in RFC 9669 and other assemblers: `mov r0, 2`. They are not
+//! supported, but translated for the error's hint.
 
-/// What a line in mnemonics is in the kernel's notation; `None` if it is not understood.
+/// A line of mnemonics in the kernel's notation; `None` if it is unknown.
 pub(super) fn translated(line: &str) -> Option<String> {
     let line = line.trim().to_lowercase();
     let (mnemonic, operands) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mnemonics_are_translated_into_what_is_read() {
+    fn mnemonics_are_translated_into_the_kernels_notation() {
         let table = [
             ("mov r0, 2", "r0 = 2"),
             ("mov64 %r1, %r2", "r1 = r2"),

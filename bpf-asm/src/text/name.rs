@@ -1,24 +1,24 @@
-//! Names in text: identifiers as they are, everything else in quotes.
+//! Names in text: identifiers are written as they are, others in quotes.
 
 use std::fmt;
 
-/// Whether a character may begin a name.
+/// Whether a name may start with a character.
 pub(super) fn begins(c: char) -> bool {
     c.is_ascii_alphabetic() || matches!(c, '_' | '.' | '$')
 }
 
-/// Whether a character may go on a name.
+/// Whether a name may continue with a character.
 pub(super) fn continues(c: char) -> bool {
     begins(c) || c.is_ascii_digit()
 }
 
-/// A name as it is written.
+/// Writes a name.
 pub(super) struct Name<'a>(pub &'a str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut chars = self.0.chars();
-        // A name that begins with a point would be a directive, and `pc` is where the program is.
+        // A name that starts with a dot would be a directive, and `pc` is the program counter.
         let plain = chars.next().is_some_and(|c| begins(c) && c != '.') && chars.all(continues);
         if plain && self.0 != "pc" && super::token::register(self.0).is_none() {
             f.write_str(self.0)
@@ -28,7 +28,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A name as it is written in the language of GNU as, where it may begin with a point.
+/// Writes a name in the syntax of GNU as, where it may start with a dot.
 #[cfg(feature = "elf")]
 pub(super) struct GasName<'a>(pub &'a str);
 
@@ -42,7 +42,7 @@ impl fmt::Display for GasName<'_> {
     }
 }
 
-/// What stands between quotes, without its escapes; `None` if one of them is unknown.
+/// The content of a quoted string without escapes; `None` for an unknown escape sequence.
 pub(super) fn unquote(text: &str) -> Option<String> {
     let mut name = String::with_capacity(text.len());
     let mut chars = text.chars();

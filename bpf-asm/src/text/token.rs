@@ -1,4 +1,4 @@
-//! A line of text in pieces.
+//! Splits a line into tokens.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use super::error::Fault;
 use super::name::{begins, continues, unquote};
 use crate::insn::{Register, Width};
 
-/// A piece of a line.
+/// A token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub kind: Kind,
-    /// Its bytes in the line.
+    /// Its span in the line.
     pub span: Range<usize>,
 }
 
@@ -18,22 +18,22 @@ pub(super) struct Token {
 pub(super) enum Kind {
     /// A register, a keyword or a name.
     Word(String),
-    /// A name in quotes, without them.
+    /// A quoted name, without the quotes.
     Quoted(String),
-    /// A number without its sign.
+    /// An unsigned number.
     Number(u64),
     /// An operator or a bracket.
     Sign(&'static str),
 }
 
-/// Longer ones before those that they begin with.
+/// Longer signs before their prefixes.
 const SIGNS: &[&str] = &[
     "s>>=", "<<=", ">>=", "s/=", "s%=", "s>=", "s<=", "+=", "-=", "*=", "/=", "|=", "&=", "%=",
     "^=", "==", "!=", ">=", "<=", "s>", "s<", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[",
     "]", ",", ":", "#", "@", "%", "!",
 ];
 
-/// The line up to its comment.
+/// The line without its comment.
 pub(super) fn without_comment(line: &str) -> &str {
     without_comment_as(line, false)
 }
@@ -67,7 +67,7 @@ pub(super) fn without_comment_as(line: &str, separated: bool) -> &str {
     line
 }
 
-/// The pieces of a line without comment, `offset` bytes into its line.
+/// The tokens of a line without comment, `offset` bytes into the line.
 pub(super) fn tokens(line: &str, offset: usize) -> Result<Vec<Token>, Fault> {
     let mut tokens = Vec::new();
     let mut rest = line;
@@ -96,7 +96,7 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
         return quoted(rest);
     }
     if first.is_ascii_digit() {
-        // `1b` and `1f`: the label `1` before this, or behind it.
+        // `1b` and `1f`: the label `1` before or after this.
         if word
             .strip_suffix(['b', 'f'])
             .is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_digit()))
@@ -114,7 +114,7 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
                 Ok(number) => format!("write `{number}` if it is octal, or `{decimal}`"),
                 Err(_) => format!("write `{decimal}`"),
             };
-            let message = format!("`{word}` is octal in C and in other assemblers, and not here");
+            let message = format!("`{word}` is octal in C and other assemblers, but not here");
             return Err((word.len(), message, Some(hint)));
         }
         let number = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
@@ -129,14 +129,18 @@ fn token(rest: &str, first: char) -> Result<(Kind, usize), Wrong> {
             Err(_) => Err((
                 word.len(),
                 format!("`{word}` is neither a number nor a name"),
-                Some("numbers are decimal (`10`) or hexadecimal (`0xa`); names do not begin with a digit".to_owned()),
+                Some(
+                    "numbers are decimal (`10`) or hexadecimal (`0xa`); names do not begin with a \
+                    digit"
+                        .to_owned(),
+                ),
             )),
         };
     }
     if begins(first) {
         return Ok((Kind::Word(word.to_owned()), word.len()));
     }
-    Err((first.len_utf8(), format!("`{}` has no meaning here", first.escape_debug()), None))
+    Err((first.len_utf8(), format!("unexpected character `{}`", first.escape_debug()), None))
 }
 
 fn quoted(rest: &str) -> Result<(Kind, usize), Wrong> {
@@ -148,16 +152,16 @@ fn quoted(rest: &str) -> Result<(Kind, usize), Wrong> {
             let text = inside.get(..at).and_then(unquote);
             return text.map(|text| (Kind::Quoted(text), length)).ok_or((
                 length,
-                "there is an unknown escape in this".to_owned(),
+                "unknown escape sequence".to_owned(),
                 Some("escapes are \\\" \\\\ \\n \\r \\t \\0 and \\u{…}".to_owned()),
             ));
         }
         escaped = !escaped && c == '\\';
     }
-    Err((rest.trim_end().len(), "the quotes are not closed".to_owned(), None))
+    Err((rest.trim_end().len(), "unterminated string".to_owned(), None))
 }
 
-/// The register of this name.
+/// The register with this name.
 pub(super) fn register(word: &str) -> Option<(Width, Register)> {
     Width::ALL.into_iter().find_map(|width| {
         let digits = word.strip_prefix(width.letter())?;
@@ -175,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_end_a_line_but_not_inside_quotes() {
+    fn comments_end_a_line_except_in_quotes() {
         for (line, code) in [
             ("r1 = 1 ; one", "r1 = 1 "),
             ("r1 = 1 // one", "r1 = 1 "),
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_know_where_they_are() {
+    fn tokens_have_their_spans() {
         let pieces = tokens("  if r1 s>= 0x10 goto \"é\"", 3).unwrap();
         let spans: Vec<_> = pieces.iter().map(|piece| piece.span.clone()).collect();
         assert_eq!(spans, [5..7, 8..10, 11..14, 15..19, 20..24, 25..29]);

@@ -1,4 +1,4 @@
-//! What one text, or one object file, holds.
+//! The content of a text or an object file.
 
 use crate::insn::{Decoded, Insn, Minimum, Since, decode};
 use crate::program::Program;
@@ -7,17 +7,17 @@ use crate::record::Type;
 /// Programs, their functions and their maps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unit {
-    /// What the programs are under.
+    /// The licence of the programs.
     pub license: Option<String>,
-    /// What they have to run on, if that was stated.
+    /// The minimum to assemble for, if set.
     pub minimum: Minimum,
-    /// The maps that they name.
+    /// The maps that they refer to.
     pub maps: Vec<Map>,
     /// The code.
     pub sections: Vec<Section>,
-    /// What the object that it was read from has and this does not hold, if there is anything. Such
-    /// a unit is to be looked at: neither is it written as an object nor assembled from text, since
-    /// either would be another program.
+    /// What the unit lacks of the object that it was read from, if anything. Such a unit is only
+    /// for inspection: it is rejected as an object and as assembler input, since either would be
+    /// another program.
     pub incomplete: Option<String>,
 }
 
@@ -28,75 +28,74 @@ pub struct Map {
     pub name: String,
     /// The kind (`enum bpf_map_type`).
     pub kind: u32,
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub key_size: u32,
-    /// Bytes of a value.
+    /// Size of a value in bytes.
     pub value_size: u32,
-    /// How many entries it can hold; bytes for a ring buffer.
+    /// Maximum number of entries; size in bytes for a ring buffer.
     pub max_entries: u32,
     /// `BPF_F_*` flags for `BPF_MAP_CREATE`.
     pub flags: u32,
-    /// The type of the keys, where it is known; it has as many bytes. Text has none.
+    /// The type of the keys, if known, of the same size. Text has none.
     pub key: Option<Type>,
     /// The type of the values, likewise.
     pub value: Option<Type>,
 }
 
-/// A stretch of code.
+/// A section of code.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
-    /// The name, from which libbpf takes the type of the programs; empty for code that is in no
+    /// The name, from which libbpf takes the type of the programs; empty for code outside any
     /// section.
     pub name: String,
-    /// Instructions, and what is none.
+    /// Instructions and data.
     pub code: Vec<Decoded>,
-    /// The functions that begin in it, by slot.
+    /// The functions that start in it, by slot.
     pub functions: Vec<Function>,
-    /// What instructions name that has no number yet, by slot.
+    /// The unresolved references of instructions, by slot.
     pub references: Vec<Reference>,
-    /// Where instructions come from, by slot.
+    /// The source lines of instructions, by slot.
     pub lines: Vec<Line>,
-    /// The code as it is where it was found, if names have taken the place of numbers in it, as
-    /// many bytes. They are shown and count for nothing else.
+    /// The original code, of the same size, if references replaced numbers in it. It is only for
+    /// display.
     pub found: Option<Vec<u8>>,
 }
 
-/// The beginning of a function.
+/// The start of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
-    /// Its name, of which there is one in a unit.
+    /// Its name, unique in a unit.
     pub name: String,
     /// Its first slot.
     pub slot: usize,
-    /// The type of the context that it takes, where it is known. Text has none.
+    /// The type of its context, if known. Text has none.
     pub context: Option<Type>,
 }
 
-/// What an instruction names.
+/// A reference of an instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// The instruction's first slot.
     pub slot: usize,
-    /// What it names.
+    /// The referent.
     pub to: Target,
 }
 
-/// Something with a name.
+/// A referent, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A map, on a load of a [`Map`](crate::insn::WideSource::Map) or a
-    /// [`MapValue`](crate::insn::WideSource::MapValue), whose descriptor is to be put in.
+    /// [`MapValue`](crate::insn::WideSource::MapValue) whose file descriptor is unresolved.
     Map(String),
     /// A function of another section, on a [local call](crate::insn::Call::Local) or a [load of its
-    /// address](crate::insn::WideSource::Function). What is in the same section is reached without
+    /// address](crate::insn::WideSource::Function). Functions of the same section need no
     /// reference.
     Function(String),
-    /// A function of the kernel, on a [call](crate::insn::Call::Kernel), whose BTF id is to be put
-    /// in.
+    /// A kfunc, on a [call](crate::insn::Call::Kernel) whose BTF id is unresolved.
     Kernel(String),
 }
 
-/// The source of an instruction and of those that follow it, up to the next such line.
+/// The source line of an instruction and those after it, up to the next entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The first slot.
@@ -105,20 +104,20 @@ pub struct Line {
     pub file: String,
     /// The line in the file, from 1.
     pub line: u32,
-    /// The column in the line, from 1; 0 if it is not known.
+    /// The column, from 1; 0 if unknown.
     pub column: u32,
-    /// What stands there.
+    /// The text of the line.
     pub text: String,
 }
 
 impl Unit {
-    /// Bare code, such as `BPF_PROG_LOAD` takes. Any bytes will do.
+    /// A unit of bare code, as for `BPF_PROG_LOAD`. All bytes are valid input.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let section = Section { code: decode(bytes), ..Section::default() };
         Unit { sections: vec![section], ..Unit::default() }
     }
 
-    /// What all of its instructions need.
+    /// What its instructions require.
     pub fn requires(&self) -> Since {
         let insns =
             self.sections.iter().flat_map(|section| &section.code).filter_map(
@@ -131,7 +130,7 @@ impl Unit {
     }
 }
 
-/// A program that the builder wrote, in a section without a name.
+/// A built program, in a section without a name.
 impl From<&Program> for Unit {
     fn from(program: &Program) -> Self {
         let maps = program.maps().iter().map(|map| Map {
@@ -158,7 +157,7 @@ impl From<&Program> for Unit {
             column: line.at.column(),
             text: program.text(line),
         });
-        // The first function is the program, and takes the context.
+        // The first function is the program, which takes the context.
         let contexts = [program.context].into_iter().chain(std::iter::repeat(None));
         let functions = program.functions.iter().zip(contexts);
         let section = Section {
@@ -176,12 +175,12 @@ impl From<&Program> for Unit {
 }
 
 impl Section {
-    /// Instruction slots.
+    /// Number of instruction slots.
     pub fn slots(&self) -> usize {
         self.code.iter().map(Decoded::slots).sum()
     }
 
-    /// Each piece of code with its first slot.
+    /// Each instruction with its first slot.
     pub fn pieces(&self) -> impl Iterator<Item = (usize, &Decoded)> {
         self.code.iter().scan(0, |next, piece| {
             let slot = *next;
@@ -190,14 +189,14 @@ impl Section {
         })
     }
 
-    /// What the instruction at a slot names.
+    /// The reference of the instruction at a slot.
     pub fn reference(&self, slot: usize) -> Option<&Target> {
         let found = self.references.binary_search_by_key(&slot, |reference| reference.slot).ok()?;
         self.references.get(found).map(|reference| &reference.to)
     }
 }
 
-/// Names of the kinds of maps by number (UAPI `linux/bpf.h`, `enum bpf_map_type`).
+/// Names of map kinds by number (UAPI `linux/bpf.h`, `enum bpf_map_type`).
 const MAP_KINDS: [&str; 35] = [
     "unspec",
     "hash",
@@ -236,19 +235,19 @@ const MAP_KINDS: [&str; 35] = [
     "insn_array",
 ];
 
-/// The number of a kind of map (`enum bpf_map_type`) by its name in lower case, `percpu_array` for
-/// example.
+/// The number of a map kind (`enum bpf_map_type`) by its name in lower case, such as
+/// `percpu_array`.
 pub fn map_kind(name: &str) -> Option<u32> {
     let kind = MAP_KINDS.iter().position(|known| *known == name)?;
     u32::try_from(kind).ok()
 }
 
-/// The name of a kind of map by its number.
+/// The name of a map kind.
 pub fn map_kind_name(kind: u32) -> Option<&'static str> {
     MAP_KINDS.get(usize::try_from(kind).ok()?).copied()
 }
 
-/// The names of all kinds of maps.
+/// The names of all map kinds.
 pub(super) fn map_kinds() -> impl Iterator<Item = &'static str> {
     MAP_KINDS.into_iter()
 }

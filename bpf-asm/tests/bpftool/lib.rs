@@ -1,24 +1,22 @@
-//! bpftool, and with it libbpf, in a BPF file system that goes with it.
+//! Runs bpftool, and with it libbpf, in a private BPF file system.
 
 use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Loads an object and pins its programs in `progs` and its maps in `maps`; then runs commands in
-/// that folder, each a line for the shell. Gives what they print. A file `../packet` of 64 bytes is
-/// there.
+/// Loads an object and pins its programs in `progs` and its maps in `maps`; then runs shell
+/// commands in that folder, and returns their output. `../packet` is a file of 64 bytes.
 ///
 /// # Panics
-/// If a command fails, with what it says.
+/// If a command fails, with its output.
 pub fn run(object: &[u8], commands: &[&str]) -> Vec<String> {
     let dir = tempfile::tempdir().expect("make a folder");
     let path = |name: &str| dir.path().join(name);
     fs::write(path("object.o"), object).expect("write the object");
     fs::write(path("packet"), [0; 64]).expect("write the packet");
     fs::create_dir(path("bpffs")).expect("make a folder");
-    // The mount is seen by this process alone and goes with it, and with the mount all that is
-    // pinned there.
+    // The mount and the pins in it are private to this process and end with it.
     let mut script = "mount -t bpf bpf bpffs && cd bpffs && mkdir progs maps\n\
                       bpftool prog loadall ../object.o progs pinmaps maps\n"
         .to_owned();
@@ -39,7 +37,7 @@ pub fn run(object: &[u8], commands: &[&str]) -> Vec<String> {
     (0..commands.len()).map(read).collect()
 }
 
-/// What bpftool prints with `-j`.
+/// Parses the output of bpftool `-j`.
 pub fn json(printed: &str) -> Value {
     serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error} in {printed}"))
 }

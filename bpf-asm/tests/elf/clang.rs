@@ -1,4 +1,4 @@
-//! What clang writes is read: names of functions, maps and variables, and source lines.
+//! Reads objects from clang: names of functions, maps and variables, and source lines.
 
 use std::process::Command;
 
@@ -66,7 +66,7 @@ int repeat(void *context)
 }
 "#;
 
-/// The object that clang makes of C.
+/// Compiles C to an object.
 pub fn compile(source: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("make a folder");
     let (c, o) = (dir.path().join("program.c"), dir.path().join("program.o"));
@@ -139,7 +139,7 @@ fn functions_maps_variables_and_lines_of_clang_have_their_names() {
 }
 
 #[test]
-fn what_clang_wrote_is_text_that_gives_the_same_instructions() {
+fn the_text_of_an_object_from_clang_gives_the_same_instructions() {
     let unit = elf::read(&object()).unwrap_or_else(|error| panic!("{error}"));
     let text = text::disassemble(&unit, &Style { lines: true, ..Style::default() });
     for part in [
@@ -153,17 +153,13 @@ fn what_clang_wrote_is_text_that_gives_the_same_instructions() {
     ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
-    // The object has types, and what it has beside the text is said.
+    // The object has types, and the text reports what it lacks.
     let (without, rest): (Vec<&str>, Vec<&str>) =
         text.lines().partition(|line| !line.starts_with(".incomplete "));
-    assert_eq!(
-        rest,
-        [".incomplete \"what is in its section `.rodata`, or how that is relocated\""]
-    );
+    assert_eq!(rest, [".incomplete \"the content or relocations of its section `.rodata`\""]);
     let refused = text::assemble("again.s", &text).expect_err("an incomplete text").to_string();
     assert!(
-        refused.contains("this is not all of the object")
-            && refused.contains("leave this line out"),
+        refused.contains("this lacks parts of the object") && refused.contains("remove this line"),
         "{refused}"
     );
     let refused = elf::write(&unit).expect_err("an incomplete unit");
@@ -177,7 +173,7 @@ fn what_clang_wrote_is_text_that_gives_the_same_instructions() {
 }
 
 #[test]
-fn an_object_without_types_is_read_as_far_as_symbols_go() {
+fn an_object_without_types_is_read_by_its_symbols() {
     let source = "char _license[] __attribute__((section(\"license\"), used)) = \"GPL\";\n\
                   __attribute__((section(\"xdp\"), used)) int pass(void *context) { return 2; }\n";
     let unit = elf::read(&compile(source)).unwrap_or_else(|error| panic!("{error}"));

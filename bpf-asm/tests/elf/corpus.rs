@@ -1,6 +1,6 @@
-//! Programs of every kind, compiled by clang and LLVM, come back from text as they were, and
-//! clang's own texts give the objects that clang makes. The judges are what the ELF files hold,
-//! read by `object`, and what libbpf and the kernel make of them.
+//! Programs of every kind, compiled by clang and LLVM, are preserved in text, and clang's own texts
+//! assemble to clang's own objects. Objects are compared by their ELF content, read by `object`,
+//! and by what libbpf and the kernel load.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,12 +13,12 @@ use bpf_asm::text::Style;
 use object::read::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 use object::{File, SectionFlags, SectionKind, SymbolFlags};
 
-/// A program that was compiled.
+/// A compiled program.
 struct Compiled {
-    /// Its source and how it was compiled.
+    /// Its source and compiler options.
     name: String,
     object: Vec<u8>,
-    /// The compiler's own text of it.
+    /// The compiler's own text for it.
     text: String,
 }
 
@@ -28,7 +28,7 @@ fn run(command: &mut Command, missing: &str) -> process::Output {
     output
 }
 
-/// Every program of the folder: by clang with types and without, and by LLVM 22 for the newest
+/// Every program of the folder: by clang with and without types, and by LLVM 22 for the newest
 /// instructions.
 static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(compiled);
 
@@ -45,7 +45,7 @@ fn compiled() -> Vec<Compiled> {
     let mut all = Vec::new();
     for source in sources {
         let name = source.file_stem().expect("a name").to_string_lossy().into_owned();
-        // CO-RE needs types.
+        // CO-RE requires types.
         let bare: &[&[&str]] = if name == "core" { &[] } else { &[&["-mcpu=v1"]] };
         for arguments in [&["-g", "-mcpu=v3"][..]].into_iter().chain(bare.iter().copied()) {
             let clang = |kind: &str, file: &Path| {
@@ -84,8 +84,7 @@ fn compiled() -> Vec<Compiled> {
     all
 }
 
-/// All of an object that is loaded, each part as a text: bytes with what is relocated in them,
-/// symbols, types and lines.
+/// The loaded parts of an object as text: bytes with their relocations, symbols, types and lines.
 fn parts(bytes: &[u8]) -> BTreeSet<String> {
     let file = File::parse(bytes).expect("an object");
     let mut parts = BTreeSet::new();
@@ -128,7 +127,7 @@ fn parts(bytes: &[u8]) -> BTreeSet<String> {
     for symbol in file.symbols() {
         let SymbolFlags::Elf { st_info, st_other } = symbol.flags() else { continue };
         let (binding, kind) = (st_info.0 >> 4, st_info.0 & 15);
-        // Sections, files, and labels of the compiler.
+        // Sections, files, and compiler-generated labels.
         if matches!(kind, 3 | 4) || kind == 0 && binding == 0 {
             continue;
         }
@@ -155,7 +154,7 @@ fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
 }
 
 #[test]
-fn every_object_comes_back_from_its_text() {
+fn every_object_is_preserved_in_text() {
     let (mut back, mut wrong) = (0, Vec::new());
     for Compiled { name, object, .. } in COMPILED.iter() {
         for style in [Style::default(), Style { slots: true, bytes: true, lines: true }] {
@@ -175,13 +174,18 @@ fn every_object_comes_back_from_its_text() {
             }
         }
     }
-    // None is refused and none is another; more programs make it more.
-    assert!(wrong.is_empty(), "{back} came back, {} not:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(back >= 100, "{back} came back");
+    // None is rejected and none differs; more programs increase the number.
+    assert!(
+        wrong.is_empty(),
+        "{back} are preserved, {} are not:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(back >= 100, "{back} are preserved");
 }
 
 #[test]
-fn a_text_of_the_compiler_gives_the_object_that_it_makes() {
+fn a_text_of_the_compiler_assembles_to_its_own_object() {
     let (mut right, mut wrong) = (0, Vec::new());
     for Compiled { name, object, text } in COMPILED.iter() {
         match elf::assemble("program.s", text) {
@@ -197,7 +201,7 @@ fn a_text_of_the_compiler_gives_the_object_that_it_makes() {
 }
 
 #[test]
-fn llvm_reads_what_an_object_is_disassembled_into() {
+fn llvm_reads_the_text_of_a_disassembled_object() {
     let dir = tempfile::tempdir().expect("make a folder");
     let (text, object) = (dir.path().join("again.s"), dir.path().join("again.o"));
     let mut read = 0;
@@ -218,14 +222,13 @@ fn llvm_reads_what_an_object_is_disassembled_into() {
     assert!(read >= 50, "{read} are read");
 }
 
-/// What libbpf and the kernel make of an object: each program's type, name and the hash of its
-/// instructions, each map with its content; or that they refuse it.
+/// How libbpf and the kernel load an object: each program's type, name and tag, and each map with
+/// its content; or that they reject it.
 fn loaded(object: &[u8]) -> Result<String, String> {
     let dir = tempfile::tempdir().expect("make a folder");
     fs::write(dir.path().join("object.o"), object).expect("write the object");
     fs::create_dir(dir.path().join("bpffs")).expect("make a folder");
-    // The mount is seen by this process alone and goes with it, and with the mount all that is
-    // pinned there.
+    // The mount and the pins in it are private to this process and end with it.
     let script = r#"
         # Also where maps are pinned that say so themselves: nothing outlives the process.
         mount -t bpf bpf bpffs && mkdir -p /sys/fs/bpf && mount --bind bpffs /sys/fs/bpf && cd bpffs && mkdir progs maps || exit 1
@@ -261,7 +264,7 @@ fn loaded(object: &[u8]) -> Result<String, String> {
 }
 
 #[test]
-fn what_came_back_is_loaded_as_the_first_was() {
+fn an_object_from_text_is_loaded_like_the_original() {
     let (mut alike, mut refused) = (Vec::new(), Vec::new());
     for Compiled { name, object, .. } in
         COMPILED.iter().filter(|compiled| compiled.name.contains("-g"))
@@ -283,13 +286,12 @@ fn what_came_back_is_loaded_as_the_first_was() {
             (first, second) => panic!("{name}: {first:?}, and again {second:?}"),
         }
     }
-    // This kernel and the tested libbpf do not load all of them: legacy maps, types that a module
-    // has.
-    assert!(alike.len() >= 12, "alike: {alike:?}; refused both times: {refused:?}");
+    // This kernel and libbpf do not load all of them, such as legacy maps and types of modules.
+    assert!(alike.len() >= 12, "alike: {alike:?}; rejected both times: {refused:?}");
 }
 
 #[test]
-fn what_is_known_of_instructions_moves_with_them_when_the_text_is_changed() {
+fn function_and_line_info_moves_with_its_instructions_when_the_text_is_changed() {
     let name = "core, clang -g -mcpu=v3";
     let core = COMPILED.iter().find(|compiled| compiled.name == name).expect(name);
     let text =
@@ -306,17 +308,16 @@ fn what_is_known_of_instructions_moves_with_them_when_the_text_is_changed() {
         .into_iter()
         .map(|(slot, line)| (if slot == 0 { 0 } else { slot + 2 }, line))
         .collect();
-    // What is known of the function's beginning stays there, as the kernel wants it.
+    // Function info stays at the start of the function, as the kernel requires.
     assert!(moved.len() > 10);
     assert_eq!(lines(&again), moved);
-    // And so are relocations by the kernel's types: libbpf finds them on the instructions that they
-    // are for.
+    // CO-RE relocations also move: libbpf finds them at their instructions.
     let loaded = loaded(&again).unwrap_or_else(|said| panic!("{said}"));
     assert!(loaded.contains("raw_tracepoint  name look"), "{loaded}");
 }
 
 #[test]
-fn what_a_unit_does_not_hold_of_an_object_is_said() {
+fn a_unit_reports_what_it_lacks_of_an_object() {
     let mut said = Vec::new();
     for Compiled { name, object, .. } in
         COMPILED.iter().filter(|compiled| compiled.name.contains("clang -g"))
@@ -328,7 +329,7 @@ fn what_a_unit_does_not_hold_of_an_object_is_said() {
     }
     for (program, word) in [
         ("pinned", "section `.maps`"),
-        ("core", "(CO-RE)"),
+        ("core", "CO-RE"),
         ("functions", "section `.bss`"),
         ("struct_ops", "section `.struct_ops`"),
         ("inner", "section `.maps`"),

@@ -1,4 +1,4 @@
-//! libbpf loads what is written, and it does what it says.
+//! libbpf loads what is written, and it runs as specified.
 
 use bpf_asm::text;
 use bpf_asm::{
@@ -9,9 +9,9 @@ use bpf_asm::{
 use bpftool::{json, run};
 
 bpf_asm::record! {
-    /// What is counted.
+    /// Counters.
     pub struct Traffic {
-        /// Times that the program ran.
+        /// Number of runs.
         pub packets: u64,
         /// Bytes of all packets.
         pub bytes: u32,
@@ -32,8 +32,8 @@ fn finish(b: Builder, kind: ProgramType) -> Program {
     b.finish(kind).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Counts in a map under key 7, with a function of its own; answers with the packets so far. Also
-/// gives the function's first line.
+/// Counts in a map under key 7, with a function; returns the number of packets so far. Also returns
+/// the function's first line.
 fn count() -> (Program, u32) {
     let b = Builder::new("count");
     let packet = b.context::<__sk_buff>();
@@ -90,7 +90,7 @@ fn a_program_with_a_map_and_a_function_runs_and_names_its_lines_and_fields() {
 }
 
 #[test]
-fn a_value_that_is_addressed_directly_is_a_section_of_variables() {
+fn a_directly_addressed_value_is_a_section_of_variables() {
     let b = Builder::new("sum");
     let total: Ptr<Traffic> = b.map_value(&TOTAL);
     let last: Ptr<u16> = b.map_value_at(&TOTAL, Traffic::last.index::<1>());
@@ -112,7 +112,7 @@ fn a_value_that_is_addressed_directly_is_a_section_of_variables() {
 }
 
 #[test]
-fn every_kind_of_program_is_known_by_its_section() {
+fn libbpf_knows_every_program_type_by_its_section() {
     let answer = |name: &str, kind, context: fn(&Builder), answer: i64| {
         let b = Builder::new(name);
         context(&b);
@@ -278,9 +278,9 @@ fn text_becomes_programs_of_any_section_with_maps_of_any_kind_and_callbacks() {
     assert!(json(&said[4])["btf_id"].as_u64().is_some_and(|id| id > 0), "{}", said[4]);
 }
 
-/// The kernel wants all functions of a program to have lines, or none.
+/// The kernel requires line info for all functions of a program, or none.
 #[test]
-fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
+fn functions_without_line_info_are_loaded_alone_and_with_others_that_have_it() {
     let source = ".section \".text\"\n.function five\nr0 = 5\nexit\n.section \"socket\"\n.function caller\ncall five\nexit\n";
     let mut unit = text::assemble("five.s", source).unwrap_or_else(|error| panic!("{error}"));
     for (without, lines) in [(0, 1), (1, 0)] {
@@ -299,7 +299,7 @@ fn functions_without_lines_are_loaded_beside_others_that_have_them_and_alone() {
 }
 
 #[test]
-fn an_object_of_maps_alone_is_loaded() {
+fn an_object_with_only_maps_is_loaded() {
     let text = ".map counts hash key=4 value=8 entries=16\n.map log ringbuf entries=4096\n";
     let object = elf::assemble("maps.s", text).unwrap_or_else(|errors| panic!("{errors}")).object;
     let said = run(&object, &["ls maps"]);

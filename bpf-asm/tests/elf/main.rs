@@ -1,4 +1,4 @@
-//! ELF objects: written here and loaded by libbpf, written by clang and read here, and broken.
+//! ELF objects: written here and loaded by libbpf, written by clang and read here, and malformed.
 
 mod clang;
 mod corpus;

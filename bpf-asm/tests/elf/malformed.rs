@@ -1,4 +1,4 @@
-//! Objects are input: whatever is in them, reading gives a unit or an error.
+//! Malformed objects: reading gives a unit or an error.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::clang;
 
-/// One written here, and one by clang.
+/// An object of ours, and one of clang.
 static OBJECTS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| [written(), clang::object()]);
 
 static TEXTS: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -36,12 +36,12 @@ fn written() -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Reads it, and does with what was read all that can be done.
+/// Reads an object, and uses the result in every way.
 fn read(bytes: &[u8]) -> bool {
     read_and(bytes, true)
 }
 
-/// The same, with its text or without.
+/// The same, with or without its text.
 fn read_and(bytes: &[u8], text: bool) -> bool {
     if text
         && let Ok(text) = elf::disassemble(bytes, &Style { lines: true, slots: true, bytes: true })
@@ -57,21 +57,21 @@ fn read_and(bytes: &[u8], text: bool) -> bool {
 }
 
 #[test]
-fn an_object_that_ends_anywhere_before_its_end_is_an_error() {
+fn a_truncated_object_is_an_error() {
     for object in OBJECTS.iter() {
         assert!(read(object));
         for length in 0..object.len() {
-            // Section headers come last: without all of them nothing is known.
+            // Section headers come last, and nothing can be read without all of them.
             assert!(
                 !read(&object[..length]),
-                "{length} of {} bytes are taken for an object",
+                "{length} of {} bytes are accepted as an object",
                 object.len()
             );
         }
     }
 }
 
-/// Where these bytes stand in an object.
+/// The position of these bytes in an object.
 fn find(object: &[u8], bytes: &[u8]) -> Vec<usize> {
     let windows = object.windows(bytes.len()).enumerate();
     windows.filter(|(_, window)| *window == bytes).map(|(at, _)| at).collect()
@@ -98,21 +98,21 @@ fn each_contradiction_has_an_error_of_its_own() {
             "{error}"
         );
     }
-    // The map's variable is called otherwise than its symbol.
+    // The map's variable and its symbol differ in name.
     let names = find(object, b"\0values\0");
     assert_eq!(names.len(), 2, "in .BTF and in .strtab");
     let error = read(names[0], b"\0others\0");
     assert!(matches!(&error, ReadError::Map { map, .. } if map == "values"), "{error}");
-    // What is relocated is something else.
+    // The relocated instruction is of another kind.
     let load = find(object, &[0x18, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let call = find(object, &[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff]);
-    for (at, says) in [(load[0], "is not on a load of 64 bits"), (call[0], "is not on a call")] {
+    for (at, says) in [(load[0], "is not on a 64-bit load"), (call[0], "is not on a call")] {
         let error = read(at, &[0x95]);
         assert!(
             matches!(&error, ReadError::Relocation { section, problem, .. } if section == "socket" && *problem == says)
         );
     }
-    // A function that begins inside an instruction: its symbol is found by its start and its size.
+    // A function that starts inside an instruction: its symbol is found by its start and size.
     let code = elf::read(object)
         .expect("whole")
         .sections
@@ -122,30 +122,30 @@ fn each_contradiction_has_an_error_of_its_own() {
     let symbol = [[0; 8], (code.expect("code") as u64 * 8).to_le_bytes()].concat();
     let error = read(find(object, &symbol)[0], &[4]);
     assert!(matches!(&error, ReadError::Symbol { name } if name == "reader"), "{error}");
-    // A call of what is no function's start.
+    // A call to a slot that is not the start of a function.
     let error = read(call[0] + 4, &[0]);
-    assert!(error.to_string().contains("leads to where no function begins"), "{error}");
+    assert!(error.to_string().contains("does not refer to the start of a function"), "{error}");
 }
 
 #[test]
-fn no_byte_alone_brings_the_reader_down() {
+fn no_changed_byte_makes_the_reader_panic() {
     let mut taken = 0;
     for object in OBJECTS.iter() {
         for at in 0..object.len() {
             let mut object = object.clone();
-            // All bits, one that counts little, one that makes numbers negative.
+            // All bits, a low bit, and the sign bit.
             object[at] ^= [0xff, 0x01, 0x80][at % 3];
             taken += u32::from(read_and(&object, at % 7 == 0));
         }
     }
-    assert!(taken > 1000, "hardly anything that was changed was still read: {taken}");
+    assert!(taken > 1000, "too few changed objects were still read: {taken}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_bring_the_reader_down(
+    fn no_changed_bytes_make_the_reader_panic(
         which in 0usize..2,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u32>(), 1usize..5), 1..8),
     ) {
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_of_an_object_brings_the_assembler_down(
+    fn no_changed_text_makes_the_assembler_panic(
         which in 0usize..2,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..12), 1..6),
     ) {

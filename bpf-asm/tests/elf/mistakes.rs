@@ -1,13 +1,13 @@
-//! What is said of a text with a mistake in it: what, where, and what to do.
+//! The messages for mistakes in a text: position, error and hint.
 
 use bpf_asm::elf;
 
-/// A program around instructions.
+/// A program with these instructions.
 fn around(insns: &str) -> String {
     format!(".license \"GPL\"\n.section \"tc\"\n.function main\n{insns}")
 }
 
-/// What is said of each, without the lines of the text: place, what is wrong, and what to do.
+/// The position, message and hint of each error or warning.
 fn said(text: &str) -> Vec<(String, String, String)> {
     let found = match elf::assemble("main.s", text) {
         Ok(assembled) => assembled.warnings.warnings().to_vec(),
@@ -30,7 +30,7 @@ fn check(table: &[(&str, &str, &str, &str)], text: impl Fn(&str) -> String) {
     for (line, place, message, hint) in table {
         let found = said(&text(line));
         let [(at, what, todo)] = found.as_slice() else {
-            panic!("not one thing is said of `{line}`: {found:#?}")
+            panic!("expected one message for `{line}`: {found:#?}")
         };
         assert_eq!(
             (at.as_str(), what.as_str(), todo.as_str()),
@@ -41,8 +41,8 @@ fn check(table: &[(&str, &str, &str, &str)], text: impl Fn(&str) -> String) {
 }
 
 #[test]
-fn mistakes_in_instructions_are_refused_with_what_to_write() {
-    const PARENTHESES: &str = "an address in parentheses is missing here";
+fn mistakes_in_instructions_are_rejected_with_a_correction() {
+    const PARENTHESES: &str = "expected an address in parentheses";
     check(
         &[
             (
@@ -54,26 +54,27 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
             (
                 "r3 = r4 - r5\nexit",
                 "4:9",
-                "an instruction has two operands, the first of which it changes",
+                "an instruction has two operands and changes the first",
                 "write `r3 = r4`, and in the next line `r3 -= r5`",
             ),
             (
                 "w3 = w3 & 15\nexit",
                 "4:9",
-                "an instruction has two operands, the first of which it changes",
+                "an instruction has two operands and changes the first",
                 "write `w3 &= 15`",
             ),
             (
                 "r3 = r4 + r3\nexit",
                 "4:9",
-                "an instruction has two operands, the first of which it changes",
+                "an instruction has two operands and changes the first",
                 "write `r3 += r4`",
             ),
             (
                 "r2 &= 0xfffffff0\nexit",
                 "4:7",
                 "`0xfffffff0` does not fit: the instruction holds -2147483648 to 2147483647",
-                "put it into a register that is free, as in `r1 = 0xfffffff0 ll`; if its 32 bits are meant with their sign, write -16",
+                "load it into a free register, as in `r1 = 0xfffffff0 ll`; for a signed 32-bit \
+                number, write -16",
             ),
             (
                 "goto done\ndne: exit",
@@ -85,100 +86,100 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
                 "call bpf_redirct\nexit",
                 "4:6",
                 "there is no function `bpf_redirct`",
-                "did you mean `bpf_redirect`? Otherwise declare it by `.extern bpf_redirct` if it is one of the kernel (a kfunc)",
+                "did you mean `bpf_redirect`? Otherwise declare it by `.extern bpf_redirct` if it \
+                is a kfunc",
             ),
             (
                 "call bpf_task_from_pid\nexit",
                 "4:6",
                 "there is no function `bpf_task_from_pid`",
-                "declare it by `.extern bpf_task_from_pid` if it is one of the kernel (a kfunc)",
+                "declare it by `.extern bpf_task_from_pid` if it is a kfunc",
             ),
             (
                 "r1 = r12\nexit",
                 "4:6",
-                "`r12` is no register",
-                "there are r0 to r9, the frame pointer r10, and w0 to w10 for their lower halves",
+                "unknown register `r12`",
+                "registers are r0 to r9, the frame pointer r10, and w0 to w10 for their lower \
+                halves",
             ),
             (
                 "w3 = r1\nexit",
                 "4:6",
-                "both sides have to have the same width",
-                "write `w3 = w1` for the lower 32 bits, the upper ones being set to 0, or `r3 = r1` for all 64",
+                "both operands must have the same width",
+                "write `w3 = w1` for the lower 32 bits, clearing the upper ones, or `r3 = r1` for \
+                all 64",
             ),
             (
                 "r3 = *(u8 *)(r1 - 40000)\nexit",
                 "4:17",
-                "the offset -40000 does not fit: it is one of -32768 to 32767 bytes",
+                "the offset -40000 does not fit: allowed is -32768 to 32767 bytes",
                 "move a pointer first: `r2 = r1`, then `r2 += -40000`, then use `(r2 +0)`",
             ),
             ("lock *(u8 *)(r1 +0) += r2\nexit", "4:8", "atomic operations work on u32 or u64", ""),
             (
                 "w5 = be32 w5\nexit",
                 "4:1",
-                "byte order is changed in whole registers",
-                "write `r5 = be32 r5`, which sets the bits above to 0",
+                "byte order is converted in 64-bit registers",
+                "write `r5 = be32 r5`, which clears the upper bits",
             ),
             (
                 "r0 = 1 exit",
                 "4:8",
-                "the instruction has ended before this",
-                "write `exit` into a line of its own",
+                "unexpected text after the instruction",
+                "write `exit` on a line of its own",
             ),
             (
                 "r1 == 1\nexit",
                 "4:4",
-                "an operator is missing here",
+                "expected an operator",
                 "a register is set by `=`; `if r1 == …` compares",
             ),
             (
                 "if r1 = 1 goto x\nx: exit",
                 "4:7",
-                "a comparison is missing here",
+                "expected a comparison",
                 "equality is compared by `==`",
             ),
-            (
-                "if w1 goto x\nx: exit",
-                "4:7",
-                "a comparison is missing here",
-                "write `if w1 != 0 goto …`",
-            ),
-            ("r2 = *(u16)(r1 +0)\nexit", "4:11", "`*` is missing here", "write `(u16 *)`"),
+            ("if w1 goto x\nx: exit", "4:7", "expected a comparison", "write `if w1 != 0 goto …`"),
+            ("r2 = *(u16)(r1 +0)\nexit", "4:11", "expected `*`", "write `(u16 *)`"),
             (
                 "r2 = *u16 (r1 +0)\nexit",
                 "4:7",
-                "a cast to a pointer is missing here",
+                "expected a cast to a pointer",
                 "as in `*(u32 *)(r2 +8)`",
             ),
             ("r2 = *(u16 *)r1\nexit", "4:14", PARENTHESES, "write `(r1 +0)`"),
             (
                 "call\nexit",
                 "4:5",
-                "what to call is missing here",
+                "expected a function to call",
                 "write the name of a helper or function, or the number of a helper",
             ),
             (
                 "call 4294967296\nexit",
                 "4:6",
-                "4294967296 is the number of no function",
-                "helpers are called by name, as in `call bpf_map_lookup_elem`, or by number, as in `call 1`",
+                "no helper has the number 4294967296",
+                "helpers are called by name, as in `call bpf_map_lookup_elem`, or by number, as in \
+                `call 1`",
             ),
             (
                 "goto 3\nexit",
                 "4:6",
-                "a label or a distance is missing here",
-                "write `+3` for a number of slots, or `3f` or `3b` for the label `3:` behind or before this",
+                "expected a label or a distance",
+                "write `+3` for a number of slots, or `3f` or `3b` for the label `3:` after or \
+                before this",
             ),
-            ("1: goto 1f\nexit", "4:9", "there is no label `1:` behind this in this function", ""),
+            ("1: goto 1f\nexit", "4:9", "there is no label `1:` after this in this function", ""),
             (
                 "r0 = 010\nexit",
                 "4:6",
-                "`010` is octal in C and in other assemblers, and not here",
+                "`010` is octal in C and other assemblers, but not here",
                 "write `8` if it is octal, or `10`",
             ),
             (
                 "r0 = 089\nexit",
                 "4:6",
-                "`089` is octal in C and in other assemblers, and not here",
+                "`089` is octal in C and other assemblers, but not here",
                 "write `89`",
             ),
         ],
@@ -187,33 +188,28 @@ fn mistakes_in_instructions_are_refused_with_what_to_write() {
 }
 
 #[test]
-fn what_is_hardly_meant_is_assembled_with_a_warning() {
+fn probable_mistakes_are_assembled_with_a_warning() {
     check(
         &[
-            (
-                "w0 >>= 32\nexit",
-                "4:1",
-                "the verifier refuses a shift by 32",
-                "32 bits are shifted by 0 to 31",
-            ),
-            ("r0 %= 0\nexit", "4:1", "the verifier refuses a division by 0", ""),
+            ("w0 >>= 32\nexit", "4:1", "the verifier rejects a shift by 32", "allowed is 0 to 31"),
+            ("r0 %= 0\nexit", "4:1", "the verifier rejects a division by 0", ""),
             (
                 "*(u8 *)(r10 -1) = 300\nexit",
                 "4:1",
                 "300 does not fit a u8: this stores 44",
-                "write 44 if that is what is meant",
+                "write 44 if that is intended",
             ),
             (
                 "exit\nr0 = 1 # never\nexit",
                 "5:1",
-                "nothing leads to this instruction, and the verifier refuses that",
-                "leave it out, or give it a label that is jumped to",
+                "unreachable instruction, which the verifier rejects",
+                "remove it, or jump to it",
             ),
             (
                 "r0 = 1; exit\nexit",
                 "4:7",
-                "this instruction is in a comment, which begins with the semicolon",
-                "write it into a line of its own",
+                "this instruction is part of a comment, which starts at the semicolon",
+                "write it on a line of its own",
             ),
         ],
         around,
@@ -227,75 +223,84 @@ fn what_is_hardly_meant_is_assembled_with_a_warning() {
 }
 
 #[test]
-fn mistakes_in_declarations_are_shown_where_they_are() {
+fn mistakes_in_declarations_are_shown_at_their_position() {
     check(
         &[
             (
-                ".map m hsh key=4 value=8 entries=1\n.section \"tc\"\n.function f\nr1 = map[name:m]\nexit",
+                ".map m hsh key=4 value=8 entries=1\n.section \"tc\"\n.function f\nr1 = \
+                map[name:m]\nexit",
                 "1:8",
-                "`hsh` is no kind of map",
+                "unknown kind of map `hsh`",
                 "did you mean `hash`?",
             ),
             (
                 ".map seen hash key=4 value=8\n",
                 "1:29",
-                "how much the map `seen` can hold is missing here",
-                "write `entries=`, for instance `entries=1024`",
+                "map `seen` needs a capacity",
+                "write, for example, `entries=1024`",
             ),
             (
                 ".map log ringbuf",
                 "1:17",
-                "how much the map `log` can hold is missing here",
-                "write `entries=` with its bytes: a power of two and a multiple of a page, such as 4096",
+                "map `log` needs a capacity",
+                "write `entries=` with its size: a power of two and a multiple of the page size, \
+                such as 4096",
             ),
             (
-                ".map seen array key=4 value=8 entries=1\n.section \"tc\"\n.function f\nr1 = map[name:sen]\nexit",
+                ".map seen array key=4 value=8 entries=1\n.section \"tc\"\n.function f\nr1 = \
+                map[name:sen]\nexit",
                 "4:15",
                 "there is no map `sen`",
-                "did you mean `seen`? Otherwise declare it, as in `.map sen array key=4 value=8 entries=1`",
+                "did you mean `seen`? Otherwise declare it, as in `.map sen array key=4 value=8 \
+                entries=1`",
             ),
             (
                 "r0 = 0\nexit",
                 "1:1",
-                "this code is in no section",
-                "libbpf takes a program's type from the section's name: write `.section \"socket\"`, for instance, before it",
+                "this code is outside any section",
+                "libbpf takes a program's type from the section's name: write `.section \
+                \"socket\"`, for example, before it",
             ),
             (
                 ".section \"tc\"\nr0 = 0 # nothing\nexit",
                 "2:1",
-                "the first instruction of section `tc` is in no function",
+                "the first instruction of section `tc` is outside any function",
                 "write `.function NAME` before it",
             ),
             (
                 ".section \"tc\"\n.function f\nr0 = 0\n    r1 = 2 ; last\n",
                 "4:5",
-                "this is the last instruction of function `f`, and what runs on behind it is not defined",
-                "end with `exit`, or with a jump",
+                "function `f` can run past this, its last instruction",
+                "end with `exit` or a jump",
             ),
             (
                 ".section \"sokcet\"\n.function f\nexit",
                 "1:1",
-                "libbpf knows no section `sokcet`, by whose name it would tell the type of the program",
+                "unknown section `sokcet`, from whose name libbpf takes the program's type",
                 "did you mean `socket`?",
             ),
-            (".licence \"GPL\"", "1:1", "`.licence` is no directive", "did you mean `.license`?"),
+            (".licence \"GPL\"", "1:1", "unknown directive `.licence`", "did you mean `.license`?"),
             (
                 ".extern bpf_x\n.section \"tc\"\n.function f\ncall bpf_x\nexit",
                 "4:1",
-                "this calls the kernel's function `bpf_x`, for which libbpf wants its types, which are not known here",
-                "call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump file /sys/kernel/btf/vmlinux` shows",
+                "this calls the kfunc `bpf_x`, whose types libbpf requires and this text lacks",
+                "call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump \
+                file /sys/kernel/btf/vmlinux` shows",
             ),
             (
-                ".map m array key=4 value=8 entries=2\n.section \"tc\"\n.function f\nr1 = map[name:m][0]+0\nexit",
+                ".map m array key=4 value=8 entries=2\n.section \"tc\"\n.function f\nr1 = \
+                map[name:m][0]+0\nexit",
                 "1:1",
-                "a program addresses the value of map `m`, which libbpf offers only for an array of one entry without flags, with a key of 4 bytes, that no instruction uses as a map, and here for up to 16 MiB",
+                "a program addresses the value of map `m`, which libbpf supports only for an array \
+                with one entry, a 4-byte key and no flags, that no instruction uses as a map, up \
+                to 16 MiB here",
                 "look the value up instead",
             ),
             (
                 ".section \"tc\"\n.function f\ncall bpf_get_prandom_u32\nexit",
                 "1:1",
-                "there is no licence, and many helpers are for programs under the GPL alone",
-                "write `.license \"GPL\"` if that is so",
+                "there is no licence, and many helpers require a GPL-compatible one",
+                "write `.license \"GPL\"` if that applies",
             ),
         ],
         str::to_owned,
@@ -316,7 +321,7 @@ fn dialects_that_can_be_told_apart_are_read() {
             "r1 = 5\n1: r1 += -1\nif r1 != 0 goto 1b\nexit",
             "r1 = 5\nx: r1 += -1\nif r1 != 0 goto x\nexit",
         ),
-        // Each is the nearest.
+        // The nearest label counts.
         ("1: goto 1f\n1: goto 1b\n1: exit", "a: goto b\nb: goto b\nc: exit"),
         ("if (r1 s> 5) goto out\nout: exit", "if r1 s> 5 goto out\nout: exit"),
         (".equ SIZE, -8\n*(u64 *)(r10 SIZE) = SIZE\nexit", "*(u64 *)(r10 -8) = -8\nexit"),
@@ -324,8 +329,9 @@ fn dialects_that_can_be_told_apart_are_read() {
     ] {
         assert_eq!(code(&around(other)), code(&around(ours)), "{other}");
     }
-    // A section goes on where it stands again.
-    let text = ".license \"GPL\"\n.section \"tc\"\n.function a\nexit\n.section \"xdp\"\n.function b\nexit\n.section \"tc\"\n.function c\nexit";
+    // A section continues where it is named again.
+    let text = ".license \"GPL\"\n.section \"tc\"\n.function a\nexit\n.section \"xdp\"\n.function \
+        b\nexit\n.section \"tc\"\n.function c\nexit";
     let unit = elf::read(&object(text)).unwrap_or_else(|error| panic!("{error}"));
     let names: Vec<(&str, Vec<&str>)> = unit
         .sections
@@ -338,7 +344,7 @@ fn dialects_that_can_be_told_apart_are_read() {
 }
 
 #[test]
-fn mistakes_in_the_language_of_gnu_as_are_shown_where_they_are() {
+fn mistakes_in_gnu_as_syntax_are_shown_at_their_position() {
     let program = |text: &str| {
         format!("\t.section tc,\"ax\",@progbits\n\t.globl f\n\t.type f,@function\nf:\n{text}")
     };
@@ -347,7 +353,7 @@ fn mistakes_in_the_language_of_gnu_as_are_shown_where_they_are() {
             (
                 ".license \"GPL\"\nexit",
                 "5:1",
-                "`.license` does not go together with the directives of GNU as, which this text has",
+                "`.license` cannot be combined with GNU as directives, which this text has",
                 "write `.section license,\"aw\",@progbits` and `.asciz \"GPL\"`",
             ),
             (
@@ -365,45 +371,45 @@ fn mistakes_in_the_language_of_gnu_as_are_shown_where_they_are() {
             (
                 "call go\nexit\n.type goo,@function\ngoo: exit",
                 "5:6",
-                "there is no `go` here: it is taken for another's",
-                "did you mean `goo`? Otherwise declare it by `.globl go` if that is so",
+                "undefined symbol `go`, assumed to be external",
+                "did you mean `goo`? Otherwise declare it by `.globl go` if it is",
             ),
-            ("exit\nf: exit", "6:1", "there is a label `f` already, in line 4", ""),
+            ("exit\nf: exit", "6:1", "duplicate label `f`, first defined on line 4", ""),
             (
                 "exit\n.data\nr1 = 1",
                 "7:1",
-                "there is no code in section `.data`",
-                "flags of sections of code are \"ax\"",
+                "section `.data` cannot contain code",
+                "code sections have the flags \"ax\"",
             ),
             ("exit\n.data\n.long 5000000000", "7:7", "5000000000 does not fit 32 bits", ""),
-            ("exit\n.bss\n.byte 1", "7:7", "section `.bss` holds zeros alone", ""),
+            ("exit\n.bss\n.byte 1", "7:7", "section `.bss` can only contain zeros", ""),
             ("exit\n.zero 999999999999", "6:1", "the section would be larger than 256 MiB", ""),
-            ("exit\n.ascii \"\\q\"", "6:9", "there is an unknown escape in this", ""),
-            ("exit\n.ascii abc", "6:8", "a text in quotes is missing here", ""),
-            ("exit\n.p2align 70", "6:10", "nothing is aligned to 70", ""),
+            ("exit\n.ascii \"\\q\"", "6:9", "unknown escape sequence", ""),
+            ("exit\n.ascii abc", "6:8", "expected a string", ""),
+            ("exit\n.p2align 70", "6:10", "invalid alignment 70", ""),
             (
                 "exit\n.size f, f",
                 "6:1",
-                "the size of `f` is no number of bytes",
+                "invalid size of `f`",
                 "write a number, or the difference of two labels of one section",
             ),
             (
                 "exit\n.type f,@thing",
                 "6:10",
-                "`thing` is no type; there are @function and @object",
+                "unknown type `thing`; types are @function and @object",
                 "",
             ),
-            ("exit\n.sectoin x", "6:1", "`.sectoin` is no directive", "did you mean `.section`?"),
-            ("exit\n.data\n.long f-g", "7:7", "these are no two labels of one section", ""),
-            ("r1 = w2\nr1 /= 0; exit", "6:1", "the verifier refuses a division by 0", ""),
+            ("exit\n.sectoin x", "6:1", "unknown directive `.sectoin`", "did you mean `.section`?"),
+            ("exit\n.data\n.long f-g", "7:7", "not two labels of one section", ""),
+            ("r1 = w2\nr1 /= 0; exit", "6:1", "the verifier rejects a division by 0", ""),
         ],
         program,
     );
 }
 
 #[test]
-fn the_number_of_mistakes_costs_no_more_than_their_number() {
-    // Each of as many labels could be meant by each of as many jumps.
+fn the_cost_is_linear_in_the_number_of_mistakes() {
+    // Each jump could mean each of as many labels.
     let text = |count: usize| {
         let jumps: String = (0..count)
             .map(|n| format!("goto somewhere_else_{n}\nlabel_of_this_place_{n}:\n"))
@@ -417,6 +423,6 @@ fn the_number_of_mistakes_costs_no_more_than_their_number() {
         start.elapsed()
     };
     let (few, many) = (time(1000), time(8000));
-    // Eight times as many; 64 times as long, were it quadratic.
+    // Eight times as many; a quadratic cost would be 64 times as long.
     assert!(many < few * 30, "{many:?} for 8000 mistakes, {few:?} for 1000");
 }

@@ -1,4 +1,4 @@
-//! What is written is read back as it was.
+//! Objects read back as they were written.
 
 use bpf_asm::elf;
 use bpf_asm::text::{self, Style, Target, Unit};
@@ -41,10 +41,10 @@ fn there_and_back(unit: &Unit) -> Unit {
 }
 
 #[test]
-fn what_is_written_is_read_back_as_it_was() {
+fn a_unit_reads_back_as_it_was_written() {
     let unit = assemble(SOURCE);
     let mut read = there_and_back(&unit);
-    // Maps come back in the order of the object's sections.
+    // Maps are returned in the order of the object's sections.
     read.maps.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(read, unit);
 }
@@ -71,7 +71,7 @@ fn a_called_function_is_moved_and_its_callers_still_find_it() {
         read.sections[0].references.iter().map(|named| (named.slot, named.to.clone())).collect();
     let helper = || Target::Function("helper".into());
     assert_eq!(references, [(0, helper()), (1, helper()), (3, Target::Function("deeper".into()))]);
-    // Inside a section a call is a distance.
+    // Within a section, a call is a distance.
     let text = text::disassemble(&read, &Style::default());
     assert!(text.contains("    call deeper\n"), "{text}");
     assert_eq!(there_and_back(&read), read);

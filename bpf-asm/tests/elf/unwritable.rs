@@ -1,4 +1,4 @@
-//! What libbpf could not load is refused, with what to do about it.
+//! What libbpf could not load is rejected with a hint.
 
 use bpf_asm::elf::{self, UnitError, WriteError};
 use bpf_asm::insn::decode;
@@ -11,9 +11,9 @@ fn assemble(source: &str) -> Unit {
     text::assemble("test.s", source).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Nothing of a program is left out without a word.
+/// Nothing in a program is dropped silently.
 #[test]
-fn a_program_that_an_object_has_no_place_for_is_refused() {
+fn a_program_that_an_object_cannot_hold_is_rejected() {
     const ARENA: MapRef<(), ()> = MapRef::arena("arena", 1).extra(1 << 44);
     const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
     const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 1);
@@ -21,10 +21,7 @@ fn a_program_that_an_object_has_no_place_for_is_refused() {
     type Write = fn(&Builder);
     let programs: [(Write, &str); 5] = [
         (|b| drop(b.call(helper::trace_printk(b.string("x"), 2, 0, 0, 0))), "read-only data"),
-        (
-            |b| drop(b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]))),
-            "functions of the kernel",
-        ),
+        (|b| drop(b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]))), "kfuncs"),
         (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&ARENA).into()]))), "`map_extra`"),
         (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&OUTER).into()]))), "inner map"),
         (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&NODE).into()]))), "NUMA node"),
@@ -50,7 +47,7 @@ fn a_program_that_an_object_has_no_place_for_is_refused() {
 }
 
 #[test]
-fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
+fn what_libbpf_could_not_load_is_rejected_with_a_hint() {
     type Refused = fn(&WriteError) -> bool;
     let table: [(&str, Refused, &str); 12] = [
         ("r0 = 0\nexit", |e| matches!(e, WriteError::NoSection { .. }), "write `.section"),
@@ -72,7 +69,7 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
         (
             ".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function x\nexit",
             |e| matches!(e, WriteError::Twice { .. }),
-            "`x` is there twice",
+            "duplicate name `x`",
         ),
         (
             ".section \"xdp\"\n.function \"a b\"\nexit",
@@ -107,7 +104,7 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
         (
             ".section \"xdp\"\n.function a\nexit\n.byte 1, 2",
             |e| matches!(e, WriteError::Torn { .. }),
-            "8 bytes",
+            "multiple of 8",
         ),
     ];
     for (source, expected, says) in table {
@@ -118,7 +115,7 @@ fn what_libbpf_could_not_load_is_refused_with_what_to_do_about_it() {
 }
 
 #[test]
-fn a_reference_to_nothing_is_refused() {
+fn an_undefined_reference_is_rejected() {
     let mut unit = assemble(
         ".map x hash key=4 value=4 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x]\nexit",
     );
@@ -138,7 +135,7 @@ fn a_reference_to_nothing_is_refused() {
 }
 
 #[test]
-fn programs_with_different_maps_of_one_name_are_not_joined() {
+fn programs_with_different_maps_of_one_name_are_rejected() {
     let using = |map: MapRef<u32, u32>| {
         let b = Builder::new("user");
         let key = b.slot::<u32>();
@@ -155,7 +152,7 @@ fn programs_with_different_maps_of_one_name_are_not_joined() {
 }
 
 #[test]
-fn an_iterator_has_to_say_of_what() {
+fn an_iterator_must_take_its_context() {
     let b = Builder::new("walk");
     b.ret(0);
     let program = b.finish(ProgramType::Iterator).expect("a program");
@@ -170,12 +167,12 @@ fn an_iterator_has_to_say_of_what() {
     );
 }
 
-/// A few names, so that some of them meet.
+/// A few names, so that some are equal.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![Just("xdp".to_owned()), Just(".text".to_owned()), "[ab]", any::<String>()]
 }
 
-/// Loads, calls and returns, so that references meet what they can be on; and anything.
+/// Loads, calls and returns, so that references are on valid instructions; and anything.
 fn slot() -> impl Strategy<Value = [u8; 8]> {
     let wide = (0..7u8).prop_map(|pseudo| [0x18, pseudo << 4 | 1, 0, 0, 0, 0, 0, 0]);
     let call = any::<i8>().prop_map(|to| {

@@ -1,4 +1,4 @@
-//! Whatever comes in, nothing panics, and bytes stay what they are.
+//! Property tests: no input panics, and bytes are preserved.
 
 use bpf_asm::insn::{Decoded, Insn, decode, encode};
 use bpf_asm::text::{
@@ -11,7 +11,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Bytes that are instructions more often than chance would have it.
+/// Bytes that are instructions more often than random ones.
 fn code() -> impl Strategy<Value = Vec<u8>> {
     let opcodes = prop_oneof![
         any::<u8>(),
@@ -36,7 +36,7 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z]{1,4}", "L[0-9]", "bpf_loop", "r[0-9]", "pc", any::<String>()]
 }
 
-/// A unit whose references may be right or wrong.
+/// A unit with valid and invalid references.
 fn unit() -> impl Strategy<Value = Unit> {
     let map =
         (name(), 0..40u32, any::<u32>(), any::<u32>()).prop_map(|(name, kind, size, entries)| {
@@ -79,7 +79,7 @@ fn unit() -> impl Strategy<Value = Unit> {
         .prop_map(|(license, maps, sections)| Unit { license, maps, sections, ..Unit::default() })
 }
 
-/// Whether a unit's names are such that a text can have them all.
+/// Whether a text can express all names of a unit.
 fn unambiguous(unit: &Unit) -> bool {
     let unique = |names: Vec<&String>| {
         let set: std::collections::HashSet<&String> = names.iter().copied().collect();
@@ -100,7 +100,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn bytes_of_any_kind_come_back(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_preserved(bytes in vec(any::<u8>(), 0..200)) {
         prop_assert_eq!(encode(&decode(&bytes)), bytes.clone());
         let text = disassemble(&Unit::from_bytes(&bytes), &Style::default());
         let unit = assemble("any.s", &text).map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn code_comes_back_through_text_with_labels(bytes in code()) {
+    fn code_is_preserved_in_text_with_labels(bytes in code()) {
         prop_assert_eq!(encode(&decode(&bytes)), bytes.clone());
         let text = disassemble(&Unit::from_bytes(&bytes), &Style { slots: true, bytes: true, lines: true });
         let unit = assemble("any.s", &text).map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))?;
@@ -116,21 +116,21 @@ proptest! {
     }
 
     #[test]
-    fn units_come_back_with_their_names(unit in unit()) {
+    fn units_are_preserved_with_their_names(unit in unit()) {
         let text = disassemble(&unit, &Style { slots: true, bytes: false, lines: true });
         match assemble("any.s", &text) {
             Ok(read) => {
                 let named: Vec<&str> = unit.sections.iter().map(|section| section.name.as_str()).collect();
                 prop_assert!(read.sections.len() <= named.len());
-                // Sections of one name are one section.
+                // Sections of one name are merged.
                 for (read, section) in read.sections.iter().zip(&unit.sections).filter(|_| unambiguous(&unit)) {
                     prop_assert_eq!(&read.name, &section.name);
                     prop_assert_eq!(encode(&read.code), encode(&section.code), "{}", text);
                 }
                 prop_assert_eq!((&read.license, &read.maps), (&unit.license, &unit.maps));
             }
-            // Data of less than a slot is nothing that a text can go on after; names that are there
-            // twice are nothing that a text can tell apart.
+            // Text cannot continue after data that ends in a partial slot, nor express duplicate
+            // names.
             Err(errors) => prop_assert!(!unambiguous(&unit), "{}\n{}", errors, text),
         }
     }
@@ -144,12 +144,12 @@ proptest! {
     }
 
     #[test]
-    fn text_of_any_kind_is_assembled_or_refused_with_its_place(text in any::<String>()) {
+    fn any_text_is_assembled_or_rejected_at_a_position(text in any::<String>()) {
         check(&text)?;
     }
 
     #[test]
-    fn text_that_is_nearly_right_is_assembled_or_refused_with_its_place(
+    fn nearly_valid_text_is_assembled_or_rejected_at_a_position(
         words in vec(prop_oneof![
             prop::sample::select(WORDS.to_vec()).prop_map(str::to_owned),
             any::<i64>().prop_map(|number| number.to_string()),

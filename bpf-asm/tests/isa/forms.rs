@@ -1,15 +1,13 @@
-//! Every form of instruction there is, found by asking the decoder about every combination of what
-//! makes a difference.
+//! All forms of instructions, found by decoding every combination of the fields that matter.
 
 use std::sync::LazyLock;
 
 use bpf_asm::insn::{Decoded, Insn, decode};
 
-/// Offsets: none, the sub-codes, small ones, and the ends of the range.
+/// Offsets: zero, the sub-codes, small ones, and the limits.
 const OFFSETS: [i16; 10] = [0, 1, -1, 8, 16, 32, 7, -8, i16::MIN, i16::MAX];
 
-/// Immediates: none, the sub-codes of atomics and byte orders, small ones, and the ends of the
-/// range.
+/// Immediates: zero, the sub-codes of atomics and byte orders, small ones, and the limits.
 const IMMEDIATES: [i32; 26] = [
     0,
     1,
@@ -39,23 +37,23 @@ const IMMEDIATES: [i32; 26] = [
     i32::MAX,
 ];
 
-/// Destinations: the first, the last, and none that exists.
+/// Destinations: the first, the last, and an invalid one.
 const DESTINATIONS: [u8; 3] = [0, 10, 11];
 
-/// All sources, since they are sub-codes too.
+/// All sources, since they are also sub-codes.
 const SOURCES: std::ops::Range<u8> = 0..12;
 
-/// What the second slot of a 64-bit load holds.
+/// Contents of the second slot of a 64-bit load.
 const UPPER: [i32; 4] = [0, 1, -1, i32::MIN];
 
-/// All that are instructions, with their bytes.
+/// All instructions with their bytes.
 pub static ALL: LazyLock<Vec<(Vec<u8>, Insn)>> = LazyLock::new(|| {
     let mut all = Vec::new();
     each(|bytes, code| all.extend(instruction(code).map(|insn| (bytes.to_vec(), insn))));
     all
 });
 
-/// Calls `with` for the bytes of every combination and what they are.
+/// Calls `with` for the bytes of every combination and their decoding.
 pub fn each(mut with: impl FnMut(&[u8], &[Decoded])) {
     for opcode in 0..=255u8 {
         for dst in DESTINATIONS {
@@ -78,7 +76,7 @@ pub fn each(mut with: impl FnMut(&[u8], &[Decoded])) {
     }
 }
 
-/// The instruction, if the code is nothing but one.
+/// The instruction, if the code is exactly one.
 pub fn instruction(code: &[Decoded]) -> Option<Insn> {
     match code {
         [Decoded::Insn(insn)] => Some(*insn),

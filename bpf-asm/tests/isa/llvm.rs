@@ -1,5 +1,5 @@
-//! LLVM as the outside judge, both ways: what it assembles from our text, and what we assemble from
-//! its.
+//! Compares with LLVM in both directions: what it assembles from our text, and what we assemble
+//! from its text.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,10 +13,10 @@ use bpf_asm::text::assemble;
 
 use crate::forms::ALL;
 
-/// The oldest that knows all forms, `gotox` being the latest.
+/// The oldest version with all forms, of which `gotox` is the latest.
 const LLVM: std::ops::RangeInclusive<u32> = 22..=40;
 
-/// One of LLVM's tools, by the name that distributions give it.
+/// One of LLVM's tools, by its name in distributions.
 fn tool(name: &str) -> String {
     for version in LLVM {
         let tool = format!("{name}-{version}");
@@ -26,7 +26,8 @@ fn tool(name: &str) -> String {
         }
     }
     panic!(
-        "{name}-{} is missing, by which the assembler is judged; install it, for instance with: apt-get install llvm-{}",
+        "{name}-{} is missing, with which the assembler is compared; install it, for example by: \
+        apt-get install llvm-{}",
         LLVM.start(),
         LLVM.start()
     )
@@ -48,15 +49,14 @@ fn run(command: &mut Command, input: &[u8]) -> (bool, String, String) {
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
 
-/// What llvm-mc makes of each line; `None` for one that it refuses, or that is none without a
-/// linker.
+/// The bytes that llvm-mc assembles from each line; `None` if it rejects the line or leaves it to
+/// the linker.
 fn llvm_assembles(lines: &[String], version: Isa) -> Vec<Option<Vec<u8>>> {
     let (mc, version) = (tool("llvm-mc"), format!("-mcpu={version}"));
     let mc = |input: &str| {
         run(Command::new(&mc).args(["-triple=bpfel", &version, "-show-encoding"]), input.as_bytes())
     };
-    // It tells all lines that it refuses at once, but assembles nothing beside them: a second run
-    // is without them.
+    // It reports all errors at once, but then assembles nothing: a second run omits those lines.
     let (_, _, errors) = mc(&lines.join("\n"));
     let refused: Vec<usize> = errors
         .lines()
@@ -76,7 +76,7 @@ fn llvm_assembles(lines: &[String], version: Isa) -> Vec<Option<Vec<u8>>> {
     let encodings =
         output.lines().filter_map(|line| line.split_once("# encoding: [")).map(|(_, bytes)| {
             let bytes = bytes.trim_end_matches(']').split(',');
-            // What a symbol stands for is no byte yet.
+            // A symbol has no bytes yet.
             bytes.map(|byte| u8::from_str_radix(byte.strip_prefix("0x")?, 16).ok()).collect()
         });
     let encodings: Vec<Option<Vec<u8>>> = encodings.collect();
@@ -87,7 +87,7 @@ fn llvm_assembles(lines: &[String], version: Isa) -> Vec<Option<Vec<u8>>> {
         .collect()
 }
 
-/// What llvm-objdump writes for each piece of code, with its number and its bytes before it.
+/// The output of llvm-objdump for each piece of code, with its address and bytes.
 fn llvm_disassembles(pieces: &[Vec<u8>]) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a place for an object file");
     let object = directory.path().join("forms.o");
@@ -110,12 +110,12 @@ fn llvm_disassembles(pieces: &[Vec<u8>]) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// A form as llvm-mc wants it, or why it has no way to write it.
+/// A form in llvm-mc's syntax, or why it has none.
 fn llvm_spelling(insn: &Insn) -> Result<String, &'static str> {
     let ours = insn.to_string();
     let half = |register: Register| format!("w{}", register.number());
     Ok(match *insn {
-        // It counts slots without naming the place that they are counted from.
+        // Distances have no `pc` in its syntax.
         Insn::Jump(_) | Insn::JumpIf(_) | Insn::MayGoto(_) => ours.replace("goto pc", "goto "),
         Insn::JumpLong(JumpLong { offset }) if i16::try_from(offset).is_err() => {
             return Err(
@@ -123,34 +123,35 @@ fn llvm_spelling(insn: &Insn) -> Result<String, &'static str> {
             );
         }
         Insn::JumpLong(_) => ours.replace("gotol pc", "gotol "),
-        // It knows helpers by number alone.
+        // It knows helpers only by number.
         Insn::Call(Call::Helper { id }) => format!("call {id}"),
         Insn::Call(Call::Local { .. } | Call::Kernel { .. }) => {
             return Err(
-                "its parser makes a helper's call of every number; others need a symbol and a relocation",
+                "its parser makes a helper's call of every number; others need a symbol and a \
+                relocation",
             );
         }
-        // Since v3 it names the lower half where 32 bits or less are moved.
+        // Since v3, it uses the subregister for up to 32 bits.
         Insn::LoadAcquire(load) if load.size.bytes() < 8 => ours.replacen('r', "w", 1),
         Insn::StoreRelease(store) if store.size.bytes() < 8 => {
             ours.replace(&format!(", {})", store.src), &format!(", {})", half(store.src)))
         }
         Insn::Atomic(atomic) => llvm_atomic(&atomic),
         Insn::Packet(Packet { index: Some(_), offset, .. }) if offset != 0 => {
-            return Err("it has no offset beside the register");
+            return Err("it has no offset with a register");
         }
         Insn::Packet(_) => ours.replace(" + 0]", "]"),
         Insn::Wide(Wide { source: WideSource::Imm(_), .. }) => ours,
-        // All that is no number has one word.
+        // One mnemonic covers all addresses.
         Insn::Wide(Wide { dst, .. }) => match halves(insn) {
             (kind, low, 0) => format!("ld_pseudo {dst}, {kind}, {low}"),
-            _ => return Err("its word for what is no number has no upper half"),
+            _ => return Err("its mnemonic for addresses has no upper half"),
         },
         _ => ours,
     })
 }
 
-/// The kind of a load of 64 bits, and both halves of what it loads.
+/// The kind of a 64-bit load, and both halves of its operand.
 fn halves(insn: &Insn) -> (u8, i32, i32) {
     let bytes = encode(&[Decoded::Insn(*insn)]);
     let half = |at: usize| i32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
@@ -199,10 +200,10 @@ fn llvm_assembles_our_text_to_our_bytes() {
     assert!(lines.len() > 20_000 && silent.len() == 4);
 }
 
-/// LLVM's parser takes more than its compiler writes for a version, but never less than we say the
-/// version has.
+/// LLVM's parser accepts more than its compiler emits for a version, but never less than what we
+/// say the version has.
 #[test]
-fn llvm_takes_what_we_say_a_version_has() {
+fn llvm_accepts_what_we_say_a_version_has() {
     for version in [Isa::V1, Isa::V2, Isa::V3] {
         let forms = ALL.iter().filter(|(_, insn)| insn.since().isa <= version);
         let forms = forms.filter_map(|(bytes, insn)| Some((bytes, llvm_spelling(insn).ok()?)));
@@ -214,17 +215,15 @@ fn llvm_takes_what_we_say_a_version_has() {
     }
 }
 
-/// What LLVM writes of a form says less than the form.
+/// What LLVM's text for a form omits.
 fn llvm_leaves_out(insn: &Insn) -> Option<&'static str> {
     match insn {
         Insn::Packet(Packet { index: Some(_), offset, .. }) if *offset != 0 => {
-            Some("the offset beside a register")
+            Some("the offset with a register")
         }
-        Insn::Call(Call::Kernel { btf, .. }) if *btf != 0 => {
-            Some("the BTF that a kernel function is in")
-        }
+        Insn::Call(Call::Kernel { btf, .. }) if *btf != 0 => Some("the BTF of a kfunc"),
         Insn::Wide(wide) if !matches!(wide.source, WideSource::Imm(_)) && halves(insn).2 != 0 => {
-            Some("the upper half of what is no number")
+            Some("the upper half of an address")
         }
         _ => None,
     }
@@ -251,8 +250,8 @@ fn we_assemble_what_llvm_writes_to_its_bytes() {
     assert!(left_out > 0 && left_out < 2000, "{left_out}");
 }
 
-/// What verifiers refuse, LLVM reads: it does not look at fields that have to be zero. Beside that
-/// it knows no opcode that is data to us.
+/// LLVM decodes instructions with nonzero unused fields, which verifiers reject. Otherwise it knows
+/// no opcode that we treat as data.
 #[test]
 fn llvm_knows_no_opcode_that_we_do_not() {
     let mut data: Vec<Vec<u8>> = Vec::new();
@@ -279,8 +278,7 @@ fn llvm_knows_no_opcode_that_we_do_not() {
     let lines = llvm_disassembles(&data);
     let mut ignored = 0;
     for line in lines.iter().filter(|line| !line.contains("<unknown>")) {
-        // The same text without what LLVM did not look at is an instruction of ours, with the same
-        // opcode.
+        // The same text without the unused fields is an instruction of ours with the same opcode.
         match assemble("llvm.s", line) {
             Ok(_) => ignored += 1,
             Err(errors) => assert!(
@@ -292,27 +290,28 @@ fn llvm_knows_no_opcode_that_we_do_not() {
     assert!(ignored > 1000, "{ignored}");
 }
 
-/// Kinds of loads that no kernel has; LLVM prints whatever number is there.
+/// Kinds of loads that no kernel has; LLVM prints any number.
 const KNOWN_TO_LLVM_ALONE: [&str; 4] =
     ["ld_pseudo\tr1, 0x7,", "ld_pseudo\tr1, 0x8,", "ld_pseudo\tr1, 0x9,", "ld_pseudo\tr1, 0xa,"];
 
-/// Ours, LLVM's where it has one, and why they differ. Each is tried, so that the table stays true.
+/// Our text, LLVM's if it has one, and why they differ. Each entry is verified, so that the table
+/// stays true.
 const DIFFERENT: [(&str, Option<&str>, &str); 17] = [
-    ("goto pc+3", Some("goto +3"), "the kernel names what it counts from"),
+    ("goto pc+3", Some("goto +3"), "the kernel writes `pc`"),
     ("if r1 == r2 goto pc-3", Some("if r1 == r2 goto -3"), "the same"),
     ("gotol pc+70000", None, "LLVM's parser takes 16 bits; its printer writes all 32"),
-    ("may_goto pc+3", Some("may_goto +3"), "the kernel names what it counts from"),
+    ("may_goto pc+3", Some("may_goto +3"), "the kernel writes `pc`"),
     (
         "call bpf_map_lookup_elem#1",
         Some("call 1"),
-        "LLVM does not know helpers by name, and takes the # for a comment",
+        "LLVM knows no helper names, and treats # as a comment",
     ),
-    ("call pc+5", None, "LLVM takes every number for a helper's"),
+    ("call pc+5", None, "LLVM treats every number as a helper's"),
     ("call kernel-function#7", None, "LLVM makes these from symbols only"),
     (
         "r1 = load_acquire((u32 *)(r2 +8))",
         Some("w1 = load_acquire((u32 *)(r2 +8))"),
-        "LLVM names the half that counts",
+        "LLVM writes the subregister",
     ),
     ("store_release((u8 *)(r1 +8), r2)", Some("store_release((u8 *)(r1 +8), w2)"), "the same"),
     ("lock *(u32 *)(r1 +8) |= r2", Some("lock *(u32 *)(r1 +8) |= w2"), "the same"),
@@ -335,13 +334,13 @@ const DIFFERENT: [(&str, Option<&str>, &str); 17] = [
     (
         "r1 = map[fd:3]",
         Some("ld_pseudo r1, 1, 3"),
-        "LLVM has one word for all loads of 64 bits that are no number",
+        "LLVM has one mnemonic for all 64-bit loads of addresses",
     ),
     ("r1 = map[fd:3][0]+8", None, "that word has no upper half"),
     (
         "r1 = 0xffffffff",
         None,
-        "LLVM wants `ll` where a number needs it; we add it where the number leaves no choice",
+        "LLVM requires `ll`; we do not if the number does not fit in 32 bits",
     ),
 ];
 
@@ -356,7 +355,7 @@ fn each_disagreement_with_llvm_still_holds() {
         assert_ne!(
             assembled[0].as_ref(),
             Some(&bytes),
-            "LLVM reads `{ours}` by now; it did not, since {why}"
+            "LLVM now accepts `{ours}`; it did not before: {why}"
         );
         if let Some(theirs) = theirs {
             assert_eq!(assembled[1].as_ref(), Some(&bytes), "`{theirs}`");

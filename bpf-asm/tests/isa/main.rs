@@ -1,4 +1,4 @@
-//! The instruction set: every form to bytes and text and back, and what others say of it.
+//! The instruction set: every form in bytes and text, and compared with LLVM.
 
 mod anything;
 mod forms;

@@ -1,4 +1,4 @@
-//! What is read, and what is refused.
+//! Accepted and rejected notation.
 
 use bpf_asm::insn::encode;
 use bpf_asm::text::{Style, Target, assemble, disassemble};
@@ -8,7 +8,7 @@ fn bytes(text: &str) -> Vec<u8> {
     unit.sections.first().map(|section| encode(&section.code)).unwrap_or_default()
 }
 
-/// What kernel, bpftool and llvm-objdump write differently, beside what the disassembler writes.
+/// Spellings of the kernel, bpftool and llvm-objdump that differ from the disassembler's.
 #[test]
 fn other_spellings_are_the_same_instruction() {
     let table = [
@@ -140,7 +140,7 @@ fn names_stand_for_distances() {
     };
     assert_eq!(named(0), [(5, &Target::Function("second".to_owned()))]);
     assert_eq!(named(1), [(0, &Target::Function("helper".to_owned()))]);
-    // Where instructions come from.
+    // Line info.
     let line = &unit.sections[1].lines[1];
     assert_eq!(
         (line.slot, line.file.as_str(), line.line, line.text.as_str()),
@@ -189,47 +189,51 @@ fn maps_and_kernel_functions_are_named_where_they_are_declared() {
     assert_eq!(encode(&unit.sections[0].code)[16..24], [0x18, 0x21, 0, 0, 0, 0, 0, 0]);
 }
 
-/// Each with the place and the beginning of what is said, and a word of the hint.
+/// Each with the position and the start of the message, and a part of the hint.
 #[test]
-fn mistakes_are_refused_with_their_place_and_a_hint() {
+fn mistakes_are_rejected_at_their_position_with_a_hint() {
     let table = [
-        ("r1 = r11", "1:6: `r11` is no register", "r0 to r9"),
-        ("r11 = 1", "1:1: `r11` is no register", ""),
-        ("r1 = w2", "1:6: both sides have to have the same width", "`w1 = w2`"),
-        ("r1 += w2", "1:7: both sides have to have the same width", "`r2`"),
-        ("r1 ** 2", "1:4: an operator is missing", "s>>="),
+        ("r1 = r11", "1:6: unknown register `r11`", "r0 to r9"),
+        ("r11 = 1", "1:1: unknown register `r11`", ""),
+        ("r1 = w2", "1:6: both operands must have the same width", "`w1 = w2`"),
+        ("r1 += w2", "1:7: both operands must have the same width", "`r2`"),
+        ("r1 ** 2", "1:4: expected an operator", "s>>="),
         ("r1 += 0xffffffff", "1:7: `0xffffffff` does not fit", "r2 = 0xffffffff ll"),
         ("if r1 == 0xffffffff goto x\nx:", "1:10: `0xffffffff` does not fit", "write -1"),
         ("w1 += 0x100000000", "1:7: `0x100000000` does not fit", ""),
         ("r1 = 0x10000000000000000", "1:6: the number has more than 64 bits", ""),
         ("r1 = -9223372036854775809", "1:6: the number has more than 64 bits", ""),
-        ("w1 = 5 ll", "1:6: half a register does not hold", "`r1`"),
+        ("w1 = 5 ll", "1:6: a 32-bit subregister does not hold", "`r1`"),
         ("r1 = *(u32 *)(r2 +32768)", "1:18: the offset 32768 does not fit", "`r3 += 32768`"),
-        ("r1 = *(u32 *)(w2 +8)", "1:15: half a register will not do", ""),
-        ("r1 = *(u24 *)(r2 +8)", "1:8: `u24` is no size", ""),
-        ("w1 = *(u64 *)(r2 +8)", "1:1: half a register does not hold this; write `r1`", ""),
-        ("w1 = *(s8 *)(r2 +8)", "1:1: half a register does not hold this; write `r1`", ""),
-        ("*(u32 *)(r2 +8) += r1", "1:17: `=` is missing", "lock"),
+        ("r1 = *(u32 *)(w2 +8)", "1:15: a 64-bit register is required here", ""),
+        ("r1 = *(u24 *)(r2 +8)", "1:8: unknown size `u24`", ""),
+        ("w1 = *(u64 *)(r2 +8)", "1:1: a 32-bit subregister does not hold this; write `r1`", ""),
+        ("w1 = *(s8 *)(r2 +8)", "1:1: a 32-bit subregister does not hold this; write `r1`", ""),
+        ("*(u32 *)(r2 +8) += r1", "1:17: expected `=`", "lock"),
         ("lock *(u16 *)(r2 +8) += r1", "1:8: atomic operations work on u32 or u64", ""),
-        ("r3 = atomic64_fetch_add((u64 *)(r1 +0), r2)", "1:1: what was there goes into r2", ""),
-        ("r2 = atomic64_fetch_add((u32 *)(r1 +0), r2)", "1:25: the name says another size", ""),
+        ("r3 = atomic64_fetch_add((u64 *)(r1 +0), r2)", "1:1: the old content goes into r2", ""),
+        ("r2 = atomic64_fetch_add((u32 *)(r1 +0), r2)", "1:25: the size contradicts the name", ""),
         (
             "r2 = atomic64_cmpxchg((u64 *)(r1 +0), r0, r2)",
             "1:39: the instruction compares with r0",
             "",
         ),
-        ("r1 = be16 r2", "1:11: bytes are ordered in their place", "`r1 = be16 r1`"),
-        ("w1 = be16 w1", "1:1: byte order is changed in whole registers", "`r1 = be16 r1`"),
+        ("r1 = be16 r2", "1:11: byte order is converted in place", "`r1 = be16 r1`"),
+        ("w1 = be16 w1", "1:1: byte order is converted in 64-bit registers", "`r1 = be16 r1`"),
         ("w1 = (s32)w2", "1:7: `s32` cannot be extended here", ""),
-        ("r1 = -r2", "1:7: a register is negated in its place", ""),
-        ("r1 = *(u8 *)skb[5]", "1:1: what is read from a packet goes into r0", ""),
-        ("r1 = bswp64 r1", "1:6: `bswp64` is nothing", "bswap64"),
-        ("goto", "1:5: where to go is missing", "pc+3"),
+        ("r1 = -r2", "1:7: a register is negated in place", ""),
+        ("r1 = *(u8 *)skb[5]", "1:1: packet loads go into r0", ""),
+        ("r1 = bswp64 r1", "1:6: unknown operand `bswp64`", "bswap64"),
+        ("goto", "1:5: expected a jump target", "pc+3"),
         ("goto pc+32768", "1:6: the jump goes 32768 slots far", ""),
         ("lop:\ngoto loop", "2:6: there is no label `loop`", "`lop`"),
         (".function f\ngoto g\n.function g\nexit", "2:6: there is no label `g`", "call g"),
-        ("x:\nx:", "2:1: there is a label `x` already, in line 1", ""),
-        (".function f\nexit\n.function f", "3:1: there is a function `f` already, in line 1", ""),
+        ("x:\nx:", "2:1: duplicate label `x`, first defined on line 1", ""),
+        (
+            ".function f\nexit\n.function f",
+            "3:1: duplicate function `f`, first defined on line 1",
+            "",
+        ),
         ("call bpf_map_lokup_elem", "1:6: there is no function", "bpf_map_lookup_elem"),
         ("call bpf_map_lookup_elem#2", "1:26: `bpf_map_lookup_elem` is helper 1, not 2", ""),
         ("call mine", "1:6: there is no function `mine`", "declare it by `.extern mine`"),
@@ -239,34 +243,34 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
             "2:15: there is no map `count`",
             "`counts`",
         ),
-        (".map c aray", "1:8: `aray` is no kind of map", "`array`"),
-        (".map c array keys=4", "1:14: a map has no `keys`", ""),
-        (".map c array key=99999999999", "1:18: a number of up to 32 bits", ""),
+        (".map c aray", "1:8: unknown kind of map `aray`", "`array`"),
+        (".map c array keys=4", "1:14: unknown map attribute `keys`", ""),
+        (".map c array key=99999999999", "1:18: expected a number of up to 32 bits", ""),
         (".byte 1, 2, 256", "1:13: 256 does not fit 8 bits", ""),
         (".quad -0x8000000000000001", "1:7: -9223372036854775809 does not fit 64 bits", ""),
-        (".byte 1\nexit", "2:1: the bytes before this do not fill a slot", "`.byte 0`"),
-        (".globl main", "1:1: `.globl` is no directive", ".function"),
-        (".license", "1:9: the licence", ""),
-        (".license \"GPL", "1:10: the quotes are not closed", ""),
-        ("exit\n.minimum v2", "2:1: the minimum is stated before", ""),
+        (".byte 1\nexit", "2:1: the bytes before this do not fill an 8-byte slot", "`.byte 0`"),
+        (".globl main", "1:1: unknown directive `.globl`", ".function"),
+        (".license", "1:9: expected the licence", ""),
+        (".license \"GPL", "1:10: unterminated string", ""),
+        ("exit\n.minimum v2", "2:1: the minimum must precede", ""),
         (
             ".minimum v2\nif w1 == w2 goto x\nx:",
-            "2:1: `if w1 == w2 goto pc+0` needs Linux 5.1 (v3)",
+            "2:1: `if w1 == w2 goto pc+0` requires Linux 5.1 (v3)",
             "older",
         ),
         (
             ".minimum 6.5\nr1 = (s8)r2",
-            "2:1: `r1 = (s8)r2` needs Linux 6.6 (v4), and the stated minimum is Linux 6.5",
+            "2:1: `r1 = (s8)r2` requires Linux 6.6 (v4), but the minimum is Linux 6.5",
             "",
         ),
-        (".minimum v9", "1:10: `v9` is no minimum", "5.10"),
-        ("exit 0", "1:6: the instruction has ended", ""),
-        ("return", "1:1: `return` is no instruction", "exit"),
+        (".minimum v9", "1:10: invalid minimum `v9`", "5.10"),
+        ("exit 0", "1:6: unexpected text", ""),
+        ("return", "1:1: unknown instruction `return`", "exit"),
         ("mov r1, r2", "1:1: `mov` is a mnemonic", "write `r1 = r2`"),
-        ("gotto x", "1:1: `gotto` is no instruction", "`goto"),
-        ("bpf_loop", "1:1: `bpf_loop` is no instruction", "`call bpf_loop`"),
+        ("gotto x", "1:1: unknown instruction `gotto`", "`goto"),
+        ("bpf_loop", "1:1: unknown instruction `bpf_loop`", "`call bpf_loop`"),
         ("r1 = 5x", "1:6: `5x` is neither a number nor a name", "decimal"),
-        ("r1 = é", "1:6: `é` has no meaning here", ""),
+        ("r1 = é", "1:6: unexpected character `é`", ""),
         (
             "(bf) r1 = 5",
             "1:6: the opcode before this is bf, but this has b7",
@@ -287,17 +291,17 @@ fn mistakes_are_refused_with_their_place_and_a_hint() {
 }
 
 #[test]
-fn all_errors_are_shown_at_once_as_compilers_show_them() {
+fn all_errors_are_shown_at_once_as_by_compilers() {
     let errors =
         assemble("prog.s", "\tr1 = w2 ; wrong\n    exit\ncall bpf_map_lokup_elem\n").unwrap_err();
     let expected = "\
-error: both sides have to have the same width
+error: both operands must have the same width
  --> prog.s:1:7
   |
 1 |     r1 = w2 ; wrong
   |          ^^
   |
-  = help: write `w1 = w2` for the lower 32 bits, the upper ones being set to 0, or `r1 = r2` for all 64
+  = help: write `w1 = w2` for the lower 32 bits, clearing the upper ones, or `r1 = r2` for all 64
 
 error: there is no function `bpf_map_lokup_elem`
  --> prog.s:3:6
@@ -305,14 +309,14 @@ error: there is no function `bpf_map_lokup_elem`
 3 | call bpf_map_lokup_elem
   |      ^^^^^^^^^^^^^^^^^^
   |
-  = help: did you mean `bpf_map_lookup_elem`? Otherwise declare it by `.extern bpf_map_lokup_elem` if it is one of the kernel (a kfunc)
+  = help: did you mean `bpf_map_lookup_elem`? Otherwise declare it by `.extern bpf_map_lokup_elem` if it is a kfunc
 
 2 errors in prog.s";
     assert_eq!(errors.to_string(), expected);
 }
 
 #[test]
-fn a_function_may_have_the_name_of_a_helper_or_register_and_be_told_apart() {
+fn a_function_with_the_name_of_a_helper_or_register_is_distinguished_from_it() {
     let text = "call \"bpf_loop\"\ncall bpf_loop\nr1 = subprog[\"r7\"]\nexit\n.function bpf_loop\nexit\n.function \"r7\"\nexit";
     let unit = assemble("test.s", text).unwrap_or_else(|errors| panic!("{errors}"));
     let code = encode(&unit.sections[0].code);

@@ -1,4 +1,4 @@
-//! Bytes to instructions to text, and all the way back.
+//! Bytes to instructions to text, and back.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use bpf_asm::text::{Style, Unit, assemble, disassemble};
 
 use crate::forms;
 
-/// What kind of instruction this is, as its text without numbers and registers.
+/// The form of an instruction: its text without numbers and registers.
 fn shape(insn: &Insn) -> String {
     let text = match insn {
         // All helpers are one form.
@@ -29,7 +29,7 @@ fn shape(insn: &Insn) -> String {
 }
 
 #[test]
-fn every_form_comes_back_from_its_bytes_and_from_its_text() {
+fn every_form_is_preserved_in_bytes_and_in_text() {
     let (mut shapes, mut count, mut opcodes) = (BTreeSet::new(), 0, BTreeSet::new());
     let (mut text, mut expected) = (String::new(), Vec::new());
     forms::each(|bytes, code| {
@@ -54,8 +54,7 @@ fn every_form_comes_back_from_its_bytes_and_from_its_text() {
         );
     }
     assert_eq!(assembled.len(), expected.len());
-    // The opcodes of RFC 9669's appendix, and those of later kernels: what the decoder must not
-    // forget.
+    // The opcodes of RFC 9669's appendix and of later kernels, which the decoder must support.
     let alu = 2 * (12 * 2 + 1) + 3;
     let jump = 2 * 11 * 2 + 7;
     let memory = 4 + 3 + 4 + 4 + 4 + 6;
@@ -69,7 +68,7 @@ fn a_disassembly_with_labels_gives_the_same_bytes_in_every_style() {
     let mut bytes = Vec::new();
     let mut seen = 0u64;
     forms::each(|form, code| {
-        // A pseudo-random choice of all forms, so that jumps land in many ways.
+        // A pseudo-random choice of all forms, so that jumps have many targets.
         seen = seen.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         if seen >> 32 & 0x3ff == 0 || forms::instruction(code).is_some() && seen >> 40 & 0xff == 0 {
             bytes.extend(form);

@@ -1,5 +1,5 @@
-//! Whatever is asked of a builder, it answers with a program or with errors; and a program it gives
-//! out reads nothing that a call has destroyed.
+//! Property tests of the builder: it never panics, and its programs never read a register that a
+//! call has clobbered or nothing has written.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ struct Held {
     slots: Vec<Slot<Pair>>,
     labels: Vec<Label>,
     functions: Vec<bpf_asm::Function<1>>,
-    /// Whether there are instructions by themselves that any bytes make.
+    /// Whether the program contains arbitrary raw instructions.
     raw: bool,
 }
 
@@ -50,8 +50,8 @@ fn condition(kind: usize, value: &Reg, number: i64) -> Condition {
     }
 }
 
-/// Writes a few lines; `wild` chooses from all that a builder can do, and not only from what is
-/// seldom refused.
+/// Writes a few lines; `wild` chooses from everything that a builder can do, not only from what it
+/// rarely rejects.
 fn write(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: usize) {
     for _ in 0..choices.of(if depth == 0 { 30 } else { 8 }) {
         step(b, held, choices, wild, depth);
@@ -186,8 +186,8 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else {
                 return;
             };
-            // A value that is made on some paths only is nobody's to the builder, but its register
-            // can be named.
+            // A value that only some paths make is not known to the builder, but its register can
+            // be named.
             held.raw = true;
             let (dst, src) = (left.register(), Source::Reg(right.register()));
             b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Xor, dst, src }));
@@ -234,17 +234,16 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
     }
 }
 
-/// Whether no line reads a register that some path leaves without content: not written yet, or lost
-/// in a call.
-fn reads_only_what_is_there(insns: &[(usize, Insn)]) -> Result<(), String> {
+/// Checks that no instruction reads a register that some path leaves uninitialised or clobbered.
+fn reads_only_initialised_registers(insns: &[(usize, Insn)]) -> Result<(), String> {
     let lines: HashMap<i64, usize> =
         insns.iter().enumerate().map(|(line, (slot, _))| (*slot as i64, line)).collect();
-    // What every path brings along, a bit for each register; at first r1 and r10.
+    // The registers that are initialised on every path, one bit each; at first r1 and r10.
     let mut known: Vec<Option<u16>> = vec![None; insns.len()];
     let mut waiting = vec![(0i64, 0b100_0000_0010u16)];
     while let Some((slot, brought)) = waiting.pop() {
         let Some(&line) = lines.get(&slot) else {
-            return Err(format!("runs to {slot}, where nothing is"));
+            return Err(format!("runs to {slot}, where there is no instruction"));
         };
         let agreed = known[line].map_or(brought, |known| known & brought);
         if known[line] == Some(agreed) {
@@ -300,11 +299,11 @@ fn registers(insn: &Insn) -> (Vec<Register>, Vec<Register>) {
         Insn::Call(_) => (vec![], vec![Register::R0]),
         Insn::Exit => (vec![Register::R0], vec![]),
         Insn::Jump(_) => (vec![], vec![]),
-        other => panic!("the builder does not write {other}"),
+        other => panic!("the builder never writes {other}"),
     }
 }
 
-/// Whether a program or errors came out; both are checked.
+/// Checks the program or the errors; returns whether it was a program.
 fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
     let b = Builder::new("anything");
     let mut held = Held::default();
@@ -322,10 +321,14 @@ fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
                 let program = program.map_err(|errors| TestCaseError::fail(errors.to_string()))?;
                 let insns: Vec<(usize, Insn)> =
                     program.insns().map(|(slot, insn, _)| (slot, insn)).collect();
-                // Registers that no value is in are the business of whoever writes instructions by
-                // themselves.
+                // The builder does not check registers that raw instructions use without a value.
                 if !held.raw {
-                    prop_assert_eq!(reads_only_what_is_there(&insns), Ok(()), "{}", program);
+                    prop_assert_eq!(
+                        reads_only_initialised_registers(&insns),
+                        Ok(()),
+                        "{}",
+                        program
+                    );
                 }
             }
             Ok(true)
@@ -334,7 +337,7 @@ fn builds(choices: Vec<u32>, wild: bool) -> Result<bool, TestCaseError> {
 }
 
 #[test]
-fn a_builder_never_panics_and_its_programs_read_only_what_is_there() {
+fn a_builder_never_panics_and_its_programs_read_only_initialised_registers() {
     for wild in [true, false] {
         let config =
             ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() };
@@ -347,6 +350,6 @@ fn a_builder_never_panics_and_its_programs_read_only_what_is_there() {
             },
         );
         assert_eq!(run, Ok(()));
-        assert!(programs.get() > 100, "only {} programs came out", programs.get());
+        assert!(programs.get() > 100, "only {} programs were built", programs.get());
     }
 }

@@ -3,10 +3,10 @@ use bpf_asm::{Arg, Builder, Call, KernelField, Ptr, Reg, kfunc, sock};
 
 use crate::machine::{DIGITS, finish, run};
 
-/// Every way to fill five arguments from the six temporary registers and a number, 7^5 programs:
-/// every permutation, every ring and every repetition among them.
+/// All ways to fill five arguments from the six temporary registers and a number, 7^5 programs,
+/// including every permutation, cycle and repetition.
 #[test]
-fn arguments_arrive_whatever_registers_they_come_from() {
+fn arguments_arrive_from_any_registers() {
     for choice in 0..7usize.pow(5) {
         let b = Builder::new("arguments");
         let values: Vec<Reg> = (0..6).map(|n| b.value(10 + n)).collect();
@@ -23,7 +23,7 @@ fn arguments_arrive_whatever_registers_they_come_from() {
 }
 
 #[test]
-fn a_call_moves_nothing_that_is_in_its_place() {
+fn a_call_moves_no_argument_that_is_already_in_place() {
     let b = Builder::new("arguments");
     let (first, second) = (b.value(1), b.value(2));
     let sum = b.call(Call::<Reg>::raw(DIGITS, vec![first.into(), second.into()]));
@@ -34,7 +34,7 @@ fn a_call_moves_nothing_that_is_in_its_place() {
 #[test]
 fn addresses_are_computed_after_their_registers_have_moved() {
     let b = Builder::new("arguments");
-    // r1 and r2 hold pointers into memory of known distance; they change places and move on.
+    // r1 and r2 are pointers into memory at a known distance; they swap and are then advanced.
     let (first, second) = (b.value(10).cast::<u64>(), b.value(20).cast::<u64>());
     let args = vec![
         second.offset::<u8>(3).into(),
@@ -48,9 +48,9 @@ fn addresses_are_computed_after_their_registers_have_moved() {
     assert_eq!(run(&finish(b), &mut []) / 10_000, 23_06_10);
 }
 
-/// As one of a helper: the temporaries are lost, and r0 has the result.
+/// Like a helper call: temporaries are clobbered, and r0 has the result.
 #[test]
-fn a_function_of_the_kernel_is_called_by_its_id_and_gives_a_pointer_to_load_from() {
+fn a_kfunc_is_called_by_its_id_and_returns_a_pointer_to_load_from() {
     const CAST: u32 = 0x8000_0007;
     let b = Builder::new("arguments");
     let address = b.value(4096);

@@ -111,7 +111,7 @@ fn write(op: Op, wide: bool, a: &Reg, b: impl Into<bpf_asm::Operand>) {
     }
 }
 
-/// A number that the operation can carry.
+/// A number that the operation accepts.
 fn fitting(op: Op, wide: bool, number: i64) -> i64 {
     match op {
         Op::Lsh | Op::Rsh | Op::Arsh => number & if wide { 63 } else { 31 },
@@ -143,13 +143,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn arithmetic_gives_what_the_instruction_set_says(start in proptest::array::uniform3(numbers()), steps in steps()) {
+    fn arithmetic_computes_what_the_instruction_set_specifies(start in proptest::array::uniform3(numbers()), steps in steps()) {
         let b = Builder::new("arithmetic");
         let values: Vec<Reg> = start.iter().map(|&number| b.value(number)).collect();
         let mut expected = start.map(|number| number as u64);
         for (op, wide, target, right) in steps {
-            // Two things rbpf gets wrong: negating the smallest number panics, and a 32-bit modulo
-            // zero keeps the upper half.
+            // Two bugs of rbpf: negating the smallest number panics, and a 32-bit modulo zero does
+            // not clear the upper half.
             let (mask, smallest) = if wide { (u64::MAX, 1 << 63) } else { (u64::from(u32::MAX), 1 << 31) };
             let zero = matches!(right, Right::Value(right) if expected[right] & mask == 0);
             match op {
@@ -178,7 +178,7 @@ proptest! {
 }
 
 #[test]
-fn byte_order_is_swapped_for_the_network_and_cut_for_the_host() {
+fn network_order_swaps_bytes_and_host_order_truncates() {
     let swapped = |bits| {
         result(|b| {
             let value = b.value(0x0102_0304_0506_0708i64);

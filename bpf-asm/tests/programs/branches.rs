@@ -39,7 +39,8 @@ fn every_comparison_branches_both_ways_as_its_name_says() {
             for right in OPERANDS {
                 let b = Builder::new("compare");
                 let (a, c) = (b.value(left), b.value(right));
-                // Bit 0: a structured branch, which jumps if not; bit 1: a jump, which jumps if so.
+                // Bit 0: a structured branch, which jumps if the condition fails; bit 1: a jump if
+                // it holds.
                 let (found, yes, end) = (b.value(0), b.label(), b.label());
                 b.when(ask(&a, &c), || found.or(1));
                 b.jump_if(ask(&a, &c), &yes);
@@ -55,9 +56,9 @@ fn every_comparison_branches_both_ways_as_its_name_says() {
     }
 }
 
-/// All trees of `and` and `or` over three questions, asked as a branch and as a jump.
+/// All trees of `and` and `or` over three comparisons, as a branch and as a jump.
 #[test]
-fn joined_conditions_hold_as_logic_says() {
+fn joined_conditions_follow_boolean_logic() {
     type Join = fn([Condition; 3]) -> Condition;
     type Logic = fn([bool; 3]) -> bool;
     let trees: [(Join, Logic); 8] = [
@@ -75,7 +76,7 @@ fn joined_conditions_hold_as_logic_says() {
             let answers = [0, 1, 2].map(|n| bits >> n & 1 == 1);
             let b = Builder::new("joined");
             let value = b.value(bits);
-            // `has` has no opposite instruction, so it takes the long way round.
+            // `has` has no opposite instruction, so it needs an additional jump.
             let ask = || [value.has(1), value.has(2), value.has(4)];
             let (found, yes, end) = (b.value(0), b.label(), b.label());
             b.when_else(join(ask()), || found.or(1), || found.or(4));

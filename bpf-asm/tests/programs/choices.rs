@@ -1,6 +1,6 @@
 //! Random choices, from which random programs are made.
 
-/// Choices, one after the other; 0 when there are no more.
+/// A sequence of choices; 0 after its end.
 pub struct Choices(std::vec::IntoIter<u32>);
 
 impl Choices {
@@ -8,7 +8,7 @@ impl Choices {
         Choices(choices.into_iter())
     }
 
-    /// One of so many.
+    /// A choice out of `count`.
     pub fn of(&mut self, count: usize) -> usize {
         self.0.next().unwrap_or(0) as usize % count
     }

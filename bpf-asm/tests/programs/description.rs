@@ -21,7 +21,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 /// A type: name, info, size or type, what follows.
 type Described = (String, u32, u32, Vec<u32>);
 
-/// The types and the strings of a blob.
+/// Parses the types and strings of a blob.
 fn parse(blob: &[u8]) -> (Vec<Described>, Vec<u8>) {
     assert_eq!(blob[..8], [0x9f, 0xeb, 1, 0, 24, 0, 0, 0]);
     let header = words(&blob[8..24]);
@@ -174,9 +174,9 @@ fn program_types_have_the_numbers_of_the_uapi() {
     assert_eq!(numbers(ProgramType::SetSockOpt), (25, 22));
 }
 
-/// The offsets that UAPI `linux/bpf.h` gives, written out apart from the records.
+/// The offsets in UAPI `linux/bpf.h`, written independently of the records.
 #[test]
-fn contexts_lie_as_the_uapi_lays_them_out() {
+fn contexts_have_the_layout_of_the_uapi() {
     macro_rules! offsets {
         ($record:ident: $($field:ident $offset:literal),*) => {
             $(assert_eq!($record::$field.offset(), $offset, stringify!($record::$field));)*

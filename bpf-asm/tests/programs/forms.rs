@@ -1,5 +1,4 @@
-//! What the builder writes for each form that has a method of its own, and instructions by
-//! themselves.
+//! The instructions of each builder method, and raw instructions.
 
 use bpf_asm::insn::{
     self, Alu, AluOp, Extension, Insn, Isa, Load, PacketSize, Register, Size, Source, Width,
@@ -16,7 +15,7 @@ record! {
 }
 
 fn refused(b: Builder) -> Vec<ErrorKind> {
-    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be rejected");
     errors.errors().iter().map(|error| error.kind.clone()).collect()
 }
 
@@ -72,9 +71,9 @@ fn forms_of_version_4_are_written_as_they_are_named() {
     }
 }
 
-/// The sign is extended behind it: there is no form that does both.
+/// The sign is extended afterwards: no instruction does both.
 #[test]
-fn a_load_in_order_extends_the_sign_of_its_field() {
+fn a_load_acquire_extends_the_sign_of_its_field() {
     let b = Builder::new("ordered");
     let numbers = b.context::<Numbers>();
     b.ret(b.load_acquire(numbers.at(Numbers::half)));
@@ -83,7 +82,7 @@ fn a_load_in_order_extends_the_sign_of_its_field() {
 }
 
 #[test]
-fn signed_divisions_by_known_numbers_are_computed_as_the_instruction_set_says() {
+fn signed_divisions_of_constants_are_computed_as_the_instruction_set_specifies() {
     let cases: [(i64, i64, i64, i64); 5] = [
         (-13, 3, -4, -1),
         (-13, -3, 4, -1),
@@ -112,7 +111,7 @@ fn signed_divisions_by_known_numbers_are_computed_as_the_instruction_set_says() 
 }
 
 #[test]
-fn a_load_from_the_packet_wants_the_context_in_r6_and_takes_temporaries() {
+fn a_packet_load_requires_the_context_in_r6_and_clobbers_temporaries() {
     let b = Builder::new("packet");
     let _kept = b.keep(b.value(1));
     let b = Builder::new("elsewhere");
@@ -135,7 +134,7 @@ fn a_load_from_the_packet_wants_the_context_in_r6_and_takes_temporaries() {
 }
 
 #[test]
-fn an_instruction_by_itself_gives_a_value_a_new_content() {
+fn a_raw_instruction_can_set_a_value() {
     let b = Builder::new("raw");
     let value = b.value(20);
     let half = Insn::Alu(Alu {
@@ -159,7 +158,7 @@ fn an_instruction_by_itself_gives_a_value_a_new_content() {
 }
 
 #[test]
-fn an_instruction_by_itself_reads_only_what_is_there() {
+fn a_raw_instruction_reads_only_initialised_registers() {
     let b = Builder::new("raw");
     let value = b.value(20);
     drop(b.call(Call::<Reg>::raw(118, vec![])));
@@ -196,9 +195,9 @@ fn an_instruction_by_itself_reads_only_what_is_there() {
     assert!(matches!(refused(b)[..], [ErrorKind::Clobbered { call: "bpf_jiffies64", .. }]));
 }
 
-/// What it does to the frame nobody else sees.
+/// The builder does not know how it accesses the frame.
 #[test]
-fn an_instruction_by_itself_that_reads_r10_may_reach_every_slot() {
+fn a_raw_instruction_that_reads_r10_may_access_every_slot() {
     let b = Builder::new("raw");
     let slot = b.slot::<u64>();
     b.store(slot.place(), 42);
@@ -215,7 +214,7 @@ fn an_instruction_by_itself_that_reads_r10_may_reach_every_slot() {
 }
 
 #[test]
-fn an_instruction_by_itself_neither_counts_instructions_nor_takes_a_register() {
+fn a_raw_instruction_has_no_distance_and_takes_no_register() {
     let counting = [
         Insn::Jump(insn::Jump { offset: 1 }),
         Insn::JumpLong(insn::JumpLong { offset: 1 }),
@@ -247,8 +246,8 @@ fn an_instruction_by_itself_neither_counts_instructions_nor_takes_a_register() {
     assert!(matches!(refused(b)[0], ErrorKind::NoResult { insn: Insn::Exit }));
 }
 
-/// Jumps become long ones where nothing shorter reaches; what is inserted for them makes others
-/// far.
+/// Jumps become long where they would not fit; the inserted instructions make other jumps too far
+/// in turn.
 #[test]
 fn a_far_jump_is_a_long_one() {
     for condition in ["eq", "has", "may_goto", "always"] {
@@ -274,7 +273,7 @@ fn a_far_jump_is_a_long_one() {
         };
         assert_eq!(insns[1..], *expected);
     }
-    // The first reaches until the second, over which it jumps, is made longer.
+    // The first fits until the second, which it jumps over, becomes long.
     let b = Builder::new("far");
     let (value, near, far) = (b.value(5), b.label(), b.label());
     b.jump_if(value.eq(2), &near);
@@ -296,9 +295,9 @@ fn a_far_jump_is_a_long_one() {
 }
 
 #[test]
-fn what_a_program_attaches_to_is_known_by_its_context() {
+fn the_context_determines_what_a_program_attaches_to() {
     record! {
-        /// The arguments of the function of this name.
+        /// The arguments of the function with this name.
         #[allow(non_camel_case_types)]
         struct file_open { file: u64, result: u64 }
     }
@@ -325,10 +324,9 @@ fn what_a_program_attaches_to_is_known_by_its_context() {
     }
 }
 
-/// The address leads past other functions, and the function that only an address leads to is laid
-/// out.
+/// The address skips other functions, and a function that is only referred to by address is placed.
 #[test]
-fn the_address_of_a_function_is_counted_in_instructions() {
+fn the_address_of_a_function_is_a_distance_in_slots() {
     let b = Builder::new("callbacks");
     let each = b.function("each", |[_index, _context]: [Reg; 2]| b.ret(0));
     let other = b.function("other", |[]: [Reg; 0]| b.ret(1));
@@ -354,7 +352,7 @@ fn the_address_of_a_function_is_counted_in_instructions() {
 }
 
 #[test]
-fn read_only_data_is_there_once_and_in_a_map_of_its_own() {
+fn equal_read_only_data_is_stored_once_in_a_map_of_its_own() {
     let b = Builder::new("data");
     let written = b.keep(b.string("one"));
     written.advance(b.string("a second").into_reg());
@@ -373,7 +371,7 @@ fn read_only_data_is_there_once_and_in_a_map_of_its_own() {
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((program.read_only(), program.maps()[0].value_size), (Some(&[0][..]), 1));
 
-    // Nobody reads it, so nobody has to make it.
+    // Unused data is removed.
     let b = Builder::new("unread");
     drop(b.string("one"));
     b.ret(0);
@@ -388,7 +386,7 @@ fn read_only_data_is_there_once_and_in_a_map_of_its_own() {
 }
 
 #[test]
-fn functions_of_the_kernel_are_asked_for_once_by_name() {
+fn each_kfunc_is_resolved_once_by_name() {
     let b = Builder::new("named");
     (0..2).for_each(|_| drop(b.call(Call::<Reg>::named("first", vec![]))));
     drop(b.call(Call::<Reg>::named("second", vec![1.into()])));

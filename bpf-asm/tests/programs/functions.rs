@@ -7,7 +7,7 @@ record! {
 }
 
 #[test]
-fn a_function_gets_its_arguments_and_gives_its_result() {
+fn a_function_takes_arguments_and_returns_a_result() {
     let b = Builder::new("main");
     let weigh = b.function("weigh", |[a, c, d]: [Reg; 3]| {
         a.mul(100);

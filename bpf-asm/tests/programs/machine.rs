@@ -1,21 +1,21 @@
-//! Runs programs in user space.
+//! Runs programs in rbpf.
 
 use bpf_asm::{Builder, Program, ProgramType, Reg};
 
-/// The helper that rbpf offers as number 1000: its arguments, each a digit of the result.
+/// The helper that rbpf has as number 1000: its arguments, each a digit of the result.
 pub const DIGITS: i32 = 1000;
 
 fn digits(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
     [a, b, c, d, e].iter().fold(0, |sum, digit| sum * 100 + digit)
 }
 
-/// The program as it was written; what the optimised one computes is compared with it in
-/// `optimised`.
+/// Finishes a program without optimisation; `optimised` compares its result with the optimised
+/// one's.
 pub fn finish(b: Builder) -> Program {
     b.finish_as_written(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// What the program returns, given this memory as its context.
+/// Runs a program with this memory as its context, and returns its result.
 pub fn run(program: &Program, memory: &mut [u8]) -> u64 {
     let bytes = program.for_rbpf(|_| 0);
     let mut machine =
@@ -24,7 +24,7 @@ pub fn run(program: &Program, memory: &mut [u8]) -> u64 {
     machine.execute_program(memory).unwrap_or_else(|error| panic!("{error}\n{program}"))
 }
 
-/// What a program returns that computes one value.
+/// Runs a program that computes one value, and returns it.
 pub fn result(write: impl FnOnce(&Builder) -> Reg) -> u64 {
     let b = Builder::new("result");
     let value = write(&b);

@@ -1,4 +1,4 @@
-//! Whole programs: built, run in rbpf, printed, described, or refused.
+//! Whole programs: built, run in rbpf, printed, described, or rejected.
 
 mod anything;
 mod arguments;

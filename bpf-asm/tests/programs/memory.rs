@@ -71,7 +71,7 @@ fn records_are_copied_through_slots_and_zeroed_byte_by_byte() {
 }
 
 #[test]
-fn slots_keep_their_content_through_calls_of_each_other_and_are_used_again() {
+fn slots_do_not_overlap_while_they_live_and_are_reused_after() {
     let b = Builder::new("slots");
     let first = b.slot::<u64>();
     b.store(first.place(), 1);
@@ -84,9 +84,9 @@ fn slots_keep_their_content_through_calls_of_each_other_and_are_used_again() {
     assert_eq!(run(&finish(b), &mut []), 1);
 }
 
-/// An address keeps its bytes, whatever becomes of the slot: a second slot would share them.
+/// An address reserves its bytes, even after the slot is dropped: another slot would share them.
 #[test]
-fn a_slot_whose_address_is_known_is_not_used_again() {
+fn a_slot_whose_address_escapes_is_not_reused() {
     let b = Builder::new("address");
     let slot = b.slot::<u64>();
     b.store(slot.place(), 1);
@@ -98,9 +98,9 @@ fn a_slot_whose_address_is_known_is_not_used_again() {
     assert_eq!(run(&finish(b), &mut []), 1);
 }
 
-/// A function may give the address back, and so may what a call by number reaches.
+/// A function may return the address, and so may a call by number.
 #[test]
-fn a_slot_whose_address_is_passed_to_a_function_is_not_used_again() {
+fn a_slot_whose_address_is_passed_to_a_function_is_not_reused() {
     type Pass = fn(&Builder, &bpf_asm::Slot<u64>) -> bpf_asm::Reg;
     let passes: [Pass; 3] = [
         |b, slot| {
@@ -127,9 +127,9 @@ fn a_slot_whose_address_is_passed_to_a_function_is_not_used_again() {
     }
 }
 
-/// The helpers that are known by name give no address of memory back that they are handed.
+/// Helpers with known signatures do not return the address of memory passed to them.
 #[test]
-fn a_slot_that_was_lent_to_a_helper_is_used_again() {
+fn a_slot_that_was_passed_to_a_helper_is_reused() {
     let b = Builder::new("lent");
     let context = b.context::<bpf_asm::bpf_sock_ops>();
     for _ in 0..100 {
@@ -186,7 +186,7 @@ fn keeping_what_was_just_loaded_costs_no_instruction() {
 }
 
 #[test]
-fn keeping_behind_a_label_moves_the_value_of_every_path() {
+fn keeping_after_a_label_moves_the_value_of_every_path() {
     for (condition, expected) in [(1, 4), (0, 3)] {
         let b = Builder::new("keep");
         let (asked, value) = (b.value(condition), b.value(3));

@@ -5,7 +5,7 @@ bpf_asm::record! {
     struct Counter { sum: u64 }
 }
 
-/// A program that adds atomically and wants to know what was there, and the line that asks for it.
+/// A program with an atomic fetch-and-add, and the line of that.
 fn fetching(minimum: Minimum) -> (u32, Result<bpf_asm::Program, bpf_asm::BuildErrors>) {
     let b = Builder::new("fetching");
     b.minimum(minimum);
@@ -17,7 +17,7 @@ fn fetching(minimum: Minimum) -> (u32, Result<bpf_asm::Program, bpf_asm::BuildEr
 }
 
 #[test]
-fn an_instruction_above_the_stated_minimum_is_refused_where_it_was_written() {
+fn an_instruction_above_the_minimum_is_rejected_at_its_line() {
     for minimum in [Kernel::new(5, 10).into(), Isa::V2.into()] {
         let (line, result) = fetching(minimum);
         let errors = result.expect_err("an atomic fetch is newer");
@@ -27,7 +27,7 @@ fn an_instruction_above_the_stated_minimum_is_refused_where_it_was_written() {
         let text = error.to_string();
         let parts = [
             "= atomic64_fetch_add((u64 *)(",
-            "` needs Linux 5.12 (v3), and the stated minimum is ",
+            "` requires Linux 5.12 (v3), but the minimum is ",
             &minimum.to_string(),
         ];
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
@@ -38,7 +38,7 @@ fn an_instruction_above_the_stated_minimum_is_refused_where_it_was_written() {
 fn a_program_tells_what_it_requires() {
     let both = Minimum { isa: Some(Isa::V3), kernel: Some(Kernel::new(5, 12)) };
     for minimum in [Minimum::default(), both] {
-        let program = fetching(minimum).1.expect("5.12 has what it needs");
+        let program = fetching(minimum).1.expect("5.12 supports it");
         assert_eq!(program.requires().to_string(), "Linux 5.12 (v3)");
     }
 }

@@ -1,5 +1,5 @@
-//! An optimised program computes what the written one does: random programs in rbpf and in the
-//! running kernel, and a table of what becomes of what.
+//! Optimised programs compute the same as unoptimised ones: random programs in rbpf and in the
+//! running kernel, and a table of single optimisations.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd};
@@ -21,8 +21,8 @@ record! {
 const SIZE: usize = size_of::<Memory>();
 const MEMORY: MapRef<u32, Memory> = MapRef::new("memory", MapKind::Array, 1);
 
-/// The program under way. Its variables live in slots and in registers that calls keep, so that
-/// every choice makes a program that the builder takes.
+/// A random program under construction. Its variables are in slots and preserved registers, so that
+/// the builder accepts every program.
 struct Writer<'a> {
     b: &'a Builder,
     choices: RefCell<Choices>,
@@ -30,9 +30,9 @@ struct Writer<'a> {
     kept: [Reg; 2],
     slots: [Slot<u64>; 3],
     local: Function<2>,
-    /// Whether helpers can be called that write.
+    /// Whether it may call helpers that write.
     packet: Option<Ptr<__sk_buff>>,
-    /// Branches and loops around the next line.
+    /// The nesting depth of branches and loops.
     depth: Cell<usize>,
 }
 
@@ -41,13 +41,12 @@ impl Writer<'_> {
         self.choices.borrow_mut().of(count)
     }
 
-    /// Numbers that are wrong most easily, and never negative: of those rbpf has another opinion
-    /// when it compares.
+    /// Edge cases, none of them negative: rbpf compares those differently.
     fn number(&self) -> i64 {
         [0, 1, 2, 7, 8, 31, 255, 0x8000_0000, 0xffff_ffff, 0x1234_5678_9abc][self.of(10)]
     }
 
-    /// A variable, a piece of memory or a number.
+    /// A variable, a field of memory or a number.
     fn read(&self) -> Reg {
         let Writer { b, memory, .. } = self;
         match self.of(9) {
@@ -67,7 +66,7 @@ impl Writer<'_> {
             2..=4 => b.store(self.slots[self.of(3)].place(), &value),
             5 => b.store(memory.at(Memory::words).index(self.of(4)), &value),
             6 => b.store(memory.at(Memory::halves).index(self.of(4)), &value),
-            // Nobody reads it.
+            // An unused result.
             _ => {}
         }
     }
@@ -203,7 +202,7 @@ impl Writer<'_> {
         }
     }
 
-    /// All that a program knows, in one number.
+    /// All state of a program, combined into one number.
     fn end(&self) {
         let b = self.b;
         self.kept[0].add(b.call_local(&self.local, [(&self.slots[0]).into(), 1.into()]));
@@ -219,8 +218,7 @@ impl Writer<'_> {
     }
 }
 
-/// A program twice, as written and optimised. `packet`: it reads a packet and changes memory
-/// atomically, too.
+/// A program, unoptimised and optimised. `packet`: it reads a packet and uses atomic operations.
 fn program(choices: Vec<u32>, packet: bool) -> [Program; 2] {
     let b = Builder::new("random");
     let local = b.function("local", |[slot, number]: [Reg; 2]| {
@@ -263,7 +261,7 @@ fn lookup(_map: u64, _key: u64, _: u64, _: u64, _: u64) -> u64 {
     VALUE.get()
 }
 
-/// What a program returns in rbpf, and what it leaves in memory.
+/// Runs a program in rbpf; returns its result and the final memory.
 fn in_user_space(program: &Program) -> (u64, Vec<u8>) {
     let mut memory = memory();
     let range = memory.as_mut_ptr_range();
@@ -278,7 +276,7 @@ fn in_user_space(program: &Program) -> (u64, Vec<u8>) {
     (result, memory)
 }
 
-/// The same in the kernel.
+/// Runs a program in the kernel.
 fn in_the_kernel(program: &Program, map: &Map) -> (u64, Vec<u8>) {
     let key = 0u32.to_ne_bytes();
     map.update(&key, &memory(), Update::ANY).unwrap();
@@ -290,7 +288,7 @@ fn in_the_kernel(program: &Program, map: &Map) -> (u64, Vec<u8>) {
     (u64::from(run.retval), map.lookup(&key).unwrap().unwrap())
 }
 
-/// Compares random programs; gives the instruction slots of all of them, as written and optimised.
+/// Compares random programs; returns the total number of slots, unoptimised and optimised.
 fn compare(cases: u32, packet: bool, run: impl Fn(&Program) -> (u64, Vec<u8>)) -> [usize; 2] {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let slots = Cell::new([0, 0]);
@@ -312,7 +310,7 @@ fn random_programs_compute_the_same_in_user_space() {
     println!("{written} slots as written, {optimised} optimised");
     assert!(
         optimised * 10 < written * 9,
-        "hardly anything was optimised: {written} slots became {optimised}"
+        "too little was optimised: {written} slots became {optimised}"
     );
 }
 
@@ -323,11 +321,11 @@ fn random_programs_compute_the_same_in_the_kernel() {
     let [written, optimised] = compare(300, true, |program| in_the_kernel(program, &map));
     assert!(
         optimised * 10 < written * 9,
-        "hardly anything was optimised: {written} slots became {optimised}"
+        "too little was optimised: {written} slots became {optimised}"
     );
 }
 
-/// The text of a finished program without the places and slots.
+/// The text of a finished program without lines and slots.
 fn text(write: impl FnOnce(&Builder)) -> Vec<String> {
     let b = Builder::new("text");
     write(&b);
@@ -336,11 +334,11 @@ fn text(write: impl FnOnce(&Builder)) -> Vec<String> {
 }
 
 #[test]
-fn what_becomes_of_what() {
+fn each_optimisation_is_done() {
     type Write = fn(&Builder);
     let table: [(&str, Write, &[&str]); 20] = [
         (
-            "a number that is known",
+            "a constant",
             |b| {
                 let value = b.value(6);
                 value.mul(7);
@@ -349,7 +347,7 @@ fn what_becomes_of_what() {
             &["r0 = 42", "exit"],
         ),
         (
-            "a number of 32 bits",
+            "a 32-bit constant",
             |b| {
                 let value = b.value(0);
                 value.sub32(1);
@@ -358,7 +356,7 @@ fn what_becomes_of_what() {
             &["w0 = -1", "exit"],
         ),
         (
-            "a branch whose condition is known",
+            "a branch on a constant",
             |b| {
                 let setting = b.value(0);
                 b.when(setting.ne(0), || drop(b.call(helper::jiffies64())));
@@ -367,7 +365,7 @@ fn what_becomes_of_what() {
             &["r0 = 1", "exit"],
         ),
         (
-            "results that nobody reads",
+            "unused results",
             |b| {
                 let packet = b.context::<__sk_buff>();
                 let len = b.load(packet.at(__sk_buff::len));
@@ -377,7 +375,7 @@ fn what_becomes_of_what() {
             &["r0 = 2", "exit"],
         ),
         (
-            "a move after which nobody reads the source",
+            "a move whose source is not used afterwards",
             |b| {
                 let packet = b.context::<__sk_buff>();
                 let len = b.load(packet.at(__sk_buff::len));
@@ -398,7 +396,7 @@ fn what_becomes_of_what() {
             &["r6 = r1", "r0 = *(u32 *)(r6 +0)", "r0 <<= 3", "w0 >>= 2", "r0 &= 15", "exit"],
         ),
         (
-            "operations that change nothing",
+            "operations without effect",
             |b| {
                 let len = b.load(b.context::<__sk_buff>().at(__sk_buff::len));
                 len.add(0);
@@ -410,9 +408,9 @@ fn what_becomes_of_what() {
             },
             &["r6 = r1", "r0 = *(u32 *)(r6 +0)", "exit"],
         ),
-        // The upper half becomes zero.
+        // They clear the upper half.
         (
-            "operations on 32 bits that seem to change nothing",
+            "32-bit operations that only clear the upper half",
             |b| {
                 let value = b.load(b.context::<Memory>().at(Memory::words).index(0));
                 value.add32(0);
@@ -431,7 +429,7 @@ fn what_becomes_of_what() {
             &["r6 = r1", "r0 = *(u32 *)(r6 +0)", "r0 += 3", "exit"],
         ),
         (
-            "a number that goes through a register into a slot",
+            "a constant stored to a slot",
             |b| {
                 let slot = b.slot::<[u32; 2]>();
                 b.store(slot.place().index(0), b.value(7));
@@ -448,7 +446,7 @@ fn what_becomes_of_what() {
             ],
         ),
         (
-            "a number of eight bytes, which only a register tells older verifiers",
+            "an 8-byte constant, which older verifiers track only from a register",
             |b| {
                 let slot = b.slot::<u64>();
                 b.store(slot.place(), b.value(7));
@@ -457,7 +455,7 @@ fn what_becomes_of_what() {
             &["r1 = 7", "*(u64 *)(r10 -8) = r1", "r0 = *(u64 *)(r10 -8)", "exit"],
         ),
         (
-            "a number that is stored somewhere else",
+            "a constant stored outside the stack",
             |b| {
                 let packet = b.context::<__sk_buff>();
                 b.store(packet.at(__sk_buff::mark), b.value(7));
@@ -466,7 +464,7 @@ fn what_becomes_of_what() {
             &["r6 = r1", "r1 = 7", "*(u32 *)(r6 +8) = r1", "r0 = 0", "exit"],
         ),
         (
-            "a slot that nobody reads",
+            "an unused slot",
             |b| {
                 let slot = b.slot::<u64>();
                 b.store(slot.place(), 1);
@@ -475,7 +473,7 @@ fn what_becomes_of_what() {
             &["r0 = 0", "exit"],
         ),
         (
-            "a slot that is reached by its address",
+            "a slot that is accessed through its address",
             |b| {
                 let slot = b.slot::<[u64; 2]>();
                 let pointer = b.address_of(slot.place());
@@ -531,7 +529,7 @@ fn what_becomes_of_what() {
             ],
         ),
         (
-            "a jump over a jump that others jump to",
+            "a jump over a jump that is a jump target",
             |b| {
                 let (packet, again) = (b.context::<__sk_buff>(), b.label());
                 let len = b.load(packet.at(__sk_buff::len));
@@ -551,7 +549,7 @@ fn what_becomes_of_what() {
             ],
         ),
         (
-            "a call that writes what nobody reads",
+            "a call that writes to an unused slot",
             |b| {
                 let (packet, slot) = (b.context::<__sk_buff>(), b.slot::<u32>());
                 b.ret(b.call(helper::skb_load_bytes(&packet, 0, &slot, 4)));
@@ -559,7 +557,7 @@ fn what_becomes_of_what() {
             &["r3 = r10", "r2 = 0", "r3 += -8", "r4 = 4", "call bpf_skb_load_bytes#26", "exit"],
         ),
         (
-            "a function that is called only where nothing leads",
+            "a function that only unreachable code calls",
             |b| {
                 let never = b.function("never", |[]: [Reg; 0]| b.ret(5));
                 let setting = b.value(0);
@@ -569,7 +567,7 @@ fn what_becomes_of_what() {
             &["r0 = 1", "exit"],
         ),
         (
-            "arguments that are made elsewhere",
+            "arguments computed in other registers",
             |b| {
                 let packet = b.context::<__sk_buff>();
                 let offset = b.load(packet.at(__sk_buff::len));
@@ -598,7 +596,7 @@ fn what_becomes_of_what() {
 }
 
 #[test]
-fn instructions_that_stay_keep_their_rust_lines() {
+fn remaining_instructions_keep_their_rust_lines() {
     let b = Builder::new("lines");
     let packet = b.context::<__sk_buff>();
     let (loaded, len) = (line!(), b.load(packet.at(__sk_buff::len)));

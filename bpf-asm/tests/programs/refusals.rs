@@ -11,7 +11,7 @@ record! {
 /// The errors of a program, each as its line and its kind.
 fn refused(b: Builder) -> Vec<(u32, ErrorKind)> {
     let errors =
-        b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be refused");
+        b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be rejected");
     assert!(errors.to_string().contains(file!()), "{errors}");
     errors.errors().iter().map(|error| (error.at.line(), error.kind.clone())).collect()
 }
@@ -23,7 +23,7 @@ fn only(b: Builder) -> (u32, ErrorKind) {
 }
 
 #[test]
-fn a_value_cannot_be_read_after_a_call_has_taken_its_register() {
+fn a_value_cannot_be_read_after_a_call_has_clobbered_its_register() {
     let b = Builder::new("clobbered");
     let (made, value) = (line!(), b.value(1));
     let (called, _time) = (line!(), b.call(helper::jiffies64()));
@@ -34,9 +34,9 @@ fn a_value_cannot_be_read_after_a_call_has_taken_its_register() {
     assert_eq!((line, value.line(), by.line(), call), (read, made, called, "bpf_jiffies64"));
 }
 
-/// An argument that needs no move is read all the same.
+/// Even if the argument needs no move, it counts as read.
 #[test]
-fn a_lost_value_cannot_be_passed_even_where_it_already_lies() {
+fn a_clobbered_value_cannot_be_passed_even_if_it_needs_no_move() {
     let b = Builder::new("passed");
     let value = b.value(1);
     let _ = b.call(helper::jiffies64());
@@ -46,9 +46,9 @@ fn a_lost_value_cannot_be_passed_even_where_it_already_lies() {
     assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
 }
 
-/// A clone writes the same program, so it finishes no better, and with the same words.
+/// A clone writes the same program, and finishes with the same errors.
 #[test]
-fn a_clone_of_a_refused_program_is_refused_as_well() {
+fn a_clone_of_a_rejected_program_is_rejected() {
     let b = Builder::new("clone");
     let slot = b.slot::<[u64; 65]>();
     b.store(slot.place().index(0), 0);
@@ -64,7 +64,7 @@ fn a_clone_of_a_refused_program_is_refused_as_well() {
 }
 
 #[test]
-fn a_value_made_on_one_path_cannot_be_read_after_the_paths_have_joined() {
+fn a_value_made_on_one_path_cannot_be_read_after_the_paths_join() {
     let b = Builder::new("joined");
     let asked = b.value(1);
     let value = b.value(1);
@@ -84,7 +84,7 @@ fn a_value_made_on_one_path_cannot_be_read_after_the_paths_have_joined() {
 }
 
 #[test]
-fn a_value_lost_on_one_path_is_lost_after_the_paths_have_joined() {
+fn a_value_clobbered_on_one_path_cannot_be_read_after_the_paths_join() {
     let b = Builder::new("joined");
     let (asked, value) = (b.value(1), b.value(1));
     b.when(asked.eq(1), || {
@@ -96,7 +96,7 @@ fn a_value_lost_on_one_path_is_lost_after_the_paths_have_joined() {
 }
 
 #[test]
-fn a_value_lost_in_a_loop_cannot_be_read_on_its_second_round() {
+fn a_value_clobbered_in_a_loop_cannot_be_read_in_its_next_iteration() {
     let b = Builder::new("loop");
     let (value, n) = (b.value(1), b.keep(b.value(3)));
     let again = b.label();
@@ -109,9 +109,9 @@ fn a_value_lost_in_a_loop_cannot_be_read_on_its_second_round() {
     assert!(matches!(only(b), (line, ErrorKind::Clobbered { .. }) if line == read));
 }
 
-/// The outer loop reads what the inner one destroys, although no path from top to bottom does.
+/// The outer loop reads what the inner loop clobbers, although no path from top to bottom does.
 #[test]
-fn a_value_lost_in_an_inner_loop_cannot_be_read_on_the_second_round_of_the_outer() {
+fn a_value_clobbered_in_an_inner_loop_cannot_be_read_in_the_next_iteration_of_the_outer() {
     let b = Builder::new("loops");
     let (value, n) = (b.value(1), b.keep(b.value(3)));
     let (outer, inner) = (b.label(), b.label());
@@ -179,7 +179,7 @@ fn the_holders_of_a_full_stack_are_named() {
 }
 
 #[test]
-fn every_error_is_told_at_once_with_its_line() {
+fn all_errors_are_reported_at_once_with_their_lines() {
     let b = Builder::new("many");
     let value = b.value(1);
     let pointer = b.keep(b.value(0)).cast::<Pair>();
@@ -228,7 +228,7 @@ fn every_error_is_told_at_once_with_its_line() {
 }
 
 #[test]
-fn a_program_has_to_end() {
+fn a_program_must_return() {
     let b = Builder::new("open");
     let value = b.value(1);
     b.when(value.eq(1), || b.ret(0));
@@ -237,7 +237,7 @@ fn a_program_has_to_end() {
 }
 
 #[test]
-fn a_label_has_one_place() {
+fn a_label_is_placed_once() {
     let b = Builder::new("labels");
     let (nowhere, twice) = (b.label(), b.label());
     let made = line!() - 1;
@@ -259,7 +259,7 @@ fn a_label_has_one_place() {
 }
 
 #[test]
-fn code_that_can_never_run_is_reported_once_for_each_stretch() {
+fn unreachable_code_is_reported_once_for_each_sequence() {
     let b = Builder::new("dead");
     let asked = b.value(1);
     b.when(asked.eq(1), || {
@@ -276,7 +276,7 @@ fn code_that_can_never_run_is_reported_once_for_each_stretch() {
 }
 
 #[test]
-fn a_jump_that_does_not_fit_is_refused_where_no_longer_one_may_be_used() {
+fn a_jump_that_is_too_far_is_rejected_if_the_minimum_has_no_long_jump() {
     let jump_over = |lines: i64, minimum: Minimum| {
         let b = Builder::new("far");
         b.minimum(minimum);
@@ -348,7 +348,7 @@ fn functions_share_no_values_slots_or_labels() {
 }
 
 #[test]
-fn a_function_has_to_be_called_and_to_end() {
+fn a_function_must_be_called_and_return() {
     let b = Builder::new("main");
     let _open = b.function("open", |[a]: [Reg; 1]| a.add(1));
     b.ret(0);
@@ -412,7 +412,7 @@ fn a_map_has_one_definition_and_a_call_five_arguments() {
 }
 
 #[test]
-fn names_are_what_btf_can_carry() {
+fn names_must_be_valid_in_btf() {
     for (name, good) in
         [("a", true), ("a_1", true), ("", false), ("1a", false), ("a-b", false), ("ä", false)]
     {
@@ -430,10 +430,9 @@ fn an_unused_label_is_no_error() {
     assert!(b.finish(ProgramType::SocketFilter).is_ok());
 }
 
-/// The only error of a program as its author reads it, with `LINE` for every file, line and column
-/// of this file.
+/// The only error of a program as displayed, with `LINE` for every location in this file.
 fn told(b: Builder) -> String {
-    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be refused");
+    let errors = b.finish(ProgramType::SocketFilter).expect_err("the program should be rejected");
     assert_eq!(errors.errors().len(), 1, "{errors}");
     let text = errors.errors()[0].to_string();
     let mut parts = text.split(file!());
@@ -460,13 +459,13 @@ fn a_slot_cannot_be_read_before_it_is_written() {
     b.ret(&value);
     assert_eq!(
         told(b),
-        "LINE: reads bytes 0 to 7 of the slot made at LINE, which not every path here has written; \
+        "LINE: reads bytes 0 to 7 of the slot made at LINE, which some path here has not written; \
          store to all of it, or zero() it first"
     );
 }
 
 #[test]
-fn a_copy_of_a_record_that_is_written_in_part_names_the_part_that_is_missing() {
+fn copying_a_partly_written_record_reports_the_unwritten_bytes() {
     let b = Builder::new("partly");
     let (from, to) = (b.slot::<Pair>(), b.slot::<Pair>());
     let made = line!() - 1;
@@ -479,9 +478,9 @@ fn a_copy_of_a_record_that_is_written_in_part_names_the_part_that_is_missing() {
     assert_eq!((line, slot.line(), first, last), (read, made, 0, 15));
 }
 
-/// A key that no instruction of the program reads: the helper does.
+/// The key is read only by the helper.
 #[test]
-fn a_slot_that_is_passed_as_a_key_has_to_be_written() {
+fn a_slot_that_is_passed_as_a_key_must_be_written() {
     let b = Builder::new("key");
     let key = b.slot::<u32>();
     let _ = b.call(helper::map_lookup_elem(&NUMBERS, &key));
@@ -500,7 +499,7 @@ fn a_slot_that_is_passed_as_a_key_has_to_be_written() {
 }
 
 #[test]
-fn a_slot_written_on_one_path_cannot_be_read_after_the_paths_have_joined() {
+fn a_slot_written_on_one_path_cannot_be_read_after_the_paths_join() {
     let b = Builder::new("joined");
     let (asked, slot) = (b.value(1), b.slot::<u64>());
     b.when(asked.eq(1), || b.store(slot.place(), 1));
@@ -510,9 +509,9 @@ fn a_slot_written_on_one_path_cannot_be_read_after_the_paths_have_joined() {
     assert!(matches!(only(b), (line, ErrorKind::UnwrittenStack { .. }) if line == read));
 }
 
-/// What another slot has left in the same bytes is no content.
+/// What another slot has left in the same bytes does not count.
 #[test]
-fn a_slot_does_not_inherit_what_an_earlier_one_held() {
+fn a_slot_does_not_inherit_the_content_of_an_earlier_one() {
     let b = Builder::new("again");
     let earlier = b.slot::<u64>();
     b.store(earlier.place(), 1);
@@ -523,9 +522,9 @@ fn a_slot_does_not_inherit_what_an_earlier_one_held() {
     assert!(matches!(only(b), (_, ErrorKind::UnwrittenStack { .. })));
 }
 
-/// On its second round the loop would read what the other slot has left.
+/// In its next iteration, the loop would read what the other slot has left.
 #[test]
-fn a_slot_that_is_dropped_inside_a_loop_cannot_be_read_on_the_next_round() {
+fn a_slot_that_is_dropped_inside_a_loop_cannot_be_read_in_the_next_iteration() {
     let b = Builder::new("loop");
     let (n, again) = (b.value(3), b.label());
     let slot = b.slot::<u64>();
@@ -544,7 +543,7 @@ fn a_slot_that_is_dropped_inside_a_loop_cannot_be_read_on_the_next_round() {
 }
 
 #[test]
-fn what_a_helper_writes_counts_as_written_and_what_it_may_write_does_not() {
+fn bytes_count_as_written_if_a_helper_writes_them_and_not_if_it_may() {
     let read = |size: Arg| {
         let b = Builder::new("read");
         let (context, slot) = (b.context::<Pair>(), b.slot::<Pair>());
@@ -568,9 +567,9 @@ fn what_a_helper_writes_counts_as_written_and_what_it_may_write_does_not() {
     assert!(matches!(only(b), (_, ErrorKind::UnwrittenStack { .. })));
 }
 
-/// Who has the address may write: a call by number, a function, a pointer.
+/// The address may be used to write: by a call by number, a function, a pointer.
 #[test]
-fn a_slot_whose_address_was_given_away_may_be_written() {
+fn a_slot_whose_address_has_escaped_counts_as_written() {
     type Give = fn(&Builder, &bpf_asm::Slot<u64>);
     let ways: [Give; 3] = [
         |b, slot| drop(b.call(Call::<Reg>::raw(1, vec![slot.into()]))),
@@ -594,15 +593,12 @@ fn a_slot_whose_address_was_given_away_may_be_written() {
 }
 
 #[test]
-fn a_helper_cannot_be_told_of_more_memory_than_there_is() {
+fn a_helper_cannot_be_passed_a_size_larger_than_the_memory() {
     let b = Builder::new("size");
     let (context, slot) = (b.context::<Pair>(), b.slot::<u32>());
     let _ = b.call(helper::skb_load_bytes(&context, 0, &slot, 8));
     b.ret(0);
-    assert_eq!(
-        told(b),
-        "LINE: bpf_skb_load_bytes is told that 8 bytes are there, but the place that it is given has 4"
-    );
+    assert_eq!(told(b), "LINE: bpf_skb_load_bytes is passed 8 bytes of memory that has 4");
 
     let b = Builder::new("negative");
     let context = b.context::<Pair>();
@@ -612,7 +608,7 @@ fn a_helper_cannot_be_told_of_more_memory_than_there_is() {
 }
 
 #[test]
-fn frames_of_functions_that_call_each_other_share_512_bytes() {
+fn frames_of_nested_functions_share_512_bytes() {
     let nested = |inner: usize, outer: usize| {
         let b = Builder::new("main");
         let fill = |bytes: usize| {
@@ -631,12 +627,12 @@ fn frames_of_functions_that_call_each_other_share_512_bytes() {
         b.ret(0);
         (called, b)
     };
-    // The program's own frame is empty and counts with the least there is.
+    // The program's own frame is empty and counts with the minimum size.
     assert!(nested(256, 224).1.finish(ProgramType::SocketFilter).is_ok());
     let (called, b) = nested(256, 256);
     assert_eq!(
         told(b),
-        "LINE: the functions that call each other from here need 544 bytes of stack: `main` 32, `outer` 256, `inner` \
+        "LINE: the functions nested from here need 544 bytes of stack: `main` 32, `outer` 256, `inner` \
          256; all frames that are alive at once share 512 bytes, and each counts in steps of 32"
     );
     assert!(
@@ -645,7 +641,7 @@ fn frames_of_functions_that_call_each_other_share_512_bytes() {
 }
 
 #[test]
-fn calls_nest_eight_deep_and_not_deeper() {
+fn calls_nest_at_most_eight_deep() {
     let nested = |depth: usize| {
         let b = Builder::new("main");
         let mut innermost: Option<bpf_asm::Function<0>> = None;
@@ -668,7 +664,7 @@ fn calls_nest_eight_deep_and_not_deeper() {
 }
 
 #[test]
-fn a_path_that_falls_off_is_named_where_it_does() {
+fn a_path_that_runs_past_the_end_is_reported_at_its_last_line() {
     let b = Builder::new("open");
     let value = b.value(1);
     b.when(value.eq(1), || b.ret(0));
@@ -680,13 +676,14 @@ fn a_path_that_falls_off_is_named_where_it_does() {
     drop(b.value(1));
     assert_eq!(
         told(b),
-        "LINE: here the function `open` can run past its last instruction; end every path with ret() or with a jump back"
+        "LINE: the function `open` can run past its end here; end every path with ret() or with a \
+        jump back"
     );
 }
 
-/// What each refusal says, beside those that have a test of their own.
+/// The messages of errors without a test of their own.
 #[test]
-fn refusals_say_what_happened_why_and_what_to_do() {
+fn errors_say_what_happened_why_and_what_to_do() {
     type Mistake = (fn(&Builder), &'static str);
     let write: [Mistake; 4] = [
         (
@@ -713,7 +710,8 @@ fn refusals_say_what_happened_why_and_what_to_do() {
                 b.ret(0);
                 b.ret(1);
             },
-            "LINE: this can never run: the code before it has returned or jumped away, and no label leads here",
+            "LINE: unreachable code: the code before it returns or jumps away, and no jump leads \
+            here",
         ),
         (|b| b.jump(&b.label()), "LINE: jumps to the label made at LINE, which is never placed"),
     ];

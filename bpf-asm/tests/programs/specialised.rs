@@ -1,4 +1,4 @@
-//! What is switched off when a program is assembled is not in it.
+//! Code for settings that are off is not part of the program.
 
 use bpf_asm::{
     __sk_buff, Builder, KernelField, MapKind, MapRef, Program, ProgramType, helper, record,
@@ -10,14 +10,14 @@ record! {
 
 const COUNTERS: MapRef<u32, Counters> = MapRef::new("counters", MapKind::Hash, 1);
 
-/// What a program is assembled for.
+/// The settings that a program is assembled for.
 #[derive(Clone, Copy)]
 struct Settings {
     /// Count long packets.
     count: bool,
-    /// Packets of so many bytes are long.
+    /// The size from which packets are long.
     long: u32,
-    /// Where this kernel keeps something, if it has it.
+    /// The offset of something in this kernel, if known.
     member: Option<KernelField>,
 }
 
@@ -27,7 +27,7 @@ fn finish(b: Builder) -> Program {
     b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// A program with all that there is to switch on.
+/// A program that depends on all settings.
 fn program(settings: Settings) -> Program {
     let b = Builder::new("special");
     let packet = b.context::<__sk_buff>();
@@ -54,7 +54,7 @@ fn texts(program: &Program) -> Vec<String> {
 
 #[test]
 fn a_branch_of_rust_that_is_not_taken_emits_nothing() {
-    // The program as somebody would write it who never heard of the settings.
+    // The program written without settings.
     let b = Builder::new("special");
     let packet = b.context::<__sk_buff>();
     b.ret(b.load(packet.at(__sk_buff::len)));
@@ -74,7 +74,7 @@ fn a_branch_of_rust_that_is_not_taken_emits_nothing() {
 }
 
 #[test]
-fn a_setting_is_a_number_in_an_instruction() {
+fn a_setting_becomes_an_immediate() {
     for long in [64, 1500] {
         let program = program(Settings { count: true, long, ..NOTHING });
         assert!(
@@ -86,9 +86,9 @@ fn a_setting_is_a_number_in_an_instruction() {
     }
 }
 
-/// A setting that went through a value, arithmetic and a condition is a setting still.
+/// A setting that passes through a value, arithmetic and a condition is still constant.
 #[test]
-fn a_condition_on_settings_alone_costs_nothing_whichever_way_it_goes() {
+fn a_condition_on_settings_alone_costs_nothing() {
     let with = |setting: u32| {
         let b = Builder::new("folded");
         let packet = b.context::<__sk_buff>();
@@ -106,9 +106,9 @@ fn a_condition_on_settings_alone_costs_nothing_whichever_way_it_goes() {
     assert_eq!(with(9), ["r6 = r1", "r0 = *(u32 *)(r6 +8)", "exit"]);
 }
 
-/// A map that only the switched-off branch used need not be made.
+/// A map that only a disabled branch uses need not be created.
 #[test]
-fn maps_that_nothing_uses_any_more_are_not_asked_for() {
+fn unused_maps_are_not_required() {
     let b = Builder::new("unused");
     let setting = b.value(0);
     b.when(setting.ne(0), || {

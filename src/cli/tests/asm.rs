@@ -84,7 +84,7 @@ fn a_warning_is_shown_and_the_object_is_written() {
     assert!(output.status.success() && object.exists());
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        stderr.starts_with("warning: the verifier refuses a shift by 64\n --> <stdin>:4:5\n"),
+        stderr.starts_with("warning: the verifier rejects a shift by 64\n --> <stdin>:4:5\n"),
         "{stderr}"
     );
     assert!(stderr.ends_with("1 warning in <stdin>\n"), "{stderr}");

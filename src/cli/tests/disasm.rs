@@ -185,7 +185,7 @@ fn a_program_that_cannot_be_shown_is_an_error_that_says_why() {
     object.truncate(object.len() / 2);
     fs::write(&file, object).expect("write half an object");
     let broken = stderr_of(shunt([Path::new("disasm"), &file]));
-    assert!(broken.contains("broken.o: ") && broken.contains("no ELF object"), "{broken}");
+    assert!(broken.contains("broken.o: ") && broken.contains("not a readable ELF"), "{broken}");
     let missing = stderr_of(shunt(["disasm", "--id", "4294967295"]));
     assert!(missing.contains("4294967295"), "{missing}");
     assert_eq!(shunt(["disasm"]).status.code(), Some(2), "one of three must be given");

@@ -1,4 +1,4 @@
-//! A text to an object, as GNU as and LLVM read it.
+//! Assembles text in the syntax of GNU as and LLVM into an object.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,10 +11,10 @@ use super::{
 use crate::insn::{Call, Insn, Wide, WideSource};
 use crate::text::assemble::{label, prefix};
 use crate::text::error::{Fault, TextError, TextErrors, TextWarnings, similar};
-use crate::text::instruction::{Named, Pieces, Statement, What};
+use crate::text::instruction::{NameKind, Named, Pieces, Statement};
 use crate::text::token::{Kind, Token, tokens, without_comment_as};
 
-/// Directives that only this language has.
+/// Directives that only this syntax has.
 const OWN: &[&str] = &[
     ".text",
     ".data",
@@ -50,8 +50,8 @@ const OWN: &[&str] = &[
 const SHARED: &[&str] = &[
     ".section", ".byte", ".short", ".2byte", ".long", ".4byte", ".quad", ".8byte", ".equ", ".set",
 ];
-/// Directives of the other language, and what to write instead.
-const OTHERS: [(&str, &str); 5] = [
+/// Directives of the other syntax, and what to write instead.
+const OTHER_SYNTAX: [(&str, &str); 5] = [
     (".license", "`.section license,\"aw\",@progbits` and `.asciz \"GPL\"`"),
     (".map", "the map's variable in `.section .maps`, and its type in `.section .BTF`"),
     (".function", "`.globl NAME`, `.type NAME,@function` and `NAME:`"),
@@ -59,7 +59,7 @@ const OTHERS: [(&str, &str); 5] = [
     (".minimum", "nothing"),
 ];
 
-/// Whether a text is of this language: it has one of its directives.
+/// Whether a text has this syntax: it contains one of its directives.
 pub(crate) fn is_gas(text: &str) -> bool {
     text.lines().any(|line| {
         let line = line.trim_start();
@@ -69,10 +69,10 @@ pub(crate) fn is_gas(text: &str) -> bool {
     })
 }
 
-/// Reads a text; `file` is its name.
+/// Assembles a text; `file` is its name.
 ///
 /// # Errors
-/// All that is wrong with it.
+/// All errors in the text.
 pub(crate) fn assemble(file: &str, text: &str) -> Result<(Relocatable, TextWarnings), TextErrors> {
     let lines: Vec<&str> = text.lines().collect();
     let mut assembler = Assembler { lines: &lines, ..Assembler::default() };
@@ -89,16 +89,16 @@ pub(crate) fn assemble(file: &str, text: &str) -> Result<(Relocatable, TextWarni
 #[derive(Default)]
 struct Assembler<'a> {
     lines: &'a [&'a str],
-    /// The present line, from 0.
+    /// The current line, from 0.
     number: usize,
     sections: Vec<Part>,
     current: Option<usize>,
-    /// What follows is for debuggers.
+    /// Whether the current section is skipped because only debuggers use it.
     skipping: bool,
     labels: HashMap<String, (Place, usize)>,
     numbered: HashMap<u64, Vec<(usize, Place)>>,
     constants: HashMap<String, i128>,
-    /// What is said of symbols, in the order in which they are first named.
+    /// Symbol attributes, in the order of their first use.
     symbols: Vec<Declared>,
     by_name: HashMap<String, usize>,
     open: Vec<Open>,
@@ -121,12 +121,12 @@ struct Declared {
     visibility: u8,
     kind: u8,
     size: u64,
-    /// Whether it is one in the object, and not a mere place.
+    /// Whether it becomes a symbol of the object.
     kept: bool,
 }
 
 impl Declared {
-    /// What begins with `.L` is the compiler's own, whatever is said of it.
+    /// Names that start with `.L` are local labels, whatever their attributes.
     fn is_symbol(&self) -> bool {
         self.kept && !self.name.starts_with(".L")
     }
@@ -136,16 +136,16 @@ impl Declared {
     }
 }
 
-/// Bytes that wait for a name.
+/// A place with an unresolved reference.
 struct Open {
     number: usize,
     at: Place,
-    /// The bytes of the line that name it.
+    /// The span of the name in its line.
     span: Range<usize>,
-    what: Wanted,
+    what: Unresolved,
 }
 
-enum Wanted {
+enum Unresolved {
     Insn(Insn, Named),
     Data(usize, Expression),
 }
@@ -153,7 +153,7 @@ enum Wanted {
 #[derive(Debug, Clone)]
 enum Expression {
     Number(i128),
-    /// An address, and what is added.
+    /// An address with an offset.
     Name(String, i64),
     Difference(String, String),
 }
@@ -165,7 +165,7 @@ impl Assembler<'_> {
 
     fn line(&mut self, line: &str) -> Result<(), Fault> {
         let code = without_comment_as(line, true);
-        // Statements are separated by semicolons.
+        // Semicolons separate statements.
         let mut start = 0;
         for piece in separated(code) {
             self.statement(line, piece, start)?;
@@ -188,7 +188,7 @@ impl Assembler<'_> {
                 if let Some((_, first)) = self.labels.insert(word.clone(), (here, self.number)) {
                     return Err(Fault::new(
                         name.span,
-                        format!("there is a label `{word}` already, in line {}", first + 1),
+                        format!("duplicate label `{word}`, first defined on line {}", first + 1),
                     ));
                 }
             }
@@ -206,23 +206,28 @@ impl Assembler<'_> {
             return Ok(());
         }
         let pieces = self.with_constants(tokens(trimmed, offset)?);
-        let Statement { insn, names, doubt } =
+        let Statement { insn, names, warning } =
             Pieces::new(&pieces, line, printed).of_llvm().statement()?;
-        if let Some(doubt) = doubt {
-            self.warnings.push(doubt.at(self.number + 1, line));
+        if let Some(warning) = warning {
+            self.warnings.push(warning.at(self.number + 1, line));
         }
         let at = self.here();
         let span = offset..offset + trimmed.trim_end().len();
         let section = &mut self.sections[at.section];
         if section.nobits || !section.is_code() {
-            let message = format!("there is no code in section `{}`", section.name);
-            return Err(Fault::new(span, message).hint("flags of sections of code are \"ax\""));
+            let message = format!("section `{}` cannot contain code", section.name);
+            return Err(Fault::new(span, message).hint("code sections have the flags \"ax\""));
         }
         insn.encode(&mut section.bytes);
         section.size = section.bytes.len() as u64;
         if let Some(named) = names {
             let span = named.span.clone();
-            self.open.push(Open { number: self.number, at, span, what: Wanted::Insn(insn, named) });
+            self.open.push(Open {
+                number: self.number,
+                at,
+                span,
+                what: Unresolved::Insn(insn, named),
+            });
         }
         Ok(())
     }
@@ -239,7 +244,7 @@ impl Assembler<'_> {
         Place { section, offset: self.sections[section].size }
     }
 
-    /// Goes on in a section, which is made if it is new.
+    /// Switches to a section, creating it if necessary.
     fn enter(&mut self, name: &str, flags: Option<u64>, nobits: Option<bool>) -> usize {
         self.skipping = false;
         let index = match self.sections.iter().position(|section| section.name == name) {
@@ -380,7 +385,7 @@ impl Assembler<'_> {
                     other => {
                         return Err(Fault::new(
                             at,
-                            format!("`{other}` is no type; there are @function and @object"),
+                            format!("unknown type `{other}`; types are @function and @object"),
                         ));
                     }
                 };
@@ -399,7 +404,7 @@ impl Assembler<'_> {
             ".p2align" | ".align" | ".balign" => {
                 let at = operands.span();
                 let (number, _) = operands.number()?;
-                // What it would be filled with, and how far at most.
+                // The filling, and the maximum padding.
                 while operands.eat(",") {
                     if !operands.eat(",") {
                         operands.number()?;
@@ -411,13 +416,16 @@ impl Assembler<'_> {
                     u64::try_from(number).ok()
                 };
                 let align = align.filter(|align| align.is_power_of_two() && *align <= ALIGN_LIMIT);
-                let align = align
-                    .ok_or_else(|| Fault::new(at, format!("nothing is aligned to {number}")))?;
+                let align =
+                    align.ok_or_else(|| Fault::new(at, format!("invalid alignment {number}")))?;
                 let here = self.here();
                 let missing = here.offset.next_multiple_of(align) - here.offset;
                 self.sections[here.section].align = self.sections[here.section].align.max(align);
                 if self.sections[here.section].is_code() && !missing.is_multiple_of(8) {
-                    return Err(Fault::new(span.clone(), "code is aligned by whole instructions"));
+                    return Err(Fault::new(
+                        span.clone(),
+                        "code can only be padded by whole instructions",
+                    ));
                 }
                 self.zeros(missing, span)
             }
@@ -427,11 +435,11 @@ impl Assembler<'_> {
                 if operands.eat(",") {
                     let at = operands.span();
                     if operands.number()?.0 != 0 {
-                        return Err(Fault::new(at, "this is filled by zeros alone"));
+                        return Err(Fault::new(at, "only zeros can be filled in"));
                     }
                 }
                 let count = u64::try_from(number)
-                    .map_err(|_| Fault::new(at, "a number of bytes is missing here"))?;
+                    .map_err(|_| Fault::new(at, "expected a number of bytes"))?;
                 self.zeros(count, span)
             }
             ".comm" => {
@@ -439,7 +447,7 @@ impl Assembler<'_> {
                 operands.expect(",")?;
                 let (size, at) = operands.number()?;
                 let align = if operands.eat(",") { operands.number()?.0 } else { 8 };
-                let wrong = || Fault::new(at.clone(), "a number of bytes is missing here");
+                let wrong = || Fault::new(at.clone(), "expected a number of bytes");
                 let size =
                     u64::try_from(size).ok().filter(|size| *size <= LIMIT).ok_or_else(wrong)?;
                 let align = u64::try_from(align)
@@ -461,7 +469,7 @@ impl Assembler<'_> {
                 {
                     return Err(Fault::new(
                         span.clone(),
-                        format!("there is a `{name}` already, in line {}", first + 1),
+                        format!("duplicate symbol `{name}`, first defined on line {}", first + 1),
                     ));
                 }
                 let symbol = self.declared(&name);
@@ -477,11 +485,14 @@ impl Assembler<'_> {
                 Ok(())
             }
             _ => {
-                let fault = Fault::new(span.clone(), format!("`{word}` is no directive"));
-                Err(match OTHERS.iter().find(|(other, _)| *other == word) {
+                let fault = Fault::new(span.clone(), format!("unknown directive `{word}`"));
+                Err(match OTHER_SYNTAX.iter().find(|(other, _)| *other == word) {
                     Some((_, instead)) => Fault::new(
                         span.clone(),
-                        format!("`{word}` does not go together with the directives of GNU as, which this text has"),
+                        format!(
+                            "`{word}` cannot be combined with GNU as directives, which this \
+                            text has"
+                        ),
                     )
                     .hint(format!("write {instead}")),
                     None => fault.similar(word, OWN.iter().chain(SHARED)),
@@ -497,7 +508,7 @@ impl Assembler<'_> {
         let mut operands = Operands { pieces: &pieces, end };
         let start = operands.span();
         let mut name = operands.name("the section's name")?;
-        // Names may have slashes and the like without quotes; they end with a space or comma.
+        // Names may contain slashes and the like without quotes; they end at a space or comma.
         if let Some(Token { kind: Kind::Word(_), .. }) = pieces.first() {
             let from = start.start - offset;
             let whole = rest.get(from..).unwrap_or_default();
@@ -512,14 +523,14 @@ impl Assembler<'_> {
             let mut bits = 0;
             for letter in letters.chars() {
                 let known = FLAGS.iter().find(|(known, _)| *known == letter);
-                // Those that say how sections are linked mean nothing here.
+                // Flags for linkers are ignored.
                 bits |= match (known, letter) {
                     (Some((_, flag)), _) => *flag,
                     (None, 'e' | 'o' | 'R' | 'G' | '?') => 0,
                     _ => {
                         return Err(Fault::new(
                             at,
-                            format!("sections have no flag `{letter}`; there are a, w, x, M and S"),
+                            format!("unknown section flag `{letter}`; flags are a, w, x, M and S"),
                         ));
                     }
                 };
@@ -562,7 +573,7 @@ impl Assembler<'_> {
             if bytes.iter().any(|byte| *byte != 0) {
                 return Err(Fault::new(
                     span.clone(),
-                    format!("section `{}` holds zeros alone", section.name),
+                    format!("section `{}` can only contain zeros", section.name),
                 ));
             }
             return self.zeros(bytes.len() as u64, span);
@@ -588,7 +599,7 @@ impl Assembler<'_> {
                     number: self.number,
                     at,
                     span: span.clone(),
-                    what: Wanted::Data(size, expression),
+                    what: Unresolved::Data(size, expression),
                 });
                 vec![0; size]
             }
@@ -597,14 +608,14 @@ impl Assembler<'_> {
     }
 }
 
-/// A number in so many bytes, with a sign or without.
+/// A number of this many bytes, signed or unsigned.
 fn little(number: i128, size: usize) -> Option<Vec<u8>> {
     let bits = size as u32 * 8;
     let fits = number >= -(1 << (bits - 1)) && number < 1 << bits;
     fits.then(|| number.to_le_bytes().into_iter().take(size).collect())
 }
 
-// When the whole text is read.
+// After the whole text is read.
 impl Assembler<'_> {
     fn finish(mut self) -> Result<(Relocatable, Vec<TextError>), Vec<TextError>> {
         for (number, name, expression) in std::mem::take(&mut self.sizes) {
@@ -619,10 +630,8 @@ impl Assembler<'_> {
                 Some(size) => self.declared(&name).size = size,
                 None => {
                     let line = self.lines.get(number).copied().unwrap_or_default();
-                    let fault = Fault::new(
-                        0..line.trim_end().len(),
-                        format!("the size of `{name}` is no number of bytes"),
-                    );
+                    let fault =
+                        Fault::new(0..line.trim_end().len(), format!("invalid size of `{name}`"));
                     self.fail(
                         number,
                         fault
@@ -643,8 +652,7 @@ impl Assembler<'_> {
         for section in &mut self.sections {
             section.relocations.sort_by_key(|relocation| relocation.offset);
         }
-        // What is named and is no symbol is not there; what is left of `Referent::Symbol` counts
-        // all that are declared.
+        // An undeclared name is not a symbol; `Referent::Symbol` counts only declared ones.
         let mut kept: Vec<Option<usize>> = Vec::new();
         let mut symbols = Vec::new();
         for declared in &self.symbols {
@@ -681,7 +689,7 @@ impl Assembler<'_> {
         Ok((Relocatable { sections: self.sections, symbols }, self.warnings))
     }
 
-    /// Functions whose size nobody has said end where the next one begins, or with their section.
+    /// Functions without `.size` end at the next function or at the end of their section.
     fn functions_without_end(&mut self) {
         let places: Vec<Place> = self
             .symbols
@@ -733,8 +741,8 @@ impl Assembler<'_> {
         }
     }
 
-    /// What a name stands for in a relocation, and what is to be added: a symbol, or for one that
-    /// only this object knows of and for sections the section.
+    /// What a name refers to in a relocation, and the addend: a symbol, or the section of a local
+    /// symbol.
     fn referent(
         &mut self,
         name: &str,
@@ -770,14 +778,14 @@ impl Assembler<'_> {
                 }
                 let described = self.sections.iter().any(Part::is_btf);
                 self.declared(name).kept = true;
-                // What is described in BTF is the kernel's, or another object's.
+                // A name in BTF may be the kernel's or another object's.
                 if !described {
                     let fault = Fault::new(
                         span.clone(),
-                        format!("there is no `{name}` here: it is taken for another's"),
+                        format!("undefined symbol `{name}`, assumed to be external"),
                     );
                     let fault = self.suggest(
-                        fault.hint(format!("declare it by `.globl {name}` if that is so")),
+                        fault.hint(format!("declare it by `.globl {name}` if it is")),
                         name,
                     );
                     let line = self.lines.get(number).copied().unwrap_or_default();
@@ -801,8 +809,8 @@ impl Assembler<'_> {
 
     fn resolve(&mut self, open: &Open) -> Result<(), Fault> {
         match &open.what {
-            Wanted::Data(size, Expression::Difference(a, b)) => {
-                let message = "these are no two labels of one section";
+            Unresolved::Data(size, Expression::Difference(a, b)) => {
+                let message = "not two labels of one section";
                 let value =
                     self.difference(a, b).ok_or_else(|| Fault::new(open.span.clone(), message))?;
                 let bytes = little(value, *size).ok_or_else(|| {
@@ -811,10 +819,10 @@ impl Assembler<'_> {
                 self.put(open.at, &bytes);
                 Ok(())
             }
-            Wanted::Data(size, Expression::Name(name, added)) => {
-                // Types and lines are not relocated: they say how far from the beginning of its
-                // section something is. Where that has a name for all, the name is enough, and
-                // compilers leave the rest open.
+            Unresolved::Data(size, Expression::Name(name, added)) => {
+                // BTF is not relocated: its offsets are relative to the start of a section. If that
+                // has a global symbol, the name is enough, and compilers leave the rest to the
+                // linker.
                 if self.sections[open.at.section].is_btf() {
                     let local = self
                         .by_name
@@ -846,16 +854,16 @@ impl Assembler<'_> {
                 self.relocate(open.at, kind, to);
                 Ok(())
             }
-            Wanted::Data(_, Expression::Number(_)) => Ok(()),
-            Wanted::Insn(insn, named) => self.insn(open, *insn, named),
+            Unresolved::Data(_, Expression::Number(_)) => Ok(()),
+            Unresolved::Insn(insn, named) => self.insn(open, *insn, named),
         }
     }
 
     fn insn(&mut self, open: &Open, insn: Insn, named: &Named) -> Result<(), Fault> {
         let here = open.at.offset as i64 / 8;
-        if matches!(named.what, What::Label | What::Numbered) {
+        if matches!(named.what, NameKind::Label | NameKind::Numbered) {
             let place = match named.what {
-                What::Label => self.labels.get(&named.name).map(|(place, _)| *place),
+                NameKind::Label => self.labels.get(&named.name).map(|(place, _)| *place),
                 _ => crate::text::assemble::nearest(&self.numbered, &named.name, open.number),
             };
             let Some(place) = place.filter(|place| place.section == open.at.section) else {
@@ -890,7 +898,7 @@ impl Assembler<'_> {
                             (added / 8 - 1, Some(to))
                         }
                     };
-                let wrong = || Fault::new(named.span.clone(), "the call leads too far");
+                let wrong = || Fault::new(named.span.clone(), "the call distance does not fit");
                 let call =
                     Insn::Call(Call::Local { offset: i32::try_from(offset).map_err(|_| wrong())? });
                 self.put_insn(open.at, call);
@@ -905,9 +913,7 @@ impl Assembler<'_> {
                 };
                 let (to, added) =
                     self.referent(name, named.added + inside, open.number, &named.span)?;
-                let wrong = || {
-                    Fault::new(named.span.clone(), "this lies too far from what it is counted from")
-                };
+                let wrong = || Fault::new(named.span.clone(), "the distance does not fit");
                 let low = i32::try_from(added).map_err(|_| wrong())?;
                 let insn = Insn::Wide(Wide {
                     dst,
@@ -916,13 +922,18 @@ impl Assembler<'_> {
                 self.put_insn(open.at, insn);
                 self.relocate(open.at, R_BPF_64_64, to);
             }
-            _ => return Err(Fault::new(named.span.clone(), "this instruction names nothing")),
+            _ => {
+                return Err(Fault::new(
+                    named.span.clone(),
+                    "this instruction cannot refer to a symbol",
+                ));
+            }
         }
         Ok(())
     }
 }
 
-/// What a line has between its semicolons.
+/// The statements of a line.
 fn separated(code: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     code.split(move |c| {
@@ -935,7 +946,7 @@ fn separated(code: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Texts in quotes with the escapes of C, as bytes.
+/// Strings in quotes with C escapes, as bytes.
 fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
     let mut texts = Vec::new();
     let mut chars = rest.char_indices().peekable();
@@ -946,18 +957,17 @@ fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
         let Some((start, quote)) = chars.next() else { break };
         let wrong = |end: usize, message: &str| Fault::new(offset + start..offset + end, message);
         if quote != '"' {
-            return Err(wrong(start + quote.len_utf8(), "a text in quotes is missing here"));
+            return Err(wrong(start + quote.len_utf8(), "expected a string"));
         }
         let mut text = Vec::new();
         loop {
-            let (at, c) = chars
-                .next()
-                .ok_or_else(|| wrong(rest.trim_end().len(), "the quotes are not closed"))?;
+            let (at, c) =
+                chars.next().ok_or_else(|| wrong(rest.trim_end().len(), "unterminated string"))?;
             match c {
                 '"' => break,
                 '\\' => {
                     let (_, c) =
-                        chars.next().ok_or_else(|| wrong(at + 1, "the quotes are not closed"))?;
+                        chars.next().ok_or_else(|| wrong(at + 1, "unterminated string"))?;
                     match c {
                         'n' => text.push(b'\n'),
                         't' => text.push(b'\t'),
@@ -979,7 +989,7 @@ fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
                         _ => {
                             return Err(Fault::new(
                                 offset + at..offset + at + 1 + c.len_utf8(),
-                                "there is an unknown escape in this",
+                                "unknown escape sequence",
                             ));
                         }
                     }
@@ -990,12 +1000,12 @@ fn texts(rest: &str, offset: usize) -> Result<Vec<Vec<u8>>, Fault> {
         texts.push(text);
     }
     if texts.is_empty() {
-        return Err(Fault::new(offset..offset, "a text in quotes is missing here"));
+        return Err(Fault::new(offset..offset, "expected a string"));
     }
     Ok(texts)
 }
 
-/// What follows a directive.
+/// The arguments of a directive.
 struct Operands<'a> {
     pieces: &'a [Token],
     end: usize,
@@ -1018,14 +1028,10 @@ impl Operands<'_> {
 
     fn expect(&mut self, sign: &str) -> Result<(), Fault> {
         let span = self.span();
-        if self.eat(sign) {
-            Ok(())
-        } else {
-            Err(Fault::new(span, format!("`{sign}` is missing here")))
-        }
+        if self.eat(sign) { Ok(()) } else { Err(Fault::new(span, format!("expected `{sign}`"))) }
     }
 
-    /// Leaves out what begins before a byte of the line.
+    /// Skips tokens that start before a byte of the line.
     fn skip_to(&mut self, byte: usize) {
         let before = self.pieces.iter().take_while(|piece| piece.span.start < byte).count();
         self.pieces = self.pieces.get(before..).unwrap_or_default();
@@ -1035,7 +1041,7 @@ impl Operands<'_> {
         match self.pieces.first() {
             None => Ok(()),
             Some(piece) => {
-                Err(Fault::new(piece.span.start..self.end, "the directive has ended before this"))
+                Err(Fault::new(piece.span.start..self.end, "unexpected text after the directive"))
             }
         }
     }
@@ -1047,7 +1053,7 @@ impl Operands<'_> {
                 self.pieces = rest;
                 Ok(name.clone())
             }
-            _ => Err(Fault::new(span, format!("{what} is missing here"))),
+            _ => Err(Fault::new(span, format!("expected {what}"))),
         }
     }
 
@@ -1060,11 +1066,11 @@ impl Operands<'_> {
                 let number = i128::from(*number);
                 Ok((if negative { -number } else { number }, span.start..end.end))
             }
-            _ => Err(Fault::new(span, "a number is missing here")),
+            _ => Err(Fault::new(span, "expected a number")),
         }
     }
 
-    /// A number, an address, or how far one address is from another.
+    /// A number, an address, or the difference of two addresses.
     fn expression(&mut self) -> Result<Expression, Fault> {
         if !matches!(self.pieces.first(), Some(Token { kind: Kind::Word(_) | Kind::Quoted(_), .. }))
         {
@@ -1085,7 +1091,7 @@ impl Operands<'_> {
             let added = i64::try_from(if minus { -number } else { number });
             return Ok(Expression::Name(
                 name,
-                added.map_err(|_| Fault::new(at, "this is too far"))?,
+                added.map_err(|_| Fault::new(at, "the offset does not fit"))?,
             ));
         }
         Ok(Expression::Name(name, 0))

@@ -1,4 +1,4 @@
-//! An object to a text that gives it again.
+//! Disassembles an object into text that assembles to the same object.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
@@ -15,32 +15,32 @@ use crate::text::disassemble::{is_jump, target};
 use crate::text::name::GasName as Name;
 use crate::text::{Line, Style};
 
-/// What is said beside an object's bytes.
+/// Comments on an object's bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Lines for the beginning.
+    /// Lines for the start of the text.
     pub(crate) head: Vec<String>,
-    /// The source lines of sections of code, by name.
+    /// The source lines of code sections, by name.
     pub(crate) lines: HashMap<String, Vec<Line>>,
-    /// Places in `.BTF.ext` that hold the offset of an instruction.
+    /// Positions in `.BTF.ext` of instruction offsets.
     pub(crate) offsets: BTreeMap<u64, Known>,
-    /// Where each type stands in `.BTF`, how many bytes it takes, and what it is.
+    /// The position and size of each type in `.BTF`, and its description.
     pub(crate) types: Vec<(u64, u64, String)>,
 }
 
-/// An instruction of which `.BTF.ext` knows something.
+/// An instruction that `.BTF.ext` refers to.
 #[derive(Debug)]
 pub(crate) struct Known {
     /// The name of its section.
     pub(crate) section: String,
-    /// Whether it is relocated; otherwise it is where a function or a line begins.
+    /// Whether it has a CO-RE relocation; otherwise it starts a function or a line.
     pub(crate) relocated: bool,
 }
 
 /// Writes an object as text.
 ///
 /// # Errors
-/// What in it has no text.
+/// What text cannot express.
 pub(crate) fn disassemble(
     object: &Relocatable,
     notes: &Notes,
@@ -50,13 +50,11 @@ pub(crate) fn disassemble(
     let sections = object.sections.iter().map(|section| section.name.as_str());
     let mut known = HashSet::new();
     if let Some(twice) = names.iter().copied().chain(sections).find(|name| !known.insert(*name)) {
-        return Err(format!(
-            "two of its sections or symbols are called `{twice}`, which text cannot tell apart"
-        ));
+        return Err(format!("two of its sections or symbols have the name `{twice}`"));
     }
     let mut writer = Writer { object, notes, style, known, text: String::new() };
     for line in &notes.head {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(writer.text, "# {line}");
     }
     for symbol in object.symbols.iter().filter(|symbol| symbol.section.is_none()) {
@@ -81,7 +79,7 @@ impl Writer<'_> {
         let _ = writeln!(self.text, "{line}");
     }
 
-    /// Who may use a symbol.
+    /// The binding of a symbol.
     fn bind(&mut self, symbol: &Symbol) -> Result<(), String> {
         let name = Name(&symbol.name);
         match symbol.binding {
@@ -101,7 +99,7 @@ impl Writer<'_> {
             0 => {}
             kind => {
                 return Err(format!(
-                    "its symbol `{}` is of kind {kind}, which has no text",
+                    "its symbol `{}` is of kind {kind}, which text cannot express",
                     symbol.name
                 ));
             }
@@ -115,7 +113,7 @@ impl Writer<'_> {
         let known = FLAGS.iter().fold(0, |known, (_, flag)| known | flag);
         if section.flags & !known != 0 {
             return Err(format!(
-                "its section `{}` has flags {:#x}, which have no text",
+                "its section `{}` has flags {:#x}, which text cannot express",
                 section.name, section.flags
             ));
         }
@@ -126,7 +124,7 @@ impl Writer<'_> {
         let kind = match (section.nobits, section.flags & SHF_MERGE) {
             (true, _) => "@nobits",
             (false, 0) => "@progbits",
-            // The size of what linkers may merge.
+            // The entry size of mergeable sections.
             (false, _) => "@progbits,1",
         };
         self.line(format_args!("\n\t.section\t{},\"{letters}\",{kind}", Name(&section.name)));
@@ -141,12 +139,12 @@ impl Writer<'_> {
         }
         self.marks(&marks, section.size)?;
         match marks.places().any(|at| *at > section.size) {
-            true => Err(format!("a symbol lies behind its section `{}`", section.name)),
+            true => Err(format!("a symbol is outside its section `{}`", section.name)),
             false => Ok(()),
         }
     }
 
-    /// What stands before a byte: where symbols begin and end, and labels.
+    /// The marks before a byte: starts and ends of symbols, and labels.
     fn marks(&mut self, marks: &Marks<'_>, at: u64) -> Result<(), String> {
         let ends = marks.ends.get(&at).into_iter().flatten();
         for (symbol, label) in ends {
@@ -184,7 +182,7 @@ impl Writer<'_> {
             |at: &&u64| !at.is_multiple_of(8) || !boundaries.contains(&((**at / 8) as usize));
         if marks.places().any(|at| inside(&at)) {
             return Err(format!(
-                "something begins inside an instruction of its section `{}`",
+                "a symbol or record starts inside an instruction of its section `{}`",
                 section.name
             ));
         }
@@ -198,7 +196,7 @@ impl Writer<'_> {
                 section.name
             ));
         }
-        // Labels for all that is reached by its distance.
+        // Labels for everything that is referred to by distance.
         let mut slot = 0;
         for piece in &code {
             if let Decoded::Insn(insn) = piece
@@ -235,7 +233,7 @@ impl Writer<'_> {
                 (Decoded::Insn(insn), None) => self.direct(index, slot, insn, marks, &mut note),
                 (Decoded::Data(_), Some(_)) => {
                     return Err(format!(
-                        "what is relocated in its section `{}` is no instruction",
+                        "a relocation in its section `{}` is not on an instruction",
                         section.name
                     ));
                 }
@@ -266,7 +264,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The name of what a relocation addresses, with what is added to it.
+    /// The name that a relocation refers to, with the addend.
     fn referent(&self, to: Referent, added: i64) -> Result<String, String> {
         let name = match to {
             Referent::Symbol(symbol) => self.object.symbols.get(symbol).map(|symbol| &symbol.name),
@@ -274,14 +272,14 @@ impl Writer<'_> {
                 let function = u64::try_from(added)
                     .ok()
                     .and_then(|added| self.object.function_at(section, added));
-                // Local functions are addressed by their sections.
+                // Local functions are addressed relative to their sections.
                 if let Some(function) = function.filter(|function| function.is_local()) {
                     return Ok(Name(&function.name).to_string());
                 }
                 self.object.sections.get(section).map(|section| &section.name)
             }
         };
-        let name = name.ok_or("a relocation names nothing")?;
+        let name = name.ok_or("a relocation has no symbol")?;
         Ok(match added {
             0 => Name(name).to_string(),
             _ => format!("{}{added:+}", Name(name)),
@@ -312,7 +310,7 @@ impl Writer<'_> {
         }
     }
 
-    /// An instruction that is not relocated, with the name of where it leads.
+    /// An instruction without relocation, with the name of its target.
     fn direct(
         &self,
         index: usize,
@@ -389,11 +387,12 @@ impl Writer<'_> {
                     kind => {
                         let name = &section.name;
                         return Err(format!(
-                            "the relocation of kind {kind} at byte {at} of its section `{name}` has no text"
+                            "the relocation of kind {kind} at byte {at} of its section `{name}` \
+                            has no text"
                         ));
                     }
                 };
-                let added = word(size).ok_or("a relocation lies behind its section")?;
+                let added = word(size).ok_or("a relocation is outside its section")?;
                 let added = if size == 8 {
                     added.cast_signed()
                 } else {
@@ -422,7 +421,7 @@ impl Writer<'_> {
             } else {
                 at = self.bytes(bytes, at, end);
             }
-            // What is written as one thing has nothing inside.
+            // Nothing may start inside a unit that is written as one.
             if cuts.range(start + 1..at).next().is_some() {
                 return Err(format!("parts of its section `{}` overlap", section.name));
             }
@@ -430,8 +429,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Bytes up to `end`: as a text, as zeros or as numbers, as they look; gives where the next
-    /// ones begin.
+    /// Bytes up to `end`: as a string, as zeros or as numbers; returns where the next ones start.
     fn bytes(&mut self, bytes: &[u8], at: u64, end: u64) -> u64 {
         let bytes = bytes.get(..(end - at) as usize).unwrap_or(bytes);
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -447,7 +445,7 @@ impl Writer<'_> {
             self.line(format_args!("\t.asciz\t\"{text}\""));
             return at + shown as u64 + 1;
         }
-        // Up to where one of the others begins.
+        // Up to the start of one of the others.
         let count = bytes.len().min(if zeros > 0 { zeros } else { 16 });
         let run = (1..count)
             .find(|start| bytes[*start..].iter().take(8).all(|byte| *byte == 0))
@@ -458,7 +456,7 @@ impl Writer<'_> {
     }
 }
 
-/// An operation that gives what was there before, as LLVM alone reads it.
+/// An operation that returns the old content, in LLVM's own syntax.
 fn in_llvm(atomic: &Atomic) -> Option<String> {
     let Atomic { width, op, base, offset, src } = atomic;
     let (size, bits, letter, src) = match width {
@@ -483,9 +481,9 @@ fn in_llvm(atomic: &Atomic) -> Option<String> {
     })
 }
 
-/// The label of an instruction that `.BTF.ext` knows something of. What is known of where a
-/// function begins stays there, whatever is written before its first instruction; what an
-/// instruction is relocated by stays with the instruction.
+/// The label of an instruction that `.BTF.ext` refers to. A label for the start of a function stays
+/// there, whatever is inserted before its first instruction; a label for a CO-RE relocation stays
+/// with the instruction.
 fn ext_label(object: &Relocatable, known: &Known, offset: u64) -> Option<(String, bool)> {
     let index =
         object.sections.iter().position(|part| part.name == known.section && part.is_code())?;
@@ -496,17 +494,17 @@ fn ext_label(object: &Relocatable, known: &Known, offset: u64) -> Option<(String
         .then(|| (format!(".L{letter}{index}_{}", offset / 8), begins))
 }
 
-/// What is to be marked in a section, by byte.
+/// The marks of a section, by byte.
 struct Marks<'a> {
     index: usize,
     symbols: BTreeMap<u64, Vec<&'a Symbol>>,
     /// The ends of symbols, with labels for them.
     ends: BTreeMap<u64, Vec<(&'a Symbol, String)>>,
-    /// Labels of where functions begin.
+    /// Labels of function starts.
     begins: BTreeMap<u64, BTreeSet<String>>,
     /// Other labels, as they are written.
     labels: BTreeMap<u64, Vec<String>>,
-    /// Those that are jumped to, by name.
+    /// Jump targets, by name.
     named: BTreeMap<u64, String>,
 }
 
@@ -563,7 +561,7 @@ impl<'a> Marks<'a> {
         marks
     }
 
-    /// All places that have something.
+    /// All marked positions.
     fn places(&self) -> impl Iterator<Item = &u64> {
         self.symbols
             .keys()
@@ -572,7 +570,7 @@ impl<'a> Marks<'a> {
             .chain(self.labels.keys())
     }
 
-    /// Makes a label that is jumped to.
+    /// Creates a label for a jump target.
     fn label(&mut self, at: u64, known: &HashSet<&str>) {
         if self.named.contains_key(&at) {
             return;
