@@ -1,4 +1,4 @@
-//! BTF objects: `BPF_BTF_LOAD` and reading back what is loaded.
+//! BTF objects: `BPF_BTF_LOAD`, and reading loaded BTF.
 
 use crate::error::{Error, Result};
 use crate::object::{self, BtfInfo};
@@ -14,8 +14,7 @@ pub struct BtfObject {
 }
 
 impl BtfObject {
-    /// `bpf(BPF_BTF_LOAD)`, without a log; if the kernel refuses, once more with the log that says
-    /// why.
+    /// `bpf(BPF_BTF_LOAD)`, without a log; if the kernel rejects it, repeated with a log.
     ///
     /// # Errors
     /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] for more than 4 GiB.
@@ -24,10 +23,10 @@ impl BtfObject {
         let mut attr = uapi::BtfLoad::zeroed();
         attr.btf = uapi::addr(btf);
         attr.btf_size = u32::try_from(btf.len())
-            .map_err(|_| Error::invalid(object(), "the kernel takes less than 4 GiB"))?;
+            .map_err(|_| Error::invalid(object(), "the maximum is 4 GiB"))?;
         let load = |attr: &mut uapi::BtfLoad| {
             // SAFETY: the BTF is valid for `btf_size`, the log buffer for `btf_log_size`; the
-            // command answers with a new descriptor.
+            // command returns a new descriptor.
             memlock::lifted(|| unsafe { uapi::BTF_LOAD.call_fd(attr) })
         };
         let errno = match load(&mut attr) {
@@ -44,8 +43,7 @@ impl BtfObject {
         again.map(|fd| Self { fd }).map_err(|_| rejected(object(), errno, log))
     }
 
-    /// `bpf(BPF_BTF_GET_FD_BY_ID)`: the BTF object with this id, as a program's or map's
-    /// information names it.
+    /// `bpf(BPF_BTF_GET_FD_BY_ID)`: the BTF object with this id, as in a program's or map's info.
     ///
     /// # Errors
     /// `ENOENT` if there is none; `EPERM` without `CAP_SYS_ADMIN`.
@@ -54,7 +52,7 @@ impl BtfObject {
         Ok(Self { fd })
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its info.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -97,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_btf_shows_the_kernels_log() {
+    fn rejected_btf_shows_the_kernels_log() {
         let mut blob = Blob::new();
         // A typedef of itself.
         blob.add("loop", 8 << 24, 1, &[]);

@@ -3,15 +3,15 @@
 use crate::error::{Errno, Error, Result};
 use std::fmt;
 
-/// The capabilities that BPF asks for (include/uapi/linux/capability.h).
+/// The capabilities that BPF requires (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Capability {
     /// Attaching networking programs.
     NetAdmin = 12,
-    /// Everything below on kernels before 5.8; ids and run time statistics on all.
+    /// All of the following on kernels before 5.8; ids and run time statistics on all.
     SysAdmin = 21,
-    /// Lifting `RLIMIT_MEMLOCK`.
+    /// Raising `RLIMIT_MEMLOCK`.
     SysResource = 24,
     /// Tracing, and reading kernel memory (since Linux 5.8).
     Perfmon = 38,
@@ -39,7 +39,7 @@ impl Capabilities {
     /// `capget(2)`: the effective capabilities of the calling thread.
     ///
     /// # Errors
-    /// [`Error::Command`] if the kernel does not know version 3 of the call (Linux 2.6.26).
+    /// [`Error::Command`] if the kernel does not support version 3 of the call (Linux 2.6.26).
     pub fn effective() -> Result<Self> {
         #[repr(C)]
         struct Header {
@@ -65,7 +65,7 @@ impl Capabilities {
         Ok(Self(u64::from(data[0].effective) | u64::from(data[1].effective) << 32))
     }
 
-    /// Whether it holds `capability`, or `CAP_SYS_ADMIN` where the kernel takes that for it
+    /// Whether it has `capability`, or `CAP_SYS_ADMIN` where the kernel accepts that instead
     /// (`bpf_capable`, `perfmon_capable`, `bpf_net_capable`).
     pub fn allow(self, capability: Capability) -> bool {
         let holds = |c: Capability| self.0 & (1 << c as u32) != 0;
@@ -73,7 +73,7 @@ impl Capabilities {
         holds(capability) || by_admin
     }
 
-    /// Those of `wanted` that it does not [allow](Self::allow).
+    /// Those of `wanted` that are not [allowed](Self::allow).
     pub fn missing(self, wanted: &[Capability]) -> Vec<Capability> {
         wanted.iter().copied().filter(|&c| !self.allow(c)).collect()
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_capabilities_are_named() {
         let bpf_alone = Capabilities(1 << 39);
         assert_eq!(
             bpf_alone.missing(&[Capability::Bpf, Capability::NetAdmin]),
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_stands_for_the_bpf_capabilities_but_not_for_resources() {
+    fn sys_admin_includes_the_bpf_capabilities_but_not_resources() {
         let admin = Capabilities(1 << 21);
         assert!(admin.allow(Capability::Bpf) && admin.allow(Capability::Perfmon));
         assert!(!admin.allow(Capability::SysResource));
     }
 
     #[test]
-    fn this_test_runs_with_what_bpf_needs() {
+    fn the_tests_run_with_the_capabilities_of_bpf() {
         let missing = Capabilities::effective().unwrap().missing(&[
             Capability::Bpf,
             Capability::NetAdmin,

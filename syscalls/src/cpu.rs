@@ -1,4 +1,4 @@
-//! How many CPUs the kernel keeps per-CPU values for.
+//! The number of CPUs with per-CPU values.
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 
 /// The number of possible CPUs, from `/sys/devices/system/cpu/possible`: the highest number in it
-/// plus one, which is what `num_possible_cpus()` gives on every machine whose list has no holes.
+/// plus one, which equals `num_possible_cpus()` unless the list has holes.
 ///
-/// Never smaller than what the kernel writes for a per-CPU value, which is what memory safety rests
-/// on.
+/// Never less than the number of per-CPU values that the kernel writes; memory safety depends on
+/// it.
 ///
 /// # Errors
-/// [`Error::KernelFile`] if sysfs is not mounted or the list is not one.
+/// [`Error::KernelFile`] if sysfs is not mounted or the list is malformed.
 pub fn possible() -> Result<usize> {
     static COUNT: OnceLock<usize> = OnceLock::new();
     if let Some(&count) = COUNT.get() {
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_cpus_counts_to_its_highest() {
+    fn the_count_is_the_highest_cpu_plus_one() {
         for (list, expected) in [
             ("0\n", Some(1)),
             ("0-3\n", Some(4)),
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_at_least_the_cpus_that_are_online() {
+    fn there_are_at_least_as_many_possible_cpus_as_online() {
         let online = std::thread::available_parallelism().unwrap().get();
         assert!(possible().unwrap() >= online);
     }

@@ -1,5 +1,5 @@
-//! What can go wrong, with what is needed to act on it: the command, the object, the errno, the
-//! verifier's log.
+//! Errors with what is needed to act on them: the command, the object, the errno, the verifier's
+//! log.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::path::PathBuf;
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An errno of Linux, as `errno(3)` numbers them.
+/// An errno of Linux, numbered as in `errno(3)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(i32);
 
 impl Errno {
-    /// `EPERM`: a capability is missing, or (before Linux 5.11) `RLIMIT_MEMLOCK` is used up.
+    /// `EPERM`: a capability is missing, or (before Linux 5.11) `RLIMIT_MEMLOCK` is exhausted.
     pub const PERM: Self = Self(libc::EPERM);
     /// `ENOENT`: no such key, object id or path.
     pub const NOENT: Self = Self(libc::ENOENT);
@@ -26,9 +26,9 @@ impl Errno {
     pub const BUSY: Self = Self(libc::EBUSY);
     /// `EBADF`: not an open file descriptor.
     pub const BADF: Self = Self(libc::EBADF);
-    /// `EEXIST`: the key or the path is there already.
+    /// `EEXIST`: the key or the path exists.
     pub const EXIST: Self = Self(libc::EEXIST);
-    /// `EINVAL`: the kernel does not know this request, or a field of it is wrong.
+    /// `EINVAL`: the kernel does not support the request, or a field of it is invalid.
     pub const INVAL: Self = Self(libc::EINVAL);
     /// `ENOSPC`: a buffer is too small for the answer.
     pub const NOSPC: Self = Self(libc::ENOSPC);
@@ -36,8 +36,8 @@ impl Errno {
     pub const NOSYS: Self = Self(libc::ENOSYS);
     /// `EOPNOTSUPP`: the object does not support the operation.
     pub const OPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
-    /// `ENOTSUPP`, 524: the kernel's own number for the same, which it lets out in places such as
-    /// map batches.
+    /// `ENOTSUPP`, 524: an internal number of the kernel for the same, which some commands, such as
+    /// map batches, return to user space.
     pub const NOTSUPP: Self = Self(524);
     /// `ENOLINK`: the link is detached.
     pub const NOLINK: Self = Self(libc::ENOLINK);
@@ -47,17 +47,17 @@ impl Errno {
         Self(number)
     }
 
-    /// Its number, for instance 1 for `EPERM`.
+    /// Its number, such as 1 for `EPERM`.
     pub const fn raw(self) -> i32 {
         self.0
     }
 
-    /// What the calling thread's last failed system call left.
+    /// The errno of the calling thread's last failed system call.
     pub(crate) fn last() -> Self {
         Self(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
     }
 
-    /// Whether the kernel says by it that it does not have the operation at all.
+    /// Whether it means that the kernel does not have the operation.
     pub fn says_unsupported(self) -> bool {
         matches!(self, Self::INVAL | Self::NOSYS | Self::OPNOTSUPP | Self::NOTSUPP)
     }
@@ -88,64 +88,64 @@ impl From<Errno> for std::io::Error {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused a command of `bpf(2)`, or another system call that goes with it.
+    /// The kernel rejected a command of `bpf(2)`, or a related system call.
     #[error("{command} on {object}: {errno}{}", remedy(.errno))]
     Command {
-        /// The command as the UAPI header names it, for instance `BPF_MAP_UPDATE_ELEM`.
+        /// The command's name in the UAPI header, such as `BPF_MAP_UPDATE_ELEM`.
         command: &'static str,
-        /// What it was about, for instance ``map `lanes` ``.
+        /// The object, such as ``map `lanes` ``.
         object: String,
-        /// The kernel's answer.
+        /// The errno.
         errno: Errno,
     },
 
-    /// The kernel refused a program or a BTF object. Shown with its whole log.
+    /// The kernel rejected a program or BTF. Displayed with the whole log.
     #[error("the kernel rejected {object}: {errno}{}{}", remedy(.errno), show_log(log, *.truncated))]
     LoadRejected {
-        /// What was refused, for instance ``program `send` ``.
+        /// The object, such as ``program `send` ``.
         object: String,
-        /// The kernel's answer to the load without a log, which a full log buffer cannot hide.
+        /// The errno of the load without a log, which a full log buffer cannot mask.
         errno: Errno,
-        /// All that the verifier said; empty if it never ran.
+        /// The whole verifier log; empty if the verifier did not run.
         log: String,
-        /// Whether the log outgrew the 16 MiB that every kernel can write.
+        /// Whether the log exceeds the 16 MiB that every kernel supports.
         truncated: bool,
     },
 
-    /// A request that cannot be made: the kernel would read or write past the given bytes, or could
-    /// not name it.
+    /// An invalid request: the kernel would read or write out of bounds, or cannot represent it.
     #[error("{object}: {problem}")]
     Invalid {
-        /// What it was about.
+        /// The object.
         object: String,
-        /// What was given and what is allowed.
+        /// What was given, and what is allowed.
         problem: String,
     },
 
-    /// A pinned path or a file descriptor holds another kind of BPF object than the one asked for.
+    /// A pinned path or a file descriptor refers to another kind of BPF object.
     #[error(
-        "{}: holds a {found}, not a {wanted}; give the path of a {wanted} or remove what is pinned there",
+        "{}: holds a {found}, not a {wanted}; give the path of a {wanted} or remove what is pinned \
+        there",
         path.display()
     )]
     WrongObject {
         /// Where it is pinned.
         path: PathBuf,
-        /// What was asked for.
+        /// The wanted kind.
         wanted: &'static str,
-        /// What is there, in the kernel's words.
+        /// The actual kind, as the kernel names it.
         found: String,
     },
 
-    /// A file of the kernel could not be read, or does not say what it should.
+    /// A file of the kernel could not be read or parsed.
     #[error("cannot read {}: {reason}", path.display())]
     KernelFile {
-        /// Which file, for instance `/sys/kernel/btf/vmlinux`.
+        /// The file, such as `/sys/kernel/btf/vmlinux`.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 
-    /// BTF that does not hold together, or does not hold what was asked of it.
+    /// Malformed BTF, or BTF without the requested type or member.
     #[error(transparent)]
     Btf(#[from] crate::btf::BtfError),
 }
@@ -159,7 +159,7 @@ impl Error {
         Self::Invalid { object: object.into(), problem: problem.into() }
     }
 
-    /// The kernel's errno, where the kernel was asked.
+    /// The kernel's errno, if it comes from the kernel.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Command { errno, .. } | Self::LoadRejected { errno, .. } => Some(*errno),
@@ -167,7 +167,7 @@ impl Error {
         }
     }
 
-    /// The verifier's log, where a program or BTF was refused.
+    /// The verifier's log, if a program or BTF was rejected.
     pub fn log(&self) -> Option<&str> {
         match self {
             Self::LoadRejected { log, .. } => Some(log),
@@ -176,20 +176,21 @@ impl Error {
     }
 }
 
-/// What to do about an errno whose text alone leads nowhere.
+/// What to do about an errno whose text does not tell.
 fn remedy(errno: &Errno) -> &'static str {
     match *errno {
         Errno::PERM => {
-            "; run as root, or with CAP_BPF and CAP_NET_ADMIN (and CAP_PERFMON for tracing or reading kernel memory)"
+            "; run as root, or with CAP_BPF and CAP_NET_ADMIN (and CAP_PERFMON for tracing or \
+            reading kernel memory)"
         }
-        Errno::NOSYS => "; this kernel has no bpf(2): one with CONFIG_BPF_SYSCALL=y is needed",
+        Errno::NOSYS => "; this kernel has no bpf(2): use one with CONFIG_BPF_SYSCALL=y",
         _ => "",
     }
 }
 
 fn show_log(log: &str, truncated: bool) -> String {
     if log.is_empty() {
-        return "; the verifier left no log: it was refused before verification".into();
+        return "; the verifier log is empty: it was rejected before verification".into();
     }
     let note = if truncated { " (incomplete: it is longer than 16 MiB)" } else { "" };
     format!("; verifier log{note}:\n{log}")
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_command_names_command_object_errno_and_remedy() {
+    fn a_rejected_command_names_command_object_errno_and_remedy() {
         let error = Error::command("BPF_MAP_CREATE", "map `lanes`", Errno::PERM);
         let text = error.to_string();
         for part in ["BPF_MAP_CREATE", "map `lanes`", "Operation not permitted", "CAP_BPF"] {
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_own_enotsupp_is_said_in_words() {
+    fn the_kernels_internal_enotsupp_has_a_text() {
         assert!(Errno::NOTSUPP.to_string().contains("not supported"));
         assert!(Errno::NOTSUPP.says_unsupported());
         assert!(!Errno::PERM.says_unsupported());

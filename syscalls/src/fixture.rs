@@ -1,4 +1,4 @@
-//! What tests on the real kernel stand on: programs, places of their own, connections.
+//! Fixtures of tests on the real kernel: programs, cgroups, mounts, connections.
 
 use crate::insn::{EXIT, call, insn, mov};
 use crate::{Map, MapKind, MapSpec, Prog, ProgKind, ProgSpec, TypedMap};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) const GPL: &std::ffi::CStr = c"GPL";
 
-/// `dst = map`, two instructions long.
+/// `dst = map`, two slots.
 pub(crate) fn map_fd(dst: u8, map: &Map) -> [[u8; 8]; 2] {
     const PSEUDO_MAP_FD: u8 = 1;
     [insn(0x18, dst, PSEUDO_MAP_FD, 0, map.as_fd().as_raw_fd()), [0; 8]]
@@ -44,7 +44,7 @@ impl Counters {
         self.0.lookup(&index).unwrap().unwrap()
     }
 
-    /// Instructions that count a run at `index` and return `retval`.
+    /// Instructions that increment the counter at `index` and return `retval`.
     pub fn counting(&self, index: i32, retval: i32) -> Vec<[u8; 8]> {
         const MAP_LOOKUP_ELEM: u32 = 1;
         let mut insns = vec![insn(0x62, 10, 0, -4, index), copy(2, 10), add(2, -4)];
@@ -72,7 +72,7 @@ fn unique() -> String {
     format!("bpf-syscalls-{}-{number}", process::id())
 }
 
-/// A cgroup of the test's own, removed at the end.
+/// A private cgroup, removed when dropped.
 pub(crate) struct Cgroup {
     path: PathBuf,
 }
@@ -94,7 +94,7 @@ impl Cgroup {
         File::open(&self.path).unwrap()
     }
 
-    /// Connects to `port` on this host from a process inside.
+    /// Connects to `port` on this host from a process in the cgroup.
     pub fn connect(&self, port: u16) {
         let script = format!(
             "echo $$ > '{}/cgroup.procs' && exec 3<>/dev/tcp/127.0.0.1/{port}",
@@ -110,24 +110,24 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The process that was inside may still be on its way out.
+        // The process may not have exited yet.
         for _ in 0..100 {
             if fs::remove_dir(&self.path).is_ok() {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        eprintln!("left behind: {}", self.path.display());
+        eprintln!("not removed: {}", self.path.display());
     }
 }
 
-/// Runs `test` on a thread with a bpffs that nobody else sees and that ends with the thread.
+/// Runs `test` on a thread with a private bpffs, which ends with the thread.
 pub(crate) fn in_own_bpffs(test: impl FnOnce(&Path) + Send) {
     on_own_thread(|| {
         let dir = tempfile::tempdir().unwrap();
         let target = std::ffi::CString::new(dir.path().to_str().unwrap()).unwrap();
-        // SAFETY: all strings are C strings that outlive the calls; the new mount namespace is this
-        // thread's alone.
+        // SAFETY: all strings are C strings that outlive the calls; only this thread is in the new
+        // mount namespace.
         let mounted = unsafe {
             libc::unshare(libc::CLONE_NEWNS) == 0
                 && libc::mount(
@@ -152,7 +152,7 @@ pub(crate) fn in_own_bpffs(test: impl FnOnce(&Path) + Send) {
     });
 }
 
-/// Runs `test` on a thread that has no capabilities.
+/// Runs `test` on a thread without capabilities.
 pub(crate) fn without_capabilities(test: impl FnOnce() + Send) {
     on_own_thread(|| {
         // Version 3 for this thread, and three empty sets of 64 bits.
@@ -181,7 +181,7 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// The descriptor of a socket as maps of sockets take it.
+/// A socket's descriptor as a value for maps of sockets.
 pub(crate) fn socket_value(socket: &TcpStream) -> [u8; 4] {
     socket.as_raw_fd().to_ne_bytes()
 }

@@ -1,4 +1,4 @@
-//! The few instructions that feature probes need, encoded as RFC 9669 section 3 lays them out.
+//! The few instructions of feature probes, encoded as in RFC 9669 section 3.
 
 /// One instruction: `opcode:8 src:4 dst:4 offset:16 imm:32`, little-endian.
 pub(crate) const fn insn(opcode: u8, dst: u8, src: u8, off: i16, imm: i32) -> [u8; 8] {

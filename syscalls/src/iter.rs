@@ -1,4 +1,4 @@
-//! Reading what an iterator program writes.
+//! Reads the output of iterator programs.
 
 use crate::error::Result;
 use crate::uapi;
@@ -8,16 +8,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-/// One pass of an iterator program over its target. Reading drives the program; what it writes with
-/// `bpf_seq_write` or `bpf_seq_printf` is what is read, until the end of the target. Since Linux
-/// 5.8.
+/// One pass of an iterator program over its target. Reading runs the program and returns what it
+/// writes with `bpf_seq_write` or `bpf_seq_printf`, until the end of the target. Since Linux 5.8.
 #[derive(Debug)]
 pub struct Iter {
     output: File,
 }
 
 impl Iter {
-    /// `bpf(BPF_ITER_CREATE)` on a link made for this pass: see [`Link::to_iter`].
+    /// `bpf(BPF_ITER_CREATE)` on a link that is created for this pass: see [`Link::to_iter`].
     ///
     /// # Errors
     /// As [`Link::to_iter`].
@@ -25,14 +24,14 @@ impl Iter {
         Self::of_link(&Link::to_iter(prog, map)?)
     }
 
-    /// `bpf(BPF_ITER_CREATE)`: a pass of an iterator that is linked already.
+    /// `bpf(BPF_ITER_CREATE)`: a pass of an iterator that is already linked.
     ///
     /// # Errors
-    /// `EINVAL` if the link is no iterator.
+    /// `EINVAL` if the link is not an iterator.
     pub fn of_link(link: &Link) -> Result<Self> {
         let mut attr = uapi::IterCreate::zeroed();
         attr.link_fd = uapi::fd(link.as_fd());
-        // SAFETY: no address in the attribute; the command answers with a new descriptor.
+        // SAFETY: no address in the attribute; the command returns a new descriptor.
         let fd = unsafe { uapi::ITER_CREATE.call_fd(&mut attr) }
             .map_err(uapi::ITER_CREATE.failed("iterator link"))?;
         Ok(Self { output: File::from(fd) })
@@ -41,7 +40,7 @@ impl Iter {
 
 impl Read for Iter {
     /// # Errors
-    /// `E2BIG` if one element's output is larger than the kernel's buffer (8 pages).
+    /// `E2BIG` if the output for one element exceeds the kernel's buffer (8 pages).
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.output.read(buf)
     }
@@ -54,7 +53,7 @@ mod tests {
     use crate::insn::{EXIT, call, insn, mov};
     use crate::{AttachType, Btf, MapKind, MapSpec, ProgKind, ProgSpec};
 
-    /// For each map of the machine: its id, 4 bytes.
+    /// Writes the id of each map of the machine, 4 bytes.
     fn map_ids() -> Prog {
         const SEQ_WRITE: u32 = 127;
         let btf = Btf::vmlinux().unwrap();
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pass_of_an_iterator_reads_its_target_anew() {
+    fn each_pass_of_an_iterator_reads_its_target_again() {
         let link = Link::to_iter(&map_ids(), None).unwrap();
         let map = Map::create(&MapSpec::new(MapKind::ARRAY, "seen", 4, 4, 1)).unwrap();
         let id = map.info().unwrap().id;
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_iterator_is_refused_a_map_that_it_does_not_take_and_other_programs_altogether() {
+    fn an_iterator_of_a_wrong_map_and_a_program_that_is_not_an_iterator_are_rejected() {
         let program = map_ids();
         assert!(Iter::new(&program, None).is_ok());
         let filter = crate::fixture::load(ProgKind::SOCKET_FILTER, &[mov(0, 0), EXIT]);

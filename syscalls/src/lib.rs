@@ -1,11 +1,10 @@
 //! `bpf(2)` by direct system calls: maps, programs, links, iterators, pins and ring buffers as
-//! owned file descriptors; feature probes that ask the kernel by doing; and a reader of kernel BTF.
+//! owned file descriptors; feature probes; and a reader of kernel BTF.
 //!
-//! The layer is thin on purpose. Every function that is one command opens its documentation with
-//! that command, takes file descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and gives them
-//! back as [`OwnedFd`](std::os::fd::OwnedFd) inside a type that says what they are. What the kernel
-//! can refuse is an [`Error`] that keeps the command, the errno and, for a program, the whole
-//! verifier log.
+//! The layer is thin. The documentation of a function that is one command starts with that command;
+//! functions take file descriptors as [`BorrowedFd`](std::os::fd::BorrowedFd) and return them as
+//! [`OwnedFd`](std::os::fd::OwnedFd) in a type for the kind of object. An [`Error`] has the
+//! command, the errno and, for a program, the whole verifier log.
 //!
 //! ```no_run
 //! use syscalls::{Map, MapKind, MapSpec, Update};

@@ -1,4 +1,4 @@
-//! Attaching programs: `BPF_LINK_CREATE`, and `BPF_PROG_ATTACH` where the kernel has no link.
+//! Attaches programs: `BPF_LINK_CREATE`, and `BPF_PROG_ATTACH` on kernels without the link.
 
 use crate::error::{Errno, Result};
 use crate::object::{self, LinkInfo};
@@ -8,32 +8,31 @@ use bytemuck::Zeroable;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// A program attached to something. It is detached when the last descriptor and pin of the link are
-/// gone: at once when that is a descriptor that is closed, but soon after when it is a pin that is
-/// removed (`bpf_link_put` leaves it to a work queue). [`Link::detach`] does it at once in any
-/// case.
+/// An attached program. It is detached when the last descriptor and pin of the link are gone: at
+/// once if a descriptor is closed, and shortly after if a pin is removed (`bpf_link_put` defers it
+/// to a work queue). [`Link::detach`] always detaches at once.
 #[derive(Debug)]
 pub struct Link {
     fd: OwnedFd,
 }
 
 impl Link {
-    /// `bpf(BPF_LINK_CREATE)`: `prog` on a cgroup and all below it, beside others (as with
-    /// `BPF_F_ALLOW_MULTI`). `cgroup` is an open folder of cgroup v2. Since Linux 5.7.
+    /// `bpf(BPF_LINK_CREATE)`: `prog` on a cgroup and its descendants, in addition to others (as
+    /// with `BPF_F_ALLOW_MULTI`). `cgroup` is an open folder of cgroup v2. Since Linux 5.7.
     ///
     /// # Errors
-    /// `EBADF` if `cgroup` is not one; `EPERM` if one above it has a program that forbids others;
-    /// `EINVAL` if the kernel has no such link or `prog` is of another type.
+    /// `EBADF` if `cgroup` is not one; `EPERM` if an ancestor has a program that does not allow
+    /// others; `EINVAL` if the kernel does not support such links or `prog` is of another type.
     pub fn to_cgroup(prog: &Prog, cgroup: BorrowedFd<'_>, attach_type: AttachType) -> Result<Self> {
         Self::create(prog, Some(cgroup), attach_type)
     }
 
-    /// `bpf(BPF_LINK_CREATE)`: an XDP program on the network device with this index, in the way
-    /// that its driver offers. Since Linux 5.9.
+    /// `bpf(BPF_LINK_CREATE)`: an XDP program on the network device with this index, in its
+    /// driver's default mode. Since Linux 5.9.
     ///
     /// # Errors
-    /// `EBUSY` if the device has one, `EINVAL` if there is no such device, the kernel has no such
-    /// link or `prog` is of another type.
+    /// `EBUSY` if the device already has one, `EINVAL` if there is no such device, the kernel does
+    /// not support such links or `prog` is of another type.
     pub fn to_interface(prog: &Prog, index: u32) -> Result<Self> {
         Self::create_on(prog, index, AttachType::XDP)
     }
@@ -42,7 +41,7 @@ impl Link {
     /// [`Attachment::of_sk_msg`] for all kernels.
     ///
     /// # Errors
-    /// `EBUSY` if the map has one, `EINVAL` if the kernel has no such link.
+    /// `EBUSY` if the map already has one, `EINVAL` if the kernel does not support such links.
     pub fn to_sk_msg(prog: &Prog, map: &Map) -> Result<Self> {
         Self::create(prog, Some(map.as_fd()), AttachType::SK_MSG_VERDICT)
     }
@@ -51,43 +50,44 @@ impl Link {
     /// [`Attachment::of_sk_skb_verdict`] for all kernels.
     ///
     /// # Errors
-    /// `EBUSY` if the map has one, `EINVAL` if the kernel has no such link.
+    /// `EBUSY` if the map already has one, `EINVAL` if the kernel does not support such links.
     pub fn to_sk_skb_verdict(prog: &Prog, map: &Map) -> Result<Self> {
         Self::create(prog, Some(map.as_fd()), AttachType::SK_SKB_VERDICT)
     }
 
     /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program at the tracepoint (`TRACE_RAW_TP`) or
-    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for, on every kernel that has
+    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for. Works on every kernel with
     /// such programs.
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is no tracing program, `ENOTSUPP` (524) if the function cannot be traced.
+    /// `EINVAL` if `prog` is not a tracing program, `ENOTSUPP` (524) if the function cannot be
+    /// traced.
     pub fn to_traced(prog: &Prog) -> Result<Self> {
         let mut attr = uapi::RawTracepoint::zeroed();
         attr.prog_fd = uapi::fd(prog.as_fd());
-        // SAFETY: no address in the attribute (the name is for raw tracepoints); answers with a new
-        // descriptor.
+        // SAFETY: no address in the attribute (the name is for raw tracepoints); the command
+        // returns a new descriptor.
         let fd = unsafe { uapi::RAW_TRACEPOINT_OPEN.call_fd(&mut attr) }
             .map_err(uapi::RAW_TRACEPOINT_OPEN.failed(format!("program `{}`", prog.name())))?;
         Ok(Self { fd })
     }
 
-    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over a map if it takes one
+    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over a map if it requires one
     /// (`bpf_sk_storage_map`, `sockmap`).
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is no iterator, if it takes a map and has none, or the map is of another
-    /// type.
+    /// `EINVAL` if `prog` is not an iterator, or if it requires a map and has none or one of
+    /// another type.
     pub fn to_iter(prog: &Prog, map: Option<&Map>) -> Result<Self> {
         let target = map.map(|map| uapi::IterLinkInfo { map_fd: uapi::fd(map.as_fd()) });
         Self::to_iter_over(prog, target.as_ref().map_or(&[], bytemuck::bytes_of))
     }
 
-    /// `bpf(BPF_LINK_CREATE)`: an iterator program, over what belongs to one process (`task`,
-    /// `task_file`, `task_vma`), by its number in the caller's PID namespace. Since 6.1.
+    /// `bpf(BPF_LINK_CREATE)`: an iterator program over the objects of one process (`task`,
+    /// `task_file`, `task_vma`), by its id in the caller's PID namespace. Since 6.1.
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is no such iterator; `ESRCH` or `ENOENT` if there is no such process.
+    /// `EINVAL` if `prog` is not such an iterator; `ESRCH` or `ENOENT` if there is no such process.
     pub fn to_iter_of_process(prog: &Prog, process: u32) -> Result<Self> {
         let target = uapi::IterTaskInfo { pid: process, ..uapi::IterTaskInfo::zeroed() };
         Self::to_iter_over(prog, bytemuck::bytes_of(&target))
@@ -102,7 +102,8 @@ impl Link {
             attr.iter_info = uapi::addr(target);
             attr.iter_info_len = target.len() as u32;
         }
-        // SAFETY: the iterator's argument is valid for its length; answers with a new descriptor.
+        // SAFETY: the iterator's argument is valid for its length; the command returns a new
+        // descriptor.
         let fd = unsafe { uapi::LINK_CREATE.call_fd(&mut attr) }
             .map_err(uapi::LINK_CREATE.failed(format!("program `{}`", prog.name())))?;
         Ok(Self { fd })
@@ -122,7 +123,7 @@ impl Link {
         attr.prog_fd = uapi::fd(prog.as_fd());
         attr.target_fd = target;
         attr.attach_type = attach_type.raw();
-        // SAFETY: no address in the attribute; the command answers with a new descriptor.
+        // SAFETY: no address in the attribute; the command returns a new descriptor.
         let fd = unsafe { uapi::LINK_CREATE.call_fd(&mut attr) }
             .map_err(uapi::LINK_CREATE.failed(format!("program `{}`", prog.name())))?;
         Ok(Self { fd })
@@ -155,11 +156,10 @@ impl Link {
         object::pin(self, path)
     }
 
-    /// `bpf(BPF_LINK_UPDATE)`: puts `new` in the place of the present program, with no moment
-    /// without either.
+    /// `bpf(BPF_LINK_UPDATE)`: atomically replaces the program by `new`.
     ///
     /// # Errors
-    /// `EINVAL` if `new` is of another type or this link cannot be updated, `ENOLINK` if it is
+    /// `EINVAL` if `new` is of another type or the link does not support it, `ENOLINK` if it is
     /// detached.
     pub fn update(&self, new: &Prog) -> Result<()> {
         let mut attr = uapi::LinkUpdate::zeroed();
@@ -171,11 +171,11 @@ impl Link {
             .map_err(uapi::LINK_UPDATE.failed(format!("program `{}`", new.name())))
     }
 
-    /// `bpf(BPF_LINK_DETACH)`: detaches at once, whoever else holds the link. cgroup links have it
+    /// `bpf(BPF_LINK_DETACH)`: detaches at once, even if others hold the link. For cgroup links
     /// since Linux 5.9.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for links that have no such operation, such as tracing.
+    /// `EOPNOTSUPP` for links without the operation, such as tracing.
     pub fn detach(&self) -> Result<()> {
         let mut attr = uapi::LinkDetach::zeroed();
         attr.link_fd = uapi::fd(self.as_fd());
@@ -185,7 +185,7 @@ impl Link {
             .map_err(uapi::LINK_DETACH.failed("link"))
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its info.
     ///
     /// # Errors
     /// [`Error::Command`](crate::Error::Command).
@@ -200,16 +200,17 @@ impl AsFd for Link {
     }
 }
 
-/// An sk_msg or verdict program on a sockmap or sockhash, in the way this kernel has.
+/// An sk_msg or verdict program on a sockmap or sockhash, by the kernel's method.
 #[derive(Debug)]
 pub enum Attachment {
     /// By link: ends with the link.
     Link(Link),
-    /// By `BPF_PROG_ATTACH`: ends with [`Attachment::detach`] or with the map, not with this value.
+    /// By `BPF_PROG_ATTACH`: ends with [`Attachment::detach`] or with the map; dropping has no
+    /// effect.
     Legacy(Legacy),
 }
 
-/// What it takes to end a `BPF_PROG_ATTACH`.
+/// What `BPF_PROG_DETACH` needs.
 #[derive(Debug)]
 pub struct Legacy {
     prog: OwnedFd,
@@ -218,8 +219,7 @@ pub struct Legacy {
 }
 
 impl Attachment {
-    /// [`Link::to_sk_msg`] where the kernel has it, [`Attachment::of_sk_msg_without_link`]
-    /// elsewhere.
+    /// [`Link::to_sk_msg`] if the kernel supports it, else [`Attachment::of_sk_msg_without_link`].
     ///
     /// # Errors
     /// `EBUSY` if the map has a linked program; otherwise as the latter.
@@ -227,18 +227,18 @@ impl Attachment {
         Self::linked_or(Link::to_sk_msg(prog, map), || Self::of_sk_msg_without_link(prog, map))
     }
 
-    /// `bpf(BPF_PROG_ATTACH)`: an sk_msg program on a sockmap or sockhash, in the place of one that
-    /// is there.
+    /// `bpf(BPF_PROG_ATTACH)`: an sk_msg program on a sockmap or sockhash, replacing an existing
+    /// one.
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is not sk_msg, `EOPNOTSUPP` if `map` holds no sockets, `EBUSY` if a link
-    /// is there.
+    /// `EINVAL` if `prog` is not sk_msg, `EOPNOTSUPP` if `map` is not a map of sockets, `EBUSY` if
+    /// the map has a linked program.
     pub fn of_sk_msg_without_link(prog: &Prog, map: &Map) -> Result<Self> {
         Self::without_link(prog, map, AttachType::SK_MSG_VERDICT)
     }
 
-    /// The same for a verdict program (`BPF_SK_SKB_VERDICT`): it sees each segment that arrives at
-    /// a socket which entered the map while it was attached. Since Linux 5.13.
+    /// The same for a verdict program (`BPF_SK_SKB_VERDICT`): it runs for each segment that arrives
+    /// at a socket added to the map while it was attached. Since Linux 5.13.
     ///
     /// # Errors
     /// As [`Attachment::of_sk_msg`]; `EBUSY` also if a parser is attached.
@@ -262,10 +262,9 @@ impl Attachment {
         Ok(Self::Legacy(Legacy { prog: own(prog.as_fd())?, map: own(map.as_fd())?, attach_type }))
     }
 
-    /// Puts `new` in the place of the present program, with no moment without either, for sockets
-    /// that enter the map from now on. Those that are in it keep the program that they entered
-    /// with, and cannot be put into the map again (`EBUSY`) before they are deleted
-    /// (`sock_map_link`, net/core/sock_map.c).
+    /// Atomically replaces the program by `new` for sockets that are added to the map from now on.
+    /// Sockets in the map keep their program, and cannot be added again (`EBUSY`) before they are
+    /// deleted (`sock_map_link`, net/core/sock_map.c).
     ///
     /// # Errors
     /// As [`Link::update`] or [`Attachment::of_sk_msg_without_link`].
@@ -283,11 +282,11 @@ impl Attachment {
         }
     }
 
-    /// Ends it: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`. Sockets that are in the map keep
-    /// their program until they leave it.
+    /// Detaches: `bpf(BPF_LINK_DETACH)` or `bpf(BPF_PROG_DETACH)`. Sockets in the map keep their
+    /// program until they leave it.
     ///
     /// # Errors
-    /// `ENOENT` if another has put its own program in the place of this one.
+    /// `ENOENT` if another program has replaced this one.
     pub fn detach(self) -> Result<()> {
         match self {
             Self::Link(link) => link.detach(),
@@ -341,7 +340,7 @@ mod tests {
     use std::os::linux::fs::MetadataExt;
     use std::time::{Duration, Instant};
 
-    /// Connects from inside the cgroup; whether the counters at 0 and 1 moved.
+    /// Connects from inside the cgroup; whether the counters at 0 and 1 were incremented.
     fn counted(counters: &Counters, cgroup: &Cgroup) -> (bool, bool) {
         let before = (counters.get(0), counters.get(1));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -396,7 +395,7 @@ mod tests {
             assert_eq!(Link::open_id(id).unwrap().info().unwrap().id, id);
             assert!(object::link_ids().any(|found| found.unwrap() == id));
             std::fs::remove_file(&path).unwrap();
-            // The kernel lets go of it on a work queue.
+            // The kernel releases it on a work queue.
             let deadline = Instant::now() + Duration::from_secs(10);
             while counted(&counters, &cgroup) != (false, false) {
                 assert!(Instant::now() < deadline, "the link outlives its pin");
@@ -405,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cgroup_is_refused() {
+    fn a_descriptor_that_is_not_a_cgroup_is_rejected() {
         let program = Counters::new().program(ProgKind::SOCK_OPS, 0);
         let refused = Link::to_cgroup(&program, program.as_fd(), AttachType::CGROUP_SOCK_OPS);
         assert_eq!(refused.unwrap_err().errno(), Some(Errno::BADF));
@@ -418,7 +417,7 @@ mod tests {
         (map, client, server)
     }
 
-    /// Sends a byte, which arrives; whether the counters at 0 and 1 moved.
+    /// Sends a byte and receives it; whether the counters at 0 and 1 were incremented.
     fn sent(
         counters: &Counters,
         (client, server): (&mut TcpStream, &mut TcpStream),
@@ -432,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn an_sk_msg_program_sees_the_messages_of_sockets_that_entered_the_map_while_it_was_attached() {
+    fn an_sk_msg_program_sees_messages_of_sockets_added_to_the_map_while_it_was_attached() {
         type Attach = fn(&Prog, &Map) -> Result<Attachment>;
         let ways: [(Attach, bool); 2] =
             [(Attachment::of_sk_msg, true), (Attachment::of_sk_msg_without_link, false)];
@@ -473,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_holds_no_sockets_takes_no_sk_msg_program() {
+    fn an_sk_msg_program_cannot_be_attached_to_a_map_without_sockets() {
         let map = Map::create(&MapSpec::new(MapKind::HASH, "hash", 4, 4, 1)).unwrap();
         let program = load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]);
         assert!(Attachment::of_sk_msg(&program, &map).is_err());
@@ -489,7 +488,7 @@ mod tests {
         spec.attach_btf_id = btf.find(Kind::Typedef, "btf_trace_inet_sock_set_state").unwrap();
         let link = Link::to_traced(&Prog::load(&spec).unwrap()).unwrap();
         let _pair = tcp_pair();
-        // Two sockets go through three states at least.
+        // Two sockets have at least three state changes.
         let counted = counters.get(0);
         assert!(counted >= 3, "{counted}");
         assert_eq!(link.info().unwrap().kind, LinkKind::RAW_TRACEPOINT);
@@ -500,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn only_tracing_programs_are_traced() {
+    fn only_tracing_programs_attach_to_tracepoints() {
         let refused = Link::to_traced(&load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]));
         assert_eq!(refused.unwrap_err().errno(), Some(Errno::INVAL));
     }

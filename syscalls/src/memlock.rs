@@ -1,11 +1,10 @@
-//! Kernels before 5.11 charge BPF memory to `RLIMIT_MEMLOCK` and answer `EPERM` when it is used up;
-//! later ones charge the memory cgroup. Asked by trying, so that a later kernel's limit stays as
-//! the operator set it.
+//! Kernels before 5.11 charge BPF memory to `RLIMIT_MEMLOCK` and return `EPERM` when it is
+//! exhausted; later ones charge the memory cgroup. The limit is raised only on failure, so that on
+//! later kernels it stays as the operator has set it.
 
 use crate::error::Errno;
 
-/// Does `request`; if the answer is `EPERM` and the limit can be lifted, lifts it and does it once
-/// more.
+/// Executes `request`; on `EPERM`, raises the limit if possible and executes it again.
 pub(crate) fn lifted<T>(mut request: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     match request() {
         Err(Errno::PERM) if lift() => request(),
@@ -13,8 +12,8 @@ pub(crate) fn lifted<T>(mut request: impl FnMut() -> Result<T, Errno>) -> Result
     }
 }
 
-/// Lifts the limit entirely, or without `CAP_SYS_RESOURCE` up to the hard limit; whether that
-/// changed it.
+/// Removes the limit, or raises it to the hard limit without `CAP_SYS_RESOURCE`; whether it
+/// changed.
 fn lift() -> bool {
     let Some(now) = limit() else { return false };
     [libc::RLIM_INFINITY, now.rlim_max].into_iter().any(|to| now.rlim_cur != to && set(to, to))
@@ -37,13 +36,13 @@ fn set(soft: libc::rlim_t, hard: libc::rlim_t) -> bool {
 mod tests {
     use super::*;
 
-    // One test, because the limit belongs to the whole process.
+    // A single test, because the limit is process-wide.
     #[test]
-    fn the_limit_is_lifted_on_eperm_alone_and_the_request_made_once_more() {
+    fn the_limit_is_raised_on_eperm_only_and_the_request_repeated() {
         let soft = || limit().unwrap().rlim_cur;
         let low = 64 << 10;
         let hard = limit().unwrap().rlim_max;
-        assert!(hard > low, "the hard limit of {hard} leaves nothing to lift");
+        assert!(hard > low, "the hard limit of {hard} is too low for this test");
         assert!(set(low, hard));
 
         assert_eq!(lifted(|| Err::<(), _>(Errno::INVAL)), Err(Errno::INVAL));

@@ -3,7 +3,8 @@
 
 const LEN: usize = 16;
 
-/// `name` as the kernel accepts it: cut to 15 bytes, every other byte a `_`, padded with NUL.
+/// `name` as the kernel accepts it: truncated to 15 bytes, other bytes replaced by `_`, padded with
+/// NUL.
 pub(crate) fn object_name(name: &str) -> [u8; LEN] {
     let mut out = [0; LEN];
     for (to, from) in out[..LEN - 1].iter_mut().zip(name.bytes()) {
@@ -13,7 +14,7 @@ pub(crate) fn object_name(name: &str) -> [u8; LEN] {
     out
 }
 
-/// The text of a NUL-padded name that the kernel gave.
+/// The text of a NUL-padded name from the kernel.
 pub(crate) fn text(name: &[u8]) -> String {
     let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end]).into_owned()
@@ -24,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_cut_and_cleaned_to_what_the_kernel_accepts() {
+    fn a_name_is_truncated_and_sanitised() {
         for (given, kept) in [
             ("", ""),
             ("lanes.v4", "lanes.v4"),

@@ -1,4 +1,4 @@
-//! What all kernel objects have in common: a pin, an id, and information about them.
+//! What all kernel objects have: pins, ids, and info.
 
 use crate::error::{Error, Result};
 use crate::map::MapKind;
@@ -13,15 +13,14 @@ use std::path::Path;
 
 fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::invalid(path.display().to_string(), "a path cannot hold a NUL byte"))
+        .map_err(|_| Error::invalid(path.display().to_string(), "a path cannot contain a NUL byte"))
 }
 
-/// `bpf(BPF_OBJ_PIN)`: gives `object` the name `path` in a bpffs, which keeps it alive without any
-/// process.
+/// `bpf(BPF_OBJ_PIN)`: pins `object` at `path` in a bpffs, which keeps it alive without a process.
 ///
 /// # Errors
-/// `EEXIST` if the path is taken, `EPERM` or `EINVAL` if it is not on a bpffs, `ENOENT` if its
-/// folder is missing.
+/// `EEXIST` if the path exists, `EPERM` or `EINVAL` if it is not on a bpffs, `ENOENT` if its folder
+/// does not exist.
 pub fn pin(object: impl AsFd, path: &Path) -> Result<()> {
     let pathname = c_path(path)?;
     let mut attr = uapi::Pin::zeroed();
@@ -33,15 +32,15 @@ pub fn pin(object: impl AsFd, path: &Path) -> Result<()> {
         .map_err(uapi::OBJ_PIN.failed(format!("path {}", path.display())))
 }
 
-/// `bpf(BPF_OBJ_GET)`: opens what is pinned at `path`.
+/// `bpf(BPF_OBJ_GET)`: opens the object pinned at `path`.
 ///
 /// # Errors
-/// `ENOENT` if there is nothing, `EACCES` if it is no BPF object or its file mode forbids it.
+/// `ENOENT` if there is none, `EACCES` if it is not a BPF object or its file mode forbids it.
 pub(crate) fn open_pinned(path: &Path, wanted: Kind) -> Result<OwnedFd> {
     let pathname = c_path(path)?;
     let mut attr = uapi::Pin::zeroed();
     attr.pathname = pathname.as_ptr() as u64;
-    // SAFETY: the path is a C string that outlives the call, which answers with a new descriptor.
+    // SAFETY: the path is a C string that outlives the call, which returns a new descriptor.
     let fd = unsafe { uapi::OBJ_GET.call_fd(&mut attr) }
         .map_err(uapi::OBJ_GET.failed(format!("path {}", path.display())))?;
     let found = kind_name(fd.as_fd())?;
@@ -51,7 +50,7 @@ pub(crate) fn open_pinned(path: &Path, wanted: Kind) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The kinds of object that are opened by pin.
+/// The kinds of objects that are opened by pin.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Map,
@@ -70,7 +69,7 @@ impl Kind {
     }
 }
 
-/// What kind of object a descriptor is. `BPF_OBJ_GET_INFO_BY_FD` does not tell: it answers for any
+/// The kind of object of a descriptor. `BPF_OBJ_GET_INFO_BY_FD` does not tell: it succeeds for all
 /// of them, each with its own structure.
 fn kind_name(fd: BorrowedFd<'_>) -> Result<String> {
     let path = std::path::PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
@@ -83,35 +82,35 @@ fn kind_name(fd: BorrowedFd<'_>) -> Result<String> {
 /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`
 ///
 /// # Safety
-/// `info` is the structure of the object's kind, and every address in it is valid for what the
-/// kernel writes there.
+/// `info` is the structure of the object's kind, and every address in it is valid for the kernel's
+/// writes.
 unsafe fn info_into<T: Pod>(fd: BorrowedFd<'_>, object: &str, info: &mut T) -> Result<()> {
     let mut attr = uapi::InfoByFd::zeroed();
     attr.bpf_fd = uapi::fd(fd);
     attr.info_len = size_of::<T>() as u32;
     attr.info = std::ptr::from_mut(info) as u64;
-    // SAFETY: the kernel writes at most `info_len` bytes there; addresses inside are the caller's
-    // promise.
+    // SAFETY: the kernel writes at most `info_len` bytes there; the caller guarantees the addresses
+    // inside.
     unsafe { uapi::OBJ_GET_INFO_BY_FD.call(&mut attr) }
         .map(|_| ())
         .map_err(uapi::OBJ_GET_INFO_BY_FD.failed(object))
 }
 
-/// What the kernel knows about a program: `struct bpf_prog_info`.
+/// Program info: `struct bpf_prog_info`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProgInfo {
     /// The program's type.
     pub kind: ProgKind,
-    /// Its id, unique while it lives.
+    /// Its id, unique among loaded programs.
     pub id: u32,
     /// Its name, at most 15 bytes.
     pub name: String,
-    /// Hash over its instructions.
+    /// Hash of its instructions.
     pub tag: [u8; 8],
-    /// Bytes of machine code; 0 without JIT.
+    /// Size of the machine code in bytes; 0 without JIT.
     pub jited_prog_len: u32,
-    /// Bytes of instructions after the verifier's rewriting.
+    /// Size of the instructions after rewriting by the verifier, in bytes.
     pub xlated_prog_len: u32,
     /// When it was loaded, in ns since boot.
     pub load_time: u64,
@@ -119,31 +118,31 @@ pub struct ProgInfo {
     pub map_ids: Vec<u32>,
     /// The id of its BTF; 0 if it has none.
     pub btf_id: u32,
-    /// Time it ran, in ns, while [`stats`](crate::stats) were enabled.
+    /// Run time in ns while [`stats`](crate::stats) were enabled.
     pub run_time_ns: u64,
-    /// How often it ran while [`stats`](crate::stats) were enabled.
+    /// Number of runs while [`stats`](crate::stats) were enabled.
     pub run_cnt: u64,
-    /// How often it was not run because it was running on this CPU already.
+    /// Number of runs skipped because it was already running on the CPU.
     pub recursion_misses: u64,
-    /// Instructions that the verifier processed to accept it; 0 before Linux 5.16.
+    /// Number of instructions that the verifier processed; 0 before Linux 5.16.
     pub verified_insns: u32,
 }
 
-/// What the kernel knows about a map: `struct bpf_map_info`.
+/// Map info: `struct bpf_map_info`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MapInfo {
     /// The map's type.
     pub kind: MapKind,
-    /// Its id, unique while it lives.
+    /// Its id, unique among existing maps.
     pub id: u32,
     /// Its name, at most 15 bytes.
     pub name: String,
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub key_size: u32,
-    /// Bytes of a value, of one CPU for per-CPU maps.
+    /// Size of a value in bytes, for one CPU in per-CPU maps.
     pub value_size: u32,
-    /// The most entries it takes; bytes for a ring buffer.
+    /// Maximum number of entries; size in bytes for a ring buffer.
     pub max_entries: u32,
     /// The flags it was created with.
     pub flags: u32,
@@ -155,17 +154,17 @@ pub struct MapInfo {
     pub btf_value_type_id: u32,
 }
 
-/// What the kernel knows about a BTF object: `struct bpf_btf_info`.
+/// BTF info: `struct bpf_btf_info`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BtfInfo {
-    /// Its id, unique while it lives.
+    /// Its id, unique among loaded BTF.
     pub id: u32,
-    /// Its length in bytes.
+    /// Its size in bytes.
     pub size: u32,
     /// Whether it belongs to the kernel or a module.
     pub is_kernel: bool,
-    /// `vmlinux` or the module's name; empty if it is a program's.
+    /// `vmlinux` or the module's name; empty for a program's BTF.
     pub name: String,
 }
 
@@ -174,7 +173,7 @@ open_enum! {
     pub struct LinkKind {
         /// A raw tracepoint.
         RAW_TRACEPOINT = 1,
-        /// fentry, fexit, `fmod_ret` and their like.
+        /// fentry, fexit, `fmod_ret` and the like.
         TRACING = 2,
         /// A program on a cgroup.
         CGROUP = 3,
@@ -185,13 +184,13 @@ open_enum! {
     }
 }
 
-/// What the kernel knows about a link: `struct bpf_link_info`.
+/// Link info: `struct bpf_link_info`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LinkInfo {
     /// The link's type.
     pub kind: LinkKind,
-    /// Its id, unique while it lives.
+    /// Its id, unique among existing links.
     pub id: u32,
     /// The id of its program.
     pub prog_id: u32,
@@ -203,19 +202,19 @@ pub struct LinkInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkTarget {
-    /// A cgroup; its id is the inode number of its folder, 0 once the cgroup is gone or the link
-    /// detached.
+    /// A cgroup.
     Cgroup {
-        /// The cgroup's id.
+        /// The cgroup's id: the inode number of its folder, 0 once the cgroup is gone or the link
+        /// is detached.
         id: u64,
         /// The hook.
         attach_type: AttachType,
     },
-    /// A function of the kernel.
+    /// A kernel function.
     Tracing {
         /// The hook.
         attach_type: AttachType,
-        /// The BTF id of the function in the kernel's BTF.
+        /// The function's BTF id in vmlinux BTF.
         btf_id: u32,
     },
     /// A sockmap or sockhash.
@@ -225,18 +224,18 @@ pub enum LinkTarget {
         /// The hook.
         attach_type: AttachType,
     },
-    /// An iterator; 0 if it does not go over a map.
+    /// An iterator.
     Iter {
-        /// The map's id.
+        /// The map's id, 0 if it does not iterate over a map.
         map_id: u32,
     },
-    /// Something that is not decoded here.
+    /// A kind that is not decoded here.
     Other,
 }
 
 pub(crate) fn map_info(fd: BorrowedFd<'_>, object: &str) -> Result<MapInfo> {
     let mut raw = uapi::MapInfo::zeroed();
-    // SAFETY: the structure of a map, without addresses inside.
+    // SAFETY: the structure of a map, without addresses.
     unsafe { info_into(fd, object, &mut raw) }?;
     Ok(MapInfo {
         kind: MapKind::from_raw(raw.kind),
@@ -254,7 +253,7 @@ pub(crate) fn map_info(fd: BorrowedFd<'_>, object: &str) -> Result<MapInfo> {
 
 pub(crate) fn link_info(fd: BorrowedFd<'_>) -> Result<LinkInfo> {
     let mut raw = uapi::LinkInfo::zeroed();
-    // SAFETY: the structure of a link, with null and zero for the one buffer it can name.
+    // SAFETY: the structure of a link, whose only buffer is null with size 0.
     unsafe { info_into(fd, "link", &mut raw) }?;
     let kind = LinkKind::from_raw(raw.kind);
     let t = raw.target;
@@ -281,8 +280,8 @@ pub(crate) fn btf_info(fd: BorrowedFd<'_>) -> Result<BtfInfo> {
     let mut raw = uapi::BtfInfo::zeroed();
     raw.name = uapi::addr_mut(&mut name);
     raw.name_len = name.len() as u32;
-    // SAFETY: the structure of BTF; the buffer for the name is as long as said, and there is none
-    // for the data.
+    // SAFETY: the structure of BTF; the name's buffer has the given size, and there is none for the
+    // data.
     unsafe { info_into(fd, "BTF", &mut raw) }?;
     Ok(BtfInfo {
         id: raw.id,
@@ -297,7 +296,7 @@ pub(crate) fn btf_data(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let mut raw = uapi::BtfInfo::zeroed();
     raw.btf = uapi::addr_mut(&mut data);
     raw.btf_size = data.len() as u32;
-    // SAFETY: the one buffer is as long as said.
+    // SAFETY: the only buffer has the given size.
     unsafe { info_into(fd, "BTF", &mut raw) }?;
     Ok(data)
 }
@@ -305,7 +304,7 @@ pub(crate) fn btf_data(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
 pub(crate) fn prog_info(fd: BorrowedFd<'_>, object: &str) -> Result<ProgInfo> {
     let map_ids = prog_array(fd, object, |raw| (&mut raw.nr_map_ids, &mut raw.map_ids))?;
     let mut raw = uapi::ProgInfo::zeroed();
-    // SAFETY: the structure of a program, with null and zero for the buffers it can name.
+    // SAFETY: the structure of a program, whose buffers are null with size 0.
     unsafe { info_into(fd, object, &mut raw) }?;
     Ok(ProgInfo {
         kind: ProgKind::from_raw(raw.kind),
@@ -324,42 +323,42 @@ pub(crate) fn prog_info(fd: BorrowedFd<'_>, object: &str) -> Result<ProgInfo> {
     })
 }
 
-/// One of the arrays behind `struct bpf_prog_info`, whose count and address `field` names. `T` has
-/// the size of the array's elements.
+/// An array of `struct bpf_prog_info`, whose count and address `field` returns. `T` has the size of
+/// an element.
 fn prog_array<T: Pod>(
     fd: BorrowedFd<'_>,
     object: &str,
     field: impl Fn(&mut uapi::ProgInfo) -> (&mut u32, &mut u64),
 ) -> Result<Vec<T>> {
     let mut raw = uapi::ProgInfo::zeroed();
-    // SAFETY: no buffer is named.
+    // SAFETY: all buffers are null.
     unsafe { info_into(fd, object, &mut raw) }?;
     let count = *field(&mut raw).0;
     let mut items = vec![T::zeroed(); count as usize];
     let mut raw = uapi::ProgInfo::zeroed();
-    // The kernel insists on its own record sizes where an array has them.
+    // The kernel requires its own record sizes.
     raw.func_info_rec_size = size_of::<[u32; 2]>() as u32;
     raw.line_info_rec_size = size_of::<uapi::LineInfo>() as u32;
     raw.jited_line_info_rec_size = size_of::<u64>() as u32;
     let (length, address) = field(&mut raw);
     *length = count;
     *address = uapi::addr_mut(bytemuck::cast_slice_mut(&mut items));
-    // SAFETY: the kernel writes at most `count` elements to the one array named, which has as many.
+    // SAFETY: the kernel writes at most `count` elements to the only buffer, which has as many.
     unsafe { info_into(fd, object, &mut raw) }?;
     let filled = *field(&mut raw).0;
     items.truncate(filled as usize);
     Ok(items)
 }
 
-/// A line record of a loaded program: `struct bpf_line_info`. The offsets go into the strings of
-/// the program's BTF.
+/// Line info of a loaded program: `struct bpf_line_info`. Offsets refer to the strings of the
+/// program's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineInfo {
-    /// The first instruction it describes, counted in 8-byte units from the program's start.
+    /// Its first instruction slot, from the program's start.
     pub insn: u32,
-    /// Where the file's name starts.
+    /// Offset of the file's name.
     pub file_name: u32,
-    /// Where the line's text starts.
+    /// Offset of the line's text.
     pub text: u32,
     /// The line, from 1.
     pub line: u32,
@@ -382,12 +381,12 @@ pub(crate) fn line_info(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<LineInfo
         .collect())
 }
 
-/// A function of a loaded program: `struct bpf_func_info`.
+/// Function info of a loaded program: `struct bpf_func_info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FuncInfo {
-    /// Its first instruction, counted in 8-byte units from the program's start.
+    /// Its first instruction slot, from the program's start.
     pub insn: u32,
-    /// Its type, a function, in the program's BTF.
+    /// The BTF id of its type in the program's BTF.
     pub type_id: u32,
 }
 
@@ -405,7 +404,7 @@ pub(crate) fn xlated(fd: BorrowedFd<'_>, object: &str) -> Result<Vec<u8>> {
     prog_array(fd, object, |raw| (&mut raw.xlated_prog_len, &mut raw.xlated_prog_insns))
 }
 
-/// The ids of all objects of a kind, in rising order, as they are when each is asked for.
+/// The ids of all objects of a kind, in ascending order, each read on demand.
 #[derive(Debug)]
 pub struct Ids {
     command: Command<uapi::Id>,
@@ -446,8 +445,8 @@ impl Iterator for Ids {
     }
 }
 
-/// `bpf(BPF_PROG_GET_NEXT_ID)`: the ids of all programs. Needs `CAP_SYS_ADMIN`, as the three below
-/// do.
+/// `bpf(BPF_PROG_GET_NEXT_ID)`: the ids of all programs. Requires `CAP_SYS_ADMIN`, as do the three
+/// below.
 pub fn prog_ids() -> Ids {
     Ids::of(uapi::PROG_GET_NEXT_ID)
 }
@@ -471,6 +470,6 @@ pub fn link_ids() -> Ids {
 pub(crate) fn open_id(command: Command<uapi::Id>, id: u32) -> Result<OwnedFd> {
     let mut attr = uapi::Id::zeroed();
     attr.id = id;
-    // SAFETY: no address in the attribute; the command answers with a new descriptor.
+    // SAFETY: no address in the attribute; the command returns a new descriptor.
     unsafe { command.call_fd(&mut attr) }.map_err(command.failed(format!("id {id}")))
 }

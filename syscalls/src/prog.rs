@@ -1,4 +1,4 @@
-//! Programs: `BPF_PROG_LOAD` and what can be asked of a loaded one.
+//! Programs: `BPF_PROG_LOAD`, and queries of loaded programs.
 
 use crate::error::{Errno, Error, Result};
 use crate::object::{self, FuncInfo, LineInfo, ProgInfo};
@@ -12,30 +12,30 @@ use std::path::Path;
 open_enum! {
     /// `enum bpf_prog_type`
     pub struct ProgKind {
-        /// Filters packets of a socket; also runs under `BPF_PROG_TEST_RUN`.
+        /// Filters packets of a socket; supports `BPF_PROG_TEST_RUN`.
         SOCKET_FILTER = 1,
-        /// Called by TCP at the events of a connection.
+        /// Runs on events of TCP connections.
         SOCK_OPS = 13,
-        /// Called for packets of the sockets in a sockmap.
+        /// Runs on packets of sockets in a sockmap.
         SK_SKB = 14,
-        /// Called for each `sendmsg` of a socket in a sockmap or sockhash.
+        /// Runs on each `sendmsg` of a socket in a sockmap or sockhash.
         SK_MSG = 16,
-        /// Called at a tracepoint with its raw arguments.
+        /// Runs at a tracepoint with its raw arguments.
         RAW_TRACEPOINT = 17,
-        /// `setsockopt` and `getsockopt` by processes in a cgroup.
+        /// Runs on `setsockopt` and `getsockopt` of processes in a cgroup.
         CGROUP_SOCKOPT = 25,
-        /// fentry, fexit and iterators, by BTF.
+        /// fentry, fexit and iterators, typed by BTF.
         TRACING = 26,
-        /// Called by user space alone.
+        /// Run by user space only.
         SYSCALL = 31,
     }
 }
 
 open_enum! {
-    /// `enum bpf_attach_type`. Zero is `BPF_CGROUP_INET_INGRESS` and at the same time "none", as
-    /// the kernel has it.
+    /// `enum bpf_attach_type`. Zero means `BPF_CGROUP_INET_INGRESS` as well as none, as in the
+    /// kernel.
     pub struct AttachType {
-        /// No attach type is expected.
+        /// No expected attach type.
         NONE = 0,
         /// sock_ops on a cgroup.
         CGROUP_SOCK_OPS = 3,
@@ -43,7 +43,7 @@ open_enum! {
         CGROUP_SETSOCKOPT = 22,
         /// sk_msg on a sockmap or sockhash.
         SK_MSG_VERDICT = 7,
-        /// Tracing: a raw tracepoint by BTF.
+        /// Tracing: a raw tracepoint typed by BTF.
         TRACE_RAW_TP = 23,
         /// Tracing: at the entry of a kernel function.
         TRACE_FENTRY = 24,
@@ -53,35 +53,35 @@ open_enum! {
         TRACE_ITER = 28,
         /// XDP on a network device.
         XDP = 37,
-        /// sk_skb on a sockmap or sockhash, for whole segments: no parser cuts them into messages.
+        /// sk_skb on a sockmap or sockhash, on whole segments, without a parser.
         SK_SKB_VERDICT = 38,
     }
 }
 
 open_enum! {
-    /// How much the verifier says: `BPF_LOG_*` of include/linux/bpf_verifier.h.
+    /// Verbosity of the verifier's log: `BPF_LOG_*` of include/linux/bpf_verifier.h.
     pub struct LogLevel {
-        /// The path that it was on when it gave up.
+        /// The path that ends in an error.
         BASIC = 1,
         /// Every instruction on every path.
         DETAILED = 2,
-        /// Counts alone: instructions processed, states, stack depth, time.
+        /// Only statistics: instructions processed, states, stack depth, time.
         STATS = 4,
     }
 }
 
-/// BTF for a program: the types of its functions and the source line of its instructions.
+/// BTF for a program: its function info and line info.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgBtf<'a> {
     /// The loaded BTF object.
     pub fd: BorrowedFd<'a>,
     /// Records of `struct bpf_func_info`, the first for instruction 0.
     pub func_info: &'a [u8],
-    /// Bytes of one record: 8 for today's structure.
+    /// Size of a record: currently 8.
     pub func_info_rec_size: u32,
-    /// Records of `struct bpf_line_info`, by rising instruction.
+    /// Records of `struct bpf_line_info`, by ascending instruction.
     pub line_info: &'a [u8],
-    /// Bytes of one record: 16 for today's structure.
+    /// Size of a record: currently 16.
     pub line_info_rec_size: u32,
 }
 
@@ -90,30 +90,30 @@ pub struct ProgBtf<'a> {
 pub struct ProgSpec<'a> {
     /// The program's type.
     pub kind: ProgKind,
-    /// Its name; cut to 15 bytes, and bytes outside `[A-Za-z0-9_.]` become `_`.
+    /// Its name; truncated to 15 bytes, and bytes outside `[A-Za-z0-9_.]` become `_`.
     pub name: &'a str,
     /// Its instructions, 8 bytes each (RFC 9669 section 3), map references as file descriptors.
     pub insns: &'a [u8],
-    /// Its licence; some helpers want one that is compatible with the GPL
+    /// Its licence; some helpers require one that is compatible with the GPL
     /// (`license_is_gpl_compatible`).
     pub license: &'a CStr,
-    /// The hook that it is verified for, where its type has several.
+    /// The hook that it is verified for, if its type has several.
     pub expected_attach_type: AttachType,
     /// Tracing: the BTF id of the function or iterator; 0 for none.
     pub attach_btf_id: u32,
-    /// Tracing: the BTF object that id is in; the kernel's own if none.
+    /// Tracing: the BTF object of that id; vmlinux if none.
     pub attach_btf_obj: Option<BorrowedFd<'a>>,
     /// `BPF_F_*` flags of `BPF_PROG_LOAD`.
     pub flags: u32,
-    /// Types and lines.
+    /// Function and line info.
     pub btf: Option<ProgBtf<'a>>,
-    /// The maps, and the BTF of modules, that instructions name by their place here (`fd_array`,
-    /// since Linux 5.14).
+    /// The maps and modules' BTF that instructions refer to by index (`fd_array`, since Linux
+    /// 5.14).
     pub fd_array: &'a [BorrowedFd<'a>],
 }
 
 impl<'a> ProgSpec<'a> {
-    /// A program with nothing but what all have.
+    /// A program with default attributes.
     pub fn new(kind: ProgKind, name: &'a str, license: &'a CStr, insns: &'a [u8]) -> Self {
         Self {
             kind,
@@ -161,8 +161,8 @@ impl<'a> ProgSpec<'a> {
         Ok(attr)
     }
 
-    /// How many records of `size` bytes are in `bytes`: the kernel reads by count, so nothing may
-    /// be left over.
+    /// The number of records of `size` bytes in `bytes`. The kernel reads that many, so there must
+    /// be no remainder.
     fn count(&self, what: &str, bytes: &[u8], size: u32) -> Result<u32> {
         if bytes.is_empty() {
             return Ok(0);
@@ -174,7 +174,7 @@ impl<'a> ProgSpec<'a> {
             _ => Err(Error::invalid(
                 self.object(),
                 format!(
-                    "{} bytes of {what} are not a whole number of {size}-byte records",
+                    "{} bytes of {what} are not a multiple of the record size {size}",
                     bytes.len()
                 ),
             )),
@@ -182,19 +182,19 @@ impl<'a> ProgSpec<'a> {
     }
 }
 
-/// The log buffer that is tried first.
+/// The initial size of the log buffer.
 const LOG_START: usize = 64 << 10;
-/// The longest log that every kernel can write: `UINT_MAX >> 8` (`bpf_verifier_log_attr_valid`
+/// The longest log that every kernel supports: `UINT_MAX >> 8` (`bpf_verifier_log_attr_valid`
 /// before Linux 5.17).
 const LOG_LIMIT: usize = (u32::MAX >> 8) as usize;
 
-/// A log and whether the kernel had more to say than fits into any buffer it accepts.
+/// A log, and whether it is truncated because it exceeds the maximum.
 pub(crate) struct Log {
     pub text: String,
     pub truncated: bool,
 }
 
-/// Asks with a log buffer that grows as long as the kernel answers `ENOSPC`.
+/// Repeats a command with a growing log buffer while the kernel returns `ENOSPC`.
 pub(crate) fn with_growing_log<T>(
     mut request: impl FnMut(&mut [u8]) -> std::result::Result<T, Errno>,
 ) -> (std::result::Result<T, Errno>, Log) {
@@ -221,26 +221,25 @@ pub struct Prog {
 }
 
 impl Prog {
-    /// `bpf(BPF_PROG_LOAD)`, without a log, which is fast; if the kernel refuses, once more with
-    /// the log that says why.
+    /// `bpf(BPF_PROG_LOAD)`, without a log, which is fast; if the kernel rejects it, repeated with
+    /// a log.
     ///
     /// # Errors
     /// [`Error::LoadRejected`] with the whole log; [`Error::Invalid`] if instructions or records
-    /// are not whole.
+    /// are incomplete.
     pub fn load(spec: &ProgSpec<'_>) -> Result<Self> {
         let mut attr = spec.attr()?;
         match Self::try_load(&mut attr) {
             Ok(fd) => Ok(Self::new(fd, spec)),
             Err(errno) => {
                 let (again, log) = Self::load_logging(&attr, LogLevel::BASIC);
-                // A signal or a passing shortage can refuse the first and let the second through.
+                // A signal or temporary shortage can make only the first attempt fail.
                 again.map(|fd| Self::new(fd, spec)).map_err(|_| rejected(spec.object(), errno, log))
             }
         }
     }
 
-    /// `bpf(BPF_PROG_LOAD)` with a log: also what the verifier says about a program that it
-    /// accepts.
+    /// `bpf(BPF_PROG_LOAD)` with a log, which is also returned for accepted programs.
     ///
     /// # Errors
     /// As [`Prog::load`].
@@ -268,15 +267,14 @@ impl Prog {
         })
     }
 
-    /// The verifier gives up with `EAGAIN` when a signal is pending; asking again is all there is
-    /// to do.
+    /// The verifier fails with `EAGAIN` when a signal is pending, so the load is repeated.
     fn try_load(attr: &mut uapi::ProgLoad) -> std::result::Result<OwnedFd, Errno> {
         const ATTEMPTS: u32 = 5;
         let mut answer = Err(Errno::AGAIN);
         for _ in 0..ATTEMPTS {
-            // SAFETY: addresses come from slices that `ProgSpec::attr` counted in whole records,
-            // from a C string and from a log buffer of `log_size` bytes, all of which outlive the
-            // call.
+            // SAFETY: addresses are those of slices that `ProgSpec::attr` has counted in whole
+            // records, of a C string and of a log buffer of `log_size` bytes, all of which outlive
+            // the call.
             answer = memlock::lifted(|| unsafe { uapi::PROG_LOAD.call_fd(attr) });
             if !matches!(answer, Err(Errno::AGAIN)) {
                 break;
@@ -285,10 +283,10 @@ impl Prog {
         answer
     }
 
-    /// `bpf(BPF_OBJ_GET)`: the program that is pinned at `path`.
+    /// `bpf(BPF_OBJ_GET)`: the program pinned at `path`.
     ///
     /// # Errors
-    /// As [`object::pin`]; [`Error::WrongObject`] if something else is pinned there.
+    /// As [`object::pin`]; [`Error::WrongObject`] if it is another kind of object.
     pub fn open_pinned(path: &Path) -> Result<Self> {
         Self::named(object::open_pinned(path, object::Kind::Prog)?)
     }
@@ -314,7 +312,7 @@ impl Prog {
         object::pin(self, path)
     }
 
-    /// The name it was loaded under, before the kernel's limits cut it.
+    /// Its name, not truncated.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -323,7 +321,7 @@ impl Prog {
         format!("program `{}`", self.name)
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its info.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -331,8 +329,8 @@ impl Prog {
         object::prog_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as the verifier rewrote them, 8 bytes each.
-    /// None without `CAP_BPF`, or if constants are blinded and addresses of the kernel are hidden.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its instructions as rewritten by the verifier, 8 bytes each.
+    /// None without `CAP_BPF`, or if constants are blinded and kernel addresses are hidden.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -340,8 +338,8 @@ impl Prog {
         object::xlated(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: where its functions begin among its rewritten instructions.
-    /// Empty without BTF.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the function info of its rewritten instructions. Empty
+    /// without BTF.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -349,7 +347,7 @@ impl Prog {
         object::func_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the source lines of its rewritten instructions. Empty without
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the line info of its rewritten instructions. Empty without
     /// BTF.
     ///
     /// # Errors
@@ -358,8 +356,8 @@ impl Prog {
         object::line_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: for each line record the address of its machine code; zeros
-    /// where `kernel.kptr_restrict` hides addresses, empty without JIT.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: the address of the machine code for each line record; zeros
+    /// if `kernel.kptr_restrict` hides addresses, empty without JIT.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -367,21 +365,21 @@ impl Prog {
         object::jited_line_info(self.as_fd(), &self.object())
     }
 
-    /// `bpf(BPF_PROG_TEST_RUN)`: runs it `repeat` times over a packet, at least 14 bytes long for
+    /// `bpf(BPF_PROG_TEST_RUN)`: runs it `repeat` times on a packet, of at least 14 bytes for
     /// network types.
     ///
     /// # Errors
-    /// `ENOTSUPP` (524) for types that cannot be run so, such as sock_ops and sk_msg.
+    /// `ENOTSUPP` (524) for types without test runs, such as sock_ops and sk_msg.
     pub fn test_run(&self, packet: &[u8], repeat: u32) -> Result<TestRun> {
         self.run_on(packet, &mut [], repeat)
     }
 
-    /// `setsockopt(SO_ATTACH_BPF)`: makes a socket filter the filter of a socket, in the place of
-    /// the one it has. The socket keeps it. Since Linux 3.19.
+    /// `setsockopt(SO_ATTACH_BPF)`: makes a socket filter the filter of a socket, replacing an
+    /// existing one. The socket holds a reference. Since Linux 3.19.
     ///
     /// # Errors
-    /// `EINVAL` if this is no socket filter, `ENOTSOCK` (88) if that is no socket, `EPERM` if the
-    /// filter is locked.
+    /// `EINVAL` if this is not a socket filter, `ENOTSOCK` (88) if that is not a socket, `EPERM` if
+    /// the filter is locked.
     pub fn attach_to_socket(&self, socket: impl AsFd) -> Result<()> {
         let prog = uapi::fd(self.as_fd());
         let (address, size) = ((&raw const prog).cast(), size_of_val(&prog) as libc::socklen_t);
@@ -401,10 +399,10 @@ impl Prog {
         Ok(())
     }
 
-    /// `bpf(BPF_PROG_TEST_RUN)`: runs it once over a packet, into which it may write.
+    /// `bpf(BPF_PROG_TEST_RUN)`: runs it once on a packet, which it may modify.
     ///
     /// # Errors
-    /// As [`Prog::test_run`]; `ENOSPC` if the program made the packet longer.
+    /// As [`Prog::test_run`]; `ENOSPC` if the program extended the packet.
     pub fn transform(&self, packet: &mut [u8]) -> Result<TestRun> {
         let before = packet.to_vec();
         self.run_on(&before, packet, 1)
@@ -417,7 +415,7 @@ impl Prog {
         attr.data_size_in = u32::try_from(packet.len()).map_err(|_| {
             Error::invalid(
                 self.object(),
-                format!("a packet of {} bytes; at most 4 GiB can be said", packet.len()),
+                format!("a packet of {} bytes; the maximum is 4 GiB", packet.len()),
             )
         })?;
         attr.repeat = repeat;
@@ -426,8 +424,7 @@ impl Prog {
             attr.data_size_out =
                 attr.data_size_in.min(u32::try_from(out.len()).unwrap_or(u32::MAX));
         }
-        // SAFETY: both packets are valid for their lengths; without `data_out` nothing is written
-        // back.
+        // SAFETY: both packets are valid for their lengths; without `data_out` nothing is written.
         unsafe { uapi::PROG_TEST_RUN.call(&mut attr) }
             .map_err(uapi::PROG_TEST_RUN.failed(self.object()))?;
         Ok(TestRun { retval: attr.retval, mean_ns: attr.duration })
@@ -440,12 +437,12 @@ impl AsFd for Prog {
     }
 }
 
-/// The answer of [`Prog::test_run`].
+/// The result of [`Prog::test_run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TestRun {
-    /// What the program returned, the last time.
+    /// The return value of the last run.
     pub retval: u32,
-    /// Mean time of a run, in ns.
+    /// Mean run time in ns.
     pub mean_ns: u32,
 }
 
@@ -468,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_rejected_program_shows_errno_and_log() {
-        // r0 was never set.
+        // r0 is uninitialised.
         let error = Prog::load(&spec(&[EXIT])).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ACCES));
         let text = error.to_string();
@@ -476,8 +473,8 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_more_than_64_kib_is_whole() {
-        // A long way to an instruction that reads a register that was never set.
+    fn a_log_of_more_than_64_kib_is_complete() {
+        // Many instructions before one that reads an uninitialised register.
         let mut insns = vec![mov(0, 0)];
         insns.resize(20_000, insn(0x07, 0, 0, 0, 1));
         insns.extend([insn(0xbf, 0, 5, 0, 0), EXIT]);
@@ -490,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_never_fits_is_cut_and_says_so() {
+    fn a_log_that_never_fits_is_truncated_and_says_so() {
         let mut asked = Vec::new();
         let (answer, log) = with_growing_log(|buffer| {
             asked.push(buffer.len());
@@ -523,10 +520,11 @@ mod tests {
     }
 
     #[test]
-    fn broken_instructions_and_records_never_reach_the_kernel() {
+    fn incomplete_instructions_and_records_never_reach_the_kernel() {
         let insns = [mov(0, 0), EXIT];
-        let torn = ProgSpec::new(ProgKind::SOCKET_FILTER, "test", GPL, &insns.as_flattened()[..15]);
-        assert!(matches!(Prog::load(&torn), Err(Error::Invalid { .. })));
+        let incomplete =
+            ProgSpec::new(ProgKind::SOCKET_FILTER, "test", GPL, &insns.as_flattened()[..15]);
+        assert!(matches!(Prog::load(&incomplete), Err(Error::Invalid { .. })));
         let mut blob = Blob::new();
         blob.int("int", 4);
         let btf = BtfObject::load(&blob.bytes()).unwrap();
@@ -547,7 +545,7 @@ mod tests {
     fn an_empty_program_is_an_error() {
         let error = Prog::load(&spec(&[])).unwrap_err();
         assert!(error.errno().is_some_and(|e| e == Errno::TOO_BIG || e == Errno::INVAL), "{error}");
-        assert!(error.to_string().contains("refused before verification"), "{error}");
+        assert!(error.to_string().contains("rejected before verification"), "{error}");
     }
 
     #[test]
@@ -584,7 +582,7 @@ mod tests {
     }
 
     #[test]
-    fn information_tells_name_size_and_runs() {
+    fn info_has_name_size_and_runs() {
         let prog = load(ProgKind::SOCKET_FILTER, &[mov(0, 1), EXIT]);
         let before = prog.info().unwrap();
         assert_eq!((before.kind, before.name.as_str()), (ProgKind::SOCKET_FILTER, "test"));
@@ -608,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_receives_what_its_filter_keeps() {
+    fn a_socket_receives_what_its_filter_passes() {
         let sockets = || std::os::unix::net::UnixDatagram::pair().unwrap();
         let ((kept, to_kept), (dropped, to_dropped)) = (sockets(), sockets());
         load(ProgKind::SOCKET_FILTER, &[mov(0, 2), EXIT]).attach_to_socket(&kept).unwrap();

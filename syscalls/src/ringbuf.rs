@@ -1,4 +1,4 @@
-//! The reading end of a ring buffer, in shared memory (kernel/bpf/ringbuf.c).
+//! The consumer of a ring buffer, in shared memory (kernel/bpf/ringbuf.c).
 
 use crate::error::{Errno, Error, Result};
 use crate::{Map, MapKind};
@@ -7,38 +7,38 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The record is still being written.
+/// The record is being written.
 const BUSY: u32 = 1 << 31;
-/// The program gave the record up.
+/// The program has discarded the record.
 const DISCARD: u32 = 1 << 30;
-/// Length and flags in 4 bytes, then 4 bytes of the kernel's own; every record starts at a multiple
-/// of 8.
+/// Length and flags in 4 bytes, then 4 bytes for the kernel; records are aligned to 8.
 const HEADER: usize = 8;
 
-/// The one reader of a `BPF_MAP_TYPE_RINGBUF`. Since Linux 5.8.
+/// The only consumer of a `BPF_MAP_TYPE_RINGBUF`. Since Linux 5.8.
 #[derive(Debug)]
 pub struct RingBuf {
     map: Map,
     ring: Ring,
 }
 
-/// The shared memory of a ring.
+/// The shared memory of a ring buffer.
 #[derive(Debug)]
 struct Ring {
-    /// Bytes of data, a power of two.
+    /// Size of the data in bytes, a power of two.
     size: usize,
-    /// One page: the reader's position, which the kernel reads.
+    /// One page: the consumer position, which the kernel reads.
     consumer: Pages,
-    /// One page with the kernel's position, then the data twice over, so that no record is torn.
+    /// One page with the producer position, then the data mapped twice, so that records are
+    /// contiguous.
     producer: Pages,
 }
 
 impl RingBuf {
-    /// Maps the memory of `map` and takes the reader's part. Two readers of one map would lose
-    /// records to each other.
+    /// Maps the memory of `map` as its consumer. With two consumers, each would miss the other's
+    /// records.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if `map` is no ring buffer, [`Error::Command`] with `mmap` otherwise.
+    /// [`Error::Invalid`] if `map` is not a ring buffer, otherwise [`Error::Command`] with `mmap`.
     pub fn new(map: Map) -> Result<Self> {
         if map.kind() != MapKind::RINGBUF {
             return Err(Error::invalid(
@@ -46,7 +46,7 @@ impl RingBuf {
                 format!("a {:?} cannot be read as a ring buffer", map.kind()),
             ));
         }
-        // SAFETY: sysconf takes and gives numbers.
+        // SAFETY: sysconf has no pointers.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         let size = map.max_entries() as usize;
         let consumer = Pages::map(&map, page, 0, libc::PROT_READ | libc::PROT_WRITE)?;
@@ -60,15 +60,14 @@ impl RingBuf {
         &self.map
     }
 
-    /// Waits until there is something to read, `false` after `timeout`. Waits without end if there
-    /// is none.
+    /// Waits for a record; `false` after `timeout`. Waits forever if it is `None`.
     ///
     /// # Errors
     /// [`Error::Command`] with `poll`. A signal ends the wait with `false`.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
         let milliseconds = match timeout {
             None => -1,
-            // Rounded up, so that a short wait does not become a busy loop.
+            // Rounded up, so that a short timeout does not busy-loop.
             Some(time) => i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX),
         };
         let mut poll =
@@ -83,12 +82,11 @@ impl RingBuf {
         }
     }
 
-    /// Gives each record that is complete to `take`, oldest first, and frees its room; how many
-    /// there were. Ends at the first record that a program is still writing, or when it has caught
-    /// up.
+    /// Calls `take` for each complete record, oldest first, and frees its space; returns their
+    /// number. Stops at the first record that is still being written, or at the end.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if a header says more than the buffer holds, which no kernel writes.
+    /// [`Error::Invalid`] if a header exceeds the buffer, which no kernel writes.
     pub fn drain(&mut self, take: impl FnMut(&[u8])) -> Result<usize> {
         self.ring.drain(take).map_err(|length| {
             Error::invalid(
@@ -112,34 +110,35 @@ impl AsFd for RingBuf {
 
 impl Ring {
     fn consumer_position(&self) -> &AtomicU64 {
-        // SAFETY: the page is mapped as long as `self`, starts with this counter, and is aligned to
-        // a page.
+        // SAFETY: the page is mapped as long as `self`, starts with this counter, and is
+        // page-aligned.
         unsafe { self.consumer.at(0).cast::<AtomicU64>().as_ref() }
     }
 
     fn producer_position(&self) -> &AtomicU64 {
-        // SAFETY: as above; nothing is ever stored through it, which the mapping would not allow.
+        // SAFETY: as above; it is never stored to, which the mapping would not permit.
         unsafe { self.producer.at(0).cast::<AtomicU64>().as_ref() }
     }
 
-    /// See [`RingBuf::drain`]; fails with the length of a record that cannot be.
+    /// See [`RingBuf::drain`]; fails with the length of an impossible record.
     fn drain(&mut self, mut take: impl FnMut(&[u8])) -> std::result::Result<usize, usize> {
         let mut taken = 0;
-        // The position is this reader's own: nobody else writes it.
+        // Only this consumer writes the position.
         let mut position = self.consumer_position().load(Ordering::Relaxed);
         loop {
-            // Acquire: headers of the records below this position are visible.
+            // Acquire: headers of records before this position are visible.
             let end = self.producer_position().load(Ordering::Acquire);
             if position >= end {
                 return Ok(taken);
             }
             while position < end {
-                // Always a multiple of 8, even if another process has written to the reader's page.
+                // Always a multiple of 8, even if another process has written to the consumer's
+                // page.
                 let inside = position as usize & (self.size - 1) & !(HEADER - 1);
                 let start = self.producer.len - 2 * self.size + inside;
                 // SAFETY: `start` is a multiple of 8 inside the first copy of the data.
                 let header = unsafe { self.producer.at(start).cast::<AtomicU32>().as_ref() };
-                // Acquire: the record is visible once its busy bit is gone (bpf_ringbuf_commit).
+                // Acquire: the record is visible once its busy bit is cleared (bpf_ringbuf_commit).
                 let header = header.load(Ordering::Acquire);
                 if header & BUSY != 0 {
                     return Ok(taken);
@@ -149,8 +148,8 @@ impl Ring {
                     return Err(length);
                 }
                 if header & DISCARD == 0 {
-                    // SAFETY: header and record are at most `size` long and the data is there twice
-                    // over; the kernel does not touch them until the position below has passed
+                    // SAFETY: header and record are at most `size` long and the data is mapped
+                    // twice; the kernel does not write to them until the position below is after
                     // them.
                     let record = unsafe {
                         std::slice::from_raw_parts(
@@ -162,7 +161,7 @@ impl Ring {
                     taken += 1;
                 }
                 position += (HEADER + length.next_multiple_of(8)) as u64;
-                // Release: the record is read before its room is given back.
+                // Release: the record is read before its space is freed.
                 self.consumer_position().store(position, Ordering::Release);
             }
         }
@@ -179,13 +178,13 @@ struct Pages {
 // SAFETY: the mapping belongs to the process, not to a thread; all shared words are accessed as
 // atomics.
 unsafe impl Send for Pages {}
-// SAFETY: through a shared reference only atomics are accessed; records are read through `&mut
+// SAFETY: through shared references only atomics are accessed; records are read through `&mut
 // RingBuf`.
 unsafe impl Sync for Pages {}
 
 impl Pages {
     fn map(map: &Map, len: usize, offset: usize, protection: i32) -> Result<Self> {
-        // SAFETY: a new mapping at a place of the kernel's choosing replaces nothing.
+        // SAFETY: a new mapping at an address chosen by the kernel replaces nothing.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -202,19 +201,19 @@ impl Pages {
         }
     }
 
-    /// The address `offset` bytes in.
+    /// The address at an offset in bytes.
     ///
     /// # Safety
-    /// `offset` is inside.
+    /// `offset` is within the mapping.
     unsafe fn at(&self, offset: usize) -> NonNull<u8> {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.start.add(offset) }
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own and nothing refers to it any longer.
+        // SAFETY: this value owns the mapping, and nothing refers to it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
@@ -233,8 +232,8 @@ mod tests {
             .unwrap()
     }
 
-    /// A socket filter that writes the packet's first 40 bytes to the ring, twice if the first byte
-    /// is 2; and gives up a record of its own before if it is 1.
+    /// A socket filter that writes the packet's first 40 bytes to the ring buffer, twice if the
+    /// first byte is 2, and after discarding a record if it is 1.
     fn writer(ring: &RingBuf) -> Prog {
         const SKB_LOAD_BYTES: u32 = 26;
         const RINGBUF_OUTPUT: u32 = 130;
@@ -243,7 +242,7 @@ mod tests {
         // r6 = ctx; copy 40 bytes to r10 - 40
         let mut insns = vec![copy(6, 1), mov(2, 0), copy(3, 10), add(3, -40), mov(4, 40)];
         insns.push(call(SKB_LOAD_BYTES));
-        // r7 = first byte; if r7 != 1 skip the record that is given up
+        // r7 = first byte; if r7 != 1, skip the discarded record.
         insns.extend([insn(0x71, 7, 10, -40, 0), insn(0x55, 7, 0, 9, 1)]);
         insns.extend(map_fd(1, ring.map()));
         insns.extend([mov(2, 24), mov(3, 0), call(RINGBUF_RESERVE)]);
@@ -255,14 +254,14 @@ mod tests {
             // if r7 != 2 goto the end of both
             insns.push(insn(0x55, 7, 0, 8, 2));
         }
-        // Landing for the jump out of the second copy, which would go past the end otherwise.
+        // The target of the jump in the second copy, which would otherwise be out of bounds.
         insns.pop();
         insns.extend([mov(0, 1), EXIT]);
         load(ProgKind::SOCKET_FILTER, &insns)
     }
 
     fn packet(first: u8, number: u64) -> [u8; 64] {
-        // The test run takes the Ethernet header off, so the filter's first byte is the 15th.
+        // The test run removes the Ethernet header, so the filter's first byte is the 15th.
         let mut packet = [0x5a; 64];
         packet[14] = first;
         packet[15..23].copy_from_slice(&number.to_ne_bytes());
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn records_come_whole_and_in_order_many_times_around_the_ring() {
+    fn records_are_complete_and_in_order_when_the_ring_wraps() {
         let mut ring = ring();
         let writer = writer(&ring);
         for number in 0..1_000 {
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn given_up_records_are_passed_over() {
+    fn discarded_records_are_skipped() {
         let mut ring = ring();
         let writer = writer(&ring);
         writer.test_run(&packet(1, 7), 1).unwrap();
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_ring_takes_records_again_once_it_is_read() {
+    fn a_full_ring_accepts_records_again_once_it_is_read() {
         let mut ring = ring();
         let writer = writer(&ring);
         writer.test_run(&packet(0, 1), 1_000).unwrap();
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_a_record_or_with_the_time() {
+    fn waiting_ends_with_a_record_or_the_timeout() {
         let ring = ring();
         let short = Some(Duration::from_millis(20));
         assert!(!ring.wait(short).unwrap());
@@ -318,16 +317,17 @@ mod tests {
     }
 
     #[test]
-    fn another_map_is_no_ring() {
+    fn another_kind_of_map_is_rejected() {
         let map = Map::create(&MapSpec::new(MapKind::ARRAY, "array", 4, 4, 1)).unwrap();
         let text = RingBuf::new(map).unwrap_err().to_string();
         assert!(text.contains("a ARRAY cannot be read as a ring buffer"), "{text}");
     }
 
-    /// A ring in memory of this process, as the kernel would leave it after writing these headers.
+    /// A ring buffer in this process's memory, as the kernel would leave it after writing these
+    /// headers.
     fn ring_with(headers: &[(u32, usize)], end: u64) -> Ring {
         let pages = |len| {
-            // SAFETY: a new mapping at a place of the kernel's choosing replaces nothing.
+            // SAFETY: a new mapping at an address chosen by the kernel replaces nothing.
             let start = unsafe {
                 libc::mmap(
                     std::ptr::null_mut(),
@@ -344,7 +344,7 @@ mod tests {
         let size = SIZE as usize;
         let ring = Ring { size, consumer: pages(4096), producer: pages(4096 + 2 * size) };
         for &(header, at) in headers {
-            // SAFETY: inside the data, and aligned as headers are.
+            // SAFETY: within the data, and aligned as headers are.
             unsafe { ring.producer.at(4096 + at).cast::<u32>().write(header) };
         }
         ring.producer_position().store(end, Ordering::Release);
@@ -352,11 +352,11 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_being_written_stops_the_reader_until_it_is_complete() {
+    fn a_record_that_is_being_written_stops_the_consumer_until_it_is_complete() {
         let mut ring = ring_with(&[(8, 0), (8 | BUSY, 16), (8, 32)], 48);
         assert_eq!(ring.drain(|_| ()), Ok(1));
         assert_eq!(ring.drain(|_| ()), Ok(0));
-        // SAFETY: inside the data, and aligned as headers are.
+        // SAFETY: within the data, and aligned as headers are.
         unsafe { ring.producer.at(4096 + 16).cast::<u32>().write(8) };
         assert_eq!(ring.drain(|_| ()), Ok(2));
     }

@@ -5,9 +5,9 @@ use crate::uapi;
 use bytemuck::Zeroable;
 use std::os::fd::OwnedFd;
 
-/// While it lives, the kernel counts runs and time of every program on the machine (`run_cnt`,
-/// `run_time_ns` of [`ProgInfo`](crate::object::ProgInfo)), which costs each run some ten
-/// nanoseconds.
+/// While it exists, the kernel counts runs and run time of every program on the machine (`run_cnt`,
+/// `run_time_ns` of [`ProgInfo`](crate::object::ProgInfo)), which costs some ten nanoseconds per
+/// run.
 #[derive(Debug)]
 pub struct RunTimeStats {
     _fd: OwnedFd,
@@ -21,7 +21,7 @@ impl RunTimeStats {
     pub fn enable() -> Result<Self> {
         // `BPF_STATS_RUN_TIME` is 0.
         let mut attr = uapi::EnableStats::zeroed();
-        // SAFETY: no address in the attribute; the command answers with a new descriptor.
+        // SAFETY: no address in the attribute; the command returns a new descriptor.
         let fd = unsafe { uapi::ENABLE_STATS.call_fd(&mut attr) }
             .map_err(uapi::ENABLE_STATS.failed("run time statistics"))?;
         Ok(Self { _fd: fd })

@@ -1,10 +1,9 @@
-//! The variants of `union bpf_attr` and the `bpf_*_info` structures of `include/uapi/linux/bpf.h`,
-//! and the one place that makes the system call.
+//! The variants of `union bpf_attr`, the `bpf_*_info` structures of `include/uapi/linux/bpf.h`, and
+//! the only place that makes the system call.
 //!
-//! Each structure is `Pod`, so it has no implicit padding, and starts zeroed. Its size is what goes
-//! to the kernel as the size of the attribute: an older kernel accepts a longer one whose unknown
-//! tail is zero, a newer one takes the missing tail as zero (`bpf_check_uarg_tail_zero`,
-//! `__sys_bpf`).
+//! Each structure is `Pod`, without implicit padding, and starts zeroed. Its size is passed as the
+//! attribute's size: an older kernel accepts a longer one whose unknown tail is zero, a newer one
+//! treats the missing tail as zero (`bpf_check_uarg_tail_zero`, `__sys_bpf`).
 
 use crate::error::{Errno, Error};
 use bytemuck::{Pod, Zeroable};
@@ -15,7 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// A command of `bpf(2)` and the layout of its attribute.
 pub(crate) struct Command<A> {
     number: c_int,
-    /// As the UAPI header names it.
+    /// Its name in the UAPI header.
     pub name: &'static str,
     attr: PhantomData<fn(A)>,
 }
@@ -34,9 +33,9 @@ impl<A: Pod> Command<A> {
     /// `bpf(command, attr, sizeof(attr))`
     ///
     /// # Safety
-    /// Every address in `attr` is valid for what the command reads and writes there.
+    /// Every address in `attr` is valid for the command's reads and writes.
     pub unsafe fn call(&self, attr: &mut A) -> Result<i32, Errno> {
-        // SAFETY: the attribute is valid for its size; what it points to is the caller's promise.
+        // SAFETY: the attribute is valid for its size; the caller guarantees what it points to.
         let answer = unsafe {
             libc::syscall(libc::SYS_bpf, self.number, std::ptr::from_mut(attr), size_of::<A>())
         };
@@ -46,14 +45,15 @@ impl<A: Pod> Command<A> {
         Ok(answer as i32)
     }
 
-    /// The same for a command whose answer is a new file descriptor (`O_CLOEXEC` as all of BPF's).
+    /// The same for a command that returns a new file descriptor (with `O_CLOEXEC`, as always in
+    /// BPF).
     ///
     /// # Safety
-    /// As for [`Command::call`]; and the command answers with a new file descriptor.
+    /// As for [`Command::call`]; and the command returns a new file descriptor.
     pub unsafe fn call_fd(&self, attr: &mut A) -> Result<OwnedFd, Errno> {
         // SAFETY: passed on to the caller.
         let fd = unsafe { self.call(attr) }?;
-        // SAFETY: the kernel has just made this descriptor and nobody else has seen it.
+        // SAFETY: the kernel has just created this descriptor, and nothing else refers to it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
@@ -65,13 +65,13 @@ impl<A: Pod> Command<A> {
     }
 }
 
-/// A descriptor as the attribute structures hold it.
+/// A descriptor in the type of attribute structures.
 pub(crate) fn fd(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd() as u32
 }
 
-/// The address of bytes that the kernel reads; null if there are none, which is what it wants for
-/// an empty key.
+/// The address of bytes that the kernel reads; null if there are none, as it requires for an empty
+/// key.
 pub(crate) fn addr(bytes: &[u8]) -> u64 {
     if bytes.is_empty() {
         return 0;
@@ -87,8 +87,8 @@ pub(crate) fn addr_mut(bytes: &mut [u8]) -> u64 {
     bytes.as_mut_ptr() as u64
 }
 
-/// A number of the UAPI with names for the values known here; others are kept as they are, because
-/// a newer kernel may answer with them.
+/// A UAPI number with names for known values; others are preserved, since a newer kernel may return
+/// them.
 macro_rules! open_enum {
     ($(#[$doc:meta])* pub struct $Name:ident { $($(#[$value_doc:meta])* $ID:ident = $value:literal,)* }) => {
         $(#[$doc])*
@@ -98,12 +98,12 @@ macro_rules! open_enum {
         impl $Name {
             $($(#[$value_doc])* pub const $ID: Self = Self($value);)*
 
-            /// The value with this number of the UAPI, known here or not.
+            /// The value with this UAPI number, known or not.
             pub const fn from_raw(number: u32) -> Self {
                 Self(number)
             }
 
-            /// Its number in the UAPI.
+            /// Its UAPI number.
             pub const fn raw(self) -> u32 {
                 self.0
             }
@@ -317,8 +317,8 @@ layouts! {
         map_fd: u32 = 0,
     }
 
-    /// `union bpf_iter_link_info`, the variant of threads: one, all of a process, or all of that of
-    /// a pidfd
+    /// `union bpf_iter_link_info`, the variant for threads: one, all of a process, or all of a
+    /// pidfd's.
     struct IterTaskInfo: 12 {
         tid: u32 = 0,
         pid: u32 = 4,
@@ -463,7 +463,7 @@ mod tests {
     use super::*;
     use crate::Btf;
 
-    /// The kernel's name for a field: its structure, and the path in it.
+    /// The kernel's name of a field: its structure and path.
     fn in_kernel(structure: &str, field: &str) -> Option<(&'static str, String)> {
         // Anonymous variants of the union need no prefix.
         let (root, prefix) = match structure {

@@ -1,6 +1,6 @@
-//! BTF made by hand, for feature probes and tests: as little as they need.
+//! Writes small BTF blobs for feature probes and tests.
 
-/// Types and strings, to be put together by [`Blob::bytes`].
+/// Types and strings, serialised by [`Blob::bytes`].
 pub(crate) struct Blob {
     types: Vec<u32>,
     count: u32,
@@ -12,7 +12,7 @@ impl Blob {
         Self { types: Vec::new(), count: 0, strings: vec![0] }
     }
 
-    /// Where `text` is in the string section.
+    /// The offset of `text` in the string section.
     pub fn string(&mut self, text: &str) -> u32 {
         if text.is_empty() {
             return 0;
@@ -23,7 +23,8 @@ impl Blob {
         at
     }
 
-    /// A type: `info` is `kind << 24 | vlen`, `tail` what follows the record. Its id.
+    /// Adds a type and returns its id: `info` is `kind << 24 | vlen`, `tail` what follows the
+    /// record.
     pub fn add(&mut self, name: &str, info: u32, size_or_type: u32, tail: &[u32]) -> u32 {
         let name = self.string(name);
         self.types.extend([name, info, size_or_type]);
@@ -43,10 +44,10 @@ impl Blob {
         self.add(name, 12 << 24, proto, &[])
     }
 
-    /// The whole, header first.
+    /// The whole blob, header first.
     pub fn bytes(&self) -> Vec<u8> {
         let type_len = self.types.len() as u32 * 4;
-        // Magic, version 1 and no flags, in one word whatever the byte order.
+        // Magic, version 1 and no flags in one word, whatever the byte order.
         let mut out = 0xeb9f_u16.to_ne_bytes().to_vec();
         out.extend([1, 0]);
         let header = [24, 0, type_len, type_len, self.strings.len() as u32];

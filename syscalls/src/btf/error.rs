@@ -1,27 +1,25 @@
-//! What can be wrong with BTF, or missing from it.
+//! Errors in BTF.
 
-/// BTF that does not hold together, or that does not have what was asked for.
+/// Malformed BTF, or BTF without the requested type or member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum BtfError {
-    #[error("BTF of {len} bytes: it has a header of 24 and at most 1 GiB")]
+    #[error("BTF of {len} bytes: allowed is 24 bytes to 1 GiB")]
     Length { len: usize },
-    #[error("BTF of the other byte order: it was made for another machine")]
+    #[error("BTF of the other byte order")]
     OtherByteOrder,
-    #[error("not BTF: magic {magic:#06x} and version {version}, where 0xeb9f and 1 are known")]
+    #[error("not BTF: magic {magic:#06x} and version {version}, expected 0xeb9f and 1")]
     NotBtf { magic: u16, version: u8 },
-    #[error("BTF header says it is {len} bytes long; it has at least 24")]
+    #[error("BTF header of {len} bytes; expected at least 24")]
     HeaderLength { len: usize },
-    #[error("BTF {name} section is not inside the data, or not aligned to 4 bytes")]
+    #[error("BTF {name} section is out of bounds or not aligned to 4 bytes")]
     Section { name: &'static str },
     #[error("BTF string section does not start and end with a NUL byte")]
     Strings,
     #[error("BTF type {id} ends outside the type section")]
     TruncatedType { id: u32 },
-    #[error(
-        "BTF type {id} is of kind {kind}, which is unknown, so that no type after it can be found"
-    )]
+    #[error("BTF type {id} is of unknown kind {kind}, so the types after it cannot be read")]
     UnknownKind { id: u32, kind: u8 },
     #[error("BTF string offset {offset} is outside the string section")]
     StringOffset { offset: u32 },
@@ -29,11 +27,11 @@ pub enum BtfError {
     NotUtf8 { offset: u32 },
     #[error("BTF has no type {id}")]
     TypeId { id: u32 },
-    #[error("BTF types refer to each other more than 32 times in a row, at type {id}")]
+    #[error("BTF types are nested more than 32 deep at type {id}")]
     TooDeep { id: u32 },
-    #[error("BTF structures hold each other too often: gave up looking for `{member}`")]
+    #[error("BTF structures have too many nested members: gave up looking for `{member}`")]
     TooWide { member: String },
-    #[error("BTF type {id} is larger than 4 GiB, or lies beyond 512 MiB of its structure")]
+    #[error("BTF type {id} exceeds 4 GiB, or an offset of 512 MiB in its structure")]
     TooLarge { id: u32 },
     #[error("BTF type {id} has no size: it is a function, a forward declaration or void")]
     NoSize { id: u32 },
@@ -43,7 +41,7 @@ pub enum BtfError {
     Path { root: String, path: String, problem: PathProblem },
 }
 
-/// Why a path does not lead to a member.
+/// Why a path does not name a member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -52,7 +50,7 @@ pub enum PathProblem {
     Syntax { step: String },
     #[error("there is no member `{member}` in {parent}")]
     NoMember { member: String, parent: String },
-    #[error("`{step}` is in a {kind}, which has no members; a pointer has to be read first")]
+    #[error("`{step}` is in a {kind}, which has no members; a pointer must be dereferenced first")]
     NotAStruct { step: String, kind: &'static str },
     #[error("`{step}` is not an array")]
     NotAnArray { step: String },

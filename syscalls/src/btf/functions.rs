@@ -1,4 +1,4 @@
-//! Functions that the kernel and its modules offer to programs (kfuncs), by name.
+//! Looks up kernel functions (kfuncs) of the kernel and its modules by name.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -8,19 +8,18 @@ use crate::btf_load::BtfObject;
 use crate::error::{Errno, Error, Result};
 use crate::object;
 
-/// A function of the kernel, as an instruction calls it.
+/// A kfunc, as an instruction calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelFunction {
-    /// Its id in the BTF of the kernel, or in that of its module.
+    /// Its BTF id.
     pub id: u32,
-    /// Which BTF: 0 for the kernel's, else a place in [`KernelFunctions::fd_array`].
+    /// Which BTF: 0 for vmlinux, else an index into [`KernelFunctions::fd_array`].
     pub btf: i16,
 }
 
-/// Looks functions up in the BTF of the kernel, and then in that of its modules.
+/// Looks functions up in vmlinux BTF, then in that of the modules.
 ///
-/// That a function has BTF does not mean that any program may call it: which ones may, the verifier
-/// says.
+/// A function with BTF is not necessarily callable by programs; the verifier decides.
 ///
 /// ```no_run
 /// let mut functions = syscalls::btf::KernelFunctions::new()?;
@@ -31,9 +30,9 @@ pub struct KernelFunction {
 #[derive(Debug)]
 pub struct KernelFunctions {
     kernel: Btf,
-    /// The BTF of all modules, once a function was looked for that is not the kernel's own.
+    /// The BTF of all modules, read when a function is not in vmlinux.
     modules: Option<Vec<Module>>,
-    /// The modules that a found function is of, by their places in `modules`.
+    /// The modules of found functions, by index in `modules`.
     used: Vec<usize>,
 }
 
@@ -44,7 +43,7 @@ struct Module {
 }
 
 impl KernelFunctions {
-    /// Reads the BTF of the kernel.
+    /// Reads vmlinux BTF.
     ///
     /// # Errors
     /// As [`Btf::vmlinux`].
@@ -54,8 +53,8 @@ impl KernelFunctions {
 
     /// The function of this name.
     ///
-    /// # Errors
-    /// [`Error::Invalid`] if neither the kernel nor a loaded module has it, and whatever reading
+    /// [`Error::Invalid`] if neither the kernel nor a loaded module has it. Reading modules' BTF
+    /// requires `CAP_SYS_ADMIN`.
     /// modules' BTF needs: `CAP_SYS_ADMIN`.
     pub fn find(&mut self, name: &str) -> Result<KernelFunction> {
         if let Ok(id) = self.kernel.function(name) {
@@ -71,11 +70,11 @@ impl KernelFunctions {
                 self.used.push(place);
                 self.used.len() - 1
             });
-            // The kernel takes no place 0 for a module.
+            // Index 0 is not allowed for a module.
             let btf = i16::try_from(used + 1).map_err(|_| {
                 Error::invalid(
                     format!("function `{name}`"),
-                    "more modules than an instruction can name",
+                    "more modules than an instruction can index",
                 )
             })?;
             return Ok(KernelFunction { id, btf });
@@ -90,28 +89,27 @@ impl KernelFunctions {
         ))
     }
 
-    /// The BTF that calls name by their places: for
-    /// [`ProgSpec::fd_array`](crate::ProgSpec::fd_array). Empty if every function that was found is
-    /// the kernel's own.
+    /// The BTF objects by their index in calls, for
+    /// [`ProgSpec::fd_array`](crate::ProgSpec::fd_array). Empty if all functions are in vmlinux.
     pub fn fd_array(&self) -> Vec<BorrowedFd<'_>> {
         let modules = self.modules.as_deref().unwrap_or_default();
         let mut fds: Vec<BorrowedFd<'_>> =
             self.used.iter().map(|used| modules[*used].object.as_fd()).collect();
         if let Some(first) = fds.first().copied() {
-            // Something has to be at place 0, which stands for the kernel's own.
+            // A placeholder at index 0, which means vmlinux.
             fds.insert(0, first);
         }
         fds
     }
 }
 
-/// The BTF of all modules that are loaded.
+/// The BTF of all loaded modules.
 fn modules() -> Result<Vec<Module>> {
     let mut found = Vec::new();
     for id in object::btf_ids() {
         let object = match BtfObject::open_id(id?) {
             Ok(object) => object,
-            // Gone meanwhile.
+            // Unloaded meanwhile.
             Err(error) if error.errno() == Some(Errno::NOENT) => continue,
             Err(error) => return Err(error),
         };
@@ -125,8 +123,8 @@ fn modules() -> Result<Vec<Module>> {
 }
 
 impl Btf {
-    /// The id of a function in the BTF of a module, whose types and strings go on where those of
-    /// the kernel end (`btf_parse_module`, kernel/bpf/btf.c).
+    /// The BTF id of a module's function. Its types and strings are numbered after those of vmlinux
+    /// (`btf_parse_module`, kernel/bpf/btf.c).
     fn function_of_module(&self, module: &[u8], name: &str) -> BtfResult<Option<u32>> {
         let Header { types, strings } = Header::read(module)?;
         let (text, before) = (&module[strings], self.strings.len());
@@ -157,14 +155,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_of_a_module_is_counted_on_from_the_kernels() {
+    fn ids_of_a_module_continue_those_of_the_kernel() {
         let mut blob = Blob::new();
         let int = blob.int("int", 4);
         blob.function("of_the_kernel", int);
         let kernel = Btf::parse(blob.bytes()).unwrap();
 
-        // A module's strings begin without an empty one; its first type has the id behind the
-        // kernel's last.
+        // A module's strings do not start with an empty one; its first type has the id after
+        // vmlinux's last.
         let strings = b"of_a_module\0last\0";
         let before = kernel.strings.len() as u32;
         let shared = kernel.ty(kernel.function("of_the_kernel").unwrap()).unwrap().name;
@@ -193,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_the_running_kernel_are_found_and_others_are_named() {
+    fn functions_of_the_running_kernel_are_found_and_missing_ones_are_named() {
         let mut functions = KernelFunctions::new().unwrap();
         let found = functions.find("tcp_sendmsg").unwrap();
         assert_eq!(

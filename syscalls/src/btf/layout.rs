@@ -1,4 +1,4 @@
-//! The bytes of BTF: header, type records, and what follows each kind of record.
+//! The BTF format: header, type records, and what follows each kind of record.
 
 use super::error::BtfError;
 use std::ops::Range;
@@ -8,7 +8,7 @@ const VERSION: u8 = 1;
 /// `struct btf_header`: magic, version, flags, its own length, then offset and length of types and
 /// of strings.
 const HEADER: usize = 24;
-/// `BTF_MAX_SIZE` of newer kernels is 16 MiB; more than this is no BTF of a kernel.
+/// Newer kernels have a `BTF_MAX_SIZE` of 16 MiB; no kernel's BTF is larger than this.
 const MAX_LEN: usize = 1 << 30;
 
 fn word(data: &[u8], at: usize) -> Option<u32> {
@@ -16,7 +16,7 @@ fn word(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-/// Where types and strings are.
+/// The sections of types and strings.
 pub(super) struct Header {
     pub types: Range<usize>,
     pub strings: Range<usize>,
@@ -34,7 +34,7 @@ impl Header {
         if magic != MAGIC || data[2] != VERSION {
             return Err(BtfError::NotBtf { magic, version: data[2] });
         }
-        // Five words that the length check above has seen.
+        // Within the length checked above.
         let field = |index: usize| word(data, 4 + 4 * index).map_or(0, |w| w as usize);
         let header_len = field(0);
         if header_len < HEADER {
@@ -57,7 +57,7 @@ impl Header {
     }
 }
 
-/// `struct btf_type`, and where it starts.
+/// `struct btf_type`, with its position.
 ///
 /// ```text
 /// info: | kind_flag:1 | unused:2 | kind:5 | unused:8 | vlen:16 |
@@ -71,7 +71,7 @@ pub(super) struct Type {
 }
 
 impl Type {
-    /// Bytes of `struct btf_type`: three words.
+    /// Size of `struct btf_type`: three words.
     pub const LEN: usize = 12;
 
     pub fn read(data: &[u8], start: usize) -> Option<Self> {
@@ -91,12 +91,12 @@ impl Type {
         Kind::from_raw(self.raw_kind())
     }
 
-    /// `vlen`: how many members, enumerators, parameters or variables follow.
+    /// `vlen`: the number of members, enumerators, parameters or variables that follow.
     pub fn count(&self) -> usize {
         (self.info & 0xffff) as usize
     }
 
-    /// `kind_flag`: signed enumerators; members with a bit-field width.
+    /// `kind_flag`: signed enumerators; members with bit-field widths.
     pub fn flag(&self) -> bool {
         self.info >> 31 != 0
     }
@@ -154,7 +154,7 @@ impl Kind {
         })
     }
 
-    /// As C and `bpftool btf dump` name it.
+    /// The name in C and `bpftool btf dump`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int => "int",
@@ -178,7 +178,7 @@ impl Kind {
         }
     }
 
-    /// Bytes that follow the type's record.
+    /// Size of what follows the type's record.
     pub(super) fn tail(self, count: usize) -> usize {
         match self {
             Self::Int | Self::Var | Self::DeclTag => 4,
@@ -189,7 +189,7 @@ impl Kind {
         }
     }
 
-    /// Whether it only stands for another type.
+    /// Whether it is a typedef or modifier.
     pub(super) fn is_alias(self) -> bool {
         matches!(
             self,
@@ -197,7 +197,7 @@ impl Kind {
         )
     }
 
-    /// Whether the record's third word is the type's size in bytes.
+    /// Whether the record's third word is the type's size.
     pub(super) fn has_size(self) -> bool {
         matches!(
             self,

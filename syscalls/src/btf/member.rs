@@ -1,31 +1,31 @@
-//! Where a member is in its structure.
+//! Offsets of structure members.
 
 use super::error::{BtfError, PathProblem};
 use super::layout::{Kind, Type};
 use super::{Btf, BtfResult, MAX_DEPTH};
 
-/// The most members that are looked at for one step of a path. The kernel's largest structures have
-/// some hundreds; anonymous structures that hold each other can be made to have 2³² without it.
+/// The maximum number of members searched for one step of a path. The kernel's largest structures
+/// have some hundreds; nested anonymous structures could otherwise have 2³².
 const MAX_VISITS: u32 = 1 << 16;
 
-/// A member of a structure, as it lies in memory.
+/// The layout of a structure member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The structure that it is counted from.
+    /// The structure that the offset is relative to.
     pub structure: u32,
-    /// Bits from the start of the structure.
+    /// Offset in bits.
     pub bit_offset: u32,
-    /// Bytes from the start of the structure; for a bit-field of the byte that holds its first bit.
+    /// Offset in bytes; for a bit-field, of the byte with its first bit.
     pub offset: u32,
-    /// Bytes of the member's type; for a bit-field of its declared type.
+    /// Size of the member's type in bytes; for a bit-field, of its declared type.
     pub size: u32,
-    /// Bits of a bit-field, none for other members.
+    /// Width of a bit-field in bits; none for other members.
     pub bitfield_width: Option<u8>,
-    /// The BTF id of the member's type, as declared.
+    /// The BTF id of the member's declared type.
     pub type_id: u32,
 }
 
-/// A place on the way along a path.
+/// A position along a path.
 #[derive(Clone, Copy)]
 struct Place {
     type_id: u32,
@@ -34,23 +34,22 @@ struct Place {
 }
 
 impl Btf {
-    /// The member that `path` leads to from the structure, union or typedef `root`:
-    /// `member("tcp_sock", "inet_conn.icsk_inet.sk.__sk_common.skc_cookie")`.
+    /// The member at `path` in the structure, union or typedef `root`: `member("tcp_sock",
+    /// "inet_conn.icsk_inet.sk.__sk_common.skc_cookie")`.
     ///
-    /// Steps are separated by dots. Members of anonymous structures and unions count as members of
-    /// what they are in. `name[2]` and `name[1][2]` are elements of arrays; an array without a
-    /// length takes any index.
+    /// Steps are separated by dots. Members of anonymous structures and unions belong to the
+    /// enclosing one. `name[2]` and `name[1][2]` are array elements; an array without a length
+    /// accepts any index.
     ///
     /// # Errors
-    /// [`BtfError::NoType`] for `root`, [`BtfError::Path`] for `path`; others for BTF that does not
-    /// hold together.
+    /// [`BtfError::NoType`] for `root`, [`BtfError::Path`] for `path`; others for malformed BTF.
     pub fn member(&self, root: &str, path: &str) -> BtfResult<Member> {
         let at_path = |problem| BtfError::Path { root: root.into(), path: path.into(), problem };
         let structure = self.root(root)?;
         let mut place = Place { type_id: structure, bit_offset: 0, bitfield_width: None };
         for step in path.split('.') {
             let (name, indices) = parse_step(step).map_err(at_path)?;
-            let parent = self.peel(place.type_id)?;
+            let parent = self.resolve_aliases(place.type_id)?;
             let ty = self.known(parent)?;
             let kind = match ty.kind() {
                 Some(kind @ (Kind::Struct | Kind::Union)) => kind,
@@ -87,7 +86,7 @@ impl Btf {
         })
     }
 
-    /// The type with this id, `void` being none that can be looked into.
+    /// The type with this id; `void` has no members.
     fn known(&self, id: u32) -> BtfResult<Type> {
         self.ty(id)
     }
@@ -110,7 +109,7 @@ impl Btf {
             if !self.string_is(member_name, "") {
                 continue;
             }
-            let inner = self.peel(type_id)?;
+            let inner = self.resolve_aliases(type_id)?;
             if inner == 0 {
                 continue;
             }
@@ -128,8 +127,8 @@ impl Btf {
         Ok(None)
     }
 
-    /// `struct btf_member`: with `kind_flag` the position is `width:8 bit_offset:24`; without it
-    /// all bits are offset and a bit-field shows in its integer type.
+    /// `struct btf_member`: with `kind_flag`, the position is `width:8 bit_offset:24`; without, it
+    /// is the offset, and the integer type defines a bit-field.
     fn member_place(&self, parent: &Type, type_id: u32, position: u32) -> BtfResult<Place> {
         if parent.flag() {
             let width = (position >> 24) as u8;
@@ -144,9 +143,9 @@ impl Btf {
         Ok(Place { type_id, bit_offset, bitfield_width })
     }
 
-    /// `BTF_INT_OFFSET`, and `BTF_INT_BITS` if they are fewer than the type's bytes hold.
+    /// `BTF_INT_OFFSET`, and `BTF_INT_BITS` if less than the type's size.
     fn int_bits(&self, type_id: u32) -> BtfResult<(u32, Option<u8>)> {
-        let id = self.peel(type_id)?;
+        let id = self.resolve_aliases(type_id)?;
         if id == 0 {
             return Ok((0, None));
         }
@@ -161,7 +160,7 @@ impl Btf {
     }
 
     fn element(&self, array: Place, index: u32, step: &str) -> Result<Place, Step> {
-        let id = self.peel(array.type_id)?;
+        let id = self.resolve_aliases(array.type_id)?;
         let not_an_array = || PathProblem::NotAnArray { step: step.into() };
         if id == 0 {
             return Err(not_an_array().into());
@@ -171,7 +170,7 @@ impl Btf {
             return Err(not_an_array().into());
         }
         let layout = self.array(&ty);
-        // A flexible array has length 0 and as many elements as were allocated.
+        // A flexible array has length 0.
         if layout.len != 0 && index >= layout.len {
             return Err(PathProblem::Index { index, len: layout.len }.into());
         }
@@ -186,7 +185,7 @@ impl Btf {
 }
 
 impl Place {
-    /// The same place seen from `bits` further out.
+    /// The same position relative to an outer structure, `bits` further.
     fn moved(self, bits: u32) -> BtfResult<Self> {
         let bit_offset =
             self.bit_offset.checked_add(bits).ok_or(BtfError::TooLarge { id: self.type_id })?;
@@ -194,7 +193,7 @@ impl Place {
     }
 }
 
-/// What stops a step: the path or the BTF.
+/// An error in a step: of the path or the BTF.
 enum Step {
     Path(PathProblem),
     Btf(BtfError),

@@ -1,4 +1,4 @@
-//! A reader of BTF: where in the running kernel's structures a member is.
+//! Reads BTF: the layout of the running kernel's structures.
 //!
 //! ```no_run
 //! let btf = syscalls::Btf::vmlinux()?;
@@ -7,8 +7,8 @@
 //! # Ok::<(), syscalls::Error>(())
 //! ```
 //!
-//! BTF is input: whatever the bytes are, the answer is a value or a [`BtfError`], in bounded time
-//! and memory. The format is that of Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
+//! Any input gives a value or a [`BtfError`], in bounded time and memory. The format is described
+//! in Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
 
 mod error;
 mod functions;
@@ -30,21 +30,21 @@ type BtfResult<T> = std::result::Result<T, BtfError>;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// How many types may refer to each other in a row (typedefs, qualifiers, arrays, nested
-/// structures). The kernel's own verifier stops at 32 (`MAX_RESOLVE_DEPTH`, kernel/bpf/btf.c).
+/// The maximum nesting of types (typedefs, qualifiers, arrays, structures), as in the kernel
+/// (`MAX_RESOLVE_DEPTH`, kernel/bpf/btf.c).
 const MAX_DEPTH: usize = 32;
 
-/// BTF, parsed: its bytes and where each type starts in them.
+/// Parsed BTF: its bytes and the positions of its types.
 #[derive(Clone, Debug)]
 pub struct Btf {
     data: Vec<u8>,
     strings: Range<usize>,
-    /// Where type `id` starts, at index `id - 1`; type 0 is `void`.
+    /// The position of type `id`, at index `id - 1`; type 0 is `void`.
     types: Vec<u32>,
 }
 
 impl Btf {
-    /// The running kernel's own, from `/sys/kernel/btf/vmlinux`.
+    /// The running kernel's BTF, from `/sys/kernel/btf/vmlinux`.
     ///
     /// # Errors
     /// [`Error::KernelFile`] if the kernel was built without `CONFIG_DEBUG_INFO_BTF` or sysfs is
@@ -53,16 +53,16 @@ impl Btf {
         let data = std::fs::read(VMLINUX).map_err(|e| Error::KernelFile {
             path: VMLINUX.into(),
             reason: format!(
-                "{e}; a kernel with CONFIG_DEBUG_INFO_BTF=y and a mounted sysfs are needed"
+                "{e}; this needs a kernel with CONFIG_DEBUG_INFO_BTF=y and a mounted sysfs"
             ),
         })?;
         Ok(Self::parse(data)?)
     }
 
-    /// Checks the bytes as far as is needed to know where each type and string is.
+    /// Parses BTF and checks the bounds of every type and string.
     ///
     /// # Errors
-    /// [`BtfError`] for a header, type or name that does not hold together.
+    /// [`BtfError`] for a malformed header, type or name.
     pub fn parse(data: Vec<u8>) -> BtfResult<Self> {
         let Header { types, strings } = Header::read(&data)?;
         let text = &data[strings.clone()];
@@ -89,15 +89,15 @@ impl Btf {
         Ok(Self { data, strings, types: starts })
     }
 
-    /// How many types there are, without `void`; ids are 1 to this.
+    /// The number of types without `void`; ids are 1 to this.
     pub fn type_count(&self) -> u32 {
         self.types.len() as u32
     }
 
-    /// The string that starts `offset` bytes into the string section.
+    /// The string at an offset in the string section.
     ///
     /// # Errors
-    /// [`BtfError::StringOffset`] if it is outside, [`BtfError::NotUtf8`].
+    /// [`BtfError::StringOffset`] if it is out of bounds, [`BtfError::NotUtf8`].
     pub fn string(&self, offset: u32) -> BtfResult<&str> {
         let bytes = self.string_bytes(offset).ok_or(BtfError::StringOffset { offset })?;
         std::str::from_utf8(bytes).map_err(|_| BtfError::NotUtf8 { offset })
@@ -122,12 +122,11 @@ impl Btf {
         let unknown = BtfError::TypeId { id };
         let index = (id as usize).checked_sub(1).ok_or(unknown.clone())?;
         let start = *self.types.get(index).ok_or(unknown)?;
-        // `parse` has seen that it is whole.
+        // `parse` has checked it.
         Type::read(&self.data, start as usize).ok_or(BtfError::TruncatedType { id })
     }
 
-    /// What follows the type with this id, cut into records of `N` 4-byte words. `parse` has seen
-    /// that they are whole.
+    /// What follows the type with this id, as records of `N` words. `parse` has checked the bounds.
     fn records<const N: usize>(&self, ty: &Type, count: usize) -> impl Iterator<Item = [u32; N]> {
         let start = ty.start + Type::LEN;
         let bytes = self.data.get(start..start + count * N * 4).unwrap_or_default();
@@ -161,7 +160,7 @@ impl Btf {
     /// The id of the function `name`, for the `attach_btf_id` of a tracing program.
     ///
     /// # Errors
-    /// [`BtfError::NoType`]: the kernel does not have it, or the compiler inlined it.
+    /// [`BtfError::NoType`]: the kernel does not have it, or the compiler has inlined it.
     pub fn function(&self, name: &str) -> BtfResult<u32> {
         self.find(Kind::Func, name)
     }
@@ -176,7 +175,7 @@ impl Btf {
         Ok((kind, self.string(ty.name)?))
     }
 
-    /// The value of the enumerator `name` of any `enum`, named or not, for instance
+    /// The value of the enumerator `name` of any `enum`, anonymous or not, such as
     /// `TCP_ESTABLISHED`.
     ///
     /// # Errors
@@ -201,8 +200,8 @@ impl Btf {
             .ok_or_else(|| BtfError::NoType { kind: "enumerator", name: name.into() })
     }
 
-    /// Follows typedefs and qualifiers to the type they stand for; 0 is `void`.
-    fn peel(&self, mut id: u32) -> BtfResult<u32> {
+    /// Resolves typedefs and qualifiers; 0 is `void`.
+    fn resolve_aliases(&self, mut id: u32) -> BtfResult<u32> {
         for _ in 0..MAX_DEPTH {
             if id == 0 {
                 return Ok(0);
@@ -216,22 +215,22 @@ impl Btf {
         Err(BtfError::TooDeep { id })
     }
 
-    /// The bytes that a structure, union or typedef of this name takes.
+    /// The size of a structure, union or typedef in bytes.
     ///
     /// # Errors
-    /// [`BtfError::NoType`]; others for BTF that does not hold together.
+    /// [`BtfError::NoType`]; others for malformed BTF.
     pub fn size_of(&self, name: &str) -> BtfResult<u32> {
         self.size_of_id(self.root(name)?)
     }
 
-    /// The bytes that the type with this id takes; pointers take 8.
+    /// The size of the type with this id in bytes; pointers have 8.
     ///
     /// # Errors
     /// [`BtfError::NoSize`] for functions, forward declarations and `void`.
     pub fn size_of_id(&self, mut id: u32) -> BtfResult<u32> {
         let mut elements: u32 = 1;
         for _ in 0..MAX_DEPTH {
-            id = self.peel(id)?;
+            id = self.resolve_aliases(id)?;
             let no_size = BtfError::NoSize { id };
             if id == 0 {
                 return Err(no_size);
@@ -253,7 +252,7 @@ impl Btf {
         Err(BtfError::TooDeep { id })
     }
 
-    /// The structure, union or typedef called `name`, in this order.
+    /// The structure, union or typedef with this name, in this order.
     fn root(&self, name: &str) -> BtfResult<u32> {
         let rank = |ty: &Type| match ty.kind()? {
             Kind::Struct => Some(0),
@@ -269,7 +268,7 @@ impl Btf {
             .ok_or_else(|| BtfError::NoType { kind: "struct, union or typedef", name: name.into() })
     }
 
-    /// `struct btf_array`: the element's type and their number; `parse` has seen that it is there.
+    /// `struct btf_array`: the element's type and count, checked by `parse`.
     fn array(&self, ty: &Type) -> Array {
         let [element, _index, len] = self.records::<3>(ty, 1).next().unwrap_or_default();
         Array { element, len }

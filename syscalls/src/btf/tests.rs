@@ -16,7 +16,7 @@ const FLAG: u32 = 1 << 31;
 
 fn vmlinux() -> &'static Btf {
     static BTF: OnceLock<Btf> = OnceLock::new();
-    BTF.get_or_init(|| Btf::vmlinux().expect("these tests read the kernel's own BTF"))
+    BTF.get_or_init(|| Btf::vmlinux().expect("these tests read vmlinux BTF"))
 }
 
 /// ```c
@@ -106,13 +106,13 @@ fn a_member_is_found_through_anonymous_members_typedefs_qualifiers_and_arrays() 
 }
 
 #[test]
-fn a_path_that_leads_nowhere_says_where_it_stops() {
+fn an_invalid_path_is_an_error_that_names_the_step() {
     let btf = Btf::parse(sample()).unwrap();
-    for (path, said) in [
+    for (path, message) in [
         ("none", "no member `none` in struct `outer`"),
         ("in.none", "no member `none` in struct `inner`"),
         ("first.x", "`x` is in a int"),
-        ("pointer.a", "a pointer has to be read first"),
+        ("pointer.a", "a pointer must be dereferenced first"),
         ("first[0]", "not an array"),
         ("in.b[3]", "index 3 is outside an array of 3"),
         ("in.b[x]", "`b[x]` is not `name` or `name[index]`"),
@@ -121,8 +121,8 @@ fn a_path_that_leads_nowhere_says_where_it_stops() {
         ("in.b[1]x", "`b[1]x` is not"),
         ("", "`` is not"),
     ] {
-        let said_instead = btf.member("outer", path).unwrap_err().to_string();
-        assert!(said_instead.contains(said), "{path}: {said_instead}");
+        let error = btf.member("outer", path).unwrap_err().to_string();
+        assert!(error.contains(message), "{path}: {error}");
     }
     let missing = btf.member("nowhere", "a").unwrap_err().to_string();
     assert!(missing.contains("no struct, union or typedef `nowhere`"), "{missing}");
@@ -138,7 +138,7 @@ fn enumerators_are_found_in_anonymous_signed_and_64_bit_enums() {
 }
 
 #[test]
-fn bit_fields_without_kind_flag_show_in_their_integer() {
+fn bit_fields_without_kind_flag_are_defined_by_their_integer() {
     let mut b = Blob::new();
     let three_bits = b.add("bits", INT, 4, &[2 << 16 | 3]);
     let field = b.string("field");
@@ -148,7 +148,7 @@ fn bit_fields_without_kind_flag_show_in_their_integer() {
 }
 
 #[test]
-fn types_that_refer_to_themselves_are_refused() {
+fn types_that_refer_to_themselves_are_rejected() {
     let mut b = Blob::new();
     b.add("self", TYPEDEF, 1, &[]);
     b.add("ping", TYPEDEF, 3, &[]);
@@ -164,9 +164,9 @@ fn types_that_refer_to_themselves_are_refused() {
 }
 
 #[test]
-fn structures_that_hold_each_other_many_times_are_given_up() {
+fn the_search_in_deeply_nested_structures_gives_up() {
     let mut b = Blob::new();
-    // 24 levels of 100 anonymous members each: 100²⁴ places to look at.
+    // 24 levels of 100 anonymous members each: 100²⁴ members.
     for level in 0..24 {
         let members: Vec<u32> = (0..100).flat_map(|_| [0, level + 2, 0]).collect();
         b.add(if level == 0 { "root" } else { "" }, STRUCT | 100, 4, &members);
@@ -179,7 +179,7 @@ fn structures_that_hold_each_other_many_times_are_given_up() {
 }
 
 #[test]
-fn sizes_and_offsets_that_overflow_are_refused() {
+fn sizes_and_offsets_that_overflow_are_rejected() {
     let mut b = Blob::new();
     let int = b.int("int", 4);
     let row = b.add("", ARRAY, 0, &[int, int, u32::MAX]);
@@ -196,7 +196,7 @@ fn sizes_and_offsets_that_overflow_are_refused() {
 }
 
 #[test]
-fn truncated_btf_is_refused_at_every_length() {
+fn truncated_btf_is_rejected_at_every_length() {
     let whole = sample();
     Btf::parse(whole.clone()).unwrap();
     for len in 0..whole.len() {
@@ -205,7 +205,7 @@ fn truncated_btf_is_refused_at_every_length() {
 }
 
 #[test]
-fn headers_that_are_not_btf_are_told_apart() {
+fn each_malformed_header_has_its_own_error() {
     let whole = sample();
     let with = |at: usize, bytes: &[u8]| {
         let mut data = whole.clone();
@@ -221,8 +221,8 @@ fn headers_that_are_not_btf_are_told_apart() {
     }
 }
 
-/// Everything that can be asked, on BTF that may be anything.
-fn ask_everything(btf: &Btf) {
+/// Calls every query on arbitrary BTF.
+fn query_everything(btf: &Btf) {
     for id in (0..btf.type_count().min(2_000)).chain([u32::MAX]) {
         let _ = btf.size_of_id(id);
         let _ = btf.describe(id);
@@ -247,7 +247,7 @@ proptest! {
             data[at] = byte;
         }
         if let Ok(btf) = Btf::parse(data) {
-            ask_everything(&btf);
+            query_everything(&btf);
         }
     }
 
@@ -261,12 +261,12 @@ proptest! {
         }
         data.extend(b"\0outer\0\0");
         if let Ok(btf) = Btf::parse(data) {
-            ask_everything(&btf);
+            query_everything(&btf);
         }
     }
 }
 
-/// Words of which many make valid types.
+/// Words that often make valid types.
 fn any_word() -> impl Strategy<Value = u32> {
     prop_oneof![
         4 => 0u32..8,
@@ -277,7 +277,7 @@ fn any_word() -> impl Strategy<Value = u32> {
     ]
 }
 
-/// The first `types` of the kernel's own types, with all its strings.
+/// The first `types` of the kernel's types, with all its strings.
 fn vmlinux_slice(types: usize) -> Vec<u8> {
     let btf = vmlinux();
     let (start, end) = (btf.types[0] as usize, btf.types[types] as usize);
@@ -300,13 +300,13 @@ proptest! {
     ) {
         const TYPES: usize = 3_000;
         let mut data = vmlinux_slice(TYPES);
-        // Headers are refused at once; the types behind them are where a reader can go wrong.
+        // Malformed headers are rejected at once, so only what follows them is changed.
         let end = (vmlinux().types[TYPES] - vmlinux().types[0]) as usize;
         for (at, byte) in changes {
             data[24 + at.index(end)] = byte;
         }
         if let Ok(btf) = Btf::parse(data) {
-            ask_everything(&btf);
+            query_everything(&btf);
         }
     }
 }
@@ -322,7 +322,7 @@ fn the_kernels_own_btf_has_what_a_datapath_needs() {
     let btf = vmlinux();
     let cookie = btf.member("tcp_sock", "inet_conn.icsk_inet.sk.__sk_common.skc_cookie").unwrap();
     assert_eq!((cookie.size, cookie.offset % 8), (8, 0));
-    // `sk` starts every socket structure, so both paths are the same place.
+    // `sk` is the first member of every socket structure, so both paths name the same member.
     let through_sock = btf.member("sock", "__sk_common.skc_cookie").unwrap();
     assert_eq!(cookie.offset, through_sock.offset);
     assert!(btf.member("tcp_sock", "copied_seq").unwrap().size == 4);
@@ -345,15 +345,15 @@ fn a_kernel_type_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_type_that_reaches_out_of_its_section_is_refused() {
+fn a_type_that_exceeds_its_section_is_rejected() {
     let mut b = Blob::new();
     b.add("short", STRUCT | 3, 4, &[0; 6]);
-    let refused = Btf::parse(b.bytes()).map(|_| ());
-    assert_eq!(refused, Err(BtfError::TruncatedType { id: 1 }));
+    let result = Btf::parse(b.bytes()).map(|_| ());
+    assert_eq!(result, Err(BtfError::TruncatedType { id: 1 }));
 
-    let mut nameless = sample();
+    let mut unnamed = sample();
     let first_name = 24;
-    nameless[first_name..first_name + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
-    let refused = Btf::parse(nameless).map(|_| ());
-    assert_eq!(refused, Err(BtfError::StringOffset { offset: u32::MAX }));
+    unnamed[first_name..first_name + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
+    let result = Btf::parse(unnamed).map(|_| ());
+    assert_eq!(result, Err(BtfError::StringOffset { offset: u32::MAX }));
 }

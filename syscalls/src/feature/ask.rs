@@ -1,4 +1,4 @@
-//! The questions, and how the kernel's refusals are read.
+//! The probes, and what the kernel's errors mean.
 
 use super::Answer;
 use crate::btf::blob::Blob;
@@ -19,13 +19,13 @@ fn load(kind: ProgKind, insns: &[[u8; 8]]) -> Result<Prog> {
     Prog::load(&ProgSpec::new(kind, "probe", LICENSE, insns.as_flattened()))
 }
 
-/// `return 1`, which every program type may.
+/// `return 1`, which is valid for every program type.
 fn pass(kind: ProgKind) -> Result<Prog> {
     load(kind, &[mov(0, 1), EXIT])
 }
 
-/// What a refusal means when `says_no` recognises the kernel not knowing the feature.
-fn judge<T>(answer: Result<T>, says_no: impl Fn(&Error) -> bool) -> Answer {
+/// The answer to a probe: `says_no` recognises the errors of kernels without the feature.
+fn answer_of<T>(answer: Result<T>, says_no: impl Fn(&Error) -> bool) -> Answer {
     match answer {
         Ok(_) => Answer::Yes,
         Err(error) if says_no(&error) => Answer::No,
@@ -37,9 +37,9 @@ fn is(error: &Error, errno: Errno) -> bool {
     error.errno() == Some(errno)
 }
 
-/// An unknown program type is refused before the verifier, which therefore leaves no log.
+/// An unknown program type is rejected before the verifier, which therefore leaves no log.
 pub(super) fn prog(kind: ProgKind) -> Answer {
-    judge(pass(kind), |e| is(e, Errno::INVAL) && e.log().is_some_and(str::is_empty))
+    answer_of(pass(kind), |e| is(e, Errno::INVAL) && e.log().is_some_and(str::is_empty))
 }
 
 pub(super) fn map(kind: MapKind) -> Answer {
@@ -53,15 +53,15 @@ pub(super) fn map(kind: MapKind) -> Answer {
             spec.btf = Some(MapBtf { fd: btf.as_fd(), key_type_id: int, value_type_id: int });
             Map::create(&spec)
         }
-        // 64 KiB are whole pages wherever Linux runs.
+        // 64 KiB is a multiple of every page size of Linux.
         MapKind::RINGBUF => Map::create(&MapSpec::new(kind, "probe", 0, 0, 64 << 10)),
         _ => Map::create(&MapSpec::new(kind, "probe", 4, 4, 1)),
     };
-    judge(create(), |e| is(e, Errno::INVAL))
+    answer_of(create(), |e| is(e, Errno::INVAL))
 }
 
-/// The verifier first decides whether the helper may be called, then looks at the arguments, of
-/// which all but the first are missing here.
+/// The verifier first checks whether the helper is allowed, then the arguments, of which only the
+/// first is valid here.
 pub(super) fn helper(kind: ProgKind, helper: u32) -> Answer {
     match prog(kind) {
         Answer::Yes => {}
@@ -72,8 +72,8 @@ pub(super) fn helper(kind: ProgKind, helper: u32) -> Answer {
     };
     let log = error.log().unwrap_or_default();
     let says = |any_of: &[&str]| any_of.iter().any(|text| log.contains(text));
-    // The second is how kernels since 6.12 say the first; the third is a number beyond the last
-    // helper.
+    // Kernels since 6.12 use the second message instead of the first; the third is for numbers
+    // after the last helper.
     if says(&["unknown func", "cannot use helper", "invalid func"]) {
         return absent_or_hidden(error);
     }
@@ -83,7 +83,7 @@ pub(super) fn helper(kind: ProgKind, helper: u32) -> Answer {
     Answer::Unknown(error)
 }
 
-/// Helpers that need a capability look unknown to who has not got it (`bpf_base_func_proto`,
+/// Helpers that require a missing capability look unknown (`bpf_base_func_proto`,
 /// kernel/bpf/helpers.c).
 fn absent_or_hidden(error: Error) -> Answer {
     match Capabilities::effective() {
@@ -92,9 +92,9 @@ fn absent_or_hidden(error: Error) -> Answer {
     }
 }
 
-/// The verifier knows the instruction or says what it minds.
+/// The verifier accepts the instructions, or its log says why not.
 fn instructions(insns: &[[u8; 8]]) -> Answer {
-    judge(load(ProgKind::SOCKET_FILTER, insns), |e| {
+    answer_of(load(ProgKind::SOCKET_FILTER, insns), |e| {
         is(e, Errno::INVAL) && e.log().is_some_and(|log| !log.is_empty())
     })
 }
@@ -114,7 +114,7 @@ pub(super) fn cgroup_link() -> Answer {
         Ok(prog) => prog,
         Err(error) => return Answer::Unknown(error),
     };
-    // The program's own descriptor is certainly no cgroup.
+    // The program's own descriptor is not a cgroup.
     match Link::to_cgroup(&prog, prog.as_fd(), AttachType::CGROUP_SOCK_OPS) {
         Ok(_) => Answer::Yes,
         Err(error) if is(&error, Errno::BADF) => Answer::Yes,
@@ -129,9 +129,9 @@ pub(super) fn sk_msg_link() -> Answer {
         Ok((prog, map))
     });
     match made {
-        Ok((prog, map)) => {
-            judge(Link::to_sk_msg(&prog, &map), |e| e.errno().is_some_and(Errno::says_unsupported))
-        }
+        Ok((prog, map)) => answer_of(Link::to_sk_msg(&prog, &map), |e| {
+            e.errno().is_some_and(Errno::says_unsupported)
+        }),
         Err(error) => Answer::Unknown(error),
     }
 }
@@ -143,7 +143,7 @@ pub(super) fn line_info() -> Answer {
     let (file, text) = (blob.string("probe.rs"), blob.string("return 1"));
     let btf = match BtfObject::load(&blob.bytes()) {
         Ok(btf) => btf,
-        Err(error) => return judge(Err::<(), _>(error), |e| is(e, Errno::INVAL)),
+        Err(error) => return answer_of(Err::<(), _>(error), |e| is(e, Errno::INVAL)),
     };
     // `struct bpf_func_info` { insn_off, type_id } and `struct bpf_line_info` { insn_off, file,
     // text, line:22 col:10 }
@@ -158,8 +158,8 @@ pub(super) fn line_info() -> Answer {
         line_info: bytemuck::cast_slice(&line_info),
         line_info_rec_size: 16,
     });
-    // A kernel without it minds the attribute's unknown tail.
-    judge(Prog::load(&spec), |e| is(e, Errno::TOO_BIG))
+    // A kernel without the feature rejects the nonzero tail of the attribute.
+    answer_of(Prog::load(&spec), |e| is(e, Errno::TOO_BIG))
 }
 
 pub(super) fn kernel_btf() -> Answer {
@@ -169,7 +169,7 @@ pub(super) fn kernel_btf() -> Answer {
     }
 }
 
-/// Sysfs is there and has no BTF: *no*. No sysfs, or BTF that cannot be read: unknown.
+/// Sysfs without BTF means *no*. No sysfs, or unreadable BTF, means *unknown*.
 fn no_kernel_btf(error: Error) -> Answer {
     let absent =
         Path::new("/sys/kernel").is_dir() && !Path::new("/sys/kernel/btf/vmlinux").exists();
@@ -195,5 +195,5 @@ pub(super) fn iter(target: &str) -> Answer {
     let mut spec = ProgSpec::new(ProgKind::TRACING, "probe", LICENSE, insns.as_flattened());
     spec.expected_attach_type = AttachType::TRACE_ITER;
     spec.attach_btf_id = id;
-    judge(Prog::load(&spec), |e| is(e, Errno::INVAL))
+    answer_of(Prog::load(&spec), |e| is(e, Errno::INVAL))
 }

@@ -1,9 +1,9 @@
-//! What the running kernel can do, asked by doing it once.
+//! Feature probes of the running kernel.
 //!
-//! Versions say little: distributions take features back and security modules take them away. So
-//! each feature is tried with the least that exercises it, and everything made for that is gone
-//! when the answer is there. *No* means that the kernel said so; what has another cause, such as a
-//! missing capability, is *unknown*.
+//! Versions are unreliable: distributions backport features, and security modules disable them. So
+//! each feature is used once in the smallest way, and everything created for that is removed again.
+//! *No* means that the kernel lacks the feature; any other failure, such as a missing capability,
+//! means *unknown*.
 
 mod ask;
 
@@ -14,11 +14,11 @@ use crate::prog::ProgKind;
 /// The answer to a probe.
 #[derive(Debug)]
 pub enum Answer {
-    /// The kernel did it.
+    /// The kernel has it.
     Yes,
-    /// The kernel does not know it.
+    /// The kernel does not have it.
     No,
-    /// The kernel refused for another reason, which says nothing about the feature.
+    /// The probe failed for another reason.
     Unknown(Error),
 }
 
@@ -29,12 +29,12 @@ impl Answer {
     }
 }
 
-/// A feature: how it is called, how it is asked for, since when to expect it.
+/// A feature: its name, its probe, and the first release that has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {
-    /// Its name, for people.
+    /// Its name for display.
     pub name: &'static str,
-    /// What is done to find out.
+    /// What the probe does.
     pub test: &'static str,
     /// The first Linux release that has it.
     pub since: &'static str,
@@ -51,8 +51,8 @@ enum Probe {
 }
 
 impl Feature {
-    /// Asks the kernel. Takes some tens of microseconds, for features that need the kernel's BTF
-    /// some milliseconds.
+    /// Probes the kernel. Takes some tens of microseconds, or some milliseconds for features that
+    /// need vmlinux BTF.
     pub fn probe(&self) -> Answer {
         match self.probe {
             Probe::Prog(kind) => ask::prog(kind),
@@ -64,8 +64,8 @@ impl Feature {
     }
 }
 
-/// Whether programs of this type can be loaded. For types that need no attach point to be loaded;
-/// any other is unknown.
+/// Whether programs of this type can be loaded. Only for types that load without an attach point;
+/// others are unknown.
 pub fn prog(kind: ProgKind) -> Answer {
     ask::prog(kind)
 }
@@ -81,7 +81,7 @@ pub fn helper(kind: ProgKind, helper: u32) -> Answer {
     ask::helper(kind, helper)
 }
 
-/// Every feature that is known here, in the order in which a report should show them.
+/// All known features, in the order for a report.
 pub const ALL: &[Feature] = &[
     prog_feature("sock_ops programs", ProgKind::SOCK_OPS, "4.13"),
     prog_feature("sk_msg programs", ProgKind::SK_MSG, "4.17"),
@@ -118,7 +118,7 @@ pub const ALL: &[Feature] = &[
     },
     Feature {
         name: "cgroup links",
-        test: "links a sock_ops program to a descriptor that is no cgroup, and expects EBADF",
+        test: "links a sock_ops program to a descriptor that is not a cgroup, and expects EBADF",
         since: "5.7",
         probe: Probe::Plain(ask::cgroup_link),
     },
@@ -161,7 +161,7 @@ const fn helper_feature(
 ) -> Feature {
     Feature {
         name,
-        test: "loads a program that calls it, and reads what the verifier minds about the call",
+        test: "loads a program that calls it, and reads the verifier's error about the call",
         since,
         probe: Probe::Helper(kind, helper),
     }
@@ -182,9 +182,9 @@ mod tests {
     use crate::Errno;
     use crate::fixture::without_capabilities;
 
-    /// Some hosts refuse programs that iterate over the elements of maps, with EPERM to root; that
-    /// is no "no".
-    fn is_refused_iterator(feature: &Feature, answer: &Answer) -> bool {
+    /// Hardened hosts reject programs that iterate over map elements with EPERM even for root,
+    /// which does not mean *no*.
+    fn is_rejected_iterator(feature: &Feature, answer: &Answer) -> bool {
         feature.name.contains("map")
             && matches!(feature.probe, Probe::Iter(_))
             && matches!(answer, Answer::Unknown(e) if e.errno() == Some(Errno::PERM))
@@ -194,13 +194,13 @@ mod tests {
     fn a_kernel_of_2025_has_every_feature() {
         for feature in ALL {
             let answer = feature.probe();
-            let expected = answer.is_yes() || is_refused_iterator(feature, &answer);
+            let expected = answer.is_yes() || is_rejected_iterator(feature, &answer);
             assert!(expected, "{}: {answer:?}", feature.name);
         }
     }
 
     #[test]
-    fn what_no_kernel_has_is_no() {
+    fn a_feature_that_no_kernel_has_is_no() {
         let far = 60_000;
         assert!(matches!(prog(ProgKind::from_raw(far)), Answer::No));
         assert!(matches!(map(MapKind::from_raw(far)), Answer::No));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn without_capabilities_nothing_is_no() {
+    fn without_capabilities_no_answer_is_no() {
         without_capabilities(|| {
             for feature in ALL {
                 let answer = feature.probe();

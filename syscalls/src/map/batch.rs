@@ -1,4 +1,4 @@
-//! Many elements with one system call.
+//! Batch commands on many elements.
 
 use super::Map;
 use crate::error::{Errno, Error, Result};
@@ -6,28 +6,27 @@ use crate::uapi::{self, Command};
 use bytemuck::Zeroable;
 use std::os::fd::AsFd;
 
-/// What a batch command did.
+/// The result of a batch command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Batch<T> {
-    /// All of it.
+    /// It was executed.
     Done(T),
-    /// Nothing: this kernel or this map has no batches, so the caller goes element by element.
+    /// This kernel or map does not support batches, so the caller has to access single elements.
     Unsupported,
 }
 
 impl Map {
-    /// `bpf(BPF_MAP_LOOKUP_BATCH)`, as often as it takes, about `at_once` elements each: all
-    /// entries as keys and values one after the other, values as [`Map::lookup`] gives them. Hash
-    /// maps and arrays have it since Linux 5.6.
+    /// `bpf(BPF_MAP_LOOKUP_BATCH)`, repeated with about `at_once` elements each: all entries, as
+    /// concatenated keys and concatenated values, values in the format of [`Map::lookup`]. For hash
+    /// maps and arrays since Linux 5.6.
     ///
     /// # Errors
-    /// [`Error::Command`] if the kernel fails for another reason than not having batches.
+    /// [`Error::Command`] for failures other than missing support.
     pub fn lookup_batch(&self, at_once: u32) -> Result<Batch<(Vec<u8>, Vec<u8>)>> {
         self.read_batches(uapi::MAP_LOOKUP_BATCH, at_once)
     }
 
-    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH)`: the same, and the map is empty afterwards unless
-    /// others fill it.
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_BATCH)`: the same, and deletes the entries.
     ///
     /// # Errors
     /// As [`Map::lookup_batch`].
@@ -43,7 +42,7 @@ impl Map {
         let value_size = self.exchanged_value_size()?;
         let mut at_once = at_once.clamp(1, self.max_entries.max(1)) as usize;
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        // The kernel's place in the map: a bucket number for hash maps, a key for arrays.
+        // The kernel's position in the map: a bucket number for hash maps, a key for arrays.
         let mut place = vec![0u8; self.key_size.max(size_of::<u32>())];
         let mut started = false;
         loop {
@@ -56,10 +55,11 @@ impl Map {
             attr.out_batch = uapi::addr_mut(&mut place);
             attr.keys = uapi::addr_mut(&mut some_keys);
             attr.values = uapi::addr_mut(&mut some_values);
-            // SAFETY: room for `count` keys and values of the kernel's sizes, and for a place.
+            // SAFETY: there is room for `count` keys and values of the kernel's sizes, and for a
+            // position.
             let answer = unsafe { command.call(&mut attr) };
             match answer {
-                // ENOENT ends the walk, with the last elements in `count`.
+                // ENOENT marks the end, with `count` last elements.
                 Ok(_) | Err(Errno::NOENT) => {
                     let count = (attr.count as usize).min(at_once);
                     keys.extend_from_slice(&some_keys[..count * self.key_size]);
@@ -69,7 +69,7 @@ impl Map {
                         return Ok(Batch::Done((keys, values)));
                     }
                 }
-                // One bucket holds more than `at_once`; nothing was taken.
+                // One bucket has more than `at_once` elements; nothing was read.
                 Err(Errno::NOSPC) if at_once < self.max_entries as usize => {
                     at_once = (at_once * 2).min(self.max_entries as usize);
                 }
@@ -81,15 +81,15 @@ impl Map {
         }
     }
 
-    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets as many values as there are keys, new or replaced: the
-    /// kernel takes no conditions here.
+    /// `bpf(BPF_MAP_UPDATE_BATCH)`: sets the values of these keys, new or existing; the kernel
+    /// supports no conditions here.
     ///
     /// # Errors
-    /// As [`Map::update`]; elements before the one that failed are set.
+    /// As [`Map::update`]; elements before the failing one are set.
     pub fn update_batch(&self, keys: &[u8], values: &[u8]) -> Result<Batch<()>> {
         let value_size = self.exchanged_value_size()?;
         let count = self.count_keys(keys)?;
-        self.check("run of values", values.len(), count as usize * value_size)?;
+        self.check("list of values", values.len(), count as usize * value_size)?;
         let mut attr = uapi::Batch::zeroed();
         attr.keys = uapi::addr(keys);
         attr.values = uapi::addr(values);
@@ -101,8 +101,7 @@ impl Map {
     /// `bpf(BPF_MAP_DELETE_BATCH)`: removes these keys.
     ///
     /// # Errors
-    /// `ENOENT` at the first key that is not there; those before it are removed, those after it are
-    /// not.
+    /// `ENOENT` at the first missing key; the keys before it are removed, those after it are not.
     pub fn delete_batch(&self, keys: &[u8]) -> Result<Batch<()>> {
         let mut attr = uapi::Batch::zeroed();
         attr.count = self.count_keys(keys)?;
@@ -123,8 +122,7 @@ impl Map {
         // SAFETY: passed on to the caller.
         match unsafe { command.call(attr) } {
             Ok(_) => Ok(Batch::Done(())),
-            // A kernel that has the command reports in `count` how far it came; one that has not
-            // leaves it.
+            // A kernel with the command sets `count` to its progress; one without it does not.
             Err(errno) if errno.says_unsupported() && attr.count == asked => Ok(Batch::Unsupported),
             Err(errno) => Err(command.failed(self.object())(errno)),
         }
@@ -137,7 +135,7 @@ impl Map {
             _ => Err(Error::invalid(
                 self.object(),
                 format!(
-                    "{} bytes are not a whole number of {}-byte keys",
+                    "{} bytes are not a multiple of the key size {}",
                     keys.len(),
                     self.key_size
                 ),

@@ -5,19 +5,19 @@ use crate::uapi::open_enum;
 open_enum! {
     /// `enum bpf_map_type`
     pub struct MapKind {
-        /// Any key, any value.
+        /// A hash table.
         HASH = 1,
-        /// Keys 0 to `max_entries` − 1, always there.
+        /// An array with keys 0 to `max_entries` − 1, all of which always exist.
         ARRAY = 2,
         /// Programs, for tail calls.
         PROG_ARRAY = 3,
-        /// A hash with a value for each CPU.
+        /// A hash table with a value for each CPU.
         PERCPU_HASH = 5,
         /// An array with a value for each CPU.
         PERCPU_ARRAY = 6,
-        /// cgroups, by descriptor.
+        /// cgroups, by index.
         CGROUP_ARRAY = 8,
-        /// A hash that evicts what was used longest ago.
+        /// A hash table that evicts the least recently used entry.
         LRU_HASH = 9,
         /// The same with a value for each CPU.
         LRU_PERCPU_HASH = 10,
@@ -31,7 +31,7 @@ open_enum! {
         SOCKHASH = 18,
         /// A value for each cgroup and CPU.
         PERCPU_CGROUP_STORAGE = 21,
-        /// A value that lives and dies with a socket.
+        /// A value attached to a socket.
         SK_STORAGE = 24,
         /// Records from programs to one reader.
         RINGBUF = 27,
@@ -50,7 +50,7 @@ impl MapKind {
         )
     }
 
-    /// Whether values are exchanged as 4-byte descriptors or ids whatever the value's size
+    /// Whether values are file descriptors or ids of 4 bytes for user space, whatever their size
     /// (`IS_FD_MAP`, include/linux/bpf.h).
     pub(super) fn holds_fds(self) -> bool {
         const PERF_EVENT_ARRAY: MapKind = MapKind::from_raw(4);

@@ -18,16 +18,16 @@ use bytemuck::Zeroable;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// What an update demands of the key: `BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`.
+/// The condition of an update: `BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Update(u64);
 
 impl Update {
-    /// New or replaced.
+    /// New or existing.
     pub const ANY: Self = Self(0);
-    /// Must be new; `EEXIST` otherwise.
+    /// The key must not exist; `EEXIST` otherwise.
     pub const NEW: Self = Self(1);
-    /// Must be there; `ENOENT` otherwise.
+    /// The key must exist; `ENOENT` otherwise.
     pub const REPLACE: Self = Self(2);
 }
 
@@ -36,9 +36,9 @@ impl Update {
 pub struct MapBtf<'a> {
     /// The loaded BTF object.
     pub fd: BorrowedFd<'a>,
-    /// The key's type; its size is the map's key size.
+    /// The key's type, of the map's key size.
     pub key_type_id: u32,
-    /// The value's type; its size is the map's value size.
+    /// The value's type, of the map's value size.
     pub value_type_id: u32,
 }
 
@@ -47,30 +47,30 @@ pub struct MapBtf<'a> {
 pub struct MapSpec<'a> {
     /// The map's type.
     pub kind: MapKind,
-    /// Its name; cut to 15 bytes, and bytes outside `[A-Za-z0-9_.]` become `_`.
+    /// Its name; truncated to 15 bytes, and bytes outside `[A-Za-z0-9_.]` become `_`.
     pub name: &'a str,
-    /// Bytes of a key; 0 for ring buffers.
+    /// Size of a key in bytes; 0 for ring buffers.
     pub key_size: u32,
-    /// Bytes of a value, of one CPU for per-CPU maps; 0 for ring buffers.
+    /// Size of a value in bytes, for one CPU in per-CPU maps; 0 for ring buffers.
     pub value_size: u32,
-    /// The most entries it takes; 0 for socket storage; for a ring buffer its bytes, a power of two
-    /// and whole pages.
+    /// Maximum number of entries; 0 for socket storage; for a ring buffer its size in bytes, a
+    /// power of two and a multiple of the page size.
     pub max_entries: u32,
-    /// `BPF_F_*` flags of `BPF_MAP_CREATE`, for instance [`MapSpec::NO_PREALLOC`].
+    /// `BPF_F_*` flags of `BPF_MAP_CREATE`, such as [`MapSpec::NO_PREALLOC`].
     pub flags: u32,
-    /// The types of key and value: demanded by socket storage, shown by `bpftool` for any other.
+    /// The types of key and value: required by socket storage, otherwise for `bpftool`.
     pub btf: Option<MapBtf<'a>>,
-    /// `map_extra`, what a type wants beside: hash functions of a Bloom filter (since Linux 5.16),
-    /// the address of an arena in user space (6.9).
+    /// `map_extra`: the number of hash functions of a Bloom filter (since Linux 5.16), the address
+    /// of an arena in user space (6.9).
     pub extra: u64,
-    /// The NUMA node that it is to be on; `BPF_F_NUMA_NODE` is added to the flags.
+    /// The NUMA node; adds `BPF_F_NUMA_NODE` to the flags.
     pub numa_node: Option<u32>,
-    /// What the maps in a map of maps are like.
+    /// The template of the inner maps.
     pub inner: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> MapSpec<'a> {
-    /// `BPF_F_NO_PREALLOC`: entries take memory when they are made; demanded by socket storage.
+    /// `BPF_F_NO_PREALLOC`: allocate entries on demand; required by socket storage.
     pub const NO_PREALLOC: u32 = 1;
     /// `BPF_F_NO_COMMON_LRU`: an LRU list for each CPU.
     pub const NO_COMMON_LRU: u32 = 2;
@@ -79,7 +79,7 @@ impl<'a> MapSpec<'a> {
     /// `BPF_F_RDONLY_PROG`: programs may read but not write.
     pub const RDONLY_PROG: u32 = 1 << 7;
 
-    /// A map with nothing but what all have.
+    /// A map with default attributes.
     pub fn new(
         kind: MapKind,
         name: &'a str,
@@ -102,7 +102,7 @@ impl<'a> MapSpec<'a> {
     }
 }
 
-/// A map. Its sizes are the kernel's own, so that no command reads or writes past what it is given.
+/// A map. Its sizes are read from the kernel, so that no command accesses memory out of bounds.
 #[derive(Debug)]
 pub struct Map {
     fd: OwnedFd,
@@ -117,7 +117,7 @@ impl Map {
     /// `bpf(BPF_MAP_CREATE)`
     ///
     /// # Errors
-    /// `EINVAL` for a type, size or flag that the kernel does not have, `ENOMEM`, `E2BIG`, `EPERM`.
+    /// `EINVAL` for an unsupported type, size or flag, `ENOMEM`, `E2BIG`, `EPERM`.
     pub fn create(spec: &MapSpec<'_>) -> Result<Self> {
         let mut attr = uapi::MapCreate::zeroed();
         attr.map_type = spec.kind.raw();
@@ -137,7 +137,7 @@ impl Map {
             attr.btf_key_type_id = btf.key_type_id;
             attr.btf_value_type_id = btf.value_type_id;
         }
-        // SAFETY: no address in the attribute; the command answers with a new descriptor.
+        // SAFETY: no address in the attribute; the command returns a new descriptor.
         let fd = memlock::lifted(|| unsafe { uapi::MAP_CREATE.call_fd(&mut attr) })
             .map_err(uapi::MAP_CREATE.failed(format!("map `{}`", spec.name)))?;
         let mut map = Self::adopt(fd)?;
@@ -145,10 +145,10 @@ impl Map {
         Ok(map)
     }
 
-    /// `bpf(BPF_OBJ_GET)`: the map that is pinned at `path`.
+    /// `bpf(BPF_OBJ_GET)`: the map pinned at `path`.
     ///
     /// # Errors
-    /// As [`object::pin`]; [`Error::WrongObject`] if something else is pinned there.
+    /// As [`object::pin`]; [`Error::WrongObject`] if it is another kind of object.
     pub fn open_pinned(path: &Path) -> Result<Self> {
         Self::adopt(object::open_pinned(path, object::Kind::Map)?)
     }
@@ -181,7 +181,7 @@ impl Map {
         object::pin(self, path)
     }
 
-    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: what the kernel knows about it.
+    /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its info.
     ///
     /// # Errors
     /// [`Error::Command`].
@@ -189,7 +189,7 @@ impl Map {
         object::map_info(self.as_fd(), &self.object())
     }
 
-    /// Its name, before the kernel's limits cut it if it was created here.
+    /// Its name; not truncated if it was created here.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -199,17 +199,17 @@ impl Map {
         self.kind
     }
 
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub fn key_size(&self) -> usize {
         self.key_size
     }
 
-    /// Bytes of a value, of one CPU for per-CPU maps.
+    /// Size of a value in bytes, for one CPU in per-CPU maps.
     pub fn value_size(&self) -> usize {
         self.value_size
     }
 
-    /// The most entries it takes; bytes for a ring buffer.
+    /// Maximum number of entries; size in bytes for a ring buffer.
     pub fn max_entries(&self) -> u32 {
         self.max_entries
     }
@@ -218,8 +218,7 @@ impl Map {
         format!("map `{}`", self.name)
     }
 
-    /// Bytes that the kernel reads and writes for a value (`bpf_map_value_size`,
-    /// kernel/bpf/syscall.c).
+    /// Size of a value as the kernel copies it (`bpf_map_value_size`, kernel/bpf/syscall.c).
     fn exchanged_value_size(&self) -> Result<usize> {
         if self.kind.is_per_cpu() {
             Ok(per_cpu::stride(self.value_size) * cpu::possible()?)
@@ -230,7 +229,7 @@ impl Map {
         }
     }
 
-    /// An attribute with the key, checked; the value still to be set.
+    /// An attribute with the checked key; the caller sets the value.
     fn element(&self, key: Option<&[u8]>) -> Result<uapi::Element> {
         let mut attr = uapi::Element::zeroed();
         attr.map_fd = uapi::fd(self.as_fd());
@@ -245,13 +244,10 @@ impl Map {
         if given == wanted {
             return Ok(());
         }
-        Err(Error::invalid(
-            self.object(),
-            format!("a {what} of {given} bytes was given; it is {wanted} bytes long"),
-        ))
+        Err(Error::invalid(self.object(), format!("a {what} of {given} bytes; expected {wanted}")))
     }
 
-    /// Does `command`; `false` stands for `ENOENT`.
+    /// Executes `command`; `false` for `ENOENT`.
     ///
     /// # Safety
     /// As for [`Command::call`].
@@ -269,10 +265,10 @@ impl Map {
     }
 
     /// `bpf(BPF_MAP_LOOKUP_ELEM)`: the value of `key`. For per-CPU maps the values of all possible
-    /// CPUs, each padded to a multiple of 8 bytes; [`PerCpuMap`] takes them apart.
+    /// CPUs, each padded to a multiple of 8 bytes; see [`PerCpuMap`].
     ///
-    /// A sockmap or sockhash with 8-byte values answers with the socket's cookie; with 4-byte
-    /// values it cannot be read (`ENOSPC`).
+    /// A sockmap or sockhash with 8-byte values returns the socket's cookie; with 4-byte values,
+    /// lookups fail (`ENOSPC`).
     ///
     /// # Errors
     /// [`Error::Invalid`] for a key of another length, otherwise [`Error::Command`].
@@ -280,12 +276,12 @@ impl Map {
         self.read(uapi::MAP_LOOKUP_ELEM, key)
     }
 
-    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: takes the value of `key` out. Hash maps have it since
-    /// Linux 5.14.
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: returns the value of `key` and deletes it. For hash
+    /// maps since Linux 5.14.
     ///
     /// # Errors
-    /// `ENOTSUPP` (524) or `EINVAL` where the map or the kernel does not have it;
-    /// [`Error::Invalid`] as for [`Map::lookup`].
+    /// `ENOTSUPP` (524) or `EINVAL` if the map or kernel does not support it; [`Error::Invalid`] as
+    /// for [`Map::lookup`].
     pub fn lookup_and_delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.read(uapi::MAP_LOOKUP_AND_DELETE_ELEM, key)
     }
@@ -294,41 +290,41 @@ impl Map {
         let mut value = vec![0; self.exchanged_value_size()?];
         let mut attr = self.element(Some(key))?;
         attr.value = uapi::addr_mut(&mut value);
-        // SAFETY: the key has the map's length, the value what the kernel exchanges for this map.
+        // SAFETY: the key has the map's key size, the value the size that the kernel copies.
         let found = unsafe { self.on_element(command, &mut attr) }?;
         Ok(found.then_some(value))
     }
 
-    /// `bpf(BPF_MAP_UPDATE_ELEM)`: sets the value of `key`; for per-CPU maps of all possible CPUs,
-    /// for sockmaps and other maps of descriptors the descriptor's number.
+    /// `bpf(BPF_MAP_UPDATE_ELEM)`: sets the value of `key`; for per-CPU maps the values of all
+    /// possible CPUs, for maps of sockets, maps or programs a file descriptor.
     ///
     /// # Errors
-    /// `E2BIG` if the map is full, `EEXIST` and `ENOENT` as `update` demands, [`Error::Invalid`]
-    /// for lengths.
+    /// `E2BIG` if the map is full, `EEXIST` and `ENOENT` as `update` requires, [`Error::Invalid`]
+    /// for wrong lengths.
     pub fn update(&self, key: &[u8], value: &[u8], update: Update) -> Result<()> {
         self.check("value", value.len(), self.exchanged_value_size()?)?;
         let mut attr = self.element(Some(key))?;
         attr.value = uapi::addr(value);
         attr.flags = update.0;
-        // SAFETY: the key has the map's length, the value what the kernel exchanges for this map.
+        // SAFETY: the key has the map's key size, the value the size that the kernel copies.
         unsafe { uapi::MAP_UPDATE_ELEM.call(&mut attr) }
             .map(|_| ())
             .map_err(uapi::MAP_UPDATE_ELEM.failed(self.object()))
     }
 
-    /// `bpf(BPF_MAP_DELETE_ELEM)`: removes `key`; whether it was there.
+    /// `bpf(BPF_MAP_DELETE_ELEM)`: deletes `key`; whether it existed.
     ///
     /// # Errors
-    /// `EINVAL` for arrays, whose entries always are; [`Error::Invalid`] for a key of another
+    /// `EINVAL` for arrays, whose entries always exist; [`Error::Invalid`] for a key of another
     /// length.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         let mut attr = self.element(Some(key))?;
-        // SAFETY: the key has the map's length.
+        // SAFETY: the key has the map's key size.
         unsafe { self.on_element(uapi::MAP_DELETE_ELEM, &mut attr) }
     }
 
-    /// `bpf(BPF_MAP_GET_NEXT_KEY)`: the key after `key`, the first if there is none or if `key` is
-    /// not in the map.
+    /// `bpf(BPF_MAP_GET_NEXT_KEY)`: the key after `key`, or the first if it is `None` or not in the
+    /// map.
     ///
     /// # Errors
     /// `ENOTSUPP` (524) for maps without keys, such as ring buffers and socket storage.
@@ -336,23 +332,21 @@ impl Map {
         let mut next = vec![0; self.key_size];
         let mut attr = self.element(key)?;
         attr.value = uapi::addr_mut(&mut next);
-        // SAFETY: both keys have the map's length; the first may be null.
+        // SAFETY: both keys have the map's key size; the first may be null.
         let found = unsafe { self.on_element(uapi::MAP_GET_NEXT_KEY, &mut attr) }?;
         Ok(found.then_some(next))
     }
 
-    /// The keys, one system call each. While others delete, the kernel starts over from the first
-    /// key, so keys may come twice; it ends after [`max_entries`](Map::max_entries) keys in any
-    /// case.
+    /// The keys, one system call each. If others delete meanwhile, the kernel restarts at the first
+    /// key, so that keys may repeat; it stops after [`max_entries`](Map::max_entries) keys.
     pub fn keys(&self) -> Keys<'_> {
         Keys { map: self, last: None, left: self.max_entries }
     }
 
-    /// `bpf(BPF_MAP_FREEZE)`: user space can never write to it again; what programs may do does not
-    /// change.
+    /// `bpf(BPF_MAP_FREEZE)`: makes it read-only for user space; programs are not affected.
     ///
     /// # Errors
-    /// `EPERM` if it is frozen already, `EBUSY` if it is mapped for writing.
+    /// `EPERM` if it is already frozen, `EBUSY` if it is mapped for writing.
     pub fn freeze(&self) -> Result<()> {
         let mut attr = self.element(None)?;
         // SAFETY: no address in the attribute.

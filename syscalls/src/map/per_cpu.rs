@@ -1,4 +1,4 @@
-//! Maps with a value for each CPU.
+//! Typed per-CPU maps.
 
 use super::{Map, TypedMap, Update};
 use crate::cpu;
@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 
-/// The bytes that one CPU's value takes when it is exchanged: rounded up to 8.
+/// The size of one CPU's value as the kernel copies it: rounded up to 8.
 pub(super) fn stride(value_size: usize) -> usize {
     value_size.next_multiple_of(8)
 }
 
-/// A per-CPU map whose keys are `K` and whose values are a `V` for each CPU.
+/// A per-CPU map with keys `K` and a value `V` for each CPU.
 #[derive(Debug)]
 pub struct PerCpuMap<K, V> {
     map: Map,
@@ -19,10 +19,10 @@ pub struct PerCpuMap<K, V> {
 }
 
 impl<K: Pod, V: Pod> PerCpuMap<K, V> {
-    /// The map seen so.
+    /// A typed view of the map.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is not per CPU or its sizes are others.
+    /// [`Error::Invalid`] if it is not per-CPU, or its sizes differ.
     pub fn new(map: Map) -> Result<Self> {
         if !map.kind().is_per_cpu() {
             return Err(Error::invalid(

@@ -25,7 +25,7 @@ fn sk_storage() -> Map {
 }
 
 #[test]
-fn elements_are_set_found_taken_and_deleted() {
+fn elements_are_set_looked_up_and_deleted() {
     for kind in [MapKind::HASH, MapKind::LRU_HASH] {
         let map = Map::create(&MapSpec::new(kind, "test", 4, 8, 64)).unwrap();
         let value = 7u64.to_ne_bytes();
@@ -41,7 +41,7 @@ fn elements_are_set_found_taken_and_deleted() {
 }
 
 #[test]
-fn an_update_demands_what_it_says_of_the_key() {
+fn an_update_checks_its_condition() {
     let map = hash(1);
     let errno = |n, update| map.update(&key(n), &[0; 8], update).unwrap_err().errno();
     assert_eq!(errno(1, Update::REPLACE), Some(Errno::NOENT));
@@ -65,7 +65,7 @@ fn keys_and_values_of_other_lengths_never_reach_the_kernel() {
 }
 
 #[test]
-fn a_refused_map_is_named_with_command_and_errno() {
+fn a_rejected_map_is_named_with_command_and_errno() {
     let error = Map::create(&MapSpec::new(MapKind::HASH, "lanes", 4, 8, 0)).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("BPF_MAP_CREATE on map `lanes`"), "{text}");
@@ -73,7 +73,7 @@ fn a_refused_map_is_named_with_command_and_errno() {
 }
 
 #[test]
-fn keys_come_once_each() {
+fn each_key_is_returned_once() {
     let map = TypedMap::<u32, u64>::new(hash(100)).unwrap();
     for n in 0..100 {
         map.update(&n, &u64::from(n * 2), Update::NEW).unwrap();
@@ -85,7 +85,7 @@ fn keys_come_once_each() {
 }
 
 #[test]
-fn keys_end_even_if_each_is_deleted_when_it_comes_and_another_is_added() {
+fn iteration_ends_even_if_each_key_is_deleted_and_another_added() {
     let map = hash(8);
     map.update(&key(0), &[0; 8], Update::NEW).unwrap();
     let mut seen = 0;
@@ -103,7 +103,7 @@ fn batches_move_all_elements() {
     let keys: Vec<u8> = (0..1_000u32).flat_map(key).collect();
     let values: Vec<u8> = (0..1_000u64).flat_map(u64::to_ne_bytes).collect();
     assert_eq!(map.update_batch(&keys, &values).unwrap(), Batch::Done(()));
-    // 3 at once is less than some buckets hold.
+    // Some buckets have more than 3 elements.
     for at_once in [3, 64, 1_000, u32::MAX] {
         let Batch::Done((got_keys, got_values)) = map.lookup_batch(at_once).unwrap() else {
             panic!("hash maps have batches since 5.6");
@@ -130,7 +130,7 @@ fn batches_move_all_elements() {
 }
 
 #[test]
-fn a_batch_of_an_array_and_of_per_cpu_values_is_whole() {
+fn a_batch_of_an_array_and_of_per_cpu_values_is_complete() {
     let cpus = cpu::possible().unwrap();
     for (kind, stride) in [(MapKind::ARRAY, 8), (MapKind::PERCPU_ARRAY, 8 * cpus)] {
         let map = Map::create(&MapSpec::new(kind, "test", 4, 8, 10)).unwrap();
@@ -158,8 +158,8 @@ fn a_batch_that_fails_on_an_element_is_an_error() {
 }
 
 #[test]
-fn a_batch_that_fails_with_the_errno_of_having_none_is_an_error_all_the_same() {
-    // Keys of a prefix tree start with their length in bits, which is at most 32 here.
+fn a_batch_that_fails_with_the_errno_of_missing_support_is_still_an_error() {
+    // Keys of a prefix tree start with their length in bits, at most 32 here.
     const LPM_TRIE: MapKind = MapKind::from_raw(11);
     let mut spec = MapSpec::new(LPM_TRIE, "test", 8, 8, 4);
     spec.flags = MapSpec::NO_PREALLOC;
@@ -169,9 +169,9 @@ fn a_batch_that_fails_with_the_errno_of_having_none_is_an_error_all_the_same() {
 }
 
 #[test]
-fn per_cpu_values_come_one_for_each_cpu() {
+fn there_is_one_per_cpu_value_for_each_cpu() {
     for kind in [MapKind::PERCPU_ARRAY, MapKind::PERCPU_HASH, MapKind::LRU_PERCPU_HASH] {
-        // 4-byte values lie 8 bytes apart.
+        // Values of 4 bytes have a stride of 8 bytes.
         let map = Map::create(&MapSpec::new(kind, "test", 4, 4, 2)).unwrap();
         let map = PerCpuMap::<u32, u32>::new(map).unwrap();
         map.fill(&1, &0xdead_beef).unwrap();
@@ -183,9 +183,9 @@ fn per_cpu_values_come_one_for_each_cpu() {
 }
 
 #[test]
-fn a_view_of_other_sizes_is_refused() {
+fn a_view_of_other_sizes_is_rejected() {
     let text = TypedMap::<u32, u32>::new(hash(1)).unwrap_err().to_string();
-    assert!(text.contains("values of 4 bytes were asked for"), "{text}");
+    assert!(text.contains("expected keys of 4 and values of 4 bytes"), "{text}");
     assert!(PerCpuMap::<u32, u64>::new(hash(1)).is_err());
     let per_cpu = Map::create(&MapSpec::new(MapKind::PERCPU_ARRAY, "test", 4, 8, 1)).unwrap();
     assert!(TypedMap::<u32, u64>::new(per_cpu).is_err());
@@ -249,7 +249,7 @@ fn a_map_is_found_by_pin_and_by_id() {
 }
 
 #[test]
-fn a_pin_of_another_kind_is_refused_by_name() {
+fn a_pin_of_another_kind_is_rejected_with_both_names() {
     in_own_bpffs(|dir| {
         let path = dir.join("prog");
         load(ProgKind::SK_MSG, &[mov(0, 1), EXIT]).pin(&path).unwrap();

@@ -1,11 +1,11 @@
-//! Maps seen as Rust types.
+//! Typed maps.
 
 use super::{Map, Update};
 use crate::error::{Error, Result};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 
-/// A map whose keys are `K` and whose values are `V`, byte for byte.
+/// A map with keys `K` and values `V`.
 #[derive(Debug)]
 pub struct TypedMap<K, V> {
     map: Map,
@@ -13,10 +13,10 @@ pub struct TypedMap<K, V> {
 }
 
 impl<K: Pod, V: Pod> TypedMap<K, V> {
-    /// The map seen so.
+    /// A typed view of the map.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if its sizes are others, or if it has a value for each CPU: see
+    /// [`Error::Invalid`] if its sizes differ, or if it is per-CPU: see
     /// [`PerCpuMap`](super::PerCpuMap).
     pub fn new(map: Map) -> Result<Self> {
         if map.kind().is_per_cpu() {
@@ -38,7 +38,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         Err(Error::invalid(
             map.object(),
             format!(
-                "keys of {} and values of {} bytes were asked for; it has keys of {} and values of {}",
+                "expected keys of {} and values of {} bytes; it has keys of {} and values of {}",
                 given.0, given.1, actual.0, actual.1
             ),
         ))
@@ -58,7 +58,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         Ok(bytes.map(|b| read(&b)))
     }
 
-    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: takes the value of `key` out.
+    /// `bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM)`: returns the value of `key` and deletes it.
     ///
     /// # Errors
     /// As [`Map::lookup_and_delete`].
@@ -75,7 +75,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         self.map.update(bytemuck::bytes_of(key), bytemuck::bytes_of(value), update)
     }
 
-    /// `bpf(BPF_MAP_DELETE_ELEM)`: removes `key`; whether it was there.
+    /// `bpf(BPF_MAP_DELETE_ELEM)`: deletes `key`; whether it existed.
     ///
     /// # Errors
     /// As [`Map::delete`].
@@ -83,13 +83,13 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
         self.map.delete(bytemuck::bytes_of(key))
     }
 
-    /// The keys, as [`Map::keys`].
+    /// The keys; see [`Map::keys`].
     pub fn keys(&self) -> impl Iterator<Item = Result<K>> {
         self.map.keys().map(|key| key.map(|k| read(&k)))
     }
 
-    /// The entries: the keys as [`Map::keys`], each with its value; without those that go while it
-    /// looks.
+    /// The entries: the keys as in [`Map::keys`], each with its value, except those deleted
+    /// meanwhile.
     pub fn entries(&self) -> impl Iterator<Item = Result<(K, V)>> {
         self.keys().filter_map(|key| match key {
             Ok(key) => match self.lookup(&key) {
@@ -102,7 +102,7 @@ impl<K: Pod, V: Pod> TypedMap<K, V> {
     }
 }
 
-/// A record from bytes of its size, which `check_sizes` has seen to.
+/// A record from bytes of its size, which `check_sizes` has checked.
 fn read<T: Pod>(bytes: &[u8]) -> T {
     bytemuck::pod_read_unaligned(bytes)
 }
