@@ -1,4 +1,4 @@
-//! Every program in every variant is accepted, and costs what is written down.
+//! Every program in every variant is accepted, at the recorded cost.
 
 use bpf_asm::Program;
 use syscalls::LogLevel;
@@ -9,15 +9,15 @@ use crate::cost::{self, Cost, Costs, Table};
 use crate::variant::{self, Variant};
 use crate::verifier;
 
-/// The most instructions that the verifier may have to process for any program.
+/// The maximum number of processed instructions for any program.
 const GOAL: u32 = 5000;
 
-/// A program is loaded so often, since the time of a single load is mostly noise.
+/// How often each program is loaded, since the time of a single load is mostly noise.
 const LOADS: usize = 5;
 
-/// Loads every variant.
+/// The costs of all variants.
 fn costs() -> Costs {
-    let maps = load::maps(&variant::usual().maps.all()).expect("make the maps, as root");
+    let maps = load::maps(&variant::usual().maps.all()).expect("create the maps, as root");
     let mut costs = Costs::new();
     for Variant { name, program } in variant::all() {
         let fastest =
@@ -34,10 +34,10 @@ fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
     let what = format!("{} ({variant})", program.name());
     let (loaded, log) = verifier::load(program, maps, LogLevel::STATS)
         .unwrap_or_else(|error| panic!("{what}: {error}"));
-    let info = loaded.info().expect("ask about the program");
+    let info = loaded.info().expect("read the program's info");
     let cost =
         Cost::of(&log, info.jited_prog_len).unwrap_or_else(|error| panic!("{what}: {error}"));
-    // Kernels before 5.16 count, but do not tell.
+    // Kernels before 5.16 do not report the count.
     assert!(
         [0, cost.insns].contains(&info.verified_insns),
         "{what}: {} and {}",
@@ -48,7 +48,7 @@ fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
 }
 
 #[test]
-fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
+fn every_variant_is_accepted_at_the_recorded_cost() {
     let (series, costs) = (cost::series(), costs());
     assert_eq!(costs.len(), ProgramName::ALL.len(), "programs: {:?}", costs.keys());
     let over: Vec<String> = rows(&costs)
@@ -64,14 +64,14 @@ fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
         return table.update(&series, costs);
     }
     let remedy = format!(
-        "if that is as it should be: {0}=1 cargo test -p verifier-tests costs, or for kernels of the matrix: \
+        "if that is intended: {0}=1 cargo test -p verifier-tests costs, or for kernels of the matrix: \
          cargo run -p vm-tests -- run --at-once 1 --env {0}=1 costs",
         cost::UPDATE
     );
     let differences = match table.of(&series) {
         Some(known) => differences(&costs, known),
         None => {
-            assert!(!cost::is_of_the_matrix(), "cost.toml knows no kernel {series}; {remedy}");
+            assert!(!cost::is_of_the_matrix(), "cost.toml has no kernel {series}; {remedy}");
             unlike_any(&costs, &table)
         }
     };
@@ -82,7 +82,7 @@ fn every_variant_is_accepted_and_the_costs_are_those_written_down() {
     );
 }
 
-/// In what the costs are not those written down for this kernel.
+/// The differences to the costs recorded for this kernel.
 fn differences(costs: &Costs, known: &Costs) -> Vec<String> {
     let mut differences = Vec::new();
     for (program, variant, cost) in rows(costs) {
@@ -97,18 +97,17 @@ fn differences(costs: &Costs, known: &Costs) -> Vec<String> {
     }
     for (program, variant, _) in rows(known) {
         if costs.get(program).is_none_or(|variants| !variants.contains_key(variant)) {
-            differences
-                .push(format!("{program} ({variant}) is written down but not assembled any more"));
+            differences.push(format!("{program} ({variant}) is recorded but no longer assembled"));
         }
     }
     differences
 }
 
-/// In what the costs are far from those of every kernel that is written down. Another machine's own
-/// kernel may be built with other options, and have other variants.
+/// The costs that are far from those recorded for any kernel. The host's kernel may be built with
+/// other options, and have other variants.
 fn unlike_any(costs: &Costs, table: &Table) -> Vec<String> {
     let unlike = |(program, variant, cost): (&String, &String, &Cost)| match table.span(program) {
-        None => vec![format!("{program} ({variant}) is written down for no kernel: {cost:?}")],
+        None => vec![format!("{program} ({variant}) is not recorded for any kernel: {cost:?}")],
         Some(span) => cost
             .outside(&span)
             .iter()
@@ -124,11 +123,11 @@ fn rows(costs: &Costs) -> impl Iterator<Item = (&String, &String, &Cost)> {
     })
 }
 
-/// The way of the agent itself, once for each program of this machine.
+/// Loads each program for this machine as the agent does.
 #[test]
-fn the_agents_own_loader_is_accepted_too() {
+fn programs_are_accepted_through_the_agents_loader() {
     let datapath = variant::usual();
-    let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
+    let maps = load::maps(&datapath.maps.all()).expect("create the maps, as root");
     for (_, program) in datapath.programs().expect("assemble") {
         let loaded = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error:#}"));
         assert_eq!(

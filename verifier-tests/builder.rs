@@ -1,5 +1,5 @@
-//! What the builder can write beside shunt's own programs: the kernel takes it, and it computes
-//! what it says.
+//! What the builder can write besides shunt's programs: the verifier accepts it, and it computes
+//! the right result.
 
 use std::sync::LazyLock;
 
@@ -15,20 +15,20 @@ use syscalls::{Btf, Prog};
 
 use crate::instructions::running;
 
-/// The type is one for experiments: of a known protocol, the kernel wants the headers.
+/// An experimental EtherType: for known protocols, the kernel requires the headers.
 const PACKET: [u8; 32] = [
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xb5, 0x81, 0x92, 0xa3, 0xb4, 18, 19, 20, 21, 22,
     23, 24, 25, 26, 27, 28, 29, 30, 31,
 ];
 
-/// Loads a program with maps of its own.
+/// Loads a program with its maps.
 fn loaded(program: &Program) -> Prog {
     let name = program.name();
     let maps = load::maps(program).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"));
     load::program(program, &maps).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"))
 }
 
-/// What a program of this type returns for [`PACKET`], optimised or not.
+/// The return value of a program of this type for [`PACKET`], optimised and not.
 fn returned(kind: ProgramType, write: impl Fn(&Builder)) -> u32 {
     let finished = |finish: fn(Builder, ProgramType) -> Result<Program, bpf_asm::BuildErrors>| {
         let b = Builder::new("written");
@@ -40,12 +40,12 @@ fn returned(kind: ProgramType, write: impl Fn(&Builder)) -> u32 {
             .retval
     };
     let (optimised, written) = (finished(Builder::finish), finished(Builder::finish_as_written));
-    assert_eq!(optimised, written, "the optimiser changes what it computes");
+    assert_eq!(optimised, written, "the optimiser changes the result");
     optimised
 }
 
 #[test]
-fn a_slot_keeps_its_bytes_while_its_address_may_be_known() {
+fn a_slot_is_not_reused_while_its_address_may_be_used() {
     let result = returned(ProgramType::SocketFilter, |b| {
         let slot = b.slot::<u64>();
         b.store(slot.place(), 1);
@@ -64,13 +64,13 @@ record! {
 
 const NUMBERS: MapRef<u32, Numbers> = MapRef::new("numbers", MapKind::Array, 1);
 
-/// Each step subtracts what it should compute, so that 0 is left of all.
+/// Each step subtracts its expected result, so that 0 remains.
 #[test]
-fn forms_of_version_4_compute_what_they_are_named_for() {
+fn forms_of_version_4_compute_the_right_results() {
     let result = returned(ProgramType::SocketFilter, |b| {
         let numbers = b.keep(b.map_value(&NUMBERS));
         let sum = b.keep(b.value(0));
-        // What the verifier does not know, the optimiser does not know either.
+        // A value that is not constant for the verifier and the optimiser.
         b.store(numbers.at(Numbers::byte), -7);
         b.store(numbers.at(Numbers::half), -700);
         b.store(numbers.at(Numbers::word), -70_000);
@@ -106,7 +106,7 @@ fn forms_of_version_4_compute_what_they_are_named_for() {
 }
 
 #[test]
-fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
+fn ordered_and_atomic_memory_accesses_compute_the_right_results() {
     let write = |b: &Builder| {
         let numbers = b.keep(b.map_value(&NUMBERS));
         b.store_release(numbers.at(Numbers::half), &b.value(-3));
@@ -124,7 +124,7 @@ fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
         let maps = load::maps(&program).expect("make the maps, as root");
         assert!(
             load::program(&program, &maps).is_err(),
-            "this kernel takes what is said to be newer:\n{program}"
+            "this kernel accepts instructions that should be newer:\n{program}"
         );
         return;
     }
@@ -132,8 +132,8 @@ fn memory_is_loaded_and_stored_in_order_and_changed_in_one_step() {
 }
 
 #[test]
-fn bytes_of_a_packet_are_loaded_the_old_way() {
-    // A filter sees what is behind the Ethernet header.
+fn legacy_packet_loads_read_the_bytes() {
+    // A filter sees the packet after the Ethernet header.
     type Load = fn(&Builder, &Ptr<__sk_buff>) -> Reg;
     let loads: [(Load, u32); 3] = [
         (|b, packet| b.load_packet(packet, PacketSize::H, 1), 0x92a3),
@@ -150,7 +150,7 @@ fn bytes_of_a_packet_are_loaded_the_old_way() {
 }
 
 #[test]
-fn an_instruction_by_itself_stands_between_others() {
+fn raw_instructions_work_between_others() {
     let result = returned(ProgramType::SocketFilter, |b| {
         let packet = b.context::<__sk_buff>();
         let length = b.load(packet.at(__sk_buff::len));
@@ -169,9 +169,9 @@ fn an_instruction_by_itself_stands_between_others() {
     assert_eq!(result, (PACKET.len() as u32 - 14) * 3);
 }
 
-/// A jump back over more than 16 bits of instructions, with a condition and without.
+/// Backward jumps over more than 16 bits of slots, conditional and not.
 #[test]
-fn far_jumps_arrive() {
+fn long_jumps_reach_their_targets() {
     let result = returned(ProgramType::SocketFilter, |b| {
         let packet = b.context::<__sk_buff>();
         let (length, far) = (b.load(packet.at(__sk_buff::len)), b.label());
@@ -186,7 +186,7 @@ fn far_jumps_arrive() {
 }
 
 #[test]
-fn functions_are_called_back_by_helpers() {
+fn helpers_call_functions_back() {
     const LOOPED: MapRef<u32, u64> = MapRef::new("looped", MapKind::Array, 4);
     let result = returned(ProgramType::SocketFilter, |b| {
         let add = b.function("add", |[index, sum]: [Reg; 2]| {
@@ -208,7 +208,7 @@ fn functions_are_called_back_by_helpers() {
         b.store(sum.place(), 0);
         b.call(helper::bpf_loop(5, &add, &sum, 0));
         b.call(helper::for_each_map_elem(&LOOPED, &one_more, &sum, 0));
-        // By a value that holds the address, as for a helper that this crate does not know.
+        // By a value that holds the address, as for a helper without a signature in this crate.
         let address = b.address_of_function(&add);
         b.call(Call::<Reg>::raw(181, vec![3.into(), address.into(), (&sum).into(), 0.into()]));
         b.ret(b.load(sum.place()));
@@ -217,7 +217,7 @@ fn functions_are_called_back_by_helpers() {
 }
 
 record! {
-    /// As BTF names it, from which the kernel knows it.
+    /// Its name in BTF, by which the kernel recognises it.
     #[allow(non_camel_case_types)]
     struct bpf_timer { opaque: [u64; 2] }
     struct Timed { timer: bpf_timer, count: u64 }
@@ -248,14 +248,14 @@ fn a_timer_calls_back() {
     };
     let start = std::time::Instant::now();
     while count() == 0 {
-        assert!(start.elapsed().as_secs() < 10, "the timer has not called");
+        assert!(start.elapsed().as_secs() < 10, "the timer has not expired");
         std::thread::yield_now();
     }
     assert_eq!(count(), 1);
 }
 
 #[test]
-fn functions_of_the_kernel_are_called_by_name() {
+fn kfuncs_are_called_by_name() {
     let result = returned(ProgramType::Classifier, |b| {
         b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]));
         b.call(Call::<Reg>::named("bpf_rcu_read_unlock", vec![]));
@@ -270,7 +270,7 @@ fn functions_of_the_kernel_are_called_by_name() {
     let error = load::program(&program, &[]).expect_err("there is no such function").to_string();
     assert!(error.contains("`bpf_no_such_function`") && error.contains("modules"), "{error}");
 
-    // One that nobody has looked up is refused.
+    // An unresolved kfunc is rejected.
     let image = program.relocate(|_| -1);
     let spec =
         syscalls::ProgSpec::new(syscalls::ProgKind::from_raw(3), "unknown", c"GPL", &image.insns);
@@ -278,7 +278,7 @@ fn functions_of_the_kernel_are_called_by_name() {
 }
 
 #[test]
-fn read_only_data_is_there_and_cannot_be_changed() {
+fn read_only_data_can_be_read_but_not_written() {
     let result = returned(ProgramType::SocketFilter, |b| {
         let name = b.slot::<[u8; 8]>();
         b.zero(name.place());
@@ -299,19 +299,19 @@ fn read_only_data_is_there_and_cannot_be_changed() {
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
     let maps = load::maps(&program).expect("make the maps, as root");
     let error =
-        load::program(&program, &maps).expect_err("it writes to what is read-only").to_string();
+        load::program(&program, &maps).expect_err("it writes to read-only data").to_string();
     assert!(error.contains("write into map forbidden"), "{error}");
 }
 
 record! {
-    /// An address and how many of its bits count.
+    /// An address with a prefix length.
     struct Prefix { bits: u32, address: u32 }
 }
 
-/// Each kind that says how it is made can be made, and is used by a program where there is one that
-/// needs no device.
+/// Every kind of map that needs no device can be created, and used by a program if there is one
+/// that needs no device.
 #[test]
-fn maps_of_every_kind_are_made_with_their_attributes() {
+fn maps_of_every_kind_are_created_with_their_attributes() {
     const NO_PREALLOC: u32 = 1;
     const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
     const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 2);
@@ -365,12 +365,12 @@ fn maps_of_every_kind_are_made_with_their_attributes() {
             "cgrp_storage",
         ),
         (*MapRef::arena("arena", 2).extra(1 << 44).def(), "arena"),
-        // By its number, as one would write a kind that has no name here: an LRU hash.
+        // By number, as for a kind without a name here: an LRU hash.
         (*MapRef::<u32, u64>::new("other", MapKind::Other(9), 4).def(), "lru_hash"),
     ];
     for (def, name) in maps {
         assert_eq!(def.kind.number(), enumerator("BPF_MAP_TYPE_", &name.to_uppercase()), "{name}");
-        // A program that does nothing but name it.
+        // A program that only refers to it.
         let b = Builder::new("names");
         let map: MapRef<(), ()> = MapRef::described(def);
         b.call(Call::<Reg>::raw(5, vec![Arg::from(&map)]));
@@ -378,8 +378,8 @@ fn maps_of_every_kind_are_made_with_their_attributes() {
         let program =
             b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
         let made = load::maps(&program).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let info = made[0].info().expect("ask about the map");
-        // To maps of devices the kernel adds that programs do not write to them.
+        let info = made[0].info().expect("read the map's info");
+        // For maps of devices, the kernel adds the flag that programs cannot write to them.
         let sizes = (info.kind.raw(), info.key_size, info.value_size, info.flags & def.flags);
         assert_eq!(sizes, (def.kind.number(), def.key_size, def.value_size, def.flags), "{name}");
         load::program(&program, &made).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -398,8 +398,7 @@ fn maps_without_keys_and_maps_of_maps_are_used() {
         b.store(value.place(), 40);
         b.call(helper::map_push_elem(&QUEUE, &value, 0));
         b.call(helper::map_push_elem(&SEEN, &value, 0));
-        // Not from the stack: Linux 7.3 takes for granted that peeking writes, and forgets what
-        // lies there.
+        // Not from the stack: Linux 7.3 assumes that peeking writes, and forgets the content.
         let asked = b.keep(b.map_value(&VALUE));
         b.store(asked.at_all(), 40);
         let unseen = b.keep(b.call(helper::map_peek_elem(&SEEN, &asked)));
@@ -409,7 +408,7 @@ fn maps_without_keys_and_maps_of_maps_are_used() {
         let key = b.slot::<u32>();
         b.store(key.place(), 0);
         let inner = b.call(helper::map_lookup_elem(&OUTER, &key));
-        // Nobody has put a map there.
+        // The outer map is empty.
         b.when(inner.ne(0), || {
             let there: Ptr<u64> = b.call(Call::raw(1, vec![inner.into(), (&key).into()]));
             b.when(there.ne(0), || b.ret(b.load(there.at_all())));
@@ -422,7 +421,7 @@ fn maps_without_keys_and_maps_of_maps_are_used() {
 }
 
 #[test]
-fn types_are_named_or_given_by_their_numbers() {
+fn program_types_have_the_kernels_numbers() {
     let result = returned(ProgramType::Other { number: 1, attach_type: 0 }, |b| b.ret(3));
     assert_eq!(result, 3);
     for (kind, number, attach_type) in TYPES {
@@ -430,7 +429,7 @@ fn types_are_named_or_given_by_their_numbers() {
             !["TRACING", "LSM", "STRUCT_OPS", "EXT", "SYSCALL", "NETFILTER"].contains(&number);
         let named = (enumerator("BPF_PROG_TYPE_", number), enumerator("BPF_", attach_type));
         assert_eq!((kind.number(), kind.attach_type()), named, "{kind:?}");
-        // What needs a target, a flag or a hook to be loaded has that elsewhere.
+        // Types that need a target, a flag or a hook are loaded elsewhere.
         if loads {
             let b = Builder::new("typed");
             b.ret(i32::from(kind != ProgramType::FlowDissector));
@@ -442,7 +441,7 @@ fn types_are_named_or_given_by_their_numbers() {
     }
 }
 
-/// The number that the kernel's BTF has for a name, 0 for no name.
+/// The number of a name in vmlinux BTF, 0 for an empty name.
 fn enumerator(prefix: &str, name: &str) -> u32 {
     static BTF: LazyLock<Btf> = LazyLock::new(|| Btf::vmlinux().expect("read the kernel's BTF"));
     if name.is_empty() {
@@ -451,7 +450,7 @@ fn enumerator(prefix: &str, name: &str) -> u32 {
     BTF.enumerator(&format!("{prefix}{name}")).unwrap_or_else(|error| panic!("{error}")) as u32
 }
 
-/// Types of programs, with the kernel's names for what they are and where they attach.
+/// Program types, with the kernel's names of type and attach type.
 const TYPES: [(ProgramType, &str, &str); 45] = [
     (ProgramType::SocketFilter, "SOCKET_FILTER", ""),
     (ProgramType::Kprobe, "KPROBE", ""),
@@ -500,8 +499,7 @@ const TYPES: [(ProgramType, &str, &str); 45] = [
     (ProgramType::Netfilter, "NETFILTER", "NETFILTER"),
 ];
 
-/// Each context, as far as its programs may read it: the verifier knows the fields by offset and
-/// width.
+/// The readable fields of each context, which the verifier checks by offset and width.
 #[test]
 fn fields_of_contexts_are_read() {
     let socket = |b: &Builder, sk: Ptr<bpf_sock>| {
@@ -577,7 +575,7 @@ fn fields_of_contexts_are_read() {
         let b = Builder::new("reads");
         write(&b);
         b.ret(1);
-        // Nobody needs what is read, so an optimiser would read nothing.
+        // The results are unused, so the optimiser would remove the loads.
         let program = b.finish_as_written(kind).unwrap_or_else(|errors| panic!("{errors}"));
         loaded(&program);
     }

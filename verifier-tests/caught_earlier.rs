@@ -1,6 +1,5 @@
-//! Mistakes that the builder refuses before any kernel sees them, beside what the kernel says to
-//! the same instructions: `cargo test -p verifier-tests caught_earlier -- --nocapture` prints the
-//! two side by side.
+//! Mistakes that the builder rejects before the kernel would, compared with the kernel's error for
+//! the same instructions: `cargo test -p verifier-tests caught_earlier -- --nocapture` prints both.
 
 use bpf_asm::insn::{
     Alu, AluOp, Call, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Width,
@@ -12,8 +11,7 @@ use syscalls::{Errno, Prog, ProgKind, ProgSpec};
 use crate::complaint::{Complaint, Point};
 use crate::verifier::LICENSE;
 
-/// A mistake twice: as one would write it, and as the instructions that a builder without checks
-/// would make of it.
+/// A mistake in two forms: with the builder, and as the instructions of a builder without checks.
 struct Mistake {
     what: &'static str,
     write: fn(&Builder),
@@ -21,7 +19,7 @@ struct Mistake {
     insns: &'static [Insn],
     errno: Errno,
     point: Point,
-    /// A word that the kernel's complaint has had on all kernels so far.
+    /// A word in the verifier's message on all kernels so far.
     word: &'static str,
 }
 
@@ -91,7 +89,7 @@ const MISTAKES: &[Mistake] = &[
         word: "last insn",
     },
     Mistake {
-        what: "instructions can never run",
+        what: "instructions are unreachable",
         write: |b| {
             b.ret(0);
             b.ret(1);
@@ -103,7 +101,7 @@ const MISTAKES: &[Mistake] = &[
         word: "unreachable insn 2",
     },
     Mistake {
-        what: "a jump goes nowhere",
+        what: "a jump has no target",
         write: |b| b.jump(&b.label()),
         caught: |kind| matches!(kind, ErrorKind::LabelNotPlaced { .. }),
         insns: &[Insn::Jump(Jump { offset: 5 }), mov(R0, 0), EXIT],
@@ -112,7 +110,7 @@ const MISTAKES: &[Mistake] = &[
         word: "jump out of range",
     },
     Mistake {
-        what: "a frame is larger than frames can be",
+        what: "a frame is too large",
         write: |b| {
             let large = b.slot::<[u64; 65]>();
             b.store(large.place().index(0), 0);
@@ -129,7 +127,7 @@ const MISTAKES: &[Mistake] = &[
         word: "stack",
     },
     Mistake {
-        what: "two frames that are in use at once are too large together",
+        what: "two nested frames are too large together",
         write: |b| {
             let large = b.slot::<[u64; 40]>();
             b.zero(large.place());
@@ -185,7 +183,7 @@ const MISTAKES: &[Mistake] = &[
         word: "div by zero",
     },
     Mistake {
-        what: "a number is shifted by as many bits as it has",
+        what: "a number is shifted by its width",
         write: |b| {
             let number = b.value(1);
             number.lsh(64);
@@ -200,13 +198,14 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 #[test]
-fn the_builder_refuses_at_the_rust_line_what_the_kernel_would_refuse_later() {
+fn the_builder_rejects_at_the_rust_line_what_the_verifier_would_reject_later() {
     for Mistake { what, write, caught, insns, errno, point, word } in MISTAKES {
         let b = Builder::new("mistake");
         write(&b);
         let errors = b.finish(ProgramType::SocketFilter).expect_err(what);
         let error = errors.errors().iter().find(|error| caught(&error.kind));
-        let error = error.unwrap_or_else(|| panic!("{what}: refused for something else: {errors}"));
+        let error =
+            error.unwrap_or_else(|| panic!("{what}: rejected for another reason: {errors}"));
         assert!(error.at.file().ends_with("caught_earlier.rs"), "{what}: {error}");
 
         let mut bytes = Vec::new();
@@ -216,16 +215,15 @@ fn the_builder_refuses_at_the_rust_line_what_the_kernel_would_refuse_later() {
                 .expect_err(what);
         let complaint = Complaint::of(&refused);
         assert_eq!((complaint.errno, complaint.point()), (*errno, *point), "{what}: {refused}");
-        assert!(complaint.log.contains(word), "{what}: no word of '{word}' in {refused}");
+        assert!(complaint.log.contains(word), "{what}: no '{word}' in {refused}");
         println!("{what}\n  builder: {error}\n  kernel:  {errno}, {point:?}, \"{word}\"");
     }
 }
 
-/// Since Linux 6.3 a program that is loaded with CAP_PERFMON, as the agent's are, may read bytes of
-/// the stack that it never wrote: for those the builder is the only safety net.
+/// Since Linux 6.3, a program loaded with CAP_PERFMON, such as the agent's, may read uninitialised
+/// bytes of the stack, so that only the builder rejects them.
 #[test]
-fn bytes_of_the_stack_that_nobody_wrote_are_refused_where_a_kernel_lets_privileged_programs_read_them()
- {
+fn uninitialised_stack_reads_are_rejected_even_if_the_kernel_allows_them_to_privileged_programs() {
     let b = Builder::new("unwritten");
     let slot = b.slot::<u64>();
     b.ret(b.load(slot.place()));
@@ -238,13 +236,14 @@ fn bytes_of_the_stack_that_nobody_wrote_are_refused_where_a_kernel_lets_privileg
     let mut bytes = Vec::new();
     let load = Insn::Load(Load { size: Size::DW, dst: R0, base: R10, offset: -8 });
     [load, EXIT].iter().for_each(|insn| insn.encode(&mut bytes));
-    // Capabilities are a thread's own, and this thread ends here.
+    // Capabilities are per thread, and this thread ends here.
     let without = std::thread::spawn(move || {
         for capability in [Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN] {
-            caps::drop(None, CapSet::Effective, capability).expect("give a capability up");
+            caps::drop(None, CapSet::Effective, capability).expect("drop a capability");
         }
         let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "unwritten", LICENSE, &bytes);
-        let refused = Prog::load(&spec).expect_err("a kernel that lets everybody read the stack");
+        let refused =
+            Prog::load(&spec).expect_err("this kernel lets unprivileged programs read the stack");
         let complaint = Complaint::of(&refused);
         assert_eq!(
             (complaint.errno, complaint.point()),

@@ -1,36 +1,36 @@
-//! What the kernel complains about, by what does not depend on its wording: errno and the
-//! instruction that it stopped at.
+//! The verifier's errors, independent of their wording: the errno and the instruction at which it
+//! stopped.
 
 use bpf_asm::Program;
 use syscalls::{Errno, Error};
 
-/// Where the kernel stops.
+/// Where the verifier stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// While it follows a path, after or at the instruction in this slot.
+    /// At the instruction in this slot, or after it, while following a path.
     Slot(usize),
-    /// Looking at the program as a whole, before or after following paths.
+    /// Before or after following paths.
     Whole,
 }
 
-/// A refused load.
+/// A rejected load.
 pub struct Complaint<'a> {
-    /// The kernel's answer.
+    /// The errno.
     pub errno: Errno,
-    /// What the verifier had to say.
+    /// The verifier's log.
     pub log: &'a str,
 }
 
 impl<'a> Complaint<'a> {
-    /// What a failed load says.
+    /// The error of a rejected load.
     pub fn of(error: &'a Error) -> Complaint<'a> {
         match error {
             Error::LoadRejected { errno, log, .. } => Complaint { errno: *errno, log },
-            other => panic!("not refused by the verifier: {other}"),
+            other => panic!("not rejected by the verifier: {other}"),
         }
     }
 
-    /// Where it stopped: the log shows each instruction that is followed, as `slot: (opcode) text`.
+    /// Where it stopped: the log lists each instruction followed, as `slot: (opcode) text`.
     pub fn point(&self) -> Point {
         let followed = |line: &str| {
             let (slot, rest) = line.split_once(": (")?;

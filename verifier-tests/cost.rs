@@ -1,4 +1,4 @@
-//! What a program costs the verifier, and the committed table of it.
+//! Verification costs of programs, and the committed table of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// The variable that makes a run write this kernel's part of the table anew.
+/// The variable that makes a run update the table for this kernel.
 pub const UPDATE: &str = "UPDATE_COSTS";
 
-/// How far a cost may move before somebody has to look, in percent of what is written down.
+/// The tolerance of a cost, in percent of the recorded one.
 const TOLERANCE: u32 = 20;
 
-/// How far it may move beyond what is written down for other kernels, in percent: this one may be
-/// built with options that take more.
+/// The tolerance beyond the costs recorded for other kernels, in percent: this kernel may be built
+/// with other options.
 const TOLERANCE_OF_OTHERS: u32 = 50;
 
-/// One row of the table.
+/// A row of the table.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
     /// Instructions processed over all paths.
     pub insns: u32,
-    /// Bytes of stack, over the deepest chain of calls.
+    /// Bytes of stack, over the deepest call chain.
     pub stack: u32,
     /// Bytes of machine code.
     pub jited: u32,
-    /// Microseconds of verification, the fastest of several; written down to be read, not compared,
-    /// since it is the machine's and the moment's.
+    /// Microseconds of verification, the fastest of several; recorded for information and not
+    /// compared, since it depends on the machine.
     pub micros: u32,
 }
 
@@ -35,8 +35,7 @@ pub struct Cost {
 pub type Costs = BTreeMap<String, BTreeMap<String, Cost>>;
 
 impl Cost {
-    /// From the log of an accepted program (`print_verification_stats`, kernel/bpf/verifier.c) and
-    /// its machine code.
+    /// Parses the log of an accepted program (`print_verification_stats`, kernel/bpf/verifier.c).
     pub fn of(log: &str, jited: u32) -> Result<Cost, String> {
         let number = |before: &str| -> Result<u32, String> {
             let rest = log.split_once(before).map(|(_, rest)| rest);
@@ -54,12 +53,12 @@ impl Cost {
         })
     }
 
-    /// What has moved too far from `known`, with the numbers.
+    /// The numbers that differ too much from `known`.
     pub fn moved(&self, known: &Cost) -> Vec<String> {
         self.moved_by(TOLERANCE, known)
     }
 
-    /// What is too far below `least` or above `most`, with the numbers.
+    /// The numbers that are too far below `least` or above `most`.
     pub fn outside(&self, (least, most): &(Cost, Cost)) -> Vec<String> {
         let nearest = Cost {
             insns: self.insns.clamp(least.insns, most.insns),
@@ -88,8 +87,8 @@ impl Cost {
     }
 }
 
-/// The stack of a program and its functions together. Most kernels say "stack depth 96+0+16"; 7.3
-/// says "stack depth max 112", and has a line for each: "subprog 1 (name) global insns_self 3
+/// The stack of a program and its functions together. Most kernels log "stack depth 96+0+16"; 7.3
+/// logs "stack depth max 112", and a line for each: "subprog 1 (name) global insns_self 3
 /// insns_total 3 stack 16".
 fn stack(log: &str) -> Option<u32> {
     let depths = log.split_once("stack depth ").and_then(|(_, rest)| rest.lines().next())?;
@@ -108,7 +107,7 @@ impl Table {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cost.toml")
     }
 
-    /// The committed one.
+    /// Reads the committed table.
     pub fn read() -> Table {
         let path = Table::path();
         let text = std::fs::read_to_string(&path)
@@ -116,13 +115,12 @@ impl Table {
         Table(toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
-    /// What is written down for a series of kernels.
+    /// The costs of a kernel series.
     pub fn of(&self, series: &str) -> Option<&Costs> {
         self.0.get(series)
     }
 
-    /// The least and the most that any variant of a program costs on the kernels that are written
-    /// down.
+    /// The minimum and maximum costs of all variants of a program on all recorded kernels.
     pub fn span(&self, program: &str) -> Option<(Cost, Cost)> {
         let mut costs =
             self.0.values().filter_map(|costs| costs.get(program)).flat_map(BTreeMap::values);
@@ -138,12 +136,12 @@ impl Table {
         }))
     }
 
-    /// Writes a series anew.
+    /// Updates a series.
     pub fn update(mut self, series: &str, costs: Costs) {
         self.0.insert(series.to_owned(), costs);
         let (path, text) = (Table::path(), self.to_string());
-        // Inside a virtual machine the machine's files may be read-only: then the text is what
-        // there is to carry out.
+        // In a virtual machine the host's files may be read-only: then the text is printed to be
+        // copied.
         std::fs::write(&path, &text)
             .unwrap_or_else(|error| panic!("{}: {error}; put this there:\n{text}", path.display()));
     }
@@ -161,7 +159,8 @@ impl std::fmt::Display for Table {
         writeln!(f, "#   micros  microseconds of verification, not compared")?;
         writeln!(
             f,
-            "# A change of more than {TOLERANCE} % fails. Once it is understood, write the running kernel's part anew, as root, and the others':"
+            "# A change of more than {TOLERANCE} % fails. If it is intended, update this kernel, \
+            as root, and the others by:"
         )?;
         writeln!(f, "#   {UPDATE}=1 cargo test -p verifier-tests costs")?;
         writeln!(f, "#   cargo run -p vm-tests -- run --at-once 1 --env {UPDATE}=1 costs")?;
@@ -181,15 +180,15 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// What the kernel matrix calls the kernel that it has booted.
+/// The name of a kernel that the matrix has booted.
 const SERIES: &str = "KERNEL_SERIES";
 
-/// Whether the kernel matrix has booted this kernel.
+/// Whether the matrix has booted this kernel.
 pub fn is_of_the_matrix() -> bool {
     std::env::var_os(SERIES).is_some()
 }
 
-/// The series of the running kernel: what the kernel matrix calls it, or `machine 6.18` of
+/// The series of the running kernel: its name in the matrix, or `machine 6.18` for
 /// `6.18.44-cloud-amd64`, which may be built with other options than the matrix' kernel of that
 /// series, and need other variants.
 pub fn series() -> String {
@@ -219,7 +218,7 @@ fn a_cost_is_read_from_the_verifiers_statistics() {
 }
 
 #[test]
-fn a_cost_may_move_by_a_fifth_and_no_further() {
+fn a_cost_may_change_by_at_most_a_fifth() {
     let known = Cost { insns: 100, stack: 50, jited: 1000, micros: 10 };
     assert!(Cost { insns: 120, stack: 40, jited: 800, micros: 9999 }.moved(&known).is_empty());
     let moved = Cost { insns: 121, stack: 39, jited: 1201, micros: 10 }.moved(&known);
@@ -230,7 +229,7 @@ fn a_cost_may_move_by_a_fifth_and_no_further() {
 }
 
 #[test]
-fn a_kernel_that_is_not_written_down_may_cost_what_others_do_and_half_more_or_less() {
+fn costs_on_a_kernel_that_is_not_recorded_may_exceed_those_of_others_by_at_most_half() {
     let cost = |insns, stack| Cost { insns, stack, jited: 1000, micros: 1 };
     let costs = |variant: &str, cost| {
         Costs::from([("send".into(), BTreeMap::from([(variant.into(), cost)]))])
@@ -238,7 +237,7 @@ fn a_kernel_that_is_not_written_down_may_cost_what_others_do_and_half_more_or_le
     let kernels =
         [("6.12", costs("usual", cost(100, 200))), ("7", costs("no IPv6", cost(200, 100)))];
     let table = Table(kernels.map(|(series, costs)| (series.to_owned(), costs)).into());
-    let span = table.span("send").expect("it is written down");
+    let span = table.span("send").expect("it is recorded");
     assert_eq!(span, (cost(100, 100), cost(200, 200)));
     assert_eq!(table.span("verdict"), None);
     for inside in [cost(50, 150), cost(150, 300), cost(200, 50), cost(300, 200)] {

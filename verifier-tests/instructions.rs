@@ -1,13 +1,12 @@
-//! Second opinions on the instruction set: every form runs in the kernel and in rbpf, and its
-//! result is compared with an evaluation in Rust, corner cases first. What is newer than the
-//! running kernel must be refused by it.
+//! Every form of instruction runs in the kernel and in rbpf, and its result is compared with an
+//! evaluation in Rust, corner cases first. The running kernel must reject forms that are newer.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
 //! | [`evaluation`] | what instructions do, in Rust |
-//! | [`case`] | the forms, each with numbers that it may go wrong on |
-//! | [`kernel`] | the cases in the kernel, and what needs a kernel to mean something: maps, calls, packets |
-//! | [`notation`] | what verifier logs print is what the disassembler prints, and the assembler reads |
+//! | [`case`] | the forms, with corner cases for each |
+//! | [`kernel`] | the cases in the kernel, and forms that need a kernel: maps, calls, packets |
+//! | [`notation`] | verifier logs match the disassembler, and the assembler reads them |
 //! | [`user_space`] | the cases in rbpf, and where rbpf differs |
 
 mod case;

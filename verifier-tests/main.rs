@@ -1,15 +1,14 @@
-//! What the verifier of the running kernel says to shunt's programs: `cargo test -p
-//! verifier-tests`, as root.
-//!
+//! shunt's programs and the verifier of the running kernel: `cargo test -p verifier-tests`, as
+//! root.
 //! | file | what it shows |
 //! |---|---|
-//! | [`accepted`] | every program in every [`variant`] is accepted, and costs what `cost.toml` says |
-//! | [`rejected`] | mistakes that the builder lets through are refused, at the Rust line that made them |
-//! | [`caught_earlier`] | mistakes that the builder refuses, beside what the kernel would have said |
-//! | [`instructions`] | every instruction does what it says, here as in Rust; rbpf is asked as well |
-//! | [`builder`] | what the builder can write beside shunt's programs is accepted, and computes what it says |
-//! | [`records`] | records and contexts lie in memory as Rust, the maps' BTF and the kernel's BTF say |
-//! | [`lines`] | loaded programs name the Rust line of every instruction |
+//! | [`accepted`] | every program in every [`variant`] is accepted, at the cost in `cost.toml` |
+//! | [`rejected`] | mistakes that the builder accepts are rejected, at their Rust line |
+//! | [`caught_earlier`] | mistakes that the builder rejects, compared with the kernel's error |
+//! | [`instructions`] | every instruction computes the same here, in Rust and in rbpf |
+//! | [`builder`] | what else the builder can write is accepted, and computes the right result |
+//! | [`records`] | the layouts of records and contexts agree in Rust, the maps' BTF and vmlinux BTF |
+//! | [`lines`] | loaded programs have the Rust line of every instruction |
 
 mod accepted;
 mod builder;

@@ -1,4 +1,4 @@
-//! Records and contexts lie in memory as Rust, the maps' BTF and the kernel's own BTF say.
+//! The layouts of records and contexts agree in Rust, the maps' BTF and vmlinux BTF.
 
 #[cfg(target_arch = "x86_64")]
 use bpf_asm::pt_regs;
@@ -12,7 +12,7 @@ use tcp_shunt::kernel::{self, load};
 
 use crate::variant;
 
-/// A field of a record, with those of the records and arrays inside it: its path, offset and size.
+/// A field of a record, with those of nested records and arrays: path, offset and size.
 fn places(fields: &[FieldInfo], path: &str, start: usize) -> Vec<(String, usize, usize)> {
     fields
         .iter()
@@ -34,7 +34,7 @@ fn of_type(ty: &Type, path: String, offset: usize) -> Vec<(String, usize, usize)
     found
 }
 
-/// Checks a type of a map against what Rust says; gives the number of fields looked at.
+/// Compares a type of a map with Rust's; returns the number of fields compared.
 fn same(map: &str, btf: &Btf, id: u32, rust: &Type) -> usize {
     assert_eq!(btf.size_of_id(id), Ok(rust.size() as u32), "{map}");
     let (kind, name) = btf.describe(id).expect("the map's type");
@@ -54,17 +54,17 @@ fn same(map: &str, btf: &Btf, id: u32, rust: &Type) -> usize {
             assert_eq!((kind, name), (Kind::Int, *rust_name), "{map}");
             1
         }
-        Type::Array { .. } => panic!("{map}: a bare array has no name to look under"),
+        Type::Array { .. } => panic!("{map}: a bare array has no name to look up"),
     }
 }
 
 #[test]
-fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
+fn keys_and_values_of_maps_have_the_layout_of_rust() {
     let datapath = variant::usual();
     let maps = load::maps(&datapath.maps.all()).expect("make the maps, as root");
     let mut records = std::collections::BTreeMap::new();
     for (def, (name, map)) in datapath.maps.all().into_iter().zip(&maps) {
-        let info = map.info().expect("ask about the map");
+        let info = map.info().expect("read the map's info");
         assert_eq!((info.key_size, info.value_size), (def.key_size, def.value_size), "{name}");
         if !def.kind.has_btf() {
             assert_eq!(info.btf_id, 0, "{name}");
@@ -98,12 +98,12 @@ fn keys_and_values_of_maps_are_laid_out_as_in_rust() {
         "Tracer",
     ];
     assert_eq!(records.keys().copied().collect::<Vec<_>>(), expected, "records in maps");
-    assert!(records["Lane"] > 20, "only {} fields of Lane were looked at", records["Lane"]);
+    assert!(records["Lane"] > 20, "only {} fields of Lane were compared", records["Lane"]);
 }
 
-/// The kernel's own BTF has the contexts as its headers declare them.
+/// vmlinux BTF has the contexts as the kernel's headers declare them.
 #[test]
-fn contexts_are_laid_out_as_in_the_kernel() {
+fn contexts_have_the_layout_of_the_kernel() {
     let btf = kernel::btf().expect("read the kernel's BTF");
     for (name, fields) in [
         (bpf_sock_ops::NAME, bpf_sock_ops::FIELDS),
@@ -120,11 +120,11 @@ fn contexts_are_laid_out_as_in_the_kernel() {
         let size = btf.size_of(name).unwrap_or_else(|error| panic!("{error}")) as usize;
         let mut present = 0;
         for (path, offset, width) in places(fields, "", 0) {
-            // What has no name in the kernel is nobody's.
+            // Padding has no name in the kernel.
             if path.starts_with("padding") {
                 continue;
             }
-            // A union with the word that they lie in, since Linux 6.9.
+            // In a union with their word since Linux 6.9.
             let halves = name == "pt_regs" && ["cs", "ss"].contains(&path.as_str());
             let path = if path == "socket_type" { "type".to_owned() } else { path };
             match btf.member(name, &path) {
@@ -137,8 +137,8 @@ fn contexts_are_laid_out_as_in_the_kernel() {
                     );
                     present += 1;
                 }
-                // Contexts grow at their end: what this kernel does not have yet lies behind what
-                // it has.
+                // Contexts grow at their end: a field that this kernel lacks is after those that it
+                // has.
                 Err(error) => {
                     assert!(offset >= size, "{name} of this kernel has {size} bytes: {error}")
                 }

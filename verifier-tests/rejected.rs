@@ -1,5 +1,5 @@
-//! Mistakes that the builder lets through. The kernel refuses each of them, at the Rust line that
-//! made it, and the agent's error shows that line and all that the kernel said.
+//! Mistakes that the builder accepts. The verifier rejects each at its Rust line, and the agent's
+//! error shows that line and the whole log.
 
 use bpf_asm::{
     Builder, MapKind, MapRef, Modify, NULL, Program, ProgramType, Ptr, bpf_sock_ops, helper,
@@ -10,42 +10,42 @@ use tcp_shunt::kernel::load::{self, Maps, Rejected};
 
 use crate::complaint::{Complaint, Point};
 
-/// A mistake, and what the kernel is expected to say to it.
+/// A mistake, and the verifier's expected error.
 struct Mistake {
     what: &'static str,
     kind: ProgramType,
-    /// Writes a program with the mistake; gives the line of the last instruction that the verifier
-    /// can follow.
+    /// Writes a program with the mistake; returns the line of the last instruction that the
+    /// verifier follows.
     write: fn(&Builder) -> u32,
     errno: Errno,
-    /// A word that the complaint has had on all kernels so far.
+    /// A word in the verifier's message on all kernels so far.
     word: &'static str,
 }
 
 const MISTAKES: &[Mistake] = &[
     Mistake {
-        what: "what a lookup gives is not compared with null",
+        what: "the result of a lookup is not compared with null",
         kind: ProgramType::SocketFilter,
         write: unchecked_null,
         errno: Errno::ACCES,
         word: "map_value_or_null",
     },
     Mistake {
-        what: "a load lies behind a map's value",
+        what: "a load is outside a map's value",
         kind: ProgramType::SocketFilter,
-        write: behind_a_value,
+        write: outside_a_value,
         errno: Errno::ACCES,
         word: "value_size=8",
     },
     Mistake {
-        what: "an index into a map's value has no bound that fits",
+        what: "an index into a map's value is not bounded by its size",
         kind: ProgramType::SocketFilter,
         write: unbounded_index,
         errno: Errno::ACCES,
         word: "value_size=8",
     },
     Mistake {
-        what: "a helper is not for this kind of program",
+        what: "a helper is not available to this program type",
         kind: ProgramType::SocketFilter,
         write: foreign_helper,
         errno: Errno::INVAL,
@@ -66,14 +66,14 @@ const MISTAKES: &[Mistake] = &[
         word: "cannot pass map_type",
     },
     Mistake {
-        what: "a helper writes past the memory that it is given",
+        what: "a helper writes past its buffer",
         kind: ProgramType::SocketFilter,
         write: short_buffer,
         errno: Errno::ACCES,
         word: "value_size=8",
     },
     Mistake {
-        what: "what was reserved is neither submitted nor discarded",
+        what: "a reserved record is neither submitted nor discarded",
         kind: ProgramType::SocketFilter,
         write: unreleased,
         errno: Errno::INVAL,
@@ -87,9 +87,9 @@ const MISTAKES: &[Mistake] = &[
         word: "context access",
     },
     Mistake {
-        what: "a load lies behind the context",
+        what: "a load is outside the context",
         kind: ProgramType::SkMsg,
-        write: behind_the_context,
+        write: outside_the_context,
         errno: Errno::ACCES,
         word: "context access",
     },
@@ -101,7 +101,7 @@ const MISTAKES: &[Mistake] = &[
         word: "stores into",
     },
     Mistake {
-        what: "a number is taken for a pointer",
+        what: "a number is used as a pointer",
         kind: ProgramType::SocketFilter,
         write: number_as_pointer,
         errno: Errno::ACCES,
@@ -122,7 +122,7 @@ const MISTAKES: &[Mistake] = &[
         word: "infinite loop",
     },
     Mistake {
-        what: "the answer is none that the hook knows",
+        what: "the return value is invalid for the hook",
         kind: ProgramType::SockOps,
         write: unknown_answer,
         errno: Errno::INVAL,
@@ -142,7 +142,7 @@ fn unchecked_null(b: &Builder) -> u32 {
     line
 }
 
-fn behind_a_value(b: &Builder) -> u32 {
+fn outside_a_value(b: &Builder) -> u32 {
     let number: Ptr<u64> = b.map_value(&NUMBER);
     let (line, _) = (line!(), b.load(number.offset::<u64>(8)));
     b.ret(0);
@@ -201,14 +201,15 @@ fn unreleased(b: &Builder) -> u32 {
 
 fn read_only_field(b: &Builder) -> u32 {
     let event = b.context::<bpf_sock_ops>();
-    // From a register: kernels before 6.4 take no number for a context, for whatever field.
+    // From a register: kernels before 6.4 reject stores of immediates to a context, whatever the
+    // field.
     let one = b.value(1);
     let (line, ()) = (line!(), b.store(event.at(bpf_sock_ops::op), &one));
     b.ret(1);
     line
 }
 
-fn behind_the_context(b: &Builder) -> u32 {
+fn outside_the_context(b: &Builder) -> u32 {
     let message = b.context::<sk_msg_md>();
     let (line, _) = (line!(), b.load(message.offset::<u32>(4096)));
     b.ret(1);
@@ -256,26 +257,26 @@ fn maps(program: &Program) -> Maps {
     load::maps(&program.maps().iter().collect::<Vec<_>>()).expect("make the maps, as root")
 }
 
-/// The agent's error, whole as an operator sees it, and what the kernel said.
+/// The agent's error as an operator sees it, and the verifier's error.
 fn refused(what: &str, program: &Program, maps: &Maps) -> (String, Error) {
     match load::program(program, maps) {
         Ok(_) => panic!("the kernel accepts that {what}:\n{program}"),
         Err(error) => (
             format!("{error:#}"),
-            error.downcast::<Rejected>().expect("refused by the verifier").cause,
+            error.downcast::<Rejected>().expect("rejected by the verifier").cause,
         ),
     }
 }
 
 #[test]
-fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
+fn each_mistake_is_rejected_for_its_reason_at_its_rust_line() {
     for Mistake { what, kind, write, errno, word } in MISTAKES {
         let b = Builder::new("mistake");
         let line = write(&b);
-        // As written: what an optimiser takes out cannot be refused.
+        // Unoptimised: what the optimiser removes cannot be rejected.
         let program = b
             .finish_as_written(*kind)
-            .unwrap_or_else(|error| panic!("the builder refuses that {what}: {error}"));
+            .unwrap_or_else(|error| panic!("the builder rejects that {what}: {error}"));
         let (text, error) = refused(what, &program, &maps(&program));
         let complaint = Complaint::of(&error);
         assert_eq!(complaint.errno, *errno, "{what}: {text}");
@@ -284,7 +285,7 @@ fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
             Some(line),
             "{what}: the verifier stopped elsewhere\n{text}"
         );
-        assert!(complaint.log.contains(word), "{what}: no word of '{word}' in\n{text}");
+        assert!(complaint.log.contains(word), "{what}: no '{word}' in\n{text}");
         let mut shown = text.lines();
         for line in complaint.log.lines() {
             assert!(
@@ -302,7 +303,7 @@ fn each_mistake_is_refused_for_its_reason_at_the_rust_line_that_made_it() {
 }
 
 #[test]
-fn a_map_that_was_not_made_is_refused_before_any_path_is_followed() {
+fn a_missing_map_is_rejected_before_any_path_is_followed() {
     let b = Builder::new("no_map");
     let number: Ptr<u64> = b.map_value(&NUMBER);
     b.ret(b.load(number.at_all()));

@@ -1,4 +1,4 @@
-//! Every datapath that a kernel or a configuration can make the agent assemble.
+//! All variants of the datapath that kernels and configurations can require.
 
 use std::sync::LazyLock;
 
@@ -7,19 +7,19 @@ use tcp_shunt::datapath::{Datapath, Layout, Passes, Settings};
 use tcp_shunt::kernel;
 use tcp_shunt::probe;
 
-/// The jiffies in a second that kernels are built with, the usual one first.
+/// The timer frequencies of kernels, the usual one first.
 const HZ: [u32; 4] = [250, 100, 300, 1000];
 
-/// The size of maps, which no instruction depends on.
+/// The size of maps, on which no instruction depends.
 const FLOWS: u32 = 1024;
 
-/// A feature that a kernel may lack, and the members that go with it.
+/// An optional feature of kernels, and the layout members that belong to it.
 struct Feature {
     name: &'static str,
     members: &'static [fn(&mut Layout) -> &mut Option<KernelField>],
 }
 
-/// Together these have every optional member of [`Layout`].
+/// Together, these have every optional member of [`Layout`].
 const FEATURES: [Feature; 5] = [
     Feature { name: "connection tracking", members: &[|layout| &mut layout.conntrack_established] },
     Feature { name: "MPTCP", members: &[|layout| &mut layout.is_mptcp] },
@@ -39,19 +39,19 @@ const FEATURES: [Feature; 5] = [
 ];
 
 impl Feature {
-    fn take_out_of(&self, layout: &mut Layout) {
+    fn remove_from(&self, layout: &mut Layout) {
         self.members.iter().for_each(|member| *member(layout) = None);
     }
 
-    fn is_in(&self, layout: &Layout) -> bool {
+    fn is_present(&self, layout: &Layout) -> bool {
         let mut layout = layout.clone();
         self.members.iter().all(|member| member(&mut layout).is_some())
     }
 }
 
-/// One program for one kind of kernel.
+/// A program for a kind of kernel.
 pub struct Variant {
-    /// What sets this kernel apart from the usual one: all features there, 250 Hz.
+    /// The differences to the usual kernel, with all features and 250 Hz.
     pub name: String,
     /// The program.
     pub program: Program,
@@ -67,19 +67,19 @@ fn layout() -> Layout {
     LAYOUT.clone()
 }
 
-/// With the program that enrols which this kernel takes.
+/// Settings with the enrolment program that this kernel accepts.
 fn settings(hz: u32) -> Settings {
     static PASSES: LazyLock<Passes> = LazyLock::new(probe::passes);
     Settings { flows: FLOWS, hz, passes: *PASSES }
 }
 
-/// The datapath as the agent assembles it here, where bytes are charged.
+/// The datapath as the agent assembles it for this kernel.
 pub fn usual() -> Datapath {
     Datapath::new(layout(), settings(HZ[0]))
 }
 
-/// Every program in every variant. Variants whose instructions are the same are one, under the name
-/// of the first.
+/// Every program in every variant. Variants with the same instructions are merged under the name of
+/// the first.
 pub fn all() -> Vec<Variant> {
     let layout = layout();
     let mut variants: Vec<(Vec<u8>, Variant)> = Vec::new();
@@ -97,14 +97,14 @@ pub fn all() -> Vec<Variant> {
     variants.into_iter().map(|(_, variant)| variant).collect()
 }
 
-/// Those that lack less come first.
+/// Variants that lack less come first.
 fn datapaths(layout: &Layout) -> impl Iterator<Item = Datapath> {
     let mut lacking: Vec<u32> = (0..1 << FEATURES.len()).collect();
     lacking.sort_by_key(|set| set.count_ones());
     lacking.into_iter().flat_map(move |lacking| {
         let mut layout = layout.clone();
         let lacked = FEATURES.iter().enumerate().filter(|(number, _)| lacking & 1 << number != 0);
-        lacked.for_each(|(_, feature)| feature.take_out_of(&mut layout));
+        lacked.for_each(|(_, feature)| feature.remove_from(&mut layout));
         HZ.map(|hz| Datapath::new(layout.clone(), settings(hz)))
     })
 }
@@ -114,7 +114,7 @@ fn name(datapath: &Datapath) -> String {
     if datapath.settings.hz != HZ[0] {
         parts.push(format!("{} Hz", datapath.settings.hz));
     }
-    let lacked = FEATURES.iter().filter(|feature| !feature.is_in(&datapath.layout));
+    let lacked = FEATURES.iter().filter(|feature| !feature.is_present(&datapath.layout));
     parts.extend(lacked.map(|feature| format!("no {}", feature.name)));
     if parts.is_empty() { "usual".into() } else { parts.join(", ") }
 }
@@ -126,21 +126,16 @@ fn every_setting_and_every_feature_of_this_kernel_changes_some_program() {
     };
     let usual = usual();
     let present: Vec<&Feature> =
-        FEATURES.iter().filter(|feature| feature.is_in(&usual.layout)).collect();
-    assert!(!present.is_empty(), "this kernel has no feature that could be missing");
+        FEATURES.iter().filter(|feature| feature.is_present(&usual.layout)).collect();
+    assert!(!present.is_empty(), "this kernel has no optional feature");
     for feature in present {
         let mut without = usual.clone();
-        feature.take_out_of(&mut without.layout);
-        assert_ne!(
-            assemble(&without),
-            assemble(&usual),
-            "no program reads what comes with {}",
-            feature.name
-        );
+        feature.remove_from(&mut without.layout);
+        assert_ne!(assemble(&without), assemble(&usual), "no program depends on {}", feature.name);
     }
     for hz in &HZ[1..] {
         let other = Datapath { settings: Settings { hz: *hz, ..usual.settings }, ..usual.clone() };
-        assert_ne!(assemble(&other), assemble(&usual), "{hz} Hz is as the usual");
+        assert_ne!(assemble(&other), assemble(&usual), "{hz} Hz does not differ from the usual");
     }
 }
 
@@ -159,6 +154,6 @@ fn the_features_have_every_optional_member_of_the_layout() {
     };
     let (_, members) = read_without(None);
     let optional = (0..members).filter(|member| read_without(Some(*member)).0).count();
-    // In place of two, the cgroup of a socket and the folder above, older kernels have others.
+    // Older kernels have others in place of two: the cgroup of a socket and the parent folder.
     assert_eq!(optional - 2, FEATURES.iter().map(|feature| feature.members.len()).sum::<usize>());
 }

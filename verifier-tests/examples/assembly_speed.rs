@@ -1,9 +1,8 @@
-//! How fast programs are assembled: `cargo run --release -p verifier-tests --example
-//! assembly_speed`.
+//! The speed of assembling: `cargo run --release -p verifier-tests --example assembly_speed`.
 //!
-//! Measures all kernel programs of shunt, from the first line of the builder to the bytes for the
-//! kernel, and counts what the builder's optimiser leaves of them; and compares the lines of
-//! bpf-asm's examples with those of the same programs in C.
+//! Measures all kernel programs of shunt, from the builder to the bytes for the kernel, and the
+//! effect of the optimiser; and compares the lines of bpf-asm's examples with those of the same
+//! programs in C.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use tcp_shunt::datapath::{Datapath, Passes, Settings};
 use tcp_shunt::kernel;
 
-/// Time to measure for.
+/// How long to measure.
 const BUDGET: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -39,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("instructions per second: {per_second:.0}");
 
     println!(
-        "\n{:16}{:>8}{:>8}   lines of code, comments and blank lines left out",
+        "\n{:16}{:>8}{:>8}   lines of code without comments and blank lines",
         "example", "Rust", "C"
     );
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bpf-asm/examples");
@@ -51,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What of an example becomes the kernel's: records, maps and the program.
+/// The part of an example that runs in the kernel: records, maps and the program.
 fn kernel_part(source: &str) -> String {
     let blocks = source.split("\n\n");
     let is_part = |block: &&str| {

@@ -1,4 +1,4 @@
-//! The forms that compute something from two numbers, in a program that does it for all pairs.
+//! Forms that compute a result from two numbers, in a program that runs them on all pairs.
 
 use bpf_asm::insn::{
     Alu, AluOp, Atomic, AtomicOp, ByteOrder, Compare, Endian, EndianBits, Extension, Insn, Jump,
@@ -10,8 +10,8 @@ use super::evaluation::{alu, atomic, byte_order, compare, extend, lower, signed,
 
 use Register::{R0, R1, R2, R3, R6, R10};
 
-/// Numbers at the ends of what 8, 16, 32 and 64 bits hold, around shifts by a whole width, and some
-/// in between.
+/// The limits of 8, 16, 32 and 64 bits, numbers around shifts by a whole width, and some in
+/// between.
 pub const NUMBERS: [u64; 29] = [
     0,
     1,
@@ -44,19 +44,19 @@ pub const NUMBERS: [u64; 29] = [
     u64::MAX,
 ];
 
-/// Numbers that an immediate holds.
+/// Numbers that fit in an immediate.
 const IMMEDIATES: [i32; 14] =
     [0, 1, 2, 7, 31, 32, 63, 64, 0x7fff, 0x8000, i32::MAX, i32::MIN, -2, -1];
 
-/// One form on all of its pairs.
+/// A form with all of its pairs.
 pub struct Case {
-    /// What it is, by its text on one pair.
+    /// Its name: the text for one pair.
     pub name: String,
-    /// What is in r1 and r2 before it.
+    /// The initial contents of r1 and r2.
     pub pairs: Vec<(u64, u64)>,
-    /// The instructions that leave a result in r1, for each pair.
+    /// The instructions for each pair, which leave the result in r1.
     pub body: Vec<Vec<Insn>>,
-    /// The results, as Rust has them.
+    /// The expected results.
     pub expected: Vec<u64>,
 }
 
@@ -110,8 +110,8 @@ impl Case {
         self
     }
 
-    /// The whole program: r6, which `entry` sets, points at the pairs' numbers, and behind them is
-    /// room for the results.
+    /// The whole program: r6, which `entry` sets, points to the numbers of all pairs, followed by
+    /// space for the results.
     pub fn program(&self, entry: Insn) -> Vec<u8> {
         let mut code = vec![entry];
         for (index, (body, _)) in self.body.iter().zip(&self.pairs).enumerate() {
@@ -135,9 +135,9 @@ impl Case {
         bytes
     }
 
-    /// The pairs as they lie in memory, with room for the results.
+    /// The pairs in memory, with space for the results.
     pub fn memory(&self) -> Vec<u8> {
-        // Not zero, so that a result that was not written shows.
+        // Not zero, so that a missing result is detected.
         self.pairs
             .iter()
             .flat_map(|(a, b)| [*a, *b, 0x5a5a_5a5a_5a5a_5a5a])
@@ -145,7 +145,7 @@ impl Case {
             .collect()
     }
 
-    /// What is not as Rust has it, from the memory that the program has worked on.
+    /// The wrong results in memory after the program has run.
     pub fn wrong(&self, memory: &[u8]) -> Vec<String> {
         let (words, _) = memory.as_chunks::<8>();
         let results = words.iter().skip(2).step_by(3).map(|word| u64::from_ne_bytes(*word));
@@ -163,7 +163,7 @@ impl Case {
             .collect()
     }
 
-    /// What its instructions need.
+    /// The requirements of its instructions.
     pub fn since(&self) -> Since {
         self.body.iter().flatten().map(Insn::since).fold(Since::FIRST, Since::and)
     }
@@ -177,7 +177,7 @@ fn pairs() -> Vec<(u64, u64)> {
     NUMBERS.iter().flat_map(|a| NUMBERS.map(|b| (*a, b))).collect()
 }
 
-/// Every number with every immediate, extended as instructions do.
+/// Every number with every immediate, sign-extended.
 fn with_immediates(allowed: impl Fn(i32) -> bool) -> Vec<(u64, u64)> {
     let immediates = IMMEDIATES
         .into_iter()
@@ -213,7 +213,7 @@ fn arithmetic(cases: &mut Vec<Case>) {
             let insn = |src| Insn::Alu(Alu { width, op, dst: R1, src });
             let expect = move |a, b| alu(width, op, a, b);
             cases.push(Case::new(pairs(), |_| vec![insn(Source::Reg(R2))], expect, first));
-            // Verifiers refuse divisions by an immediate 0, and shifts by an immediate width.
+            // Verifiers reject divisions by an immediate 0, and shifts by an immediate width.
             let allowed = |imm: i32| match op {
                 AluOp::Div | AluOp::Sdiv | AluOp::Mod | AluOp::Smod => imm != 0,
                 AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => (0..bits).contains(&imm),
@@ -272,7 +272,7 @@ fn jumps(cases: &mut Vec<Case>) {
             cases.push(Case::new(with_immediates(|_| true), body, expect, named(1)));
         }
     }
-    // Three jumps each, forth, forth and back: 2, if they land where they say.
+    // Three jumps each, forward, forward and back: 2, if all reach their targets.
     let add = |number| {
         Insn::Alu(Alu { width: Width::W64, op: AluOp::Add, dst: R3, src: Source::Imm(number) })
     };
@@ -288,7 +288,7 @@ fn jumps(cases: &mut Vec<Case>) {
         };
         cases.push(Case::new(vec![(9, 9)], body, |_, _| 2, named(1)));
     }
-    // A loop that has an end of its own, which comes first.
+    // A loop with its own exit, which comes first.
     let body = |_| {
         let five = Insn::JumpIf(JumpIf {
             width: Width::W64,
@@ -316,7 +316,7 @@ fn get() -> Insn {
 }
 
 fn memory(cases: &mut Vec<Case>) {
-    // The lower bytes of a number are the first in memory, or the last.
+    // The lower bytes of a number come first in memory, or last.
     let at = |size: Size| {
         if cfg!(target_endian = "little") { STACK } else { STACK + 8 - size.bytes() as i16 }
     };
@@ -349,7 +349,7 @@ fn atomics(cases: &mut Vec<Case>) {
     for width in Width::ALL {
         for op in AtomicOp::ALL {
             let insn = Insn::Atomic(Atomic { width, op, base: R10, offset: STACK, src: R2 });
-            // What is compared with is there every second time or so: 32 bits of it.
+            // Every other comparison succeeds or so, in 32 bits.
             const EXPECTED: i32 = 0x7fff;
             let body = |_| vec![put(R1), mov(R0, Source::Imm(EXPECTED)), insn, get()];
             let all = move |a, b| atomic(width, op, a, b, EXPECTED as u64);
@@ -357,13 +357,13 @@ fn atomics(cases: &mut Vec<Case>) {
             let Some(into) = fetched_into(op) else { continue };
             let body =
                 |_| vec![put(R1), mov(R0, Source::Imm(EXPECTED)), insn, mov(R1, Source::Reg(into))];
-            let shown = |body: &[Insn]| format!("what {} gives back", body[2]);
+            let shown = |body: &[Insn]| format!("result of {}", body[2]);
             cases.push(Case::new(pairs(), body, move |a, b| all(a, b).1.unwrap_or(0), shown));
         }
     }
 }
 
-/// Where an operation puts what was in memory.
+/// The register that receives the old content of memory.
 fn fetched_into(op: AtomicOp) -> Option<Register> {
     match op {
         AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => None,

@@ -1,10 +1,10 @@
-//! What instructions do, in Rust (RFC 9669 sections 4 and 5).
+//! The semantics of instructions, in Rust (RFC 9669 sections 4 and 5).
 
 use bpf_asm::insn::{
     AluOp, AtomicOp, ByteOrder, Compare, EndianBits, Extension, SignedSize, Size, Width,
 };
 
-/// `a op b`. Of 32 bits, the upper half of the result is zero.
+/// `a op b`. With 32 bits, the upper half of the result is zero.
 pub fn alu(width: Width, op: AluOp, a: u64, b: u64) -> u64 {
     match width {
         Width::W64 => alu64(op, a, b),
@@ -80,7 +80,7 @@ pub fn compare(width: Width, compare: Compare, a: u64, b: u64) -> bool {
     }
 }
 
-/// A register in another byte order.
+/// A register converted to another byte order.
 pub fn byte_order(order: ByteOrder, bits: EndianBits, a: u64) -> u64 {
     let swap = match order {
         ByteOrder::Little => cfg!(target_endian = "big"),
@@ -97,7 +97,7 @@ pub fn byte_order(order: ByteOrder, bits: EndianBits, a: u64) -> u64 {
     }
 }
 
-/// A sign that goes further.
+/// Sign extension.
 pub fn extend(extension: Extension, a: u64) -> u64 {
     let extended = signed(extension.from(), a);
     match extension.to() {
@@ -106,7 +106,7 @@ pub fn extend(extension: Extension, a: u64) -> u64 {
     }
 }
 
-/// The lower bytes, with their sign.
+/// The lower bytes, sign-extended.
 pub fn signed(size: SignedSize, a: u64) -> u64 {
     let extended = match size {
         SignedSize::B => i64::from(a as i8),
@@ -116,7 +116,7 @@ pub fn signed(size: SignedSize, a: u64) -> u64 {
     extended.cast_unsigned()
 }
 
-/// The lower bytes, without sign.
+/// The lower bytes, zero-extended.
 pub fn lower(size: Size, a: u64) -> u64 {
     match size {
         Size::B => u64::from(a as u8),
@@ -126,7 +126,7 @@ pub fn lower(size: Size, a: u64) -> u64 {
     }
 }
 
-/// What eight bytes of memory are after the lower of them have been stored.
+/// Eight bytes of memory after a store of the lower bytes.
 pub fn stored(size: Size, memory: u64, a: u64) -> u64 {
     let mask = lower(size, u64::MAX);
     // The lower bytes come first in memory, or last.
@@ -134,8 +134,8 @@ pub fn stored(size: Size, memory: u64, a: u64) -> u64 {
     memory & !(mask << shift) | (a & mask) << shift
 }
 
-/// The eight bytes of memory after an atomic operation on the first of them, and what the operation
-/// gives back.
+/// Eight bytes of memory after an atomic operation on the first of them, and the operation's
+/// result.
 pub fn atomic(
     width: Width,
     op: AtomicOp,

@@ -1,4 +1,4 @@
-//! The kernel's opinion.
+//! The cases in the kernel.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -10,24 +10,24 @@ use syscalls::{Btf, BtfObject, Map, MapKind, MapSpec, Prog, ProgBtf, ProgKind, P
 use super::case;
 use crate::verifier::LICENSE;
 
-/// The release that is running.
+/// The running release.
 pub fn running() -> Kernel {
     let release =
         std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's release");
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => Kernel::new(major, minor),
-        _ => panic!("`{release}` is no release of Linux"),
+        _ => panic!("`{release}` is not a release of Linux"),
     }
 }
 
-/// The type is one for experiments: of a known protocol, the kernel wants the headers.
+/// An experimental EtherType: for known protocols, the kernel requires the headers.
 const PACKET: [u8; 32] = [
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0x88, 0xb5, 0x81, 0x92, 0xa3, 0xb4, 18, 19, 20, 21, 22,
     23, 24, 25, 26, 27, 28, 29, 30, 31,
 ];
 
-/// Instructions that a stable line has taken over from a later release.
+/// Instructions that stable releases have backported.
 const ADOPTED: &[(&str, Kernel)] = &[("gotol", Kernel::new(6, 1))];
 
 #[test]
@@ -40,7 +40,7 @@ fn every_form_computes_in_the_kernel_what_it_computes_in_rust() {
         map.update(&0u32.to_ne_bytes(), &memory, Update::ANY).expect("fill it");
         let source = WideSource::MapValue { fd: map.as_fd().as_raw_fd(), offset: 0 };
         let insns = case.program(Insn::Wide(Wide { dst: Register::R6, source }));
-        let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "opinion", LICENSE, &insns);
+        let spec = ProgSpec::new(ProgKind::SOCKET_FILTER, "form", LICENSE, &insns);
         let loaded = Prog::load(&spec);
         let too_new = case.since().kernel.is_none_or(|needed| needed > running());
         if too_new
@@ -48,7 +48,7 @@ fn every_form_computes_in_the_kernel_what_it_computes_in_rust() {
         {
             assert!(
                 loaded.is_err(),
-                "{} is said to need {}, and is accepted here",
+                "{} should need {}, but is accepted here",
                 case.name,
                 case.since()
             );
@@ -56,7 +56,7 @@ fn every_form_computes_in_the_kernel_what_it_computes_in_rust() {
             continue;
         }
         let program = loaded.unwrap_or_else(|error| {
-            panic!("{} is said to need {}:\n{error}", case.name, case.since())
+            panic!("{} should only need {}:\n{error}", case.name, case.since())
         });
         program.test_run(&PACKET, 1).expect("run it");
         let memory = map
@@ -74,17 +74,17 @@ fn every_form_computes_in_the_kernel_what_it_computes_in_rust() {
         ran += 1;
         results += case.pairs.len();
     }
-    println!("{ran} forms with {results} results; {refused} are refused as too new");
+    println!("{ran} forms with {results} results; {refused} are rejected as too new");
     assert!(ran > 100);
 }
 
-/// What only a kernel can do: the program, and what it returns.
+/// A form that needs a kernel: the program, and its return value.
 struct Special {
     what: &'static str,
     kind: ProgKind,
     text: &'static str,
     returns: u32,
-    /// What else than its instructions needs a kernel: a helper, a map, a function.
+    /// What else it requires of the kernel: a helper, a map, a function.
     needs: Kernel,
 }
 
@@ -92,10 +92,10 @@ const FILTER: ProgKind = ProgKind::SOCKET_FILTER;
 /// `BPF_PROG_TYPE_SCHED_CLS`
 const CLASSIFIER: ProgKind = ProgKind::from_raw(3);
 const ANY: Kernel = Kernel::new(3, 18);
-/// `BPF_MAP_TYPE_ARENA`, and `BPF_F_MMAPABLE` that it wants.
+/// `BPF_MAP_TYPE_ARENA`, and `BPF_F_MMAPABLE`, which it requires.
 const ARENA: (MapKind, u32, Kernel) = (MapKind::from_raw(33), 1 << 10, Kernel::new(6, 9));
 
-/// A variable that every CPU has one of.
+/// A per-CPU variable.
 const VARIABLE: &str = "bpf_prog_active";
 
 const SPECIAL: &[Special] = &[
@@ -108,7 +108,7 @@ const SPECIAL: &[Special] = &[
         needs: ANY,
     },
     Special {
-        what: "local calls, forth and back",
+        what: "local calls, forward and back",
         kind: FILTER,
         text: "r1 = 3\ncall twice\nr1 = r0\ncall twice\nexit\ntwice: r0 = r1\nr0 += r0\nexit",
         returns: 12,
@@ -138,7 +138,7 @@ const SPECIAL: &[Special] = &[
         needs: ANY,
     },
     Special {
-        what: "a map by its place",
+        what: "a map by index",
         kind: FILTER,
         text: "*(u32 *)(r10 -4) = 0\nr2 = r10\nr2 += -4\nr1 = map[idx:0]\ncall bpf_map_lookup_elem\nif r0 == 0 goto none\n\
                r0 = *(u32 *)(r0 +0)\nexit\nnone: r0 = 0\nexit",
@@ -146,23 +146,23 @@ const SPECIAL: &[Special] = &[
         needs: ANY,
     },
     Special {
-        what: "an address in the value of a map by its place",
+        what: "an address in the value of a map by index",
         kind: FILTER,
         text: "r1 = map[idx:0][0]+4\nr0 = *(u32 *)(r1 +0)\nexit",
         returns: 0x2222,
         needs: ANY,
     },
     Special {
-        what: "a variable of the kernel",
+        what: "a kernel variable",
         kind: CLASSIFIER,
-        // How many programs run on the first CPU, which may be any number.
+        // The number of running programs on the first CPU, which may be any number.
         text: "r1 = btf[id:VARIABLE]\nr2 = 0\ncall bpf_per_cpu_ptr\nif r0 == 0 goto none\nr0 = *(u32 *)(r0 +0)\nr0 = 3\nexit\n\
                none: r0 = 4\nexit",
         returns: 3,
         needs: ANY,
     },
     Special {
-        what: "a function of the kernel",
+        what: "a kfunc",
         kind: CLASSIFIER,
         text: "call kernel-function#LOCK\ncall kernel-function#UNLOCK\nr0 = 5\nexit",
         returns: 5,
@@ -171,7 +171,7 @@ const SPECIAL: &[Special] = &[
     Special {
         what: "a cast between address spaces",
         kind: FILTER,
-        // A page of an arena that nobody has made reads as zero.
+        // An unmapped page of an arena reads as zero.
         text: "r1 = map[fd:ARENA]\nr2 = 4096\nr2 = addr_space_cast(r2, 0, 1)\nr0 = *(u64 *)(r2 +0)\nr0 += 6\nexit",
         returns: 6,
         needs: ARENA.2,
@@ -198,22 +198,22 @@ const SPECIAL: &[Special] = &[
         needs: ANY,
     },
     Special {
-        what: "a packet's end",
+        what: "a load past the packet's end",
         kind: FILTER,
         text: "r6 = r1\nr0 = *(u8 *)skb[18]\nr0 = 9\nexit",
         returns: 0,
         needs: ANY,
     },
     Special {
-        what: "a jump by a register",
+        what: "an indirect jump",
         kind: FILTER,
-        // No kernel takes one without an instruction array, and older ones do not know it.
+        // No kernel accepts one without an instruction array, and older ones do not support it.
         text: "r1 = 0\ngotox r1\nr0 = 0\nexit",
         returns: 0,
         needs: Kernel::new(999, 0),
     },
     Special {
-        what: "a call by a register",
+        what: "an indirect call",
         kind: FILTER,
         text: "r1 = 0\ncallx r1\nexit",
         returns: 0,
@@ -221,8 +221,8 @@ const SPECIAL: &[Special] = &[
     },
 ];
 
-/// BTF of functions that take nothing and return an `int`, all but the first static, and their
-/// places.
+/// BTF of functions without arguments that return an `int`, all but the first static, and their
+/// func info.
 fn described(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
     const INT: [u32; 4] = [1, 1 << 24, 4, 1 << 24 | 32];
     const PROTOTYPE: [u32; 3] = [0, 13 << 24, 1];
@@ -243,18 +243,18 @@ fn described(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
+fn forms_that_need_a_kernel_run_as_specified() {
     let btf = Btf::vmlinux().expect("the kernel's BTF");
     let symbols = std::fs::read_to_string("/proc/kallsyms").expect("read the kernel's symbols");
     let variable = btf.find(Kind::Var, VARIABLE);
-    // 1 is there, and something else.
+    // The value contains 1 and something else.
     let function = |name| btf.function(name).unwrap_or(1).to_string();
     let map = Map::create(&MapSpec::new(MapKind::ARRAY, "numbers", 4, 8, 1)).expect("create a map");
     let value = [0x1111u32.to_ne_bytes(), 0x2222u32.to_ne_bytes()].concat();
     map.update(&0u32.to_ne_bytes(), &value, Update::ANY).expect("fill it");
     let mut spec = MapSpec::new(ARENA.0, "arena", 0, 0, 2);
     spec.flags = ARENA.1;
-    // Where it would be for user space, which never maps it.
+    // Its address in user space, which never maps it.
     spec.extra = 1 << 44;
     let arena = Map::create(&spec);
     assert!(arena.is_ok() == (running() >= ARENA.2), "{arena:?}");
@@ -271,12 +271,12 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
         let unit = assemble(special.what, &text).unwrap_or_else(|errors| panic!("{errors}"));
         let insns = encode(&unit.sections[0].code);
         let maps = [map.as_fd()];
-        let mut spec = ProgSpec::new(special.kind, "opinion", LICENSE, &insns);
+        let mut spec = ProgSpec::new(special.kind, "form", LICENSE, &insns);
         if unit.requires().kernel >= Some(Kernel::new(5, 14)) {
             spec.fd_array = &maps;
         }
         let (types, functions) = described(&unit.sections[0].functions);
-        // Addresses of functions are had only of functions with a type.
+        // Only functions with a type have an address.
         let types = (!functions.is_empty())
             .then(|| BtfObject::load(&types).expect("load the functions' types"));
         spec.btf = types.as_ref().map(|types| ProgBtf {
@@ -291,13 +291,13 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
         if needed.is_none_or(|needed| needed > running()) {
             assert!(
                 loaded.is_err(),
-                "{} is said to need {needed:?}, and is accepted here",
+                "{} should need {needed:?}, but is accepted here",
                 special.what
             );
             continue;
         }
-        // A kernel without CONFIG_KALLSYMS_ALL does not know where its variables are, but which one
-        // is meant, if its BTF has any.
+        // A kernel without CONFIG_KALLSYMS_ALL does not know the addresses of its variables, even
+        // if its BTF has them.
         if special.text.contains("VARIABLE")
             && (variable.is_err() || !symbols.contains(&format!(" {VARIABLE}\n")))
         {
@@ -314,9 +314,9 @@ fn what_only_a_kernel_can_do_is_done_as_it_is_written() {
     assert!(ran >= 9);
 }
 
-/// What verifiers refuse in any case, and the cases therefore leave out.
+/// What all verifiers reject, and the cases therefore leave out.
 #[test]
-fn divisions_by_an_immediate_0_and_shifts_by_an_immediate_width_are_refused() {
+fn divisions_by_an_immediate_0_and_shifts_by_an_immediate_width_are_rejected() {
     for text in ["r0 /= 0", "w0 %= 0", "r0 <<= 64", "r0 >>= -1", "w0 s>>= 32", "r10 = 1"] {
         let program = format!("r0 = 1\n{text}\nexit");
         let unit = assemble("refused.s", &program).unwrap_or_else(|errors| panic!("{errors}"));

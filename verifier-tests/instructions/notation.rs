@@ -1,4 +1,4 @@
-//! The kernel's own notation, from the kernel's own mouth.
+//! Compares our notation with the kernel's.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -13,14 +13,14 @@ use super::{case, kernel::running};
 use crate::variant::{self, Variant};
 use crate::verifier::{self, LICENSE};
 
-/// The instructions that a log shows, each with its slot and the line that shows it.
+/// The instructions in a log, each with its slot and line.
 fn shown(log: &str) -> impl Iterator<Item = (usize, &str, &str)> {
     log.lines().filter_map(|line| {
         let line = line.trim_start();
         let (slot, rest) = line.split_once(": (")?;
         let text = rest.split_once(") ")?.1;
-        // What is known of the registers follows as a comment; on 7.3, what is known of pointers to
-        // the stack follows without being one.
+        // Register states follow as a comment; on 7.3, the states of stack pointers follow without
+        // one.
         let text = text
             .split('\t')
             .next()?
@@ -35,23 +35,22 @@ fn shown(log: &str) -> impl Iterator<Item = (usize, &str, &str)> {
     })
 }
 
-/// Where our text is not the kernel's, since that does not tell instructions or numbers apart, or
-/// since only the kernel knows the name of a function.
+/// Where our text differs from the kernel's, which is ambiguous there, or has the name of a kfunc.
 fn differs(insn: &Insn) -> bool {
     matches!(insn, Insn::Wide(_) | Insn::Call(Call::Kernel { .. }))
         || matches!(insn, Insn::JumpIf(JumpIf { src: Source::Imm(..0), .. }))
 }
 
-/// Compares what a log says with the instructions; gives the number of lines looked at.
+/// Compares a log with the instructions; returns the number of lines compared.
 fn same(what: &str, log: &str, code: &[Decoded]) -> usize {
     let section = Section { code: code.to_vec(), ..Section::default() };
     let mut lines = 0;
     for (slot, text, line) in shown(log) {
         let piece = section.pieces().find(|(at, _)| *at == slot).map(|(_, piece)| *piece);
         let Some(Decoded::Insn(insn)) = piece else {
-            panic!("{what}: nothing is at slot {slot}, but the log says {line}")
+            panic!("{what}: there is no slot {slot}, but the log has {line}")
         };
-        // Of a map, logs show where it is.
+        // For a map, logs show its address.
         if matches!(insn, Insn::Wide(Wide { source, .. }) if !matches!(source, WideSource::Imm(_)))
         {
             continue;
@@ -71,7 +70,7 @@ fn same(what: &str, log: &str, code: &[Decoded]) -> usize {
 }
 
 #[test]
-fn what_a_log_says_of_every_form_is_what_we_say_and_read() {
+fn logs_of_every_form_match_our_text_and_are_read_back() {
     let map =
         Map::create(&MapSpec::new(MapKind::ARRAY, "numbers", 4, 1 << 15, 1)).expect("create a map");
     let (mut forms, mut lines) = (0, 0);
@@ -94,7 +93,7 @@ fn what_a_log_says_of_every_form_is_what_we_say_and_read() {
 }
 
 #[test]
-fn shunts_programs_come_back_from_text_and_from_their_logs() {
+fn shunts_programs_are_read_back_from_text_and_from_their_logs() {
     let maps = load::maps(&variant::usual().maps.all()).expect("make the maps, as root");
     for Variant { name, program } in variant::all() {
         let what = format!("{} ({name})", program.name());
@@ -113,7 +112,7 @@ fn shunts_programs_come_back_from_text_and_from_their_logs() {
         let few = 100.min(program.slots() / 2);
         assert!(
             same(&what, &log, &unit.sections[0].code) > few,
-            "{what}: few instructions in\n{log}"
+            "{what}: too few instructions in\n{log}"
         );
     }
 }

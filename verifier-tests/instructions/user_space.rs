@@ -1,4 +1,4 @@
-//! rbpf's opinion, and where it is another one.
+//! The cases in rbpf, and where it differs.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,20 +7,20 @@ use bpf_asm::insn::{Alu, AluOp, Insn, Register, Source, Width};
 
 use super::case::{self, Case};
 
-/// What rbpf says to a case.
+/// The result of a case in rbpf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Opinion {
-    /// The same as Rust.
+enum Outcome {
+    /// The same as in Rust.
     Same,
     /// Other numbers.
     Differs,
-    /// It does not run it.
+    /// An error.
     Refuses,
-    /// It ends the process that asked.
+    /// It ends the process.
     Panics,
 }
 
-fn opinion(case: &Case) -> Opinion {
+fn outcome(case: &Case) -> Outcome {
     let entry = Alu {
         width: Width::W64,
         op: AluOp::Mov,
@@ -34,19 +34,18 @@ fn opinion(case: &Case) -> Opinion {
         machine.execute_program(&mut memory)
     }));
     match run {
-        Err(_) => Opinion::Panics,
-        Ok(Err(_)) => Opinion::Refuses,
-        Ok(Ok(_)) if case.wrong(&memory).is_empty() => Opinion::Same,
-        Ok(Ok(_)) => Opinion::Differs,
+        Err(_) => Outcome::Panics,
+        Ok(Err(_)) => Outcome::Refuses,
+        Ok(Ok(_)) if case.wrong(&memory).is_empty() => Outcome::Same,
+        Ok(Ok(_)) => Outcome::Differs,
     }
 }
 
-/// Where rbpf is not to be trusted: what it says, why, and the cases by their text on the first
-/// pair.
-const KNOWN: &[(Opinion, &str, &[&str])] = &[
+/// Where rbpf is wrong: its result, the reason, and the cases by their text for the first pair.
+const KNOWN: &[(Outcome, &str, &[&str])] = &[
     (
-        Opinion::Differs,
-        "it does not extend the sign of an immediate in unsigned 64-bit comparisons",
+        Outcome::Differs,
+        "it does not sign-extend an immediate in unsigned 64-bit comparisons",
         &[
             "if r1 == 0x0 goto pc+1",
             "if r1 != 0x0 goto pc+1",
@@ -57,13 +56,13 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
         ],
     ),
     (
-        Opinion::Differs,
-        "it leaves the upper half of a 32-bit modulo by zero as it was",
+        Outcome::Differs,
+        "it does not clear the upper half in a 32-bit modulo by zero",
         &["w1 %= w2"],
     ),
     (
-        Opinion::Differs,
-        "it runs the signed divisions of v4 as unsigned ones",
+        Outcome::Differs,
+        "it runs the signed divisions of v4 as unsigned",
         &[
             "r1 s/= r2",
             "r1 s/= 1",
@@ -76,7 +75,7 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
         ],
     ),
     (
-        Opinion::Differs,
+        Outcome::Differs,
         "it runs the sign-extending moves of v4 as moves",
         &[
             "r1 = (s8)r1",
@@ -92,8 +91,8 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
         ],
     ),
     (
-        Opinion::Refuses,
-        "it does not know the other instructions of v4",
+        Outcome::Refuses,
+        "it does not support the other instructions of v4",
         &[
             "r1 = bswap16 r1",
             "r1 = bswap32 r1",
@@ -105,8 +104,8 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
         ],
     ),
     (
-        Opinion::Refuses,
-        "it does not know what came after v4",
+        Outcome::Refuses,
+        "it does not support instructions after v4",
         &[
             "may_goto pc+2",
             "r1 = load_acquire((u8 *)(r10 -16))",
@@ -120,8 +119,8 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
         ],
     ),
     (
-        Opinion::Refuses,
-        "it does not know atomic operations, not even additions",
+        Outcome::Refuses,
+        "it supports no atomic operations",
         &[
             "lock *(u32 *)(r10 -16) += r2",
             "lock *(u32 *)(r10 -16) |= r2",
@@ -148,29 +147,29 @@ const KNOWN: &[(Opinion, &str, &[&str])] = &[
 ];
 
 #[test]
-fn rbpf_computes_what_rust_computes_but_for_what_is_known() {
-    // What an operation gives back goes the way of the operation.
+fn rbpf_computes_the_same_as_rust_except_for_known_differences() {
+    // The result of an atomic operation depends on the operation itself, which is in the table.
     let cases: Vec<Case> =
-        case::all().into_iter().filter(|case| !case.name.starts_with("what ")).collect();
-    let opinions = cases.iter().map(|case| (case.name.as_str(), opinion(case)));
-    let found: BTreeMap<&str, Opinion> =
-        opinions.filter(|(_, opinion)| *opinion != Opinion::Same).collect();
-    let known: BTreeMap<&str, Opinion> = KNOWN
+        case::all().into_iter().filter(|case| !case.name.starts_with("result of ")).collect();
+    let outcomes = cases.iter().map(|case| (case.name.as_str(), outcome(case)));
+    let found: BTreeMap<&str, Outcome> =
+        outcomes.filter(|(_, outcome)| *outcome != Outcome::Same).collect();
+    let known: BTreeMap<&str, Outcome> = KNOWN
         .iter()
-        .flat_map(|(opinion, _, names)| names.iter().map(|name| (*name, *opinion)))
+        .flat_map(|(outcome, _, names)| names.iter().map(|name| (*name, *outcome)))
         .collect();
-    for (name, opinion) in &found {
+    for (name, outcome) in &found {
         assert_eq!(
             known.get(name),
-            Some(opinion),
-            "`{name}`: rbpf is not to be trusted with it, and nobody knew"
+            Some(outcome),
+            "`{name}`: rbpf has a new difference; add it to the table"
         );
     }
-    for (name, opinion) in &known {
+    for (name, outcome) in &known {
         assert_eq!(
             found.get(name),
-            Some(opinion),
-            "`{name}`: rbpf has learnt it; take it out of the table"
+            Some(outcome),
+            "`{name}`: rbpf now agrees; remove it from the table"
         );
     }
     println!("rbpf agrees on {} of {} forms", cases.len() - found.len(), cases.len());
