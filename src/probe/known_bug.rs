@@ -53,7 +53,7 @@ const fn v(major: u16, minor: u16, patch: u16) -> Version {
 
 /// In order of their year.
 pub const ALL: &[KnownBug] = &[
-    // CVE, as design/datapath.md quotes it. "bpf, sockmap: Fix more uncharged while msg has
+    // CVE; the record itself was not read. "bpf, sockmap: Fix more uncharged while msg has
     // more_data", which ChangeLog-5.10.110 lists beside CVE-2022-49205, whose releases are taken.
     KnownBug {
         id: "CVE-2022-49204",
@@ -71,8 +71,7 @@ pub const ALL: &[KnownBug] = &[
         since: &[v(4, 20, 0)],
         fixed: &[v(5, 10, 110), v(5, 15, 33), v(5, 16, 19), v(5, 17, 2), v(5, 18, 0)],
     },
-    // CVE, as quoted by design/datapath.md (5.15.33); the record itself was not read, so the first
-    // affected release is inferred.
+    // CVE (5.15.33); the record itself was not read, so the first affected release is inferred.
     KnownBug {
         id: "CVE-2022-49207",
         what: "Messages that are redirected to a socket that is being closed are leaked.",
