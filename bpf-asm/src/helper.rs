@@ -17,7 +17,7 @@ use crate::value::{Operand, Ptr, Reg, Value};
 pub const NULL: i32 = 0;
 
 /// An argument of a call: a number, a value, or the address of memory or of a map.
-#[derive(Clone, Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Arg(pub(crate) ArgSource);
 
 #[derive(Debug, Clone)]

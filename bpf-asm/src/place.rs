@@ -20,7 +20,7 @@ pub struct Place<T> {
 }
 
 /// The base of a place.
-#[derive(Clone, Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) enum Base {
     Value(Value),
     Frame(Rc<SlotClaim>),

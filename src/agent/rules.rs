@@ -14,7 +14,6 @@ use crate::datapath::{Comm, Control, Ports, Prefix, rules};
 use crate::host::pods::{self, Pods};
 use crate::host::{self, cgroup};
 use crate::instance::Instance;
-use crate::observe;
 use crate::policy::tables::Tables;
 
 /// The maps that hold rules, and the tables that are in them.

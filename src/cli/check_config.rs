@@ -71,11 +71,11 @@ impl CheckConfig {
             ))?;
         }
         if !pods.is_empty() {
-            say(format_args!("pods that run here now:\n"))?;
+            print(format_args!("pods that run here now:\n"))?;
         }
         for (rule, pods) in pods {
             let pods = if pods.is_empty() { "none".to_owned() } else { pods.join(", ") };
-            say(format_args!("  {rule}: {pods}\n"))?;
+            print(format_args!("  {rule}: {pods}\n"))?;
         }
         Ok(DONE)
     }
