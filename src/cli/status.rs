@@ -402,7 +402,7 @@ mod tests {
         assert!(state("starting").ends_with("pods: starting\n"));
         assert!(state("draining").contains("every connection goes by TCP"));
         assert!(state("orphaned").contains("process 4711"));
-        assert!(shown(Vec::new()).contains("`shunt run` starts it"));
+        assert!(shown(Vec::new()).contains("`shunt run` starts one"));
     }
 
     #[test]
