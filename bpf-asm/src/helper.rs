@@ -267,7 +267,7 @@ helpers! {
     93 spin_lock(lock: impl Into<Arg>) -> Reg;
     /// Unlocks it. Since 5.1.
     94 spin_unlock(lock: impl Into<Arg>) -> Reg;
-    /// The full socket of a socket, or null for a request or TIME_WAIT socket. Makes all fields of
+    /// A socket as full socket, or null for a request or TIME_WAIT socket. Makes all fields of
     /// a packet's socket readable. Since 5.1.
     95 sk_fullsock(sk: impl Into<Arg>) -> Ptr<crate::context::bpf_sock>;
     /// The sk_storage of a socket, or null. `flags` 1 creates it, from `initial` or zeroed. Since
