@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::Processes;
+use super::process::sockets_of;
 
 sockopt_impl!(
     /// The socket cookie.
@@ -74,9 +75,7 @@ pub fn listeners() -> Listeners {
 pub fn listens(pid: u32, port: u16) -> bool {
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
     let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return false };
-    let processes = Processes::now();
-    let mut sockets = processes.sockets().filter(|(holder, _)| holder.pid == pid);
-    sockets.any(|(_, fd)| {
+    sockets_of(pid).into_iter().any(|(_, fd)| {
         pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).is_ok_and(|socket| {
             let socket = socket2::Socket::from(socket);
             let at = socket.local_addr().ok().and_then(|address| address.as_socket());

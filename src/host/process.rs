@@ -1,7 +1,6 @@
 //! Maps sockets to processes by the inode numbers in `/proc/PID/fd`.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs;
 
 use nix::fcntl::readlinkat;
@@ -32,21 +31,8 @@ impl Processes {
             else {
                 continue;
             };
-            let folder = entry.path().join("fd");
-            let (Ok(files), Ok(folder)) = (fs::read_dir(&folder), fs::File::open(&folder)) else {
-                continue;
-            };
             let mut number = None;
-            for file in files.flatten() {
-                let target = readlinkat(&folder, file.file_name().as_os_str()).ok();
-                let Some(inode) = target.as_deref().and_then(OsStr::to_str).and_then(socket_inode)
-                else {
-                    continue;
-                };
-                let Some(fd) = file.file_name().to_str().and_then(|number| number.parse().ok())
-                else {
-                    continue;
-                };
+            for (inode, fd) in sockets_of(pid) {
                 let number = *number.get_or_insert_with(|| {
                     let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
                     found.all.push(Process { pid, name: name.trim_end().to_owned() });
@@ -73,6 +59,21 @@ impl Processes {
         let (number, fd) = self.by_inode.get(&inode)?;
         Some((self.all.get(*number)?.pid, *fd))
     }
+}
+
+/// The sockets of a process, as far as this one may see them: the inode number of each, and its
+/// descriptor.
+pub fn sockets_of(pid: u32) -> Vec<(u64, i32)> {
+    let path = format!("/proc/{pid}/fd");
+    let (Ok(files), Ok(folder)) = (fs::read_dir(&path), fs::File::open(&path)) else {
+        return Vec::new();
+    };
+    let socket = |file: fs::DirEntry| {
+        let target = readlinkat(&folder, file.file_name().as_os_str()).ok()?;
+        let inode = target.to_str().and_then(socket_inode)?;
+        Some((inode, file.file_name().to_str()?.parse().ok()?))
+    };
+    files.flatten().filter_map(socket).collect()
 }
 
 /// `socket:[12345]`
