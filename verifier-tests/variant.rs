@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bpf_asm::{KernelField, Program};
 use tcp_shunt::datapath::{Datapath, Layout, Passes, Settings};
 use tcp_shunt::kernel;
-use tcp_shunt::probe;
+use tcp_shunt::probe::Answers;
 
 /// The timer frequencies of kernels, the usual one first.
 const HZ: [u32; 4] = [250, 100, 300, 1000];
@@ -69,7 +69,7 @@ fn layout() -> Layout {
 
 /// Settings with the enrolment program that this kernel accepts.
 fn settings(hz: u32) -> Settings {
-    static PASSES: LazyLock<Passes> = LazyLock::new(probe::passes);
+    static PASSES: LazyLock<Passes> = LazyLock::new(|| Answers::default().passes());
     Settings { flows: FLOWS, hz, passes: *PASSES }
 }
 

@@ -16,14 +16,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use syscalls::{Link, Prog, TypedMap, Update};
+use syscalls::{Link, TypedMap, Update};
 
 use crate::datapath::{
     ADOPTEES, Adoption, Comm, FlowEnd, Isns, PORTS_PER_BYTE, Ports, Prefix, ProgramName, Role,
     rules, ruling,
 };
 use crate::host::{Namespace, Processes, cgroup, network_namespaces};
-use crate::instance::{Instance, shown_by};
+use crate::instance::{Instance, MAPS, shown_by};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -50,7 +50,7 @@ pub struct Adopted {
 /// # Errors
 /// If the kernel refuses the reading, or the instance has no program for it: see `shunt doctor`.
 pub fn adopt(instance: &Instance) -> Result<Adopted> {
-    let program = Prog::open_pinned(&instance.generation().path(ProgramName::Adopt.pin()))
+    let program = instance.generation().program(ProgramName::Adopt)?
         .context("this instance cannot adopt open connections: its kernel has refused the program (see its log)")?;
     let pins = instance.pins();
     let _lock = pins.lock_adoption(instance.generation())?.with_context(|| {
@@ -62,7 +62,7 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
     let link = Arc::new(Link::to_iter(&program, None).context("cannot go over TCP sockets")?);
     let namespaces: Vec<(u64, Arc<Namespace>)> =
         network_namespaces().into_iter().map(|(inode, netns)| (inode, Arc::new(netns))).collect();
-    let adoptees: TypedMap<u64, Adoption> = TypedMap::new(instance.map("adoptees")?)?;
+    let adoptees = instance.map(MAPS.adoptees)?;
     // Of one who was killed.
     take_all(&adoptees)?;
     let mut found = Adopted::default();
@@ -241,13 +241,13 @@ impl Judge {
     fn new(instance: &Instance) -> Result<Judge> {
         let kinds = instance.control()?.rules;
         let about = instance.about()?;
-        let ports: TypedMap<u32, Ports> = TypedMap::new(instance.map("ports")?)?;
+        let ports = instance.map(MAPS.ports)?;
         Ok(Judge {
             kinds,
             ports: Box::new(ports.lookup(&0)?.context("an array has its entries")?),
-            addresses: TypedMap::new(instance.map("addresses")?)?,
-            processes: TypedMap::new(instance.map("processes")?)?,
-            cgroups: TypedMap::new(instance.map("cgroups")?)?,
+            addresses: instance.map(MAPS.addresses)?,
+            processes: instance.map(MAPS.processes)?,
+            cgroups: instance.map(MAPS.cgroups)?,
             folders: Folders::below(about.cgroup_path(), kinds & rules::CGROUPS != 0)?,
             holders: if kinds & rules::PROCESSES == 0 {
                 Processes::default()

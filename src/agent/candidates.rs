@@ -12,7 +12,7 @@ use syscalls::{Iter, Link, Prog, TypedMap, Update};
 
 use crate::datapath::{Newcomer, Pass, Passes, RECORD_AT, Request};
 use crate::host::NamespaceIds;
-use crate::instance::Instance;
+use crate::instance::{Instance, MAPS};
 
 /// The candidates of an instance.
 pub struct Candidates {
@@ -39,7 +39,8 @@ impl Candidates {
     pub fn new(instance: &Instance, enrol: Prog, passes: Passes) -> Result<Candidates> {
         let ways = match passes {
             Passes::Iterator => {
-                let link = Link::to_iter(&enrol, Some(&instance.map("candidates")?));
+                let candidates = instance.map(MAPS.candidates)?;
+                let link = Link::to_iter(&enrol, Some(candidates.map()));
                 Ways::Iterator(link.context("cannot go over the candidates")?)
             }
             Passes::Files => {
@@ -51,7 +52,7 @@ impl Candidates {
                 Ways::Classifier { enrol, namespaces: NamespaceIds::new()?, known: Vec::new() }
             }
         };
-        Ok(Candidates { ways, found: TypedMap::new(instance.map("pass")?)? })
+        Ok(Candidates { ways, found: instance.map(MAPS.pass)? })
     }
 
     /// One more.

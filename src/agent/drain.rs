@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::datapath::Control;
-use crate::instance::Instance;
+use crate::instance::{Instance, Pins};
 
 /// A generation that is being stopped.
 pub struct Drain {
@@ -59,5 +59,42 @@ impl Drain {
     /// Detaches its programs and removes its pins.
     pub fn remove(self) -> Result<()> {
         self.instance.remove()
+    }
+}
+
+/// Stops and removes an instance, with every generation: how many sockets stay in the kernel's map
+/// until they close. The caller holds the lock.
+pub fn detach(pins: &Pins) -> Result<usize> {
+    let remaining = all(pins)?;
+    pins.remove()?;
+    Ok(remaining)
+}
+
+/// Stops and removes every generation, complete or not. The instance's folder stays.
+pub fn all(pins: &Pins) -> Result<usize> {
+    let mut drains = Vec::new();
+    for generation in pins.generations()? {
+        if generation.is_complete() {
+            drains.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
+        } else {
+            // Nothing was ever attached.
+            generation.remove()?;
+        }
+    }
+    finish(drains)
+}
+
+/// Finishes drains one after the other.
+pub fn finish(drains: Vec<Drain>) -> Result<usize> {
+    drains.into_iter().map(Drain::finish).sum()
+}
+
+/// Says what becomes of the sockets that have not left.
+pub fn report(remaining: usize) {
+    if remaining > 0 {
+        tracing::info!(
+            sockets = remaining,
+            "these were at rest and stay in the kernel's socket map until they close: nothing is lost, they go by TCP"
+        );
     }
 }

@@ -17,7 +17,7 @@ use syscalls::{Link, Prog, RingBuf, TypedMap, Update};
 use super::candidates::Candidates;
 use crate::datapath::{Control, Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
-use crate::instance::Instance;
+use crate::instance::{Instance, MAPS};
 
 /// After how long the ring buffer may be read again: where connections come one after the other,
 /// the agent does not wake up for each.
@@ -73,9 +73,8 @@ impl Enrolment {
     ) -> Result<Enrolment> {
         Ok(Enrolment {
             candidates: Candidates::new(instance, enrol, passes)?,
-            newcomers: RingBuf::new(instance.map("newcomers")?)
-                .context("cannot be told of candidates")?,
-            readers: TypedMap::new(instance.map("readers")?)?,
+            newcomers: instance.ring(MAPS.newcomers).context("cannot be told of candidates")?,
+            readers: instance.map(MAPS.readers)?,
             examiner: Examiner::default(),
             sees_processes: sees_processes(),
             unknown: HashMap::new(),
@@ -84,7 +83,7 @@ impl Enrolment {
                 attached: None,
                 is_needed: false,
                 needed: Instant::now(),
-                control: TypedMap::new(instance.map("control")?)?,
+                control: instance.map(MAPS.control)?,
             },
             // Those that another agent has left.
             due: Some(Instant::now()),

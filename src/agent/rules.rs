@@ -13,7 +13,7 @@ use syscalls::{TypedMap, Update};
 use crate::datapath::{Comm, Control, Ports, Prefix, rules};
 use crate::host::pods::{self, Pods};
 use crate::host::{self, cgroup};
-use crate::instance::Instance;
+use crate::instance::{Instance, MAPS};
 use crate::policy::tables::Tables;
 
 /// The maps that hold rules, and the tables that are in them.
@@ -38,11 +38,11 @@ impl Rules {
     /// Those of an instance, with these tables put into its maps.
     pub fn install(instance: &Instance, tables: Tables) -> Result<Rules> {
         let mut rules = Rules {
-            ports: TypedMap::new(instance.map("ports")?)?,
-            addresses: TypedMap::new(instance.map("addresses")?)?,
-            processes: TypedMap::new(instance.map("processes")?)?,
-            cgroups: TypedMap::new(instance.map("cgroups")?)?,
-            listeners: TypedMap::new(instance.map("listeners")?)?,
+            ports: instance.map(MAPS.ports)?,
+            addresses: instance.map(MAPS.addresses)?,
+            processes: instance.map(MAPS.processes)?,
+            cgroups: instance.map(MAPS.cgroups)?,
+            listeners: instance.map(MAPS.listeners)?,
             tables: tables.clone(),
             identities: BTreeMap::new(),
             names: pods::Names::new(),

@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
-use syscalls::{AttachType, Link, Prog};
+use syscalls::{AttachType, Link};
 
 use crate::datapath::ProgramName;
 use crate::host::cgroup;
 use crate::instance::{Instance, cgroup_of};
 
-/// What is attached: the pin of the link, the program, and where. With the last connections are
-/// noticed.
-const ATTACHED: [(&str, ProgramName, AttachType); 2] = [
-    ("link_options", ProgramName::Options, AttachType::CGROUP_SETSOCKOPT),
-    ("link_establish", ProgramName::Establish, AttachType::CGROUP_SOCK_OPS),
+/// What is attached, and where. With the last connections are noticed.
+const ATTACHED: [(ProgramName, AttachType); 2] = [
+    (ProgramName::Options, AttachType::CGROUP_SETSOCKOPT),
+    (ProgramName::Establish, AttachType::CGROUP_SOCK_OPS),
 ];
 
 /// A cgroup of version 2.
@@ -54,13 +53,13 @@ impl Target {
     /// Attaches the programs that are pinned, in the place of those that are attached.
     pub fn attach(&self, instance: &Instance) -> Result<()> {
         let id = self.dir.metadata()?.ino();
-        for (pin, program, attach_type) in ATTACHED {
-            let what = || {
-                format!("cannot attach the program '{}' to {}", program.pin(), self.path.display())
-            };
-            let generation = instance.generation();
-            let program = Prog::open_pinned(&generation.path(program.pin())).with_context(what)?;
-            match generation.link(pin).with_context(what)? {
+        let generation = instance.generation();
+        for (name, attach_type) in ATTACHED {
+            let what =
+                || format!("cannot attach the program '{}' to {}", name.pin(), self.path.display());
+            let program = generation.program(name).with_context(what)?;
+            let program = program.context("it is not pinned").with_context(what)?;
+            match generation.link(name).with_context(what)? {
                 Some(link) if cgroup_of(&link)? == id => {
                     link.update(&program).with_context(what)?
                 }
@@ -68,7 +67,7 @@ impl Target {
                 _ => {
                     let link = Link::to_cgroup(&program, self.dir.as_fd(), attach_type)
                         .with_context(what)?;
-                    generation.pin_link(pin, &link)?;
+                    generation.pin_link(name, &link)?;
                 }
             }
         }

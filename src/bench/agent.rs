@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -14,7 +14,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use syscalls::Prog;
 
+use crate::datapath::ProgramName;
 use crate::instance::Pins;
 
 /// This binary, independent of its name and place.
@@ -116,9 +118,10 @@ impl Agent {
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
 
-    /// The path of one of its pins.
-    pub fn pin(&self, object: &str) -> Result<PathBuf> {
-        Ok(Pins::existing(&self.name.parse()?, None)?.newest()?.path(object))
+    /// One of its programs.
+    pub fn program(&self, name: ProgramName) -> Result<Prog> {
+        let newest = Pins::existing(&self.name.parse()?, None)?.newest()?;
+        newest.program(name)?.with_context(|| format!("there is no program '{}'", name.pin()))
     }
 
     /// Stops it and waits until it has detached.

@@ -1,16 +1,16 @@
 //! Time of the sk_msg program per message, by the kernel's run-time statistics.
 
 use anyhow::{Context, Result, ensure};
-use syscalls::Prog;
 use syscalls::stats::RunTimeStats;
 
 use super::outcome::Outcome;
 use super::{Lab, Transport, roundtrip};
+use crate::datapath::ProgramName;
 
 /// Nanoseconds per run of the program over a round trip of messages of `size` bytes.
 pub(super) fn measure(lab: &Lab, size: usize) -> Result<Outcome> {
-    let program = Prog::open_pinned(&lab.agent().pin("send")?)
-        .context("cannot open the agent's sk_msg program")?;
+    let program =
+        lab.agent().program(ProgramName::Send).context("cannot open the agent's sk_msg program")?;
     let statistics = RunTimeStats::enable()?;
     let before = program.info()?;
     let outcome = roundtrip::measure(lab, Transport::Shunt, size)?;

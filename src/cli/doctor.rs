@@ -9,9 +9,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{DONE, UNAVAILABLE, print, print_coloured};
-use crate::probe::behaviour::Behaviour;
+use crate::probe::behaviour::{Answer, Behaviour};
 use crate::probe::known_bug::{self, KnownBug, Reach};
-use crate::probe::{self, Requirement};
+use crate::probe::{self, Answers, Requirement};
 
 /// Test whether shunt can run here and how this kernel behaves, with consequences and remedies
 ///
@@ -86,10 +86,14 @@ impl Doctor {
 
 impl Report {
     fn of_this_machine() -> Report {
-        let requirements: Vec<Met> = probe::requirements().into_iter().map(Met::from).collect();
+        let answers = Answers::default();
+        let requirements = probe::requirements(&answers);
+        let requirements: Vec<Met> = requirements.into_iter().map(Met::from).collect();
         let allowed = requirements.iter().all(|requirement| requirement.met);
         // Behaviours cannot be tested without the requirements.
-        let behaviours: Vec<Found> = Behaviour::all().filter(|_| allowed).map(Found::of).collect();
+        let behaviours = Behaviour::all().filter(|_| allowed);
+        let behaviours: Vec<Found> =
+            behaviours.map(|behaviour| Found::of(behaviour, answers.of(behaviour))).collect();
         let can_run = allowed && behaviours.iter().all(|found| !found.lacking);
         let release = known_bug::running();
         let known_bugs = known_bug::affecting(&release).into_iter().map(Warning::of).collect();
@@ -120,8 +124,7 @@ impl From<Requirement> for Met {
 }
 
 impl Found {
-    fn of(behaviour: Behaviour) -> Found {
-        let answer = behaviour.settle();
+    fn of(behaviour: Behaviour, answer: &Answer) -> Found {
         let meaning = behaviour.meaning(answer.is_yes());
         let meaning = match answer.detail() {
             Some(detail) => format!("{meaning} ({detail})"),

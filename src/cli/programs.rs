@@ -13,7 +13,7 @@ use super::{DONE, print};
 use crate::datapath::{Datapath, Settings};
 use crate::kernel;
 use crate::kernel::load::LICENSE;
-use crate::probe;
+use crate::probe::Answers;
 
 /// Show the kernel programs as assembled for the running kernel; loads nothing
 #[derive(Args)]
@@ -35,7 +35,7 @@ impl Programs {
         let layout = kernel::layout(&kernel::btf()?)?;
         let datapath = Datapath::new(
             layout,
-            Settings { flows: 262_144, hz: kernel::hz()?, passes: probe::passes() },
+            Settings { flows: 262_144, hz: kernel::hz()?, passes: Answers::default().passes() },
         );
         let programs = datapath.programs()?.map(|(_, program)| program);
         if self.disassemble {

@@ -14,10 +14,14 @@ use anyhow::{Context, Result};
 use bpf_asm::MapDef;
 use syscalls::{Link, Map, Prog};
 
+use crate::datapath::{Maps as MapNames, ProgramName};
 use crate::kernel::load::Maps;
 
-/// The map that says who runs a generation. It is pinned last, before anything is attached.
-const ABOUT: &str = "about";
+/// The maps by their names and types. How many entries they have is an instance's own matter.
+pub const MAPS: MapNames = MapNames::new(0);
+
+/// What the names of the attachments' pins begin with.
+const LINK: &str = "link_";
 
 /// A generation's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl Generation {
     }
 
     /// Where `object` is pinned.
-    pub fn path(&self, object: &str) -> PathBuf {
+    fn path(&self, object: &str) -> PathBuf {
         self.dir.join(object)
     }
 
@@ -58,18 +62,42 @@ impl Generation {
     /// Whether everything but the attachments is pinned. What is not complete has never been
     /// attached.
     pub fn is_complete(&self) -> bool {
-        self.path(ABOUT).exists()
+        // The map that says who runs it is pinned last.
+        self.path(MAPS.about.def().name).exists()
+    }
+
+    /// The map of this name, if this version has one.
+    pub fn map(&self, def: &MapDef) -> Result<Option<Map>> {
+        self.opened(def.name, Map::open_pinned)
+    }
+
+    /// The program of this name, if the kernel has not refused it.
+    pub fn program(&self, name: ProgramName) -> Result<Option<Prog>> {
+        self.opened(name.pin(), Prog::open_pinned)
+    }
+
+    /// What attaches the program of this name, if it is attached by a link.
+    pub fn link(&self, of: ProgramName) -> Result<Option<Link>> {
+        self.opened(&link_of(of), Link::open_pinned)
+    }
+
+    fn opened<T>(
+        &self,
+        name: &str,
+        open: impl FnOnce(&Path) -> syscalls::Result<T>,
+    ) -> Result<Option<T>> {
+        let path = self.path(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        open(&path).map(Some).with_context(|| format!("cannot open {}", path.display()))
     }
 
     /// Its maps, if they are what `defs` describe.
     pub fn maps(&self, defs: &[&MapDef]) -> Result<Option<Maps>> {
         let mut maps = Vec::new();
         for def in defs {
-            let path = self.path(def.name);
-            if !path.exists() {
-                return Ok(None);
-            }
-            let map = Map::open_pinned(&path)?;
+            let Some(map) = self.map(def)? else { return Ok(None) };
             let info = map.info()?;
             let sizes =
                 (info.kind.raw(), info.key_size, info.value_size, info.max_entries, info.flags);
@@ -85,7 +113,8 @@ impl Generation {
 
     /// Pins new maps.
     pub fn pin_maps(&self, maps: &Maps) -> Result<()> {
-        let (about, others): (Vec<_>, Vec<_>) = maps.iter().partition(|(name, _)| *name == ABOUT);
+        let last = MAPS.about.def().name;
+        let (about, others): (Vec<_>, Vec<_>) = maps.iter().partition(|(name, _)| *name == last);
         for (name, map) in others.into_iter().chain(about) {
             map.pin(&self.path(name))?;
         }
@@ -93,29 +122,20 @@ impl Generation {
     }
 
     /// Pins a program, in the place of one that is there.
-    pub fn pin_program(&self, name: &str, program: &Prog) -> Result<()> {
-        self.put(name, |path| Ok(program.pin(path)?))
+    pub fn pin_program(&self, name: ProgramName, program: &Prog) -> Result<()> {
+        self.put(name.pin(), |path| Ok(program.pin(path)?))
     }
 
-    /// Pins a link, in the place of one that is there, which is detached by that.
-    pub fn pin_link(&self, name: &str, link: &Link) -> Result<()> {
-        self.put(name, |path| Ok(link.pin(path)?))
+    /// Pins what attaches a program, in the place of one that is there, which is detached by that.
+    pub fn pin_link(&self, of: ProgramName, link: &Link) -> Result<()> {
+        self.put(&link_of(of), |path| Ok(link.pin(path)?))
     }
 
-    /// The link that is pinned under `name`.
-    pub fn link(&self, name: &str) -> Result<Option<Link>> {
-        let path = self.path(name);
-        Ok(if path.exists() { Some(Link::open_pinned(&path)?) } else { None })
-    }
-
-    /// Every link.
+    /// Every link, also those of programs that this version does not know.
     pub fn links(&self) -> Result<Vec<Link>> {
         let names = self.names()?;
-        names
-            .iter()
-            .filter(|name| name.starts_with("link_"))
-            .filter_map(|name| self.link(name).transpose())
-            .collect()
+        let links = names.iter().filter(|name| name.starts_with(LINK));
+        links.filter_map(|name| self.opened(name, Link::open_pinned).transpose()).collect()
     }
 
     /// At no moment is there nothing under `name`.
@@ -149,4 +169,9 @@ impl Generation {
             .map(|entry| Ok(entry.with_context(what)?.file_name().to_string_lossy().into_owned()))
             .collect()
     }
+}
+
+/// The name of the pin of what attaches a program.
+fn link_of(program: ProgramName) -> String {
+    format!("{LINK}{}", program.pin())
 }

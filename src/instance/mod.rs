@@ -9,7 +9,7 @@ mod pins;
 
 use std::path::Path;
 
-pub use generation::Generation;
+pub use generation::{Generation, MAPS};
 pub use name::{BadName, Name};
 pub use opened::{Instance, cgroup_of, shown_by};
 pub use pins::{Lock, NoInstance, Pins};

@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::io::Read;
 
 use anyhow::{Context, Result};
+use bpf_asm::{MapDef, MapRef};
 use bytemuck::{Pod, Zeroable};
 use syscalls::object::LinkTarget;
-use syscalls::{Iter, Link, Map, PerCpuMap, Prog, Update};
+use syscalls::{Iter, Link, Map, PerCpuMap, Prog, RingBuf, TypedMap, Update};
 
-use super::{Generation, Pins};
+use super::{Generation, MAPS, Pins};
 use crate::datapath::{ABI, About, Control, Counter, FlowEnd, Isns, ProgramName, RECORD_AT};
 
 /// The maps and programs of one generation of an instance, open.
@@ -49,14 +50,14 @@ impl Instance {
                 generation.dir().display()
             )
         };
-        let map = |name| Map::open_pinned(&generation.path(name)).with_context(what);
+        let map = |def: &MapDef| generation.map(def)?.with_context(|| def.name).with_context(what);
         Ok(Instance {
-            rendezvous: map("rendezvous")?,
-            socks: map("socks")?,
-            counters: PerCpuMap::new(map("counters")?)?,
-            control: map("control")?,
-            about: map("about")?,
-            look: Prog::open_pinned(&generation.path("look")).with_context(what)?,
+            rendezvous: map(MAPS.rendezvous.def())?,
+            socks: map(MAPS.socks.def())?,
+            counters: PerCpuMap::new(map(MAPS.counters.def())?)?,
+            control: map(MAPS.control.def())?,
+            about: map(MAPS.about.def())?,
+            look: generation.program(ProgramName::Look)?.context("look").with_context(what)?,
             pins,
             generation,
         })
@@ -85,13 +86,23 @@ impl Instance {
     /// The identity of the cgroup that it is attached to, 0 if that is gone: the inode number of its
     /// folder.
     pub fn cgroup(&self) -> Result<u64> {
-        self.generation.link("link_establish")?.map_or(Ok(0), |link| cgroup_of(&link))
+        self.generation.link(ProgramName::Establish)?.map_or(Ok(0), |link| cgroup_of(&link))
     }
 
-    /// One of its maps.
-    pub fn map(&self, name: &str) -> Result<Map> {
-        let path = self.generation.path(name);
-        Map::open_pinned(&path).with_context(|| format!("cannot open {}", path.display()))
+    /// One of its maps, of [`MAPS`], by the types that it has there.
+    pub fn map<K: Pod, V: Pod>(&self, map: MapRef<K, V>) -> Result<TypedMap<K, V>> {
+        Ok(TypedMap::new(self.raw_map(map.def())?)?)
+    }
+
+    /// The ring buffer of this name.
+    pub fn ring(&self, ring: MapRef<(), ()>) -> Result<RingBuf> {
+        Ok(RingBuf::new(self.raw_map(ring.def())?)?)
+    }
+
+    fn raw_map(&self, def: &MapDef) -> Result<Map> {
+        self.generation.map(def)?.with_context(|| {
+            format!("there is no map '{}' in {}", def.name, self.generation.dir().display())
+        })
     }
 
     /// The map of enrolled sockets.
@@ -140,15 +151,11 @@ impl Instance {
     /// The same in one go, if the kernel lets programs go over socket maps, and the records are of
     /// this version.
     fn shown_ends(&self) -> Result<Option<Vec<FlowEnd>>> {
-        let path = self.generation.path(ProgramName::Show.pin());
-        if self.about()?.abi != ABI || !path.exists() {
+        if self.about()?.abi != ABI {
             return Ok(None);
         }
-        let Ok(link) =
-            Prog::open_pinned(&path).and_then(|show| Link::to_iter(&show, Some(&self.socks)))
-        else {
-            return Ok(None);
-        };
+        let Ok(Some(show)) = self.generation.program(ProgramName::Show) else { return Ok(None) };
+        let Ok(link) = Link::to_iter(&show, Some(&self.socks)) else { return Ok(None) };
         let mut ends = shown_by(&link).context("cannot go over the enrolled sockets")?;
         // Whenever the kernel's buffer is full, the sockets of the bucket that it has come to are
         // shown again (`sock_hash_seq_start`).

@@ -1,5 +1,6 @@
 //! Into the kernel: descriptions of maps and programs become maps and programs.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -11,6 +12,8 @@ use syscalls::{
     AttachType, Btf, BtfObject, Errno, Map, MapBtf, MapKind, MapSpec, Prog, ProgBtf, ProgKind,
     ProgSpec,
 };
+
+use crate::datapath::{Datapath, ProgramName};
 
 /// What the kernel is told of the programs' licence. Reading kernel memory is for GPL programs
 /// only; the programs, not the rest of shunt, are offered under the GPL as well.
@@ -45,6 +48,26 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
         Ok((def.name, map))
     };
     defs.iter().zip(&types.types).map(make).collect()
+}
+
+/// The programs of a datapath.
+pub struct Programs {
+    /// Those that have been loaded.
+    pub loaded: BTreeMap<ProgramName, Prog>,
+    /// Those that the kernel refuses and that the others do without.
+    pub refused: Vec<(ProgramName, anyhow::Error)>,
+}
+
+/// Loads every program of a datapath. Nothing is pinned or attached: they go with the value.
+pub fn programs(datapath: &Datapath, maps: &Maps) -> Result<Programs> {
+    let mut programs = Programs { loaded: BTreeMap::new(), refused: Vec::new() };
+    for name in ProgramName::ALL {
+        match program(&datapath.program(name)?, maps) {
+            Err(error) if name.without().is_some() => programs.refused.push((name, error)),
+            loaded => drop(programs.loaded.insert(name, loaded?)),
+        }
+    }
+    Ok(programs)
 }
 
 /// A program that the verifier refused, with all that it said under the Rust lines that it is

@@ -8,11 +8,11 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use syscalls::Prog;
 
 use super::Summary;
-use crate::datapath::{Counter, Kind};
+use crate::datapath::{Counter, Kind, ProgramName};
 use crate::instance::{Instance, Pins};
 
 /// Maximum age of per-socket figures.
@@ -95,8 +95,9 @@ impl Collector {
     pub fn open(pins: Pins) -> Result<Collector> {
         let instance = Instance::open(pins)?;
         let mut programs = Vec::new();
-        for name in ["establish", "send"] {
-            programs.push((name, Prog::open_pinned(&instance.generation().path(name))?));
+        for name in [ProgramName::Establish, ProgramName::Send] {
+            let program = instance.generation().program(name)?;
+            programs.push((name.pin(), program.with_context(|| format!("no '{}'", name.pin()))?));
         }
         Ok(Collector { instance, programs, totals: Mutex::default() })
     }

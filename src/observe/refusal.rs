@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
-use syscalls::{Map, TypedMap};
+use syscalls::TypedMap;
 
 use crate::datapath::{Comm, Counter, Kind, Refusal};
-use crate::instance::Instance;
+use crate::instance::{Instance, MAPS};
 
 /// A reason with its count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,12 +42,9 @@ pub fn left_to_tcp(instance: &Instance) -> Result<Vec<LeftToTcp>> {
 
 /// Every pair of reason and program, with its count.
 pub fn refusals(instance: &Instance) -> Result<Vec<(Refusal, u64)>> {
-    let path = instance.generation().path("refusals");
-    if !path.exists() {
-        // That version did not record them.
-        return Ok(Vec::new());
-    }
-    let map = TypedMap::<Refusal, u64>::new(Map::open_pinned(&path)?)?;
+    // Another version may not record them.
+    let Some(map) = instance.generation().map(MAPS.refusals.def())? else { return Ok(Vec::new()) };
+    let map = TypedMap::<Refusal, u64>::new(map)?;
     let mut all = Vec::new();
     for key in map.map().keys() {
         let refusal = bytemuck::pod_read_unaligned(&key?);

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use syscalls::{Map, RingBuf, TypedMap, Update};
+use syscalls::{RingBuf, TypedMap, Update};
 
 use super::flow::address;
 use super::{Observer, Workload};
 use crate::datapath::{Counter, Event, Mode, Role, Tracer};
 use crate::host::Process;
-use crate::instance::Instance;
+use crate::instance::{Instance, MAPS};
 
 /// Lifetime of a tracer's registration, after which a killed tracer is forgotten.
 const LEASE: Duration = Duration::from_secs(3);
@@ -66,11 +66,8 @@ pub struct Tracing {
 impl Tracing {
     /// Starts tracing; an instance has one tracer at a time.
     pub fn start(instance: Instance) -> Result<Tracing> {
-        let pinned = |name: &str| {
-            Map::open_pinned(&instance.generation().path(name))
-                .context("cannot open the trace maps")
-        };
-        let tracer: TypedMap<u32, Tracer> = TypedMap::new(pinned("tracer")?)?;
+        const WHAT: &str = "cannot open the trace maps";
+        let tracer = instance.map(MAPS.tracer).context(WHAT)?;
         if tracer.lookup(&0)?.is_some_and(|other| other.until > monotonic().unwrap_or(0)) {
             bail!(
                 "'{}' has a tracer already, and can have only one: stop it; if it was \
@@ -79,7 +76,7 @@ impl Tracing {
                 LEASE.as_secs()
             );
         }
-        let mut ring = RingBuf::new(pinned("events")?)?;
+        let mut ring = instance.ring(MAPS.events).context(WHAT)?;
         // Discard events that an earlier tracer left.
         ring.drain(|_| ())?;
         let mut tracing = Tracing {

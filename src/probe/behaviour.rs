@@ -1,8 +1,8 @@
 //! How a kernel treats enrolled sockets: named behaviours, each tested by doing it once.
 //!
-//! shunt does not run without the required ones: it would have to work around the kernel. The agent
-//! chooses by some of the others. `shunt doctor` shows all of them with their consequences, and
-//! each is a row of `docs/kernels.md`.
+//! Without a required one shunt does not run: it would have to work around the kernel. The agent
+//! asks for some of the others; all of them, with what they mean, are what `shunt doctor` shows, and
+//! a kernel's column in `docs/kernels.md`.
 
 use std::fmt;
 
@@ -69,17 +69,6 @@ pub enum Behaviour {
     Mptcp,
 }
 
-/// What a behaviour is needed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// The kernel is refused without it.
-    Required,
-    /// The agent chooses by it, and so tests it at each start.
-    Decides,
-    /// Information only.
-    Informs,
-}
-
 /// Result of a test on the running kernel.
 #[derive(Debug)]
 pub enum Answer {
@@ -108,7 +97,7 @@ pub(super) use holds;
 
 struct Row {
     behaviour: Behaviour,
-    need: Need,
+    required: bool,
     name: &'static str,
     statement: &'static str,
     if_so: &'static str,
@@ -120,7 +109,7 @@ struct Row {
 const ROWS: &[Row] = &[
     Row {
         behaviour: Behaviour::Order,
-        need: Need::Required,
+        required: true,
         name: "order",
         statement: "redirected bytes and bytes by TCP are read in the order in which they were sent",
         if_so: "Messages can go directly or by TCP.",
@@ -129,7 +118,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::EndOfStream,
-        need: Need::Required,
+        required: true,
         name: "end-of-stream",
         statement: "the end of a stream comes after its last byte",
         if_so: "Readers see the end as over TCP.",
@@ -138,7 +127,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::HalfClose,
-        need: Need::Required,
+        required: true,
         name: "half-close",
         statement: "after one direction has ended the other goes on",
         if_so: "Connections can be half-closed.",
@@ -147,7 +136,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Reset,
-        need: Need::Required,
+        required: true,
         name: "reset",
         statement: "a reset is seen as over TCP",
         if_so: "Readers see unread bytes and then ECONNRESET.",
@@ -156,7 +145,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Readiness,
-        need: Need::Required,
+        required: true,
         name: "readiness",
         statement: "each arrival of either kind makes the reader ready (poll, edge-triggered epoll)",
         if_so: "Readers are always woken.",
@@ -165,7 +154,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Charged,
-        need: Need::Required,
+        required: true,
         name: "charged",
         statement: "redirected bytes are charged to their receiver",
         if_so: "A receiver's memory can be limited.",
@@ -175,7 +164,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Bounded,
-        need: Need::Required,
+        required: true,
         name: "bounded",
         statement: "a receiver that does not read bounds what it is sent by TCP",
         if_so: "TCP's own flow control works.",
@@ -184,7 +173,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::WindowUpdates,
-        need: Need::Required,
+        required: true,
         name: "window-updates",
         statement: "when a full window has been read its sender goes on at once",
         if_so: "Streams by TCP do not stall.",
@@ -193,7 +182,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Sequence,
-        need: Need::Required,
+        required: true,
         name: "sequence",
         statement: "redirected bytes do not count as read from TCP",
         if_so: "A socket that leaves the socket map continues by TCP with the right byte.",
@@ -202,7 +191,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Leaving,
-        need: Need::Required,
+        required: true,
         name: "leaving",
         statement: "an idle socket leaves the socket map without loss",
         if_so: "shunt can stop while connections are open.",
@@ -211,7 +200,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::FionreadByTcp,
-        need: Need::Required,
+        required: true,
         name: "fionread-tcp",
         statement: "FIONREAD counts bytes that came to an enrolled socket by TCP",
         if_so: "Programs that use it (nginx, Java, .NET) work.",
@@ -220,7 +209,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::FionreadDirect,
-        need: Need::Required,
+        required: true,
         name: "fionread-direct",
         statement: "FIONREAD counts redirected bytes",
         if_so: "Programs that use it (nginx, Java, .NET) work.",
@@ -229,7 +218,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::FionreadEarlier,
-        need: Need::Decides,
+        required: false,
         name: "fionread-earlier",
         statement: "FIONREAD counts what was unread when a socket was enrolled",
         if_so: "Sockets can be enrolled with unread bytes.",
@@ -238,7 +227,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::TcpInq,
-        need: Need::Decides,
+        required: false,
         name: "tcp-inq",
         statement: "recvmsg with TCP_INQ says how many bytes are left",
         if_so: "Sockets that use it (gRPC) can be accelerated.",
@@ -247,7 +236,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Splice,
-        need: Need::Decides,
+        required: false,
         name: "splice",
         statement: "splice(2) moves bytes of an enrolled socket",
         if_so: "Programs that splice(2) from sockets can be accelerated.",
@@ -257,7 +246,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Ktls,
-        need: Need::Decides,
+        required: false,
         name: "ktls",
         statement: "kTLS can be turned on for an enrolled socket",
         if_so: "It is refused on accelerated connections, since redirected bytes would not be \
@@ -267,7 +256,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::SkMsgLinks,
-        need: Need::Decides,
+        required: false,
         name: "links",
         statement: "sk_msg programs attach by a link",
         if_so: "The sk_msg program cannot be replaced by accident.",
@@ -277,7 +266,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::VerdictLinks,
-        need: Need::Decides,
+        required: false,
         name: "verdict-links",
         statement: "verdict programs attach by a link",
         if_so: "The verdict program cannot be replaced by accident.",
@@ -287,7 +276,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::ReceiveTracepoint,
-        need: Need::Decides,
+        required: false,
         name: "receive-tracepoint",
         statement: "a program attaches to the tracepoint sock_recv_length",
         if_so: "Readers that call recv and not splice(2) are recognised.",
@@ -296,7 +285,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::IteratorMarks,
-        need: Need::Decides,
+        required: false,
         name: "iterator-marks",
         statement: "an iterator over TCP sockets owns their locks and asks for their callbacks",
         if_so: "Connections that were open before the start are accelerated too.",
@@ -305,7 +294,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::StorageIteratorEnrols,
-        need: Need::Decides,
+        required: false,
         name: "storage-iterator-enrols",
         statement: "an iterator over socket storage may update a sockhash, and does not crash",
         if_so: "Connections are enrolled by one pass over all candidates.",
@@ -315,7 +304,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::FileIteratorEnrols,
-        need: Need::Decides,
+        required: false,
         name: "file-iterator-enrols",
         statement: "an iterator over the open files of a process may update a sockhash",
         if_so: "Connections can be enrolled by passes over the open files of their processes.",
@@ -326,7 +315,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::LimitsDirect,
-        need: Need::Informs,
+        required: false,
         name: "limits-direct",
         statement: "the receive buffer bounds redirected bytes that are unread",
         if_so: "The kernel limits them besides shunt's memory gate.",
@@ -335,7 +324,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::FindsRoom,
-        need: Need::Informs,
+        required: false,
         name: "finds-room",
         statement: "a segment finds room behind redirected bytes that fill the receive buffer",
         if_so: "Nothing depends on it.",
@@ -344,7 +333,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::KeepsUnread,
-        need: Need::Informs,
+        required: false,
         name: "keeps-unread",
         statement: "what is unread survives when its receiver leaves the socket map",
         if_so: "Nothing depends on it.",
@@ -353,7 +342,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::CloseResets,
-        need: Need::Informs,
+        required: false,
         name: "close-resets",
         statement: "a close with unread bytes resets the connection",
         if_so: "Peers see it as over TCP.",
@@ -362,7 +351,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         behaviour: Behaviour::Mptcp,
-        need: Need::Informs,
+        required: false,
         name: "mptcp",
         statement: "MPTCP sockets can be made",
         if_so: "Their connections are left to TCP.",
@@ -372,6 +361,9 @@ const ROWS: &[Row] = &[
 ];
 
 impl Behaviour {
+    /// How many there are.
+    pub const COUNT: usize = ROWS.len();
+
     /// Every behaviour, in the order of the table.
     pub fn all() -> impl Iterator<Item = Behaviour> {
         ROWS.iter().map(|row| row.behaviour)
@@ -391,14 +383,9 @@ impl Behaviour {
         self.row().statement
     }
 
-    /// What it is needed for.
-    pub fn need(self) -> Need {
-        self.row().need
-    }
-
     /// Whether a kernel without it is refused.
     pub fn is_required(self) -> bool {
-        self.need() == Need::Required
+        self.row().required
     }
 
     /// Consequences of an answer, and the remedy.

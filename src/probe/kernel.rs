@@ -5,8 +5,8 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
-use super::behaviour::{Answer, Behaviour, Need};
-use super::passes_where;
+use super::Answers;
+use super::behaviour::Behaviour;
 use crate::datapath::{Layout, Passes};
 use crate::kernel;
 
@@ -17,41 +17,39 @@ pub struct Kernel {
     pub layout: Layout,
     /// Jiffies in a second.
     pub hz: u32,
-    /// What it was found to do.
-    behaviours: Vec<(Behaviour, Answer)>,
+    /// How the program that enrols gets at candidates here.
+    pub passes: Passes,
+    answers: Answers,
 }
 
 impl Kernel {
-    /// Reads the kernel's BTF and tries out how it behaves, in network namespaces of its own: about
-    /// half a second in all.
+    /// Reads the kernel's BTF and tries out how it behaves, in network namespaces of its own.
     ///
     /// # Errors
     /// Names the required behaviours that the kernel lacks, or that cannot be tried out.
     pub fn of_this_machine() -> Result<Kernel> {
-        let deciding = Behaviour::all().filter(|behaviour| behaviour.need() != Need::Informs);
-        let behaviours: Vec<_> =
-            deciding.map(|behaviour| (behaviour, behaviour.settle())).collect();
-        require(&behaviours)?;
-        Ok(Kernel { layout: kernel::layout(&kernel::btf()?)?, hz: kernel::hz()?, behaviours })
+        let answers = Answers::default();
+        require(&answers)?;
+        Ok(Kernel {
+            layout: kernel::layout(&kernel::btf()?)?,
+            hz: kernel::hz()?,
+            passes: answers.passes(),
+            answers,
+        })
     }
 
-    /// How the program that enrols gets at candidates here.
-    pub fn passes(&self) -> Passes {
-        passes_where(|behaviour| self.does(behaviour))
-    }
-
-    /// Whether a behaviour is known to hold. What only informs is not tried out at the start, and
-    /// so is not known to, nor is what could not be tried out.
+    /// Whether a behaviour is known to hold: it is tried out if it has not been yet.
     pub fn does(&self, behaviour: Behaviour) -> bool {
-        self.behaviours.iter().any(|(known, answer)| *known == behaviour && answer.is_yes())
+        self.answers.does(behaviour)
     }
 }
 
 /// Refuses a kernel that is not known to have every required behaviour, naming all that it lacks.
-fn require(behaviours: &[(Behaviour, Answer)]) -> Result<()> {
-    let lacking: Vec<String> = behaviours
-        .iter()
-        .filter(|(behaviour, answer)| behaviour.is_required() && !answer.is_yes())
+fn require(answers: &Answers) -> Result<()> {
+    let required = Behaviour::all().filter(|behaviour| behaviour.is_required());
+    let lacking: Vec<String> = required
+        .map(|behaviour| (behaviour, answers.of(behaviour)))
+        .filter(|(_, answer)| !answer.is_yes())
         .map(|(behaviour, answer)| {
             let (instead, meaning) =
                 (answer.detail().unwrap_or_default(), behaviour.meaning(false));
@@ -67,48 +65,46 @@ fn require(behaviours: &[(Behaviour, Answer)]) -> Result<()> {
 /// What it was found to do, in a line.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = self
-            .behaviours
-            .iter()
-            .map(|(behaviour, answer)| format!("{} {answer}", behaviour.name()));
-        f.write_str(&words.collect::<Vec<_>>().join(", "))
+        self.answers.fmt(f)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::behaviour::Answer;
     use super::*;
 
     #[test]
-    fn what_is_tried_at_start_is_what_decides_and_what_could_not_be_tried_is_not_known_to_hold() {
+    fn what_is_required_is_tried_out_at_the_start_and_what_only_informs_is_not() {
         let begun = std::time::Instant::now();
-        let mut kernel = Kernel::of_this_machine().expect("find out about this kernel (as root)");
+        let kernel = Kernel::of_this_machine().expect("find out about this kernel (as root)");
         eprintln!("{kernel}: found out in {:?}", begun.elapsed());
-        assert!(kernel.does(Behaviour::Charged));
-        assert!(!kernel.does(Behaviour::Mptcp), "it decides nothing");
-        for (behaviour, answer) in &mut kernel.behaviours {
-            *answer = Answer::Unknown(anyhow::anyhow!("no"));
-            assert!(behaviour.need() != Need::Informs, "{behaviour}");
+        let said = kernel.to_string();
+        for behaviour in Behaviour::all().filter(|behaviour| behaviour.is_required()) {
+            assert!(said.contains(&format!("{} yes", behaviour.name())), "{said}");
         }
-        assert!(!kernel.does(Behaviour::Charged) && !kernel.does(Behaviour::Splice));
-        kernel.behaviours.iter_mut().for_each(|(_, answer)| *answer = Answer::Yes);
-        assert!(kernel.does(Behaviour::Splice));
+        for behaviour in [Behaviour::Mptcp, Behaviour::Splice, Behaviour::Ktls] {
+            assert!(!said.contains(behaviour.name()), "{said}");
+        }
     }
 
     #[test]
     fn a_kernel_that_lacks_required_behaviours_is_refused_with_all_of_them() {
-        let no = || Answer::No("5 bytes of 9".to_owned());
-        let unknown = || Answer::Unknown(anyhow::anyhow!("not permitted"));
-        assert!(require(&[(Behaviour::Order, Answer::Yes), (Behaviour::Splice, no())]).is_ok());
-        let refused = require(&[
-            (Behaviour::Order, no()),
-            (Behaviour::Reset, Answer::Yes),
-            (Behaviour::Leaving, unknown()),
-        ]);
+        let found = |behaviour| match behaviour {
+            Behaviour::Order => Answer::No("5 bytes of 9".to_owned()),
+            Behaviour::Leaving => Answer::Unknown(anyhow::anyhow!("not permitted")),
+            _ => Answer::Yes,
+        };
+        let refused = require(&Behaviour::all().map(|one| (one, found(one))).collect());
         let said = refused.expect_err("refused").to_string();
         for part in [Behaviour::Order.statement(), "5 bytes of 9", "not permitted"] {
             assert!(said.contains(part), "{said}");
         }
         assert!(!said.contains(Behaviour::Reset.statement()), "{said}");
+
+        let found = |one: Behaviour| {
+            if one.is_required() { Answer::Yes } else { Answer::No(String::new()) }
+        };
+        assert!(require(&Behaviour::all().map(|one| (one, found(one))).collect()).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use syscalls::cap::{Capabilities, Capability};
 use syscalls::{Errno, Map, MapKind, MapSpec};
 
+use super::Answers;
 use crate::datapath::{Datapath, Settings};
 use crate::host::{bpffs, cgroup};
 use crate::kernel::{self, load};
@@ -21,7 +22,7 @@ pub struct Requirement {
 }
 
 /// Checks every requirement on this machine. Changes nothing.
-pub fn requirements() -> Vec<Requirement> {
+pub fn requirements(answers: &Answers) -> Vec<Requirement> {
     let mut all = vec![
         Requirement { name: "capabilities", met: capabilities() },
         Requirement { name: "bpf(2)", met: system_call() },
@@ -37,7 +38,7 @@ pub fn requirements() -> Vec<Requirement> {
     if all.iter().all(|requirement| requirement.met.is_ok()) {
         all.push(Requirement {
             name: "kernel programs",
-            met: as_text(loads().map(|()| "the verifier accepts them".to_owned())),
+            met: as_text(loads(answers).map(|()| "the verifier accepts them".to_owned())),
         });
     }
     all
@@ -143,33 +144,22 @@ fn bpf_file_system() -> Result<String, String> {
     }
 }
 
-fn loads() -> Result<()> {
-    let settings = Settings { flows: 1, hz: kernel::hz()?, passes: super::passes() };
-    rehearse(&Datapath::new(kernel::layout(&kernel::btf()?)?, settings))
-}
-
-/// Creates the maps of a datapath and loads its programs, without pinning or attaching anything.
-pub fn rehearse(datapath: &Datapath) -> Result<()> {
-    let maps = load::maps(&datapath.maps.all())?;
-    for (name, program) in datapath.programs()? {
-        let loaded = load::program(&program, &maps);
-        if name.without().is_none() {
-            loaded?;
-        }
-    }
-    Ok(())
+/// Loads what an agent would load; dropping it unloads it.
+fn loads(answers: &Answers) -> Result<()> {
+    let settings = Settings { flows: 1, hz: kernel::hz()?, passes: answers.passes() };
+    let datapath = Datapath::new(kernel::layout(&kernel::btf()?)?, settings);
+    load::programs(&datapath, &load::maps(&datapath.maps.all())?).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn this_machine_meets_every_requirement() {
-        for requirement in super::requirements() {
+        let requirements = super::requirements(&super::Answers::default());
+        for requirement in &requirements {
             assert!(requirement.met.is_ok(), "{requirement:?}");
         }
-        assert!(
-            super::requirements().iter().any(|requirement| requirement.name == "kernel programs")
-        );
+        assert!(requirements.iter().any(|requirement| requirement.name == "kernel programs"));
     }
 
     #[test]

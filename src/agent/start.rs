@@ -1,0 +1,422 @@
+//! How an instance starts, in steps. Each is a type that owns what it has made, and becomes the next
+//! one; whatever fails, what was made is taken away by being dropped.
+//!
+//! ```text
+//! Prepared   nothing has changed: privileges, the cgroup, the kernel, the datapath for it
+//! Taken      the instance is this process's: its folder is locked
+//! Loaded     maps and programs are in the kernel, where nobody sees them
+//! Pinned     commands see them
+//! Attached   connections are accelerated
+//! Agent      what other versions left is being drained
+//! ```
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use syscalls::{Attachment, Map, Prog};
+
+use super::drain::{self, Drain};
+use super::enrolment::Enrolment;
+use super::refresh::refresh;
+use super::refusals::Refusals;
+use super::rules::Rules;
+use super::signal::Signals;
+use super::target::Target;
+use super::{Agent, Config};
+use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
+use crate::host::cgroup;
+use crate::instance::{Generation, Instance, Lock, Pins, neighbours};
+use crate::kernel::load::{self, Maps, Programs};
+use crate::policy::tables::Tables;
+use crate::probe::{self, Kernel};
+
+/// Nothing has been changed yet.
+pub struct Prepared<'c> {
+    config: &'c Config,
+    signals: Signals,
+    target: Target,
+    kernel: Kernel,
+    datapath: Datapath,
+    pins: Pins,
+}
+
+/// The instance is this process's.
+pub struct Taken<'c> {
+    prepared: Prepared<'c>,
+    /// The newest generation, if its maps are those that this version would make.
+    reused: Option<(Generation, Maps)>,
+    folder: Folder,
+}
+
+/// Maps and programs are in the kernel.
+pub struct Loaded<'c> {
+    prepared: Prepared<'c>,
+    programs: Programs,
+    maps: Maps,
+    /// Where they will be pinned; none for a new place.
+    reused: Option<Generation>,
+    folder: Folder,
+}
+
+/// Commands see the instance.
+pub struct Pinned<'c> {
+    prepared: Prepared<'c>,
+    programs: Programs,
+    instance: Instance,
+    fresh: Fresh,
+    folder: Folder,
+}
+
+/// Connections are accelerated.
+pub struct Attached<'c> {
+    prepared: Prepared<'c>,
+    rules: Rules,
+    enrolment: Enrolment,
+    instance: Instance,
+    fresh: Fresh,
+    folder: Folder,
+}
+
+/// The instance's folder, locked. It is removed with this value if there is nothing in it.
+struct Folder {
+    pins: Pins,
+    lock: Option<Lock>,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.lock.is_some() && self.pins.generations().is_ok_and(|all| all.is_empty()) {
+            // That the start failed is what has to be told.
+            let _ = self.pins.remove();
+        }
+    }
+}
+
+/// A generation that has just been made, if one has. It is taken away with this value.
+struct Fresh {
+    pins: Pins,
+    made: Option<Generation>,
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(generation) = self.made.take() {
+            // That the start failed is what has to be told, and what cannot be taken away now is
+            // left to `shunt detach`.
+            let _ = withdraw(&self.pins, generation);
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// Finds out all that can be found out before anything is changed.
+    pub fn new(config: &Config) -> Result<Prepared<'_>> {
+        // Signals first, so that one that comes from here on ends in an orderly stop.
+        let signals = Signals::block()?;
+        probe::require()?;
+        let cgroup = config.cgroup.clone().map_or_else(whole_node, Ok)?;
+        let target = Target::open(&cgroup)?;
+        neighbours::expect_none(&config.name, target.path(), config.bpffs.as_deref())?;
+        let kernel = Kernel::of_this_machine()?;
+        tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
+        let datapath = datapath(config.flows, &kernel);
+        let pins = Pins::new(&config.name, config.bpffs.as_deref())?;
+        Ok(Prepared { config, signals, target, kernel, datapath, pins })
+    }
+}
+
+impl<'c> Prepared<'c> {
+    /// Takes the instance: one that nobody keeps, or one whose agent hands it over.
+    pub fn take(self) -> Result<Taken<'c>> {
+        /// Much longer than a running agent takes to hand over.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let Prepared { config, pins, .. } = &self;
+        let lock = match pins.take()? {
+            Some(lock) => lock,
+            None if config.replace => {
+                self.rehearse().with_context(|| {
+                    format!("the running agent of '{}' was not asked to end", config.name)
+                })?;
+                pins.take_over(PATIENCE)?
+            }
+            None => bail!(
+                "an instance named '{0}' is already running: `shunt status` shows it; take over from it with --replace, stop it with \
+                 SIGTERM, or choose another name with --name",
+                config.name
+            ),
+        };
+        let folder = Folder { pins: pins.clone(), lock: Some(lock) };
+        if !config.replace && !pins.generations()?.is_empty() {
+            tracing::info!(name = %config.name, "taking out what a killed agent left");
+            drain::report(drain::all(pins)?);
+        }
+        let reused = self.reused()?;
+        Ok(Taken { prepared: self, reused, folder })
+    }
+
+    /// The newest generation, if its maps are those that this datapath would make.
+    fn reused(&self) -> Result<Option<(Generation, Maps)>> {
+        let pins = &self.pins;
+        let Some(newest) = pins.generations()?.pop().filter(Generation::is_complete) else {
+            return Ok(None);
+        };
+        if Instance::open_generation(pins.clone(), newest.clone())?.about()?.abi != ABI {
+            return Ok(None);
+        }
+        Ok(newest.maps(&self.datapath.maps.all())?.map(|maps| (newest, maps)))
+    }
+
+    /// Loads everything that will be loaded, and makes the maps that will be made.
+    fn rehearse(&self) -> Result<()> {
+        let small;
+        let datapath = match self.reused()? {
+            Some(_) => {
+                small = datapath(1, &self.kernel);
+                &small
+            }
+            None => &self.datapath,
+        };
+        load::programs(datapath, &load::maps(&datapath.maps.all())?).map(drop)
+    }
+}
+
+impl<'c> Taken<'c> {
+    /// Whether the flows of an earlier agent go on, whatever comes of this one.
+    pub fn takes_over(&self) -> bool {
+        self.reused.is_some()
+    }
+
+    /// Loads the programs: on the maps that are there, or on new ones.
+    pub fn load(self) -> Result<Loaded<'c>> {
+        let Taken { prepared, reused, folder } = self;
+        let (reused, maps) = match reused {
+            Some((generation, maps)) => (Some(generation), maps),
+            None => (None, load::maps(&prepared.datapath.maps.all())?),
+        };
+        let programs = load::programs(&prepared.datapath, &maps)?;
+        for (name, error) in &programs.refused {
+            tracing::warn!("{}: {error:#}", name.without().unwrap_or_default());
+        }
+        Ok(Loaded { prepared, programs, maps, reused, folder })
+    }
+}
+
+impl<'c> Loaded<'c> {
+    /// Pins everything, in the place of what is there.
+    ///
+    /// Sockets that are enrolled keep the programs that they were enrolled with, and the two share
+    /// records of one version.
+    pub fn pin(self) -> Result<Pinned<'c>> {
+        let Loaded { prepared, programs, maps, reused, folder } = self;
+        let pins = &prepared.pins;
+        let mut fresh = Fresh { pins: pins.clone(), made: None };
+        let generation = match reused {
+            Some(generation) => generation,
+            None => {
+                let number = pins.generations()?.last().map_or(1, |newest| newest.number() + 1);
+                let new = Generation::new(pins.dir(), number);
+                new.create()?;
+                fresh.made.insert(new).clone()
+            }
+        };
+        for (name, program) in &programs.loaded {
+            generation.pin_program(*name, program)?;
+        }
+        if fresh.made.is_some() {
+            generation.pin_maps(&maps)?;
+        }
+        let instance = Instance::open_generation(pins.clone(), generation)?;
+        Ok(Pinned { prepared, programs, instance, fresh, folder })
+    }
+}
+
+impl<'c> Pinned<'c> {
+    /// Tells the programs what they have to know, and attaches them in the place of those that are
+    /// there. The sock_ops link comes last: with that connections are noticed.
+    pub fn attach(self) -> Result<Attached<'c>> {
+        // Dropped in the opposite order.
+        let Pinned { folder, fresh, instance, mut programs, prepared } = self;
+        let Prepared { config, target, datapath, pins, .. } = &prepared;
+        instance.set_about(about(target.path()))?;
+        let mut others = pins.generations()?.into_iter();
+        instance.set_control(Control {
+            draining: 0,
+            refresh: refresh(config.refresh, datapath.settings.hz),
+            older: u32::from(others.any(|other| other != *instance.generation())),
+            // Its rules stay until others take their place.
+            ..instance.control()?
+        })?;
+        let rules = Rules::install(&instance, Tables::new(&config.policy))?;
+        for (name, attach) in TO_SOCKS {
+            let program = programs.loaded.get(&name).context("it is not loaded");
+            program
+                .and_then(|program| attach_to_socks(&instance, name, program, attach))
+                .with_context(|| format!("cannot attach the program '{}'", name.pin()))?;
+        }
+        target.attach(&instance)?;
+        // After the programs are attached, so that each listener is seen by them or by this.
+        rules.note_listeners()?;
+        let reads = programs.loaded.remove(&ProgramName::Reads);
+        let enrol = programs.loaded.remove(&ProgramName::Enrol);
+        let enrol = enrol.context("the program 'enrol' is not loaded")?;
+        let enrolment = Enrolment::new(&instance, enrol, datapath.settings.passes, reads)?;
+        Ok(Attached { prepared, rules, enrolment, instance, fresh, folder })
+    }
+}
+
+impl Attached<'_> {
+    /// The agent, which begins to drain what agents of other versions left.
+    pub fn into_agent(mut self) -> Result<Agent> {
+        let pins = self.prepared.pins;
+        let mut older = Vec::new();
+        for generation in pins.generations()? {
+            if generation == *self.instance.generation() {
+                continue;
+            } else if generation.is_complete() {
+                older.push(Drain::begin(Instance::open_generation(pins.clone(), generation)?)?);
+            } else {
+                generation.remove()?;
+            }
+        }
+        let mut agent = Agent {
+            instance: self.instance,
+            config: self.prepared.config.clone(),
+            target: self.prepared.target,
+            kernel: self.prepared.kernel,
+            signals: self.prepared.signals,
+            rules: self.rules,
+            refusals: Refusals::default(),
+            enrolment: self.enrolment,
+            adopter: None,
+            older,
+            _lock: None,
+        };
+        agent.tell_of_older()?;
+        self.fresh.made = None;
+        agent._lock = self.folder.lock.take();
+        Ok(agent)
+    }
+}
+
+/// What is attached to the socket map, and how.
+const TO_SOCKS: [(ProgramName, Attach); 2] = [
+    (ProgramName::Send, Attachment::of_sk_msg),
+    (ProgramName::Verdict, Attachment::of_sk_skb_verdict),
+];
+
+type Attach = fn(&Prog, &Map) -> syscalls::Result<Attachment>;
+
+fn attach_to_socks(
+    instance: &Instance,
+    name: ProgramName,
+    program: &Prog,
+    attach: Attach,
+) -> Result<()> {
+    if let Some(attached) = instance.generation().link(name)? {
+        return Ok(attached.update(program)?);
+    }
+    // Where there are no such links, this takes the place of the program before.
+    if let Attachment::Link(attached) = attach(program, instance.socks())? {
+        instance.generation().pin_link(name, &attached)?;
+    }
+    Ok(())
+}
+
+/// Takes away a generation that did not come to be.
+fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
+    if !generation.is_complete() {
+        return generation.remove();
+    }
+    Drain::begin(Instance::open_generation(pins.clone(), generation)?)?.finish().map(drop)
+}
+
+/// The root of cgroup v2, as far up as this process can see.
+fn whole_node() -> Result<PathBuf> {
+    let root = cgroup::root()?;
+    if !cgroup::is_whole_node(&root) {
+        tracing::warn!(
+            "{} is a part of this node's cgroups: connections outside it stay with TCP. In a container, mount the node's \
+             /sys/fs/cgroup and name it with --cgroup",
+            root.display()
+        );
+    }
+    Ok(root)
+}
+
+/// The datapath that an agent makes for so many flows.
+fn datapath(flows: u32, kernel: &Kernel) -> Datapath {
+    let settings = Settings { flows, hz: kernel.hz, passes: kernel.passes };
+    Datapath::new(kernel.layout.clone(), settings)
+}
+
+fn about(cgroup: &Path) -> About {
+    let mut about = About { abi: ABI, pid: std::process::id(), ..About::default() };
+    about.started =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let path = cgroup.as_os_str().as_bytes();
+    let length = path.len().min(about.cgroup.len());
+    about.cgroup[..length].copy_from_slice(&path[..length]);
+    about.cgroup_len = length as u32;
+    about
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bed::Cgroup;
+    use crate::policy::Policy;
+    use crate::policy::file;
+
+    fn config(cgroup: &Path) -> Config {
+        Config {
+            name: format!("start-{}", std::process::id()).parse().expect("a name"),
+            bpffs: None,
+            cgroup: Some(cgroup.to_owned()),
+            flows: 64,
+            refresh: Duration::from_secs(60),
+            keep: false,
+            replace: false,
+            policy: Policy::default(),
+            settings: file::Settings::default(),
+            file: None,
+            log_as_json: false,
+        }
+    }
+
+    #[test]
+    fn a_start_that_comes_no_further_than_a_step_leaves_nothing_behind() {
+        let cgroup = Cgroup::new().expect("make a cgroup (as root)");
+        let config = config(cgroup.path());
+        let taken = || Prepared::new(&config).and_then(Prepared::take).expect("take (as root)");
+        let is_gone = |dir: &Path| !dir.exists();
+        let first = taken();
+        let dir = first.folder.pins.dir().to_owned();
+        assert!(dir.exists());
+        drop(first);
+        assert!(is_gone(&dir), "taken");
+
+        let pinned = || taken().load().and_then(Loaded::pin).expect("load and pin");
+        let second = pinned();
+        assert!(second.folder.pins.newest().is_ok());
+        drop(second);
+        assert!(is_gone(&dir), "pinned");
+
+        let incomplete = pinned();
+        let options = incomplete.instance.generation().dir().join(ProgramName::Options.pin());
+        std::fs::remove_file(options).expect("take away what is to be attached");
+        assert!(incomplete.attach().is_err());
+        assert!(is_gone(&dir), "attached in part");
+
+        let third = pinned().attach().expect("attach");
+        assert_ne!(third.instance.cgroup().expect("ask"), 0);
+        drop(third);
+        assert!(is_gone(&dir), "attached");
+
+        let agent = pinned().attach().and_then(Attached::into_agent).expect("start");
+        assert!(agent.pins().newest().is_ok(), "a start that came to its end is not taken away");
+        agent.stop().expect("stop");
+        assert!(is_gone(&dir), "stopped");
+    }
+}
