@@ -4,6 +4,8 @@
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
 pub mod agent;
+#[cfg(test)]
+mod architecture;
 pub mod bed;
 pub mod bench;
 pub mod cli;
