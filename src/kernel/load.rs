@@ -51,6 +51,7 @@ pub fn maps(defs: &[&MapDef]) -> Result<Maps> {
 }
 
 /// The programs of a datapath.
+#[derive(Debug)]
 pub struct Programs {
     /// Those that have been loaded.
     pub loaded: BTreeMap<ProgramName, Prog>,
