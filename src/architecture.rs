@@ -126,7 +126,10 @@ fn every_folder_of_the_package_and_every_other_package_is_a_room() {
     let manifest: toml::Table = manifest.parse().expect("a manifest");
     let members = manifest["workspace"]["members"].as_array().expect("members");
     all.extend(members.iter().map(|member| member.as_str().expect("a path").to_owned()));
-    let missing: Vec<_> = all.iter().filter(|folder| !rooms.contains(folder)).collect();
+    // A package inside a room belongs to it.
+    let is_in = |folder: &str, room: &str| Path::new(folder).starts_with(room);
+    let missing: Vec<_> =
+        all.iter().filter(|folder| !rooms.iter().any(|room| is_in(folder, room))).collect();
     assert!(missing.is_empty(), "not in the table of ARCHITECTURE.md: {missing:?}");
 }
 
