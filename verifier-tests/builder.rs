@@ -8,7 +8,7 @@ use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, W
 use bpf_asm::pt_regs;
 use bpf_asm::{
     __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program,
-    ProgramType, Ptr, Reg, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
+    ProgramType, Ptr, Raw, Reg, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
     bpf_sockopt, helper, record,
 };
 use syscalls::{Btf, Prog};
@@ -49,7 +49,7 @@ fn a_slot_is_not_reused_while_its_address_may_be_used() {
     let result = returned(ProgramType::SocketFilter, |b| {
         let slot = b.slot::<u64>();
         b.store(slot.place(), 1);
-        let address = b.keep(b.address_of(slot.place()));
+        let address = b.address_of(slot.place());
         drop(slot);
         let other = b.slot::<u64>();
         b.store(other.place(), 2);
@@ -68,9 +68,9 @@ const NUMBERS: MapRef<u32, Numbers> = MapRef::new("numbers", MapKind::Array, 1);
 #[test]
 fn forms_of_version_4_compute_the_right_results() {
     let result = returned(ProgramType::SocketFilter, |b| {
-        let numbers = b.keep(b.map_value(&NUMBERS));
-        let sum = b.keep(b.value(0));
-        // A value that is not constant for the verifier and the optimiser.
+        let numbers = b.map_value(&NUMBERS);
+        let sum = b.value(0);
+        // What the verifier does not know, the optimiser does not know either.
         b.store(numbers.at(Numbers::byte), -7);
         b.store(numbers.at(Numbers::half), -700);
         b.store(numbers.at(Numbers::word), -70_000);
@@ -108,11 +108,11 @@ fn forms_of_version_4_compute_the_right_results() {
 #[test]
 fn ordered_and_atomic_memory_accesses_compute_the_right_results() {
     let write = |b: &Builder| {
-        let numbers = b.keep(b.map_value(&NUMBERS));
+        let numbers = b.map_value(&NUMBERS);
         b.store_release(numbers.at(Numbers::half), &b.value(-3));
         b.store_release(numbers.at(Numbers::double), &b.value(40));
         b.atomic(Modify::Add, numbers.at(Numbers::double), &b.value(5));
-        let old = b.keep(b.fetch(Fetch::Exchange, numbers.at(Numbers::double), b.value(7)));
+        let old = b.fetch(Fetch::Exchange, numbers.at(Numbers::double), b.value(7));
         old.add(b.load_acquire(numbers.at(Numbers::double)));
         old.add(b.load_acquire(numbers.at(Numbers::half)));
         b.ret(&old);
@@ -155,7 +155,8 @@ fn raw_instructions_work_between_others() {
         let packet = b.context::<__sk_buff>();
         let length = b.load(packet.at(__sk_buff::len));
         let src = Source::Imm(3);
-        b.emit(Insn::Alu(Alu { width: Width::W32, op: AluOp::Mul, dst: length.register(), src }));
+        let three = Insn::Alu(Alu { width: Width::W32, op: AluOp::Mul, dst: Register::R0, src });
+        b.emit(Raw::new(three).dst(&length));
         let frame = Alu {
             width: Width::W64,
             op: AluOp::Mov,
@@ -233,7 +234,7 @@ fn a_timer_calls_back() {
     });
     let key = b.slot::<u32>();
     b.store(key.place(), 0);
-    let timed = b.keep(b.call(helper::map_lookup_elem(&TIMED, &key)));
+    let timed = b.call(helper::map_lookup_elem(&TIMED, &key));
     b.when(timed.eq(0), || b.ret(1));
     b.call(helper::timer_init(timed.at(Timed::timer), &TIMED, 1));
     b.call(helper::timer_set_callback(timed.at(Timed::timer), &due));
@@ -284,7 +285,7 @@ fn read_only_data_can_be_read_but_not_written() {
         b.zero(name.place());
         b.store(name.place().index(0), b'h');
         b.store(name.place().index(1), b'i');
-        let same = b.keep(b.call(helper::strncmp(&name, 8, b.string("hi"))));
+        let same = b.call(helper::strncmp(&name, 8, b.string("hi")));
         let numbers =
             b.bytes(&[7u32.to_ne_bytes(), 9u32.to_ne_bytes()].concat()).cast::<[u32; 2]>();
         same.lsh(8);
@@ -398,10 +399,11 @@ fn maps_without_keys_and_maps_of_maps_are_used() {
         b.store(value.place(), 40);
         b.call(helper::map_push_elem(&QUEUE, &value, 0));
         b.call(helper::map_push_elem(&SEEN, &value, 0));
-        // Not from the stack: Linux 7.3 assumes that peeking writes, and forgets the content.
-        let asked = b.keep(b.map_value(&VALUE));
+        // Not from the stack: Linux 7.3 takes for granted that peeking writes, and forgets what
+        // lies there.
+        let asked = b.map_value(&VALUE);
         b.store(asked.at_all(), 40);
-        let unseen = b.keep(b.call(helper::map_peek_elem(&SEEN, &asked)));
+        let unseen = b.call(helper::map_peek_elem(&SEEN, &asked));
         b.store(value.place(), 0);
         b.call(helper::map_pop_elem(&QUEUE, &value));
         unseen.add(b.load(value.place()));
@@ -503,7 +505,6 @@ const TYPES: [(ProgramType, &str, &str); 45] = [
 #[test]
 fn fields_of_contexts_are_read() {
     let socket = |b: &Builder, sk: Ptr<bpf_sock>| {
-        let sk = b.keep(sk);
         b.when(sk.eq(0), || b.ret(1));
         b.load(sk.at(bpf_sock::socket_type)).add(b.load(sk.at(bpf_sock::protocol)));
         b.load(sk.at(bpf_sock::dst_port)).add(b.load(sk.at(bpf_sock::rx_queue_mapping)));

@@ -39,13 +39,13 @@ const fn mov(dst: Register, number: i32) -> Insn {
 
 const MISTAKES: &[Mistake] = &[
     Mistake {
-        what: "a value is read after a call has overwritten its register",
+        what: "a register is read after a call has overwritten it",
         write: |b| {
-            let value = b.value(1);
+            b.emit(mov(R1, 1));
             b.call(helper::jiffies64());
-            b.ret(&value);
+            b.ret(b.emit_value(alu(AluOp::Mov, R0, Source::Reg(R1))));
         },
-        caught: |kind| matches!(kind, ErrorKind::Clobbered { .. }),
+        caught: |kind| matches!(kind, ErrorKind::EmptyRegister { lost: Some(_), .. }),
         insns: &[mov(R1, 1), CALL, alu(AluOp::Mov, R0, Source::Reg(R1)), EXIT],
         errno: Errno::ACCES,
         point: Point::Slot(2),

@@ -1,51 +1,51 @@
-//! The builder: writes a program line by line, gives registers to values, and collects what is
-//! wrong.
+//! The builder: writes a program line by line, and collects what is wrong.
 //!
-//! While lines are written, the builder only keeps track of which registers are free and whether
-//! the next line can run. Whether every value that is read is still there is decided at the end,
-//! over all paths at once: see `flow`.
+//! While lines are written, the builder only keeps track of whether the next line can run. Which
+//! register each value is in, and whether it is there wherever it is read, is decided at the end,
+//! over all paths at once: see `flow` and `allocate`.
 
 mod atomic;
+mod blocks;
 mod call;
 mod data;
-mod far;
 mod function;
-mod lines;
 mod memory;
 mod packet;
 mod raw;
 
 pub use atomic::{Fetch, Modify};
 pub use function::Function;
-pub(crate) use lines::Resolved;
-#[cfg(feature = "elf")]
-pub(crate) use lines::is_name;
+pub use raw::Raw;
 
 use std::cell::{RefCell, RefMut};
 use std::panic::Location as Caller;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use crate::condition::{Condition, Question};
+use crate::draft::{self, Draft, LabelId, Line, Link};
 use crate::error::{BuildError, BuildErrors, ErrorKind, Location};
 use crate::insn::{
     Alu, AluOp, ByteOrder, Endian, EndianBits, Extension, Insn, Jump, JumpIf, JumpLong, MayGoto,
     Minimum, Register, SignExtend, Source, Wide, WideSource, Width,
 };
-use crate::label::{Label, LabelId, LabelState};
+use crate::label::Label;
 use crate::map::{MapDef, MapKind, MapRef};
 use crate::program::{Program, ProgramType};
-use crate::record::{Field, FieldType, Record, Type};
-use crate::stack::{Access, Frame, Touch};
-use crate::value::{Held, Operand, Ptr, Reg, Value, ValueId};
-use crate::{flow, optimise};
+use crate::record::{Field, FieldType, Record};
+use crate::stack::{Access, Touch};
+use crate::value::{Held, Operand, Ptr, Reg, Value};
+use crate::{allocate, flow, layout, optimise};
 
 const JUMP_LONG: Insn = Insn::JumpLong(JumpLong { offset: 0 });
 
+/// What an instruction names where a value stands in the place of the register.
+pub(crate) const VALUE: Register = Register::R0;
+
 /// Writes one program.
 ///
-/// Values, slots and labels that it gives out belong to it and keep their register or their stack
-/// bytes until they are dropped. Nothing fails on the way: what is wrong is collected, and
-/// [`Builder::finish`] tells all of it.
+/// Values, slots and labels that it gives out belong to it; a slot keeps its bytes of the stack until
+/// it is dropped. Nothing fails on the way: what is wrong is collected, and [`Builder::finish`] tells
+/// all of it.
 #[derive(Clone)]
 pub struct Builder {
     pub(crate) core: Rc<RefCell<Core>>,
@@ -53,154 +53,54 @@ pub struct Builder {
 
 /// Everything written so far.
 pub(crate) struct Core {
-    pub(crate) name: String,
-    /// The context's type, once it is taken.
-    pub(crate) context: Option<Type>,
-    /// The program itself first, then its functions.
-    pub(crate) functions: Vec<FunctionState>,
+    draft: Draft,
     /// The functions being written, innermost last.
     open: Vec<usize>,
-    /// The functions that have been written, in the order in which they ended.
-    pub(crate) finished: Vec<usize>,
-    pub(crate) values: Vec<ValueState>,
-    pub(crate) labels: Vec<LabelState>,
-    pub(crate) maps: Vec<MapDef>,
-    /// The functions of the kernel that are called by name.
-    pub(crate) kernel_functions: Vec<String>,
-    /// The read-only data.
-    pub(crate) data: Vec<u8>,
-    /// What the program has to run on.
-    minimum: Minimum,
+    /// Whether the present stretch of lines that cannot run has been reported.
+    dead_reported: bool,
     errors: Vec<BuildError>,
 }
 
-/// One function's lines, and where its writing stands.
-pub(crate) struct FunctionState {
-    pub(crate) name: String,
-    pub(crate) at: Location,
-    pub(crate) lines: Vec<Line>,
-    /// The values that its caller hands it.
-    pub(crate) arguments: Vec<ValueId>,
-    /// Whether some call leads here.
-    pub(crate) called: bool,
-    /// The value in each register at the next line; `None` if the next line cannot run.
-    holds: Option<[Option<ValueId>; 11]>,
-    /// Whether the present stretch of lines that cannot run has been reported.
-    dead_reported: bool,
-    /// The line that the latest label stands before, and who placed it.
-    latest_label: Option<(usize, Location)>,
-    pub(crate) frame: Frame,
-}
-
-/// What is known of a value.
-pub(crate) struct ValueState {
-    pub(crate) origin: Location,
-    pub(crate) register: Register,
-    pub(crate) function: usize,
-    alive: Weak<()>,
-}
-
-/// One instruction and what it means for values.
-pub(crate) struct Line {
-    pub(crate) insn: Insn,
-    pub(crate) at: Location,
-    /// The values that must be there.
-    pub(crate) reads: Reads,
-    /// The value whose register gets a new content.
-    pub(crate) writes: Option<ValueId>,
-    pub(crate) link: Link,
-    /// What it does to slots.
-    pub(crate) touches: Vec<Touch>,
-}
-
-/// The values that an instruction reads: no more than a call has arguments.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Reads([Option<ValueId>; Register::ARGUMENTS.len()]);
-
-impl Reads {
-    fn of(values: &[&Value]) -> Reads {
-        let mut reads = Reads::default();
-        reads.0.iter_mut().zip(values).for_each(|(read, value)| *read = Some(value.id));
-        reads
+impl Core {
+    /// The program's name.
+    pub(crate) fn name(&self) -> &String {
+        &self.draft.name
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = ValueId> {
-        self.0.into_iter().flatten()
-    }
-}
-
-/// What an instruction names that has its number only at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    None,
-    /// A jump's target.
-    Label(LabelId),
-    /// A call of a helper.
-    Helper {
-        arguments: usize,
-    },
-    /// A call of a function of this program.
-    Function(usize),
-    /// Nothing, of an instruction by itself: which registers it reads is known by them alone.
-    Raw,
-    /// A load of the address of a function of this program.
-    Address(usize),
-    /// A call of a function of the kernel by its name.
-    Kernel {
-        name: usize,
-        arguments: usize,
-    },
-    /// The map that a wide load is about.
-    Map(usize),
 }
 
 impl Builder {
     /// A new program under this name, which the kernel shows (15 bytes of it).
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        let at = Caller::caller();
-        let mut main = FunctionState::new(name, at);
-        main.called = true;
-        Builder {
-            core: Rc::new(RefCell::new(Core {
-                name: name.to_owned(),
-                context: None,
-                functions: vec![main],
-                open: vec![0],
-                finished: Vec::new(),
-                values: Vec::new(),
-                labels: Vec::new(),
-                maps: Vec::new(),
-                kernel_functions: Vec::new(),
-                data: Vec::new(),
-                minimum: Minimum::default(),
-                errors: Vec::new(),
-            })),
-        }
+        let draft = Draft::new(name, Caller::caller());
+        let core = Core { draft, open: vec![0], dead_reported: false, errors: Vec::new() };
+        Builder { core: Rc::new(RefCell::new(core)) }
     }
 
     /// States the least that the program has to run on, a [`Kernel`](crate::insn::Kernel) or a
     /// version of the [instruction set](crate::insn::Isa) or both; an instruction that needs more
     /// is an error.
     pub fn minimum(&self, minimum: impl Into<Minimum>) {
-        self.core().minimum = minimum.into();
+        self.core().draft.minimum = minimum.into();
     }
 
-    /// The program's context, moved from r1 into a kept register. Only as the program's first step.
+    /// The program's context. Only as the program's first step.
     #[track_caller]
     pub fn context<C: Record>(&self) -> Ptr<C> {
         let at = Caller::caller();
         let untouched = {
             let mut core = self.core();
-            core.context.replace(C::TYPE).is_none()
+            core.draft.context.replace(C::TYPE).is_none()
                 && core.open == [0]
                 && core.function().lines.is_empty()
         };
-        if !untouched {
+        let value = self.new_value(at);
+        if untouched {
+            self.write(alu_mov(VALUE, Source::Reg(Register::R1)), Some(&value), None, at);
+        } else {
             self.report(ErrorKind::ContextGone, at);
+            self.set(&value, &Operand::Imm(0), at);
         }
-        let value = self.kept(at);
-        self.mov(&value, Source::Reg(Register::R1), &[], at);
         Ptr::from_value(value)
     }
 
@@ -209,26 +109,9 @@ impl Builder {
     pub fn value(&self, content: impl Into<Operand>) -> Reg {
         let at = Caller::caller();
         let content = content.into();
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         self.set(&value, &content, at);
         Reg(value)
-    }
-
-    /// Moves a value into a register that survives calls (r6 to r9).
-    #[track_caller]
-    pub fn keep<H: Held>(&self, value: H) -> H {
-        let at = Caller::caller();
-        let value = value.into_value();
-        if Register::KEPT.contains(&value.register) {
-            return H::from_value(value);
-        }
-        let kept = self.kept(at);
-        let made_in_place =
-            Rc::strong_count(&value.alive) == 1 && self.core().retarget(&value, &kept);
-        if !made_in_place {
-            self.mov(&kept, Source::Reg(value.register), &[&value], at);
-        }
-        H::from_value(kept)
     }
 
     /// A new label, to be placed once with [`Builder::place`].
@@ -267,13 +150,12 @@ impl Builder {
     /// use bpf_asm::{Builder, ProgramType};
     ///
     /// let b = Builder::new("count");
-    /// let (again, enough) = (b.label(), b.label());
     /// let left = b.value(1_000);
-    /// b.place(&again);
-    /// b.may_goto(&enough);
-    /// left.sub(1);
-    /// b.jump_if(left.ne(0), &again);
-    /// b.place(&enough);
+    /// b.repeat(|enough| {
+    ///     b.may_goto(enough);
+    ///     left.sub(1);
+    ///     b.jump_if(left.eq(0), enough);
+    /// });
     /// b.ret(0);
     /// let program = b.finish(ProgramType::SocketFilter)?;
     /// assert!(program.to_string().contains("may_goto"));
@@ -281,7 +163,7 @@ impl Builder {
     /// ```
     #[track_caller]
     pub fn may_goto(&self, label: &Label) {
-        self.write_jump(Insn::MayGoto(MayGoto { offset: 0 }), &[], label, Caller::caller());
+        self.write_jump(Insn::MayGoto(MayGoto { offset: 0 }), [None; 2], label, Caller::caller());
     }
 
     /// Does `then` if the condition holds.
@@ -290,8 +172,6 @@ impl Builder {
         let at = Caller::caller();
         let end = self.new_label(at);
         self.branch(&condition.0, false, &end, at);
-        // What the condition compared is asked for no longer: its registers are free inside.
-        drop(condition);
         then();
         self.place_label(&end, at);
     }
@@ -302,7 +182,6 @@ impl Builder {
         let at = Caller::caller();
         let (other, end) = (self.new_label(at), self.new_label(at));
         self.branch(&condition.0, false, &other, at);
-        drop(condition);
         then();
         if self.reachable() {
             self.jump_to(&end, at);
@@ -323,19 +202,9 @@ impl Builder {
     pub fn ret(&self, result: impl Into<Operand>) {
         let at = Caller::caller();
         let result = result.into();
-        let returned = match &result {
-            Operand::Imm(imm) => {
-                self.load_number(Register::R0, *imm, at);
-                None
-            }
-            Operand::Value(value) if value.register == Register::R0 => Some(value),
-            Operand::Value(value) => {
-                self.write(alu_mov(Register::R0, Source::Reg(value.register)), &[value], None, at);
-                None
-            }
-        };
-        self.write(Insn::Exit, returned.as_slice(), None, at);
-        self.core().function().holds = None;
+        self.set_register(Register::R0, &result, at);
+        self.write(Insn::Exit, None, None, at);
+        self.core().function().goes_on = false;
     }
 
     /// A pointer to the first value of an array map, which is always there. Linux 5.2.
@@ -373,13 +242,11 @@ impl Builder {
         if map.kind != MapKind::Array {
             self.report(ErrorKind::MapValue { map: map.name, kind: map.kind }, at);
         }
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         let index = self.map(*map, at);
-        let insn = Insn::Wide(Wide {
-            dst: value.register,
-            source: WideSource::MapValue { fd: 0, offset },
-        });
-        self.write_linked(insn, &[], Some(&value), Link::Map(index), at);
+        let source = WideSource::MapValue { fd: 0, offset };
+        let insn = Insn::Wide(Wide { dst: VALUE, source });
+        self.write_linked(insn, [Some(&value), None], Link::Map(index), at);
         Ptr::from_value(value)
     }
 
@@ -404,31 +271,36 @@ impl Builder {
 
     fn end(self, kind: ProgramType, optimised: bool) -> Result<Program, BuildErrors> {
         let core = &*self.core();
+        let draft = &core.draft;
         // The errors stay: clones share them, and finishing one of those reports the same.
         let mut errors = core.errors.clone();
-        errors.extend(lines::ends(core));
-        // Without a register of its own a value shares one, and every complaint about that would be
-        // noise.
-        let enough_registers =
-            !errors.iter().any(|error| matches!(error.kind, ErrorKind::OutOfRegisters { .. }));
-        if enough_registers {
-            errors.extend(flow::check(core));
+        let mut functions = layout::bind(draft, &mut errors);
+        errors.extend(flow::check(draft, &functions));
+        let mut depths = Vec::with_capacity(functions.len());
+        for (function, steps) in draft.functions.iter().zip(&mut functions) {
+            let depth = allocate::function(function, steps);
+            depths.push(depth.unwrap_or_else(|error| {
+                errors.push(error);
+                function.frame.depth
+            }));
         }
-        errors.extend(lines::above(core, core.minimum));
-        let mut functions = lines::bind(core, &mut errors);
+        errors.extend(flow::check_allocated(draft, &functions, &depths));
+        if errors.is_empty() {
+            errors.extend(flow::check_registers(draft, &functions));
+        }
         if errors.is_empty() && optimised {
             functions.iter_mut().for_each(optimise::function);
         }
-        if JUMP_LONG.since().within(core.minimum) {
-            functions.iter_mut().for_each(far::lengthen);
+        if JUMP_LONG.since().within(draft.minimum) {
+            functions.iter_mut().for_each(layout::lengthen);
         }
-        let lines = lines::lay_out(core, &functions, &mut errors);
+        let lines = layout::lay_out(draft, &functions, &mut errors);
         if !errors.is_empty() {
             errors.sort_by_key(|error| (error.at.file(), error.at.line(), error.at.column()));
             errors.dedup();
-            return Err(BuildErrors::new(core.name.clone(), errors));
+            return Err(BuildErrors::new(draft.name.clone(), errors));
         }
-        Ok(Program::new(core, kind, lines))
+        Ok(Program::new(draft, kind, lines))
     }
 }
 
@@ -448,93 +320,75 @@ impl Builder {
 
     /// Whether the next line can run.
     fn reachable(&self) -> bool {
-        self.core().function().holds.is_some()
+        self.core().function().goes_on
     }
 
-    /// A new value in a register that calls destroy.
-    pub(crate) fn temporary(&self, at: Location) -> Value {
-        self.claim("temporary", &[1, 2, 3, 4, 5, 0].map(|n: usize| Register::TEMPORARY[n]), at)
-    }
-
-    /// A new value in a register that calls keep.
-    fn kept(&self, at: Location) -> Value {
-        self.claim("kept", &Register::KEPT, at)
-    }
-
-    fn claim(&self, class: &'static str, registers: &[Register], at: Location) -> Value {
-        let register = self.core().free_register(class, registers, at);
-        self.value_in(register, at)
-    }
-
-    /// A new value in this register.
-    fn value_in(&self, register: Register, origin: Location) -> Value {
-        let alive = Rc::new(());
+    /// A new value.
+    pub(crate) fn new_value(&self, at: Location) -> Value {
         let mut core = self.core();
-        let (id, function) = (core.values.len(), core.current());
-        core.values.push(ValueState { origin, register, function, alive: Rc::downgrade(&alive) });
-        if let Some(holds) = &mut core.function().holds {
-            holds[usize::from(register.number())] = Some(id);
+        let id = core.function().value(at);
+        Value { builder: self.clone(), function: core.current(), id }
+    }
+
+    /// A new value with what a call, or an instruction by itself, has left in a register.
+    fn value_from(&self, register: Register, at: Location) -> Value {
+        let value = self.new_value(at);
+        if self.reachable() {
+            self.write(alu_mov(VALUE, Source::Reg(register)), Some(&value), None, at);
         }
-        Value { builder: self.clone(), id, register, alive }
+        value
     }
 
-    fn write(&self, insn: Insn, reads: &[&Value], writes: Option<&Value>, at: Location) {
-        self.write_linked(insn, reads, writes, Link::None, at);
+    /// Writes an instruction with the values that stand in the place of its registers.
+    fn write(&self, insn: Insn, dst: Option<&Value>, src: Option<&Value>, at: Location) {
+        self.write_linked(insn, [dst, src], Link::None, at);
     }
 
-    fn write_linked(
-        &self,
-        insn: Insn,
-        reads: &[&Value],
-        writes: Option<&Value>,
-        link: Link,
-        at: Location,
-    ) {
-        if !reads.iter().chain(&writes).all(|value| self.same(&value.builder)) {
-            return self.report(ErrorKind::OtherBuilder, at);
-        }
-        let reads = Reads::of(reads);
-        let writes = writes.map(|value| value.id);
-        self.core().push(Line { insn, at, reads, writes, link, touches: Vec::new() });
-    }
-
-    fn mov(&self, to: &Value, from: Source, reads: &[&Value], at: Location) {
-        self.write(alu_mov(to.register, from), reads, Some(to), at);
+    fn write_linked(&self, insn: Insn, values: [Option<&Value>; 2], link: Link, at: Location) {
+        let operands = values.map(|value| {
+            let value = value?;
+            if !self.same(&value.builder) {
+                self.report(ErrorKind::OtherBuilder, at);
+                return None;
+            }
+            let mut core = self.core();
+            if value.function != core.current() {
+                let value = core.draft.functions[value.function].values[value.id];
+                core.report(ErrorKind::OtherFunction { value }, at);
+                return None;
+            }
+            Some(value.id)
+        });
+        self.core().push(Line { insn, at, operands, link, touches: Vec::new() });
     }
 
     /// Gives a value a new content.
     fn set(&self, value: &Value, content: &Operand, at: Location) {
-        match content {
-            Operand::Value(from) => self.mov(value, Source::Reg(from.register), &[from], at),
-            Operand::Imm(imm) => match i32::try_from(*imm) {
-                Ok(imm) => self.mov(value, Source::Imm(imm), &[], at),
-                Err(_) => {
-                    let source = WideSource::Imm(*imm as u64);
-                    self.write(
-                        Insn::Wide(Wide { dst: value.register, source }),
-                        &[],
-                        Some(value),
-                        at,
-                    );
-                }
-            },
-        }
+        self.make(VALUE, Some(value), content, at);
     }
 
-    /// Puts a number into a register that no value has: r0 before a return, or an argument before a
-    /// call.
-    fn load_number(&self, dst: Register, imm: i64, at: Location) {
-        let insn = match i32::try_from(imm) {
-            Ok(imm) => alu_mov(dst, Source::Imm(imm)),
-            Err(_) => Insn::Wide(Wide { dst, source: WideSource::Imm(imm as u64) }),
+    /// Gives a register a content: r0 before a return, or an argument before a call.
+    fn set_register(&self, register: Register, content: &Operand, at: Location) {
+        self.make(register, None, content, at);
+    }
+
+    fn make(&self, dst: Register, value: Option<&Value>, content: &Operand, at: Location) {
+        let insn = match content {
+            Operand::Value(from) => {
+                return self.write(alu_mov(dst, Source::Reg(VALUE)), value, Some(from), at);
+            }
+            Operand::Imm(imm) => match i32::try_from(*imm) {
+                Ok(imm) => alu_mov(dst, Source::Imm(imm)),
+                Err(_) => Insn::Wide(Wide { dst, source: WideSource::Imm(*imm as u64) }),
+            },
         };
-        self.write(insn, &[], None, at);
+        self.write(insn, value, None, at);
     }
 
     /// An operand as an instruction of this width takes it, and the value that stands behind it.
     fn source(&self, operand: &Operand, width: Width, at: Location) -> (Source, Option<Value>) {
         match operand {
-            Operand::Value(value) => (Source::Reg(value.register), Some(value.clone())),
+            Operand::Value(value) => (Source::Reg(VALUE), Some(value.clone())),
             Operand::Imm(imm) => match (i32::try_from(*imm), width) {
                 (Ok(imm), _) => (Source::Imm(imm), None),
                 (Err(_), Width::W32) => {
@@ -545,9 +399,9 @@ impl Builder {
                     )
                 }
                 (Err(_), Width::W64) => {
-                    let value = self.temporary(at);
+                    let value = self.new_value(at);
                     self.set(&value, operand, at);
-                    (Source::Reg(value.register), Some(value))
+                    (Source::Reg(VALUE), Some(value))
                 }
             },
         }
@@ -582,31 +436,23 @@ impl Builder {
             (_, right) => right,
         };
         let (src, behind) = self.source(&right, width, at);
-        let mut reads: Vec<&Value> = behind.iter().collect();
-        if op != AluOp::Mov {
-            reads.push(value);
-        }
-        self.write(Insn::Alu(Alu { width, op, dst: value.register, src }), &reads, Some(value), at);
+        let insn = Insn::Alu(Alu { width, op, dst: VALUE, src });
+        self.write(insn, Some(value), behind.as_ref(), at);
     }
 
     pub(crate) fn extend(&self, value: &Value, extension: Extension, at: Location) {
-        let insn = SignExtend { extension, dst: value.register, src: value.register };
-        self.write(Insn::SignExtend(insn), &[value], Some(value), at);
+        let insn = SignExtend { extension, dst: VALUE, src: VALUE };
+        self.write(Insn::SignExtend(insn), Some(value), Some(value), at);
     }
 
     pub(crate) fn endian(&self, value: &Value, order: ByteOrder, bits: EndianBits, at: Location) {
-        self.write(
-            Insn::Endian(Endian { order, bits, dst: value.register }),
-            &[value],
-            Some(value),
-            at,
-        );
+        self.write(Insn::Endian(Endian { order, bits, dst: VALUE }), Some(value), None, at);
     }
 
     fn new_label(&self, at: Location) -> Label {
         let mut core = self.core();
-        let (id, function) = (core.labels.len(), core.current());
-        core.labels.push(LabelState { at, function, placed: None, holds: None });
+        let (id, function) = (core.draft.labels.len(), core.current());
+        core.draft.labels.push(draft::Label { at, function, placed: None, reached: false });
         Label { builder: self.clone(), id }
     }
 
@@ -618,16 +464,16 @@ impl Builder {
     }
 
     fn jump_to(&self, label: &Label, at: Location) {
-        self.write_jump(Insn::Jump(Jump { offset: 0 }), &[], label, at);
-        self.core().function().holds = None;
+        self.write_jump(Insn::Jump(Jump { offset: 0 }), [None; 2], label, at);
+        self.core().function().goes_on = false;
     }
 
-    fn write_jump(&self, insn: Insn, reads: &[&Value], label: &Label, at: Location) {
+    fn write_jump(&self, insn: Insn, values: [Option<&Value>; 2], label: &Label, at: Location) {
         if !self.same(&label.builder) {
             return self.report(ErrorKind::OtherBuilder, at);
         }
-        self.write_linked(insn, reads, None, Link::Label(label.id), at);
-        self.core().bring(label.id, at);
+        self.write_linked(insn, values, Link::Label(label.id), at);
+        self.core().reach(label.id, at);
     }
 
     /// Jumps to the label if the question's answer is `answer`, and goes on behind it if not.
@@ -635,23 +481,16 @@ impl Builder {
         match question {
             Question::Compare { width, compare, left, right } => {
                 let (src, behind) = self.source(right, *width, at);
-                let mut reads: Vec<&Value> = behind.iter().collect();
-                reads.push(left);
+                let values = [Some(left), behind.as_ref()];
                 let jump = |compare| {
-                    Insn::JumpIf(JumpIf {
-                        width: *width,
-                        compare,
-                        dst: left.register,
-                        src,
-                        offset: 0,
-                    })
+                    Insn::JumpIf(JumpIf { width: *width, compare, dst: VALUE, src, offset: 0 })
                 };
                 match (answer, compare.negated()) {
-                    (true, _) => self.write_jump(jump(*compare), &reads, label, at),
-                    (false, Some(negated)) => self.write_jump(jump(negated), &reads, label, at),
+                    (true, _) => self.write_jump(jump(*compare), values, label, at),
+                    (false, Some(negated)) => self.write_jump(jump(negated), values, label, at),
                     (false, None) => {
                         let past = self.new_label(at);
-                        self.write_jump(jump(*compare), &reads, &past, at);
+                        self.write_jump(jump(*compare), values, &past, at);
                         self.jump_to(label, at);
                         self.place_label(&past, at);
                     }
@@ -679,106 +518,44 @@ impl Builder {
     /// The index of a map in this program.
     fn map(&self, def: MapDef, at: Location) -> usize {
         let mut core = self.core();
-        if let Some(index) = core.maps.iter().position(|known| known.name == def.name) {
-            if core.maps[index] != def {
+        let maps = &mut core.draft.maps;
+        if let Some(index) = maps.iter().position(|known| known.name == def.name) {
+            if maps[index] != def {
                 core.report(ErrorKind::MapConflict { map: def.name }, at);
             }
             return index;
         }
-        core.maps.push(def);
-        core.maps.len() - 1
+        maps.push(def);
+        maps.len() - 1
     }
 }
 
 impl Core {
-    /// The number of a function of the kernel by its name.
-    fn kernel_function(&mut self, name: String) -> usize {
-        self.kernel_functions.iter().position(|known| *known == name).unwrap_or_else(|| {
-            self.kernel_functions.push(name);
-            self.kernel_functions.len() - 1
-        })
-    }
-
     fn current(&self) -> usize {
         self.open.last().copied().unwrap_or(0)
     }
 
-    fn function(&mut self) -> &mut FunctionState {
+    fn function(&mut self) -> &mut draft::Function {
         let current = self.current();
-        &mut self.functions[current]
+        &mut self.draft.functions[current]
     }
 
     pub(crate) fn report(&mut self, kind: ErrorKind, at: Location) {
         self.errors.push(BuildError { at, kind });
     }
 
-    fn is_alive(&self, value: ValueId) -> bool {
-        self.values[value].alive.strong_count() > 0
-    }
-
-    fn free_register(
-        &mut self,
-        class: &'static str,
-        registers: &[Register],
-        at: Location,
-    ) -> Register {
-        let Some(holds) = self.function().holds else {
-            return registers[0];
-        };
-        let holder = |register: &Register| {
-            holds[usize::from(register.number())].filter(|value| self.is_alive(*value))
-        };
-        if let Some(free) = registers.iter().find(|register| holder(register).is_none()) {
-            return *free;
-        }
-        let holders =
-            registers.iter().filter_map(holder).map(|value| self.values[value].origin).collect();
-        self.report(ErrorKind::OutOfRegisters { class, holders }, at);
-        registers[0]
-    }
-
     /// Appends a line, if it can run.
     fn push(&mut self, line: Line) {
-        let written =
-            line.writes.map(|value| (usize::from(self.values[value].register.number()), value));
-        let at = line.at;
-        let function = self.function();
-        let Some(holds) = &mut function.holds else {
-            if !std::mem::replace(&mut function.dead_reported, true) {
-                self.report(ErrorKind::Unreachable, at);
-            }
-            return;
-        };
-        if let Some((register, value)) = written {
-            holds[register] = Some(value);
+        if self.function().goes_on {
+            self.function().lines.push(line);
+        } else if !std::mem::replace(&mut self.dead_reported, true) {
+            self.report(ErrorKind::Unreachable, line.at);
         }
-        function.lines.push(line);
-    }
-
-    /// Makes the latest line put its result into another value's register, if the result is all
-    /// that the line does.
-    fn retarget(&mut self, from: &Value, to: &Value) -> bool {
-        let function = self.function();
-        if function.holds.is_none() || function.ends_in_label().is_some() {
-            return false;
-        }
-        let Some(line) = function.lines.last_mut() else { return false };
-        if line.writes != Some(from.id) || line.reads.iter().any(|read| read == from.id) {
-            return false;
-        }
-        match &mut line.insn {
-            Insn::Load(load) => load.dst = to.register,
-            Insn::Wide(wide) => wide.dst = to.register,
-            Insn::Alu(Alu { op: AluOp::Mov, dst, .. }) => *dst = to.register,
-            _ => return false,
-        }
-        line.writes = Some(to.id);
-        true
     }
 
     fn place(&mut self, label: LabelId, at: Location) {
         let current = self.current();
-        let LabelState { function, placed, holds: brought, .. } = self.labels[label];
+        let draft::Label { function, placed, reached, .. } = self.draft.labels[label];
         if let Some((_, first)) = placed {
             return self.report(ErrorKind::LabelPlacedTwice { first }, at);
         }
@@ -788,30 +565,27 @@ impl Core {
         let function = self.function();
         let line = function.lines.len();
         function.latest_label = Some((line, at));
-        function.holds = match (function.holds, brought) {
-            (Some(here), Some(there)) => Some(common(here, there)),
-            (here, there) => here.or(there),
-        };
-        if function.holds.is_some() {
-            function.dead_reported = false;
+        function.goes_on |= reached;
+        if function.goes_on {
+            self.dead_reported = false;
         }
-        self.labels[label].placed = Some((line, at));
+        self.draft.labels[label].placed = Some((line, at));
     }
 
-    /// Notes that the present line jumps to a label with what the registers hold.
-    fn bring(&mut self, label: LabelId, at: Location) {
-        if self.labels[label].function != self.current() {
+    /// Notes that the line just written jumps to a label.
+    fn reach(&mut self, label: LabelId, at: Location) {
+        if self.draft.labels[label].function != self.current() {
             return self.report(ErrorKind::LabelOfOtherFunction, at);
         }
-        let Some(here) = self.function().holds else { return };
-        let state = &mut self.labels[label];
-        state.holds = Some(state.holds.map_or(here, |there| common(here, there)));
+        if self.function().goes_on {
+            self.draft.labels[label].reached = true;
+        }
     }
 
     /// Notes what the line just written does to slots.
     pub(crate) fn touching(&mut self, touches: Vec<Touch>) {
         let function = self.function();
-        if function.holds.is_some()
+        if function.goes_on
             && let Some(line) = function.lines.last_mut()
         {
             let escaping = touches.iter().filter(|touch| touch.access == Access::Escapes);
@@ -819,56 +593,8 @@ impl Core {
             line.touches = touches;
         }
     }
-
-    fn lose_temporaries(&mut self) {
-        if let Some(holds) = &mut self.function().holds {
-            holds[..Register::TEMPORARY.len()].fill(None);
-        }
-    }
-
-    /// Notes the value that the call just written gives.
-    fn result(&mut self, value: &Value) {
-        let function = self.function();
-        if function.holds.is_some()
-            && let Some(line) = function.lines.last_mut()
-        {
-            line.writes = Some(value.id);
-        }
-    }
-}
-
-impl FunctionState {
-    fn new(name: &str, at: Location) -> Self {
-        FunctionState {
-            name: name.to_owned(),
-            at,
-            lines: Vec::new(),
-            arguments: Vec::new(),
-            called: false,
-            holds: Some([None; 11]),
-            dead_reported: false,
-            latest_label: None,
-            frame: Frame::default(),
-        }
-    }
-
-    /// Who placed the label behind the last line, if one is there.
-    fn ends_in_label(&self) -> Option<Location> {
-        self.latest_label.filter(|(line, _)| *line == self.lines.len()).map(|(_, at)| at)
-    }
-
-    /// Where the function runs past its last line, if it can.
-    fn falls_off(&self) -> Option<Location> {
-        let last = || self.lines.last().map(|line| line.at);
-        self.holds.map(|_| self.ends_in_label().or_else(last).unwrap_or(self.at))
-    }
 }
 
 fn alu_mov(dst: Register, src: Source) -> Insn {
     Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src })
-}
-
-/// What two paths have in common.
-fn common(a: [Option<ValueId>; 11], b: [Option<ValueId>; 11]) -> [Option<ValueId>; 11] {
-    std::array::from_fn(|register| a[register].filter(|_| a[register] == b[register]))
 }

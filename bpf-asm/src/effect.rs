@@ -20,13 +20,6 @@ impl Registers {
         Registers(((1 << count.min(Register::ARGUMENTS.len())) - 1) << 1)
     }
 
-    fn of_source(source: Source) -> Registers {
-        match source {
-            Source::Reg(register) => Registers::of(register),
-            Source::Imm(_) => Registers::NONE,
-        }
-    }
-
     pub(crate) fn with(self, other: Registers) -> Registers {
         Registers(self.0 | other.0)
     }
@@ -53,77 +46,107 @@ impl Registers {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effect {
     pub(crate) reads: Registers,
-    /// Registers that may be written.
+    /// Registers whose earlier content is lost.
     pub(crate) changes: Registers,
-    /// Those of them that are always overwritten.
-    pub(crate) replaces: Registers,
-    /// Whether writing registers is its only effect.
+    /// Whether it does nothing but to give registers a content.
     pub(crate) pure: bool,
 }
 
-impl Effect {
-    /// Writes `to`, depending on `reads` alone.
-    fn pure(to: Register, reads: Registers) -> Effect {
-        Effect { reads, changes: Registers::of(to), replaces: Registers::of(to), pure: true }
-    }
+/// How an instruction uses a register that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Reads,
+    Writes,
+    /// It reads and then writes it.
+    Changes,
+}
 
-    /// Has other effects as well.
-    fn impure(reads: Registers, changes: Registers) -> Effect {
-        Effect { reads, changes, replaces: changes, pure: false }
+/// A register that an instruction names.
+pub(crate) type Field<'a> = Option<(&'a mut Register, Use)>;
+
+/// The registers that an instruction names, in the destination field and in the source field of its
+/// encoding.
+pub(crate) fn named(insn: &mut Insn) -> [Field<'_>; 2] {
+    use Use::{Changes, Reads, Writes};
+    fn source(source: &mut Source) -> Field<'_> {
+        match source {
+            Source::Reg(register) => Some((register, Reads)),
+            Source::Imm(_) => None,
+        }
+    }
+    match insn {
+        Insn::Alu(alu) => match alu.op {
+            AluOp::Mov => [Some((&mut alu.dst, Writes)), source(&mut alu.src)],
+            AluOp::Neg => [Some((&mut alu.dst, Changes)), None],
+            _ => [Some((&mut alu.dst, Changes)), source(&mut alu.src)],
+        },
+        Insn::Endian(endian) => [Some((&mut endian.dst, Changes)), None],
+        Insn::SignExtend(extend) => {
+            [Some((&mut extend.dst, Writes)), Some((&mut extend.src, Reads))]
+        }
+        Insn::AddressSpaceCast(cast) => {
+            [Some((&mut cast.dst, Writes)), Some((&mut cast.src, Reads))]
+        }
+        Insn::Load(load) => [Some((&mut load.dst, Writes)), Some((&mut load.base, Reads))],
+        Insn::LoadSigned(load) => [Some((&mut load.dst, Writes)), Some((&mut load.base, Reads))],
+        Insn::LoadAcquire(load) => [Some((&mut load.dst, Writes)), Some((&mut load.base, Reads))],
+        Insn::Packet(packet) => [None, packet.index.as_mut().map(|index| (index, Reads))],
+        Insn::Wide(wide) => [Some((&mut wide.dst, Writes)), None],
+        Insn::Store(store) => [Some((&mut store.base, Reads)), source(&mut store.src)],
+        Insn::StoreRelease(store) => {
+            [Some((&mut store.base, Reads)), Some((&mut store.src, Reads))]
+        }
+        Insn::Atomic(atomic) => {
+            let usage = match atomic.op {
+                AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => Reads,
+                AtomicOp::CompareExchange => Reads,
+                _ => Changes,
+            };
+            [Some((&mut atomic.base, Reads)), Some((&mut atomic.src, usage))]
+        }
+        Insn::Call(Call::Register(register)) => [Some((register, Reads)), None],
+        Insn::JumpRegister(jump) => [Some((&mut jump.target, Reads)), None],
+        Insn::JumpIf(jump) => [Some((&mut jump.dst, Reads)), source(&mut jump.src)],
+        Insn::Call(_) | Insn::Jump(_) | Insn::JumpLong(_) | Insn::MayGoto(_) | Insn::Exit => {
+            [None, None]
+        }
+    }
+}
+
+/// The registers that an instruction reads and changes without naming them, given how many
+/// arguments a call passes.
+pub(crate) fn implied(insn: &Insn, passed: usize) -> (Registers, Registers) {
+    let r0 = Registers::of(Register::R0);
+    match insn {
+        // Behind the packet's end the program returns.
+        Insn::Packet(_) => (Registers::of(Register::R6), Registers::TEMPORARY),
+        Insn::Call(_) => (Registers::arguments(passed), Registers::TEMPORARY),
+        Insn::Atomic(atomic) if atomic.op == AtomicOp::CompareExchange => (r0, r0),
+        Insn::Exit => (r0, Registers::NONE),
+        _ => (Registers::NONE, Registers::NONE),
     }
 }
 
 /// The effect of an instruction; a call passes this many arguments.
 pub(crate) fn effect(insn: &Insn, passed: usize) -> Effect {
-    let (of, of_source) = (Registers::of, Registers::of_source);
-    match *insn {
-        Insn::Alu(alu) if alu.op == AluOp::Mov => Effect::pure(alu.dst, of_source(alu.src)),
-        Insn::Alu(alu) if alu.op == AluOp::Neg => Effect::pure(alu.dst, of(alu.dst)),
-        Insn::Alu(alu) => Effect::pure(alu.dst, of(alu.dst).with(of_source(alu.src))),
-        Insn::Endian(endian) => Effect::pure(endian.dst, of(endian.dst)),
-        Insn::SignExtend(extend) => Effect::pure(extend.dst, of(extend.src)),
-        Insn::AddressSpaceCast(cast) => Effect::pure(cast.dst, of(cast.src)),
-        Insn::Load(load) => Effect::pure(load.dst, of(load.base)),
-        Insn::LoadSigned(load) => Effect::pure(load.dst, of(load.base)),
-        Insn::LoadAcquire(load) => Effect::impure(of(load.base), of(load.dst)),
-        // The program returns if the offset is past the end of the packet.
-        Insn::Packet(packet) => {
-            let index = packet.index.map_or(Registers::NONE, of);
-            Effect::impure(of(Register::R6).with(index), Registers::TEMPORARY)
+    let (mut reads, mut changes) = implied(insn, passed);
+    for (register, usage) in named(&mut insn.clone()).into_iter().flatten() {
+        if usage != Use::Writes {
+            reads = reads.with(Registers::of(*register));
         }
-        Insn::Wide(wide) => Effect::pure(wide.dst, Registers::NONE),
-        Insn::Store(store) => {
-            Effect::impure(of(store.base).with(of_source(store.src)), Registers::NONE)
+        if usage != Use::Reads {
+            changes = changes.with(Registers::of(*register));
         }
-        Insn::StoreRelease(store) => {
-            Effect::impure(of(store.base).with(of(store.src)), Registers::NONE)
-        }
-        Insn::Atomic(atomic) => {
-            let reads = of(atomic.base).with(of(atomic.src));
-            match atomic.op {
-                AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {
-                    Effect::impure(reads, Registers::NONE)
-                }
-                AtomicOp::CompareExchange => {
-                    Effect::impure(reads.with(of(Register::R0)), of(Register::R0))
-                }
-                _ => Effect::impure(reads, of(atomic.src)),
-            }
-        }
-        Insn::Call(call) => {
-            let callee = match call {
-                Call::Register(register) => of(register),
-                _ => Registers::NONE,
-            };
-            Effect::impure(Registers::arguments(passed).with(callee), Registers::TEMPORARY)
-        }
-        Insn::Jump(_) | Insn::JumpLong(_) | Insn::MayGoto(_) => {
-            Effect::impure(Registers::NONE, Registers::NONE)
-        }
-        Insn::JumpRegister(jump) => Effect::impure(of(jump.target), Registers::NONE),
-        Insn::JumpIf(jump) => {
-            Effect::impure(of(jump.dst).with(of_source(jump.src)), Registers::NONE)
-        }
-        Insn::Exit => Effect::impure(of(Register::R0), Registers::NONE),
     }
+    let pure = matches!(
+        insn,
+        Insn::Alu(_)
+            | Insn::Endian(_)
+            | Insn::SignExtend(_)
+            | Insn::AddressSpaceCast(_)
+            | Insn::Load(_)
+            | Insn::LoadSigned(_)
+            | Insn::Wide(_)
+    );
+    Effect { reads, changes, pure }
 }

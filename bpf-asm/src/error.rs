@@ -22,41 +22,11 @@ pub struct BuildError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value is read after a call destroyed its register.
-    #[error(
-        "reads the value made at {value} from {register}, which {call} at {by} has overwritten; keep() the value before the call, or make it again after"
-    )]
-    Clobbered {
-        /// Where the value was made.
-        value: Location,
-        /// The register that held it.
-        register: Register,
-        /// The call that destroyed it.
-        call: &'static str,
-        /// Where that call is.
-        by: Location,
-    },
-    /// A value is read after something else was written into its register.
-    #[error(
-        "reads the value made at {value} from {register}, into which {by} has written another value"
-    )]
-    Overwritten {
-        /// Where the value was made.
-        value: Location,
-        /// The register that held it.
-        register: Register,
-        /// Where the other value was made.
-        by: Location,
-    },
-    /// A value is read where some path has not made it.
-    #[error(
-        "reads the value made at {value} from {register}, but not every path that reaches {join} has made it"
-    )]
+    /// A value is read where some path leads that never made it.
+    #[error("reads the value made at {value}, but not every path that reaches {join} has made it")]
     NotOnEveryPath {
         /// Where the value was made.
         value: Location,
-        /// The register that holds it on some paths.
-        register: Register,
         /// The line at which the paths join.
         join: Location,
     },
@@ -74,16 +44,14 @@ pub enum ErrorKind {
     /// A value or label of one builder is used with another.
     #[error("uses a value, slot or label of another builder; a program can only use its own")]
     OtherBuilder,
-    /// More values are alive than there are registers.
-    #[error("no {class} register is free; they hold the values made at {}; drop one, or put it into a slot", Locations(.holders))]
+    /// A value has to be in a register, and instructions by themselves use all of them.
+    #[error("no register is free beside those that instructions written by emit() use; others hold the values made at {}", Locations(.holders))]
     OutOfRegisters {
-        /// `temporary` (r0 to r5) or `kept` (r6 to r9).
-        class: &'static str,
         /// Where the values that hold them were made.
         holders: Vec<Location>,
     },
-    /// The stack frame is too small.
-    #[error("a slot of {size} bytes does not fit into the 512 bytes of the stack frame; live slots were made at {}", Locations(.holders))]
+    /// More stack is asked for than a frame has.
+    #[error("{size} bytes do not fit into the 512 bytes of the stack frame; live slots were made at {}", Locations(.holders))]
     OutOfStack {
         /// Bytes asked for.
         size: usize,
@@ -198,20 +166,10 @@ pub enum ErrorKind {
         /// The function's name.
         function: String,
     },
-    /// The context is used when r1 no longer holds it.
-    #[error(
-        "the context is no longer in r1; take it once, as the program's first step, and keep it"
-    )]
+    /// The context was asked for when r1 no longer held it.
+    #[error("the context is no longer in r1; take it once, as the program's first step")]
     ContextGone,
-    /// The context is not where loads from the packet look for it.
-    #[error(
-        "loads from the packet want the context in r6, and it is in {register}; take it before any value is kept"
-    )]
-    ContextElsewhere {
-        /// The register that holds it.
-        register: Register,
-    },
-    /// A raw instruction that reads an uninitialised register.
+    /// An instruction by itself that reads a register without content.
     #[error("`{insn}` reads {register}, {}", Emptied(*.lost))]
     EmptyRegister {
         /// The instruction.
@@ -236,15 +194,13 @@ pub enum ErrorKind {
         /// The instruction.
         insn: Insn,
     },
-    /// A register is asked for that a value has.
-    #[error(
-        "{register} holds the value made at {value}; drop that value, or use emit() to give it a new content"
-    )]
-    RegisterTaken {
-        /// The register.
-        register: Register,
-        /// Where the value was made.
-        value: Location,
+    /// A value in the place of a register that an instruction does not name.
+    #[error("`{insn}` names no {field} register, so no value can stand in its place")]
+    NoField {
+        /// The instruction.
+        insn: Insn,
+        /// `destination` or `source`.
+        field: &'static str,
     },
     /// A width that the operation does not support.
     #[error("{what} supports {allowed} bytes, not {given}")]
@@ -382,7 +338,7 @@ impl fmt::Display for Emptied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some((call, by)) => {
-                write!(f, "which {call} at {by} has overwritten; keep() the value before the call")
+                write!(f, "which {call} at {by} has overwritten")
             }
             None => f.write_str("which is uninitialised"),
         }

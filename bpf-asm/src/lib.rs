@@ -1,11 +1,11 @@
 //! eBPF programs written in Rust: a typed builder whose errors, verifier logs and disassembly name
 //! Rust lines.
 //!
-//! A [`Builder`] writes one program. Registers are values ([`Reg`], [`Ptr`]) that are free again
-//! when they are dropped; [`Builder::keep`] moves one to where calls cannot clobber it. Memory is
-//! accessed by field ([`record!`], [`context`]), the stack by typed [`Slot`]s, the kernel by typed
-//! [`helper`]s and [`MapRef`]s. Branches are closures, or jumps to [`Label`]s. Errors are
-//! collected: [`Builder::finish`] returns the [`Program`], or everything that is wrong with it.
+//! A [`Builder`] writes one program. Values ([`Reg`], [`Ptr`]) get their registers when it is
+//! finished, or bytes of the stack where there are too many. Memory is reached by field
+//! ([`record!`], [`context`]), the stack by typed [`Slot`]s, the kernel by typed [`helper`]s and
+//! [`MapRef`]s. Branches and blocks are closures, or jumps to [`Label`]s. Nothing fails on the way:
+//! [`Builder::finish`] gives the [`Program`], or everything that is wrong with it.
 //!
 //! # A first program
 //!
@@ -36,8 +36,8 @@
 //!
 //! // In the kernel's notation, each instruction under the Rust line that wrote it.
 //! let text = program.to_string();
-//! assert!(text.contains("r1 = *(u32 *)(r6 +0)"), "{text}");
-//! assert!(text.contains("if r2 <= r1 goto pc+2"), "{text}");
+//! assert!(text.contains("r2 = *(u32 *)(r1 +0)"), "{text}");
+//! assert!(text.contains("if r3 <= r2 goto pc+2"), "{text}");
 //!
 //! // The same program in user space.
 //! let bytes = program.for_rbpf(|_| 0);
@@ -61,12 +61,12 @@
 //! | wanted | |
 //! |---|---|
 //! | a number or pointer in a register | [`Builder::value`], [`Builder::load`], arithmetic and comparisons of [`Reg`] and [`Ptr`] |
-//! | a value that survives calls | [`Builder::keep`] |
-//! | memory on the stack | [`Builder::slot`] |
+//! | memory of the stack | [`Builder::slot`] |
 //! | fields of records | [`record!`], [`Ptr::at`], [`Place::at`]; of kernel structures, [`Ptr::member`] |
-//! | a branch, an early return, a loop | [`Builder::when`], [`Builder::ret`], [`Builder::label`] with [`Builder::jump_if`] |
-//! | a helper function | [`Builder::call`] with a function of [`helper`], or [`Call::raw`] |
-//! | a kfunc | [`Builder::call`] with [`Call::named`], and [`Program::resolve`] |
+//! | a branch, an early return, a way out | [`Builder::when`], [`Builder::ret`], [`Builder::block`], [`Builder::attempt`] |
+//! | a loop, any other jump | [`Builder::repeat`], [`Builder::label`] with [`Builder::jump_if`] |
+//! | a helper of the kernel | [`Builder::call`] with a function of [`helper`], or [`Call::raw`] |
+//! | another function of the kernel (a kfunc) | [`Builder::call`] with [`Call::named`], and [`Program::resolve`] |
 //! | a map | [`MapRef`], as an argument of helpers or by [`Builder::map_value`] |
 //! | a map's value without lookup | [`Builder::map_value`], [`Builder::map_value_at`] |
 //! | constant bytes and strings | [`Builder::bytes`], [`Builder::string`], and [`Program::read_only`] |
@@ -79,11 +79,11 @@
 //!
 //! # Errors found before loading
 //!
-//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read after a call has clobbered
-//! their register or where some path has not made them, uninitialised bytes of the stack (also when
-//! a helper reads them), sizes, numbers, offsets and jumps that do not fit, paths without an end,
-//! labels that are never placed, unreachable code, frames that are too large together. The Rust
-//! compiler checks that a program returns a value, and that keys and values have their map's types.
+//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read where not every path has made
+//! them, bytes of the stack read before they are written (also by a helper), sizes, numbers, offsets and jumps that do not fit, paths without an
+//! end, labels without a place, code that cannot run, frames that are too large together. That a
+//! program returns something, and that keys and values have their map's types, the Rust compiler
+//! sees to.
 //!
 //! # Programs for one machine
 //!
@@ -93,12 +93,14 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::panic, clippy::unwrap_used))]
 
+mod allocate;
 #[cfg(feature = "btf")]
 pub mod btf;
 mod builder;
 mod condition;
 pub mod context;
 mod debug;
+mod draft;
 mod effect;
 #[cfg(feature = "elf")]
 pub mod elf;
@@ -108,6 +110,7 @@ pub mod helper;
 pub mod insn;
 pub mod kfunc;
 mod label;
+mod layout;
 pub mod log;
 mod map;
 mod optimise;
@@ -121,7 +124,7 @@ mod value;
 
 #[cfg(feature = "btf")]
 pub use btf::{BtfImage, MapTypes, MapsBtf};
-pub use builder::{Builder, Fetch, Function, Modify};
+pub use builder::{Builder, Fetch, Function, Modify, Raw};
 pub use condition::Condition;
 #[cfg(target_arch = "x86_64")]
 pub use context::pt_regs;

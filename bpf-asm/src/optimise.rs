@@ -18,7 +18,7 @@ mod live;
 mod moves;
 mod results;
 
-use crate::flow::graph::{Graph, goes_on};
+use crate::flow::graph::Graph;
 use crate::stack::Bytes;
 use crate::step::{Step, keep};
 
@@ -44,14 +44,10 @@ pub(crate) fn function(steps: &mut Vec<Step>) {
             break;
         }
     }
-    let graph = graph(steps);
+    let graph = Graph::of(steps);
     let live = live::behind(steps, &graph, &reached);
     let mut gone = moves::join(steps, &graph, &live, &reached);
     results::remove(steps, &graph, live, &reached, &mut gone);
     keep(steps, |step| !gone[step]);
     while jumps::shorten(steps) {}
-}
-
-fn graph(steps: &[Step]) -> Graph {
-    Graph::new(steps.len(), |step| steps[step].jump(), |step| goes_on(&steps[step].insn))
 }

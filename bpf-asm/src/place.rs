@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use crate::builder::Builder;
+use crate::builder::{Builder, VALUE};
 use crate::error::ErrorKind;
 use crate::insn::Register;
 use crate::record::{Field, FieldType, Scalar, Type};
@@ -27,9 +27,10 @@ pub(crate) enum Base {
 }
 
 impl Base {
+    /// What an instruction names.
     pub(crate) fn register(&self) -> Register {
         match self {
-            Base::Value(value) => value.register,
+            Base::Value(_) => VALUE,
             Base::Frame(_) => Register::R10,
         }
     }

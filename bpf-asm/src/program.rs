@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::builder::{Core, Resolved};
+use crate::draft::Draft;
 use crate::error::Location;
 use crate::insn::{Call, Insn, Since, Wide, WideSource};
+use crate::layout::Resolved;
 use crate::map::MapDef;
 use crate::record::Type;
 
@@ -241,13 +242,13 @@ pub struct Image {
 }
 
 impl Program {
-    pub(crate) fn new(core: &Core, kind: ProgramType, resolved: Resolved) -> Self {
+    pub(crate) fn new(draft: &Draft, kind: ProgramType, resolved: Resolved) -> Self {
         let Resolved { lines, functions, maps, kernel_functions } = resolved;
-        let (name, data) = (core.name.clone(), core.data.clone());
+        let (name, data) = (draft.name.clone(), draft.data.clone());
         Program {
             name,
             kind,
-            context: core.context,
+            context: draft.context,
             lines,
             functions,
             maps,

@@ -90,7 +90,12 @@ impl Frame {
         Ok(slot)
     }
 
-    /// The allocated slots.
+    /// Where those slots were made.
+    pub(crate) fn holders(&self) -> Vec<Location> {
+        self.live().into_iter().map(|slot| slot.at).collect()
+    }
+
+    /// The slots whose bytes are taken.
     pub(crate) fn live(&self) -> Vec<SlotBytes> {
         let live = |claim: &&Claim| claim.escaped || claim.alive.strong_count() > 0;
         self.claims.iter().filter(live).map(|claim| claim.slot).collect()

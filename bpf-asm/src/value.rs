@@ -1,25 +1,21 @@
-//! Values: what a register holds, from the line that makes it until the Rust variable is dropped.
+//! Values: what registers hold, from the line that makes it to the last that reads it.
 
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use crate::builder::Builder;
 use crate::condition::Condition;
-use crate::insn::{AluOp, ByteOrder, Compare, EndianBits, Extension, Register, Width};
+use crate::draft::ValueId;
+use crate::insn::{AluOp, ByteOrder, Compare, EndianBits, Extension, Width};
 use crate::place::{Base, KernelField, Place};
 use crate::record::{Field, FieldType};
 use crate::{Dyn, place::Shape};
 
-pub(crate) type ValueId = usize;
-
-/// A claim on a register. Clones are the same claim; the register is free again when the last is
-/// dropped.
+/// A value by its number. Clones are the same value.
 #[derive(Debug, Clone)]
 pub struct Value {
     pub(crate) builder: Builder,
+    pub(crate) function: usize,
     pub(crate) id: ValueId,
-    pub(crate) register: Register,
-    pub(crate) alive: Rc<()>,
 }
 
 /// What a register can be seen as: a number ([`Reg`]) or a pointer ([`Ptr`]).
@@ -27,10 +23,10 @@ pub trait Held {
     #[doc(hidden)]
     fn from_value(value: Value) -> Self;
     #[doc(hidden)]
-    fn into_value(self) -> Value;
+    fn as_value(&self) -> &Value;
 }
 
-/// A number in a register.
+/// A number in a register, which it gets when the program is finished.
 ///
 /// Arithmetic changes it in place. `add` and the like operate on 64 bits; `add32` and the like on
 /// the lower 32 bits, and clear the upper. The right side is a number, a [`Reg`] or a [`Ptr`]; a
@@ -40,7 +36,6 @@ pub trait Held {
 pub struct Reg(pub(crate) Value);
 
 /// A pointer to an `R` in a register.
-#[must_use = "a value that nothing uses only takes a register"]
 pub struct Ptr<R> {
     pub(crate) value: Value,
     to: PhantomData<fn() -> R>,
@@ -50,8 +45,8 @@ impl Held for Reg {
     fn from_value(value: Value) -> Self {
         Reg(value)
     }
-    fn into_value(self) -> Value {
-        self.0
+    fn as_value(&self) -> &Value {
+        &self.0
     }
 }
 
@@ -59,8 +54,8 @@ impl<R> Held for Ptr<R> {
     fn from_value(value: Value) -> Self {
         Ptr { value, to: PhantomData }
     }
-    fn into_value(self) -> Value {
-        self.value
+    fn as_value(&self) -> &Value {
+        &self.value
     }
 }
 
@@ -242,11 +237,6 @@ impl Reg {
         self.0.builder.extend(&self.0, extension, std::panic::Location::caller());
     }
 
-    /// The register that it is in, for [`Builder::emit`].
-    pub fn register(&self) -> Register {
-        self.0.register
-    }
-
     comparisons! { 0:
         /// Equal.
         eq eq32 Eq,
@@ -299,12 +289,7 @@ impl<R> Ptr<R> {
         self.offset(field.offset as i64)
     }
 
-    /// The register that it is in, for [`Builder::emit`].
-    pub fn register(&self) -> Register {
-        self.value.register
-    }
-
-    /// The whole record it points to.
+    /// All of what it points to.
     pub fn at_all(&self) -> Place<R>
     where
         R: FieldType,

@@ -29,7 +29,7 @@ const TCP_ESTABLISHED: i32 = 1;
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_adopt");
     let (asked_about, done) = (b.label(), b.label());
-    let context = b.keep(b.context::<bpf_iter__tcp>());
+    let context = b.context::<bpf_iter__tcp>();
     let sk = b.slot::<u64>();
     {
         let next = b.load(context.at(bpf_iter__tcp::sk_common));
@@ -41,7 +41,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.jump_if(control::draining(&b, d).ne(0), &done);
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
     b.jump_if(socket.eq(0), &done);
-    let socket = b.keep(socket);
     unmarked(&b, d, &socket, &done);
     let end = b.slot::<FlowEnd>();
     b.zero(end.place());
@@ -49,18 +48,14 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.store(cookie(), b.call(helper::get_socket_cookie(&socket)));
     let adoptee = b.call(helper::map_lookup_elem(&d.maps.adoptees, cookie()));
     b.jump_if(adoptee.eq(0), &asked_about);
-    let adoptee = b.keep(adoptee);
     begin(&b, d, &shown, &socket, &adoptee, &done);
-    drop(adoptee);
     b.call(helper::map_delete_elem(&d.maps.adoptees, cookie()));
     b.jump(&done);
 
     b.place(&asked_about);
     name(&b, d, &socket, &end);
-    drop(socket);
-    let address = b.keep(b.load(sk.place()));
+    let address = b.load(sk.place());
     look::of_socket(&b, d, &address, &end);
-    drop(address);
     look::write(&b, &b.load(context.at(bpf_iter__tcp::meta)), &end);
     b.place(&done);
     b.ret(0);
@@ -72,13 +67,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 fn unmarked(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not: &Label) {
     let state = b.load(socket.member(d.layout.state));
     b.jump_if(state.ne(TCP_ESTABLISHED), not);
-    drop(state);
     let flags = b.load(socket.member(d.layout.callback_flags));
     b.jump_if(flags.has(LOCAL), not);
-    drop(flags);
     let user_data = b.load(socket.member(d.layout.user_data));
     b.jump_if(user_data.ne(0), not);
-    drop(user_data);
     if let Some(is_mptcp) = d.layout.is_mptcp {
         b.jump_if(b.load(socket.member(is_mptcp)).ne(0), not);
     }
@@ -115,7 +107,6 @@ fn begin(
         let until = b.call(helper::jiffies64());
         until.add(d.settings.hz * proof::SECONDS);
         b.store(adoption.at(Adoption::until), &until);
-        drop(until);
         b.call(helper::sk_storage_delete(&d.maps.adoptions, shown()));
         let stored = b.call(helper::sk_storage_get(
             &d.maps.adoptions,
@@ -129,12 +120,10 @@ fn begin(
     b.store(flags.place(), UNPROVEN | SEGMENTS);
     let role = b.load(adoptee.at(Adoption::role));
     b.when(role.eq(Role::Client as u32), || b.store(flags.place(), UNPROVEN | SEGMENTS | CLIENT));
-    drop(role);
     // Others may have asked for callbacks, too.
     let set = b.load(socket.member(d.layout.callback_flags));
     set.or(b.load(flags.place()));
     b.store(flags.place(), &set);
-    drop(set);
     let refused =
         b.call(helper::setsockopt(shown(), SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, 4));
     b.when(refused.ne(0), || {

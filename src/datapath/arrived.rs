@@ -26,7 +26,6 @@ pub(super) fn begin(
     b.jump_if(socket.eq(0), refused);
     let read = b.slot::<u32>();
     b.store(read.place(), b.load(socket.member(d.layout.copied_seq)));
-    drop(socket);
     let full = b.call(helper::map_update_elem(&d.maps.arrived, cookie(lane), &read, BPF_ANY));
     b.jump_if(full.ne(0), refused);
 }
@@ -59,13 +58,11 @@ pub(super) fn advance(
     b.jump_if(ahead.sle32(0), &read);
     from.add32(&ahead);
     b.place(&read);
-    drop(ahead);
     let end = b.value(first);
     end.add32(length);
     let further = b.value(&end);
     further.sub32(b.load(arrived.at_all()));
     b.jump_if(further.sle32(0), &done);
     b.store(arrived.at_all(), &end);
-    drop((end, further));
     b.place(&done);
 }

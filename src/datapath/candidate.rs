@@ -59,17 +59,14 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 
     let state = b.load(event.at(bpf_sock_ops::state));
     b.jump_if(state.ne(BPF_TCP_ESTABLISHED), &done);
-    drop(state);
     b.jump_if(control::draining(b, d).ne(0), &done);
     let known = b.call(helper::sk_storage_get(&d.maps.candidates, sk_of(b, event, &done), NULL, 0));
     b.when(known.ne(0), || {
         let refused = b.load(known.at(Candidate::refused));
         b.jump_if(refused.ne(0), &refused_before);
-        drop(refused);
         keep_room(b, d, event, &b.load(known.at(Candidate::sk)));
         b.jump(&done);
     });
-    drop(known);
     let socket = socket_of(b, event, &done);
     let pause = b.call(helper::jiffies64());
     pause.sub32(b.load(socket.member(d.layout.sent_last)));
@@ -78,12 +75,10 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
             b.jump_if(b.load(event.at(exchanged)).lt(WORTH_IT), &done);
         }
     });
-    drop(pause);
     // In a call of the process that holds the lock, not in an interrupt: it is one that uses the
     // socket.
     let owned = b.load(socket.member(d.layout.lock_owned));
     b.jump_if(owned.eq(0), &done);
-    drop(owned);
 
     let user_data = b.load(socket.member(d.layout.user_data));
     b.when(user_data.ne(0), || {
@@ -91,18 +86,15 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         // psock.
         let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
         b.jump_if(lane.ne(0), &done);
-        drop(lane);
         // Or of the version before, whose program still needs these callbacks to take it out.
         b.jump_if(control::older(b, d).ne(0), &done);
         b.jump(&foreign);
     });
-    drop(user_data);
     guard::repaired(b, d, &socket, &unsuitable);
     guard::options(b, d, &socket, &guarded);
     let address = b.slot::<u64>();
     b.store(address.place(), peek(b, event, d.layout.context_sk, &done));
     b.jump_if(receiver::nonblocking(b, d, &b.load(address.place()), &unsuitable).eq(0), &blocking);
-    drop(socket);
     become_candidate(b, d, event, &address, &done);
     b.jump(&done);
 
@@ -116,7 +108,6 @@ pub(super) fn consider(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     b.place(&blocking);
     let segments = b.load(event.at(bpf_sock_ops::segs_out));
     b.jump_if(segments.lt(PATIENCE), &done);
-    drop(segments);
     for (label, outcome) in [
         (None, Outcome::BlockingFile),
         (Some(&guarded), Outcome::Guarded),
@@ -182,7 +173,6 @@ fn become_candidate(
         let due = b.call(helper::ktime_get_ns());
         due.add(FIRST);
         b.store(candidate.at(Candidate::due), &due);
-        drop(due);
         let sk = sk_of(b, event, done);
         let stored = b.call(helper::sk_storage_get(
             &d.maps.candidates,
@@ -192,7 +182,6 @@ fn become_candidate(
         ));
         b.jump_if(stored.eq(0), &no_memory);
     }
-    drop(candidate);
     let lost = b.call(helper::ringbuf_output(
         &d.maps.newcomers,
         &newcomer,
@@ -200,7 +189,6 @@ fn become_candidate(
         0,
     ));
     b.jump_if(lost.ne(0), &unheard);
-    drop((lost, newcomer));
     mark(b, event, STATES);
     count(b, d, Total::Candidates);
     b.jump(done);
@@ -258,12 +246,10 @@ fn name_of(b: &Builder, event: &Ptr<bpf_sock_ops>, name: Place<Isns>, role: Plac
     own.sub32(b.load(event.at(bpf_sock_ops::bytes_acked)));
     own.add32(&is_client);
     b.store(name.at(Isns::own), &own);
-    drop(own);
     // The mark is 1, and the role of a client 0.
     const { assert!(CLIENT == 1 && Role::Client as u32 == 0 && Role::Server as u32 == 1) };
     is_client.xor(1);
     b.store(role, &is_client);
-    drop(is_client);
     let peer = b.load(event.at(bpf_sock_ops::rcv_nxt));
     peer.sub32(b.load(event.at(bpf_sock_ops::bytes_received)));
     b.store(name.at(Isns::peer), &peer);

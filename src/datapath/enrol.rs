@@ -128,7 +128,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let shown = || b.load(sk.place()).cast::<bpf_sock>();
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
     b.jump_if(candidate.eq(0), &done);
-    let candidate = b.keep(candidate);
     if let Some(request) = asked_for {
         // Another connection may have its addresses by now.
         let cookie = b.load(candidate.at(Candidate::cookie));
@@ -136,7 +135,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     }
     let refused = b.load(candidate.at(Candidate::refused));
     b.jump_if(refused.ne(0), &done);
-    drop(refused);
     b.store(address.place(), b.load(candidate.at(Candidate::sk)));
     let at = b.slot::<Isns>();
     pair(&b, &candidate.at(Candidate::name), &b.load(candidate.at(Candidate::role)), &at);
@@ -144,26 +142,23 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     // An end whose peer would have the same name.
     let own = b.load(at.at(Isns::own));
     b.jump_if(own.eq(b.load(at.at(Isns::peer))), &left_alone.label);
-    drop(own);
     let socket = b.call(helper::skc_to_tcp_sock(shown()));
     b.jump_if(socket.eq(0), &left_alone.label);
-    let socket = b.keep(socket);
 
     goes_on(&b, d, &socket, &left_alone);
     suitable(&b, d, &socket, &b.load(address.place()), &left_alone);
     reads(&b, d, &candidate, &socket, &waiting, &left_alone);
     polled(&b, d, &socket, &address, &waiting, &left_alone);
-    drop(socket);
-    let peer = b.slot::<End>();
-    b.zero(peer.place());
-    meet(&b, d, &candidate, &at, &peer, &waiting, &left_alone);
-
-    let lane =
-        b.call(helper::sk_storage_get(&d.maps.lanes, shown(), NULL, BPF_SK_STORAGE_GET_F_CREATE));
-    b.when(lane.eq(0), || left_alone.because(&b, Outcome::NoMemory));
-    let lane = b.keep(lane);
-    introduce(&b, d, &candidate, &lane, &peer, &address);
-    drop((candidate, peer));
+    let lane = {
+        let peer = b.slot::<End>();
+        b.zero(peer.place());
+        meet(&b, d, &candidate, &at, &peer, &waiting, &left_alone);
+        let create = BPF_SK_STORAGE_GET_F_CREATE;
+        let lane = b.call(helper::sk_storage_get(&d.maps.lanes, shown(), NULL, create));
+        b.when(lane.eq(0), || left_alone.because(&b, Outcome::NoMemory));
+        introduce(&b, d, &candidate, &lane, &peer, &address);
+        lane
+    };
     let no_memory = b.label();
     arrived::begin(&b, d, &lane, shown(), &no_memory);
     put_into_map(&b, d, &lane, &shown, &left_alone);
@@ -174,7 +169,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.call(helper::map_update_elem(&d.maps.rendezvous, &at, &entry, BPF_ANY));
     let known = b.load(lane.at(Lane::peer).at(End::sk));
     b.when(known.ne(0), || count(&b, d, Outcome::Paired));
-    drop((known, lane));
     b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
     add_to(&b, b.map_value(&d.maps.pass).at(Pass::enrolled));
     b.jump(&done);
@@ -188,10 +182,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.jump_if(candidate.eq(0), &done);
     b.store(candidate.at(Candidate::refused), 1);
     b.copy(left_alone.why.at(Refusal::program), candidate.at(Candidate::program));
-    drop(candidate);
     let why = b.load(left_alone.why.at(Refusal::outcome));
     b.jump_if(why.eq(NO_REASON), &done);
-    drop(why);
     refusal::count(&b, d, &left_alone.why);
     b.jump(&done);
 
@@ -216,7 +208,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 /// Looks up the socket that the packet names and stores its pointer in `sk`; jumps to `none` if the
 /// lookup fails.
 fn asked_for(b: &Builder, sk: &Slot<u64>, remains: &Slot<u64>, none: &Label) -> Slot<Request> {
-    let packet = b.keep(b.context::<__sk_buff>());
+    let packet = b.context::<__sk_buff>();
     b.store(remains.place(), 0);
     let request = request::<Request>(b, &packet, none);
     b.store(sk.place(), find(b, &packet, &request, none));
@@ -235,7 +227,6 @@ fn find(
     const V4: i32 = 12;
     const V6: i32 = 36;
     let (v6, found) = (b.label(), b.label());
-    let netns = b.load(request.at(Request::netns));
     let family = b.load(request.at(Request::family));
     b.jump_if(family.ne(AF_INET), &v6);
     let sk = b.slot::<u64>();
@@ -249,7 +240,6 @@ fn find(
         b.jump_if(socket.eq(0), none);
         b.store(sk.place(), &socket);
     };
-    drop((netns, family));
     look_up(V4);
     b.jump(&found);
     b.place(&v6);
@@ -284,7 +274,6 @@ fn is_due(
     let (due, by_time) = (b.label(), b.label());
     let wait = b.load(candidate.at(Candidate::wait));
     b.jump_if(wait.ne(Wait::Peer as u32), &by_time);
-    drop(wait);
     let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
     b.jump_if(entry.eq(0), &by_time);
     let own = ready_bit(b, candidate);
@@ -293,17 +282,14 @@ fn is_due(
         b.store(candidate.at(Candidate::pause), SOON);
         b.jump(&due);
     });
-    drop((entry, own));
 
     b.place(&by_time);
     let now = b.call(helper::ktime_get_ns());
     b.jump_if(now.ge(b.load(candidate.at(Candidate::due))), &due);
-    drop(now);
     let wait = b.load(candidate.at(Candidate::wait));
     b.when(wait.eq(Wait::History as u32), || {
         add_to(b, b.map_value(&d.maps.pass).at(Pass::histories))
     });
-    drop(wait);
     soonest(b, d, &b.load(candidate.at(Candidate::due)));
     b.store(remains.place(), 1);
     b.jump(not_yet);
@@ -331,13 +317,11 @@ fn try_again(
     let gives_up = b.label();
     let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
     b.jump_if(candidate.eq(0), done);
-    let candidate = b.keep(candidate);
     b.store(candidate.at(Candidate::wait), b.load(wait.place()));
-    let pause = b.keep(b.load(candidate.at(Candidate::pause)));
+    let pause = b.load(candidate.at(Candidate::pause));
     let quarter = b.load(candidate.at(Candidate::pause));
     quarter.rsh(2);
     pause.add(&quarter);
-    drop(quarter);
     let history = b.load(wait.place());
     b.when(history.eq(Wait::History as u32), || {
         add_to(b, b.map_value(&d.maps.pass).at(Pass::histories));
@@ -347,16 +331,13 @@ fn try_again(
             b.when(pause.gt(OFTEN), || pause.set(OFTEN));
         });
     });
-    drop(history);
     hurry(b, d, &candidate, at, &pause);
     b.jump_if(pause.gt(SELDOM), &gives_up);
     b.store(candidate.at(Candidate::pause), &pause);
     let due = b.call(helper::ktime_get_ns());
     due.add(&pause);
-    drop(pause);
     b.store(candidate.at(Candidate::due), &due);
     soonest(b, d, &due);
-    drop((due, candidate));
     b.store(remains.place(), 1);
     b.jump(done);
 
@@ -368,7 +349,6 @@ fn try_again(
             b.call(helper::map_delete_elem(&d.maps.rendezvous, at));
         });
     });
-    drop(entry);
     b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
 }
 
@@ -378,12 +358,10 @@ fn hurry(b: &Builder, d: &Datapath, candidate: &Ptr<Candidate>, at: &Slot<Isns>,
     let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
     b.jump_if(entry.eq(0), &patient);
     b.jump_if(b.load(entry.at_all()).le(ALONE), &patient);
-    drop(entry);
     let hurried = b.load(candidate.at(Candidate::hurried));
     b.jump_if(hurried.ge(HURRIES), &patient);
     hurried.add(1);
     b.store(candidate.at(Candidate::hurried), &hurried);
-    drop(hurried);
     b.when(pause.gt(HURRY), || pause.set(HURRY));
     b.place(&patient);
 }
@@ -403,7 +381,6 @@ fn is_still_there(
     b.jump_if(socket.eq(0), &another);
     let cookie = b.load(socket.member(d.layout.cookie));
     b.jump_if(cookie.eq(b.load(lane.at(Lane::own).at(End::cookie))), &same);
-    drop((socket, cookie));
     b.place(&another);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
     arrived::end(b, d, lane);
@@ -416,7 +393,6 @@ fn is_still_there(
 fn goes_on(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, left_alone: &LeftAlone) {
     let state = b.load(socket.member(d.layout.state));
     b.jump_if(state.ne(TCP_ESTABLISHED), &left_alone.label);
-    drop(state);
     b.jump_if(control::draining(b, d).ne(0), &left_alone.label);
 }
 
@@ -457,18 +433,14 @@ fn reads(
     let known = b.call(helper::map_lookup_elem(&d.maps.readers, candidate.at(Candidate::process)));
     b.when(known.eq(0), || waiting.until(b, Wait::Process));
     let how = b.load(known.at_all());
-    drop(known);
     b.jump_if(how.eq(Reads::Receives as u32), &receives);
     b.jump_if(how.ne(Reads::MaySplice as u32), &splices);
-    drop(how);
     // A history that has matched once counts for good: the tracepoint may be detached since, and
     // its counts stale.
     let mismatches = b.load(candidate.at(Candidate::mismatches));
     b.jump_if(mismatches.eq32(NONE_AT_LAST), &receives);
-    drop(mismatches);
     let reads = b.load(candidate.at(Candidate::reads));
     b.when(reads.lt(evidence::READS), || waiting.until(b, Wait::History));
-    drop(reads);
     let taken = b.load(socket.member(d.layout.copied_seq));
     taken.sub32(b.load(candidate.at(Candidate::read_from)));
     let received = b.load(candidate.at(Candidate::received));
@@ -476,13 +448,11 @@ fn reads(
         b.store(candidate.at(Candidate::mismatches), NONE_AT_LAST);
         b.jump(&receives);
     });
-    drop((taken, received));
     // The tracepoint is at the end of a call that has taken its bytes before: one may be going on.
     let mismatches = b.load(candidate.at(Candidate::mismatches));
     mismatches.add(1);
     b.store(candidate.at(Candidate::mismatches), &mismatches);
     b.when(mismatches.lt(MISMATCHES), || waiting.until(b, Wait::History));
-    drop(mismatches);
     b.place(&splices);
     left_alone.because(b, Outcome::Splices);
     b.place(&receives);
@@ -502,11 +472,9 @@ fn polled(
     let at = || b.load(address.place());
     let user_data = b.load(socket.member(d.layout.user_data));
     b.jump_if(user_data.ne(0), &foreign);
-    drop(user_data);
     b.jump_if(receiver::nonblocking(b, d, &at(), &blocking).eq(0), &blocking);
     let left = b.load(socket.member(d.layout.receive_queue_length));
     b.jump_if(left.ne(0), &unread);
-    drop(left);
     let asleep = waiters::asleep(b, d, &at(), &blocking);
     b.jump_if(b.load(asleep.place()).eq(0), &polled);
     b.place(&blocking);
@@ -541,16 +509,13 @@ fn meet(
     b.jump_if(said.gt(ALONE), &enrolled);
     said.or(b.load(ready.place()));
     b.store(entry.at_all(), &said);
-    drop(entry);
     b.jump_if(said.eq(CLIENT_READY | CLIENT_READY << 1), &met);
-    drop(said);
     waiting.until(b, Wait::Peer);
 
     b.place(&enrolled);
     let lane = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
     b.jump_if(lane.eq(0), &ambiguous);
     lane_at(b, &b.load(lane.at_all()), peer, &ambiguous);
-    drop(lane);
     named(b, peer, candidate.at(Candidate::name), PEERS, &ambiguous);
     b.jump(&met);
     b.place(&ambiguous);
@@ -589,7 +554,7 @@ fn put_into_map(
     let name: Arg = lane.at(Lane::own).at(End::name).into();
     let arguments = vec![(&d.maps.socks).into(), name, shown().into(), BPF_NOEXIST.into()];
     let refused: Call<Reg> = Call::raw(MAP_UPDATE_ELEM, arguments);
-    let refused = b.keep(b.call(refused));
+    let refused = b.call(refused);
     b.when(refused.ne(0), || {
         let full = b.label();
         arrived::end(b, d, lane);

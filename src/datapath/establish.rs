@@ -36,7 +36,7 @@ type Case = fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>, &Label);
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_establish");
-    let event = b.keep(b.context::<bpf_sock_ops>());
+    let event = b.context::<bpf_sock_ops>();
     let leaving = b.label();
     let cases: [(i32, Case); 10] = [
         (BPF_SOCK_OPS_HDR_OPT_LEN_CB, segment::sent),
@@ -83,23 +83,18 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
     let ending = b.value(ends.iter().fold(0, |bits, state| bits | 1 << state));
     ending.rsh(&to);
-    drop(to);
     ending.and(1);
     b.jump_if(ending.eq(0), &done);
-    drop(ending);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.ne(Mode::Left as u32), || candidate::open_window(b, event));
-    drop(mode);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || {
         lane::end(b, &lane, Ending::ShutDown);
         count(b, d, Ending::ShutDown);
         trace::tell(b, d, &lane, Ending::ShutDown as u32, event);
     });
-    drop(mode);
     let to = b.load(event.at(bpf_sock_ops::args).index(1));
     b.jump_if(to.ne(BPF_TCP_CLOSE), &done);
-    drop(to);
     trace::tell(b, d, &lane, Total::Closed as u32, event);
     lane::total(b, d, &lane);
     arrived::end(b, d, &lane);

@@ -50,7 +50,7 @@ pub(super) fn lane_of(
 ) -> Ptr<Lane> {
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, none), NULL, 0));
     b.jump_if(lane.eq(0), none);
-    b.keep(lane)
+    lane
 }
 
 /// The event's socket, with its members at hand; jumps to `none` if the context shows no socket or
@@ -58,7 +58,7 @@ pub(super) fn lane_of(
 pub(super) fn socket_of(b: &Builder, event: &Ptr<bpf_sock_ops>, none: &Label) -> Ptr<tcp_sock> {
     let socket = b.call(helper::skc_to_tcp_sock(sk_of(b, event, none)));
     b.jump_if(socket.eq(0), none);
-    b.keep(socket)
+    socket
 }
 
 /// Sets these flags, beside those that are set.

@@ -65,7 +65,6 @@ impl Fallback {
                 trace::tell(b, d, lane, b.load(lane.at(Lane::why)), msg);
                 b.ret(SK_PASS);
             });
-            drop(mode);
             let why = b.load(lane.at(Lane::why));
             b.when(why.ne(cause()), || {
                 b.store(lane.at(Lane::why), cause());

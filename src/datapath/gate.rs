@@ -50,7 +50,6 @@ pub(super) fn arrival(
     let unknown = b.label();
     let arrived = peek_or_zero(b, d, receiver::sk(b, lane), d.layout.rcv_nxt);
     b.jump_if(arrived.ne32(b.load(written.place())), &shut);
-    drop(arrived);
     delivered(b, d, &receiver::sk(b, lane), &shut, &unknown);
     b.jump(&open);
     b.place(&shut);
@@ -87,13 +86,10 @@ pub(super) fn one_way(
     let passed = b.value(now);
     passed.xor(b.load(lane.at(Lane::unanswered_at)));
     news.or(&passed);
-    drop(passed);
     let by_tcp = b.load(received.place());
     by_tcp.xor(b.load(lane.at(Lane::received_seen)));
     news.or(&by_tcp);
-    drop(by_tcp);
     b.jump_if(news.ne(0), &answered);
-    drop(news);
     let left = b.value(UNANSWERED);
     left.sub(b.load(lane.at(Lane::direct_bytes)));
     left.add(b.load(lane.at(Lane::bytes_at_answer)));
@@ -101,10 +97,8 @@ pub(super) fn one_way(
     messages.sub(b.load(lane.at(Lane::messages_at_answer)));
     messages.mul(d.bookkeeping());
     left.sub(&messages);
-    drop(messages);
     b.store(most.place(), &left);
     b.jump_if(left.sge(lane::cost(b, d, size)), &open);
-    drop(left);
     fallback.because(b, Cause::OneWay);
     b.place(&unknown);
     fallback.because(b, Cause::LookFailed);
@@ -154,7 +148,6 @@ pub(super) fn memory(
         let sent = b.load(lane.at(Lane::direct_bytes));
         sent.sub(b.load(lane.at(bytes)));
         b.jump_if(sent.lt(&unread), &older);
-        drop(sent);
         queued.sub(b.load(lane.at(messages)));
         b.jump(&counted);
         b.place(&older);
@@ -164,11 +157,9 @@ pub(super) fn memory(
     unread.div(b.load(lane.at(Lane::smallest)));
     unread.add(1);
     b.when(unread.lt(&queued), || queued.set(&unread));
-    drop(unread);
     b.place(&counted);
     queued.mul(d.bookkeeping());
     take(b, &left, &queued);
-    drop(queued);
     b.jump(&known);
 
     b.place(&empty);
@@ -182,11 +173,8 @@ pub(super) fn memory(
     left.rsh(1);
     let most = b.load(most.place());
     b.when(left.gt(&most), || left.set(&most));
-    drop(most);
     b.when(left.lt(&cost), || left.set(&cost));
-    drop(cost);
     b.store(lane.at(Lane::credit), &left);
-    drop(left);
     for (before, last, now) in [
         (Lane::messages_at_look_before, Lane::messages_at_look, Lane::direct_messages),
         (Lane::bytes_at_look_before, Lane::bytes_at_look, Lane::direct_bytes),
@@ -230,10 +218,8 @@ pub(super) fn limit(
     let pages = b.value(size);
     pages.rsh(PAGE_BITS);
     wanted.add(&pages);
-    drop(pages);
     wanted.add(SPARE);
     b.jump_if(wanted.le(b.load(left.place())), &open);
-    drop(wanted);
     fallback.because(b, Cause::ShortOfMemory);
     b.place(&open);
 }
@@ -250,13 +236,11 @@ fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     let window = peek_or_zero(b, d, at(), d.layout.rcv_wnd);
     window.add32(b.load(offered.place()));
     b.store(offered.place(), &window);
-    drop(window);
     let window = peek_or_zero(b, d, at(), d.layout.rcv_nxt);
     window.neg32();
     window.add32(b.load(offered.place()));
     window.lsh(1);
     b.store(left.place(), &window);
-    drop(window);
 
     let room = peek_or_zero(b, d, at(), d.layout.receive_buffer);
     // After a bulk transfer the window may be as large as the buffer, and only bytes by TCP take it
@@ -271,7 +255,6 @@ fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     room.sub(b.load(left.place()));
     let least = b.load(least.place());
     b.when(room.slt(&least), || room.set(&least));
-    drop(least);
     b.when(room.sgt(LIMIT), || room.set(LIMIT));
     b.store(left.place(), &room);
 }

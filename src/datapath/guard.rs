@@ -25,7 +25,6 @@ pub(super) fn options(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, asks: &
     let flags = set(l.flags);
     flags.and(b.value(l.guarded_flags));
     b.jump_if(flags.ne(0), asks);
-    drop(flags);
     b.jump_if(set(l.low_water).gt32(1), asks);
     b.jump_if(set(l.peek_offset).sge32(0), asks);
     b.jump_if(set(l.timestamping).ne32(0), asks);

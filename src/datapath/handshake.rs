@@ -35,7 +35,6 @@ pub(super) fn hint(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
     let is_fullsock = b.load(event.at(bpf_sock_ops::is_fullsock));
     b.jump_if(is_fullsock.ne(0), &done);
-    drop(is_fullsock);
 
     let request = b.slot::<u64>();
     b.store(request.place(), peek(b, event, d.layout.context_sk, &done));
@@ -63,7 +62,6 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
         count(b, d, Outcome::NoHint);
         b.jump(&left_alone);
     });
-    let note = b.keep(note);
     let seen = b.load(note.at_all());
     b.when(seen.ge(CLIENT_SEEN as i32), || {
         // Two clients claim the same pair: one of them is an impostor. The server comes after both
@@ -72,13 +70,11 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
         count(b, d, Outcome::Ambiguous);
         b.jump(&left_alone);
     });
-    drop(seen);
     suitable(b, d, event, &left_alone);
     policy::judge_client(b, d, event, &note, &left_alone);
     let seen = b.load(note.at_all());
     seen.or(CLIENT_SEEN as i32);
     b.store(note.at_all(), &seen);
-    drop((seen, note, pair));
     mark(b, event, LOCAL | CLIENT | ROUND_TRIPS);
     b.jump(&done);
     b.place(&left_alone);
@@ -96,9 +92,7 @@ pub(super) fn server_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
     let note = b.call(helper::map_lookup_elem(&d.maps.hints, &pair));
     b.jump_if(note.eq(0), &elsewhere);
     let seen = b.load(note.at_all());
-    drop(note);
     b.jump_if(seen.lt(CLIENT_SEEN as i32), &elsewhere);
-    drop(seen);
     b.call(helper::map_delete_elem(&d.maps.hints, &pair));
     suitable(b, d, event, &left_alone);
     mark(b, event, LOCAL | ROUND_TRIPS);
@@ -139,10 +133,8 @@ fn earlier_flow(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
     flags.and(LOCAL | UNPROVEN);
     b.jump_if(flags.eq(0), &fresh);
-    drop(flags);
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk_of(b, event, left_alone), NULL, 0));
     b.when(lane.ne(0), || {
-        let lane = b.keep(lane);
         b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
         arrived::end(b, d, &lane);
     });
@@ -163,7 +155,6 @@ fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &L
     let flags = b.load(event.at(bpf_sock_ops::skb_tcp_flags));
     flags.and(SYN_ACK);
     b.jump_if(flags.eq(0), &unsuitable);
-    drop(flags);
     if let Some(is_mptcp) = d.layout.is_mptcp {
         // The address, since the verifier lets nobody count from the socket that the context shows.
         let sk = peek(b, event, d.layout.context_sk, &unsuitable);

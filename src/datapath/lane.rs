@@ -113,12 +113,10 @@ pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, cause: &Slot<u32
     let (rests, stays) = (b.label(), b.label());
     let contended = b.load(lane.at(Lane::contended));
     b.jump_if(contended.ge(CONTENDED), &rests);
-    drop(contended);
     let enough = b.value(FALLBACKS);
     b.when(b.load(cause.place()).eq(Cause::NoPeer as u32), || enough.set(FALLBACKS_ALONE));
     let fallbacks = b.load(lane.at(Lane::fallbacks));
     b.jump_if(fallbacks.lt(&enough), &stays);
-    drop((fallbacks, enough));
     b.place(&rests);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.eq(Mode::Tcp as u32), || {
@@ -141,7 +139,6 @@ pub(super) fn left(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, received: &Reg, 
         let rest = b.value(d.settings.hz);
         rest.lsh(&times);
         b.store(until.place(), &rest);
-        drop(rest);
         times.add(1);
         b.store(lane.at(Lane::times_left), &times);
     }
@@ -156,7 +153,6 @@ pub(super) fn turn_to_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg
     b.store(lane.at(Lane::credit), 0);
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.lt(Mode::Ended as u32), || b.store(lane.at(Lane::mode), Mode::Tcp as u32));
-    drop(mode);
     by_tcp(b, d, lane, now);
 }
 
@@ -167,11 +163,9 @@ pub(super) fn by_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
     let others = b.label();
     let users = receiver::users_of_psock(b, d, &b.load(lane.at(Lane::own).at(End::sk)), &others);
     b.jump_if(users.gt(1), &others);
-    drop(users);
     let fallbacks = b.load(lane.at(Lane::fallbacks));
     fallbacks.add(1);
     b.store(lane.at(Lane::fallbacks), &fallbacks);
-    drop(fallbacks);
     b.place(&others);
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
@@ -209,7 +203,6 @@ pub(super) fn spend(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg) {
     let credit = b.load(lane.at(Lane::credit));
     credit.sub(cost(b, d, size));
     b.store(lane.at(Lane::credit), &credit);
-    drop(credit);
     redirected(b, lane, |sum, amount| sum.add(amount), size);
     let smallest = b.load(lane.at(Lane::smallest));
     b.when(size.lt(&smallest), || b.store(lane.at(Lane::smallest), size));
@@ -225,7 +218,6 @@ fn redirected(b: &Builder, lane: &Ptr<Lane>, change: impl Fn(&Reg, &Reg), size: 
     let messages = b.load(lane.at(Lane::direct_messages));
     change(&messages, &b.value(1));
     b.store(lane.at(Lane::direct_messages), &messages);
-    drop(messages);
     let bytes = b.load(lane.at(Lane::direct_bytes));
     change(&bytes, size);
     b.store(lane.at(Lane::direct_bytes), &bytes);
@@ -239,7 +231,7 @@ pub(super) fn total(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     {
         let index = b.slot::<u32>();
         b.store(index.place(), total as u32);
-        let amount = b.keep(b.load(lane.at(of_lane)));
+        let amount = b.load(lane.at(of_lane));
         add(b, d, index.place(), &amount);
     }
     for count in [

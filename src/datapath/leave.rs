@@ -30,7 +30,6 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     delivered(b, d, &b.load(at.place()), &stays, &stays);
     let unread = unread(b, d, &b.load(at.place()), &stays);
     b.jump_if(unread.ne(0), &stays);
-    drop(unread);
     no_other_call(b, d, event, &b.load(at.place()), &stays);
     at_rest(b, d, &lane, &stays);
     b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
@@ -42,13 +41,10 @@ pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         pair_of(b, &lane, &at);
         b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
     });
-    drop(known);
     let received = b.load(event.at(bpf_sock_ops::data_segs_in));
     let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
     lane::left(b, d, &lane, &received, &sent);
-    drop((received, sent));
     lane::total(b, d, &lane);
-    drop(lane);
     candidate::give_window_back(b, event);
     unmark(b, event, SEGMENTS);
     count(b, d, Outcome::Left);
@@ -63,7 +59,6 @@ fn no_other_call(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, at: &Reg,
     b.store(users.place(), users_of_psock(b, d, at, stays));
     let socket = socket_of(b, event, stays);
     let owned = b.load(socket.member(d.layout.lock_owned));
-    drop(socket);
     // A number of 0 or 1.
     owned.and(1);
     b.jump_if(owned.lt(b.load(users.place())), stays);
@@ -97,7 +92,6 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     // that this lane leaves.
     let by_tcp = fallbacks(b, lane, &at_rest);
     b.jump_if(by_tcp.ne(0), &at_rest);
-    drop(by_tcp);
     let asleep = asleep(b, d, &sk(b, lane), perhaps);
     let users = users_of_psock(b, d, &sk(b, lane), &at_rest);
     b.jump_if(users.gt(b.load(asleep.place())), perhaps);
@@ -114,7 +108,6 @@ pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Labe
     let stays = b.label();
     let own = b.load(lane.at(Lane::mode));
     b.jump_if(own.eq(Mode::Leaving as u32), leaving);
-    drop(own);
     b.when(control::draining(b, d).ne(0), || {
         lane::leave(b, d, lane, Ending::Stopped);
         count(b, d, Ending::Stopped);
@@ -124,7 +117,6 @@ pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Labe
     same(b, d, lane, &stays);
     let peers = mode(b, lane, &stays);
     b.jump_if(peers.lt(Mode::Leaving as u32), &stays);
-    drop(peers);
     lane::leave(b, d, lane, Ending::PeerLeft);
     count(b, d, Ending::PeerLeft);
     b.jump(leaving);

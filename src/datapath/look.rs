@@ -22,18 +22,17 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let packet = b.context::<__sk_buff>();
 
     let short = b.label();
-    let name = request::<Isns>(&b, &packet, &short);
-    let socket: Ptr<bpf_sock> = b.call(helper::map_lookup_elem(&d.maps.socks, &name)).cast();
+    let socket: Ptr<bpf_sock> = {
+        let name = request::<Isns>(&b, &packet, &short);
+        b.call(helper::map_lookup_elem(&d.maps.socks, &name)).cast()
+    };
     b.when(socket.eq(0), || b.ret(0));
-    let socket = b.keep(socket);
-    drop(name);
 
     let result = b.slot::<u64>();
     b.store(result.place(), 0);
     let release = b.label();
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
     b.jump_if(lane.eq(0), &release);
-    let lane = b.keep(lane);
     let end = b.slot::<FlowEnd>();
     of_enrolled(&b, d, lane, &end);
     b.call(helper::skb_store_bytes(
@@ -55,14 +54,13 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 
 pub(super) fn iterator(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_show");
-    let context = b.keep(b.context::<bpf_iter__sockmap>());
+    let context = b.context::<bpf_iter__sockmap>();
     let done = b.label();
     // None after the last.
     let sk = b.load(context.at(bpf_iter__sockmap::sk));
     b.jump_if(sk.eq(0), &done);
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
     b.jump_if(lane.eq(0), &done);
-    let lane = b.keep(lane);
     let end = b.slot::<FlowEnd>();
     of_enrolled(&b, d, lane, &end);
     write(&b, &b.load(context.at(bpf_iter__sockmap::meta)), &end);
@@ -80,8 +78,7 @@ pub(super) fn write(b: &Builder, meta: &Ptr<bpf_iter_meta>, end: &Slot<FlowEnd>)
 /// The enrolled socket with this lane.
 fn of_enrolled(b: &Builder, d: &Datapath, lane: Ptr<Lane>, end: &Slot<FlowEnd>) {
     of_lane(b, &lane, end);
-    let sk = b.keep(b.load(lane.at(Lane::own).at(End::sk)));
-    drop(lane);
+    let sk = b.load(lane.at(Lane::own).at(End::sk));
     of_socket(b, d, &sk, end);
     unread(b, d, &sk, end);
 }
@@ -104,7 +101,6 @@ pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>
             let unreadable = b.label();
             let object = object(&unreadable);
             into(&peek(b, &object, field, &unreadable));
-            drop(object);
             b.place(&unreadable);
         };
     let of_sk = |_: &bpf_asm::Label| b.value(sk);
@@ -152,7 +148,6 @@ fn unread(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     let unreadable = b.label();
     let unread = receiver::unread(b, d, sk, &unreadable);
     b.when(unread.ne(0), || b.store(end.at(FlowEnd::direct_unread), 1));
-    drop(unread);
     b.place(&unreadable);
 }
 

@@ -47,7 +47,7 @@ const ASKS: [(i32, i32, i32); 13] = [
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_options");
-    let event = b.keep(b.context::<bpf_sockopt>());
+    let event = b.context::<bpf_sockopt>();
     let untouched = b.label();
     let asks = b.label();
     let most = b.value(0);
@@ -55,7 +55,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         let other_level = b.label();
         let found = b.load(event.at(bpf_sockopt::level));
         b.jump_if(found.ne32(level), &other_level);
-        drop(found);
         let name = b.load(event.at(bpf_sockopt::optname));
         for (_, option, harmless) in ASKS.into_iter().filter(|(of, ..)| *of == level) {
             most.set(harmless);
@@ -70,10 +69,8 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     b.jump(&untouched);
 
     b.place(&asks);
-    let most = b.keep(most);
     let value = value(&b, &event, &untouched);
     b.jump_if(value.sle32(&most), &untouched);
-    drop((value, most));
     {
         let lane = lane(&b, d, &event, &untouched);
         let mode = b.load(lane.at(Lane::mode));
@@ -108,7 +105,7 @@ fn lane(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, untouched: &Label) 
     let sk = b.load(event.at(bpf_sockopt::sk));
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
     b.jump_if(lane.eq(0), untouched);
-    b.keep(lane)
+    lane
 }
 
 /// The number that the option is set to.
@@ -117,7 +114,6 @@ fn value(b: &Builder, event: &Ptr<bpf_sockopt>, untouched: &Label) -> Reg {
     let end = b.value(&first).cast::<u8>();
     end.advance(size_of::<i32>() as i32);
     b.jump_if(end.gt(b.load(event.at(bpf_sockopt::optval_end))), untouched);
-    drop(end);
     b.load(first.offset::<i32>(0))
 }
 

@@ -21,7 +21,6 @@ pub(super) fn peek(
 ) -> Reg {
     let (value, refused) = read(b, object, field);
     b.jump_if(refused.ne(0), failed);
-    drop(refused);
     member(b, &value, field)
 }
 

@@ -32,7 +32,6 @@ pub(super) fn listening(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let cookie = b.slot::<u64>();
     let number = b.call(helper::get_socket_cookie(event));
     b.store(cookie.place(), &number);
-    drop(number);
     let name = caller::name(b, d, &unknown);
     b.call(helper::map_update_elem(&d.maps.listeners, &cookie, &name, BPF_ANY));
     b.place(&unknown);
@@ -67,12 +66,10 @@ pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         b.call(helper::sk_storage_delete(&d.maps.clients, &sk));
         b.jump(&done);
     });
-    drop(said);
     let kept =
         b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
     b.jump_if(kept.eq(0), &done);
     b.store(kept.at_all(), b.load(verdict.place()));
-    drop(kept);
     b.place(&done);
 }
 
@@ -97,7 +94,6 @@ pub(super) fn judge_listener(b: &Builder, d: &Datapath, request: &Slot<u64>, ver
         let name = b.call(helper::map_lookup_elem(&d.maps.listeners, &cookie));
         b.jump_if(name.eq(0), &unknown);
         let rule = b.call(helper::map_lookup_elem(&d.maps.processes, &name));
-        drop(name);
         add(b, rule, verdict);
     });
     b.jump(&judged);
@@ -140,11 +136,9 @@ pub(super) fn judge_client(
     let said = b.load(verdict.place());
     b.jump_if(said.has(ruling::EXCLUDED as i32), &excluded);
     b.jump_if(said.has(ruling::INCLUDED as i32), &allowed);
-    drop(said);
     let only_included = b.load(kinds.place());
     only_included.and(rules::ONLY_INCLUDED as i32);
     b.jump_if(only_included.eq(0), &allowed);
-    drop(only_included);
     b.place(&excluded);
     count(b, d, Outcome::Excluded);
     b.jump(done);
@@ -164,7 +158,6 @@ fn when(b: &Builder, kinds: &Slot<u32>, kind: u32, then: &dyn Fn()) {
     let there = b.load(kinds.place());
     there.and(kind as i32);
     b.jump_if(there.eq(0), &none);
-    drop(there);
     then();
     b.place(&none);
 }
@@ -177,13 +170,10 @@ fn by_port(b: &Builder, d: &Datapath, port: Reg, verdict: &Slot<u64>) {
     // It is in there; the verifier wants to see it.
     index.and(size_of::<Ports>() as i32 - 1);
     four.advance(&index);
-    drop(index);
     let said = b.load(four.at_all());
-    drop(four);
     port.and(PORTS_PER_BYTE as i32 - 1);
     port.lsh(1);
     said.rsh(&port);
-    drop(port);
     said.and(ruling::ALL as i32);
     said.or(b.load(verdict.place()));
     b.store(verdict.place(), &said);
@@ -205,7 +195,6 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
         } else {
             let v4 = peek(b, b.load(sk.place()), v4, unknown);
             b.store(address.at(Prefix::address).index(3), &v4);
-            drop(v4);
             for (word, content) in [(0, 0), (1, 0), (2, MAPPED)] {
                 b.store(address.at(Prefix::address).index(word), content);
             }
@@ -225,7 +214,7 @@ fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unk
         own.and(CGROUP_ADDRESS);
         b.store(folder.place(), peek(b, own, d.layout.cgroup_folder, unknown));
     }
-    let left = b.keep(b.value(DEPTH));
+    let left = b.value(DEPTH);
     let id = b.slot::<u64>();
     b.place(&next);
     b.store(id.place(), peek(b, b.load(folder.place()), d.layout.folder_inode, unknown));
@@ -236,11 +225,9 @@ fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unk
         b.store(verdict.place(), &said);
         b.jump(&judged);
     });
-    drop(rule);
     let above = peek(b, b.load(folder.place()), d.layout.folder_above, unknown);
     b.jump_if(above.eq(0), &judged);
     b.store(folder.place(), &above);
-    drop(above);
     left.sub(1);
     b.jump_if(left.ne(0), &next);
     b.jump(unknown);
@@ -261,10 +248,8 @@ fn add(b: &Builder, rule: Ptr<u64>, verdict: &Slot<u64>) {
     let none = b.label();
     b.jump_if(rule.eq(0), &none);
     let said = b.load(rule.at_all());
-    drop(rule);
     said.or(b.load(verdict.place()));
     b.store(verdict.place(), &said);
-    drop(said);
     b.place(&none);
 }
 

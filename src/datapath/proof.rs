@@ -72,15 +72,11 @@ pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let adoption = adoption_of(b, d, event, &done);
     let echoes = b.load(adoption.at(Adoption::echoes));
     b.jump_if(echoes.ge(ECHOES), &proven);
-    drop(echoes);
     let segments = b.load(adoption.at(Adoption::segments));
     b.jump_if(segments.lt(PATIENCE), &room);
-    drop(segments);
-    let until = b.keep(b.load(adoption.at(Adoption::until)));
-    drop(adoption);
+    let until = b.load(adoption.at(Adoption::until));
     let now = b.call(helper::jiffies64());
     b.jump_if(now.lt(&until), &room);
-    drop((now, until));
     count(b, d, Total::Unproven);
     forget(b, event);
     b.jump(&over);
@@ -98,19 +94,17 @@ pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 /// The kernel asks for the options that room was made for.
 pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
-    let adoption = b.keep(adoption_of(b, d, event, &done));
+    let adoption = adoption_of(b, d, event, &done);
     let mark = b.slot::<Mark>();
     let whole = b.load(adoption.at(Adoption::heard));
     whole.and(heard::PEER as i32);
     whole.lsh(HEARD_SHIFT);
     whole.or(b.value(head(LENGTH)));
     b.store(mark.at(Mark::head), &whole);
-    drop(whole);
     b.store(mark.at(Mark::number), b.load(adoption.at(Adoption::says)));
     let segments = b.load(adoption.at(Adoption::segments));
     segments.add(1);
     b.store(adoption.at(Adoption::segments), &segments);
-    drop(segments);
     // One if both bits are set.
     const { assert!(heard::BOTH == 3) };
     let echoes = b.load(adoption.at(Adoption::heard));
@@ -118,7 +112,6 @@ pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     echoes.rsh(2);
     echoes.add(b.load(adoption.at(Adoption::echoes)));
     b.store(adoption.at(Adoption::echoes), &echoes);
-    drop((echoes, adoption));
     b.call(helper::store_hdr_opt(event, &mark, i32::from(LENGTH), 0));
     b.place(&done);
 }
@@ -127,7 +120,7 @@ pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
 /// make nothing of them.
 pub(super) fn hear(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let done = b.label();
-    let adoption = b.keep(adoption_of(b, d, event, &done));
+    let adoption = adoption_of(b, d, event, &done);
     let mark = b.slot::<Mark>();
     b.store(mark.at(Mark::head), head(FOUND_BY));
     b.store(mark.at(Mark::number), 0);
@@ -137,9 +130,7 @@ pub(super) fn hear(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     let number = b.load(mark.at(Mark::number));
     number.xor(b.load(adoption.at(Adoption::hears)));
     wrong.or(&number);
-    drop(number);
     b.jump_if(wrong.ne(0), &done);
-    drop(wrong);
     // The peer's bit, and the other if the peer has heard this end.
     let known = b.load(mark.at(Mark::head));
     known.rsh(HEARD_SHIFT);

@@ -63,12 +63,10 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     let (again, enough) = (b.label(), b.label());
     let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
     b.jump_if(owned.ne(0), &in_use);
-    drop(owned);
     let contended = b.load(lane.at(Lane::contended));
     b.jump_if(contended.eq(0), &open);
     contended.sub(1);
     b.store(lane.at(Lane::contended), &contended);
-    drop(contended);
     b.jump(&open);
 
     b.place(&in_use);
@@ -84,17 +82,14 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     b.may_goto(&enough);
     let looking = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), LOOKING, &unknown);
     b.jump_if(looking.ne(0), &free);
-    drop(looking);
     let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
     b.jump_if(owned.eq(0), &free);
-    drop(owned);
     // Counted in the lane, not in a register: of that the verifier would know too much to leave the
     // loop alone.
     let looks = b.load(lane.at(Lane::looking));
     looks.sub(1);
     b.store(lane.at(Lane::looking), &looks);
     b.jump_if(looks.ne32(0), &again);
-    drop(looks);
     b.place(&enough);
     b.store(lane.at(Lane::looking), 0);
     fallback.because(b, Cause::ReceiverBusy);
@@ -159,12 +154,10 @@ pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fall
     let counted = b.load(endings(b, d, lane).at_all());
     b.jump_if(counted.eq(b.load(lane.at(Lane::endings))), &open);
     b.store(lane.at(Lane::endings), &counted);
-    drop(counted);
 
     let gone = b.label();
     let mode = mode(b, lane, &gone);
     b.jump_if(mode.lt(Mode::Leaving as u32), &open);
-    drop(mode);
     b.place(&gone);
     fallback.ended(b, lane, Ending::PeerLeft);
     b.place(&open);
@@ -204,7 +197,6 @@ pub(super) fn delivered(b: &Builder, d: &Datapath, sk: &Reg, unread: &Label, unk
     b.store(at.place(), sk);
     let left = peek_or_zero(b, d, b.load(at.place()), d.layout.receive_queue_length);
     b.jump_if(left.ne(0), unread);
-    drop(left);
     let deferred = psock(b, d, b.load(at.place()), unknown);
     let deferred = peek_or_zero(b, d, deferred, d.layout.deferred_length);
     b.jump_if(deferred.ne(0), unread);

@@ -42,7 +42,6 @@ fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
             third.div(3);
             let least = b.load(period.place());
             b.when(third.lt(&least), || b.store(period.place(), &third));
-            drop((third, least));
             b.place(&no_namespace);
         }
     }

@@ -16,10 +16,8 @@ pub(super) fn count(b: &Builder, d: &Datapath, refusal: &Slot<Refusal>) {
     b.when(times.ne(0), || {
         let one = b.value(1);
         b.atomic(Modify::Add, times.offset::<u64>(0), &one);
-        drop(one);
         b.jump(&counted);
     });
-    drop(times);
     let first = b.slot::<u64>();
     b.store(first.place(), 1);
     b.call(helper::map_update_elem(&d.maps.refusals, refusal, &first, BPF_NOEXIST));

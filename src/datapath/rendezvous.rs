@@ -41,7 +41,6 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &L
     let known = b.label();
     let sk = b.load(lane.at(Lane::peer).at(End::sk));
     b.jump_if(sk.ne(0), &known);
-    drop(sk);
 
     let at = b.slot::<Isns>();
     pair(b, &lane.at(Lane::own).at(End::name), &b.load(lane.at(Lane::role)), &at);
@@ -49,7 +48,6 @@ pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &L
     let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &at));
     b.jump_if(entry.eq(0), unknown);
     lane_at(b, &b.load(entry.at_all()), &other, unknown);
-    drop(entry);
     named(b, &other, lane.at(Lane::own).at(End::name), PEERS, unknown);
     b.copy(lane.at(Lane::peer), other.place());
     b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));

@@ -14,14 +14,12 @@ pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving
     let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
     b.jump_if(flags.has(LOCAL), &local);
     b.when(flags.has(UNPROVEN), || proof::make_room(b, d, event));
-    drop(flags);
     b.jump(&done);
     b.place(&local);
     {
         let lane = lane_of(b, d, event, &considered);
         let mode = b.load(lane.at(Lane::mode));
         b.jump_if(mode.eq(Mode::Left as u32), &considered);
-        drop(mode);
         leave::wanted(b, d, &lane, leaving);
         candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
         sleeper(b, d, event, &lane, leaving, &done);
@@ -46,7 +44,6 @@ fn sleeper(
     b.jump_if(receiver::nonblocking(b, d, &sk(), done).ne(0), done);
     let asleep = waiters::asleep(b, d, &sk(), done);
     b.jump_if(b.load(asleep.place()).eq(0), done);
-    drop(asleep);
     lane::leave(b, d, lane, Ending::Sleeper);
     super::count::count(b, d, Ending::Sleeper);
     trace::tell(b, d, lane, Ending::Sleeper as u32, event);

@@ -37,21 +37,19 @@ const BPF_F_INGRESS: i32 = 1;
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_send");
-    let msg = b.keep(b.context::<sk_msg_md>());
+    let msg = b.context::<sk_msg_md>();
 
     let sk = b.load(msg.at(sk_msg_md::sk));
     b.when(sk.eq(0), || b.ret(SK_PASS));
     let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
     b.when(lane.eq(0), || b.ret(SK_PASS));
-    let lane = b.keep(lane);
 
     let fallback = Fallback::new(&b);
-    let now = b.keep(b.call(helper::jiffies64()));
+    let now = b.call(helper::jiffies64());
     b.when(control::draining(&b, d).ne(0), || fallback.because(&b, Cause::Draining));
-    let size = b.keep(b.load(msg.at(sk_msg_md::size)));
+    let size = b.load(msg.at(sk_msg_md::size));
     let refresh_at = b.load(lane.at(Lane::refresh_at));
     b.when(now.ge(&refresh_at), || refresh::due(&b, d, &lane, &fallback));
-    drop(refresh_at);
 
     let without_credit = |then: &dyn Fn()| {
         let cost = lane::cost(&b, d, &size);
@@ -73,7 +71,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         lane::unspend(&b, &lane, &size);
         fallback.ended(&b, &lane, Ending::PeerGone);
     });
-    drop(verdict);
     b.ret(SK_PASS);
 
     fallback.place(&b, d, &msg, &lane, &now);
@@ -84,7 +81,6 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 fn look(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.ge(Mode::Ended as u32), || fallback.because(b, Cause::Ended));
-    drop(mode);
     let (alone, known) = (b.label(), b.label());
     rendezvous::find_peer(b, d, lane, &alone);
     b.jump(&known);
@@ -113,7 +109,6 @@ fn gates(
         let received = b.slot::<u32>();
         b.store(written.place(), b.load(socket.member(d.layout.write_seq)));
         b.store(received.place(), b.load(socket.member(d.layout.rcv_nxt)));
-        drop(socket);
         b.when(mode().ne(Mode::Direct as u32), || gate::arrival(b, d, lane, &written, fallback));
         gate::one_way(b, d, lane, (size, now), &received, &most, fallback);
     }

@@ -4,7 +4,7 @@
 //! reads it. He says so for a few seconds at a time: one that was killed is soon forgotten. The
 //! common message changes nothing, so nothing of this is on its way.
 
-use bpf_asm::{Builder, Operand, Place, Ptr, bpf_sock_ops, helper, sk_msg_md};
+use bpf_asm::{Builder, Label, Operand, Place, Ptr, Reg, bpf_sock_ops, helper, sk_msg_md};
 
 use super::Datapath;
 use super::count::count;
@@ -66,15 +66,28 @@ pub(super) fn tell(
     context: &impl Addressed,
 ) {
     let nobody = b.label();
+    let lost = output(b, d, lane, reason.into(), context, &nobody);
+    b.when(lost.ne(0), || count(b, d, Total::TraceLost));
+    b.place(&nobody);
+}
+
+/// Writes the record; gives 0, or why there was no room for it. Jumps to `nobody` if nobody reads.
+fn output(
+    b: &Builder,
+    d: &Datapath,
+    lane: &Ptr<Lane>,
+    reason: Operand,
+    context: &impl Addressed,
+    nobody: &Label,
+) -> Reg {
     let event = b.slot::<Event>();
     b.store(event.at(Event::reason), reason);
     let until = || b.load(b.map_value(&d.maps.tracer).at(Tracer::until));
     // Asking what time it is costs more than all the rest.
-    b.jump_if(until().eq(0), &nobody);
+    b.jump_if(until().eq(0), nobody);
     let now = b.call(helper::ktime_get_ns());
-    b.jump_if(now.ge(until()), &nobody);
+    b.jump_if(now.ge(until()), nobody);
     b.store(event.at(Event::at), &now);
-    drop(now);
 
     b.copy(event.at(Event::name), lane.at(Lane::own).at(End::name));
     b.copy(event.at(Event::cookie), lane.at(Lane::own).at(End::cookie));
@@ -92,11 +105,7 @@ pub(super) fn tell(
             b.store(to.clone().index(word), b.load(from.clone().index(word)));
         }
     }
-    let lost = b.call(helper::ringbuf_output(&d.maps.events, &event, size_of::<Event>() as i32, 0));
-    drop(event);
-    b.when(lost.ne(0), || count(b, d, Total::TraceLost));
-    drop(lost);
-    b.place(&nobody);
+    b.call(helper::ringbuf_output(&d.maps.events, &event, size_of::<Event>() as i32, 0))
 }
 
 #[cfg(test)]

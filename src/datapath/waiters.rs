@@ -36,13 +36,11 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
         let stack = probe_or_zero(b, thread, d.layout.thread_stack);
         let more = b.load(place.place());
         more.sub(&stack);
-        drop(stack);
         more.rsh(STACK_BITS);
         more.sub(1);
         more.rsh(63);
         more.add(b.load(asleep.place()));
         b.store(asleep.place(), &more);
-        drop(more);
         b.store(place.place(), peek(b, b.load(place.place()), d.layout.first, many));
     }
     b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);

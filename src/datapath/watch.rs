@@ -21,7 +21,6 @@ pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
     flags.and(LOCAL | SEGMENTS);
     // Others may have asked for these callbacks, too.
     b.jump_if(flags.ne(LOCAL), &done);
-    drop(flags);
     let (received, sent) = (b.slot::<u32>(), b.slot::<u32>());
     b.store(received.place(), 0);
     b.store(sent.place(), 0);
@@ -31,7 +30,6 @@ pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         let lane = lane_of(b, d, event, &judged);
         let mode = b.load(lane.at(Lane::mode));
         b.jump_if(mode.ne(Mode::Left as u32), &done);
-        drop(mode);
         b.store(received.place(), b.load(lane.at(Lane::segments_in)));
         b.store(sent.place(), b.load(lane.at(Lane::segments_out)));
         let now = b.call(helper::jiffies64());

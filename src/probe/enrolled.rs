@@ -108,7 +108,7 @@ fn programs(client_port: u16) -> Result<(Program, Program)> {
     const INGRESS: i64 = 1;
     let (sockets, way) = maps();
     let b = Builder::new("shunt_probe");
-    let msg = b.keep(b.context::<sk_msg_md>());
+    let msg = b.context::<sk_msg_md>();
     let chosen = b.map_value(&way);
     let redirects = b.load(chosen.at_all());
     b.when(redirects.ne(0), || {
@@ -122,7 +122,6 @@ fn programs(client_port: u16) -> Result<(Program, Program)> {
             || redirect(End::Client),
         );
     });
-    drop(redirects);
     b.ret(SK_PASS);
     let sk_msg = b.finish(ProgramType::SkMsg)?;
     let b = Builder::new("shunt_probe");

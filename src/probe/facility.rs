@@ -286,11 +286,10 @@ pub fn iterators_mark() -> Result<()> {
         let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
         let b = Builder::new("shunt_probe");
         let context = b.context::<bpf_iter__tcp>();
-        let sk = b.keep(b.load(context.at(bpf_iter__tcp::sk_common)));
-        drop(context);
+        let sk = b.load(context.at(bpf_iter__tcp::sk_common));
         let done = b.label();
         b.jump_if(sk.eq(0), &done);
-        let socket = b.keep(b.call(helper::skc_to_tcp_sock(&sk)));
+        let socket = b.call(helper::skc_to_tcp_sock(&sk));
         b.jump_if(socket.eq(0), &done);
         b.jump_if(
             b.load(socket.member(layout.local_port)).ne(i32::from(client.local_addr()?.port())),
@@ -333,8 +332,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
         let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
         let b = Builder::new("shunt_probe");
         let context = b.context::<bpf_iter__bpf_sk_storage_map>();
-        let sk = b.keep(b.load(context.at(bpf_iter__bpf_sk_storage_map::sk)));
-        drop(context);
+        let sk = b.load(context.at(bpf_iter__bpf_sk_storage_map::sk));
         let done = b.label();
         b.jump_if(sk.eq(0), &done);
         put(&b, &sockets, Arg::from(&sk));
@@ -359,7 +357,7 @@ pub fn file_iterators_enrol() -> Result<()> {
         let layout = kernel::layout(&kernel::btf()?)?;
         let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
         let b = Builder::new("shunt_probe");
-        let context = b.keep(b.context::<bpf_iter__task_file>());
+        let context = b.context::<bpf_iter__task_file>();
         let done = b.label();
         let file = b.load(context.at(bpf_iter__task_file::file));
         b.jump_if(file.eq(0), &done);

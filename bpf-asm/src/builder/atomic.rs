@@ -3,10 +3,10 @@
 
 use std::panic::Location as Caller;
 
-use super::Builder;
+use super::{Builder, VALUE};
 use crate::error::{ErrorKind, Location};
-use crate::insn::{Atomic, AtomicOp, Insn, LoadAcquire, Register, Source, StoreRelease, Width};
-use crate::place::{Base, Place, Shape};
+use crate::insn::{Atomic, AtomicOp, Insn, LoadAcquire, Register, StoreRelease, Width};
+use crate::place::{Place, Shape};
 use crate::record::Scalar;
 use crate::stack::Access;
 use crate::value::{Held, Operand, Reg, Value};
@@ -127,21 +127,10 @@ impl Builder {
         new: &Reg,
     ) -> Reg {
         let at = Caller::caller();
-        let expected = expected.into();
-        // The instruction compares with r0, which must then be neither the pointer nor the new
-        // content.
-        let new = self.out_of_r0(&new.0, at);
-        let base = match &place.base {
-            Base::Value(value) => Base::Value(self.out_of_r0(value, at)),
-            frame => frame.clone(),
-        };
-        let place = Place::<T>::new(base, place.offset, place.shape);
-        let there = self.value_in(Register::R0, at);
-        self.set(&there, &expected, at);
-        self.atomically(AtomicOp::CompareExchange, &place, &new, at);
-        // The instruction writes r0 as well: the same value with a new content.
-        self.core().result(&there);
-        Reg(there)
+        // The instruction compares with r0, and leaves there what was in memory.
+        self.set_register(Register::R0, &expected.into(), at);
+        self.atomically(AtomicOp::CompareExchange, &place, &new.0, at);
+        Reg(self.value_from(Register::R0, at))
     }
 
     /// Loads as [`Builder::load`] does, before everything that follows: what a
@@ -168,14 +157,14 @@ impl Builder {
     #[track_caller]
     pub fn load_acquire<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
         let at = Caller::caller();
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         let Some(size) = self.size("a load", place.shape.size, at) else {
             return T::Loaded::from_value(value);
         };
         self.check_frame(&place.base, at);
         let (base, offset) = (place.base.register(), self.offset(place.offset, at));
-        let insn = LoadAcquire { size, dst: value.register, base, offset };
-        self.write(Insn::LoadAcquire(insn), place.base.value().as_slice(), Some(&value), at);
+        let insn = LoadAcquire { size, dst: VALUE, base, offset };
+        self.write(Insn::LoadAcquire(insn), Some(&value), place.base.value(), at);
         self.touch(&place.base, place.offset, size.bytes(), &[Access::Reads]);
         self.cut(&value, place.shape, at);
         T::Loaded::from_value(value)
@@ -192,20 +181,9 @@ impl Builder {
         let Some(size) = self.size("a store", place.shape.size, at) else { return };
         self.check_frame(&place.base, at);
         let (base, offset) = (place.base.register(), self.offset(place.offset, at));
-        let reads: Vec<&Value> = std::iter::once(&content.0).chain(place.base.value()).collect();
-        let insn = StoreRelease { size, base, offset, src: content.0.register };
-        self.write(Insn::StoreRelease(insn), &reads, None, at);
+        let insn = StoreRelease { size, base, offset, src: VALUE };
+        self.write(Insn::StoreRelease(insn), place.base.value(), Some(&content.0), at);
         self.touch(&place.base, place.offset, size.bytes(), &[Access::Writes]);
-    }
-
-    fn out_of_r0(&self, value: &Value, at: Location) -> Value {
-        if value.register != Register::R0 {
-            return value.clone();
-        }
-        let register = self.core().free_register("temporary", &Register::ARGUMENTS, at);
-        let copy = self.value_in(register, at);
-        self.mov(&copy, Source::Reg(value.register), &[value], at);
-        copy
     }
 
     fn atomically<T>(&self, op: AtomicOp, place: &Place<T>, operand: &Value, at: Location) {
@@ -221,14 +199,10 @@ impl Builder {
                 return self.report(kind, at);
             }
         };
-        let fetches = !matches!(op, AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor);
         let offset = self.offset(place.offset, at);
         self.check_frame(&place.base, at);
-        let mut reads = vec![operand];
-        reads.extend(place.base.value());
-        let insn = Atomic { width, op, base: place.base.register(), offset, src: operand.register };
-        let writes = (fetches && op != AtomicOp::CompareExchange).then_some(operand);
-        self.write(Insn::Atomic(insn), &reads, writes, at);
+        let insn = Atomic { width, op, base: place.base.register(), offset, src: VALUE };
+        self.write(Insn::Atomic(insn), place.base.value(), Some(operand), at);
         self.touch(&place.base, place.offset, place.shape.size, &[Access::Reads, Access::Writes]);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::panic::Location as Caller;
 
-use super::{Builder, FunctionState, Link};
+use super::{Builder, VALUE};
+use crate::draft::{self, Link};
 use crate::error::{ErrorKind, Location};
 use crate::helper::{Arg, ArgSource};
 use crate::insn::{Call as CallInsn, Insn, Register, Wide, WideSource};
@@ -23,25 +24,24 @@ impl Builder {
         let at = Caller::caller();
         let index = {
             let mut core = self.core();
-            let index = core.functions.len();
-            core.functions.push(FunctionState::new(name, at));
+            let index = core.draft.functions.len();
+            core.draft.functions.push(draft::Function::new(name, at));
             core.open.push(index);
             index
         };
         if N > Register::ARGUMENTS.len() {
             self.report(ErrorKind::TooManyArguments { given: N }, at);
         }
+        self.core().function().arguments = N;
         let arguments = std::array::from_fn(|n| {
             let register = Register::ARGUMENTS[n.min(Register::ARGUMENTS.len() - 1)];
-            let value = self.value_in(register, at);
-            self.core().function().arguments.push(value.id);
-            Reg(value)
+            Reg(self.value_from(register, at))
         });
         body(arguments);
         {
             let mut core = self.core();
             core.open.pop();
-            core.finished.push(index);
+            core.draft.finished.push(index);
         }
         Function { builder: self.clone(), index }
     }
@@ -73,8 +73,8 @@ impl Builder {
     #[track_caller]
     pub fn address_of_function<const N: usize>(&self, function: &Function<N>) -> Reg {
         let at = Caller::caller();
-        let value = self.temporary(at);
-        self.load_address(value.register, Some(&value), &function.builder, function.index, at);
+        let value = self.new_value(at);
+        self.load_address(VALUE, Some(&value), &function.builder, function.index, at);
         Reg(value)
     }
 
@@ -90,18 +90,17 @@ impl Builder {
         if !self.same(builder) {
             return self.report(ErrorKind::OtherBuilder, at);
         }
-        self.core().functions[function].called = true;
+        self.core().draft.functions[function].called = true;
         let insn = Insn::Wide(Wide { dst, source: WideSource::Function { offset: 0 } });
-        self.write_linked(insn, &[], value, Link::Address(function), at);
+        self.write_linked(insn, [value, None], Link::Address(function), at);
     }
 
-    /// Calls a function of this program; gives its result. As with helpers, only kept values and
-    /// slots survive.
+    /// Calls a function of this program; gives its result.
     #[track_caller]
     pub fn call_local<const N: usize>(&self, function: &Function<N>, args: [Arg; N]) -> Reg {
         let at = Caller::caller();
         let link = if self.same(&function.builder) {
-            self.core().functions[function.index].called = true;
+            self.core().draft.functions[function.index].called = true;
             Link::Function(function.index)
         } else {
             self.report(ErrorKind::OtherBuilder, at);

@@ -3,7 +3,7 @@
 use std::panic::Location as Caller;
 use std::rc::Rc;
 
-use super::{Builder, alu_mov};
+use super::{Builder, VALUE, alu_mov};
 use crate::error::{ErrorKind, Location};
 use crate::insn::{AluOp, Insn, Load, LoadSigned, Size, Source, Store, Width};
 use crate::place::{Base, KernelField, Place, Shape, Slot, SlotClaim};
@@ -17,7 +17,7 @@ impl Builder {
     #[track_caller]
     pub fn load<T: Scalar>(&self, place: Place<T>) -> T::Loaded {
         let at = Caller::caller();
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         let Some(size) = self.size("a load", place.shape.size, at) else {
             return T::Loaded::from_value(value);
         };
@@ -36,17 +36,17 @@ impl Builder {
     /// let b = Builder::new("change");
     /// let change = b.context::<Change>();
     /// b.ret(b.load_signed(change.at(Change::by)));
-    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("= *(s32 *)(r6 +0)"));
+    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("= *(s32 *)(r1 +0)"));
     /// # Ok::<(), bpf_asm::BuildErrors>(())
     /// ```
     #[track_caller]
     pub fn load_signed<T: Signed>(&self, place: Place<T>) -> Reg {
         let at = Caller::caller();
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         self.check_frame(&place.base, at);
         let (base, offset) = (place.base.register(), self.offset(place.offset, at));
-        let insn = LoadSigned { size: T::SIZE, dst: value.register, base, offset };
-        self.write(Insn::LoadSigned(insn), place.base.value().as_slice(), Some(&value), at);
+        let insn = LoadSigned { size: T::SIZE, dst: VALUE, base, offset };
+        self.write(Insn::LoadSigned(insn), Some(&value), place.base.value(), at);
         self.touch(&place.base, place.offset, place.shape.size, &[Access::Reads]);
         Reg(value)
     }
@@ -95,10 +95,10 @@ impl Builder {
     #[track_caller]
     pub fn copy<T: FieldType>(&self, to: Place<T>, from: Place<T>) {
         let at = Caller::caller();
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         for (start, size) in moves(T::TYPE.size(), to.offset, from.offset) {
             self.load_from(&from.base, from.offset.saturating_add(start), size, &value, at);
-            let src = Source::Reg(value.register);
+            let src = Source::Reg(VALUE);
             self.store_to(&to.base, to.offset.saturating_add(start), size, src, Some(&value), at);
         }
     }
@@ -144,15 +144,10 @@ impl Builder {
     #[track_caller]
     pub fn address_of<T>(&self, place: Place<T>) -> Ptr<T> {
         let at = Caller::caller();
-        let value = self.temporary(at);
+        let value = self.new_value(at);
         self.check_frame(&place.base, at);
         let base = place.base.register();
-        self.write(
-            alu_mov(value.register, Source::Reg(base)),
-            place.base.value().as_slice(),
-            Some(&value),
-            at,
-        );
+        self.write(alu_mov(VALUE, Source::Reg(base)), Some(&value), place.base.value(), at);
         self.touch(&place.base, place.offset, place.shape.size, &[Access::Escapes]);
         if place.offset != 0 {
             self.alu(&value, Width::W64, AluOp::Add, Operand::Imm(place.offset), at);
@@ -176,8 +171,8 @@ impl Builder {
     fn load_from(&self, base: &Base, offset: i64, size: Size, to: &Value, at: Location) {
         self.check_frame(base, at);
         let insn =
-            Load { size, dst: to.register, base: base.register(), offset: self.offset(offset, at) };
-        self.write(Insn::Load(insn), base.value().as_slice(), Some(to), at);
+            Load { size, dst: VALUE, base: base.register(), offset: self.offset(offset, at) };
+        self.write(Insn::Load(insn), Some(to), base.value(), at);
         self.touch(base, offset, size.bytes(), &[Access::Reads]);
     }
 
@@ -191,9 +186,8 @@ impl Builder {
         at: Location,
     ) {
         self.check_frame(base, at);
-        let reads: Vec<&Value> = behind.into_iter().chain(base.value()).collect();
         let insn = Store { size, base: base.register(), offset: self.offset(offset, at), src };
-        self.write(Insn::Store(insn), &reads, None, at);
+        self.write(Insn::Store(insn), base.value(), behind, at);
         self.touch(base, offset, size.bytes(), &[Access::Writes]);
     }
 

@@ -2,19 +2,17 @@
 
 use std::panic::Location as Caller;
 
-use super::Builder;
-use crate::error::ErrorKind;
+use super::{Builder, VALUE};
 use crate::insn::{Insn, Packet, PacketSize, Register};
-use crate::value::{Operand, Ptr, Reg, Value};
+use crate::value::{Operand, Ptr, Reg};
 
 impl Builder {
     /// Loads 1, 2 or 4 bytes of the packet, from network order, `offset` bytes from its start: a
     /// number below 2^31, or a value of which the lower 32 bits count. Behind the packet's end, the
     /// program returns 0. Linux 3.19.
     ///
-    /// Only programs on packets may, the context must be in r6, where [`Builder::context`] puts it
-    /// if it is taken first, and temporary values are lost as in a call. In a program with
-    /// functions of its own the kernel wants no such loads before Linux 5.10.
+    /// Only programs on packets may. In a program with functions of its own the kernel wants no such
+    /// loads before Linux 5.10.
     /// [`skb_load_bytes`](crate::helper::skb_load_bytes) has none of these limits.
     ///
     /// ```
@@ -35,9 +33,6 @@ impl Builder {
         offset: impl Into<Operand>,
     ) -> Reg {
         let at = Caller::caller();
-        if context.value.register != Register::R6 {
-            self.report(ErrorKind::ContextElsewhere { register: context.value.register }, at);
-        }
         let offset = offset.into();
         let (index, number) = match &offset {
             Operand::Value(value) => (Some(value), 0),
@@ -45,12 +40,10 @@ impl Builder {
                 (None, self.number("a packet's offset", *imm, 0, i64::from(i32::MAX), at))
             }
         };
-        let insn = Packet { size, index: index.map(|value| value.register), offset: number as i32 };
-        let reads: Vec<&Value> = std::iter::once(&context.value).chain(index).collect();
-        self.write(Insn::Packet(insn), &reads, None, at);
-        self.core().lose_temporaries();
-        let result = self.value_in(Register::R0, at);
-        self.core().result(&result);
-        Reg(result)
+        // The instruction looks for the context in r6.
+        self.set_register(Register::R6, &context.into(), at);
+        let insn = Packet { size, index: index.map(|_| VALUE), offset: number as i32 };
+        self.write(Insn::Packet(insn), None, index, at);
+        Reg(self.value_from(Register::R0, at))
     }
 }

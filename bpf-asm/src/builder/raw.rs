@@ -2,45 +2,81 @@
 
 use std::panic::Location as Caller;
 
-use super::{Builder, Line, Link, Reads};
-use crate::effect::{Registers, effect};
+use super::Builder;
+use crate::draft::Link;
+use crate::effect::{Registers, Use, effect, implied, named};
 use crate::error::{ErrorKind, Location};
 use crate::insn::{Call, Insn, Register, Wide, WideSource};
 use crate::stack::{Access, Touch};
-use crate::value::{Reg, ValueId};
+use crate::value::{Held, Operand, Reg, Value};
+
+/// An instruction for [`Builder::emit`]: as it is, or with values in the place of registers that it
+/// names.
+#[derive(Debug)]
+pub struct Raw {
+    insn: Insn,
+    values: [Option<Value>; 2],
+}
+
+impl Raw {
+    /// The instruction as it is.
+    pub fn new(insn: Insn) -> Raw {
+        Raw { insn, values: [None, None] }
+    }
+
+    /// A value in the place of the destination register: what is changed, the address of a store,
+    /// the left side of a comparison.
+    pub fn dst(mut self, value: &impl Held) -> Raw {
+        self.values[0] = Some(value.as_value().clone());
+        self
+    }
+
+    /// A value in the place of the source register: the right side of an operation, the address of
+    /// a load, the content of a store.
+    pub fn src(mut self, value: &impl Held) -> Raw {
+        self.values[1] = Some(value.as_value().clone());
+        self
+    }
+}
+
+impl From<Insn> for Raw {
+    fn from(insn: Insn) -> Raw {
+        Raw::new(insn)
+    }
+}
 
 impl Builder {
-    /// Writes an instruction as it is. [`Reg::register`] and
-    /// [`Ptr::register`](crate::Ptr::register) tell where values are; one whose register the
-    /// instruction changes has a new content, as after [`Reg::set`].
+    /// Writes an instruction as it is, or with values in the place of its registers ([`Raw::dst`],
+    /// [`Raw::src`]). A value that the instruction changes has a new content, as after
+    /// [`Reg::set`]; registers that are named by their number hold no value meanwhile.
     ///
-    /// The instruction is checked and optimised like any other: it may not read a value that is
-    /// lost on some path, nor an uninitialised register; it is eliminated where its result is dead;
+    /// The instruction is checked and optimised like any other: it may not read a value that some
+    /// path has not made, nor a register that is empty; it is eliminated where its result is dead;
     /// and it has a Rust line. One that reads r10 may access every slot. Jumps, calls and addresses
     /// that are given as distances are refused, since the layout is not known yet: they take labels
     /// ([`Builder::jump_if`]) and functions ([`Builder::call_local`],
     /// [`Builder::address_of_function`]).
     ///
     /// ```
-    /// use bpf_asm::insn::{Extension, Insn, SignExtend};
-    /// use bpf_asm::{Builder, ProgramType, __sk_buff};
+    /// use bpf_asm::insn::{Extension, Insn, Register, SignExtend};
+    /// use bpf_asm::{Builder, ProgramType, Raw, __sk_buff};
     ///
     /// let b = Builder::new("raw");
     /// let packet = b.context::<__sk_buff>();
     /// let (mark, low) = (b.load(packet.at(__sk_buff::mark)), b.value(0));
-    /// b.emit(Insn::SignExtend(SignExtend { extension: Extension::ByteTo64, dst: low.register(), src: mark.register() }));
+    /// let extend = SignExtend { extension: Extension::ByteTo64, dst: Register::R0, src: Register::R0 };
+    /// b.emit(Raw::new(Insn::SignExtend(extend)).dst(&low).src(&mark));
     /// b.ret(&low);
-    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("r2 = (s8)r1"));
+    /// assert!(b.finish(ProgramType::SocketFilter)?.to_string().contains("r0 = (s8)r1"));
     /// # Ok::<(), bpf_asm::BuildErrors>(())
     /// ```
     #[track_caller]
-    pub fn emit(&self, insn: Insn) {
-        self.raw(insn, Caller::caller());
+    pub fn emit(&self, raw: impl Into<Raw>) {
+        self.raw(&raw.into(), Caller::caller());
     }
 
-    /// Writes an instruction as it is and gives what it leaves in the register that it changes: r0
-    /// for calls, packet loads and compare-and-exchange. The register must be free: one that a
-    /// value has keeps its value, with [`Builder::emit`].
+    /// The same, and gives what the instruction leaves in the register that it changes: r0 for
+    /// calls, packet loads and compare-and-exchange.
     ///
     /// ```
     /// use bpf_asm::insn::{Call, Insn};
@@ -52,27 +88,37 @@ impl Builder {
     /// # Ok::<(), bpf_asm::BuildErrors>(())
     /// ```
     #[track_caller]
-    pub fn emit_value(&self, insn: Insn) -> Reg {
+    pub fn emit_value(&self, raw: impl Into<Raw>) -> Reg {
         let at = Caller::caller();
-        let changed = effect(&insn, Register::ARGUMENTS.len()).changes.numbers().next();
-        let register =
-            changed.and_then(|number| Register::from_number(number as u8)).unwrap_or_else(|| {
-                self.report(ErrorKind::NoResult { insn }, at);
-                Register::R0
-            });
-        let lost = matches!(insn, Insn::Call(_) | Insn::Packet(_));
-        let held = self.core().held(Registers::of(register)).next();
-        if let Some(value) = held.filter(|_| !lost) {
-            let value = self.core().values[value].origin;
-            self.report(ErrorKind::RegisterTaken { register, value }, at);
+        let raw = raw.into();
+        let insn = raw.insn;
+        self.raw(&raw, at);
+        let mut copy = insn;
+        let mut fields = named(&mut copy).into_iter().zip(&raw.values);
+        let changed = fields.find_map(|(field, value)| {
+            let (register, _) = field.filter(|(_, usage)| *usage != Use::Reads)?;
+            Some((*register, value.as_ref()))
+        });
+        match changed {
+            Some((_, Some(value))) => {
+                let copy = self.new_value(at);
+                self.set(&copy, &Operand::Value(value.clone()), at);
+                Reg(copy)
+            }
+            Some((register, None)) => Reg(self.value_from(register, at)),
+            None => {
+                let (_, changed) = implied(&insn, 0);
+                if changed == Registers::NONE {
+                    self.report(ErrorKind::NoResult { insn }, at);
+                    return Reg(self.new_value(at));
+                }
+                Reg(self.value_from(Register::R0, at))
+            }
         }
-        self.raw(insn, at);
-        let result = self.value_in(register, at);
-        self.core().result(&result);
-        Reg(result)
     }
 
-    fn raw(&self, insn: Insn, at: Location) {
+    fn raw(&self, raw: &Raw, at: Location) {
+        let insn = raw.insn;
         let counts = matches!(
             insn,
             Insn::Jump(_)
@@ -86,42 +132,27 @@ impl Builder {
         if counts {
             return self.report(ErrorKind::Distance { insn }, at);
         }
-        let mut core = self.core();
-        let effect = effect(&insn, Register::ARGUMENTS.len());
-        let mut reads = Reads::default();
-        reads
-            .0
-            .iter_mut()
-            .zip(core.held(effect.reads))
-            .for_each(|(read, value)| *read = Some(value));
-        let loses = matches!(insn, Insn::Call(_) | Insn::Packet(_));
-        let writes = core.held(effect.changes).next().filter(|_| !loses);
+        let mut copy = insn;
+        let fields = named(&mut copy).into_iter().zip(&raw.values).zip(["destination", "source"]);
+        for ((named, value), field) in fields {
+            if named.is_none() && value.is_some() {
+                return self.report(ErrorKind::NoField { insn, field }, at);
+            }
+        }
         let link = match insn {
             Insn::Call(_) => Link::Helper { arguments: Register::ARGUMENTS.len() },
-            _ => Link::Raw,
+            _ => Link::None,
         };
-        core.push(Line { insn, at, reads, writes, link, touches: Vec::new() });
-        if effect.reads.has(Register::R10) {
+        let [dst, src] = &raw.values;
+        self.write_linked(insn, [dst.as_ref(), src.as_ref()], link, at);
+        let mut core = self.core();
+        if effect(&insn, Register::ARGUMENTS.len()).reads.has(Register::R10) {
             let slots = core.function().frame.live();
             let touch = |slot| Touch::all(slot, Access::Escapes);
             core.touching(slots.into_iter().map(touch).collect());
         }
-        if loses {
-            core.lose_temporaries();
-        }
         if insn == Insn::Exit {
-            core.function().holds = None;
+            core.function().goes_on = false;
         }
-    }
-}
-
-impl super::Core {
-    /// The live values in these registers.
-    fn held(&self, registers: Registers) -> impl Iterator<Item = ValueId> {
-        let holds = self.functions[self.current()].holds.unwrap_or_default();
-        registers
-            .numbers()
-            .filter_map(move |register| holds[register])
-            .filter(|value| self.is_alive(*value))
     }
 }

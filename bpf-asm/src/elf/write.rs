@@ -12,7 +12,7 @@ use object::{
 use super::layout::{Piece, pieces};
 use super::{At, BTF, BTF_EXT, DATA, LICENSE, MAPS, TEXT, WriteError, maps};
 use crate::btf::{Blob, Ext, ExtSection, Linkage, position};
-use crate::builder::is_name;
+use crate::draft::is_name;
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
 use crate::text::{Map, Target, Unit};
 

@@ -1,8 +1,9 @@
 //! The stack that functions take together while they call each other.
 
-use crate::builder::{Core, Link};
+use crate::draft::Draft;
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::stack::FRAME;
+use crate::step::{Step, Target};
 
 /// Frames count in steps of this (kernel `round_up_stack_depth`; since 6.6 in steps of 16 where the
 /// program is compiled).
@@ -12,22 +13,21 @@ const STEP: usize = 32;
 const MOST: usize = 8;
 
 /// Whether the frames of any chain of calls are more than there can be.
-pub(super) fn check(core: &Core) -> Vec<BuildError> {
-    let frame =
-        |function: usize| core.functions[function].frame.depth.max(1).next_multiple_of(STEP);
+pub(super) fn check(draft: &Draft, functions: &[Vec<Step>], depths: &[usize]) -> Vec<BuildError> {
+    let frame = |function: usize| depths[function].max(1).next_multiple_of(STEP);
     let mut errors = Vec::new();
-    let stack = Deepest::of(core, frame);
+    let stack = Deepest::of(draft, functions, frame);
     if let Some((taken, at)) = stack.in_calls()
         && taken > FRAME
     {
         let frames =
-            stack.chain().map(|function| (core.functions[function].name.clone(), frame(function)));
+            stack.chain().map(|function| (draft.functions[function].name.clone(), frame(function)));
         errors.push(BuildError {
             at,
             kind: ErrorKind::OutOfStackInCalls { frames: frames.collect() },
         });
     }
-    if let Some((given, at)) = Deepest::of(core, |_| 1).in_calls()
+    if let Some((given, at)) = Deepest::of(draft, functions, |_| 1).in_calls()
         && given > MOST
     {
         errors.push(BuildError { at, kind: ErrorKind::TooManyFrames { given } });
@@ -48,11 +48,11 @@ struct Chain {
 impl Deepest {
     /// A function is finished before anything can call it, so functions are looked at as they were
     /// finished, the program last.
-    fn of(core: &Core, takes: impl Fn(usize) -> usize) -> Deepest {
-        let mut known = vec![Chain::default(); core.functions.len()];
-        for &function in core.finished.iter().chain([&0]) {
-            let calls = core.functions[function].lines.iter().filter_map(|line| match line.link {
-                Link::Function(called) => Some((called, line.at)),
+    fn of(draft: &Draft, functions: &[Vec<Step>], takes: impl Fn(usize) -> usize) -> Deepest {
+        let mut known = vec![Chain::default(); functions.len()];
+        for &function in draft.finished.iter().chain([&0]) {
+            let calls = functions[function].iter().filter_map(|step| match step.target {
+                Target::Function { called, .. } => Some((called, step.at)),
                 _ => None,
             });
             let next = calls.max_by_key(|(called, _)| known[*called].taken);

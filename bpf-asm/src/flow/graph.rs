@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::builder::{Core, Line, Link};
 use crate::insn::Insn;
+use crate::step::Step;
 
 /// The blocks of a function, in the order of its lines. A block is entered at its first line only
 /// and left at its last.
@@ -18,25 +18,10 @@ pub(crate) struct Block {
 }
 
 impl Graph {
-    pub(crate) fn of(core: &Core, index: usize) -> Graph {
-        let lines = &core.functions[index].lines;
-        let target = |line: &Line| match line.link {
-            Link::Label(label) => {
-                let label = &core.labels[label];
-                label.placed.filter(|_| label.function == index).map(|(target, _)| target)
-            }
-            _ => None,
-        };
-        Graph::new(lines.len(), |line| target(&lines[line]), |line| goes_on(&lines[line].insn))
-    }
-
-    /// The graph of so many lines, given where each jumps and whether it can be followed by the
-    /// next.
-    pub(crate) fn new(
-        count: usize,
-        target: impl Fn(usize) -> Option<usize>,
-        goes_on: impl Fn(usize) -> bool,
-    ) -> Graph {
+    pub(crate) fn of(steps: &[Step]) -> Graph {
+        let count = steps.len();
+        let target = |step: usize| steps[step].jump();
+        let goes_on = |step: usize| goes_on(&steps[step].insn);
         let mut leads = vec![false; count];
         for line in 0..count {
             let target = target(line);
@@ -107,6 +92,6 @@ impl Graph {
 }
 
 /// Whether the next line can follow.
-pub(crate) fn goes_on(insn: &Insn) -> bool {
+fn goes_on(insn: &Insn) -> bool {
     !matches!(insn, Insn::Jump(_) | Insn::JumpLong(_) | Insn::JumpRegister(_) | Insn::Exit)
 }

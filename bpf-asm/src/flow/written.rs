@@ -7,9 +7,10 @@
 use std::ops::Range;
 
 use super::graph::{Block, Graph};
-use crate::builder::{FunctionState, Line};
+use crate::draft::Function;
 use crate::error::{BuildError, ErrorKind, Location};
 use crate::stack::{Access, FRAME, Frame, Touch};
+use crate::step::Step;
 
 /// For each byte that is used of the frame, the slot whose content it holds on all paths. What was
 /// written into one slot is lost when another gets the same bytes.
@@ -30,8 +31,8 @@ impl Holders {
     }
 
     /// Whoever has a slot's address may have written all of it.
-    fn run(&mut self, line: &Line) {
-        for touch in line
+    fn run(&mut self, step: &Step) {
+        for touch in step
             .touches
             .iter()
             .filter(|touch| touch.access == Access::Writes || touch.access.is_by_address())
@@ -57,22 +58,22 @@ impl Holders {
 
 /// The reads of bytes that some path leaves unwritten, one error for each slot that a Rust line
 /// reads.
-pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> {
+pub(super) fn check(function: &Function, steps: &[Step], graph: &Graph) -> Vec<BuildError> {
     if function.frame.depth == 0 {
         return Vec::new();
     }
-    let lines = |block: &Block| &function.lines[block.lines.clone()];
+    let of = |block: &Block| &steps[block.lines.clone()];
     let before = graph.forward(
         Holders::none(&function.frame),
-        |block, holders| lines(block).iter().for_each(|line| holders.run(line)),
+        |block, holders| of(block).iter().for_each(|step| holders.run(step)),
         |_, known, new| known.common(new),
     );
 
     let mut found: Vec<Unwritten> = Vec::new();
     for (block, before) in graph.blocks.iter().zip(before) {
         let Some(mut holders) = before else { continue };
-        for line in lines(block) {
-            for touch in line.touches.iter().filter(|touch| touch.access == Access::Reads) {
+        for step in of(block) {
+            for touch in step.touches.iter().filter(|touch| touch.access == Access::Reads) {
                 let (slot, Some((first, last))) = (touch.slot, holders.missing(touch)) else {
                     continue;
                 };
@@ -80,11 +81,11 @@ pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> 
                 let (first, last) = (before + first, before + last);
                 match found.last_mut() {
                     // A copy reads a slot piece by piece, and that is one mistake.
-                    Some(known) if (known.at, known.slot) == (line.at, slot.number) => {
+                    Some(known) if (known.at, known.slot) == (step.at, slot.number) => {
                         known.last = known.last.max(last)
                     }
                     _ => found.push(Unwritten {
-                        at: line.at,
+                        at: step.at,
                         slot: slot.number,
                         made: slot.at,
                         first,
@@ -92,7 +93,7 @@ pub(super) fn check(function: &FunctionState, graph: &Graph) -> Vec<BuildError> 
                     }),
                 }
             }
-            holders.run(line);
+            holders.run(step);
         }
     }
     let error = |Unwritten { at, made, first, last, .. }| BuildError {

@@ -1,6 +1,6 @@
 //! Numbers and addresses in the frame that are known when the program is assembled.
 
-use super::graph;
+use crate::flow::graph::Graph;
 use crate::insn::{
     Alu, AluOp, Atomic, Compare, Insn, Jump, JumpIf, Load, Register, Size, Source, Store, Wide,
     WideSource, Width,
@@ -150,7 +150,7 @@ enum Fate {
 /// Puts known numbers and frame addresses into the instructions that use them. Tells whether that
 /// has decided a branch.
 pub(super) fn fold(steps: &mut Vec<Step>) -> bool {
-    let graph = graph(steps);
+    let graph = Graph::of(steps);
     let before = graph.forward(
         Registers::at_entry(),
         |block, known| steps[block.lines.clone()].iter().for_each(|step| known.run(step)),

@@ -1,6 +1,6 @@
 //! Jumps that can be shorter, or be left out; and what nothing leads to.
 
-use super::graph;
+use crate::flow::graph::Graph;
 use crate::insn::{Insn, JumpIf};
 use crate::step::{Step, Target, keep};
 
@@ -71,7 +71,7 @@ fn needless(steps: &mut Vec<Step>) -> bool {
 
 /// Steps that nothing leads to.
 fn unreachable(steps: &mut Vec<Step>) -> bool {
-    let graph = graph(steps);
+    let graph = Graph::of(steps);
     let reached = graph.forward((), |_, ()| (), |_, (), ()| ());
     let mut kept = vec![true; steps.len()];
     for (block, _) in graph.blocks.iter().zip(&reached).filter(|(_, reached)| reached.is_none()) {

@@ -38,7 +38,7 @@ impl Live {
     /// program for each message is 3 % shorter and takes 18 % more verification.)
     pub(super) fn before(&mut self, step: &Step) {
         let effect = step.effect();
-        self.registers = self.registers.without(effect.replaces).with(effect.reads);
+        self.registers = self.registers.without(effect.changes).with(effect.reads);
         let stores =
             |touch: &&Touch| touch.access == Access::Writes && matches!(step.insn, Insn::Store(_));
         for touch in step.touches.iter().filter(stores) {

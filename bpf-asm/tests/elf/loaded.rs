@@ -42,14 +42,13 @@ fn count() -> (Program, u32) {
         number.lsh(1);
         b.ret(&number);
     });
-    let length = b.keep(b.load(packet.at(__sk_buff::len)));
+    let length = b.load(packet.at(__sk_buff::len));
     let (key, new) = (b.slot::<u32>(), b.slot::<Traffic>());
     b.store(key.place(), 7);
     b.zero(new.place());
     b.call(helper::map_update_elem(&TRAFFIC, &key, &new, 1));
     let found = b.call(helper::map_lookup_elem(&TRAFFIC, &key));
     b.when(found.eq(0), || b.ret(0));
-    let found = b.keep(found);
     let packets = b.load(found.at(Traffic::packets));
     packets.add(1);
     b.store(found.at(Traffic::packets), &packets);

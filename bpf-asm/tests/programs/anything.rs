@@ -10,7 +10,7 @@ use bpf_asm::insn::{
 };
 use bpf_asm::{
     Arg, Builder, Call, Condition, EndianBits, Fetch, KernelField, Label, Operand, ProgramType,
-    Ptr, Reg, Slot,
+    Ptr, Raw, Reg, Slot,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -62,10 +62,7 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
     let (n, m, number) = (choices.of(12), choices.of(12), choices.number());
     match choices.of(if wild { 26 } else { 9 }) {
         0 | 1 => held.values.push(b.value(number)),
-        2 => {
-            let kept = take(&mut held.values, n).map(|value| b.keep(value));
-            held.values.extend(kept);
-        }
+        2 => held.values.extend(pick(&held.values, n).map(|value| b.value(value))),
         3 => drop(take(&mut held.values, n)),
         4 => {
             let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else {
@@ -186,11 +183,9 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             let (Some(left), Some(right)) = (pick(&held.values, n), pick(&held.values, m)) else {
                 return;
             };
-            // A value that only some paths make is not known to the builder, but its register can
-            // be named.
-            held.raw = true;
-            let (dst, src) = (left.register(), Source::Reg(right.register()));
-            b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Xor, dst, src }));
+            let (dst, src) = (Register::R0, Source::Reg(Register::R0));
+            let xor = Insn::Alu(Alu { width: Width::W64, op: AluOp::Xor, dst, src });
+            b.emit(Raw::new(xor).dst(left).src(right));
         }
         22 => {
             let Some(value) = take(&mut held.values, n) else { return };
@@ -219,10 +214,17 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
             for piece in decode(&word.to_ne_bytes()) {
                 if let Decoded::Insn(insn) = piece {
                     held.raw = true;
+                    let mut raw = Raw::new(insn);
+                    if let (0, Some(value)) = (choices.of(2), pick(&held.values, n)) {
+                        raw = raw.dst(value);
+                    }
+                    if let (0, Some(value)) = (choices.of(2), pick(&held.values, m)) {
+                        raw = raw.src(value);
+                    }
                     if choices.of(2) == 0 {
-                        b.emit(insn)
+                        b.emit(raw)
                     } else {
-                        held.values.push(b.emit_value(insn))
+                        held.values.push(b.emit_value(raw))
                     }
                 }
             }
@@ -234,8 +236,9 @@ fn step(b: &Builder, held: &mut Held, choices: &mut Choices, wild: bool, depth: 
     }
 }
 
-/// Checks that no instruction reads a register that some path leaves uninitialised or clobbered.
-fn reads_only_initialised_registers(insns: &[(usize, Insn)]) -> Result<(), String> {
+/// Whether no line reads a register that some path leaves without content: not written yet, or lost
+/// in a call.
+pub(crate) fn reads_only_initialised_registers(insns: &[(usize, Insn)]) -> Result<(), String> {
     let lines: HashMap<i64, usize> =
         insns.iter().enumerate().map(|(line, (slot, _))| (*slot as i64, line)).collect();
     // The registers that are initialised on every path, one bit each; at first r1 and r10.

@@ -65,8 +65,7 @@ fn a_kfunc_is_called_by_its_id_and_returns_a_pointer_to_load_from() {
             "r1 = 4096",
             "r2 = 55",
             "call kernel-function#-2147483641",
-            "r1 = *(u32 *)(r0 +12)",
-            "r0 = r1",
+            "r0 = *(u32 *)(r0 +12)",
             "exit"
         ],
         "{program}"

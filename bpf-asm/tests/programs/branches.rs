@@ -116,7 +116,7 @@ fn a_branch_that_returns_leaves_the_other_path_as_it_was() {
     b.ret(&value);
     let program = finish(b);
     assert!(program.to_string().contains("call bpf_ktime_get_ns#5"));
-    assert_eq!(program.insns().count(), 7, "{program}");
+    assert_eq!(program.insns().count(), 6, "{program}");
 }
 
 #[test]

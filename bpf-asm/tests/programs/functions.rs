@@ -18,7 +18,7 @@ fn a_function_takes_arguments_and_returns_a_result() {
     });
     let pair = b.context::<Pair>();
     let (first, second) = (b.load(pair.at(Pair::a)), b.load(pair.at(Pair::b)));
-    let once = b.keep(b.call_local(&weigh, [Arg::from(&second), Arg::from(&first), 3.into()]));
+    let once = b.call_local(&weigh, [Arg::from(&second), Arg::from(&first), 3.into()]);
     let twice = b.call_local(&weigh, [1.into(), 1.into(), Arg::from(&once)]);
     b.ret(&twice);
     let mut memory: Vec<u8> = [1u64, 2].iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -1,5 +1,6 @@
 //! Whole programs: built, run in rbpf, printed, described, or rejected.
 
+mod allocation;
 mod anything;
 mod arguments;
 mod arithmetic;

@@ -78,9 +78,7 @@ fn a_setting_becomes_an_immediate() {
     for long in [64, 1500] {
         let program = program(Settings { count: true, long, ..NOTHING });
         assert!(
-            texts(&program)
-                .iter()
-                .any(|text| text.starts_with(&format!("if r1 <= {long:#x} goto"))),
+            texts(&program).iter().any(|text| text.contains(&format!(" <= {long:#x} goto"))),
             "{program}"
         );
     }
@@ -102,8 +100,8 @@ fn a_condition_on_settings_alone_costs_nothing() {
         );
         texts(&finish(b))
     };
-    assert_eq!(with(10), ["r6 = r1", "r0 = *(u32 *)(r6 +0)", "exit"]);
-    assert_eq!(with(9), ["r6 = r1", "r0 = *(u32 *)(r6 +8)", "exit"]);
+    assert_eq!(with(10), ["r0 = *(u32 *)(r1 +0)", "exit"]);
+    assert_eq!(with(9), ["r0 = *(u32 *)(r1 +8)", "exit"]);
 }
 
 /// A map that only a disabled branch uses need not be created.

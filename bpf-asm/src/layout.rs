@@ -1,11 +1,15 @@
 //! The end of building: labels become numbers, and then distances.
 
-use super::{Core, Line, Link};
+mod far;
+
+use crate::draft::{Draft, Line, Link};
 use crate::error::{BuildError, ErrorKind, Location};
-use crate::insn::{Call, Insn, Minimum, WideSource};
+use crate::insn::{Call, Insn, WideSource};
 use crate::map::MapDef;
 use crate::program::{FunctionStart, ProgramLine};
 use crate::step::{Step, Target};
+
+pub(crate) use far::lengthen;
 
 /// The most instruction slots that the kernel loads (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const MAX_SLOTS: usize = 1_000_000;
@@ -20,53 +24,13 @@ pub(crate) struct Resolved {
     pub(crate) kernel_functions: Vec<String>,
 }
 
-/// Functions that do not end, that nothing calls, or that the kernel could not name.
-pub(super) fn ends(core: &Core) -> Vec<BuildError> {
-    let mut found = Vec::new();
-    for function in &core.functions {
-        if let Some(end) = function.falls_off() {
-            found.push(BuildError {
-                at: end,
-                kind: ErrorKind::FallsOff { function: function.name.clone() },
-            });
-        }
-        if !function.called {
-            let kind = ErrorKind::NeverCalled { function: function.name.clone() };
-            found.push(BuildError { at: function.at, kind });
-        }
-        if !is_name(&function.name) {
-            found.push(BuildError {
-                at: function.at,
-                kind: ErrorKind::Name { name: function.name.clone() },
-            });
-        }
-    }
-    found
-}
-
-/// The lines that need more than the stated minimum.
-pub(super) fn above(core: &Core, minimum: Minimum) -> impl Iterator<Item = BuildError> {
-    let lines = core.functions.iter().flat_map(|function| &function.lines);
-    lines.filter(move |line| !line.insn.since().within(minimum)).map(move |line| {
-        let kind = ErrorKind::AboveMinimum { insn: line.insn, needs: line.insn.since(), minimum };
-        BuildError { at: line.at, kind }
-    })
-}
-
-pub(crate) fn is_name(name: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    (1..=127).contains(&name.len())
-        && name.chars().all(word)
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-}
-
 /// The lines of each function with the numbers of what they lead to.
-pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> {
+pub(crate) fn bind(draft: &Draft, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> {
     let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
     let mut step = |line: &Line| {
         let (mut map, mut kernel) = (None, None);
         let target = match line.link {
-            Link::None | Link::Raw => Target::None,
+            Link::None => Target::None,
             Link::Map(known) => {
                 map = Some(known);
                 Target::None
@@ -78,10 +42,10 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
             }
             Link::Address(called) => Target::Address { called },
             Link::Function(called) => {
-                Target::Function { called, arguments: core.functions[called].arguments.len() }
+                Target::Function { called, arguments: draft.functions[called].arguments }
             }
             Link::Label(label) => {
-                let label = &core.labels[label];
+                let label = &draft.labels[label];
                 match label.placed {
                     Some((target, _)) => Target::Step(target),
                     None => {
@@ -91,22 +55,27 @@ pub(super) fn bind(core: &Core, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> 
                 }
             }
         };
-        Step { insn: line.insn, at: line.at, target, map, kernel, touches: line.touches.clone() }
+        let Line { insn, at, operands, .. } = *line;
+        Step { insn, at, operands, target, map, kernel, touches: line.touches.clone() }
     };
-    core.functions.iter().map(|function| function.lines.iter().map(&mut step).collect()).collect()
+    draft.functions.iter().map(|function| function.lines.iter().map(&mut step).collect()).collect()
 }
 
 /// Fills in the distances of jumps and calls. The program comes first, then its functions, latest
 /// first: a function knows only functions written before it, so that every call goes forward, as
 /// rbpf wants it. Functions that are called no more are left out.
-pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildError>) -> Resolved {
+pub(crate) fn lay_out(
+    draft: &Draft,
+    steps: &[Vec<Step>],
+    errors: &mut Vec<BuildError>,
+) -> Resolved {
     let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
     let order = called(steps);
     let mut functions: Vec<FunctionStart> = Vec::new();
     let mut slots: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
     let mut next = 0;
     for &index in &order {
-        functions.push(FunctionStart { name: core.functions[index].name.clone(), slot: next });
+        functions.push(FunctionStart { name: draft.functions[index].name.clone(), slot: next });
         for step in &steps[index] {
             slots[index].push(next);
             next += step.insn.slots();
@@ -115,12 +84,12 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
         slots[index].push(next);
     }
     if next > MAX_SLOTS {
-        report(ErrorKind::TooLong { given: next }, core.functions[0].at);
+        report(ErrorKind::TooLong { given: next }, draft.functions[0].at);
     }
 
     let mut lines = Vec::with_capacity(next);
     let mut maps: Vec<MapDef> = Vec::new();
-    let mut used: Vec<Option<usize>> = vec![None; core.maps.len()];
+    let mut used: Vec<Option<usize>> = vec![None; draft.maps.len()];
     let mut kernel_functions: Vec<String> = Vec::new();
     for &index in &order {
         for (step, &slot) in steps[index].iter().zip(&slots[index]) {
@@ -153,12 +122,12 @@ pub(super) fn lay_out(core: &Core, steps: &[Vec<Step>], errors: &mut Vec<BuildEr
             }
             let map = step.map.map(|map| {
                 *used[map].get_or_insert_with(|| {
-                    maps.push(core.finished_map(map));
+                    maps.push(draft.finished_map(map));
                     maps.len() - 1
                 })
             });
             let kernel = step.kernel.map(|name| {
-                let name = &core.kernel_functions[name];
+                let name = &draft.kernel_functions[name];
                 kernel_functions.iter().position(|known| known == name).unwrap_or_else(|| {
                     kernel_functions.push(name.clone());
                     kernel_functions.len() - 1

@@ -10,7 +10,7 @@ use crate::step::{Step, Target};
 
 /// Makes far jumps long ones. What is inserted for one can make others far, so that this goes on
 /// until all of them reach; a jump that was made long stays so.
-pub(super) fn lengthen(steps: &mut Vec<Step>) {
+pub(crate) fn lengthen(steps: &mut Vec<Step>) {
     while let Some(far) = far(steps) {
         let mut longer = Vec::with_capacity(steps.len() + 2 * far.len());
         let mut numbers = Vec::with_capacity(steps.len() + 1);
