@@ -28,36 +28,37 @@ const TCP_ESTABLISHED: i32 = 1;
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_adopt");
-    let (asked_about, done) = (b.label(), b.label());
-    let context = b.context::<bpf_iter__tcp>();
-    let sk = b.slot::<u64>();
-    {
-        let next = b.load(context.at(bpf_iter__tcp::sk_common));
-        b.store(sk.place(), &next);
-        // The last call is for none.
-        b.jump_if(next.eq(0), &done);
-    }
-    let shown = || b.load(sk.place()).cast::<sock>();
-    b.jump_if(control::draining(&b, d).ne(0), &done);
-    let socket = b.call(helper::skc_to_tcp_sock(shown()));
-    b.jump_if(socket.eq(0), &done);
-    unmarked(&b, d, &socket, &done);
-    let end = b.slot::<FlowEnd>();
-    b.zero(end.place());
-    let cookie = || end.at(FlowEnd::own).at(End::cookie);
-    b.store(cookie(), b.call(helper::get_socket_cookie(&socket)));
-    let adoptee = b.call(helper::map_lookup_elem(&d.maps.adoptees, cookie()));
-    b.jump_if(adoptee.eq(0), &asked_about);
-    begin(&b, d, &shown, &socket, &adoptee, &done);
-    b.call(helper::map_delete_elem(&d.maps.adoptees, cookie()));
-    b.jump(&done);
+    let asked_about = b.label();
+    b.block(|done| {
+        let context = b.context::<bpf_iter__tcp>();
+        let sk = b.slot::<u64>();
+        {
+            let next = b.load(context.at(bpf_iter__tcp::sk_common));
+            b.store(sk.place(), &next);
+            // The last call is for none.
+            b.jump_if(next.eq(0), done);
+        }
+        let shown = || b.load(sk.place()).cast::<sock>();
+        b.jump_if(control::draining(&b, d).ne(0), done);
+        let socket = b.call(helper::skc_to_tcp_sock(shown()));
+        b.jump_if(socket.eq(0), done);
+        unmarked(&b, d, &socket, done);
+        let end = b.slot::<FlowEnd>();
+        b.zero(end.place());
+        let cookie = || end.at(FlowEnd::own).at(End::cookie);
+        b.store(cookie(), b.call(helper::get_socket_cookie(&socket)));
+        let adoptee = b.call(helper::map_lookup_elem(&d.maps.adoptees, cookie()));
+        b.jump_if(adoptee.eq(0), &asked_about);
+        begin(&b, d, &shown, &socket, &adoptee, done);
+        b.call(helper::map_delete_elem(&d.maps.adoptees, cookie()));
+        b.jump(done);
 
-    b.place(&asked_about);
-    name(&b, d, &socket, &end);
-    let address = b.load(sk.place());
-    look::of_socket(&b, d, &address, &end);
-    look::write(&b, &b.load(context.at(bpf_iter__tcp::meta)), &end);
-    b.place(&done);
+        b.place(&asked_about);
+        name(&b, d, &socket, &end);
+        let address = b.load(sk.place());
+        look::of_socket(&b, d, &address, &end);
+        look::write(&b, &b.load(context.at(bpf_iter__tcp::meta)), &end);
+    });
     b.ret(0);
     b.finish(ProgramType::Iterator)
 }

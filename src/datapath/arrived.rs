@@ -50,19 +50,20 @@ pub(super) fn advance(
     first: &Reg,
     length: &Reg,
 ) {
-    let (read, done) = (b.label(), b.label());
-    let arrived = b.call(helper::map_lookup_elem(&d.maps.arrived, cookie));
-    b.jump_if(arrived.eq(0), &done);
-    let ahead = b.load(arrived.at_all());
-    ahead.sub32(from);
-    b.jump_if(ahead.sle32(0), &read);
-    from.add32(&ahead);
-    b.place(&read);
-    let end = b.value(first);
-    end.add32(length);
-    let further = b.value(&end);
-    further.sub32(b.load(arrived.at_all()));
-    b.jump_if(further.sle32(0), &done);
-    b.store(arrived.at_all(), &end);
-    b.place(&done);
+    let read = b.label();
+    b.block(|done| {
+        let arrived = b.call(helper::map_lookup_elem(&d.maps.arrived, cookie));
+        b.jump_if(arrived.eq(0), done);
+        let ahead = b.load(arrived.at_all());
+        ahead.sub32(from);
+        b.jump_if(ahead.sle32(0), &read);
+        from.add32(&ahead);
+        b.place(&read);
+        let end = b.value(first);
+        end.add32(length);
+        let further = b.value(&end);
+        further.sub32(b.load(arrived.at_all()));
+        b.jump_if(further.sle32(0), done);
+        b.store(arrived.at_all(), &end);
+    });
 }

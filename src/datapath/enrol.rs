@@ -159,21 +159,20 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
         introduce(&b, d, &candidate, &lane, &peer, &address);
         lane
     };
-    let no_memory = b.label();
-    arrived::begin(&b, d, &lane, shown(), &no_memory);
-    put_into_map(&b, d, &lane, &shown, &left_alone);
-    is_still_there(&b, d, &lane, &shown, &done);
+    b.block(|no_memory| {
+        arrived::begin(&b, d, &lane, shown(), no_memory);
+        put_into_map(&b, d, &lane, &shown, &left_alone);
+        is_still_there(&b, d, &lane, &shown, &done);
 
-    let entry = b.slot::<u64>();
-    b.store(entry.place(), &lane);
-    b.call(helper::map_update_elem(&d.maps.rendezvous, &at, &entry, BPF_ANY));
-    let known = b.load(lane.at(Lane::peer).at(End::sk));
-    b.when(known.ne(0), || count(&b, d, Outcome::Paired));
-    b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
-    add_to(&b, b.map_value(&d.maps.pass).at(Pass::enrolled));
-    b.jump(&done);
-
-    b.place(&no_memory);
+        let entry = b.slot::<u64>();
+        b.store(entry.place(), &lane);
+        b.call(helper::map_update_elem(&d.maps.rendezvous, &at, &entry, BPF_ANY));
+        let known = b.load(lane.at(Lane::peer).at(End::sk));
+        b.when(known.ne(0), || count(&b, d, Outcome::Paired));
+        b.call(helper::sk_storage_delete(&d.maps.candidates, shown()));
+        add_to(&b, b.map_value(&d.maps.pass).at(Pass::enrolled));
+        b.jump(&done);
+    });
     b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
     left_alone.because(&b, Outcome::NoMemory);
     b.place(&left_alone.label);
@@ -271,29 +270,30 @@ fn is_due(
     remains: &Slot<u64>,
     not_yet: &Label,
 ) {
-    let (due, by_time) = (b.label(), b.label());
-    let wait = b.load(candidate.at(Candidate::wait));
-    b.jump_if(wait.ne(Wait::Peer as u32), &by_time);
-    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
-    b.jump_if(entry.eq(0), &by_time);
-    let own = ready_bit(b, candidate);
-    b.when(own.ne(b.load(entry.at_all())), || {
-        // The moment may not be right, but will come soon.
-        b.store(candidate.at(Candidate::pause), SOON);
-        b.jump(&due);
-    });
+    b.block(|due| {
+        let by_time = b.label();
+        let wait = b.load(candidate.at(Candidate::wait));
+        b.jump_if(wait.ne(Wait::Peer as u32), &by_time);
+        let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+        b.jump_if(entry.eq(0), &by_time);
+        let own = ready_bit(b, candidate);
+        b.when(own.ne(b.load(entry.at_all())), || {
+            // The moment may not be right, but will come soon.
+            b.store(candidate.at(Candidate::pause), SOON);
+            b.jump(due);
+        });
 
-    b.place(&by_time);
-    let now = b.call(helper::ktime_get_ns());
-    b.jump_if(now.ge(b.load(candidate.at(Candidate::due))), &due);
-    let wait = b.load(candidate.at(Candidate::wait));
-    b.when(wait.eq(Wait::History as u32), || {
-        add_to(b, b.map_value(&d.maps.pass).at(Pass::histories))
+        b.place(&by_time);
+        let now = b.call(helper::ktime_get_ns());
+        b.jump_if(now.ge(b.load(candidate.at(Candidate::due))), due);
+        let wait = b.load(candidate.at(Candidate::wait));
+        b.when(wait.eq(Wait::History as u32), || {
+            add_to(b, b.map_value(&d.maps.pass).at(Pass::histories))
+        });
+        soonest(b, d, &b.load(candidate.at(Candidate::due)));
+        b.store(remains.place(), 1);
+        b.jump(not_yet);
     });
-    soonest(b, d, &b.load(candidate.at(Candidate::due)));
-    b.store(remains.place(), 1);
-    b.jump(not_yet);
-    b.place(&due);
 }
 
 /// What this end leaves at the rendezvous when it could be enrolled.
@@ -314,34 +314,33 @@ fn try_again(
     remains: &Slot<u64>,
     done: &Label,
 ) {
-    let gives_up = b.label();
-    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
-    b.jump_if(candidate.eq(0), done);
-    b.store(candidate.at(Candidate::wait), b.load(wait.place()));
-    let pause = b.load(candidate.at(Candidate::pause));
-    let quarter = b.load(candidate.at(Candidate::pause));
-    quarter.rsh(2);
-    pause.add(&quarter);
-    let history = b.load(wait.place());
-    b.when(history.eq(Wait::History as u32), || {
-        add_to(b, b.map_value(&d.maps.pass).at(Pass::histories));
-        let reads = b.load(candidate.at(Candidate::reads));
-        b.when(reads.ne(b.load(candidate.at(Candidate::reads_seen))), || {
-            b.store(candidate.at(Candidate::reads_seen), &reads);
-            b.when(pause.gt(OFTEN), || pause.set(OFTEN));
+    b.block(|gives_up| {
+        let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, shown(), NULL, 0));
+        b.jump_if(candidate.eq(0), done);
+        b.store(candidate.at(Candidate::wait), b.load(wait.place()));
+        let pause = b.load(candidate.at(Candidate::pause));
+        let quarter = b.load(candidate.at(Candidate::pause));
+        quarter.rsh(2);
+        pause.add(&quarter);
+        let history = b.load(wait.place());
+        b.when(history.eq(Wait::History as u32), || {
+            add_to(b, b.map_value(&d.maps.pass).at(Pass::histories));
+            let reads = b.load(candidate.at(Candidate::reads));
+            b.when(reads.ne(b.load(candidate.at(Candidate::reads_seen))), || {
+                b.store(candidate.at(Candidate::reads_seen), &reads);
+                b.when(pause.gt(OFTEN), || pause.set(OFTEN));
+            });
         });
+        hurry(b, d, &candidate, at, &pause);
+        b.jump_if(pause.gt(SELDOM), gives_up);
+        b.store(candidate.at(Candidate::pause), &pause);
+        let due = b.call(helper::ktime_get_ns());
+        due.add(&pause);
+        b.store(candidate.at(Candidate::due), &due);
+        soonest(b, d, &due);
+        b.store(remains.place(), 1);
+        b.jump(done);
     });
-    hurry(b, d, &candidate, at, &pause);
-    b.jump_if(pause.gt(SELDOM), &gives_up);
-    b.store(candidate.at(Candidate::pause), &pause);
-    let due = b.call(helper::ktime_get_ns());
-    due.add(&pause);
-    b.store(candidate.at(Candidate::due), &due);
-    soonest(b, d, &due);
-    b.store(remains.place(), 1);
-    b.jump(done);
-
-    b.place(&gives_up);
     let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
     b.when(entry.ne(0), || {
         let said = b.load(entry.at_all());
@@ -354,16 +353,16 @@ fn try_again(
 
 /// Shortens the pause of one whose peer is enrolled.
 fn hurry(b: &Builder, d: &Datapath, candidate: &Ptr<Candidate>, at: &Slot<Isns>, pause: &Reg) {
-    let patient = b.label();
-    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
-    b.jump_if(entry.eq(0), &patient);
-    b.jump_if(b.load(entry.at_all()).le(ALONE), &patient);
-    let hurried = b.load(candidate.at(Candidate::hurried));
-    b.jump_if(hurried.ge(HURRIES), &patient);
-    hurried.add(1);
-    b.store(candidate.at(Candidate::hurried), &hurried);
-    b.when(pause.gt(HURRY), || pause.set(HURRY));
-    b.place(&patient);
+    b.block(|patient| {
+        let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+        b.jump_if(entry.eq(0), patient);
+        b.jump_if(b.load(entry.at_all()).le(ALONE), patient);
+        let hurried = b.load(candidate.at(Candidate::hurried));
+        b.jump_if(hurried.ge(HURRIES), patient);
+        hurried.add(1);
+        b.store(candidate.at(Candidate::hurried), &hurried);
+        b.when(pause.gt(HURRY), || pause.set(HURRY));
+    });
 }
 
 /// An iterator over storage holds no reference to the socket, whose memory may be reused under RCU
@@ -376,17 +375,18 @@ fn is_still_there(
     shown: &dyn Fn() -> Ptr<bpf_sock>,
     done: &Label,
 ) {
-    let (another, same) = (b.label(), b.label());
-    let socket = b.call(helper::skc_to_tcp_sock(shown()));
-    b.jump_if(socket.eq(0), &another);
-    let cookie = b.load(socket.member(d.layout.cookie));
-    b.jump_if(cookie.eq(b.load(lane.at(Lane::own).at(End::cookie))), &same);
-    b.place(&another);
-    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
-    arrived::end(b, d, lane);
-    b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
-    b.jump(done);
-    b.place(&same);
+    let another = b.label();
+    b.block(|same| {
+        let socket = b.call(helper::skc_to_tcp_sock(shown()));
+        b.jump_if(socket.eq(0), &another);
+        let cookie = b.load(socket.member(d.layout.cookie));
+        b.jump_if(cookie.eq(b.load(lane.at(Lane::own).at(End::cookie))), same);
+        b.place(&another);
+        b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+        arrived::end(b, d, lane);
+        b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
+        b.jump(done);
+    });
 }
 
 /// The connection goes on, and so does shunt.
@@ -404,20 +404,23 @@ fn suitable(
     address: &Reg,
     left_alone: &LeftAlone,
 ) {
-    let (guarded, unsuitable, mapped, suitable) = (b.label(), b.label(), b.label(), b.label());
-    let at = b.slot::<u64>();
-    b.store(at.place(), address);
-    guard::repaired(b, d, socket, &unsuitable);
-    guard::options(b, d, socket, &guarded);
-    guard::mapped(b, d, &b.load(at.place()), &mapped);
-    b.jump(&suitable);
-    for (label, outcome) in
-        [(guarded, Outcome::Guarded), (unsuitable, Outcome::Unsuitable), (mapped, Outcome::Splices)]
-    {
-        b.place(&label);
-        left_alone.because(b, outcome);
-    }
-    b.place(&suitable);
+    let (guarded, unsuitable, mapped) = (b.label(), b.label(), b.label());
+    b.block(|suitable| {
+        let at = b.slot::<u64>();
+        b.store(at.place(), address);
+        guard::repaired(b, d, socket, &unsuitable);
+        guard::options(b, d, socket, &guarded);
+        guard::mapped(b, d, &b.load(at.place()), &mapped);
+        b.jump(suitable);
+        for (label, outcome) in [
+            (guarded, Outcome::Guarded),
+            (unsuitable, Outcome::Unsuitable),
+            (mapped, Outcome::Splices),
+        ] {
+            b.place(&label);
+            left_alone.because(b, outcome);
+        }
+    });
 }
 
 /// There is evidence that its process reads by `recvmsg`.
@@ -429,33 +432,35 @@ fn reads(
     waiting: &Waiting,
     left_alone: &LeftAlone,
 ) {
-    let (receives, splices) = (b.label(), b.label());
-    let known = b.call(helper::map_lookup_elem(&d.maps.readers, candidate.at(Candidate::process)));
-    b.when(known.eq(0), || waiting.until(b, Wait::Process));
-    let how = b.load(known.at_all());
-    b.jump_if(how.eq(Reads::Receives as u32), &receives);
-    b.jump_if(how.ne(Reads::MaySplice as u32), &splices);
-    // A history that has matched once counts for good: the tracepoint may be detached since, and
-    // its counts stale.
-    let mismatches = b.load(candidate.at(Candidate::mismatches));
-    b.jump_if(mismatches.eq32(NONE_AT_LAST), &receives);
-    let reads = b.load(candidate.at(Candidate::reads));
-    b.when(reads.lt(evidence::READS), || waiting.until(b, Wait::History));
-    let taken = b.load(socket.member(d.layout.copied_seq));
-    taken.sub32(b.load(candidate.at(Candidate::read_from)));
-    let received = b.load(candidate.at(Candidate::received));
-    b.when(taken.eq32(&received), || {
-        b.store(candidate.at(Candidate::mismatches), NONE_AT_LAST);
-        b.jump(&receives);
+    b.block(|receives| {
+        b.block(|splices| {
+            let known =
+                b.call(helper::map_lookup_elem(&d.maps.readers, candidate.at(Candidate::process)));
+            b.when(known.eq(0), || waiting.until(b, Wait::Process));
+            let how = b.load(known.at_all());
+            b.jump_if(how.eq(Reads::Receives as u32), receives);
+            b.jump_if(how.ne(Reads::MaySplice as u32), splices);
+            // A history that has matched once counts for good: the tracepoint may be detached since, and
+            // its counts stale.
+            let mismatches = b.load(candidate.at(Candidate::mismatches));
+            b.jump_if(mismatches.eq32(NONE_AT_LAST), receives);
+            let reads = b.load(candidate.at(Candidate::reads));
+            b.when(reads.lt(evidence::READS), || waiting.until(b, Wait::History));
+            let taken = b.load(socket.member(d.layout.copied_seq));
+            taken.sub32(b.load(candidate.at(Candidate::read_from)));
+            let received = b.load(candidate.at(Candidate::received));
+            b.when(taken.eq32(&received), || {
+                b.store(candidate.at(Candidate::mismatches), NONE_AT_LAST);
+                b.jump(receives);
+            });
+            // The tracepoint is at the end of a call that has taken its bytes before: one may be going on.
+            let mismatches = b.load(candidate.at(Candidate::mismatches));
+            mismatches.add(1);
+            b.store(candidate.at(Candidate::mismatches), &mismatches);
+            b.when(mismatches.lt(MISMATCHES), || waiting.until(b, Wait::History));
+        });
+        left_alone.because(b, Outcome::Splices);
     });
-    // The tracepoint is at the end of a call that has taken its bytes before: one may be going on.
-    let mismatches = b.load(candidate.at(Candidate::mismatches));
-    mismatches.add(1);
-    b.store(candidate.at(Candidate::mismatches), &mismatches);
-    b.when(mismatches.lt(MISMATCHES), || waiting.until(b, Wait::History));
-    b.place(&splices);
-    left_alone.because(b, Outcome::Splices);
-    b.place(&receives);
 }
 
 /// Its file does not block, and no thread sleeps on it: in TCP's own receive function it would not
@@ -468,22 +473,23 @@ fn polled(
     waiting: &Waiting,
     left_alone: &LeftAlone,
 ) {
-    let (blocking, foreign, unread, polled) = (b.label(), b.label(), b.label(), b.label());
-    let at = || b.load(address.place());
-    let user_data = b.load(socket.member(d.layout.user_data));
-    b.jump_if(user_data.ne(0), &foreign);
-    b.jump_if(receiver::nonblocking(b, d, &at(), &blocking).eq(0), &blocking);
-    let left = b.load(socket.member(d.layout.receive_queue_length));
-    b.jump_if(left.ne(0), &unread);
-    let asleep = waiters::asleep(b, d, &at(), &blocking);
-    b.jump_if(b.load(asleep.place()).eq(0), &polled);
-    b.place(&blocking);
-    waiting.until(b, Wait::Blocking);
-    b.place(&unread);
-    waiting.until(b, Wait::Unread);
-    b.place(&foreign);
-    left_alone.because(b, Outcome::Foreign);
-    b.place(&polled);
+    let (blocking, foreign, unread) = (b.label(), b.label(), b.label());
+    b.block(|polled| {
+        let at = || b.load(address.place());
+        let user_data = b.load(socket.member(d.layout.user_data));
+        b.jump_if(user_data.ne(0), &foreign);
+        b.jump_if(receiver::nonblocking(b, d, &at(), &blocking).eq(0), &blocking);
+        let left = b.load(socket.member(d.layout.receive_queue_length));
+        b.jump_if(left.ne(0), &unread);
+        let asleep = waiters::asleep(b, d, &at(), &blocking);
+        b.jump_if(b.load(asleep.place()).eq(0), polled);
+        b.place(&blocking);
+        waiting.until(b, Wait::Blocking);
+        b.place(&unread);
+        waiting.until(b, Wait::Unread);
+        b.place(&foreign);
+        left_alone.because(b, Outcome::Foreign);
+    });
 }
 
 /// The other end is enrolled, and is put into `peer`, or could be.
@@ -496,31 +502,32 @@ fn meet(
     waiting: &Waiting,
     left_alone: &LeftAlone,
 ) {
-    let (enrolled, ambiguous, met) = (b.label(), b.label(), b.label());
-    let ready = b.slot::<u64>();
-    b.store(ready.place(), ready_bit(b, candidate));
-    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
-    b.when(entry.eq(0), || {
-        b.call(helper::map_update_elem(&d.maps.rendezvous, at, &ready, BPF_NOEXIST));
+    let (enrolled, ambiguous) = (b.label(), b.label());
+    b.block(|met| {
+        let ready = b.slot::<u64>();
+        b.store(ready.place(), ready_bit(b, candidate));
+        let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+        b.when(entry.eq(0), || {
+            b.call(helper::map_update_elem(&d.maps.rendezvous, at, &ready, BPF_NOEXIST));
+            waiting.until(b, Wait::Peer);
+        });
+        let said = b.load(entry.at_all());
+        b.jump_if(said.eq(ALONE), &left_alone.label);
+        b.jump_if(said.gt(ALONE), &enrolled);
+        said.or(b.load(ready.place()));
+        b.store(entry.at_all(), &said);
+        b.jump_if(said.eq(CLIENT_READY | CLIENT_READY << 1), met);
         waiting.until(b, Wait::Peer);
-    });
-    let said = b.load(entry.at_all());
-    b.jump_if(said.eq(ALONE), &left_alone.label);
-    b.jump_if(said.gt(ALONE), &enrolled);
-    said.or(b.load(ready.place()));
-    b.store(entry.at_all(), &said);
-    b.jump_if(said.eq(CLIENT_READY | CLIENT_READY << 1), &met);
-    waiting.until(b, Wait::Peer);
 
-    b.place(&enrolled);
-    let lane = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
-    b.jump_if(lane.eq(0), &ambiguous);
-    lane_at(b, &b.load(lane.at_all()), peer, &ambiguous);
-    named(b, peer, candidate.at(Candidate::name), PEERS, &ambiguous);
-    b.jump(&met);
-    b.place(&ambiguous);
-    left_alone.because(b, Outcome::Ambiguous);
-    b.place(&met);
+        b.place(&enrolled);
+        let lane = b.call(helper::map_lookup_elem(&d.maps.rendezvous, at));
+        b.jump_if(lane.eq(0), &ambiguous);
+        lane_at(b, &b.load(lane.at_all()), peer, &ambiguous);
+        named(b, peer, candidate.at(Candidate::name), PEERS, &ambiguous);
+        b.jump(met);
+        b.place(&ambiguous);
+        left_alone.because(b, Outcome::Ambiguous);
+    });
 }
 
 /// Says in a fresh lane whose it is, and whose is the other end's, if that is known.
@@ -556,12 +563,12 @@ fn put_into_map(
     let refused: Call<Reg> = Call::raw(MAP_UPDATE_ELEM, arguments);
     let refused = b.call(refused);
     b.when(refused.ne(0), || {
-        let full = b.label();
-        arrived::end(b, d, lane);
-        b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
-        b.jump_if(refused.ne(EEXIST), &full);
-        left_alone.because(b, Outcome::Ambiguous);
-        b.place(&full);
+        b.block(|full| {
+            arrived::end(b, d, lane);
+            b.call(helper::sk_storage_delete(&d.maps.lanes, shown()));
+            b.jump_if(refused.ne(EEXIST), full);
+            left_alone.because(b, Outcome::Ambiguous);
+        });
         left_alone.because(b, Outcome::SocksFull);
     });
 }

@@ -23,39 +23,38 @@ const MSG_PEEK: i32 = 2;
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_reads");
     let call = b.context::<sock_recv_length>();
-    let done = b.label();
-    let sk = b.load(call.at(sock_recv_length::sk));
-    b.jump_if(sk.eq(0), &done);
-    let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
-    b.jump_if(candidate.eq(0), &done);
-    let bytes = b.load(call.at(sock_recv_length::ret));
-    b.jump_if(bytes.sle32(0), &done);
-    // MSG_PEEK takes nothing.
-    let flags = b.load(call.at(sock_recv_length::flags));
-    b.jump_if(flags.has32(MSG_PEEK), &done);
+    b.block(|done| {
+        let sk = b.load(call.at(sock_recv_length::sk));
+        b.jump_if(sk.eq(0), done);
+        let candidate = b.call(helper::sk_storage_get(&d.maps.candidates, sk, NULL, 0));
+        b.jump_if(candidate.eq(0), done);
+        let bytes = b.load(call.at(sock_recv_length::ret));
+        b.jump_if(bytes.sle32(0), done);
+        // MSG_PEEK takes nothing.
+        let flags = b.load(call.at(sock_recv_length::flags));
+        b.jump_if(flags.has32(MSG_PEEK), done);
 
-    let begun = b.label();
-    let tracing = control::tracings(&b, d);
-    b.jump_if(tracing.eq(b.load(candidate.at(Candidate::tracing))), &begun);
-    let sk = b.load(call.at(sock_recv_length::sk));
-    b.jump_if(sk.eq(0), &done);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), &done);
-    let from = b.load(socket.member(d.layout.copied_seq));
-    from.sub32(b.load(call.at(sock_recv_length::ret)));
-    b.store(candidate.at(Candidate::read_from), &from);
-    b.store(candidate.at(Candidate::received), 0);
-    b.store(candidate.at(Candidate::reads), 0);
-    b.store(candidate.at(Candidate::tracing), control::tracings(&b, d));
-
-    b.place(&begun);
-    let received = b.load(candidate.at(Candidate::received));
-    received.add(b.load(call.at(sock_recv_length::ret)));
-    b.store(candidate.at(Candidate::received), &received);
-    let reads = b.load(candidate.at(Candidate::reads));
-    reads.add(1);
-    b.store(candidate.at(Candidate::reads), &reads);
-    b.place(&done);
+        b.block(|begun| {
+            let tracing = control::tracings(&b, d);
+            b.jump_if(tracing.eq(b.load(candidate.at(Candidate::tracing))), begun);
+            let sk = b.load(call.at(sock_recv_length::sk));
+            b.jump_if(sk.eq(0), done);
+            let socket = b.call(helper::skc_to_tcp_sock(sk));
+            b.jump_if(socket.eq(0), done);
+            let from = b.load(socket.member(d.layout.copied_seq));
+            from.sub32(b.load(call.at(sock_recv_length::ret)));
+            b.store(candidate.at(Candidate::read_from), &from);
+            b.store(candidate.at(Candidate::received), 0);
+            b.store(candidate.at(Candidate::reads), 0);
+            b.store(candidate.at(Candidate::tracing), control::tracings(&b, d));
+        });
+        let received = b.load(candidate.at(Candidate::received));
+        received.add(b.load(call.at(sock_recv_length::ret)));
+        b.store(candidate.at(Candidate::received), &received);
+        let reads = b.load(candidate.at(Candidate::reads));
+        reads.add(1);
+        b.store(candidate.at(Candidate::reads), &reads);
+    });
     b.ret(0);
     b.finish(ProgramType::Tracepoint)
 }

@@ -6,7 +6,7 @@
 //! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at
 //! again (the memory gate).
 
-use bpf_asm::{Builder, Ptr, Reg, Slot};
+use bpf_asm::{Builder, Label, Ptr, Reg, Slot};
 
 use super::Datapath;
 use super::counter::Cause;
@@ -45,18 +45,17 @@ pub(super) fn arrival(
     written: &Slot<u32>,
     fallback: &Fallback,
 ) {
-    let open = b.label();
-    let shut = b.label();
-    let unknown = b.label();
-    let arrived = peek_or_zero(b, d, receiver::sk(b, lane), d.layout.rcv_nxt);
-    b.jump_if(arrived.ne32(b.load(written.place())), &shut);
-    delivered(b, d, &receiver::sk(b, lane), &shut, &unknown);
-    b.jump(&open);
-    b.place(&shut);
-    fallback.because(b, Cause::ArrivalGate);
-    b.place(&unknown);
-    fallback.because(b, Cause::LookFailed);
-    b.place(&open);
+    let look = |shut: &Label, unknown: &Label| {
+        let arrived = peek_or_zero(b, d, receiver::sk(b, lane), d.layout.rcv_nxt);
+        b.jump_if(arrived.ne32(b.load(written.place())), shut);
+        delivered(b, d, &receiver::sk(b, lane), shut, unknown);
+    };
+    b.attempt(
+        |unknown| {
+            b.attempt(|shut| look(shut, unknown), || fallback.because(b, Cause::ArrivalGate));
+        },
+        || fallback.because(b, Cause::LookFailed),
+    );
 }
 
 /// Small messages that nothing answers stay with TCP, which joins them, but for a few in each
@@ -72,44 +71,43 @@ pub(super) fn one_way(
     most: &Slot<u64>,
     fallback: &Fallback,
 ) {
-    let open = b.label();
-    let answered = b.label();
-    let unknown = b.label();
-    b.store(most.place(), LIMIT);
-    b.jump_if(size.ge(LARGE), &open);
-    let answers = b.slot::<u64>();
-    b.store(answers.place(), receiver::direct_messages(b, lane, &unknown));
-    // One branch for the three, not one each: the verifier would follow the rest from every one of
-    // them.
-    let news = b.load(answers.place());
-    news.xor(b.load(lane.at(Lane::answers_seen)));
-    let passed = b.value(now);
-    passed.xor(b.load(lane.at(Lane::unanswered_at)));
-    news.or(&passed);
-    let by_tcp = b.load(received.place());
-    by_tcp.xor(b.load(lane.at(Lane::received_seen)));
-    news.or(&by_tcp);
-    b.jump_if(news.ne(0), &answered);
-    let left = b.value(UNANSWERED);
-    left.sub(b.load(lane.at(Lane::direct_bytes)));
-    left.add(b.load(lane.at(Lane::bytes_at_answer)));
-    let messages = b.load(lane.at(Lane::direct_messages));
-    messages.sub(b.load(lane.at(Lane::messages_at_answer)));
-    messages.mul(d.bookkeeping());
-    left.sub(&messages);
-    b.store(most.place(), &left);
-    b.jump_if(left.sge(lane::cost(b, d, size)), &open);
-    fallback.because(b, Cause::OneWay);
-    b.place(&unknown);
-    fallback.because(b, Cause::LookFailed);
-    b.place(&answered);
-    b.store(most.place(), UNANSWERED);
-    b.store(lane.at(Lane::answers_seen), b.load(answers.place()));
-    b.store(lane.at(Lane::messages_at_answer), b.load(lane.at(Lane::direct_messages)));
-    b.store(lane.at(Lane::bytes_at_answer), b.load(lane.at(Lane::direct_bytes)));
-    b.store(lane.at(Lane::received_seen), b.load(received.place()));
-    b.store(lane.at(Lane::unanswered_at), now);
-    b.place(&open);
+    b.block(|open| {
+        let (answered, unknown) = (b.label(), b.label());
+        b.store(most.place(), LIMIT);
+        b.jump_if(size.ge(LARGE), open);
+        let answers = b.slot::<u64>();
+        b.store(answers.place(), receiver::direct_messages(b, lane, &unknown));
+        // One branch for the three, not one each: the verifier would follow the rest from every one of
+        // them.
+        let news = b.load(answers.place());
+        news.xor(b.load(lane.at(Lane::answers_seen)));
+        let passed = b.value(now);
+        passed.xor(b.load(lane.at(Lane::unanswered_at)));
+        news.or(&passed);
+        let by_tcp = b.load(received.place());
+        by_tcp.xor(b.load(lane.at(Lane::received_seen)));
+        news.or(&by_tcp);
+        b.jump_if(news.ne(0), &answered);
+        let left = b.value(UNANSWERED);
+        left.sub(b.load(lane.at(Lane::direct_bytes)));
+        left.add(b.load(lane.at(Lane::bytes_at_answer)));
+        let messages = b.load(lane.at(Lane::direct_messages));
+        messages.sub(b.load(lane.at(Lane::messages_at_answer)));
+        messages.mul(d.bookkeeping());
+        left.sub(&messages);
+        b.store(most.place(), &left);
+        b.jump_if(left.sge(lane::cost(b, d, size)), open);
+        fallback.because(b, Cause::OneWay);
+        b.place(&unknown);
+        fallback.because(b, Cause::LookFailed);
+        b.place(&answered);
+        b.store(most.place(), UNANSWERED);
+        b.store(lane.at(Lane::answers_seen), b.load(answers.place()));
+        b.store(lane.at(Lane::messages_at_answer), b.load(lane.at(Lane::direct_messages)));
+        b.store(lane.at(Lane::bytes_at_answer), b.load(lane.at(Lane::direct_bytes)));
+        b.store(lane.at(Lane::received_seen), b.load(received.place()));
+        b.store(lane.at(Lane::unanswered_at), now);
+    });
 }
 
 /// The receiver may hold for its reader, redirected and unread, as much as [`LIMIT`], and no more
@@ -130,43 +128,20 @@ pub(super) fn memory(
     most: &Slot<u64>,
     fallback: &Fallback,
 ) {
-    let known = b.label();
-    let empty = b.label();
     let left = b.slot::<i64>();
     room(b, d, lane, &left);
-
     let unread = peek_or_zero(b, d, receiver::sk(b, lane), d.layout.receive_allocated);
-    b.jump_if(unread.eq(0), &empty);
-    take(b, &left, &unread);
-    let queued = b.load(lane.at(Lane::direct_messages));
-    let counted = b.label();
-    for (messages, bytes) in [
-        (Lane::messages_at_look, Lane::bytes_at_look),
-        (Lane::messages_at_look_before, Lane::bytes_at_look_before),
-    ] {
-        let older = b.label();
-        let sent = b.load(lane.at(Lane::direct_bytes));
-        sent.sub(b.load(lane.at(bytes)));
-        b.jump_if(sent.lt(&unread), &older);
-        queued.sub(b.load(lane.at(messages)));
-        b.jump(&counted);
-        b.place(&older);
-    }
-    queued.sub(b.load(lane.at(Lane::messages_at_empty)));
-    // unread / smallest + 1: the first of them may have been read in part.
-    unread.div(b.load(lane.at(Lane::smallest)));
-    unread.add(1);
-    b.when(unread.lt(&queued), || queued.set(&unread));
-    b.place(&counted);
-    queued.mul(d.bookkeeping());
-    take(b, &left, &queued);
-    b.jump(&known);
-
-    b.place(&empty);
-    b.store(lane.at(Lane::messages_at_empty), b.load(lane.at(Lane::direct_messages)));
-    b.store(lane.at(Lane::smallest), u32::MAX);
-
-    b.place(&known);
+    b.when_else(
+        unread.ne(0),
+        || {
+            take(b, &left, &unread);
+            take(b, &left, &overhead(b, d, lane, &unread));
+        },
+        || {
+            b.store(lane.at(Lane::messages_at_empty), b.load(lane.at(Lane::direct_messages)));
+            b.store(lane.at(Lane::smallest), u32::MAX);
+        },
+    );
     let cost = lane::cost(b, d, size);
     let left = b.load(left.place());
     b.when(left.slt(&cost), || fallback.because(b, Cause::MemoryGate));
@@ -182,6 +157,34 @@ pub(super) fn memory(
         b.store(lane.at(before), b.load(lane.at(last)));
         b.store(lane.at(last), b.load(lane.at(now)));
     }
+}
+
+/// What the kernel may have allocated beside the bytes that the receiver has not read, which are
+/// more than none.
+fn overhead(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unread: &Reg) -> Reg {
+    let queued = b.load(lane.at(Lane::direct_messages));
+    b.block(|counted| {
+        for (messages, bytes) in [
+            (Lane::messages_at_look, Lane::bytes_at_look),
+            (Lane::messages_at_look_before, Lane::bytes_at_look_before),
+        ] {
+            b.block(|older| {
+                let sent = b.load(lane.at(Lane::direct_bytes));
+                sent.sub(b.load(lane.at(bytes)));
+                b.jump_if(sent.lt(unread), older);
+                queued.sub(b.load(lane.at(messages)));
+                b.jump(counted);
+            });
+        }
+        queued.sub(b.load(lane.at(Lane::messages_at_empty)));
+        // unread / smallest + 1: the first of them may have been read in part.
+        let most = b.value(unread);
+        most.div(b.load(lane.at(Lane::smallest)));
+        most.add(1);
+        b.when(most.lt(&queued), || queued.set(&most));
+    });
+    queued.mul(d.bookkeeping());
+    queued
 }
 
 /// A receiver whose cgroup limits its socket memory is looked at before each message: a redirect
@@ -206,22 +209,22 @@ pub(super) fn limit(
     else {
         return;
     };
-    let open = b.label();
-    let charged = b.slot::<u64>();
-    b.store(charged.place(), peek_or_zero(b, d, receiver::sk(b, lane), cgroup));
-    b.jump_if(b.load(charged.place()).eq(0), &open);
-    let left = b.slot::<u64>();
-    b.store(left.place(), peek_or_zero(b, d, b.load(charged.place()), limit));
-    b.jump_if(b.load(left.place()).ge(NO_LIMIT), &open);
-    b.store(most.place(), 0);
-    let wanted = peek_or_zero(b, d, b.load(charged.place()), used);
-    let pages = b.value(size);
-    pages.rsh(PAGE_BITS);
-    wanted.add(&pages);
-    wanted.add(SPARE);
-    b.jump_if(wanted.le(b.load(left.place())), &open);
-    fallback.because(b, Cause::ShortOfMemory);
-    b.place(&open);
+    b.block(|open| {
+        let charged = b.slot::<u64>();
+        b.store(charged.place(), peek_or_zero(b, d, receiver::sk(b, lane), cgroup));
+        b.jump_if(b.load(charged.place()).eq(0), open);
+        let left = b.slot::<u64>();
+        b.store(left.place(), peek_or_zero(b, d, b.load(charged.place()), limit));
+        b.jump_if(b.load(left.place()).ge(NO_LIMIT), open);
+        b.store(most.place(), 0);
+        let wanted = peek_or_zero(b, d, b.load(charged.place()), used);
+        let pages = b.value(size);
+        pages.rsh(PAGE_BITS);
+        wanted.add(&pages);
+        wanted.add(SPARE);
+        b.jump_if(wanted.le(b.load(left.place())), open);
+        fallback.because(b, Cause::ShortOfMemory);
+    });
 }
 
 /// What the receive buffer has beside the window that has been offered to TCP, at most [`LIMIT`].

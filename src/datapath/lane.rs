@@ -110,20 +110,21 @@ pub(super) fn has_met(b: &Builder, lane: &Ptr<Lane>) {
 /// After many messages in a row that went by TCP, or once the receiver's lock was contended too
 /// often, the socket leaves, to be a plain one.
 pub(super) fn rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, cause: &Slot<u32>) {
-    let (rests, stays) = (b.label(), b.label());
-    let contended = b.load(lane.at(Lane::contended));
-    b.jump_if(contended.ge(CONTENDED), &rests);
-    let enough = b.value(FALLBACKS);
-    b.when(b.load(cause.place()).eq(Cause::NoPeer as u32), || enough.set(FALLBACKS_ALONE));
-    let fallbacks = b.load(lane.at(Lane::fallbacks));
-    b.jump_if(fallbacks.lt(&enough), &stays);
-    b.place(&rests);
-    let mode = b.load(lane.at(Lane::mode));
-    b.when(mode.eq(Mode::Tcp as u32), || {
-        leave(b, d, lane, Ending::Resting);
-        count(b, d, Ending::Resting);
+    let rests = b.label();
+    b.block(|stays| {
+        let contended = b.load(lane.at(Lane::contended));
+        b.jump_if(contended.ge(CONTENDED), &rests);
+        let enough = b.value(FALLBACKS);
+        b.when(b.load(cause.place()).eq(Cause::NoPeer as u32), || enough.set(FALLBACKS_ALONE));
+        let fallbacks = b.load(lane.at(Lane::fallbacks));
+        b.jump_if(fallbacks.lt(&enough), stays);
+        b.place(&rests);
+        let mode = b.load(lane.at(Lane::mode));
+        b.when(mode.eq(Mode::Tcp as u32), || {
+            leave(b, d, lane, Ending::Resting);
+            count(b, d, Ending::Resting);
+        });
     });
-    b.place(&stays);
 }
 
 /// The socket is out of the socket map. It had received and sent so many segments with data, and is
@@ -160,13 +161,13 @@ pub(super) fn turn_to_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg
 /// rise while another thread is in a call on the socket, which may be a redirect. Connection
 /// tracking sees the message, so the next that has to be by TCP is a whole period away.
 pub(super) fn by_tcp(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, now: &Reg) {
-    let others = b.label();
-    let users = receiver::users_of_psock(b, d, &b.load(lane.at(Lane::own).at(End::sk)), &others);
-    b.jump_if(users.gt(1), &others);
-    let fallbacks = b.load(lane.at(Lane::fallbacks));
-    fallbacks.add(1);
-    b.store(lane.at(Lane::fallbacks), &fallbacks);
-    b.place(&others);
+    b.block(|others| {
+        let users = receiver::users_of_psock(b, d, &b.load(lane.at(Lane::own).at(End::sk)), others);
+        b.jump_if(users.gt(1), others);
+        let fallbacks = b.load(lane.at(Lane::fallbacks));
+        fallbacks.add(1);
+        b.store(lane.at(Lane::fallbacks), &fallbacks);
+    });
     let refresh_at = b.load(lane.at(Lane::period));
     refresh_at.add(now);
     b.store(lane.at(Lane::refresh_at), &refresh_at);

@@ -23,32 +23,32 @@ use super::{Datapath, arrived, candidate, control, lane};
 
 /// Takes an event's socket out, if nothing can be on its way to it and nothing waits to be read.
 pub(super) fn leave(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let stays = b.label();
-    let lane = lane_of(b, d, event, &stays);
-    let at = b.slot::<u64>();
-    b.store(at.place(), b.load(lane.at(Lane::own).at(End::sk)));
-    delivered(b, d, &b.load(at.place()), &stays, &stays);
-    let unread = unread(b, d, &b.load(at.place()), &stays);
-    b.jump_if(unread.ne(0), &stays);
-    no_other_call(b, d, event, &b.load(at.place()), &stays);
-    at_rest(b, d, &lane, &stays);
-    b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
-    arrived::end(b, d, &lane);
-    // An end that has met nobody is not to be met any more.
-    let known = b.load(lane.at(Lane::peer).at(End::sk));
-    b.when(known.eq(0), || {
-        let at = b.slot::<Isns>();
-        pair_of(b, &lane, &at);
-        b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
+    b.block(|stays| {
+        let lane = lane_of(b, d, event, stays);
+        let at = b.slot::<u64>();
+        b.store(at.place(), b.load(lane.at(Lane::own).at(End::sk)));
+        delivered(b, d, &b.load(at.place()), stays, stays);
+        let unread = unread(b, d, &b.load(at.place()), stays);
+        b.jump_if(unread.ne(0), stays);
+        no_other_call(b, d, event, &b.load(at.place()), stays);
+        at_rest(b, d, &lane, stays);
+        b.call(helper::map_delete_elem(&d.maps.socks, lane.at(Lane::own).at(End::name)));
+        arrived::end(b, d, &lane);
+        // An end that has met nobody is not to be met any more.
+        let known = b.load(lane.at(Lane::peer).at(End::sk));
+        b.when(known.eq(0), || {
+            let at = b.slot::<Isns>();
+            pair_of(b, &lane, &at);
+            b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
+        });
+        let received = b.load(event.at(bpf_sock_ops::data_segs_in));
+        let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
+        lane::left(b, d, &lane, &received, &sent);
+        lane::total(b, d, &lane);
+        candidate::give_window_back(b, event);
+        unmark(b, event, SEGMENTS);
+        count(b, d, Outcome::Left);
     });
-    let received = b.load(event.at(bpf_sock_ops::data_segs_in));
-    let sent = b.load(event.at(bpf_sock_ops::data_segs_out));
-    lane::left(b, d, &lane, &received, &sent);
-    lane::total(b, d, &lane);
-    candidate::give_window_back(b, event);
-    unmark(b, event, SEGMENTS);
-    count(b, d, Outcome::Left);
-    b.place(&stays);
 }
 
 /// No thread is in a call on the event's own socket but the one that the event comes from: one that
@@ -71,31 +71,33 @@ fn no_other_call(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, at: &Reg,
 /// its psock, and no sender sleeps in the redirect itself unless it waits for this socket's lock. A
 /// peer that is not in the map had no such call when it left.
 fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
-    let (at_rest, alone, met) = (b.label(), b.label(), b.label());
-    find_peer(b, d, lane, &alone);
-    b.jump(&met);
-    // An end that has met nobody is alone as long as its own address is where the other would find
-    // it.
-    b.place(&alone);
-    {
-        let pair = b.slot::<Isns>();
-        pair_of(b, lane, &pair);
-        let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &pair));
-        b.jump_if(entry.eq(0), perhaps);
-        let found = b.load(entry.at_all());
-        b.jump_if(found.ne(b.load(lane.at(Lane::own).at(End::lane))), perhaps);
-    }
-    b.jump(&at_rest);
-    b.place(&met);
-    same(b, d, lane, &at_rest);
-    // Only the peer's own sk_msg program says so, and becomes direct again only if it has not seen
-    // that this lane leaves.
-    let by_tcp = fallbacks(b, lane, &at_rest);
-    b.jump_if(by_tcp.ne(0), &at_rest);
-    let asleep = asleep(b, d, &sk(b, lane), perhaps);
-    let users = users_of_psock(b, d, &sk(b, lane), &at_rest);
-    b.jump_if(users.gt(b.load(asleep.place())), perhaps);
-    b.place(&at_rest);
+    b.block(|at_rest| {
+        let alone = b.label();
+        b.block(|met| {
+            find_peer(b, d, lane, &alone);
+            b.jump(met);
+            // An end that has met nobody is alone as long as its own address is where the other would find
+            // it.
+            b.place(&alone);
+            {
+                let pair = b.slot::<Isns>();
+                pair_of(b, lane, &pair);
+                let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &pair));
+                b.jump_if(entry.eq(0), perhaps);
+                let found = b.load(entry.at_all());
+                b.jump_if(found.ne(b.load(lane.at(Lane::own).at(End::lane))), perhaps);
+            }
+            b.jump(at_rest);
+        });
+        same(b, d, lane, at_rest);
+        // Only the peer's own sk_msg program says so, and becomes direct again only if it has not seen
+        // that this lane leaves.
+        let by_tcp = fallbacks(b, lane, at_rest);
+        b.jump_if(by_tcp.ne(0), at_rest);
+        let asleep = asleep(b, d, &sk(b, lane), perhaps);
+        let users = users_of_psock(b, d, &sk(b, lane), at_rest);
+        b.jump_if(users.gt(b.load(asleep.place())), perhaps);
+    });
 }
 
 fn pair_of(b: &Builder, lane: &Ptr<Lane>, into: &Slot<Isns>) {
@@ -105,22 +107,22 @@ fn pair_of(b: &Builder, lane: &Ptr<Lane>, into: &Slot<Isns>) {
 /// Goes to `leaving` if the lane of an event's socket, or that of its peer, has ended in both
 /// directions, or shunt is being stopped.
 pub(super) fn wanted(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, leaving: &Label) {
-    let stays = b.label();
-    let own = b.load(lane.at(Lane::mode));
-    b.jump_if(own.eq(Mode::Leaving as u32), leaving);
-    b.when(control::draining(b, d).ne(0), || {
-        lane::leave(b, d, lane, Ending::Stopped);
-        count(b, d, Ending::Stopped);
+    b.block(|stays| {
+        let own = b.load(lane.at(Lane::mode));
+        b.jump_if(own.eq(Mode::Leaving as u32), leaving);
+        b.when(control::draining(b, d).ne(0), || {
+            lane::leave(b, d, lane, Ending::Stopped);
+            count(b, d, Ending::Stopped);
+            b.jump(leaving);
+        });
+        find_peer(b, d, lane, stays);
+        same(b, d, lane, stays);
+        let peers = mode(b, lane, stays);
+        b.jump_if(peers.lt(Mode::Leaving as u32), stays);
+        lane::leave(b, d, lane, Ending::PeerLeft);
+        count(b, d, Ending::PeerLeft);
         b.jump(leaving);
     });
-    find_peer(b, d, lane, &stays);
-    same(b, d, lane, &stays);
-    let peers = mode(b, lane, &stays);
-    b.jump_if(peers.lt(Mode::Leaving as u32), &stays);
-    lane::leave(b, d, lane, Ending::PeerLeft);
-    count(b, d, Ending::PeerLeft);
-    b.jump(leaving);
-    b.place(&stays);
 }
 
 #[cfg(test)]

@@ -21,33 +21,32 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_look");
     let packet = b.context::<__sk_buff>();
 
-    let short = b.label();
-    let socket: Ptr<bpf_sock> = {
-        let name = request::<Isns>(&b, &packet, &short);
-        b.call(helper::map_lookup_elem(&d.maps.socks, &name)).cast()
-    };
-    b.when(socket.eq(0), || b.ret(0));
+    b.block(|short| {
+        let socket: Ptr<bpf_sock> = {
+            let name = request::<Isns>(&b, &packet, short);
+            b.call(helper::map_lookup_elem(&d.maps.socks, &name)).cast()
+        };
+        b.when(socket.eq(0), || b.ret(0));
 
-    let result = b.slot::<u64>();
-    b.store(result.place(), 0);
-    let release = b.label();
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
-    b.jump_if(lane.eq(0), &release);
-    let end = b.slot::<FlowEnd>();
-    of_enrolled(&b, d, lane, &end);
-    b.call(helper::skb_store_bytes(
-        &packet,
-        RECORD_AT as i32,
-        &end,
-        size_of::<FlowEnd>() as i32,
-        0,
-    ));
-    b.store(result.place(), 1);
-
-    b.place(&release);
-    b.call(helper::sk_release(socket));
-    b.ret(b.load(result.place()));
-    b.place(&short);
+        let result = b.slot::<u64>();
+        b.store(result.place(), 0);
+        b.block(|release| {
+            let lane = b.call(helper::sk_storage_get(&d.maps.lanes, &socket, NULL, 0));
+            b.jump_if(lane.eq(0), release);
+            let end = b.slot::<FlowEnd>();
+            of_enrolled(&b, d, lane, &end);
+            b.call(helper::skb_store_bytes(
+                &packet,
+                RECORD_AT as i32,
+                &end,
+                size_of::<FlowEnd>() as i32,
+                0,
+            ));
+            b.store(result.place(), 1);
+        });
+        b.call(helper::sk_release(socket));
+        b.ret(b.load(result.place()));
+    });
     b.ret(0);
     b.finish(ProgramType::Classifier)
 }
@@ -55,16 +54,16 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 pub(super) fn iterator(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_show");
     let context = b.context::<bpf_iter__sockmap>();
-    let done = b.label();
-    // None after the last.
-    let sk = b.load(context.at(bpf_iter__sockmap::sk));
-    b.jump_if(sk.eq(0), &done);
-    let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
-    b.jump_if(lane.eq(0), &done);
-    let end = b.slot::<FlowEnd>();
-    of_enrolled(&b, d, lane, &end);
-    write(&b, &b.load(context.at(bpf_iter__sockmap::meta)), &end);
-    b.place(&done);
+    b.block(|done| {
+        // None after the last.
+        let sk = b.load(context.at(bpf_iter__sockmap::sk));
+        b.jump_if(sk.eq(0), done);
+        let lane = b.call(helper::sk_storage_get(&d.maps.lanes, sk, NULL, 0));
+        b.jump_if(lane.eq(0), done);
+        let end = b.slot::<FlowEnd>();
+        of_enrolled(&b, d, lane, &end);
+        write(&b, &b.load(context.at(bpf_iter__sockmap::meta)), &end);
+    });
     b.ret(0);
     b.finish(ProgramType::Iterator)
 }
@@ -98,10 +97,10 @@ fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
 pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
     let show =
         |field: KernelField, object: &dyn Fn(&bpf_asm::Label) -> Reg, into: &dyn Fn(&Reg)| {
-            let unreadable = b.label();
-            let object = object(&unreadable);
-            into(&peek(b, &object, field, &unreadable));
-            b.place(&unreadable);
+            b.block(|unreadable| {
+                let object = object(unreadable);
+                into(&peek(b, &object, field, unreadable));
+            });
         };
     let of_sk = |_: &bpf_asm::Label| b.value(sk);
     let l = &d.layout;
@@ -145,10 +144,10 @@ pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>
 
 /// Whether redirected bytes wait to be read. None if the socket is not enrolled any more.
 fn unread(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
-    let unreadable = b.label();
-    let unread = receiver::unread(b, d, sk, &unreadable);
-    b.when(unread.ne(0), || b.store(end.at(FlowEnd::direct_unread), 1));
-    b.place(&unreadable);
+    b.block(|unreadable| {
+        let unread = receiver::unread(b, d, sk, unreadable);
+        b.when(unread.ne(0), || b.store(end.at(FlowEnd::direct_unread), 1));
+    });
 }
 
 #[cfg(test)]

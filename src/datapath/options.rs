@@ -48,23 +48,22 @@ const ASKS: [(i32, i32, i32); 13] = [
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_options");
     let event = b.context::<bpf_sockopt>();
-    let untouched = b.label();
-    let asks = b.label();
+    let (untouched, asks) = (b.label(), b.label());
     let most = b.value(0);
     for level in [SOL_SOCKET, SOL_TCP] {
-        let other_level = b.label();
-        let found = b.load(event.at(bpf_sockopt::level));
-        b.jump_if(found.ne32(level), &other_level);
-        let name = b.load(event.at(bpf_sockopt::optname));
-        for (_, option, harmless) in ASKS.into_iter().filter(|(of, ..)| *of == level) {
-            most.set(harmless);
-            b.jump_if(name.eq32(option), &asks);
-        }
-        if level == SOL_TCP {
-            b.when(name.eq32(TCP_ULP), || upper_protocol(&b, d, &event, &untouched));
-        }
-        b.jump(&untouched);
-        b.place(&other_level);
+        b.block(|other_level| {
+            let found = b.load(event.at(bpf_sockopt::level));
+            b.jump_if(found.ne32(level), other_level);
+            let name = b.load(event.at(bpf_sockopt::optname));
+            for (_, option, harmless) in ASKS.into_iter().filter(|(of, ..)| *of == level) {
+                most.set(harmless);
+                b.jump_if(name.eq32(option), &asks);
+            }
+            if level == SOL_TCP {
+                b.when(name.eq32(TCP_ULP), || upper_protocol(&b, d, &event, &untouched));
+            }
+            b.jump(&untouched);
+        });
     }
     b.jump(&untouched);
 

@@ -28,78 +28,80 @@ pub(super) const DEPTH: i32 = 12;
 
 /// A socket begins to listen: its process is noted. Always, since rules may come later.
 pub(super) fn listening(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let unknown = b.label();
-    let cookie = b.slot::<u64>();
-    let number = b.call(helper::get_socket_cookie(event));
-    b.store(cookie.place(), &number);
-    let name = caller::name(b, d, &unknown);
-    b.call(helper::map_update_elem(&d.maps.listeners, &cookie, &name, BPF_ANY));
-    b.place(&unknown);
+    b.block(|unknown| {
+        let cookie = b.slot::<u64>();
+        let number = b.call(helper::get_socket_cookie(event));
+        b.store(cookie.place(), &number);
+        let name = caller::name(b, d, unknown);
+        b.call(helper::map_update_elem(&d.maps.listeners, &cookie, &name, BPF_ANY));
+    });
 }
 
 /// A socket begins to connect: what the rules say of its process is kept with it.
 pub(super) fn connecting(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let done = b.label();
-    let unknown = b.label();
-    let found = b.label();
-    {
-        let control = b.map_value(&d.maps.control);
-        let kinds = b.load(control.at(Control::rules));
-        kinds.and(rules::PROCESSES as i32);
-        b.jump_if(kinds.eq(0), &done);
-    }
-    let verdict = b.slot::<u64>();
-    b.store(verdict.place(), 0);
-    {
-        let name = caller::name(b, d, &unknown);
-        look_up(b, &d.maps.processes, &name, &verdict);
-    }
-    b.jump(&found);
-    b.place(&unknown);
-    b.store(verdict.place(), ruling::EXCLUDED as i32);
-    b.place(&found);
+    b.block(|done| {
+        {
+            let control = b.map_value(&d.maps.control);
+            let kinds = b.load(control.at(Control::rules));
+            kinds.and(rules::PROCESSES as i32);
+            b.jump_if(kinds.eq(0), done);
+        }
+        let verdict = b.slot::<u64>();
+        b.store(verdict.place(), 0);
+        b.attempt(
+            |unknown| look_up(b, &d.maps.processes, &caller::name(b, d, unknown), &verdict),
+            || b.store(verdict.place(), ruling::EXCLUDED as i32),
+        );
 
-    let sk = sk_of(b, event, &done);
-    let said = b.load(verdict.place());
-    b.when(said.eq(0), || {
-        // Another process may have begun to connect with it before.
-        b.call(helper::sk_storage_delete(&d.maps.clients, &sk));
-        b.jump(&done);
+        let sk = sk_of(b, event, done);
+        let said = b.load(verdict.place());
+        b.when(said.eq(0), || {
+            // Another process may have begun to connect with it before.
+            b.call(helper::sk_storage_delete(&d.maps.clients, &sk));
+            b.jump(done);
+        });
+        let kept =
+            b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
+        b.jump_if(kept.eq(0), done);
+        b.store(kept.at_all(), b.load(verdict.place()));
     });
-    let kept =
-        b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE));
-    b.jump_if(kept.eq(0), &done);
-    b.store(kept.at_all(), b.load(verdict.place()));
-    b.place(&done);
 }
 
 /// Adds to `verdict` what the rules say of the end that answers a SYN with this request socket.
 pub(super) fn judge_listener(b: &Builder, d: &Datapath, request: &Slot<u64>, verdict: &Slot<u64>) {
-    let judged = b.label();
-    let unknown = b.label();
-    let kinds = kinds(b, d);
-    b.jump_if(b.load(kinds.place()).eq(0), &judged);
+    b.block(|judged| {
+        b.block(|unknown| {
+            let kinds = kinds(b, d);
+            b.jump_if(b.load(kinds.place()).eq(0), judged);
 
-    let of_kind = |kind: u32, judge: &dyn Fn()| when(b, &kinds, kind, judge);
-    of_kind(rules::PORTS, &|| {
-        by_port(b, d, peek(b, b.load(request.place()), d.layout.local_port, &unknown), verdict);
+            let of_kind = |kind: u32, judge: &dyn Fn()| when(b, &kinds, kind, judge);
+            of_kind(rules::PORTS, &|| {
+                by_port(
+                    b,
+                    d,
+                    peek(b, b.load(request.place()), d.layout.local_port, unknown),
+                    verdict,
+                );
+            });
+            of_kind(rules::ADDRESSES, &|| by_addresses(b, d, request, verdict, unknown));
+            let listener = b.slot::<u64>();
+            b.store(listener.place(), peek(b, b.load(request.place()), d.layout.listener, unknown));
+            of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &listener, verdict, unknown));
+            of_kind(rules::PROCESSES, &|| {
+                let cookie = b.slot::<u64>();
+                b.store(
+                    cookie.place(),
+                    peek(b, b.load(listener.place()), d.layout.cookie, unknown),
+                );
+                let name = b.call(helper::map_lookup_elem(&d.maps.listeners, &cookie));
+                b.jump_if(name.eq(0), unknown);
+                let rule = b.call(helper::map_lookup_elem(&d.maps.processes, &name));
+                add(b, rule, verdict);
+            });
+            b.jump(judged);
+        });
+        b.store(verdict.place(), ruling::EXCLUDED as i32);
     });
-    of_kind(rules::ADDRESSES, &|| by_addresses(b, d, request, verdict, &unknown));
-    let listener = b.slot::<u64>();
-    b.store(listener.place(), peek(b, b.load(request.place()), d.layout.listener, &unknown));
-    of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &listener, verdict, &unknown));
-    of_kind(rules::PROCESSES, &|| {
-        let cookie = b.slot::<u64>();
-        b.store(cookie.place(), peek(b, b.load(listener.place()), d.layout.cookie, &unknown));
-        let name = b.call(helper::map_lookup_elem(&d.maps.listeners, &cookie));
-        b.jump_if(name.eq(0), &unknown);
-        let rule = b.call(helper::map_lookup_elem(&d.maps.processes, &name));
-        add(b, rule, verdict);
-    });
-    b.jump(&judged);
-    b.place(&unknown);
-    b.store(verdict.place(), ruling::EXCLUDED as i32);
-    b.place(&judged);
 }
 
 /// Goes to `done` unless the rules let the connection of this client be accelerated. In `note` is
@@ -111,38 +113,38 @@ pub(super) fn judge_client(
     note: &Ptr<u64>,
     done: &Label,
 ) {
-    let allowed = b.label();
-    let excluded = b.label();
-    let kinds = kinds(b, d);
-    b.jump_if(b.load(kinds.place()).eq(0), &allowed);
+    b.block(|allowed| {
+        b.block(|excluded| {
+            let kinds = kinds(b, d);
+            b.jump_if(b.load(kinds.place()).eq(0), allowed);
 
-    let verdict = b.slot::<u64>();
-    b.store(verdict.place(), b.load(note.at_all()));
-    let client = b.slot::<u64>();
-    b.store(client.place(), peek(b, event, d.layout.context_sk, &excluded));
-    let of_kind = |kind: u32, judge: &dyn Fn()| when(b, &kinds, kind, judge);
-    of_kind(rules::PORTS, &|| {
-        let port = peek(b, b.load(client.place()), d.layout.remote_port, &excluded);
-        port.to_be(EndianBits::B16);
-        by_port(b, d, port, &verdict);
-    });
-    of_kind(rules::ADDRESSES, &|| by_addresses(b, d, &client, &verdict, &excluded));
-    of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &client, &verdict, &excluded));
-    of_kind(rules::PROCESSES, &|| {
-        let sk = sk_of(b, event, &excluded);
-        add(b, b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, 0)), &verdict);
-    });
+            let verdict = b.slot::<u64>();
+            b.store(verdict.place(), b.load(note.at_all()));
+            let client = b.slot::<u64>();
+            b.store(client.place(), peek(b, event, d.layout.context_sk, excluded));
+            let of_kind = |kind: u32, judge: &dyn Fn()| when(b, &kinds, kind, judge);
+            of_kind(rules::PORTS, &|| {
+                let port = peek(b, b.load(client.place()), d.layout.remote_port, excluded);
+                port.to_be(EndianBits::B16);
+                by_port(b, d, port, &verdict);
+            });
+            of_kind(rules::ADDRESSES, &|| by_addresses(b, d, &client, &verdict, excluded));
+            of_kind(rules::CGROUPS, &|| by_cgroup(b, d, &client, &verdict, excluded));
+            of_kind(rules::PROCESSES, &|| {
+                let sk = sk_of(b, event, excluded);
+                add(b, b.call(helper::sk_storage_get(&d.maps.clients, sk, NULL, 0)), &verdict);
+            });
 
-    let said = b.load(verdict.place());
-    b.jump_if(said.has(ruling::EXCLUDED as i32), &excluded);
-    b.jump_if(said.has(ruling::INCLUDED as i32), &allowed);
-    let only_included = b.load(kinds.place());
-    only_included.and(rules::ONLY_INCLUDED as i32);
-    b.jump_if(only_included.eq(0), &allowed);
-    b.place(&excluded);
-    count(b, d, Outcome::Excluded);
-    b.jump(done);
-    b.place(&allowed);
+            let said = b.load(verdict.place());
+            b.jump_if(said.has(ruling::EXCLUDED as i32), excluded);
+            b.jump_if(said.has(ruling::INCLUDED as i32), allowed);
+            let only_included = b.load(kinds.place());
+            only_included.and(rules::ONLY_INCLUDED as i32);
+            b.jump_if(only_included.eq(0), allowed);
+        });
+        count(b, d, Outcome::Excluded);
+        b.jump(done);
+    });
 }
 
 /// Which kinds of rules there are.
@@ -154,12 +156,12 @@ fn kinds(b: &Builder, d: &Datapath) -> Slot<u32> {
 }
 
 fn when(b: &Builder, kinds: &Slot<u32>, kind: u32, then: &dyn Fn()) {
-    let none = b.label();
-    let there = b.load(kinds.place());
-    there.and(kind as i32);
-    b.jump_if(there.eq(0), &none);
-    then();
-    b.place(&none);
+    b.block(|none| {
+        let there = b.load(kinds.place());
+        there.and(kind as i32);
+        b.jump_if(there.eq(0), none);
+        then();
+    });
 }
 
 /// By the port that the connection is to: the one that was dialled or the one that is listened at.
@@ -206,32 +208,32 @@ fn by_addresses(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, 
 /// By the socket's cgroup, or the nearest above it that there is a rule for. Cgroups are named by
 /// their folders, which lie in each other as they do.
 fn by_cgroup(b: &Builder, d: &Datapath, sk: &Slot<u64>, verdict: &Slot<u64>, unknown: &Label) {
-    let judged = b.label();
-    let next = b.label();
-    let folder = b.slot::<u64>();
-    {
-        let own = peek(b, b.load(sk.place()), d.layout.cgroup, unknown);
-        own.and(CGROUP_ADDRESS);
-        b.store(folder.place(), peek(b, own, d.layout.cgroup_folder, unknown));
-    }
-    let left = b.value(DEPTH);
-    let id = b.slot::<u64>();
-    b.place(&next);
-    b.store(id.place(), peek(b, b.load(folder.place()), d.layout.folder_inode, unknown));
-    let rule = b.call(helper::map_lookup_elem(&d.maps.cgroups, &id));
-    b.when(rule.ne(0), || {
-        let said = b.load(rule.at_all());
-        said.or(b.load(verdict.place()));
-        b.store(verdict.place(), &said);
-        b.jump(&judged);
+    b.block(|judged| {
+        let next = b.label();
+        let folder = b.slot::<u64>();
+        {
+            let own = peek(b, b.load(sk.place()), d.layout.cgroup, unknown);
+            own.and(CGROUP_ADDRESS);
+            b.store(folder.place(), peek(b, own, d.layout.cgroup_folder, unknown));
+        }
+        let left = b.value(DEPTH);
+        let id = b.slot::<u64>();
+        b.place(&next);
+        b.store(id.place(), peek(b, b.load(folder.place()), d.layout.folder_inode, unknown));
+        let rule = b.call(helper::map_lookup_elem(&d.maps.cgroups, &id));
+        b.when(rule.ne(0), || {
+            let said = b.load(rule.at_all());
+            said.or(b.load(verdict.place()));
+            b.store(verdict.place(), &said);
+            b.jump(judged);
+        });
+        let above = peek(b, b.load(folder.place()), d.layout.folder_above, unknown);
+        b.jump_if(above.eq(0), judged);
+        b.store(folder.place(), &above);
+        left.sub(1);
+        b.jump_if(left.ne(0), &next);
+        b.jump(unknown);
     });
-    let above = peek(b, b.load(folder.place()), d.layout.folder_above, unknown);
-    b.jump_if(above.eq(0), &judged);
-    b.store(folder.place(), &above);
-    left.sub(1);
-    b.jump_if(left.ne(0), &next);
-    b.jump(unknown);
-    b.place(&judged);
 }
 
 fn look_up<K: bpf_asm::FieldType>(
@@ -245,12 +247,12 @@ fn look_up<K: bpf_asm::FieldType>(
 
 /// Adds what a rule says, if there is one.
 fn add(b: &Builder, rule: Ptr<u64>, verdict: &Slot<u64>) {
-    let none = b.label();
-    b.jump_if(rule.eq(0), &none);
-    let said = b.load(rule.at_all());
-    said.or(b.load(verdict.place()));
-    b.store(verdict.place(), &said);
-    b.place(&none);
+    b.block(|none| {
+        b.jump_if(rule.eq(0), none);
+        let said = b.load(rule.at_all());
+        said.or(b.load(verdict.place()));
+        b.store(verdict.place(), &said);
+    });
 }
 
 #[cfg(test)]

@@ -68,79 +68,80 @@ fn adoption_of(
 /// The kernel asks how long the options of a segment will be: a socket that is being adopted makes
 /// room for its number. Of the last of these segments on it is local.
 pub(super) fn make_room(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let (proven, room, over, done) = (b.label(), b.label(), b.label(), b.label());
-    let adoption = adoption_of(b, d, event, &done);
-    let echoes = b.load(adoption.at(Adoption::echoes));
-    b.jump_if(echoes.ge(ECHOES), &proven);
-    let segments = b.load(adoption.at(Adoption::segments));
-    b.jump_if(segments.lt(PATIENCE), &room);
-    let until = b.load(adoption.at(Adoption::until));
-    let now = b.call(helper::jiffies64());
-    b.jump_if(now.lt(&until), &room);
-    count(b, d, Total::Unproven);
-    forget(b, event);
-    b.jump(&over);
-    b.place(&proven);
-    count(b, d, Total::Adopted);
-    event::proven(b, event);
-    b.place(&over);
-    b.call(helper::sk_storage_delete(&d.maps.adoptions, sk_of(b, event, &done)));
-    b.jump(&done);
-    b.place(&room);
-    b.call(helper::reserve_hdr_opt(event, i32::from(LENGTH), 0));
-    b.place(&done);
+    let (proven, room, over) = (b.label(), b.label(), b.label());
+    b.block(|done| {
+        let adoption = adoption_of(b, d, event, done);
+        let echoes = b.load(adoption.at(Adoption::echoes));
+        b.jump_if(echoes.ge(ECHOES), &proven);
+        let segments = b.load(adoption.at(Adoption::segments));
+        b.jump_if(segments.lt(PATIENCE), &room);
+        let until = b.load(adoption.at(Adoption::until));
+        let now = b.call(helper::jiffies64());
+        b.jump_if(now.lt(&until), &room);
+        count(b, d, Total::Unproven);
+        forget(b, event);
+        b.jump(&over);
+        b.place(&proven);
+        count(b, d, Total::Adopted);
+        event::proven(b, event);
+        b.place(&over);
+        b.call(helper::sk_storage_delete(&d.maps.adoptions, sk_of(b, event, done)));
+        b.jump(done);
+        b.place(&room);
+        b.call(helper::reserve_hdr_opt(event, i32::from(LENGTH), 0));
+    });
 }
 
 /// The kernel asks for the options that room was made for.
 pub(super) fn say(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let done = b.label();
-    let adoption = adoption_of(b, d, event, &done);
-    let mark = b.slot::<Mark>();
-    let whole = b.load(adoption.at(Adoption::heard));
-    whole.and(heard::PEER as i32);
-    whole.lsh(HEARD_SHIFT);
-    whole.or(b.value(head(LENGTH)));
-    b.store(mark.at(Mark::head), &whole);
-    b.store(mark.at(Mark::number), b.load(adoption.at(Adoption::says)));
-    let segments = b.load(adoption.at(Adoption::segments));
-    segments.add(1);
-    b.store(adoption.at(Adoption::segments), &segments);
-    // One if both bits are set.
-    const { assert!(heard::BOTH == 3) };
-    let echoes = b.load(adoption.at(Adoption::heard));
-    echoes.add(1);
-    echoes.rsh(2);
-    echoes.add(b.load(adoption.at(Adoption::echoes)));
-    b.store(adoption.at(Adoption::echoes), &echoes);
-    b.call(helper::store_hdr_opt(event, &mark, i32::from(LENGTH), 0));
-    b.place(&done);
+    b.block(|done| {
+        let adoption = adoption_of(b, d, event, done);
+        let mark = b.slot::<Mark>();
+        let whole = b.load(adoption.at(Adoption::heard));
+        whole.and(heard::PEER as i32);
+        whole.lsh(HEARD_SHIFT);
+        whole.or(b.value(head(LENGTH)));
+        b.store(mark.at(Mark::head), &whole);
+        b.store(mark.at(Mark::number), b.load(adoption.at(Adoption::says)));
+        let segments = b.load(adoption.at(Adoption::segments));
+        segments.add(1);
+        b.store(adoption.at(Adoption::segments), &segments);
+        // One if both bits are set.
+        const { assert!(heard::BOTH == 3) };
+        let echoes = b.load(adoption.at(Adoption::heard));
+        echoes.add(1);
+        echoes.rsh(2);
+        echoes.add(b.load(adoption.at(Adoption::echoes)));
+        b.store(adoption.at(Adoption::echoes), &echoes);
+        b.call(helper::store_hdr_opt(event, &mark, i32::from(LENGTH), 0));
+    });
 }
 
 /// A segment has come. Sockets that are not being adopted are told of unknown options, too, and
 /// make nothing of them.
 pub(super) fn hear(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
-    let done = b.label();
-    let adoption = adoption_of(b, d, event, &done);
-    let mark = b.slot::<Mark>();
-    b.store(mark.at(Mark::head), head(FOUND_BY));
-    b.store(mark.at(Mark::number), 0);
-    // One branch for the two.
-    let wrong = b.call(helper::load_hdr_opt(event, &mark, i32::from(LENGTH), 0));
-    wrong.xor(i32::from(LENGTH));
-    let number = b.load(mark.at(Mark::number));
-    number.xor(b.load(adoption.at(Adoption::hears)));
-    wrong.or(&number);
-    b.jump_if(wrong.ne(0), &done);
-    // The peer's bit, and the other if the peer has heard this end.
-    let known = b.load(mark.at(Mark::head));
-    known.rsh(HEARD_SHIFT);
-    known.and(1);
-    const { assert!(heard::PEER == 1 && heard::BACK == 2) };
-    known.lsh(1);
-    known.or(heard::PEER as i32);
-    known.or(b.load(adoption.at(Adoption::heard)));
-    b.store(adoption.at(Adoption::heard), &known);
-    b.place(&done);
+    b.block(|done| {
+        let adoption = adoption_of(b, d, event, done);
+        let mark = b.slot::<Mark>();
+        b.store(mark.at(Mark::head), head(FOUND_BY));
+        b.store(mark.at(Mark::number), 0);
+        // One branch for the two.
+        let wrong = b.call(helper::load_hdr_opt(event, &mark, i32::from(LENGTH), 0));
+        wrong.xor(i32::from(LENGTH));
+        let number = b.load(mark.at(Mark::number));
+        number.xor(b.load(adoption.at(Adoption::hears)));
+        wrong.or(&number);
+        b.jump_if(wrong.ne(0), done);
+        // The peer's bit, and the other if the peer has heard this end.
+        let known = b.load(mark.at(Mark::head));
+        known.rsh(HEARD_SHIFT);
+        known.and(1);
+        const { assert!(heard::PEER == 1 && heard::BACK == 2) };
+        known.lsh(1);
+        known.or(heard::PEER as i32);
+        known.or(b.load(adoption.at(Adoption::heard)));
+        b.store(adoption.at(Adoption::heard), &known);
+    });
 }
 
 #[cfg(test)]

@@ -30,12 +30,7 @@ pub(super) fn sk(b: &Builder, lane: &Ptr<Lane>) -> Reg {
 
 /// The memory at the receiver's address still is the receiver; the lane ends otherwise.
 pub(super) fn identity(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
-    let (gone, there) = (b.label(), b.label());
-    same(b, d, lane, &gone);
-    b.jump(&there);
-    b.place(&gone);
-    fallback.ended(b, lane, Ending::PeerGone);
-    b.place(&there);
+    b.attempt(|gone| same(b, d, lane, gone), || fallback.ended(b, lane, Ending::PeerGone));
 }
 
 /// Jumps to `gone` unless the memory at the receiver's address still is the receiver.
@@ -59,46 +54,47 @@ pub(super) fn busy(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, size: &Reg, fall
     /// microseconds for as many as count.
     const BYTES_BITS: i32 = 9;
     const AT_MOST: i32 = 64 << 10;
-    let (unknown, free, in_use, open) = (b.label(), b.label(), b.label(), b.label());
-    let (again, enough) = (b.label(), b.label());
-    let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
-    b.jump_if(owned.ne(0), &in_use);
-    let contended = b.load(lane.at(Lane::contended));
-    b.jump_if(contended.eq(0), &open);
-    contended.sub(1);
-    b.store(lane.at(Lane::contended), &contended);
-    b.jump(&open);
-
-    b.place(&in_use);
-    contend(b, lane, size, fallback);
-    {
+    let in_use = || peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
+    b.block(|open| {
+        b.when(in_use().eq(0), || {
+            let contended = b.load(lane.at(Lane::contended));
+            b.jump_if(contended.eq(0), open);
+            contended.sub(1);
+            b.store(lane.at(Lane::contended), &contended);
+            b.jump(open);
+        });
+        contend(b, lane, size, fallback);
         let looks = b.value(size);
         b.when(looks.gt(AT_MOST), || looks.set(AT_MOST));
         looks.rsh(BYTES_BITS);
         looks.add(LOOKS);
         b.store(lane.at(Lane::looking), &looks);
-    }
-    b.place(&again);
-    b.may_goto(&enough);
-    let looking = peek(b, b.load(lane.at(Lane::peer).at(End::lane)), LOOKING, &unknown);
-    b.jump_if(looking.ne(0), &free);
-    let owned = peek_or_zero(b, d, sk(b, lane), d.layout.lock_owned);
-    b.jump_if(owned.eq(0), &free);
-    // Counted in the lane, not in a register: of that the verifier would know too much to leave the
-    // loop alone.
-    let looks = b.load(lane.at(Lane::looking));
-    looks.sub(1);
-    b.store(lane.at(Lane::looking), &looks);
-    b.jump_if(looks.ne32(0), &again);
-    b.place(&enough);
-    b.store(lane.at(Lane::looking), 0);
-    fallback.because(b, Cause::ReceiverBusy);
-    b.place(&unknown);
-    b.store(lane.at(Lane::looking), 0);
-    fallback.because(b, Cause::LookFailed);
-    b.place(&free);
-    b.store(lane.at(Lane::looking), 0);
-    b.place(&open);
+        let stop = |why: Cause| {
+            b.store(lane.at(Lane::looking), 0);
+            fallback.because(b, why);
+        };
+        b.block(|free| {
+            b.attempt(
+                |unknown| {
+                    b.repeat(|enough| {
+                        b.may_goto(enough);
+                        let peer = b.load(lane.at(Lane::peer).at(End::lane));
+                        b.jump_if(peek(b, peer, LOOKING, unknown).ne(0), free);
+                        b.jump_if(in_use().eq(0), free);
+                        // Counted in the lane, not in a register: of that the verifier would know
+                        // too much to leave the loop alone.
+                        let looks = b.load(lane.at(Lane::looking));
+                        looks.sub(1);
+                        b.store(lane.at(Lane::looking), &looks);
+                        b.jump_if(looks.eq32(0), enough);
+                    });
+                    stop(Cause::ReceiverBusy);
+                },
+                || stop(Cause::LookFailed),
+            );
+        });
+        b.store(lane.at(Lane::looking), 0);
+    });
 }
 
 /// Two that are both at work all the time, on one connection, wait for its locks more than a
@@ -108,24 +104,22 @@ fn contend(b: &Builder, lane: &Ptr<Lane>, size: &Reg, fallback: &Fallback) {
     /// Smaller messages cost more by TCP than that.
     const LARGE: i32 = 4 << 10;
     const MORE: i32 = 2;
-    let small = b.label();
-    b.jump_if(size.lt(LARGE), &small);
-    let contended = b.load(lane.at(Lane::contended));
-    contended.add(MORE);
-    b.store(lane.at(Lane::contended), &contended);
-    b.when(contended.ge(CONTENDED), || fallback.because(b, Cause::ReceiverBusy));
-    b.place(&small);
+    b.block(|small| {
+        b.jump_if(size.lt(LARGE), small);
+        let contended = b.load(lane.at(Lane::contended));
+        contended.add(MORE);
+        b.store(lane.at(Lane::contended), &contended);
+        b.when(contended.ge(CONTENDED), || fallback.because(b, Cause::ReceiverBusy));
+    });
 }
 
 /// Nothing is redirected to a socket whose file blocks: a thread that sleeps in a receive call of
 /// enrolled sockets may be answered `EAGAIN` (`tcp_bpf_recvmsg_parser`).
 pub(super) fn blocks(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
-    let blocks = b.label();
-    let fine = b.label();
-    b.jump_if(nonblocking(b, d, &sk(b, lane), &blocks).ne(0), &fine);
-    b.place(&blocks);
-    fallback.because(b, Cause::Blocking);
-    b.place(&fine);
+    b.attempt(
+        |blocks| b.jump_if(nonblocking(b, d, &sk(b, lane), blocks).eq(0), blocks),
+        || fallback.because(b, Cause::Blocking),
+    );
 }
 
 /// Whether calls on the socket at this address do not block: 0 if its file says nothing of it.
@@ -150,17 +144,17 @@ pub(super) fn file(b: &Builder, d: &Datapath, sk: &Reg, none: &Label) -> Reg {
 /// A lane whose receiver's own lane has ended ends, so that the receiver can leave the socket map:
 /// see [`super::leave`].
 pub(super) fn ended(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
-    let open = b.label();
-    let counted = b.load(endings(b, d, lane).at_all());
-    b.jump_if(counted.eq(b.load(lane.at(Lane::endings))), &open);
-    b.store(lane.at(Lane::endings), &counted);
+    b.block(|open| {
+        let counted = b.load(endings(b, d, lane).at_all());
+        b.jump_if(counted.eq(b.load(lane.at(Lane::endings))), open);
+        b.store(lane.at(Lane::endings), &counted);
 
-    let gone = b.label();
-    let mode = mode(b, lane, &gone);
-    b.jump_if(mode.lt(Mode::Leaving as u32), &open);
-    b.place(&gone);
-    fallback.ended(b, lane, Ending::PeerLeft);
-    b.place(&open);
+        b.block(|gone| {
+            let mode = mode(b, lane, gone);
+            b.jump_if(mode.lt(Mode::Leaving as u32), open);
+        });
+        fallback.ended(b, lane, Ending::PeerLeft);
+    });
 }
 
 /// The count of a lane's bucket in [`Endings`].

@@ -34,15 +34,15 @@ fn find_period(b: &Builder, d: &Datapath, lane: &Ptr<Lane>) {
     }
     if let Some(timeout) = d.layout.conntrack_established {
         for end in [Lane::own, Lane::peer] {
-            let no_namespace = b.label();
-            let sk = b.load(lane.at(end).at(End::sk));
-            b.jump_if(sk.eq(0), &no_namespace);
-            let namespace = peek(b, sk, d.layout.namespace, &no_namespace);
-            let third = peek(b, namespace, timeout, &no_namespace);
-            third.div(3);
-            let least = b.load(period.place());
-            b.when(third.lt(&least), || b.store(period.place(), &third));
-            b.place(&no_namespace);
+            b.block(|no_namespace| {
+                let sk = b.load(lane.at(end).at(End::sk));
+                b.jump_if(sk.eq(0), no_namespace);
+                let namespace = peek(b, sk, d.layout.namespace, no_namespace);
+                let third = peek(b, namespace, timeout, no_namespace);
+                third.div(3);
+                let least = b.load(period.place());
+                b.when(third.lt(&least), || b.store(period.place(), &third));
+            });
         }
     }
     b.store(lane.at(Lane::period), b.load(period.place()));

@@ -10,16 +10,16 @@ use super::rendezvous::BPF_NOEXIST;
 
 /// Counts one more.
 pub(super) fn count(b: &Builder, d: &Datapath, refusal: &Slot<Refusal>) {
-    let counted = b.label();
-    add(b, d, refusal.at(Refusal::outcome), 1);
-    let times = b.call(helper::map_lookup_elem(&d.maps.refusals, refusal));
-    b.when(times.ne(0), || {
-        let one = b.value(1);
-        b.atomic(Modify::Add, times.offset::<u64>(0), &one);
-        b.jump(&counted);
+    b.block(|counted| {
+        add(b, d, refusal.at(Refusal::outcome), 1);
+        let times = b.call(helper::map_lookup_elem(&d.maps.refusals, refusal));
+        b.when(times.ne(0), || {
+            let one = b.value(1);
+            b.atomic(Modify::Add, times.offset::<u64>(0), &one);
+            b.jump(counted);
+        });
+        let first = b.slot::<u64>();
+        b.store(first.place(), 1);
+        b.call(helper::map_update_elem(&d.maps.refusals, refusal, &first, BPF_NOEXIST));
     });
-    let first = b.slot::<u64>();
-    b.store(first.place(), 1);
-    b.call(helper::map_update_elem(&d.maps.refusals, refusal, &first, BPF_NOEXIST));
-    b.place(&counted);
 }

@@ -38,21 +38,21 @@ pub(super) const PEERS: Order = (Isns::peer, Isns::own);
 
 /// Sees to it that a lane knows its peer. Jumps to `unknown` if there is none yet.
 pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &Label) {
-    let known = b.label();
-    let sk = b.load(lane.at(Lane::peer).at(End::sk));
-    b.jump_if(sk.ne(0), &known);
+    b.block(|known| {
+        let sk = b.load(lane.at(Lane::peer).at(End::sk));
+        b.jump_if(sk.ne(0), known);
 
-    let at = b.slot::<Isns>();
-    pair(b, &lane.at(Lane::own).at(End::name), &b.load(lane.at(Lane::role)), &at);
-    let other = b.slot::<End>();
-    let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &at));
-    b.jump_if(entry.eq(0), unknown);
-    lane_at(b, &b.load(entry.at_all()), &other, unknown);
-    named(b, &other, lane.at(Lane::own).at(End::name), PEERS, unknown);
-    b.copy(lane.at(Lane::peer), other.place());
-    b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
-    lane::has_met(b, lane);
-    b.place(&known);
+        let at = b.slot::<Isns>();
+        pair(b, &lane.at(Lane::own).at(End::name), &b.load(lane.at(Lane::role)), &at);
+        let other = b.slot::<End>();
+        let entry = b.call(helper::map_lookup_elem(&d.maps.rendezvous, &at));
+        b.jump_if(entry.eq(0), unknown);
+        lane_at(b, &b.load(entry.at_all()), &other, unknown);
+        named(b, &other, lane.at(Lane::own).at(End::name), PEERS, unknown);
+        b.copy(lane.at(Lane::peer), other.place());
+        b.call(helper::map_delete_elem(&d.maps.rendezvous, &at));
+        lane::has_met(b, lane);
+    });
 }
 
 /// The pair that a connection is known by, which is its client's name, from the name and the role

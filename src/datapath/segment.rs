@@ -10,23 +10,25 @@ use super::{Datapath, candidate, lane, leave, proof, receiver, trace, waiters};
 
 /// A marked socket is about to send a segment.
 pub(super) fn sent(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, leaving: &Label) {
-    let (done, local, considered) = (b.label(), b.label(), b.label());
-    let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
-    b.jump_if(flags.has(LOCAL), &local);
-    b.when(flags.has(UNPROVEN), || proof::make_room(b, d, event));
-    b.jump(&done);
-    b.place(&local);
-    {
-        let lane = lane_of(b, d, event, &considered);
-        let mode = b.load(lane.at(Lane::mode));
-        b.jump_if(mode.eq(Mode::Left as u32), &considered);
-        leave::wanted(b, d, &lane, leaving);
-        candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
-        sleeper(b, d, event, &lane, leaving, &done);
-    }
-    b.place(&considered);
-    candidate::consider(b, d, event);
-    b.place(&done);
+    b.block(|done| {
+        let local = b.label();
+        b.block(|considered| {
+            let flags = b.load(event.at(bpf_sock_ops::bpf_sock_ops_cb_flags));
+            b.jump_if(flags.has(LOCAL), &local);
+            b.when(flags.has(UNPROVEN), || proof::make_room(b, d, event));
+            b.jump(done);
+            b.place(&local);
+            {
+                let lane = lane_of(b, d, event, considered);
+                let mode = b.load(lane.at(Lane::mode));
+                b.jump_if(mode.eq(Mode::Left as u32), considered);
+                leave::wanted(b, d, &lane, leaving);
+                candidate::keep_room(b, d, event, &b.load(lane.at(Lane::own).at(End::sk)));
+                sleeper(b, d, event, &lane, leaving, done);
+            }
+        });
+        candidate::consider(b, d, event);
+    });
 }
 
 /// A thread sleeps on an enrolled socket, whose file an application has made to block: it has to

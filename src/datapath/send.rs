@@ -81,12 +81,10 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
 fn look(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, fallback: &Fallback) {
     let mode = b.load(lane.at(Lane::mode));
     b.when(mode.ge(Mode::Ended as u32), || fallback.because(b, Cause::Ended));
-    let (alone, known) = (b.label(), b.label());
-    rendezvous::find_peer(b, d, lane, &alone);
-    b.jump(&known);
-    b.place(&alone);
-    fallback.because(b, Cause::NoPeer);
-    b.place(&known);
+    b.attempt(
+        |alone| rendezvous::find_peer(b, d, lane, alone),
+        || fallback.because(b, Cause::NoPeer),
+    );
     receiver::identity(b, d, lane, fallback);
     receiver::blocks(b, d, lane, fallback);
 }

@@ -65,10 +65,10 @@ pub(super) fn tell(
     reason: impl Into<Operand>,
     context: &impl Addressed,
 ) {
-    let nobody = b.label();
-    let lost = output(b, d, lane, reason.into(), context, &nobody);
-    b.when(lost.ne(0), || count(b, d, Total::TraceLost));
-    b.place(&nobody);
+    b.block(|nobody| {
+        let lost = output(b, d, lane, reason.into(), context, nobody);
+        b.when(lost.ne(0), || count(b, d, Total::TraceLost));
+    });
 }
 
 /// Writes the record; gives 0, or why there was no room for it. Jumps to `nobody` if nobody reads.

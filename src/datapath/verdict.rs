@@ -24,36 +24,37 @@ const TIMES: i32 = (512 << 10) / AT_ONCE + 1;
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_verdict");
     let segment = b.context::<__sk_buff>();
-    let pass = b.label();
-    let sk = b.load(segment.at(__sk_buff::sk));
-    b.jump_if(sk.eq(0), &pass);
-    let socket = b.call(helper::skc_to_tcp_sock(sk));
-    b.jump_if(socket.eq(0), &pass);
-    let read = b.load(socket.member(d.layout.copied_seq));
-    let cookie = b.slot::<u64>();
-    b.store(cookie.place(), b.load(socket.member(d.layout.cookie)));
-    let first = peek(&b, &segment, d.layout.segment_sequence, &pass);
-    let length = b.load(segment.at(__sk_buff::len));
-    arrived::advance(&b, d, cookie.place(), &read, &first, &length);
-    read.sub32(&first);
-    // A segment that begins behind what has come before, as nearly all do.
-    b.jump_if(read.sle32(0), &pass);
+    b.block(|pass| {
+        let sk = b.load(segment.at(__sk_buff::sk));
+        b.jump_if(sk.eq(0), pass);
+        let socket = b.call(helper::skc_to_tcp_sock(sk));
+        b.jump_if(socket.eq(0), pass);
+        let read = b.load(socket.member(d.layout.copied_seq));
+        let cookie = b.slot::<u64>();
+        b.store(cookie.place(), b.load(socket.member(d.layout.cookie)));
+        let first = peek(&b, &segment, d.layout.segment_sequence, pass);
+        let length = b.load(segment.at(__sk_buff::len));
+        arrived::advance(&b, d, cookie.place(), &read, &first, &length);
+        read.sub32(&first);
+        // A segment that begins behind what has come before, as nearly all do.
+        b.jump_if(read.sle32(0), pass);
 
-    let left = b.value(TIMES);
-    let (again, rest) = (b.label(), b.label());
-    b.place(&again);
-    b.jump_if(read.le32(AT_ONCE), &rest);
-    let refused = b.call(helper::skb_adjust_room(&segment, -AT_ONCE, 0, 0));
-    b.jump_if(refused.ne(0), &pass);
-    read.sub32(AT_ONCE);
-    left.sub(1);
-    b.jump_if(left.ne(0), &again);
-    b.jump(&pass);
-    b.place(&rest);
-    let cut = b.value(&read);
-    cut.neg();
-    b.call(helper::skb_adjust_room(&segment, cut, 0, 0));
-    b.place(&pass);
+        let left = b.value(TIMES);
+        let again = b.label();
+        b.block(|rest| {
+            b.place(&again);
+            b.jump_if(read.le32(AT_ONCE), rest);
+            let refused = b.call(helper::skb_adjust_room(&segment, -AT_ONCE, 0, 0));
+            b.jump_if(refused.ne(0), pass);
+            read.sub32(AT_ONCE);
+            left.sub(1);
+            b.jump_if(left.ne(0), &again);
+            b.jump(pass);
+        });
+        let cut = b.value(&read);
+        cut.neg();
+        b.call(helper::skb_adjust_room(&segment, cut, 0, 0));
+    });
     b.ret(SK_PASS);
     b.finish(ProgramType::SkSkbVerdict)
 }

@@ -17,33 +17,33 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
 
     let asleep = b.slot::<u64>();
     b.store(asleep.place(), 0);
-    let counted = b.label();
-    let queue = peek(b, sk, d.layout.wait_queue, many);
-    // A socket that was not accepted yet has none.
-    b.jump_if(queue.eq(0), &counted);
-    queue.add(d.layout.waiters.offset);
-    let (head, first) = list(b, d, queue, many);
-    let place = b.slot::<u64>();
-    b.store(place.place(), first);
+    b.block(|counted| {
+        let queue = peek(b, sk, d.layout.wait_queue, many);
+        // A socket that was not accepted yet has none.
+        b.jump_if(queue.eq(0), counted);
+        queue.add(d.layout.waiters.offset);
+        let (head, first) = list(b, d, queue, many);
+        let place = b.slot::<u64>();
+        b.store(place.place(), first);
 
-    for _ in 0..MOST {
-        let entry = b.load(place.place());
-        b.jump_if(entry.eq(b.load(head.place())), &counted);
-        entry.sub(d.layout.waiter_place.offset);
-        let thread = peek(b, entry, d.layout.waiter_private, many);
-        // epoll and poll name no thread here, or nothing that has a stack around this entry. There
-        // is no branch in this: the verifier would follow every combination of them.
-        let stack = probe_or_zero(b, thread, d.layout.thread_stack);
-        let more = b.load(place.place());
-        more.sub(&stack);
-        more.rsh(STACK_BITS);
-        more.sub(1);
-        more.rsh(63);
-        more.add(b.load(asleep.place()));
-        b.store(asleep.place(), &more);
-        b.store(place.place(), peek(b, b.load(place.place()), d.layout.first, many));
-    }
-    b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);
-    b.place(&counted);
+        for _ in 0..MOST {
+            let entry = b.load(place.place());
+            b.jump_if(entry.eq(b.load(head.place())), counted);
+            entry.sub(d.layout.waiter_place.offset);
+            let thread = peek(b, entry, d.layout.waiter_private, many);
+            // epoll and poll name no thread here, or nothing that has a stack around this entry. There
+            // is no branch in this: the verifier would follow every combination of them.
+            let stack = probe_or_zero(b, thread, d.layout.thread_stack);
+            let more = b.load(place.place());
+            more.sub(&stack);
+            more.rsh(STACK_BITS);
+            more.sub(1);
+            more.rsh(63);
+            more.add(b.load(asleep.place()));
+            b.store(asleep.place(), &more);
+            b.store(place.place(), peek(b, b.load(place.place()), d.layout.first, many));
+        }
+        b.jump_if(b.load(place.place()).ne(b.load(head.place())), many);
+    });
     asleep
 }
