@@ -71,8 +71,7 @@ pub enum ErrorKind {
     },
     /// The stack frames of nested functions are too large together.
     #[error("the functions nested from here need {} bytes of stack: {}; nested frames share 512 \
-        bytes, and each is rounded up to \
-        32", .frames.iter().map(|(_, bytes)| bytes).sum::<usize>(), Frames(.frames))]
+        bytes, and each is rounded up to 32", .frames.iter().map(|(_, bytes)| bytes).sum::<usize>(), Frames(.frames))]
     OutOfStackInCalls {
         /// The functions, outermost first, with the size of each frame.
         frames: Vec<(String, usize)>,

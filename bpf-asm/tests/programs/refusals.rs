@@ -547,8 +547,8 @@ fn frames_of_nested_functions_share_512_bytes() {
     let (called, b) = nested(256, 256);
     assert_eq!(
         told(b),
-        "LINE: the functions nested from here need 544 bytes of stack: `main` 32, `outer` 256, `inner` \
-         256; all frames that are alive at once share 512 bytes, and each counts in steps of 32"
+        "LINE: the functions nested from here need 544 bytes of stack: `main` 32, `outer` 256, \
+         `inner` 256; nested frames share 512 bytes, and each is rounded up to 32"
     );
     assert!(
         matches!(only(nested(512, 0).1), (line, ErrorKind::OutOfStackInCalls { .. }) if line == called)
