@@ -48,7 +48,7 @@ fn cost(variant: &str, program: &Program, maps: &Maps) -> Cost {
 }
 
 #[test]
-fn every_variant_is_accepted_at_the_recorded_cost() {
+fn every_variant_is_accepted_at_the_recorded_costs() {
     let (series, costs) = (cost::series(), costs());
     assert_eq!(costs.len(), ProgramName::ALL.len(), "programs: {:?}", costs.keys());
     let over: Vec<String> = rows(&costs)
