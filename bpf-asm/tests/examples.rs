@@ -21,10 +21,7 @@ fn readme() -> String {
 fn output(example: &str) -> String {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples").join(example);
-    assert!(
-        built.exists(),
-        "{example} is not built, build it by: cargo test -p bpf-asm, or cargo build --examples"
-    );
+    assert!(built.exists(), "{example} is not built; run: cargo build -p bpf-asm --examples");
     let run = Command::new(built).output().unwrap();
     let output = String::from_utf8(run.stdout).unwrap();
     let errors = String::from_utf8_lossy(&run.stderr);
