@@ -4,12 +4,10 @@
 use std::sync::LazyLock;
 
 use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, Width};
-#[cfg(target_arch = "x86_64")]
-use bpf_asm::pt_regs;
 use bpf_asm::{
     __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program,
     ProgramType, Ptr, Raw, Reg, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
-    bpf_sockopt, helper, record,
+    bpf_sockopt, bpf_user_pt_regs_t, helper, record,
 };
 use syscalls::{Btf, Prog};
 
@@ -562,14 +560,13 @@ fn fields_of_contexts_are_read() {
             let first = b.load(arguments.at(bpf_raw_tracepoint_args::args).index(0));
             first.add(b.load(arguments.at(bpf_raw_tracepoint_args::args).index(11)));
         }),
-        #[cfg(target_arch = "x86_64")]
         (ProgramType::Kprobe, &|b| {
-            let registers = b.context::<pt_regs>();
-            let sum = b.load(registers.at(pt_regs::RESULT));
-            pt_regs::ARGUMENTS
+            let registers = b.context::<bpf_user_pt_regs_t>();
+            let sum = b.load(registers.at(bpf_user_pt_regs_t::RESULT));
+            bpf_user_pt_regs_t::ARGUMENTS
                 .into_iter()
                 .for_each(|argument| sum.add(b.load(registers.at(argument))));
-            sum.add(b.load(registers.at(pt_regs::ss)));
+            sum.add(b.load(registers.at(bpf_user_pt_regs_t::sp)));
         }),
     ];
     for (kind, write) in programs {

@@ -1,10 +1,8 @@
 //! The layouts of records and contexts agree in Rust, the maps' BTF and vmlinux BTF.
 
-#[cfg(target_arch = "x86_64")]
-use bpf_asm::pt_regs;
 use bpf_asm::{
     __sk_buff, FieldInfo, Record, Type, bpf_sk_lookup, bpf_sock, bpf_sock_addr, bpf_sock_ops,
-    bpf_sockopt, sk_msg_md, xdp_md,
+    bpf_sockopt, bpf_user_pt_regs_t, sk_msg_md, xdp_md,
 };
 use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject};
@@ -114,8 +112,7 @@ fn contexts_have_the_layout_of_the_kernel() {
         (bpf_sock_addr::NAME, bpf_sock_addr::FIELDS),
         (bpf_sockopt::NAME, bpf_sockopt::FIELDS),
         (xdp_md::NAME, xdp_md::FIELDS),
-        #[cfg(target_arch = "x86_64")]
-        (pt_regs::NAME, pt_regs::FIELDS),
+        (bpf_user_pt_regs_t::NAME, bpf_user_pt_regs_t::FIELDS),
     ] {
         let size = btf.size_of(name).unwrap_or_else(|error| panic!("{error}")) as usize;
         let mut present = 0;

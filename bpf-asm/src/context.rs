@@ -2,6 +2,7 @@
 
 mod cgroup_sock;
 mod iter;
+mod kprobe;
 mod sk_buff;
 mod sk_lookup;
 mod sk_msg;
@@ -17,6 +18,9 @@ pub use iter::{
     bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp,
     bpf_iter_meta,
 };
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub use kprobe::bpf_user_pt_regs_t;
+pub use kprobe::{pt_regs, user_pt_regs};
 pub use sk_buff::__sk_buff;
 pub use sk_lookup::bpf_sk_lookup;
 pub use sk_msg::sk_msg_md;
@@ -25,8 +29,6 @@ pub use sock_ops::bpf_sock_ops;
 pub use sockopt::bpf_sockopt;
 pub use tracepoint::sock_recv_length;
 pub use tracing::bpf_raw_tracepoint_args;
-#[cfg(target_arch = "x86_64")]
-pub use tracing::pt_regs;
 pub use xdp::xdp_md;
 
 macro_rules! opaque {

@@ -126,13 +126,13 @@ mod value;
 pub use btf::{BtfImage, MapTypes, MapsBtf};
 pub use builder::{Builder, Fetch, Function, Modify, Raw};
 pub use condition::Condition;
-#[cfg(target_arch = "x86_64")]
-pub use context::pt_regs;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub use context::bpf_user_pt_regs_t;
 pub use context::{
     __sk_buff, bpf_iter__bpf_sk_storage_map, bpf_iter__sockmap, bpf_iter__task_file, bpf_iter__tcp,
     bpf_iter_meta, bpf_map, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
-    bpf_sock_ops, bpf_sockopt, file, packet, seq_file, sk_msg_md, sock, sock_recv_length, socket,
-    task_struct, tcp_sock, tcp6_sock, xdp_md,
+    bpf_sock_ops, bpf_sockopt, file, packet, pt_regs, seq_file, sk_msg_md, sock, sock_recv_length,
+    socket, task_struct, tcp_sock, tcp6_sock, user_pt_regs, xdp_md,
 };
 pub use error::{BuildError, BuildErrors, ErrorKind, Location};
 pub use helper::{Arg, At, Call, NULL};
