@@ -22,6 +22,8 @@ esac
 [ "$(id -u)" = 0 ] || fail "this installs into /usr/local and /etc: run it as root"
 cd "$(dirname "$0")"
 sha256sum --check --quiet --strict SHA256SUMS || fail "the bundle is damaged or incomplete: copy it here again"
+machine=$(uname -m)
+[ -f "bin/$machine/shunt" ] || fail "the bundle has nothing for this machine, which is $machine, but for $(ls bin)"
 
 # What uninstall.sh goes by: files, and folders that were not there before.
 record=/usr/local/share/shunt/installed
@@ -36,17 +38,21 @@ made=
 make "$(dirname "$record")"
 
 # What was there before is replaced by a rename, so that nobody ever sees half a file and a running binary is left alone.
+put() { # file of the bundle, where it goes
+    make "$(dirname "/$2")"
+    cp -p "$1" "/$2.new"
+    chown 0:0 "/$2.new"
+    mv -f "/$2.new" "/$2"
+    made="$made/$2
+"
+}
+put "bin/$machine/shunt" usr/local/bin/shunt
 for file in $(cd root && find . -type f | sed 's|^\./||' | LC_ALL=C sort); do
     case "$file" in
         # The operator's, once it is there.
         etc/shunt/*) [ ! -e "/$file" ] || continue ;;
     esac
-    make "$(dirname "/$file")"
-    cp -p "root/$file" "/$file.new"
-    chown 0:0 "/$file.new"
-    mv -f "/$file.new" "/$file"
-    made="$made/$file
-"
+    put "root/$file" "$file"
 done
 printf %s "$made" >>"$record"
 

@@ -1,19 +1,19 @@
 //! The `shunt` binary.
 
 use std::io::BufReader;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Message;
 
+use crate::target::{Built, Target};
 use crate::workspace;
 
 /// Builds it with the profile of this name.
 ///
 /// # Errors
 /// When cargo cannot be run or refuses.
-pub fn build(profile: &str) -> Result<PathBuf> {
+pub fn build(profile: &str, target: Target) -> Result<Built> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut building = Command::new(cargo)
         .current_dir(workspace::root()?)
@@ -26,6 +26,8 @@ pub fn build(profile: &str) -> Result<PathBuf> {
             "shunt",
             "--profile",
             profile,
+            "--target",
+            target.triple(),
         ])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
@@ -46,10 +48,12 @@ pub fn build(profile: &str) -> Result<PathBuf> {
     }
     ensure!(
         building.wait().context("cannot wait for cargo")?.success(),
-        "cargo cannot build shunt, see above"
+        "cargo cannot build shunt for {}, see above. Where the standard library for it is missing: \
+         rustup target add {0}; .ci/arm64 does without rustup, and has the rest that it takes",
+        target.triple()
     );
     match built {
-        Some(path) => Ok(path.into_std_path_buf()),
+        Some(path) => Ok(Built { target, path: path.into_std_path_buf() }),
         None => bail!("cargo built no binary named shunt"),
     }
 }

@@ -1,17 +1,17 @@
 //! The offline bundle: everything that a node or a cluster without a network needs, in one file.
 //!
 //! ```text
-//! shunt-VERSION-ARCH/
-//!   install.sh uninstall.sh   what they install is below root/, file by file
-//!   root/                     binary, unit, configuration, manual pages, completions
-//!   image.tar                 the container image
-//!   kubernetes/ helm/         manifests for kubectl apply -k; the same as a chart
+//! shunt-VERSION/
+//!   install.sh uninstall.sh   what they install is below root/, file by file, and the binary
+//!   root/                     unit, configuration, manual pages, completions
+//!   bin/x86_64/ bin/aarch64/  the binary for each kind of node
+//!   image.tar                 the container image, for each kind of node
+//!   kubernetes/               manifests for kubectl apply -k
 //!   prometheus/ grafana/      scrape configuration and alerts; a dashboard
 //!   docs/ ARCHITECTURE.md LICENSE THIRD-PARTY-LICENCES.txt sbom.cdx.json CHANGELOG.md
 //!   SHA256SUMS                of all the others
 //! ```
 
-use std::env::consts::ARCH;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::PermissionsExt;
@@ -19,28 +19,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::target::{Built, Target};
 use crate::workspace::{self, VERSION};
 use crate::{archive, dependencies, image, licences, sbom, shell};
 
 /// The bundle's folder in its archive, and the archive's name without `.tar.gz`.
 pub fn name() -> String {
-    format!("shunt-{VERSION}-{ARCH}")
+    format!("shunt-{VERSION}")
 }
 
 /// Where what is installed goes below the root of the node.
 const PREFIX: &str = "usr/local";
 
-/// Puts the bundle together around `binary` and writes it into `folder`; returns its path.
+/// Puts the bundle together around binaries, each for its own kind of node, and writes it into
+/// `folder`; returns its path.
 ///
 /// # Errors
 /// When a part of it is missing or cannot be written.
-pub fn make(binary: &Path, folder: &Path) -> Result<PathBuf> {
+pub fn make(binaries: &[Built], folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let stage = folder.join(name());
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("cannot remove {}", stage.display()))?;
     }
-    fill(binary, &stage)?;
+    fill(binaries, &stage)?;
     let path = folder.join(format!("{}.tar.gz", name()));
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     archive::pack(&stage, &name(), BufWriter::new(file))?;
@@ -48,12 +50,15 @@ pub fn make(binary: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn fill(binary: &Path, stage: &Path) -> Result<()> {
+fn fill(binaries: &[Built], stage: &Path) -> Result<()> {
     let sources = workspace::root()?;
     let deploy = sources.join("deploy");
     let installed = stage.join("root").join(PREFIX);
 
-    copy(binary, &installed.join("bin/shunt"), 0o755)?;
+    for binary in binaries {
+        let to = stage.join("bin").join(binary.target.machine()).join("shunt");
+        copy(&binary.path, &to, 0o755)?;
+    }
     copy(
         &deploy.join("systemd/shunt.service"),
         &stage.join("root/etc/systemd/system/shunt.service"),
@@ -63,10 +68,9 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
     shell::manual(&installed.join("share/man/man1"))?;
     shell::completions(&installed)?;
 
-    let binary = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let to = stage.join("image.tar");
     image::write(
-        &binary,
+        binaries,
         BufWriter::new(
             File::create(&to).with_context(|| format!("cannot write {}", to.display()))?,
         ),
@@ -91,7 +95,8 @@ fn fill(binary: &Path, stage: &Path) -> Result<()> {
             }
         }
     }
-    let components = dependencies::linked()?;
+    let targets: Vec<Target> = binaries.iter().map(|binary| binary.target).collect();
+    let components = dependencies::linked(&targets)?;
     write(&stage.join("THIRD-PARTY-LICENCES.txt"), &licences::texts(&components)?)?;
     write(&stage.join("sbom.cdx.json"), &sbom::cyclonedx(&components)?)?;
     write(&stage.join("SHA256SUMS"), &checksums(stage)?)

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand, PackageId};
 
+use crate::target::Target;
 use crate::workspace;
 
 /// A part of the binary.
@@ -27,12 +28,12 @@ pub struct Component {
 }
 
 /// The crates of this workspace and of the registry, the standard library, and the C library, which
-/// is linked in.
+/// are linked in for one of these targets.
 ///
 /// # Errors
-/// When cargo, rustc or getconf cannot be asked.
-pub fn linked() -> Result<Vec<Component>> {
-    let mut all = crates()?;
+/// When cargo, rustc or the C compiler cannot be asked.
+pub fn linked(targets: &[Target]) -> Result<Vec<Component>> {
+    let mut all = crates(targets)?;
     let rustc = said_by(Command::new("rustc").arg("--version"))?;
     all.push(Component {
         name: "rust-std".into(),
@@ -46,33 +47,29 @@ pub fn linked() -> Result<Vec<Component>> {
         checksum: None,
         depends_on: BTreeSet::new(),
     });
-    let libc = said_by(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;
-    all.push(Component {
-        name: "glibc".into(),
-        version: libc
-            .split_whitespace()
-            .nth(1)
-            .context("getconf does not say the version of the C library")?
-            .to_owned(),
-        licence: "LGPL-2.1-or-later".into(),
-        source: None,
-        checksum: None,
-        depends_on: BTreeSet::new(),
-    });
+    for target in targets {
+        all.push(Component {
+            name: "glibc".into(),
+            version: target.c_library()?,
+            licence: "LGPL-2.1-or-later".into(),
+            source: None,
+            checksum: None,
+            depends_on: BTreeSet::new(),
+        });
+    }
     all.sort();
+    all.dedup();
     Ok(all)
 }
 
-fn crates() -> Result<Vec<Component>> {
-    let rustc = said_by(Command::new("rustc").arg("-vV"))?;
-    let host = rustc
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc does not say its host")?;
+fn crates(targets: &[Target]) -> Result<Vec<Component>> {
+    let platforms = targets.iter().flat_map(|target| ["--filter-platform", target.triple()]);
     let metadata = MetadataCommand::new()
         .current_dir(workspace::root()?)
         .features(CargoOpt::SomeFeatures(vec![]))
-        .other_options(["--locked", "--filter-platform", host].map(str::to_owned))
+        .other_options(
+            ["--locked"].into_iter().chain(platforms).map(str::to_owned).collect::<Vec<_>>(),
+        )
         .exec()
         .context("cannot ask cargo for the dependencies")?;
     let resolve = metadata.resolve.as_ref().context("cargo did not resolve the dependencies")?;
@@ -148,10 +145,17 @@ pub fn said_by(command: &mut Command) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn here() -> [Target; 1] {
+        [Target::native().expect("a machine that shunt is made for")]
+    }
+
     #[test]
     fn what_is_linked_in_is_found_and_what_only_builds_or_tests_is_not() {
-        let names: Vec<String> =
-            linked().expect("ask cargo").into_iter().map(|component| component.name).collect();
+        let names: Vec<String> = linked(&here())
+            .expect("ask cargo")
+            .into_iter()
+            .map(|component| component.name)
+            .collect();
         for inside in ["tcp-shunt", "bpf-asm", "bpf-syscalls", "clap", "libc", "glibc", "rust-std"]
         {
             assert!(names.iter().any(|name| name == inside), "{inside} is not in {names:?}");
@@ -172,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_a_registry_has_its_checksum() {
-        for component in crates().expect("ask cargo") {
+        for component in crates(&here()).expect("ask cargo") {
             let own = component.licence == "Apache-2.0" && component.checksum.is_none();
             let sum = component.checksum.as_deref().is_some_and(|sum| sum.len() == 64);
             assert!(own || sum, "{component:?}");

@@ -11,6 +11,7 @@ pub mod image;
 pub mod licences;
 pub mod sbom;
 pub mod shell;
+pub mod target;
 pub mod test;
 pub mod tier;
 pub mod tools;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use xtask::target::{Built, Target};
 use xtask::tier::Tier;
 use xtask::{binary, bundle, image, shell, test};
 
@@ -35,6 +36,10 @@ struct Making {
     /// How the binary is compiled
     #[arg(long, default_value = "release")]
     profile: String,
+    /// What for: x86_64-unknown-linux-gnu, aarch64-unknown-linux-gnu, or both, one after the other
+    /// [default: what this machine is]
+    #[arg(long = "target", value_name = "TRIPLE")]
+    targets: Vec<Target>,
     /// Where it goes
     #[arg(long, value_name = "DIR", default_value = "target/dist")]
     into: PathBuf,
@@ -74,6 +79,18 @@ impl ValueEnum for Which {
     }
 }
 
+impl Making {
+    fn binaries(&self) -> Result<Vec<Built>> {
+        let mut targets = self.targets.clone();
+        if targets.is_empty() {
+            targets.push(Target::native()?);
+        }
+        targets.sort();
+        targets.dedup();
+        targets.into_iter().map(|target| binary::build(&self.profile, target)).collect()
+    }
+}
+
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Test { tier } => {
@@ -89,18 +106,17 @@ fn main() -> Result<()> {
             }
             ensure!(failed.is_empty(), "tests failed in: {}", failed.join(", "));
         }
-        Task::Dist(Making { profile, into }) => {
-            println!("{}", bundle::make(&binary::build(&profile)?, &into)?.display());
+        Task::Dist(making) => {
+            println!("{}", bundle::make(&making.binaries()?, &making.into)?.display());
         }
-        Task::Image(Making { profile, into }) => {
-            let binary = binary::build(&profile)?;
-            let content =
-                fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-            fs::create_dir_all(&into).with_context(|| format!("cannot make {}", into.display()))?;
+        Task::Image(making) => {
+            let binaries = making.binaries()?;
+            let into = &making.into;
+            fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
             let path = into.join("image.tar");
             let file =
                 File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-            image::write(&content, BufWriter::new(file))?;
+            image::write(&binaries, BufWriter::new(file))?;
             println!("{}: {}", path.display(), image::name());
         }
         Task::Shell(Shell::Man { folder }) => shell::manual(&folder)?,

@@ -6,15 +6,32 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use xtask::archive::digest;
 use xtask::bundle;
+use xtask::target::{Built, Target};
 
 use crate::tool::{both, run, shunt, succeed, tool};
 
-/// The unpacked bundle of the real binary; made once.
+/// A binary that is none, in `folder`.
+fn stand_in(target: Target, folder: &Path, content: &str) -> Built {
+    let path = folder.join(target.machine());
+    fs::write(&path, content).expect("write it");
+    Built { target, path }
+}
+
+/// The kind of node that this machine is not.
+pub fn other() -> Target {
+    let native = Target::native().expect("a machine that shunt is made for");
+    Target::ALL.into_iter().find(|target| *target != native).expect("another one")
+}
+
+/// The unpacked bundle of the real binary for this machine, and one for others that is none; made
+/// once.
 pub fn unpacked() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let folder = tempfile::tempdir().expect("make a folder");
-        let archive = bundle::make(shunt(), folder.path()).expect("make the bundle");
+        let other = stand_in(other(), folder.path(), "not for this machine");
+        let both = [shunt().clone(), other];
+        let archive = bundle::make(&both, folder.path()).expect("make the bundle");
         succeed(
             tool("tar", "apt-get install tar")
                 .arg("-xzf")
@@ -66,7 +83,8 @@ fn listed() -> Vec<String> {
         .expect("list root/")
         .into_iter()
         .filter(|path| root.join(path).is_file());
-    files.map(|path| path.to_str().expect("text").to_owned()).collect()
+    let files = files.map(|path| path.to_str().expect("text").to_owned());
+    files.chain(["usr/local/bin/shunt".to_owned()]).collect()
 }
 
 #[test]
@@ -125,6 +143,19 @@ fn a_damaged_bundle_installs_nothing() {
 }
 
 #[test]
+fn a_bundle_that_has_nothing_for_this_machine_installs_nothing_and_says_what_it_is_for() {
+    let (output, left) = on_a_copy_of_this_machine(
+        "cp -r /mnt/bundle /run/other && cd /run/other && rm -r bin/$(uname -m) &&
+         grep -v \" bin/$(uname -m)/\" SHA256SUMS > sums && mv sums SHA256SUMS && ./install.sh",
+    );
+    let said = both(&output);
+    let expected = format!("for this machine, which is {}, but for", std::env::consts::ARCH);
+    assert!(said.contains(&expected) && said.contains(other().machine()), "{said}");
+    assert!(said.contains("ended with 1"), "{said}");
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
 fn an_unknown_option_is_refused_before_anything_is_done() {
     for script in ["install.sh", "uninstall.sh"] {
         let (output, left) =
@@ -143,10 +174,9 @@ fn shellcheck_has_nothing_to_say_about_the_scripts() {
 #[test]
 fn the_same_sources_make_the_same_bundle() {
     let folder = tempfile::tempdir().expect("make a folder");
-    let binary = folder.path().join("shunt");
-    fs::write(&binary, "a small one").expect("write it");
+    let binaries = Target::ALL.map(|target| stand_in(target, folder.path(), "a small one"));
     let make = |into: &str| {
-        let path = bundle::make(&binary, &folder.path().join(into)).expect("make the bundle");
+        let path = bundle::make(&binaries, &folder.path().join(into)).expect("make the bundle");
         digest(&fs::read(path).expect("read the bundle"))
     };
     assert_eq!(make("one"), make("two"));
@@ -179,7 +209,7 @@ fn the_sbom_names_every_part_once_and_every_dependency_is_a_part() {
 #[test]
 fn the_licences_of_every_part_are_there_in_full() {
     let text = fs::read_to_string(unpacked().join("THIRD-PARTY-LICENCES.txt")).expect("read them");
-    for part in xtask::dependencies::linked().expect("the parts") {
+    for part in xtask::dependencies::linked(&Target::ALL).expect("the parts") {
         // Once in the overview and once over a text.
         let named = text.matches(&format!("{} {}", part.name, part.version)).count();
         assert!(named >= 2, "{} {} is named {named} times", part.name, part.version);
@@ -203,7 +233,8 @@ fn the_bundle_holds_what_its_pages_name() {
             .step_by(2)
             .map(|quoted| quoted.trim_end_matches('/').to_owned());
         let files = files.filter(|path| {
-            let below = ["root/", "kubernetes/", "helm/", "prometheus/", "grafana/", "docs/"];
+            let below =
+                ["root/", "bin/", "kubernetes/", "helm/", "prometheus/", "grafana/", "docs/"];
             below.iter().any(|folder| path.starts_with(folder)) && !path.contains(' ')
         });
         links.chain(files).collect::<Vec<_>>()

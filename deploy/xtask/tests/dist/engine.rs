@@ -452,7 +452,8 @@ fn the_documented_commands_run_it_under_podman_and_without_the_profile_it_says_w
     node.ask("client", &server, "--network pods");
     node.direct("shunt", "client", "server", 1000);
     // On the node as well, by the binary of the bundle.
-    let shown = node.does("root/usr/local/bin/shunt", &["flows"]);
+    let binary = format!("bin/{}/shunt", std::env::consts::ARCH);
+    let shown = node.does(&binary, &["flows"]);
     assert!(shown.contains("in client") && shown.contains("in server"), "{shown}");
 
     let stopped = run(&stop);

@@ -106,7 +106,7 @@ fn shunt_takes_the_configuration_that_is_mounted() {
     let folder = tempfile::tempdir().expect("make a folder");
     let file = folder.path().join("shunt.toml");
     fs::write(&file, map["data"]["shunt.toml"].as_str().expect("a file")).expect("write it");
-    succeed(Command::new(shunt()).arg("check-config").arg(file));
+    succeed(Command::new(&shunt().path).arg("check-config").arg(file));
     // The pod mounts this very map, whose name changes with what is in it: a change is rolled out.
     let volumes = pod(&text)["volumes"].as_array().expect("volumes").clone();
     assert!(

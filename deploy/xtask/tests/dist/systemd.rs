@@ -30,7 +30,7 @@ fn systemd_has_nothing_to_say_about_the_unit() {
     let folder = tempfile::tempdir().expect("make a folder");
     let path = folder.path().join("shunt.service");
     // The binary is not installed here, and whether its manual is does not matter.
-    let here = unit().replace("/usr/local/bin/shunt", shunt().to_str().expect("text"));
+    let here = unit().replace("/usr/local/bin/shunt", shunt().path.to_str().expect("text"));
     fs::write(&path, here).expect("write the unit");
     let output = run(systemd_analyze().args(["verify", "--man=no"]).arg(&path));
     assert!(output.status.success() && both(&output).is_empty(), "{}", both(&output));
@@ -120,7 +120,7 @@ fn the_agent_starts_and_stops_with_the_unit_s_capabilities_and_system_calls() {
         capabilities,
         &system_calls(&unit),
         || {
-            let mut agent = Command::new(shunt())
+            let mut agent = Command::new(&shunt().path)
                 .args(["run", "--name", &name, "--cgroup"])
                 .arg(cgroup.path())
                 .stdin(Stdio::null())

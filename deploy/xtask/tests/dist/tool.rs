@@ -1,8 +1,9 @@
 //! Tools that judge. A missing one fails the test and says what to install.
 
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+use xtask::target::{Built, Target};
 
 /// `program`, which comes with `packages`.
 pub fn tool(program: &str, packages: &str) -> Command {
@@ -28,10 +29,13 @@ pub fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// The binary, as `cargo build` makes it.
-pub fn shunt() -> &'static Path {
-    static BUILT: OnceLock<std::path::PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| xtask::binary::build("dev").expect("build shunt"))
+/// The binary for this machine, as `cargo build` makes it.
+pub fn shunt() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Target::native().expect("a machine that shunt is made for");
+        xtask::binary::build("dev", target).expect("build shunt")
+    })
 }
 
 /// Whether shunt takes these arguments.
