@@ -25,7 +25,7 @@ fn set_up(name: &str, up: bool) {
     // SAFETY: all zeros are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
     let ask = |code: libc::c_ulong, request: &mut libc::ifreq| {

@@ -154,6 +154,14 @@ fn the_doctor_finds_this_machine_able_and_one_without_privileges_unable() {
     assert!(!text.contains('\x1b') && text.lines().all(|line| line.chars().count() < 80), "{text}");
 }
 
+#[test]
+fn the_demo_needs_nothing_and_shows_messages_that_went_directly() {
+    let shown = run(&["demo", "--seconds", "2", "--json"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let report: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert!(report["messages_direct"].as_u64() > Some(100), "{report}");
+}
+
 fn enter_empty_root(root: &Directory) {
     unshare(CloneFlags::CLONE_NEWNS).expect("unshare the mount table");
     let none: Option<&str> = None;

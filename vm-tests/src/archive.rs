@@ -8,11 +8,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::architecture::Architecture;
 use crate::mirror::Mirror;
 use crate::tools::{self, KEYRING};
 
-/// The kernels made for virtual machines: small, with everything that a guest has.
-const FLAVOUR: &str = "-cloud-amd64";
+/// The kernels made for virtual machines: small, with everything that a guest has. After it comes
+/// the architecture.
+const FLAVOUR: &str = "-cloud-";
 
 /// The packages that together are a kernel. Until 6.18 the image has everything; later ones are
 /// split, and what modules are built in is told by the base.
@@ -32,7 +34,7 @@ impl Offer {
     /// to others (`linux-image-6.1-cloud-amd64`).
     fn release(&self) -> Option<&str> {
         let release = PARTS.iter().find_map(|part| self.package.strip_prefix(part))?;
-        let number = release.strip_suffix(FLAVOUR)?;
+        let (number, _) = release.split_once(FLAVOUR)?;
         (number.starts_with(|first: char| first.is_ascii_digit())
             && number.matches('.').count() >= 2)
             .then_some(release)
@@ -56,6 +58,7 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Apt {
     settings: PathBuf,
+    architecture: Architecture,
 }
 
 impl Apt {
@@ -63,7 +66,12 @@ impl Apt {
     ///
     /// # Errors
     /// When its files cannot be written.
-    pub fn new(root: &Path, mirror: &Mirror, suites: &[String]) -> Result<Self> {
+    pub fn new(
+        root: &Path,
+        mirror: &Mirror,
+        suites: &[String],
+        architecture: Architecture,
+    ) -> Result<Self> {
         for folder in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(root.join(folder))
                 .with_context(|| format!("make {folder} in {}", root.display()))?;
@@ -77,7 +85,8 @@ impl Apt {
         let status = write("state/status", "")?;
         let lines = suites.iter().map(|suite| {
             format!(
-                "deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n",
+                "deb [arch={} signed-by={KEYRING}] {} {suite} main\n",
+                architecture.debian(),
                 mirror.of_suite(suite)
             )
         });
@@ -100,8 +109,8 @@ impl Apt {
              Dir::Etc::sourceparts \"/dev/null\";\n\
              Dir::Etc::preferences \"/dev/null\";\n\
              Dir::Etc::preferencesparts \"/dev/null\";\n\
-             APT::Architecture \"amd64\";\n\
-             APT::Architectures {{ \"amd64\"; }};\n\
+             APT::Architecture \"{architecture}\";\n\
+             APT::Architectures {{ \"{architecture}\"; }};\n\
              APT::Sandbox::User \"root\";\n\
              APT::Update::Error-Mode \"any\";\n\
              Acquire::Languages \"none\";\n\
@@ -109,8 +118,9 @@ impl Apt {
             root = root.display(),
             status = status.display(),
             sources = sources.display(),
+            architecture = architecture.debian(),
         );
-        Ok(Self { settings: write("apt.conf", &settings)? })
+        Ok(Self { settings: write("apt.conf", &settings)?, architecture })
     }
 
     fn command(&self, program: &str) -> Result<Command> {
@@ -136,10 +146,11 @@ impl Apt {
     /// When apt-cache fails.
     pub fn offers(&self) -> Result<Vec<Offer>> {
         let names = tools::run(self.command("apt-cache")?.args(["pkgnames", "linux-"]))?;
+        let flavour = format!("{FLAVOUR}{}", self.architecture.debian());
         let mut names: Vec<&str> = names
             .lines()
             .filter(|name| {
-                name.ends_with(FLAVOUR) && PARTS.iter().any(|part| name.starts_with(part))
+                name.ends_with(&flavour) && PARTS.iter().any(|part| name.starts_with(part))
             })
             .collect();
         // Given in the order of a hash table.

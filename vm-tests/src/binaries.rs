@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use cargo_metadata::Message;
+use cargo_metadata::{Message, Target};
 
+use crate::architecture::Architecture;
 use crate::config::Tests;
 use crate::tools;
 
@@ -29,49 +30,79 @@ impl Binary {
     ///
     /// # Errors
     /// When it cannot be built or lists no tests.
-    pub fn build(tests: &Tests) -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut building = Command::new(cargo)
-            .current_dir(workspace()?)
-            .args([
-                "test",
-                "--no-run",
-                "--message-format=json-render-diagnostics",
-                "--profile",
-                PROFILE,
-            ])
-            .args(["--package", &tests.package, "--test", &tests.target])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("run cargo")?;
-        let stdout = building.stdout.take().context("read what cargo prints")?;
+    pub fn build(tests: &Tests, architecture: Architecture) -> Result<Self> {
+        let arguments = ["test", "--no-run", "--package", &tests.package, "--test", &tests.target];
         let (mut path, mut companions) = (None, Vec::new());
-        for message in Message::parse_stream(BufReader::new(stdout)) {
-            let Message::CompilerArtifact(artifact) = message.context("read what cargo prints")?
-            else {
-                continue;
-            };
-            let Some(executable) = artifact.executable else { continue };
-            if artifact.target.is_test() && artifact.target.name == tests.target {
-                path = Some(executable.into_std_path_buf());
+        for (target, executable) in built(&arguments, architecture)? {
+            if target.is_test() && target.name == tests.target {
+                path = Some(executable);
             } else {
-                companions.push(executable.into_std_path_buf());
+                companions.push(executable);
             }
         }
-        ensure!(
-            building.wait().context("wait for cargo")?.success(),
-            "cargo cannot build {}, see above",
-            tests.name
-        );
         let Some(path) = path else {
             bail!("cargo built no test {} in {}", tests.target, tests.package)
         };
-        let list = tools::run(Command::new(&path).args(["--list", "--format", "terse"]))?;
+        let mut listing = if architecture.is_native() {
+            Command::new(&path)
+        } else {
+            let mut emulator = tools::command(&emulator(architecture))?;
+            emulator.arg(&path);
+            emulator
+        };
+        let list = tools::run(listing.args(["--list", "--format", "terse"]))?;
         let found = names_in(&list);
         ensure!(!found.is_empty(), "{} has no tests", path.display());
         Ok(Self { path, companions, tests: found })
     }
+}
+
+/// What runs programs of an architecture that this machine is not of.
+pub fn emulator(architecture: Architecture) -> String {
+    format!("qemu-{}", architecture.rust())
+}
+
+/// Builds this program for guests of another architecture.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn own(architecture: Architecture) -> Result<PathBuf> {
+    let name = env!("CARGO_PKG_NAME");
+    let built = built(&["build", "--package", name, "--bin", name], architecture)?;
+    let own = built.into_iter().find(|(target, _)| target.name == name);
+    Ok(own.with_context(|| format!("cargo built no {name}"))?.1)
+}
+
+/// Runs cargo in the workspace of this package; the programs that it has built.
+fn built(arguments: &[&str], architecture: Architecture) -> Result<Vec<(Target, PathBuf)>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(cargo);
+    cargo.current_dir(workspace()?).args(arguments).args([
+        "--message-format=json-render-diagnostics",
+        "--profile",
+        PROFILE,
+    ]);
+    if !architecture.is_native() {
+        cargo.args(["--target", &architecture.target()]);
+    }
+    let mut building =
+        cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run cargo")?;
+    let stdout = building.stdout.take().context("read what cargo prints")?;
+    let mut built = Vec::new();
+    for message in Message::parse_stream(BufReader::new(stdout)) {
+        if let Message::CompilerArtifact(artifact) = message.context("read what cargo prints")?
+            && let Some(executable) = artifact.executable
+        {
+            built.push((artifact.target, executable.into_std_path_buf()));
+        }
+    }
+    ensure!(
+        building.wait().context("wait for cargo")?.success(),
+        "`cargo {}` fails for {}, see above; .ci/install installs what it takes",
+        arguments.join(" "),
+        architecture.target()
+    );
+    Ok(built)
 }
 
 /// The folder of the workspace that this package is in.

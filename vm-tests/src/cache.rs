@@ -9,10 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::architecture::Architecture;
 use crate::archive::{self, Apt, Found};
 use crate::config::Config;
 use crate::manifest::{self, Manifest, sha256};
 use crate::mirror::Mirror;
+use crate::modules::Modules;
 use crate::tools;
 
 /// The folder with the kernels.
@@ -28,6 +30,8 @@ pub struct Kernel {
     pub release: String,
     /// The compressed image.
     pub image: PathBuf,
+    /// Its modules.
+    pub modules: Arc<Modules>,
     _held: Arc<Flock<File>>,
 }
 
@@ -68,17 +72,22 @@ const DEBIAN: &str = "http://deb.debian.org/debian";
 const RUN: &str = "run-";
 
 impl Cache {
-    /// The cache at `root`, or at its place in the user's home (XDG Base Directory Specification).
+    /// The cache at `root`, or at its place in the user's home (XDG Base Directory Specification),
+    /// one for each architecture.
     ///
     /// # Errors
     /// When there is no home, or the folder cannot be made.
-    pub fn open(root: Option<PathBuf>) -> Result<Self> {
+    pub fn open(root: Option<PathBuf>, architecture: Architecture) -> Result<Self> {
+        let name = match architecture {
+            Architecture::Amd64 => "shunt-vm",
+            Architecture::Arm64 => "shunt-vm-arm64",
+        };
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
         let of_user = || {
             std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute())
         };
         let root = root
-            .or_else(|| of_user().or_else(home).map(|folder| folder.join("shunt-vm")))
+            .or_else(|| of_user().or_else(home).map(|folder| folder.join(name)))
             .context(
             "no place for kernels: neither XDG_CACHE_HOME nor HOME is set; name one with --cache",
         )?;
@@ -143,7 +152,12 @@ impl Cache {
         // Of other distributions, Ubuntu for one, apt knows other archives.
         let mirror = named.unwrap_or_else(|| Mirror::at(DEBIAN));
         eprintln!("reading what {} has", mirror.archive);
-        let apt = Apt::new(&self.root.join("apt"), &mirror, &config.archive.suites)?;
+        let apt = Apt::new(
+            &self.root.join("apt"),
+            &mirror,
+            &config.archive.suites,
+            config.guest.architecture,
+        )?;
         apt.update()?;
         let offers = apt.offers()?;
         let before = self.manifest()?;
@@ -280,7 +294,12 @@ impl Cache {
         ];
         let image = places.into_iter().find(|path| path.is_file());
         let image = image.with_context(|| format!("no kernel image in {}", tree.display()))?;
-        Ok(Kernel { release: kernel.release.clone(), image, _held: Arc::new(held) })
+        Ok(Kernel {
+            release: kernel.release.clone(),
+            image,
+            modules: Arc::new(Modules::of(&modules)?),
+            _held: Arc::new(held),
+        })
     }
 
     /// Whether there is a kernel of each series that the configuration names, ready to boot.
@@ -397,7 +416,8 @@ mod tests {
     /// A cache with one package that says it is a kernel.
     fn cache(contents: &str, said: &str) -> (tempfile::TempDir, Cache) {
         let folder = tempfile::tempdir().expect("make a folder");
-        let cache = Cache::open(Some(folder.path().join("cache"))).expect("open");
+        let cache =
+            Cache::open(Some(folder.path().join("cache")), Architecture::Amd64).expect("open");
         let file = "linux_1.deb".to_owned();
         fs::write(cache.root.join(PACKAGES).join(&file), contents).expect("write");
         let package =
@@ -448,7 +468,8 @@ mod tests {
         let (folder, cache) = cache("package", "the hash of something else");
         let file = folder.path().join("kernels.tar");
         cache.export(&file).expect("export");
-        let elsewhere = Cache::open(Some(folder.path().join("elsewhere"))).expect("open");
+        let elsewhere =
+            Cache::open(Some(folder.path().join("elsewhere")), Architecture::Amd64).expect("open");
         let error = format!("{:#}", elsewhere.import(&file).expect_err("changed"));
         assert!(error.contains("linux_1.deb was changed"), "{error}");
         assert_eq!(elsewhere.manifest().expect("read"), Manifest::default());
@@ -460,6 +481,7 @@ mod tests {
         let modules = cache.root.join(KERNELS).join("6.1.0/lib/modules/6.1.0");
         fs::create_dir_all(modules.join("kernel/net")).expect("make");
         fs::write(modules.join("vmlinuz"), "").expect("write");
+        fs::write(modules.join("modules.builtin"), "").expect("write");
         fs::write(modules.join("modules.dep"), "kernel/net/a.ko.xz: kernel/net/b.ko.xz\n")
             .expect("write");
         let manifest = cache.manifest().expect("read");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::architecture::Architecture;
+
 /// The configuration that comes with this package.
 const STANDARD: &str = include_str!("../kernels.toml");
 
@@ -69,6 +71,8 @@ pub struct Kernel {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guest {
+    /// The kind of its processors.
+    pub architecture: Architecture,
     /// Number of processors.
     pub processors: u32,
     /// Memory in MiB.
@@ -86,6 +90,7 @@ pub struct Guest {
 impl Default for Guest {
     fn default() -> Self {
         Self {
+            architecture: Architecture::default(),
             processors: 2,
             memory_mib: 2048,
             at_once: 2,

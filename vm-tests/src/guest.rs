@@ -19,8 +19,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use crate::modules;
 use crate::protocol::{Ending, Event, Job, Overmount, REPORTED_OUTPUT, Task, mark};
-use crate::tools;
 
 /// How often a running task is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -74,12 +74,7 @@ fn run_job(job: &Path, host: &mut Host) -> Result<()> {
     set_child_subreaper(true).context("become a subreaper")?;
     bind_file_systems(&job)?;
     for module in &job.modules {
-        load(module)?;
-    }
-    for module in &job.modules_if_there {
-        if is_there(module)? {
-            load(module)?;
-        }
+        modules::load(module)?;
     }
     let release =
         fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's release")?;
@@ -124,17 +119,6 @@ fn bind_file_systems(job: &Job) -> Result<()> {
 fn bind(what: &Path, at: &Path) -> Result<()> {
     mount(Some(what), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .with_context(|| format!("mount {} at {}", what.display(), at.display()))
-}
-
-fn load(module: &str) -> Result<()> {
-    tools::run(tools::command("modprobe")?.arg(module))
-        .map(drop)
-        .context("load a kernel module (the list is in vm-tests/kernels.toml)")
-}
-
-fn is_there(module: &str) -> Result<bool> {
-    let status = tools::command("modprobe")?.args(["--quiet", "--dry-run", module]).status();
-    Ok(status.context("run modprobe")?.success())
 }
 
 fn run_task(task: &Task) -> Result<(Ending, String)> {

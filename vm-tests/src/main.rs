@@ -22,7 +22,8 @@ struct Command {
     /// What to run on which kernels, instead of vm-tests/kernels.toml.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where kernels are kept [default: shunt-vm in $XDG_CACHE_HOME or ~/.cache].
+    /// Where kernels are kept [default: shunt-vm in $XDG_CACHE_HOME or ~/.cache, shunt-vm-arm64 for
+    /// arm64].
     #[arg(long, global = true, value_name = "DIR")]
     cache: Option<PathBuf>,
     #[command(subcommand)]
@@ -36,6 +37,12 @@ enum Action {
     /// Do what a job says and report on standard output: `run` has this started in each guest.
     #[command(hide = true)]
     Guest {
+        /// The job, as JSON.
+        job: PathBuf,
+    },
+    /// Be the first process of a guest, and then do as `guest`.
+    #[command(hide = true)]
+    Init {
         /// The job, as JSON.
         job: PathBuf,
     },
@@ -110,10 +117,11 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8> {
     let action = match command.action {
         Action::Guest { job } => return vm_tests::guest::run(&job).map(|()| PASSED),
+        Action::Init { job } => return vm_tests::init::run(&job).map(|never| match never {}),
         Action::Matrix(action) => action,
     };
     let config = Config::read(command.config.as_deref())?;
-    let cache = Cache::open(command.cache)?;
+    let cache = Cache::open(command.cache, config.guest.architecture)?;
     match action {
         Matrix::Fetch { if_missing: true, .. } if cache.is_complete(&config)? => {
             list(&cache.manifest()?)

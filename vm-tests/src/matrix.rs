@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::binaries::{Binary, one_test_passed, workspace};
+use crate::architecture::Architecture;
+use crate::binaries::{self, Binary, one_test_passed, workspace};
 use crate::cache::{Cache, Kernel};
 use crate::config::Config;
 use crate::console::complaints;
+use crate::foreign;
+use crate::machine::{Accelerator, Hardware, Machine, Silence};
 use crate::manifest::Manifest;
 use crate::protocol::{Ending, Event, Job, Overmount, Task, mark};
 use crate::report::{KernelReport, Report, TestResult, Verdict};
 use crate::tools;
-use crate::vng::{Accelerator, Hardware, Machine, Silence, VNG};
+use crate::vng;
 
 /// How long after a test's own time the guest may take to report it.
 const GRACE: Duration = Duration::from_secs(60);
@@ -33,8 +36,7 @@ const SHOWN_CONSOLE: usize = 4096;
 /// Memory that QEMU itself and virtiofsd take, in MiB.
 const HOST_MIB: u64 = 256;
 
-/// In the environment of every test: the series of the kernel that it runs on, as the configuration
-/// has it.
+/// In the environment of every test: the kernel that it runs on, as tables of kernels call it.
 const SERIES: &str = "KERNEL_SERIES";
 
 /// What is asked for on the command line.
@@ -71,13 +73,18 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
             "cannot exclude {series}: there is no such kernel in the configuration"
         );
     }
-    tools::check_for_running()?;
+    let architecture = config.guest.architecture;
+    tools::check_for_running(architecture)?;
     let manifest = cache.manifest()?;
     let mut load = load(config, selection.filter.as_deref())?;
     let scratch = cache.scratch()?;
     // Guests that start later get the same files, whatever is built meanwhile.
     let own = scratch.path().join("vm-tests");
-    fs::copy("/proc/self/exe", &own).context("copy this program")?;
+    let built = match architecture.is_native() {
+        true => PathBuf::from("/proc/self/exe"),
+        false => binaries::own(architecture)?,
+    };
+    fs::copy(built, &own).context("copy this program")?;
     let programs = copy_programs(&load.binaries, &scratch.path().join("programs"))?;
     let wanted =
         config.kernels.iter().filter(|kernel| !selection.excluded.contains(&kernel.series));
@@ -150,7 +157,7 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     let mut binaries = Vec::new();
     for tests in &config.tests {
         eprintln!("building {}", tests.name);
-        let binary = Binary::build(tests)?;
+        let binary = Binary::build(tests, config.guest.architecture)?;
         // Each beginning is that of a test: a name that is not one any more would run nothing,
         // without a word.
         for beginning in &tests.only {
@@ -227,8 +234,9 @@ fn choose_accelerator(
     kernel: Option<&Kernel>,
     own: &Path,
 ) -> Result<Accelerator> {
-    let Some(kernel) =
-        kernel.filter(|_| File::options().read(true).write(true).open("/dev/kvm").is_ok())
+    let native = config.guest.architecture.is_native();
+    let Some(kernel) = kernel
+        .filter(|_| native && File::options().read(true).write(true).open("/dev/kvm").is_ok())
     else {
         return Ok(Accelerator::Emulation);
     };
@@ -238,7 +246,9 @@ fn choose_accelerator(
         memory_mib: guest.memory_mib,
         processors: guest.processors,
     };
-    let mut machine = boot(hardware, kernel, own, &scratch.join("trial"), &Job::default())?;
+    let architecture = config.guest.architecture;
+    let folder = scratch.join("trial");
+    let mut machine = boot(architecture, hardware, kernel, own, &folder, &Job::default())?;
     Ok(match machine.next_event(TRIAL) {
         Ok(Event::Ready { .. }) => Accelerator::Kvm,
         _ => Accelerator::Emulation,
@@ -247,6 +257,7 @@ fn choose_accelerator(
 
 /// Boots a guest that does `job`, with the new folder `folder` for its files.
 fn boot(
+    architecture: Architecture,
     hardware: Hardware,
     kernel: &Kernel,
     own: &Path,
@@ -257,8 +268,12 @@ fn boot(
     let file = folder.join("job.json");
     fs::write(&file, serde_json::to_vec(job)?)
         .with_context(|| format!("write {}", file.display()))?;
-    Machine::boot(hardware, &kernel.image, &[own, Path::new("guest"), &file], folder)
-        .with_context(|| format!("start {VNG}"))
+    if architecture.is_native() {
+        vng::boot(hardware, &kernel.image, &[own, Path::new("guest"), &file], folder)
+    } else {
+        foreign::boot(hardware, &kernel.image, own, &file, folder)
+    }
+    .context("start a guest")
 }
 
 /// What every guest of a run has in common.
@@ -300,13 +315,39 @@ impl Lab<'_> {
         report
     }
 
+    /// What tables of kernels call a kernel of a series.
+    fn column(&self, series: &str) -> String {
+        match self.config.guest.architecture {
+            Architecture::Amd64 => series.to_owned(),
+            Architecture::Arm64 => format!("{series}-arm64"),
+        }
+    }
+
+    /// The files of the modules that tests need.
+    fn modules(&self, kernel: &Kernel) -> Result<Vec<PathBuf>> {
+        let guest = &self.config.guest;
+        let mut files = Vec::new();
+        for module in &guest.modules {
+            files.extend(kernel.modules.files(module).with_context(|| {
+                format!(
+                    "{} has no module {module}, which vm-tests/kernels.toml names",
+                    kernel.release
+                )
+            })?);
+        }
+        files.extend(
+            guest.modules_if_there.iter().flat_map(|module| kernel.modules.files(module)).flatten(),
+        );
+        Ok(files)
+    }
+
     /// Boots a guest for the tests that have no result, and returns when each has one or the guest
     /// has died of one.
     fn guest(&self, kernel: &Kernel, report: &mut KernelReport) -> Result<()> {
         let first = report.results.len();
         let mut tasks = self.load.tasks[first..].to_vec();
         for task in &mut tasks {
-            task.environment.insert(SERIES.to_owned(), report.series.clone());
+            task.environment.insert(SERIES.to_owned(), self.column(&report.series));
         }
         let written = &self.load.files;
         let before = written
@@ -315,14 +356,14 @@ impl Lab<'_> {
             .collect::<Result<Vec<_>, _>>()
             .context("read test data")?;
         let job = Job {
-            modules: self.config.guest.modules.clone(),
-            modules_if_there: self.config.guest.modules_if_there.clone(),
+            modules: self.modules(kernel)?,
             programs: Some(self.programs.clone()),
             tasks: tasks.clone(),
             files: written.clone(),
         };
         let folder = self.scratch.join(format!("{}-{first}", report.series));
-        let mut machine = boot(self.hardware, kernel, self.own, &folder, &job)?;
+        let architecture = self.config.guest.architecture;
+        let mut machine = boot(architecture, self.hardware, kernel, self.own, &folder, &job)?;
 
         let boot = Duration::from_secs(self.config.guest.boot_seconds);
         let no_test_has_run = match machine.next_event(boot) {

@@ -12,10 +12,8 @@ pub const REPORTED_OUTPUT: u64 = 64 << 10;
 /// What a guest has to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// Kernel modules to load.
-    pub modules: Vec<String>,
-    /// Kernel modules to load where the kernel has them.
-    pub modules_if_there: Vec<String>,
+    /// Files of kernel modules to load, in this order.
+    pub modules: Vec<PathBuf>,
     /// A folder to mount over another one: the binaries as they were when the run began, over those
     /// that cargo may build anew meanwhile.
     pub programs: Option<Overmount>,

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::architecture::Architecture;
+use crate::foreign::{self, FILE_SERVER};
 use crate::vng::VNG;
 
 /// Debian's public keys, by which apt tells its archive from any other.
@@ -17,13 +19,26 @@ struct Need {
     from: &'static str,
 }
 
+const VIRTIOFSD: Need =
+    Need { file: FILE_SERVER, from: "virtiofsd of crates.io, or of Debian from 13 on" };
+
+/// What running guests of arm64 takes on a machine of another architecture, besides a compiler.
+const RUNNING_ARM64: &[Need] = &[
+    VIRTIOFSD,
+    Need { file: foreign::EMULATOR, from: "Debian's qemu-system-arm" },
+    Need { file: "qemu-aarch64", from: "Debian's qemu-user" },
+    Need { file: "aarch64-linux-gnu-gcc", from: "Debian's gcc-aarch64-linux-gnu" },
+];
+
 /// What running guests takes.
 const RUNNING: &[Need] = &[
     Need { file: VNG, from: "virtme-ng of PyPI" },
-    Need { file: "virtiofsd", from: "virtiofsd of crates.io, or of Debian from 13 on" },
+    VIRTIOFSD,
+    #[cfg(target_arch = "x86_64")]
     Need { file: "qemu-system-x86_64", from: "Debian's qemu-system-x86" },
+    #[cfg(target_arch = "aarch64")]
+    Need { file: foreign::EMULATOR, from: "Debian's qemu-system-arm" },
     Need { file: "busybox", from: "Debian's busybox-static" },
-    Need { file: "modprobe", from: "Debian's kmod" },
     Need { file: "file", from: "Debian's file" },
     // Without it a guest has no names for the ports by which its command reaches the host.
     Need { file: "/lib/systemd/systemd-udevd", from: "Debian's udev" },
@@ -49,12 +64,16 @@ pub fn check_for_fetching() -> Result<()> {
     check(FETCHING)
 }
 
-/// Whether everything is there that running needs.
+/// Whether everything is there that running guests of this architecture needs.
 ///
 /// # Errors
 /// When it is not; the message says what to do.
-pub fn check_for_running() -> Result<()> {
-    check(RUNNING)
+pub fn check_for_running(architecture: Architecture) -> Result<()> {
+    check(match (architecture.is_native(), architecture) {
+        (true, _) => RUNNING,
+        (false, Architecture::Arm64) => RUNNING_ARM64,
+        (false, Architecture::Amd64) => bail!("guests of amd64 need a machine that is one"),
+    })
 }
 
 fn check(needs: &[Need]) -> Result<()> {
