@@ -1,5 +1,5 @@
-//! ARCHITECTURE.md is true: dependencies point downwards in its table of rooms, and what it names is
-//! there.
+//! ARCHITECTURE.md is true: dependencies point downwards in its table of rooms, and what it names
+//! is there.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! How an instance starts, in steps. Each is a type that owns what it has made, and becomes the next
-//! one; whatever fails, what was made is taken away by being dropped.
+//! How an instance starts, in steps. Each is a type that owns what it has made, and becomes the
+//! next one; whatever fails, what was made is taken away by being dropped.
 //!
 //! ```text
 //! Prepared   nothing has changed: privileges, the cgroup, the kernel, the datapath for it

@@ -1,5 +1,5 @@
-//! What the running kernel was found to do. A behaviour is tried out when it is asked for first, and
-//! once: nobody waits for what decides nothing here.
+//! What the running kernel was found to do. A behaviour is tried out when it is asked for first,
+//! and once: nobody waits for what decides nothing here.
 
 use std::cell::OnceCell;
 use std::fmt;

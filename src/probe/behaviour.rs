@@ -1,8 +1,8 @@
 //! How a kernel treats enrolled sockets: named behaviours, each tested by doing it once.
 //!
 //! Without a required one shunt does not run: it would have to work around the kernel. The agent
-//! asks for some of the others; all of them, with what they mean, are what `shunt doctor` shows, and
-//! a kernel's column in `docs/kernels.md`.
+//! asks for some of the others; all of them, with what they mean, are what `shunt doctor` shows,
+//! and a kernel's column in `docs/kernels.md`.
 
 use std::fmt;
 
