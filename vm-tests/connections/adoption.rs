@@ -214,7 +214,7 @@ fn one_who_holds_a_socket_keeps_neither_other_namespaces_from_being_adopted_nor_
             Pair { client: service.connect(), server: service.accept() }
         });
         let elsewhere = elsewhere.expect("enter the server");
-        let hole = Hole::new();
+        let hole = Hole::open();
         exchange(&held, 1, 100, 100);
         write_fully(&held.client, b"M1M1").expect("write");
         thread::scope(|scope| {

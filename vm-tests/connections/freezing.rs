@@ -54,7 +54,7 @@ fn ends_within(child: Pid, limit: Duration) -> bool {
 fn senders_do_not_wait(path: Path) {
     over_tcp_and_shunt(|ground| {
         let pair = ground.open_settled(path);
-        let hole = Hole::new();
+        let hole = Hole::open();
         put(&pair.client, b"M1M1");
         assert!(
             wait_within(&pair.server, PollFlags::POLLIN, AT_ONCE),

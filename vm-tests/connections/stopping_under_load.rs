@@ -33,7 +33,7 @@ enum Call {
 
 /// Runs `act` while the receiver of a message holds its socket, and checks what arrives.
 fn while_held(pair: &Pair, call: Call, act: impl FnOnce() + Send) {
-    let hole = Hole::new();
+    let hole = Hole::open();
     if call == Call::Receive {
         put(&pair.client, b"M1M1");
         assert!(

@@ -28,7 +28,7 @@ unsafe impl Sync for Hole {}
 
 impl Hole {
     /// A new page. The kernel has to have userfaultfd (CONFIG_USERFAULTFD), and let root use it.
-    pub fn new() -> Self {
+    pub fn open() -> Self {
         // SAFETY: no pointer is passed.
         let fd =
             unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) };
