@@ -388,8 +388,8 @@ mod tests {
                 let (namespace, name) = pod.split_once('/').expect("a pod");
                 rule.matches(namespace, name)
             };
-            assert!(meant.iter().all(|pod| is_meant(pod)), "{pattern}");
-            assert!(!others.iter().any(|pod| is_meant(pod)), "{pattern}");
+            assert!(meant.iter().all(&is_meant), "{pattern}");
+            assert!(!others.iter().any(is_meant), "{pattern}");
         }
         let all = Pod::any_of(&"kube-*".parse().expect("a namespace"));
         assert!(all.matches("kube-system", "etcd") && !all.matches("kube", "etcd"));

@@ -26,6 +26,7 @@ impl Raw {
 
     /// A value in the place of the destination register: what is changed, the address of a store,
     /// the left side of a comparison.
+    #[must_use]
     pub fn dst(mut self, value: &impl Held) -> Raw {
         self.values[0] = Some(value.as_value().clone());
         self
@@ -33,6 +34,7 @@ impl Raw {
 
     /// A value in the place of the source register: the right side of an operation, the address of
     /// a load, the content of a store.
+    #[must_use]
     pub fn src(mut self, value: &impl Held) -> Raw {
         self.values[1] = Some(value.as_value().clone());
         self

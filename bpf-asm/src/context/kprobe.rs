@@ -16,7 +16,7 @@ use crate::record::Field;
 /// # Ok::<(), bpf_asm::BuildErrors>(())
 /// ```
 #[cfg(target_arch = "x86_64")]
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, reason = "the name is C's own")]
 pub type bpf_user_pt_regs_t = pt_regs;
 
 /// The context of a kprobe on this kind of processor, as the kernel calls it

@@ -53,9 +53,9 @@ impl KernelFunctions {
 
     /// The function of this name.
     ///
+    /// # Errors
     /// [`Error::Invalid`] if neither the kernel nor a loaded module has it. Reading modules' BTF
     /// requires `CAP_SYS_ADMIN`.
-    /// modules' BTF needs: `CAP_SYS_ADMIN`.
     pub fn find(&mut self, name: &str) -> Result<KernelFunction> {
         if let Ok(id) = self.kernel.function(name) {
             return Ok(KernelFunction { id, btf: 0 });
