@@ -3,6 +3,8 @@
 //! A test runs in a process of its own ([`isolation`]). It has a node with an agent and connections
 //! ([`node`], [`agent`], [`traffic`]) or, where programs make the connections, a stage for them
 //! ([`stage`], [`program`], [`toll`], [`mesh`]).
+#![allow(missing_debug_implementations, missing_docs, reason = "tests alone use it")]
+#![allow(unsafe_code, reason = "system calls that no crate wraps")]
 
 pub mod agent;
 pub mod isolation;

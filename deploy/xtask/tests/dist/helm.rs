@@ -64,7 +64,8 @@ fn common(all: Vec<Value>) -> BTreeSet<String> {
 fn toml(map: &Value) -> Value {
     let file = tempfile::NamedTempFile::new().expect("make a file");
     fs::write(file.path(), map["data"]["shunt.toml"].as_str().expect("a file")).expect("write it");
-    let said = succeed(Command::new(&shunt().path).args(["check-config", "--json"]).arg(file.path()));
+    let said =
+        succeed(Command::new(&shunt().path).args(["check-config", "--json"]).arg(file.path()));
     let mut said: Value = serde_json::from_str(&said).expect("JSON");
     let said = said.as_object_mut().expect("an object");
     json!({ "settings": said.remove("settings"), "policy": said.remove("policy") })
