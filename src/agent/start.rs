@@ -1,5 +1,6 @@
 //! How an instance starts, in steps. Each is a type that owns what it has made, and becomes the
-//! next one; whatever fails, what was made is taken away by being dropped.
+//! next one; whatever fails, what was made is taken away by being dropped. Members are dropped in
+//! their order: what is open first, since taking pins away takes descriptors, the folder last.
 //!
 //! ```text
 //! Prepared   nothing has changed: privileges, the cgroup, the kernel, the datapath for it
@@ -57,6 +58,7 @@ pub struct Loaded<'c> {
     maps: Maps,
     /// Where they will be pinned; none for a new place.
     reused: Option<Generation>,
+    fresh: Fresh,
     folder: Folder,
 }
 
@@ -199,7 +201,8 @@ impl<'c> Taken<'c> {
         for (name, error) in &programs.refused {
             tracing::warn!("{}: {error:#}", name.without().unwrap_or_default());
         }
-        Ok(Loaded { prepared, programs, maps, reused, folder })
+        let fresh = Fresh { pins: prepared.pins.clone(), made: None };
+        Ok(Loaded { prepared, programs, maps, reused, fresh, folder })
     }
 }
 
@@ -209,9 +212,9 @@ impl<'c> Loaded<'c> {
     /// Sockets that are enrolled keep the programs that they were enrolled with, and the two share
     /// records of one version.
     pub fn pin(self) -> Result<Pinned<'c>> {
-        let Loaded { prepared, programs, maps, reused, folder } = self;
+        // Dropped in the opposite order: as the steps are.
+        let Loaded { folder, mut fresh, reused, maps, programs, prepared } = self;
         let pins = &prepared.pins;
-        let mut fresh = Fresh { pins: pins.clone(), made: None };
         let generation = match reused {
             Some(generation) => generation,
             None => {
@@ -236,7 +239,7 @@ impl<'c> Pinned<'c> {
     /// Tells the programs what they have to know, and attaches them in the place of those that are
     /// there. The sock_ops link comes last: with that connections are noticed.
     pub fn attach(self) -> Result<Attached<'c>> {
-        // Dropped in the opposite order.
+        // Dropped in the opposite order: as the steps are.
         let Pinned { folder, fresh, instance, mut programs, prepared } = self;
         let Prepared { config, target, datapath, pins, .. } = &prepared;
         instance.set_about(about(target.path()))?;
