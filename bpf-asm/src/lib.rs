@@ -79,11 +79,11 @@
 //!
 //! # Errors found before loading
 //!
-//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read where not every path has made
-//! them, bytes of the stack read before they are written (also by a helper), sizes, numbers, offsets and jumps that do not fit, paths without an
-//! end, labels without a place, code that cannot run, frames that are too large together. That a
-//! program returns something, and that keys and values have their map's types, the Rust compiler
-//! sees to.
+//! Each with the Rust line that wrote it, see [`ErrorKind`]: values read where not every path has
+//! made them, bytes of the stack read before they are written (also by a helper), sizes, numbers,
+//! offsets and jumps that do not fit, paths without an end, labels without a place, unreachable
+//! code, frames that are too large together. That a program returns something, and that keys and
+//! values have their map's types, is checked by the Rust compiler.
 //!
 //! # Programs for one machine
 //!

@@ -122,9 +122,16 @@ fn build(tier: Tier, packages: &[Tested]) -> Result<Vec<Binary>> {
             });
         }
     }
+    // Tests run some of them as programs, which `cargo test --examples` would not make of them.
+    let examples = Command::new(cargo())
+        .current_dir(workspace::root()?)
+        .args(["build", "--workspace", "--locked", "--quiet", "--examples"])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(examples.success(), "cargo cannot build the examples, see above");
     let mut building = Command::new(cargo())
         .current_dir(workspace::root()?)
-        .args(["test", "--workspace", "--locked", "--no-run", "--examples"])
+        .args(["test", "--workspace", "--locked", "--no-run"])
         .arg("--message-format=json-render-diagnostics")
         .args(wanted.into_iter().flatten())
         .stdin(Stdio::null())
