@@ -30,19 +30,17 @@ impl Mask {
         )
     }
 
-    /// Masks an address that may be surrounded by punctuation.
+    /// Masks an address that may be surrounded by punctuation, of which only `::` belongs to it.
     fn address<A: FromStr + Into<IpAddr>>(&mut self, run: &str) -> String {
-        let single = |at: &str, text: &str| text.starts_with(at) && !text.starts_with("::");
-        let begin = if single(":", run) || single(".", run) { 1 } else { 0 };
-        let rest = &run[begin..];
-        let end = rest.trim_end_matches('.').len();
-        let end =
-            if rest[..end].ends_with(':') && !rest[..end].ends_with("::") { end - 1 } else { end };
-        let (written, after) = rest.split_at(end);
+        const PUNCTUATION: [char; 2] = [':', '.'];
+        let core = run.trim_start_matches(PUNCTUATION);
+        let (before, _) = run.split_at(run.len() - core.len());
+        let (_, after) = core.split_at(core.trim_end_matches(PUNCTUATION).len());
+        let before = before.strip_suffix("::").unwrap_or(before);
+        let after = after.strip_prefix("::").unwrap_or(after);
+        let written = &run[before.len()..run.len() - after.len()];
         match written.parse::<A>() {
-            Ok(address) => {
-                format!("{}{}{after}", &run[..begin], self.name(address.into(), written))
-            }
+            Ok(address) => format!("{before}{}{after}", self.name(address.into(), written)),
             Err(_) => run.to_owned(),
         }
     }
@@ -94,6 +92,7 @@ mod tests {
             ),
             ("at 10.0.0.1: refused; address:10.0.0.1", "at ipv4-1: refused; address:ipv4-1"),
             ("host10.1.2.3 v10.1.2.3x", "hostipv4-1 vipv4-1x"),
+            ("..10.1.2.3.: ..:fd00::1:.", "..ipv4-2.: ..:ipv6-1:."),
         ];
         for (text, masked) in cases {
             assert_eq!(Mask::default().apply(text), masked);
