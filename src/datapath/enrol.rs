@@ -279,7 +279,7 @@ fn is_due(
         let own = ready_bit(b, candidate);
         b.when(own.ne(b.load(entry.at_all())), || {
             // The moment may not be right, but will come soon.
-            b.store(candidate.at(Candidate::pause), SOON);
+            b.store(candidate.at(Candidate::pause), SOON / 2);
             b.jump(due);
         });
 
@@ -303,7 +303,7 @@ fn ready_bit(b: &Builder, candidate: &Ptr<Candidate>) -> Reg {
     bit
 }
 
-/// Back-off: makes the candidate's pause a quarter longer, or deletes the candidate once that
+/// Back-off: doubles the candidate's pause, or deletes the candidate once that
 /// exceeds [`SELDOM`], and its ready bit with it: the peer would be enrolled alone.
 fn try_again(
     b: &Builder,
@@ -319,9 +319,7 @@ fn try_again(
         b.jump_if(candidate.eq(0), done);
         b.store(candidate.at(Candidate::wait), b.load(wait.place()));
         let pause = b.load(candidate.at(Candidate::pause));
-        let quarter = b.load(candidate.at(Candidate::pause));
-        quarter.rsh(2);
-        pause.add(&quarter);
+        pause.lsh(1);
         let history = b.load(wait.place());
         b.when(history.eq(Wait::History as u32), || {
             add_to(b, b.map_value(&d.maps.pass).at(Pass::histories));
