@@ -111,7 +111,10 @@ impl Rules {
             }
             pods::Names::new()
         });
-        if names != self.names || self.looked.is_none_or(|at| at.elapsed() >= NOW_AND_THEN) {
+        // Before the kubelet has made a cgroup for pods nobody in it would be excluded.
+        let is_due =
+            self.pods.above.is_empty() || self.looked.is_none_or(|at| at.elapsed() >= NOW_AND_THEN);
+        if names != self.names || is_due {
             self.pods = pods::find(root, names.clone());
             self.names = names;
             self.looked = Some(Instant::now());

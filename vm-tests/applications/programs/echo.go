@@ -15,7 +15,7 @@ import (
 
 const (
 	clients = 4
-	small   = 1500
+	small   = 6000
 	large   = 20
 	longest = 400_000
 	largest = 8 << 20

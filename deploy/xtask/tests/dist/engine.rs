@@ -286,7 +286,9 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_and_hands_
         node.does("ln", &["-s", "/dev/null", &log]);
     };
     let pod_logs = format!("/var/log/pods/batch_job-0_{UID}");
-    node.does("mkdir", &["--parents", "/var/log/containers", &pod_logs]);
+    // As the kubelet does when it starts.
+    let pods = "/sys/fs/cgroup/kubepods";
+    node.does("mkdir", &["--parents", "/var/log/containers", &pod_logs, pods]);
     let server = node.serve("server", "--cgroup-parent /shop");
     let quiet = node.serve("quiet-server", "--cgroup-parent /quiet");
     node.ask("earlier", &server, "--network pods --cgroup-parent /shop");
