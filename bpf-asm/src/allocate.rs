@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`conflicts`] | which values are alive at the same time, and which calls they outlive |
 //! | [`colour`] | a register for each value, such that conflicting values have different ones |
-//! | [`spill`] | values for which there is none: into the frame, or made again at each use |
+//! | [`spill`] | values without a register: stored in the stack frame, or rematerialised at each use |
 //!
 //! Registers are given in the order in which values are made. A value that is moved takes the
 //! register that it is moved to or from, if it can, and the move is not needed. A value that

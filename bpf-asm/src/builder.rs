@@ -252,8 +252,8 @@ impl Builder {
 
     /// The finished program, or everything that is wrong with it.
     ///
-    /// What makes no difference to what it computes is left out: results that nobody reads, jumps
-    /// to jumps, branches whose condition is known. Instructions that stay keep their Rust line.
+    /// The optimiser removes dead code: unused results, jumps to jumps, branches on constants.
+    /// Every remaining instruction keeps its Rust line.
     ///
     /// # Errors
     /// All of them, each with the Rust line that made it.

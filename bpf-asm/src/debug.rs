@@ -12,7 +12,7 @@ use crate::value::Ptr;
 impl Debug for Builder {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let mut shown = f.debug_struct("Builder");
-        // Whoever formats a value may be called while something is being written.
+        // The builder may be borrowed while one of its values is formatted.
         if let Ok(core) = self.core.try_borrow() {
             shown.field("name", core.name());
         }

@@ -51,8 +51,8 @@ impl Builder {
         let Base::Frame(claim) = base else { return None };
         match (memory.access, told.flatten()) {
             (access, Some(bytes)) => Some(claim.touch(*offset, bytes, access)),
-            // Nobody can rely on such a call to write anything, and the verifier wants all of it to
-            // be there.
+            // The call may write less, so the bytes do not count as initialised; the verifier
+            // requires the whole buffer to be inside the stack frame.
             (_, None) => Some(claim.touch(*offset, memory.size, Access::May)),
         }
     }

@@ -7,7 +7,7 @@ crate::record! {
     /// returning 0 drops. Since 5.9.
     #[allow(non_camel_case_types)]
     pub struct bpf_sk_lookup {
-        /// The selected socket; null if there is none.
+        /// The selected socket, or null.
         pub sk: Address<bpf_sock>,
         /// `AF_INET` (2) or `AF_INET6` (10).
         pub family: u32,
