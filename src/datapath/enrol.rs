@@ -6,6 +6,7 @@
 //! | has an option set, is mapped, or is used by a process that splices | is left alone |
 //! | is used by a process of which that is not known | waits for the agent, or for its history |
 //! | has a file that blocks, unread bytes, or a thread that sleeps in a call on it | waits |
+//! | has a small buffer, and has offered all of it to TCP | waits |
 //! | has a peer that waits | waits |
 //! | otherwise | is enrolled |
 //!
@@ -35,7 +36,7 @@ use super::rendezvous::{
     ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair,
 };
 use super::{
-    Datapath, Passes, arrived, control, evidence, guard, lane, receiver, refusal, waiters,
+    Datapath, Passes, arrived, control, evidence, gate, guard, lane, receiver, refusal, waiters,
 };
 
 /// State of a connection (include/net/tcp_states.h).
@@ -52,7 +53,7 @@ const NONE_AT_LAST: i32 = -1;
 
 /// The longest pause between two attempts, in nanoseconds: one who has waited for that long and
 /// still waits is no candidate any more.
-const SELDOM: i32 = 1_600_000_000;
+const SELDOM: i32 = 640_000_000;
 /// The longest pause while a history grows.
 const OFTEN: i32 = 20_000_000;
 
@@ -279,7 +280,7 @@ fn is_due(
         let own = ready_bit(b, candidate);
         b.when(own.ne(b.load(entry.at_all())), || {
             // The moment may not be right, but will come soon.
-            b.store(candidate.at(Candidate::pause), SOON / 2);
+            b.store(candidate.at(Candidate::pause), SOON);
             b.jump(due);
         });
 
@@ -303,7 +304,7 @@ fn ready_bit(b: &Builder, candidate: &Ptr<Candidate>) -> Reg {
     bit
 }
 
-/// Back-off: doubles the candidate's pause, or deletes the candidate once that
+/// Back-off: makes the candidate's pause a quarter longer, or deletes the candidate once that
 /// exceeds [`SELDOM`], and its ready bit with it: the peer would be enrolled alone.
 fn try_again(
     b: &Builder,
@@ -319,7 +320,9 @@ fn try_again(
         b.jump_if(candidate.eq(0), done);
         b.store(candidate.at(Candidate::wait), b.load(wait.place()));
         let pause = b.load(candidate.at(Candidate::pause));
-        pause.lsh(1);
+        let quarter = b.value(&pause);
+        quarter.rsh(2);
+        pause.add(&quarter);
         let history = b.load(wait.place());
         b.when(history.eq(Wait::History as u32), || {
             add_to(b, b.map_value(&d.maps.pass).at(Pass::histories));
@@ -461,8 +464,8 @@ fn reads(
     });
 }
 
-/// Its file does not block, and no thread sleeps on it: in TCP's own receive function it would not
-/// see another byte.
+/// Its file does not block, its buffer has room, and no thread sleeps on it: in TCP's own receive
+/// function it would not see another byte.
 fn polled(
     b: &Builder,
     d: &Datapath,
@@ -471,7 +474,7 @@ fn polled(
     waiting: &Waiting,
     left_alone: &LeftAlone,
 ) {
-    let (blocking, foreign, unread) = (b.label(), b.label(), b.label());
+    let (blocking, foreign, unread, full) = (b.label(), b.label(), b.label(), b.label());
     b.block(|polled| {
         let at = || b.load(address.place());
         let user_data = b.load(socket.member(d.layout.user_data));
@@ -479,12 +482,15 @@ fn polled(
         b.jump_if(receiver::nonblocking(b, d, &at(), &blocking).eq(0), &blocking);
         let left = b.load(socket.member(d.layout.receive_queue_length));
         b.jump_if(left.ne(0), &unread);
+        gate::holds_some(b, d, socket, &full);
         let asleep = waiters::asleep(b, d, &at(), &blocking);
         b.jump_if(b.load(asleep.place()).eq(0), polled);
         b.place(&blocking);
         waiting.until(b, Wait::Blocking);
         b.place(&unread);
         waiting.until(b, Wait::Unread);
+        b.place(&full);
+        waiting.until(b, Wait::Room);
         b.place(&foreign);
         left_alone.because(b, Outcome::Foreign);
     });

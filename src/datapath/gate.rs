@@ -6,7 +6,7 @@
 //! producer, so it can be lent a credit: so many bytes may follow before the receiver is looked at
 //! again (the memory gate).
 
-use bpf_asm::{Builder, Label, Ptr, Reg, Slot};
+use bpf_asm::{Builder, Label, Ptr, Reg, Slot, tcp_sock};
 
 use super::Datapath;
 use super::counter::Cause;
@@ -260,6 +260,32 @@ fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     b.when(room.slt(&least), || room.set(&least));
     b.when(room.sgt(LIMIT), || room.set(LIMIT));
     b.store(left.place(), &room);
+}
+
+/// Jumps to `not_yet` if the memory gate would be shut to all but a few bytes. A small buffer that an
+/// application has fixed may have been offered to TCP as a whole; enrolled, it would go by TCP and
+/// pay for the verdict.
+pub(super) fn holds_some(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not_yet: &Label) {
+    /// Some eight small messages with their bookkeeping.
+    const SOME: i32 = 8 << 10;
+    /// Of a buffer that never holds so much beside a window: a quarter.
+    const OF_SMALL: i32 = 2;
+    let l = &d.layout;
+    b.block(|open| {
+        let buffer = || b.load(socket.member(l.receive_buffer));
+        let some = buffer();
+        some.rsh(OF_SMALL);
+        b.when(some.gt(SOME), || some.set(SOME));
+        let in_any_case = buffer();
+        in_any_case.rsh(LENT_IN_ANY_CASE);
+        b.jump_if(in_any_case.ge(&some), open);
+        let window = b.load(socket.member(l.rcv_wup));
+        window.add32(b.load(socket.member(l.rcv_wnd)));
+        window.sub32(b.load(socket.member(l.rcv_nxt)));
+        window.lsh(1);
+        window.add(&some);
+        b.jump_if(window.gt(buffer()), not_yet);
+    });
 }
 
 fn take(b: &Builder, left: &Slot<i64>, amount: &Reg) {

@@ -291,6 +291,8 @@ pub enum Wait {
     /// Bytes are unread in TCP's receive queue: some kernels do not count them for FIONREAD once
     /// the socket is enrolled.
     Unread = 5,
+    /// TCP has offered what its small receive buffer holds: nothing could be redirected to it.
+    Room = 6,
 }
 
 /// How a process takes bytes out of its sockets, as the agent found out. Of several findings about

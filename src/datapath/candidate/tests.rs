@@ -73,7 +73,7 @@ fn a_candidate_is_known_by_its_name_its_process_and_where_it_is() {
             let name = Isns { own, peer: w.get(sk, |l| l.rcv_nxt) as u32 - 400 };
             let (cookie, process, program) =
                 (w.get(sk, |l| l.cookie), w.process(), Comm::of("an-application"));
-            let (role, pause, due) = (role as u32, SOON as u64 / 2, w.now_ns() + FIRST as u64);
+            let (role, pause, due) = (role as u32, SOON as u64, w.now_ns() + FIRST as u64);
             let expected = Candidate {
                 name,
                 cookie,

@@ -252,6 +252,37 @@ fn a_candidate_waits_while_its_file_blocks_or_a_thread_sleeps_on_it() {
 }
 
 #[test]
+fn a_candidate_with_a_small_buffer_waits_until_tcp_has_not_been_offered_all_of_it() {
+    on_every_kernel(|mut w| {
+        // Bytes of buffer and window, and whether the memory gate would be open to a few messages.
+        let cases = [
+            (32_768, 16_384, false),
+            (32_768, 12_289, false),
+            (32_768, 12_288, true),
+            // A quarter of so little.
+            (8_192, 3_073, false),
+            (8_192, 3_072, true),
+            // A sixteenth of so much is enough.
+            (131_072, 65_536, true),
+            (131_056, 65_536, false),
+            (1 << 31, 1 << 30, true),
+        ];
+        for (buffer, window, open) in cases {
+            let (client, server) = w.candidates();
+            w.send(server, 700);
+            w.read(client);
+            w.set(client, |l| l.receive_buffer, buffer);
+            // Of an offer that was larger, all but this has been used up.
+            w.set(client, |l| l.rcv_wnd, window + 700);
+            let wrapped = w.get(client, |l| l.rcv_nxt) as u32;
+            w.set(client, |l| l.rcv_wup, wrapped.wrapping_sub(700).into());
+            let expected = if open { Wait::Peer } else { Wait::Room };
+            assert_eq!(w.enrol(client), Enrolment::Waits(expected), "{buffer} {window}");
+        }
+    });
+}
+
+#[test]
 fn a_candidate_waits_until_everything_was_read() {
     on_every_kernel(|mut w| {
         let (client, server) = w.candidates();
@@ -391,7 +422,7 @@ fn an_attempt_is_due_some_time_after_the_one_before_and_ever_later() {
         assert_eq!(w.pass(client), Pass { due: w.now_ns() + FIRST as u64, ..Pass::default() });
         assert_eq!(w.candidate(client).unwrap().wait, 0, "it was not tried");
         w.time_passes(1);
-        let mut pause = 100_000;
+        let mut pause = 125_000;
         while pause <= SELDOM as u64 {
             let due = w.now_ns() + pause;
             assert_eq!(w.pass(client), Pass { due, ..Pass::default() });
@@ -401,7 +432,7 @@ fn an_attempt_is_due_some_time_after_the_one_before_and_ever_later() {
                 (due, pause, Wait::Blocking as u32)
             );
             w.edit_candidate(client, |candidate| candidate.due = 0);
-            pause *= 2;
+            pause += pause / 4;
         }
         assert_eq!(
             (w.pass(client).due, w.candidate(client)),
@@ -456,14 +487,16 @@ fn while_a_history_grows_it_is_looked_at_often() {
     on_every_kernel(|mut w| {
         let (client, server) = w.candidates();
         w.reader(Reads::MaySplice);
-        for round in 0..20 {
+        let mut pause = 100_000;
+        for _ in 0..40 {
+            pause = (pause + pause / 4).min(OFTEN as u64);
             w.send(server, 10);
             w.receive(client, 10);
             w.edit_candidate(client, |candidate| candidate.due = 0);
             w.pass(client);
             let candidate = w.candidate(client).unwrap();
             assert_eq!(candidate.wait, Wait::History as u32);
-            assert_eq!(candidate.pause, (100_000 << round).min(OFTEN as u64));
+            assert_eq!(candidate.pause, pause);
             let found = w.pass(client);
             assert_eq!(
                 (found.histories, found.due),
@@ -477,7 +510,7 @@ fn while_a_history_grows_it_is_looked_at_often() {
             assert_eq!(w.pass(client).histories, 1);
             attempts += 1;
         }
-        assert_eq!(attempts, 7, "it does not grow any more");
+        assert_eq!(attempts, 16, "it does not grow any more");
     });
 }
 
@@ -496,12 +529,12 @@ fn one_whose_peer_is_enrolled_is_tried_often_for_a_while() {
             w.candidate(server).map(|candidate| candidate.pause)
         };
         // It had waited for its peer.
-        assert_eq!(waits(&mut w, 800_000), Some(100_000));
-        assert_eq!(waits(&mut w, 100_000), Some(200_000));
+        assert_eq!(waits(&mut w, 800_000), Some(125_000));
+        assert_eq!(waits(&mut w, 125_000), Some(156_250));
         for _ in 2..HURRIES {
             assert_eq!(waits(&mut w, HURRY as u64), Some(HURRY as u64));
         }
-        assert_eq!(waits(&mut w, HURRY as u64), Some(2 * HURRY as u64));
+        assert_eq!(waits(&mut w, HURRY as u64), Some(HURRY as u64 * 5 / 4));
     });
 }
 

@@ -885,9 +885,16 @@ impl World {
         match self.candidate(sk) {
             _ if found.enrolled > 0 => Enrolment::Enrolled,
             Some(candidate) if candidate.refused == 0 => {
-                let waits =
-                    [Wait::Process, Wait::History, Wait::Blocking, Wait::Peer, Wait::Unread];
-                let wait = waits.into_iter().find(|&wait| wait as u32 == candidate.wait);
+                let mut waits = [
+                    Wait::Process,
+                    Wait::History,
+                    Wait::Blocking,
+                    Wait::Peer,
+                    Wait::Unread,
+                    Wait::Room,
+                ]
+                .into_iter();
+                let wait = waits.find(|&wait| wait as u32 == candidate.wait);
                 wait.map_or(Enrolment::NotTried, Enrolment::Waits)
             }
             _ => Enrolment::Gone,
