@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::log::LogFormat;
 use super::{DONE, Instance, print};
 use crate::agent::{self, Adopted, privileges};
 use crate::instance;
+use crate::policy::file::LogFormat;
 
 /// Accelerate connections that were open before `shunt run`
 ///

@@ -14,16 +14,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The format of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Time, level and message; without the time on a terminal and in the journal, which adds its
-    /// own
-    #[default]
-    Text,
-    /// One JSON object a line: time, level, message and fields
-    Json,
-}
+use crate::policy::file::LogFormat;
 
 /// Starts logging for this process.
 pub fn begin(format: LogFormat) {

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use self::log::LogFormat;
 use crate::instance::{Name, Pins};
+use crate::policy::file::LogFormat;
 
 mod adopt;
 mod asm;
@@ -111,11 +111,12 @@ pub fn command() -> clap::Command {
 /// Parses the arguments of this process and runs the command.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::begin(match &cli.command {
-        Command::Run(run) => run.log_format,
-        Command::Adopt(adopt) => adopt.log_format,
-        _ => LogFormat::default(),
-    });
+    match &cli.command {
+        // Once it knows in which format: its configuration file may say it.
+        Command::Run(_) => {}
+        Command::Adopt(adopt) => log::begin(adopt.log_format),
+        _ => log::begin(LogFormat::default()),
+    }
     let done = match cli.command {
         Command::Run(command) => command.run(),
         Command::CheckConfig(command) => command.run(),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::log::LogFormat;
-use super::{DONE, print};
+use super::{DONE, log, print};
 use crate::agent::{Agent, Config, Ended, privileges};
+use crate::host::Endpoint;
 use crate::instance::{self, Name};
-use crate::observe::{Collector, Endpoint, Responder};
+use crate::observe::{Collector, Responder};
 use crate::policy::Policy;
-use crate::policy::file::{self, File, Settings};
+use crate::policy::file::{self, File, LogFormat, Settings};
 
 /// Accelerate every connection with both ends in a cgroup, until stopped
 ///
@@ -59,8 +59,15 @@ pub struct Run {
     refresh: Option<u32>,
     /// When stopped, leave the datapath working for the next agent instead of removing it, as
     /// `shunt detach` does
-    #[arg(long)]
-    keep: bool,
+    #[arg(
+        long,
+        value_name = "true|false",
+        hide_possible_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    keep: Option<bool>,
     /// Serve metrics for Prometheus or OpenMetrics at /metrics, and probes at /livez and /healthz:
     /// ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "WHERE")]
@@ -70,9 +77,9 @@ pub struct Run {
     /// has enrolled go by TCP and leave the map one by one
     #[arg(long)]
     replace: bool,
-    /// Format of the log on stderr
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(super) log_format: LogFormat,
+    /// Format of the log on stderr [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
 fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64ValueParser<u32> {
@@ -81,7 +88,7 @@ fn within(allowed: std::ops::RangeInclusive<u32>) -> clap::builder::RangedI64Val
 
 impl Run {
     /// The command line takes precedence over the file.
-    fn config(self) -> Result<Config> {
+    fn config(self) -> Result<(Config, Option<Endpoint>)> {
         const NAME: &str = "shunt";
         const FLOWS: u32 = 262_144;
         const REFRESH: u32 = 60;
@@ -103,24 +110,27 @@ impl Run {
             None => NAME.parse()?,
         };
         let refresh = self.refresh.or(settings.refresh).unwrap_or(REFRESH);
-        Ok(Config {
+        let metrics = self.metrics.or(settings.metrics.clone());
+        let log_format = self.log_format.or(settings.log_format).unwrap_or_default();
+        let config = Config {
             name,
             bpffs: self.bpffs.or(settings.bpffs.clone()),
             cgroup: self.cgroup.or(settings.cgroup.clone()),
             flows: self.max_flows.or(settings.max_flows).unwrap_or(FLOWS),
             refresh: Duration::from_secs(refresh.into()),
-            keep: self.keep,
+            keep: self.keep.or(settings.keep).unwrap_or(false),
             replace: self.replace,
             settings,
             policy,
             file: path,
-            log_as_json: self.log_format == LogFormat::Json,
-        })
+            log_as_json: log_format == LogFormat::Json,
+        };
+        Ok((config, metrics))
     }
 
     pub fn run(self) -> Result<ExitCode> {
-        let metrics = self.metrics.clone();
-        let config = self.config()?;
+        let (config, metrics) = self.config()?;
+        log::begin(if config.log_as_json { LogFormat::Json } else { LogFormat::Text });
         // An endpoint in use is detected before anything is attached or another agent hands over.
         let predecessor = config
             .replace
@@ -141,7 +151,7 @@ impl Run {
         if let Some(responder) = &responder {
             let collector = Collector::open(agent.pins().clone());
             match collector.and_then(|collector| responder.serve(collector)) {
-                Ok(()) => tracing::info!("metrics at {}", responder.endpoint()),
+                Ok(()) => tracing::info!("metrics at {}", responder.url()),
                 Err(error) => return Err(agent.abandon(error)),
             }
         }
@@ -160,4 +170,76 @@ fn after_another(endpoint: &Endpoint) -> Option<Responder> {
     Responder::bind_after_another(endpoint)
         .inspect_err(|error| tracing::error!("continues without metrics: {error:#}"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    fn told(options: &[&str]) -> (Config, Option<Endpoint>) {
+        let line = [&["run"], options].concat();
+        let line = Line::try_parse_from(&line).expect("arguments");
+        line.run.config().expect("a configuration")
+    }
+
+    /// Whoever starts an agent decides these; a file that could say them would have to be found
+    /// first, or would stop the agent that runs at each start.
+    const COMMAND_LINE_ONLY: [&str; 2] = ["config", "replace"];
+
+    #[test]
+    fn every_option_can_stand_in_the_file_and_the_file_has_no_other() {
+        let options: BTreeSet<String> = Line::command()
+            .get_arguments()
+            .filter_map(|argument| argument.get_long().map(str::to_owned))
+            .filter(|option| option != "help" && !COMMAND_LINE_ONLY.contains(&option.as_str()))
+            .collect();
+        let settings = serde_json::to_value(Settings::default()).expect("JSON");
+        let settings = settings.as_object().expect("an object").keys();
+        let settings: BTreeSet<String> = settings.map(|name| name.replace('_', "-")).collect();
+        assert_eq!(options, settings);
+    }
+
+    #[test]
+    fn a_setting_in_the_file_means_what_the_option_means_which_counts_before_it() {
+        let file = tempfile::NamedTempFile::new().expect("make a file");
+        let path = file.path().to_str().expect("text");
+        let cases = [
+            ("name", "\"a\"", "a", "b"),
+            ("bpffs", "\"/a\"", "/a", "/b"),
+            ("cgroup", "\"/a\"", "/a", "/b"),
+            ("max-flows", "7", "7", "8"),
+            ("refresh", "7", "7", "8"),
+            ("keep", "true", "true", "false"),
+            ("metrics", "\"[::1]:7\"", "[::1]:7", "unix:/m"),
+            ("log-format", "\"json\"", "json", "text"),
+        ];
+        let number = serde_json::to_value(Settings::default()).expect("JSON");
+        assert_eq!(cases.len(), number.as_object().expect("an object").len());
+        // What is told, without where it was read.
+        let shown = |options: &[&str]| {
+            let (config, metrics) = told(options);
+            let config = Config { settings: Settings::default(), file: None, ..config };
+            format!("{config:?} {metrics:?}")
+        };
+        for (setting, written, option, another) in cases {
+            fs::write(path, format!("{setting} = {written}")).expect("write it");
+            let option = format!("--{setting}={option}");
+            let another = format!("--{setting}={another}");
+            assert_ne!(shown(&[]), shown(&[&option]), "{setting}");
+            assert_eq!(shown(&["--config", path]), shown(&[&option]), "{setting}");
+            assert_eq!(shown(&["--config", path, &another]), shown(&[&another]), "{setting}");
+        }
+        assert!(told(&["--keep"]).0.keep);
+    }
 }

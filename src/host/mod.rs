@@ -2,6 +2,7 @@
 
 pub mod bpffs;
 pub mod cgroup;
+mod endpoint;
 mod error;
 pub mod link;
 mod listener;
@@ -17,6 +18,7 @@ mod sysctl;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::Error;
 pub use listener::{Listener, Listeners, listeners, listens};
 pub use namespace::Namespace;

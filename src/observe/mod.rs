@@ -16,7 +16,7 @@ pub use flow::{Flow, FlowSide, Observer, flows};
 pub use metrics::{Collector, Format, METRICS};
 pub use program::program;
 pub use refusal::{LeftToTcp, Program, left_to_tcp, name as program_name, refusals};
-pub use responder::{Endpoint, Responder};
+pub use responder::Responder;
 pub use stats::{Stats, stats};
 pub use summary::Summary;
 pub use trace::{Change, Tracing};

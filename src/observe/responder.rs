@@ -5,14 +5,11 @@
 //! that has not sent its request or does not read its response: slow clients cannot starve a
 //! liveness probe, which sends its request at once.
 
-use std::fmt;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +18,7 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 
 use super::{Collector, Format};
-use crate::host::listens;
+use crate::host::{Endpoint, listens};
 
 /// Maximum number of connections served at once.
 const MAX_CONNECTIONS: usize = 8;
@@ -29,41 +26,6 @@ const MAX_CONNECTIONS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Size limit of a request, in bytes.
 const MAX_REQUEST: usize = 8 << 10;
-
-/// Address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `ADDR:PORT`
-    Tcp(SocketAddr),
-    /// `unix:PATH`
-    Unix(PathBuf),
-}
-
-/// Not an [`Endpoint`].
-#[derive(Debug, thiserror::Error)]
-#[error("expected ADDRESS:PORT, such as 127.0.0.1:9464 or [::]:9464, or unix:PATH")]
-pub struct BadEndpoint;
-
-impl FromStr for Endpoint {
-    type Err = BadEndpoint;
-
-    fn from_str(text: &str) -> Result<Endpoint, BadEndpoint> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err(BadEndpoint),
-            Some(path) => Ok(Endpoint::Unix(path.into())),
-            None => text.parse().map(Endpoint::Tcp).map_err(|_| BadEndpoint),
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Tcp(address) => write!(f, "http://{address}/metrics"),
-            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 #[derive(Debug)]
 enum Listener {
@@ -136,6 +98,14 @@ impl Responder {
     /// The bound endpoint, with the port that the kernel chose for port 0.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Where the metrics are, for people.
+    pub fn url(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Tcp(address) => format!("http://{address}/metrics"),
+            Endpoint::Unix(path) => format!("unix:{}, /metrics", path.display()),
+        }
     }
 
     /// Serves from now on in separate threads, until the process exits.
@@ -437,6 +407,8 @@ fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, Stri
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     /// A source with fixed answers.
@@ -497,18 +469,6 @@ mod tests {
         }
         assert_eq!(to("POST /metrics HTTP/1.1").0, "405");
         assert_eq!(to("GET / HTTP/1.1").0, "404");
-    }
-
-    #[test]
-    fn an_endpoint_is_an_address_or_a_path() {
-        assert_eq!(
-            "127.0.0.1:9464".parse::<Endpoint>().ok(),
-            Some(Endpoint::Tcp(([127, 0, 0, 1], 9464).into()))
-        );
-        assert_eq!("unix:/run/x".parse::<Endpoint>().ok(), Some(Endpoint::Unix("/run/x".into())));
-        for bad in ["", "unix:", "9464", "localhost:9464", "/run/x"] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
     }
 
     fn listening() -> (Responder, SocketAddr) {

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::{Policy, Rules};
+use crate::host::Endpoint;
 use crate::instance::Name;
 
 /// What a configuration file says.
@@ -32,6 +34,26 @@ pub struct Settings {
     pub max_flows: Option<u32>,
     /// `--refresh`, in seconds.
     pub refresh: Option<u32>,
+    /// `--keep`
+    pub keep: Option<bool>,
+    /// `--metrics`
+    pub metrics: Option<Endpoint>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
+}
+
+/// The format of a log line.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Time, level and message; without the time on a terminal and in the journal, which adds its
+    /// own
+    #[default]
+    Text,
+    /// One JSON object a line: time, level, message and fields
+    Json,
 }
 
 impl Settings {
@@ -43,6 +65,9 @@ impl Settings {
             ("cgroup", self.cgroup != to.cgroup),
             ("max-flows", self.max_flows != to.max_flows),
             ("refresh", self.refresh != to.refresh),
+            ("keep", self.keep != to.keep),
+            ("metrics", self.metrics != to.metrics),
+            ("log-format", self.log_format != to.log_format),
         ];
         changed.into_iter().filter_map(|(name, is)| is.then_some(name)).collect()
     }
@@ -57,6 +82,9 @@ struct Written {
     cgroup: Option<PathBuf>,
     max_flows: Option<toml::Spanned<u32>>,
     refresh: Option<toml::Spanned<u32>>,
+    keep: Option<bool>,
+    metrics: Option<toml::Spanned<String>>,
+    log_format: Option<LogFormat>,
     #[serde(default)]
     include: Rules,
     #[serde(default)]
@@ -100,25 +128,33 @@ impl File {
             )),
             value => Ok(value.map(toml::Spanned::into_inner)),
         };
-        let name = match &written.name {
-            Some(name) => Some(
-                name.get_ref()
-                    .parse()
-                    .with_context(|| format!("line {}", line(text, name.span().start)))?,
-            ),
-            None => None,
-        };
         let settings = Settings {
-            name,
+            name: parsed(text, "name", written.name)?,
             bpffs: written.bpffs,
             cgroup: written.cgroup,
             max_flows: within(written.max_flows, "max-flows", MAX_FLOWS)?,
             refresh: within(written.refresh, "refresh", REFRESH)?,
+            keep: written.keep,
+            metrics: parsed(text, "metrics", written.metrics)?,
+            log_format: written.log_format,
         };
         let policy = Policy { include: written.include, exclude: written.exclude };
         policy.fits()?;
         Ok(File { settings, policy })
     }
+}
+
+/// What is written as a text, understood as on the command line.
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    text: &str,
+    setting: &str,
+    written: Option<toml::Spanned<String>>,
+) -> Result<Option<T>> {
+    let Some(written) = written else { return Ok(None) };
+    let value = written.get_ref().parse().with_context(|| {
+        format!("line {}: {setting} = {:?}", line(text, written.span().start), written.get_ref())
+    })?;
+    Ok(Some(value))
 }
 
 fn line(text: &str, offset: usize) -> usize {
@@ -150,9 +186,11 @@ mod tests {
             .map(|line| line.strip_prefix("# ").filter(setting).unwrap_or(line))
             .collect();
         let file = File::parse(&text.join("\n")).expect("the example with everything in it");
-        let Settings { name, bpffs, cgroup, max_flows, refresh } = file.settings;
+        let Settings { name, bpffs, cgroup, max_flows, refresh, keep, metrics, log_format } =
+            file.settings;
         assert!(name.is_some() && bpffs.is_some() && cgroup.is_some());
         assert!(max_flows.is_some() && refresh.is_some());
+        assert!(keep.is_some() && metrics.is_some() && log_format.is_some());
         for Rules { ports, addresses, processes, cgroups, namespaces, pods } in
             [file.policy.include, file.policy.exclude]
         {
@@ -165,6 +203,26 @@ mod tests {
                     && !pods.is_empty()
             );
         }
+    }
+
+    #[test]
+    fn every_setting_that_another_file_changes_is_named_as_it_is_written() {
+        let all = "name = \"a\"\nbpffs = \"/b\"\ncgroup = \"/c\"\nmax-flows = 1\nrefresh = 1\nkeep = true\n\
+                   metrics = \"unix:/m\"\nlog-format = \"json\"\n";
+        let settings = File::parse(all).expect("a file").settings;
+        let written: Vec<&str> = all.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(Settings::default().changes(&settings), written);
+        assert!(settings.changes(&settings).is_empty());
+        // As `shunt check-config --json` shows it, so that no setting is forgotten here.
+        let serde_json::Value::Object(shown) = serde_json::to_value(&settings).expect("JSON")
+        else {
+            panic!("an object");
+        };
+        let mut shown: Vec<String> = shown.keys().map(|name| name.replace('_', "-")).collect();
+        let mut written = written;
+        shown.sort();
+        written.sort();
+        assert_eq!(shown, written);
     }
 
     #[test]
@@ -184,6 +242,9 @@ mod tests {
             ("[include]\npods = [\"cart\"]", &["line 2", "NAMESPACE/NAME"]),
             ("[include]\nuser = [\"root\"]", &["line 2", "user", "processes"]),
             ("\nname = \"a/b\"", &["line 2", "a/b", "letters"]),
+            ("keep = 1", &["line 1", "boolean"]),
+            ("\nmetrics = \"9464\"", &["line 2", "metrics = \"9464\"", "ADDRESS:PORT", "unix:"]),
+            ("log-format = \"xml\"", &["line 1", "xml", "text", "json"]),
             ("[exclude", &["line 1"]),
         ];
         for (text, expected) in cases {
