@@ -1,12 +1,18 @@
 //! The log: lines on standard error, as text or JSON.
+//!
+//! A line at level *info* or above is subject to the [`Limiter`]: what traffic or tenants can cause
+//! must not fill the journal. Whoever asks for *debug* or *trace* gets every line of those levels.
+
+mod limiter;
+mod line;
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use nix::sys::stat::fstat;
-use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -15,23 +21,46 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::policy::file::LogFormat;
+use limiter::Limiter;
+use line::{Line, Style};
 
-/// Starts logging for this process.
+/// The log of this process, once it has begun.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    style: Style,
+    limiter: Mutex<Limiter>,
+}
+
+/// Starts logging for this process. A second call changes nothing.
 pub fn begin(format: LogFormat) {
-    let log = tracing_subscriber::fmt()
+    let is_terminal = std::io::stderr().is_terminal();
+    let style = match format {
+        LogFormat::Json => Style::Json,
+        LogFormat::Text => {
+            Style::Text { with_time: !is_terminal && !is_journal(), coloured: is_terminal }
+        }
+    };
+    let log = LOG.get_or_init(|| Log { style, limiter: Mutex::default() });
+    let subscriber = tracing_subscriber::fmt()
         .with_max_level(level())
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
         // A failure to write the log cannot be logged, and must not stop the agent.
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Json => log.event_format(Json).init(),
-        LogFormat::Text if std::io::stderr().is_terminal() || is_journal() => {
-            log.without_time().init()
-        }
-        LogFormat::Text => log.init(),
+        .log_internal_errors(false)
+        .event_format(log);
+    // Only a second call fails.
+    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+}
+
+/// Writes how many lines have been left out, if any, before the process exits.
+pub fn end() {
+    let Some(log) = LOG.get() else { return };
+    let mut text = String::new();
+    for note in log.limiter().rest() {
+        // Writing to a string never fails.
+        let _ = note.write(log.style, &mut text);
     }
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// The log level: that of `RUST_LOG`, which may be a level only.
@@ -56,10 +85,15 @@ pub fn now() -> String {
     time
 }
 
-struct Json;
+impl Log {
+    fn limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {
+        // It stays valid when a thread panics.
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static>
-    FormatEvent<S, N> for Json
+    FormatEvent<S, N> for &'static Log
 {
     fn format_event(
         &self,
@@ -67,34 +101,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
         mut to: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Line(Map::new());
-        event.record(&mut line);
-        line.0.insert("time".into(), now().into());
-        line.0.insert("level".into(), event.metadata().level().as_str().into());
-        writeln!(to, "{}", Value::Object(line.0))
-    }
-}
-
-struct Line(Map<String, Value>);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().into(), format!("{value:?}").into());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().into(), value.into());
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().into(), value.into());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().into(), value.into());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().into(), value.into());
+        let line = Line::of(event);
+        let place = event.metadata().name();
+        let (notes, passes) = self.limiter().judge(place, &line, Instant::now());
+        for note in notes {
+            note.write(self.style, &mut to)?;
+        }
+        if passes { line.write(self.style, &mut to) } else { Ok(()) }
     }
 }

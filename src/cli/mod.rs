@@ -135,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Asm(command) => command.run(),
         Command::Disasm(command) => command.run(),
     };
+    log::end();
     match done {
         Ok(code) => code,
         Err(error) if error.is::<OutputClosed>() => DONE,

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tcp_shunt::bed::Cgroup;
 
-use testkit::agent::{binary, name_prefix};
+use testkit::agent::{Agent, binary, name_prefix};
 use testkit::eventually;
 use testkit::isolation::isolated;
 
@@ -86,5 +86,36 @@ fn lines_for_machines_are_objects_of_all_processes_of_the_agent() {
         };
         assert!(says("looked for open connections")["namespaces"].is_u64());
         says("stopping");
+    });
+}
+
+#[test]
+fn a_flood_of_lines_is_cut_and_the_log_says_how_many_were_left_out() {
+    /// More than a place may log at once, and in how many seconds it may log one more.
+    const LINES: usize = 150;
+    isolated(|| {
+        let cgroup = Cgroup::new().expect("make a cgroup");
+        let file = tempfile::NamedTempFile::new().expect("make a file");
+        let path = file.path().to_str().expect("text");
+        fs::write(path, "log-format = \"json\"\n").expect("write the configuration");
+        let mut agent = Agent::start(cgroup.path(), &["--config", path]);
+        let until = |state: &str| while !agent.notification().contains(state) {};
+        until("READY=1");
+        let begun = std::time::Instant::now();
+        for _ in 0..LINES {
+            agent.signal(Signal::SIGHUP);
+            until("RELOADING=1");
+            until("READY=1");
+        }
+        let seconds = begun.elapsed().as_secs() as usize;
+        agent.stop();
+        let is_note = "\"left_out\":";
+        agent.has_logged(is_note, 1);
+        let notes: usize =
+            (1..=LINES).map(|lines| lines * agent.logged(&format!("{is_note}{lines},"))).sum();
+        let (all, noted) = (agent.logged("reloaded"), agent.logged(is_note));
+        let written = all - noted;
+        assert!((100..=101 + seconds).contains(&written), "{written} lines in {seconds} s");
+        assert_eq!(written + notes, LINES, "{notes} were left out");
     });
 }
