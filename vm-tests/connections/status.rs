@@ -131,8 +131,12 @@ fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_wh
         for overlapping in [&cgroup, &inside.0, &cgroup.join(".")] {
             assert!(refused(overlapping).contains(&name), "{overlapping:?}");
         }
-        // Here other tests have theirs, too.
-        refused(cgroup.parent().expect("one above"));
+        // One above it: of its own, since agents of other tests are below the root.
+        let above = new_cgroup();
+        let below = Inside::of(above.path());
+        let agent_below = Agent::start(&below.0, &[]);
+        assert!(refused(above.path()).contains(agent_below.name()));
+        drop((agent_below, below, above));
         drop(inside);
         let pair = node.pair(LOOPBACK);
         direct(&node, &pair);
