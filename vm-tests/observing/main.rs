@@ -14,7 +14,7 @@ use testkit::eventually;
 use testkit::isolation::isolated;
 use testkit::node::Node;
 use testkit::path::LOOPBACK;
-use testkit::traffic::direct;
+use testkit::traffic::{direct, small_talk};
 
 /// A program that has to be installed.
 fn tool(name: &str, package: &str) -> Command {
@@ -56,6 +56,48 @@ impl Drop for Running {
     }
 }
 
+/// A Prometheus that scrapes one agent each second.
+struct Prometheus {
+    api: u16,
+    _process: Running,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn of(agent: u16) -> Prometheus {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = folder.path().join("prometheus.yml");
+        let scrape = format!(
+            "[{{job_name: shunt, scrape_interval: 1s, static_configs: [{{targets: ['127.0.0.1:{agent}']}}]}}]"
+        );
+        std::fs::write(&config, format!("scrape_configs: {scrape}\n")).expect("write");
+        let api = free_port();
+        let process = Running(
+            tool("prometheus", "prometheus")
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", folder.path().display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{api}"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("run prometheus"),
+        );
+        Prometheus { api, _process: process, _folder: folder }
+    }
+
+    fn ask(&self, target: &str) -> Option<Value> {
+        serde_json::from_str(&get(self.api, target, "*/*")?).ok()
+    }
+
+    /// The value of each series of a query, none as long as there is no answer, or if it is wrong.
+    fn values(&self, query: &str) -> Vec<String> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let answer = self.ask(&format!("/api/v1/query?query={query}")).unwrap_or_default();
+        let series = answer["data"]["result"].as_array().into_iter().flatten();
+        series.filter_map(|one| one["value"][1].as_str().map(str::to_owned)).collect()
+    }
+}
+
 #[test]
 fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() {
     isolated(|| {
@@ -84,30 +126,10 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
             assert_eq!(get(port, probe, "*/*").as_deref(), Some("ok\n"));
         }
 
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = folder.path().join("prometheus.yml");
-        let scrape = format!(
-            "[{{job_name: shunt, scrape_interval: 1s, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]"
-        );
-        std::fs::write(&config, format!("scrape_configs: {scrape}\n")).expect("write");
-        let api = free_port();
-        let _prometheus = Running(
-            tool("prometheus", "prometheus")
-                .arg(format!("--config.file={}", config.display()))
-                .arg(format!("--storage.tsdb.path={}", folder.path().display()))
-                .arg(format!("--web.listen-address=127.0.0.1:{api}"))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("run prometheus"),
-        );
-        let ask = |target: &str| serde_json::from_str::<Value>(&get(api, target, "*/*")?).ok();
-        let value = |series: &str| {
-            let answer = ask(&format!("/api/v1/query?query={series}"))?;
-            answer["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()
-        };
+        let prometheus = Prometheus::of(port);
+        let value = |query: &str| prometheus.values(query).first()?.parse::<f64>().ok();
         eventually("Prometheus has scraped", || (value("up")? == 1.0).then_some(()));
-        let names = ask("/api/v1/label/__name__/values").expect("names");
+        let names = prometheus.ask("/api/v1/label/__name__/values").expect("names");
         for (name, kind, _) in METRICS {
             let series = format!("{name}{}", if *kind == "counter" { "_total" } else { "" });
             assert!(
@@ -117,12 +139,59 @@ fn prometheus_scrapes_every_metric_and_reads_the_same_numbers_as_the_commands() 
         }
         let direct = node.stats().counter("direct_messages") as f64;
         assert!(direct > 0.0);
-        // {way="direct"}
         eventually("Prometheus has the number that shunt stats shows", || {
-            (value("shunt_messages_total%7Bway%3D%22direct%22%7D")? == direct).then_some(())
+            (value("shunt_messages_total{way=\"direct\"}")? == direct).then_some(())
         });
         assert_eq!(value("shunt_flows"), Some(1.0));
         drop(pair);
+    });
+}
+
+/// What Grafana asks Prometheus for, with its variables replaced as Grafana does.
+#[test]
+fn every_panel_of_the_dashboard_shows_what_a_running_agent_says() {
+    isolated(|| {
+        let dashboard: Value =
+            serde_json::from_str(include_str!("../../deploy/grafana/shunt.json")).expect("JSON");
+        let port = free_port();
+        let node =
+            Node::start_with(&["--refresh", "3600", "--metrics", &format!("127.0.0.1:{port}")]);
+        let pair = node.pair(LOOPBACK);
+        direct(&node, &pair);
+        let prometheus = Prometheus::of(port);
+
+        // The variable by which a node is selected.
+        let variables = dashboard["templating"]["list"].as_array().expect("variables");
+        let asked: Vec<&str> =
+            variables.iter().filter_map(|one| one["query"]["query"].as_str()).collect();
+        assert_eq!(asked, ["label_values(shunt_build_info, instance)"]);
+        let nodes = eventually("Prometheus has scraped", || {
+            let nodes = prometheus.ask("/api/v1/label/instance/values?match[]=shunt_build_info")?;
+            nodes["data"].as_array().filter(|nodes| !nodes.is_empty()).cloned()
+        });
+        assert_eq!(nodes, [format!("127.0.0.1:{port}")]);
+
+        let mut panels = 0;
+        for panel in dashboard["panels"].as_array().expect("panels") {
+            let title = panel["title"].as_str().expect("a title");
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let query = target["expr"].as_str().expect("a query");
+                let query = query.replace("$instance", ".*").replace("$__rate_interval", "5s");
+                assert!(!query.contains('$'), "{title}: {query}");
+                let shown = eventually(&format!("'{title}' shows something: {query}"), || {
+                    small_talk(&pair);
+                    let shown = prometheus.values(&query);
+                    let is_number = |text: &String| text.parse().is_ok_and(f64::is_finite);
+                    // Runs of programs are not counted here: kernel.bpf_stats_enabled is 0.
+                    let is_enough =
+                        title == "Time per run of a program" || shown.iter().any(is_number);
+                    (!shown.is_empty() && is_enough).then_some(shown)
+                });
+                println!("{title}: {shown:?}");
+                panels += 1;
+            }
+        }
+        assert!(panels >= 11, "{panels}");
     });
 }
 
