@@ -580,3 +580,6 @@ pub enum Role {
     /// The passive end.
     Server = 1,
 }
+
+#[cfg(test)]
+mod tests;
