@@ -48,7 +48,43 @@ pub struct Taken<'c> {
     prepared: Prepared<'c>,
     /// The newest generation, if its maps are those that this version would make.
     reused: Option<(Generation, Maps)>,
+    /// What was loaded before the running agent was asked to end, if one ran.
+    rehearsed: Option<Material>,
     folder: Folder,
+}
+
+/// What is in the kernel, and goes with this value: nothing is pinned or attached yet.
+struct Material {
+    /// The generation whose maps these are; none for new ones.
+    reused: Option<Generation>,
+    maps: Maps,
+    programs: Programs,
+}
+
+impl Material {
+    /// The programs of a datapath on the maps of a generation, or on new ones.
+    fn load(datapath: &Datapath, reused: Option<(Generation, Maps)>) -> Result<Material> {
+        let (reused, maps) = match reused {
+            Some((generation, maps)) => (Some(generation), maps),
+            None => (None, load::maps(&datapath.maps.all())?),
+        };
+        let programs = load::programs(datapath, &maps)?;
+        Ok(Material { reused, maps, programs })
+    }
+
+    /// Whether it is on these very maps, or on new ones if there are none.
+    fn is_on(&self, reused: Option<&(Generation, Maps)>) -> bool {
+        let ids = |maps: &Maps| -> syscalls::Result<Vec<u32>> {
+            maps.iter().map(|(_, map)| Ok(map.info()?.id)).collect()
+        };
+        match (&self.reused, reused) {
+            (None, None) => true,
+            (Some(_), Some((_, maps))) => {
+                matches!((ids(&self.maps), ids(maps)), (Ok(own), Ok(others)) if own == others)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Maps and programs are in the kernel.
@@ -135,13 +171,15 @@ impl<'c> Prepared<'c> {
         /// Much longer than a running agent takes to hand over.
         const PATIENCE: Duration = Duration::from_secs(30);
         let Prepared { config, pins, .. } = &self;
-        let lock = match pins.take()? {
-            Some(lock) => lock,
+        let (lock, rehearsed) = match pins.take()? {
+            Some(lock) => (lock, None),
             None if config.replace => {
-                self.rehearse().with_context(|| {
+                let rehearsed =
+                    self.reused().and_then(|reused| Material::load(&self.datapath, reused));
+                let rehearsed = rehearsed.with_context(|| {
                     format!("the running agent of '{}' was not asked to end", config.name)
                 })?;
-                pins.take_over(PATIENCE)?
+                (pins.take_over(PATIENCE)?, Some(rehearsed))
             }
             None => bail!(
                 "an instance named '{0}' is already running: `shunt status` shows it; take over from it with --replace, stop it with \
@@ -155,7 +193,7 @@ impl<'c> Prepared<'c> {
             drain::report(drain::all(pins)?);
         }
         let reused = self.reused()?;
-        Ok(Taken { prepared: self, reused, folder })
+        Ok(Taken { prepared: self, reused, rehearsed, folder })
     }
 
     /// The newest generation, if its maps are those that this datapath would make.
@@ -169,19 +207,6 @@ impl<'c> Prepared<'c> {
         }
         Ok(newest.maps(&self.datapath.maps.all())?.map(|maps| (newest, maps)))
     }
-
-    /// Loads everything that will be loaded, and makes the maps that will be made.
-    fn rehearse(&self) -> Result<()> {
-        let small;
-        let datapath = match self.reused()? {
-            Some(_) => {
-                small = datapath(1, &self.kernel);
-                &small
-            }
-            None => &self.datapath,
-        };
-        load::programs(datapath, &load::maps(&datapath.maps.all())?).map(drop)
-    }
 }
 
 impl<'c> Taken<'c> {
@@ -190,14 +215,15 @@ impl<'c> Taken<'c> {
         self.reused.is_some()
     }
 
-    /// Loads the programs: on the maps that are there, or on new ones.
+    /// Loads the programs: on the maps that are there, or on new ones. What has been loaded to see
+    /// whether it can be is used, so that nothing can fail now that could have before.
     pub fn load(self) -> Result<Loaded<'c>> {
-        let Taken { prepared, reused, folder } = self;
-        let (reused, maps) = match reused {
-            Some((generation, maps)) => (Some(generation), maps),
-            None => (None, load::maps(&prepared.datapath.maps.all())?),
+        let Taken { prepared, reused, rehearsed, folder } = self;
+        let rehearsed = rehearsed.filter(|rehearsed| rehearsed.is_on(reused.as_ref()));
+        let Material { reused, maps, programs } = match rehearsed {
+            Some(rehearsed) => rehearsed,
+            None => Material::load(&prepared.datapath, reused)?,
         };
-        let programs = load::programs(&prepared.datapath, &maps)?;
         for (name, error) in &programs.refused {
             tracing::warn!("{}: {error:#}", name.without().unwrap_or_default());
         }

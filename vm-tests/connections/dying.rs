@@ -240,6 +240,15 @@ impl Memory {
         fs::write(memory.0.join(limit), bytes.to_string()).expect("set its limit");
         memory
     }
+
+    /// Starts a command inside.
+    fn will_hold(&self, command: &mut Command) {
+        let members =
+            File::options().write(true).open(self.0.join("cgroup.procs")).expect("open the cgroup");
+        // SAFETY: a write to a descriptor is all that happens between fork and exec, and it is
+        // async-signal-safe.
+        unsafe { command.pre_exec(move || (&members).write_all(b"0")) };
+    }
 }
 
 impl Drop for Memory {
@@ -258,13 +267,7 @@ fn without_memory_for_its_maps_it_says_so_and_leaves_nothing() {
         let path = cgroup.path().to_str().expect("a path in UTF-8");
         let mut command =
             shunt(&["run", "--name", &name, "--cgroup", path, "--max-flows", "2000000"]);
-        let members = File::options()
-            .write(true)
-            .open(memory.0.join("cgroup.procs"))
-            .expect("open the cgroup");
-        // SAFETY: a write to a descriptor is all that happens between fork and exec, and it is
-        // async-signal-safe.
-        unsafe { command.pre_exec(move || (&members).write_all(b"0")) };
+        memory.will_hold(&mut command);
         let said = attempt(command);
         let said = said.expect("it is refused");
         assert!(
@@ -273,6 +276,62 @@ fn without_memory_for_its_maps_it_says_so_and_leaves_nothing() {
         );
         assert!(!pins_of(&name).exists());
         assert_eq!(attached_to(cgroup.path()), 0);
+    });
+}
+
+/// Maps of another size are made beside those of the running agent.
+fn larger(node: &Node, flows: &str) -> Command {
+    let cgroup = node.bed.cgroup().path().to_str().expect("a path in UTF-8");
+    let name = node.agent.name();
+    shunt(&["run", "--replace", "--name", name, "--cgroup", cgroup, "--max-flows", flows])
+}
+
+#[test]
+fn a_successor_without_memory_for_its_maps_ends_and_the_agent_before_goes_on() {
+    isolated(|| {
+        let mut node = Node::start();
+        let flows: Vec<Pair> = [LOOPBACK, VETH].map(|path| node.pair(path)).into();
+        direct_all(&node, &flows);
+        let memory = Memory::limited_to(60 << 20);
+        let mut successor = larger(&node, "2000000");
+        memory.will_hold(&mut successor);
+        let said = attempt(successor).expect("it is refused");
+        assert!(
+            said.contains("was not asked to end")
+                && said.contains("cannot make the map")
+                && said.contains("Cannot allocate memory"),
+            "{said}"
+        );
+        assert!(node.agent.is_running(), "the agent has handed over to nobody");
+        assert_eq!(node.agent.states(), ["running"]);
+        flows.iter().for_each(|pair| exchange(pair, 88, 1000, 1000));
+        direct_all(&node, &flows);
+    });
+}
+
+/// It makes them once: what it made before it asked the running agent to end is what it goes on
+/// with.
+#[test]
+fn a_successor_that_has_memory_for_its_maps_once_takes_over() {
+    /// Some 85 MiB, as the kernel counts them.
+    const FLOWS: &str = "1000000";
+    isolated(|| {
+        let mut node = Node::start();
+        let pair = node.pair(LOOPBACK);
+        direct(&node, &pair);
+        let memory = Memory::limited_to(130 << 20);
+        let mut command = larger(&node, FLOWS);
+        memory.will_hold(&mut command);
+        let successor = command.stdout(Stdio::null()).spawn().expect("start an agent");
+        assert_eq!(node.agent.wait().code(), Some(0), "the agent before");
+        eventually("the successor runs beside what drains", || {
+            (node.agent.states().last()? == "running").then_some(())
+        });
+        exchange(&pair, 89, 1000, 1000);
+        let beside = node.pair(LOOPBACK);
+        until_direct(&node.agent, &[beside]);
+        end(successor, Signal::SIGTERM);
+        node.agent.assert_nothing_pinned();
     });
 }
 
