@@ -19,3 +19,4 @@ mod postgres;
 mod redis;
 mod sidecars;
 mod splicing;
+mod upgrading;

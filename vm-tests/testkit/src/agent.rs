@@ -53,6 +53,11 @@ pub struct Agent {
 impl Agent {
     /// Starts it under a new name and waits until it is ready.
     pub fn start(cgroup: &Path, options: &[&str]) -> Self {
+        Self::start_by(Path::new(binary()), cgroup, options)
+    }
+
+    /// The same by another binary; its successors are those of the binary under test.
+    pub fn start_by(binary: &Path, cgroup: &Path, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
             format!("{}{}", name_prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -71,7 +76,7 @@ impl Agent {
             }
         });
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let process = spawn(&name, cgroup, &notify, &options, &[]);
+        let process = spawn(binary, &name, cgroup, &notify, &options, &[]);
         let mut agent = Self {
             name,
             process,
@@ -89,6 +94,7 @@ impl Agent {
     /// Starts another agent that is to take over, and does not wait for it.
     pub fn successor(&self, options: &[&str]) -> Child {
         spawn(
+            Path::new(binary()),
             &self.name,
             &self.cgroup,
             &self.folder.path().join("notify"),
@@ -250,8 +256,15 @@ impl Agent {
     }
 }
 
-fn spawn(name: &str, cgroup: &Path, notify: &Path, options: &[String], further: &[&str]) -> Child {
-    Command::new(binary())
+fn spawn(
+    binary: &Path,
+    name: &str,
+    cgroup: &Path,
+    notify: &Path,
+    options: &[String],
+    further: &[&str],
+) -> Child {
+    Command::new(binary)
         .env("NOTIFY_SOCKET", notify)
         .args(["run", "--name", name, "--cgroup"])
         .arg(cgroup)

@@ -19,6 +19,9 @@ pub struct Node {
     log: KernelLog,
 }
 
+/// Refreshes would make exact expectations of what goes by TCP wrong once in a while.
+const REFRESH: &[&str] = &["--refresh", "3600"];
+
 /// A listener and the address at which clients reach it.
 pub struct Service {
     pub listener: TcpListener,
@@ -33,13 +36,18 @@ pub struct Pair {
 
 impl Node {
     pub fn start() -> Self {
-        // Refreshes would make exact expectations of what goes by TCP wrong once in a while.
-        Self::start_with(&["--refresh", "3600"])
+        Self::start_with(REFRESH)
     }
 
     /// Starts the agent with further options for `shunt run`.
     pub fn start_with(options: &[&str]) -> Self {
         Self::start_on(new_bed(), options)
+    }
+
+    /// Starts the agent by another binary than the one under test, which replaces it later.
+    pub fn start_by(binary: &std::path::Path) -> Self {
+        let start = |bed: &Bed| Agent::start_by(binary, bed.cgroup().path(), REFRESH);
+        Self::assemble(new_bed(), |_| (), start).0
     }
 
     /// Starts the agent with these options on a bed in which there may be sockets.
@@ -48,15 +56,19 @@ impl Node {
     }
 
     /// The same, after `before`.
-    pub fn start_after<T>(
+    pub fn start_after<T>(bed: Bed, options: &[&str], before: impl FnOnce(&Bed) -> T) -> (Self, T) {
+        Self::assemble(bed, before, |bed| Agent::start(bed.cgroup().path(), options))
+    }
+
+    fn assemble<T>(
         mut bed: Bed,
-        options: &[&str],
         before: impl FnOnce(&Bed) -> T,
+        start: impl FnOnce(&Bed) -> Agent,
     ) -> (Self, T) {
         let log = KernelLog::from_now();
         Path::prepare(&mut bed).expect("write the NAT rules");
         let there = before(&bed);
-        let agent = Agent::start(bed.cgroup().path(), options);
+        let agent = start(&bed);
         // What is left alone from here on is not taken for one that was open before.
         agent.has_logged("looked for open connections", 1);
         (Self { agent, bed, log }, there)
