@@ -18,7 +18,7 @@ const PATTERN: Tape = Tape { seed: 97 };
 const DOWN: Duration = Duration::from_secs(4);
 
 /// Sets an interface of the calling thread's namespace up or down (netdevice(7)).
-fn set_up(name: &str, up: bool) {
+pub fn set_up(name: &str, up: bool) {
     let socket =
         std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("[::]:0"));
     let socket = socket.expect("a socket to ask by");

@@ -11,6 +11,7 @@ pub struct SocketMemory(PathBuf);
 
 const ROOT: &str = "/sys/fs/cgroup/memory";
 const LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+const USAGE: &str = "memory.kmem.tcp.usage_in_bytes";
 pub const PLENTY: u64 = 1 << 30;
 
 impl SocketMemory {
@@ -34,6 +35,13 @@ impl SocketMemory {
 
     pub fn limit(&self, bytes: u64) {
         fs::write(self.0.join(LIMIT), bytes.to_string()).expect("limit the socket memory");
+    }
+
+    /// How many bytes of socket memory its sockets hold, as the kernel charges them: in advance, by
+    /// pages, and with some that it keeps for the next time.
+    pub fn usage(&self) -> u64 {
+        let text = fs::read_to_string(self.0.join(USAGE)).expect("ask for the socket memory");
+        text.trim_end().parse().expect("a number")
     }
 
     /// Runs `work` on a thread inside: a socket is charged to where it is accepted.
