@@ -18,6 +18,7 @@ use super::candidates::Candidates;
 use crate::datapath::{Control, Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
 use crate::instance::{Instance, MAPS};
+use crate::observe::Workload;
 
 /// After how long the ring buffer may be read again: where connections come one after the other,
 /// the agent does not wake up for each.
@@ -169,6 +170,7 @@ impl Enrolment {
                 if self.unknown.insert(*process, now + AGAIN).is_none() {
                     tracing::info!(
                         pid = process.pid,
+                        workload = workload(process),
                         "left to TCP: it cannot be found out how this process reads its sockets: {error}"
                     );
                 }
@@ -217,8 +219,18 @@ fn report(process: &Process, finding: &Finding) {
                 "direct once it has shown that it does not splice: {because}"
             );
         }
-        Reads::Splices => tracing::info!(pid = process.pid, "left to TCP: {because}"),
+        Reads::Splices => tracing::info!(
+            pid = process.pid,
+            workload = workload(process),
+            "left to TCP: {because}"
+        ),
     }
+}
+
+/// The container that a process runs in, or what else its cgroup is called.
+fn workload(process: &Process) -> Option<String> {
+    let workload = Workload::of_process(process.pid)?;
+    Some(workload.short()).filter(|name| !name.is_empty())
 }
 
 impl History {

@@ -44,6 +44,18 @@ impl Workload {
         }
     }
 
+    /// What a process of this PID namespace runs in.
+    pub fn of_process(pid: u32) -> Option<Workload> {
+        let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        // That of version 2. Told from the cgroup namespace of this process: the ids of pod and
+        // container are in it in any case.
+        let path = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let mut workload = Workload::of(path);
+        workload.name =
+            workload.container.as_ref().and_then(|id| container_name::by_id().remove(id));
+        Some(workload)
+    }
+
     /// What it is called; without a name a few characters of an id, of the pod or the container; or
     /// the last folder.
     pub fn short(&self) -> String {
@@ -247,6 +259,14 @@ mod tests {
                 && named.mentions("8dbc5577-d0e2")
                 && !named.mentions("other")
         );
+    }
+
+    #[test]
+    fn a_process_runs_in_what_its_cgroup_says() {
+        let own = Workload::of_process(std::process::id()).expect("this process's cgroup");
+        let membership = fs::read_to_string("/proc/self/cgroup").expect("read it");
+        assert!(membership.contains(&format!("0::{}\n", own.cgroup)), "{own:?}, {membership}");
+        assert_eq!(Workload::of_process(u32::MAX), None);
     }
 
     #[test]
