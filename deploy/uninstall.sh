@@ -22,9 +22,17 @@ cd "$(dirname "$0")"
 if [ -d /run/systemd/system ] && systemctl cat shunt.service >/dev/null 2>&1; then
     systemctl disable --now --quiet shunt.service
 fi
-if [ -x /usr/local/bin/shunt ] && /usr/local/bin/shunt status --name shunt >/dev/null 2>&1; then
-    # What a killed agent left, if there is any: without the binary nobody could take it out.
-    /usr/local/bin/shunt detach --name shunt || fail "instance 'shunt' is still at work, see above; nothing was removed"
+# What a killed agent left, or one with `keep`, if there is any: without the binary nobody could take
+# it out. The configuration may call the instance otherwise, or have its pins elsewhere.
+said=$(/usr/local/bin/shunt check-config /etc/shunt/shunt.toml 2>/dev/null || true)
+name=$(printf '%s\n' "$said" | sed -n 's/^name: //p')
+name=${name:-shunt}
+bpffs=$(printf '%s\n' "$said" | sed -n 's/^bpffs: //p')
+instance() { # command
+    /usr/local/bin/shunt "$1" --name "$name" ${bpffs:+--bpffs "$bpffs"}
+}
+if [ -x /usr/local/bin/shunt ] && instance status >/dev/null 2>&1; then
+    instance detach || fail "instance '$name' is still at work, see above; nothing was removed"
 fi
 
 record=/usr/local/share/shunt/installed

@@ -91,7 +91,9 @@ fn fill(binaries: &[Built], stage: &Path) -> Result<()> {
     ] {
         for path in archive::below(&folder)? {
             if folder.join(&path).is_file() {
-                copy(&folder.join(&path), &stage.join(to).join(&path), 0o644)?;
+                let is_script = path.extension().is_some_and(|end| end == "sh");
+                let mode = if is_script { 0o755 } else { 0o644 };
+                copy(&folder.join(&path), &stage.join(to).join(&path), mode)?;
             }
         }
     }

@@ -189,8 +189,12 @@ fn the_service_starts_restarts_reloads_recovers_is_upgraded_and_goes_under_a_rea
         "the operator's file is replaced"
     );
 
+    // A name of its own, and a datapath that outlives the agent: nothing is left all the same.
+    node.does("sed -i '1i name = \"mine\"\\nkeep = true' /etc/shunt/shunt.toml");
+    node.does("systemctl restart shunt");
+    node.does("ls -d /sys/fs/bpf/shunt/mine");
     node.does("/mnt/bundle/uninstall.sh --purge");
-    let left = "ls -d /sys/fs/bpf/shunt/shunt /usr/local/bin/shunt /etc/shunt /etc/systemd/system/shunt.service 2>/dev/null";
+    let left = "ls -d /sys/fs/bpf/shunt/shunt /sys/fs/bpf/shunt/mine /usr/local/bin/shunt /etc/shunt /etc/systemd/system/shunt.service 2>/dev/null";
     assert_eq!(both(&node.sh(left)), "");
     assert_eq!(both(&node.sh("systemctl is-active shunt")), "inactive\n");
 }

@@ -167,7 +167,8 @@ fn an_unknown_option_is_refused_before_anything_is_done() {
 
 #[test]
 fn shellcheck_has_nothing_to_say_about_the_scripts() {
-    let scripts = ["install.sh", "uninstall.sh"].map(|script| unpacked().join(script));
+    let scripts = ["install.sh", "uninstall.sh", "kubernetes/uninstall.sh"];
+    let scripts = scripts.map(|script| unpacked().join(script));
     succeed(tool("shellcheck", "apt-get install shellcheck").args(scripts));
 }
 

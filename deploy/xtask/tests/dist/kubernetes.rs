@@ -1,11 +1,13 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xtask::{image, workspace};
 
-use crate::tool::{assert_understood, shunt, succeed, tool};
+use crate::bundle::unpacked;
+use crate::tool::{assert_understood, both, run, shunt, succeed, tool};
 
 fn manifests() -> PathBuf {
     workspace::root().expect("the workspace").join("deploy/kubernetes")
@@ -116,17 +118,82 @@ fn shunt_takes_the_configuration_that_is_mounted() {
 }
 
 #[test]
-fn a_pod_leaves_its_datapath_to_the_next_one_unless_shunt_is_to_be_removed() {
-    let arguments = |text: &str| strings(&pod(text)["containers"][0]["args"]);
-    let keep = "--keep".to_owned();
-    assert!(arguments(&rendered(&[])).contains(&keep));
-    let kustomize = ["kustomize"]
-        .iter()
-        .map(std::ffi::OsString::from)
-        .chain([manifests().join("remove").into_os_string()]);
-    let removing = succeed(tool("kubectl", "apt-get install kubernetes-client").args(kustomize));
-    assert_eq!(
-        arguments(&removing),
-        arguments(&rendered(&[])).into_iter().filter(|one| *one != keep).collect::<Vec<_>>()
+fn a_pod_leaves_its_datapath_to_the_next_one() {
+    assert!(strings(&pod(&rendered(&[]))["containers"][0]["args"]).contains(&"--keep".to_owned()));
+}
+
+/// A kubectl and a helm that note what they are asked, with a cluster whose DaemonSet has these
+/// arguments, and in which pods are replaced or not.
+fn uninstall(options: &[&str], arguments: &str, is_replaced: bool) -> (Output, Vec<String>) {
+    let folder = tempfile::tempdir().expect("make a folder");
+    let log = folder.path().join("log");
+    let script = format!(
+        "#!/bin/sh\nprintf '%s %s\\n' \"$(basename \"$0\")\" \"$*\" >>{}\ncase \"$*\" in\n*' get daemonset '*) printf '{arguments}' ;;\n\
+         *' rollout status '*) exit {} ;;\nesac\n",
+        log.display(),
+        i32::from(!is_replaced)
     );
+    for name in ["kubectl", "helm"] {
+        let path = folder.path().join(name);
+        fs::write(&path, &script).expect("write a program");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("set its mode");
+    }
+    let path = std::env::var("PATH").expect("a PATH");
+    let mut command = Command::new(unpacked().join("kubernetes/uninstall.sh"));
+    command.args(options).env("PATH", format!("{}:{path}", folder.path().display()));
+    let output = run(&mut command);
+    let asked = fs::read_to_string(&log).unwrap_or_default();
+    (output, asked.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn uninstalling_replaces_the_pods_by_some_that_leave_nothing_before_it_deletes_them() {
+    let arguments: Vec<String> = strings(&pod(&rendered(&[]))["containers"][0]["args"]);
+    let keeping: String = arguments.iter().map(|one| format!("{one}\\n")).collect();
+    let base = unpacked().join("kubernetes/base");
+    let delete =
+        format!("kubectl --namespace shunt-system delete --kustomize {} --wait", base.display());
+
+    let (output, asked) = uninstall(&[], &keeping, true);
+    assert!(output.status.success(), "{}", both(&output));
+    let [_, patch, rollout, last] = &asked[..] else { panic!("{asked:?}") };
+    let (_, patch) =
+        patch.split_once("patch daemonset shunt --type json --patch ").expect("a patch");
+    let patch: Value = serde_json::from_str(patch).expect("JSON");
+    // What kubectl makes of it.
+    let position = arguments.iter().position(|one| one == "--keep").expect("--keep");
+    let path = format!("/spec/template/spec/containers/0/args/{position}");
+    assert_eq!(
+        patch,
+        json!([
+            { "op": "test", "path": path, "value": "--keep" },
+            { "op": "remove", "path": path },
+            {
+                "op": "add",
+                "path": "/spec/template/spec/containers/0/args/-",
+                "value": "--keep=false"
+            }
+        ])
+    );
+    // Whatever the configuration says.
+    let last_pods = [arguments.as_slice(), &["--keep=false".to_owned()]].concat();
+    assert_understood(&last_pods.into_iter().filter(|one| *one != "--keep").collect::<Vec<_>>());
+    assert!(rollout.contains("rollout status daemonset/shunt"), "{rollout}");
+    assert_eq!(*last, delete);
+
+    // Pods that cannot be replaced would leave their datapaths.
+    let (output, asked) = uninstall(&[], &keeping, false);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!asked.iter().any(|line| line.contains("delete")), "{asked:?}");
+
+    // Run again after that.
+    let options = ["--helm", "mine", "--namespace", "net"];
+    let (output, asked) = uninstall(&options, "run\\n--keep=false\\n", true);
+    assert!(output.status.success(), "{}", both(&output));
+    let [_, rollout, last] = &asked[..] else { panic!("{asked:?}") };
+    assert!(rollout.contains("--namespace net rollout status"), "{rollout}");
+    assert_eq!(last, "helm uninstall mine --namespace net --wait");
+
+    let (output, asked) = uninstall(&["--purge", "all"], &keeping, true);
+    assert_eq!((output.status.code(), asked.len()), (Some(1), 0));
 }
