@@ -161,6 +161,16 @@ fn the_configuration_means_to_shunt_what_the_values_say() {
     assert_ne!(replaced(&config), replaced(&json!({})), "a change has to replace the pods");
 }
 
+#[test]
+fn who_may_ask_for_metrics_is_what_the_values_say() {
+    let from = json!([{ "ipBlock": { "cidr": "10.1.0.0/16" } }]);
+    let all = made(&json!({ "networkPolicy": { "from": from } }));
+    let policy = &of_kind(&all, "NetworkPolicy")["spec"];
+    assert_eq!(policy["ingress"][0]["from"], from);
+    let open = made(&json!({ "networkPolicy": { "enabled": false } }));
+    assert!(open.iter().all(|document| document["kind"] != "NetworkPolicy"));
+}
+
 fn pod_of(all: &[Value]) -> &Value {
     &of_kind(all, "DaemonSet")["spec"]["template"]["spec"]
 }

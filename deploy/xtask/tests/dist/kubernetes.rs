@@ -118,6 +118,27 @@ fn shunt_takes_the_configuration_that_is_mounted() {
 }
 
 #[test]
+fn the_port_of_the_pod_is_open_to_prometheus_alone() {
+    let all = documents(&rendered(&[]));
+    let of = |kind: &str| all.iter().find(|one| one["kind"] == kind).expect("one of this kind");
+    let policy = &of("NetworkPolicy")["spec"];
+    assert_eq!(policy["podSelector"], of("DaemonSet")["spec"]["selector"]);
+    assert_eq!(strings(&policy["policyTypes"]), ["Ingress", "Egress"]);
+    let [rule] = &policy["ingress"].as_array().expect("rules")[..] else { panic!("{policy}") };
+    let ports = of("DaemonSet")["spec"]["template"]["spec"]["containers"][0]["ports"].clone();
+    let [port] = &ports.as_array().expect("ports")[..] else { panic!("{ports}") };
+    assert_eq!(rule["ports"], json!([{ "protocol": "TCP", "port": port["name"] }]));
+    let prometheus =
+        json!({ "key": "app.kubernetes.io/name", "operator": "In", "values": ["prometheus"] });
+    let peers = json!([{
+        "namespaceSelector": {},
+        "podSelector": { "matchExpressions": [prometheus] }
+    }]);
+    assert_eq!(rule["from"], peers);
+    assert!(policy["egress"].as_array().is_none_or(Vec::is_empty), "{policy}");
+}
+
+#[test]
 fn a_pod_leaves_its_datapath_to_the_next_one() {
     assert!(strings(&pod(&rendered(&[]))["containers"][0]["args"]).contains(&"--keep".to_owned()));
 }
