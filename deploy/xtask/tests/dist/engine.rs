@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,15 +23,15 @@ use crate::tool::{both, run, succeed, tool};
 /// How long a container may take to be what is expected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Everything in there ends with this value.
-struct Node {
+/// A node of its own on this machine. Everything in there ends with this value.
+pub struct Node {
     first: Child,
     cgroup: PathBuf,
     folder: TempDir,
 }
 
 impl Node {
-    fn boot(name: &str) -> Node {
+    pub fn boot(name: &str) -> Node {
         for (program, packages) in
             [("podman", "podman"), ("runc", "runc"), ("iptables", "iptables")]
         {
@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// Runs a program in there.
-    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let script = "echo $$ >\"$1/init/cgroup.procs\" && shift && exec nsenter \"$@\"";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).arg(&self.cgroup);
@@ -94,7 +94,7 @@ impl Node {
     }
 
     /// The same, which has to succeed: what it printed on standard output.
-    fn does(&self, program: &str, arguments: &[&str]) -> String {
+    pub fn does(&self, program: &str, arguments: &[&str]) -> String {
         let output = self.run(program, arguments);
         assert!(output.status.success(), "{program} {arguments:?}: {}", both(&output));
         String::from_utf8(output.stdout).expect("text")
@@ -104,9 +104,13 @@ impl Node {
         self.does("podman", &line.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Loads the image of the bundle, and one with redis and its tools.
-    fn load(&self) {
-        self.podman("load --input image.tar");
+    /// Its folder here, which its programs see as well.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A folder with redis, its tools and what they need, to be the root of containers.
+    pub fn redis(&self) -> PathBuf {
         let root = self.folder.path().join("redis");
         for program in ["/usr/bin/redis-server", "/usr/bin/redis-benchmark", "/usr/bin/redis-cli"] {
             let needs = succeed(
@@ -119,6 +123,13 @@ impl Node {
                 fs::copy(file, to).unwrap_or_else(|error| panic!("copy {file}: {error}"));
             }
         }
+        root
+    }
+
+    /// Loads the image of the bundle, and one with redis and its tools.
+    fn load(&self) {
+        self.podman("load --input image.tar");
+        let root = self.redis();
         let archive = self.folder.path().join("redis.tar");
         succeed(
             tool("tar", "apt-get install tar")
@@ -159,7 +170,7 @@ impl Node {
     }
 
     /// Whether no instance has anything pinned.
-    fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.does("find", &["/sys/fs/bpf", "-mindepth", "2"]).is_empty()
     }
 
@@ -197,7 +208,7 @@ impl Node {
         })
     }
 
-    fn eventually<T>(&self, what: &str, holds: impl Fn() -> Option<T>) -> T {
+    pub fn eventually<T>(&self, what: &str, holds: impl Fn() -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
             if let Some(value) = holds() {
@@ -309,14 +320,15 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_and_hands_
     let pod = pod(&text);
     let options = as_the_manifest_says(&pod, configuration.to_str().expect("text"));
     let arguments = strings(&pod["containers"][0]["args"]);
-    let start = |name: &str| {
+    let start = |name: &str, arguments: &[&str]| {
         let image = pod["containers"][0]["image"].as_str().expect("an image");
         let words = ["run", "--detach", "--name", name].into_iter();
         let words = words.chain(options.iter().map(String::as_str)).chain([image]);
-        node.does("podman", &words.chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>());
+        node.does("podman", &words.chain(arguments.iter().copied()).collect::<Vec<_>>());
         node.wait_until_ready(name, 1);
     };
-    start("shunt");
+    let all: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    start("shunt", &all);
 
     // What was open before; two containers over the bridge; and two that share a network namespace,
     // as those of a pod do.
@@ -376,7 +388,7 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_and_hands_
     node.wait_until_ready("shunt", 2);
     assert_eq!(cookies(), before);
     // Another takes over from the running one.
-    start("next");
+    start("next", &all);
     assert_eq!(node.podman("wait shunt").trim(), "0");
     assert!(node.log("shunt").contains("handed over"), "{}", node.log("shunt"));
     let flow = node.direct("next", "client", "server", 0);
@@ -390,13 +402,17 @@ fn a_pod_of_the_manifest_accelerates_and_names_containers_obeys_rules_and_hands_
     });
     assert_eq!(again["client"]["workload"]["name"]["pod"], "sidecar-0");
 
-    // It leaves the datapath, as the manifest asks it to, until it is detached.
+    // It leaves the datapath, as the manifest asks it to, until one goes that has been told not to:
+    // which is how kubernetes/uninstall.sh takes it away.
     node.podman("stop --time 20 next");
     assert_eq!(node.podman("wait next").trim(), "0");
     assert_eq!(node.does("ls", &["/sys/fs/bpf/shunt"]), "shunt\n");
-    let image = pod["containers"][0]["image"].as_str().expect("an image");
-    let words = ["run", "--rm"].into_iter().chain(options.iter().map(String::as_str));
-    node.does("podman", &words.chain([image, "detach", "--bpffs=/host/bpf"]).collect::<Vec<_>>());
+    let but = arguments.iter().map(String::as_str).filter(|one| *one != "--keep");
+    let last: Vec<&str> = but.chain(["--keep=false"]).collect();
+    assert_eq!(last.len(), arguments.len());
+    start("last", &last);
+    node.podman("stop --time 20 last");
+    assert_eq!(node.podman("wait last").trim(), "0");
     assert!(node.is_gone(), "something is still pinned");
     for container in clients.into_iter().chain(["server", "quiet-client", "quiet-server"]) {
         assert!(node.is_running(container), "{container} has ended: {}", node.log(container));

@@ -4,6 +4,7 @@
 mod booted;
 mod bundle;
 mod confined;
+mod containerd;
 mod docs;
 mod engine;
 mod helm;
