@@ -21,6 +21,31 @@ fn a_rule_whose_cgroup_does_not_exist_is_reported() {
 }
 
 #[test]
+fn every_setting_is_shown_as_it_is_written() {
+    let settings = [
+        ("name", "fleet"),
+        ("bpffs", "/host/bpf"),
+        ("cgroup", "/host/cgroup"),
+        ("max-flows", "1000"),
+        ("refresh", "5"),
+        ("keep", "true"),
+        ("metrics", "[::]:9464"),
+        ("log-format", "json"),
+    ];
+    let file = tempfile::NamedTempFile::new().expect("make a file");
+    let lines = settings.map(|(name, value)| match value.parse::<u32>() {
+        Ok(number) => format!("{name} = {number}\n"),
+        Err(_) if value == "true" => format!("{name} = true\n"),
+        Err(_) => format!("{name} = \"{value}\"\n"),
+    });
+    fs::write(&file, lines.concat()).expect("write it");
+    let text = stdout_of(shunt(["check-config", file.path().to_str().expect("text")]));
+    for (name, value) in settings {
+        assert!(text.contains(&format!("{name}: {value}\n")), "{name}: {text}");
+    }
+}
+
+#[test]
 fn too_many_rules_are_rejected_as_by_run() {
     let file = tempfile::NamedTempFile::new().expect("make a file");
     let all: Vec<String> = (0..4097).map(|number| format!("\"process{number}\"")).collect();

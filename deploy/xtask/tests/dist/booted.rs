@@ -190,8 +190,11 @@ fn the_service_starts_restarts_reloads_recovers_is_upgraded_and_goes_under_a_rea
     );
 
     // A name of its own, and a datapath that outlives the agent: nothing is left all the same.
-    node.does("sed -i '1i name = \"mine\"\\nkeep = true' /etc/shunt/shunt.toml");
+    let first = "name = \"mine\"\\nkeep = true\\nmetrics = \"unix:/run/shunt/metrics\"";
+    node.does(&format!("sed -i '1i {first}' /etc/shunt/shunt.toml"));
     node.does("systemctl restart shunt");
+    let probe = "curl --silent --unix-socket /run/shunt/metrics http://shunt/livez";
+    assert_eq!(node.does(probe), "ok\n");
     node.does("ls -d /sys/fs/bpf/shunt/mine");
     node.does("/mnt/bundle/uninstall.sh --purge");
     let left = "ls -d /sys/fs/bpf/shunt/shunt /sys/fs/bpf/shunt/mine /usr/local/bin/shunt /etc/shunt /etc/systemd/system/shunt.service 2>/dev/null";
