@@ -15,7 +15,7 @@ impl Adopter {
     /// Starts it, with the privileges of this process, which may give them up afterwards. It begins
     /// at once.
     ///
-    /// Without it nothing but adoption is missing: what fails is logged.
+    /// A failure only disables adoption, and is logged.
     pub fn start(config: &Config) -> Option<Adopter> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("shunt").args(["adopt", "--on-request", "--name"]).arg(config.name.as_ref());
@@ -37,8 +37,8 @@ impl Adopter {
         }
     }
 
-    /// Asks it to look again: the rules have changed. One that is still at work, or that has ended,
-    /// will not be asked twice.
+    /// Requests another scan after the rules have changed. The request is dropped if the process is
+    /// still scanning or has exited.
     pub fn again(&mut self) {
         if let Some(requests) = &mut self.process.stdin {
             // A pipe holds thousands of these.
@@ -48,8 +48,8 @@ impl Adopter {
 }
 
 impl Drop for Adopter {
-    /// Nobody waits for it: another process may hold the lock of a socket that it waits for, and
-    /// then it cannot even be killed.
+    /// The child is not waited for: it may be blocked on a socket lock held by another process, and
+    /// is then unkillable.
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.try_wait();

@@ -1,10 +1,11 @@
-//! Adopts connections that were open before: finds out which of them have both ends here, and has
-//! them marked.
+//! Adopts connections that were open before the agent: finds those whose two ends are on this node,
+//! and marks their sockets.
 //!
 //! This waits for locks of sockets, which other processes may hold for as long as they like, and
 //! enters network namespaces, which takes CAP_SYS_ADMIN: so it is done by a process of its own,
-//! `shunt adopt`, never by the agent, and there by a thread for each namespace. Who holds a socket
-//! keeps the others of that namespace from being adopted, and nobody else's.
+//! `shunt adopt`, never by the agent, and there by a thread for each namespace. A process that
+//! holds a socket lock delays the adoption of sockets in its own network namespace, and of no
+//! others.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -25,41 +26,42 @@ use crate::datapath::{
 use crate::host::{Namespace, Processes, cgroup, network_namespaces};
 use crate::instance::{Instance, MAPS, shown_by};
 
-/// What came of it.
+/// The result of an adoption.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Adopted {
-    /// Network namespaces that were looked through.
+    /// Network namespaces that were scanned.
     pub namespaces: usize,
-    /// Those that may not be entered: it takes CAP_SYS_ADMIN.
+    /// Network namespaces that could not be entered, for want of CAP_SYS_ADMIN.
     pub closed: usize,
-    /// Those in which somebody holds the lock of a socket, in a call that does not end.
+    /// Network namespaces whose scan is blocked by a process that holds a socket lock.
     pub held: usize,
-    /// Open connections of this node, each end counted, that nobody had marked.
+    /// Sockets of connections whose peer is on this node and that were not marked yet.
     pub ends: usize,
     /// Connections with both ends here, in the instance's cgroup.
     pub local: usize,
-    /// Those that rules exclude.
+    /// Connections that rules exclude.
     pub excluded: usize,
-    /// Those that are marked: they are accelerated once their segments have proved that the two
-    /// ends belong together.
+    /// Connections that were marked. They are accelerated once their segments have proved that the
+    /// two ends belong together.
     pub marked: usize,
 }
 
-/// Adopts what is open, on the instance's cgroup and by its rules.
+/// Adopts open connections in the instance's cgroup, subject to its rules.
 ///
 /// # Errors
-/// If the kernel refuses the reading, or the instance has no program for it: see `shunt doctor`.
+/// If the kernel refuses to run the iterator, or the instance has no program for it: see
+/// `shunt doctor`.
 pub fn adopt(instance: &Instance) -> Result<Adopted> {
     let program = instance.generation().program(ProgramName::Adopt)?
         .context("this instance cannot adopt open connections: its kernel has refused the program (see its log)")?;
     let pins = instance.pins();
     let _lock = pins.lock_adoption(instance.generation())?.with_context(|| {
         format!(
-            "another process adopts connections into instance '{}' just now: try again",
+            "another process is adopting connections into instance '{}': try again later",
             pins.name()
         )
     })?;
-    let link = Arc::new(Link::to_iter(&program, None).context("cannot go over TCP sockets")?);
+    let link = Arc::new(Link::to_iter(&program, None).context("cannot iterate over TCP sockets")?);
     let namespaces: Vec<(u64, Arc<Namespace>)> =
         network_namespaces().into_iter().map(|(inode, netns)| (inode, Arc::new(netns))).collect();
     let adoptees = instance.map(MAPS.adoptees)?;
@@ -111,24 +113,24 @@ pub fn adopt(instance: &Instance) -> Result<Adopted> {
     Ok(found)
 }
 
-/// What came of going over the sockets of a namespace.
+/// The result of a scan of one network namespace.
 enum Reading {
-    /// All that the program has shown.
+    /// All records that the program has written.
     Shown(Vec<FlowEnd>),
-    /// It may not be entered.
+    /// The namespace cannot be entered.
     Closed,
-    /// It did not end: a socket is held. The thread goes on when it is let go.
+    /// The scan is blocked on a socket lock. Its thread continues when the lock is released.
     Held,
 }
 
-/// The program goes over the sockets of these namespaces, at the same time.
+/// Runs the iterator in these namespaces, concurrently.
 fn read_all<'n>(
     link: &Arc<Link>,
     namespaces: impl Iterator<Item = &'n Arc<Namespace>>,
 ) -> Result<Vec<Reading>> {
-    /// Locks of sockets are held for microseconds, or by somebody who means it.
+    /// Socket locks are normally held for microseconds; one held for longer is held on purpose.
     const PATIENCE: Duration = Duration::from_secs(2);
-    /// How many namespaces at once.
+    /// How many namespaces are scanned at once.
     const AT_ONCE: usize = 32;
     let namespaces: Vec<&Arc<Namespace>> = namespaces.collect();
     let mut readings = Vec::new();
@@ -159,12 +161,12 @@ fn read_all<'n>(
     Ok(readings)
 }
 
-/// The program goes over the sockets of the namespace that this thread is in: those that it shows.
+/// Runs the iterator in the network namespace of this thread, and returns its records.
 fn read(link: &Link) -> Result<Vec<FlowEnd>> {
-    shown_by(link).context("cannot go over TCP sockets")
+    shown_by(link).context("cannot iterate over TCP sockets")
 }
 
-/// Empties the map: the cookies of those who were in it.
+/// Empties the map and returns the cookies that were in it.
 fn take_all(adoptees: &TypedMap<u64, Adoption>) -> Result<HashSet<u64>> {
     let keys: Vec<Vec<u8>> = adoptees.map().keys().collect::<Result<_, _>>()?;
     let cookies: HashSet<u64> = keys.iter().map(|key| bytemuck::pod_read_unaligned(key)).collect();
@@ -182,7 +184,7 @@ fn number() -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Who claims to be one end of a connection.
+/// A socket that claims to be one end of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 enum Claim {
     #[default]
@@ -197,8 +199,8 @@ impl Claim {
     }
 }
 
-/// Which ends are those of one connection, the client's first. Two that claim the same are none:
-/// one of them is an impostor.
+/// Pairs the ends of each connection, the client's first. If two sockets claim the same end,
+/// neither is paired: one of them is an impostor.
 fn pairs(ends: &[FlowEnd]) -> Vec<(usize, usize)> {
     let mut claims: HashMap<Isns, (Claim, Claim)> = HashMap::new();
     for (number, end) in ends.iter().enumerate() {
@@ -225,8 +227,8 @@ fn pairs(ends: &[FlowEnd]) -> Vec<(usize, usize)> {
     met.into_iter().filter(|(client, server)| times[client] == 1 && times[server] == 1).collect()
 }
 
-/// Says of a connection whether it is to be accelerated: what [`crate::datapath`] finds out of new
-/// ones when they are established, from the same maps.
+/// Decides whether a connection is to be accelerated, from the maps by which [`crate::datapath`]
+/// decides about new connections when they are established.
 struct Judge {
     kinds: u32,
     ports: Box<Ports>,
@@ -244,7 +246,7 @@ impl Judge {
         let ports = instance.map(MAPS.ports)?;
         Ok(Judge {
             kinds,
-            ports: Box::new(ports.lookup(&0)?.context("an array has its entries")?),
+            ports: Box::new(ports.lookup(&0)?.context("an array map has no entry 0")?),
             addresses: instance.map(MAPS.addresses)?,
             processes: instance.map(MAPS.processes)?,
             cgroups: instance.map(MAPS.cgroups)?,
@@ -263,7 +265,7 @@ impl Judge {
             && (said & ruling::INCLUDED != 0 || self.kinds & rules::ONLY_INCLUDED == 0)
     }
 
-    /// What the rules say of either end; none if it cannot be found out.
+    /// The verdict of the rules on either end; `None` if it cannot be determined.
     fn said_of(&self, client: &FlowEnd, server: &FlowEnd) -> Option<u64> {
         let mut said = 0;
         if self.kinds & rules::PORTS != 0 {
@@ -291,7 +293,7 @@ impl Judge {
         u64::from(four >> (usize::from(port) % PORTS_PER_BYTE * 2)) & ruling::ALL
     }
 
-    /// An IPv4 address counts as the IPv6 address that it is mapped to.
+    /// IPv4 addresses are looked up as IPv4-mapped IPv6 addresses.
     fn of_address(&self, v6: [u8; 16], v4: u32) -> u64 {
         let octets = if v6 == [0; 16] {
             Ipv4Addr::from(v4.to_ne_bytes()).to_ipv6_mapped().octets()
@@ -302,7 +304,7 @@ impl Judge {
         self.addresses.lookup(&prefix).ok().flatten().unwrap_or_default()
     }
 
-    /// The nearest cgroup above that there is a rule for says everything.
+    /// The rule of the nearest ancestor cgroup that has one applies.
     fn of_cgroup(&self, cgroup: u64) -> Option<u64> {
         let folder = self.folders.known.get(&cgroup)?;
         for above in folder.ancestors() {
@@ -321,14 +323,14 @@ impl Judge {
 /// The cgroups of an instance, by the inode numbers of their folders.
 struct Folders {
     root: PathBuf,
-    /// Every socket is in it.
+    /// The root cgroup, which contains every socket.
     is_whole: bool,
     known: HashMap<u64, PathBuf>,
 }
 
 impl Folders {
-    /// A cgroup and all below it. Those of the whole node are only listed if there are rules for
-    /// some.
+    /// A cgroup and all its descendants. Those of the whole node are only listed if there are rules
+    /// by cgroup.
     fn below(cgroup: &Path, has_rules: bool) -> Result<Folders> {
         let root = cgroup::root()?;
         let mut folders = Folders { is_whole: cgroup == root, root, known: HashMap::new() };
@@ -338,7 +340,7 @@ impl Folders {
         Ok(folders)
     }
 
-    /// One that goes meanwhile has no sockets.
+    /// A cgroup that is removed meanwhile has no sockets.
     fn add(&mut self, folder: &Path) {
         let Ok(about) = std::fs::metadata(folder) else { return };
         let Entry::Vacant(place) = self.known.entry(about.ino()) else { return };

@@ -1,5 +1,5 @@
-//! Passes over the candidates by the program that enrols: by its iterator over all of them, by one
-//! over the files of each of their processes, or one candidate after the other.
+//! Runs the enrolment program on all candidates: as an iterator over their socket storage, as an
+//! iterator over the open files of their processes, or as a classifier, one candidate at a time.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,35 +17,35 @@ use crate::instance::{Instance, MAPS};
 /// The candidates of an instance.
 pub struct Candidates {
     ways: Ways,
-    /// What the last pass has found.
+    /// The result of the last pass.
     found: TypedMap<u32, Pass>,
 }
 
-/// Instead of the number of a process: the files of all.
+/// Instead of a PID: the open files of all processes.
 const EVERYBODY: u32 = 0;
 
-/// How the program gets at them.
+/// How the program reaches the candidates.
 enum Ways {
-    /// It goes over them.
+    /// An iterator over socket storage.
     Iterator(Link),
-    /// It goes over the open files of each of their processes, as long as it finds one that waits.
+    /// An iterator over the open files of each process that has a waiting candidate.
     Files { enrol: Prog, processes: HashMap<u32, Link> },
-    /// It is run for each of those that are known.
+    /// A classifier, run for each known candidate.
     Classifier { enrol: Prog, namespaces: NamespaceIds, known: Vec<Newcomer> },
 }
 
 impl Candidates {
-    /// Those of this instance, whose program is of this kind.
+    /// The candidates of this instance, whose enrolment program is of this kind.
     pub fn new(instance: &Instance, enrol: Prog, passes: Passes) -> Result<Candidates> {
         let ways = match passes {
             Passes::Iterator => {
                 let candidates = instance.map(MAPS.candidates)?;
                 let link = Link::to_iter(&enrol, Some(candidates.map()));
-                Ways::Iterator(link.context("cannot go over the candidates")?)
+                Ways::Iterator(link.context("cannot iterate over candidates")?)
             }
             Passes::Files => {
-                // Those that another agent has left may be anybody's.
-                let all = Link::to_iter(&enrol, None).context("cannot go over open files")?;
+                // Candidates left by an earlier agent may belong to any process.
+                let all = Link::to_iter(&enrol, None).context("cannot iterate over open files")?;
                 Ways::Files { enrol, processes: HashMap::from([(EVERYBODY, all)]) }
             }
             Passes::Classifier => {
@@ -55,7 +55,7 @@ impl Candidates {
         Ok(Candidates { ways, found: instance.map(MAPS.pass)? })
     }
 
-    /// One more.
+    /// Adds a candidate.
     pub fn add(&mut self, newcomer: Newcomer) {
         match &mut self.ways {
             Ways::Iterator(_) => {}
@@ -65,7 +65,10 @@ impl Candidates {
                     match Link::to_iter_of_process(enrol, process) {
                         Ok(link) => drop(unknown.insert(link)),
                         Err(error) => {
-                            tracing::debug!(pid = process, "cannot go over its files: {error}")
+                            tracing::debug!(
+                                pid = process,
+                                "cannot iterate over its open files: {error}"
+                            )
                         }
                     }
                 }
@@ -74,9 +77,9 @@ impl Candidates {
         }
     }
 
-    /// Runs the program for all of them: what it has found.
+    /// Runs the program on all candidates and returns its result.
     pub fn pass(&mut self) -> Result<Pass> {
-        const FAILED: &str = "cannot run the program that enrols";
+        const FAILED: &str = "cannot run the enrolment program";
         const NOTHING: Pass = Pass { due: u64::MAX, enrolled: 0, histories: 0 };
         let Candidates { ways, found } = self;
         found.update(&0, &NOTHING, Update::ANY)?;
@@ -88,7 +91,7 @@ impl Candidates {
                 for (process, link) in &*processes {
                     found.update(&0, &NOTHING, Update::ANY)?;
                     let read = go_over(link);
-                    let of_this = found.lookup(&0)?.context("an array has its entries")?;
+                    let of_this = found.lookup(&0)?.context("an array map has no entry 0")?;
                     if read.is_err() || of_this.due == u64::MAX {
                         gone.push(*process);
                     }
@@ -122,7 +125,7 @@ impl Candidates {
                 }
             }
         }
-        let found = found.lookup(&0)?.context("an array has its entries")?;
+        let found = found.lookup(&0)?.context("an array map has no entry 0")?;
         tracing::trace!(?found, "candidates");
         Ok(found)
     }
@@ -134,7 +137,7 @@ fn go_over(link: &Link) -> Result<()> {
     Ok(())
 }
 
-/// A candidate as a packet to its socket has it.
+/// The candidate's addresses and ports as in a packet to its socket.
 fn request(newcomer: &Newcomer, namespace: i32) -> Request {
     const AF_INET: u32 = libc::AF_INET as u32;
     const AF_INET6: u32 = libc::AF_INET6 as u32;

@@ -20,26 +20,26 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Between two looks.
+    /// Interval between two checks.
     pub const PAUSE: Duration = Duration::from_millis(25);
-    /// How long sockets that are at rest may keep those waiting who stop.
+    /// How long idle sockets may delay a stop.
     const PATIENCE: Duration = Duration::from_millis(500);
     /// The longest that a stop takes.
     const LONGEST: Duration = Duration::from_secs(5);
 
-    /// Makes every lane go by TCP.
+    /// Makes every lane fall back to TCP.
     pub fn begin(instance: Instance) -> Result<Drain> {
         instance.set_control(Control { draining: 1, ..instance.control()? })?;
         Ok(Drain { instance })
     }
 
-    /// How many sockets have not left yet.
+    /// Number of sockets still in the socket map.
     pub fn remaining(&self) -> Result<usize> {
         Ok(self.instance.socks().keys().count())
     }
 
-    /// Waits as long as sockets leave, then detaches the programs and removes the pins. How many
-    /// sockets stay in the map until they close.
+    /// Waits as long as sockets leave, then detaches the programs and removes the pins. Returns the
+    /// number of sockets that stay in the map until they close.
     pub fn finish(self) -> Result<usize> {
         let begun = Instant::now();
         let (mut remaining, mut changed) = (self.remaining()?, begun);
@@ -62,8 +62,8 @@ impl Drain {
     }
 }
 
-/// Stops and removes an instance, with every generation: how many sockets stay in the kernel's map
-/// until they close. The caller holds the lock.
+/// Stops and removes an instance, with every generation. Returns the number of sockets that stay in
+/// the kernel's map until they close. The caller holds the lock.
 pub fn detach(pins: &Pins) -> Result<usize> {
     let remaining = all(pins)?;
     pins.remove()?;
@@ -89,12 +89,12 @@ pub fn finish(drains: Vec<Drain>) -> Result<usize> {
     drains.into_iter().map(Drain::finish).sum()
 }
 
-/// Says what becomes of the sockets that have not left.
+/// Logs what becomes of the sockets that have not left.
 pub fn report(remaining: usize) {
     if remaining > 0 {
         tracing::info!(
             sockets = remaining,
-            "these were at rest and stay in the kernel's socket map until they close: nothing is lost, they go by TCP"
+            "these idle sockets stay in the kernel's socket map until they close; they use TCP, and nothing is lost"
         );
     }
 }

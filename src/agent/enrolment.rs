@@ -1,9 +1,10 @@
 //! Enrols the candidates that the programs find, and finds out how the processes that use them
 //! read.
 //!
-//! A program tells the agent of a connection that has become a candidate. The agent examines its
-//! process and runs the program that enrols, for all candidates; that says when it is to be run
-//! again. Passes take a small part of a processor, however many candidates there are.
+//! Programs notify the agent of a connection that has become a candidate. The agent examines its
+//! process and runs the enrolment program on all candidates, which returns when it is due again.
+//! The time between passes grows with their cost, so that they take at most a twentieth of a
+//! processor.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,18 +21,18 @@ use crate::evidence::{Examiner, Finding};
 use crate::instance::{Instance, MAPS};
 use crate::observe::Workload;
 
-/// After how long the ring buffer may be read again: where connections come one after the other,
-/// the agent does not wake up for each.
+/// Minimum interval between two reads of the ring buffer, so that a series of new connections does
+/// not wake the agent for each.
 const READ_AGAIN: Duration = Duration::from_millis(1);
 /// The pause after a pass is at least this many times the CPU time that the pass took.
 const SHARE: u32 = 20;
-/// How many passes follow each other at once, for the peers of those that were enrolled.
+/// How many passes follow each other without a pause, for the peers of sockets just enrolled.
 const AT_ONCE: u32 = 4;
 /// How long the tracepoint stays attached after the last candidate that needs it.
 const LINGER: Duration = Duration::from_secs(2);
-/// After how long a process that could not be examined is examined again.
+/// Interval until a process that could not be examined is examined again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How many processes are remembered that could not be examined.
+/// Capacity for processes that could not be examined.
 const REMEMBERED: usize = 4096;
 
 /// Enrols candidates.
@@ -40,9 +41,9 @@ pub struct Enrolment {
     newcomers: RingBuf,
     readers: TypedMap<Process, u32>,
     examiner: Examiner,
-    /// Whether the numbers of processes that programs tell are this process's, too.
+    /// Whether the PIDs that programs report are valid in this process's PID namespace.
     sees_processes: bool,
-    /// Processes that could not be examined, and when that is tried again.
+    /// Processes that could not be examined, and when the next attempt is due.
     unknown: HashMap<Process, Instant>,
     history: History,
     /// When the next pass is due, if there is a candidate.
@@ -56,7 +57,7 @@ pub struct Enrolment {
 struct History {
     program: Option<Prog>,
     attached: Option<Link>,
-    /// Whether the last pass has found a candidate that needs it.
+    /// Whether the last pass found a candidate that needs it.
     is_needed: bool,
     /// When it was last needed.
     needed: Instant,
@@ -64,8 +65,8 @@ struct History {
 }
 
 impl Enrolment {
-    /// Of the candidates of this instance, at which its program gets like this. `reads` is the
-    /// program at the tracepoint, where the kernel has that.
+    /// Enrolment for this instance, with a program of this kind. `reads` is the tracepoint program,
+    /// where the kernel has the tracepoint.
     pub fn new(
         instance: &Instance,
         enrol: Prog,
@@ -74,7 +75,9 @@ impl Enrolment {
     ) -> Result<Enrolment> {
         Ok(Enrolment {
             candidates: Candidates::new(instance, enrol, passes)?,
-            newcomers: instance.ring(MAPS.newcomers).context("cannot be told of candidates")?,
+            newcomers: instance
+                .ring(MAPS.newcomers)
+                .context("cannot open the ring buffer of candidates")?,
             readers: instance.map(MAPS.readers)?,
             examiner: Examiner::default(),
             sees_processes: sees_processes(),
@@ -86,13 +89,13 @@ impl Enrolment {
                 needed: Instant::now(),
                 control: instance.map(MAPS.control)?,
             },
-            // Those that another agent has left.
+            // Candidates left by an earlier agent.
             due: Some(Instant::now()),
             next_read: Instant::now(),
         })
     }
 
-    /// What becomes readable when there is a candidate; `None` for a while after it was read.
+    /// Becomes readable when there is a new candidate; `None` for a while after it was read.
     pub fn newcomers(&self) -> Option<BorrowedFd<'_>> {
         (Instant::now() >= self.next_read).then(|| self.newcomers.as_fd())
     }
@@ -106,7 +109,7 @@ impl Enrolment {
         due.map_or(longest, |due| due.saturating_duration_since(now).min(longest))
     }
 
-    /// Takes in newcomers, and makes the pass that is due.
+    /// Reads new candidates, and makes the pass that is due.
     pub fn step(&mut self) -> Result<()> {
         let now = Instant::now();
         if now >= self.next_read {
@@ -130,8 +133,8 @@ impl Enrolment {
         self.history.keep()
     }
 
-    /// Reads the ring buffer. By the time that it may be read again, the first attempts of those
-    /// that it has told of are due.
+    /// Reads the ring buffer. The first attempts of the new candidates are due when it may be read
+    /// again.
     fn take_in(&mut self, now: Instant) -> Result<()> {
         let mut newcomers: Vec<Newcomer> = Vec::new();
         self.newcomers.drain(|record| {
@@ -151,7 +154,7 @@ impl Enrolment {
         Ok(())
     }
 
-    /// Finds out how a process reads, if that is possible.
+    /// Determines how a process reads its sockets, if possible.
     fn examine(&mut self, process: &Process) -> Result<()> {
         let now = Instant::now();
         if !self.sees_processes || self.unknown.get(process).is_some_and(|again| now < *again) {
@@ -171,7 +174,7 @@ impl Enrolment {
                     tracing::info!(
                         pid = process.pid,
                         workload = workload(process),
-                        "left to TCP: it cannot be found out how this process reads its sockets: {error}"
+                        "left to TCP: cannot examine how this process reads its sockets: {error}"
                     );
                 }
             }
@@ -180,8 +183,8 @@ impl Enrolment {
     }
 }
 
-/// A time that programs have told, in nanoseconds of `CLOCK_MONOTONIC`, by the clock that says
-/// `now`; none for the end of time.
+/// Converts a time of `CLOCK_MONOTONIC`, in nanoseconds, as programs report it; `None` for
+/// `u64::MAX`, which means never.
 fn after_boot(time: u64, now: Instant) -> Result<Option<Instant>> {
     if time == u64::MAX {
         return Ok(None);
@@ -191,11 +194,11 @@ fn after_boot(time: u64, now: Instant) -> Result<Option<Instant>> {
 }
 
 fn clock(id: ClockId) -> Result<Duration> {
-    Ok(clock_gettime(id).context("cannot ask what time it is")?.into())
+    Ok(clock_gettime(id).context("cannot read the clock")?.into())
 }
 
-/// Whether this process is in the initial PID namespace, whose numbers programs tell: in another
-/// one, a number is another process, and what is found out about that says nothing.
+/// Whether this process is in the initial PID namespace, whose PIDs programs report. In another
+/// namespace the same number is a different process.
 fn sees_processes() -> bool {
     /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
     const INITIAL: u64 = 0xeffffffc;
@@ -234,9 +237,8 @@ fn workload(process: &Process) -> Option<String> {
 }
 
 impl History {
-    /// Attaches the tracepoint if it is needed, and detaches it some time after it was: what it
-    /// misses would count as spliced, so between two passes, however far apart, it stays as the
-    /// last one has found.
+    /// Attaches the tracepoint while it is needed, and detaches it some time afterwards. Reads that
+    /// it misses would count as spliced, so it does not change between two passes.
     fn keep(&mut self) -> Result<()> {
         if !self.is_needed {
             if self.attached.is_some() && self.needed.elapsed() > LINGER {
@@ -250,7 +252,7 @@ impl History {
         }
         let Some(program) = &self.program else { return Ok(()) };
         // Histories that began while it was attached before, or by another agent, begin anew.
-        let control = self.control.lookup(&0)?.context("an array has its entries")?;
+        let control = self.control.lookup(&0)?.context("an array map has no entry 0")?;
         self.control.update(
             &0,
             &Control { tracings: control.tracings.wrapping_add(1).max(1), ..control },

@@ -39,31 +39,31 @@ use signal::{Request, Signals};
 use start::{Attached, Loaded, Pinned, Prepared};
 use target::Target;
 
-/// What `shunt run` is told.
+/// Configuration of an agent: options of `shunt run`, and its file.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The instance's name.
     pub name: Name,
-    /// Where the BPF file system is; found in the mount table, or mounted, if none.
+    /// Mount point of the BPF file system; if `None`, found in the mount table, or mounted.
     pub bpffs: Option<PathBuf>,
-    /// The cgroup; the root of cgroup v2 if none.
+    /// The cgroup; the root of cgroup v2 if `None`.
     pub cgroup: Option<PathBuf>,
-    /// The most flows that can be open at once.
+    /// Maximum number of open flows.
     pub flows: u32,
-    /// The longest time between two messages that a lane sends by TCP.
+    /// Maximum time between two messages that a lane sends by TCP.
     pub refresh: Duration,
-    /// Whether the datapath stays at work when the agent is stopped.
+    /// Whether the datapath stays attached when the agent is stopped.
     pub keep: bool,
     /// Whether to take over from an agent of this name, running or dead.
     pub replace: bool,
     /// Whose connections are accelerated.
     pub policy: Policy,
-    /// What the file says beside it, which counts from the start on.
+    /// Settings of the file that only take effect at the start.
     pub settings: FileSettings,
-    /// Where the policy is read again from when SIGHUP asks for it; without a file SIGHUP stops the
-    /// agent, as when a terminal closes.
+    /// The file that is read again on SIGHUP; without a file SIGHUP stops the agent, as when a
+    /// terminal closes.
     pub file: Option<PathBuf>,
-    /// Whether the log is for machines, also that of the process that adopts open connections.
+    /// Whether the log is JSON, also that of the process that adopts open connections.
     pub log_as_json: bool,
 }
 
@@ -72,9 +72,9 @@ pub struct Config {
 pub enum Ended {
     /// Everything is detached and unpinned.
     Clean,
-    /// The datapath stays at work, as it was asked to.
+    /// The datapath stays attached, as configured.
     Kept,
-    /// Another agent has taken over: everything goes on under it.
+    /// Another agent has taken over.
     HandedOver,
 }
 
@@ -109,24 +109,23 @@ impl Agent {
         let attached = taken.load().and_then(Loaded::pin).and_then(Pinned::attach);
         attached.and_then(Attached::into_agent).map_err(|error| match takes_over {
             true => error.context(format!(
-                "cannot take over instance '{0}'; its flows go on, and `shunt run --name {0} --replace` can be tried again",
+                "cannot take over instance '{0}'; its flows continue, and `shunt run --name {0} --replace` can be retried",
                 config.name
             )),
             false => error,
         })
     }
 
-    /// Takes everything away because of this error: nothing is left without an agent.
+    /// Removes everything because of this error, so that nothing is left without an agent.
     pub fn abandon(self, error: anyhow::Error) -> anyhow::Error {
         match self.stop() {
             Ok(_) => error,
-            Err(stopping) => {
-                error.context(format!("and what is attached could not be taken away: {stopping:#}"))
-            }
+            Err(stopping) => error
+                .context(format!("and the attached programs could not be removed: {stopping:#}")),
         }
     }
 
-    /// What runs where, in a line.
+    /// One line that describes the instance, for the log.
     pub fn summary(&self) -> String {
         format!(
             "'{}' on {}, pinned in {}",
@@ -136,35 +135,35 @@ impl Agent {
         )
     }
 
-    /// Has open connections adopted by a process of its own, now and whenever the rules are read
-    /// again. It gets the privileges that this process has now.
+    /// Starts the process that adopts open connections, now and whenever the rules are reloaded. It
+    /// inherits the current privileges of this process.
     pub fn adopt(&mut self) {
         let adopts = self.instance.generation().program(ProgramName::Adopt);
         let can = matches!(adopts, Ok(Some(_))) && self.kernel.does(Behaviour::IteratorMarks);
         if !can {
             tracing::info!(
-                "connections that are open already stay with TCP: this kernel does not let them be found (`shunt doctor`)"
+                "connections that are already open stay with TCP: this kernel does not support adoption (`shunt doctor`)"
             );
             return;
         }
         self.adopter = Adopter::start(&self.config);
     }
 
-    /// What it has pinned.
+    /// Its pins.
     pub fn pins(&self) -> &Pins {
         self.instance.pins()
     }
 
-    /// Runs until a signal asks it to stop, then takes everything away.
+    /// Runs until a signal stops it, then removes everything.
     pub fn run(mut self) -> Result<Ended> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        /// How often the host's connection tracking is asked for its time-out.
+        /// How often the time-out of the host's connection tracking is read.
         const LOOK: Duration = Duration::from_secs(15);
-        /// How soon a cgroup that is made again is followed, and what is left to TCP is said.
+        /// How often a recreated cgroup is looked for, and new refusals are logged.
         const FOLLOW: Duration = Duration::from_secs(1);
         let (mut looked, mut followed) = (Instant::now(), Instant::now());
         loop {
-            /// How often to see whether another agent wants to take over.
+            /// How often to check whether another agent wants to take over.
             const SUCCESSORS: Duration = Duration::from_millis(200);
             let mut period = self.enrolment.period(SUCCESSORS);
             if !self.older.is_empty() {
@@ -200,14 +199,14 @@ impl Agent {
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if self.config.keep {
-            tracing::info!("stopping: the datapath stays at work for the next agent");
+            tracing::info!("stopping: the datapath stays attached for the next agent");
             return Ok(Ended::Kept);
         }
-        tracing::info!("stopping: every connection goes by TCP from now on");
+        tracing::info!("stopping: every connection falls back to TCP");
         self.stop()
     }
 
-    /// Tells the programs whether there are others beside them.
+    /// Writes into the control record whether older generations exist.
     fn tell_of_older(&self) -> Result<()> {
         let older = u32::from(!self.older.is_empty());
         let control = self.instance.control()?;
@@ -217,7 +216,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Goes on with what an agent of another version left.
+    /// Continues to drain generations of other versions.
     fn drain_older(&mut self) -> Result<()> {
         if self.older.is_empty() {
             return Ok(());
@@ -228,14 +227,14 @@ impl Agent {
                 continue;
             }
             drain.remove()?;
-            tracing::info!("nothing is left of the version before");
+            tracing::info!("the earlier version is drained and removed");
         }
         self.tell_of_older()
     }
 
-    /// Leaves everything as it is to whoever waits for it; the lock goes with this value.
+    /// Hands everything to the waiting successor; the lock is released with this value.
     fn hand_over(&self) -> Ended {
-        tracing::info!("handed over: another agent goes on with instance '{}'", self.config.name);
+        tracing::info!("handed over: another agent continues instance '{}'", self.config.name);
         Ended::HandedOver
     }
 
@@ -250,7 +249,7 @@ impl Agent {
 }
 
 impl Agent {
-    /// Reads the rules again; a file with a mistake changes nothing.
+    /// Reloads the rules; an invalid file changes nothing.
     fn reload(&mut self) -> Result<()> {
         let Some(path) = self.config.file.clone() else { return Ok(()) };
         let began = sd_notify::NotifyState::monotonic_usec_now().ok();
@@ -267,24 +266,24 @@ impl Agent {
                         changes.join("; ")
                     };
                     tracing::info!(
-                        "reloaded {}: the rules count for new connections: {changes}",
+                        "reloaded {}: the rules apply to new connections: {changes}",
                         path.display()
                     );
                     let fixed = self.config.settings.changes(&settings);
                     if !fixed.is_empty() {
                         tracing::warn!(
-                            "changed in {}, and read at the start only: {}",
+                            "changed in {}, takes effect at the next start: {}",
                             path.display(),
                             fixed.join(", ")
                         );
                     }
                     self.config.policy = policy;
                 }
-                Err(error) => tracing::error!(
-                    "the rules could not all be put in place, reload them: {error:#}"
-                ),
+                Err(error) => {
+                    tracing::error!("not all rules could be applied, reload them: {error:#}")
+                }
             },
-            Err(error) => tracing::error!("not reloaded, the rules stay as they are: {error:#}"),
+            Err(error) => tracing::error!("not reloaded, the rules are unchanged: {error:#}"),
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         Ok(())
@@ -297,7 +296,7 @@ impl Agent {
         Ok(())
     }
 
-    /// There may be open connections that are to be accelerated now.
+    /// Requests another adoption: changed rules may include open connections.
     fn adopt_again(&mut self) {
         if let Some(adopter) = &mut self.adopter {
             adopter.again();

@@ -1,5 +1,5 @@
-//! What the agent may do once it runs: what it took to start is given up for good, so that whoever
-//! got hold of the agent gets no more than the datapath.
+//! The privileges of a running agent. Those that only the start needs are given up for good, so
+//! that a compromised agent controls no more than the datapath.
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ const NEEDED: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 
 /// `/proc/PID` of other users' processes, to examine how they read, to name them, and to find who
-/// listens. Used where it is given, never demanded.
+/// listens. Optional.
 const USED: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
 /// `setns`, and the maps of an instance; `/proc/PID/fd` of other users' processes.
@@ -26,14 +26,14 @@ const LOOKING: CapabilitySet =
 ///
 /// Returns the names of those that are kept.
 pub fn give_up() -> Result<Vec<String>> {
-    let held = capabilities(None).context("cannot ask for the capabilities of this process")?;
+    let held = capabilities(None).context("cannot read the capabilities of this process")?;
     keep(held, kept(held.permitted))
 }
 
-/// The same for a process that adopts open connections: it enters the network namespaces of others,
-/// and looks who holds their sockets.
+/// The same for the process that adopts open connections: it enters other network namespaces, and
+/// finds the processes that hold their sockets.
 pub fn give_up_all_but_looking() -> Result<Vec<String>> {
-    let held = capabilities(None).context("cannot ask for the capabilities of this process")?;
+    let held = capabilities(None).context("cannot read the capabilities of this process")?;
     keep(held, held.permitted & LOOKING)
 }
 

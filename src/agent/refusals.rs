@@ -1,4 +1,4 @@
-//! Says in the log, once each, what is left to TCP and why.
+//! Logs each refusal, by reason and program, once.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,17 @@ use crate::datapath::{Counter, Refusal};
 use crate::instance::Instance;
 use crate::observe;
 
-/// So many are said; processes can have any number of names.
+/// Maximum number of logged refusals; process names are unbounded.
 const MOST: usize = 256;
 
-/// What has been said.
+/// Refusals that have been logged.
 #[derive(Debug, Default)]
 pub struct Refusals {
     said: HashSet<Refusal>,
 }
 
 impl Refusals {
-    /// Says what is new.
+    /// Logs new refusals.
     pub fn say(&mut self, instance: &Instance) -> Result<()> {
         if self.said.len() >= MOST {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The rules of a policy, put where the kernel programs look them up.
+//! Writes the rules of a policy into the maps of the kernel programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ use crate::host::{self, cgroup};
 use crate::instance::{Instance, MAPS};
 use crate::policy::tables::Tables;
 
-/// The maps that hold rules, and the tables that are in them.
+/// The maps that hold rules, and their current contents.
 pub struct Rules {
     ports: TypedMap<u32, Ports>,
     addresses: TypedMap<Prefix, u64>,
@@ -24,18 +24,18 @@ pub struct Rules {
     cgroups: TypedMap<u64, u64>,
     listeners: TypedMap<u64, Comm>,
     tables: Tables,
-    /// Identities of the cgroups that there are rules for.
+    /// Inode numbers of the cgroups that have rules.
     identities: BTreeMap<u64, u64>,
-    /// What the kubelet's folders said at the last look, what was found then, and when it was.
+    /// Contents of the kubelet's folders at the last scan, the pods found, and its time.
     names: pods::Names,
     pods: Pods,
     looked: Option<Instant>,
-    /// Folders of rules that matched nothing, each said once until rules are read again.
+    /// Rules that match nothing, each logged once until the rules are reloaded.
     unmatched: BTreeSet<PathBuf>,
 }
 
 impl Rules {
-    /// Those of an instance, with these tables put into its maps.
+    /// The rule maps of an instance, filled with these tables.
     pub fn install(instance: &Instance, tables: Tables) -> Result<Rules> {
         let mut rules = Rules {
             ports: instance.map(MAPS.ports)?,
@@ -54,8 +54,8 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Puts other tables there. Connections that are established meanwhile are judged by the old
-    /// rules, the new ones, or both.
+    /// Replaces the tables. Connections established meanwhile are judged by the old rules, the new
+    /// ones, or a mixture.
     pub fn replace(&mut self, instance: &Instance, tables: Tables) -> Result<()> {
         self.ports.update(&0, &tables.ports, Update::ANY)?;
         fill(&self.addresses, &tables.addresses)?;
@@ -67,7 +67,7 @@ impl Rules {
         instance.set_control(Control { rules: self.tables.kinds, ..instance.control()? })
     }
 
-    /// Follows cgroups and pods that have been made or made again since the last time.
+    /// Updates the maps for cgroups and pods that were created or recreated since the last call.
     pub fn find_cgroups(&mut self) -> Result<()> {
         if self.tables.kinds & rules::CGROUPS == 0 && self.identities.is_empty() {
             return Ok(());
@@ -96,7 +96,7 @@ impl Rules {
         Ok(())
     }
 
-    /// Looks for the cgroups of pods when there are other pods, and now and then.
+    /// Looks for the cgroups of pods when the set of pods has changed, and periodically.
     fn find_pods(&mut self, root: &Path) {
         const NOW_AND_THEN: Duration = Duration::from_secs(5);
         if self.tables.pods.is_empty() {
@@ -127,8 +127,8 @@ impl Rules {
         }
     }
 
-    /// Notes the processes of listeners that nobody has noted: those that are older than the
-    /// instance. The others note themselves.
+    /// Records the process names of listeners older than the instance. Programs record the others
+    /// when they begin to listen.
     pub fn note_listeners(&self) -> Result<()> {
         if self.tables.kinds & rules::PROCESSES == 0 {
             return Ok(());
@@ -148,13 +148,10 @@ impl Rules {
     }
 }
 
-/// Makes a map hold these entries and no others.
+/// Replaces the contents of a map.
 fn fill<K: Pod + Ord + Debug>(map: &TypedMap<K, u64>, entries: &BTreeMap<K, u64>) -> Result<()> {
-    let stale: Vec<Vec<u8>> = map
-        .map()
-        .keys()
-        .collect::<Result<_, _>>()
-        .context("cannot list the rules that are there")?;
+    let stale: Vec<Vec<u8>> =
+        map.map().keys().collect::<Result<_, _>>().context("cannot list the current rules")?;
     for key in stale {
         let key: K = bytemuck::pod_read_unaligned(&key);
         if !entries.contains_key(&key) {

@@ -1,4 +1,4 @@
-//! The signals that an agent obeys, taken one at a time instead of interrupting.
+//! Signals that the agent handles, read from a descriptor instead of interrupting.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// From here on these signals wait to be asked for.
+    /// Blocks these signals; from here on they are read from the descriptor.
     pub fn block() -> Result<Signals> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -27,8 +27,8 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Waits for a signal, or until something can be read from `also`; what the signal asks for, if
-    /// one came in this time.
+    /// Waits for a signal, or until `also` is readable, up to a time-out. Returns the request of
+    /// the signal, if one arrived.
     pub fn wait(
         &mut self,
         time: Duration,
@@ -46,7 +46,7 @@ impl Signals {
         }
     }
 
-    /// What a signal that has come asks for; it is taken.
+    /// Reads a pending signal and returns its request.
     pub fn pending(&mut self) -> Option<Request> {
         let signal = self.0.read_signal().ok()??;
         Some(if signal.ssi_signo == Signal::SIGHUP as u32 {
@@ -57,7 +57,7 @@ impl Signals {
     }
 }
 
-/// What a signal asks for.
+/// A request made by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// SIGTERM, SIGINT

@@ -1,14 +1,14 @@
-//! How an instance starts, in steps. Each is a type that owns what it has made, and becomes the
-//! next one; whatever fails, what was made is taken away by being dropped. Members are dropped in
-//! their order: what is open first, since taking pins away takes descriptors, the folder last.
+//! How an instance starts, in typed steps. Each step owns what it has created and is converted into
+//! the next; if a step fails, dropping it removes what was created. Members are dropped in order of
+//! declaration: open descriptors first, since removing pins needs descriptors, the folder last.
 //!
 //! ```text
-//! Prepared   nothing has changed: privileges, the cgroup, the kernel, the datapath for it
-//! Taken      the instance is this process's: its folder is locked
-//! Loaded     maps and programs are in the kernel, where nobody sees them
-//! Pinned     commands see them
+//! Prepared   nothing has changed yet: privileges, cgroup, kernel, the datapath for it
+//! Taken      this process owns the instance: its folder is locked
+//! Loaded     maps and programs are in the kernel, not pinned
+//! Pinned     other commands can open them
 //! Attached   connections are accelerated
-//! Agent      what other versions left is being drained
+//! Agent      runs, and drains generations of other versions
 //! ```
 
 use std::os::unix::ffi::OsStrExt;
@@ -43,7 +43,7 @@ pub struct Prepared<'c> {
     pins: Pins,
 }
 
-/// The instance is this process's.
+/// This process owns the instance.
 pub struct Taken<'c> {
     prepared: Prepared<'c>,
     /// The newest generation, if its maps are those that this version would make.
@@ -149,7 +149,7 @@ impl Drop for Fresh {
 }
 
 impl Prepared<'_> {
-    /// Finds out all that can be found out before anything is changed.
+    /// Checks everything that can be checked before anything is changed.
     pub fn new(config: &Config) -> Result<Prepared<'_>> {
         // Signals first, so that one that comes from here on ends in an orderly stop.
         let signals = Signals::block()?;
@@ -166,9 +166,9 @@ impl Prepared<'_> {
 }
 
 impl<'c> Prepared<'c> {
-    /// Takes the instance: one that nobody keeps, or one whose agent hands it over.
+    /// Takes ownership of the instance: it has no agent, or its agent hands it over.
     pub fn take(self) -> Result<Taken<'c>> {
-        /// Much longer than a running agent takes to hand over.
+        /// Much longer than a running agent needs to hand over.
         const PATIENCE: Duration = Duration::from_secs(30);
         let Prepared { config, pins, .. } = &self;
         let (lock, rehearsed) = match pins.take()? {
@@ -189,7 +189,7 @@ impl<'c> Prepared<'c> {
         };
         let folder = Folder { pins: pins.clone(), lock: Some(lock) };
         if !config.replace && !pins.generations()?.is_empty() {
-            tracing::info!(name = %config.name, "taking out what a killed agent left");
+            tracing::info!(name = %config.name, "removing the datapath that a killed agent left");
             drain::report(drain::all(pins)?);
         }
         let reused = self.reused()?;
@@ -210,7 +210,7 @@ impl<'c> Prepared<'c> {
 }
 
 impl<'c> Taken<'c> {
-    /// Whether the flows of an earlier agent go on, whatever comes of this one.
+    /// Whether the flows of an earlier agent continue if this start fails.
     pub fn takes_over(&self) -> bool {
         self.reused.is_some()
     }
@@ -233,7 +233,7 @@ impl<'c> Taken<'c> {
 }
 
 impl<'c> Loaded<'c> {
-    /// Pins everything, in the place of what is there.
+    /// Pins everything, replacing existing pins.
     ///
     /// Sockets that are enrolled keep the programs that they were enrolled with, and the two share
     /// records of one version.
@@ -262,8 +262,8 @@ impl<'c> Loaded<'c> {
 }
 
 impl<'c> Pinned<'c> {
-    /// Tells the programs what they have to know, and attaches them in the place of those that are
-    /// there. The sock_ops link comes last: with that connections are noticed.
+    /// Writes the control record, and attaches the programs, replacing attached ones. The sock_ops
+    /// link comes last: from then on connections are noticed.
     pub fn attach(self) -> Result<Attached<'c>> {
         // Dropped in the opposite order: as the steps are.
         let Pinned { folder, fresh, instance, mut programs, prepared } = self;
@@ -296,7 +296,7 @@ impl<'c> Pinned<'c> {
 }
 
 impl Attached<'_> {
-    /// The agent, which begins to drain what agents of other versions left.
+    /// The agent, which begins to drain generations of other versions.
     pub fn into_agent(mut self) -> Result<Agent> {
         let pins = self.prepared.pins;
         let mut older = Vec::new();
@@ -329,7 +329,7 @@ impl Attached<'_> {
     }
 }
 
-/// What is attached to the socket map, and how.
+/// The programs attached to the socket map, and how.
 const TO_SOCKS: [(ProgramName, Attach); 2] = [
     (ProgramName::Send, Attachment::of_sk_msg),
     (ProgramName::Verdict, Attachment::of_sk_skb_verdict),
@@ -353,7 +353,7 @@ fn attach_to_socks(
     Ok(())
 }
 
-/// Takes away a generation that did not come to be.
+/// Removes a generation whose start failed.
 fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
     if !generation.is_complete() {
         return generation.remove();
@@ -361,7 +361,7 @@ fn withdraw(pins: &Pins, generation: Generation) -> Result<()> {
     Drain::begin(Instance::open_generation(pins.clone(), generation)?)?.finish().map(drop)
 }
 
-/// The root of cgroup v2, as far up as this process can see.
+/// The root of cgroup v2 as visible to this process.
 fn whole_node() -> Result<PathBuf> {
     let root = cgroup::root()?;
     if !cgroup::is_whole_node(&root) {
@@ -374,7 +374,7 @@ fn whole_node() -> Result<PathBuf> {
     Ok(root)
 }
 
-/// The datapath that an agent makes for so many flows.
+/// The datapath for this number of flows.
 fn datapath(flows: u32, kernel: &Kernel) -> Datapath {
     let settings = Settings { flows, hz: kernel.hz, passes: kernel.passes };
     Datapath::new(kernel.layout.clone(), settings)

@@ -13,7 +13,7 @@ use crate::datapath::ProgramName;
 use crate::host::cgroup;
 use crate::instance::{Instance, cgroup_of};
 
-/// What is attached, and where. With the last connections are noticed.
+/// The attached programs and where. From the last one on, connections are noticed.
 const ATTACHED: [(ProgramName, AttachType); 2] = [
     (ProgramName::Options, AttachType::CGROUP_SETSOCKOPT),
     (ProgramName::Establish, AttachType::CGROUP_SOCK_OPS),
@@ -24,7 +24,7 @@ const ATTACHED: [(ProgramName, AttachType); 2] = [
 pub struct Target {
     path: PathBuf,
     dir: File,
-    /// What was wrong when it was last looked at.
+    /// The last warning, which is not repeated.
     wrong: String,
 }
 
@@ -50,7 +50,7 @@ impl Target {
         &self.path
     }
 
-    /// Attaches the programs that are pinned, in the place of those that are attached.
+    /// Attaches the pinned programs, replacing attached ones.
     pub fn attach(&self, instance: &Instance) -> Result<()> {
         let id = self.dir.metadata()?.ino();
         let generation = instance.generation();
@@ -74,11 +74,11 @@ impl Target {
         Ok(())
     }
 
-    /// Sees whether the folder is another cgroup by now, and attaches the programs to that: whether
-    /// it was. What fails is tried again the next time.
+    /// Checks whether the folder has been recreated as another cgroup, and attaches the programs to
+    /// that one. Returns whether it did; a failure is retried at the next call.
     pub fn follow(&mut self, instance: &Instance) -> Result<bool> {
         let Ok(there) = fs::metadata(&self.path) else {
-            self.warn("is gone: nothing is accelerated until it is made again".into());
+            self.warn("is gone: nothing is accelerated until it is created again".into());
             return Ok(false);
         };
         if there.ino() == self.dir.metadata()?.ino() {
@@ -90,16 +90,16 @@ impl Target {
             Ok(made) => *self = made,
             Err(error) => {
                 self.warn(format!(
-                    "has been made again, and nothing is accelerated in there: {error:#}"
+                    "has been recreated, but nothing is accelerated in it: {error:#}"
                 ));
                 return Ok(false);
             }
         }
-        tracing::info!("{} has been made again: goes on with the new one", self.path.display());
+        tracing::info!("{} has been recreated: attached to the new one", self.path.display());
         Ok(true)
     }
 
-    /// Says it once.
+    /// Logs a warning, unless it is the last one again.
     fn warn(&mut self, wrong: String) {
         if self.wrong != wrong {
             tracing::warn!("{} {wrong}", self.path.display());

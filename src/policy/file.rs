@@ -1,4 +1,4 @@
-//! The configuration file. `deploy/shunt.toml` is one, with everything explained.
+//! The configuration file. `deploy/shunt.toml` is an example that explains every setting.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::{Policy, Rules};
 use crate::host::Endpoint;
 use crate::instance::Name;
 
-/// What a configuration file says.
+/// A parsed configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// What `shunt run` takes as well, where it counts before this.
+    /// Options of `shunt run`, which take precedence over the file.
     pub settings: Settings,
     /// Whose connections are accelerated.
     pub policy: Policy,
@@ -57,7 +57,7 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// What other settings change, by the names in the file.
+    /// Names of the settings that differ from `to`.
     pub fn changes(&self, to: &Settings) -> Vec<&'static str> {
         let changed = [
             ("name", self.name != to.name),
@@ -73,7 +73,7 @@ impl Settings {
     }
 }
 
-/// The file as it is written.
+/// The file as deserialized, before validation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Written {
@@ -95,13 +95,13 @@ fn as_text<S: serde::Serializer>(name: &Option<Name>, to: S) -> Result<S::Ok, S:
     name.as_ref().map(AsRef::as_ref).serialize(to)
 }
 
-/// What `--max-flows` may be.
+/// Range of `--max-flows`.
 pub const MAX_FLOWS: std::ops::RangeInclusive<u32> = 1..=8_388_608;
-/// What `--refresh` may be, in seconds.
+/// Range of `--refresh`, in seconds.
 pub const REFRESH: std::ops::RangeInclusive<u32> = 1..=86_400;
 
 impl File {
-    /// Reads a file.
+    /// Reads and parses a file.
     ///
     /// # Errors
     /// With the file, the line, what is wrong there and what is allowed.
@@ -112,7 +112,7 @@ impl File {
             .with_context(|| format!("the configuration file {} is wrong", path.display()))
     }
 
-    /// Understands the text of a file.
+    /// Parses the text of a file.
     pub fn parse(text: &str) -> Result<File> {
         let written: Written =
             toml::from_str(text).map_err(|error| anyhow!("{}", error.to_string().trim_end()))?;
@@ -144,7 +144,7 @@ impl File {
     }
 }
 
-/// What is written as a text, understood as on the command line.
+/// Parses a string setting like the option on the command line.
 fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
     text: &str,
     setting: &str,

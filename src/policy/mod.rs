@@ -1,5 +1,5 @@
-//! Whose connections are accelerated: what an operator writes, and what the kernel programs look
-//! up.
+//! Which connections are accelerated: the rules that an operator writes, and the tables that the
+//! kernel programs look up.
 //!
 //! | file | |
 //! |---|---|
@@ -21,21 +21,21 @@ use std::fmt;
 use crate::datapath::RULES;
 use rule::{Addresses, Cgroup, Namespace, Pod, Ports, Process};
 
-/// Rules of one direction, by what they look at.
+/// Rules of one list (include or exclude), by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
-    /// By the port that was dialled or is listened at.
+    /// By destination port: the client's, or the listener's.
     pub ports: Vec<Ports>,
     /// By an address of either end, as either end sees it.
     pub addresses: Vec<Addresses>,
     /// By the process that listens or connects.
     pub processes: Vec<Process>,
-    /// By the cgroup of a socket, or one above it.
+    /// By the cgroup of a socket, or an ancestor of it.
     pub cgroups: Vec<Cgroup>,
-    /// By the namespace of the pod that a socket is of.
+    /// By the Kubernetes namespace of the pod that owns a socket.
     pub namespaces: Vec<Namespace>,
-    /// By the pod that a socket is of.
+    /// By the Kubernetes pod that owns a socket.
     pub pods: Vec<Pod>,
 }
 
@@ -90,14 +90,15 @@ impl Rules {
 /// What is accelerated and what is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Policy {
-    /// If not empty, only what these hold for is accelerated.
+    /// If not empty, only connections that match one of these are accelerated.
     pub include: Rules,
-    /// What these hold for is not accelerated, included or not.
+    /// Connections that match one of these are not accelerated, included or not.
     pub exclude: Rules,
 }
 
 impl Policy {
-    /// What another policy changes, a rule each: `+ exclude ports 5432`, `- include cgroups /pods`.
+    /// The difference to another policy, one line per rule: `+ exclude ports 5432`,
+    /// `- include cgroups /pods`.
     pub fn changes(&self, to: &Policy) -> Vec<String> {
         let (before, after) = (self.each(), to.each());
         let gone =
@@ -121,15 +122,15 @@ impl Policy {
         of("include", &self.include).chain(of("exclude", &self.exclude))
     }
 
-    /// The cgroups that there are rules for.
+    /// The cgroups that have rules.
     pub fn cgroups(&self) -> impl Iterator<Item = &Cgroup> {
         self.include.cgroups.iter().chain(&self.exclude.cgroups)
     }
 
-    /// Whether the maps of the datapath have room for it.
+    /// Checks that the maps of the datapath have room for all rules.
     ///
     /// # Errors
-    /// Says of which kind there are too many rules.
+    /// If there are too many rules of one kind.
     pub fn fits(&self) -> Result<(), TooManyRules> {
         let numbers =
             |rules: &Rules| [rules.addresses.len(), rules.processes.len(), rules.cgroups.len()];
@@ -146,7 +147,7 @@ impl Policy {
     }
 }
 
-/// There is no room for so many rules of a kind.
+/// There are more rules of a kind than its map holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{number} rules by {kind}: there is room for {RULES}; ranges of addresses and cgroups above take less"
@@ -156,7 +157,7 @@ pub struct TooManyRules {
     kind: &'static str,
 }
 
-/// The policy in words, a line each.
+/// A description of the policy, one line per rule.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.include.is_empty() {

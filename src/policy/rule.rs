@@ -1,5 +1,5 @@
-//! One rule as it is written: a port or a range of ports, an address or a range of addresses, the
-//! name of a process, the path of a cgroup, a namespace or a pod of Kubernetes.
+//! One rule: a port or a port range, an address or a prefix, a process name, a cgroup path, a
+//! Kubernetes namespace or pod.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::datapath::Comm;
 
-/// Why a rule is none, and what one looks like.
+/// A rule parse error: the reason, and the allowed forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is no {expected}")]
 pub struct BadRule {
@@ -22,7 +22,7 @@ fn bad(given: &str, expected: &'static str) -> BadRule {
     BadRule { given: given.to_owned(), expected }
 }
 
-/// Ports, the first and the last included.
+/// A range of ports, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// The lowest.
@@ -56,7 +56,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// Written as a number, too.
+/// Accepts a number as well as a string.
 impl<'de> Deserialize<'de> for Ports {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Ports, D::Error> {
         struct Visitor;
@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Ports {
     }
 }
 
-/// Addresses that begin with the same bits (CIDR, RFC 4632 and RFC 4291).
+/// An address prefix (CIDR, RFC 4632 and RFC 4291).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     ip: IpAddr,
@@ -89,7 +89,7 @@ pub struct Addresses {
 const ADDRESSES: &str = "address: allowed are addresses and ranges in which only the first bits count, like \"10.0.0.0/8\" and \"fd00::/8\"";
 
 impl Addresses {
-    /// The address whose first bits count, as IPv6 address, and how many do. An IPv4 address is
+    /// The address as IPv6 address and the prefix length in bits, 0 to 128. An IPv4 address is
     /// mapped (RFC 4291 section 2.5.5.2).
     pub fn prefix(&self) -> (Ipv6Addr, u32) {
         match self.ip {
@@ -134,7 +134,7 @@ impl fmt::Display for Addresses {
     }
 }
 
-/// The name of a process: that of its first thread, as `ps -o comm` prints it.
+/// A process name: that of its main thread, as `ps -o comm` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process(String);
 
@@ -142,7 +142,7 @@ const PROCESS: &str =
     "name of a process: allowed are 1 to 15 bytes without \"/\", as `ps -eo comm` prints them";
 
 impl Process {
-    /// The name as the kernel keeps it.
+    /// The name in the kernel's format (`task_struct.comm`).
     pub fn bytes(&self) -> [u8; 16] {
         Comm::of(&self.0).name
     }
@@ -163,14 +163,14 @@ impl fmt::Display for Process {
     }
 }
 
-/// A cgroup, with all below it.
+/// A cgroup with all its descendants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup(PathBuf);
 
 const CGROUP: &str = "cgroup: allowed are paths that begin with \"/\", as in /proc/PID/cgroup or below the mount point of cgroup v2";
 
 impl Cgroup {
-    /// Its folder, below the mount point of cgroup v2.
+    /// Its directory, below the mount point of cgroup v2.
     pub fn folder(&self, mount_point: &Path) -> PathBuf {
         if self.0.starts_with(mount_point) {
             return self.0.clone();
@@ -199,19 +199,19 @@ impl fmt::Display for Cgroup {
     }
 }
 
-/// A namespace of Kubernetes, or several: `*` stands for any characters.
+/// A pattern for Kubernetes namespaces: `*` matches any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace(String);
 
 const NAMESPACE: &str = "namespace: allowed are a-z, 0-9, \"-\", and \"*\" for any of them, like \"shop\" and \"kube-*\"";
 
-/// A pod of Kubernetes, or several: `*` stands for any characters but "/".
+/// A pattern for Kubernetes pods: `*` matches any characters but "/".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod(String);
 
 const POD: &str = "pod: allowed are NAMESPACE/NAME of a-z, 0-9, \"-\", \".\", and \"*\" for any of them, like \"shop/cart-*\"";
 
-/// Of labels (RFC 1123), or what stands for them.
+/// Whether it consists of label characters (RFC 1123) and `*`.
 fn is_name(text: &str) -> bool {
     let may_be = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'*')
@@ -240,14 +240,14 @@ impl Pod {
         Pod(format!("{namespace}/*"))
     }
 
-    /// Whether a pod is meant.
+    /// Whether a pod matches.
     pub fn matches(&self, namespace: &str, name: &str) -> bool {
         let parts = self.0.split_once('/');
         parts.is_some_and(|parts| matches(parts.0, namespace) && matches(parts.1, name))
     }
 }
 
-/// Whether a text is what a pattern says, in which `*` stands for any characters.
+/// Whether a text matches a pattern, in which `*` matches any characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };

@@ -1,4 +1,4 @@
-//! Rules as the kernel programs look them up.
+//! Rules in the form in which the kernel programs look them up.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use super::{Policy, Rules};
 use crate::datapath::{Comm, PORTS_PER_BYTE, Ports, Prefix, RULES, rules, ruling};
 use crate::host::pods::Pods;
 
-/// What the maps of the datapath hold for a policy.
+/// Contents of the datapath's rule maps for a policy.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    /// For every port.
+    /// Verdict by port.
     pub ports: Box<Ports>,
-    /// The longest prefix that an address begins with says everything about it.
+    /// Verdict by prefix: the longest match applies, and includes what shorter prefixes say.
     pub addresses: BTreeMap<Prefix, u64>,
-    /// By name.
+    /// Verdict by process name.
     pub processes: BTreeMap<Comm, u64>,
-    /// Cgroups, whose identities change when they are made anew.
+    /// Rules by cgroup, whose inode number changes when it is recreated.
     pub cgroups: Vec<(Cgroup, u64)>,
-    /// Pods, which come and go.
+    /// Rules by pod.
     pub pods: Vec<(Pod, u64)>,
-    /// Which kinds of rules there are: bits of [`rules`].
+    /// Kinds of rules present: bits of [`rules`].
     pub kinds: u32,
 }
 
@@ -67,7 +67,7 @@ impl Tables {
         self.pods.extend(rules.pods().map(|(_, pod)| (pod, said)));
     }
 
-    /// What is said of cgroups, by their folders: the nearest to a socket's says everything.
+    /// Verdicts by cgroup directory: that of the nearest ancestor applies.
     pub fn folders(&self, root: &Path, pods: &Pods) -> BTreeMap<PathBuf, u64> {
         let cgroups: Vec<(PathBuf, u64)> =
             self.cgroups.iter().map(|(cgroup, said)| (cgroup.folder(root), *said)).collect();
@@ -91,7 +91,7 @@ impl Tables {
         folders.map(|folder| (folder.clone(), said(folder))).collect()
     }
 
-    /// What is said of a prefix is said of all that begin with it.
+    /// A prefix inherits the verdicts of the shorter prefixes that contain it.
     fn add_addresses(&mut self, addresses: &rule::Addresses, said: u64) {
         let (start, length) = addresses.prefix();
         let (start, mut inherited) = (start.to_bits(), 0);

@@ -404,7 +404,7 @@ fn a_file_with_a_mistake_is_refused_and_the_rules_stay() {
         {
             fs::write(ruled.file.path(), broken).expect("write the rules");
             ruled.node.agent.signal(Signal::SIGHUP);
-            ruled.node.agent.has_logged("not reloaded, the rules stay as they are", number + 1);
+            ruled.node.agent.has_logged("not reloaded, the rules are unchanged", number + 1);
             assert!(!ruled.accelerates_path(LOOPBACK), "{broken}");
         }
         ruled.node.agent.has_logged("allowed are numbers from 1 to 65535", 1);
@@ -413,7 +413,7 @@ fn a_file_with_a_mistake_is_refused_and_the_rules_stay() {
         assert!(ruled.accelerates_path(LOOPBACK));
         ruled.reload("refresh = 30");
         ruled.node.agent.has_logged("no rule has changed", 1);
-        ruled.node.agent.has_logged("read at the start only: refresh", 1);
+        ruled.node.agent.has_logged("takes effect at the next start: refresh", 1);
         fs::write(ruled.file.path(), "refresh = 0").expect("write the rules");
         let path = ruled.file.path().to_str().expect("text");
         for arguments in [&["check-config", path][..], &["run", "--config", path]] {

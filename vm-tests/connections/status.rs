@@ -183,7 +183,7 @@ fn a_cgroup_that_is_removed_and_made_again_is_followed() {
         agent.has_logged("is gone", 1);
         fs::create_dir(beside.path()).expect("make it again");
         fs::write(beside.path().join("cgroup.type"), "threaded").expect("as it was");
-        agent.has_logged("has been made again", 1);
+        agent.has_logged("has been recreated: attached", 1);
         assert!(warnings(&agent).is_empty(), "{:?}", warnings(&agent));
 
         let pair = node.outside_in_client(|| {

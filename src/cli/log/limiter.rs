@@ -14,8 +14,9 @@ const REFILL: Duration = Duration::from_secs(1);
 /// How often it is said, at most, how many lines of a place were left out.
 const NOTES: Duration = Duration::from_secs(10);
 
-/// A token bucket for each place in the code, by the name that `tracing` gives it. It owns what has been left out until that is said,
-/// which is before the next line of any place, ten seconds after the first at the earliest.
+/// A token bucket for each place in the code, by the name that `tracing` gives it. It owns what has
+/// been left out until that is said, which is before the next line of any place, ten seconds after
+/// the first at the earliest.
 #[derive(Debug, Default)]
 pub struct Limiter {
     places: HashMap<&'static str, Place>,
