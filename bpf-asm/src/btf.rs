@@ -11,6 +11,8 @@ mod error;
 #[cfg(feature = "elf")]
 mod ext;
 #[cfg(feature = "elf")]
+mod externs;
+#[cfg(feature = "elf")]
 mod types;
 #[cfg(feature = "elf")]
 mod variables;

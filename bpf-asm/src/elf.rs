@@ -39,6 +39,7 @@
 //! | `.text` | functions that are called, where libbpf expects them; calls are relocated (`R_BPF_64_32`) |
 //! | `.maps` | one symbol per map; BTF defines it by pointers to arrays, whose lengths are the numbers |
 //! | `.data.NAME` | an array of one value that programs address directly, as libbpf requires |
+//! | `.rodata`, `.rodata.NAME` | the same, which programs only read: the strings of built programs, and others |
 //! | `license` | the licence, as a C string |
 //! | `.BTF` | types (kernel `Documentation/bpf/btf.rst`) |
 //! | `.BTF.ext` | the type of each function and the source line of each instruction |
@@ -49,6 +50,7 @@ mod error;
 mod layout;
 mod maps;
 mod read;
+mod read_only;
 mod relocatable;
 mod section_names;
 mod write;
@@ -59,8 +61,7 @@ pub use error::{At, ReadError, UnitError, WriteError};
 pub use read::read;
 pub use write::write;
 
-use crate::map::MapDef;
-use crate::program::{Program, ProgramType};
+use crate::program::{Program, ProgramType, READ_ONLY};
 use crate::record::Type;
 use crate::text::Unit;
 
@@ -83,11 +84,16 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     let mut joined = Unit { license: Some(license.to_owned()), ..Unit::default() };
     for program in programs {
         check(program)?;
-        let Unit { maps, sections, .. } = Unit::from(*program);
+        let Unit { maps, mut sections, .. } = Unit::from(*program);
         for map in maps {
-            match joined.maps.iter().find(|known| known.name == map.name) {
+            match joined.maps.iter_mut().find(|known| known.name == map.name) {
                 None => joined.maps.push(map),
                 Some(known) if *known == map => {}
+                // Each program brings data of its own.
+                Some(known) if map.name == READ_ONLY => {
+                    let moved = read_only::append(known, &map);
+                    sections.iter_mut().for_each(|section| read_only::shift(section, moved));
+                }
                 Some(_) => return Err(UnitError::Maps { map: map.name }),
             }
         }
@@ -103,18 +109,8 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
 /// Checks that an object can hold all of the program.
 fn check(program: &Program) -> Result<(), UnitError> {
     let name = || program.name().to_owned();
-    if program.read_only().is_some() {
-        return Err(UnitError::Missing { program: name(), what: "read-only data" });
-    }
     if !program.kernel_functions().is_empty() {
         return Err(UnitError::Missing { program: name(), what: "kfuncs by name" });
-    }
-    let more = |map: &MapDef| map.numa_node.is_some() || map.extra != 0 || map.inner.is_some();
-    if program.maps().iter().any(more) {
-        return Err(UnitError::Missing {
-            program: name(),
-            what: "maps with a NUMA node, `map_extra` or an inner map",
-        });
     }
     Ok(())
 }

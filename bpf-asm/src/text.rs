@@ -59,6 +59,7 @@
 //! | `r1 = map[name:counts]`, `map[fd:3]`, `map[idx:0]` | `map[id:3]`, `counts ll`, `ld_pseudo r1, 1, 3` |
 //! | `r1 = map[name:counts][0]+8` | `map[idx:0]+8` |
 //! | `r1 = btf[id:7]`, `btf[id:7, fd:4]` | |
+//! | `r1 = extern[CONFIG_HZ]` | `CONFIG_HZ ll` |
 //! | `r1 = subprog[callback]`, `subprog[+5]` | `callback ll` |
 //! | `if r1 s> 5 goto out` | `if (r1 s> 5) goto out` |
 //! | `goto out`, `goto pc+3`, `gotol far`, `may_goto out`, `gotox r1` | `goto +0x3 <LBB0_2>` |
@@ -86,10 +87,15 @@
 //! |---|---|
 //! | `.license "GPL"` | the licence of the programs |
 //! | `.map NAME KIND key=BYTES value=BYTES entries=N flags=N` | a map; the kind by its name in `enum bpf_map_type` (`hash`, `array`, `ringbuf`), or its number |
+//! | `… numa_node=N extra=N pinning=1 inner=(array key=4 value=8 entries=1)` | attributes that few maps have; `inner` is the template of a map of maps |
+//! | `.value NAME "text\0"`, `.value NAME 1, 2` | the first bytes of the only value of a map above; several lines follow each other |
 //! | `.minimum v3`, `.minimum 5.10` | reject instructions that require more |
 //! | `.section "cgroup_skb/egress"` | appends what follows to the section; libbpf takes a program's type from its name |
 //! | `.function NAME` | a function starts here |
 //! | `.extern NAME` | a kfunc, to be called by name |
+//! | `.extern int bpf_dynptr_size(struct bpf_dynptr *p)` | the same with its types, as libbpf requires |
+//! | `.extern const void bpf_link_fops __weak` | a variable of the kernel; `__weak`: it may be missing |
+//! | `.extern int CONFIG_HZ __kconfig` | a value of the kernel's configuration |
 //! | `.byte 0x95, 0, …`, `.short`, `.long`, `.quad` | numbers of 1, 2, 4 and 8 bytes; slots have 8 |
 //! | `.equ NAME, NUMBER` | a name for a number, valid below |
 //! | `.incomplete "REASON"` | rejects the text: it lacks parts of the object that it was read from, see [`Unit::incomplete`] |
@@ -106,6 +112,7 @@
 //! …); the table above does not apply to it, and a semicolon separates instructions.
 
 mod assemble;
+mod declaration;
 mod directive;
 mod disassemble;
 mod error;
@@ -118,6 +125,9 @@ mod token;
 mod unit;
 
 pub use assemble::{assemble, assemble_with_warnings};
+pub use declaration::{CType, Extern, ExternType};
+#[cfg(feature = "elf")]
+pub(crate) use disassemble::more;
 pub use disassemble::{Style, disassemble};
 #[cfg(feature = "elf")]
 pub(crate) use error::similar;

@@ -150,8 +150,7 @@ impl Names {
                 value_size: info.as_ref().map_or(0, |info| info.value_size),
                 max_entries: info.as_ref().map_or(0, |info| info.max_entries),
                 flags: info.as_ref().map_or(0, |info| info.flags),
-                key: None,
-                value: None,
+                ..MapName::default()
             },
         ));
         name

@@ -67,7 +67,7 @@ impl<'a> Types<'a> {
         text.and_then(|text| std::str::from_utf8(text).ok()).ok_or(BtfError::String { offset })
     }
 
-    fn get(&self, id: u32) -> Result<Type<'a>, BtfError> {
+    pub(super) fn get(&self, id: u32) -> Result<Type<'a>, BtfError> {
         let at = (id as usize).checked_sub(1);
         at.and_then(|at| self.types.get(at)).copied().ok_or(BtfError::Type { id })
     }
@@ -88,7 +88,8 @@ impl<'a> Types<'a> {
         Ok(found)
     }
 
-    /// The members of a structure by name, each with the type it points to.
+    /// The members of a structure by name, each with the type that it, or an element of it, points
+    /// to.
     pub(crate) fn pointers(
         &self,
         of: Type<'a>,
@@ -96,7 +97,11 @@ impl<'a> Types<'a> {
         let mut found = Vec::new();
         let mut words = Words::new(if of.kind == kind::STRUCT { of.rest } else { &[] });
         while let Some([name, ty, _offset]) = words.take() {
-            let ty = self.unqualified(ty)?;
+            let mut ty = self.unqualified(ty)?;
+            if ty.kind == kind::ARRAY {
+                let [element, ..] = Words::new(ty.rest).take::<3>().unwrap_or_default();
+                ty = if element == 0 { ty } else { self.unqualified(element)? };
+            }
             let target = if ty.kind == kind::PTR && ty.size_or_type != 0 {
                 Some(self.unqualified(ty.size_or_type)?)
             } else {

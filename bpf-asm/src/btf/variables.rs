@@ -7,18 +7,15 @@ use super::kind;
 const POINTER: u32 = 8;
 
 impl Blob {
-    /// An anonymous structure whose members are pointers.
+    /// An anonymous structure whose members are pointers. The last one may be an array without
+    /// elements, which has no size.
     pub(crate) fn pointers(&mut self, members: &[(&str, u32)]) -> u32 {
         let fields = (0..)
             .zip(members)
             .flat_map(|(n, (name, ty))| [self.string(name), *ty, n * POINTER * 8]);
         let fields: Vec<u32> = fields.collect();
-        self.add(
-            0,
-            kind::STRUCT << 24 | members.len() as u32,
-            members.len() as u32 * POINTER,
-            &fields,
-        )
+        let sized = members.iter().filter(|(name, _)| *name != "values").count() as u32;
+        self.add(0, kind::STRUCT << 24 | members.len() as u32, sized * POINTER, &fields)
     }
 
     /// A global variable.

@@ -169,11 +169,10 @@ pub enum WriteError {
         /// The name.
         name: String,
     },
-    /// A call of a kfunc by name.
+    /// A kfunc, or a variable of the kernel, without its types.
     #[error(
-        "{at}: this calls the kfunc `{name}`, whose types libbpf requires and this text lacks; \
-        call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump file \
-        /sys/kernel/btf/vmlinux` shows"
+        "{at}: this uses `{name}` of the kernel, whose types libbpf requires; declare them as C \
+        does, as in `.extern void {name}(void)`"
     )]
     Kernel {
         /// The instruction.
@@ -184,10 +183,36 @@ pub enum WriteError {
     /// An addressed map value that libbpf does not support.
     #[error(
         "a program addresses the value of map `{map}`, which libbpf supports only for an array \
-        with one entry, a 4-byte key and no flags, that no instruction uses as a map, up to 16 MiB \
+        with one entry, a 4-byte key and no flags but BPF_F_RDONLY_PROG, that no instruction uses as a map, up to 16 MiB \
         here; look the value up instead"
     )]
     Value {
+        /// The map's name.
+        map: String,
+    },
+    /// A map with a value that libbpf could not set.
+    #[error(
+        "the map `{map}` has a first value, which libbpf sets only where programs address it, and \
+        which is no longer than the map's values"
+    )]
+    Content {
+        /// The map's name.
+        map: String,
+    },
+    /// A `map_extra` that older libbpf does not read.
+    #[error(
+        "`map_extra` of map `{map}` is {given:#x}, and libbpf before 1.5 reads 32 bits of it; load \
+        the program by Program::relocate"
+    )]
+    Extra {
+        /// The map's name.
+        map: String,
+        /// Its `map_extra`.
+        given: u64,
+    },
+    /// A template that libbpf does not create.
+    #[error("the template of map `{map}` cannot itself have a template, a value or a pin")]
+    Inner {
         /// The map's name.
         map: String,
     },

@@ -3,6 +3,7 @@
 
 use super::WriteError;
 use crate::btf::{Blob, BtfError, KnownType, Types};
+use crate::map::RDONLY_PROG;
 use crate::record::Type;
 use crate::text::Map;
 
@@ -14,11 +15,24 @@ pub(super) const ARRAY: u32 = 2;
 /// sizes are declared.
 const TYPED: [u32; 11] = [1, ARRAY, 5, 6, 9, 10, 11, 24, 28, 29, 32];
 
+/// Whether libbpf creates such a map from a section of variables, if its value is of a possible
+/// size.
+pub(super) fn is_value(map: &Map) -> bool {
+    (map.kind, map.key_size, map.max_entries) == (ARRAY, 4, 1)
+        && matches!(map.flags, 0 | RDONLY_PROG)
+        && map.numa_node.is_none()
+        && map.extra == 0
+        && map.pinning == 0
+        && map.inner.is_none()
+}
+
 const U8: Type = Type::Int { name: "u8", size: 1, signed: false };
 
 /// The type of a map's variable, and its size in bytes.
 pub(super) fn declare(blob: &mut Blob, map: &Map) -> Result<(u32, u32), WriteError> {
     let mut members = Vec::new();
+    let extra = u32::try_from(map.extra)
+        .map_err(|_| WriteError::Extra { map: map.name.clone(), given: map.extra })?;
     // One-byte elements: the size of an array is limited as its length is, and only the length
     // counts.
     let number = |blob: &mut Blob, number: u32| {
@@ -39,12 +53,29 @@ pub(super) fn declare(blob: &mut Blob, map: &Map) -> Result<(u32, u32), WriteErr
             members.push((name, number(blob, size)));
         }
     }
-    for (name, given) in [("max_entries", map.max_entries), ("map_flags", map.flags)] {
-        if given != 0 {
+    let numbers = [
+        ("max_entries", Some(map.max_entries).filter(|entries| *entries != 0)),
+        ("map_flags", Some(map.flags).filter(|flags| *flags != 0)),
+        ("numa_node", map.numa_node),
+        ("map_extra", Some(extra).filter(|extra| *extra != 0)),
+        ("pinning", Some(map.pinning).filter(|pinning| *pinning != 0)),
+    ];
+    for (name, given) in numbers {
+        if let Some(given) = given {
             members.push((name, number(blob, given)));
         }
     }
-    Ok((blob.pointers(&members), members.len() as u32 * 8))
+    let size = members.len() as u32 * 8;
+    // The template is the last member: what an array without elements would point to.
+    if let Some(inner) = &map.inner {
+        if inner.inner.is_some() || inner.pinning != 0 || !inner.content.is_empty() {
+            return Err(WriteError::Inner { map: map.name.clone() });
+        }
+        let (inner, _) = declare(blob, inner)?;
+        let pointer = blob.pointer(inner);
+        members.push(("values", blob.array(pointer, 0)));
+    }
+    Ok((blob.pointers(&members), size))
 }
 
 /// The type of a key or value: the known one, or bytes.
@@ -73,18 +104,25 @@ pub(super) fn part_type(
 
 /// The map that a variable declares.
 pub(super) fn declared(types: &Types<'_>, name: &str, ty: KnownType<'_>) -> Result<Map, BtfError> {
-    let mut map = Map {
-        name: name.to_owned(),
-        kind: 0,
-        key_size: 0,
-        value_size: 0,
-        max_entries: 0,
-        flags: 0,
-        key: None,
-        value: None,
-    };
+    at_depth(types, name, ty, 0)
+}
+
+fn at_depth(
+    types: &Types<'_>,
+    name: &str,
+    ty: KnownType<'_>,
+    depth: usize,
+) -> Result<Map, BtfError> {
+    let mut map = Map { name: name.to_owned(), ..Map::default() };
     for (member, target) in types.pointers(ty)? {
         let Some(target) = target else { continue };
+        if member == "values" {
+            // Templates have no templates: a cycle of types ends here.
+            if depth == 0 {
+                map.inner = Some(Box::new(at_depth(types, "", target, 1)?));
+            }
+            continue;
+        }
         let number = types.len(target).unwrap_or_default();
         match member {
             "type" => map.kind = number,
@@ -94,6 +132,9 @@ pub(super) fn declared(types: &Types<'_>, name: &str, ty: KnownType<'_>) -> Resu
             "value_size" => map.value_size = number,
             "max_entries" => map.max_entries = number,
             "map_flags" => map.flags = number,
+            "numa_node" => map.numa_node = Some(number),
+            "map_extra" => map.extra = u64::from(number),
+            "pinning" => map.pinning = number,
             _ => {}
         }
     }
@@ -107,6 +148,7 @@ pub(super) fn in_words(map: &Map) -> String {
     let Map { name, key_size, value_size, max_entries, flags, .. } = map;
     format!(
         "map {name:?}: {kind} key={key_size} value={value_size} entries={max_entries} \
-        flags={flags:#x}"
+        flags={flags:#x}{}",
+        crate::text::more(map)
     )
 }

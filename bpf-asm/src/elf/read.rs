@@ -1,6 +1,7 @@
 //! Reads an object.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
 use object::read::elf::{ElfFile64, ElfSymbol64};
@@ -11,7 +12,10 @@ use object::{Architecture, LittleEndian, SectionKind, SymbolKind};
 
 use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, disassemble, maps};
 use crate::btf::{BtfError, Ext, ExtSection, Types};
+use crate::draft::is_name;
 use crate::insn::decode;
+use crate::map::RDONLY_PROG;
+use crate::program::READ_ONLY;
 use crate::text::{Function, Line, Map, Reference, Section, Target, Unit};
 
 /// BPF objects: 64-bit, in the byte order of this crate.
@@ -50,7 +54,7 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
         names.add(&file, &symbol)?;
     }
     let maps = declared(types.as_ref(), names.in_section(MAPS))?;
-    let mut reader = Reader { names: &names, file: &file, maps };
+    let mut reader = Reader { names: &names, file: &file, values: BTreeMap::new() };
     let mut sections = Vec::new();
     for section in
         file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0)
@@ -62,7 +66,19 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
         sections.push(read);
     }
     let license = content(LICENSE)?.map(c_string);
-    let mut unit = Unit { license, maps: reader.maps, sections, ..Unit::default() };
+    let maps = maps.into_iter().chain(reader.values.into_values()).collect();
+    let mut externs =
+        types.as_ref().map_or_else(|| Ok(Vec::new()), Types::externs).map_err(broken(BTF))?;
+    let undefined: BTreeMap<&str, bool> = file
+        .symbols()
+        .filter(|symbol| symbol.is_undefined())
+        .filter_map(|symbol| Some((symbol.name().ok()?, symbol.is_weak())))
+        .collect();
+    externs.retain(|of| undefined.contains_key(of.name.as_str()));
+    for of in &mut externs {
+        of.weak = undefined.get(of.name.as_str()).is_some_and(|weak| *weak);
+    }
+    let mut unit = Unit { license, maps, externs, sections, ..Unit::default() };
     unit.incomplete = disassemble::missing(bytes, &unit)?;
     Ok(unit)
 }
@@ -170,8 +186,8 @@ fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<L
 struct Reader<'a> {
     names: &'a Names,
     file: &'a File<'a>,
-    /// Declared maps, and those whose value is a section of variables.
-    maps: Vec<Map>,
+    /// The maps whose value is a section of variables, by section.
+    values: BTreeMap<usize, Map>,
 }
 
 impl Reader<'_> {
@@ -266,17 +282,25 @@ impl Reader<'_> {
         let (Ok(offset), Ok(value_size)) = (offset, value_size) else {
             return Err("exceeds the size of a map value");
         };
-        let name = section_name
-            .strip_prefix(DATA)
-            .filter(|name| !name.is_empty())
-            .unwrap_or(section_name)
-            .to_owned();
+        let read_only = section_name.strip_prefix(READ_ONLY);
+        let rest = match read_only {
+            Some(rest) => rest.strip_prefix('.').filter(|name| is_name(name)),
+            None => section_name.strip_prefix(DATA).filter(|name| !name.is_empty()),
+        };
+        let name = rest.unwrap_or(section_name).to_owned();
         set(wide, 2, 0, offset);
-        let (kind, key_size, max_entries, flags, key, value) = (maps::ARRAY, 4, 1, 0, None, None);
-        let map =
-            Map { name: name.clone(), kind, key_size, value_size, max_entries, flags, key, value };
-        if !self.maps.contains(&map) {
-            self.maps.push(map);
+        if let Entry::Vacant(entry) = self.values.entry(index.0) {
+            let mut map = Map {
+                name: name.clone(),
+                kind: maps::ARRAY,
+                key_size: 4,
+                value_size,
+                max_entries: 1,
+                flags: if read_only.is_some() { RDONLY_PROG } else { 0 },
+                ..Map::default()
+            };
+            map.set_content(section.data().map_err(|_| "refers to a section without its bytes")?);
+            entry.insert(map);
         }
         Ok(Some(Target::Map(name)))
     }

@@ -14,6 +14,8 @@ use super::{At, BTF, BTF_EXT, DATA, LICENSE, MAPS, TEXT, WriteError, maps};
 use crate::btf::{Blob, Ext, ExtSection, Linkage, position};
 use crate::draft::is_name;
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
+use crate::map::RDONLY_PROG;
+use crate::program::READ_ONLY;
 use crate::text::{Map, Target, Unit};
 
 /// Writes a unit as an object for libbpf 1.0 or later.
@@ -46,6 +48,7 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
         writer.object.append_section_data(id, &text, 1);
     }
     writer.maps(unit, &pieces)?;
+    writer.externs(unit);
     let sections = writer.place(&pieces);
     let mut ext = Ext::default();
     let has_lines = pieces.iter().any(|piece| !piece.lines.is_empty());
@@ -73,9 +76,11 @@ fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
         .maps
         .iter()
         .map(|map| &map.name)
+        .chain(unit.externs.iter().map(|of| &of.name))
         .chain(pieces.iter().map(|piece| &piece.function.name));
     for name in names {
-        if !is_name(name) {
+        let data = || unit.maps.iter().any(|map| map.name == *name && maps::is_value(map));
+        if !is_name(name) && !(name == READ_ONLY && data()) {
             return Err(WriteError::Name { name: name.clone() });
         }
         if !known.insert(name) {
@@ -85,7 +90,8 @@ fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
     for piece in pieces {
         let name = &piece.from.name;
         let taken = [LICENSE, MAPS, BTF, BTF_EXT, "version"].contains(&name.as_str())
-            || name.starts_with(DATA);
+            || name.starts_with(DATA)
+            || name.starts_with(READ_ONLY);
         if taken || name.contains('\0') {
             return Err(WriteError::Section { section: name.clone() });
         }
@@ -138,22 +144,30 @@ impl Writer {
     fn maps(&mut self, unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
         let addressed = uses(pieces, |source| matches!(source, WideSource::MapValue { .. }));
         let used = uses(pieces, |source| !matches!(source, WideSource::MapValue { .. }));
-        let mut declared: Vec<(&Map, u32, u32)> = Vec::new();
-        for map in &unit.maps {
-            if addressed.contains(map.name.as_str()) {
-                let alone =
-                    (map.kind, map.key_size, map.max_entries, map.flags) == (maps::ARRAY, 4, 1, 0);
-                if !alone
-                    || !(1..=VALUE_LIMIT).contains(&map.value_size)
-                    || used.contains(map.name.as_str())
-                {
-                    return Err(WriteError::Value { map: map.name.clone() });
-                }
-                self.value(map)?;
-            } else {
-                let (ty, size) = maps::declare(&mut self.blob, map)?;
-                declared.push((map, ty, size));
+        let (values, declared): (Vec<&Map>, Vec<&Map>) =
+            unit.maps.iter().partition(|map| addressed.contains(map.name.as_str()));
+        self.declared(&declared)?;
+        for map in values {
+            if !maps::is_value(map)
+                || !(1..=VALUE_LIMIT).contains(&map.value_size)
+                || used.contains(map.name.as_str())
+            {
+                return Err(WriteError::Value { map: map.name.clone() });
             }
+            self.value(map)?;
+        }
+        Ok(())
+    }
+
+    /// Maps that are variables in `.maps`.
+    fn declared(&mut self, maps: &[&Map]) -> Result<(), WriteError> {
+        let mut declared: Vec<(&Map, u32, u32)> = Vec::new();
+        for map in maps {
+            if !map.content.is_empty() {
+                return Err(WriteError::Content { map: map.name.clone() });
+            }
+            let (ty, size) = maps::declare(&mut self.blob, map)?;
+            declared.push((map, ty, size));
         }
         if declared.is_empty() {
             return Ok(());
@@ -179,9 +193,26 @@ impl Writer {
 
     /// A map of one value, as libbpf creates it from a section of variables.
     fn value(&mut self, map: &Map) -> Result<(), WriteError> {
-        let name = format!("{DATA}{}", map.name);
-        let section = self.object.add_section(Vec::new(), name.clone().into(), SectionKind::Data);
-        self.object.append_section_data(section, &vec![0; map.value_size as usize], 8);
+        let (name, kind) = match map.flags {
+            RDONLY_PROG if map.name == READ_ONLY => {
+                (READ_ONLY.to_owned(), SectionKind::ReadOnlyData)
+            }
+            RDONLY_PROG => (format!("{READ_ONLY}.{}", map.name), SectionKind::ReadOnlyData),
+            _ => (format!("{DATA}{}", map.name), SectionKind::Data),
+        };
+        let section = self.object.add_section(Vec::new(), name.clone().into(), kind);
+        let mut bytes = map.content.clone();
+        if bytes.len() > map.value_size as usize {
+            return Err(WriteError::Content { map: map.name.clone() });
+        }
+        bytes.resize(map.value_size as usize, 0);
+        self.object.append_section_data(section, &bytes, 8);
+        if map.name == READ_ONLY {
+            // Bytes without a name or a type, as compilers write strings.
+            let symbol = self.object.section_symbol(section);
+            self.symbols.insert(map.name.clone(), symbol);
+            return Ok(());
+        }
         self.symbol(
             &map.name,
             section,
@@ -194,6 +225,24 @@ impl Writer {
         let variable = self.blob.variable(&map.name, ty);
         self.blob.section(&name, map.value_size, &[[variable, 0, map.value_size]]);
         Ok(())
+    }
+
+    /// Undefined symbols, and their types.
+    fn externs(&mut self, unit: &Unit) {
+        self.blob.externs(&unit.externs);
+        for of in &unit.externs {
+            let symbol = self.object.add_symbol(Symbol {
+                name: of.name.as_bytes().to_vec(),
+                value: 0,
+                size: 0,
+                kind: SymbolKind::Unknown,
+                scope: SymbolScope::Dynamic,
+                weak: of.weak,
+                section: SymbolSection::Undefined,
+                flags: SymbolFlags::None,
+            });
+            self.symbols.insert(of.name.clone(), symbol);
+        }
     }
 
     /// Creates the sections and places the functions with their symbols.
@@ -298,17 +347,20 @@ impl Writer {
     ) -> Result<(Insn, (SymbolId, RelocationType)), WriteError> {
         let at = || At::new(piece.from, slot);
         let (Target::Map(name) | Target::Function(name) | Target::Kernel(name)) = target;
-        if matches!(target, Target::Kernel(_)) {
-            return Err(WriteError::Kernel { at: at(), name: name.clone() });
-        }
-        let kind =
-            if matches!(target, Target::Map(_)) { SymbolKind::Data } else { SymbolKind::Text };
-        let known = self
-            .symbols
-            .get(name)
-            .copied()
-            .filter(|symbol| self.object.symbol(*symbol).kind == kind);
+        let kind = match target {
+            Target::Map(_) => SymbolKind::Data,
+            Target::Function(_) => SymbolKind::Text,
+            // What others define has no kind.
+            Target::Kernel(_) => SymbolKind::Unknown,
+        };
+        let known = self.symbols.get(name).copied().filter(|symbol| {
+            let found = self.object.symbol(*symbol).kind;
+            found == kind || found == SymbolKind::Section && kind == SymbolKind::Data
+        });
         let Some(symbol) = known else {
+            if matches!(target, Target::Kernel(_)) {
+                return Err(WriteError::Kernel { at: at(), name: name.clone() });
+            }
             return Err(WriteError::Unknown { at: at(), name: name.clone() });
         };
         let wide =
@@ -329,6 +381,13 @@ impl Writer {
             (Target::Function(_), Decoded::Insn(Insn::Call(Call::Local { .. }))) => {
                 (Insn::Call(Call::Local { offset: -1 }), (symbol, R_BPF_64_32))
             }
+            (Target::Kernel(_), Decoded::Insn(Insn::Call(Call::Kernel { .. }))) => {
+                (Insn::Call(Call::Local { offset: -1 }), (symbol, R_BPF_64_32))
+            }
+            (
+                Target::Kernel(_),
+                Decoded::Insn(Insn::Wide(Wide { dst, source: WideSource::Variable { .. } })),
+            ) => (wide(*dst, 0), (symbol, R_BPF_64_64)),
             // Addresses of local functions are relative to the section.
             (
                 Target::Function(_),

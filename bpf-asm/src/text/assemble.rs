@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::declaration::Declaration;
 use super::directive::{Directive, directive};
 use super::disassemble::target;
 use super::error::{Fault, TextError, TextErrors, TextWarnings};
@@ -57,7 +58,8 @@ struct Assembler<'a> {
     functions: HashMap<String, (Position, usize)>,
     /// The line of each kfunc.
     externs: HashMap<String, usize>,
-    maps: HashMap<String, usize>,
+    /// The index and line of each map.
+    maps: HashMap<String, (usize, usize)>,
     /// Declared maps, including those with errors.
     attempted: HashSet<String>,
     /// The labels of the current function, by slot and line.
@@ -281,10 +283,35 @@ impl Assembler<'_> {
                 Ok(())
             }
             Directive::Map(map) => {
-                if let Some(first) = self.maps.insert(map.name.clone(), line) {
+                let index = self.unit.maps.len();
+                if let Some((_, first)) = self.maps.insert(map.name.clone(), (index, line)) {
                     return Err(twice("map", &map.name, span, first));
                 }
                 self.unit.maps.push(map);
+                Ok(())
+            }
+            Directive::Value(name, bytes) => {
+                let index = self.maps.get(&name).map(|(index, _)| *index);
+                let Some(map) = index.and_then(|index| self.unit.maps.get_mut(index)) else {
+                    if self.attempted.contains(&name) {
+                        return Ok(());
+                    }
+                    let fault = Fault::new(span, format!("there is no map `{name}` above"));
+                    self.suggested += 1;
+                    return Err(match self.suggested > SUGGESTIONS {
+                        true => fault,
+                        false => fault.similar(&name, self.maps.keys()),
+                    });
+                };
+                map.content.extend(bytes);
+                if map.content.len() > map.value_size as usize {
+                    let message = format!(
+                        "the value of map `{name}` has {} bytes, but this is byte {}",
+                        map.value_size,
+                        map.content.len()
+                    );
+                    return Err(Fault::new(span, message));
+                }
                 Ok(())
             }
             Directive::Section(name) => {
@@ -309,10 +336,20 @@ impl Assembler<'_> {
                 self.section().1.functions.push(Function { name, slot: here.slot, context: None });
                 Ok(())
             }
-            Directive::Extern(name) => match self.externs.insert(name.clone(), line) {
-                None => Ok(()),
-                Some(first) => Err(twice("function", &name, span, first)),
-            },
+            Directive::Extern(declared) => {
+                let name = match declared {
+                    Declaration::Name(name) => name,
+                    Declaration::Extern(of) => {
+                        let name = of.name.clone();
+                        self.unit.externs.push(of);
+                        name
+                    }
+                };
+                match self.externs.insert(name.clone(), line) {
+                    None => Ok(()),
+                    Some(first) => Err(twice("`.extern`", &name, span, first)),
+                }
+            }
             Directive::Bytes(bytes) => self.bytes(&bytes, span),
             Directive::Constant(name, value) => {
                 self.constants.insert(name, value);
@@ -401,6 +438,10 @@ impl Assembler<'_> {
         if !self.errors.is_empty() {
             return Err(TextErrors::new(self.file, self.errors));
         }
+        for map in &mut self.unit.maps {
+            let content = std::mem::take(&mut map.content);
+            map.set_content(&content);
+        }
         for section in &mut self.unit.sections {
             section.references.sort_by_key(|reference| reference.slot);
         }
@@ -447,14 +488,19 @@ impl Assembler<'_> {
     /// Resolves a reference to a name of the whole text.
     fn resolve(&mut self, open: Open) {
         let Named { name, what, .. } = &open.named;
-        let function =
-            self.functions.get(name).map(|(at, _)| *at).filter(|_| *what != NameKind::Map);
+        let function = self
+            .functions
+            .get(name)
+            .map(|(at, _)| *at)
+            .filter(|_| !matches!(what, NameKind::Map | NameKind::Extern));
         if let Some(function) = function {
             if function.section == open.at.section {
                 return self.reach(&open, function.slot);
             }
             self.refer(&open, Target::Function(name.clone()));
-        } else if *what == NameKind::Callee && self.externs.contains_key(name) {
+        } else if matches!(what, NameKind::Callee | NameKind::Extern | NameKind::Address)
+            && self.externs.contains_key(name)
+        {
             self.refer(&open, Target::Kernel(name.clone()));
         } else if matches!(what, NameKind::Map | NameKind::Address) && self.maps.contains_key(name)
         {
@@ -471,6 +517,9 @@ impl Assembler<'_> {
         match (self.insn(open), &to) {
             (Some(Insn::Wide(Wide { source, .. })), Target::Function(_)) => {
                 *source = WideSource::Function { offset: -1 }
+            }
+            (Some(Insn::Wide(Wide { source, .. })), Target::Kernel(_)) => {
+                *source = WideSource::Variable { id: 0, btf: 0 }
             }
             (Some(Insn::Call(call)), Target::Kernel(_)) => *call = Call::Kernel { id: 0, btf: 0 },
             _ => {}
@@ -493,6 +542,11 @@ impl Assembler<'_> {
                 "function",
                 format!("declare it by `.extern {name}` if it is a kfunc"),
                 functions().chain(helper_names()).collect(),
+            ),
+            NameKind::Extern => (
+                "declared variable of the kernel",
+                format!("declare it, as in `.extern int {name} __kconfig`"),
+                self.externs.keys().map(String::as_str).collect(),
             ),
             NameKind::Label | NameKind::Numbered | NameKind::Function => (
                 "function",

@@ -2,28 +2,31 @@
 
 use std::ops::Range;
 
+use super::declaration::{Declaration, declaration};
 use super::error::Fault;
 use super::token::{Kind, Token, tokens};
 use super::unit::{Map, map_kind, map_kinds};
 use crate::insn::{Isa, Kernel, Minimum};
 
-#[derive(Debug)]
 pub(super) enum Directive {
     License(String),
     Map(Map),
+    /// Bytes of the first value of a map.
+    Value(String, Vec<u8>),
     Minimum(Minimum),
     Section(String),
     Function(String),
-    Extern(String),
+    Extern(Declaration),
     /// Bytes in the code.
     Bytes(Vec<u8>),
     /// A named constant.
     Constant(String, i128),
 }
 
-const DIRECTIVES: [&str; 11] = [
+const DIRECTIVES: [&str; 12] = [
     ".license",
     ".map",
+    ".value",
     ".minimum",
     ".section",
     ".function",
@@ -50,8 +53,12 @@ pub(super) fn directive(name: &Token, rest: &str, offset: usize) -> Result<Direc
         ".license" => pieces.name("the licence, in quotes").map(Directive::License),
         ".section" => pieces.name("the section's name").map(Directive::Section),
         ".function" => pieces.name("the function's name").map(Directive::Function),
-        ".extern" => pieces.name("the function's name").map(Directive::Extern),
+        ".extern" => {
+            let tokens: Vec<Token> = pieces.pieces.by_ref().collect();
+            declaration(&tokens, end).map(Directive::Extern)
+        }
         ".map" => pieces.map().map(Directive::Map),
+        ".value" => pieces.value(),
         ".byte" => pieces.bytes(1).map(Directive::Bytes),
         ".short" | ".2byte" => pieces.bytes(2).map(Directive::Bytes),
         ".long" | ".4byte" => pieces.bytes(4).map(Directive::Bytes),
@@ -126,6 +133,10 @@ const UNSIZED: [u32; 8] = [4, 19, 21, 24, 26, 28, 29, 32];
 
 const RINGBUF: u32 = 27;
 
+/// The attributes of maps.
+const ATTRIBUTES: [&str; 8] =
+    ["key", "value", "entries", "flags", "numa_node", "extra", "pinning", "inner"];
+
 struct Pieces {
     pieces: std::iter::Peekable<std::vec::IntoIter<Token>>,
     end: usize,
@@ -170,6 +181,11 @@ impl Pieces {
 
     fn map(&mut self) -> Result<Map, Fault> {
         let name = self.name("the map's name")?;
+        self.attributes(name, false)
+    }
+
+    /// The kind and the attributes of a map, up to the end or, of a template, the parenthesis.
+    fn attributes(&mut self, name: String, template: bool) -> Result<Map, Fault> {
         let span = self.span();
         let kind = match self.pieces.next().map(|piece| piece.kind) {
             Some(Kind::Word(word)) => map_kind(&word).ok_or_else(|| {
@@ -183,43 +199,48 @@ impl Pieces {
             }
         };
         let mut sized = false;
-        let mut map = Map {
-            name,
-            kind,
-            key_size: 0,
-            value_size: 0,
-            max_entries: 0,
-            flags: 0,
-            key: None,
-            value: None,
-        };
-        while self.pieces.peek().is_some() {
+        let mut map = Map { name, kind, ..Map::default() };
+        while self.pieces.peek().is_some() && !(template && self.eat(")")) {
             let span = self.span();
             let word = self.name("key=, value=, entries= or flags=")?;
-            let field = match word.as_str() {
-                "key" => &mut map.key_size,
-                "value" => &mut map.value_size,
-                "entries" => &mut map.max_entries,
-                "flags" => &mut map.flags,
-                _ => {
-                    return Err(Fault::new(
-                        span,
-                        format!(
-                            "unknown map attribute `{word}`; attributes are key, value, entries \
-                            and flags"
-                        ),
-                    ));
-                }
-            };
+            if !ATTRIBUTES.contains(&word.as_str()) {
+                let fault = Fault::new(span, format!("unknown map attribute `{word}`"));
+                let listed = format!("attributes are {}", ATTRIBUTES.join(", "));
+                return Err(fault.hint(listed).similar(&word, ATTRIBUTES.iter()));
+            }
             if !self.eat("=") {
                 return Err(Fault::new(self.span(), "expected `=`"));
             }
             sized |= word == "entries";
-            *field = self.number("a number of up to 32 bits")?;
+            let number = "a number of up to 32 bits";
+            match word.as_str() {
+                "key" => map.key_size = self.number(number)?,
+                "value" => map.value_size = self.number(number)?,
+                "entries" => map.max_entries = self.number(number)?,
+                "flags" => map.flags = self.number(number)?,
+                "numa_node" => map.numa_node = Some(self.number(number)?),
+                "pinning" => map.pinning = self.number(number)?,
+                "extra" => map.extra = self.number("a number of up to 64 bits")?,
+                _ if template => {
+                    return Err(Fault::new(span, "a template has no template of its own"));
+                }
+                _ => {
+                    if !self.eat("(") {
+                        return Err(Fault::new(self.span(), "expected `(`")
+                            .hint("as in `inner=(array key=4 value=8 entries=1)`"));
+                    }
+                    map.inner = Some(Box::new(self.attributes(String::new(), true)?));
+                }
+            }
         }
         if !sized && !UNSIZED.contains(&kind) {
-            let fault =
-                Fault::new(self.end..self.end, format!("map `{}` needs a capacity", map.name));
+            let fault = Fault::new(
+                self.end..self.end,
+                match template {
+                    true => "the inner map needs a capacity".to_owned(),
+                    false => format!("map `{}` needs a capacity", map.name),
+                },
+            );
             return Err(fault.hint(if kind == RINGBUF {
                 "write `entries=` with its size: a power of two and a multiple of the page size, \
                 such as 4096"
@@ -228,6 +249,17 @@ impl Pieces {
             }));
         }
         Ok(map)
+    }
+
+    /// Bytes as text or numbers.
+    fn value(&mut self) -> Result<Directive, Fault> {
+        let name = self.name("the map's name")?;
+        if let Some(Kind::Quoted(text)) = self.pieces.peek().map(|piece| &piece.kind) {
+            let bytes = text.as_bytes().to_vec();
+            self.pieces.next();
+            return Ok(Directive::Value(name, bytes));
+        }
+        Ok(Directive::Value(name, self.bytes(1)?))
     }
 
     /// A signed number.

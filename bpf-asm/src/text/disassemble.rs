@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 
 use super::name::Name;
-use super::unit::{Section, Target, Unit, map_kind_name};
+use super::unit::{Map, Section, Target, Unit, map_kind_name};
 use crate::insn::{Call, Decoded, Insn, Minimum, Wide, WideSource};
 
 /// What to print with the instructions.
@@ -54,10 +54,15 @@ fn write_unit(text: &mut String, unit: &Unit, style: &Style) -> std::fmt::Result
             map.key_size,
             map.value_size
         )?;
-        writeln!(text, " entries={} flags={:#x}", map.max_entries, map.flags)?;
+        writeln!(text, " entries={} flags={:#x}{}", map.max_entries, map.flags, more(map))?;
+        write_content(text, map)?;
     }
     let names = Names::of(unit);
-    for name in &names.kernel {
+    for of in &unit.externs {
+        writeln!(text, ".extern {of}")?;
+    }
+    let declared: HashSet<&str> = unit.externs.iter().map(|of| of.name.as_str()).collect();
+    for name in names.kernel.iter().filter(|name| !declared.contains(**name)) {
         writeln!(text, ".extern {}", Name(name))?;
     }
     for (index, section) in unit.sections.iter().enumerate() {
@@ -68,6 +73,49 @@ fn write_unit(text: &mut String, unit: &Unit, style: &Style) -> std::fmt::Result
             writeln!(text, ".section \"{}\"", section.name.escape_debug())?;
         }
         write_section(text, section, &names, style)?;
+    }
+    Ok(())
+}
+
+/// The attributes that few maps have.
+pub(crate) fn more(map: &Map) -> String {
+    let mut text = String::new();
+    if let Some(node) = map.numa_node {
+        text += &format!(" numa_node={node}");
+    }
+    if map.extra != 0 {
+        text += &format!(" extra={:#x}", map.extra);
+    }
+    if map.pinning != 0 {
+        text += &format!(" pinning={}", map.pinning);
+    }
+    if let Some(inner) = &map.inner {
+        let kind = map_kind_name(inner.kind).map_or_else(|| inner.kind.to_string(), str::to_owned);
+        text += &format!(
+            " inner=({kind} key={} value={} entries={} flags={:#x}{})",
+            inner.key_size,
+            inner.value_size,
+            inner.max_entries,
+            inner.flags,
+            more(inner)
+        );
+    }
+    text
+}
+
+/// Writes the first value of a map: as text if it is, else as numbers.
+fn write_content(text: &mut String, map: &Map) -> std::fmt::Result {
+    let readable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | 0) && *byte != b'\\';
+    let readable = map.content.iter().filter(|byte| **byte != 0).count() * 2 >= map.content.len()
+        && map.content.iter().all(readable);
+    for part in map.content.chunks(if readable { 64 } else { 16 }) {
+        if readable {
+            let part: String = part.iter().map(|byte| char::from(*byte)).collect();
+            writeln!(text, ".value {} \"{}\"", Name(&map.name), part.escape_debug())?;
+        } else {
+            let part: Vec<String> = part.iter().map(|byte| format!("{byte:#04x}")).collect();
+            writeln!(text, ".value {} {}", Name(&map.name), part.join(", "))?;
+        }
     }
     Ok(())
 }
@@ -90,7 +138,7 @@ impl<'a> Names<'a> {
         });
         Names {
             maps: unit.maps.iter().map(|map| map.name.as_str()).collect(),
-            kernel: kernel.collect(),
+            kernel: kernel.chain(unit.externs.iter().map(|of| of.name.as_str())).collect(),
             functions,
         }
     }
@@ -297,6 +345,12 @@ fn reference(insn: &Insn, to: &Target, names: &Names<'_>) -> Option<String> {
             if names.kernel.contains(name.as_str()) =>
         {
             Some(format!("call {}", callee(name)))
+        }
+        (
+            Insn::Wide(Wide { dst, source: WideSource::Variable { id: 0, btf: 0 } }),
+            Target::Kernel(name),
+        ) if names.kernel.contains(name.as_str()) => {
+            Some(format!("{dst} = extern[{}]", Name(name)))
         }
         _ => None,
     }

@@ -42,7 +42,9 @@ pub(super) enum NameKind {
     Function,
     /// A map.
     Map,
-    /// A map or a function.
+    /// A variable or a configuration value of the kernel.
+    Extern,
+    /// A map, a function, or what the kernel defines.
     Address,
 }
 
@@ -692,13 +694,14 @@ impl<'a> Pieces<'a> {
                 self.expect(")")?;
                 Ok(Insn::AddressSpaceCast(AddressSpaceCast { dst, src, to, from }).into())
             }
-            "map" | "subprog" | "btf" if self.bracket_follows() => {
+            "map" | "subprog" | "btf" | "extern" if self.bracket_follows() => {
                 whole(width, dst, dst_span)?;
                 self.tokens.next();
                 self.expect("[")?;
                 match word.as_str() {
                     "map" => self.map(dst),
                     "btf" => self.variable(dst),
+                    "extern" => self.kernel_variable(dst),
                     _ => self.function(dst),
                 }
             }
@@ -915,6 +918,15 @@ impl<'a> Pieces<'a> {
         }
         self.expect("]")?;
         Ok(Insn::Wide(Wide { dst, source: WideSource::Variable { id, btf } }).into())
+    }
+
+    /// `CONFIG_HZ]`, after the bracket.
+    fn kernel_variable(&mut self, dst: Register) -> Parsed<Statement> {
+        let span = self.span();
+        let name = self.name().ok_or_else(|| Fault::new(span.clone(), "expected a name"))?;
+        self.expect("]")?;
+        let insn = Insn::Wide(Wide { dst, source: WideSource::Variable { id: 0, btf: 0 } });
+        Ok(Statement::naming(insn, Named { name, span, what: NameKind::Extern, added: 0 }))
     }
 
     /// `+5]` or `callback]`, after the bracket.

@@ -1,7 +1,9 @@
 //! The content of a text or an object file.
 
+use super::declaration::Extern;
 use crate::insn::{Decoded, Insn, Minimum, Since, decode};
-use crate::program::Program;
+use crate::map::MapDef;
+use crate::program::{Program, READ_ONLY};
 use crate::record::Type;
 
 /// Programs, their functions and their maps.
@@ -13,6 +15,9 @@ pub struct Unit {
     pub minimum: Minimum,
     /// The maps that they refer to.
     pub maps: Vec<Map>,
+    /// What programs use of the kernel by name, with its types. libbpf needs those; the kernel
+    /// itself, a BTF id only.
+    pub externs: Vec<Extern>,
     /// The code.
     pub sections: Vec<Section>,
     /// What the unit lacks of the object that it was read from, if anything. Such a unit is only
@@ -22,7 +27,7 @@ pub struct Unit {
 }
 
 /// A map, to be created under its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Map {
     /// The name.
     pub name: String,
@@ -36,10 +41,49 @@ pub struct Map {
     pub max_entries: u32,
     /// `BPF_F_*` flags for `BPF_MAP_CREATE`.
     pub flags: u32,
+    /// The NUMA node; requires `BPF_F_NUMA_NODE` in `flags`.
+    pub numa_node: Option<u32>,
+    /// `map_extra`: the number of hash functions of a Bloom filter, the address of an arena.
+    pub extra: u64,
+    /// How libbpf pins it (`enum libbpf_pin_type`): 0 for not at all, 1 under its name.
+    pub pinning: u32,
+    /// The template of the inner maps, whose name does not count.
+    pub inner: Option<Box<Map>>,
+    /// The first bytes of the only value, up to the last that is not 0, if the map has one that
+    /// programs address. The others are 0.
+    pub content: Vec<u8>,
     /// The type of the keys, if known, of the same size. Text has none.
     pub key: Option<Type>,
     /// The type of the values, likewise.
     pub value: Option<Type>,
+}
+
+impl Map {
+    /// Sets the first bytes of the only value.
+    pub(crate) fn set_content(&mut self, bytes: &[u8]) {
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.content = bytes.get(..end).unwrap_or_default().to_vec();
+    }
+}
+
+impl From<&MapDef> for Map {
+    fn from(def: &MapDef) -> Self {
+        Map {
+            name: def.name.to_owned(),
+            kind: def.kind.number(),
+            key_size: def.key_size,
+            value_size: def.value_size,
+            max_entries: def.max_entries,
+            flags: def.flags,
+            numa_node: def.numa_node,
+            extra: def.extra,
+            pinning: 0,
+            inner: def.inner.map(|inner| Box::new(Map { name: String::new(), ..inner.into() })),
+            content: Vec::new(),
+            key: def.key,
+            value: def.value,
+        }
+    }
 }
 
 /// A section of code.
@@ -91,7 +135,8 @@ pub enum Target {
     /// address](crate::insn::WideSource::Function). Functions of the same section need no
     /// reference.
     Function(String),
-    /// A kfunc, on a [call](crate::insn::Call::Kernel) whose BTF id is unresolved.
+    /// A kfunc, on a [call](crate::insn::Call::Kernel) whose BTF id is unresolved; or a variable or
+    /// a configuration value of the kernel, on a [load](crate::insn::WideSource::Variable).
     Kernel(String),
 }
 
@@ -133,15 +178,12 @@ impl Unit {
 /// A built program, in a section without a name.
 impl From<&Program> for Unit {
     fn from(program: &Program) -> Self {
-        let maps = program.maps().iter().map(|map| Map {
-            name: map.name.to_owned(),
-            kind: map.kind.number(),
-            key_size: map.key_size,
-            value_size: map.value_size,
-            max_entries: map.max_entries,
-            flags: map.flags,
-            key: map.key,
-            value: map.value,
+        let maps = program.maps().iter().map(|def| {
+            let mut map = Map::from(def);
+            if let Some(data) = program.read_only().filter(|_| def.name == READ_ONLY) {
+                map.set_content(data);
+            }
+            map
         });
         let references = program.lines.iter().filter_map(|line| {
             let to = match line.kernel {

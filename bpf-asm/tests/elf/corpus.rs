@@ -328,7 +328,7 @@ fn a_unit_reports_what_it_lacks_of_an_object() {
         said.push((program, unit.incomplete.unwrap_or_default()));
     }
     for (program, word) in [
-        ("pinned", "section `.maps`"),
+        ("pinned", "symbol `_license`"),
         ("core", "CO-RE"),
         ("functions", "section `.bss`"),
         ("struct_ops", "section `.struct_ops`"),

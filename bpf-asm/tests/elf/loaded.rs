@@ -2,8 +2,8 @@
 
 use bpf_asm::text;
 use bpf_asm::{
-    __sk_buff, Builder, MapKind, MapRef, Program, ProgramType, Ptr, bpf_sock_addr, bpf_sock_ops,
-    bpf_sockopt, elf, helper, sk_msg_md, xdp_md,
+    __sk_buff, Builder, Call, MapKind, MapRef, Program, ProgramType, Ptr, Reg, bpf_sock_addr,
+    bpf_sock_ops, bpf_sockopt, elf, helper, sk_msg_md, xdp_md,
 };
 
 use bpftool::{json, run};
@@ -86,6 +86,124 @@ fn a_program_with_a_map_and_a_function_runs_and_names_its_lines_and_fields() {
     let expected =
         serde_json::json!([{"key": 7, "value": {"packets": 3, "bytes": 50, "last": [0, 100]}}]);
     assert_eq!(map, expected);
+}
+
+/// Two programs with strings of their own, which share the section of read-only data.
+#[test]
+fn read_only_data_of_several_programs_is_loaded_and_frozen() {
+    let asks = |name: &'static str, text: &str, other: &str| {
+        let b = Builder::new(name);
+        let found = b.slot::<[u8; 8]>();
+        b.zero(found.place());
+        for (index, byte) in text.bytes().enumerate() {
+            b.store(found.place().index(index), i32::from(byte));
+        }
+        let same = b.call(helper::strncmp(&found, 8, b.string(text)));
+        let differs = b.call(helper::strncmp(&found, 8, b.string(other)));
+        same.lsh(1);
+        b.when(differs.ne(0), || {
+            same.add(1);
+        });
+        b.ret(&same);
+        finish(b, ProgramType::SocketFilter)
+    };
+    let programs = [asks("first", "one", "two"), asks("second", "three", "one")];
+    let object = object(&[&programs[0], &programs[1]]);
+    let said = run(
+        &object,
+        &[
+            "bpftool -j prog run pinned progs/first data_in ../packet repeat 1",
+            "bpftool -j prog run pinned progs/second data_in ../packet repeat 1",
+            "bpftool -j map show pinned maps/*_rodata",
+        ],
+    );
+    assert_eq!([&json(&said[0])["retval"], &json(&said[1])["retval"]], [1, 1]);
+    assert_eq!(json(&said[2])["frozen"], 1, "{}", said[2]);
+    // As text, they are the same.
+    let text = elf::disassemble(&object, &text::Style::default()).expect("a text");
+    assert!(text.contains(".value \".rodata\" \"one\\0"), "{text}");
+    let again = elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    let run_second = "bpftool -j prog run pinned progs/second data_in ../packet repeat 1";
+    assert_eq!(json(&run(&again.object, &[run_second])[0])["retval"], 1);
+}
+
+#[test]
+fn maps_are_created_with_the_attributes_of_the_program() {
+    const INNER: MapRef<u32, Traffic> = MapRef::new("inner", MapKind::Array, 3);
+    const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 2);
+    const SEEN: MapRef<(), u64> =
+        MapRef::keyless("seen", MapKind::BloomFilter, 8).extra(3).numa_node(0);
+    let b = Builder::new("names");
+    b.call(Call::<Reg>::raw(5, vec![(&OUTER).into(), (&SEEN).into()]));
+    b.ret(0);
+    let program = finish(b, ProgramType::SocketFilter);
+    let object = object(&[&program]);
+    let said = run(
+        &object,
+        &["bpftool -j map show pinned maps/seen", "bpftool -j map show pinned maps/outer"],
+    );
+    let (seen, outer) = (json(&said[0]), json(&said[1]));
+    assert_eq!((&seen["type"], &seen["flags"]), (&"bloom_filter".into(), &4.into()));
+    assert_eq!((&outer["type"], &outer["max_entries"]), (&"array_of_maps".into(), &2.into()));
+    let text = elf::disassemble(&object, &text::Style::default()).expect("a text");
+    assert!(text.contains("flags=0x4 numa_node=0 extra=0x3"), "{text}");
+    assert!(text.contains("inner=(array key=4 value=16 entries=3 flags=0x0)"), "{text}");
+}
+
+/// Kfuncs, variables and the configuration of the kernel have a form in text, from which libbpf
+/// finds them.
+#[test]
+fn what_the_kernel_defines_is_declared_in_text_and_found_by_libbpf() {
+    let source = r#"
+        .license "GPL"
+        .extern unsigned int LINUX_KERNEL_VERSION __kconfig
+        .extern int CONFIG_HZ __kconfig
+        .extern int CONFIG_NOT_THERE __kconfig __weak
+        .extern void bpf_rcu_read_lock(void)
+        .extern void bpf_rcu_read_unlock(void) __ksym
+        .extern struct nothing *no_kfunc_of_this_name(struct sock *sk, const char *name) __weak
+        .extern const void no_variable_of_this_name __weak
+        .section "tc"
+        .function ask
+            call bpf_rcu_read_lock
+            call bpf_rcu_read_unlock
+            r1 = extern[no_variable_of_this_name]
+            if r1 != 0 goto wrong
+            r1 = extern[no_kfunc_of_this_name]
+            if r1 != 0 goto wrong
+            r1 = CONFIG_NOT_THERE ll
+            w1 = *(u32 *)(r1 +0)
+            if w1 != 0 goto wrong
+            r1 = extern[LINUX_KERNEL_VERSION]
+            w0 = *(u32 *)(r1 +0)
+            w0 >>= 16
+            exit
+        wrong:
+            r0 = 0
+            exit
+        "#;
+    let assembled =
+        elf::assemble("ask.s", source).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let style = text::Style::default();
+    let text = elf::disassemble(&assembled.object, &style).expect("a text");
+    for part in [
+        ".extern unsigned int LINUX_KERNEL_VERSION __kconfig\n",
+        ".extern void bpf_rcu_read_lock(void)\n",
+        ".extern struct nothing *no_kfunc_of_this_name(struct sock *, const char *) __weak\n",
+        ".extern const void no_variable_of_this_name __weak\n",
+        "    call bpf_rcu_read_lock\n",
+        "    r1 = extern[CONFIG_NOT_THERE]\n",
+    ] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    let again = elf::assemble("again.s", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(elf::disassemble(&again.object, &style).expect("a text"), text);
+    let version = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the version");
+    let major: u64 = version.split('.').next().and_then(|n| n.parse().ok()).expect("a number");
+    let ask = "bpftool -j prog run pinned progs/ask data_in ../packet repeat 1";
+    for object in [assembled.object, again.object] {
+        assert_eq!(json(&run(&object, &[ask])[0])["retval"], major, "{text}");
+    }
 }
 
 #[test]

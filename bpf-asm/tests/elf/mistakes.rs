@@ -283,16 +283,15 @@ fn mistakes_in_declarations_are_shown_at_their_position() {
             (
                 ".extern bpf_x\n.section \"tc\"\n.function f\ncall bpf_x\nexit",
                 "4:1",
-                "this calls the kfunc `bpf_x`, whose types libbpf requires and this text lacks",
-                "call it by its BTF id, as in `call kernel-function#1234`, which `bpftool btf dump \
-                file /sys/kernel/btf/vmlinux` shows",
+                "this uses `bpf_x` of the kernel, whose types libbpf requires",
+                "declare them as C does, as in `.extern void bpf_x(void)`",
             ),
             (
                 ".map m array key=4 value=8 entries=2\n.section \"tc\"\n.function f\nr1 = \
                 map[name:m][0]+0\nexit",
                 "1:1",
                 "a program addresses the value of map `m`, which libbpf supports only for an array \
-                with one entry, a 4-byte key and no flags, that no instruction uses as a map, up \
+                with one entry, a 4-byte key and no flags but BPF_F_RDONLY_PROG, that no instruction uses as a map, up \
                 to 16 MiB here",
                 "look the value up instead",
             ),

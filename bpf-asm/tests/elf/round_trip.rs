@@ -7,7 +7,11 @@ const SOURCE: &str = r#"
 .license "GPL"
 .map counts hash key=4 value=8 entries=16 flags=1
 .map events ringbuf entries=4096
+.map limits array key=4 value=4 entries=1 flags=0x80
+.value limits 7, 0, 1
 .map state array key=4 value=24 entries=1
+.value state "of the first"
+.value state " value\0\n"
 .section ".text"
 .function double
     r0 = r1
@@ -18,6 +22,7 @@ const SOURCE: &str = r#"
     r1 = map[name:counts]
     r2 = map[name:events]
     r3 = map[name:state][0]+16
+    r2 = map[name:limits][0]+0
     r4 = subprog[double]
     r1 = 21
     call double
@@ -47,6 +52,27 @@ fn a_unit_reads_back_as_it_was_written() {
     // Maps are returned in the order of the object's sections.
     read.maps.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(read, unit);
+}
+
+#[test]
+fn all_attributes_of_maps_read_back_as_they_were_written() {
+    let unit = assemble(
+        ".map bloom bloom_filter value=8 entries=4 flags=4 numa_node=0 extra=3 pinning=1\n\
+         .map outer hash_of_maps key=8 value=4 entries=4 inner=(lpm_trie key=8 value=4 entries=2 flags=1 numa_node=1)\n\
+         .section \"xdp\"\n.function p\nr1 = map[name:outer]\nr1 = map[name:bloom]\nexit",
+    );
+    let [bloom, outer] = &unit.maps[..] else { panic!("other maps") };
+    assert_eq!((bloom.numa_node, bloom.extra, bloom.pinning), (Some(0), 3, 1));
+    let inner = outer.inner.as_ref().expect("a template");
+    assert_eq!((inner.kind, inner.key_size, inner.numa_node, inner.flags), (11, 8, Some(1), 1));
+    let mut read = there_and_back(&unit);
+    assert_eq!(read, unit);
+    // As text, too.
+    let text = text::disassemble(&read, &Style::default());
+    read.sections[0].lines.clear();
+    let mut again = assemble(&text);
+    again.sections[0].lines.clear();
+    assert_eq!(again, read, "{text}");
 }
 
 #[test]

@@ -15,29 +15,22 @@ fn assemble(source: &str) -> Unit {
 #[test]
 fn a_program_that_an_object_cannot_hold_is_rejected() {
     const ARENA: MapRef<(), ()> = MapRef::arena("arena", 1).extra(1 << 44);
-    const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
-    const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 1);
-    const NODE: MapRef<u32, u64> = MapRef::new("node", MapKind::Array, 1).numa_node(0);
-    type Write = fn(&Builder);
-    let programs: [(Write, &str); 5] = [
-        (|b| drop(b.call(helper::trace_printk(b.string("x"), 2, 0, 0, 0))), "read-only data"),
-        (|b| drop(b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]))), "kfuncs"),
-        (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&ARENA).into()]))), "`map_extra`"),
-        (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&OUTER).into()]))), "inner map"),
-        (|b| drop(b.call(Call::<Reg>::raw(1, vec![(&NODE).into()]))), "NUMA node"),
-    ];
-    for (write, what) in programs {
+    let finished = |call: Call<Reg>| {
         let b = Builder::new("missing");
-        write(&b);
+        drop(b.call(call));
         b.ret(0);
-        let program =
-            b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
-        let error = elf::unit("GPL", &[&program]).expect_err(what);
-        assert!(
-            matches!(error, UnitError::Missing { .. }) && error.to_string().contains(what),
-            "{error}"
-        );
-    }
+        b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    let program = finished(Call::named("bpf_rcu_read_lock", vec![]));
+    let error = elf::unit("GPL", &[&program]).expect_err("a kfunc without its types");
+    assert!(
+        matches!(error, UnitError::Missing { .. }) && error.to_string().contains("kfuncs"),
+        "{error}"
+    );
+    let program = finished(Call::raw(1, vec![(&ARENA).into()]));
+    let unit = elf::unit("GPL", &[&program]).expect("all but its address can be written");
+    let error = elf::write(&unit).expect_err("an address of 64 bits");
+    assert!(matches!(&error, WriteError::Extra { map, .. } if map == "arena"), "{error}");
     let b = Builder::new("other");
     b.ret(0);
     let program =
@@ -49,7 +42,7 @@ fn a_program_that_an_object_cannot_hold_is_rejected() {
 #[test]
 fn what_libbpf_could_not_load_is_rejected_with_a_hint() {
     type Refused = fn(&WriteError) -> bool;
-    let table: [(&str, Refused, &str); 12] = [
+    let table: [(&str, Refused, &str); 14] = [
         ("r0 = 0\nexit", |e| matches!(e, WriteError::NoSection { .. }), "write `.section"),
         (
             ".section \"xdp\"\nr0 = 0\nexit",
@@ -89,7 +82,7 @@ fn what_libbpf_could_not_load_is_rejected_with_a_hint() {
         (
             ".extern f\n.section \"xdp\"\n.function a\ncall f\nexit",
             |e| matches!(e, WriteError::Kernel { .. }),
-            "by its BTF id",
+            "declare them as C does",
         ),
         (
             ".map x array key=4 value=8 entries=2\n.section \"xdp\"\n.function a\nr1 = map[name:x][0]+0\nexit",
@@ -100,6 +93,16 @@ fn what_libbpf_could_not_load_is_rejected_with_a_hint() {
             ".map x array key=4 value=8 entries=1\n.section \"xdp\"\n.function a\nr1 = map[name:x][0]+0\nr1 = map[name:x]\nexit",
             |e| matches!(e, WriteError::Value { .. }),
             "`x`",
+        ),
+        (
+            ".map x array key=4 value=8 entries=1\n.value x 1\n.section \"xdp\"\n.function a\nr1 = map[name:x]\nexit",
+            |e| matches!(e, WriteError::Content { .. }),
+            "only where programs address it",
+        ),
+        (
+            ".map x array_of_maps key=4 value=4 entries=1 inner=(array key=4 value=4 entries=1 pinning=1)\n.section \"xdp\"\n.function a\nexit",
+            |e| matches!(e, WriteError::Inner { .. }),
+            "cannot itself have",
         ),
         (
             ".section \"xdp\"\n.function a\nexit\n.byte 1, 2",
@@ -224,9 +227,7 @@ fn map() -> impl Strategy<Value = Map> {
             key_size,
             value_size,
             max_entries,
-            flags: 0,
-            key: None,
-            value: None,
+            ..Map::default()
         },
     )
 }

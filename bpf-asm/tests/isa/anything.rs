@@ -47,8 +47,11 @@ fn unit() -> impl Strategy<Value = Unit> {
                 value_size: 8,
                 max_entries: entries,
                 flags: size,
-                key: None,
-                value: None,
+                numa_node: (size % 3 == 0).then_some(size),
+                extra: u64::from(entries) << (size % 40),
+                pinning: size % 2,
+                inner: (size % 5 == 0).then(|| Box::new(Map { kind: 2, ..Map::default() })),
+                ..Map::default()
             }
         });
     let target = prop_oneof![
