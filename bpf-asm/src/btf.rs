@@ -25,7 +25,7 @@ pub(crate) use blob::{Blob, Linkage, put};
 #[cfg(feature = "elf")]
 pub use error::BtfError;
 #[cfg(feature = "elf")]
-pub(crate) use ext::{Ext, ExtSection};
+pub(crate) use ext::{Ext, ExtSection, Place};
 #[cfg(feature = "elf")]
 pub(crate) use types::{Type as KnownType, Types};
 

@@ -12,13 +12,45 @@ pub(crate) struct Ext {
     pub(crate) sections: Vec<ExtSection>,
 }
 
-/// The fields of a blob that hold instruction offsets.
-#[derive(Debug, Default)]
-pub(crate) struct Places {
-    /// The byte of the field, and the section's name.
-    pub(crate) offsets: Vec<(u64, u32)>,
-    /// How many of them belong to CO-RE relocations.
-    pub(crate) relocations: usize,
+/// The field of a record that holds an instruction's offset.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its byte in the blob.
+    pub(crate) at: u64,
+    /// The section's name.
+    pub(crate) section: u32,
+    /// Whether the record is a CO-RE relocation.
+    pub(crate) relocated: bool,
+}
+
+/// A part of a blob, all of whose records begin with an instruction's offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// `struct bpf_func_info`
+    Functions,
+    /// `struct bpf_line_info`
+    Lines,
+    /// `struct bpf_core_relo`
+    Relocations,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Functions => "functions",
+            Part::Lines => "lines",
+            Part::Relocations => "relocations",
+        }
+    }
+
+    /// Bytes of a record, at least.
+    fn record(self) -> usize {
+        match self {
+            Part::Functions => FUNC_INFO_SIZE as usize,
+            Part::Lines => LINE_INFO_SIZE as usize,
+            Part::Relocations => 16,
+        }
+    }
 }
 
 /// The function and line info of one section. Strings and types are offsets and ids in its BTF.
@@ -35,77 +67,36 @@ pub(crate) struct ExtSection {
 impl Ext {
     /// Records may be longer than the known structure; the rest is skipped.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BtfError> {
-        let (header, rest) = header(bytes)?;
         let mut ext = Ext::default();
-        let part = |at: usize, name| {
-            let malformed = BtfError::Part { part: name };
-            let [start, size] =
-                header.get(at..).and_then(|words| words.first_chunk()).ok_or(malformed.clone())?;
-            let end = (*start as usize).checked_add(*size as usize).ok_or(malformed.clone())?;
-            rest.get(*start as usize..end).ok_or(malformed)
-        };
-        read_records(part(0, "functions")?, "functions", |name, record| {
-            ext.section(name).functions.push(record)
-        })?;
-        read_records(part(2, "lines")?, "lines", |name, record| {
-            ext.section(name).lines.push(record)
+        walk(bytes, |part, name, _, mut record| {
+            match part {
+                Part::Functions => ext.section(name).functions.extend(record.take()),
+                Part::Lines => ext.section(name).lines.extend(record.take()),
+                Part::Relocations => {}
+            };
         })?;
         Ok(ext)
     }
 
-    /// The positions of all instruction offsets in the blob, each with its section's name: in
-    /// function info, line info and CO-RE relocations.
-    pub(crate) fn places(bytes: &[u8]) -> Result<Places, BtfError> {
-        let malformed = |part| BtfError::Part { part };
-        let word = |at: usize| {
-            let bytes = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-            bytes.map(|bytes| u32::from_le_bytes(*bytes) as usize)
-        };
-        let mut places = Places::default();
-        let header = word(4).ok_or(malformed("header"))?;
-        for (at, part) in [(8, "functions"), (16, "lines"), (24, "relocations")] {
-            // Older BTF has no CO-RE relocations.
-            let (Some(start), Some(size)) = (word(at), word(at + 4)) else { continue };
-            if at + 8 > header || size == 0 {
-                continue;
-            }
-            let start = header.checked_add(start).ok_or(malformed(part))?;
-            let end =
-                start.checked_add(size).filter(|end| *end <= bytes.len()).ok_or(malformed(part))?;
-            let record = word(start).filter(|record| *record >= 4).ok_or(malformed(part))?;
-            let mut next = start + 4;
-            while next < end {
-                let (Some(name), Some(count)) = (word(next), word(next + 4)) else {
-                    return Err(malformed(part));
-                };
-                next += 8;
-                let after = count.checked_mul(record).and_then(|size| next.checked_add(size));
-                let after = after.filter(|after| *after <= end).ok_or(malformed(part))?;
-                places
-                    .offsets
-                    .extend((next..after).step_by(record).map(|at| (at as u64, name as u32)));
-                if part == "relocations" {
-                    places.relocations += count;
-                }
-                next = after;
-            }
-        }
+    /// The positions of all instruction offsets in the blob.
+    pub(crate) fn places(bytes: &[u8]) -> Result<Vec<Place>, BtfError> {
+        let mut places = Vec::new();
+        walk(bytes, |part, section, at, _| {
+            places.push(Place { at, section, relocated: part == Part::Relocations });
+        })?;
         Ok(places)
     }
 
     /// The CO-RE relocations (`struct bpf_core_relo`): section, offset, type, access string and
     /// kind.
     pub(crate) fn relocations(bytes: &[u8]) -> Result<Vec<[u32; 5]>, BtfError> {
-        let places = Ext::places(bytes)?;
-        let core =
-            places.offsets.get(places.offsets.len() - places.relocations..).unwrap_or_default();
-        let read = |(at, section): &(u64, u32)| {
-            let mut words = Words::new(bytes.get(*at as usize..).unwrap_or_default());
-            let [offset, ty, access, kind] =
-                words.take().ok_or(BtfError::Part { part: "relocations" })?;
-            Ok([*section, offset, ty, access, kind])
-        };
-        core.iter().map(read).collect()
+        let mut found = Vec::new();
+        walk(bytes, |part, section, _, mut record| {
+            if let (Part::Relocations, Some([offset, ty, access, kind])) = (part, record.take()) {
+                found.push([section, offset, ty, access, kind]);
+            }
+        })?;
+        Ok(found)
     }
 
     fn section(&mut self, name: u32) -> &mut ExtSection {
@@ -150,24 +141,41 @@ fn records<'a>(size: u32, sections: impl Iterator<Item = (u32, &'a [u32])>) -> V
     bytes
 }
 
-/// Calls the closure for each record of `N` words, with its section's name.
-fn read_records<const N: usize>(
-    bytes: &[u8],
-    part: &'static str,
-    mut record: impl FnMut(u32, [u32; N]),
+/// Calls the closure for each record: with its part, its section's name, its byte in the blob, and
+/// its words.
+fn walk<'a>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(Part, u32, u64, Words<'a>),
 ) -> Result<(), BtfError> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let malformed = || BtfError::Part { part };
-    let mut words = Words::new(bytes);
-    let [size] = words.take().ok_or_else(malformed)?;
-    let beyond = (size as usize).checked_sub(N * 4).ok_or_else(malformed)?;
-    while !words.is_empty() {
-        let [name, count] = words.take().ok_or_else(malformed)?;
-        for _ in 0..count {
-            record(name, words.take().ok_or_else(malformed)?);
-            words.skip(beyond).ok_or_else(malformed)?;
+    let ([functions, functions_size, lines, lines_size], rest) = header(bytes)?;
+    let header = bytes.len() - rest.len();
+    // Older blobs have no CO-RE relocations.
+    let mut more = Words::new(bytes.get(HEADER..header).unwrap_or_default());
+    let [relocations, relocations_size] = more.take().unwrap_or_default();
+    for (part, start, size) in [
+        (Part::Functions, functions, functions_size),
+        (Part::Lines, lines, lines_size),
+        (Part::Relocations, relocations, relocations_size),
+    ] {
+        let malformed = || BtfError::Part { part: part.name() };
+        let start = start as usize;
+        let end = start.checked_add(size as usize).ok_or_else(malformed)?;
+        let mut words = Words::new(rest.get(start..end).ok_or_else(malformed)?);
+        if words.is_empty() {
+            continue;
+        }
+        let [record] = words.take().ok_or_else(malformed)?;
+        let record = record as usize;
+        if record < part.record() {
+            return Err(malformed());
+        }
+        while !words.is_empty() {
+            let [name, count] = words.take().ok_or_else(malformed)?;
+            for _ in 0..count {
+                let at = header + end - words.len();
+                let record = words.skip(record).ok_or_else(malformed)?;
+                each(part, name, at as u64, Words::new(record));
+            }
         }
     }
     Ok(())

@@ -16,6 +16,11 @@ impl<'a> Words<'a> {
         self.rest.is_empty()
     }
 
+    /// Bytes that have not been read.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The next `N` words; `None` if there are fewer.
     pub(super) fn take<const N: usize>(&mut self) -> Option<[u32; N]> {
         let mut words = [0; N];

@@ -1,7 +1,7 @@
 //! Disassembles an object.
 
 use super::{BTF, BTF_EXT, LICENSE, MAPS, ReadError, maps, read, relocatable, write};
-use crate::btf::{Ext, Types};
+use crate::btf::{Ext, Place, Types};
 use crate::text::gas::{self, Known, Notes, Part, R_BPF_64_32, R_BPF_64_64, Referent, Relocatable};
 use crate::text::{self, Style, Unit};
 
@@ -17,7 +17,7 @@ use crate::text::{self, Style, Unit};
 pub fn disassemble(bytes: &[u8], style: &Style) -> Result<String, ReadError> {
     let object = relocatable::read(bytes)?;
     // Maps without types are still variables.
-    let unit = read(bytes).unwrap_or_default();
+    let unit = read::unit(bytes).unwrap_or_default();
     if let Some(text) = as_unit(&object, &unit, style) {
         return Ok(text);
     }
@@ -25,15 +25,19 @@ pub fn disassemble(bytes: &[u8], style: &Style) -> Result<String, ReadError> {
     gas::disassemble(&object, &notes, style).map_err(|reason| ReadError::NoText { reason })
 }
 
+/// What the description of a CO-RE relocation begins with.
+const CORE: &str = "relocation ";
+
 /// The text of a unit, if it assembles to the same object.
 fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
-    if unit.incomplete.is_some() {
+    let all = loaded(object)?;
+    if all.iter().any(|part| part.starts_with(CORE)) {
         return None;
     }
     let text = text::disassemble(unit, style);
     let again = write(&text::assemble("", &text).ok()?).ok()?;
     let again = relocatable::read(&again).ok()?;
-    (loaded(object)? == loaded(&again)?).then_some(text)
+    (all == loaded(&again)?).then_some(text)
 }
 
 /// What an object has that the unit read from it lacks; none if it is complete.
@@ -42,9 +46,9 @@ fn as_unit(object: &Relocatable, unit: &Unit, style: &Style) -> Option<String> {
 /// [`ReadError`] for bytes that are not an object.
 pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadError> {
     let object = relocatable::read(bytes)?;
+    let all = loaded(&object);
     // No unit can represent them.
-    if loaded(&object).is_some_and(|parts| parts.iter().any(|part| part.starts_with("relocation ")))
-    {
+    if all.as_ref().is_some_and(|parts| parts.iter().any(|part| part.starts_with(CORE))) {
         return Ok(Some("its CO-RE relocations".to_owned()));
     }
     let again = match write(unit) {
@@ -57,7 +61,7 @@ pub(super) fn missing(bytes: &[u8], unit: &Unit) -> Result<Option<String>, ReadE
             return Ok(Some(data.map_or_else(|| error.to_string(), |part| in_section(&part.name))));
         }
     };
-    let (Some(all), Some(held)) = (loaded(&object), loaded(&again)) else {
+    let (Some(all), Some(held)) = (all, loaded(&again)) else {
         return Ok(Some("its malformed types".to_owned()));
     };
     let lost = || all.iter().filter(|part| held.binary_search(part).is_err());
@@ -136,7 +140,7 @@ fn loaded(object: &Relocatable) -> Option<Vec<String>> {
             for relocation in Ext::relocations(ext).ok()? {
                 let [section, offset, ty, access, kind] = relocation;
                 let (section, access) = (types.string(section).ok()?, types.string(access).ok()?);
-                parts.push(format!("relocation {section:?} {offset} {ty} {access:?} {kind}"));
+                parts.push(format!("{CORE}{section:?} {offset} {ty} {access:?} {kind}"));
             }
         }
     }
@@ -190,11 +194,9 @@ fn notes(object: &Relocatable, unit: &Unit) -> Result<Notes, ReadError> {
     let described = types.described().map_err(broken(BTF))?;
     notes.types = described.into_iter().map(|ty| (start + ty.at, ty.size, ty.text)).collect();
     if let Some(ext) = part(BTF_EXT) {
-        let places = Ext::places(ext).map_err(broken(BTF_EXT))?;
-        let others = places.offsets.len() - places.relocations;
-        for (number, (at, name)) in places.offsets.into_iter().enumerate() {
-            let section = types.string(name).map_err(broken(BTF_EXT))?.to_owned();
-            notes.offsets.insert(at, Known { section, relocated: number >= others });
+        for Place { at, section, relocated } in Ext::places(ext).map_err(broken(BTF_EXT))? {
+            let section = types.string(section).map_err(broken(BTF_EXT))?.to_owned();
+            notes.offsets.insert(at, Known { section, relocated });
         }
     }
     Ok(notes)

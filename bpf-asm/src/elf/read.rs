@@ -39,6 +39,13 @@ const CALL: u8 = 0x85;
 /// [`ReadError`] for bytes that are not a BPF ELF object, or that are malformed. No input causes a
 /// panic.
 pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
+    let mut unit = unit(bytes)?;
+    unit.incomplete = disassemble::missing(bytes, &unit)?;
+    Ok(unit)
+}
+
+/// The same, whether the unit is complete or not.
+pub(super) fn unit(bytes: &[u8]) -> Result<Unit, ReadError> {
     let file = parse(bytes)?;
     let content = |name| file.section_by_name(name).map(|section| section.data()).transpose();
     let broken = |section| move |error| ReadError::Btf { section, error };
@@ -78,9 +85,7 @@ pub fn read(bytes: &[u8]) -> Result<Unit, ReadError> {
     for of in &mut externs {
         of.weak = undefined.get(of.name.as_str()).is_some_and(|weak| *weak);
     }
-    let mut unit = Unit { license, maps, externs, sections, ..Unit::default() };
-    unit.incomplete = disassemble::missing(bytes, &unit)?;
-    Ok(unit)
+    Ok(Unit { license, maps, externs, sections, ..Unit::default() })
 }
 
 /// Parses ELF for BPF.
