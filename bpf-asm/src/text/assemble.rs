@@ -8,6 +8,8 @@ use super::directive::{Directive, directive};
 use super::disassemble::target;
 use super::error::{Fault, TextError, TextErrors, TextWarnings};
 use super::instruction::{NameKind, Named, Pieces, Printed, Statement};
+use super::name::Name;
+use super::objdump::{Dumped, dumped};
 use super::token::{Kind, Token, tokens, without_comment};
 use super::unit::{Function, Line, Reference, Section, Target, Unit};
 use crate::insn::{
@@ -74,6 +76,8 @@ struct Assembler<'a> {
     inside: Vec<Open>,
     /// The references to names of the whole text.
     outside: Vec<Open>,
+    /// The relocations of a listing.
+    relocations: Vec<Open>,
     /// Jumps to undefined labels, by line.
     unplaced: Vec<(usize, String, Fault)>,
     errors: Vec<TextError>,
@@ -106,6 +110,9 @@ impl Assembler<'_> {
     }
 
     fn line(&mut self, line: &str) -> Result<(), Fault> {
+        if let Some(dumped) = dumped(line) {
+            return self.dumped(dumped, line);
+        }
         let code = without_comment(line);
         if let Some(comment) = line.get(code.len()..).and_then(|comment| comment.strip_prefix(';'))
         {
@@ -154,6 +161,111 @@ impl Assembler<'_> {
             );
         }
         self.code(Decoded::Insn(insn), span, names)
+    }
+
+    /// A line between the instructions of a listing.
+    fn dumped(&mut self, dumped: Dumped<'_>, line: &str) -> Result<(), Fault> {
+        let end = line.trim_end().len();
+        let within =
+            |name: &str| line.rfind(name).map_or(0..end, |start| start..start + name.len());
+        match dumped {
+            Dumped::File | Dumped::Label => Ok(()),
+            Dumped::Core => {
+                let message = "a listing lacks the types that CO-RE relocations refer to";
+                Err(Fault::new(end - line.trim().len()..end, message)
+                    .hint("disassemble the object itself by `shunt disasm`"))
+            }
+            Dumped::Section(name) => self.directive(Directive::Section(name.to_owned()), 0..end),
+            Dumped::Function(name) => {
+                self.directive(Directive::Function(name.to_owned()), within(name))
+            }
+            Dumped::Relocation { kind, to } => self.relocation(kind, to, within(to)),
+        }
+    }
+
+    /// A relocation of the instruction before it.
+    fn relocation(&mut self, kind: &str, to: &str, span: Range<usize>) -> Result<(), Fault> {
+        let number = self.number;
+        let here = self.here();
+        let (_, section) = self.section();
+        let last = section.code.len().checked_sub(1);
+        let insn = match last.and_then(|last| section.code.get_mut(last)) {
+            Some(Decoded::Insn(insn)) => Some(insn),
+            _ => None,
+        };
+        let (what, added, slots) = match (kind, insn) {
+            ("R_BPF_64_32", Some(Insn::Call(Call::Local { offset }))) => {
+                let added = (i64::from(*offset) + 1) * 8;
+                *offset = -1;
+                (NameKind::Callee, added, 1)
+            }
+            ("R_BPF_64_64", Some(Insn::Wide(Wide { source: WideSource::Imm(imm), .. }))) => {
+                (NameKind::Address, imm.cast_signed(), 2)
+            }
+            _ => {
+                return Err(Fault::new(span, "the instruction before this has no such relocation")
+                    .hint("it follows a call (R_BPF_64_32) or a 64-bit load (R_BPF_64_64)"));
+            }
+        };
+        let at = Position { slot: here.slot - slots, ..here };
+        let named = Named { name: to.to_owned(), span, what, added };
+        self.relocations.push(Open { named, number, at, piece: last.unwrap_or_default() });
+        Ok(())
+    }
+
+    /// Resolves a relocation: to a function, at a distance from a symbol or from the start of its
+    /// section; to what the kernel defines; or to a map, where a section of variables is one.
+    fn relocate(&mut self, open: Open) {
+        let Named { name, what, added, .. } = &open.named;
+        let start = self.functions.get(name).map(|(at, _)| *at).or_else(|| {
+            let section = self.unit.sections.iter().position(|section| section.name == *name)?;
+            Some(Position { section, slot: 0 })
+        });
+        let function = start.and_then(|start| {
+            let slot = usize::try_from(*added).ok().filter(|bytes| bytes.is_multiple_of(8))? / 8;
+            let slot = start.slot.checked_add(slot)?;
+            let section = self.unit.sections.get(start.section)?;
+            let found = section.functions.iter().find(|function| function.slot == slot)?;
+            Some((Position { slot, ..start }, found.name.clone()))
+        });
+        if let Some((at, name)) = function {
+            if at.section == open.at.section {
+                return self.reach(&open, at.slot);
+            }
+            return self.refer(&open, Target::Function(name));
+        }
+        let offset = u32::try_from(*added).ok();
+        // Variables have a section, whose name has a dot.
+        let value = name.starts_with('.');
+        if self.externs.contains_key(name) && *added == 0 {
+            self.refer(&open, Target::Kernel(name.clone()));
+        } else if let Some(offset) = offset.filter(|offset| value || *offset == 0)
+            && *what == NameKind::Address
+            && self.maps.contains_key(name)
+        {
+            let (name, source) = (
+                name.clone(),
+                match value {
+                    true => WideSource::MapValue { fd: 0, offset },
+                    false => WideSource::Map { fd: 0 },
+                },
+            );
+            if let Some(Insn::Wide(wide)) = self.insn(&open) {
+                wide.source = source;
+            }
+            self.refer(&open, Target::Map(name));
+        } else if !self.attempted.contains(name) {
+            self.suggested += 1;
+            let fault = self.unresolved(&open.named).hint(match what {
+                NameKind::Callee => format!("declare it before, as in `.extern void {name}(void)`"),
+                _ => format!(
+                    "listings do not say what it is; declare it before, as in `.map {} array \
+                    key=4 value=8 entries=1`",
+                    Name(name)
+                ),
+            });
+            self.fail(open.number, fault);
+        }
     }
 
     /// Warns about an instruction in a comment: elsewhere a semicolon separates instructions.
@@ -434,6 +546,9 @@ impl Assembler<'_> {
         }
         for open in std::mem::take(&mut self.outside) {
             self.resolve(open);
+        }
+        for open in std::mem::take(&mut self.relocations) {
+            self.relocate(open);
         }
         if !self.errors.is_empty() {
             return Err(TextErrors::new(self.file, self.errors));

@@ -14,15 +14,15 @@ use object::read::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 use object::{File, SectionFlags, SectionKind, SymbolFlags};
 
 /// A compiled program.
-struct Compiled {
+pub struct Compiled {
     /// Its source and compiler options.
-    name: String,
-    object: Vec<u8>,
+    pub name: String,
+    pub object: Vec<u8>,
     /// The compiler's own text for it.
     text: String,
 }
 
-fn run(command: &mut Command, missing: &str) -> process::Output {
+pub fn run(command: &mut Command, missing: &str) -> process::Output {
     let output = command.output().unwrap_or_else(|error| panic!("{error}: {missing}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
@@ -30,7 +30,7 @@ fn run(command: &mut Command, missing: &str) -> process::Output {
 
 /// Every program of the folder: by clang with and without types, and by LLVM 22 for the newest
 /// instructions.
-static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(compiled);
+pub static COMPILED: LazyLock<Vec<Compiled>> = LazyLock::new(compiled);
 
 fn compiled() -> Vec<Compiled> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/elf/corpus");

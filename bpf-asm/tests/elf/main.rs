@@ -5,5 +5,6 @@ mod corpus;
 mod loaded;
 mod malformed;
 mod mistakes;
+mod objdump;
 mod round_trip;
 mod unwritable;
