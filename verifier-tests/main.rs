@@ -7,6 +7,7 @@
 //! | [`caught_earlier`] | mistakes that the builder rejects, compared with the kernel's error |
 //! | [`instructions`] | every instruction computes the same here, in Rust and in rbpf |
 //! | [`builder`] | what else the builder can write is accepted, and computes the right result |
+//! | [`contexts`] | programs on kernel functions and iterators read their typed contexts |
 //! | [`records`] | the layouts of records and contexts agree in Rust, the maps' BTF and vmlinux BTF |
 //! | [`lines`] | loaded programs have the Rust line of every instruction |
 
@@ -14,6 +15,7 @@ mod accepted;
 mod builder;
 mod caught_earlier;
 mod complaint;
+mod contexts;
 mod cost;
 mod instructions;
 mod lines;

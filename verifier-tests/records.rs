@@ -8,7 +8,7 @@ use syscalls::btf::Kind;
 use syscalls::{Btf, BtfObject};
 use tcp_shunt::kernel::{self, load};
 
-use crate::variant;
+use crate::{contexts, variant};
 
 /// A field of a record, with those of nested records and arrays: path, offset and size.
 fn places(fields: &[FieldInfo], path: &str, start: usize) -> Vec<(String, usize, usize)> {
@@ -113,7 +113,10 @@ fn contexts_have_the_layout_of_the_kernel() {
         (bpf_sockopt::NAME, bpf_sockopt::FIELDS),
         (xdp_md::NAME, xdp_md::FIELDS),
         (bpf_user_pt_regs_t::NAME, bpf_user_pt_regs_t::FIELDS),
-    ] {
+    ]
+    .into_iter()
+    .chain(contexts::iterators().map(|iterator| (iterator.name, iterator.fields)))
+    {
         let size = btf.size_of(name).unwrap_or_else(|error| panic!("{error}")) as usize;
         let mut present = 0;
         for (path, offset, width) in places(fields, "", 0) {

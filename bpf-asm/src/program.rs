@@ -91,7 +91,9 @@ pub enum ProgramType {
     ModifyReturn,
     /// On the elements of an iterator.
     Iterator,
-    /// Implements a function of a kernel operations structure. Since 5.6.
+    /// Implements a function of a kernel operations structure. `BPF_PROG_LOAD` takes the structure
+    /// as `attach_btf_id` and the function's position in it as `expected_attach_type`
+    /// (`Btf::member_index` of the crate `bpf-syscalls`). Since 5.6.
     StructOps,
     /// Replaces a function of another program. Since 5.6.
     Extension,

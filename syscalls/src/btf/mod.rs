@@ -14,6 +14,7 @@ mod error;
 mod functions;
 mod layout;
 mod member;
+mod prototype;
 
 pub(crate) mod blob;
 
@@ -21,6 +22,7 @@ pub use error::{BtfError, PathProblem};
 pub use functions::{KernelFunction, KernelFunctions};
 pub use layout::Kind;
 pub use member::Member;
+pub use prototype::Argument;
 
 use crate::error::{Error, Result};
 use layout::{Header, Type};
