@@ -2,6 +2,7 @@
 
 mod clang;
 mod corpus;
+mod counts;
 mod loaded;
 mod malformed;
 mod mistakes;

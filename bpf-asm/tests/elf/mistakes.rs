@@ -240,6 +240,43 @@ fn mistakes_in_declarations_are_shown_at_their_position() {
                 "write, for example, `entries=1024`",
             ),
             (
+                ".map seen array key=4 valeu=8 entries=1\n",
+                "1:23",
+                "unknown map attribute `valeu`",
+                "did you mean `value`? Otherwise attributes are key, value, entries, flags, \
+                numa_node, extra, pinning, inner",
+            ),
+            (
+                ".map maps array_of_maps key=4 value=4 entries=1 inner=array\n",
+                "1:55",
+                "expected `(`",
+                "as in `inner=(array key=4 value=8 entries=1)`",
+            ),
+            (
+                ".map maps array_of_maps key=4 value=4 entries=1 inner=(array key=4 value=4)\n",
+                "1:76",
+                "the inner map needs a capacity",
+                "write, for example, `entries=1024`",
+            ),
+            (
+                ".map seen array key=4 value=2 entries=1\n.value seen 1, 2, 3\n",
+                "2:1",
+                "the value of map `seen` has 2 bytes, but this is byte 3",
+                "",
+            ),
+            (
+                ".map seen array key=4 value=2 entries=1\n.value sen 1\n",
+                "2:1",
+                "there is no map `sen` above",
+                "did you mean `seen`?",
+            ),
+            (
+                ".extern unsigned lnog bpf_f(void)\n",
+                "1:23",
+                "unexpected text after the declaration",
+                "it may be followed by `__ksym`, `__kconfig` and `__weak`",
+            ),
+            (
                 ".map log ringbuf",
                 "1:17",
                 "map `log` needs a capacity",

@@ -7,6 +7,7 @@ use bpf_asm::elf;
 use bpf_asm::text::{self, Style, Target, Unit};
 
 use crate::corpus::{COMPILED, run};
+use crate::counts::count;
 
 /// The declarations of a unit, which listings lack.
 fn declarations(unit: &Unit) -> String {
@@ -60,7 +61,8 @@ fn a_listing_of_llvm_assembles_to_the_code_of_its_object() {
             }
         }
     }
-    assert!(alike >= 17, "{alike} are alike, {variables} have variables with names");
+    println!("{variables} name variables, or have CO-RE relocations");
+    count("listings of LLVM", alike);
 }
 
 #[test]
