@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, Width};
+use bpf_asm::uapi::{self, BPF_F_NO_PREALLOC};
 use bpf_asm::{
     __sk_buff, Arg, Builder, Call, EndianBits, Fetch, MapDef, MapKind, MapRef, Modify, Program,
     ProgramType, Ptr, Raw, Reg, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
@@ -311,7 +312,6 @@ record! {
 /// that needs no device.
 #[test]
 fn maps_of_every_kind_are_created_with_their_attributes() {
-    const NO_PREALLOC: u32 = 1;
     const INNER: MapRef<u32, u64> = MapRef::new("inner", MapKind::Array, 1);
     const OUTER: MapRef<u32, u32> = MapRef::array_of_maps("outer", INNER.def(), 2);
     let maps: [(MapDef, &str); 29] = [
@@ -326,7 +326,7 @@ fn maps_of_every_kind_are_created_with_their_attributes() {
         (*MapRef::<u32, u64>::new("lru", MapKind::LruHash, 4).def(), "lru_hash"),
         (*MapRef::<u32, u64>::new("plru", MapKind::LruPerCpuHash, 4).def(), "lru_percpu_hash"),
         (
-            *MapRef::<Prefix, u64>::new("lpm", MapKind::LpmTrie, 4).flags(NO_PREALLOC).def(),
+            *MapRef::<Prefix, u64>::new("lpm", MapKind::LpmTrie, 4).flags(BPF_F_NO_PREALLOC).def(),
             "lpm_trie",
         ),
         (*OUTER.def(), "array_of_maps"),
@@ -346,13 +346,15 @@ fn maps_of_every_kind_are_created_with_their_attributes() {
         (*MapRef::<(), u64>::keyless("queue", MapKind::Queue, 4).def(), "queue"),
         (*MapRef::<(), u64>::keyless("stack", MapKind::Stack, 4).def(), "stack"),
         (
-            *MapRef::<u32, u64>::new("sk", MapKind::SkStorage, 0).flags(NO_PREALLOC).def(),
+            *MapRef::<u32, u64>::new("sk", MapKind::SkStorage, 0).flags(BPF_F_NO_PREALLOC).def(),
             "sk_storage",
         ),
         (*MapRef::<u32, u32>::new("devhash", MapKind::DevMapHash, 4).def(), "devmap_hash"),
         (*MapRef::ring_buffer("ring", 4096).def(), "ringbuf"),
         (
-            *MapRef::<u32, u64>::new("tasks", MapKind::TaskStorage, 0).flags(NO_PREALLOC).def(),
+            *MapRef::<u32, u64>::new("tasks", MapKind::TaskStorage, 0)
+                .flags(BPF_F_NO_PREALLOC)
+                .def(),
             "task_storage",
         ),
         (
@@ -360,7 +362,9 @@ fn maps_of_every_kind_are_created_with_their_attributes() {
             "bloom_filter",
         ),
         (
-            *MapRef::<u32, u64>::new("cgrps", MapKind::CgrpStorage, 0).flags(NO_PREALLOC).def(),
+            *MapRef::<u32, u64>::new("cgrps", MapKind::CgrpStorage, 0)
+                .flags(BPF_F_NO_PREALLOC)
+                .def(),
             "cgrp_storage",
         ),
         (*MapRef::arena("arena", 2).extra(1 << 44).def(), "arena"),
@@ -448,6 +452,14 @@ fn enumerator(prefix: &str, name: &str) -> u32 {
         return 0;
     }
     BTF.enumerator(&format!("{prefix}{name}")).unwrap_or_else(|error| panic!("{error}")) as u32
+}
+
+/// The numbers of the kernel's headers are those of its BTF.
+#[test]
+fn numbers_of_the_uapi_are_the_kernels() {
+    for (name, number) in uapi::ALL {
+        assert_eq!(enumerator("", name), *number as u32, "{name}");
+    }
 }
 
 /// Program types, with the kernel's names of type and attach type.

@@ -6,10 +6,11 @@
 
 use crate::error::Location;
 use crate::insn::{Insn, Minimum};
-use crate::map::{MapDef, MapKind, RDONLY_PROG};
+use crate::map::{MapDef, MapKind};
 use crate::program::READ_ONLY;
 use crate::record::Type;
 use crate::stack::{Frame, Touch};
+use crate::uapi::BPF_F_RDONLY_PROG;
 
 /// A value by its number in its function.
 pub(crate) type ValueId = usize;
@@ -115,7 +116,7 @@ pub(crate) const DATA: MapDef = MapDef {
     key_size: 4,
     value_size: 0,
     max_entries: 1,
-    flags: RDONLY_PROG,
+    flags: BPF_F_RDONLY_PROG,
     numa_node: None,
     extra: 0,
     inner: None,

@@ -73,6 +73,7 @@
 //! | memory shared with others | [`Builder::atomic`], [`Builder::fetch`], [`Builder::compare_exchange`], [`Builder::load_acquire`], [`Builder::store_release`] |
 //! | a function of the program | [`Builder::function`], [`Builder::call_local`] |
 //! | a callback | the same, passed by reference, or [`Builder::address_of_function`] |
+//! | numbers of the kernel's headers | [`uapi`] |
 //! | any instruction | [`Builder::emit`], [`Builder::emit_value`] |
 //! | any program type or kind of map | [`ProgramType::Other`], [`MapKind::Other`] |
 //! | instructions without a builder | [`insn`], and [`text`] for the kernel's notation, both ways |
@@ -120,6 +121,7 @@ mod record;
 mod stack;
 mod step;
 pub mod text;
+pub mod uapi;
 mod value;
 
 #[cfg(feature = "btf")]

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::record::{FieldType, Type};
+use crate::uapi::{BPF_F_MMAPABLE, BPF_F_NUMA_NODE};
 
 /// The kinds of maps (`enum bpf_map_type`, UAPI `linux/bpf.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,9 +153,6 @@ impl MapKind {
     }
 }
 
-/// `BPF_F_RDONLY_PROG`: programs may only read it.
-pub(crate) const RDONLY_PROG: u32 = 1 << 7;
-
 /// Everything needed to create a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MapDef {
@@ -252,9 +250,11 @@ impl MapRef<(), ()> {
     /// An arena of this many pages, which user space maps at the address `extra`; sets
     /// `BPF_F_MMAPABLE`. Since 6.9.
     pub const fn arena(name: &'static str, pages: u32) -> Self {
-        const MMAPABLE: u32 = 1 << 10;
         let ring = *MapRef::ring_buffer(name, pages).def();
-        MapRef { def: MapDef { kind: MapKind::Arena, flags: MMAPABLE, ..ring }, of: PhantomData }
+        MapRef {
+            def: MapDef { kind: MapKind::Arena, flags: BPF_F_MMAPABLE, ..ring },
+            of: PhantomData,
+        }
     }
 
     /// A ring buffer of this many bytes, a power of two and a multiple of the page size.
@@ -292,9 +292,8 @@ impl<K, V> MapRef<K, V> {
     /// The same map on a NUMA node.
     #[must_use]
     pub const fn numa_node(mut self, node: u32) -> Self {
-        const NUMA_NODE: u32 = 1 << 2;
         self.def.numa_node = Some(node);
-        self.def.flags |= NUMA_NODE;
+        self.def.flags |= BPF_F_NUMA_NODE;
         self
     }
 

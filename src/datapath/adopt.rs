@@ -12,14 +12,14 @@
 //! The kernel holds the lock of a socket while the program looks at it, for which it waits: another
 //! process may make that take long. So the agent leaves the reading to a process of its own.
 
+use bpf_asm::uapi::{BPF_SK_STORAGE_GET_F_CREATE, TCP_BPF_SOCK_OPS_CB_FLAGS};
 use bpf_asm::{
     BuildErrors, Builder, Label, Program, ProgramType, Ptr, Slot, bpf_iter__tcp, helper, sock,
     tcp_sock,
 };
 
-use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::event::{CLIENT, LOCAL, SEGMENTS, UNPROVEN};
-use super::option::{SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS};
+use super::option::SOL_TCP;
 use super::record::{Adoption, End, FlowEnd, Isns, Role};
 use super::{Datapath, control, guard, look, proof};
 

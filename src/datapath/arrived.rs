@@ -7,11 +7,11 @@
 //! (`tcp_bpf_recvmsg_parser`), so the verdict program cuts that off, and has to know how much. Its
 //! type may not use socket storage (`sk_skb_func_proto`), so a hash map by socket cookie says it.
 
+use bpf_asm::uapi::BPF_ANY;
 use bpf_asm::{Builder, Label, Place, Ptr, Reg, bpf_sock, helper};
 
 use super::Datapath;
 use super::record::{End, Lane};
-use super::rendezvous::BPF_ANY;
 
 /// A socket is about to be enrolled: what TCP has read of it until now is not to come again. Jumps
 /// to `refused` if that cannot be noted.

@@ -8,6 +8,7 @@
 //! [`super::enrol`]): sock_ops programs may put a socket into a map only while its connection is
 //! being established, before anything is known of its readers.
 
+use bpf_asm::uapi::{BPF_SK_STORAGE_GET_F_CREATE, BPF_TCP_ESTABLISHED};
 use bpf_asm::{Builder, Label, NULL, Operand, Place, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
 use super::count::count;
@@ -17,12 +18,6 @@ use super::option::{SO_RCVLOWAT, SOL_SOCKET, SOL_TCP, TCP_WINDOW_CLAMP};
 use super::peek::{copy_v6, peek, peek_or_zero};
 use super::record::{Candidate, Isns, Newcomer, Refusal, Role};
 use super::{Datapath, caller, control, guard, receiver, refusal, rendezvous};
-
-/// State of a connection (include/uapi/linux/bpf.h).
-const BPF_TCP_ESTABLISHED: i32 = 1;
-
-/// Create the storage if the socket has none (include/uapi/linux/bpf.h).
-pub(super) const BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
 
 /// Segments with data in each direction of a connection that makes no pause.
 const WORTH_IT: i32 = 32;

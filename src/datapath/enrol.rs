@@ -22,19 +22,18 @@
 //! it began. A segment may arrive in this very moment, and be read in part: see [`super::verdict`].
 
 use bpf_asm::helper::{Arg, Call};
+use bpf_asm::uapi::{BPF_ANY, BPF_NOEXIST, BPF_SK_STORAGE_GET_F_CREATE};
 use bpf_asm::{
     __sk_buff, BuildErrors, Builder, Label, NULL, Place, Program, ProgramType, Ptr, Reg, Slot,
     bpf_iter__bpf_sk_storage_map, bpf_iter__task_file, bpf_sock, helper, tcp_sock,
 };
 
-use super::candidate::{BPF_SK_STORAGE_GET_F_CREATE, SOON};
+use super::candidate::SOON;
 use super::count::count;
 use super::counter::Outcome;
 use super::packet::request;
 use super::record::{Candidate, End, Isns, Lane, Pass, Reads, Refusal, Request, Role, Wait};
-use super::rendezvous::{
-    ALONE, BPF_ANY, BPF_NOEXIST, CLIENT_READY, PEERS, alone, lane_at, named, pair,
-};
+use super::rendezvous::{ALONE, CLIENT_READY, PEERS, alone, lane_at, named, pair};
 use super::{
     Datapath, Passes, arrived, control, evidence, gate, guard, lane, receiver, refusal, waiters,
 };

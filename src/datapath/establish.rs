@@ -1,5 +1,12 @@
 //! The sock_ops program: called by TCP at the events of every connection in the cgroup.
 
+use bpf_asm::uapi::{
+    BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_HDR_OPT_LEN_CB, BPF_SOCK_OPS_PARSE_HDR_OPT_CB,
+    BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RWND_INIT,
+    BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TCP_LISTEN_CB,
+    BPF_SOCK_OPS_WRITE_HDR_OPT_CB, BPF_TCP_CLOSE, BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2,
+    BPF_TCP_LAST_ACK,
+};
 use bpf_asm::{BuildErrors, Builder, Label, Program, ProgramType, Ptr, bpf_sock_ops};
 
 use super::count::count;
@@ -12,24 +19,6 @@ use super::{
 
 /// The program had nothing to object to. The reply stays as programs before it left it.
 const GO_ON: i32 = 1;
-
-/// Events (include/uapi/linux/bpf.h).
-const BPF_SOCK_OPS_RWND_INIT: i32 = 2;
-const BPF_SOCK_OPS_TCP_CONNECT_CB: i32 = 3;
-const BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: i32 = 4;
-const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB: i32 = 5;
-const BPF_SOCK_OPS_STATE_CB: i32 = 10;
-const BPF_SOCK_OPS_TCP_LISTEN_CB: i32 = 11;
-const BPF_SOCK_OPS_RTT_CB: i32 = 12;
-const BPF_SOCK_OPS_PARSE_HDR_OPT_CB: i32 = 13;
-const BPF_SOCK_OPS_HDR_OPT_LEN_CB: i32 = 14;
-const BPF_SOCK_OPS_WRITE_HDR_OPT_CB: i32 = 15;
-
-/// States (include/uapi/linux/bpf.h).
-const BPF_TCP_FIN_WAIT1: i32 = 4;
-const BPF_TCP_FIN_WAIT2: i32 = 5;
-const BPF_TCP_CLOSE: i32 = 7;
-const BPF_TCP_LAST_ACK: i32 = 9;
 
 /// What an event does.
 type Case = fn(&Builder, &Datapath, &Ptr<bpf_sock_ops>, &Label);

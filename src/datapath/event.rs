@@ -1,17 +1,14 @@
 //! The socket of a sock_ops event, and its lane.
 
+use bpf_asm::uapi::{
+    BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG,
+    BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB_FLAG,
+    BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG,
+};
 use bpf_asm::{Builder, Label, NULL, Ptr, Reg, bpf_sock, bpf_sock_ops, helper, tcp_sock};
 
 use super::Datapath;
 use super::record::Lane;
-
-/// Callbacks that a socket can ask for (include/uapi/linux/bpf.h).
-const BPF_SOCK_OPS_RTO_CB_FLAG: i32 = 1 << 0;
-const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
-const BPF_SOCK_OPS_RTT_CB_FLAG: i32 = 1 << 3;
-const BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG: i32 = 1 << 4;
-const BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG: i32 = 1 << 5;
-const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG: i32 = 1 << 6;
 
 /// The program is called about once in a round trip.
 pub(super) const ROUND_TRIPS: i32 = BPF_SOCK_OPS_RTT_CB_FLAG;

@@ -1,14 +1,12 @@
 //! Fallback to TCP: the end of the sk_msg program for every message that is not redirected.
 
+use bpf_asm::uapi::SK_PASS;
 use bpf_asm::{Builder, Label, Ptr, Reg, Slot, sk_msg_md};
 
 use super::count::add;
 use super::counter::{Cause, Ending};
 use super::record::{Lane, Mode};
 use super::{Datapath, lane, trace};
-
-/// `enum sk_action` (include/uapi/linux/bpf.h).
-pub(super) const SK_PASS: i32 = 1;
 
 /// Where messages go that are not redirected, and why.
 pub(super) struct Fallback {

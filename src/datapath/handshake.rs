@@ -9,6 +9,7 @@
 //!
 //! A mark is a callback flag: it costs the connection no memory, and an unmarked one nothing.
 
+use bpf_asm::uapi::BPF_ANY;
 use bpf_asm::{Builder, Field, Label, NULL, Ptr, Slot, bpf_sock_ops, helper};
 
 use super::count::count;
@@ -16,7 +17,6 @@ use super::counter::Outcome;
 use super::event::{CLIENT, LOCAL, ROUND_TRIPS, UNPROVEN, forget, mark, sk_of};
 use super::peek::peek;
 use super::record::{End, Isns, Lane, ruling};
-use super::rendezvous::BPF_ANY;
 use super::{Datapath, arrived, control, policy};
 
 /// In a note: the client has come.

@@ -1,5 +1,6 @@
 //! The maps of the datapath. All of them are bounded; what nobody collects is evicted.
 
+use bpf_asm::uapi::BPF_F_NO_PREALLOC;
 use bpf_asm::{MapDef, MapKind, MapRef};
 
 use super::counter::Counter;
@@ -7,9 +8,6 @@ use super::record::{
     About, Adoption, Candidate, Comm, Control, Endings, Isns, Lane, Pass, Ports, Prefix, Process,
     Refusal, Tracer,
 };
-
-/// Memory as it is needed (include/uapi/linux/bpf.h); socket storage and tries know no other way.
-const BPF_F_NO_PREALLOC: u32 = 1;
 
 /// Connections whose SYN has reached a listener here and whose handshake goes on, or comes to
 /// nothing.

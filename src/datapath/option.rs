@@ -17,4 +17,3 @@ pub(super) const TCP_WINDOW_CLAMP: i32 = 10;
 pub(super) const TCP_REPAIR: i32 = 19;
 pub(super) const TCP_ULP: i32 = 31;
 pub(super) const TCP_INQ: i32 = 36;
-pub(super) const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;

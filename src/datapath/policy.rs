@@ -9,15 +9,14 @@
 //! kept in a map by cookie, a client's verdict in the storage of its socket. Where no rule is, one
 //! look at the control record is all that this costs. What cannot be found out is excluded.
 
+use bpf_asm::uapi::{BPF_ANY, BPF_SK_STORAGE_GET_F_CREATE};
 use bpf_asm::{Builder, EndianBits, Label, MapRef, NULL, Ptr, Reg, Slot, bpf_sock_ops, helper};
 
-use super::candidate::BPF_SK_STORAGE_GET_F_CREATE;
 use super::count::count;
 use super::counter::Outcome;
 use super::event::sk_of;
 use super::peek::{copy_v6, peek};
 use super::record::{Control, PORTS_PER_BYTE, Ports, Prefix, rules, ruling};
-use super::rendezvous::BPF_ANY;
 use super::{Datapath, caller};
 
 /// Kernels before 5.16 keep two flags in the address of a socket's cgroup.

@@ -1,12 +1,12 @@
 //! Ends of connections that are left to TCP for good, counted by reason and program: for the
 //! operator, who can do something about most of them.
 
+use bpf_asm::uapi::BPF_NOEXIST;
 use bpf_asm::{Builder, Modify, Slot, helper};
 
 use super::Datapath;
 use super::count::add;
 use super::record::Refusal;
-use super::rendezvous::BPF_NOEXIST;
 
 /// Counts one more.
 pub(super) fn count(b: &Builder, d: &Datapath, refusal: &Slot<Refusal>) {

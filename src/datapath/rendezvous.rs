@@ -12,16 +12,12 @@
 //! What is not taken away is evicted. The kernel gives an entry's memory to another pair as soon as
 //! it has been taken away, so nothing is believed of a lane until the name in it has been compared.
 
+use bpf_asm::uapi::BPF_ANY;
 use bpf_asm::{Builder, Field, Label, Place, Ptr, Reg, Slot, helper};
 
 use super::peek::peek_record;
 use super::record::{End, Isns, Lane, Role};
 use super::{Datapath, lane};
-
-/// `bpf_map_update_elem`: create or replace (include/uapi/linux/bpf.h).
-pub(super) const BPF_ANY: i32 = 0;
-/// `bpf_map_update_elem`: create only (include/uapi/linux/bpf.h).
-pub(super) const BPF_NOEXIST: i32 = 1;
 
 /// In an entry: the client could be enrolled. The server's bit is the next.
 pub(super) const CLIENT_READY: i32 = 1;

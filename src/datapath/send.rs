@@ -25,15 +25,13 @@
 //! The verdict is always `SK_PASS`: a message without a redirect goes by TCP, and so does one whose
 //! redirect failed.
 
+use bpf_asm::uapi::{BPF_F_INGRESS, SK_PASS};
 use bpf_asm::{BuildErrors, Builder, NULL, Program, ProgramType, Ptr, Reg, helper, sk_msg_md};
 
 use super::counter::{Cause, Counter, Ending};
-use super::fallback::{Fallback, SK_PASS};
+use super::fallback::Fallback;
 use super::record::{End, Lane, Mode};
 use super::{Datapath, control, gate, lane, receiver, refresh, rendezvous, trace};
-
-/// The redirect goes into the other socket's ingress queue (include/uapi/linux/bpf.h).
-const BPF_F_INGRESS: i32 = 1;
 
 pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
     let b = Builder::new("shunt_send");

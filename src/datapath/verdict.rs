@@ -10,9 +10,9 @@
 //! function has given out, and of one that is sent again what has arrived ([`super::arrived`]).
 //! None comes of which nothing is new: TCP drops those (`tcp_data_queue`, `tcp_ofo_queue`).
 
+use bpf_asm::uapi::SK_PASS;
 use bpf_asm::{__sk_buff, BuildErrors, Builder, Program, ProgramType, helper};
 
-use super::fallback::SK_PASS;
 use super::peek::peek;
 use super::{Datapath, arrived};
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bpf_asm::uapi::SK_PASS;
 use bpf_asm::{Builder, MapKind, MapRef, Program, ProgramType, helper, sk_msg_md};
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
@@ -26,9 +27,6 @@ sockopt_impl!(
 
 /// Longer than any immediate event takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-
-/// `SK_PASS` (include/uapi/linux/bpf.h).
-const SK_PASS: i64 = 1;
 
 /// The path of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bpf_asm::uapi::{
+    BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_SOCK_OPS_STATE_CB_FLAG, TCP_BPF_SOCK_OPS_CB_FLAGS,
+};
 use bpf_asm::{
     Arg, Builder, Call, MapKind, MapRef, ProgramType, Reg, bpf_iter__bpf_sk_storage_map,
     bpf_iter__task_file, bpf_iter__tcp, helper,
@@ -245,7 +248,6 @@ pub fn traces_receiving() -> Result<()> {
 /// helper's result.
 fn put(b: &Builder, sockets: &MapRef<u32, u64>, sk: Arg) -> Reg {
     const BPF_MAP_UPDATE_ELEM: i32 = 2;
-    const BPF_NOEXIST: i64 = 1;
     let key = b.slot::<u32>();
     b.store(key.place(), 0);
     b.call(Call::raw(
@@ -278,8 +280,6 @@ pub fn iterators_mark() -> Result<()> {
     const MARKED: usize = 2;
     /// include/uapi/linux/bpf.h
     const SOL_TCP: i32 = 6;
-    const TCP_BPF_SOCK_OPS_CB_FLAGS: i32 = 1008;
-    const BPF_SOCK_OPS_STATE_CB_FLAG: i32 = 1 << 2;
     in_namespace(|| {
         let [client, _server] = connection()?;
         let layout = kernel::layout(&kernel::btf()?)?;
@@ -321,7 +321,6 @@ pub fn iterators_mark() -> Result<()> {
 
 /// An iterator over socket storage can put a socket into a sockhash.
 pub fn storage_iterators_enrol() -> Result<()> {
-    const BPF_F_NO_PREALLOC: u32 = 1;
     // Must not be tested on affected kernels.
     let release = known_bug::running();
     holds!(!known_bug::storage_iterators_crash(&release), "it may crash Linux {release}");

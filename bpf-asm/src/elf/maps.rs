@@ -3,9 +3,9 @@
 
 use super::WriteError;
 use crate::btf::{Blob, BtfError, KnownType, Types};
-use crate::map::RDONLY_PROG;
 use crate::record::Type;
 use crate::text::Map;
+use crate::uapi::BPF_F_RDONLY_PROG;
 
 /// `BPF_MAP_TYPE_ARRAY`
 pub(super) const ARRAY: u32 = 2;
@@ -19,7 +19,7 @@ const TYPED: [u32; 11] = [1, ARRAY, 5, 6, 9, 10, 11, 24, 28, 29, 32];
 /// size.
 pub(super) fn is_value(map: &Map) -> bool {
     (map.kind, map.key_size, map.max_entries) == (ARRAY, 4, 1)
-        && matches!(map.flags, 0 | RDONLY_PROG)
+        && matches!(map.flags, 0 | BPF_F_RDONLY_PROG)
         && map.numa_node.is_none()
         && map.extra == 0
         && map.pinning == 0

@@ -14,9 +14,9 @@ use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, disassemble, maps};
 use crate::btf::{BtfError, Ext, ExtSection, Types};
 use crate::draft::is_name;
 use crate::insn::decode;
-use crate::map::RDONLY_PROG;
 use crate::program::READ_ONLY;
 use crate::text::{Function, Line, Map, Reference, Section, Target, Unit};
+use crate::uapi::BPF_F_RDONLY_PROG;
 
 /// BPF objects: 64-bit, in the byte order of this crate.
 pub(super) type File<'a> = ElfFile64<'a, LittleEndian>;
@@ -301,7 +301,7 @@ impl Reader<'_> {
                 key_size: 4,
                 value_size,
                 max_entries: 1,
-                flags: if read_only.is_some() { RDONLY_PROG } else { 0 },
+                flags: if read_only.is_some() { BPF_F_RDONLY_PROG } else { 0 },
                 ..Map::default()
             };
             map.set_content(section.data().map_err(|_| "refers to a section without its bytes")?);

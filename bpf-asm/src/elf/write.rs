@@ -14,9 +14,9 @@ use super::{At, BTF, BTF_EXT, DATA, LICENSE, MAPS, TEXT, WriteError, maps};
 use crate::btf::{Blob, Ext, ExtSection, Linkage, position};
 use crate::draft::is_name;
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
-use crate::map::RDONLY_PROG;
 use crate::program::READ_ONLY;
 use crate::text::{Map, Target, Unit};
+use crate::uapi::BPF_F_RDONLY_PROG;
 
 /// Writes a unit as an object for libbpf 1.0 or later.
 ///
@@ -194,10 +194,10 @@ impl Writer {
     /// A map of one value, as libbpf creates it from a section of variables.
     fn value(&mut self, map: &Map) -> Result<(), WriteError> {
         let (name, kind) = match map.flags {
-            RDONLY_PROG if map.name == READ_ONLY => {
+            BPF_F_RDONLY_PROG if map.name == READ_ONLY => {
                 (READ_ONLY.to_owned(), SectionKind::ReadOnlyData)
             }
-            RDONLY_PROG => (format!("{READ_ONLY}.{}", map.name), SectionKind::ReadOnlyData),
+            BPF_F_RDONLY_PROG => (format!("{READ_ONLY}.{}", map.name), SectionKind::ReadOnlyData),
             _ => (format!("{DATA}{}", map.name), SectionKind::Data),
         };
         let section = self.object.add_section(Vec::new(), name.clone().into(), kind);

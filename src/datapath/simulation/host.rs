@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use bpf_asm::{MapDef, MapKind, bpf_sock_ops};
+use bpf_asm::{MapDef, MapKind, bpf_sock_ops, uapi};
 
 use super::kernel::STRUCTURE_ID;
 use super::memory::{Memory, Snapshot};
@@ -101,17 +101,17 @@ const EINVAL: i64 = -22;
 const ENOSPC: i64 = -28;
 const ENOMSG: i64 = -42;
 
-const BPF_NOEXIST: u64 = 1;
-const BPF_SK_STORAGE_GET_F_CREATE: u64 = 1;
-const BPF_F_INGRESS: u64 = 1;
-const SK_DROP: i64 = 0;
-const SK_PASS: i64 = 1;
+const BPF_NOEXIST: u64 = uapi::BPF_NOEXIST as u64;
+const BPF_SK_STORAGE_GET_F_CREATE: u64 = uapi::BPF_SK_STORAGE_GET_F_CREATE as u64;
+const BPF_F_INGRESS: u64 = uapi::BPF_F_INGRESS as u64;
+const SK_DROP: i64 = uapi::SK_DROP as i64;
+const SK_PASS: i64 = uapi::SK_PASS as i64;
 
 const SOL_SOCKET: u64 = 1;
 const SO_RCVLOWAT: u64 = 18;
 const SOL_TCP: u64 = 6;
 const TCP_WINDOW_CLAMP: u64 = 10;
-const TCP_BPF_SOCK_OPS_CB_FLAGS: u64 = 1008;
+const TCP_BPF_SOCK_OPS_CB_FLAGS: u64 = uapi::TCP_BPF_SOCK_OPS_CB_FLAGS as u64;
 /// The most that `sk_skb_adjust_room` cuts off at once.
 const CUT_AT_ONCE: i32 = 0xfff;
 
