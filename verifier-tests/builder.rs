@@ -10,6 +10,7 @@ use bpf_asm::{
     ProgramType, Ptr, Raw, Reg, bpf_raw_tracepoint_args, bpf_sk_lookup, bpf_sock, bpf_sock_addr,
     bpf_sockopt, bpf_user_pt_regs_t, helper, record,
 };
+use syscalls::load::{self, Maps};
 use syscalls::{Btf, Prog};
 
 use crate::instructions::running;
@@ -23,7 +24,7 @@ const PACKET: [u8; 32] = [
 /// Loads a program with its maps.
 fn loaded(program: &Program) -> Prog {
     let name = program.name();
-    let maps = load::maps(program).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"));
+    let maps = Maps::create([program]).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"));
     load::program(program, &maps).unwrap_or_else(|error| panic!("{name}: {error}\n{program}"))
 }
 
@@ -120,7 +121,7 @@ fn ordered_and_atomic_memory_accesses_compute_the_right_results() {
     write(&b);
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
     if program.requires().kernel > Some(running()) {
-        let maps = load::maps(&program).expect("make the maps, as root");
+        let maps = Maps::create([&program]).expect("make the maps, as root");
         assert!(
             load::program(&program, &maps).is_err(),
             "this kernel accepts instructions that should be newer:\n{program}"
@@ -239,12 +240,12 @@ fn a_timer_calls_back() {
     b.call(helper::timer_set_callback(timed.at(Timed::timer), &due));
     b.ret(b.call(helper::timer_start(timed.at(Timed::timer), 0, 0)));
     let program = b.finish(ProgramType::Classifier).unwrap_or_else(|errors| panic!("{errors}"));
-    let maps = load::maps(&program).expect("make the maps, as root");
+    let maps = Maps::create([&program]).expect("make the maps, as root");
     let prog = load::program(&program, &maps).unwrap_or_else(|error| panic!("{error}\n{program}"));
     assert_eq!(prog.test_run(&PACKET, 1).expect("run it").retval, 0);
     let count = || {
-        maps[0].lookup(&0u32.to_ne_bytes()).expect("read the map").expect("an array has its values")
-            [16]
+        let timed = maps.get("timed").expect("it has been created");
+        timed.lookup(&0u32.to_ne_bytes()).expect("read it").expect("an array has its values")[16]
     };
     let start = std::time::Instant::now();
     while count() == 0 {
@@ -267,7 +268,9 @@ fn kfuncs_are_called_by_name() {
     b.call(Call::<Reg>::named("bpf_no_such_function", vec![]));
     b.ret(0);
     let program = b.finish(ProgramType::Classifier).unwrap_or_else(|errors| panic!("{errors}"));
-    let error = load::program(&program, &[]).expect_err("there is no such function").to_string();
+    let error = load::program(&program, &Maps::default())
+        .expect_err("there is no such function")
+        .to_string();
     assert!(error.contains("`bpf_no_such_function`") && error.contains("modules"), "{error}");
 
     // An unresolved kfunc is rejected.
@@ -297,7 +300,7 @@ fn read_only_data_can_be_read_but_not_written() {
     b.store(b.string("hi").at_all(), 0);
     b.ret(0);
     let program = b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
-    let maps = load::maps(&program).expect("make the maps, as root");
+    let maps = Maps::create([&program]).expect("make the maps, as root");
     let error =
         load::program(&program, &maps).expect_err("it writes to read-only data").to_string();
     assert!(error.contains("write into map forbidden"), "{error}");
@@ -380,8 +383,8 @@ fn maps_of_every_kind_are_created_with_their_attributes() {
         b.ret(0);
         let program =
             b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}"));
-        let made = load::maps(&program).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let info = made[0].info().expect("read the map's info");
+        let made = Maps::create([&program]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let info = made.iter().next().expect("it has one").info().expect("read the map's info");
         // For maps of devices, the kernel adds the flag that programs cannot write to them.
         let sizes = (info.kind.raw(), info.key_size, info.value_size, info.flags & def.flags);
         assert_eq!(sizes, (def.kind.number(), def.key_size, def.value_size, def.flags), "{name}");

@@ -265,8 +265,8 @@ fn run_iterator(program: Builder, maps: &load::Maps, over: Option<&Map>) -> Resu
 /// Loads an iterator.
 fn iterator(program: Builder, maps: &load::Maps) -> Result<Prog> {
     let program = program.finish(ProgramType::Iterator)?;
-    let loaded: syscalls::Result<Prog> = load::submit(&program, maps, Prog::load);
-    Ok(loaded.map_err(|error| Deviation(format!("the verifier rejects it: {error}")))?)
+    let loaded = load::submit(&program, maps, Prog::load);
+    Ok(loaded.map_err(|error| Deviation(error.to_string()))?)
 }
 
 /// An iterator over TCP sockets holds the lock of the socket that its program sees, and the program

@@ -152,6 +152,27 @@ pub(crate) fn in_own_bpffs(test: impl FnOnce(&Path) + Send) {
     });
 }
 
+/// Runs `test` on a thread in a network namespace of its own, whose loopback device is up.
+#[cfg(feature = "load")]
+pub(crate) fn in_own_network(test: impl FnOnce() + Send) {
+    on_own_thread(|| {
+        // SAFETY: no address; only this thread is in the new namespace.
+        let alone = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(alone, 0, "run this as root: {}", std::io::Error::last_os_error());
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        // SAFETY: zeros are valid in all of its variants.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        // SAFETY: the request is valid for the call, and its name a C string.
+        let up = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
+        assert_eq!(up, 0, "{}", std::io::Error::last_os_error());
+        test();
+    });
+}
+
 /// Runs `test` on a thread without capabilities.
 pub(crate) fn without_capabilities(test: impl FnOnce() + Send) {
     on_own_thread(|| {

@@ -15,6 +15,9 @@
 //! # Ok::<(), syscalls::Error>(())
 //! ```
 //!
+//! With the feature `load`, the module `load` takes programs of `bpf-asm` and their maps all the
+//! way into the kernel.
+//!
 //! Layouts are those of `include/uapi/linux/bpf.h` and `include/uapi/linux/btf.h`, checked at
 //! compile time. The target is 64-bit Linux.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
@@ -24,6 +27,7 @@
 mod insn;
 mod memlock;
 mod name;
+mod perf;
 mod uapi;
 
 pub mod btf;
@@ -34,6 +38,8 @@ pub mod error;
 pub mod feature;
 pub mod iter;
 pub mod link;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod map;
 pub mod object;
 pub mod prog;

@@ -1,10 +1,11 @@
 //! Attaches programs: `BPF_LINK_CREATE`, and `BPF_PROG_ATTACH` on kernels without the link.
 
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Error, Result};
 use crate::object::{self, LinkInfo};
-use crate::uapi;
 use crate::{AttachType, Map, Prog};
+use crate::{perf, uapi};
 use bytemuck::Zeroable;
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -37,6 +38,101 @@ impl Link {
         Self::create_on(prog, index, AttachType::XDP)
     }
 
+    /// `bpf(BPF_LINK_CREATE)`: a classifier on what arrives at the network device with this index,
+    /// after those that are there already (tcx). A return value of -1 (`TCX_NEXT`) passes the packet
+    /// on to the next, 2 drops it. Since Linux 6.6.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such device; `EINVAL` if the kernel does not support such links or
+    /// `prog` is of another type.
+    pub fn to_ingress(prog: &Prog, index: u32) -> Result<Self> {
+        Self::create_on(prog, index, AttachType::TCX_INGRESS)
+    }
+
+    /// The same for what leaves the device.
+    ///
+    /// # Errors
+    /// As [`Link::to_ingress`].
+    pub fn to_egress(prog: &Prog, index: u32) -> Result<Self> {
+        Self::create_on(prog, index, AttachType::TCX_EGRESS)
+    }
+
+    /// `bpf(BPF_LINK_CREATE)`: a program on a network namespace (an open `/proc/PID/ns/net`): a
+    /// lookup of sockets or a flow dissector. Since Linux 5.9 and 5.8.
+    ///
+    /// # Errors
+    /// `EINVAL` if `namespace` is not one or `prog` is of another type.
+    pub fn to_network_namespace(
+        prog: &Prog,
+        namespace: BorrowedFd<'_>,
+        attach_type: AttachType,
+    ) -> Result<Self> {
+        Self::create(prog, Some(namespace), attach_type)
+    }
+
+    /// `perf_event_open` and `bpf(BPF_LINK_CREATE)`: a program of type tracepoint at the tracepoint
+    /// with this group and name, as the folders of `/sys/kernel/tracing/events` have them. Since
+    /// Linux 5.15.
+    ///
+    /// # Errors
+    /// [`Error::KernelFile`] if there is no such tracepoint or tracefs is
+    /// not mounted; `EINVAL` if `prog` is of another type.
+    pub fn to_tracepoint(prog: &Prog, group: &str, name: &str) -> Result<Self> {
+        Self::to_perf_event(prog, &perf::tracepoint(group, name)?)
+    }
+
+    /// `perf_event_open` and `bpf(BPF_LINK_CREATE)`: a kprobe at the entry of a kernel function.
+    /// Since Linux 5.15.
+    ///
+    /// # Errors
+    /// [`Error::KernelFile`] if the kernel has no kprobes; `ENOENT` or
+    /// `EADDRNOTAVAIL` if it has no such function, `EINVAL` if that must not be probed or `prog` is
+    /// of another type.
+    pub fn to_kernel_function(prog: &Prog, name: &str) -> Result<Self> {
+        Self::to_perf_event(prog, &perf::kernel_function(name, false)?)
+    }
+
+    /// The same at the return from the function.
+    ///
+    /// # Errors
+    /// As [`Link::to_kernel_function`].
+    pub fn to_kernel_return(prog: &Prog, name: &str) -> Result<Self> {
+        Self::to_perf_event(prog, &perf::kernel_function(name, true)?)
+    }
+
+    /// `perf_event_open` and `bpf(BPF_LINK_CREATE)`: a program of type kprobe at the instruction at
+    /// this offset of an executable or library, in all processes. Since Linux 5.15.
+    ///
+    /// # Errors
+    /// [`Error::KernelFile`] if the kernel has no uprobes; `EINVAL` if
+    /// there is no such instruction or `prog` is of another type.
+    pub fn to_user_code(prog: &Prog, file: &Path, offset: u64) -> Result<Self> {
+        Self::to_perf_event(prog, &perf::user_code(file, offset)?)
+    }
+
+    /// The link keeps the event.
+    fn to_perf_event(prog: &Prog, event: &OwnedFd) -> Result<Self> {
+        Self::create(prog, Some(event.as_fd()), AttachType::PERF_EVENT)
+    }
+
+    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a program of type raw tracepoint at the tracepoint of this
+    /// name. Since Linux 4.17.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is no such tracepoint, `EINVAL` if `prog` is of another type.
+    pub fn to_raw_tracepoint(prog: &Prog, name: &str) -> Result<Self> {
+        let object = format!("tracepoint `{name}`");
+        let name = CString::new(name)
+            .map_err(|_| Error::invalid(object.clone(), "a name cannot contain a NUL byte"))?;
+        let mut attr = uapi::RawTracepoint::zeroed();
+        attr.name = name.as_ptr() as u64;
+        attr.prog_fd = uapi::fd(prog.as_fd());
+        // SAFETY: the name is a C string that outlives the call, which returns a new descriptor.
+        let fd = unsafe { uapi::RAW_TRACEPOINT_OPEN.call_fd(&mut attr) }
+            .map_err(uapi::RAW_TRACEPOINT_OPEN.failed(object))?;
+        Ok(Self { fd })
+    }
+
     /// `bpf(BPF_LINK_CREATE)`: an sk_msg program on a sockmap or sockhash. Since Linux 6.10; see
     /// [`Attachment::of_sk_msg`] for all kernels.
     ///
@@ -55,12 +151,12 @@ impl Link {
         Self::create(prog, Some(map.as_fd()), AttachType::SK_SKB_VERDICT)
     }
 
-    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing program at the tracepoint (`TRACE_RAW_TP`) or
-    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) that it was loaded for. Works on every kernel with
-    /// such programs.
+    /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing or LSM program at the tracepoint (`TRACE_RAW_TP`),
+    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) or hook (`LSM_MAC`) that it was loaded for. Works on
+    /// every kernel with such programs.
     ///
     /// # Errors
-    /// `EINVAL` if `prog` is not a tracing program, `ENOTSUPP` (524) if the function cannot be
+    /// `EINVAL` if `prog` is not such a program, `ENOTSUPP` (524) if the function cannot be
     /// traced.
     pub fn to_traced(prog: &Prog) -> Result<Self> {
         let mut attr = uapi::RawTracepoint::zeroed();
@@ -132,7 +228,7 @@ impl Link {
     /// `bpf(BPF_OBJ_GET)`: the link that is pinned at `path`.
     ///
     /// # Errors
-    /// As [`object::pin`]; [`Error::WrongObject`](crate::Error::WrongObject) if something else is
+    /// As [`object::pin`]; [`Error::WrongObject`] if something else is
     /// pinned there.
     pub fn open_pinned(path: &Path) -> Result<Self> {
         let fd = object::open_pinned(path, object::Kind::Link)?;
@@ -188,7 +284,7 @@ impl Link {
     /// `bpf(BPF_OBJ_GET_INFO_BY_FD)`: its info.
     ///
     /// # Errors
-    /// [`Error::Command`](crate::Error::Command).
+    /// [`Error::Command`].
     pub fn info(&self) -> Result<LinkInfo> {
         object::link_info(self.as_fd())
     }

@@ -152,6 +152,8 @@ pub struct MapInfo {
     pub btf_key_type_id: u32,
     /// The BTF type of its value.
     pub btf_value_type_id: u32,
+    /// `map_extra`: see [`MapSpec::extra`](crate::MapSpec::extra).
+    pub map_extra: u64,
 }
 
 /// BTF info: `struct bpf_btf_info`.
@@ -248,6 +250,7 @@ pub(crate) fn map_info(fd: BorrowedFd<'_>, object: &str) -> Result<MapInfo> {
         btf_id: raw.btf_id,
         btf_key_type_id: raw.btf_key_type_id,
         btf_value_type_id: raw.btf_value_type_id,
+        map_extra: raw.map_extra,
     })
 }
 

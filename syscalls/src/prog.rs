@@ -14,6 +14,14 @@ open_enum! {
     pub struct ProgKind {
         /// Filters packets of a socket; supports `BPF_PROG_TEST_RUN`.
         SOCKET_FILTER = 1,
+        /// Runs at a kprobe or uprobe.
+        KPROBE = 2,
+        /// Classifies packets of a network device (tc).
+        SCHED_CLS = 3,
+        /// Runs at a tracepoint, with the fields of its format.
+        TRACEPOINT = 5,
+        /// Runs on packets that a network device has just received.
+        XDP = 6,
         /// Runs on events of TCP connections.
         SOCK_OPS = 13,
         /// Runs on packets of sockets in a sockmap.
@@ -26,6 +34,8 @@ open_enum! {
         CGROUP_SOCKOPT = 25,
         /// fentry, fexit and iterators, typed by BTF.
         TRACING = 26,
+        /// Runs at security hooks.
+        LSM = 29,
         /// Run by user space only.
         SYSCALL = 31,
     }
@@ -51,10 +61,18 @@ open_enum! {
         TRACE_FEXIT = 25,
         /// Tracing: an iterator.
         TRACE_ITER = 28,
+        /// LSM: at a security hook.
+        LSM_MAC = 27,
         /// XDP on a network device.
         XDP = 37,
         /// sk_skb on a sockmap or sockhash, on whole segments, without a parser.
         SK_SKB_VERDICT = 38,
+        /// A tracepoint, kprobe or uprobe by its perf event.
+        PERF_EVENT = 41,
+        /// A classifier on what arrives at a network device.
+        TCX_INGRESS = 46,
+        /// A classifier on what leaves a network device.
+        TCX_EGRESS = 47,
     }
 }
 

@@ -325,6 +325,23 @@ layouts! {
         pid_fd: u32 = 8,
     }
 
+    /// `struct perf_event_attr`, as long as Linux 2.6.33 made it (`PERF_ATTR_SIZE_VER1`)
+    struct PerfEventAttr: 72 {
+        kind: u32 = 0,
+        size: u32 = 4,
+        config: u64 = 8,
+        sample_period: u64 = 16,
+        sample_type: u64 = 24,
+        read_format: u64 = 32,
+        flags: u64 = 40,
+        wakeup_events: u32 = 48,
+        bp_type: u32 = 52,
+        /// `kprobe_func` or `uprobe_path`
+        config1: u64 = 56,
+        /// `probe_offset`
+        config2: u64 = 64,
+    }
+
     /// `struct bpf_prog_info`
     struct ProgInfo: 232 {
         kind: u32 = 0,
@@ -478,6 +495,7 @@ mod tests {
             "IterCreate" => ("bpf_attr", "iter_create."),
             "IterLinkInfo" => ("bpf_iter_link_info", "map."),
             "IterTaskInfo" => ("bpf_iter_link_info", "task."),
+            "PerfEventAttr" => ("perf_event_attr", ""),
             "ProgInfo" => ("bpf_prog_info", ""),
             "LineInfo" => ("bpf_line_info", ""),
             "MapInfo" => ("bpf_map_info", ""),
@@ -488,6 +506,8 @@ mod tests {
         let field = match (structure, field) {
             (_, "pad") => return None,
             ("LinkInfo", "target") => return None,
+            // 64 bits with a name each.
+            ("PerfEventAttr", "flags") => return None,
             // A bit of this word.
             ("ProgInfo", "gpl_compatible") => return None,
             ("Id", "id") => "start_id",

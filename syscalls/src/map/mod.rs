@@ -173,6 +173,18 @@ impl Map {
         })
     }
 
+    /// `fcntl(F_DUPFD_CLOEXEC)`: another descriptor of the same map.
+    ///
+    /// # Errors
+    /// `EMFILE` if the process has no descriptor left.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self.fd.try_clone().map_err(|error| {
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE));
+            Error::command("F_DUPFD_CLOEXEC", self.object(), errno)
+        })?;
+        Ok(Self { fd, name: self.name.clone(), ..*self })
+    }
+
     /// `bpf(BPF_OBJ_PIN)`: see [`object::pin`].
     ///
     /// # Errors

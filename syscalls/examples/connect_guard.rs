@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bpf_asm::{BuildErrors, Builder, MapKind, MapRef, Modify, Program, ProgramType, bpf_sock_addr};
-use syscalls::{AttachType, Link, TypedMap};
+use syscalls::load::{self, Maps, Target};
 
 /// How many connections were refused.
 const REFUSED: MapRef<u32, u64> = MapRef::new("refused", MapKind::Array, 1);
@@ -86,11 +86,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (open, closed) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     let program = program(&[closed.local_addr()?.port()])?;
     print!("{program}");
-    let mut maps = load::maps(&program)?;
+    let maps = Maps::create([&program])?;
     let loaded = load::program(&program, &maps)?;
     let cgroup = Cgroup::new()?;
-    let attach_type = AttachType::from_raw(program.kind().attach_type());
-    let attached = Link::to_cgroup(&loaded, File::open(&cgroup.0)?.as_fd(), attach_type)?;
+    let folder = File::open(&cgroup.0)?;
+    let attached = load::attach(&program, &loaded, Target::Cgroup(folder.as_fd()))?;
     for listener in [&open, &closed] {
         let address = listener.local_addr()?.to_string();
         let inside = Command::new(std::env::current_exe()?).arg(&cgroup.0).arg(address).status()?;
@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     drop(attached);
-    let refused = TypedMap::<u32, u64>::new(maps.remove(0))?.lookup(&0)?.unwrap_or(0);
+    let refused = maps.typed(&REFUSED)?.lookup(&0)?.unwrap_or(0);
     println!("refused: {refused}");
     Ok(())
 }

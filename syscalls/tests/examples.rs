@@ -1,4 +1,4 @@
-//! The examples run as described, match the README, and have C equivalents that compile.
+//! The examples run as described, match the README of bpf-asm, and have C equivalents that compile.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,14 +14,14 @@ fn text(path: &Path) -> String {
 }
 
 fn readme() -> String {
-    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../bpf-asm/README.md"))
 }
 
 /// The output of an example.
 fn output(example: &str) -> String {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("examples").join(example);
-    assert!(built.exists(), "{example} is not built; run: cargo build -p bpf-asm --examples");
+    assert!(built.exists(), "{example} is not built; run: cargo build -p bpf-syscalls --examples");
     let run = Command::new(built).output().unwrap();
     let output = String::from_utf8(run.stdout).unwrap();
     let errors = String::from_utf8_lossy(&run.stderr);

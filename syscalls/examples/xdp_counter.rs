@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
-use syscalls::{Link, PerCpuMap};
+use syscalls::load::{self, Maps, Target};
 
 record! {
     /// What has been received.
@@ -105,10 +105,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     unshare(CloneFlags::CLONE_NEWNET)?;
     set_loopback_up()?;
-    let mut maps = load::maps(&program)?;
+    let maps = Maps::create([&program])?;
     let loaded = load::program(&program, &maps)?;
     const LOOPBACK: u32 = 1;
-    let attached = Link::to_interface(&loaded, LOOPBACK)?;
+    let attached = load::attach(&program, &loaded, Target::Device(LOOPBACK))?;
     let (receiver, sender) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     for _ in 0..5 {
         sender.send_to(&[0; 58], receiver.local_addr()?)?;
@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     drop(attached);
 
-    let per_cpu = PerCpuMap::<u32, Received>::new(maps.remove(0))?.lookup(&0)?.unwrap_or_default();
+    let per_cpu = maps.per_cpu(&RECEIVED)?.lookup(&0)?.unwrap_or_default();
     let sum = |field: fn(&Received) -> u64| per_cpu.iter().map(field).sum::<u64>();
     println!("received: {} packets, {} bytes", sum(|r| r.packets), sum(|r| r.bytes));
     Ok(())

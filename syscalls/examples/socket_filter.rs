@@ -8,6 +8,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use bpf_asm::{__sk_buff, BuildErrors, Builder, Program, ProgramType};
+use syscalls::load::{self, Maps};
 
 /// The filter of a UDP socket that receives datagrams of up to `most` bytes.
 fn program(most: u32) -> Result<Program, BuildErrors> {
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         assert_eq!(machine.execute_program(&mut context)?, kept);
     }
 
-    let loaded = load::program(&program, &load::maps(&program)?)?;
+    let loaded = load::program(&program, &Maps::create([&program])?)?;
     let (receiver, sender) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     loaded.attach_to_socket(&receiver)?;
     receiver.set_read_timeout(Some(Duration::from_secs(5)))?;
