@@ -3,6 +3,7 @@
 //!
 //! And the tests of this workspace, by what they need.
 
+pub mod api;
 pub mod archive;
 pub mod binary;
 pub mod bundle;

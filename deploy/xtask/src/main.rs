@@ -9,7 +9,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use xtask::target::{Built, Target};
 use xtask::tier::Tier;
-use xtask::{binary, bundle, image, shell, test};
+use xtask::{api, binary, bundle, image, shell, test};
 
 /// Runs the tests, and makes what is handed to operators
 #[derive(Parser)]
@@ -20,6 +20,12 @@ enum Task {
         /// Which one, from the one that needs least
         #[arg(value_name = "TIER")]
         tier: Which,
+    },
+    /// Compares the public API of the libraries with what is written down in their api.txt
+    Api {
+        /// Writes it down anew
+        #[arg(long)]
+        update: bool,
     },
     /// The offline bundle: binary, unit, manifests, image, manual pages, completions, licences,
     /// SBOM, checksums
@@ -106,6 +112,7 @@ fn main() -> Result<()> {
             }
             ensure!(failed.is_empty(), "tests failed in: {}", failed.join(", "));
         }
+        Task::Api { update } => api::run(update)?,
         Task::Dist(making) => {
             println!("{}", bundle::make(&making.binaries()?, &making.into)?.display());
         }
