@@ -3,16 +3,14 @@
 //!
 //! `cargo run --example xdp_counter`, as root.
 
+mod loopback;
+
 use std::cell::Cell;
 use std::error::Error;
 use std::net::UdpSocket;
 
 use bpf_asm::{
     BuildErrors, Builder, MapKind, MapRef, Program, ProgramType, helper, record, xdp_md,
-};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 use syscalls::load::{self, Maps, Target};
 
@@ -73,42 +71,15 @@ fn in_user_space(program: &Program) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sets the loopback device of this namespace up, by rtnetlink: `struct nlmsghdr` and `struct
-/// ifinfomsg`.
-fn set_loopback_up() -> Result<(), Box<dyn Error>> {
-    const REQUEST_AND_ACK: u32 = 1 | 4;
-    let up = libc::IFF_UP as u32;
-    let header = [32, u32::from(libc::RTM_NEWLINK) | REQUEST_AND_ACK << 16, 1, 0];
-    let device = [0, 1, up, up];
-    let message =
-        [header, device].concat().into_iter().flat_map(u32::to_ne_bytes).collect::<Vec<u8>>();
-    let netlink = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    use std::os::fd::AsRawFd;
-    send(netlink.as_raw_fd(), &message, MsgFlags::empty())?;
-    let mut answer = [0; 64];
-    recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    match i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]) {
-        0 => Ok(()),
-        errno => Err(std::io::Error::from_raw_os_error(-errno).into()),
-    }
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let program = program()?;
     print!("{program}");
     in_user_space(&program)?;
 
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    set_loopback_up()?;
+    loopback::enter_own_network()?;
     let maps = Maps::create([&program])?;
     let loaded = load::program(&program, &maps)?;
-    const LOOPBACK: u32 = 1;
-    let attached = load::attach(&program, &loaded, Target::Device(LOOPBACK))?;
+    let attached = load::attach(&program, &loaded, Target::Device(loopback::INDEX))?;
     let (receiver, sender) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     for _ in 0..5 {
         sender.send_to(&[0; 58], receiver.local_addr()?)?;

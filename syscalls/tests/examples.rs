@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Those that bpf-asm's README shows, and that are in C, too.
 const EXAMPLES: [&str; 3] = ["socket_filter", "xdp_counter", "connect_guard"];
+/// Those that the README of this crate shows.
+const BY_TYPE: [&str; 3] = ["tc", "kprobe", "lsm"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
@@ -13,8 +16,9 @@ fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn readme() -> String {
-    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../bpf-asm/README.md"))
+/// The README of a crate.
+fn readme(crate_folder: &str) -> String {
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crate_folder).join("README.md"))
 }
 
 /// The output of an example.
@@ -38,7 +42,7 @@ fn a_filtered_socket_receives_what_is_short() {
     let program =
         output.strip_suffix("received: this one fits\n").unwrap_or_else(|| panic!("{output}"));
     assert!(
-        readme().contains(program),
+        readme("bpf-asm").contains(program),
         "README.md does not show what the filter becomes:\n{program}"
     );
 }
@@ -66,16 +70,48 @@ fn a_process_in_the_cgroup_cannot_connect_to_a_refused_port() {
 }
 
 #[test]
-fn the_readme_shows_the_examples_as_they_are() {
-    let readme = readme();
-    for example in EXAMPLES {
-        let source = text(&folder().join(example).with_extension("rs"));
-        let start = source.find("fn program(").expect("every example has a program");
-        let end = start + source[start..].find("\n}\n").expect("it ends") + 3;
-        assert!(
-            readme.contains(&source[start..end]),
-            "README.md does not show the program of {example} as it is"
-        );
+fn datagrams_for_a_closed_port_do_not_arrive() {
+    let output = output("tc");
+    let ending = "\nclosed: WouldBlock\nopen: 10 bytes\ndropped: 1\n";
+    assert!(output.ends_with(ending), "{output}");
+}
+
+#[test]
+fn calls_are_counted_by_their_first_argument() {
+    let output = output("kprobe");
+    let kernel = output.lines().rev().nth(1).unwrap_or_default();
+    // An address family and a number of calls, or what is missing.
+    assert!(
+        kernel.starts_with("__sys_socket: [(") || kernel.contains("CONFIG_KPROBE_EVENTS"),
+        "{output}"
+    );
+    assert!(output.ends_with("\ndouble: [(7, 3), (9, 1)]\n"), "{output}");
+}
+
+#[test]
+fn a_process_cannot_make_sockets_or_is_told_why_it_can() {
+    let output = output("lsm");
+    let refused =
+        output.ends_with("\nattached: Operation not permitted (os error 1)\ndetached: made\n");
+    let last = output.lines().last().unwrap_or_default();
+    let told = last.starts_with("not called: ") && last.contains("boot with lsm=");
+    let policy = last.starts_with("not loaded: the security policy");
+    assert!(refused || told || policy, "{output}");
+}
+
+#[test]
+fn the_readmes_show_the_examples_as_they_are() {
+    for (folder, examples) in [("bpf-asm", EXAMPLES), ("syscalls", BY_TYPE)] {
+        let readme = readme(folder);
+        for example in examples {
+            let source = text(&self::folder().join(example).with_extension("rs"));
+            let start = source.find("fn program(").expect("every example has a program");
+            let end = start + source[start..].find("\n}\n").expect("it ends") + 3;
+            assert!(
+                readme.contains(&source[start..end]),
+                "{folder}/README.md does not show the program of {example} as it is"
+            );
+        }
     }
 }
 

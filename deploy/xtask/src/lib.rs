@@ -7,6 +7,7 @@ pub mod api;
 pub mod archive;
 pub mod binary;
 pub mod bundle;
+pub mod crates;
 pub mod dependencies;
 pub mod image;
 pub mod licences;

@@ -9,7 +9,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use xtask::target::{Built, Target};
 use xtask::tier::Tier;
-use xtask::{api, binary, bundle, image, shell, test};
+use xtask::{api, binary, bundle, crates, image, shell, test};
 
 /// Runs the tests, and makes what is handed to operators
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
+    /// Packs the libraries, and compiles their examples from what was packed
+    Crates,
     /// The offline bundle: binary, unit, manifests, image, manual pages, completions, licences,
     /// SBOM, checksums
     Dist(Making),
@@ -113,6 +115,7 @@ fn main() -> Result<()> {
             ensure!(failed.is_empty(), "tests failed in: {}", failed.join(", "));
         }
         Task::Api { update } => api::run(update)?,
+        Task::Crates => crates::check()?,
         Task::Dist(making) => {
             println!("{}", bundle::make(&making.binaries()?, &making.into)?.display());
         }
