@@ -13,7 +13,9 @@ use testkit::node::{Node, Pair};
 use testkit::path::{LOOPBACK, REDIRECT, VETH};
 use testkit::pattern::Pattern;
 use testkit::tier;
-use testkit::traffic::{by_tcp, direct, direct_all, exchange, receive, send, small_talk};
+use testkit::traffic::{
+    by_tcp, direct, direct_all, exchange, receive, send, small_talk, until_direct,
+};
 
 /// Less than a receiver lets a lane redirect in any case.
 const UNREAD: u64 = 20_000;
@@ -100,5 +102,7 @@ fn an_upgrade_from_an_earlier_binary_with_other_records_drains_its_flows_and_los
         for pair in busy.iter().chain(&waiting) {
             exchange(pair, 92, 1000, 1000);
         }
+        // Who goes on is accelerated again.
+        until_direct(&node.agent, &busy);
     });
 }
