@@ -12,6 +12,7 @@ use bpf_asm::{
     Address, Builder, FieldInfo, KernelField, Program, ProgramType, Record, btf, record,
 };
 use syscalls::btf::Kind;
+use syscalls::load::{self, Maps};
 use syscalls::{AttachType, Btf, BtfObject, Prog, ProgBtf, ProgKind, ProgSpec};
 
 use crate::instructions::running;
@@ -45,7 +46,7 @@ fn kernel() -> Btf {
 }
 
 fn load(program: &Program) -> Result<Prog, String> {
-    let maps = load::maps(program).expect("make the maps, as root");
+    let maps = Maps::create([program]).expect("make the maps, as root");
     load::program(program, &maps).map_err(|error| error.to_string())
 }
 
