@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
+use crate::group::Group;
 use crate::machine::{Hardware, Machine};
 use crate::tools;
 
@@ -36,7 +37,6 @@ pub fn boot(
     let socket = folder.join("files");
     let server = serve_files(&socket)?;
     let memory = hardware.memory_mib;
-    let pid_file = folder.join("qemu.pid");
     let mut qemu = tools::command(EMULATOR).map_err(io::Error::other)?;
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         // A processor with the atomic instructions of ARMv8.1, as servers have them.
@@ -54,28 +54,28 @@ pub fn boot(
         .arg("-kernel")
         .arg(kernel)
         // Quiet up to warnings: each character is expensive under emulation.
-        .args(["-append", &format!(
-            "console=ttyAMA0 loglevel=5 panic=-1 rootfstype=virtiofs root=files ro init={} -- init {}",
-            init.display(),
-            job.display()
-        )])
-        .arg("-pidfile")
-        .arg(&pid_file);
-    let mut machine = Machine::start(&mut qemu, pid_file)?;
-    machine.ends(server);
-    Ok(machine)
+        .args([
+            "-append",
+            &format!(
+                "console=ttyAMA0 loglevel=5 panic=-1 \
+             rootfstype=virtiofs root=files ro init={} -- init {}",
+                init.display(),
+                job.display()
+            ),
+        ]);
+    Machine::start(&mut qemu, vec![server])
 }
 
 /// Serves this machine's files to who connects to `socket`.
-fn serve_files(socket: &Path) -> io::Result<Child> {
+fn serve_files(socket: &Path) -> io::Result<Group> {
     let listener = UnixListener::bind(socket)?;
-    tools::command(FILE_SERVER)
-        .map_err(io::Error::other)?
+    let mut server = tools::command(FILE_SERVER).map_err(io::Error::other)?;
+    server
         .args(["--shared-dir", "/", "--readonly", "--cache", "always"])
         .args(["--sandbox", "none", "--no-announce-submounts", "--log-level", "error"])
         // The socket is there before the server is, for QEMU to find.
         .args(["--fd", "0"])
         .stdin(Stdio::from(OwnedFd::from(listener)))
-        .stdout(Stdio::null())
-        .spawn()
+        .stdout(Stdio::null());
+    Group::start(&mut server)
 }

@@ -16,6 +16,7 @@ pub mod cache;
 pub mod config;
 pub mod console;
 pub mod foreign;
+pub mod group;
 pub mod guest;
 pub mod init;
 pub mod machine;

@@ -1,16 +1,12 @@
 //! A virtual machine that is running: what its guest says, and its end.
 
-use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use crate::console::Console;
+use crate::group::Group;
 use crate::protocol::Event;
 
 /// How the guest's instructions are executed.
@@ -47,11 +43,9 @@ pub struct Hardware {
 #[derive(Debug)]
 pub struct Machine {
     /// QEMU, or what has started it.
-    command: Child,
+    machine: Group,
     /// What QEMU needs beside it.
-    servers: Vec<Child>,
-    /// Where QEMU writes its process id.
-    pid_file: PathBuf,
+    _servers: Vec<Group>,
     events: Receiver<Line>,
     /// What the kernel says, and what vng, QEMU and virtiofsd complain about.
     pub console: Console,
@@ -81,14 +75,15 @@ pub enum Silence {
 
 impl Machine {
     /// Runs `command`, which is QEMU or starts it. Its standard output has what the guest says, its
-    /// standard error has the console. QEMU writes its process id into `pid_file`.
+    /// standard error has the console. `servers` end with the machine.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(command: &mut Command, pid_file: PathBuf) -> io::Result<Self> {
-        let mut command =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let (Some(stdout), Some(stderr)) = (command.stdout.take(), command.stderr.take()) else {
+    pub fn start(command: &mut Command, servers: Vec<Group>) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut machine = Group::start(command)?;
+        let leader = &mut machine.leader;
+        let (Some(stdout), Some(stderr)) = (leader.stdout.take(), leader.stderr.take()) else {
             return Err(io::Error::other("a command has no standard output"));
         };
         let (tell, events) = mpsc::channel();
@@ -104,12 +99,7 @@ impl Machine {
                 }
             }
         });
-        Ok(Self { command, servers: vec![], pid_file, events, console: Console::read(stderr) })
-    }
-
-    /// Ends this process with the machine.
-    pub fn ends(&mut self, server: Child) {
-        self.servers.push(server);
+        Ok(Self { machine, _servers: servers, events, console: Console::read(stderr) })
     }
 
     /// Waits for what the guest says next.
@@ -123,7 +113,8 @@ impl Machine {
             Err(RecvTimeoutError::Timeout) => Err(Silence::TimedOut(patience)),
             Err(RecvTimeoutError::Disconnected) => {
                 let status = self
-                    .command
+                    .machine
+                    .leader
                     .wait()
                     .map_or_else(|error| error.to_string(), |status| status.to_string());
                 Err(Silence::Off(status))
@@ -134,29 +125,8 @@ impl Machine {
     /// Lets the guest switch itself off.
     pub fn wait_until_off(&mut self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while Instant::now() < deadline && matches!(self.command.try_wait(), Ok(None)) {
+        while Instant::now() < deadline && matches!(self.machine.leader.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if matches!(self.command.try_wait(), Ok(None)) {
-            // vng waits for QEMU, cleans up, and ends; so does virtiofsd, which has lost its only
-            // client.
-            let qemu =
-                fs::read_to_string(&self.pid_file).ok().and_then(|text| text.trim().parse().ok());
-            match qemu {
-                // Fails when it has just ended.
-                Some(qemu) => _ = kill(Pid::from_raw(qemu), Signal::SIGKILL),
-                None => _ = self.command.kill(),
-            }
-            let _ = self.command.wait();
-        }
-        for server in &mut self.servers {
-            let _ = server.kill();
-            let _ = server.wait();
         }
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use vm_tests::cache::Cache;
 use vm_tests::config::Config;
+use vm_tests::group;
 use vm_tests::manifest::Manifest;
 use vm_tests::matrix::{self, Selection};
 use vm_tests::report::Conclusion;
@@ -132,6 +133,7 @@ fn run(command: Command) -> Result<u8> {
         Matrix::List => list(&cache.manifest()?),
         Matrix::Run(run) => {
             let selection = selection(&config, &run)?;
+            group::end_all_on_signals().context("wait for signals")?;
             let report = matrix::run(&config, &cache, &selection)?;
             print!("{}", report.text());
             if let Some(file) = run.junit {

@@ -26,7 +26,6 @@ pub fn boot(
     folder: &Path,
 ) -> io::Result<Machine> {
     let words = command.iter().map(|word| plain(word)).collect::<io::Result<Vec<_>>>()?;
-    let pid_file = folder.join("qemu.pid");
     let accelerator: &[&str] = match hardware.accelerator {
         Accelerator::Kvm => &[],
         Accelerator::Emulation => {
@@ -53,9 +52,8 @@ pub fn boot(
         .args(["--verbose", "--append", "loglevel=5"])
         // Devices and processes that udev would spend seconds on.
         .args(["--qemu-opts=-nodefaults", "--append", "udev.children_max=1"])
-        .arg(format!("--qemu-opts=-pidfile {}", plain(&pid_file)?))
         .args(["--exec", &format!("exec {}", words.join(" "))]);
-    Machine::start(&mut vng, pid_file)
+    Machine::start(&mut vng, vec![])
 }
 
 /// A path as text, where vng does not take it apart: it builds lines for shells and does not quote

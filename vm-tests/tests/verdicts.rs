@@ -2,8 +2,14 @@
 //! guest where there is one.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// What is expected of each specimen, in order.
 const EXPECTED: &[(&str, &str)] = &[
@@ -24,11 +30,32 @@ fn vm_tests(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vm-tests")).args(arguments).output().expect("start vm-tests")
 }
 
+/// What the specimens run on.
+fn config() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens/kernels.toml")
+}
+
 /// Runs the specimens.
 fn run(arguments: &[&str]) -> Output {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("specimens/kernels.toml");
+    let config = config();
     let config = config.to_str().expect("a path in UTF-8");
     vm_tests(&[&["run", "--config", config], arguments].concat())
+}
+
+/// The command lines of the processes that have this variable in their environment.
+fn processes_with(variable: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").expect("list processes");
+    let folders = processes.map(|entry| entry.expect("an entry").path());
+    // A process that has ended meanwhile, or that is waited for, has no environment.
+    let read = |path: PathBuf| fs::read(path).unwrap_or_default();
+    folders
+        .filter(|folder| {
+            read(folder.join("environ"))
+                .split(|&byte| byte == 0)
+                .any(|it| it == variable.as_bytes())
+        })
+        .map(|folder| text(&read(folder.join("cmdline"))).replace('\0', " "))
+        .collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -72,6 +99,38 @@ fn each_outcome_is_recognised_and_a_crash_takes_no_other_test_with_it() {
         "{xml}"
     );
     assert_eq!(xml.matches("<testcase ").count(), EXPECTED.len(), "{xml}");
+}
+
+#[test]
+fn a_run_that_a_signal_ends_leaves_no_process_behind() {
+    let variable = format!("SHUNT_RUN={}", std::process::id());
+    let (name, value) = variable.split_once('=').expect("a variable");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_vm-tests"))
+        .args(["run", "--config"])
+        .arg(config())
+        .env(name, value)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start vm-tests");
+    let mut progress = BufReader::new(run.stderr.take().expect("standard error")).lines();
+    let first = progress.find(|line| line.as_ref().is_ok_and(|line| line.contains("a_holds")));
+    first.expect("a result").expect("text");
+    let machine = processes_with(&variable);
+    assert!(machine.iter().any(|command| command.contains("qemu-system")), "{machine:?}");
+
+    kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGTERM).expect("send SIGTERM");
+    let status = run.wait().expect("wait");
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{status}");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = processes_with(&variable);
+        if left.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "left: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
