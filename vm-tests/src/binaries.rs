@@ -19,41 +19,47 @@ const PROFILE: &str = "guest";
 pub struct Binary {
     /// Where it is.
     pub path: PathBuf,
-    /// Binaries of its package, which it expects where they are.
+    /// Binaries of the packages, which it expects where they are.
     pub companions: Vec<PathBuf>,
     /// The names of its tests.
     pub tests: Vec<String>,
 }
 
+/// Builds test binaries in the workspace of this package, in the order of `all`.
+///
+/// # Errors
+/// When one cannot be built or lists no tests.
+pub fn build(all: &[Tests], architecture: Architecture) -> Result<Vec<Binary>> {
+    // All at once: of one package alone, what it depends on would have fewer features, and be
+    // compiled once more for each.
+    let packages = all.iter().flat_map(|tests| ["--package", tests.package.as_str()]);
+    let targets = all.iter().flat_map(|tests| ["--test", tests.target.as_str()]);
+    let arguments: Vec<&str> =
+        ["test", "--no-run"].into_iter().chain(packages).chain(targets).collect();
+    let built = built(&arguments, architecture)?;
+    all.iter().map(|tests| Binary::of(tests, &built, architecture)).collect()
+}
+
 impl Binary {
-    /// Builds it in the workspace of this package.
-    ///
-    /// # Errors
-    /// When it cannot be built or lists no tests.
-    pub fn build(tests: &Tests, architecture: Architecture) -> Result<Self> {
-        let arguments = ["test", "--no-run", "--package", &tests.package, "--test", &tests.target];
-        let (mut path, mut companions) = (None, Vec::new());
-        for (target, executable) in built(&arguments, architecture)? {
-            if target.is_test() && target.name == tests.target {
-                path = Some(executable);
-            } else {
-                companions.push(executable);
-            }
-        }
-        let Some(path) = path else {
+    fn of(tests: &Tests, built: &[(Target, PathBuf)], architecture: Architecture) -> Result<Self> {
+        let of_target = |(target, _): &&(Target, PathBuf)| target.name == tests.target;
+        let tests_of_it = built.iter().filter(|(target, _)| target.is_test()).find(of_target);
+        let Some((_, path)) = tests_of_it else {
             bail!("cargo built no test {} in {}", tests.target, tests.package)
         };
+        let companions = built.iter().filter(|(target, _)| !target.is_test());
+        let companions = companions.map(|(_, path)| path.clone()).collect();
         let mut listing = if architecture.is_native() {
-            Command::new(&path)
+            Command::new(path)
         } else {
             let mut emulator = tools::command(&emulator(architecture))?;
-            emulator.arg(&path);
+            emulator.arg(path);
             emulator
         };
         let list = tools::run(listing.args(["--list", "--format", "terse"]))?;
         let found = names_in(&list);
         ensure!(!found.is_empty(), "{} has no tests", path.display());
-        Ok(Self { path, companions, tests: found })
+        Ok(Self { path: path.clone(), companions, tests: found })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::architecture::Architecture;
-use crate::binaries::{self, Binary, one_test_passed, workspace};
+use crate::binaries::{self, one_test_passed, workspace};
 use crate::cache::{Cache, Kernel};
 use crate::config::Config;
 use crate::console::complaints;
@@ -155,15 +155,16 @@ pub fn run(config: &Config, cache: &Cache, selection: &Selection) -> Result<Repo
 fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     let mut load = Load::default();
     let mut binaries = Vec::new();
-    for tests in &config.tests {
-        eprintln!("building {}", tests.name);
-        let binary = Binary::build(tests, config.guest.architecture)?;
+    let names: Vec<&str> = config.tests.iter().map(|tests| tests.name.as_str()).collect();
+    eprintln!("building {}", names.join(", "));
+    let built = binaries::build(&config.tests, config.guest.architecture)?;
+    for (tests, binary) in config.tests.iter().zip(built) {
         // Each beginning is that of a test: a name that is not one any more would run nothing,
         // without a word.
         for beginning in &tests.only {
             ensure!(
                 binary.tests.iter().any(|test| test.starts_with(beginning)),
-                "kernels.toml: no test of {} begins with {beginning:?}",
+                "the configuration: no test of {} begins with {beginning:?}",
                 tests.name
             );
         }
@@ -329,10 +330,7 @@ impl Lab<'_> {
         let mut files = Vec::new();
         for module in &guest.modules {
             files.extend(kernel.modules.files(module).with_context(|| {
-                format!(
-                    "{} has no module {module}, which vm-tests/kernels.toml names",
-                    kernel.release
-                )
+                format!("{} has no module {module}, which the configuration names", kernel.release)
             })?);
         }
         files.extend(
