@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 
+use super::request::{BadRequest, Method, Request};
 use super::{Collector, Format};
 use crate::host::{Endpoint, listens};
 
@@ -295,22 +296,27 @@ fn answer(
     guard: &SlotGuard,
     source: &dyn Source,
 ) -> std::io::Result<()> {
-    let (status, content_type, body, with_body) = match read_head(&mut *stream)? {
-        Head::Complete(head) => {
+    let (response, with_body) = match read_request(&mut *stream)? {
+        Arrived::Request(request) => {
             guard.is_served(true);
-            let answer = respond(&head, source);
+            let response = respond(&request, source);
             guard.is_served(false);
-            answer
+            (response, request.method != Method::Head)
         }
-        Head::TooLong => {
-            ("431 Request Header Fields Too Large", PLAIN, "the request is too long\n".into(), true)
+        Arrived::Bad(bad @ BadRequest::Malformed) => {
+            (Response::text("400 Bad Request", &bad.to_string()), true)
         }
-        Head::TimedOut => ("408 Request Timeout", PLAIN, "the request timed out\n".into(), true),
-        Head::Closed => return Ok(()),
+        Arrived::Bad(bad @ BadRequest::TooLong) => {
+            (Response::text("431 Request Header Fields Too Large", &bad.to_string()), true)
+        }
+        Arrived::TooLate => (Response::text("408 Request Timeout", "the request timed out"), true),
+        Arrived::Closed => return Ok(()),
     };
+    let Response { status, content_type, body } = response;
     let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
     let mut response = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+         {allow}Connection: close\r\n\r\n",
         body.len()
     );
     if with_body {
@@ -319,17 +325,16 @@ fn answer(
     stream.write_all(response.as_bytes())
 }
 
-const PLAIN: &str = "text/plain; charset=utf-8";
-
-enum Head {
-    Complete(String),
-    TooLong,
-    TimedOut,
+/// What has come of a connection.
+enum Arrived {
+    Request(Request),
+    Bad(BadRequest),
+    TooLate,
     Closed,
 }
 
 /// Reads up to and including the empty line.
-fn read_head(stream: &mut dyn Connection) -> std::io::Result<Head> {
+fn read_request(stream: &mut dyn Connection) -> std::io::Result<Arrived> {
     let deadline = Instant::now() + TIMEOUT;
     let mut head = Vec::new();
     let mut piece = [0; 1024];
@@ -337,71 +342,69 @@ fn read_head(stream: &mut dyn Connection) -> std::io::Result<Head> {
         // One deadline for the whole request: sending single bytes does not extend it.
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(Head::TimedOut);
+            return Ok(Arrived::TooLate);
         }
         stream.set_timeouts(left.max(Duration::from_millis(1)), TIMEOUT)?;
         let read = match stream.read(&mut piece) {
-            Ok(0) => return Ok(Head::Closed),
+            Ok(0) => return Ok(Arrived::Closed),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Ok(Head::TimedOut);
+                return Ok(Arrived::TooLate);
             }
             Err(error) => return Err(error),
         };
         head.extend_from_slice(piece.get(..read).unwrap_or_default());
-        if let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            head.truncate(end);
-            return Ok(Head::Complete(String::from_utf8_lossy(&head).into_owned()));
-        }
-        if head.len() >= MAX_REQUEST {
-            return Ok(Head::TooLong);
+        match Request::parse(&head) {
+            Ok(Some(request)) => return Ok(Arrived::Request(request)),
+            Ok(None) if head.len() < MAX_REQUEST => {}
+            Ok(None) => return Ok(Arrived::Bad(BadRequest::TooLong)),
+            Err(bad) => return Ok(Arrived::Bad(bad)),
         }
     }
 }
 
-/// Status, media type and body of the response, and whether the body is sent.
-fn respond(head: &str, source: &dyn Source) -> (&'static str, &'static str, String, bool) {
-    let bad = ("400 Bad Request", PLAIN, "malformed request\n".into(), true);
-    let mut lines = head.split("\r\n");
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return bad;
-    };
-    if !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
-        return bad;
+/// The body is sent unless the method is HEAD.
+struct Response {
+    status: &'static str,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Response {
+    /// A line of text.
+    fn text(status: &'static str, line: &str) -> Response {
+        Response { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n") }
     }
-    if !matches!(method, "GET" | "HEAD") {
-        return ("405 Method Not Allowed", PLAIN, "only GET and HEAD are allowed\n".into(), true);
+}
+
+fn respond(request: &Request, source: &dyn Source) -> Response {
+    if request.method == Method::Other {
+        return Response::text("405 Method Not Allowed", "only GET and HEAD are allowed");
     }
-    let with_body = method == "GET";
-    let failed = |error: anyhow::Error| {
-        ("500 Internal Server Error", PLAIN, format!("{error:#}\n"), with_body)
-    };
-    match target.split('?').next() {
-        Some("/metrics") => {
-            let accepts = lines.any(|line| {
-                let header = line.to_ascii_lowercase();
-                header.starts_with("accept:") && header.contains("application/openmetrics-text")
-            });
-            let format = if accepts { Format::OpenMetrics } else { Format::Prometheus };
+    let failed =
+        |error: anyhow::Error| Response::text("500 Internal Server Error", &format!("{error:#}"));
+    match request.path.as_str() {
+        "/metrics" => {
+            let format = match request.accepts_openmetrics {
+                true => Format::OpenMetrics,
+                false => Format::Prometheus,
+            };
             match source.metrics(format) {
-                Ok(text) => ("200 OK", format.content_type(), text, with_body),
+                Ok(body) => {
+                    Response { status: "200 OK", content_type: format.content_type(), body }
+                }
                 Err(error) => failed(error),
             }
         }
         // The response itself is the liveness proof; its cost does not depend on open flows.
-        Some("/livez") => ("200 OK", PLAIN, "ok\n".into(), with_body),
-        Some("/healthz") => match source.is_draining() {
-            Ok(false) => ("200 OK", PLAIN, "ok\n".into(), with_body),
-            Ok(true) => ("503 Service Unavailable", PLAIN, "draining\n".into(), with_body),
+        "/livez" => Response::text("200 OK", "ok"),
+        "/healthz" => match source.is_draining() {
+            Ok(false) => Response::text("200 OK", "ok"),
+            Ok(true) => Response::text("503 Service Unavailable", "draining"),
             Err(error) => failed(error),
         },
-        _ => {
-            ("404 Not Found", PLAIN, "only /metrics, /livez and /healthz exist\n".into(), with_body)
-        }
+        _ => Response::text("404 Not Found", "only /metrics, /livez and /healthz exist"),
     }
 }
 
@@ -426,49 +429,34 @@ mod tests {
         }
     }
 
-    fn to(request: &str) -> (&'static str, String) {
-        let (status, _, body, with_body) = respond(request, &Fixed { draining: Ok(false) });
-        (&status[..3], if with_body { body } else { String::new() })
+    /// The status and the body of the response to the request with this line and these fields.
+    fn to(head: &str, draining: Result<bool, ()>) -> (String, String) {
+        let head = format!("{head}\r\n\r\n");
+        let request = Request::parse(head.as_bytes()).expect("well-formed").expect("whole");
+        let Response { status, body, .. } = respond(&request, &Fixed { draining });
+        (status[..3].to_owned(), body)
     }
 
     #[test]
     fn scrapes_are_answered_in_the_format_that_they_accept() {
-        assert_eq!(to("GET /metrics HTTP/1.1"), ("200", "Prometheus".into()));
-        assert_eq!(
-            to("GET /metrics?x=1 HTTP/1.0\r\nAccept: text/plain"),
-            ("200", "Prometheus".into())
-        );
-        let accept = "aCCept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1";
-        assert_eq!(
-            to(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}")),
-            ("200", "OpenMetrics".into())
-        );
-        assert_eq!(to("HEAD /metrics HTTP/1.1"), ("200", String::new()));
+        let format = |head| to(head, Ok(false));
+        assert_eq!(format("GET /metrics HTTP/1.1"), ("200".into(), "Prometheus".into()));
+        let accept = "GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text";
+        assert_eq!(format(accept), ("200".into(), "OpenMetrics".into()));
     }
 
     #[test]
     fn health_reflects_the_state_of_the_instance() {
         for (draining, status) in [(Ok(false), "200"), (Ok(true), "503"), (Err(()), "500")] {
-            assert_eq!(&respond("GET /healthz HTTP/1.1", &Fixed { draining }).0[..3], status);
-            assert_eq!(&respond("GET /livez HTTP/1.1", &Fixed { draining }).0[..3], "200");
+            assert_eq!(to("GET /healthz HTTP/1.1", draining).0, status);
+            assert_eq!(to("GET /livez HTTP/1.1", draining).0, "200");
         }
     }
 
     #[test]
-    fn malformed_requests_are_rejected() {
-        for request in [
-            "",
-            " ",
-            "GET",
-            "GET /metrics",
-            "GET /metrics HTTP/2",
-            "GET  /metrics HTTP/1.1",
-            "\0\u{fffd}",
-        ] {
-            assert_eq!(to(request).0, "400", "{request:?}");
-        }
-        assert_eq!(to("POST /metrics HTTP/1.1").0, "405");
-        assert_eq!(to("GET / HTTP/1.1").0, "404");
+    fn another_method_or_path_is_an_error_of_the_client() {
+        assert_eq!(to("POST /metrics HTTP/1.1", Ok(false)).0, "405");
+        assert_eq!(to("GET / HTTP/1.1", Ok(false)).0, "404");
     }
 
     fn listening() -> (Responder, SocketAddr) {
@@ -499,7 +487,10 @@ mod tests {
         let (_responder, address) = listening();
         let long = ask(address, &[b'x'; 64 << 10]);
         assert!(long.is_empty() || long.starts_with("HTTP/1.1 431"), "{long}");
-        assert!(ask(address, b"\xff\xfe\0\r\n\r\n").starts_with("HTTP/1.1 400"));
+        // A malformed request is answered before its end has come.
+        assert!(ask(address, b"\xff\xfe\0").starts_with("HTTP/1.1 400"));
+        let head = ask(address, b"HEAD /healthz HTTP/1.1\r\n\r\n");
+        assert!(head.contains("\r\nContent-Length: 3\r\n") && head.ends_with("\r\n\r\n"), "{head}");
         drop(TcpStream::connect(address).expect("connect and go"));
 
         // More idle connections than slots: others are still answered.
