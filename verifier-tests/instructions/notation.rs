@@ -1,5 +1,6 @@
 //! Compares our notation with the kernel's.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd};
 
 use bpf_asm::insn::{
@@ -95,6 +96,7 @@ fn logs_of_every_form_match_our_text_and_are_read_back() {
 #[test]
 fn shunts_programs_are_read_back_from_text_and_from_their_logs() {
     let maps = load::maps(&variant::usual().maps.all()).expect("make the maps, as root");
+    let mut programs = BTreeSet::new();
     for Variant { name, program } in variant::all() {
         let what = format!("{} ({name})", program.name());
         let unit = Unit::from(&program);
@@ -106,6 +108,10 @@ fn shunts_programs_are_read_back_from_text_and_from_their_logs() {
             assert_eq!(disassemble(&read, &plain), disassemble(&unit, &plain), "{what}");
             assert_eq!(read.sections[0].references, unit.sections[0].references, "{what}");
             assert_eq!(unit.sections[0].references.is_empty(), program.maps().is_empty());
+        }
+        // Variants differ in a few instructions, whose forms are in the log of every form.
+        if !programs.insert(program.name().to_owned()) {
+            continue;
         }
         let (_, log) = verifier::load(&program, &maps, LogLevel::DETAILED)
             .unwrap_or_else(|error| panic!("{what}: {error}"));
