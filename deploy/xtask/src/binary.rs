@@ -49,7 +49,8 @@ pub fn build(profile: &str, target: Target) -> Result<Built> {
     ensure!(
         building.wait().context("cannot wait for cargo")?.success(),
         "cargo cannot build shunt for {}, see above. Where the standard library for it is missing: \
-         rustup target add {0}; .ci/arm64 does without rustup, and has the rest that it takes",
+         rustup target add {0}. For arm64, .ci/install arm64 provides it without rustup, and the \
+         linker",
         target.triple()
     );
     match built {

@@ -74,6 +74,7 @@ impl ValueEnum for Which {
             Which::One(Tier::Root),
             Which::One(Tier::Applications),
             Which::One(Tier::Matrix),
+            Which::One(Tier::Arm64),
             Which::All,
         ];
         ALL

@@ -122,13 +122,9 @@ fn build(tier: Tier, packages: &[Tested]) -> Result<Vec<Binary>> {
             });
         }
     }
-    // Tests run some of them as programs, which `cargo test --examples` would not make of them.
-    let examples = Command::new(cargo())
-        .current_dir(workspace::root()?)
-        .args(["build", "--workspace", "--locked", "--quiet", "--examples"])
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(examples.success(), "cargo cannot build the examples, see above");
+    if tier == Tier::Root {
+        build_examples()?;
+    }
     let mut building = Command::new(cargo())
         .current_dir(workspace::root()?)
         .args(["test", "--workspace", "--locked", "--no-run"])
@@ -158,6 +154,18 @@ fn build(tier: Tier, packages: &[Tested]) -> Result<Vec<Binary>> {
         "cargo cannot build the tests, see above"
     );
     Ok(binaries)
+}
+
+/// Builds the examples that tests of the root tier run as programs: `cargo test --examples` would
+/// make test binaries of them.
+fn build_examples() -> Result<()> {
+    let built = Command::new(cargo())
+        .current_dir(workspace::root()?)
+        .args(["build", "--workspace", "--locked", "--quiet", "--examples"])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "cargo cannot build the examples, see above");
+    Ok(())
 }
 
 /// The tests of a binary that are in the tier.

@@ -20,6 +20,8 @@ pub enum Tier {
     Applications,
     /// virtme-ng and its kernels: the other kernels
     Matrix,
+    /// A cross compiler, QEMU and a kernel for arm64: the other architecture
+    Arm64,
 }
 
 impl Tier {
@@ -30,6 +32,7 @@ impl Tier {
             Self::Root => "root",
             Self::Applications => "applications",
             Self::Matrix => "matrix",
+            Self::Arm64 => "arm64",
         }
     }
 
@@ -139,6 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tier_has_the_same_name_on_the_command_line_and_in_a_statement() {
+        for &tier in Tier::value_variants() {
+            assert_eq!(Tier::from_str(tier.name(), false), Ok(tier));
+            assert_eq!(Tier::named(tier.name()), Some(tier));
+        }
+    }
+
+    #[test]
     fn an_entry_that_names_no_test_or_no_target_is_found() {
         let tests = ["lib::x::test".to_owned()];
         assert_eq!(statement().idle("lib", &tests), ["lib::x::y"]);
@@ -149,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_matrix_needs_no_applications_and_each_tier_what_the_lower_ones_need() {
+    fn virtual_machines_need_no_applications_and_each_tier_what_the_lower_ones_need() {
         let has = |tier: Tier| -> Vec<Tier> {
             Tier::value_variants().iter().copied().filter(|&other| tier.has(other)).collect()
         };
@@ -157,5 +168,6 @@ mod tests {
         assert_eq!(has(Tier::Root), [Tier::Quick, Tier::Root]);
         assert_eq!(has(Tier::Applications), [Tier::Quick, Tier::Root, Tier::Applications]);
         assert_eq!(has(Tier::Matrix), [Tier::Quick, Tier::Root, Tier::Matrix]);
+        assert_eq!(has(Tier::Arm64), [Tier::Quick, Tier::Root, Tier::Arm64]);
     }
 }
