@@ -1,4 +1,5 @@
-//! Programs that move bytes past recv: splice(2), whoever calls it, and TCP_ZEROCOPY_RECEIVE (Q1).
+//! Programs that take bytes without recv: by splice(2), in whatever library, or by
+//! TCP_ZEROCOPY_RECEIVE (Q1).
 //!
 //! No name tells of them. Each echoes, or passes on to an echo: whole, over TCP and with shunt,
 //! after so many small exchanges that shunt has had every reason to accelerate the connection.
@@ -222,7 +223,7 @@ fn a_static_server_that_splices_gets_everything() {
     });
 }
 
-/// Q1: evidence of a program is none of the one that it becomes.
+/// Q1: evidence of a program is not valid after it has executed another one.
 #[test]
 fn a_connection_that_is_handed_to_a_program_that_splices_keeps_everything() {
     isolated(|| {
@@ -246,8 +247,7 @@ fn a_server_that_receives_by_mapping_pages_gets_everything() {
     });
 }
 
-/// Moves a descriptor to number 3 in the program that is started, as whoever activates by socket
-/// does.
+/// Moves a descriptor to number 3 in the program that is started, as socket activation does.
 fn with_descriptor_3(command: &mut Command, descriptor: RawFd) {
     // SAFETY: dup2 and fcntl are what may be called between fork and exec.
     unsafe {

@@ -39,7 +39,7 @@ pub fn compare<F: Fn(&Side, &mut Seen)>(script: F) {
 /// A refresh would make an observation differ once in a while.
 const REFRESH: &[&str] = &["--refresh", "3600"];
 
-/// The three lists beside each other, for whoever reads a failed test.
+/// The three lists side by side, for the message of a failed test.
 fn describe(by_tcp: &[String], expected: &[String], over_shunt: &[String]) -> String {
     let mut text = "over shunt the script saw something else than expected:\n".to_owned();
     for row in 0..by_tcp.len().max(over_shunt.len()) {

@@ -65,7 +65,7 @@ fn receive_descriptor(from: &UnixStream) -> TcpStream {
         ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
         _ => None,
     });
-    // SAFETY: the kernel has just made this descriptor for whoever received the message.
+    // SAFETY: the kernel has just made this descriptor for the receiver of the message.
     unsafe { OwnedFd::from_raw_fd(descriptor.expect("a descriptor")) }.into()
 }
 

@@ -208,7 +208,7 @@ fn one_who_holds_a_socket_keeps_neither_other_namespaces_from_being_adopted_nor_
     isolated(|| {
         let bed = new_bed();
         let held = pair_on(&bed, LOOPBACK);
-        // Where nobody holds anything.
+        // Where no process holds a socket lock.
         let elsewhere = bed.in_server(|| {
             let service = service(LOOPBACK, LOOPBACK.bind());
             Pair { client: service.connect(), server: service.accept() }

@@ -82,7 +82,7 @@ fn frames(pair: &Pair, from_client: bool, time: Duration) {
             while recv(writer.as_raw_fd(), &mut buffer, MsgFlags::empty()) != Ok(0) {}
         });
         let sent = scope.spawn(|| write_frames(writer, Instant::now() + time));
-        // Also when a frame is wrong: then nobody may wait for the others.
+        // Also when a frame is wrong: then no thread may wait for the others.
         let done = ShutDownOnDrop { pair, done: &done };
         let read = read_frames(reader);
         assert_eq!(read, sent.join().expect("the writer"), "bytes at the end are lost");

@@ -1,5 +1,5 @@
-//! Whenever an agent dies, and whatever goes away under it: traffic goes on, and what is left can
-//! be taken away or taken over.
+//! Whenever an agent is killed, and whatever is removed under it: traffic goes on, and what is left
+//! can be taken away or taken over.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};

@@ -36,7 +36,7 @@ fn read_what_is_there(mut stream: &TcpStream, at: u64, length: usize) {
     PATTERN.check(at, &buffer);
 }
 
-/// Readable, and nothing there: the end, says select_tut(2) and whoever has learnt from it.
+/// Readable, and FIONREAD is 0: the end of the stream, according to select_tut(2).
 fn read_until_nothing_is_there(stream: &TcpStream) -> u64 {
     let mut at = 0;
     loop {

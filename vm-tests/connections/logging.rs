@@ -1,4 +1,4 @@
-//! The log, as those who collect it need it.
+//! The log, in the form that log collectors need.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;

@@ -114,7 +114,7 @@ fn the_nat_entry_of_a_flow_that_is_direct_for_long_does_not_expire() {
     });
 }
 
-/// Who sends in a flow that is direct for long.
+/// Which end sends in a flow that is direct for long.
 #[derive(Debug, Clone, Copy)]
 enum Talk {
     Both,

@@ -97,7 +97,7 @@ fn a_trace_tells_of_a_flow_until_its_end_and_who_is_behind_it() {
             assert!(shown.contains(&cgroup), "{change:#?}, not {cgroup}");
         }
         assert!(seen.iter().any(|change| change["direct_bytes"].as_u64() > Some(0)), "{seen:#?}");
-        // Nobody traces now, and what happens now is told to nobody.
+        // No trace runs now, and what happens now is not reported.
         drop(node.pair(LOOPBACK));
         assert_eq!(node.stats().counter("trace_lost"), 0);
     });

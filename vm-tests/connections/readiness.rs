@@ -24,7 +24,7 @@ const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;
 const READ: usize = 64 << 10;
 
-/// The longest that bytes may wait for a reader who would read them.
+/// The longest time that bytes may be readable before their reader is woken.
 const STALL: Duration = Duration::from_secs(1);
 
 const PATHS: [Path; 4] =

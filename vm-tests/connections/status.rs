@@ -149,10 +149,10 @@ fn a_second_agent_that_would_see_the_same_connections_does_not_start_and_says_wh
             "{:?}",
             warnings(&node.agent)
         );
-        // And one beside it is none of this.
+        // And one beside it does not count here.
         let beside = new_cgroup();
         drop(Agent::start(beside.path(), &[]));
-        // By whatever path an agent knows its cgroup: that of a container is another one.
+        // Whichever path an agent has for its cgroup: in a container it is another one.
         let folder = tempfile::tempdir().expect("make a folder");
         let path = folder.path().join("cgroup");
         let below = Inside::of(beside.path());

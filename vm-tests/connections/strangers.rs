@@ -173,7 +173,7 @@ fn a_response_never_reaches_another_connection_when_ports_are_reused() {
                     old.push_back(server);
                     if old.len() > 200 {
                         let late = old.pop_front().expect("the oldest");
-                        // Its client has gone: this must reach nobody.
+                        // Its client has closed: no socket may receive this.
                         let _ = write(&late, b"too late");
                     }
                 }

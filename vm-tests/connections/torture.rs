@@ -1,5 +1,6 @@
 //! All calls and all readers, at random, on many connections at the same time: no byte is lost,
-//! doubled or out of place, nobody hangs and no call fails (Q2, Q3, Q7 and whatever else there is).
+//! doubled or out of place, no process hangs and no call fails (Q2, Q3, Q7 and all
+//! the others).
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Shutdown, TcpStream};

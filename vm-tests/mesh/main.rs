@@ -79,7 +79,7 @@ fn main() -> Result<()> {
     }
     for round in 0..arguments.rounds {
         for measured in all.chunks_mut(loads.len()) {
-            // Who runs second finds a warmer machine: each does in every other round.
+            // The second run finds a warmer machine: each is second in every other round.
             for accelerated in [round % 2 == 1, round % 2 == 0] {
                 eprintln!(
                     "round {} of {}: {}, {}",

@@ -35,7 +35,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("listen").local_addr().expect("an address").port()
 }
 
-/// The body of an answer, `None` if nobody answers.
+/// The body of a response, `None` if there is no response.
 fn get(port: u16, target: &str, accept: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     write!(stream, "GET {target} HTTP/1.0\r\nAccept: {accept}\r\n\r\n").ok()?;

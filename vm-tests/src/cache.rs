@@ -65,7 +65,7 @@ const MANIFEST: &str = "manifest.json";
 const PACKAGES: &str = "packages";
 const KERNELS: &str = "kernels";
 
-/// Where Debian is for whoever has no mirror of it.
+/// Debian's archive, for machines that have no mirror configured.
 const DEBIAN: &str = "http://deb.debian.org/debian";
 
 /// How the folders of runs begin.

@@ -1,5 +1,5 @@
-//! Guests of arm64 on a machine of another architecture: a kernel, and this machine's own files
-//! below it, read-only, of which the guest can run nothing but what was built for it.
+//! Guests of arm64 on a machine of another architecture: a kernel with this machine's files as its
+//! root, read-only, of which the guest can run nothing but what was built for it.
 //!
 //! virtme-ng's own scripts want a root file system of the guest's architecture, with a shell, udev
 //! and busybox. Debian's kernels for arm64 come up without any of it, since what it takes is built
@@ -19,7 +19,7 @@ use crate::tools;
 /// What runs kernels of arm64.
 pub const EMULATOR: &str = "qemu-system-aarch64";
 
-/// What lets the guest have this machine's files.
+/// Serves this machine's files to the guest.
 pub const FILE_SERVER: &str = "virtiofsd";
 
 /// Boots `kernel` with `init JOB` as its first process, both files of this machine. Temporary
@@ -66,7 +66,7 @@ pub fn boot(
     Machine::start(&mut qemu, vec![server])
 }
 
-/// Serves this machine's files to who connects to `socket`.
+/// Serves this machine's files to the client that connects to `socket`.
 fn serve_files(socket: &Path) -> io::Result<Group> {
     let listener = UnixListener::bind(socket)?;
     let mut server = tools::command(FILE_SERVER).map_err(io::Error::other)?;

@@ -1,5 +1,5 @@
 //! Process groups that end with this process, whether it returns or a signal ends it: a virtual
-//! machine is several processes, and none of them notices that nobody waits for it any more.
+//! machine is several processes, which would run on.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -153,8 +153,8 @@ fn run_task(task: &Task) -> Result<(Ending, String)> {
     Ok((status.map_or(Ending::TimedOut, ending), end_of(&mut output)?))
 }
 
-/// A task leaves nothing running. Who is killed leaves its own children to this process, until
-/// there are none.
+/// Kills all that a task has left running. Children of a killed process become children of this
+/// one, and are killed in turn, until there are none.
 fn end_every_child() -> Result<()> {
     loop {
         // Of the only thread of this process (proc_tid_children(5)).

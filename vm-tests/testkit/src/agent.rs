@@ -239,7 +239,7 @@ impl Agent {
         })
     }
 
-    /// Everything there is to know, for whoever reads a failed test.
+    /// Everything that is known of the agent, for the message of a failed test.
     pub fn describe(&self) -> String {
         ["stats", "flows"]
             .map(|command| {

@@ -1,4 +1,4 @@
-//! What the tests with real connections and real programs stand on.
+//! What the tests with real connections and real programs have in common.
 //!
 //! A test runs in a process of its own ([`isolation`]). It has a node with an agent and connections
 //! ([`node`], [`agent`], [`traffic`]) or, where programs make the connections, a stage for them

@@ -37,7 +37,7 @@ impl Hole {
             "userfaultfd (as root, on a kernel with CONFIG_USERFAULTFD): {}",
             io::Error::last_os_error()
         );
-        // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+        // SAFETY: the kernel has just made this descriptor, and nothing else owns it.
         let faults = unsafe { OwnedFd::from_raw_fd(fd as i32) };
         let (kinds, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -57,7 +57,7 @@ impl Hole {
         self.at
     }
 
-    /// Puts a page of zeros there and lets those go on who wait for it. Once is enough.
+    /// Puts a page of zeros there, and wakes the threads that wait for it. Once is enough.
     pub fn fill(&self) {
         #[repr(align(4096))]
         struct Zeros([u8; PAGE]);
@@ -66,7 +66,7 @@ impl Hole {
         self.control(COPY, &mut [self.at as u64, ZEROS.0.as_ptr() as u64, PAGE as u64, 0, 0]);
     }
 
-    /// Waits until somebody has touched it. Fails when nobody does.
+    /// Waits until a thread has touched it. Fails when none does.
     pub fn wait_until_touched(&self) {
         let limit = PollTimeout::try_from(PATIENCE).expect("a poll timeout");
         let touched =

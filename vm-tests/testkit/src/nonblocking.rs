@@ -275,7 +275,7 @@ pub fn take_pattern(stream: &TcpStream, pattern: Tape, length: u64, read: usize)
 }
 
 /// Fails when the longest gap of a transfer is longer than three times what TCP had here, and
-/// a bit; a gap of less than 200 ms is nobody's business.
+/// a bit; a gap of less than 200 ms does not count.
 ///
 /// On a crowded machine TCP has longer ones once in a while: measure again before you believe one.
 pub fn assert_no_gap(what: &str, shunt: Duration, tcp: Duration) {

@@ -118,7 +118,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// A connection that does not block, as shunt wants it; whoever makes it block again waits no
+/// A connection that does not block, as shunt wants it; a test that makes it block again waits no
 /// longer than [`PATIENCE`].
 pub fn ready_for_tests(stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! Processes: found, started, and ended whatever happens.
+//! Processes: found, started, and ended in any case.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

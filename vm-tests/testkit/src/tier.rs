@@ -1,10 +1,10 @@
 //! The tier that a test is in: CONTRIBUTING.md says what tiers are.
 
-/// What `cargo xtask test` says which tier runs by. Without it, whatever runs is meant to.
+/// Set by `cargo xtask test` to the tier that runs. Without it, every test may run.
 const VARIABLE: &str = "SHUNT_TIER";
 
-/// Fails where another tier runs than one of `tiers`: a test in the wrong one says so before it
-/// fails for what it does not find there.
+/// Fails where another tier runs than one of `tiers`: a test in the wrong tier says so before it
+/// fails for want of a tool or privilege.
 #[track_caller]
 pub fn only_in(tiers: &[&str]) {
     let Ok(running) = std::env::var(VARIABLE) else { return };

@@ -12,7 +12,7 @@ use crate::mesh::{ANSWERS, PORT, UPLOADS};
 use crate::program::command;
 use crate::stage::{Host, SERVER, Stage};
 
-/// Who asks how often.
+/// The load on a mesh.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Load {

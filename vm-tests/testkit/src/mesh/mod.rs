@@ -49,7 +49,7 @@ impl Kind {
 
 /// Running, for one measurement.
 pub struct Mesh {
-    // In this order: first who asks, last where it all stands.
+    // Dropped in this order: first the clients, last the stage that all run on.
     _sidecars: Vec<Running>,
     _service: Running,
     pub stage: Stage,
