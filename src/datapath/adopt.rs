@@ -1,12 +1,13 @@
 //! Adoption: connections that were open before shunt was there.
 //!
 //! The program goes over all TCP sockets of a network namespace, twice. The first time it shows the
-//! agent every connection that nobody has marked, with its name, which can be told at any time: the
+//! agent every connection that is not marked, with its name, which can be computed at any time: the
 //! sequence numbers with which a connection began are those of now without what has been
 //! acknowledged and received since. The agent finds those of which both ends are here, and the
 //! second time the program marks these, as [`super::handshake`] would have done.
 //!
-//! Equal numbers are no proof: whoever may use `TCP_REPAIR` in a namespace of its own chooses them.
+//! Equal numbers are no proof: a process that may use `TCP_REPAIR`, in a user namespace of its own,
+//! chooses them.
 //! So the ends have to prove that they belong together, see [`super::proof`].
 //!
 //! The kernel holds the lock of a socket while the program looks at it, for which it waits: another

@@ -5,7 +5,7 @@
 //! cut the first time. TCP queues such a segment whole, and its own receive function skips what it
 //! has given out already. The receive function of enrolled sockets does not
 //! (`tcp_bpf_recvmsg_parser`), so the verdict program cuts that off, and has to know how much. Its
-//! type may not use socket storage (`sk_skb_func_proto`), so a hash map by socket cookie says it.
+//! type may not use socket storage (`sk_skb_func_proto`), so a hash map by socket cookie has it.
 
 use bpf_asm::uapi::BPF_ANY;
 use bpf_asm::{Builder, Label, Place, Ptr, Reg, bpf_sock, helper};

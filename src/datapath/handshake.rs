@@ -158,7 +158,7 @@ fn suitable(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, left_alone: &L
         flags.and(SYN_ACK);
         b.jump_if(flags.eq(0), &unsuitable);
         if let Some(is_mptcp) = d.layout.is_mptcp {
-            // The address, since the verifier lets nobody count from the socket that the context shows.
+            // The address, since the verifier allows no pointer arithmetic on the context's socket.
             let sk = peek(b, event, d.layout.context_sk, &unsuitable);
             let subflow = peek(b, sk, is_mptcp, &unsuitable);
             b.jump_if(subflow.eq(0), suitable);

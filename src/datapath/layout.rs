@@ -153,12 +153,12 @@ layout! {
         waiter_place => "wait_queue_entry" "entry",
         /// The first in a list, or the next.
         first => "list_head" "next",
-        /// Who is to be woken: the thread that sleeps, for one that sleeps.
+        /// What is to be woken: for a sleeping thread, its `task_struct`.
         waiter_private => "wait_queue_entry" "private",
         /// Lowest address of a thread's kernel stack.
         thread_stack => "task_struct" "stack",
-        /// How many hold on to a `struct sk_psock`: the socket map, and whoever is in a call of
-        /// enrolled sockets.
+        /// The references to a `struct sk_psock`: of the socket map, and of each thread in a call
+        /// on the enrolled socket.
         psock_users => "sk_psock" "refcnt.refs.counter",
         /// A socket's network namespace.
         namespace => "sock" "__sk_common.skc_net.net",
@@ -225,7 +225,7 @@ layout! {
         socket_memory_used => "mem_cgroup" "tcpmem.usage.counter",
         /// How many may be (`memory.kmem.tcp.limit_in_bytes`).
         socket_memory_limit => "mem_cgroup" "tcpmem.max",
-        /// `TCP_INQ`: whoever receives is told how much more there is.
+        /// `TCP_INQ`: `recvmsg` also returns how much more there is.
         asks_for_counts => "tcp_sock" "recvmsg_inq",
         /// The connection is a subflow of MPTCP.
         is_mptcp => "tcp_sock" "is_mptcp",

@@ -66,10 +66,10 @@ fn no_other_call(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>, at: &Reg,
 
 /// Sees to it that nothing is on its way from the peer; jumps to `perhaps` if something may be.
 ///
-/// Whoever calls the peer from now on finds that this lane has ended. A message whose program ran
-/// before is in the queue as soon as its call ends: those who are in a call on the peer hold on to
-/// its psock, and no sender sleeps in the redirect itself unless it waits for this socket's lock. A
-/// peer that is not in the map had no such call when it left.
+/// Calls on the peer from now on find that this lane has ended. A message whose program ran before
+/// is in the queue as soon as its call ends: a thread that is in a call on the peer holds a
+/// reference to its psock, and no sender sleeps in the redirect itself unless it waits for this
+/// socket's lock. A peer that is not in the map had no such call when it left.
 fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
     b.block(|at_rest| {
         let alone = b.label();

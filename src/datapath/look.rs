@@ -68,7 +68,7 @@ pub(super) fn iterator(d: &Datapath) -> Result<Program, BuildErrors> {
     b.finish(ProgramType::Iterator)
 }
 
-/// Writes a record to whoever reads from the iterator.
+/// Writes a record to the reader of the iterator.
 pub(super) fn write(b: &Builder, meta: &Ptr<bpf_iter_meta>, end: &Slot<FlowEnd>) {
     let output = b.load(meta.at(bpf_iter_meta::seq));
     b.call(helper::seq_write(output, end, size_of::<FlowEnd>() as i32));

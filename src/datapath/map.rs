@@ -1,4 +1,4 @@
-//! The maps of the datapath. All of them are bounded; what nobody collects is evicted.
+//! The maps of the datapath. All of them are bounded; entries that are not collected are evicted.
 
 use bpf_asm::uapi::BPF_F_NO_PREALLOC;
 use bpf_asm::{MapDef, MapKind, MapRef};
@@ -91,7 +91,7 @@ pub struct Maps {
     pub newcomers: MapRef<(), ()>,
     /// What the last pass over the candidates has found; one entry.
     pub pass: MapRef<u32, Pass>,
-    /// What the agent tells whoever opens its pins; one entry.
+    /// What the agent states for processes that open its pins; one entry.
     pub about: MapRef<u32, About>,
 }
 

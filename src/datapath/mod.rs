@@ -22,7 +22,7 @@
 //! | [`leave`] | | the way out of the socket map |
 //! | [`options`] | setsockopt | options that the ingress queue cannot do justice to |
 //! | [`policy`] | | whose connections are accelerated, by rules |
-//! | [`trace`] | | each change of a lane's way, for those who trace |
+//! | [`trace`] | | each change of a lane's way, for traces |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
 //!
 //! They stand on [`lane`] (every transition of a lane), [`event`] (the socket of a sock_ops event),

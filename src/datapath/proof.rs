@@ -1,9 +1,9 @@
 //! The proof that two ends which are adopted belong together.
 //!
 //! The agent gives each end two random numbers: one that its own segments carry, in an option of
-//! their TCP headers, and one that its peer's segments carry. Who receives its peer's number is
-//! where the peer's segments arrive, whatever NAT lies between; nobody else gets to see it. An end
-//! says so in its own segments, and so each learns that both numbers have come. From then on it is
+//! their TCP headers, and one that its peer's segments carry. Only the socket at which the
+//! peer's segments arrive, behind whatever NAT, receives its peer's number. An end confirms that in
+//! its own segments, and so each learns that both numbers have arrived. From then on it is
 //! watched like any other.
 //!
 //! An end that has sent its number many times and has not been answered is left alone: its peer is

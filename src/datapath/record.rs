@@ -422,17 +422,17 @@ record! {
 }
 
 record! {
-    /// Somebody traces.
+    /// The announcement of a process that traces.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Tracer {
-        /// Until when he has said that he will, in nanoseconds of `CLOCK_MONOTONIC`; 0 when nobody
-        /// does.
+        /// Until when the announcement is valid, in nanoseconds of `CLOCK_MONOTONIC`; 0 while no
+        /// process traces.
         pub until: u64,
     }
 }
 
 record! {
-    /// A change of a lane, for whoever traces.
+    /// A change of a lane, as a trace shows it.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct Event {
         /// When, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -523,7 +523,7 @@ record! {
 }
 
 record! {
-    /// Who runs this datapath, for whoever opens its pins.
+    /// Which agent runs this datapath, for processes that open its pins.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct About {
         /// [`ABI`] of the program that made these maps.

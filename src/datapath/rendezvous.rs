@@ -32,7 +32,7 @@ pub(super) const OWN: Order = (Isns::own, Isns::peer);
 /// As its peer has them.
 pub(super) const PEERS: Order = (Isns::peer, Isns::own);
 
-/// Sees to it that a lane knows its peer. Jumps to `unknown` if there is none yet.
+/// Makes sure that a lane knows its peer. Jumps to `unknown` if there is none yet.
 pub(super) fn find_peer(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, unknown: &Label) {
     b.block(|known| {
         let sk = b.load(lane.at(Lane::peer).at(End::sk));

@@ -1,8 +1,8 @@
-//! What a lane's changes look like to whoever traces.
+//! The trace of a lane's changes.
 //!
-//! Each change of way, with its reason, goes into a ring buffer as long as somebody says that he
-//! reads it. He says so for a few seconds at a time: one that was killed is soon forgotten. The
-//! common message changes nothing, so nothing of this is on its way.
+//! Each change of way, with its reason, goes into a ring buffer while a process has announced that
+//! it reads the buffer. An announcement is valid for a few seconds, so that a killed reader does
+//! not count for long. The common message changes nothing, so none of this is on its path.
 
 use bpf_asm::{Builder, Label, Operand, Place, Ptr, Reg, bpf_sock_ops, helper, sk_msg_md};
 
@@ -56,8 +56,8 @@ impl Addressed for Ptr<bpf_sock_ops> {
     }
 }
 
-/// A lane goes another way than before, or by TCP for another reason: tells who traces, if anybody
-/// does.
+/// A lane goes another way than before, or by TCP for another reason: records it if a process
+/// traces.
 pub(super) fn tell(
     b: &Builder,
     d: &Datapath,
@@ -71,7 +71,7 @@ pub(super) fn tell(
     });
 }
 
-/// Writes the record; gives 0, or why there was no room for it. Jumps to `nobody` if nobody reads.
+/// Writes the record; gives 0, or why there was no room. Jumps to `nobody` if no process reads.
 fn output(
     b: &Builder,
     d: &Datapath,

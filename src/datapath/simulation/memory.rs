@@ -46,7 +46,7 @@ impl Memory {
         let word = u64::from_ne_bytes([UNWRITTEN; 8]);
         let mut memory = Memory {
             arena: (0..SIZE / 8).map(|_| UnsafeCell::new(word)).collect(),
-            // The first bytes stay free: an address just below an object belongs to nobody.
+            // The first bytes stay free: an address just below an object belongs to none.
             used: 64,
             addresses: Addresses { context: 0, frame: 0, marks: 0 },
             zeroes: 0,

@@ -60,7 +60,7 @@ pub const REFRESH: u32 = 10_000;
 /// The first number that contexts show of addresses, which is the family.
 pub const ADDRESSES: u64 = 0x1_0000;
 
-/// Who waits for a socket.
+/// What waits for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiter {
     /// A thread asleep in a receive function: its place in the list is on its own stack.
@@ -1266,7 +1266,7 @@ impl World {
         counted
     }
 
-    /// Somebody says that he will trace for so many jiffies.
+    /// A process announces that it will trace for so many jiffies.
     pub fn trace(&mut self, jiffies: u32) {
         let until = self.now_ns() + u64::from(jiffies) * 1_000_000_000 / u64::from(HZ);
         let host = self.host();
