@@ -32,6 +32,17 @@ pub trait Held {
 /// the lower 32 bits, and clear the upper. The right side is a number, a [`Reg`] or a [`Ptr`]; a
 /// number that does not fit in the instruction is loaded into another register for 64 bits, and is
 /// an error for 32.
+///
+/// Comparisons are methods, too: Rust's `==` would ask when the program is written, and is refused by
+/// the compiler with what to write instead.
+///
+/// ```compile_fail,E0277
+/// # let b = bpf_asm::Builder::new("compares");
+/// let number = b.value(1);
+/// if number == 1 {
+///     b.ret(0);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Reg(pub(crate) Value);
 
@@ -58,6 +69,35 @@ impl<R> Held for Ptr<R> {
         &self.value
     }
 }
+
+/// What `==` and `<` compare a value of the program with: nothing, since a value is known only when
+/// the program runs. Says so, and what to write.
+#[diagnostic::on_unimplemented(
+    message = "a value of the program cannot be compared while the program is written",
+    label = "the value is known only when the program runs",
+    note = "write the comparison into the program: `b.when(value.eq(number), || …)`, and `ne`, `lt`, \
+            `le`, `gt`, `ge` (`slt` and so on if signed), `has` for bits"
+)]
+#[doc(hidden)]
+pub trait KnownBeforehand {}
+
+macro_rules! never_compared {
+    ($($value:ident $(<$of:ident>)?),*) => {$(
+        impl<$($of,)? T: KnownBeforehand> PartialEq<T> for $value$(<$of>)? {
+            fn eq(&self, _: &T) -> bool {
+                false
+            }
+        }
+
+        impl<$($of,)? T: KnownBeforehand> PartialOrd<T> for $value$(<$of>)? {
+            fn partial_cmp(&self, _: &T) -> Option<std::cmp::Ordering> {
+                None
+            }
+        }
+    )*};
+}
+
+never_compared!(Reg, Ptr<R>);
 
 /// The right side of an operation: a number or a value.
 #[derive(Debug, Clone)]
