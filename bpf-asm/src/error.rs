@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::excerpt::Excerpt;
 use crate::insn::{Insn, Minimum, Register, Since};
 use crate::map::MapKind;
 
@@ -303,11 +304,12 @@ impl BuildErrors {
     }
 }
 
+/// Each error with its Rust line, also as it is in the source if the file is at hand.
 impl fmt::Display for BuildErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "program `{}` cannot be assembled:", self.program)?;
         for error in &self.errors {
-            write!(f, "\n  {error}")?;
+            write!(f, "\n  {error}{}", Excerpt { at: error.at, indent: 4 })?;
         }
         Ok(())
     }

@@ -106,6 +106,7 @@ mod effect;
 #[cfg(feature = "elf")]
 pub mod elf;
 mod error;
+mod excerpt;
 mod flow;
 pub mod helper;
 pub mod insn;

@@ -12,7 +12,12 @@ record! {
 fn refused(b: Builder) -> Vec<(u32, ErrorKind)> {
     let errors =
         b.finish_as_written(ProgramType::SocketFilter).expect_err("the program should be rejected");
-    assert!(errors.to_string().contains(file!()), "{errors}");
+    let text = errors.to_string();
+    for error in errors.errors() {
+        // The source is at hand.
+        let excerpt = format!("\n    {} | ", error.at.line());
+        assert!(text.contains(error.at.file()) && text.contains(&excerpt), "{text}");
+    }
     errors.errors().iter().map(|error| (error.at.line(), error.kind.clone())).collect()
 }
 
