@@ -103,6 +103,11 @@ impl<T> Place<T> {
         Place { base, offset, shape, of: PhantomData }
     }
 
+    /// Its bytes, for a helper that takes the size of memory beside its address.
+    pub fn size(&self) -> usize {
+        self.shape.size
+    }
+
     /// A field of this record.
     pub fn at<U: FieldType>(&self, field: Field<T, U>) -> Place<U> {
         Place::new(
@@ -138,6 +143,23 @@ pub struct Slot<T> {
 }
 
 impl<T: FieldType> Slot<T> {
+    /// Its bytes, for a helper that takes the size of memory beside its address.
+    ///
+    /// ```
+    /// use bpf_asm::{__sk_buff, Builder, ProgramType, helper};
+    ///
+    /// let b = Builder::new("version");
+    /// let packet = b.context::<__sk_buff>();
+    /// let first = b.slot::<[u8; 4]>();
+    /// b.call(helper::skb_load_bytes(&packet, 14, &first, first.size()));
+    /// b.ret(b.load(first.place().index(0)));
+    /// assert!(b.finish(ProgramType::Classifier)?.to_string().contains("r4 = 4"));
+    /// # Ok::<(), bpf_asm::BuildErrors>(())
+    /// ```
+    pub fn size(&self) -> usize {
+        self.place.size()
+    }
+
     /// The whole slot.
     pub fn place(&self) -> Place<T> {
         self.place.clone()
