@@ -35,7 +35,7 @@ pub(super) fn name(b: &Builder, d: &Datapath, unknown: &Label) -> Slot<Comm> {
     b.zero(name.place());
     let first = first_thread(b, d);
     first.add(i64::from(d.layout.thread_name.offset));
-    let length = b.call(helper::probe_read_kernel_str(&name, size_of::<Comm>() as i32, first));
+    let length = b.call(helper::probe_read_kernel_str(&name, name.size(), first));
     b.jump_if(length.slt(0), unknown);
     name
 }

@@ -177,12 +177,7 @@ fn become_candidate(
         ));
         b.jump_if(stored.eq(0), &no_memory);
     }
-    let lost = b.call(helper::ringbuf_output(
-        &d.maps.newcomers,
-        &newcomer,
-        size_of::<Newcomer>() as i32,
-        0,
-    ));
+    let lost = b.call(helper::ringbuf_output(&d.maps.newcomers, &newcomer, newcomer.size(), 0));
     b.jump_if(lost.ne(0), &unheard);
     mark(b, event, STATES);
     count(b, d, Total::Candidates);

@@ -35,13 +35,7 @@ pub(super) fn program(d: &Datapath) -> Result<Program, BuildErrors> {
             b.jump_if(lane.eq(0), release);
             let end = b.slot::<FlowEnd>();
             of_enrolled(&b, d, lane, &end);
-            b.call(helper::skb_store_bytes(
-                &packet,
-                RECORD_AT as i32,
-                &end,
-                size_of::<FlowEnd>() as i32,
-                0,
-            ));
+            b.call(helper::skb_store_bytes(&packet, RECORD_AT as i32, &end, end.size(), 0));
             b.store(result.place(), 1);
         });
         b.call(helper::sk_release(socket));
@@ -71,7 +65,7 @@ pub(super) fn iterator(d: &Datapath) -> Result<Program, BuildErrors> {
 /// Writes a record to the reader of the iterator.
 pub(super) fn write(b: &Builder, meta: &Ptr<bpf_iter_meta>, end: &Slot<FlowEnd>) {
     let output = b.load(meta.at(bpf_iter_meta::seq));
-    b.call(helper::seq_write(output, end, size_of::<FlowEnd>() as i32));
+    b.call(helper::seq_write(output, end, end.size()));
 }
 
 /// The enrolled socket with this lane.

@@ -111,7 +111,7 @@ fn lane(b: &Builder, d: &Datapath, event: &Ptr<bpf_sockopt>, untouched: &Label) 
 fn value(b: &Builder, event: &Ptr<bpf_sockopt>, untouched: &Label) -> Reg {
     let first = b.load(event.at(bpf_sockopt::optval));
     let end = b.value(&first).cast::<u8>();
-    end.advance(size_of::<i32>() as i32);
+    end.advance(size_of::<i32>());
     b.jump_if(end.gt(b.load(event.at(bpf_sockopt::optval_end))), untouched);
     b.load(first.offset::<i32>(0))
 }

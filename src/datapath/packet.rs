@@ -13,8 +13,7 @@ pub const RECORD_AT: usize = 14;
 /// Reads the request; jumps to `none` if the packet is too short.
 pub(super) fn request<T: FieldType>(b: &Builder, packet: &Ptr<__sk_buff>, none: &Label) -> Slot<T> {
     let request = b.slot::<T>();
-    let unread =
-        b.call(helper::skb_load_bytes(packet, RECORD_AT as i32, &request, size_of::<T>() as i32));
+    let unread = b.call(helper::skb_load_bytes(packet, RECORD_AT as i32, &request, request.size()));
     b.jump_if(unread.ne(0), none);
     request
 }

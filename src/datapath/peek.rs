@@ -34,7 +34,7 @@ pub(super) fn peek_record<T: bpf_asm::FieldType>(
     into: &Slot<T>,
     failed: &Label,
 ) {
-    b.jump_if(copy(b, object, offset as i64, into.place(), size_of::<T>() as i32).ne(0), failed);
+    b.jump_if(copy(b, object, offset as i64, into.place(), into.size()).ne(0), failed);
 }
 
 /// Copies the IPv6 address that is `field` of the object at address `object`. What the helper
@@ -46,7 +46,8 @@ pub(super) fn copy_v6<T>(
     field: KernelField,
     into: Place<T>,
 ) -> Reg {
-    copy(b, object, field.offset.into(), into, 16)
+    let size = into.size();
+    copy(b, object, field.offset.into(), into, size)
 }
 
 /// The same as [`peek`], but 0 where no memory is, and a load instead of a call: for where 0 is
@@ -85,7 +86,13 @@ fn read(b: &Builder, object: impl Into<Operand>, field: KernelField) -> (Slot<u6
 }
 
 #[track_caller]
-fn copy<T>(b: &Builder, object: impl Into<Operand>, offset: i64, into: Place<T>, size: i32) -> Reg {
+fn copy<T>(
+    b: &Builder,
+    object: impl Into<Operand>,
+    offset: i64,
+    into: Place<T>,
+    size: usize,
+) -> Reg {
     let from = b.value(object);
     from.add(offset);
     b.call(helper::probe_read_kernel(into, size, from))

@@ -169,7 +169,7 @@ fn by_port(b: &Builder, d: &Datapath, port: Reg, verdict: &Slot<u64>) {
     let index = b.value(&port);
     index.rsh(PORTS_PER_BYTE.ilog2() as i32);
     // It is in there; the verifier wants to see it.
-    index.and(size_of::<Ports>() as i32 - 1);
+    index.and(size_of::<Ports>() - 1);
     four.advance(&index);
     let said = b.load(four.at_all());
     port.and(PORTS_PER_BYTE as i32 - 1);

@@ -105,7 +105,7 @@ fn output(
             b.store(to.clone().index(word), b.load(from.clone().index(word)));
         }
     }
-    b.call(helper::ringbuf_output(&d.maps.events, &event, size_of::<Event>() as i32, 0))
+    b.call(helper::ringbuf_output(&d.maps.events, &event, event.size(), 0))
 }
 
 #[cfg(test)]
