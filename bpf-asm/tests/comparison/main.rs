@@ -5,8 +5,7 @@
 //! the file, and what it takes from the kernel's headers and the Rust file has to define itself:
 //! structures of packets, and a line for each constant. Contexts and locks are in bpf-asm, too.
 //!
-//! *Instructions* are slots of the program, from clang's IR (`-O2`, without LLVM's passes) by LLVM 22
-//! (`opt -O2`, `llc -O2 -mcpu=v3`).
+//! *Instructions* are slots of the program, by clang 22 with `-O2 -mcpu=v3`.
 
 mod bucket;
 mod policy;

@@ -53,20 +53,13 @@ fn of_c(name: &str) -> Subject {
 }
 
 fn compiled(name: &str, dir: &Path) -> PathBuf {
-    let (source, ir) = (crate::folder().join(name).with_extension("c"), dir.join("program.ll"));
-    let (optimised, object) = (dir.join("optimised.ll"), dir.join("program.o"));
+    let source = crate::folder().join(name).with_extension("c");
+    let object = dir.join("program.o");
     let machine_headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-    let mut clang = Command::new("clang");
+    let mut clang = Command::new("clang-22");
     clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", &machine_headers]);
-    clang.args(["-Xclang", "-disable-llvm-passes", "-S", "-emit-llvm"]);
-    run(clang.arg(source).arg("-o").arg(&ir), "apt-get install clang linux-libc-dev");
-    let llvm = |program: &str| Command::new(Path::new("/usr/lib/llvm-22/bin").join(program));
-    let mut opt = llvm("opt");
-    opt.args(["-mtriple=bpfel", "-mcpu=v3", "-O2", "-S"]).arg(&ir).arg("-o").arg(&optimised);
-    run(&mut opt, "apt-get install llvm-22");
-    let mut llc = llvm("llc");
-    llc.args(["-march=bpfel", "-mcpu=v3", "-O2", "-filetype=obj"]);
-    run(llc.arg(&optimised).arg("-o").arg(&object), "apt-get install llvm-22");
+    clang.arg("-c").arg(source).arg("-o").arg(&object);
+    run(&mut clang, "apt-get install clang-22 linux-libc-dev");
     object
 }
 
