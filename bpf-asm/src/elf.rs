@@ -78,12 +78,31 @@ const BTF_EXT: &str = ".BTF.ext";
 
 /// A unit of programs that share their maps, under one licence.
 ///
+/// Kfuncs that programs call by name have to be declared before the unit is written: libbpf compares
+/// their types with the kernel's.
+///
+/// ```
+/// use bpf_asm::{Builder, Call, ProgramType, Reg, elf, text};
+///
+/// let b = Builder::new("reads");
+/// b.call(Call::<Reg>::named("bpf_rcu_read_lock", vec![]));
+/// b.call(Call::<Reg>::named("bpf_rcu_read_unlock", vec![]));
+/// b.ret(0);
+/// let program = b.finish(ProgramType::Classifier)?;
+///
+/// let mut unit = elf::unit("GPL", &[&program])?;
+/// unit.externs.push(text::declare("void bpf_rcu_read_lock(void)")?);
+/// unit.externs.push(text::declare("void bpf_rcu_read_unlock(void)")?);
+/// let object = elf::write(&unit)?;
+/// # assert_eq!(elf::read(&object)?.externs, unit.externs);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`UnitError`] if programs define a map differently, or an iterator does not take its context.
 pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
     let mut joined = Unit { license: Some(license.to_owned()), ..Unit::default() };
     for program in programs {
-        check(program)?;
         let Unit { maps, mut sections, .. } = Unit::from(*program);
         for map in maps {
             match joined.maps.iter_mut().find(|known| known.name == map.name) {
@@ -104,15 +123,6 @@ pub fn unit(license: &str, programs: &[&Program]) -> Result<Unit, UnitError> {
         }
     }
     Ok(joined)
-}
-
-/// Checks that an object can hold all of the program.
-fn check(program: &Program) -> Result<(), UnitError> {
-    let name = || program.name().to_owned();
-    if !program.kernel_functions().is_empty() {
-        return Err(UnitError::Missing { program: name(), what: "kfuncs by name" });
-    }
-    Ok(())
 }
 
 /// The section name from which libbpf takes the program's type and attach type.

@@ -129,7 +129,7 @@ mod token;
 mod unit;
 
 pub use assemble::{assemble, assemble_with_warnings};
-pub use declaration::{CType, Extern, ExternType};
+pub use declaration::{CType, Extern, ExternType, declare};
 #[cfg(feature = "elf")]
 pub(crate) use disassemble::more;
 pub use disassemble::{Style, disassemble};

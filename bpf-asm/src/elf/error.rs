@@ -28,17 +28,6 @@ pub enum UnitError {
         /// The number of its type.
         number: u32,
     },
-    /// The program has something that this crate cannot write to objects.
-    #[error(
-        "`{program}` has {what}, which this crate cannot write to objects; load it by \
-        Program::relocate"
-    )]
-    Missing {
-        /// The program's name.
-        program: String,
-        /// What it has.
-        what: &'static str,
-    },
 }
 
 /// The instruction that an error is about.
@@ -169,7 +158,8 @@ pub enum WriteError {
         /// The name.
         name: String,
     },
-    /// A kfunc, or a variable of the kernel, without its types.
+    /// A kfunc, or a variable of the kernel, without its types in
+    /// [`Unit::externs`](crate::text::Unit::externs).
     #[error(
         "{at}: this uses `{name}` of the kernel, whose types libbpf requires; declare them as C \
         does, as in `.extern void {name}(void)`"

@@ -80,7 +80,7 @@ fn check_names(unit: &Unit, pieces: &[Piece<'_>]) -> Result<(), WriteError> {
         .chain(pieces.iter().map(|piece| &piece.function.name));
     for name in names {
         let data = || unit.maps.iter().any(|map| map.name == *name && maps::is_value(map));
-        if !is_name(name) && !(name == READ_ONLY && data()) {
+        if !(is_name(name) || name == READ_ONLY && data()) {
             return Err(WriteError::Name { name: name.clone() });
         }
         if !known.insert(name) {

@@ -4,9 +4,9 @@ use std::fmt;
 use std::iter::Peekable;
 use std::ops::Range;
 
-use super::error::Fault;
+use super::error::{Fault, TextErrors};
 use super::name::Name;
-use super::token::{Kind, Token};
+use super::token::{Kind, Token, tokens};
 
 /// A function, a variable or a configuration value of the kernel, to which libbpf resolves a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +166,18 @@ impl fmt::Display for Extern {
     }
 }
 
+/// Parses a declaration of C, as `.extern` takes it.
+///
+/// # Errors
+/// The mistake in it; also a name without types.
+pub fn declare(text: &str) -> Result<Extern, TextErrors> {
+    let wrong = |fault: Fault| TextErrors::new("declaration", vec![fault.at(1, text)]);
+    match tokens(text, 0).and_then(|tokens| declaration(&tokens, text.len())).map_err(wrong)? {
+        Declaration::Extern(of) => Ok(of),
+        Declaration::Name(_) => Err(wrong(Fault::new(0..text.len(), "expected a type and a name"))),
+    }
+}
+
 /// What follows `.extern`: a name alone, or a declaration.
 pub(super) enum Declaration {
     Name(String),
@@ -189,7 +201,7 @@ pub(super) fn declaration(tokens: &[Token], end: usize) -> Result<Declaration, F
         false => ExternType::Variable(parser.array(ty)?),
     };
     let mut weak = false;
-    while let Some(token) = parser.tokens.next() {
+    for token in parser.tokens.by_ref() {
         match (&token.kind, ty) {
             (Kind::Word(word), of) if word == "__weak" => {
                 weak = true;
@@ -290,9 +302,10 @@ impl Parser<'_> {
             self.tokens.next();
         }
         CType::number(&name).ok_or_else(|| {
+            let known: Vec<&str> = NUMBERS.iter().map(|(known, ..)| *known).collect();
             Fault::new(span, format!("unknown type `{name}`"))
                 .hint("write a number such as `u32`, or `struct`, `union` or `enum` and its name")
-                .similar(&name, NUMBERS.iter().map(|(known, ..)| known))
+                .similar(&name, known.iter())
         })
     }
 
@@ -367,7 +380,6 @@ fn is_number(token: &Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::token::tokens;
 
     fn declared(text: &str) -> Result<Declaration, Fault> {
         declaration(&tokens(text, 0)?, text.len())
@@ -408,6 +420,7 @@ mod tests {
             let Ok(Declaration::Extern(again)) = declared(expected) else { panic!("{expected}") };
             assert_eq!(again, found);
         }
+        assert!(declare("f").is_err_and(|errors| errors.to_string().contains("a type and a name")));
         assert!(matches!(declared("f"), Ok(Declaration::Name(name)) if name == "f"));
     }
 

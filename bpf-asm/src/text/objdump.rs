@@ -3,7 +3,7 @@
 /// Such a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dumped<'a> {
-    /// `program.o:	file format elf64-bpf`
+    /// `program.o: file format elf64-bpf`
     File,
     /// `Disassembly of section xdp:`
     Section(&'a str),
@@ -11,9 +11,9 @@ pub(super) enum Dumped<'a> {
     Function(&'a str),
     /// A jump target.
     Label,
-    /// `		0000000000000030:  CO-RE <byte_off> [5] struct task_struct::pid (0:0)`
+    /// `0000000000000030:  CO-RE <byte_off> [5] struct task_struct::pid (0:0)`
     Core,
-    /// `		0000000000000018:  R_BPF_64_64	counts`, which is about the instruction before it.
+    /// `0000000000000018:  R_BPF_64_64 counts`, which is about the instruction before it.
     Relocation {
         /// The kind.
         kind: &'a str,
