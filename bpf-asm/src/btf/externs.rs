@@ -1,6 +1,8 @@
 //! What an object takes from the kernel: functions and variables of the sections `.ksyms` and
 //! `.kconfig`, which have no bytes.
 
+use std::collections::HashMap;
+
 use super::blob::Blob;
 use super::types::{Type, Types};
 use super::words::Words;
@@ -21,7 +23,7 @@ const DEPTH: usize = 16;
 impl Blob {
     /// Describes what an object takes from the kernel.
     pub(crate) fn externs(&mut self, externs: &[Extern]) {
-        let mut known = Vec::new();
+        let mut known = HashMap::new();
         for section in [KCONFIG, KSYMS] {
             let config = section == KCONFIG;
             let mut variables = Vec::new();
@@ -49,7 +51,7 @@ impl Blob {
         name: &str,
         result: &CType,
         parameters: &[CType],
-        known: &mut Vec<(CType, u32)>,
+        known: &mut HashMap<String, u32>,
     ) -> u32 {
         let result = self.c_type(result, known);
         let listed: Vec<u32> =
@@ -61,8 +63,9 @@ impl Blob {
     }
 
     /// The id of a type, which is written if it is new.
-    fn c_type(&mut self, ty: &CType, known: &mut Vec<(CType, u32)>) -> u32 {
-        if let Some((_, id)) = known.iter().find(|(known, _)| known == ty) {
+    fn c_type(&mut self, ty: &CType, known: &mut HashMap<String, u32>) -> u32 {
+        let written = ty.to_string();
+        if let Some(id) = known.get(&written) {
             return *id;
         }
         let id = match ty {
@@ -98,7 +101,7 @@ impl Blob {
                 self.array(of, *length)
             }
         };
-        known.push((ty.clone(), id));
+        known.insert(written, id);
         id
     }
 }

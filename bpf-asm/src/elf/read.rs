@@ -1,7 +1,6 @@
 //! Reads an object.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use object::elf::{R_BPF_64_32, R_BPF_64_64};
 use object::read::elf::{ElfFile64, ElfSymbol64};
@@ -61,7 +60,7 @@ pub(super) fn unit(bytes: &[u8]) -> Result<Unit, ReadError> {
         names.add(&file, &symbol)?;
     }
     let maps = declared(types.as_ref(), names.in_section(MAPS))?;
-    let mut reader = Reader { names: &names, file: &file, values: BTreeMap::new() };
+    let mut reader = Reader { names: &names, file: &file, values: Vec::new() };
     let mut sections = Vec::new();
     for section in
         file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0)
@@ -73,18 +72,15 @@ pub(super) fn unit(bytes: &[u8]) -> Result<Unit, ReadError> {
         sections.push(read);
     }
     let license = content(LICENSE)?.map(c_string);
-    let maps = maps.into_iter().chain(reader.values.into_values()).collect();
+    let mut maps = maps;
+    maps.extend(reader.values.into_iter().map(|(_, map)| map));
     let mut externs =
         types.as_ref().map_or_else(|| Ok(Vec::new()), Types::externs).map_err(broken(BTF))?;
-    let undefined: BTreeMap<&str, bool> = file
-        .symbols()
-        .filter(|symbol| symbol.is_undefined())
-        .filter_map(|symbol| Some((symbol.name().ok()?, symbol.is_weak())))
-        .collect();
-    externs.retain(|of| undefined.contains_key(of.name.as_str()));
-    for of in &mut externs {
-        of.weak = undefined.get(of.name.as_str()).is_some_and(|weak| *weak);
-    }
+    externs.retain_mut(|of| {
+        let weak = names.undefined.get(&of.name);
+        of.weak = weak == Some(&1);
+        weak.is_some()
+    });
     Ok(Unit { license, maps, externs, sections, ..Unit::default() })
 }
 
@@ -115,11 +111,18 @@ struct Names {
     sections: BTreeMap<usize, String>,
     /// Functions and variables by section and byte.
     at: BTreeMap<(usize, u64), (String, SymbolKind)>,
+    /// What others define: 1 if it may be missing.
+    undefined: HashMap<String, usize>,
 }
 
 impl Names {
     fn add(&mut self, file: &File<'_>, symbol: &Symbol<'_, '_>) -> Result<(), ReadError> {
-        let Some(index) = symbol.section_index() else { return Ok(()) };
+        let Some(index) = symbol.section_index() else {
+            if let (true, Ok(name)) = (symbol.is_undefined(), symbol.name()) {
+                self.undefined.insert(name.to_owned(), usize::from(symbol.is_weak()));
+            }
+            return Ok(());
+        };
         if !matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) {
             return Ok(());
         }
@@ -192,7 +195,7 @@ struct Reader<'a> {
     names: &'a Names,
     file: &'a File<'a>,
     /// The maps whose value is a section of variables, by section.
-    values: BTreeMap<usize, Map>,
+    values: Vec<(usize, Map)>,
 }
 
 impl Reader<'_> {
@@ -294,7 +297,8 @@ impl Reader<'_> {
         };
         let name = rest.unwrap_or(section_name).to_owned();
         set(wide, 2, 0, offset);
-        if let Entry::Vacant(entry) = self.values.entry(index.0) {
+        let place = self.values.partition_point(|(known, _)| *known < index.0);
+        if self.values.get(place).is_none_or(|(known, _)| *known != index.0) {
             let mut map = Map {
                 name: name.clone(),
                 kind: maps::ARRAY,
@@ -305,7 +309,7 @@ impl Reader<'_> {
                 ..Map::default()
             };
             map.set_content(section.data().map_err(|_| "refers to a section without its bytes")?);
-            entry.insert(map);
+            self.values.insert(place, (index.0, map));
         }
         Ok(Some(Target::Map(name)))
     }
