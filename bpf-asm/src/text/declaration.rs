@@ -107,6 +107,7 @@ impl CType {
     }
 
     /// Its size in bytes; 0 for a structure.
+    #[cfg(feature = "elf")]
     pub(crate) fn size(&self) -> u32 {
         match self {
             CType::Void | CType::Struct(_) | CType::Union(_) => 0,
