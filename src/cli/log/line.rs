@@ -25,7 +25,8 @@ pub enum Style {
 pub struct Line {
     pub level: Level,
     pub message: String,
-    fields: Map<String, Value>,
+    /// In the order in which they are written.
+    fields: Vec<(String, Value)>,
 }
 
 impl Line {
@@ -38,19 +39,19 @@ impl Line {
 
     /// One without fields.
     pub fn new(level: Level, message: String) -> Line {
-        Line { level, message, fields: Map::new() }
+        Line { level, message, fields: Vec::new() }
     }
 
     /// The same with one more field.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Line {
-        self.fields.insert(name.into(), value.into());
+        self.fields.push((name.into(), value.into()));
         self
     }
 
     /// Writes it, with its end.
     pub fn write(&self, style: Style, to: &mut impl Write) -> fmt::Result {
         let Style::Text { with_time, coloured } = style else {
-            let mut all = self.fields.clone();
+            let mut all: Map<String, Value> = self.fields.iter().cloned().collect();
             all.insert("message".into(), self.message.as_str().into());
             all.insert("time".into(), super::now().into());
             all.insert("level".into(), self.level.as_str().into());
@@ -105,20 +106,20 @@ impl Visit for Line {
         if field.name() == "message" {
             self.message = value.into();
         } else {
-            self.fields.insert(field.name().into(), value.into());
+            self.fields.push((field.name().into(), value.into()));
         }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.fields.insert(field.name().into(), value.into());
+        self.fields.push((field.name().into(), value.into()));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.fields.insert(field.name().into(), value.into());
+        self.fields.push((field.name().into(), value.into()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.fields.insert(field.name().into(), value.into());
+        self.fields.push((field.name().into(), value.into()));
     }
 }
 
@@ -135,13 +136,13 @@ mod tests {
     #[test]
     fn a_line_is_level_message_and_fields_and_the_same_in_json() {
         let line = Line::new(Level::INFO, "left to TCP: it splices".into())
-            .with("program", "docker-proxy")
             .with("times", 3)
+            .with("program", "docker-proxy")
             .with("why", "two words");
         let plain = Style::Text { with_time: false, coloured: false };
         assert_eq!(
             written(&line, plain),
-            " INFO left to TCP: it splices program=docker-proxy times=3 why=\"two words\"\n"
+            " INFO left to TCP: it splices times=3 program=docker-proxy why=\"two words\"\n"
         );
         let timed = written(&line, Style::Text { with_time: true, coloured: false });
         assert!(timed.ends_with(&written(&line, plain)) && timed.starts_with("20"), "{timed}");
