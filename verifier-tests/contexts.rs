@@ -55,7 +55,7 @@ fn load(program: &Program) -> Result<Prog, String> {
 /// refuses a program that does nothing with the same words, and never is it the verifier.
 fn accepted<T: Record>(kind: ProgramType, program: &Program) -> bool {
     let Err(error) = load(program) else { return true };
-    const REFUSED: [&str; 2] = ["Operation not permitted", "it was rejected before verification"];
+    const REFUSED: [&str; 2] = ["Operation not permitted", "before verifying its instructions"];
     assert!(REFUSED.iter().all(|part| error.contains(part)), "{kind:?}: {error}");
     let b = Builder::new(program.name());
     drop(b.context::<T>());
