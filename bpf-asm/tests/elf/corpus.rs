@@ -86,7 +86,7 @@ fn compiled() -> Vec<Compiled> {
 }
 
 /// The loaded parts of an object as text: bytes with their relocations, symbols, types and lines.
-fn parts(bytes: &[u8]) -> BTreeSet<String> {
+pub fn parts(bytes: &[u8]) -> BTreeSet<String> {
     let file = File::parse(bytes).expect("an object");
     let mut parts = BTreeSet::new();
     for section in file.sections() {
@@ -143,7 +143,7 @@ fn parts(bytes: &[u8]) -> BTreeSet<String> {
     parts
 }
 
-fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
+pub fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
     let short = |part: &String| part.chars().take(300).collect::<String>();
     let lost: Vec<String> = before.difference(after).map(short).collect();
     let new: Vec<String> = after.difference(before).map(short).collect();

@@ -8,4 +8,5 @@ mod malformed;
 mod mistakes;
 mod objdump;
 mod round_trip;
+mod selftests;
 mod unwritable;

@@ -419,6 +419,8 @@ fn mistakes_in_gnu_as_syntax_are_shown_at_their_position() {
             ),
             ("exit\n.data\n.long 5000000000", "7:7", "5000000000 does not fit 32 bits", ""),
             ("exit\n.bss\n.byte 1", "7:7", "section `.bss` can only contain zeros", ""),
+            ("exit\n.bss\n.zero 1, 1", "7:1", "section `.bss` can only contain zeros", ""),
+            ("exit\n.data\n.zero 1, 256", "7:10", "256 does not fit 8 bits", ""),
             ("exit\n.zero 999999999999", "6:1", "the section would be larger than 256 MiB", ""),
             ("exit\n.ascii \"\\q\"", "6:9", "unknown escape sequence", ""),
             ("exit\n.ascii abc", "6:8", "expected a string", ""),

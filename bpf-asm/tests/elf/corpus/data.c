@@ -13,6 +13,7 @@ static const u64 primes[] = { 2, 3, 5, 7, 11, 13 };
 u32 own SEC(".data.own") = 77;
 const u32 fixed SEC(".rodata.fixed") = 78;
 u64 many[32];
+unsigned char filled[12] = { [0 ... 11] = 0xee };
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 SEC("tc")
@@ -22,7 +23,7 @@ int touch(void *context)
     hidden_counter += primes[counter & 3] + fixed;
     pairs[1].b += table[prandom() & 7];
     table[prandom() & 7] = limit;
-    own += name[3];
+    own += name[3] + filled[prandom() & 7];
     many[prandom() & 31] = own;
     trace_printk("counted %d of %d", 17, counter, limit);
     return hidden_counter > limit;

@@ -149,15 +149,17 @@ impl Assembler<'_> {
             ".zero" | ".skip" | ".space" => {
                 let at = operands.span();
                 let (number, _) = operands.number()?;
+                let mut byte = 0;
                 if operands.eat(",") {
-                    let at = operands.span();
-                    if operands.number()?.0 != 0 {
-                        return Err(Fault::new(at, "only zeros can be filled in"));
-                    }
+                    let (number, at) = operands.number()?;
+                    let [value] = little(number, 1)
+                        .and_then(|bytes| <[u8; 1]>::try_from(bytes).ok())
+                        .ok_or_else(|| Fault::new(at, format!("{number} does not fit 8 bits")))?;
+                    byte = value;
                 }
                 let count = u64::try_from(number)
                     .map_err(|_| Fault::new(at, "expected a number of bytes"))?;
-                self.zeros(count, span)
+                self.fill(count, byte, span)
             }
             ".comm" => {
                 let name = operands.name("a symbol")?;
@@ -268,6 +270,11 @@ impl Assembler<'_> {
     }
 
     pub(super) fn zeros(&mut self, count: u64, span: &Range<usize>) -> Result<(), Fault> {
+        self.fill(count, 0, span)
+    }
+
+    /// Appends so many of a byte.
+    fn fill(&mut self, count: u64, byte: u8, span: &Range<usize>) -> Result<(), Fault> {
         let here = self.here();
         let section = &mut self.sections[here.section];
         let (limit, said) =
@@ -276,9 +283,12 @@ impl Assembler<'_> {
         let size = size.ok_or_else(|| {
             Fault::new(span.clone(), format!("the section would be larger than {said}"))
         })?;
+        if section.nobits && count > 0 && byte != 0 {
+            return Err(only_zeros(&section.name, span));
+        }
         section.size = size;
         if !section.nobits {
-            section.bytes.resize(size as usize, 0);
+            section.bytes.resize(size as usize, byte);
         }
         Ok(())
     }
@@ -288,10 +298,7 @@ impl Assembler<'_> {
         let section = &mut self.sections[here.section];
         if section.nobits {
             if bytes.iter().any(|byte| *byte != 0) {
-                return Err(Fault::new(
-                    span.clone(),
-                    format!("section `{}` can only contain zeros", section.name),
-                ));
+                return Err(only_zeros(&section.name, span));
             }
             return self.zeros(bytes.len() as u64, span);
         }
@@ -323,4 +330,8 @@ impl Assembler<'_> {
         };
         self.append(&bytes, &span)
     }
+}
+
+fn only_zeros(section: &str, span: &Range<usize>) -> Fault {
+    Fault::new(span.clone(), format!("section `{section}` can only contain zeros"))
 }

@@ -1,0 +1,128 @@
+//! The kernel's own BPF programs for tests (`tools/testing/selftests/bpf/progs`), from Debian's
+//! package of its source: written by others, for everything that the kernel can do.
+//!
+//! Each is compiled by the oldest and by the newest clang, with the types of the running kernel
+//! where it includes them. What a clang does not compile is not counted.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fs, thread};
+
+use bpf_asm::elf;
+use bpf_asm::text::Style;
+
+use crate::corpus::{difference, parts, run};
+
+const SOURCE: &str = "/usr/src/linux-source-6.1.tar.xz";
+const FOLDER: &str = "linux-source-6.1/tools/testing/selftests/bpf";
+const COMPILERS: [&str; 2] = ["clang", "clang-22"];
+
+/// How many there are at least, of some 500 sources, that a compiler takes.
+const COMPILED: usize = 400;
+
+/// The sources, unpacked, and the types of this kernel beside them.
+fn unpacked() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--file", SOURCE, "--wildcards", &format!("{FOLDER}/*.[ch]")]);
+    run(tar.current_dir(&dir), "apt-get install linux-source-6.1 xz-utils");
+    let mut bpftool = Command::new("bpftool");
+    bpftool.args(["btf", "dump", "file", "/sys/kernel/btf/vmlinux", "format", "c"]);
+    let types = run(&mut bpftool, "apt-get install bpftool").stdout;
+    fs::write(dir.path().join("vmlinux.h"), types).expect("write the types");
+    dir
+}
+
+/// What a compiler makes of a source: an object and its text. None if it rejects it.
+fn compiled(compiler: &str, source: &Path, dir: &Path) -> Option<(Vec<u8>, String)> {
+    let machine_headers = format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+    let own_headers = format!("-I{}", dir.join(FOLDER).display());
+    let types = format!("-I{}", dir.display());
+    let name = source.file_stem().expect("a name").to_string_lossy();
+    let into = dir.join(format!("{name}, {compiler}"));
+    fs::create_dir(&into).expect("make a folder");
+    let object = into.join("program.o");
+    let mut clang = Command::new(compiler);
+    clang.args(["-target", "bpf", "-g", "-O2", "-mcpu=v3", "-w", "-D__TARGET_ARCH_x86"]);
+    clang.args([&own_headers, &types, &machine_headers, "-c", "-save-temps=obj"]);
+    clang.arg(source).arg("-o").arg(&object);
+    let output = clang.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));
+    output.status.success().then(|| {
+        let texts =
+            fs::read_dir(&into).expect("list it").map(|entry| entry.expect("a file").path());
+        let mut texts = texts.filter(|path| path.extension().is_some_and(|of| of == "s"));
+        let text = fs::read_to_string(texts.next().expect("its text")).expect("read it");
+        (fs::read(object).expect("the object"), text)
+    })
+}
+
+/// What became of a program of a compiler.
+#[derive(Default)]
+struct Judged {
+    compiled: usize,
+    /// By why, which programs.
+    rejected: BTreeMap<String, Vec<String>>,
+    wrong: Vec<String>,
+}
+
+impl Judged {
+    /// Compares the object that a text assembles to with the one that it is of.
+    fn compare(&mut self, name: &str, object: &[u8], text: Result<String, String>) {
+        let again = text.and_then(|text| {
+            let again = elf::assemble("again.s", &text).map_err(|errors| errors.to_string())?;
+            Ok(again.object)
+        });
+        match again {
+            Err(reason) => self.rejected.entry(reason).or_default().push(name.to_owned()),
+            Ok(again) => {
+                let differs = difference(&parts(object), &parts(&again));
+                if !differs.is_empty() {
+                    self.wrong.push(format!("{name}: {differs}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_kernels_own_programs_come_back_from_text_and_so_do_the_texts_of_their_compilers() {
+    let dir = unpacked();
+    let entries = fs::read_dir(dir.path().join(FOLDER).join("progs")).expect("the programs");
+    let mut sources: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    let judged = COMPILERS.map(|compiler| (compiler, Mutex::new(Judged::default())));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for (compiler, judged) in &judged {
+                let Some((object, text)) = compiled(compiler, source, dir.path()) else { continue };
+                let name = source.file_name().expect("a name").to_string_lossy();
+                let mut found = Judged { compiled: 1, ..Judged::default() };
+                let ours = elf::disassemble(&object, &Style::default());
+                found.compare(&name, &object, ours.map_err(|error| error.to_string()));
+                found.compare(&format!("the text of {name}"), &object, Ok(text));
+                let mut all = judged.lock().expect("no other thread has failed");
+                all.compiled += found.compiled;
+                all.wrong.extend(found.wrong);
+                for (reason, names) in found.rejected {
+                    all.rejected.entry(reason).or_default().extend(names);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |number| number.get()) {
+            scope.spawn(work);
+        }
+    });
+    for (compiler, judged) in judged {
+        let Judged { compiled, rejected, wrong } = judged.into_inner().expect("no thread failed");
+        println!("{compiler} compiles {compiled} of {}", sources.len());
+        assert!(compiled >= COMPILED, "{compiler} compiles {compiled} of {}", sources.len());
+        assert!(rejected.is_empty(), "{compiler}: {rejected:#?}");
+        assert!(wrong.is_empty(), "{compiler}: {} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
