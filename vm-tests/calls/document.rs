@@ -48,7 +48,9 @@ fn the_document_has_every_call_as_it_is_on_each_kernel() {
 /// The rows of the table, its head first.
 fn table() -> Vec<String> {
     let kernels = Table::read();
-    let names: Vec<&str> = kernels.kernels().filter(|&name| name != MACHINE).collect();
+    // These tests are not among those that run on arm64.
+    let told = |name: &&str| *name != MACHINE && !name.ends_with("-arm64");
+    let names: Vec<&str> = kernels.kernels().filter(told).collect();
     let head = format!("{HEAD} {} | |", names.join(" | "));
     let line = format!("|---|{}---|", "---|".repeat(names.len()));
     let row = |call: &Call| {
