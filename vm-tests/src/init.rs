@@ -1,9 +1,10 @@
 //! The first process of a guest that has no other programs, `vm-tests init JOB`: mounts what a
 //! kernel does not mount by itself, does the job as [`crate::guest`] does, and switches off.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -25,10 +26,14 @@ const MOUNTS: &[(&str, &str)] = &[
     ("devtmpfs", "/dev"),
     ("cgroup2", "/sys/fs/cgroup"),
     ("debugfs", "/sys/kernel/debug"),
-    ("tmpfs", "/run"),
-    ("tmpfs", "/tmp"),
-    ("tmpfs", "/var/tmp"),
+    ("tmpfs", MEMORY),
 ];
+
+/// Where files are in memory.
+const MEMORY: &str = "/run";
+
+/// Where programs make temporary files.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Does what `job` says, tells the host how it goes, and switches the guest off.
 ///
@@ -43,10 +48,45 @@ pub fn run(job: &Path) -> Result<Infallible> {
             Err(errno) => return Err(errno).with_context(|| format!("mount {kind} at {at}")),
         }
     }
+    let program = std::env::current_exe().context("find this program")?;
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for at in TEMPORARY {
+        make_writable(Path::new(at), &[job, &program, repository])?;
+    }
     dup2_stdout(port()?).context("make the port the standard output")?;
     crate::guest::run(job)?;
     sync();
     reboot(RebootMode::RB_POWER_OFF).context("switch off")
+}
+
+/// Mounts a file system in memory at `at`. The folders of it that `needed` are in stay where they
+/// are: the repository may have been cloned into one for temporary files.
+fn make_writable(at: &Path, needed: &[&Path]) -> Result<()> {
+    let kept = kept(at, needed);
+    let aside = |number: usize| Path::new(MEMORY).join(format!("kept-{number}"));
+    let bound = |what: &Path, at: &Path| {
+        fs::create_dir_all(at).with_context(|| format!("make {}", at.display()))?;
+        mount(Some(what), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .with_context(|| format!("mount {} at {}", what.display(), at.display()))
+    };
+    for (number, folder) in kept.iter().enumerate() {
+        bound(folder, &aside(number))?;
+    }
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .with_context(|| format!("mount tmpfs at {}", at.display()))?;
+    for (number, folder) in kept.iter().enumerate() {
+        bound(&aside(number), folder)?;
+    }
+    Ok(())
+}
+
+/// The folders directly in `at` that have one of `needed` in them.
+fn kept(at: &Path, needed: &[&Path]) -> BTreeSet<PathBuf> {
+    let folder = |path: &&Path| {
+        let first = path.strip_prefix(at).ok()?.components().next()?;
+        Some(at.join(first))
+    };
+    needed.iter().filter_map(folder).collect()
 }
 
 fn port() -> Result<File> {
@@ -60,5 +100,18 @@ fn port() -> Result<File> {
         }
         ensure!(Instant::now() < deadline, "there is no port in {PORTS}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_among_temporary_files_stays_where_it_is() {
+        let needed = ["/tmp/clone/vm-tests", "/tmp/clone/target/vm-tests", "/root/.cache/job"];
+        let needed = needed.map(Path::new);
+        assert_eq!(kept(Path::new("/tmp"), &needed), [PathBuf::from("/tmp/clone")].into());
+        assert!(kept(Path::new("/var/tmp"), &needed).is_empty());
     }
 }
