@@ -9,7 +9,8 @@
 //! Registers are given in the order in which values are made. A value that is moved takes the
 //! register that it is moved to or from, if it can, and the move is not needed. A value that
 //! outlives a call takes one of r6 to r9, any other one of r0 to r5 as long as there are some. Of
-//! those that find none, the values that are used the least are spilled, and all is given out again.
+//! those that find none, the values that are used the least are spilled, and all is given out
+//! again.
 
 mod colour;
 mod conflicts;

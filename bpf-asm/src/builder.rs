@@ -43,9 +43,9 @@ pub(crate) const VALUE: Register = Register::R0;
 
 /// Writes one program.
 ///
-/// Values, slots and labels that it gives out belong to it; a slot keeps its bytes of the stack until
-/// it is dropped. Nothing fails on the way: what is wrong is collected, and [`Builder::finish`] tells
-/// all of it.
+/// Values, slots and labels that it gives out belong to it; a slot keeps its bytes of the stack
+/// until it is dropped. Nothing fails on the way: what is wrong is collected, and
+/// [`Builder::finish`] tells all of it.
 #[derive(Clone)]
 pub struct Builder {
     pub(crate) core: Rc<RefCell<Core>>,

@@ -1,10 +1,10 @@
 //! Program contexts: what r1 points to at the start, field by field as in UAPI `linux/bpf.h`.
 //!
-//! Programs on kernel functions (`fentry`, `fexit`, `fmod_ret`, LSM, functions of `struct_ops`) have
-//! the function's arguments as context, 8 bytes each, and then its result. Their types are in the
-//! kernel's BTF (`Btf::arguments` of the crate `bpf-syscalls`), and in the program a record of the
-//! function's name, from which [`Program::attaches_to`](crate::Program::attaches_to) derives what it
-//! attaches to:
+//! Programs on kernel functions (`fentry`, `fexit`, `fmod_ret`, LSM, functions of `struct_ops`)
+//! have the function's arguments as context, 8 bytes each, and then its result. Their types are in
+//! the kernel's BTF (`Btf::arguments` of the crate `bpf-syscalls`), and in the program a record of
+//! the function's name, from which [`Program::attaches_to`](crate::Program::attaches_to) derives
+//! what it attaches to:
 //!
 //! ```
 //! use bpf_asm::{Address, Builder, ProgramType, context, record};

@@ -78,8 +78,8 @@ const BTF_EXT: &str = ".BTF.ext";
 
 /// A unit of programs that share their maps, under one licence.
 ///
-/// Kfuncs that programs call by name have to be declared before the unit is written: libbpf compares
-/// their types with the kernel's.
+/// Kfuncs that programs call by name have to be declared before the unit is written: libbpf
+/// compares their types with the kernel's.
 ///
 /// ```
 /// use bpf_asm::{Builder, Call, ProgramType, Reg, elf, text};

@@ -9,8 +9,8 @@ use crate::error::Location;
 /// Larger files are not searched for a line.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Shows a line with a mark under its column, each after a line break and `indent` spaces; nothing if
-/// the file is not at hand, or is shorter than it was when it was compiled.
+/// Shows a line with a mark under its column, each after a line break and `indent` spaces; nothing
+/// if the file is not at hand, or is shorter than it was when it was compiled.
 pub(crate) struct Excerpt {
     pub(crate) at: Location,
     pub(crate) indent: usize,

@@ -73,8 +73,9 @@
 //! writes them, and text that contradicts the opcode is an error. Comments start with `;`, `//`, or
 //! a `#` after a space.
 //!
-//! The listing of `llvm-objdump -dr` assembles as a whole: section and symbol lines, and relocations,
-//! which follow their instruction. Maps, and what the kernel defines, have to be declared before it.
+//! The listing of `llvm-objdump -dr` assembles as a whole: section and symbol lines, and
+//! relocations, which follow their instruction. Maps, and what the kernel defines, have to be
+//! declared before it.
 //!
 //! Code that no verifier accepts (a division by 0, a shift by 64, unreachable instructions) or that
 //! is probably a mistake (`*(u8 *)(r1 +0) = 300` stores 44, an instruction after a `;` is a

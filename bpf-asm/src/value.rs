@@ -33,8 +33,8 @@ pub trait Held {
 /// number that does not fit in the instruction is loaded into another register for 64 bits, and is
 /// an error for 32.
 ///
-/// Comparisons are methods, too: Rust's `==` would ask when the program is written, and is refused by
-/// the compiler with what to write instead.
+/// Comparisons are methods, too: Rust's `==` would ask when the program is written, and is refused
+/// by the compiler with what to write instead.
 ///
 /// ```compile_fail,E0277
 /// # let b = bpf_asm::Builder::new("compares");

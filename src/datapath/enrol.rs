@@ -440,8 +440,8 @@ fn reads(
             let how = b.load(known.at_all());
             b.jump_if(how.eq(Reads::Receives as u32), receives);
             b.jump_if(how.ne(Reads::MaySplice as u32), splices);
-            // A history that has matched once counts for good: the tracepoint may be detached since, and
-            // its counts stale.
+            // A history that has matched once counts for good: the tracepoint may be detached
+            // since, and its counts stale.
             let mismatches = b.load(candidate.at(Candidate::mismatches));
             b.jump_if(mismatches.eq32(NONE_AT_LAST), receives);
             let reads = b.load(candidate.at(Candidate::reads));
@@ -453,7 +453,8 @@ fn reads(
                 b.store(candidate.at(Candidate::mismatches), NONE_AT_LAST);
                 b.jump(receives);
             });
-            // The tracepoint is at the end of a call that has taken its bytes before: one may be going on.
+            // The tracepoint is at the end of a call that has taken its bytes before: one may be
+            // going on.
             let mismatches = b.load(candidate.at(Candidate::mismatches));
             mismatches.add(1);
             b.store(candidate.at(Candidate::mismatches), &mismatches);

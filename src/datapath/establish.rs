@@ -67,8 +67,8 @@ fn state_changed(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         let lane = lane_of(b, d, event, done);
 
         let to = b.load(event.at(bpf_sock_ops::args).index(1));
-        // A bit for each, not a branch for each: the verifier would follow the rest from every one of
-        // them.
+        // A bit for each, not a branch for each: the verifier would follow the rest from every one
+        // of them.
         let ends = [BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_CLOSE];
         let ending = b.value(ends.iter().fold(0, |bits, state| bits | 1 << state));
         ending.rsh(&to);

@@ -77,8 +77,8 @@ pub(super) fn one_way(
         b.jump_if(size.ge(LARGE), open);
         let answers = b.slot::<u64>();
         b.store(answers.place(), receiver::direct_messages(b, lane, &unknown));
-        // One branch for the three, not one each: the verifier would follow the rest from every one of
-        // them.
+        // One branch for the three, not one each: the verifier would follow the rest from every one
+        // of them.
         let news = b.load(answers.place());
         news.xor(b.load(lane.at(Lane::answers_seen)));
         let passed = b.value(now);
@@ -262,9 +262,9 @@ fn room(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, left: &Slot<i64>) {
     b.store(left.place(), &room);
 }
 
-/// Jumps to `not_yet` if the memory gate would be shut to all but a few bytes. A small buffer that an
-/// application has fixed may have been offered to TCP as a whole; enrolled, it would go by TCP and
-/// pay for the verdict.
+/// Jumps to `not_yet` if the memory gate would be shut to all but a few bytes. A small buffer that
+/// an application has fixed may have been offered to TCP as a whole; enrolled, it would go by TCP
+/// and pay for the verdict.
 pub(super) fn holds_some(b: &Builder, d: &Datapath, socket: &Ptr<tcp_sock>, not_yet: &Label) {
     /// Some eight small messages with their bookkeeping.
     const SOME: i32 = 8 << 10;

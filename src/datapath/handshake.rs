@@ -64,8 +64,8 @@ pub(super) fn client_established(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock
             });
             let seen = b.load(note.at_all());
             b.when(seen.ge(CLIENT_SEEN as i32), || {
-                // Two clients claim the same pair: one of them is an impostor. The server comes after both
-                // and must find neither.
+                // Two clients claim the same pair: one of them is an impostor. The server comes
+                // after both and must find neither.
                 b.call(helper::map_delete_elem(&d.maps.hints, &pair));
                 count(b, d, Outcome::Ambiguous);
                 b.jump(left_alone);

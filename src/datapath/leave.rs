@@ -76,8 +76,8 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
         b.block(|met| {
             find_peer(b, d, lane, &alone);
             b.jump(met);
-            // An end that has met nobody is alone as long as its own address is where the other would find
-            // it.
+            // An end that has met nobody is alone as long as its own address is where the other
+            // would find it.
             b.place(&alone);
             {
                 let pair = b.slot::<Isns>();
@@ -90,8 +90,8 @@ fn at_rest(b: &Builder, d: &Datapath, lane: &Ptr<Lane>, perhaps: &Label) {
             b.jump(at_rest);
         });
         same(b, d, lane, at_rest);
-        // Only the peer's own sk_msg program says so, and becomes direct again only if it has not seen
-        // that this lane leaves.
+        // Only the peer's own sk_msg program says so, and becomes direct again only if it has not
+        // seen that this lane leaves.
         let by_tcp = fallbacks(b, lane, at_rest);
         b.jump_if(by_tcp.ne(0), at_rest);
         let asleep = asleep(b, d, &sk(b, lane), perhaps);

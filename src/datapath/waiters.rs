@@ -31,8 +31,8 @@ pub(super) fn asleep(b: &Builder, d: &Datapath, sk: &Reg, many: &Label) -> Slot<
             b.jump_if(entry.eq(b.load(head.place())), counted);
             entry.sub(d.layout.waiter_place.offset);
             let thread = peek(b, entry, d.layout.waiter_private, many);
-            // epoll and poll name no thread here, or nothing that has a stack around this entry. There
-            // is no branch in this: the verifier would follow every combination of them.
+            // epoll and poll name no thread here, or nothing that has a stack around this entry.
+            // There is no branch in this: the verifier would follow every combination of them.
             let stack = probe_or_zero(b, thread, d.layout.thread_stack);
             let more = b.load(place.place());
             more.sub(&stack);

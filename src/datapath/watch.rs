@@ -26,8 +26,8 @@ pub(super) fn round_trip(b: &Builder, d: &Datapath, event: &Ptr<bpf_sock_ops>) {
         b.store(received.place(), 0);
         b.store(sent.place(), 0);
         {
-            // A socket that has left the map rests for a while, and is judged by what has come since it
-            // left.
+            // A socket that has left the map rests for a while, and is judged by what has come
+            // since it left.
             let lane = lane_of(b, d, event, &judged);
             let mode = b.load(lane.at(Lane::mode));
             b.jump_if(mode.ne(Mode::Left as u32), done);

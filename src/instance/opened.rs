@@ -83,8 +83,8 @@ impl Instance {
         replace(&self.about, about)
     }
 
-    /// The identity of the cgroup that it is attached to, 0 if that is gone: the inode number of its
-    /// folder.
+    /// The identity of the cgroup that it is attached to, 0 if that is gone: the inode number of
+    /// its folder.
     pub fn cgroup(&self) -> Result<u64> {
         self.generation.link(ProgramName::Establish)?.map_or(Ok(0), |link| cgroup_of(&link))
     }

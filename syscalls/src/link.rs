@@ -39,8 +39,8 @@ impl Link {
     }
 
     /// `bpf(BPF_LINK_CREATE)`: a classifier on what arrives at the network device with this index,
-    /// after those that are there already (tcx). A return value of -1 (`TCX_NEXT`) passes the packet
-    /// on to the next, 2 drops it. Since Linux 6.6.
+    /// after those that are there already (tcx). A return value of -1 (`TCX_NEXT`) passes the
+    /// packet on to the next, 2 drops it. Since Linux 6.6.
     ///
     /// # Errors
     /// `ENODEV` if there is no such device; `EINVAL` if the kernel does not support such links or
@@ -152,8 +152,8 @@ impl Link {
     }
 
     /// `bpf(BPF_RAW_TRACEPOINT_OPEN)`: a tracing or LSM program at the tracepoint (`TRACE_RAW_TP`),
-    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) or hook (`LSM_MAC`) that it was loaded for. Works on
-    /// every kernel with such programs.
+    /// function (`TRACE_FENTRY`, `TRACE_FEXIT`) or hook (`LSM_MAC`) that it was loaded for. Works
+    /// on every kernel with such programs.
     ///
     /// # Errors
     /// `EINVAL` if `prog` is not such a program, `ENOTSUPP` (524) if the function cannot be

@@ -11,9 +11,9 @@ impl Builder {
     /// number below 2^31, or a value of which the lower 32 bits count. Behind the packet's end, the
     /// program returns 0. Linux 3.19.
     ///
-    /// Only programs on packets may. In a program with functions of its own the kernel wants no such
-    /// loads before Linux 5.10.
-    /// [`skb_load_bytes`](crate::helper::skb_load_bytes) has none of these limits.
+    /// Only programs on packets may. In a program with functions of its own the kernel wants no
+    /// such loads before Linux 5.10. [`skb_load_bytes`](crate::helper::skb_load_bytes) has none of
+    /// these limits.
     ///
     /// ```
     /// use bpf_asm::insn::PacketSize;

@@ -1,8 +1,8 @@
-//! The public API of the libraries, item by item, in a file next to each: `api.txt`. Whoever changes
-//! it shows so in the same commit.
+//! The public API of the libraries, item by item, in a file next to each: `api.txt`. Whoever
+//! changes it shows so in the same commit.
 //!
-//! rustdoc lists the items, as JSON. That output is not stable: `RUSTC_BOOTSTRAP` makes it available
-//! in stable compilers, and what reads it here says so when it does not understand it.
+//! rustdoc lists the items, as JSON. That output is not stable: `RUSTC_BOOTSTRAP` makes it
+//! available in stable compilers, and what reads it here says so when it does not understand it.
 
 mod items;
 mod signature;
@@ -37,8 +37,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Compares the API of each library with its `api.txt`, or writes that anew.
 ///
 /// # Errors
-/// When one is not as it is written down, with what is new and what is gone; when rustdoc cannot say
-/// what there is.
+/// When one is not as it is written down, with what is new and what is gone; when rustdoc cannot
+/// say what there is.
 pub fn run(update: bool) -> Result<()> {
     let mut changes = String::new();
     for library in &LIBRARIES {

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The only entry of an object: a kind, and what there is of it. Kinds without anything are strings.
+/// The only entry of an object: a kind, and what there is of it. Kinds without anything are
+/// strings.
 pub fn entry(value: &Value) -> Result<(&str, &Value)> {
     if let Some(kind) = value.as_str() {
         return Ok((kind, &Value::Null));
