@@ -2,7 +2,7 @@
 //! package of its source: written by others, for everything that the kernel can do.
 //!
 //! Each is compiled by the oldest and by the newest clang, with the types of the running kernel
-//! where it includes them. What a clang does not compile is not counted.
+//! where it includes them. What a clang does not compile by way of its own text is not counted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::corpus::{difference, parts, run};
 
 const SOURCE: &str = "/usr/src/linux-source-6.1.tar.xz";
 const FOLDER: &str = "linux-source-6.1/tools/testing/selftests/bpf";
-const COMPILERS: [&str; 2] = ["clang", "clang-22"];
 
-/// How many there are at least, of some 500 sources, that a compiler takes.
-const COMPILED: usize = 400;
+/// The compilers, and how many of the sources each takes at least: 472 and 469 of 497 when this was
+/// written. A later source, or the types of another kernel, may change that by a few.
+const COMPILERS: [(&str, usize); 2] = [("clang", 465), ("clang-22", 460)];
 
 /// The sources, unpacked, and the types of this kernel beside them.
 fn unpacked() -> tempfile::TempDir {
@@ -93,11 +93,12 @@ fn the_kernels_own_programs_come_back_from_text_and_so_do_the_texts_of_their_com
     let entries = fs::read_dir(dir.path().join(FOLDER).join("progs")).expect("the programs");
     let mut sources: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
-    let judged = COMPILERS.map(|compiler| (compiler, Mutex::new(Judged::default())));
+    let judged =
+        COMPILERS.map(|(compiler, least)| (compiler, least, Mutex::new(Judged::default())));
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            for (compiler, judged) in &judged {
+            for (compiler, _, judged) in &judged {
                 let Some((object, text)) = compiled(compiler, source, dir.path()) else { continue };
                 let name = source.file_name().expect("a name").to_string_lossy();
                 let mut found = Judged { compiled: 1, ..Judged::default() };
@@ -118,10 +119,10 @@ fn the_kernels_own_programs_come_back_from_text_and_so_do_the_texts_of_their_com
             scope.spawn(work);
         }
     });
-    for (compiler, judged) in judged {
+    for (compiler, least, judged) in judged {
         let Judged { compiled, rejected, wrong } = judged.into_inner().expect("no thread failed");
         println!("{compiler} compiles {compiled} of {}", sources.len());
-        assert!(compiled >= COMPILED, "{compiler} compiles {compiled} of {}", sources.len());
+        assert!(compiled >= least, "{compiler} compiles {compiled} of {}", sources.len());
         assert!(rejected.is_empty(), "{compiler}: {rejected:#?}");
         assert!(wrong.is_empty(), "{compiler}: {} differ:\n{}", wrong.len(), wrong.join("\n"));
     }
