@@ -86,7 +86,7 @@ fn compiled() -> Vec<Compiled> {
 }
 
 /// The loaded parts of an object as text: bytes with their relocations, symbols, types and lines.
-pub fn parts(bytes: &[u8]) -> BTreeSet<String> {
+fn parts(bytes: &[u8]) -> BTreeSet<String> {
     let file = File::parse(bytes).expect("an object");
     let mut parts = BTreeSet::new();
     for section in file.sections() {
@@ -143,7 +143,7 @@ pub fn parts(bytes: &[u8]) -> BTreeSet<String> {
     parts
 }
 
-pub fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
+fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
     let short = |part: &String| part.chars().take(300).collect::<String>();
     let lost: Vec<String> = before.difference(after).map(short).collect();
     let new: Vec<String> = after.difference(before).map(short).collect();
@@ -154,24 +154,27 @@ pub fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String
     }
 }
 
+/// Whether a text assembles to the object that it is of, and if not, why.
+pub fn assembles_to(object: &[u8], text: &str) -> Result<(), String> {
+    let again = elf::assemble("again.s", text).map_err(|errors| errors.to_string())?;
+    let differs = difference(&parts(object), &parts(&again.object));
+    if differs.is_empty() { Ok(()) } else { Err(differs) }
+}
+
+/// The same of the text that an object is disassembled to.
+pub fn comes_back(object: &[u8], style: &Style) -> Result<(), String> {
+    let text = elf::disassemble(object, style).map_err(|error| error.to_string())?;
+    assembles_to(object, &text)
+}
+
 #[test]
 fn every_object_is_preserved_in_text() {
     let (mut back, mut wrong) = (0, Vec::new());
     for Compiled { name, object, .. } in COMPILED.iter() {
         for style in [Style::default(), Style { slots: true, bytes: true, lines: true }] {
-            let text = match elf::disassemble(object, &style) {
-                Ok(text) => text,
-                Err(error) => {
-                    wrong.push(format!("{name}: {error}"));
-                    continue;
-                }
-            };
-            match elf::assemble("again.s", &text) {
-                Err(errors) => wrong.push(format!("{name}: {errors}")),
-                Ok(again) => match difference(&parts(object), &parts(&again.object)) {
-                    same if same.is_empty() => back += 1,
-                    differs => wrong.push(format!("{name}: {differs}")),
-                },
+            match comes_back(object, &style) {
+                Ok(()) => back += 1,
+                Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
         }
     }
@@ -189,12 +192,9 @@ fn every_object_is_preserved_in_text() {
 fn a_text_of_the_compiler_assembles_to_its_own_object() {
     let (mut right, mut wrong) = (0, Vec::new());
     for Compiled { name, object, text } in COMPILED.iter() {
-        match elf::assemble("program.s", text) {
-            Err(errors) => wrong.push(format!("{name}: {errors}")),
-            Ok(ours) => match difference(&parts(object), &parts(&ours.object)) {
-                same if same.is_empty() => right += 1,
-                differs => wrong.push(format!("{name}: {differs}")),
-            },
+        match assembles_to(object, text) {
+            Ok(()) => right += 1,
+            Err(reason) => wrong.push(format!("{name}: {reason}")),
         }
     }
     assert!(wrong.is_empty(), "{right} are right, {} not:\n{}", wrong.len(), wrong.join("\n"));
