@@ -26,7 +26,7 @@ use crate::protocol::{Ending, Event, Job, Overmount, REPORTED_OUTPUT, Task, mark
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Where files are in memory.
-const MEMORY: &str = "/run";
+pub(crate) const MEMORY: &str = "/run";
 
 /// Does what `job` says, and tells the host how it goes.
 ///
@@ -116,7 +116,8 @@ fn bind_file_systems(job: &Job) -> Result<()> {
     Ok(())
 }
 
-fn bind(what: &Path, at: &Path) -> Result<()> {
+/// Shows at `at` what is at `what`, too.
+pub(crate) fn bind(what: &Path, at: &Path) -> Result<()> {
     mount(Some(what), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .with_context(|| format!("mount {} at {}", what.display(), at.display()))
 }

@@ -13,6 +13,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::unistd::{dup2_stdout, sync};
 
+use crate::guest::{MEMORY, bind};
+
 /// The port by which the guest reports is the only one.
 const PORTS: &str = "/sys/class/virtio-ports";
 
@@ -28,9 +30,6 @@ const MOUNTS: &[(&str, &str)] = &[
     ("debugfs", "/sys/kernel/debug"),
     ("tmpfs", MEMORY),
 ];
-
-/// Where files are in memory.
-const MEMORY: &str = "/run";
 
 /// Where programs make temporary files.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
@@ -66,8 +65,7 @@ fn make_writable(at: &Path, needed: &[&Path]) -> Result<()> {
     let aside = |number: usize| Path::new(MEMORY).join(format!("kept-{number}"));
     let bound = |what: &Path, at: &Path| {
         fs::create_dir_all(at).with_context(|| format!("make {}", at.display()))?;
-        mount(Some(what), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .with_context(|| format!("mount {} at {}", what.display(), at.display()))
+        bind(what, at)
     };
     for (number, folder) in kept.iter().enumerate() {
         bound(folder, &aside(number))?;
