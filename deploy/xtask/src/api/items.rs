@@ -80,12 +80,15 @@ impl<'a> List<'a> {
             }
             self.paths.insert(id, path.clone());
         }
-        let open = if is_non_exhaustive(item) { "#[non_exhaustive] " } else { "" };
+        let open = open(item);
         match kind {
             "module" => self.items_of(&inner["items"], &path)?,
             "struct" | "union" => {
                 self.line(format!("{open}{kind} {path}{}", generics(&inner["generics"])?));
-                self.fields(&path, inner)?;
+                let kind = &inner["kind"];
+                let named = kind["plain"]["fields"].as_array().or(inner["fields"].as_array());
+                let numbered = kind["tuple"].as_array();
+                self.fields(&path, named.into_iter().chain(numbered).flatten())?;
                 self.implementations(&path, &inner["impls"])?;
             }
             "enum" => {
@@ -126,17 +129,12 @@ impl<'a> List<'a> {
         self.items.insert(text.split_whitespace().collect::<Vec<_>>().join(" "));
     }
 
-    /// The public fields of a structure, named or by number.
-    fn fields(&mut self, path: &str, inner: &Value) -> Result<()> {
-        let kind = &inner["kind"];
-        let named = kind["plain"]["fields"].as_array().or(inner["fields"].as_array());
-        let numbered = kind["tuple"].as_array();
-        for id in named.into_iter().chain(numbered).flatten() {
-            // A private one has no id, or is not in the index.
-            if let Some(field) = self.find(id) {
-                let ty = types(&field["inner"]["struct_field"])?;
-                self.line(format!("field {path}::{}: {ty}", name(field)?));
-            }
+    /// Public fields, named or by number.
+    fn fields<'v>(&mut self, path: &str, ids: impl IntoIterator<Item = &'v Value>) -> Result<()> {
+        for id in ids {
+            let Some(field) = self.find(id) else { continue };
+            let ty = types(&field["inner"]["struct_field"])?;
+            self.line(format!("field {path}::{}: {ty}", name(field)?));
         }
         Ok(())
     }
@@ -146,16 +144,11 @@ impl<'a> List<'a> {
         let path = format!("{path}::{}", name(variant)?);
         let value = inner["discriminant"]["value"].as_str();
         let value = value.map(|value| format!(" = {value}")).unwrap_or_default();
-        let open = if is_non_exhaustive(variant) { "#[non_exhaustive] " } else { "" };
+        let open = open(variant);
         self.line(format!("{open}variant {path}{value}"));
         let kind = &inner["kind"];
         let fields = kind["tuple"].as_array().or(kind["struct"]["fields"].as_array());
-        for id in fields.into_iter().flatten() {
-            let Some(field) = self.find(id) else { continue };
-            let ty = types(&field["inner"]["struct_field"])?;
-            self.line(format!("field {path}::{}: {ty}", name(field)?));
-        }
-        Ok(())
+        self.fields(&path, fields.into_iter().flatten())
     }
 
     /// What is implemented for a type: its own functions, and the traits, without those that the
@@ -219,9 +212,11 @@ fn trait_of(inner: &Value) -> Result<String> {
     Ok(format!("{not}{}", super::signature::path(&inner["trait"])?))
 }
 
-fn is_non_exhaustive(item: &Value) -> bool {
+/// What stands before an item that may grow.
+fn open(item: &Value) -> &'static str {
     let attributes = item["attrs"].as_array().map(Vec::as_slice).unwrap_or_default();
-    attributes.iter().any(|attribute| attribute.to_string().contains("non_exhaustive"))
+    let is = attributes.iter().any(|attribute| attribute.to_string().contains("non_exhaustive"));
+    if is { "#[non_exhaustive] " } else { "" }
 }
 
 #[cfg(test)]
