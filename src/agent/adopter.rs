@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use super::Config;
+use crate::policy::file::LogFormat;
 
 /// A running `shunt adopt --on-request`. It ends with this value, or soon after this process has.
 pub struct Adopter {
@@ -22,7 +23,7 @@ impl Adopter {
         if let Some(bpffs) = &config.bpffs {
             command.arg("--bpffs").arg(bpffs);
         }
-        if config.log_as_json {
+        if config.log_format == LogFormat::Json {
             command.arg("--log-format=json");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null());

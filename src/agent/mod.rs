@@ -26,7 +26,7 @@ pub use drain::detach;
 use crate::datapath::{Control, ProgramName};
 use crate::instance::{Instance, Lock, Name, Pins};
 use crate::policy::Policy;
-use crate::policy::file::{File as ConfigurationFile, Settings as FileSettings};
+use crate::policy::file::{File as ConfigurationFile, LogFormat, Settings as FileSettings};
 use crate::policy::tables::Tables;
 use crate::probe::{Behaviour, Kernel};
 use adopter::Adopter;
@@ -63,8 +63,8 @@ pub struct Config {
     /// The file that is read again on SIGHUP; without a file SIGHUP stops the agent, as when a
     /// terminal closes.
     pub file: Option<PathBuf>,
-    /// Whether the log is JSON, also that of the process that adopts open connections.
-    pub log_as_json: bool,
+    /// The format of the log, also of the process that adopts open connections.
+    pub log_format: LogFormat,
 }
 
 /// How a run ended.

@@ -410,7 +410,7 @@ mod tests {
             policy: Policy::default(),
             settings: file::Settings::default(),
             file: None,
-            log_as_json: false,
+            log_format: file::LogFormat::default(),
         }
     }
 

@@ -123,14 +123,14 @@ impl Run {
             settings,
             policy,
             file: path,
-            log_as_json: log_format == LogFormat::Json,
+            log_format,
         };
         Ok((config, metrics))
     }
 
     pub fn run(self) -> Result<ExitCode> {
         let (config, metrics) = self.config()?;
-        log::begin(if config.log_as_json { LogFormat::Json } else { LogFormat::Text });
+        log::begin(config.log_format);
         // An endpoint in use is detected before anything is attached or another agent hands over.
         let predecessor = config
             .replace
