@@ -206,7 +206,8 @@ pub fn iterators() -> impl std::iter::Iterator<Item = Iterator> {
                         number.add(1);
                     });
                     b.ret(0);
-                    b.finish_as_written(ProgramType::Iterator).unwrap_or_else(|errors| panic!("{errors}"))
+                    b.finish_as_written(ProgramType::Iterator)
+                        .unwrap_or_else(|errors| panic!("{errors}"))
                 },
             })),*]
         };

@@ -27,16 +27,16 @@ macro_rules! constants {
 }
 
 constants! {
-    /// An element is made or replaced (`BPF_MAP_UPDATE_ELEM`).
+    /// Create or update an element (`BPF_MAP_UPDATE_ELEM`).
     BPF_ANY: i32 = 0;
-    /// An element is only made.
+    /// Create an element; fail if the key exists.
     BPF_NOEXIST: i32 = 1;
-    /// An element is only replaced.
+    /// Update an element; fail if the key does not exist.
     BPF_EXIST: i32 = 2;
-    /// The element is in a value with a spin lock, which is taken.
+    /// Take the spin lock in the element's value.
     BPF_F_LOCK: i32 = 4;
 
-    /// The map's elements are allocated when they are made; required by storage maps and
+    /// Allocate elements when they are created; required by storage maps and
     /// longest-prefix-match tries (`BPF_MAP_CREATE`).
     BPF_F_NO_PREALLOC: u32 = 1;
     /// Each CPU evicts from a list of its own.
@@ -54,9 +54,9 @@ constants! {
     /// User space may map the map's values into its memory.
     BPF_F_MMAPABLE: u32 = 1 << 10;
 
-    /// A value is made in the storage, if there is none.
+    /// Creates the element if the storage has none (`bpf_sk_storage_get`).
     BPF_SK_STORAGE_GET_F_CREATE: i32 = 1;
-    /// The same for any storage.
+    /// The same for every kind of local storage.
     BPF_LOCAL_STORAGE_GET_F_CREATE: i32 = 1;
 
     /// The packet or message is redirected to the receiving side.

@@ -1,5 +1,5 @@
-//! A kprobe: counts the calls of a function by their first argument. Put on a function of the kernel,
-//! the one that makes sockets, and on one of this process.
+//! A kprobe: counts the calls of a function by their first argument. Put on a function of the
+//! kernel, the one that makes sockets, and on one of this process.
 //!
 //! `cargo run --example kprobe`, as root.
 

@@ -375,7 +375,8 @@ impl Parser<'_> {
 
 /// Whether a token can follow `unsigned`.
 fn is_number(token: &Token) -> bool {
-    matches!(&token.kind, Kind::Word(word) if ["char", "short", "int", "long"].contains(&word.as_str()))
+    const NUMBERS: [&str; 4] = ["char", "short", "int", "long"];
+    matches!(&token.kind, Kind::Word(word) if NUMBERS.contains(&word.as_str()))
 }
 
 #[cfg(test)]

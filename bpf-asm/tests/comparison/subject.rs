@@ -100,7 +100,7 @@ fn instructions(object: &Path) -> usize {
 }
 
 /// Whether a process in a cgroup with this program may connect to each of these addresses. UDP, so
-/// that nobody has to listen.
+/// that no listener is needed.
 pub fn connected(prog: &Prog, addresses: &[&str]) -> Vec<bool> {
     let cgroup = Cgroup::new();
     let folder = File::open(&cgroup.0).expect("open the cgroup");

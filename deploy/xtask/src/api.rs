@@ -1,5 +1,5 @@
-//! The public API of the libraries, item by item, in a file next to each: `api.txt`. Whoever
-//! changes it shows so in the same commit.
+//! The public API of the libraries, item by item, in a file next to each: `api.txt`. A
+//! change of the API shows in the diff of its commit.
 //!
 //! rustdoc lists the items, as JSON. That output is not stable: `RUSTC_BOOTSTRAP` makes it
 //! available in stable compilers, and what reads it here says so when it does not understand it.
@@ -84,7 +84,7 @@ fn described(library: &Library) -> Result<Value> {
         .env("CARGO_TARGET_DIR", &folder)
         .args(["rustdoc", "--locked", "--quiet", "--lib", "--all-features"])
         .args(["--target", TARGET, "-p", library.package])
-        // Warnings are for whoever writes documentation.
+        // Only the items are wanted: rustdoc's lints are silenced.
         .args(["--", "--cap-lints", "allow", "-Z", "unstable-options", "--output-format", "json"])
         .status()
         .context("cannot run cargo")?;

@@ -67,8 +67,8 @@ impl Mutation {
         input.splice(start..start + digits, number.into_bytes());
     }
 
-    /// Changes an input a few times: flips a bit, writes a number in binary or in decimal, removes a
-    /// piece, repeats one, or puts in one of another input.
+    /// Changes an input a few times: flips a bit, writes a number in binary or in decimal, removes
+    /// a piece, repeats one, or puts in one of another input.
     pub fn change(&mut self, input: &mut Vec<u8>, others: &[Vec<u8>]) {
         for _ in 0..=self.below(CHANGES) {
             let at = self.below(input.len() as u64);

@@ -3,8 +3,8 @@
 use bpf_asm::insn::encode;
 use bpf_asm::text::{Section, Style, Unit, assemble, disassemble};
 
-/// Text is assembled, and then what is disassembled means the same; or it is rejected, each error at
-/// a line that there is.
+/// Text is assembled, and then what is disassembled means the same; or it is rejected, each error
+/// at a line that there is.
 pub(crate) fn parse(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let unit = match assemble("fuzz.s", &text) {

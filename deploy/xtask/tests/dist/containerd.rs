@@ -1,5 +1,5 @@
-//! The image under containerd and runc, as a kubelet would have them run it: imported by the command
-//! of docs/install.md, started with what the manifest grants and with its seccomp profile.
+//! The image under containerd and runc, as a kubelet would have them run it: imported by the
+//! command of docs/install.md, started with what the manifest grants and with its seccomp profile.
 
 use std::fs;
 
@@ -177,8 +177,8 @@ fn containerd_imports_the_image_and_runs_it_as_the_manifest_says_until_it_is_sto
         assert!(cgroup.ends_with(&format!("/{container}")), "{flow}");
     }
 
-    // Killed: the same connection goes on, and is taken over, by an agent that kubernetes/uninstall.sh has
-    // told not to leave its datapath.
+    // Killed: the same connection goes on, and is taken over, by an agent that
+    // kubernetes/uninstall.sh has told not to leave its datapath.
     containerd.ctr(&["task", "kill", "--signal", "SIGKILL", "shunt"]);
     node.eventually("the agent has ended", || (!containerd.is_running("shunt")).then_some(()));
     let but = arguments.iter().filter(|one| *one != "--keep").cloned();
