@@ -1,7 +1,7 @@
 //! What the builder can write besides shunt's programs: the verifier accepts it, and it computes
 //! the right result.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bpf_asm::insn::{Alu, AluOp, Extension, Insn, PacketSize, Register, Source, Width};
 use bpf_asm::uapi::{self, BPF_F_NO_PREALLOC};
@@ -450,7 +450,8 @@ fn program_types_have_the_kernels_numbers() {
 
 /// The number of a name in vmlinux BTF, 0 for an empty name.
 fn enumerator(prefix: &str, name: &str) -> u32 {
-    static BTF: LazyLock<Btf> = LazyLock::new(|| Btf::vmlinux().expect("read the kernel's BTF"));
+    static BTF: LazyLock<Arc<Btf>> =
+        LazyLock::new(|| Btf::vmlinux().expect("read the kernel's BTF"));
     if name.is_empty() {
         return 0;
     }

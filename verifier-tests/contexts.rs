@@ -11,6 +11,8 @@ use bpf_asm::insn::Kernel;
 use bpf_asm::{
     Address, Builder, FieldInfo, KernelField, Program, ProgramType, Record, btf, record,
 };
+use std::sync::Arc;
+
 use syscalls::btf::Kind;
 use syscalls::load::{self, Maps};
 use syscalls::{AttachType, Btf, BtfObject, Prog, ProgBtf, ProgKind, ProgSpec};
@@ -41,7 +43,7 @@ record! {
     struct ssthresh { sk: Address<sock> }
 }
 
-fn kernel() -> Btf {
+fn kernel() -> Arc<Btf> {
     Btf::vmlinux().expect("read the kernel's BTF")
 }
 

@@ -57,14 +57,9 @@ pub struct Variant {
     pub program: Program,
 }
 
-/// This kernel's layout, read once.
+/// This kernel's layout.
 fn layout() -> Layout {
-    static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
-        kernel::btf()
-            .and_then(|btf| kernel::layout(&btf))
-            .expect("read the layout of this kernel's structures")
-    });
-    LAYOUT.clone()
+    kernel::layout().expect("read the layout of this kernel's structures")
 }
 
 /// Settings with the enrolment program that this kernel accepts.

@@ -13,10 +13,11 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use syscalls::{Attachment, Map, Prog};
+use syscalls::{Attachment, Btf, Map, Prog};
 
 use super::drain::{self, Drain};
 use super::enrolment::Enrolment;
@@ -29,6 +30,7 @@ use super::{Agent, Config};
 use crate::datapath::{ABI, About, Control, Datapath, ProgramName, Settings};
 use crate::host::cgroup;
 use crate::instance::{Generation, Instance, Lock, Pins, neighbours};
+use crate::kernel;
 use crate::kernel::load::{self, Maps, Programs};
 use crate::policy::tables::Tables;
 use crate::probe::{self, Kernel};
@@ -39,6 +41,8 @@ pub struct Prepared<'c> {
     signals: Signals,
     target: Target,
     kernel: Kernel,
+    /// Each program that is loaded asks for the kernel's types: they are read once for the start.
+    _types: Option<Arc<Btf>>,
     datapath: Datapath,
     pins: Pins,
 }
@@ -153,6 +157,8 @@ impl Prepared<'_> {
     pub fn new(config: &Config) -> Result<Prepared<'_>> {
         // Signals first, so that one that comes from here on ends in an orderly stop.
         let signals = Signals::block()?;
+        // That there are none is said by the requirements.
+        let _types = kernel::btf().ok();
         probe::require()?;
         let cgroup = config.cgroup.clone().map_or_else(whole_node, Ok)?;
         let target = Target::open(&cgroup)?;
@@ -161,7 +167,7 @@ impl Prepared<'_> {
         tracing::info!("this kernel: {kernel} (`shunt doctor` tells what that means)");
         let datapath = datapath(config.flows, &kernel);
         let pins = Pins::new(&config.name, config.bpffs.as_deref())?;
-        Ok(Prepared { config, signals, target, kernel, datapath, pins })
+        Ok(Prepared { config, signals, target, kernel, _types, datapath, pins })
     }
 }
 

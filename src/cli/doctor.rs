@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{DONE, UNAVAILABLE, print, print_coloured};
+use crate::kernel;
 use crate::probe::behaviour::{Answer, Behaviour};
 use crate::probe::known_bug::{self, KnownBug, Reach};
 use crate::probe::{self, Answers, Requirement};
@@ -86,6 +87,9 @@ impl Doctor {
 
 impl Report {
     fn of_this_machine() -> Report {
+        // Much of what is tried out asks for the kernel's types: they are read once. That there are
+        // none is said by the requirements.
+        let _types = kernel::btf().ok();
         let answers = Answers::default();
         let requirements = probe::requirements(&answers);
         let requirements: Vec<Met> = requirements.into_iter().map(Met::from).collect();

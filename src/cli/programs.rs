@@ -32,7 +32,7 @@ pub struct Programs {
 
 impl Programs {
     pub fn run(self) -> Result<ExitCode> {
-        let layout = kernel::layout(&kernel::btf()?)?;
+        let layout = kernel::layout()?;
         let datapath = Datapath::new(
             layout,
             Settings { flows: 262_144, hz: kernel::hz()?, passes: Answers::default().passes() },

@@ -282,7 +282,7 @@ pub fn iterators_mark() -> Result<()> {
     const SOL_TCP: i32 = 6;
     in_namespace(|| {
         let [client, _server] = connection()?;
-        let layout = kernel::layout(&kernel::btf()?)?;
+        let layout = kernel::layout()?;
         let found: MapRef<u32, [u32; 4]> = MapRef::new("probe_found", MapKind::Array, 1);
         let b = Builder::new("shunt_probe");
         let context = b.context::<bpf_iter__tcp>();
@@ -353,7 +353,7 @@ pub fn storage_iterators_enrol() -> Result<()> {
 pub fn file_iterators_enrol() -> Result<()> {
     in_namespace(|| {
         let [client, _server] = connection()?;
-        let layout = kernel::layout(&kernel::btf()?)?;
+        let layout = kernel::layout()?;
         let sockets: MapRef<u32, u64> = MapRef::new("probe_sockets", MapKind::SockHash, 1);
         let b = Builder::new("shunt_probe");
         let context = b.context::<bpf_iter__task_file>();

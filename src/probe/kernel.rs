@@ -31,7 +31,7 @@ impl Kernel {
         let answers = Answers::default();
         require(&answers)?;
         Ok(Kernel {
-            layout: kernel::layout(&kernel::btf()?)?,
+            layout: kernel::layout()?,
             hz: kernel::hz()?,
             passes: answers.passes(),
             answers,

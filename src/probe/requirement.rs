@@ -132,7 +132,7 @@ fn confidential(state: &str) -> bool {
 }
 
 fn btf() -> Result<String> {
-    kernel::layout(&kernel::btf()?)?;
+    kernel::layout()?;
     Ok("describes the structures that programs read".to_owned())
 }
 
@@ -147,7 +147,7 @@ fn bpf_file_system() -> Result<String, String> {
 /// Loads what an agent would load; dropping it unloads it.
 fn loads(answers: &Answers) -> Result<()> {
     let settings = Settings { flows: 1, hz: kernel::hz()?, passes: answers.passes() };
-    let datapath = Datapath::new(kernel::layout(&kernel::btf()?)?, settings);
+    let datapath = Datapath::new(kernel::layout()?, settings);
     load::programs(&datapath, &load::maps(&datapath.maps.all())?).map(drop)
 }
 

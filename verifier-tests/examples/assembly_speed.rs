@@ -15,7 +15,7 @@ use tcp_shunt::kernel;
 const BUDGET: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let layout = kernel::layout(&kernel::btf()?)?;
+    let layout = kernel::layout()?;
     let datapath =
         Datapath::new(layout, Settings { flows: 262_144, hz: 250, passes: Passes::Iterator });
     let assemble = || -> Result<(usize, usize), Box<dyn Error>> {

@@ -1,6 +1,7 @@
 //! Looks up kernel functions (kfuncs) of the kernel and its modules by name.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use super::layout::{Header, Kind, Type};
 use super::{Btf, BtfError, BtfResult};
@@ -29,7 +30,7 @@ pub struct KernelFunction {
 /// ```
 #[derive(Debug)]
 pub struct KernelFunctions {
-    kernel: Btf,
+    kernel: Arc<Btf>,
     /// The BTF of all modules, read when a function is not in vmlinux.
     modules: Option<Vec<Module>>,
     /// The modules of found functions, by index in `modules`.

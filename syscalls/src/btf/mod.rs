@@ -27,6 +27,7 @@ pub use prototype::Argument;
 use crate::error::{Error, Result};
 use layout::{Header, Type};
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 type BtfResult<T> = std::result::Result<T, BtfError>;
 
@@ -48,17 +49,28 @@ pub struct Btf {
 impl Btf {
     /// The running kernel's BTF, from `/sys/kernel/btf/vmlinux`.
     ///
+    /// It is some megabytes and is shared with those who have it already: who is going to load
+    /// several programs keeps one until they are loaded.
+    ///
     /// # Errors
     /// [`Error::KernelFile`] if the kernel was built without `CONFIG_DEBUG_INFO_BTF` or sysfs is
     /// not mounted.
-    pub fn vmlinux() -> Result<Self> {
+    pub fn vmlinux() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Btf>> = Mutex::new(Weak::new());
+        // What is behind the lock is whole at any time.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(btf) = shared.upgrade() {
+            return Ok(btf);
+        }
         let data = std::fs::read(VMLINUX).map_err(|e| Error::KernelFile {
             path: VMLINUX.into(),
             reason: format!(
                 "{e}; this needs a kernel with CONFIG_DEBUG_INFO_BTF=y and a mounted sysfs"
             ),
         })?;
-        Ok(Self::parse(data)?)
+        let btf = Arc::new(Self::parse(data)?);
+        *shared = Arc::downgrade(&btf);
+        Ok(btf)
     }
 
     /// Parses BTF and checks the bounds of every type and string.

@@ -15,7 +15,7 @@ const ENUM64: u32 = 19 << 24;
 const FLAG: u32 = 1 << 31;
 
 fn vmlinux() -> &'static Btf {
-    static BTF: OnceLock<Btf> = OnceLock::new();
+    static BTF: OnceLock<Arc<Btf>> = OnceLock::new();
     BTF.get_or_init(|| Btf::vmlinux().expect("these tests read vmlinux BTF"))
 }
 
@@ -356,4 +356,10 @@ fn a_type_that_exceeds_its_section_is_rejected() {
     unnamed[first_name..first_name + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
     let result = Btf::parse(unnamed).map(|_| ());
     assert_eq!(result, Err(BtfError::StringOffset { offset: u32::MAX }));
+}
+
+#[test]
+fn the_kernels_btf_is_read_once_for_all_who_have_it() {
+    let one = Btf::vmlinux().unwrap();
+    assert!(Arc::ptr_eq(&one, &Btf::vmlinux().unwrap()));
 }
