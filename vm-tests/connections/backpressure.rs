@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use nix::poll::PollFlags;
 
+use testkit::eventually;
 use testkit::isolation::isolated;
 use testkit::node::{Node, Pair};
 use testkit::path::{LOOPBACK, Path, VETH};
 use testkit::pattern::Pattern;
-use testkit::traffic::{both_ways, direct, receive, receive_to_end, small_talk, wait_within};
+use testkit::traffic::{
+    direct, exchange, is_shown_as_direct, receive, receive_to_end, small_talk, wait_within,
+};
 
 /// What the kernel spends on a redirected message besides its bytes (`struct sk_msg` comes from
 /// kmalloc-1k).
@@ -41,8 +44,10 @@ fn direct_with(node: &Node, path: Path, buffers: Buffers) -> Pair {
     if let Buffers::Fixed(_) = buffers {
         // Once shunt knows of it TCP offers less, but the window that it has offered has to be used
         // up, and messages of less than a KiB do not do that: it is rounded up after each.
-        (0..10).for_each(|_| small_talk(&pair));
-        both_ways(&pair, 1, 1 << 20, 20_000);
+        eventually("messages to a small buffer are direct", || {
+            (0..64).for_each(|_| exchange(&pair, 1, 1500, 1500));
+            is_shown_as_direct(&node.agent, &pair).then_some(())
+        });
     }
     direct(node, &pair);
     pair

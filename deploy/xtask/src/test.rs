@@ -18,6 +18,12 @@ use crate::{tools, workspace};
 /// Says to the tests which tier runs. `testkit` refuses others by it.
 const VARIABLE: &str = "SHUNT_TIER";
 
+/// By which the harness of Rust's tests is told how many run at the same time.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Tests with real connections wait for more than half of their time.
+const TESTS_PER_PROCESSOR: usize = 2;
+
 /// A package, and what it says of its tests.
 struct Tested {
     package: Package,
@@ -207,7 +213,12 @@ impl Binary {
             arguments.push("--exact".into());
             arguments.extend(self.tests.iter().map(OsString::from));
         }
-        let status = confined(tier, &arguments)?.current_dir(&self.folder).status();
+        let mut command = confined(tier, &arguments)?;
+        if tier > Tier::Quick && std::env::var_os(THREADS).is_none() {
+            let processors = std::thread::available_parallelism()?.get();
+            command.env(THREADS, (processors * TESTS_PER_PROCESSOR).to_string());
+        }
+        let status = command.current_dir(&self.folder).status();
         let passed =
             status.with_context(|| format!("cannot run {}", self.path.display()))?.success();
         eprintln!("== {}: {} s", self.target, started.elapsed().as_secs());

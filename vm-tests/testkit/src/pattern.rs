@@ -36,9 +36,9 @@ impl Pattern {
     /// Fails at the first byte that does not belong at its place.
     pub fn check(self, offset: u64, bytes: &[u8]) {
         let expected = self.bytes(offset, bytes.len());
-        if let Some(place) =
-            expected.iter().zip(bytes).position(|(expected, byte)| expected != byte)
-        {
+        if expected != bytes {
+            let differs = |(expected, byte): (&u8, &u8)| expected != byte;
+            let place = expected.iter().zip(bytes).position(differs).unwrap_or_default();
             panic!(
                 "byte {} of pattern {:#x} is wrong: expected {:02x?}, read {:02x?} (chunk of {} bytes from {offset})",
                 offset + place as u64,

@@ -233,6 +233,11 @@ pub fn by_tcp(pair: &Pair) -> u64 {
     TcpInfo::of(&pair.client).bytes_sent() + TcpInfo::of(&pair.server).bytes_sent()
 }
 
+/// Whether the agent shows both lanes of a connection as direct.
+pub fn is_shown_as_direct(agent: &Agent, pair: &Pair) -> bool {
+    agent.flows().iter().any(|flow| is_of(flow, pair) && is_direct(flow))
+}
+
 fn is_of(flow: &Flow, pair: &Pair) -> bool {
     let address = canonical(pair.client.local_addr().expect("the client's address"));
     flow.client.as_ref().is_some_and(|end| canonical(end.local) == address)
