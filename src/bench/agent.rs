@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,11 +17,12 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use syscalls::Prog;
 
+use super::screen;
 use crate::datapath::ProgramName;
-use crate::instance::Pins;
+use crate::instance::{MAPS, Pins};
 
 /// This binary, independent of its name and place.
-const SELF_EXE: &str = "/proc/self/exe";
+pub(super) const SELF_EXE: &str = "/proc/self/exe";
 /// Time limit for attaching.
 const START: Duration = Duration::from_secs(30);
 /// Time limit for draining, after which the agent is killed.
@@ -80,6 +82,29 @@ impl Agent {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "`shunt {words}` failed: {}", said.trim());
         Ok(output.stdout)
+    }
+
+    /// The first frame of a command about this instance that draws on a terminal.
+    pub(super) fn first_frame(&self, words: &str) -> Result<Vec<u8>> {
+        let mut command = Command::new(SELF_EXE);
+        command.args(words.split(' ')).args(["--name", &self.name]);
+        screen::first_frame(command).with_context(|| format!("`shunt {words}` failed"))
+    }
+
+    /// Kernel memory of its maps, in bytes.
+    pub(super) fn map_memory(&self) -> Result<u64> {
+        let newest = Pins::existing(&self.name.parse()?, None)?.newest()?;
+        let mut all = 0;
+        for def in MAPS.all() {
+            let map = newest.map(def)?.with_context(|| format!("there is no map '{}'", def.name))?;
+            let path = format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd());
+            let about =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            let bytes = about.lines().find_map(|line| line.strip_prefix("memlock:"));
+            let bytes = bytes.and_then(|bytes| bytes.trim().parse::<u64>().ok());
+            all += bytes.with_context(|| format!("{path}: no memlock"))?;
+        }
+        Ok(all)
     }
 
     /// Starts an agent that takes over from this one.

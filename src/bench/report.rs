@@ -46,10 +46,17 @@ pub fn table(all: &[Measured]) -> String {
 /// Results with many connections.
 pub fn scale(measured: &Scale) -> String {
     const KIB: f64 = 1024.0;
-    let Scale { flows, enrolled, commands, idle_percent, tcp_bytes, shunt_bytes, agent_bytes } =
-        measured;
+    const MIB: f64 = 1024.0 * KIB;
+    let Scale { flows, processes, enrolled, commands, .. } = measured;
+    let Scale { idle_percent, tcp_bytes, shunt_bytes, map_bytes, agent_bytes, .. } = measured;
     let mut text = String::new();
-    line(&mut text, &format!("{flows} connections, {enrolled} ends enrolled"));
+    line(
+        &mut text,
+        &format!(
+            "{flows} connections of {processes} processes, {enrolled} of {} ends enrolled",
+            2 * flows
+        ),
+    );
     line(&mut text, &format!("{:<28}{:>10}{:>10}", "", "time", "CPU"));
     for Cost { what, seconds, processor } in commands {
         let processor = processor.map_or_else(String::new, |seconds| format!("{seconds:.3} s"));
@@ -59,15 +66,23 @@ pub fn scale(measured: &Scale) -> String {
         &mut text,
         &format!("{:<28}{:>10}{:>10}", "the agent, idle", "", format!("{idle_percent:.1} %")),
     );
-    line(
-        &mut text,
-        &format!(
-            "kernel memory per connection: {:.1} KiB by TCP, {:.1} KiB direct",
-            tcp_bytes / KIB,
-            shunt_bytes / KIB
-        ),
-    );
-    line(&mut text, &format!("memory of the agent: {:.1} MiB", *agent_bytes as f64 / KIB / KIB));
+    for (what, bytes) in [
+        ("kernel memory of a connection by TCP, both ends", tcp_bytes / KIB),
+        ("kernel memory of a direct connection, both ends", shunt_bytes / KIB),
+        ("more for being direct", (shunt_bytes - tcp_bytes) / KIB),
+    ] {
+        line(&mut text, &format!("{what:<50}{bytes:>6.1} KiB"));
+    }
+    for (what, bytes) in [
+        ("kernel memory of the maps without connections", *map_bytes),
+        ("memory of the agent", *agent_bytes),
+    ] {
+        let of_each = bytes as f64 / *flows as f64;
+        line(
+            &mut text,
+            &format!("{what:<50}{:>6.1} MiB, {of_each:.0} B a connection", bytes as f64 / MIB),
+        );
+    }
     text
 }
 

@@ -57,6 +57,12 @@ pub struct Bench {
         conflicts_with_all = ["rounds", "only", "quick", "html"]
     )]
     flows: Option<u32>,
+    /// Hold N connections until standard input ends; used by --flows
+    #[arg(long, value_name = "N", hide = true)]
+    hold: Option<u32>,
+    /// Use them until they are direct
+    #[arg(long, hide = true, requires = "hold")]
+    until_direct: bool,
     /// Also write charts and figures to a self-contained HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -81,6 +87,10 @@ fn existing(wanted: &str) -> Result<String, String> {
 
 impl Bench {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(flows) = self.hold {
+            bench::hold(flows as usize, self.until_direct, |open| print(format_args!("{open}\n")))?;
+            return Ok(DONE);
+        }
         let interrupt = Interrupt::on_signals()?;
         let outcome = match self.flows {
             Some(flows) => self.scale(flows as usize, &interrupt),
