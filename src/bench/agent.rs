@@ -96,7 +96,8 @@ impl Agent {
         let newest = Pins::existing(&self.name.parse()?, None)?.newest()?;
         let mut all = 0;
         for def in MAPS.all() {
-            let map = newest.map(def)?.with_context(|| format!("there is no map '{}'", def.name))?;
+            let map =
+                newest.map(def)?.with_context(|| format!("there is no map '{}'", def.name))?;
             let path = format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd());
             let about =
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

@@ -164,7 +164,9 @@ impl Drop for Holders {
 /// Connections of each process.
 fn shares(flows: usize, most: usize, processors: usize) -> Vec<usize> {
     let processes = flows.div_ceil(most).max(processors.min(flows.div_ceil(BATCH))).max(1);
-    (0..processes).map(|number| flows * (number + 1) / processes - flows * number / processes).collect()
+    (0..processes)
+        .map(|number| flows * (number + 1) / processes - flows * number / processes)
+        .collect()
 }
 
 /// How many connections the limit of open files lets one process hold, both ends.
@@ -186,7 +188,8 @@ pub fn hold(
     mut opened: impl FnMut(usize) -> Result<()> + Send,
 ) -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the limit of open files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        .context("cannot raise the limit of open files")?;
     Namespace::new()?.run(|| {
         let listener = Listener::new()?;
         let mut pairs: Vec<Pair> = Vec::with_capacity(flows);

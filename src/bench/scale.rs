@@ -163,13 +163,40 @@ fn scrape(socket: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Memory of the machine that neither processes nor cached files take, in bytes.
+/// Kernel memory in bytes: what is neither free nor taken by processes and cached files. Of what the
+/// kernel can give back at any time, such as entries of directories that somebody has listed, only
+/// the inodes of sockets count.
 fn kernel_memory() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
     let bytes = |name| bytes_of(&text, name).with_context(|| format!("/proc/meminfo: no {name}"));
     let mut others = 0;
-    for name in ["MemFree", "Buffers", "Cached", "SwapCached", "AnonPages"] {
+    for name in ["MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "SReclaimable"] {
         others += bytes(name)?;
     }
-    Ok(bytes("MemTotal")?.saturating_sub(others))
+    let caches = fs::read_to_string("/proc/slabinfo").context("cannot read /proc/slabinfo")?;
+    Ok(bytes("MemTotal")?.saturating_sub(others) + bytes_of_cache(&caches, "sock_inode_cache"))
+}
+
+/// Memory of a slab cache, in bytes; 0 if it is merged with another one. Its line begins with the
+/// name, objects in use and in all, and the size of one.
+fn bytes_of_cache(caches: &str, name: &str) -> u64 {
+    let line = caches.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let mut fields = line.into_iter().flat_map(str::split_whitespace).skip(1);
+    let mut next = || fields.next().and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
+    next() * next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_of_cache;
+
+    #[test]
+    fn the_memory_of_a_cache_is_that_of_all_its_objects() {
+        let caches = "slabinfo - version: 2.1\n\
+            # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n\
+            sock_inode_cache_2  7  7   10   19    4 : tunables\n\
+            sock_inode_cache  1520   1539    832   19    4 : tunables    0    0    0\n";
+        assert_eq!(bytes_of_cache(caches, "sock_inode_cache"), 1539 * 832);
+        assert_eq!(bytes_of_cache(caches, "TCP"), 0);
+    }
 }

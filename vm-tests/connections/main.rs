@@ -40,6 +40,7 @@ mod readiness;
 mod replacing;
 mod reporting;
 mod retransmissions;
+mod scale;
 mod status;
 mod stopping;
 mod stopping_under_load;
