@@ -7,12 +7,12 @@
 //! root, and there the map is asked for its keys.
 
 use bpf_asm::{
-    __sk_buff, BuildErrors, Builder, KernelField, NULL, Program, ProgramType, Ptr, Reg, Slot,
-    bpf_iter__sockmap, bpf_iter_meta, bpf_sock, helper,
+    __sk_buff, BuildErrors, Builder, NULL, Program, ProgramType, Ptr, Reg, Slot, bpf_iter__sockmap,
+    bpf_iter_meta, bpf_sock, helper,
 };
 
 use super::packet::{RECORD_AT, request};
-use super::peek::{copy_v6, peek};
+use super::peek::{copy_v6, peek, peek_or_zero};
 use super::receiver;
 use super::record::{End, FlowEnd, Isns, Lane};
 use super::{Datapath, policy};
@@ -89,16 +89,7 @@ fn of_lane(b: &Builder, lane: &Ptr<Lane>, end: &Slot<FlowEnd>) {
 
 /// What the socket at this address itself says. A member that cannot be read is shown as zero.
 pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>) {
-    let show =
-        |field: KernelField, object: &dyn Fn(&bpf_asm::Label) -> Reg, into: &dyn Fn(&Reg)| {
-            b.block(|unreadable| {
-                let object = object(unreadable);
-                into(&peek(b, &object, field, unreadable));
-            });
-        };
-    let of_sk = |_: &bpf_asm::Label| b.value(sk);
     let l = &d.layout;
-    show(l.bytes_sent, &of_sk, &|value| b.store(end.at(FlowEnd::tcp_bytes), value));
     for (field, into) in [
         (l.family, FlowEnd::family),
         (l.state, FlowEnd::state),
@@ -106,29 +97,28 @@ pub(super) fn of_socket(b: &Builder, d: &Datapath, sk: &Reg, end: &Slot<FlowEnd>
         (l.remote_port, FlowEnd::remote_port),
         (l.local_v4, FlowEnd::local_v4),
         (l.remote_v4, FlowEnd::remote_v4),
-        (l.rcv_nxt, FlowEnd::tcp_unread),
     ] {
-        show(field, &of_sk, &|value| b.store(end.at(into), value));
+        b.store(end.at(into), peek_or_zero(b, d, sk, field));
     }
-    show(l.copied_seq, &of_sk, &|read| {
-        let unread = b.load(end.at(FlowEnd::tcp_unread));
-        unread.sub32(read);
-        b.store(end.at(FlowEnd::tcp_unread), &unread);
+    b.store(end.at(FlowEnd::tcp_bytes), peek_or_zero(b, d, sk, l.bytes_sent));
+    let unread = peek_or_zero(b, d, sk, l.rcv_nxt);
+    unread.sub32(peek_or_zero(b, d, sk, l.copied_seq));
+    b.store(end.at(FlowEnd::tcp_unread), &unread);
+    b.store(
+        end.at(FlowEnd::netns),
+        peek_or_zero(b, d, peek_or_zero(b, d, sk, l.namespace), l.namespace_inode),
+    );
+    let socket = peek_or_zero(b, d, sk, l.socket);
+    b.when(socket.ne(0), || {
+        b.store(end.at(FlowEnd::inode), peek_or_zero(b, d, &socket, l.socket_inode));
     });
-    let socket = |unreadable: &bpf_asm::Label| {
-        let socket = peek(b, sk, l.socket, unreadable);
-        b.jump_if(socket.eq(0), unreadable);
-        socket
-    };
-    show(l.socket_inode, &socket, &|value| b.store(end.at(FlowEnd::inode), value));
-    let namespace = |unreadable: &bpf_asm::Label| peek(b, sk, l.namespace, unreadable);
-    show(l.namespace_inode, &namespace, &|value| b.store(end.at(FlowEnd::netns), value));
-    let folder = |unreadable: &bpf_asm::Label| {
+    b.block(|unreadable| {
+        // Not a pointer to the verifier: with those it allows no arithmetic.
         let cgroup = peek(b, sk, l.cgroup, unreadable);
         cgroup.and(policy::CGROUP_ADDRESS);
-        peek(b, cgroup, l.cgroup_folder, unreadable)
-    };
-    show(l.folder_inode, &folder, &|value| b.store(end.at(FlowEnd::cgroup), value));
+        let folder = peek_or_zero(b, d, &cgroup, l.cgroup_folder);
+        b.store(end.at(FlowEnd::cgroup), peek_or_zero(b, d, &folder, l.folder_inode));
+    });
     for (field, into) in [(l.local_v6, FlowEnd::local_v6), (l.remote_v6, FlowEnd::remote_v6)] {
         if let Some(field) = field {
             copy_v6(b, sk, field, end.at(into));
