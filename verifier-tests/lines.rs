@@ -23,6 +23,7 @@ fn files(program: ProgramName) -> &'static [&'static str] {
         ProgramName::Adopt => &["adopt.rs", "look.rs"],
         ProgramName::Show => &["look.rs"],
         ProgramName::Look => &["look.rs"],
+        ProgramName::Holders => &["holder.rs"],
     }
 }
 

@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -18,6 +17,7 @@ use syscalls::{Link, Prog, RingBuf, TypedMap, Update};
 use super::candidates::Candidates;
 use crate::datapath::{Control, Newcomer, Pass, Passes, Process, Reads};
 use crate::evidence::{Examiner, Finding};
+use crate::host::is_in_initial_namespace;
 use crate::instance::{Instance, MAPS};
 use crate::observe::Workload;
 
@@ -200,9 +200,7 @@ fn clock(id: ClockId) -> Result<Duration> {
 /// Whether this process is in the initial PID namespace, whose PIDs programs report. In another
 /// namespace the same number is a different process.
 fn sees_processes() -> bool {
-    /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
-    const INITIAL: u64 = 0xeffffffc;
-    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == INITIAL);
+    let initial = is_in_initial_namespace();
     if !initial {
         tracing::warn!(
             "nothing will be accelerated: the processes of this node cannot be seen from this PID namespace (in Kubernetes: hostPID: \

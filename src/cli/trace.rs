@@ -131,8 +131,10 @@ mod tests {
             local: ([127, 0, 0, 1], 4000).into(),
             remote: ([127, 0, 0, 1], 80).into(),
             cookie: 7,
-            process: Some(Process { pid: 42, name: "curl".into() }),
-            workload: Some(Workload::of("/kubepods/pod8dbc5577-d0e2-4706-8787-57d52c03ddf2")),
+            process: Some(Process { pid: 42, name: "curl".into() }.into()),
+            workload: Some(
+                Workload::of("/kubepods/pod8dbc5577-d0e2-4706-8787-57d52c03ddf2").into(),
+            ),
             direct_messages: 3,
             direct_bytes: 2048,
         }

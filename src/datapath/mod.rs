@@ -24,6 +24,7 @@
 //! | [`policy`] | | whose connections are accelerated, by rules |
 //! | [`trace`] | | each change of a lane's way, for traces |
 //! | [`look`] | classifier, run on demand | shows one enrolled socket |
+//! | [`holder`] | iterator, run on demand | which processes hold the enrolled sockets |
 //!
 //! They stand on [`lane`] (every transition of a lane), [`event`] (the socket of a sock_ops event),
 //! [`receiver`] (what a sender sees of the other socket), [`waiters`] (who sleeps on a socket),
@@ -48,6 +49,7 @@ mod fallback;
 mod gate;
 mod guard;
 mod handshake;
+mod holder;
 mod lane;
 mod layout;
 mod leave;
@@ -80,9 +82,9 @@ pub use layout::Layout;
 pub use map::{ADOPTEES, Maps, RULES};
 pub use packet::RECORD_AT;
 pub use record::{
-    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Isns, Lane, Mode,
-    Newcomer, PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Refusal, Request, Role, Tracer,
-    Wait, rules, ruling,
+    ABI, About, Adoption, Candidate, Comm, Control, End, Endings, Event, FlowEnd, Holder, Isns,
+    Lane, Mode, Newcomer, PORTS_PER_BYTE, Pass, Ports, Prefix, Process, Reads, Refusal, Request,
+    Role, Tracer, Wait, rules, ruling,
 };
 
 /// What programs are assembled for, beside the kernel's layout.
@@ -162,6 +164,7 @@ impl Datapath {
             ProgramName::Adopt => adopt::program(self),
             ProgramName::Look => look::program(self),
             ProgramName::Show => look::iterator(self),
+            ProgramName::Holders => holder::program(self),
         }
     }
 }
@@ -185,6 +188,8 @@ pub enum ProgramName {
     Look,
     /// Iterator: shows all of them.
     Show,
+    /// Iterator: which processes hold them.
+    Holders,
     /// sock_ops: the events of a connection.
     Establish,
 }
@@ -192,7 +197,7 @@ pub enum ProgramName {
 impl ProgramName {
     /// Every one, in the order in which they are attached: with the last, connections begin to be
     /// noticed.
-    pub const ALL: [ProgramName; 9] = [
+    pub const ALL: [ProgramName; 10] = [
         ProgramName::Send,
         ProgramName::Verdict,
         ProgramName::Options,
@@ -201,6 +206,7 @@ impl ProgramName {
         ProgramName::Adopt,
         ProgramName::Look,
         ProgramName::Show,
+        ProgramName::Holders,
         ProgramName::Establish,
     ];
 
@@ -209,7 +215,9 @@ impl ProgramName {
         match self {
             ProgramName::Reads => Some("programs that could splice stay with TCP"),
             ProgramName::Adopt => Some("connections that were open before stay with TCP"),
-            ProgramName::Show => Some("with many connections, what shows them takes longer"),
+            ProgramName::Show | ProgramName::Holders => {
+                Some("with many connections, what shows them takes longer")
+            }
             _ => None,
         }
     }
@@ -225,6 +233,7 @@ impl ProgramName {
             ProgramName::Adopt => "adopt",
             ProgramName::Look => "look",
             ProgramName::Show => "show",
+            ProgramName::Holders => "holders",
             ProgramName::Establish => "establish",
         }
     }

@@ -523,6 +523,19 @@ record! {
 }
 
 record! {
+    /// An open file that is a socket, perhaps an enrolled one.
+    #[derive(bytemuck::Pod, bytemuck::Zeroable)]
+    pub struct Holder {
+        /// Inode number of the socket, as in `/proc/PID/fd`.
+        pub inode: u64,
+        /// The process, by its number in the initial PID namespace.
+        pub pid: u32,
+        /// The descriptor.
+        pub fd: u32,
+    }
+}
+
+record! {
     /// Which agent runs this datapath, for processes that open its pins.
     #[derive(bytemuck::Pod, bytemuck::Zeroable)]
     pub struct About {

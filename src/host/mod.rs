@@ -24,7 +24,7 @@ pub use listener::{Listener, Listeners, listeners, listens};
 pub use namespace::Namespace;
 pub use namespace_id::NamespaceIds;
 pub use namespaces::network_namespaces;
-pub use process::{Process, Processes};
+pub use process::{Process, Processes, is_in_initial_namespace};
 
 /// Entries of a directory; none if it cannot be listed.
 fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {

@@ -1,7 +1,9 @@
-//! Maps sockets to processes by the inode numbers in `/proc/PID/fd`.
+//! Maps sockets to processes by their inode numbers, as in `/proc/PID/fd`.
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use nix::fcntl::readlinkat;
 
@@ -17,41 +19,44 @@ pub struct Process {
 /// Processes that hold sockets, as far as this process may see them.
 #[derive(Debug, Default)]
 pub struct Processes {
-    all: Vec<Process>,
+    all: Vec<Arc<Process>>,
     /// Index of a process in that list, and its descriptor.
     by_inode: HashMap<u64, (usize, i32)>,
+}
+
+impl FromIterator<(u32, u64, i32)> for Processes {
+    /// Of each open socket the PID of a process that holds it, its inode number, and the
+    /// descriptor; those of a process follow each other.
+    fn from_iter<T: IntoIterator<Item = (u32, u64, i32)>>(sockets: T) -> Processes {
+        let mut found = Processes::default();
+        for (pid, inode, fd) in sockets {
+            if found.all.last().is_none_or(|last| last.pid != pid) {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                found.all.push(Arc::new(Process { pid, name: name.trim_end().to_owned() }));
+            }
+            found.by_inode.entry(inode).or_insert((found.all.len() - 1, fd));
+        }
+        found
+    }
 }
 
 impl Processes {
     /// Scans `/proc`. Processes that end meanwhile or deny access are skipped.
     pub fn now() -> Processes {
-        let mut found = Processes::default();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
-            else {
-                continue;
-            };
-            let mut number = None;
-            for (inode, fd) in sockets_of(pid) {
-                let number = *number.get_or_insert_with(|| {
-                    let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-                    found.all.push(Process { pid, name: name.trim_end().to_owned() });
-                    found.all.len() - 1
-                });
-                found.by_inode.entry(inode).or_insert((number, fd));
-            }
-        }
-        found
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.flat_map(|pid| sockets_of(pid).into_iter().map(move |(inode, fd)| (pid, inode, fd)))
+            .collect()
     }
 
     /// A process that holds the socket with this inode number.
-    pub fn holding(&self, inode: u64) -> Option<&Process> {
+    pub fn holding(&self, inode: u64) -> Option<&Arc<Process>> {
         self.by_inode.get(&inode).and_then(|(number, _)| self.all.get(*number))
     }
 
     /// Every socket with a process that holds it and its descriptor there.
     pub fn sockets(&self) -> impl Iterator<Item = (&Process, i32)> {
-        self.by_inode.values().filter_map(|(number, fd)| Some((self.all.get(*number)?, *fd)))
+        self.by_inode.values().filter_map(|(number, fd)| Some((&**self.all.get(*number)?, *fd)))
     }
 
     /// PID and descriptor of a process that holds the socket.
@@ -59,6 +64,13 @@ impl Processes {
         let (number, fd) = self.by_inode.get(&inode)?;
         Some((self.all.get(*number)?.pid, *fd))
     }
+}
+
+/// Whether this process is in the initial PID namespace: whether its PIDs are those of the kernel.
+pub fn is_in_initial_namespace() -> bool {
+    /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h).
+    const INITIAL: u64 = 0xeffffffc;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == INITIAL)
 }
 
 /// The sockets of a process, as far as this one may see them: the inode number of each, and its

@@ -14,7 +14,9 @@ use syscalls::object::LinkTarget;
 use syscalls::{Iter, Link, Map, PerCpuMap, Prog, RingBuf, TypedMap, Update};
 
 use super::{Generation, MAPS, Pins};
-use crate::datapath::{ABI, About, Control, Counter, FlowEnd, Isns, ProgramName, RECORD_AT};
+use crate::datapath::{
+    ABI, About, Control, Counter, FlowEnd, Holder, Isns, ProgramName, RECORD_AT,
+};
 
 /// The maps and programs of one generation of an instance, open.
 #[derive(Debug)]
@@ -156,12 +158,26 @@ impl Instance {
         }
         let Ok(Some(show)) = self.generation.program(ProgramName::Show) else { return Ok(None) };
         let Ok(link) = Link::to_iter(&show, Some(&self.socks)) else { return Ok(None) };
-        let mut ends = shown_by(&link).context("cannot go over the enrolled sockets")?;
+        let mut ends: Vec<FlowEnd> =
+            shown_by(&link).context("cannot go over the enrolled sockets")?;
         // Whenever the kernel's buffer is full, the sockets of the bucket that it has come to are
         // shown again (`sock_hash_seq_start`).
         let mut seen = HashSet::with_capacity(ends.len());
         ends.retain(|end| seen.insert(end.own.cookie));
         Ok(Some(ends))
+    }
+
+    /// Who holds the enrolled sockets, by PIDs of the initial namespace; `None` if the kernel or the
+    /// version that runs the instance does not tell.
+    pub fn holders(&self) -> Result<Option<Vec<Holder>>> {
+        if self.about()?.abi != ABI {
+            return Ok(None);
+        }
+        let Ok(Some(holders)) = self.generation.program(ProgramName::Holders) else {
+            return Ok(None);
+        };
+        let Ok(link) = Link::to_iter(&holders, None) else { return Ok(None) };
+        shown_by(&link).context("cannot go over the open files").map(Some)
     }
 
     /// The enrolled socket of this name, if there is one.
@@ -191,11 +207,11 @@ pub fn cgroup_of(link: &Link) -> Result<u64> {
     })
 }
 
-/// What an iterator that shows sockets writes, in one reading of it.
-pub fn shown_by(link: &Link) -> Result<Vec<FlowEnd>> {
+/// The records that an iterator writes, in one reading of it.
+pub fn shown_by<T: Pod>(link: &Link) -> Result<Vec<T>> {
     let mut shown = Vec::new();
     Iter::of_link(link)?.read_to_end(&mut shown)?;
-    Ok(shown.chunks_exact(size_of::<FlowEnd>()).map(bytemuck::pod_read_unaligned).collect())
+    Ok(shown.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
 }
 
 /// The value of a map's only entry.

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::{Workload, Workloads};
 use crate::datapath::{Counter, FlowEnd, Mode, Role};
-use crate::host::{Process, Processes};
+use crate::host::{Process, Processes, is_in_initial_namespace};
 use crate::instance::Instance;
 
 /// A connection with at least one end enrolled.
@@ -34,9 +36,9 @@ pub struct FlowSide {
     /// Inode number of its network namespace.
     pub netns: u32,
     /// Who holds the socket, where that can be seen.
-    pub process: Option<Process>,
+    pub process: Option<Arc<Process>>,
     /// The cgroup that created the socket, with pod and container.
-    pub workload: Option<Workload>,
+    pub workload: Option<Arc<Workload>>,
     /// Mode of its next message: `direct`, `tcp` or `ended`.
     pub mode: &'static str,
     /// Reason of its last message by TCP, as in `shunt stats`, unless `direct`.
@@ -55,7 +57,13 @@ pub struct FlowSide {
 
 /// The open flows of an instance, by client.
 pub fn flows(instance: &Instance) -> Result<Vec<Flow>> {
-    Ok(pair(&instance.ends()?, &Observer::now()))
+    // Each goes over many sockets.
+    let (ends, observer) = thread::scope(|scope| {
+        let observer = scope.spawn(|| Observer::of(instance));
+        let ends = instance.ends();
+        (ends, observer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    Ok(pair(&ends?, &observer))
 }
 
 /// Maps sockets to processes and workloads.
@@ -66,9 +74,16 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Scans the processes and cgroups of this node.
-    pub fn now() -> Observer {
-        Observer { processes: Processes::now(), workloads: Workloads::now() }
+    /// Finds the processes and cgroups of an instance's sockets.
+    pub fn of(instance: &Instance) -> Observer {
+        let holders = instance.holders().ok().flatten().filter(|_| is_in_initial_namespace());
+        let processes = match holders {
+            Some(holders) => {
+                holders.iter().map(|held| (held.pid, held.inode, held.fd.cast_signed())).collect()
+            }
+            None => Processes::now(),
+        };
+        Observer { processes, workloads: Workloads::now() }
     }
 
     /// Describes an end with its process and workload.
@@ -84,31 +99,35 @@ fn pair(ends: &[FlowEnd], observer: &Observer) -> Vec<Flow> {
         .filter(|end| end.role == Role::Server as u32)
         .map(|end| (name(end), end))
         .collect();
-    let mut flows = Vec::new();
-    for client in ends.iter().filter(|end| end.role == Role::Client as u32) {
-        let server = servers.remove(&(client.own.name.peer, client.own.name.own));
-        flows.push(Flow {
-            client: Some(side(client, observer)),
-            server: server.map(|end| side(end, observer)),
-        });
-    }
-    let alone =
-        servers.into_values().map(|end| Flow { client: None, server: Some(side(end, observer)) });
-    flows.extend(alone);
-    flows.sort_by_key(|flow| {
-        let end = flow.client.as_ref().or(flow.server.as_ref());
-        end.map(|end| (end.netns, end.local, end.cookie))
+    let clients = ends.iter().filter(|end| end.role == Role::Client as u32);
+    let mut pairs: Vec<(Option<&FlowEnd>, Option<&FlowEnd>)> = clients
+        .map(|client| (Some(client), servers.remove(&(client.own.name.peer, client.own.name.own))))
+        .collect();
+    pairs.extend(servers.into_values().map(|server| (None, Some(server))));
+    pairs.sort_by_cached_key(|(client, server)| {
+        client.or(*server).map(|end| (end.netns, local(end), end.own.cookie))
     });
-    flows
+    let side = |end: Option<&FlowEnd>| end.map(|end| side(end, observer));
+    pairs
+        .into_iter()
+        .map(|(client, server)| Flow { client: side(client), server: side(server) })
+        .collect()
+}
+
+/// Its own address.
+fn local(end: &FlowEnd) -> SocketAddr {
+    address(is_v6(end), end.local_v4, end.local_v6, end.local_port as u16)
+}
+
+fn is_v6(end: &FlowEnd) -> bool {
+    end.family == nix::libc::AF_INET6 as u32
 }
 
 fn side(end: &FlowEnd, observer: &Observer) -> FlowSide {
-    let local_port = end.local_port as u16;
     let remote_port = u16::from_be(end.remote_port as u16);
-    let v6 = end.family == nix::libc::AF_INET6 as u32;
     FlowSide {
-        local: address(v6, end.local_v4, end.local_v6, local_port),
-        remote: address(v6, end.remote_v4, end.remote_v6, remote_port),
+        local: local(end),
+        remote: address(is_v6(end), end.remote_v4, end.remote_v6, remote_port),
         cookie: end.own.cookie,
         state: state(end.state),
         netns: end.netns,

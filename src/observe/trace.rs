@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -36,9 +37,9 @@ pub struct Change {
     /// The sender's socket cookie, as `ss -e` prints it.
     pub cookie: u64,
     /// Process that holds the sending socket, if visible.
-    pub process: Option<Process>,
+    pub process: Option<Arc<Process>>,
     /// The cgroup that created the socket, with pod and container.
-    pub workload: Option<Workload>,
+    pub workload: Option<Arc<Workload>>,
     /// Messages sent directly.
     pub direct_messages: u64,
     /// Bytes sent directly.
@@ -46,7 +47,7 @@ pub struct Change {
 }
 
 /// Process and workload of a socket.
-type Identity = (Option<Process>, Option<Workload>);
+type Identity = (Option<Arc<Process>>, Option<Arc<Workload>>);
 
 /// Traces the lanes of an instance. Dropping it stops the kernel programs from emitting events.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Tracing {
     /// Scans all processes again, for a tenth of the time at most.
     fn observe(&mut self) {
         let begun = Instant::now();
-        self.observer = Observer::now();
+        self.observer = Observer::of(&self.instance);
         self.observed = Instant::now();
         self.observing = begun.elapsed();
     }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -85,7 +86,7 @@ fn container(folder: &str) -> Option<String> {
 /// The cgroups of this node by inode number, which is how the kernel names them.
 #[derive(Debug, Default)]
 pub struct Workloads {
-    by_inode: HashMap<u64, Workload>,
+    by_inode: HashMap<u64, Arc<Workload>>,
 }
 
 impl Workloads {
@@ -98,6 +99,7 @@ impl Workloads {
         let mut containers = workloads
             .by_inode
             .values_mut()
+            .filter_map(Arc::get_mut)
             .filter(|workload| workload.container.is_some())
             .peekable();
         if containers.peek().is_some() {
@@ -111,7 +113,7 @@ impl Workloads {
 
     fn walk(&mut self, dir: &Path, path: &str) {
         if let Ok(metadata) = fs::metadata(dir) {
-            self.by_inode.insert(metadata.ino(), Workload::of(path));
+            self.by_inode.insert(metadata.ino(), Arc::new(Workload::of(path)));
         }
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -126,7 +128,7 @@ impl Workloads {
     }
 
     /// What runs in the cgroup with this inode number; 0 is none.
-    pub fn of(&self, cgroup: u64) -> Option<&Workload> {
+    pub fn of(&self, cgroup: u64) -> Option<&Arc<Workload>> {
         self.by_inode.get(&cgroup)
     }
 }

@@ -137,6 +137,27 @@ fn sample(text: &str, series: &str) -> f64 {
 }
 
 #[test]
+fn who_holds_an_end_is_found_with_the_program_that_shows_it_and_without() {
+    isolated(|| {
+        let node = Node::start();
+        let pair = node.pair(LOOPBACK);
+        direct(&node, &pair);
+        let pin = node.agent.pins().join("1").join("holders");
+        assert!(pin.exists(), "this kernel has refused it");
+        for pinned in [true, false] {
+            let flow = node.flow_of(&pair.client).expect("the flow is listed");
+            for end in [flow.client, flow.server] {
+                let process = end.and_then(|end| end.process).map(|process| process.pid);
+                assert_eq!(process, Some(std::process::id()), "{pinned}");
+            }
+            if pinned {
+                std::fs::remove_file(&pin).expect("unpin it");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_scrape_of_many_flows_counts_them_all_and_the_next_one_does_not_look_again() {
     isolated(|| {
         let folder = tempfile::tempdir().expect("a folder");

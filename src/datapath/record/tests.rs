@@ -44,6 +44,7 @@ fn records() -> Vec<(&'static str, &'static [FieldInfo])> {
         of::<Tracer>(),
         of::<Event>(),
         of::<FlowEnd>(),
+        of::<Holder>(),
         of::<About>(),
     ]
 }

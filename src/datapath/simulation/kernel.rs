@@ -31,6 +31,9 @@ pub const SOCK_ZEROCOPY: u32 = 20;
 /// Members of `struct tcp_sock` come after those of `struct sock`, with which it begins.
 const AFTER_SOCK: u32 = 768;
 
+/// The inode of a socket comes after its `struct socket`.
+const AFTER_SOCKET: u32 = 256;
+
 /// Those of a request socket come after what it has in common with a socket, too.
 const AFTER_REQUEST: u32 = AFTER_SOCK + 24;
 
@@ -62,6 +65,7 @@ impl Kernel {
                 "tcp_request_sock" => AFTER_REQUEST,
                 "bpf_sock_ops_kern" => BEHIND_CONTEXT,
                 "sk_buff" => BEHIND_SEGMENT,
+                "socket_alloc" => AFTER_SOCKET,
                 "tcp_skb_cb" | "list_head" => 0,
                 _ => 24,
             };

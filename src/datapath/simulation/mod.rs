@@ -38,7 +38,7 @@ pub use kernel::{Kernel, SOCK_ZEROCOPY};
 pub use stream::Way;
 
 use super::{
-    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Isns, Lane, Layout, Mode,
+    Adoption, Control, Counter, Datapath, Event as Told, FlowEnd, Holder, Isns, Lane, Layout, Mode,
     Newcomer, Pass, Passes, Ports, Process, ProgramName, Reads, Request, Tracer, Wait,
 };
 use host::{HELPERS, Host};
@@ -1019,6 +1019,34 @@ impl World {
             (bpf_iter__sockmap::sk.offset(), 8, sk),
         ]);
         assert_eq!(self.run(ProgramName::Show, sk), 0, "or it would be called for this one again");
+        let output = &self.host().state.output;
+        (!output.is_empty()).then(|| bytemuck::pod_read_unaligned(output))
+    }
+
+    /// The open file of this socket, whose inode number is this.
+    pub fn file_of(&mut self, sk: u64, inode: u64) -> u64 {
+        let held = self.get(sk, |l| l.socket);
+        self.set(held, |l| l.socket_inode, inode);
+        self.get(held, |l| l.socket_file)
+    }
+
+    /// What the iterator over open files shows of this one; 0, as a process too, is the null
+    /// pointer of its last call.
+    pub fn holder(&mut self, file: u64, pid: u32, fd: u32) -> Option<Holder> {
+        let (meta, task) = (self.object(), if pid == 0 { 0 } else { self.object() });
+        if task != 0 {
+            self.set(task, |l| l.process_id, pid.into());
+        }
+        self.host_mut().state.output.clear();
+        self.new_context(bpf_iter__task_file::file.offset());
+        self.fill_context(&[
+            (bpf_iter__task_file::meta.offset(), 8, meta),
+            (bpf_iter__task_file::task.offset(), 8, task),
+            (bpf_iter__task_file::fd.offset(), 4, fd.into()),
+            (bpf_iter__task_file::file.offset(), 8, file),
+        ]);
+        let result = self.run(ProgramName::Holders, 0);
+        assert_eq!(result, 0, "or it would be called for this one again");
         let output = &self.host().state.output;
         (!output.is_empty()).then(|| bytemuck::pod_read_unaligned(output))
     }
