@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::Table;
-use super::{DONE, Instance, print};
+use super::{DONE, Instance, print, print_json};
 use crate::datapath::Counter;
 use crate::instance;
 use crate::observe::{self, Flow, FlowSide};
@@ -70,7 +70,7 @@ impl Flows {
         let excluded = instance.counter(Counter::Excluded)?;
         if self.json {
             let name = instance.pins().name().as_ref();
-            return print(serde_json::to_string(&Report { name, flows, excluded })? + "\n");
+            return print_json(&Report { name, flows, excluded });
         }
         let mut table = Table::new(&["CLIENT", "SERVER", "TO SERVER", "TO CLIENT"]);
         for flow in &flows {

@@ -162,9 +162,17 @@ fn print_coloured(text: impl Display) -> Result<()> {
     checked(write_to(anstream::stdout().lock(), text))
 }
 
+/// Prints JSON that may be long, on one line.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    // Standard output itself looks for the end of a line in each part.
+    let mut out = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+    let written = serde_json::to_writer(&mut out, value).map_err(std::io::Error::from);
+    checked(written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+}
+
 fn write_to(out: impl Write, text: impl Display) -> std::io::Result<()> {
     // Standard output itself flushes at each line.
-    let mut out = BufWriter::new(out);
+    let mut out = BufWriter::with_capacity(1 << 16, out);
     write!(out, "{text}")?;
     out.flush()
 }

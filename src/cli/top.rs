@@ -54,7 +54,7 @@ impl Top {
             if !view.paused && looked.is_none_or(|at| at.elapsed() >= interval) {
                 let since = looked.map_or(Duration::ZERO, |at| at.elapsed());
                 looked = Some(Instant::now());
-                view.update(&observe::flows(&instance)?, since);
+                view.update(observe::flows(&instance)?, since);
             }
             let (columns, rows) = terminal.size();
             terminal.show(&view.frame(columns, rows))?;
@@ -101,17 +101,36 @@ impl Sort {
 struct Row {
     /// Identifies the flow.
     id: u64,
-    client: String,
-    server: String,
     direct: u64,
     total: u64,
     /// Bytes per second, both ways.
     rate: f64,
-    why: String,
-    details: [String; 2],
+    why: &'static str,
+    /// Becomes text only where it is shown or searched: of many flows, few are.
+    flow: Flow,
 }
 
 impl Row {
+    fn client(&self) -> String {
+        endpoint(self.flow.client.as_ref())
+    }
+
+    fn server(&self) -> String {
+        endpoint(self.flow.server.as_ref())
+    }
+
+    fn details(&self) -> [String; 2] {
+        let Flow { client, server } = &self.flow;
+        [details("client", client.as_ref()), details("server", server.as_ref())]
+    }
+
+    /// Whether what is shown of it has this text, in lower case.
+    fn mentions(&self, text: &str) -> bool {
+        let [client, server] = self.details();
+        let all = [self.client(), self.server(), self.why.to_owned(), client, server];
+        all.iter().any(|part| part.to_lowercase().contains(text))
+    }
+
     fn share(&self) -> f64 {
         if self.total == 0 { 0.0 } else { self.direct as f64 / self.total as f64 }
     }
@@ -153,9 +172,9 @@ impl View {
     }
 
     /// Takes the flows seen, and the time since the last update.
-    fn update(&mut self, flows: &[Flow], since: Duration) {
+    fn update(&mut self, flows: Vec<Flow>, since: Duration) {
         self.rows = flows
-            .iter()
+            .into_iter()
             .map(|flow| {
                 let mut row = row(flow);
                 let seconds = since.as_secs_f64();
@@ -171,16 +190,13 @@ impl View {
     /// The rows that pass the filter, sorted.
     fn shown(&self) -> Vec<&Row> {
         let text = self.filter.to_lowercase();
-        let passes = |row: &&Row| {
-            let all = [&row.client, &row.server, &row.why, &row.details[0], &row.details[1]];
-            all.iter().any(|part| part.to_lowercase().contains(&text))
-        };
+        let passes = |row: &&Row| text.is_empty() || row.mentions(&text);
         let mut rows: Vec<&Row> = self.rows.iter().filter(passes).collect();
         match self.sort {
             Sort::Rate => rows.sort_by(|a, b| b.rate.total_cmp(&a.rate)),
             Sort::Share => rows.sort_by(|a, b| a.share().total_cmp(&b.share())),
             Sort::Total => rows.sort_by_key(|row| std::cmp::Reverse(row.total)),
-            Sort::Client => rows.sort_by(|a, b| a.client.cmp(&b.client)),
+            Sort::Client => rows.sort_by_cached_key(|row| row.client()),
         }
         rows
     }
@@ -280,18 +296,18 @@ impl View {
         let first = place.saturating_sub(page - 1).max((place / page) * page).min(place);
         for (at, row) in shown.iter().enumerate().skip(first).take(page) {
             let text = cells(
-                &row.client,
-                &row.server,
+                &row.client(),
+                &row.server(),
                 &percent(row.direct, row.total),
                 &bytes(row.rate as u64),
-                &row.why,
+                row.why,
             );
             lines.push((if at == place { "\x1b[1;7m" } else { "" }, text));
         }
         if let Some(row) = shown.get(place) {
             lines.resize(HEAD + page, ("", String::new()));
             lines.push(("\x1b[2m", "─".repeat(columns)));
-            lines.extend(row.details.iter().map(|details| ("", details.clone())));
+            lines.extend(row.details().map(|details| ("", details)));
         } else {
             let nothing =
                 if self.rows.is_empty() { "no open flows" } else { "no flow matches the filter" };
@@ -322,7 +338,7 @@ Any key goes back.";
         .collect()
 }
 
-fn row(flow: &Flow) -> Row {
+fn row(flow: Flow) -> Row {
     let sides = [&flow.client, &flow.server];
     let sum = |of: fn(&FlowSide) -> u64| {
         sides.iter().filter_map(|side| side.as_ref()).map(of).fold(0, u64::saturating_add)
@@ -331,13 +347,11 @@ fn row(flow: &Flow) -> Row {
     let why = sides.iter().filter_map(|side| side.as_ref()).find_map(|side| side.why);
     Row {
         id: sides.iter().find_map(|side| side.as_ref()).map_or(0, |side| side.cookie),
-        client: endpoint(flow.client.as_ref()),
-        server: endpoint(flow.server.as_ref()),
         direct,
         total: direct.saturating_add(sum(|side| side.tcp_bytes)),
         rate: 0.0,
-        why: why.unwrap_or_default().to_owned(),
-        details: [details("client", flow.client.as_ref()), details("server", flow.server.as_ref())],
+        why: why.unwrap_or_default(),
+        flow,
     }
 }
 
@@ -398,7 +412,7 @@ mod tests {
             cookie,
             state: "ESTABLISHED",
             netns: 1,
-            process: Some(Process { pid: 1, name: name.into() }),
+            process: Some(Process { pid: 1, name: name.into() }.into()),
             workload: None,
             mode: if why.is_none() { "direct" } else { "tcp" },
             why,
@@ -421,12 +435,13 @@ mod tests {
 
     fn view() -> View {
         let mut view = View::new("t".into());
-        view.update(&flows(), Duration::ZERO);
+        view.update(flows(), Duration::ZERO);
         view
     }
 
-    fn names(view: &View) -> Vec<&str> {
-        view.shown().iter().map(|row| row.client.split(' ').next().unwrap_or_default()).collect()
+    fn names(view: &View) -> Vec<String> {
+        let names = view.shown().into_iter().map(Row::client);
+        names.map(|client| client.split(' ').next().unwrap_or_default().to_owned()).collect()
     }
 
     #[test]
@@ -434,7 +449,7 @@ mod tests {
         let mut view = view();
         let mut later = flows();
         later[1].client.as_mut().expect("a client").direct_bytes += 5_000;
-        view.update(&later, Duration::from_secs(2));
+        view.update(later, Duration::from_secs(2));
         assert_eq!(view.rows.iter().map(|row| row.rate as u64).collect::<Vec<_>>(), [0, 2_500, 0]);
         assert_eq!(names(&view)[0], "psql");
     }
@@ -524,9 +539,9 @@ mod tests {
         let many: Vec<Flow> = (1..200)
             .map(|n| Flow { client: Some(side(n, &format!("p{n}"), 0, 0, None)), server: None })
             .collect();
-        view.update(&many, Duration::ZERO);
+        view.update(many, Duration::ZERO);
         for _ in 0..250 {
-            let selected = view.shown()[view.place(&view.shown())].client.clone();
+            let selected = view.shown()[view.place(&view.shown())].client();
             let frame = view.frame(80, 24);
             assert!(
                 frame.iter().any(|line| line.contains("\x1b[1;7m") && line.contains(&selected)),
