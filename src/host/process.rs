@@ -29,6 +29,8 @@ impl FromIterator<(u32, u64, i32)> for Processes {
     /// descriptor; those of a process follow each other.
     fn from_iter<T: IntoIterator<Item = (u32, u64, i32)>>(sockets: T) -> Processes {
         let mut found = Processes::default();
+        let sockets = sockets.into_iter();
+        found.by_inode.reserve(sockets.size_hint().0);
         for (pid, inode, fd) in sockets {
             if found.all.last().is_none_or(|last| last.pid != pid) {
                 let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

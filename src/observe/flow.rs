@@ -94,11 +94,9 @@ impl Observer {
 
 fn pair(ends: &[FlowEnd], observer: &Observer) -> Vec<Flow> {
     let name = |end: &FlowEnd| (end.own.name.own, end.own.name.peer);
-    let mut servers: HashMap<(u32, u32), &FlowEnd> = ends
-        .iter()
-        .filter(|end| end.role == Role::Server as u32)
-        .map(|end| (name(end), end))
-        .collect();
+    let mut servers = HashMap::with_capacity(ends.len() / 2);
+    let all = ends.iter().filter(|end| end.role == Role::Server as u32);
+    servers.extend(all.map(|end| (name(end), end)));
     let clients = ends.iter().filter(|end| end.role == Role::Client as u32);
     let mut pairs: Vec<(Option<&FlowEnd>, Option<&FlowEnd>)> = clients
         .map(|client| (Some(client), servers.remove(&(client.own.name.peer, client.own.name.own))))
