@@ -48,8 +48,8 @@ pub struct Bench {
     /// Print all figures of every round as JSON
     #[arg(long)]
     json: bool,
-    /// Instead measure what the commands, the agent and the kernel need with N open connections;
-    /// 200000 take two minutes and some GiB
+    /// Instead measure what the commands, the agent and the kernel need with N open connections, in
+    /// as many processes as their limit of open files asks for; 200000 take four minutes and 6 GiB
     #[arg(
         long,
         value_name = "N",
