@@ -39,8 +39,10 @@ const _: () = assert!(size_of::<FlowEnd>() <= ANSWER);
 impl Instance {
     /// Opens the generation that pairs flows.
     pub fn open(pins: Pins) -> Result<Instance> {
-        let generation = pins.newest()?;
-        Instance::open_generation(pins, generation)
+        of_newest(
+            || pins.newest(),
+            |generation| Instance::open_generation(pins.clone(), generation.clone()),
+        )
     }
 
     /// Opens what is pinned.
@@ -214,6 +216,21 @@ pub fn shown_by<T: Pod>(link: &Link) -> Result<Vec<T>> {
     Ok(shown.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
 }
 
+/// Opens the newest generation. It may be drained and removed meanwhile, once another has taken its
+/// place: then that one is opened.
+fn of_newest<T>(
+    newest: impl Fn() -> Result<Generation>,
+    open: impl Fn(&Generation) -> Result<T>,
+) -> Result<T> {
+    loop {
+        let generation = newest()?;
+        let opened = open(&generation);
+        if opened.is_ok() || newest().map_or(true, |newest| newest == generation) {
+            return opened;
+        }
+    }
+}
+
 /// The value of a map's only entry.
 fn only_entry(map: &Map) -> Result<Vec<u8>> {
     Ok(map.lookup(&0u32.to_ne_bytes())?.unwrap_or_default())
@@ -254,5 +271,24 @@ mod tests {
         use std::mem::offset_of;
         assert_eq!((offset_of!(About, abi), offset_of!(Control, draining)), (0, 0));
         assert_eq!((offset_of!(FlowEnd, own), offset_of!(FlowEnd, direct_unread)), (0, 128));
+    }
+
+    #[test]
+    fn a_generation_that_goes_while_it_is_opened_is_let_go_for_the_one_in_its_place() {
+        use std::cell::Cell;
+        let newest = Cell::new(1);
+        let asked = || Ok(Generation::new(std::path::Path::new("/instance"), newest.get()));
+        // The first is removed while it is opened, the second opens.
+        let opened = of_newest(asked, |generation| match generation.number() {
+            1 => {
+                newest.set(2);
+                anyhow::bail!("its pins are gone")
+            }
+            number => Ok(number),
+        });
+        assert_eq!(opened.expect("the second"), 2);
+        // One that is still the newest is broken, and one in whose place none has come is gone.
+        let broken = of_newest(asked, |_| anyhow::Result::<()>::Err(anyhow::anyhow!("broken")));
+        assert_eq!(broken.expect_err("the only one").to_string(), "broken");
     }
 }
