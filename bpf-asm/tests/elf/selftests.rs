@@ -40,19 +40,19 @@ fn compiled(compiler: &str, source: &Path, dir: &Path) -> Option<(Vec<u8>, Strin
     let own_headers = format!("-I{}", dir.join(FOLDER).display());
     let types = format!("-I{}", dir.display());
     let name = source.file_stem().expect("a name").to_string_lossy();
-    let into = dir.join(format!("{name}, {compiler}"));
-    fs::create_dir(&into).expect("make a folder");
-    let object = into.join("program.o");
+    let (text, object) =
+        (dir.join(format!("{name}, {compiler}.s")), dir.join(format!("{name}, {compiler}.o")));
+    let target = ["-target", "bpf", "-mcpu=v3", "-w"];
+    let done = |clang: &mut Command| {
+        clang.output().unwrap_or_else(|error| panic!("{compiler}: {error}")).status.success()
+    };
     let mut clang = Command::new(compiler);
-    clang.args(["-target", "bpf", "-g", "-O2", "-mcpu=v3", "-w", "-D__TARGET_ARCH_x86"]);
-    clang.args([&own_headers, &types, &machine_headers, "-c", "-save-temps=obj"]);
-    clang.arg(source).arg("-o").arg(&object);
-    let output = clang.output().unwrap_or_else(|error| panic!("{compiler}: {error}"));
-    output.status.success().then(|| {
-        let texts =
-            fs::read_dir(&into).expect("list it").map(|entry| entry.expect("a file").path());
-        let mut texts = texts.filter(|path| path.extension().is_some_and(|of| of == "s"));
-        let text = fs::read_to_string(texts.next().expect("its text")).expect("read it");
+    clang.args(target).args(["-g", "-O2", "-D__TARGET_ARCH_x86"]);
+    clang.args([&own_headers, &types, &machine_headers]).arg("-S").arg(source);
+    let mut assembler = Command::new(compiler);
+    assembler.args(target).arg("-c").arg(&text).arg("-o").arg(&object);
+    (done(clang.arg("-o").arg(&text)) && done(&mut assembler)).then(|| {
+        let text = fs::read_to_string(text).expect("read its text");
         (fs::read(object).expect("the object"), text)
     })
 }
