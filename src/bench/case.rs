@@ -4,7 +4,9 @@ use super::echo::Load;
 use super::metric::{ECHO, HELD, MANY, Metric, STREAM, TIME};
 use super::outcome::Outcome;
 use super::pair::Transport::{self, Shunt, Tcp, Unix};
-use super::{Lab, connect, echo, many, offnode, pingpong, program, roundtrip, stream, unread};
+use super::{
+    Lab, connect, echo, many, offnode, option, pingpong, program, roundtrip, stream, unread,
+};
 
 /// One measurement, made on several transports.
 #[derive(Debug)]
@@ -118,6 +120,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("echo", "maximum message / bytes in flight / bytes per read, between edge-triggered loops"),
     ("connect", "connect to close, with round trips of 1 KiB"),
     ("offnode", "round trip on a connection whose peer is off the node"),
+    ("setsockopt", "setting a socket option"),
     ("unread", "bytes buffered for a reader that does not read"),
     ("program", "the sk_msg program, per message"),
 ];
@@ -181,6 +184,7 @@ pub const CASES: &[Case] = &[
     timed(("offnode", "64 KiB"), NO_UNIX, AS_WITHOUT, |lab, via| {
         offnode::measure(lab, via, 64 * KIB)
     }),
+    timed(("setsockopt", "TCP_NODELAY"), NO_UNIX, &[at_most(0, Tcp, 1.1)], option::measure),
     Case {
         name: "unread",
         size: "16 KiB",

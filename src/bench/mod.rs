@@ -25,6 +25,7 @@ mod many;
 mod measured;
 mod metric;
 mod offnode;
+mod option;
 mod outcome;
 mod pair;
 mod patience;
