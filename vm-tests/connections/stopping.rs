@@ -173,18 +173,27 @@ fn a_killed_agent_disturbs_no_traffic_and_detach_removes_what_it_left_without_lo
 fn a_stop_under_load_loses_nothing() {
     isolated(|| {
         for _ in 0..3 {
-            let mut node = Node::start();
+            // A reader that keeps up gets bytes by TCP only at refreshes: one a second.
+            let mut node = Node::start_with(&["--refresh", "1"]);
             let pairs = PATHS.map(|path| node.pair(path));
             direct_all(&node, &pairs);
             let before = by_tcp(&pairs[0]);
+            let stop = AtomicBool::new(false);
             thread::scope(|scope| {
+                // Set also when something below fails: the scope waits for its threads.
+                let stopped = SetOnDrop(&stop);
                 for pair in &pairs {
-                    scope.spawn(|| both_ways(pair, 26, share_of(64 << 20) as u64, 100_000));
+                    scope.spawn(|| {
+                        while !stop.load(Ordering::Relaxed) {
+                            both_ways(pair, 26, share_of(64 << 20) as u64, 100_000);
+                        }
+                    });
                 }
                 eventually("the transfers go both ways", || {
                     (by_tcp(&pairs[0]) > before).then_some(())
                 });
                 node.agent.stop();
+                drop(stopped);
             });
             for pair in &pairs {
                 exchange(pair, 27, 1000, 1000);
