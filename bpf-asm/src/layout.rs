@@ -27,7 +27,7 @@ pub(crate) struct Resolved {
 /// The lines of each function with the numbers of what they lead to.
 pub(crate) fn bind(draft: &Draft, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>> {
     let mut report = |kind, at: Location| errors.push(BuildError { at, kind });
-    let mut step = |line: &Line| {
+    let mut step = |function: usize, line: &Line| {
         let (mut map, mut kernel) = (None, None);
         let target = match line.link {
             Link::None => Target::None,
@@ -47,6 +47,8 @@ pub(crate) fn bind(draft: &Draft, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>
             Link::Label(label) => {
                 let label = &draft.labels[label];
                 match label.placed {
+                    // Refused when it was written. Its place is a line of another function.
+                    _ if label.function != function => Target::None,
                     Some((target, _)) => Target::Step(target),
                     None => {
                         report(ErrorKind::LabelNotPlaced { label: label.at }, line.at);
@@ -58,7 +60,10 @@ pub(crate) fn bind(draft: &Draft, errors: &mut Vec<BuildError>) -> Vec<Vec<Step>
         let Line { insn, at, operands, .. } = *line;
         Step { insn, at, operands, target, map, kernel, touches: line.touches.clone() }
     };
-    draft.functions.iter().map(|function| function.lines.iter().map(&mut step).collect()).collect()
+    let functions = draft.functions.iter().enumerate();
+    let bound = functions
+        .map(|(index, function)| function.lines.iter().map(|line| step(index, line)).collect());
+    bound.collect()
 }
 
 /// Fills in the distances of jumps and calls. The program comes first, then its functions, latest

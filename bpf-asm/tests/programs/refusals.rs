@@ -268,6 +268,25 @@ fn functions_share_no_values_slots_or_labels() {
 }
 
 #[test]
+fn a_jump_into_a_longer_function_is_refused_where_values_are_spilled() {
+    let b = Builder::new("main");
+    let label = b.label();
+    let line = line!() + 3;
+    let leaky = b.function("leaky", |[a]: [Reg; 1]| {
+        let values: Vec<Reg> = (0..20).map(|_| b.value(&a)).collect();
+        b.jump_if(a.eq(1), &label);
+        values.iter().for_each(|value| a.add(value));
+        b.ret(&a);
+    });
+    let value = b.value(1);
+    (0..1_000).for_each(|_| value.add(1));
+    b.place(&label);
+    let result = b.call_local(&leaky, [1.into()]);
+    b.ret(result);
+    assert!(matches!(only(b), (at, ErrorKind::LabelOfOtherFunction) if at == line));
+}
+
+#[test]
 fn a_function_must_be_called_and_return() {
     let b = Builder::new("main");
     let _open = b.function("open", |[a]: [Reg; 1]| a.add(1));
