@@ -58,14 +58,24 @@ impl Drop for Group {
     }
 }
 
-/// From now on a signal that asks this process to end kills all groups first. Call it before the
-/// first thread is started: threads inherit which signals are blocked. Processes that are started
-/// do not, as `std::process` empties their signal mask.
+/// The signals that this process ignores: signal N is bit N - 1 (`SigIgn` of proc_pid_status(5)).
+fn ignored() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(mask.trim(), 16).map_err(io::Error::other)
+}
+
+/// From now on a signal that asks this process to end kills all groups first. One that this process
+/// was started to ignore, as SIGINT where a script runs it in the background, stays ignored. Call
+/// it before the first thread is started: threads inherit which signals are blocked. Processes that
+/// are started do not, as `std::process` empties their signal mask.
 ///
 /// # Errors
-/// When signals cannot be blocked.
+/// When it cannot be told which signals are ignored, and when they cannot be blocked.
 pub fn end_all_on_signals() -> io::Result<()> {
-    let signals: SigSet = ENDING.into_iter().collect();
+    let ignored = ignored()?;
+    let signals: SigSet =
+        ENDING.into_iter().filter(|&signal| ignored >> (signal as u32 - 1) & 1 == 0).collect();
     signals.thread_block()?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let Ok(signal) = signals.wait() else { return };

@@ -102,10 +102,12 @@ fn each_outcome_is_recognised_and_a_crash_takes_no_other_test_with_it() {
 }
 
 #[test]
-fn a_run_that_a_signal_ends_leaves_no_process_behind() {
+fn a_signal_ends_a_run_with_every_process_of_it_and_one_that_is_ignored_does_nothing() {
     let variable = format!("SHUNT_RUN={}", std::process::id());
     let (name, value) = variable.split_once('=').expect("a variable");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_vm-tests"))
+    // As a shell starts what a script runs in the background.
+    let mut run = Command::new("sh")
+        .args(["-c", "trap '' INT; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_vm-tests")])
         .args(["run", "--config"])
         .arg(config())
         .env(name, value)
@@ -116,10 +118,17 @@ fn a_run_that_a_signal_ends_leaves_no_process_behind() {
     let mut progress = BufReader::new(run.stderr.take().expect("standard error")).lines();
     let first = progress.find(|line| line.as_ref().is_ok_and(|line| line.contains("a_holds")));
     first.expect("a result").expect("text");
-    let machine = processes_with(&variable);
-    assert!(machine.iter().any(|command| command.contains("qemu-system")), "{machine:?}");
+    let assert_a_machine_runs = || {
+        let machine = processes_with(&variable);
+        assert!(machine.iter().any(|command| command.contains("qemu-system")), "{machine:?}");
+    };
+    assert_a_machine_runs();
 
-    kill(Pid::from_raw(run.id().cast_signed()), Signal::SIGTERM).expect("send SIGTERM");
+    let tell = |signal| kill(Pid::from_raw(run.id().cast_signed()), signal).expect("send it");
+    tell(Signal::SIGINT);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_a_machine_runs();
+    tell(Signal::SIGTERM);
     let status = run.wait().expect("wait");
     assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{status}");
     let deadline = Instant::now() + Duration::from_secs(5);
