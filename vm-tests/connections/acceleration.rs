@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use testkit::isolation::isolated;
-use testkit::node::Node;
+use testkit::naming;
+use testkit::node::{Node, Pair};
+use testkit::path::Path;
 use testkit::pattern::Dice;
 use testkit::report::{Mode, canonical};
 use testkit::socket::TcpInfo;
-use testkit::traffic::{by_tcp, direct, exchange, over_every_path};
+use testkit::traffic::{by_tcp, direct, direct_over_every_path, exchange};
 
 const ROUNDS: u64 = 50;
 const LONGEST: usize = 16 << 10;
@@ -16,60 +18,49 @@ const LONGEST: usize = 16 << 10;
 fn requests_and_responses_are_direct_over_every_path() {
     isolated(|| {
         let node = Node::start();
-        over_every_path(|path| {
-            let paired_before = node.stats().counter("paired");
-            let direct_before = node.stats().counter("direct_bytes");
-            let pair = node.pair(path);
-            direct(&node, &pair);
-
-            let before = node.stats();
-            let by_tcp_before = by_tcp(&pair);
-            let mut dice = Dice(1);
-            let (mut requests, mut responses) = (0, 0);
-            for round in 0..ROUNDS {
-                let (request, response) = (dice.length(LONGEST), dice.length(LONGEST));
-                exchange(&pair, round, request, response);
-                requests += request as u64;
-                responses += response as u64;
-            }
-            let grown = by_tcp(&pair) - by_tcp_before;
-            // A refresh is one message by TCP, and what follows it before it has been read.
-            let after = node.stats();
-            let counted = |name| after.counter(name) - before.counter(name);
-            assert_eq!(counted("memory_gate"), 0, "{path}: {after:?}");
-            let allowed = counted("refresh") * 2 * LONGEST as u64;
-            assert!(grown <= allowed, "{path}: the kernel sent {grown} bytes by TCP: {after:?}");
-
-            let stats = node.stats();
-            assert_eq!(stats.counter("paired"), paired_before + 1);
-            assert!(stats.counter("direct_bytes") + grown >= direct_before + requests + responses);
-
-            let flow = node.flow_of(&pair.client).expect("the flow is listed");
-            let client = flow.client.expect("the client is enrolled");
-            let server = flow.server.expect("the server is enrolled");
-            for (end, socket, bytes) in
-                [(&client, &pair.client, requests), (&server, &pair.server, responses)]
-            {
-                assert!(end.direct_messages >= ROUNDS / 2, "{end:?}");
-                assert!(end.direct_bytes + grown >= bytes, "{end:?}");
-                assert_eq!(end.tcp_bytes, TcpInfo::of(socket).bytes_sent());
-                assert!(!end.direct_unread && end.tcp_unread == 0, "{end:?}");
-                assert_eq!(
-                    canonical(end.local),
-                    canonical(socket.local_addr().expect("an address"))
-                );
-                assert_eq!(
-                    canonical(end.remote),
-                    canonical(socket.peer_addr().expect("an address"))
-                );
-                assert_eq!(
-                    end.process.as_ref().map(|process| process.pid),
-                    Some(std::process::id())
-                );
-            }
-            assert_eq!(client.netns == server.netns, path.stays_at_the_client());
-        });
+        let pairs = direct_over_every_path(&node);
+        assert_eq!(node.stats().counter("paired"), pairs.len() as u64);
+        for (path, pair) in pairs {
+            naming(format!("on {path}"), || requests_and_responses_are_direct(&node, path, &pair));
+        }
     });
+}
+
+fn requests_and_responses_are_direct(node: &Node, path: Path, pair: &Pair) {
+    let before = node.stats();
+    let by_tcp_before = by_tcp(pair);
+    let mut dice = Dice(1);
+    let (mut requests, mut responses) = (0, 0);
+    for round in 0..ROUNDS {
+        let (request, response) = (dice.length(LONGEST), dice.length(LONGEST));
+        exchange(pair, round, request, response);
+        requests += request as u64;
+        responses += response as u64;
+    }
+    let grown = by_tcp(pair) - by_tcp_before;
+    // A refresh is one message by TCP, and what follows it before it has been read.
+    let after = node.stats();
+    let counted = |name| after.counter(name) - before.counter(name);
+    assert_eq!(counted("memory_gate"), 0, "{after:?}");
+    let allowed = counted("refresh") * 2 * LONGEST as u64;
+    assert!(grown <= allowed, "the kernel sent {grown} bytes by TCP: {after:?}");
+    assert!(counted("direct_bytes") + grown >= requests + responses, "{after:?}");
+
+    let flow = node.flow_of(&pair.client).expect("the flow is listed");
+    let client = flow.client.expect("the client is enrolled");
+    let server = flow.server.expect("the server is enrolled");
+    for (end, socket, bytes) in
+        [(&client, &pair.client, requests), (&server, &pair.server, responses)]
+    {
+        assert!(end.direct_messages >= ROUNDS / 2, "{end:?}");
+        assert!(end.direct_bytes + grown >= bytes, "{end:?}");
+        assert_eq!(end.tcp_bytes, TcpInfo::of(socket).bytes_sent());
+        assert!(!end.direct_unread && end.tcp_unread == 0, "{end:?}");
+        assert_eq!(canonical(end.local), canonical(socket.local_addr().expect("an address")));
+        assert_eq!(canonical(end.remote), canonical(socket.peer_addr().expect("an address")));
+        assert_eq!(end.process.as_ref().map(|process| process.pid), Some(std::process::id()));
+    }
+    assert_eq!(client.netns == server.netns, path.stays_at_the_client());
 }
 
 #[test]

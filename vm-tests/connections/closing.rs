@@ -4,30 +4,30 @@ use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use testkit::eventually;
 use testkit::isolation::isolated;
 use testkit::node::{Node, Pair};
 use testkit::pattern::Pattern;
 use testkit::thread_state::Thread;
 use testkit::traffic::{
-    direct, exchange, expect_end, over_every_path, read, receive_to_end, send, small_talk, write,
+    by_tcp, direct_over_every_path, expect_end, read, receive_to_end, send, small_talk, write,
 };
+use testkit::{eventually, naming};
 
 /// Runs `test` with a connection that is direct in both lanes and with one that shunt has nothing
-/// to do with: whatever holds for TCP has to hold for both.
-fn with_and_without_shunt(mut test: impl FnMut(Pair, &Node)) {
+/// to do with, over every path: whatever holds for TCP has to hold for both.
+fn with_and_without_shunt(mut test: impl FnMut(Pair)) {
     let node = Node::start();
-    over_every_path(|path| {
-        let outside = node.pair_outside(path);
-        small_talk(&outside);
-        test(outside, &node);
-        let direct_before = node.stats().counter("direct_messages");
-        let inside = node.pair(path);
-        direct(&node, &inside);
-        exchange(&inside, 50, 100, 100);
-        assert!(node.stats().counter("direct_messages") >= direct_before + 3);
-        test(inside, &node);
-    });
+    for (path, inside) in direct_over_every_path(&node) {
+        naming(format!("on {path}"), || {
+            let outside = node.pair_outside(path);
+            small_talk(&outside);
+            test(outside);
+            let before = by_tcp(&inside);
+            small_talk(&inside);
+            assert_eq!(by_tcp(&inside), before, "it is not direct any more");
+            test(inside);
+        });
+    }
 }
 
 fn error_of(outcome: std::io::Result<usize>) -> Option<ErrorKind> {
@@ -37,7 +37,7 @@ fn error_of(outcome: std::io::Result<usize>) -> Option<ErrorKind> {
 #[test]
 fn a_write_after_shutdown_fails_and_what_comes_back_is_still_read() {
     isolated(|| {
-        with_and_without_shunt(|Pair { client, server }, _| {
+        with_and_without_shunt(|Pair { client, server }| {
             client.shutdown(Shutdown::Write).expect("shut down");
             for _ in 0..3 {
                 assert_eq!(
@@ -57,7 +57,7 @@ fn a_write_after_shutdown_fails_and_what_comes_back_is_still_read() {
 #[test]
 fn writes_to_a_peer_that_has_closed_come_to_fail() {
     isolated(|| {
-        with_and_without_shunt(|Pair { client, server }, _| {
+        with_and_without_shunt(|Pair { client, server }| {
             drop(server);
             expect_end(&client);
             let error = eventually("a write fails", || error_of((&client).write(&[0; 100])));
@@ -72,7 +72,7 @@ fn writes_to_a_peer_that_has_closed_come_to_fail() {
 #[test]
 fn a_writer_that_waits_for_room_is_told_when_its_reader_goes_away() {
     isolated(|| {
-        with_and_without_shunt(|Pair { client, server }, _| {
+        with_and_without_shunt(|Pair { client, server }| {
             std::thread::scope(|scope| {
                 let (tell, told) = std::sync::mpsc::channel();
                 let client = &client;
@@ -99,7 +99,7 @@ fn a_writer_that_waits_for_room_is_told_when_its_reader_goes_away() {
 #[test]
 fn a_reader_that_waits_is_told_when_its_peer_closes_or_shuts_down() {
     isolated(|| {
-        with_and_without_shunt(|Pair { client, server }, _| {
+        with_and_without_shunt(|Pair { client, server }| {
             let waits = |stream: &TcpStream, end: &dyn Fn()| {
                 std::thread::scope(|scope| {
                     let (tell, told) = std::sync::mpsc::channel();
@@ -126,7 +126,7 @@ const DELAYED: Duration = Duration::from_millis(100);
 #[test]
 fn who_shuts_down_and_then_waits_for_the_rest_is_not_woken_for_nothing() {
     isolated(|| {
-        with_and_without_shunt(|Pair { client, server }, _| {
+        with_and_without_shunt(|Pair { client, server }| {
             client.shutdown(Shutdown::Write).expect("shut down");
             let rest = Pattern { seed: 52 };
             std::thread::scope(|scope| {

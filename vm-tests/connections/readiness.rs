@@ -13,12 +13,12 @@ use nix::sys::signal::Signal;
 
 use testkit::agent::run;
 use testkit::isolation::isolated;
-use testkit::node::Node;
+use testkit::node::{Node, Pair};
 use testkit::path::{Family, LOOPBACK, Path, REDIRECT, Route, VETH};
 use testkit::pattern::Pattern;
 use testkit::share_of;
 use testkit::socket::TcpInfo;
-use testkit::traffic::{direct, exchange, fill, send, small_talk, wait_within};
+use testkit::traffic::{direct_all, exchange, fill, send, small_talk, wait_within};
 
 const PATTERN: Pattern = Pattern { seed: 30 };
 const WRITE: usize = 10_000;
@@ -97,15 +97,14 @@ impl Reader {
 fn every_kind_of_reader_is_told_of_direct_bytes_and_of_those_that_came_by_tcp_behind_them() {
     isolated(|| {
         let node = Node::start();
-        for path in PATHS {
-            for reader in READERS {
-                let pair = node.pair(path);
-                direct(&node, &pair);
-                let sent = fill(&node, &pair, PATTERN);
-                let worst = reader.read(&pair.server, sent, READ);
-                assert!(worst < STALL, "{path}: {reader:?} stalled for {worst:?}");
-                exchange(&pair, 31, 1000, 1000);
-            }
+        let cases = PATHS.iter().flat_map(|path| READERS.map(|reader| (*path, reader)));
+        let pairs: Vec<Pair> = cases.clone().map(|(path, _)| node.pair(path)).collect();
+        direct_all(&node, &pairs);
+        for ((path, reader), pair) in cases.zip(pairs) {
+            let sent = fill(&node, &pair, PATTERN);
+            let worst = reader.read(&pair.server, sent, READ);
+            assert!(worst < STALL, "{path}: {reader:?} stalled for {worst:?}");
+            exchange(&pair, 31, 1000, 1000);
         }
     });
 }
@@ -116,17 +115,16 @@ fn every_kind_of_reader_gets_a_stream_whose_messages_go_either_way() {
         // A refresh each second, and readers that fall behind, at the beginning in any case.
         let node = Node::start_with(&["--refresh", "1"]);
         for path in [LOOPBACK, VETH] {
-            for reader in READERS {
-                for most in [1000, READ] {
-                    let pair = node.pair(path);
-                    direct(&node, &pair);
-                    let sent = fill(&node, &pair, PATTERN);
-                    let length = sent + share_of(24 << 20) as u64;
-                    thread::scope(|scope| {
-                        scope.spawn(|| send(&pair.client, PATTERN, sent..length, 200_000));
-                        reader.read(&pair.server, length, most);
-                    });
-                }
+            let cases = READERS.iter().flat_map(|reader| [1000, READ].map(|most| (reader, most)));
+            let pairs: Vec<Pair> = cases.clone().map(|_| node.pair(path)).collect();
+            direct_all(&node, &pairs);
+            for ((reader, most), pair) in cases.zip(pairs) {
+                let sent = fill(&node, &pair, PATTERN);
+                let length = sent + share_of(24 << 20) as u64;
+                thread::scope(|scope| {
+                    scope.spawn(|| send(&pair.client, PATTERN, sent..length, 200_000));
+                    reader.read(&pair.server, length, most);
+                });
             }
         }
     });
@@ -136,9 +134,9 @@ fn every_kind_of_reader_gets_a_stream_whose_messages_go_either_way() {
 fn a_client_is_told_as_its_server_is() {
     isolated(|| {
         let node = Node::start();
-        for reader in READERS {
-            let pair = node.pair(VETH);
-            direct(&node, &pair);
+        let pairs = READERS.map(|_| node.pair(VETH));
+        direct_all(&node, &pairs);
+        for (reader, pair) in READERS.into_iter().zip(pairs) {
             let mut sent = 0;
             let by_tcp = TcpInfo::of(&pair.server).bytes_sent();
             while TcpInfo::of(&pair.server).bytes_sent() == by_tcp {
@@ -154,16 +152,13 @@ fn a_client_is_told_as_its_server_is() {
 fn readers_are_told_when_the_agent_has_been_killed() {
     isolated(|| {
         let mut node = Node::start();
-        let mixed = READERS.map(|reader| {
-            let pair = node.pair(VETH);
-            direct(&node, &pair);
-            let sent = fill(&node, &pair, PATTERN);
-            (reader, pair, sent)
-        });
+        let pairs = READERS.map(|_| node.pair(VETH));
+        direct_all(&node, &pairs);
+        let sent: Vec<u64> = pairs.iter().map(|pair| fill(&node, pair, PATTERN)).collect();
         node.agent.signal(Signal::SIGKILL);
         node.agent.wait();
-        for (reader, pair, sent) in &mixed {
-            let worst = reader.read(&pair.server, *sent, READ);
+        for ((reader, pair), sent) in READERS.into_iter().zip(&pairs).zip(sent) {
+            let worst = reader.read(&pair.server, sent, READ);
             assert!(worst < STALL, "{reader:?} stalled for {worst:?}");
             small_talk(pair);
         }

@@ -122,10 +122,13 @@ pub struct Tests {
     /// Files of the workspace that its tests read and may write, relative to the workspace.
     #[serde(default)]
     pub files: Vec<PathBuf>,
-    /// Those that the matrix runs, by how their names begin; all if there is none. A test that is
+    /// The tests that the matrix runs, by how their names begin; all if there is none. One that is
     /// asked for by name runs in any case.
     #[serde(default)]
     pub only: Vec<String>,
+    /// The tests that the matrix leaves out, likewise.
+    #[serde(default)]
+    pub except: Vec<String>,
     /// How long one test may take.
     #[serde(default = "Tests::default_seconds")]
     pub seconds: u64,
@@ -134,7 +137,8 @@ pub struct Tests {
 impl Tests {
     /// Whether the matrix runs this test of it.
     pub fn runs(&self, test: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|beginning| test.starts_with(beginning))
+        let begins = |with: &[String]| with.iter().any(|beginning| test.starts_with(beginning));
+        (self.only.is_empty() || begins(&self.only)) && !begins(&self.except)
     }
 
     fn default_seconds() -> u64 {

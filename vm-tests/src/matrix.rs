@@ -159,9 +159,9 @@ fn load(config: &Config, filter: Option<&str>) -> Result<Load> {
     eprintln!("building {}", names.join(", "));
     let built = binaries::build(&config.tests, config.guest.architecture)?;
     for (tests, binary) in config.tests.iter().zip(built) {
-        // Each beginning is that of a test: a name that is not one any more would run nothing,
+        // Each beginning is that of a test: a name that is not one any more would choose nothing,
         // without a word.
-        for beginning in &tests.only {
+        for beginning in tests.only.iter().chain(&tests.except) {
             ensure!(
                 binary.tests.iter().any(|test| test.starts_with(beginning)),
                 "the configuration: no test of {} begins with {beginning:?}",

@@ -169,7 +169,7 @@ pub fn direct(node: &Node, pair: &Pair) {
     direct_all(node, std::slice::from_ref(pair));
 }
 
-/// [`direct`] for many connections, which takes hardly longer.
+/// [`direct`] for many connections, which takes hardly longer than for one.
 pub fn direct_all(node: &Node, pairs: &[Pair]) {
     until_direct(&node.agent, pairs);
     thread::sleep(FIRST_REFRESH);
@@ -259,6 +259,13 @@ pub fn both_ways(pair: &Pair, seed: u64, length: u64, longest: usize) {
         scope.spawn(|| receive(&pair.server, there, 0..length, longest));
         scope.spawn(|| receive(&pair.client, back, 0..length, longest));
     });
+}
+
+/// A connection over every path, all of them direct.
+pub fn direct_over_every_path(node: &Node) -> Vec<(Path, Pair)> {
+    let pairs: Vec<Pair> = Path::all().map(|path| node.pair(path)).collect();
+    direct_all(node, &pairs);
+    Path::all().zip(pairs).collect()
 }
 
 /// Runs `test` for every path, naming the path when it fails.
