@@ -92,16 +92,20 @@ pub fn all() -> Vec<Variant> {
     variants.into_iter().map(|(_, variant)| variant).collect()
 }
 
-/// Variants that lack less come first.
+/// Every set of features with the usual frequency, and the other frequencies with every feature: a
+/// frequency is a number in some instructions, whichever others there are. Those that lack less come
+/// first.
 fn datapaths(layout: &Layout) -> impl Iterator<Item = Datapath> {
-    let mut lacking: Vec<u32> = (0..1 << FEATURES.len()).collect();
+    let frequencies = HZ.map(|hz| Datapath::new(layout.clone(), settings(hz)));
+    let mut lacking: Vec<u32> = (1..1 << FEATURES.len()).collect();
     lacking.sort_by_key(|set| set.count_ones());
-    lacking.into_iter().flat_map(move |lacking| {
+    let incomplete = lacking.into_iter().map(move |lacking| {
         let mut layout = layout.clone();
         let lacked = FEATURES.iter().enumerate().filter(|(number, _)| lacking & 1 << number != 0);
         lacked.for_each(|(_, feature)| feature.remove_from(&mut layout));
-        HZ.map(|hz| Datapath::new(layout.clone(), settings(hz)))
-    })
+        Datapath::new(layout, settings(HZ[0]))
+    });
+    frequencies.into_iter().chain(incomplete)
 }
 
 fn name(datapath: &Datapath) -> String {
