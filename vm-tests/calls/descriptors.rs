@@ -163,15 +163,18 @@ fn two_listeners_share_a_port() {
         });
         let target = listeners[0].local_addr().expect("its address");
         let mut accepted = BTreeSet::new();
-        let mut answered = 0;
-        for number in 0..CLIENTS {
+        let pairs = [(); CLIENTS].map(|()| {
             let service =
                 Service { listener: listeners[0].try_clone().expect("duplicate"), target };
             let client = side.connect(&service);
             let (whose, server) = accept_of_either(&listeners);
             accepted.insert(whose);
-            let pair = Pair { client, server };
-            side.until_direct(&pair.client, || testkit::traffic::small_talk(&pair));
+            Pair { client, server }
+        });
+        let mut answered = 0;
+        for (number, pair) in pairs.iter().enumerate() {
+            // All together: each is used for some seconds before it is direct.
+            side.until_direct(&pair.client, || pairs.iter().for_each(testkit::traffic::small_talk));
             say(&pair.client, number.to_string());
             answered += usize::from(hear(&pair.server, 100) == number.to_string());
         }
