@@ -9,6 +9,8 @@ use crate::error::{ErrorKind, Location};
 /// The maximum size of a frame, or of nested frames together (kernel `MAX_BPF_STACK`).
 pub(crate) const FRAME: usize = 512;
 const ALIGNMENT: usize = 8;
+/// The number of bytes that are in no slot.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
 
 /// Which bytes of a frame are allocated.
 #[derive(Default)]

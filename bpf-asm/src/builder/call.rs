@@ -52,8 +52,9 @@ impl Builder {
         match (memory.access, told.flatten()) {
             (access, Some(bytes)) => Some(claim.touch(*offset, bytes, access)),
             // The call may write less, so the bytes do not count as initialised; the verifier
-            // requires the whole buffer to be inside the stack frame.
-            (_, None) => Some(claim.touch(*offset, memory.size, Access::May)),
+            // requires the whole buffer to be inside the stack frame. It may be larger than the
+            // place, which is only where it starts.
+            (_, None) => Some(claim.touch(*offset, claim.slot.size, Access::May)),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::draft::Link;
 use crate::effect::{Registers, Use, effect, implied, named};
 use crate::error::{ErrorKind, Location};
 use crate::insn::{Call, Insn, Register, Wide, WideSource};
-use crate::stack::{Access, Touch};
+use crate::stack::{Access, FRAME, NO_SLOT, SlotBytes, Touch};
 use crate::value::{Held, Operand, Reg, Value};
 
 /// An instruction for [`Builder::emit`]: as it is, or with values in the place of registers that it
@@ -149,9 +149,11 @@ impl Builder {
         self.write_linked(insn, [dst.as_ref(), src.as_ref()], link, at);
         let mut core = self.core();
         if effect(&insn, Register::ARGUMENTS.len()).reads.has(Register::R10) {
-            let slots = core.function().frame.live();
-            let touch = |slot| Touch::all(slot, Access::Escapes);
-            core.touching(slots.into_iter().map(touch).collect());
+            // Bytes that only later slots take can be accessed by what keeps the address.
+            let frame = SlotBytes { number: NO_SLOT, at, offset: -(FRAME as i64), size: FRAME };
+            let slots = [frame].into_iter().chain(core.function().frame.live());
+            let touches = slots.map(|slot| Touch::all(slot, Access::Escapes)).collect();
+            core.touching(touches);
         }
         if insn == Insn::Exit {
             core.function().goes_on = false;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::graph::{Block, Graph};
 use crate::draft::Function;
 use crate::error::{BuildError, ErrorKind, Location};
-use crate::stack::{Access, FRAME, Frame, Touch};
+use crate::stack::{Access, FRAME, Frame, NO_SLOT, Touch};
 use crate::step::Step;
 
 /// For each byte that is used of the frame, the slot whose content it holds on all paths. What was
@@ -18,10 +18,8 @@ use crate::step::Step;
 struct Holders(Vec<u32>);
 
 impl Holders {
-    const NOBODY: u32 = u32::MAX;
-
     fn none(frame: &Frame) -> Holders {
-        Holders(vec![Holders::NOBODY; frame.depth])
+        Holders(vec![NO_SLOT; frame.depth])
     }
 
     /// Where in the list the bytes are.
@@ -32,18 +30,18 @@ impl Holders {
 
     /// Whoever has a slot's address may have written all of it.
     fn run(&mut self, step: &Step) {
-        for touch in step
-            .touches
-            .iter()
-            .filter(|touch| touch.access == Access::Writes || touch.access.is_by_address())
-        {
+        let writes = |touch: &&Touch| {
+            touch.slot.number != NO_SLOT
+                && (touch.access == Access::Writes || touch.access.is_by_address())
+        };
+        for touch in step.touches.iter().filter(writes) {
             let bytes = self.at(&touch.bytes);
             self.0.get_mut(bytes).into_iter().for_each(|bytes| bytes.fill(touch.slot.number));
         }
     }
 
     fn common(&self, other: &Holders) -> Holders {
-        let same = |(a, b): (&u32, &u32)| if a == b { *a } else { Holders::NOBODY };
+        let same = |(a, b): (&u32, &u32)| if a == b { *a } else { NO_SLOT };
         Holders(self.0.iter().zip(&other.0).map(same).collect())
     }
 

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd};
 
+use bpf_asm::insn::{Alu, AluOp, Insn, Load, Register, Size, Source, Width};
 use bpf_asm::{
     __sk_buff, Builder, Condition, Fetch, Function, MapKind, MapRef, Modify, Operand, Program,
     ProgramType, Ptr, Reg, Slot, helper, record,
@@ -598,4 +599,35 @@ fn remaining_instructions_keep_their_rust_lines() {
     let program = b.finish(ProgramType::SocketFilter).unwrap();
     let lines: Vec<u32> = program.insns().map(|(_, _, at)| at.line()).collect();
     assert_eq!(lines, [loaded, added, returned], "{program}");
+}
+
+/// The pointer is older than the slot.
+#[test]
+fn a_store_that_a_raw_instruction_may_read_stays() {
+    let written = text(|b| {
+        let (dst, src) = (Register::R6, Source::Reg(Register::R10));
+        b.emit(Insn::Alu(Alu { width: Width::W64, op: AluOp::Mov, dst, src }));
+        let slot = b.slot::<u64>();
+        b.store(slot.place(), 5);
+        let load = Load { size: Size::DW, dst: Register::R1, base: Register::R6, offset: -8 };
+        b.ret(b.emit_value(Insn::Load(load)));
+    });
+    assert!(written.contains(&"*(u64 *)(r10 -8) = 5".to_owned()), "{written:?}");
+}
+
+/// Its size is known only at run time.
+#[test]
+fn stores_behind_a_place_that_a_helper_reads_on_from_stay() {
+    let written = text(|b| {
+        let (packet, buffer) = (b.context::<__sk_buff>(), b.slot::<[u8; 4]>());
+        for index in 0..4 {
+            b.store(buffer.place().index(index), 1);
+        }
+        let len = b.load(packet.at(__sk_buff::len));
+        len.and(3);
+        let rest = buffer.place().index(1);
+        b.ret(b.call(helper::skb_store_bytes(&packet, 0, rest, &len, 0)));
+    });
+    let stores = written.iter().filter(|insn| insn.starts_with("*(u8 *)(r10")).count();
+    assert_eq!(stores, 3, "{written:?}");
 }
