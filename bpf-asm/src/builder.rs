@@ -289,7 +289,7 @@ impl Builder {
             errors.extend(flow::check_registers(draft, &functions));
         }
         if errors.is_empty() && optimised {
-            functions.iter_mut().for_each(optimise::function);
+            functions.iter_mut().for_each(|steps| optimise::function(steps, draft.minimum));
         }
         if JUMP_LONG.since().within(draft.minimum) {
             functions.iter_mut().for_each(layout::lengthen);

@@ -19,6 +19,7 @@ mod moves;
 mod results;
 
 use crate::flow::graph::Graph;
+use crate::insn::Minimum;
 use crate::stack::Bytes;
 use crate::step::{Step, keep};
 
@@ -27,8 +28,8 @@ use crate::step::{Step, keep};
 /// many of those are left as they are.
 const ROUNDS: usize = 8;
 
-/// Optimises a function.
-pub(crate) fn function(steps: &mut Vec<Step>) {
+/// Optimises a function of a program for this minimum.
+pub(crate) fn function(steps: &mut Vec<Step>, minimum: Minimum) {
     // A slot whose address is known somewhere may be reached from anywhere, also by accesses that
     // no longer look like it once the address is a number.
     let mut reached = Bytes::default();
@@ -39,7 +40,7 @@ pub(crate) fn function(steps: &mut Vec<Step>) {
     }
     for _ in 0..ROUNDS {
         let decided = constants::fold(steps);
-        let shortened = jumps::shorten(steps);
+        let shortened = jumps::shorten(steps, minimum);
         if !(decided && shortened) {
             break;
         }
@@ -49,5 +50,5 @@ pub(crate) fn function(steps: &mut Vec<Step>) {
     let mut gone = moves::join(steps, &graph, &live, &reached);
     results::remove(steps, &graph, live, &reached, &mut gone);
     keep(steps, |step| !gone[step]);
-    while jumps::shorten(steps) {}
+    while jumps::shorten(steps, minimum) {}
 }

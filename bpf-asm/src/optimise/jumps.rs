@@ -1,11 +1,11 @@
 //! Jumps that can be shorter, or be left out; and what nothing leads to.
 
 use crate::flow::graph::Graph;
-use crate::insn::{Insn, JumpIf};
+use crate::insn::{Insn, JumpIf, Minimum};
 use crate::step::{Step, Target, keep};
 
-/// Shortens. Tells whether anything changed.
-pub(super) fn shorten(steps: &mut Vec<Step>) -> bool {
+/// Shortens, with instructions that are within the minimum. Tells whether anything changed.
+pub(super) fn shorten(steps: &mut Vec<Step>, minimum: Minimum) -> bool {
     let mut changed = false;
     for number in 0..steps.len() {
         let Some(first) = steps[number].jump() else { continue };
@@ -20,7 +20,7 @@ pub(super) fn shorten(steps: &mut Vec<Step>) -> bool {
             (steps[number].insn, steps[number].target, changed) = (Insn::Exit, Target::None, true);
         }
     }
-    changed | over_jumps(steps) | needless(steps) | unreachable(steps)
+    changed | over_jumps(steps, minimum) | needless(steps) | unreachable(steps)
 }
 
 /// Where a jump to a step ends, if that is a jump itself, and so on. Jumps that go round in a
@@ -38,8 +38,8 @@ fn destination(steps: &[Step], first: usize) -> usize {
     last
 }
 
-/// A conditional jump over a jump becomes the opposite one.
-fn over_jumps(steps: &mut Vec<Step>) -> bool {
+/// A conditional jump over a jump becomes the opposite one, which may be newer.
+fn over_jumps(steps: &mut Vec<Step>, minimum: Minimum) -> bool {
     let mut aimed_at = vec![false; steps.len() + 1];
     steps.iter().filter_map(Step::jump).for_each(|target| aimed_at[target] = true);
     let mut gone = vec![false; steps.len()];
@@ -53,18 +53,23 @@ fn over_jumps(steps: &mut Vec<Step>) -> bool {
             continue;
         }
         let Some(compare) = jump.compare.negated() else { continue };
-        steps[number].target = next.target;
-        steps[number].insn = Insn::JumpIf(JumpIf { compare, ..jump });
+        let opposite = Insn::JumpIf(JumpIf { compare, ..jump });
+        if !opposite.since().within(minimum) {
+            continue;
+        }
+        (steps[number].target, steps[number].insn) = (next.target, opposite);
         gone[number + 1] = true;
     }
     keep(steps, |step| !gone[step]);
     gone.contains(&true)
 }
 
-/// Jumps to the next step.
+/// Jumps to the next step. The verifier goes by where a `may_goto` is, not by where it leads.
 fn needless(steps: &mut Vec<Step>) -> bool {
-    let gone: Vec<bool> =
-        steps.iter().enumerate().map(|(number, step)| step.jump() == Some(number + 1)).collect();
+    let is_needless = |(number, step): (usize, &Step)| {
+        step.jump() == Some(number + 1) && !matches!(step.insn, Insn::MayGoto(_))
+    };
+    let gone: Vec<bool> = steps.iter().enumerate().map(is_needless).collect();
     keep(steps, |step| !gone[step]);
     gone.contains(&true)
 }

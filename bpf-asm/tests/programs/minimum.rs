@@ -42,3 +42,23 @@ fn a_program_tells_what_it_requires() {
         assert_eq!(program.requires().to_string(), "Linux 5.12 (v3)");
     }
 }
+
+/// The opposite of a comparison may be newer than it.
+#[test]
+fn the_optimiser_keeps_to_the_minimum() {
+    let jump_over_jump = |minimum: Minimum| {
+        let b = Builder::new("over");
+        b.minimum(minimum);
+        let (end, sum) = (b.label(), b.load(b.context::<Counter>().at(Counter::sum)));
+        b.when(sum.le(5), || b.jump(&end));
+        sum.add(2);
+        b.ret(&sum);
+        b.place(&end);
+        b.ret(0);
+        b.finish(ProgramType::SocketFilter).unwrap_or_else(|errors| panic!("{errors}")).to_string()
+    };
+    let old = jump_over_jump(Kernel::new(4, 9).into());
+    assert!(old.contains("> 0x5 goto") && !old.contains("<= 0x5"), "{old}");
+    let new = jump_over_jump(Kernel::new(4, 14).into());
+    assert!(new.contains("<= 0x5 goto"), "{new}");
+}

@@ -631,3 +631,15 @@ fn stores_behind_a_place_that_a_helper_reads_on_from_stay() {
     let stores = written.iter().filter(|insn| insn.starts_with("*(u8 *)(r10")).count();
     assert_eq!(stores, 3, "{written:?}");
 }
+
+/// The verifier goes by it.
+#[test]
+fn a_may_goto_to_the_next_instruction_stays() {
+    let written = text(|b| {
+        let next = b.label();
+        b.may_goto(&next);
+        b.place(&next);
+        b.ret(0);
+    });
+    assert_eq!(written, ["may_goto pc+0", "r0 = 0", "exit"]);
+}
