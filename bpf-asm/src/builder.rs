@@ -56,8 +56,6 @@ pub(crate) struct Core {
     draft: Draft,
     /// The functions being written, innermost last.
     open: Vec<usize>,
-    /// Whether the present stretch of lines that cannot run has been reported.
-    dead_reported: bool,
     errors: Vec<BuildError>,
 }
 
@@ -73,7 +71,7 @@ impl Builder {
     #[track_caller]
     pub fn new(name: &str) -> Self {
         let draft = Draft::new(name, Caller::caller());
-        let core = Core { draft, open: vec![0], dead_reported: false, errors: Vec::new() };
+        let core = Core { draft, open: vec![0], errors: Vec::new() };
         Builder { core: Rc::new(RefCell::new(core)) }
     }
 
@@ -546,9 +544,10 @@ impl Core {
 
     /// Appends a line, if it can run.
     fn push(&mut self, line: Line) {
-        if self.function().goes_on {
-            self.function().lines.push(line);
-        } else if !std::mem::replace(&mut self.dead_reported, true) {
+        let function = self.function();
+        if function.goes_on {
+            function.lines.push(line);
+        } else if !std::mem::replace(&mut function.dead_reported, true) {
             self.report(ErrorKind::Unreachable, line.at);
         }
     }
@@ -567,7 +566,7 @@ impl Core {
         function.latest_label = Some((line, at));
         function.goes_on |= reached;
         if function.goes_on {
-            self.dead_reported = false;
+            function.dead_reported = false;
         }
         self.draft.labels[label].placed = Some((line, at));
     }

@@ -53,6 +53,8 @@ pub(crate) struct Function {
     pub(crate) values: Vec<Location>,
     /// Whether the next line can run.
     pub(crate) goes_on: bool,
+    /// Whether the present stretch of lines that cannot run has been reported.
+    pub(crate) dead_reported: bool,
     /// The line that the latest label stands before, and who placed it.
     pub(crate) latest_label: Option<(usize, Location)>,
     pub(crate) frame: Frame,
@@ -182,6 +184,7 @@ impl Function {
             called: false,
             values: Vec::new(),
             goes_on: true,
+            dead_reported: false,
             latest_label: None,
             frame: Frame::default(),
         }

@@ -196,6 +196,25 @@ fn unreachable_code_is_reported_once_for_each_sequence() {
 }
 
 #[test]
+fn unreachable_code_of_a_function_is_reported_beside_that_of_its_caller() {
+    let b = Builder::new("dead");
+    let asked = b.value(1);
+    b.when(asked.eq(1), || {
+        b.ret(0);
+        b.ret(1);
+        let never = b.function("never", |[]: [Reg; 0]| {
+            b.ret(0);
+            b.ret(1);
+        });
+        b.call_local(&never, []);
+    });
+    let (first, second) = (line!() - 7, line!() - 4);
+    b.ret(0);
+    let errors = refused(b);
+    assert_eq!(errors, [(first, ErrorKind::Unreachable), (second, ErrorKind::Unreachable)]);
+}
+
+#[test]
 fn a_jump_that_is_too_far_is_rejected_if_the_minimum_has_no_long_jump() {
     let jump_over = |lines: i64, minimum: Minimum| {
         let b = Builder::new("far");
