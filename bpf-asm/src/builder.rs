@@ -494,20 +494,23 @@ impl Builder {
                     }
                 }
             }
-            // "Not both" and "either" leave at the first such answer; the other two must hear both
-            // questions out.
-            Question::Both(pair) if !answer => {
-                self.branch(&pair.0, false, label, at);
-                self.branch(&pair.1, false, label, at);
+            // "Not all" and "any" leave at the first such answer; the other two must hear every
+            // question out.
+            Question::Both(all) if !answer => {
+                all.iter().for_each(|question| self.branch(question, false, label, at));
             }
-            Question::Either(pair) if answer => {
-                self.branch(&pair.0, true, label, at);
-                self.branch(&pair.1, true, label, at);
+            Question::Either(any) if answer => {
+                any.iter().for_each(|question| self.branch(question, true, label, at));
             }
-            Question::Both(pair) | Question::Either(pair) => {
+            Question::Both(questions) | Question::Either(questions) => {
                 let past = self.new_label(at);
-                self.branch(&pair.0, !answer, &past, at);
-                self.branch(&pair.1, answer, label, at);
+                let last = questions.len().saturating_sub(1);
+                for question in questions.iter().take(last) {
+                    self.branch(question, !answer, &past, at);
+                }
+                for question in questions.iter().skip(last) {
+                    self.branch(question, answer, label, at);
+                }
                 self.place_label(&past, at);
             }
         }

@@ -93,6 +93,25 @@ fn joined_conditions_follow_boolean_logic() {
 }
 
 #[test]
+fn a_chain_of_conditions_may_be_long() {
+    const LENGTH: i64 = 10_000;
+    for (value, expected) in [(0, 3), (LENGTH / 2, 0)] {
+        let b = Builder::new("chain");
+        let (value, found) = (b.value(value), b.value(0));
+        let different = || (1..LENGTH).map(|n| value.ne(n));
+        let left = different().reduce(Condition::and).expect("many");
+        let right = different().rev().reduce(|chain, first| first.and(chain)).expect("many");
+        b.when(left.clone(), || found.or(1));
+        assert_eq!(format!("{right:?}").matches("Compare {").count(), LENGTH as usize - 1);
+        b.when(right, || found.or(2));
+        let equal = (1..LENGTH).map(|n| value.eq(n)).reduce(Condition::or).expect("many");
+        b.when(equal, || found.set(0));
+        b.ret(&found);
+        assert_eq!(run(&finish(b), &mut []), expected);
+    }
+}
+
+#[test]
 fn a_loop_runs_until_its_condition_fails() {
     let b = Builder::new("sum");
     let (sum, n) = (b.value(0), b.value(10));
