@@ -90,7 +90,7 @@ const R_BPF_64_ABS32: u32 = 3;
 /// On a call.
 pub(crate) const R_BPF_64_32: u32 = 10;
 
-/// The maximum size of a section with bytes.
+/// The maximum size of a section with bytes, and of what directives fill in all of them.
 const LIMIT: u64 = 256 << 20;
 /// The maximum size of a section without bytes, which becomes a map.
 const NOBITS_LIMIT: u64 = u32::MAX as u64;

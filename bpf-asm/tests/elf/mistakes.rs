@@ -440,6 +440,37 @@ fn mistakes_in_gnu_as_syntax_are_shown_at_their_position() {
             ("exit\n.sectoin x", "6:1", "unknown directive `.sectoin`", "did you mean `.section`?"),
             ("exit\n.data\n.long f-g", "7:7", "not two labels of one section", ""),
             ("r1 = w2\nr1 /= 0; exit", "6:1", "the verifier rejects a division by 0", ""),
+            ("exit\n.data\n.long f-5000000000", "7:7", "-5000000000 does not fit", ""),
+            ("exit\n.section .BTF\n.byte f+300", "7:7", "300 does not fit", ""),
+            (
+                "exit\n.data\n.zero 8\n.Lx: .quad .Lx+9223372036854775807",
+                "8:12",
+                "the offset does not fit",
+                "",
+            ),
+            ("exit\n.Lg: call .Lg+9223372036854775807", "6:11", "the offset does not fit", ""),
+            (
+                "exit\n.section b,\"ax\"\n.zero 8\n.Lg: call .Lh+9223372036854775807\nexit\n\
+                .section c,\"ax\"\n.zero 8\n.Lh: exit",
+                "8:11",
+                "the offset does not fit",
+                "",
+            ),
+            ("call f+12\nexit", "5:6", "a call goes to the start of an instruction", ""),
+            (".globl g\ncall g+12\nexit", "6:6", "a call goes to the start of an instruction", ""),
+            ("r1 = f+9223372036854775807 ll\nexit", "5:6", "the distance does not fit", ""),
+            (
+                "exit\n.section .bss,\"aw\",@progbits\n.byte 1\n.comm a,268435456",
+                "8:1",
+                "the section would be larger than 256 MiB",
+                "",
+            ),
+            (
+                "exit\n.data\n.zero 1\n.section a,\"aw\"\n.zero 268435456",
+                "9:1",
+                "the sections would be larger than 256 MiB",
+                "",
+            ),
         ],
         program,
     );

@@ -103,6 +103,8 @@ struct Assembler<'a> {
     current: Option<usize>,
     /// Whether the current section is skipped because only debuggers use it.
     skipping: bool,
+    /// Bytes of all sections that no text stands for: a short text may ask for any number.
+    filled: u64,
     labels: HashMap<String, (Place, usize)>,
     numbered: HashMap<u64, Vec<(usize, Place)>>,
     constants: HashMap<String, i128>,

@@ -167,22 +167,20 @@ impl Assembler<'_> {
                 let (size, at) = operands.number()?;
                 let align = if operands.eat(",") { operands.number()?.0 } else { 8 };
                 let wrong = || Fault::new(at.clone(), "expected a number of bytes");
-                let size =
-                    u64::try_from(size).ok().filter(|size| *size <= LIMIT).ok_or_else(wrong)?;
+                let size = u64::try_from(size).map_err(|_| wrong())?;
                 let align = u64::try_from(align)
                     .ok()
                     .filter(|a| a.is_power_of_two() && *a <= ALIGN_LIMIT)
                     .ok_or_else(wrong)?;
                 let before = self.current;
                 let bss = self.enter(".bss", None, None);
-                self.current = before;
                 let section = &mut self.sections[bss];
                 section.align = section.align.max(align);
                 let offset = section.size.next_multiple_of(align);
-                section.size = offset + size;
-                if !section.nobits {
-                    section.bytes.resize(section.size as usize, 0);
-                }
+                let missing = offset - section.size;
+                let filled = self.zeros(size.saturating_add(missing), span);
+                self.current = before;
+                filled?;
                 if let Some((_, first)) =
                     self.labels.insert(name.clone(), (Place { section: bss, offset }, self.number))
                 {
@@ -286,10 +284,14 @@ impl Assembler<'_> {
         if section.nobits && count > 0 && byte != 0 {
             return Err(only_zeros(&section.name, span));
         }
-        section.size = size;
         if !section.nobits {
+            let filled = self.filled.checked_add(count).filter(|filled| *filled <= LIMIT);
+            self.filled = filled.ok_or_else(|| {
+                Fault::new(span.clone(), "the sections would be larger than 256 MiB")
+            })?;
             section.bytes.resize(size as usize, byte);
         }
+        section.size = size;
         Ok(())
     }
 

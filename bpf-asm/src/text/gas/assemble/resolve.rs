@@ -124,6 +124,13 @@ impl Assembler<'_> {
         }
     }
 
+    /// Puts a number where one was left open.
+    fn put_number(&mut self, open: &Open, value: i128, size: usize) -> Result<(), Fault> {
+        let wrong = || Fault::new(open.span.clone(), format!("{value} does not fit"));
+        self.put(open.at, &little(value, size).ok_or_else(wrong)?);
+        Ok(())
+    }
+
     pub(super) fn put_insn(&mut self, at: Place, insn: Insn) {
         let mut bytes = Vec::new();
         insn.encode(&mut bytes);
@@ -155,7 +162,11 @@ impl Assembler<'_> {
                 });
                 Ok(match kept {
                     Some(symbol) => (Referent::Symbol(symbol), added),
-                    None => (Referent::Section(place.section), added + place.offset as i64),
+                    None => {
+                        let added = added.checked_add(place.offset as i64);
+                        let added = added.ok_or_else(|| too_far(span))?;
+                        (Referent::Section(place.section), added)
+                    }
                 })
             }
             (None, Some(symbol)) if self.symbols[symbol].is_symbol() => {
@@ -208,11 +219,7 @@ impl Assembler<'_> {
                 let message = "not two labels of one section";
                 let value =
                     self.difference(a, b).ok_or_else(|| Fault::new(open.span.clone(), message))?;
-                let bytes = little(value, *size).ok_or_else(|| {
-                    Fault::new(open.span.clone(), format!("{value} does not fit"))
-                })?;
-                self.put(open.at, &bytes);
-                Ok(())
+                self.put_number(open, value, *size)
             }
             Unresolved::Data(size, Expression::Name(name, added)) => {
                 // BTF is not relocated: its offsets are relative to the start of a section. If that
@@ -228,10 +235,8 @@ impl Assembler<'_> {
                         .get(name)
                         .filter(|_| local)
                         .map_or(0, |(place, _)| place.offset);
-                    let bytes =
-                        little(i128::from(offset) + i128::from(*added), *size).unwrap_or_default();
-                    self.put(open.at, &bytes);
-                    return Ok(());
+                    let value = i128::from(offset) + i128::from(*added);
+                    return self.put_number(open, value, *size);
                 }
                 let (to, added) = self.referent(name, *added, open.number, &open.span)?;
                 let kind = match size {
@@ -244,8 +249,7 @@ impl Assembler<'_> {
                         ));
                     }
                 };
-                let bytes = little(i128::from(added), *size).unwrap_or_default();
-                self.put(open.at, &bytes);
+                self.put_number(open, added.into(), *size)?;
                 self.relocate(open.at, kind, to);
                 Ok(())
             }
@@ -284,15 +288,23 @@ impl Assembler<'_> {
                 let place = self.labels.get(name).map(|(place, _)| *place);
                 let local =
                     self.by_name.get(name).is_none_or(|symbol| self.symbols[*symbol].is_local());
-                let (offset, to) =
-                    match place.filter(|place| place.section == open.at.section && local) {
-                        Some(place) => ((place.offset as i64 + named.added) / 8 - here - 1, None),
-                        None => {
-                            let (to, added) =
-                                self.referent(name, named.added, open.number, &named.span)?;
-                            (added / 8 - 1, Some(to))
-                        }
-                    };
+                let here_too = place.filter(|place| place.section == open.at.section && local);
+                let (from, to, target) = match here_too {
+                    Some(place) => {
+                        let target = named.added.checked_add(place.offset as i64);
+                        (here, None, target.ok_or_else(|| too_far(&named.span))?)
+                    }
+                    None => {
+                        let (to, added) =
+                            self.referent(name, named.added, open.number, &named.span)?;
+                        (0, Some(to), added)
+                    }
+                };
+                if target % 8 != 0 {
+                    let message = "a call goes to the start of an instruction";
+                    return Err(Fault::new(named.span.clone(), message));
+                }
+                let offset = target / 8 - from - 1;
                 let wrong = || Fault::new(named.span.clone(), "the call distance does not fit");
                 let call =
                     Insn::Call(Call::Local { offset: i32::try_from(offset).map_err(|_| wrong())? });
@@ -306,8 +318,8 @@ impl Assembler<'_> {
                     WideSource::MapValue { offset, .. } => i64::from(offset),
                     _ => 0,
                 };
-                let (to, added) =
-                    self.referent(name, named.added + inside, open.number, &named.span)?;
+                let added = named.added.checked_add(inside).ok_or_else(|| too_far(&named.span))?;
+                let (to, added) = self.referent(name, added, open.number, &named.span)?;
                 let wrong = || Fault::new(named.span.clone(), "the distance does not fit");
                 let low = i32::try_from(added).map_err(|_| wrong())?;
                 let insn = Insn::Wide(Wide {
@@ -326,4 +338,8 @@ impl Assembler<'_> {
         }
         Ok(())
     }
+}
+
+fn too_far(span: &Range<usize>) -> Fault {
+    Fault::new(span.clone(), "the offset does not fit")
 }
