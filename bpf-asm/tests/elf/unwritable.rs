@@ -118,6 +118,27 @@ fn what_libbpf_could_not_load_is_rejected_with_a_hint() {
     }
 }
 
+/// A text could not tell them from its own labels, or would lose them.
+#[test]
+fn an_object_with_symbols_named_like_local_labels_has_no_text() {
+    let data = "\t.type\tXLend0,@object\n\t.data\nXLend0:\t.quad 1\n\t.size\tXLend0, 8\n";
+    let code = "\t.section tc,\"ax\"\n\t.type\tXLend0,@function\nXLend0:\texit\n";
+    let table = [
+        data.to_owned(),
+        format!("\t.globl XLend0\n{data}").replace("end0", "name"),
+        format!("{code}\t.data\n\t.quad 1\n").replace("end0", "name"),
+    ];
+    for source in table {
+        let assembled = elf::assemble("test.s", &source).unwrap_or_else(|error| panic!("{error}"));
+        let mut object = assembled.object;
+        let places: Vec<usize> =
+            (0..object.len() - 2).filter(|at| object[*at..].starts_with(b"XL")).collect();
+        places.into_iter().for_each(|at| object[at] = b'.');
+        let error = elf::disassemble(&object, &text::Style::default()).expect_err(&source);
+        assert!(error.to_string().contains("has the name of a local label"), "{error}");
+    }
+}
+
 #[test]
 fn an_undefined_reference_is_rejected() {
     let mut unit = assemble(

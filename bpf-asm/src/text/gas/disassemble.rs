@@ -81,6 +81,10 @@ impl Writer<'_> {
 
     /// The binding of a symbol.
     fn bind(&mut self, symbol: &Symbol) -> Result<(), String> {
+        // Local labels are no symbols of an object, and may be left out of it.
+        if symbol.name.starts_with(".L") && !(symbol.is_local() && symbol.kind != STT_FUNC) {
+            return Err(like_a_label(&symbol.name));
+        }
         let name = Name(&symbol.name);
         match symbol.binding {
             STB_GLOBAL => self.line(format_args!("\t.globl\t{name}")),
@@ -131,7 +135,7 @@ impl Writer<'_> {
         if section.align > 1 {
             self.line(format_args!("\t.p2align\t{}", section.align.trailing_zeros()));
         }
-        let mut marks = Marks::of(self.object, index, &self.known, self.notes);
+        let mut marks = Marks::of(self.object, index, &self.known, self.notes)?;
         if section.is_code() {
             self.code(index, section, &mut marks)?;
         } else {
@@ -494,6 +498,10 @@ fn ext_label(object: &Relocatable, known: &Known, offset: u64) -> Option<(String
         .then(|| (format!(".L{letter}{index}_{}", offset / 8), begins))
 }
 
+fn like_a_label(symbol: &str) -> String {
+    format!("its symbol `{symbol}` has the name of a local label")
+}
+
 /// The marks of a section, by byte.
 struct Marks<'a> {
     index: usize,
@@ -509,7 +517,16 @@ struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    fn of(object: &'a Relocatable, index: usize, known: &HashSet<&str>, notes: &Notes) -> Self {
+    fn of(
+        object: &'a Relocatable,
+        index: usize,
+        known: &HashSet<&str>,
+        notes: &Notes,
+    ) -> Result<Self, String> {
+        let free = |label: String| match known.contains(label.as_str()) {
+            true => Err(like_a_label(&label)),
+            false => Ok(label),
+        };
         let mut marks = Marks {
             index,
             symbols: BTreeMap::new(),
@@ -523,8 +540,7 @@ impl<'a> Marks<'a> {
         {
             marks.symbols.entry(symbol.value).or_default().push(symbol);
             if symbol.size > 0 {
-                let label = format!(".Lend{number}");
-                debug_assert!(!known.contains(label.as_str()));
+                let label = free(format!(".Lend{number}"))?;
                 marks
                     .ends
                     .entry(symbol.value.saturating_add(symbol.size))
@@ -546,10 +562,11 @@ impl<'a> Marks<'a> {
                 };
                 match ext_label(object, known, offset) {
                     Some((label, true)) => {
-                        marks.begins.entry(offset).or_default().insert(label);
+                        marks.begins.entry(offset).or_default().insert(free(label)?);
                     }
                     Some((label, false)) => {
                         let labels = marks.labels.entry(offset).or_default();
+                        let label = free(label)?;
                         if !labels.contains(&label) {
                             labels.push(label);
                         }
@@ -558,7 +575,7 @@ impl<'a> Marks<'a> {
                 }
             }
         }
-        marks
+        Ok(marks)
     }
 
     /// All marked positions.
