@@ -224,6 +224,14 @@ pub enum WriteError {
         /// The size in the map in bytes.
         wanted: u32,
     },
+    /// More than the 16 bits of BTF can count.
+    #[error("BTF cannot describe {given} {what}, but only 65535")]
+    TooMany {
+        /// Of what there are too many.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+    },
     /// An object that is too large.
     #[error("the object would be larger than 4 GiB")]
     TooLarge,

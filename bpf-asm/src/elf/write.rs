@@ -15,7 +15,7 @@ use crate::btf::{Blob, Ext, ExtSection, Linkage, position};
 use crate::draft::is_name;
 use crate::insn::{Call, Decoded, Insn, Wide, WideSource};
 use crate::program::READ_ONLY;
-use crate::text::{Map, Target, Unit};
+use crate::text::{ExternType, Map, Target, Unit};
 use crate::uapi::BPF_F_RDONLY_PROG;
 
 /// Writes a unit as an object for libbpf 1.0 or later.
@@ -31,6 +31,7 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
     if let Some(reason) = &unit.incomplete {
         return Err(WriteError::Incomplete { reason: reason.clone() });
     }
+    check_counts(unit)?;
     let pieces = pieces(unit)?;
     check_names(unit, &pieces)?;
     if pieces.iter().map(Piece::size).sum::<usize>() > u32::MAX as usize {
@@ -67,6 +68,19 @@ pub fn write(unit: &Unit) -> Result<Vec<u8>, WriteError> {
         return Err(WriteError::TooLarge);
     }
     Ok(writer.object.write()?)
+}
+
+/// Checks that BTF can count what it describes: `vlen` of `struct btf_type` has 16 bits.
+fn check_counts(unit: &Unit) -> Result<(), WriteError> {
+    let parameters = unit.externs.iter().filter_map(|of| match &of.ty {
+        ExternType::Function { parameters, .. } => Some(("parameters", parameters.len())),
+        ExternType::Variable(_) | ExternType::Config(_) => None,
+    });
+    let counts = [("maps", unit.maps.len()), ("externs", unit.externs.len())];
+    match counts.into_iter().chain(parameters).find(|(_, given)| *given > u16::MAX.into()) {
+        Some((what, given)) => Err(WriteError::TooMany { what, given }),
+        None => Ok(()),
+    }
 }
 
 /// Checks that names are unique and valid in BTF.

@@ -2,7 +2,9 @@
 
 use bpf_asm::elf::{self, UnitError, WriteError};
 use bpf_asm::insn::decode;
-use bpf_asm::text::{self, Function, Line, Map, Reference, Section, Target, Unit};
+use bpf_asm::text::{
+    self, CType, Extern, ExternType, Function, Line, Map, Reference, Section, Target, Unit,
+};
 use bpf_asm::{Builder, Call, MapKind, MapRef, ProgramType, Reg, helper};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -136,6 +138,28 @@ fn an_object_with_symbols_named_like_local_labels_has_no_text() {
         places.into_iter().for_each(|at| object[at] = b'.');
         let error = elf::disassemble(&object, &text::Style::default()).expect_err(&source);
         assert!(error.to_string().contains("has the name of a local label"), "{error}");
+    }
+}
+
+#[test]
+fn more_than_btf_can_count_is_rejected() {
+    const COUNT: usize = u16::MAX as usize + 1;
+    let variable = |n: usize| Extern {
+        name: format!("variable{n}"),
+        ty: ExternType::Variable(CType::Void),
+        weak: false,
+    };
+    let parameters = vec![CType::Void; COUNT];
+    let ty = ExternType::Function { result: CType::Void, parameters };
+    let map = |n: usize| Map { name: format!("map{n}"), ..Map::default() };
+    let table = [
+        Unit { maps: (0..COUNT).map(map).collect(), ..Unit::default() },
+        Unit { externs: (0..COUNT).map(variable).collect(), ..Unit::default() },
+        Unit { externs: vec![Extern { ty, ..variable(0) }], ..Unit::default() },
+    ];
+    for unit in table {
+        let error = elf::write(&unit).map(|object| object.len()).expect_err("too many");
+        assert!(matches!(error, WriteError::TooMany { given: COUNT, .. }), "{error}");
     }
 }
 
