@@ -78,6 +78,9 @@ impl Builder {
     /// States the least that the program has to run on, a [`Kernel`](crate::insn::Kernel) or a
     /// version of the [instruction set](crate::insn::Isa) or both; an instruction that needs more
     /// is an error.
+    ///
+    /// Without one, a jump that 16 bits cannot reach becomes `gotol`, which is of Linux 6.6 (v4):
+    /// [`Program::requires`] tells what the program then requires.
     pub fn minimum(&self, minimum: impl Into<Minimum>) {
         self.core().draft.minimum = minimum.into();
     }

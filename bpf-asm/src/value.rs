@@ -31,7 +31,7 @@ pub trait Held {
 /// Arithmetic changes it in place. `add` and the like operate on 64 bits; `add32` and the like on
 /// the lower 32 bits, and clear the upper. The right side is a number, a [`Reg`] or a [`Ptr`]; a
 /// number that does not fit in the instruction is loaded into another register for 64 bits, and is
-/// an error for 32.
+/// an error for 32. A `u64` above `i64::MAX` counts as the negative number of the same bits.
 ///
 /// Comparisons are methods, too: Rust's `==` would ask when the program is written, and is refused
 /// by the compiler with what to write instead.
@@ -218,11 +218,14 @@ impl Reg {
         and and32 And,
         /// `self ^= right`
         xor xor32 Xor,
-        /// `self <<= right`; a number must be less than the width.
+        /// `self <<= right`; a number must be less than the width, of a register the lower 6 bits
+        /// count (5 for 32 bits).
         lsh lsh32 Lsh,
-        /// `self >>= right`, logical; a number must be less than the width.
+        /// `self >>= right`, logical; a number must be less than the width, of a register the
+        /// lower 6 bits count (5 for 32 bits).
         rsh rsh32 Rsh,
-        /// `self >>= right`, arithmetic; a number must be less than the width.
+        /// `self >>= right`, arithmetic; a number must be less than the width, of a register the
+        /// lower 6 bits count (5 for 32 bits).
         arsh arsh32 Arsh,
         /// `self = right`; the value need not be valid before.
         set set32 Mov,

@@ -67,7 +67,8 @@ impl Builder {
     }
 
     /// Stores a number or a value at a place, as wide as the place's type. A number must fit the
-    /// type's bits, with or without a sign; of a value the lower bits are stored.
+    /// type's bits, with or without a sign; of a value the lower bits are stored. A `u64` above
+    /// `i64::MAX` counts as the negative number of the same bits.
     #[track_caller]
     pub fn store<T: Scalar>(&self, place: Place<T>, content: impl Into<Operand>) {
         let at = Caller::caller();
@@ -91,7 +92,8 @@ impl Builder {
     }
 
     /// Copies a record, array or number from place to place, in the widest moves that the offsets
-    /// allow. Both places are taken to be counted from addresses that are multiples of 8.
+    /// allow. Both places are taken to be counted from addresses that are multiples of 8. They must
+    /// not overlap, unless they are the same: this is C's `memcpy`.
     #[track_caller]
     pub fn copy<T: FieldType>(&self, to: Place<T>, from: Place<T>) {
         let at = Caller::caller();
