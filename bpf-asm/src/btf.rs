@@ -27,7 +27,7 @@ pub use error::BtfError;
 #[cfg(feature = "elf")]
 pub(crate) use ext::{Ext, ExtSection, Place};
 #[cfg(feature = "elf")]
-pub(crate) use types::{Type as KnownType, Types};
+pub(crate) use types::{COPIES, Type as KnownType, Types};
 
 /// The magic number of BTF (UAPI `linux/btf.h`).
 pub(crate) const MAGIC: u16 = 0xeb9f;

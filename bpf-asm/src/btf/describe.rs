@@ -1,6 +1,6 @@
 //! Describes types in the format of `bpftool btf dump`.
 
-use super::types::Types;
+use super::types::{COPIES, Types};
 use super::words::Words;
 use super::{BtfError, kind};
 
@@ -43,17 +43,19 @@ impl Types<'_> {
     pub(crate) fn described(&self) -> Result<Vec<Described>, BtfError> {
         let mut at = 0;
         let mut described = Vec::new();
+        let mut left = COPIES;
         for ty in &self.types {
             let size = 12 + ty.rest.len() as u64;
-            described.push(Described { at, size, text: self.describe(ty)? });
+            described.push(Described { at, size, text: self.describe(ty, &mut left)? });
             at += size;
         }
         Ok(described)
     }
 
-    fn describe(&self, ty: &super::types::Type<'_>) -> Result<String, BtfError> {
+    fn describe(&self, ty: &super::types::Type<'_>, left: &mut usize) -> Result<String, BtfError> {
+        let mut string = |offset| self.copied(offset, left, "types");
         let name = KINDS.get(ty.kind as usize).copied().unwrap_or("?");
-        let mut text = format!("[{}] {name} '{}'", ty.id, self.string(ty.name)?);
+        let mut text = format!("[{}] {name} '{}'", ty.id, string(ty.name)?);
         let number = ty.size_or_type;
         text += &match ty.kind {
             kind::INT
@@ -84,27 +86,26 @@ impl Types<'_> {
             }
             kind::STRUCT | kind::UNION => {
                 while let Some([name, ty, offset]) = words.take() {
-                    text +=
-                        &format!(", '{}' type_id={ty} bits_offset={offset}", self.string(name)?);
+                    text += &format!(", '{}' type_id={ty} bits_offset={offset}", string(name)?);
                 }
             }
             kind::ENUM => {
                 while let Some([name, value]) = words.take() {
-                    text += &format!(", '{}' val={value}", self.string(name)?);
+                    text += &format!(", '{}' val={value}", string(name)?);
                 }
             }
             kind::ENUM64 => {
                 while let Some([name, low, high]) = words.take() {
                     text += &format!(
                         ", '{}' val={:#x}",
-                        self.string(name)?,
+                        string(name)?,
                         u64::from(high) << 32 | u64::from(low)
                     );
                 }
             }
             kind::FUNC_PROTO => {
                 while let Some([name, ty]) = words.take() {
-                    text += &format!(", '{}' type_id={ty}", self.string(name)?);
+                    text += &format!(", '{}' type_id={ty}", string(name)?);
                 }
             }
             kind::DATASEC => {
@@ -122,5 +123,25 @@ impl Types<'_> {
         }
         // One line, whatever characters the names contain.
         Ok(text.escape_debug().to_string().replace("\\'", "'"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::btf::Blob;
+
+    #[test]
+    fn a_long_name_of_many_members_is_refused() {
+        let name = "x".repeat(1 << 20);
+        let described = |count| {
+            let mut blob = Blob::new();
+            let ty = blob.pointer(0);
+            blob.pointers(&vec![(name.as_str(), ty); count]);
+            let bytes = blob.finish();
+            Types::read(&bytes).and_then(|types| types.described()).map(|types| types.len())
+        };
+        assert_eq!(described(3), Ok(2));
+        assert_eq!(described(65), Err(BtfError::TooLarge { part: "types" }));
     }
 }

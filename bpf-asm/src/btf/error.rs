@@ -16,6 +16,12 @@ pub enum BtfError {
         /// The part's name.
         part: &'static str,
     },
+    /// A part that takes more memory than the limit, as records that name one long string do.
+    #[error("its {part} would take more than 64 MiB")]
+    TooLarge {
+        /// The part's name.
+        part: &'static str,
+    },
     /// A kind that is newer than this crate.
     #[error("type {id} is of unknown kind {kind}, so the types after it cannot be read")]
     Kind {

@@ -6,6 +6,9 @@ use super::{BtfError, kind};
 /// The longest chain of modifiers and typedefs before a type with a size.
 const DEPTH: usize = 32;
 
+/// The most bytes that the copies of strings may take, of all lines or of all types.
+pub(crate) const COPIES: usize = 64 << 20;
+
 /// The types and strings of a blob.
 pub(crate) struct Types<'a> {
     pub(super) types: Vec<Type<'a>>,
@@ -65,6 +68,19 @@ impl<'a> Types<'a> {
             .get(offset as usize..)
             .and_then(|rest| rest.split(|byte| *byte == 0).next());
         text.and_then(|text| std::str::from_utf8(text).ok()).ok_or(BtfError::String { offset })
+    }
+
+    /// The string at an offset, to be copied: many records may name one long string. `left` is what
+    /// all copies of a part may still take.
+    pub(crate) fn copied(
+        &self,
+        offset: u32,
+        left: &mut usize,
+        part: &'static str,
+    ) -> Result<&'a str, BtfError> {
+        let text = self.string(offset)?;
+        *left = left.checked_sub(text.len()).ok_or(BtfError::TooLarge { part })?;
+        Ok(text)
     }
 
     pub(super) fn get(&self, id: u32) -> Result<Type<'a>, BtfError> {

@@ -1,5 +1,9 @@
 //! Disassembles an object.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::rc::Rc;
+
 use super::{BTF, BTF_EXT, LICENSE, MAPS, ReadError, maps, read, relocatable, write};
 use crate::btf::{Ext, Place, Types};
 use crate::text::gas::{self, Known, Notes, Part, R_BPF_64_32, R_BPF_64_64, Referent, Relocatable};
@@ -194,8 +198,15 @@ fn notes(object: &Relocatable, unit: &Unit) -> Result<Notes, ReadError> {
     let described = types.described().map_err(broken(BTF))?;
     notes.types = described.into_iter().map(|ty| (start + ty.at, ty.size, ty.text)).collect();
     if let Some(ext) = part(BTF_EXT) {
+        let mut names: HashMap<u32, Rc<str>> = HashMap::new();
         for Place { at, section, relocated } in Ext::places(ext).map_err(broken(BTF_EXT))? {
-            let section = types.string(section).map_err(broken(BTF_EXT))?.to_owned();
+            let section = match names.entry(section) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => {
+                    let name = types.string(section).map_err(broken(BTF_EXT))?;
+                    new.insert(name.into()).clone()
+                }
+            };
             notes.offsets.insert(at, Known { section, relocated });
         }
     }

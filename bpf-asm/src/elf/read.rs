@@ -10,7 +10,7 @@ use object::read::{
 use object::{Architecture, LittleEndian, SectionKind, SymbolKind};
 
 use super::{BTF, BTF_EXT, DATA, LICENSE, MAPS, ReadError, disassemble, maps};
-use crate::btf::{BtfError, Ext, ExtSection, Types};
+use crate::btf::{BtfError, COPIES, Ext, ExtSection, Types};
 use crate::draft::is_name;
 use crate::insn::decode;
 use crate::program::READ_ONLY;
@@ -62,12 +62,14 @@ pub(super) fn unit(bytes: &[u8]) -> Result<Unit, ReadError> {
     let maps = declared(types.as_ref(), names.in_section(MAPS))?;
     let mut reader = Reader { names: &names, file: &file, values: Vec::new() };
     let mut sections = Vec::new();
+    let mut left = COPIES;
     for section in
         file.sections().filter(|section| section.kind() == SectionKind::Text && section.size() > 0)
     {
         let mut read = reader.section(&section)?;
         if let (Some(types), Some(ext)) = (&types, &ext) {
-            read.lines = lines(types, ext, &read.name, section.size()).map_err(broken(BTF_EXT))?;
+            read.lines = lines(types, ext, &read.name, section.size(), &mut left)
+                .map_err(broken(BTF_EXT))?;
         }
         sections.push(read);
     }
@@ -167,8 +169,15 @@ fn declared<'a>(
     Ok(maps)
 }
 
-/// The line info of a section.
-fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<Line>, BtfError> {
+/// The line info of a section; `left` is what the texts of all sections may still take.
+fn lines(
+    types: &Types<'_>,
+    ext: &Ext,
+    section: &str,
+    size: u64,
+    left: &mut usize,
+) -> Result<Vec<Line>, BtfError> {
+    let mut copied = |offset| types.copied(offset, left, "lines");
     let mut lines = BTreeMap::new();
     for ExtSection { name, lines: records, .. } in &ext.sections {
         if types.string(*name)? != section {
@@ -179,8 +188,7 @@ fn lines(types: &Types<'_>, ext: &Ext, section: &str, size: u64) -> Result<Vec<L
                 return Err(BtfError::Part { part: "lines" });
             }
             let slot = *byte as usize / 8;
-            let (file, text) =
-                (types.string(*file)?.to_owned(), types.string(*text)?.trim().to_owned());
+            let (file, text) = (copied(*file)?.to_owned(), copied(*text)?.trim().to_owned());
             lines.insert(
                 slot,
                 Line { slot, file, line: position >> 10, column: position & 0x3ff, text },

@@ -36,6 +36,24 @@ fn written() -> Vec<u8> {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
+#[test]
+fn a_long_line_of_many_instructions_is_refused() {
+    let object = |count: usize| {
+        let code = "r0 = 0\n".repeat(count - 1);
+        let source = format!(".section \"xdp\"\n.function f\n{code}exit");
+        let mut unit = text::assemble("long.s", &source).expect("a unit");
+        let text = "x".repeat(1 << 20);
+        let line =
+            |slot| text::Line { slot, file: String::new(), line: 1, column: 0, text: text.clone() };
+        unit.sections[0].lines = (0..count).map(line).collect();
+        elf::write(&unit).expect("an object")
+    };
+    assert!(elf::read(&object(3)).is_ok());
+    let error = elf::read(&object(65)).map(drop).expect_err("65 MiB of lines");
+    assert!(error.to_string().contains("its lines would take more than 64 MiB"), "{error}");
+    assert!(elf::disassemble(&object(65), &Style::default()).is_ok());
+}
+
 /// Reads an object, and uses the result in every way.
 fn read(bytes: &[u8]) -> bool {
     read_and(bytes, true)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
+use std::rc::Rc;
 
 use super::{
     ALIGN_LIMIT, FLAGS, LIMIT, NOBITS_LIMIT, Part, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32,
@@ -32,7 +33,7 @@ pub(crate) struct Notes {
 #[derive(Debug)]
 pub(crate) struct Known {
     /// The name of its section.
-    pub(crate) section: String,
+    pub(crate) section: Rc<str>,
     /// Whether it has a CO-RE relocation; otherwise it starts a function or a line.
     pub(crate) relocated: bool,
 }
@@ -490,7 +491,7 @@ fn in_llvm(atomic: &Atomic) -> Option<String> {
 /// with the instruction.
 fn ext_label(object: &Relocatable, known: &Known, offset: u64) -> Option<(String, bool)> {
     let index =
-        object.sections.iter().position(|part| part.name == known.section && part.is_code())?;
+        object.sections.iter().position(|part| part.name == *known.section && part.is_code())?;
     let code = &object.sections[index];
     let begins = !known.relocated && object.function_at(index, offset).is_some();
     let letter = if begins { 'f' } else { 'i' };
@@ -554,7 +555,7 @@ impl<'a> Marks<'a> {
             && let Some(ext) = ext
         {
             for (at, known) in
-                notes.offsets.iter().filter(|(_, known)| known.section == section.name)
+                notes.offsets.iter().filter(|(_, known)| *known.section == section.name)
             {
                 let word = ext.bytes.get(*at as usize..).and_then(|bytes| bytes.first_chunk());
                 let Some(offset) = word.map(|word| u64::from(u32::from_le_bytes(*word))) else {
