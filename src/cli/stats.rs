@@ -34,12 +34,7 @@ impl Stats {
         let mut table = Table::new(&["COUNTER", "TIMES", "MEANING"]).right(1);
         for &reason in Counter::ALL {
             let times = stats.counters.get(reason.name()).copied().unwrap_or_default();
-            let meaning = if reason.name().starts_with("direct_") {
-                reason.meaning().replace(" by sockets that have closed", "")
-            } else {
-                reason.meaning().to_owned()
-            };
-            table.row([reason.name().to_owned(), times.to_string(), meaning]);
+            table.row([reason.name().to_owned(), times.to_string(), meaning(reason)]);
         }
         let fill = stats.maps;
         print(format_args!(
@@ -47,5 +42,27 @@ impl Stats {
             fill.socks, fill.rendezvous
         ))?;
         Ok(DONE)
+    }
+}
+
+/// What a row means. [`observe::stats`] adds what sockets that are still enrolled have redirected.
+fn meaning(counter: Counter) -> String {
+    let meaning = counter.meaning();
+    if counter.name().starts_with("direct_") {
+        meaning.replace(" by sockets that have closed or left", "")
+    } else {
+        meaning.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_redirected_counts_for_all_sockets() {
+        assert_eq!(meaning(Counter::DirectMessages), "Messages redirected.");
+        assert_eq!(meaning(Counter::DirectBytes), "Bytes redirected.");
+        assert_eq!(meaning(Counter::Closed), Counter::Closed.meaning());
     }
 }
