@@ -12,13 +12,13 @@ use super::{DONE, UNAVAILABLE, print, print_coloured};
 use crate::kernel;
 use crate::probe::behaviour::{Answer, Behaviour};
 use crate::probe::known_bug::{self, KnownBug, Reach};
-use crate::probe::{self, Answers, Requirement};
+use crate::probe::{self, Answers, Requirement, State};
 
 /// Test whether shunt can run here and how this kernel behaves, with consequences and remedies
 ///
 /// Everything is tested in its own cgroup and network namespaces; nothing is left behind. Exit code
 /// 0 when shunt can run here, 69 when it cannot. Behaviour that needs a guard is not a failure, nor
-/// is a known bug of this kernel.
+/// is a known bug of this kernel, or a limit: something for which connections stay with TCP.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     shunt doctor                              before the first run, and after a kernel update\n  \
@@ -33,6 +33,8 @@ pub struct Doctor {
 #[derive(Serialize)]
 struct Report {
     can_run: bool,
+    /// Whether a requirement is `limited`.
+    limited: bool,
     requirements: Vec<Met>,
     behaviours: Vec<Found>,
     /// The upstream Linux release that this kernel is based on, as far as it says.
@@ -57,6 +59,8 @@ struct Warning {
 struct Met {
     name: &'static str,
     met: bool,
+    /// Met, but connections stay with TCP that would be accelerated otherwise.
+    limited: bool,
     detail: String,
 }
 
@@ -101,7 +105,8 @@ impl Report {
         let can_run = allowed && behaviours.iter().all(|found| !found.lacking);
         let release = known_bug::running();
         let known_bugs = known_bug::affecting(&release).into_iter().map(Warning::of).collect();
-        Report { can_run, requirements, behaviours, release, known_bugs }
+        let limited = requirements.iter().any(|requirement| requirement.limited);
+        Report { can_run, limited, requirements, behaviours, release, known_bugs }
     }
 }
 
@@ -119,11 +124,8 @@ impl Warning {
 
 impl From<Requirement> for Met {
     fn from(requirement: Requirement) -> Met {
-        let (met, detail) = match requirement.met {
-            Ok(found) => (true, found),
-            Err(remedy) => (false, remedy),
-        };
-        Met { name: requirement.name, met, detail }
+        let Requirement { name, state, detail } = requirement;
+        Met { name, met: state != State::Missing, limited: state == State::Limited, detail }
     }
 }
 
@@ -156,8 +158,12 @@ impl fmt::Display for Report {
         const HEADING: Style = Style::new().bold();
         const DIM: Style = Style::new().dimmed();
         writeln!(f, "{HEADING}What shunt needs{HEADING:#}")?;
-        for Met { name, met, detail } in &self.requirements {
-            let (style, word) = if *met { (GOOD, "ok") } else { (BAD, "missing") };
+        for Met { name, met, limited, detail } in &self.requirements {
+            let (style, word) = match (met, limited) {
+                (true, false) => (GOOD, "ok"),
+                (true, true) => (CAREFUL, "limited"),
+                (false, _) => (BAD, "missing"),
+            };
             writeln!(f, "  {style}{word:<7}{style:#}  {name:<16} {}", wrapped(detail, 28))?;
         }
         if !self.behaviours.is_empty() {
@@ -173,12 +179,13 @@ impl fmt::Display for Report {
             writeln!(f, "  {DIM}{}{DIM:#}", wrapped(known_bug::CAVEAT, 2))?;
         }
         for Warning { id, what, fixed, reachable, reach } in &self.known_bugs {
-            let style = if *reachable { CAREFUL } else { DIM };
-            writeln!(f, "  {style}warning{style:#}  {}", wrapped(&format!("{id}: {what}"), 11))?;
+            let (style, word) = if *reachable { (CAREFUL, "warning") } else { (DIM, "note") };
+            writeln!(f, "  {style}{word:<7}{style:#}  {}", wrapped(&format!("{id}: {what}"), 11))?;
             let rest = format!("Fixed in {fixed}; {reach}.");
             writeln!(f, "           {DIM}{}{DIM:#}", wrapped(&rest, 11))?;
         }
         let (style, verdict) = match self.can_run {
+            true if self.limited => (CAREFUL, "shunt can run here, with limits: see above."),
             true => (GOOD, "shunt can run here."),
             false if self.behaviours.iter().any(|found| found.lacking) => {
                 (BAD, "shunt cannot run on this kernel, which lacks what it needs.")
@@ -214,7 +221,15 @@ mod tests {
     use super::*;
 
     fn report(can_run: bool, requirements: Vec<Met>, behaviours: Vec<Found>) -> Report {
-        Report { can_run, requirements, behaviours, release: String::new(), known_bugs: Vec::new() }
+        let limited = requirements.iter().any(|requirement| requirement.limited);
+        Report {
+            can_run,
+            limited,
+            requirements,
+            behaviours,
+            release: String::new(),
+            known_bugs: Vec::new(),
+        }
     }
 
     fn plain(report: &Report) -> String {
@@ -243,8 +258,11 @@ mod tests {
 
     #[test]
     fn a_missing_requirement_is_shown_with_its_remedy() {
-        let missing =
-            Met { name: "capabilities", met: false, detail: "run it as root ".repeat(12) };
+        let missing = Met::from(Requirement {
+            name: "capabilities",
+            state: State::Missing,
+            detail: "run it as root ".repeat(12),
+        });
         let text = plain(&report(false, vec![missing], Vec::new()));
         assert!(
             text.contains("missing  capabilities     run it as root run")
@@ -252,6 +270,18 @@ mod tests {
             "{text}"
         );
         assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
+    }
+
+    #[test]
+    fn a_limit_is_shown_and_does_not_prevent_a_run() {
+        let limit = Met::from(Requirement {
+            name: "processes",
+            state: State::Limited,
+            detail: "not in the initial PID namespace".to_owned(),
+        });
+        let text = plain(&report(true, vec![limit], Vec::new()));
+        assert!(text.contains("  limited  processes        not in the"), "{text}");
+        assert!(text.ends_with("shunt can run here, with limits: see above.\n"), "{text}");
     }
 
     #[test]
@@ -271,18 +301,18 @@ mod tests {
     #[test]
     fn known_bugs_are_shown_with_their_fixes_and_whether_shunt_triggers_them() {
         let known_bugs: Vec<_> = known_bug::ALL.iter().map(Warning::of).collect();
-        let report = Report {
-            can_run: true,
-            requirements: Vec::new(),
-            behaviours: Vec::new(),
-            release: "6.1.0-1-amd64".to_owned(),
-            known_bugs,
-        };
+        let release = "6.1.0-1-amd64".to_owned();
+        let report = Report { release, known_bugs, ..report(true, Vec::new(), Vec::new()) };
         let text = plain(&report);
         for part in ["6.1.0-1-amd64", "CVE-2024-56633", "6.12.5", "can run here", "cannot trigger"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(
+            text.contains("  warning  CVE-2026-74714: ")
+                && text.contains("  note     CVE-2026-68284: "),
+            "{text}"
+        );
         assert!(text.lines().all(|line| line.chars().count() < WIDTH), "{text}");
     }
 

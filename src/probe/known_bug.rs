@@ -350,9 +350,10 @@ pub const ALL: &[KnownBug] = &[
     },
 ];
 
-/// Shown with every warning: the version says little about a distribution's kernel.
-pub const CAVEAT: &str = "Judged by the version alone. Distributions fix bugs without changing the \
-                          version: ask yours by the number.";
+/// Shown with known bugs: the version says little about a distribution's kernel.
+pub const CAVEAT: &str = "Judged by the version alone. Distributions backport fixes without \
+                          changing the version: look the identifier up in your distribution's \
+                          security tracker.";
 
 /// Whether an iterator over socket storage may crash this release: since 7.0, an element of socket
 /// storage loses its owner, by which its socket is found, before it is freed, and

@@ -13,4 +13,4 @@ mod requirement;
 pub use answers::Answers;
 pub use behaviour::Behaviour;
 pub use kernel::Kernel;
-pub use requirement::{Requirement, require, requirements};
+pub use requirement::{Requirement, State, require, requirements};

@@ -9,7 +9,7 @@ use syscalls::{Errno, Map, MapKind, MapSpec};
 
 use super::Answers;
 use crate::datapath::{Datapath, Settings};
-use crate::host::{bpffs, cgroup};
+use crate::host::{bpffs, cgroup, is_in_initial_namespace};
 use crate::kernel::{self, load};
 
 /// A precondition of shunt.
@@ -17,29 +17,50 @@ use crate::kernel::{self, load};
 pub struct Requirement {
     /// Its name.
     pub name: &'static str,
+    /// Whether it is met.
+    pub state: State,
     /// What was found, or what is wrong with the remedy.
-    pub met: Result<String, String>,
+    pub detail: String,
+}
+
+/// Whether a precondition is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is.
+    Met,
+    /// shunt runs, and leaves connections to TCP that it could accelerate otherwise.
+    Limited,
+    /// shunt cannot run.
+    Missing,
+}
+
+impl Requirement {
+    fn of(name: &'static str, met: Result<String, String>) -> Requirement {
+        match met {
+            Ok(detail) => Requirement { name, state: State::Met, detail },
+            Err(detail) => Requirement { name, state: State::Missing, detail },
+        }
+    }
 }
 
 /// Checks every requirement on this machine. Changes nothing.
 pub fn requirements(answers: &Answers) -> Vec<Requirement> {
     let mut all = vec![
-        Requirement { name: "capabilities", met: capabilities() },
-        Requirement { name: "bpf(2)", met: system_call() },
-        Requirement { name: "lockdown", met: lockdown() },
-        Requirement { name: "kernel BTF", met: as_text(btf()) },
-        Requirement {
-            name: "cgroup v2",
-            met: as_text(cgroup::root().map(|root| root.display().to_string())),
-        },
-        Requirement { name: "BPF file system", met: bpf_file_system() },
+        Requirement::of("capabilities", capabilities()),
+        processes(is_in_initial_namespace(), sees_other_users()),
+        Requirement::of("bpf(2)", system_call()),
+        Requirement::of("lockdown", lockdown()),
+        Requirement::of("kernel BTF", as_text(btf())),
+        Requirement::of(
+            "cgroup v2",
+            as_text(cgroup::root().map(|root| root.display().to_string())),
+        ),
+        Requirement::of("BPF file system", bpf_file_system()),
     ];
     // Loading the programs needs all of the above.
-    if all.iter().all(|requirement| requirement.met.is_ok()) {
-        all.push(Requirement {
-            name: "kernel programs",
-            met: as_text(loads(answers).map(|()| "the verifier accepts them".to_owned())),
-        });
+    if all.iter().all(|requirement| requirement.state != State::Missing) {
+        let loaded = loads(answers).map(|()| "the verifier accepts them".to_owned());
+        all.push(Requirement::of("kernel programs", as_text(loaded)));
     }
     all
 }
@@ -77,6 +98,28 @@ fn capabilities() -> Result<String, String> {
          securityContext.capabilities.add)",
         list(&missing)
     ))
+}
+
+/// Whether the processes whose connections are accelerated can be examined: PIDs have to be those of
+/// the kernel, and processes of other users take CAP_SYS_PTRACE.
+fn processes(initial_namespace: bool, other_users: bool) -> Requirement {
+    let (state, detail) = match (initial_namespace, other_users) {
+        (true, true) => (State::Met, "can be examined"),
+        (true, false) => (
+            State::Limited,
+            "this process lacks CAP_SYS_PTRACE: connections of other users' processes stay with TCP",
+        ),
+        (false, _) => (
+            State::Limited,
+            "not in the initial PID namespace: nothing will be accelerated (Kubernetes: hostPID: \
+             true; podman: --pid=host)",
+        ),
+    };
+    Requirement { name: "processes", state, detail: detail.to_owned() }
+}
+
+fn sees_other_users() -> bool {
+    Capabilities::effective().is_ok_and(|own| own.allow(Capability::SysPtrace))
 }
 
 /// Whether bpf(2) is permitted: creates a map and drops it.
@@ -157,9 +200,24 @@ mod tests {
     fn this_machine_meets_every_requirement() {
         let requirements = super::requirements(&super::Answers::default());
         for requirement in &requirements {
-            assert!(requirement.met.is_ok(), "{requirement:?}");
+            assert_eq!(requirement.state, super::State::Met, "{requirement:?}");
         }
         assert!(requirements.iter().any(|requirement| requirement.name == "kernel programs"));
+    }
+
+    #[test]
+    fn processes_that_cannot_be_examined_are_a_limit() {
+        use super::{State, processes};
+        assert_eq!(processes(true, true).state, State::Met);
+        for (initial_namespace, other_users, limit) in [
+            (true, false, "connections of other users' processes stay with TCP"),
+            (false, true, "nothing will be accelerated"),
+            (false, false, "nothing will be accelerated"),
+        ] {
+            let found = processes(initial_namespace, other_users);
+            assert_eq!(found.state, State::Limited, "{found:?}");
+            assert!(found.detail.contains(limit), "{found:?}");
+        }
     }
 
     #[test]

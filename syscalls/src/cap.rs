@@ -3,12 +3,14 @@
 use crate::error::{Errno, Error, Result};
 use std::fmt;
 
-/// The capabilities that BPF requires (include/uapi/linux/capability.h).
+/// The capabilities that BPF requires, and programs that use it (include/uapi/linux/capability.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Capability {
     /// Attaching networking programs.
     NetAdmin = 12,
+    /// Examining the processes of other users.
+    SysPtrace = 19,
     /// All of the following on kernels before 5.8; ids and run time statistics on all.
     SysAdmin = 21,
     /// Raising `RLIMIT_MEMLOCK`.
@@ -23,6 +25,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysResource => "CAP_SYS_RESOURCE",
             Self::Perfmon => "CAP_PERFMON",
@@ -69,8 +72,11 @@ impl Capabilities {
     /// (`bpf_capable`, `perfmon_capable`, `bpf_net_capable`).
     pub fn allow(self, capability: Capability) -> bool {
         let holds = |c: Capability| self.0 & (1 << c as u32) != 0;
-        let by_admin = capability != Capability::SysResource && holds(Capability::SysAdmin);
-        holds(capability) || by_admin
+        let by_admin = match capability {
+            Capability::NetAdmin | Capability::Perfmon | Capability::Bpf => true,
+            Capability::SysPtrace | Capability::SysAdmin | Capability::SysResource => false,
+        };
+        holds(capability) || by_admin && holds(Capability::SysAdmin)
     }
 
     /// Those of `wanted` that are not [allowed](Self::allow).
@@ -94,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_includes_the_bpf_capabilities_but_not_resources() {
+    fn sys_admin_includes_the_bpf_capabilities_but_no_others() {
         let admin = Capabilities(1 << 21);
         assert!(admin.allow(Capability::Bpf) && admin.allow(Capability::Perfmon));
-        assert!(!admin.allow(Capability::SysResource));
+        assert!(!admin.allow(Capability::SysResource) && !admin.allow(Capability::SysPtrace));
     }
 
     #[test]
