@@ -461,6 +461,29 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_say_how_many_behaviours_are_required() {
+        const WORDS: [&str; 16] = [
+            "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+            "eleven", "twelve", "thirteen", "fourteen", "fifteen",
+        ];
+        let required = Behaviour::all().filter(|behaviour| behaviour.is_required()).count();
+        let first = Behaviour::all().take_while(|behaviour| behaviour.is_required()).count();
+        assert_eq!(first, required, "in docs/kernels.md they are the first rows");
+        let word = WORDS[required];
+        for (document, said) in [
+            ("kernels.md", format!("The first {word} rows are required")),
+            ("install.md", format!("lacks one of {word} behaviours")),
+        ] {
+            let text = std::fs::read_to_string(
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(document),
+            );
+            let text = text.unwrap_or_else(|error| panic!("read {document}: {error}"));
+            let words: Vec<&str> = text.split_whitespace().collect();
+            assert!(words.join(" ").contains(&said), "{document} does not say {said:?}");
+        }
+    }
+
+    #[test]
     fn this_kernel_has_every_required_behaviour() {
         for behaviour in Behaviour::all() {
             let began = std::time::Instant::now();
