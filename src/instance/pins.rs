@@ -45,9 +45,7 @@ pub struct Pins {
 
 /// Nothing of this name is pinned here.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "no instance named '{0}' here: `shunt status` lists what runs, `shunt run --name {0}` starts one"
-)]
+#[error("no instance named '{0}': `shunt status` lists all instances; `shunt run` starts one")]
 pub struct NoInstance(Name);
 
 /// The right to change an instance; held by a running agent for as long as it lives.
@@ -239,8 +237,8 @@ fn given(dir: &Path) -> Result<PathBuf> {
         .with_context(|| format!("cannot look at {}, which --bpffs names", dir.display()))?;
     if about.filesystem_type() != BPF_FS_MAGIC {
         bail!(
-            "{0} is no BPF file system: `findmnt -t bpf` says where one is mounted, `mount -t bpf bpf {0}` mounts one there; \
-             without --bpffs shunt finds or mounts it",
+            "{0} is no BPF file system: `findmnt -t bpf` shows where one is mounted; without \
+             --bpffs shunt finds it, or `shunt run` mounts one",
             dir.display()
         );
     }

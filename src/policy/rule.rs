@@ -12,7 +12,7 @@ use crate::datapath::Comm;
 
 /// A rule parse error: the reason, and the allowed forms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no {expected}")]
+#[error("{given:?} is not a valid {expected}")]
 pub struct BadRule {
     given: String,
     expected: &'static str,
@@ -139,7 +139,7 @@ impl fmt::Display for Addresses {
 pub struct Process(String);
 
 const PROCESS: &str =
-    "name of a process: allowed are 1 to 15 bytes without \"/\", as `ps -eo comm` prints them";
+    "process name: allowed are 1 to 15 bytes without \"/\", as `ps -eo comm` prints them";
 
 impl Process {
     /// The name in the kernel's format (`task_struct.comm`).
