@@ -26,7 +26,7 @@ use crate::observe::{self, Flow, FlowSide};
 pub struct Flows {
     #[command(flatten)]
     instance: Instance,
-    /// Repeat every so many seconds, until Ctrl-C
+    /// Repeat every so many seconds, until Ctrl-C [without a value: 2]
     #[arg(
         long,
         value_name = "SECONDS",

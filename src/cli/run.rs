@@ -57,8 +57,8 @@ pub struct Run {
     /// tracking keeps its entry of a NAT hop [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within(file::REFRESH))]
     refresh: Option<u32>,
-    /// When stopped, leave the datapath working for the next agent instead of removing it, as
-    /// `shunt detach` does
+    /// When stopped, leave the programs attached for the next agent. Otherwise a stop removes them,
+    /// as `shunt detach` does
     #[arg(
         long,
         value_name = "true|false",

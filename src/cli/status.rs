@@ -33,7 +33,8 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Wait this long for a working agent: exit code 0 once it works, 3 at the time limit
+    /// Wait this long for a working agent: exit code 0 once it works, 3 at the time limit [without
+    /// a value: 60]
     #[arg(
         long,
         value_name = "SECONDS",
