@@ -6,14 +6,15 @@
 //! liveness probe, which sends its request at once.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 
@@ -46,7 +47,9 @@ impl Responder {
     pub fn bind(endpoint: &Endpoint) -> Result<Responder> {
         let why = || format!("cannot listen on {endpoint}: choose another --metrics");
         let listener = match endpoint {
-            Endpoint::Tcp(address) => Listener::Tcp(TcpListener::bind(address).with_context(why)?),
+            Endpoint::Tcp(address) => Listener::Tcp(
+                listen(*address, |address| TcpListener::bind(address)).with_context(why)?,
+            ),
             Endpoint::Unix(path) => {
                 // A socket file on which nobody listens was left by a killed agent.
                 if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
@@ -408,10 +411,28 @@ fn respond(request: &Request, source: &dyn Source) -> Response {
     }
 }
 
+/// Listens on an address. `[::]` means all addresses of both families, so without IPv6
+/// (`ipv6.disable=1`) it means those of IPv4.
+fn listen(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<TcpListener>,
+) -> io::Result<TcpListener> {
+    match bind(address) {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED
+                && error.raw_os_error() == Some(Errno::EAFNOSUPPORT as i32) =>
+        {
+            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            bind(address).inspect(|_| {
+                tracing::info!("this kernel has no IPv6: metrics are served on {address}");
+            })
+        }
+        outcome => outcome,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     /// A source with fixed answers.
@@ -457,6 +478,26 @@ mod tests {
     fn another_method_or_path_is_an_error_of_the_client() {
         assert_eq!(to("POST /metrics HTTP/1.1", Ok(false)).0, "405");
         assert_eq!(to("GET / HTTP/1.1", Ok(false)).0, "404");
+    }
+
+    #[test]
+    fn all_addresses_are_those_of_ipv4_where_the_kernel_has_no_ipv6() {
+        let without_ipv6 = |address: SocketAddr| match address {
+            SocketAddr::V6(_) => Err(io::Error::from_raw_os_error(Errno::EAFNOSUPPORT as i32)),
+            SocketAddr::V4(_) => TcpListener::bind(address),
+        };
+        let all: SocketAddr = "[::]:0".parse().expect("an address");
+        let listener = listen(all, without_ipv6).expect("listen");
+        let bound = listener.local_addr().expect("its address");
+        assert_eq!(bound.ip(), Ipv4Addr::UNSPECIFIED);
+        // Another address means no address of IPv4, and another error not that there is no IPv6.
+        let one: SocketAddr = "[::1]:0".parse().expect("an address");
+        assert!(listen(one, without_ipv6).is_err());
+        let taken = |_: SocketAddr| Err(io::Error::from(ErrorKind::AddrInUse));
+        assert_eq!(
+            listen(all, taken).map_err(|error| error.kind()).err(),
+            Some(ErrorKind::AddrInUse)
+        );
     }
 
     fn listening() -> (Responder, SocketAddr) {
