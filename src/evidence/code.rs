@@ -21,8 +21,18 @@ const WINDOW: usize = 96;
 /// Bytes examined of a called function: a PLT stub, or a system call wrapper.
 const CALLEE: usize = 64;
 
-/// Limit of loads examined. LLVM has about 60; a file with more is hostile and counts as splicing.
+/// Limit of loads examined, of the number and of the name. LLVM has about 60; a file with more is
+/// hostile and counts as one that may splice.
 const CANDIDATES: u32 = 1 << 16;
+
+/// Counts a load that has to be examined. Returns true when there have been too many.
+fn candidates() -> impl FnMut() -> bool {
+    let mut left = CANDIDATES;
+    move || {
+        left = left.saturating_sub(1);
+        left == 0
+    }
+}
 
 /// What a load of the number needs to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +46,7 @@ pub enum Proof {
 
 /// Whether the code of an image makes the system call.
 pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
-    let mut left = CANDIDATES;
-    let mut exhausted = || {
-        left = left.saturating_sub(1);
-        left == 0
-    };
+    let mut exhausted = candidates();
     for segment in image.segments.iter().filter(|segment| segment.executable) {
         let found =
             image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
@@ -54,10 +60,14 @@ pub fn makes_splice_call(image: &Image, proof: Proof) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Whether the code of an image passes one of these addresses to `dlsym` as the name.
+/// Whether the code of an image passes one of these addresses, in ascending order, to `dlsym` as
+/// the name.
 pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
-    let to_dlsym =
-        |address, following: &[u8]| calls(image, &image.dlsym, false, address, following);
+    let is_name = |address: u64| names.binary_search(&address).is_ok();
+    let mut exhausted = candidates();
+    let mut to_dlsym = |address, following: &[u8]| {
+        exhausted() || calls(image, &image.dlsym, false, address, following)
+    };
     for segment in image.segments.iter().filter(|segment| segment.executable) {
         let found =
             image.any_chunk(segment, WINDOW + 16, |address, chunk| match image.machine {
@@ -66,16 +76,16 @@ pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
                     let relative = memmem::find_iter(chunk, b"\x48\x8d\x35").any(|at| {
                         let (following, here) = after(address, chunk, at + 7);
                         number(chunk, at + 3).is_some_and(|distance| {
-                            names.contains(&here.wrapping_add_signed(distance.into()))
+                            is_name(here.wrapping_add_signed(distance.into()))
                         }) && to_dlsym(here, following)
                     });
                     // mov $name,%esi, in position-dependent code
                     relative
-                        || names.iter().filter_map(|name| u32::try_from(*name).ok()).any(|name| {
-                            memmem::find_iter(chunk, &name.to_le_bytes()).any(|at| {
-                                let (following, here) = after(address, chunk, at + 4);
-                                chunk[..at].ends_with(b"\xbe") && to_dlsym(here, following)
-                            })
+                        || memchr::memchr_iter(0xbe, chunk).any(|at| {
+                            let (following, here) = after(address, chunk, at + 5);
+                            number(chunk, at + 1)
+                                .is_some_and(|name| is_name(name.cast_unsigned().into()))
+                                && to_dlsym(here, following)
                         })
                 }
                 Machine::Aarch64 => {
@@ -89,7 +99,7 @@ pub fn looks_up(image: &Image, names: &[u64]) -> Result<bool, Error> {
                         let low =
                             words(following).take(8).find(|word| word & 0xffc0_03ff == 0x9100_0021);
                         let name = low.map(|add| page.wrapping_add(u64::from(add >> 10 & 0xfff)));
-                        name.is_some_and(|name| names.contains(&name)) && to_dlsym(here, following)
+                        name.is_some_and(is_name) && to_dlsym(here, following)
                     })
                 }
             })?;
@@ -382,6 +392,13 @@ mod tests {
     fn the_number_of_examined_loads_is_bounded() {
         let code = b"\xbf\x13\x01\0\0".repeat(1 << 17);
         assert!(makes(Machine::X86_64, &code, Some(1), Proof::Call));
+        // mov $name,%esi, and nothing that is called
+        let load = b"\xbe\x07\x30\0\0";
+        for (loads, too_many) in [(1 << 17, true), (1 << 10, false)] {
+            let code = load.repeat(loads);
+            let image = Image::of_code(Machine::X86_64, &code);
+            assert_eq!(looks_up(&image, &[0x3007]).expect("read"), too_many, "{loads}");
+        }
     }
 
     proptest::proptest! {

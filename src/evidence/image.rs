@@ -1,7 +1,8 @@
 //! One ELF file: the parts that matter for splice, read in bounded pieces.
 //!
 //! Files belong to others, who may have crafted them to exhaust memory: sizes in headers are
-//! trusted only up to a budget, and code is read in chunks.
+//! trusted only up to a budget, and code is read in chunks. How much is read in all is bounded by
+//! [`budget`](super::budget).
 
 use std::cell::Cell;
 use std::fs::File;
@@ -128,6 +129,9 @@ pub struct Image<'a> {
 const TABLES: u64 = 128 << 20;
 /// Budget for code.
 const CODE: u64 = 1 << 30;
+/// Limit of loadable segments. Linkers make four to eight, and each is passed for every call that
+/// is followed.
+const MAX_SEGMENTS: usize = 64;
 
 /// Limit of addresses kept of one kind.
 const MAX_ADDRESSES: usize = 64;
@@ -183,6 +187,7 @@ impl<'a> Image<'a> {
         let segments: Vec<_> = programs
             .iter()
             .filter(|program| program.p_type(LE) == elf::PT_LOAD)
+            .take(MAX_SEGMENTS + 1)
             .map(|program| Segment {
                 address: program.p_vaddr(LE),
                 offset: program.p_offset(LE),
@@ -190,6 +195,9 @@ impl<'a> Image<'a> {
                 executable: program.p_flags(LE).contains(elf::PF_X),
             })
             .collect();
+        if segments.len() > MAX_SEGMENTS {
+            return Err(Error::TooLarge);
+        }
         let code = segments.iter().filter(|segment| segment.executable);
         match code.fold(0, |sum: u64, segment| sum.saturating_add(segment.size)) {
             0 => return Err(Error::Malformed("no code")),
@@ -345,14 +353,11 @@ impl<'a> Image<'a> {
         Ok(false)
     }
 
-    /// The load addresses at which the file contains these bytes.
+    /// The load addresses at which the file contains these bytes, in ascending order.
     pub fn addresses_of(&self, bytes: &[u8]) -> Result<Vec<u64>, Error> {
         let finder = memchr::memmem::Finder::new(bytes);
         let mut addresses = Vec::new();
         for segment in &self.segments {
-            if segment.size > CODE {
-                return Err(Error::TooLarge);
-            }
             self.any_chunk(segment, bytes.len(), |address, chunk| {
                 addresses.extend(finder.find_iter(chunk).map(|at| address.wrapping_add(at as u64)));
                 addresses.dedup();
@@ -360,6 +365,7 @@ impl<'a> Image<'a> {
                 addresses.len() == MAX_ADDRESSES
             })?;
         }
+        addresses.sort_unstable();
         Ok(addresses)
     }
 

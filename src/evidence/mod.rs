@@ -11,6 +11,7 @@
 //! | [`mapping`] | `/proc/PID/maps`: parsing, and opening mapped files across mount namespaces |
 //! | [`image`] | one ELF file: segments, sections, dynamic symbols, bounded reads |
 //! | [`code`] | machine code: loads of splice's number, and calls |
+//! | [`budget`] | the limit of what one examination reads |
 //! | [`rules`] | the rules that judge one file, in order |
 //!
 //! # What this does not see
@@ -33,6 +34,7 @@
 //!
 //! These need a second line of defence: a probe on `tcp_splice_read`, or the process's history.
 
+pub mod budget;
 pub mod code;
 pub mod image;
 pub mod mapping;
@@ -46,7 +48,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use budget::Budget;
 use mapping::Mapping;
 
 pub use crate::datapath::Reads;
@@ -77,8 +81,12 @@ pub enum Error {
         /// The file as the process sees it.
         path: PathBuf,
         /// The cause.
-        source: image::Error,
+        source: Arc<image::Error>,
     },
+    /// The process maps more than one examination reads. What has been read is remembered, and the
+    /// next examination continues.
+    #[error("process {0} maps more than is read at once")]
+    TooMuch(u32),
     /// Another file is at the path of a mapping, and the mapped file itself cannot be opened.
     #[error("{}: replaced since it was mapped", .0.display())]
     Replaced(PathBuf),
@@ -119,7 +127,8 @@ const CACHE_SIZE: usize = 4096;
 /// so run this in a separate thread.
 #[derive(Debug, Default)]
 pub struct Examiner {
-    files: HashMap<Identity, rules::Evidence>,
+    /// Also errors, except those of reading: a file that is not worth its time costs it once.
+    files: HashMap<Identity, Result<rules::Evidence, Arc<image::Error>>>,
 }
 
 impl Examiner {
@@ -137,7 +146,15 @@ impl Examiner {
         let (program, identity) = open(&process.join("exe"))?;
         let name = fs::read_link(process.join("exe")).unwrap_or_else(|_| "its program".into());
 
-        let mut strongest = self.judge(&program, identity, &name, false)?;
+        let budget = Budget::default();
+        let judge = |examiner: &mut Self, file: &File, identity, name: &Path, memory| {
+            examiner
+                .judge(file, identity, memory, &budget)
+                .ok_or(Error::TooMuch(pid))?
+                .map(|evidence| Finding::of(evidence, name))
+                .map_err(|source| Error::Unsuitable { path: name.to_owned(), source })
+        };
+        let mut strongest = judge(self, &program, identity, &name, false)?;
         let mut seen = HashSet::new();
         for mapping in mapping::read(&process)? {
             if mapping.is_socket() {
@@ -152,7 +169,7 @@ impl Examiner {
             }
             let (file, of_file) = reopen(&process, &mapping)?;
             if of_file != identity {
-                let found = self.judge(&file, of_file, &mapping.name, mapping.is_memory())?;
+                let found = judge(self, &file, of_file, &mapping.name, mapping.is_memory())?;
                 strongest = strongest.or(found);
             }
         }
@@ -163,39 +180,56 @@ impl Examiner {
         }
     }
 
-    /// Judges a file, using the cache.
+    /// Judges a file, using the cache. Returns `None` if the rest of the budget does not suffice,
+    /// and a whole one may.
     fn judge(
         &mut self,
         file: &File,
         identity: Identity,
-        name: &Path,
         memory: bool,
-    ) -> Result<Finding, Error> {
-        let evidence = match self.files.get(&identity) {
-            Some(evidence) => *evidence,
+        budget: &Budget,
+    ) -> Option<Result<rules::Evidence, Arc<image::Error>>> {
+        let judged = match self.files.get(&identity) {
+            Some(judged) => judged.clone(),
             None => {
-                let evidence = match rules::judge(file) {
-                    // Memory without an ELF header is a JIT compiler's output.
-                    Err(image::Error::NotElf) if memory => rules::Evidence::Nothing,
-                    judged => judged
-                        .map_err(|source| Error::Unsuitable { path: name.to_owned(), source })?,
+                let is_whole = budget.is_whole();
+                let judged = rules::judge(&budget.of(file));
+                let judged = match budget.is_spent() {
+                    false => judged,
+                    true if is_whole => Err(image::Error::TooLarge),
+                    true => return None,
                 };
-                if self.files.len() >= CACHE_SIZE {
-                    self.files.clear();
+                let is_read_again = matches!(judged, Err(image::Error::Io(_)));
+                let judged = judged.map_err(Arc::new);
+                if !is_read_again {
+                    if self.files.len() >= CACHE_SIZE {
+                        self.files.clear();
+                    }
+                    self.files.insert(identity, judged.clone());
                 }
-                self.files.insert(identity, evidence);
-                evidence
+                judged
             }
         };
-        let because = match evidence {
-            rules::Evidence::Nothing => "nothing that it has mapped can call splice".to_owned(),
-            evidence => format!("{evidence} ({})", name.display()),
-        };
-        Ok(Finding { reads: evidence.reads(), because })
+        Some(match judged {
+            // Memory without an ELF header is a JIT compiler's output.
+            Err(error) if memory && matches!(*error, image::Error::NotElf) => {
+                Ok(rules::Evidence::Nothing)
+            }
+            judged => judged,
+        })
     }
 }
 
 impl Finding {
+    /// What is found in the file of this name.
+    fn of(evidence: rules::Evidence, name: &Path) -> Self {
+        let because = match evidence {
+            rules::Evidence::Nothing => "nothing that it has mapped can call splice".to_owned(),
+            evidence => format!("{evidence} ({})", name.display()),
+        };
+        Self { reads: evidence.reads(), because }
+    }
+
     /// The stronger of two findings, the first if equal.
     fn or(self, other: Self) -> Self {
         if other.reads > self.reads { other } else { self }
@@ -213,7 +247,8 @@ fn open(path: &Path) -> Result<(File, Identity), Error> {
         .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(Error::Unsuitable { path: path.to_owned(), source: image::Error::NotElf });
+        let source = Arc::new(image::Error::NotElf);
+        return Err(Error::Unsuitable { path: path.to_owned(), source });
     }
     Ok((file, Identity::of(&metadata)))
 }
