@@ -177,8 +177,8 @@ mod tests {
         let file = tempfile::tempfile().expect("make a file");
         file.write_all_at(&[1; 99], 0).expect("write it");
         let mut examiner = Examiner::default();
-        for budget in [Budget::default(), Budget::default()] {
-            let is_read = examiner.files.is_empty();
+        for is_read in [true, false] {
+            let budget = Budget::default();
             let judged = judge(&mut examiner, &file, &budget).expect("enough");
             assert!(matches!(*judged.expect_err("no executable"), image::Error::NotElf));
             assert_eq!(budget.is_whole(), !is_read);
