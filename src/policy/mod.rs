@@ -139,8 +139,10 @@ impl Policy {
             ["addresses", "processes", "cgroups"].into_iter().zip(include.iter().zip(exclude))
         {
             let number = number.0 + number.1;
-            if number > RULES as usize {
-                return Err(TooManyRules { number, kind });
+            let of_pods = kind == "cgroups" && self.pods().next().is_some();
+            let room = RULES as usize - if of_pods { tables::ABOVE } else { 0 };
+            if number > room {
+                return Err(TooManyRules { number, kind, room });
             }
         }
         Ok(())
@@ -150,11 +152,12 @@ impl Policy {
 /// There are more rules of a kind than its map holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{number} rules by {kind}: there is room for {RULES}; ranges of addresses and cgroups above take less"
+    "{number} rules by {kind}: there is room for {room}; ranges of addresses and cgroups above take less"
 )]
 pub struct TooManyRules {
     number: usize,
     kind: &'static str,
+    room: usize,
 }
 
 /// A description of the policy, one line per rule.

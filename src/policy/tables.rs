@@ -25,6 +25,10 @@ pub struct Tables {
     pub kinds: u32,
 }
 
+/// Limit of cgroups that hold those of pods. The kubelet makes one; whoever may make cgroups can
+/// call any number of his own like it, which are further from the root.
+pub const ABOVE: usize = 16;
+
 impl Tables {
     /// The tables of a policy.
     pub fn new(policy: &Policy) -> Tables {
@@ -74,7 +78,9 @@ impl Tables {
         let mut of_pods = BTreeMap::new();
         if !self.pods.is_empty() {
             // Who is not known may be one of those that are excluded.
-            of_pods.extend(pods.above.iter().map(|above| (above.clone(), ruling::EXCLUDED)));
+            of_pods.extend(
+                pods.above.iter().take(ABOVE).map(|above| (above.clone(), ruling::EXCLUDED)),
+            );
             let room = (RULES as usize).saturating_sub(cgroups.len() + of_pods.len());
             of_pods.extend(pods.known.iter().take(room).map(|pod| {
                 let rules =
@@ -209,6 +215,26 @@ mod tests {
         assert_eq!(folders.len(), RULES as usize);
         assert_eq!(folders[Path::new("/c/pods")], ruling::EXCLUDED);
         assert_eq!(folders[Path::new("/c/x")], ruling::INCLUDED);
+    }
+
+    #[test]
+    fn there_is_room_for_all_rules_however_many_cgroups_are_called_as_those_of_pods() {
+        let cgroup = |number| format!("\"/x{number}\"");
+        let include = |cgroups: u32| {
+            let cgroups: Vec<String> = (0..cgroups).map(cgroup).collect();
+            format!("pods = [\"a/*\"]\ncgroups = [{}]", cgroups.join(", "))
+        };
+        let most = policy(&include(RULES - ABOVE as u32), "");
+        most.fits().expect("room");
+        policy(&include(RULES - ABOVE as u32 + 1), "").fits().expect_err("no room");
+        let pods = Pods {
+            above: (0..RULES + 1).map(|number| format!("/c/{number}/kubepods").into()).collect(),
+            known: Vec::new(),
+        };
+        let folders = Tables::new(&most).folders(Path::new("/c"), &pods);
+        assert_eq!(folders.len(), RULES as usize);
+        // The kubelet's is the nearest to the root, which is found first.
+        assert_eq!(folders[Path::new("/c/0/kubepods")], ruling::EXCLUDED);
     }
 
     #[test]
