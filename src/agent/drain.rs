@@ -38,6 +38,11 @@ impl Drain {
         Ok(self.instance.socks().keys().count())
     }
 
+    /// Whether no socket is left there. Unlike [`Drain::remaining`], this does not list them all.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.instance.socks().keys().next().transpose()?.is_none())
+    }
+
     /// Waits as long as sockets leave, then detaches the programs and removes the pins. Returns the
     /// number of sockets that stay in the map until they close.
     pub fn finish(self) -> Result<usize> {
