@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 pub use adoption::{Adopted, adopt};
 pub use drain::detach;
@@ -91,6 +91,8 @@ pub struct Agent {
     adopter: Option<Adopter>,
     /// Generations that an agent of another version left, which pair no flow any more.
     older: Vec<Drain>,
+    /// What failed at the last attempt, which is not logged again.
+    failed: Option<String>,
     _lock: Option<Lock>,
 }
 
@@ -179,8 +181,7 @@ impl Agent {
             }
             if followed.elapsed() >= FOLLOW {
                 followed = Instant::now();
-                self.rules.find_cgroups()?;
-                self.refusals.say(&self.instance)?;
+                self.keep_up();
                 if self.target.follow(&self.instance)? {
                     self.adopt_again();
                 }
@@ -206,6 +207,18 @@ impl Agent {
         self.stop()
     }
 
+    /// Applies rules to new cgroups and logs new refusals. What fails, for want of descriptors for
+    /// example, is tried again a second later: the connections do not depend on it.
+    fn keep_up(&mut self) {
+        let found = self.rules.find_cgroups().context("cannot apply rules to new cgroups");
+        let said = self.refusals.say(&self.instance).context("cannot read what is left to TCP");
+        let failed = found.and(said).err().map(|error| format!("{error:#}"));
+        if let Some(error) = failed.as_ref().filter(|_| failed != self.failed) {
+            tracing::warn!("{error}; trying again");
+        }
+        self.failed = failed;
+    }
+
     /// Writes into the control record whether older generations exist.
     fn tell_of_older(&self) -> Result<()> {
         let older = u32::from(!self.older.is_empty());
@@ -222,7 +235,7 @@ impl Agent {
             return Ok(());
         }
         for drain in std::mem::take(&mut self.older) {
-            if drain.remaining()? > 0 {
+            if !drain.is_empty()? {
                 self.older.push(drain);
                 continue;
             }

@@ -326,6 +326,7 @@ impl Attached<'_> {
             enrolment: self.enrolment,
             adopter: None,
             older,
+            failed: None,
             _lock: None,
         };
         agent.tell_of_older()?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{DONE, log, print};
 use crate::agent::{Agent, Config, Ended, privileges};
@@ -131,6 +132,7 @@ impl Run {
     pub fn run(self) -> Result<ExitCode> {
         let (config, metrics) = self.config()?;
         log::begin(config.log_format);
+        raise_open_files();
         // An endpoint in use is detected before anything is attached or another agent hands over.
         let predecessor = config
             .replace
@@ -161,6 +163,16 @@ impl Run {
         }
         let _: Ended = agent.run()?;
         Ok(DONE)
+    }
+}
+
+/// Raises the limit of open files as far as it may be. Where enrolment goes by process, each process
+/// with candidates takes a descriptor, and services begin with a limit of 1024.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!("cannot raise the limit of open files: {errno}");
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Listener {
 pub struct Listeners {
     /// Listeners found.
     pub listeners: Vec<Listener>,
-    /// Processes whose descriptors this process may not duplicate.
+    /// Processes whose descriptors this process may not duplicate, or has no room for.
     pub hidden: usize,
 }
 
@@ -47,7 +47,9 @@ pub fn listeners() -> Listeners {
     for (process, fd) in Processes::now().sockets() {
         let opened = processes.entry(process.pid).or_insert_with(|| {
             let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw)?;
-            pidfd_open(pid, PidfdFlags::empty()).ok()
+            let opened = pidfd_open(pid, PidfdFlags::empty());
+            found.hidden += usize::from(opened.as_ref().is_err_and(|errno| !is_gone(*errno)));
+            opened.ok()
         });
         let Some(opened_process) = opened else { continue };
         match pidfd_getfd(opened_process, fd, PidfdGetfdFlags::empty()) {
@@ -60,15 +62,20 @@ pub fn listeners() -> Listeners {
                     cookie.map(|cookie| Listener { cookie, process: process.name.clone() }),
                 );
             }
-            Err(Errno::PERM | Errno::NOSYS) => {
+            Err(errno) if is_gone(errno) => {}
+            Err(_) => {
                 found.hidden += 1;
                 // Do not retry this process for each socket.
                 *opened = None;
             }
-            Err(_) => {}
         }
     }
     found
+}
+
+/// Whether the process or its descriptor is no longer there.
+fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::SRCH | Errno::BADF)
 }
 
 /// Whether a process is seen to listen on a TCP port.

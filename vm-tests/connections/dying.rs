@@ -176,6 +176,22 @@ fn with_more_and_more_files(arguments: &[&str], mut look: impl FnMut(&str)) -> u
 }
 
 #[test]
+fn an_agent_raises_the_limit_of_open_files_as_far_as_it_may() {
+    isolated(|| {
+        let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2)");
+        let name = format!("{}raised", name_prefix(std::process::id()));
+        let path = cgroup.path().to_str().expect("a path in UTF-8");
+        let mut command = shunt(&["run", "--name", &name, "--cgroup", path]);
+        // SAFETY: setrlimit is all that happens between fork and exec, and it is async-signal-safe.
+        unsafe {
+            command
+                .pre_exec(|| setrlimit(Resource::RLIMIT_NOFILE, 12, 4096).map_err(io::Error::from));
+        }
+        assert_eq!(attempt(command), None);
+    });
+}
+
+#[test]
 fn a_start_that_the_kernel_refuses_something_says_so_and_leaves_nothing() {
     isolated(|| {
         let cgroup = Cgroup::new().expect("make a cgroup (as root, with cgroup v2)");
