@@ -152,9 +152,14 @@ impl Generation {
         fs::rename(&new, &path).with_context(|| format!("cannot pin {}", path.display()))
     }
 
-    /// Unpins everything and removes the folder.
+    /// Unpins everything and removes the folder. First what says that it is complete: whoever is
+    /// killed halfway leaves a generation that nobody tries to open.
     pub fn remove(&self) -> Result<()> {
-        for name in self.names()? {
+        let mut names = self.names()?;
+        if let Some(about) = names.iter().position(|name| name == MAPS.about.def().name) {
+            names.swap(0, about);
+        }
+        for name in names {
             let path = self.path(&name);
             fs::remove_file(&path).with_context(|| format!("cannot unpin {}", path.display()))?;
         }
@@ -174,4 +179,25 @@ impl Generation {
 /// The name of the pin of what attaches a program.
 fn link_of(program: ProgramName) -> String {
     format!("{LINK}{}", program.pin())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_whose_removal_ends_halfway_is_not_complete() {
+        let instance = tempfile::tempdir().expect("make a folder");
+        let generation = Generation::new(instance.path(), 1);
+        generation.create().expect("make its folder");
+        let about = generation.path(MAPS.about.def().name);
+        fs::write(&about, "").expect("make a pin");
+        // A folder cannot be unlinked, whichever is listed first.
+        for number in 0..8 {
+            fs::create_dir(generation.path(&number.to_string())).expect("make a folder");
+        }
+        assert!(generation.is_complete());
+        generation.remove().expect_err("a folder is left");
+        assert!(!generation.is_complete());
+    }
 }
