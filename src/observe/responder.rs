@@ -47,9 +47,9 @@ impl Responder {
     pub fn bind(endpoint: &Endpoint) -> Result<Responder> {
         let why = || format!("cannot listen on {endpoint}: choose another --metrics");
         let listener = match endpoint {
-            Endpoint::Tcp(address) => Listener::Tcp(
-                listen(*address, |address| TcpListener::bind(address)).with_context(why)?,
-            ),
+            Endpoint::Tcp(address) => {
+                Listener::Tcp(listen(*address, TcpListener::bind).with_context(why)?)
+            }
             Endpoint::Unix(path) => {
                 // A socket file on which nobody listens was left by a killed agent.
                 if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
